@@ -1,0 +1,116 @@
+#include "message.h"
+
+#include <string.h>
+
+#include "byteorder.h"
+
+static size_t l3_offset(enum mode mode) {
+    return mode == MODE_TAP ? ETHERNET_HEADER : 0;
+}
+
+/* A whole IP header of version 4 or 6 (TUN), or a whole Ethernet header (TAP). */
+static bool is_frame(enum mode mode, const uint8_t *frame, size_t length) {
+    if (mode == MODE_TAP)
+        return length >= ETHERNET_HEADER;
+    if (length < IPV4_HEADER_MIN)
+        return false;
+    switch (frame[0] >> 4) {
+    case 4:
+        return true;
+    case 6:
+        return length >= IPV6_HEADER;
+    default:
+        return false;
+    }
+}
+
+/* -- outbound ---------------------------------------------------------------------------------- */
+
+/* The type and its three bytes stand right before `at`. */
+static uint8_t *prepend_type(uint8_t *at, uint8_t type) {
+    uint8_t *start = at - MESSAGE_TYPE_LENGTH;
+    memset(start, 0, MESSAGE_TYPE_LENGTH);
+    start[0] = type;
+    return start;
+}
+
+static uint8_t *message_start(const struct link_format *format, const struct vnet *vnet,
+                              uint8_t *vnet_bytes) {
+    uint8_t *frame = vnet_bytes + VNET_LENGTH;
+    if (!vnet_is_plain(vnet)) {
+        vnet_write(vnet, vnet_bytes);
+        return prepend_type(vnet_bytes, MESSAGE_SUPER);
+    }
+    if (format->wire == WIRE_PLAIN && format->mode == MODE_TAP)
+        return prepend_type(frame, MESSAGE_ETHERNET);
+    return frame;
+}
+
+enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet_bytes,
+                                   size_t frame_length, struct message_outbound *outbound) {
+    const uint8_t *frame = vnet_bytes + VNET_LENGTH;
+    struct vnet vnet = vnet_read(vnet_bytes);
+    if (!is_frame(format->mode, frame, frame_length))
+        return MESSAGE_NOT_IP;
+    /* "Checksum verified" is our own kernel's word; the far end has no reason to believe it. */
+    vnet.flags &= (uint8_t)~VNET_DATA_VALID;
+    outbound->n_packets = vnet_check(&vnet, frame, frame_length, l3_offset(format->mode));
+    if (outbound->n_packets < 0)
+        return MESSAGE_BAD_VIRTIO;
+    if (!vnet_is_plain(&vnet) && !format->super_outbound)
+        return MESSAGE_NOT_OFFERED;
+
+    uint8_t *start = message_start(format, &vnet, vnet_bytes);
+    size_t message_length = (size_t)(frame - start) + frame_length;
+    if (message_length > format->message_max)
+        return MESSAGE_TOO_LARGE;
+    outbound->start = start - STREAM_LENGTH_PREFIX;
+    outbound->length = STREAM_LENGTH_PREFIX + message_length;
+    be16_write(outbound->start, (uint16_t)message_length);
+    return MESSAGE_OK;
+}
+
+/* -- inbound ----------------------------------------------------------------------------------- */
+
+static enum message_fault take_frame(const struct link_format *format, const uint8_t *frame,
+                                     size_t length, struct message_inbound *inbound) {
+    if (!is_frame(format->mode, frame, length))
+        return MESSAGE_NOT_IP;
+    inbound->frame = frame;
+    inbound->length = length;
+    inbound->n_packets = vnet_check(&inbound->vnet, frame, length, l3_offset(format->mode));
+    return inbound->n_packets < 0 ? MESSAGE_BAD_VIRTIO : MESSAGE_OK;
+}
+
+static enum message_fault take_super(const struct link_format *format, const uint8_t *message,
+                                     size_t length, struct message_inbound *inbound) {
+    size_t header = MESSAGE_TYPE_LENGTH + VNET_LENGTH;
+    if (!format->super_inbound)
+        return MESSAGE_BAD_TYPE;
+    if (length < header)
+        return MESSAGE_BAD_VIRTIO;
+    inbound->vnet = vnet_read(message + MESSAGE_TYPE_LENGTH);
+    return take_frame(format, message + header, length - header, inbound);
+}
+
+enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+                                      size_t length, struct message_inbound *inbound) {
+    inbound->vnet = (struct vnet){0};
+    if (format->wire == WIRE_SIMPLETUN)
+        return take_frame(format, message, length, inbound);
+    switch (message[0]) {
+    case MESSAGE_SUPER:
+        return take_super(format, message, length, inbound);
+    case MESSAGE_ETHERNET:
+        if (format->mode != MODE_TAP)
+            return MESSAGE_BAD_TYPE;
+        if (length < MESSAGE_TYPE_LENGTH)
+            return MESSAGE_NOT_IP;
+        return take_frame(format, message + MESSAGE_TYPE_LENGTH, length - MESSAGE_TYPE_LENGTH,
+                          inbound);
+    default:
+        /* A bare IP packet on a TUN link; what is neither that nor a type we know is not IP. */
+        return format->mode == MODE_TUN ? take_frame(format, message, length, inbound)
+                                        : MESSAGE_BAD_TYPE;
+    }
+}

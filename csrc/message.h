@@ -1,0 +1,92 @@
+/* message: what one frame of the device looks like on a link.
+ *
+ * Stream links carry `u16 big-endian length | message`. The message, by wire:
+ *
+ *   simpletun  the IP packet (TUN) or the Ethernet frame (TAP), nothing else
+ *   plain      by its first byte:
+ *     0x4_ 0x6_  an IP packet (TUN only)
+ *     0x01       control: a msgpack map, only in the hello before the link is handed over
+ *     0x02       super-packet: type, flags 0, u16 0, virtio_net_hdr[12], IP packet or Ethernet frame
+ *     0x03       Ethernet frame: type, 3 zero bytes, frame (TAP only)
+ *
+ * Outbound the headers are laid in front of the frame where the device put it; nothing is copied.
+ * Inbound a message is taken apart in place; all that comes from the network is checked here.
+ */
+#ifndef FASTUN_MESSAGE_H
+#define FASTUN_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastun.h"
+#include "vnet.h"
+
+enum {
+    STREAM_LENGTH_PREFIX = 2,
+    MESSAGE_MAX = 65535, /* what the u16 prefix can say */
+    /* The original's receive buffer: a longer frame would overrun it (DESIGN: simpletun wire). */
+    SIMPLETUN_MESSAGE_MAX = 2000,
+
+    MESSAGE_CONTROL = 0x01,
+    MESSAGE_SUPER = 0x02,
+    MESSAGE_ETHERNET = 0x03,
+    MESSAGE_TYPE_LENGTH = 4, /* type, flags, u16 */
+
+    ETHERNET_HEADER = 14,
+    IPV4_HEADER_MIN = 20,
+    IPV6_HEADER = 40,
+
+    /* Room that must be free in front of a frame's virtio_net_hdr for outer headers. */
+    MESSAGE_HEADROOM = 32,
+};
+
+/* Which messages a link may carry: fixed when it comes up. */
+struct link_format {
+    enum wire wire;
+    enum mode mode;
+    bool super_outbound; /* the peer's hello takes super-packets */
+    bool super_inbound;  /* ours offers to */
+    size_t message_max;  /* bytes; what the peer takes */
+};
+
+/* The longest message that we take on a stream: a longer one breaks the framing. */
+static inline size_t message_limit(enum wire wire) {
+    return wire == WIRE_SIMPLETUN ? SIMPLETUN_MESSAGE_MAX : MESSAGE_MAX;
+}
+
+/* Why a frame was not laid out or a message not accepted. */
+enum message_fault {
+    MESSAGE_OK = 0,
+    MESSAGE_NOT_IP,
+    MESSAGE_BAD_VIRTIO,
+    MESSAGE_TOO_LARGE,
+    MESSAGE_NOT_OFFERED,
+    MESSAGE_BAD_TYPE,
+};
+
+/* A frame in outbound form: `start` points at the stream's length prefix. */
+struct message_outbound {
+    uint8_t *start;
+    size_t length;
+    int n_packets;
+};
+
+/* `vnet` points at the frame's virtio_net_hdr[12]; the frame follows. MESSAGE_HEADROOM bytes before
+ * it and the header itself are overwritten. */
+enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
+                                   size_t frame_length, struct message_outbound *outbound);
+
+/* A frame taken from a message: `frame` points into the message. */
+struct message_inbound {
+    struct vnet vnet;
+    const uint8_t *frame;
+    size_t length;
+    int n_packets;
+};
+
+/* `message` without its length prefix. */
+enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+                                      size_t length, struct message_inbound *inbound);
+
+#endif

@@ -1,0 +1,103 @@
+/* ring: records of frames from one worker to its neighbour, through shared memory.
+ *
+ * Single producer, single consumer, each its own process. The memory (one memfd):
+ *
+ *     0       struct ring_shared: size, head, tail and the two waiters, a cache line each
+ *     4096    the data, size_bytes (a power of two) long
+ *
+ * The data is mapped twice, back to back, so a record that starts near the end runs on into the
+ * second view and never wraps. head and tail are free-running byte counts: head - tail is the
+ * fill, position modulo size the place. No pointer stands in shared memory.
+ *
+ * Both ends survive a kill: what was reserved but not published is as if it had never been, and
+ * what was peeked at but not released is there for the successor. A consumer checks each record
+ * header once before it follows it.
+ */
+#ifndef FASTUN_RING_H
+#define FASTUN_RING_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wait.h"
+
+enum {
+    RING_DATA_OFFSET = 4096,
+    /* Records start on cache lines, so producer and consumer never write to the same one. */
+    RING_RECORD_ALIGN = 64,
+    RING_SIZE_MIN = 1 << 18,
+    RING_SIZE_MAX = 1 << 28,
+};
+
+struct ring_shared {
+    uint32_t magic;
+    uint32_t size_bytes;
+    alignas(64) _Atomic uint64_t head; /* written by the producer */
+    alignas(64) _Atomic uint64_t tail; /* written by the consumer */
+    alignas(64) struct waiter producer;
+    alignas(64) struct waiter consumer;
+};
+
+/* Stands before each record. `space` is the whole record with this header; the payload begins
+ * `offset` bytes from the header's start, so that a producer can leave room in front. */
+struct ring_record {
+    uint32_t space;
+    uint32_t offset;
+    uint32_t length;
+    uint32_t n_packets;
+    uint32_t n_bytes; /* of the packets inside, as counted in the statistics */
+    uint32_t reserved;
+    uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
+};
+
+/* A process's own view. */
+struct ring {
+    struct ring_shared *shared;
+    uint8_t *data;
+    uint64_t size;
+    uint64_t head; /* the producer's: commits not yet published included */
+    uint64_t tail; /* the consumer's */
+    uint64_t peer; /* the other side's index when last read */
+};
+
+/* -- producer ---------------------------------------------------------------------------------- */
+
+/* Room for a record of `space` bytes, header included, or NULL. Valid until ring_commit. */
+struct ring_record *ring_reserve(struct ring *ring, size_t space);
+/* Appends the reserved record, whose fields but `space` are filled in. Not yet visible. */
+void ring_commit(struct ring *ring, struct ring_record *record);
+/* Makes all commits visible and wakes the consumer if it sleeps. */
+void ring_publish(struct ring *ring, struct stats_block *stats);
+/* Sleeps until a record of `space` bytes may fit. */
+enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
+                              struct stats_block *stats);
+
+static inline bool ring_has_unpublished(const struct ring *ring) {
+    return ring->head != atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
+}
+
+/* -- consumer ---------------------------------------------------------------------------------- */
+
+/* The record at *cursor (begin with ring_first) and moves *cursor past it; NULL when there is none.
+ * *corrupt is set when the memory holds an impossible record: call ring_discard. */
+const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+/* Gives all before `cursor` back to the producer and wakes it if it waits for that. */
+void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
+/* Empties the ring. */
+void ring_discard(struct ring *ring, struct stats_block *stats);
+/* Sleeps until there is a record at the cursor. */
+enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
+                               struct stats_block *stats);
+
+static inline uint64_t ring_first(const struct ring *ring) {
+    return ring->tail;
+}
+
+static inline uint8_t *ring_payload(const struct ring_record *record) {
+    return (uint8_t *)(uintptr_t)record + record->offset;
+}
+
+#endif

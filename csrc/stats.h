@@ -1,0 +1,130 @@
+/* stats: what every worker counts, in shared memory, read by the gateway at scrape time.
+ *
+ * One block a worker, written by that worker alone, so a plain load-add-store is enough; relaxed
+ * atomics keep a reader in another process from seeing torn values. A block outlives the worker:
+ * its successor counts on, so the figures never go back.
+ *
+ * The lists below are the only place where a counter, a system call or a drop reason is named; the
+ * metrics take names and help texts from here.
+ *
+ * Accounting: a reader role (tun-reader, link-reader) counts what it took in, dropped or not; a
+ * writer role (link-writer, tun-writer) counts what it delivered. At rest, in each direction:
+ *     taken in by the reader = delivered by the writer + drops of both.
+ */
+#ifndef FASTUN_STATS_H
+#define FASTUN_STATS_H
+
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* role, its name on the outside */
+#define STATS_ROLES(X)                                                                             \
+    X(tun_reader, "tun-reader")                                                                    \
+    X(link_writer, "link-writer")                                                                  \
+    X(link_reader, "link-reader")                                                                  \
+    X(tun_writer, "tun-writer")
+
+#define STATS_COUNTERS(X)                                                                          \
+    X(packets) /* as the network counts: a super-packet of 40 segments counts 40 */                \
+    X(frames)  /* as the device hands them over: a super-packet counts 1 */                        \
+    X(bytes)   /* of packets or Ethernet frames, without any header of ours */
+
+#define STATS_CALLS(X)                                                                             \
+    X(read)                                                                                        \
+    X(write)                                                                                       \
+    X(readv)                                                                                       \
+    X(writev)                                                                                      \
+    X(ppoll)                                                                                       \
+    X(futex_wait)                                                                                  \
+    X(futex_wake)
+
+/* role, reason, help */
+#define STATS_DROPS(X)                                                                             \
+    X(tun_reader, not_ip, "the device gave something that is neither IPv4 nor IPv6")               \
+    X(tun_reader, bad_virtio, "the kernel's offload header does not fit its packet")               \
+    X(tun_reader, too_large, "the frame is longer than the wire allows")                           \
+    X(tun_reader, not_offered, "a super-packet, but the peer takes none (offload just changed)")   \
+    X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
+    X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
+    X(link_reader, bad_length, "a length prefix of 0 or over the limit; the link is closed")       \
+    X(link_reader, truncated, "the stream ended inside a frame")                                   \
+    X(link_reader, bad_type, "a message type that this side did not offer")                        \
+    X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
+    X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
+    X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
+    X(tun_writer, device_down, "the device was not up")                                            \
+    X(tun_writer, device_full, "the kernel had no memory or room for the frame")                   \
+    X(tun_writer, ring_corrupt, "the inbound ring held an impossible record and was emptied")
+
+enum stats_role {
+#define X(role, name) ROLE_##role,
+    STATS_ROLES(X)
+#undef X
+        N_ROLES
+};
+
+enum stats_counter {
+#define X(counter) COUNTER_##counter,
+    STATS_COUNTERS(X)
+#undef X
+        N_COUNTERS
+};
+
+enum stats_call {
+#define X(call) CALL_##call,
+    STATS_CALLS(X)
+#undef X
+        N_CALLS
+};
+
+enum stats_drop {
+#define X(role, reason, help) DROP_##role##_##reason,
+    STATS_DROPS(X)
+#undef X
+        N_DROPS
+};
+
+/* Histogram buckets hold powers of two: bucket i counts values in (2^(i-1), 2^i], the last one
+ * everything above. Frames in a batch: 1 .. 512. Queue delay: 1 us .. 2 s. */
+enum { N_BATCH_BUCKETS = 11, N_DELAY_BUCKETS = 23 };
+
+struct stats_block {
+    alignas(64) _Atomic uint64_t counters[N_COUNTERS];
+    _Atomic uint64_t drops[N_DROPS];
+    _Atomic uint64_t calls[N_CALLS];
+    _Atomic uint64_t batch_frames[N_BATCH_BUCKETS];
+    _Atomic uint64_t batch_frames_sum;
+    _Atomic uint64_t queue_delay[N_DELAY_BUCKETS];
+    _Atomic uint64_t queue_delay_sum_ns;
+};
+
+/* The memory of one lane: a block a role. */
+struct stats {
+    struct stats_block blocks[N_ROLES];
+};
+
+static inline void stats_add(_Atomic uint64_t *counter, uint64_t n) {
+    uint64_t now = __atomic_load_n((uint64_t *)counter, __ATOMIC_RELAXED);
+    __atomic_store_n((uint64_t *)counter, now + n, __ATOMIC_RELAXED);
+}
+
+static inline void stats_call(struct stats_block *stats, enum stats_call call) {
+    stats_add(&stats->calls[call], 1);
+}
+
+static inline void stats_count(struct stats_block *stats, uint64_t n_packets, uint64_t n_bytes) {
+    stats_add(&stats->counters[COUNTER_packets], n_packets);
+    stats_add(&stats->counters[COUNTER_frames], 1);
+    stats_add(&stats->counters[COUNTER_bytes], n_bytes);
+}
+
+static inline void stats_dropped(struct stats_block *stats, enum stats_drop drop,
+                                 uint64_t n_packets) {
+    stats_add(&stats->drops[drop], n_packets);
+}
+
+void stats_batch(struct stats_block *stats, uint64_t n_frames);
+void stats_queue_delay(struct stats_block *stats, uint64_t delay_ns);
+
+#endif

@@ -1,0 +1,54 @@
+/* vnet: the virtio_net_hdr that stands before every frame of an IFF_VNET_HDR device.
+ *
+ *     0  flags u8          1  gso_type u8       2  hdr_len u16      4  gso_size u16
+ *     6  csum_start u16    8  csum_offset u16  10  num_buffers u16 (unused)
+ *
+ * Little-endian (TUNSETVNETLE). A header that came over the network is untrusted input to the
+ * kernel; vnet_check is the one place that decides what may pass. Source: the virtio 1.2
+ * specification 5.1.6, include/linux/virtio_net.h, drivers/net/tun_vnet.h.
+ */
+#ifndef FASTUN_VNET_H
+#define FASTUN_VNET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { VNET_LENGTH = 12 };
+
+enum {
+    VNET_NEEDS_CSUM = 1,
+    VNET_DATA_VALID = 2,
+};
+
+enum vnet_gso {
+    VNET_GSO_NONE = 0,
+    VNET_GSO_TCPV4 = 1,
+    VNET_GSO_TCPV6 = 4,
+    VNET_GSO_UDP_L4 = 5,
+    VNET_GSO_ECN = 0x80, /* a bit beside TCPV4 or TCPV6 */
+};
+
+struct vnet {
+    uint8_t flags;
+    uint8_t gso_type;
+    uint16_t hdr_len;
+    uint16_t gso_size;
+    uint16_t csum_start;
+    uint16_t csum_offset;
+};
+
+struct vnet vnet_read(const uint8_t bytes[VNET_LENGTH]);
+void vnet_write(const struct vnet *vnet, uint8_t bytes[VNET_LENGTH]);
+
+static inline bool vnet_is_plain(const struct vnet *vnet) {
+    return (vnet->flags & VNET_NEEDS_CSUM) == 0 && vnet->gso_type == VNET_GSO_NONE;
+}
+
+/* Checks `vnet` against the frame it describes and puts hdr_len right (the kernel's own value can
+ * be the whole first packet for a forwarded super-packet). `l3` is where the IP header starts: 0 on
+ * a TUN device, 14 on a TAP. Returns the number of packets that the network will see (>= 1), or
+ * -1 when the header does not fit the frame. */
+int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+
+#endif

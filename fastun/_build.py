@@ -1,0 +1,37 @@
+"""Compile the C library into the extension module ``fastun._fastun`` (cffi, API mode).
+
+``csrc/fastun.h`` is the one declaration of the interface: cffi parses it without its
+preprocessor lines, the compiler includes it as it is, so a disagreement is a build error.
+Run by setuptools (``cffi_modules`` in setup.py).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cffi
+
+CSRC = Path("csrc")
+SOURCES = sorted(str(path) for path in CSRC.glob("*.c"))
+HEADERS = sorted(str(path) for path in CSRC.glob("*.h"))
+COMPILE_ARGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
+
+
+def declarations(header: str) -> str:
+    """Return ``header`` as cffi wants it: without preprocessor lines and without comments."""
+    header = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    return "\n".join(line for line in header.splitlines() if not line.startswith("#"))
+
+
+ffi = cffi.FFI()
+ffi.cdef(declarations((CSRC / "fastun.h").read_text(encoding="utf-8")))
+ffi.set_source(
+    "fastun._fastun",
+    '#include "fastun.h"',
+    sources=SOURCES,
+    depends=HEADERS,
+    include_dirs=[str(CSRC)],
+    extra_compile_args=COMPILE_ARGS,
+    py_limited_api=True,
+)

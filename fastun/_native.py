@@ -1,0 +1,255 @@
+"""The typed wall around the C library: the only module that knows cffi.
+
+What C returns as NULL or -errno becomes OSError here; enumerations and names come from the C
+headers, so each stands in one place. Nothing here touches a packet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from fastun import _fastun
+
+_ffi: Any = _fastun.ffi
+_lib: Any = _fastun.lib
+
+
+class Wire(IntEnum):
+    """The message formats of csrc/message.h."""
+
+    SIMPLETUN = _lib.WIRE_SIMPLETUN
+    PLAIN = _lib.WIRE_PLAIN
+
+
+class Mode(IntEnum):
+    """What the device carries: IP packets or Ethernet frames."""
+
+    TUN = _lib.MODE_TUN
+    TAP = _lib.MODE_TAP
+
+
+class Offload(IntEnum):
+    """Which super-packets the device hands out; each level includes the one before."""
+
+    NONE = _lib.DEVICE_OFFLOAD_NONE
+    TCP = _lib.DEVICE_OFFLOAD_TCP
+    TCP_UDP = _lib.DEVICE_OFFLOAD_TCP_UDP
+
+
+class LoopEnd(IntEnum):
+    """Why a worker's loop came back."""
+
+    DOORBELL = _lib.LOOP_DOORBELL
+    LINK_CLOSED = _lib.LOOP_LINK_CLOSED
+    LINK_FAULT = _lib.LOOP_LINK_FAULT
+    LINK_ERROR = _lib.LOOP_LINK_ERROR
+    DEVICE_GONE = _lib.LOOP_DEVICE_GONE
+
+
+def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, ...]:
+    return tuple(_ffi.string(name(index)).decode() for index in range(count()))
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A reason for which a role drops packets."""
+
+    role: str
+    reason: str
+    help: str
+
+
+ROLES = _names(_lib.stats_n_roles, _lib.stats_role_name)
+COUNTERS = _names(_lib.stats_n_counters, _lib.stats_counter_name)
+CALLS = _names(_lib.stats_n_calls, _lib.stats_call_name)
+DROPS = tuple(
+    Drop(ROLES[_lib.stats_drop_role(index)], reason, help_text)
+    for index, (reason, help_text) in enumerate(
+        zip(
+            _names(_lib.stats_n_drops, _lib.stats_drop_reason),
+            _names(_lib.stats_n_drops, _lib.stats_drop_help),
+            strict=True,
+        )
+    )
+)
+DIRECTIONS = {
+    "tun-reader": "outbound",
+    "link-writer": "outbound",
+    "link-reader": "inbound",
+    "tun-writer": "inbound",
+}
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+def _checked_pointer(pointer: Any) -> Any:
+    if pointer == _ffi.NULL:
+        raise OSError(_ffi.errno, os.strerror(_ffi.errno))
+    return pointer
+
+
+def device_open(name: str, mode: Mode) -> int:
+    """Make (or attach to) the interface and return its descriptor. Raises OSError."""
+    return _checked(_lib.device_open(name.encode(), int(mode)))
+
+
+def device_set_offload(fd: int, offload: Offload) -> None:
+    """Choose which super-packets reads return. Raises OSError (EINVAL: the kernel is older)."""
+    _checked(_lib.device_set_offload(fd, int(offload)))
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Be killed when the parent dies. Raises ProcessLookupError when it has already."""
+    _checked(_lib.process_die_with_parent(parent_pid))
+
+
+class Ring:
+    """One ring's memory, mapped. ``fd`` is its memfd, or -1 when it was only attached to."""
+
+    def __init__(self, pointer: Any, fd: int, size_bytes: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+        self.size_bytes = size_bytes
+
+    @classmethod
+    def create(cls, size_bytes: int) -> Ring:
+        """Make a ring of ``size_bytes``, a power of two."""
+        fd = _ffi.new("int *")
+        pointer = _checked_pointer(_lib.ring_create(size_bytes, fd))
+        return cls(pointer, fd[0], size_bytes)
+
+    @classmethod
+    def attach(cls, fd: int, size_bytes: int) -> Ring:
+        """Map an existing ring; the descriptor stays the caller's."""
+        return cls(_checked_pointer(_lib.ring_attach(fd, size_bytes)), -1, size_bytes)
+
+    def used_bytes(self) -> int:
+        """Return how much of it waits for the consumer."""
+        return int(_lib.ring_used_bytes(self.pointer))
+
+    def ring_doorbell(self, role: str) -> None:
+        """Make the worker ``role`` leave its loop and read its channel."""
+        if role in ("tun-reader", "link-reader"):
+            _lib.ring_ring_producer(self.pointer)
+        else:
+            _lib.ring_ring_consumer(self.pointer)
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this ring made it."""
+        _lib.ring_detach(self.pointer)
+        self.pointer = _ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class Stats:
+    """The counters of one lane's four workers, in shared memory; reading takes no lock."""
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> Stats:
+        """Make a zeroed block a role."""
+        fd = _ffi.new("int *")
+        return cls(_checked_pointer(_lib.stats_create(fd)), fd[0])
+
+    @classmethod
+    def attach(cls, fd: int) -> Stats:
+        """Map existing ones; the descriptor stays the caller's."""
+        return cls(_checked_pointer(_lib.stats_attach(fd)), -1)
+
+    def counter(self, role: str, counter: str) -> int:
+        """Return one of COUNTERS for one of ROLES."""
+        return int(
+            _lib.stats_read_counter(self.pointer, ROLES.index(role), COUNTERS.index(counter))
+        )
+
+    def calls(self, role: str, call: str) -> int:
+        """Return how often ``role`` made the system call ``call``, one of CALLS."""
+        return int(_lib.stats_read_call(self.pointer, ROLES.index(role), CALLS.index(call)))
+
+    def drops(self) -> Iterator[tuple[Drop, int]]:
+        """Yield every drop reason with the packets dropped for it."""
+        for index, drop in enumerate(DROPS):
+            yield drop, int(_lib.stats_read_drop(self.pointer, index))
+
+    def batch_frames(self, role: str) -> tuple[list[int], int]:
+        """Return the counts of batches by frames (bucket i: up to 2**i) and the sum of frames."""
+        index = ROLES.index(role)
+        buckets = range(_lib.stats_n_batch_buckets())
+        return (
+            [int(_lib.stats_read_batch_frames(self.pointer, index, i)) for i in buckets],
+            int(_lib.stats_read_batch_frames_sum(self.pointer, index)),
+        )
+
+    def queue_delay(self, role: str) -> tuple[list[int], int]:
+        """Return the counts of frames by delay (bucket i: up to 2**i us) and the sum in ns."""
+        index = ROLES.index(role)
+        buckets = range(_lib.stats_n_delay_buckets())
+        return (
+            [int(_lib.stats_read_queue_delay(self.pointer, index, i)) for i in buckets],
+            int(_lib.stats_read_queue_delay_sum_ns(self.pointer, index)),
+        )
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this object made it."""
+        _lib.stats_detach(self.pointer)
+        self.pointer = _ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class Loop:
+    """One worker's C loop. Keeps its ring and statistics alive; descriptors stay the caller's."""
+
+    def __init__(self, role: str, ring: Ring, stats: Stats, device_fd: int, channel_fd: int) -> None:
+        """Prepare the loop of ``role``."""
+        self._ring = ring
+        self._stats = stats
+        self._pointer = _checked_pointer(
+            _lib.loop_new(ROLES.index(role), ring.pointer, stats.pointer, device_fd, channel_fd)
+        )
+
+    def run(self) -> LoopEnd:
+        """Run without the GIL until Python has something to do."""
+        return LoopEnd(_lib.loop_run(self._pointer))
+
+    def error(self) -> str:
+        """Return the text of the errno behind the last error end."""
+        return os.strerror(_lib.loop_error(self._pointer))
+
+    def take_bell(self) -> None:
+        """Reset the doorbell; call before reading the channel."""
+        _lib.loop_take_bell(self._pointer)
+
+    def set_link(
+        self,
+        fd: int,
+        *,
+        wire: int,
+        mode: int,
+        super_outbound: bool,
+        super_inbound: bool,
+        message_max: int,
+    ) -> None:
+        """Carry the link ``fd`` from now on; -1 for none. ``message_max`` in bytes."""
+        _lib.loop_set_link(
+            self._pointer, fd, wire, mode, super_outbound, super_inbound, message_max
+        )
+
+    def close(self) -> None:
+        """Free the loop."""
+        _lib.loop_free(self._pointer)
+        self._pointer = _ffi.NULL

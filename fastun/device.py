@@ -1,0 +1,130 @@
+"""The device: the TUN or TAP interface, made, addressed and brought up.
+
+The interface lives as long as the descriptor that this class keeps; closing it removes the
+interface with its addresses and routes, however the gateway ends. Runs before the event loop does:
+pyroute2 brings its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psutil
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from fastun import _native
+from fastun._native import Mode, Offload
+from fastun.config import Settings
+from fastun.errors import RuntimeFailure
+
+# The longest super-packet that the kernel may build for this device, in bytes: with every header of
+# ours it still fits the stream's u16 length.
+GSO_MAX_BYTES = 65000
+
+
+class Device:
+    """An interface of ours. Use as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the interface, give it MTU and addresses, bring it up.
+
+        Raises RuntimeFailure in one line that names the interface or the address.
+        """
+        self.name = settings.interface
+        self.mode = Mode[settings.mode.upper()]
+        self.fd = _open(self.name, self.mode)
+        try:
+            self.offload_max = self._find_offload() if settings.gso else Offload.NONE
+            self.set_offload(Offload.NONE)
+            self._configure(settings)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the device."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the interface."""
+        os.close(self.fd)
+
+    def set_offload(self, offload: Offload) -> None:
+        """Choose which super-packets the kernel may hand out from now on."""
+        _native.device_set_offload(self.fd, offload)
+
+    def statistics(self) -> dict[str, int]:
+        """Return the kernel's own counters of the interface; empty when it is gone. Any thread.
+
+        The kernel's directions: what it received is what the tun-writer wrote.
+        """
+        # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
+        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(self.name)
+        return {} if counters is None else dict(counters._asdict())
+
+    def _find_offload(self) -> Offload:
+        """Return the most that this kernel knows. UDP came with Linux 6.2, reading and writing."""
+        for offload in (Offload.TCP_UDP, Offload.TCP):
+            try:
+                self.set_offload(offload)
+            except OSError:
+                continue
+            return offload
+        return Offload.NONE
+
+    def _configure(self, settings: Settings) -> None:
+        with IPRoute() as netlink, _explained(f"interface {self.name}"):
+            index = netlink.link_lookup(ifname=self.name)[0]
+            with _explained(f"interface {self.name}: mtu {settings.mtu}"):
+                netlink.link("set", index=index, mtu=settings.mtu)
+            netlink.link("set", index=index, gso_max_size=GSO_MAX_BYTES)
+            taken = {
+                address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
+                for address in netlink.get_addr()
+            }
+            for address in settings.addresses:
+                if str(address.ip) in taken:
+                    raise RuntimeFailure(
+                        f"address {address}: this host has it already on another interface; "
+                        "choose a free one with --address"
+                    )
+                with _explained(f"address {address}"):
+                    netlink.addr(
+                        "add",
+                        index=index,
+                        address=str(address.ip),
+                        prefixlen=address.network.prefixlen,
+                    )
+            netlink.link("set", index=index, state="up")
+
+
+def _open(name: str, mode: Mode) -> int:
+    try:
+        return _native.device_open(name, mode)
+    except OSError as error:
+        raise RuntimeFailure(f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}") from None
+
+
+_OPEN_ERRORS = {
+    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
+    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
+    errno.EACCES: "/dev/net/tun may not be opened; run as root",
+    errno.EPERM: "making it needs CAP_NET_ADMIN; run as root or with 'setpriv --ambient-caps +net_admin'",
+    errno.EBUSY: "another program is using it; choose another name with --interface",
+    errno.EINVAL: "the name belongs to an interface of another kind; choose another with --interface",
+}
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn the kernel's refusal into one line that begins with ``what``."""
+    try:
+        yield
+    except NetlinkError as error:
+        reason: Any = os.strerror(error.code) if error.code else error
+        raise RuntimeFailure(f"{what}: the kernel refuses it: {reason}") from None

@@ -1,0 +1,248 @@
+"""A lane: one device queue, its two rings, its statistics and its four workers.
+
+The lane spawns the workers, hands them what they need, watches them and replaces whichever dies.
+Rings and statistics outlive a worker, so its successor goes on where it stood. What a death means
+for the link is the gateway's to decide (``on_death``).
+
+All methods run on the event loop's thread; statistics and rings may be read from any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from fastun import channel, log
+from fastun._native import DIRECTIONS, ROLES, Ring, Stats
+from fastun.channel import AnyMessage, Boot, Channel, LinkFormat, Ready, SetLink
+from fastun.errors import RuntimeFailure
+
+# Two MiB hold some thirty of the longest frames: enough that neither side waits for the other's
+# wake-up, small enough to stay near the cores' caches. 4 MiB measured no faster.
+RING_BYTES = 2 * 1024 * 1024
+
+# A worker that dies before it says Ready so often in a row will not do better the next time.
+BOOT_FAILURES_MAX = 5
+
+STOP_GRACE_S = 0.5
+
+
+class Worker:
+    """One worker process as the gateway sees it."""
+
+    def __init__(self, role: str, lane: int) -> None:
+        """Describe the worker ``role`` of ``lane``; :meth:`Lane.start` spawns it."""
+        self.role = role
+        self.name = f"{role}/{lane}"
+        self.restarts = 0
+        self.boot_failures = 0
+        self.is_ready = False
+        self.process: subprocess.Popen[bytes] | None = None
+        self.channel: Channel | None = None
+        self.pidfd = -1
+        self._cpu_seconds_of_predecessors = 0.0
+
+    def cpu_seconds(self) -> float:
+        """Return user and system time of this worker and all that it replaced. Any thread."""
+        process = self.process
+        if process is None:
+            return self._cpu_seconds_of_predecessors
+        try:
+            times = psutil.Process(process.pid).cpu_times()
+        except psutil.Error:  # died this instant
+            return self._cpu_seconds_of_predecessors
+        return float(self._cpu_seconds_of_predecessors + times.user + times.system)
+
+    def spawn(self) -> None:
+        """Start a fresh interpreter that inherits one descriptor: its end of the channel."""
+        self.channel, inherited = channel.pair()
+        with inherited:
+            arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
+            # -I: neither the environment nor the current directory has a say in what is imported.
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+                pass_fds=[inherited.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd=Path("/"),
+            )
+        self.pidfd = os.pidfd_open(self.process.pid)
+        self.is_ready = False
+
+    def reap(self) -> int:
+        """Collect the dead process; return its exit status (negative: a signal)."""
+        assert self.process is not None  # noqa: S101 (the caller saw it die)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.process = None
+        self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
+        os.close(self.pidfd)
+        self.pidfd = -1
+        if self.channel is not None:
+            self.channel.close()
+        return os.waitstatus_to_exitcode(status)
+
+
+class Lane:
+    """Four workers, two rings, one statistics block."""
+
+    def __init__(
+        self,
+        index: int,
+        device_fd: int,
+        link_format: LinkFormat,
+        *,
+        on_message: Callable[[Worker, AnyMessage], None],
+        on_death: Callable[[Worker], None],
+        on_failure: Callable[[RuntimeFailure], None],
+    ) -> None:
+        """Make rings and statistics; ``device_fd`` stays the caller's."""
+        self.index = index
+        self.stats = Stats.create()
+        self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
+        self.workers = {role: Worker(role, index) for role in ROLES}
+        self._device_fd = device_fd
+        self._link_format = link_format
+        self._link_id = 0
+        self._link_fd = -1
+        self._on_message = on_message
+        self._on_death = on_death
+        self._on_failure = on_failure
+        self._is_stopping = False
+        self._log = log.get("lane")
+
+    def start(self) -> None:
+        """Spawn all workers and watch them on the running event loop."""
+        for worker in self.workers.values():
+            self._start_worker(worker)
+
+    def is_whole(self) -> bool:
+        """Return whether all four workers are at work. Any thread."""
+        return all(worker.is_ready for worker in self.workers.values())
+
+    def set_link(self, link_id: int, fd: int, link_format: LinkFormat) -> None:
+        """Carry the link ``fd`` (the caller's, kept open while it is set); -1 for none."""
+        self._link_id, self._link_fd, self._link_format = link_id, fd, link_format
+        # The tun-reader first: nothing may be laid out for the new link in the old format.
+        for role in ("tun-reader", "link-reader", "link-writer"):
+            self._send_link(self.workers[role])
+
+    async def stop(self) -> None:
+        """Let the workers go: closing the channel ends them; who stays is killed."""
+        self._is_stopping = True
+        living = [worker for worker in self.workers.values() if worker.process is not None]
+        for worker in living:
+            self._unwatch(worker)
+            self._close_channel(worker)
+            self._ring_of(worker).ring_doorbell(worker.role)
+        await asyncio.gather(*(self._reap_or_kill(worker) for worker in living))
+        for ring in self.rings.values():
+            ring.close()
+        self.stats.close()
+
+    # -- one worker ---------------------------------------------------------------------------
+
+    def _ring_of(self, worker: Worker) -> Ring:
+        return self.rings[DIRECTIONS[worker.role]]
+
+    def _start_worker(self, worker: Worker) -> None:
+        worker.spawn()
+        assert worker.channel is not None  # noqa: S101 (spawn made it)
+        ring = self._ring_of(worker)
+        boot = Boot(ring_bytes=ring.size_bytes, link_format=self._link_format)
+        worker.channel.send(boot, (self.stats.fd, ring.fd, self._device_fd))
+        if self._link_fd >= 0 and worker.role.startswith("link-"):
+            self._send_link(worker)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(worker.pidfd, self._replace, worker)
+        loop.add_reader(worker.channel.fileno(), self._receive, worker)
+
+    def _send_link(self, worker: Worker) -> None:
+        if worker.channel is None:
+            return
+        message = SetLink(self._link_id, self._link_format)
+        carries = self._link_fd >= 0 and worker.role.startswith("link-")
+        try:
+            worker.channel.send(message, (self._link_fd,) if carries else ())
+        except OSError:
+            return  # it is dead or wedged; its successor gets the link at boot
+        self._ring_of(worker).ring_doorbell(worker.role)
+
+    def _receive(self, worker: Worker) -> None:
+        assert worker.channel is not None  # noqa: S101 (it is being watched)
+        try:
+            received = worker.channel.receive()
+        except BlockingIOError:
+            return
+        except RuntimeFailure as error:
+            self._log.error("bad control message", worker=worker.name, error=str(error))
+            return
+        except OSError:  # it died with our messages unread
+            received = None
+        if received is None:
+            # Its end is closed: it is dead or dying, and the pidfd will say so.
+            asyncio.get_running_loop().remove_reader(worker.channel.fileno())
+            return
+        message, fds = received
+        channel.close_all(fds)
+        if isinstance(message, Ready):
+            worker.is_ready = True
+            worker.boot_failures = 0
+        else:
+            self._on_message(worker, message)
+
+    def _replace(self, worker: Worker) -> None:
+        self._unwatch(worker)
+        was_ready = worker.is_ready
+        status = worker.reap()
+        worker.is_ready = False
+        worker.restarts += 1
+        worker.boot_failures += not was_ready
+        self._log.warning("worker died, replacing it", worker=worker.name, status=status)
+        if worker.boot_failures >= BOOT_FAILURES_MAX:
+            self._on_failure(
+                RuntimeFailure(
+                    f"worker {worker.name} failed to start {worker.boot_failures} times in a row "
+                    f"(last exit status {status}); the lines above say why"
+                )
+            )
+            return
+        self._on_death(worker)
+        self._start_worker(worker)
+
+    def _unwatch(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(worker.pidfd)
+        if worker.channel is not None:
+            loop.remove_reader(worker.channel.fileno())
+
+    def _close_channel(self, worker: Worker) -> None:
+        if worker.channel is not None:
+            worker.channel.close()
+            worker.channel = None
+
+    async def _reap_or_kill(self, worker: Worker) -> None:
+        assert worker.process is not None  # noqa: S101 (stop collected the living)
+        try:
+            await asyncio.wait_for(_exited(worker.pidfd), STOP_GRACE_S)
+        except TimeoutError:
+            self._log.warning("worker does not stop, killing it", worker=worker.name)
+            worker.process.kill()
+        worker.reap()
+
+
+async def _exited(pidfd: int) -> None:
+    """Return when the process behind ``pidfd`` has exited."""
+    loop = asyncio.get_running_loop()
+    exited = loop.create_future()
+    loop.add_reader(pidfd, lambda: exited.done() or exited.set_result(None))
+    try:
+        await exited
+    finally:
+        loop.remove_reader(pidfd)

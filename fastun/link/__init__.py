@@ -1,0 +1,1 @@
+"""Links: the outer transports to a peer."""

@@ -1,0 +1,124 @@
+"""Stream links: TCP sockets listened for, accepted, dialled and tuned. Source: tcp(7)."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import random
+import socket
+from collections.abc import Iterator
+
+from fastun.endpoint import Endpoint, format_host_port
+from fastun.errors import RuntimeFailure
+
+# Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
+# measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
+# the link-writer: a few of the longest messages.
+NOTSENT_LOWAT_BYTES = 256 * 1024
+
+# A peer that is gone without a word is noticed after some 25 s, idle or not.
+KEEPALIVE_IDLE_S = 10
+KEEPALIVE_INTERVAL_S = 5
+KEEPALIVE_PROBES = 3
+USER_TIMEOUT_MS = 25_000
+
+DIAL_TIMEOUT_S = 10.0
+
+# The first wait after a failure is short, since most links end because one side restarted; the
+# longest keeps a fleet of clients from hammering a server that is down.
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 30.0
+
+
+def listen(endpoint: Endpoint) -> list[socket.socket]:
+    """Return listening sockets for ``endpoint``, one an address that its host resolves to.
+
+    ``[::]`` takes IPv4 as well; on a host without IPv6 it means ``0.0.0.0``. Raises RuntimeFailure.
+    """
+    host = "0.0.0.0" if endpoint.host == "::" and not socket.has_dualstack_ipv6() else endpoint.host  # noqa: S104
+    try:
+        found = socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = {(family, address) for family, _, _, _, address in found}
+        return [_listener(family, address) for family, address in sorted(addresses)]
+    except socket.gaierror as error:
+        raise RuntimeFailure(
+            f"--listen {endpoint}: the host cannot be resolved ({error.strerror}); "
+            "give an address of this host, or [::] for all"
+        ) from None
+    except OSError as error:
+        mend = {
+            errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
+            errno.EADDRNOTAVAIL: "no interface of this host has that address",
+            errno.EACCES: "ports under 1024 need root",
+        }.get(error.errno or 0, error.strerror)
+        raise RuntimeFailure(f"--listen {endpoint}: {mend}") from None
+
+
+def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        listener.bind(address)
+        listener.listen(128)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def dial(endpoint: Endpoint) -> socket.socket:
+    """Return a connected, tuned socket; the addresses of the host are tried in turn.
+
+    Raises OSError (socket.gaierror when the host cannot be resolved) or TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            await asyncio.wait_for(loop.sock_connect(connection, address), DIAL_TIMEOUT_S)
+        except OSError as error:  # TimeoutError is one
+            connection.close()
+            failure = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            tune(connection)
+            return connection
+    raise failure or OSError(errno.EADDRNOTAVAIL, "no address to dial")
+
+
+def tune(connection: socket.socket) -> None:
+    """Set what every stream link needs; the send buffer stays with the kernel's autotuning."""
+    connection.setblocking(False)
+    # A frame must not wait for the acknowledgement of the one before it (Nagle: 40 ms a ping).
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def remote_address(connection: socket.socket) -> str:
+    """Return ``host:port`` of the other end, or ``?`` when it is gone already."""
+    try:
+        host, port = connection.getpeername()[:2]
+    except OSError:
+        return "?"
+    return format_host_port(host.removeprefix("::ffff:"), port)
+
+
+def backoff_delays_s() -> Iterator[float]:
+    """Yield the waits between attempts: doubling to BACKOFF_MAX_S, each cut by up to half."""
+    longest = BACKOFF_FIRST_S
+    while True:
+        yield longest * random.uniform(0.5, 1.0)  # noqa: S311 (spreads clients, guards nothing)
+        longest = min(2 * longest, BACKOFF_MAX_S)
