@@ -1,0 +1,46 @@
+"""What can go wrong, in the words of the person who has to mend it.
+
+Every error that is meant to be read is a FastunError. Its text is one printable line that names the
+field or device and says what to do, whatever bytes a file, a peer or a terminal put into it.
+"""
+
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 64  # A whole hostname label or interface name; a pasted file is cut.
+_SHORT.maxother = 64
+
+
+class FastunError(Exception):
+    """A failure to be shown as one line, without a traceback.
+
+    `exit_code` is what the process returns when the error ends it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        """Keep `message` as one printable line."""
+        super().__init__(one_line(message))
+
+
+class ConfigError(FastunError):
+    """The command line or the configuration file asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class RuntimeFailure(FastunError):  # noqa: N818 (it is what failed, not what was written wrong)
+    """The configuration is sound, but the system refused: a device, a port, a privilege, a peer."""
+
+
+def one_line(text: str) -> str:
+    """Return `text` with line ends, terminal escapes and other unprintables written as escapes."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def quote(value: object) -> str:
+    """Return `value` in quotes and cut to a readable length, to stand inside a message."""
+    return _SHORT.repr(value)

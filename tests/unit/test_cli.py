@@ -1,0 +1,241 @@
+"""The command line as a person and a service manager meet it: one line, one exit code."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from fastun import __version__
+from fastun.cli import cli
+from fastun.config import Options
+
+PLAIN = ("--wire", "plain", "--insecure")
+
+# Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
+WITH_GATEWAY = """
+import errno, os, signal, sys, types
+def run(settings):
+    {body}
+gateway = types.ModuleType("fastun.gateway")
+gateway.run = run
+sys.modules["fastun.gateway"] = gateway
+from fastun.cli import main
+main()
+"""
+
+
+def execute(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"COLUMNS": "80"} | environment,
+    )
+
+
+def fastun(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return execute("-m", "fastun", *arguments, **environment)
+
+
+def with_gateway(
+    body: str, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return execute("-c", WITH_GATEWAY.format(body=body), *arguments, **environment)
+
+
+def only_line(completed: subprocess.CompletedProcess[str]) -> str:
+    assert completed.stdout == ""
+    assert "Traceback" not in completed.stderr
+    (line,) = completed.stderr.splitlines()
+    assert line.startswith("fastun: ")
+    return line.removeprefix("fastun: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "Missing command. (see 'fastun --help')"),
+        (["sevre"], "No such command 'sevre'. Did you mean 'serve'?"),
+        (["--verison"], "No such option '--verison'. Did you mean '--version'?"),
+        (["serve", "--adress", "10.9.0.1/24"], "No such option '--adress'. (Did you mean"),
+        (["serve", "--intreface", "tun0"], "Did you mean '--interface'? (see 'fastun serve"),
+        (["serve", "--mode", "l2"], "'l2' is not one of 'tun', 'tap'"),
+        (["serve", "--mtu", "big"], "'big' is not a valid integer"),
+        (["serve", "--interface"], "Option '--interface' requires an argument"),
+        (["serve", "tcp://host"], "unexpected extra argument"),
+        (["connect", "--listen", "tcp://a"], "No such option '--listen'"),
+        (["serve"], "the encrypted wire is not part of this version yet"),
+        (["serve", "--wire", "plain"], "add --insecure"),
+        (["serve", *PLAIN, "--interface", "a" * 16], "--interface: 'aaaaaaaaaaaaaaaa' is not"),
+        (["serve", *PLAIN, "--address", "10.9.0.1"], "write it as in 10.9.0.1/24"),
+        (["serve", *PLAIN, "--config", "/nonexistent"], "'/nonexistent' cannot be read"),
+        (["connect", *PLAIN], "endpoint: missing"),
+        (["connect", *PLAIN, "host:443"], "write tcp://host:443"),
+        (["connect", *PLAIN, "tcp://host\n\x1b7"], "'host\\n\\x1b7' is not a host name"),
+    ],
+)
+def test_a_slip_is_answered_with_one_line_and_exit_code_2(arguments: list[str], line: str) -> None:
+    completed = fastun(*arguments)
+    assert line in only_line(completed)
+    assert completed.returncode == 2
+
+
+def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text("[interface]\nadress = ['10.9.0.1/24']\n")
+    completed = fastun("serve", "-c", str(path), "--insecure")
+    assert only_line(completed) == (
+        f"{path}: 'interface.adress': no such field; did you mean address?"
+    )
+    assert completed.returncode == 2
+
+
+def test_the_command_line_alone_loads_no_netlink_library() -> None:
+    completed = execute("-c", "import sys, fastun.cli; print('pyroute2' in sys.modules)")
+    assert completed.stdout == "False\n"
+
+
+def test_the_version_is_told() -> None:
+    completed = fastun("--version")
+    assert (completed.returncode, completed.stdout) == (0, f"fastun {__version__}\n")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.commands)])
+def test_help_fits_80_columns_and_shows_how(command: list[str]) -> None:
+    completed = fastun(*command, "--help")
+    assert completed.returncode == 0
+    assert max(map(len, completed.stdout.splitlines())) <= 80
+    assert re.search(r"^ +.*fastun (serve|connect|status)", completed.stdout, re.MULTILINE)
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    return {
+        option.name: option
+        for option in command.params
+        if isinstance(option, click.Option) and option.name
+    }
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    for command in cli.commands.values():
+        assert command.help
+        for option in options_of(command).values():
+            assert option.help, f"{command.name} {option.name}"
+
+
+def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
+    serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
+    assert set(serve) == set(connect) | {"listen"}
+    assert set(serve) == {field.name for field in dataclasses.fields(Options)}
+
+
+def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
+    text = " ".join(fastun("serve", "--help").stdout.split())
+    for default in ("fastun0", "tun", "1500", "wireguard", "127.0.0.1:10055", "1", "console"):
+        assert f"[default: {default}]" in text
+    for default in ("/var/lib/fastun", "/run/fastun", "tcp://[::]:55555"):
+        assert f"[default: {default}]" in text
+
+
+def test_the_gateway_gets_what_the_command_line_says() -> None:
+    completed = with_gateway(
+        "print(settings.role, settings.endpoint, *settings.addresses, settings.verbosity)",
+        *("connect", "tcp://vpn.example.net", *PLAIN, "-vv"),
+        *("--address", "10.9.0.2/24", "--address", "fd00:9::2/64"),
+    )
+    assert completed.stdout == ("connect tcp://vpn.example.net:55555 10.9.0.2/24 fd00:9::2/64 2\n")
+    assert (completed.returncode, completed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("raise PermissionError(errno.EPERM, 'Not permitted', '/dev/x')", "/dev/x: Not permitted"),
+        ("raise BrokenPipeError(errno.EPIPE, 'Broken pipe')", "Broken pipe"),
+        ("raise TimeoutError", "TimeoutError"),
+        (
+            "from fastun.errors import RuntimeFailure; raise RuntimeFailure('port in use\\nx')",
+            r"port in use\nx",
+        ),
+        ("raise KeyError('x')", "internal error: KeyError: 'x'; FASTUN_DEBUG=1 shows where"),
+        ("import fastun.nonexistent", "internal error: ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_gateway_that_fails_is_one_line_and_exit_code_1(body: str, line: str) -> None:
+    completed = with_gateway(body, "serve", *PLAIN)
+    assert line in only_line(completed)
+    assert completed.returncode == 1
+
+
+def test_only_fastun_debug_shows_a_traceback() -> None:
+    completed = with_gateway("raise KeyError('x')", "serve", *PLAIN, FASTUN_DEBUG="1")
+    assert completed.stderr.startswith("Traceback")
+    assert completed.returncode == 1
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_to_be_asked_to_stop_before_the_gateway_runs_is_no_failure(asked: signal.Signals) -> None:
+    completed = with_gateway(f"os.kill(os.getpid(), {asked.value})", "serve", *PLAIN)
+    assert (completed.returncode, completed.stderr.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])
+def test_a_reader_that_leaves_is_no_matter_for_a_traceback(arguments: tuple[str, ...]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    completed = subprocess.run(
+        [sys.executable, "-m", "fastun", *arguments],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+    assert completed.stderr == b""
+
+
+EVENT = (
+    "from fastun import log; log.configure(settings.log_format, settings.verbosity); "
+    "log.get('gateway').{level}('link up', peer='a b\\n', port=1)"
+)
+
+
+def test_an_event_is_one_aligned_line_on_stderr() -> None:
+    completed = with_gateway(EVENT.format(level="info"), "serve", *PLAIN)
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d info    gateway   link up  peer='a b\\n'  port=1\n", completed.stderr
+    )
+
+
+def test_an_event_in_json_has_its_time_in_utc() -> None:
+    body = EVENT.format(level="warning")
+    completed = with_gateway(body, "serve", *PLAIN, "--log-format", "json")
+    event = json.loads(completed.stderr)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", event.pop("timestamp"))
+    assert event == {
+        "component": "gateway",
+        "event": "link up",
+        "level": "warning",
+        "peer": "a b\n",
+        "port": 1,
+    }
+
+
+def test_debug_events_are_for_those_who_ask() -> None:
+    body = EVENT.format(level="debug")
+    assert with_gateway(body, "serve", *PLAIN).stderr == ""
+    assert " debug   gateway   link up" in with_gateway(body, "serve", *PLAIN, "-v").stderr
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_gateway() -> None:
+    body = "os.close(2); " + EVENT.format(level="info") + "; print('still here')"
+    assert with_gateway(body, "serve", *PLAIN).stdout == "still here\n"

@@ -1,0 +1,423 @@
+"""Settings: defaults, file under options, and refusals that name the place and the mend."""
+
+import json
+import re
+from dataclasses import replace
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastun.config import Options, Role, Settings, load
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, FastunError
+
+PLAIN = Options(wire="plain", insecure=True)
+SERVER = "tcp://vpn.example.net"
+
+
+def file(directory: Path, text: str) -> Path:
+    path = directory / "fastun.toml"
+    path.write_text(text)
+    return path
+
+
+def complaint(role: Role, target: str | None, options: Options) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(role, target, options)
+    assert caught.value.exit_code == 2
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
+    assert load("serve", None, PLAIN) == Settings(
+        role="serve",
+        interface="fastun0",
+        mode="tun",
+        addresses=(),
+        mtu=1500,
+        gso=True,
+        wire="plain",
+        insecure=True,
+        lanes=1,
+        listen=(Endpoint("tcp", "::", 55555),),
+        endpoint=None,
+        peer_name="peer",
+        metrics=("127.0.0.1", 10055),
+        state_dir=Path("/var/lib/fastun"),
+        run_dir=Path("/run/fastun"),
+        log_format="console",
+        verbosity=0,
+    )
+
+
+def test_connect_dials_its_argument_and_listens_nowhere() -> None:
+    loaded = load("connect", SERVER, PLAIN)
+    assert loaded.endpoint == Endpoint("tcp", "vpn.example.net", 55555)
+    assert loaded.listen == ()
+
+
+FILE = """
+[interface]
+name = "office"
+mode = "tap"
+address = ["10.9.0.1/24", "fd00:9::1/64"]
+mtu = 1400
+lanes = 1
+wire = "simpletun"
+gso = false
+[metrics]
+listen = "off"
+[[peer]]
+name = "branch"
+endpoint = "tcp://[2001:db8::1]:443"
+"""
+
+
+@pytest.mark.parametrize("by_argument", [True, False])
+def test_connect_takes_everything_from_a_file(tmp_path: Path, by_argument: bool) -> None:
+    path = file(tmp_path, FILE)
+    insecure = Options(insecure=True)
+    loaded = (
+        load("connect", str(path), insecure)
+        if by_argument
+        else load("connect", None, replace(insecure, config=path))
+    )
+    assert loaded.interface == "office"
+    assert loaded.mode == "tap"
+    assert loaded.addresses == (ip_interface("10.9.0.1/24"), ip_interface("fd00:9::1/64"))
+    assert loaded.mtu == 1400
+    assert loaded.wire == "simpletun"
+    assert not loaded.gso
+    assert loaded.metrics is None
+    assert loaded.peer_name == "branch"
+    assert loaded.endpoint == Endpoint("tcp", "2001:db8::1", 443)
+
+
+def test_what_the_command_line_says_wins_over_the_file(tmp_path: Path) -> None:
+    loaded = load(
+        "connect",
+        SERVER,
+        Options(
+            config=file(tmp_path, FILE),
+            interface="branch0",
+            mode="tun",
+            address=("192.0.2.7/31",),
+            mtu=1300,
+            wire="plain",
+            insecure=True,
+            metrics="[::1]:9000",
+        ),
+    )
+    assert loaded.interface == "branch0"
+    assert loaded.mode == "tun"
+    assert loaded.addresses == (ip_interface("192.0.2.7/31"),)
+    assert loaded.mtu == 1300
+    assert loaded.wire == "plain"
+    assert loaded.metrics == ("::1", 9000)
+    assert loaded.endpoint == Endpoint("tcp", "vpn.example.net", 55555)
+    assert not loaded.gso, "what no option says stays as the file has it"
+
+
+def test_serve_listens_where_the_file_says_unless_told_otherwise(tmp_path: Path) -> None:
+    options = replace(PLAIN, config=file(tmp_path, '[listen]\ntcp = ["tcp://192.0.2.1:443"]'))
+    assert load("serve", None, options).listen == (Endpoint("tcp", "192.0.2.1", 443),)
+    told = replace(options, listen=("tcp://[::1]:1", "tcp://127.0.0.1:1"))
+    assert load("serve", None, told).listen == (
+        Endpoint("tcp", "::1", 1),
+        Endpoint("tcp", "127.0.0.1", 1),
+    )
+
+
+def test_the_encrypted_wire_is_the_default_and_says_that_it_is_missing() -> None:
+    for options in (Options(), Options(insecure=True), Options(wire="wireguard")):
+        line = complaint("serve", None, options)
+        assert "is not part of this version yet" in line
+        assert "--wire plain --insecure" in line
+
+
+@pytest.mark.parametrize("wire", ["plain", "simpletun"])
+def test_an_unencrypted_wire_needs_insecure_and_is_told_why(wire: str) -> None:
+    line = complaint("connect", SERVER, Options(wire=wire))
+    assert "anyone on the path can read and inject packets" in line
+    assert "add --insecure" in line
+
+
+NOT_YET = {
+    '[interface]\nprivate_key_file = "key"': "interface.private_key_file",
+    "[interface]\nlanes = 2": "interface.lanes",
+    '[interface]\nwire = "wireguard"': "interface.wire",
+    '[listen]\nudp = ["udp://[::]:51820"]': "listen.udp",
+    '[listen]\ntcp = ["udp://[::]:51820"]': "listen.tcp",
+    "[forward]\nenabled = true": "forward",
+    '[[peer]]\npublic_key = "x"': "peer[0].public_key",
+    '[[peer]]\npreshared_key_file = "x"': "peer[0].preshared_key_file",
+    '[[peer]]\nallowed_ips = ["10.0.0.0/8"]': "peer[0].allowed_ips",
+    "[[peer]]\nkeepalive = 25": "peer[0].keepalive",
+    '[[peer]]\nendpoints = ["tcp://a"]': "peer[0].endpoints",
+    "[[peer]]\n[[peer]]": "peer",
+}
+
+
+@pytest.mark.parametrize(("text", "field"), NOT_YET.items())
+def test_a_field_whose_feature_is_missing_is_refused_by_name(
+    tmp_path: Path, text: str, field: str
+) -> None:
+    path = file(tmp_path, text)
+    wire = None if "wire" in text else "plain"
+    line = complaint("serve", None, Options(config=path, wire=wire, insecure=True))
+    # Older msgspec writes [...] for the place in a list.
+    assert re.sub(r"\[[^]]*\]", "", line).startswith(f"{path}: {field.replace('[0]', '')}: ")
+    assert "is not part of this version yet" in line
+
+
+MISWRITTEN = {
+    "[interface]\nmtuu = 1": "'interface.mtuu': no such field; did you mean mtu?",
+    "[interfaces]": "'interfaces': no such field; did you mean interface?",
+    "[[peer]]\nendpiont = 'x'": "endpiont': no such field; did you mean endpoint?",
+    "[metrics]\nzzz = 1": "'metrics.zzz': no such field; there are listen",
+    "[interface]\nmtu = '1500'": "interface.mtu: Expected int, got str",
+    "[interface]\nmtu = 1500.0": "interface.mtu: Expected int, got float",
+    "[interface]\nmtu = 100000000000000000000": "interface.mtu: Expected int <=",
+    "[interface]\naddress = '10.9.0.1/24'": "interface.address: Expected array, got str",
+    "[interface]\nmode = 'tpa'": "interface.mode: 'tpa' is not one of tun, tap",
+    "[interface]\nname = 'a/b'": "interface.name: 'a/b' cannot name an interface",
+    "[interface]\nmtu = 100": "interface.mtu: 100 is no MTU",
+    "[listen]\ntcp = []": "listen.tcp: nothing to listen on",
+    "[listen]\ntcp = ['a', 'b']": "listen.tcp: 'a' has no scheme",
+    "[metrics]\nlisten = '127.0.0.1'": "metrics.listen: '127.0.0.1' has no port",
+    "[[peer]]\nname = ''": "peer.name: '' is not of 1 to 64 printable characters",
+    "[[peer]]\nendpoint = 'tcp://a'": "peer.endpoint: serve waits to be dialled",
+    "peer = 3": "peer: Expected array, got int",
+    "[interface": "not TOML:",
+    "a = 0x" + "f" * 9999: "'a': no such field",
+    "a = " + "9" * 9999: "not TOML:",
+    "a = " + "[" * 9999: "not TOML:",
+    '"x` - at `$y" = 1': "no such field",
+}
+
+
+@pytest.mark.parametrize(("text", "named"), MISWRITTEN.items())
+def test_what_is_wrong_in_a_file_is_named_with_file_and_field(
+    tmp_path: Path, text: str, named: str
+) -> None:
+    path = file(tmp_path, text)
+    line = complaint("serve", None, replace(PLAIN, config=path))
+    assert line.startswith(f"{path}: ")
+    assert named in line
+
+
+REFUSED = [
+    (replace(PLAIN, interface=""), "--interface: '' is not of 1 to 15 bytes"),
+    (replace(PLAIN, interface="a" * 16), "--interface: 'aaaaaaaaaaaaaaaa' is not of 1 to 15"),
+    (replace(PLAIN, interface="é" * 8), "is not of 1 to 15 bytes"),
+    (replace(PLAIN, mode="l2"), "--mode: 'l2' is not one of tun, tap"),
+    (replace(PLAIN, wire="plane"), "--wire: 'plane' is not one of"),
+    (replace(PLAIN, log_format="xml"), "--log-format: 'xml' is not one of console, json"),
+    (replace(PLAIN, lanes=2), "--lanes: a number of lanes other than 1"),
+    (replace(PLAIN, lanes=0), "--lanes: a number of lanes other than 1"),
+    (replace(PLAIN, listen=("tcp://a", "tcp://a:55555")), "tcp://a:55555 stands there twice"),
+    (replace(PLAIN, listen=("udp://[::]",)), "--listen: udp://[::]:51820: a udp link is not part"),
+    (replace(PLAIN, metrics="localhost:0"), "--metrics: 'localhost:0': port '0' is not"),
+    (replace(PLAIN, metrics="on"), "--metrics: 'on' has no port; write HOST:PORT, or off"),
+    (replace(PLAIN, run_dir=Path("/" + "a" * 100)), "the control socket's path"),
+    (replace(PLAIN, config=Path("/nonexistent")), "'/nonexistent' cannot be read: No such file"),
+    (replace(PLAIN, config=Path("/")), "'/' cannot be read: Is a directory"),
+    (replace(PLAIN, config=Path("/dev/zero")), "/dev/zero: longer than 1 MiB"),
+]
+
+
+@pytest.mark.parametrize(("options", "named"), REFUSED)
+def test_what_is_wrong_on_the_command_line_is_named_with_its_option(
+    options: Options, named: str
+) -> None:
+    assert named in complaint("serve", None, options)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".", "..", "all", "default", "a b", "a\tb", "a/b", "a:b", "tun%d", "a\n", "\0", "\udcff"],
+)
+def test_a_name_that_the_kernel_refuses_or_fills_in_is_no_interface(name: str) -> None:
+    assert "cannot name an interface" in complaint("serve", None, replace(PLAIN, interface=name))
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 15, "tun0", "eth0.100", "wg-office_1", "$&9;@~"])
+def test_a_name_that_the_kernel_takes_is_an_interface(name: str) -> None:
+    assert load("serve", None, replace(PLAIN, interface=name)).interface == name
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.9.0.1",
+        "10.9.0.1/33",
+        "10.9.0.1/255.255.255.0",
+        "fe80::1%eth0/64",
+        "a/24",
+        "/24",
+        "",
+        " ",
+    ],
+)
+def test_an_address_needs_its_prefix_length(address: str) -> None:
+    line = complaint("serve", None, replace(PLAIN, address=(address,)))
+    assert "is not an address with its prefix length" in line
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0/0", "::/0", "224.0.0.1/24", "ff02::1/64"])
+def test_an_address_of_nobody_or_of_many_is_no_address_of_a_device(address: str) -> None:
+    assert "host's address" in complaint("serve", None, replace(PLAIN, address=(address,)))
+
+
+def test_an_address_stands_there_once_whatever_its_prefix() -> None:
+    options = replace(PLAIN, address=("10.9.0.1/24", "fd00::1/64", "10.9.0.1/32"))
+    assert "10.9.0.1 stands there twice" in complaint("serve", None, options)
+
+
+@pytest.mark.parametrize(
+    ("mode", "wire", "address", "smallest", "largest"),
+    [
+        ("tun", "plain", "10.9.0.1/24", 576, 65000),
+        ("tap", "plain", "fd00:9::1/64", 1280, 65000),
+        ("tun", "simpletun", "10.9.0.1/24", 576, 2000),
+        ("tap", "simpletun", "fd00:9::1/64", 1280, 1982),
+    ],
+)
+def test_the_mtu_fits_addresses_and_wire(
+    mode: str, wire: str, address: str, smallest: int, largest: int
+) -> None:
+    options = Options(mode=mode, wire=wire, insecure=True, address=(address,))
+    for mtu in (smallest, largest):
+        assert load("serve", None, replace(options, mtu=mtu)).mtu == mtu
+    for mtu in (smallest - 1, largest + 1, -1, 0):
+        line = complaint("serve", None, replace(options, mtu=mtu))
+        assert line.endswith(f"give {smallest} to {largest} bytes")
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [
+        (None, "endpoint: missing; say whom to dial"),
+        ("vpn.example.net", "write tcp://vpn.example.net:55555"),
+        ("udp://vpn.example.net", "a udp link is not part of this version yet"),
+        ("office.conf", "a wg-quick file is not part of this version yet"),
+        ("/etc/wireguard/wg0.conf", "a wg-quick file is not part of this version yet"),
+        ("nonexistent.toml", "cannot be read: No such file"),
+        ("no/such/file", "cannot be read: No such file"),
+        ("a/\0", "cannot be read: embedded null byte"),
+        ("tcp://[::]", "can only be listened on"),
+        ("tcp://0.0.0.0:55555", "can only be listened on"),
+    ],
+)
+def test_what_connect_cannot_dial_is_named(target: str | None, named: str) -> None:
+    assert named in complaint("connect", target, PLAIN)
+
+
+def test_connect_takes_one_file(tmp_path: Path) -> None:
+    path = file(tmp_path, FILE)
+    line = complaint("connect", str(path), Options(config=path, insecure=True))
+    assert line.endswith("give one file")
+
+
+def test_connect_refuses_a_file_that_listens(tmp_path: Path) -> None:
+    path = file(tmp_path, "[listen]")
+    assert "listen: connect does not listen" in complaint("connect", str(path), PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("listen", "exposed"),
+    [
+        ("off", False),
+        ("127.0.0.1:1", False),
+        ("127.9.9.9:1", False),
+        ("[::1]:1", False),
+        ("localhost:1", False),
+        ("[::]:1", True),
+        ("0.0.0.0:1", True),
+        ("10.0.0.1:1", True),
+        ("node.example:1", True),
+    ],
+)
+def test_metrics_are_exposed_unless_on_loopback(listen: str, exposed: bool) -> None:
+    assert load("serve", None, replace(PLAIN, metrics=listen)).metrics_are_exposed is exposed
+
+
+@settings(deadline=None)
+@given(st.text(), st.sampled_from([FastunError, ConfigError]))
+def test_an_error_is_one_printable_line_whatever_is_put_into_it(
+    text: str, kind: type[FastunError]
+) -> None:
+    assert str(kind(text)).isprintable()
+
+
+WORDS = st.one_of(
+    st.text(),
+    st.sampled_from(["tun", "tap", "plain", "simpletun", "off", "10.9.0.1/24", "fd00::1/64"]),
+    st.sampled_from(["tcp://a", "tcp://[::]:1", "udp://a", "a.conf", "a.toml", "x/", "a", ":1"]),
+)
+NUMBERS = st.one_of(st.integers(), st.sampled_from([0, 1, 576, 1280, 1500, 2000, 65000]))
+LITERALS = st.one_of(
+    WORDS.map(json.dumps),
+    st.lists(WORDS, max_size=3).map(json.dumps),
+    NUMBERS.map(str),
+    st.sampled_from(["true", "false", "nan", "1979-05-27", "{}", "[{}]", "[[1]]", "{x = 1}"]),
+)
+HEADERS = st.sampled_from(
+    ["[interface]", "[listen]", "[metrics]", "[[peer]]", "[forward]", "[peer]", "[x]", '["\\n"]']
+)
+FIELDS = st.sampled_from(
+    [
+        *("name", "mode", "address", "mtu", "lanes", "wire", "gso"),
+        *("tcp", "udp", "listen", "endpoint", "keepalive", "nmae", "''", "'a b'"),
+    ]
+)
+LINES = st.one_of(HEADERS, st.builds("{} = {}".format, FIELDS, LITERALS))
+TOML = st.one_of(st.lists(LINES).map("\n".join).map(str.encode), st.binary())
+OPTIONS = st.builds(
+    Options,
+    interface=st.none() | WORDS,
+    mode=st.none() | WORDS,
+    address=st.lists(WORDS, max_size=3).map(tuple),
+    mtu=st.none() | NUMBERS,
+    listen=st.lists(WORDS, max_size=3).map(tuple),
+    wire=st.none() | st.sampled_from(["plain", "simpletun", "wireguard"]) | WORDS,
+    insecure=st.booleans(),
+    metrics=st.none() | WORDS,
+    lanes=st.none() | NUMBERS,
+    log_format=st.just("console") | WORDS,
+)
+
+
+def outcome(role: Role, target: str | None, options: Options) -> Settings | str:
+    try:
+        return load(role, target, options)
+    except ConfigError as error:
+        return str(error)
+
+
+def settles_or_complains(role: Role, target: str | None, options: Options) -> bool:
+    result = outcome(role, target, options)
+    return isinstance(result, Settings) or (result != "" and result.isprintable())
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["serve", "connect"]), st.none() | WORDS, OPTIONS)
+def test_any_command_line_gives_settings_or_one_line(
+    role: Role, target: str | None, options: Options
+) -> None:
+    assert settles_or_complains(role, target if role == "connect" else None, options)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["serve", "connect"]), TOML)
+def test_any_file_gives_settings_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, role: Role, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.write_bytes(content)
+    assert settles_or_complains(role, None, replace(PLAIN, config=path))
+    assert settles_or_complains(role, None, Options(config=path, insecure=True))
