@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from fastun import control, log, metrics
-from fastun._native import Offload
+from fastun._native import Offload, Wire
 from fastun.channel import AnyMessage, DeviceGone, LinkEnded, LinkFormat
 from fastun.config import Settings
 from fastun.device import Device
@@ -34,8 +34,9 @@ GREETING_MAX = 16
 # A client that re-dials can arrive before the end of its old link has been noticed.
 OLD_LINK_GRACE_S = 1.0
 
-# A link that lived so long was a working one: the next failure starts with the shortest wait.
-STABLE_LINK_S = 1.0
+# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer than
+# a serving fastun keeps a second client waiting. On a wire with a hello, the hello itself is proof.
+STABLE_SIMPLETUN_LINK_S = 2.0
 
 
 @dataclass
@@ -49,6 +50,11 @@ class Link:
     peer_software: str
     since: float = field(default_factory=time.time)  # Unix time
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def is_proven(self) -> bool:
+        """Return whether the peer took us: the next dial need not wait longer than the last."""
+        has_hello = self.link_format.wire == Wire.PLAIN
+        return has_hello or time.time() - self.since > STABLE_SIMPLETUN_LINK_S
 
 
 @dataclass
@@ -205,7 +211,6 @@ class Gateway:
         """Keep a link to ``endpoint``: dial, greet, wait for its end, dial again."""
         delays = tcp.backoff_delays_s()
         while True:
-            dialled = time.monotonic()
             try:
                 connection = await tcp.dial(endpoint)
                 try:
@@ -214,6 +219,8 @@ class Gateway:
                     connection.close()
                     raise
                 await link.ended.wait()
+                if link.is_proven():
+                    delays = tcp.backoff_delays_s()
             except socket.gaierror as error:
                 if self.counts.established == 0:
                     raise RuntimeFailure(
@@ -224,8 +231,6 @@ class Gateway:
             except (hello.HelloError, OSError) as error:
                 reason = str(error) or "no answer in time"
                 self._log.warning("no link", endpoint=str(endpoint), error=reason)
-            if time.monotonic() - dialled > STABLE_LINK_S:
-                delays = tcp.backoff_delays_s()
             await asyncio.sleep(next(delays))
 
     async def _greet(self, connection: socket.socket, remote: str) -> Link:
