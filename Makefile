@@ -1,0 +1,35 @@
+# ./run test prepares everything and calls `make check`; the parts can be called on their own.
+
+# Where ./run puts the tools. nft is in sbin, which is not on every user's PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/usr/sbin:/sbin
+
+C_SOURCES = $(wildcard csrc/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch])
+
+.PHONY: check lint types native test soak clean
+.NOTPARALLEL:
+
+check: lint types native test
+
+lint:
+	python -m ruff check .
+	python -m ruff format --check .
+	@if command -v clang-format >/dev/null; then \
+		echo clang-format --dry-run -Werror; clang-format --dry-run -Werror $(C_SOURCES); \
+	else echo "lint: no clang-format, so the C files are not checked"; fi
+
+types:
+	python -m mypy --strict fastun
+
+native:
+	$(MAKE) -C tests/native check
+
+test:
+	python -m pytest
+
+soak:
+	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
+
+clean:
+	rm -rf build fastun/*.so fastun/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
+	$(MAKE) -C tests/native clean

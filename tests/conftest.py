@@ -1,0 +1,145 @@
+"""What the tests of all folders share: the laboratory, and a tunnel between two of its hosts.
+
+server                                      client
+to-client 10.0.0.1, fd00::1  ===veth===     to-server 10.0.0.2, fd00::2
+ft0       10.99.0.1, fd99::1 ...tunnel...   ft0       10.99.0.2, fd99::2
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from fastun.lab import Host, Lab, missing_capability, wait_until
+from fastun.lab_tunnel import GatewayProcess, Tunnel, start_tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
+
+
+class StartTunnel(Protocol):
+    """What the `tunnel` fixture returns; call it once a test."""
+
+    def __call__(
+        self,
+        *,
+        wire: str = "plain",
+        mode: str = "tun",
+        outer: int = 4,
+        mtu: int = 1500,
+        server_arguments: Sequence[str] = (),
+        client_arguments: Sequence[str] = (),
+        wait: bool = True,
+    ) -> Tunnel: ...
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("FASTUN_SOAK") == "1":
+        return
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="a soak test: needs FASTUN_SOAK=1 (make soak)"))
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    missing = missing_capability()
+    if missing:
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with Lab() as laboratory:
+        yield laboratory
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> tuple[Host, Host]:
+    """The server and the client, not yet wired."""
+    return lab.host("server"), lab.host("client")
+
+
+@pytest.fixture
+def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[StartTunnel]:
+    """A function that starts a tunnel and returns it when its inner addresses answer.
+
+    Afterwards both gateways must still run, end with code 0 within 2 s of SIGTERM, and leave
+    neither their device nor a process. One that the test ended itself by `GatewayProcess.stop`
+    is checked for what it left only.
+    """
+    started: list[Tunnel] = []
+
+    def start(
+        *,
+        wire: str = "plain",
+        mode: str = "tun",
+        outer: int = 4,
+        mtu: int = 1500,
+        server_arguments: Sequence[str] = (),
+        client_arguments: Sequence[str] = (),
+        wait: bool = True,
+    ) -> Tunnel:
+        server, client = hosts
+        server_cidr, client_cidr = OUTER[outer]
+        lab.wire(server, client, [server_cidr], [client_cidr], mtu=mtu)
+        pair = start_tunnel(
+            server,
+            client,
+            server_cidr.partition("/")[0],
+            tmp_path,
+            wire=wire,
+            mode=mode,
+            server_arguments=server_arguments,
+            client_arguments=client_arguments,
+        )
+        started.append(pair)
+        if wait:
+            pair.wait_up()
+        return pair
+
+    yield start
+    gateways = [gateway for pair in started for gateway in (pair.client, pair.server)]
+    for gateway in gateways:
+        print(f"--- {gateway.role} log", *gateway.log_tail(40), sep="\n")  # noqa: T201 (pytest shows it on failure)
+    for gateway in gateways:
+        _assert_ends(gateway)
+    for gateway in gateways:
+        _assert_left_nothing(gateway)
+
+
+def _assert_ends(gateway: GatewayProcess) -> None:
+    if gateway.asked_to_stop:
+        return
+    gateway.check_alive()
+    assert gateway.stop() == 0, f"{gateway.role} ended with {gateway.process.returncode}"
+
+
+def _assert_left_nothing(gateway: GatewayProcess) -> None:
+    """Check for the device and for workers; a killed gateway's have two seconds to go."""
+    host = gateway.host
+    wait_until(
+        lambda: gateway.interface not in host.devices(),
+        f"device {gateway.interface} of {gateway.role} gone",
+        timeout_s=2,
+    )
+    others = {process.pid for process in host.processes if process.poll() is None}
+    wait_until(
+        lambda: not [pid for pid in host.pids() if not _descends_from(pid, others)],
+        f"workers of {gateway.role} gone",
+        timeout_s=2,
+    )
+
+
+def _descends_from(pid: int, ancestors: set[int]) -> bool:
+    """Whether a process is one of `ancestors` or below it; one that has just ended counts too."""
+    while pid not in ancestors:
+        if pid <= 1 or pid == os.getpid():
+            return False
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return True
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return True

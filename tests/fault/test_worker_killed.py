@@ -1,0 +1,91 @@
+"""Workers are killed under load; see tests/netns/conftest.py for the topology."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from fastun.lab_host import wait_until
+from fastun.lab_transfer import probing, start_transfer
+
+if TYPE_CHECKING:
+    from fastun.lab_tunnel import GatewayProcess
+    from tests.conftest import StartTunnel
+
+ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
+N_KILLS = 20
+GIGABYTE = 10**9
+
+
+def worker_pid(gateway: GatewayProcess, role: str) -> int | None:
+    """The pid of a worker, by its title, or None while there is none."""
+    for child in psutil.Process(gateway.process.pid).children():
+        try:
+            if child.cmdline()[:1] == [f"fastun: {role}/0"]:
+                return child.pid
+        except psutil.NoSuchProcess:
+            continue
+    return None
+
+
+def kill_worker(gateway: GatewayProcess, role: str) -> None:
+    wait_until(lambda: worker_pid(gateway, role) is not None, f"{role} runs")
+    pid = worker_pid(gateway, role)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+
+
+def open_files(gateway: GatewayProcess) -> int:
+    return psutil.Process(gateway.process.pid).num_fds()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
+    tunnel: StartTunnel, role: str
+) -> None:
+    pair = tunnel()
+    gateways = (pair.client, pair.server)
+    address = pair.server.inner_address
+    n_files_before = [open_files(gateway) for gateway in gateways]
+    outages = []
+    kills_go_on = True
+    transfer = start_transfer(
+        pair.client.host,
+        pair.server.host,
+        address,
+        n_bytes=GIGABYTE,
+        goes_on=lambda: kills_go_on,
+    )
+    with probing(pair.client.host, pair.server.host, address) as probe:
+        for n in range(N_KILLS):
+            kill_worker(gateways[n % 2], role)
+            outages.append(probe.seconds_until_answer())
+            time.sleep(0.3)
+    kills_go_on = False
+    result = transfer.result(timeout=60)
+    print(f"{role}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
+    assert result.is_exact
+    assert result.received.n_bytes >= GIGABYTE
+    assert max(outages) < 1.0
+    for gateway, n_files in zip(gateways, n_files_before, strict=True):
+        restarts = gateway.scrape().total("fastun_worker_restarts_total", role=role)
+        assert restarts == N_KILLS / 2
+        wait_until(lambda g=gateway, n=n_files: open_files(g) <= n, "no descriptor is left open")
+
+
+def test_a_gateway_killed_takes_its_workers_and_its_device_along(tunnel: StartTunnel) -> None:
+    pair = tunnel()
+    children = psutil.Process(pair.client.process.pid).children()
+    assert len(children) == len(ROLES)
+    pair.client.stop(signal.SIGKILL)
+    gone, alive = psutil.wait_procs(children, timeout=2)
+    assert not alive
+    assert len(gone) == len(ROLES)
+    wait_until(
+        lambda: pair.client.interface not in pair.client.host.devices(), "device", timeout_s=2
+    )
