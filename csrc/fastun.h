@@ -65,6 +65,18 @@ unsigned stats_drop_role(unsigned drop);
 const char *stats_drop_reason(unsigned drop);
 const char *stats_drop_help(unsigned drop);
 
+/* -- link -------------------------------------------------------------------------------------- */
+
+struct link_tcp_info {
+    uint32_t rtt_us;        /* smoothed round trip time */
+    uint32_t n_retransmits; /* segments sent again since the connection began */
+    uint32_t notsent_bytes; /* in the socket, but not yet on the network */
+};
+
+/* Reads what getsockopt(TCP_INFO) returned. Takes no descriptor: a scraping thread could find it
+ * closed and reused, where Python's socket makes the call under the lock that closing takes. */
+void link_tcp_info_decode(const void *option, size_t length, struct link_tcp_info *info);
+
 /* -- the four loops ---------------------------------------------------------------------------- */
 
 /* Why a loop returned to Python. */

@@ -6,7 +6,7 @@
  *   plain      by its first byte:
  *     0x4_ 0x6_  an IP packet (TUN only)
  *     0x01       control: a msgpack map, only in the hello before the link is handed over
- *     0x02       super-packet: type, flags 0, u16 0, virtio_net_hdr[12], IP packet or Ethernet frame
+ *     0x02       super-packet: type, 3 zero bytes, virtio_net_hdr[12], packet or Ethernet frame
  *     0x03       Ethernet frame: type, 3 zero bytes, frame (TAP only)
  *
  * Outbound the headers are laid in front of the frame where the device put it; nothing is copied.

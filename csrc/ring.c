@@ -88,7 +88,8 @@ struct ring *ring_attach(int fd, size_t size_bytes) {
     if (ring == NULL)
         return NULL;
     if (ring->shared->magic != RING_MAGIC || ring->shared->size_bytes != size_bytes ||
-        ring->head - ring->tail > size_bytes) {
+        ring->head - ring->tail > size_bytes ||
+        (ring->head | ring->tail) % RING_RECORD_ALIGN != 0) {
         ring_detach(ring);
         errno = EINVAL;
         return NULL;

@@ -68,8 +68,8 @@ static enum burst_end read_burst(struct loop *loop, size_t *n_frames) {
         struct ring_record *record = ring_reserve(loop->ring, SLOT_SPACE);
         if (record == NULL)
             return BURST_RING_FULL;
-        ssize_t n = read(loop->device_fd, (uint8_t *)record + SLOT_OFFSET,
-                         SLOT_SPACE - SLOT_OFFSET);
+        ssize_t n =
+            read(loop->device_fd, (uint8_t *)record + SLOT_OFFSET, SLOT_SPACE - SLOT_OFFSET);
         stats_call(loop->stats, CALL_read);
         if (n < 0 && errno == EINTR)
             continue;

@@ -83,8 +83,8 @@ enum loop_end tun_writer_loop(struct loop *loop) {
         if (n_frames < 0)
             return LOOP_DEVICE_GONE;
         if (n_frames == 0)
-            end = ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd,
-                                   loop->stats);
+            end =
+                ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats);
     }
     return LOOP_DOORBELL;
 }

@@ -107,16 +107,18 @@ def _open(name: str, mode: Mode) -> int:
     try:
         return _native.device_open(name, mode)
     except OSError as error:
-        raise RuntimeFailure(f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}") from None
+        raise RuntimeFailure(
+            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
+        ) from None
 
 
 _OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
     errno.EACCES: "/dev/net/tun may not be opened; run as root",
-    errno.EPERM: "making it needs CAP_NET_ADMIN; run as root or with 'setpriv --ambient-caps +net_admin'",
+    errno.EPERM: "making it needs CAP_NET_ADMIN; run as root",
     errno.EBUSY: "another program is using it; choose another name with --interface",
-    errno.EINVAL: "the name belongs to an interface of another kind; choose another with --interface",
+    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
 }
 
 

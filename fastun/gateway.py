@@ -22,7 +22,7 @@ from fastun._native import Offload, Wire
 from fastun.channel import AnyMessage, DeviceGone, LinkEnded, LinkFormat
 from fastun.config import Settings
 from fastun.device import Device
-from fastun.endpoint import Endpoint
+from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lane import Lane, Worker
 from fastun.link import hello, tcp
@@ -34,8 +34,8 @@ GREETING_MAX = 16
 # A client that re-dials can arrive before the end of its old link has been noticed.
 OLD_LINK_GRACE_S = 1.0
 
-# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer than
-# a serving fastun keeps a second client waiting. On a wire with a hello, the hello itself is proof.
+# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer
+# than a serving fastun keeps a second client waiting. Where there is a hello, that is the proof.
 STABLE_SIMPLETUN_LINK_S = 2.0
 
 
@@ -165,7 +165,7 @@ class Gateway:
     async def _accept(self, listener: socket.socket) -> None:
         """Greet whoever connects, several at a time: one that is silent delays nobody."""
         loop = asyncio.get_running_loop()
-        self._log.info("listening", address="%s:%d" % listener.getsockname()[:2])
+        self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
         while True:
             try:
                 connection, _ = await loop.sock_accept(listener)
@@ -263,9 +263,7 @@ class Gateway:
         self.device.set_offload(Offload.NONE)
         self.lane.set_link(link.id, connection.fileno(), link_format)
         self.device.set_offload(offload)
-        self._log.info(
-            "link up", remote=remote, peer=software, super_packets=offload.name.lower()
-        )
+        self._log.info("link up", remote=remote, peer=software, super_packets=offload.name.lower())
         return link
 
     def _end_link(self, reason: str) -> None:

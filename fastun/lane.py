@@ -241,8 +241,8 @@ async def _exited(pidfd: int) -> None:
     """Return when the process behind ``pidfd`` has exited."""
     loop = asyncio.get_running_loop()
     exited = loop.create_future()
-    loop.add_reader(pidfd, lambda: exited.done() or exited.set_result(None))
+    loop.add_reader(pidfd, exited.set_result, None)
     try:
         await exited
-    finally:
+    finally:  # before the loop looks again: set_result must not be called twice
         loop.remove_reader(pidfd)

@@ -121,9 +121,8 @@ def agree(ours: Hello, theirs: Hello) -> tuple[LinkFormat, Offload]:
         raise HelloError(f"the peer takes messages of {theirs.message_max} bytes only")
     # A device that hands out less than ours can be written is no obstacle, so only the peer's offer
     # bounds what we send, and only our own what we take.
-    offload = max(
-        (o for o, names in _OFFERS.items() if set(names) <= set(theirs.offload) & set(ours.offload)),
-    )
+    both = set(theirs.offload) & set(ours.offload)
+    offload = max(level for level, names in _OFFERS.items() if set(names) <= both)
     link_format = LinkFormat(
         wire=Wire.PLAIN,
         mode=Mode[ours.mode.upper()],

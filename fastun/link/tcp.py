@@ -35,9 +35,13 @@ def listen(endpoint: Endpoint) -> list[socket.socket]:
 
     ``[::]`` takes IPv4 as well; on a host without IPv6 it means ``0.0.0.0``. Raises RuntimeFailure.
     """
-    host = "0.0.0.0" if endpoint.host == "::" and not socket.has_dualstack_ipv6() else endpoint.host  # noqa: S104
+    host = endpoint.host
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 (what [::] asks for)
     try:
-        found = socket.getaddrinfo(host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
         addresses = {(family, address) for family, _, _, _, address in found}
         return [_listener(family, address) for family, address in sorted(addresses)]
     except socket.gaierror as error:

@@ -6,15 +6,16 @@ client (plain_peer.py, or fastun)  ==== veth ====  server (fastun serve)
 from __future__ import annotations
 
 import random
+import socket
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fault.plain_peer import PlainPeer, frame, udp_packet
 
 from fastun.lab_host import wait_until
 from fastun.lab_tunnel import PORT, GatewayProcess, start_gateway
 from fastun.traffic import answers_ping
+from tests.fault.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,9 +38,17 @@ def tcp_packet(payload: bytes) -> bytes:
     """An IPv4 packet with a TCP segment: enough of one for the header checks."""
     header = udp_packet("10.99.0.2", "10.99.0.1", 1, b"")[:20]
     length = struct.pack(">H", TCP_SYN_LENGTH + len(payload))
-    return header[:2] + length + header[4:9] + b"\x06" + header[10:] + bytes(12) + b"\x50" + bytes(
-        7
-    ) + payload
+    return (
+        header[:2]
+        + length
+        + header[4:9]
+        + b"\x06"
+        + header[10:]
+        + bytes(12)
+        + b"\x50"
+        + bytes(7)
+        + payload
+    )
 
 
 def vnet(flags: int, gso_type: int, gso_size: int, start: int, offset: int) -> bytes:
@@ -113,7 +122,7 @@ def test_100000_malformed_frames_are_counted_exactly_and_good_ones_pass(
     for reason, _ in chosen:
         expected[reason] += 1
 
-    receiver = gateway.host.inside(lambda: _udp_listener())
+    receiver = gateway.host.inside(_udp_listener)
     with receiver, PlainPeer(outside, "10.0.0.1", PORT) as peer:
         peer.say_hello()
         for start in range(0, N_MALFORMED, GOOD_EVERY):
@@ -127,9 +136,7 @@ def test_100000_malformed_frames_are_counted_exactly_and_good_ones_pass(
     assert scrape.total("fastun_packets_total", role="tun-writer") == N_MALFORMED / GOOD_EVERY
 
 
-def _udp_listener() -> object:
-    import socket  # noqa: PLC0415 (runs inside the namespace's thread)
-
+def _udp_listener() -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     listener.bind(("10.99.0.1", UDP_PORT))
     listener.settimeout(10)

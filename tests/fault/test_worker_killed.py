@@ -1,4 +1,4 @@
-"""Workers are killed under load; see tests/netns/conftest.py for the topology."""
+"""Workers are killed under load; see tests/conftest.py for the topology."""
 
 from __future__ import annotations
 

@@ -1,0 +1,228 @@
+"""The metric families: name, type, labels, help and what reads them, in one table.
+
+What /metrics, README's table (``python -m fastun.metrics``) and the tests know of a metric comes
+from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and not ages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from fastun import metric_readings as readings
+from fastun._native import Ring
+from fastun.metric_readings import Samples, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric family."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    read: Callable[[Source], Samples]
+
+
+_WORKER = ("direction", "role", "lane")
+_COUNTED = "taken in by the readers (also when dropped then), or delivered by the writers"
+_KERNEL = "The kernel's own count of the device:"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "fastun_info",
+        "gauge",
+        ("version", "wire", "mode", "interface"),
+        "Always 1; the labels tell what runs.",
+        readings.info,
+    ),
+    Family(
+        "fastun_packets_total",
+        "counter",
+        _WORKER,
+        f"Packets {_COUNTED}. As the network counts: a super-packet of 40 counts 40.",
+        readings.counter("packets"),
+    ),
+    Family(
+        "fastun_frames_total",
+        "counter",
+        _WORKER,
+        f"Frames {_COUNTED}. As the device counts: a super-packet counts 1.",
+        readings.counter("frames"),
+    ),
+    Family(
+        "fastun_bytes_total",
+        "counter",
+        _WORKER,
+        f"Bytes of packets {_COUNTED}. Without any header of fastun.",
+        readings.counter("bytes"),
+    ),
+    Family(
+        "fastun_dropped_packets_total",
+        "counter",
+        ("direction", "role", "reason"),
+        "Packets not passed on, by reason.",
+        readings.dropped,
+    ),
+    Family(
+        "fastun_ring_used_bytes",
+        "gauge",
+        ("direction", "lane"),
+        "Ring memory that waits for the writer. Near the capacity, the writer is the bottleneck.",
+        readings.of_rings(Ring.used_bytes),
+    ),
+    Family(
+        "fastun_ring_capacity_bytes",
+        "gauge",
+        ("direction", "lane"),
+        "Size of the ring.",
+        readings.of_rings(lambda ring: ring.size_bytes),
+    ),
+    Family(
+        "fastun_batch_frames",
+        "histogram",
+        _WORKER,
+        "Frames that the worker passed on at once.",
+        readings.batch_frames,
+    ),
+    Family(
+        "fastun_queue_delay_seconds",
+        "histogram",
+        _WORKER,
+        "Time between a frame's entry into the ring and its delivery by the writer.",
+        readings.queue_delay,
+    ),
+    Family(
+        "fastun_syscalls_total",
+        "counter",
+        ("role", "call"),
+        "System calls of the data path.",
+        readings.syscalls,
+    ),
+    Family(
+        "fastun_worker_cpu_seconds_total",
+        "counter",
+        ("role", "lane"),
+        "User and system time of the worker and of those that it replaced.",
+        readings.of_workers(lambda worker: worker.cpu_seconds()),
+    ),
+    Family(
+        "fastun_worker_restarts_total",
+        "counter",
+        ("role", "lane"),
+        "How often the worker died and was replaced.",
+        readings.of_workers(lambda worker: worker.restarts),
+    ),
+    Family(
+        "fastun_worker_up",
+        "gauge",
+        ("role", "lane"),
+        "1 while the worker is at work.",
+        readings.of_workers(lambda worker: worker.is_ready),
+    ),
+    *(
+        Family(
+            f"fastun_device_{name}_total",
+            "counter",
+            ("device",),
+            text,
+            readings.of_device(kernel_field),
+        )
+        for kernel_field, name, text in (
+            ("bytes_recv", "receive_bytes", f"{_KERNEL} bytes that fastun wrote to it."),
+            ("packets_recv", "receive_packets", f"{_KERNEL} frames that fastun wrote to it."),
+            ("errin", "receive_errors", f"{_KERNEL} frames from fastun that were faulty."),
+            ("dropin", "receive_drop", f"{_KERNEL} frames from fastun that it did not take."),
+            ("bytes_sent", "transmit_bytes", f"{_KERNEL} bytes that it handed to fastun."),
+            ("packets_sent", "transmit_packets", f"{_KERNEL} frames that it handed to fastun."),
+            ("errout", "transmit_errors", f"{_KERNEL} frames that it could not hand to fastun."),
+            ("dropout", "transmit_drop", f"{_KERNEL} frames that found its queue to fastun full."),
+        )
+    ),
+    Family(
+        "fastun_peer_info",
+        "gauge",
+        ("peer", "wire", "software", "transport"),
+        "1 while there is a link to the peer; the labels tell what is at its other end.",
+        readings.peer_info,
+    ),
+    Family(
+        "fastun_peer_up",
+        "gauge",
+        ("peer",),
+        "1 while there is a link to the peer.",
+        readings.of_peer(lambda source: source.link is not None),
+    ),
+    Family(
+        "fastun_peer_receive_bytes_total",
+        "counter",
+        ("peer",),
+        "Bytes of packets from the peer, without any header of fastun.",
+        readings.of_peer(lambda source: source.counter("link-reader", "bytes")),
+    ),
+    Family(
+        "fastun_peer_receive_packets_total",
+        "counter",
+        ("peer",),
+        "Packets from the peer, less those that the link-reader dropped.",
+        readings.of_peer(readings.received_packets),
+    ),
+    Family(
+        "fastun_peer_transmit_bytes_total",
+        "counter",
+        ("peer",),
+        "Bytes of packets that went out on the link, without any header of fastun.",
+        readings.of_peer(lambda source: source.counter("link-writer", "bytes")),
+    ),
+    Family(
+        "fastun_peer_transmit_packets_total",
+        "counter",
+        ("peer",),
+        "Packets that went out on the link.",
+        readings.of_peer(lambda source: source.counter("link-writer", "packets")),
+    ),
+    Family(
+        "fastun_reconnects_total",
+        "counter",
+        (),
+        "Links after the first.",
+        readings.reconnects,
+    ),
+    Family(
+        "fastun_connections_refused_total",
+        "counter",
+        (),
+        "Connections closed unanswered: another client has the link, or too many were greeting.",
+        readings.refused,
+    ),
+    Family(
+        "fastun_hello_failures_total",
+        "counter",
+        (),
+        "Accepted connections that did not become a link: no hello, or none to agree with.",
+        readings.hello_failures,
+    ),
+    Family(
+        "fastun_tcp_rtt_seconds",
+        "gauge",
+        ("peer",),
+        "The link's smoothed round trip time, as TCP measures it.",
+        readings.of_tcp(lambda tcp: tcp.rtt_s),
+    ),
+    Family(
+        "fastun_tcp_retransmits_total",
+        "counter",
+        ("peer",),
+        "Segments that TCP sent again, of this link and, as far as scrapes saw them, those before.",
+        readings.of_peer(lambda source: source.n_retransmits),
+    ),
+    Family(
+        "fastun_tcp_notsent_bytes",
+        "gauge",
+        ("peer",),
+        "Bytes in the link's socket that TCP has not sent yet.",
+        readings.of_tcp(lambda tcp: tcp.notsent_bytes),
+    ),
+)

@@ -1,0 +1,226 @@
+"""The metrics address: /metrics for Prometheus, /healthz and /readyz for whoever supervises.
+
+    GET /metrics --> Collector --> FAMILIES --> shared memory, /proc, TCP_INFO, the gateway
+    GET /healthz     200 while all workers run
+    GET /readyz      200 while traffic can pass: for connect, that takes a link as well
+
+An HTTP server in a daemon thread, with a short-lived thread a request. It waits for nobody: neither
+the event loop nor a worker takes part in a scrape. What one scrape reads may therefore be of
+slightly different instants, but a counter never goes back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler
+
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client.exposition import ThreadingWSGIServer
+
+from fastun import log
+from fastun._native import DIRECTIONS, DROPS
+from fastun.endpoint import format_host_port
+from fastun.errors import RuntimeFailure
+from fastun.metric_collector import GatewayCollector
+from fastun.metric_families import FAMILIES, Family
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from fastun.gateway import Gateway
+
+# A client that sends no whole request, or does not take its answer, is let go: a scrape of some
+# 30 KiB takes milliseconds.
+REQUEST_TIMEOUT_S = 5.0
+
+# Prometheus, a probe or two and a person; each costs a thread.
+REQUESTS_MAX = 16
+
+
+def families() -> tuple[Family, ...]:
+    """Return all metric families of this version, in the order of /metrics."""
+    return FAMILIES
+
+
+@contextlib.contextmanager
+def serve(gateway: Gateway, listen: tuple[str, int] | None) -> Iterator[None]:
+    """Answer on ``listen`` (host, port) as long as the context lasts; None: no server.
+
+    Raises RuntimeFailure when the address cannot be had.
+    """
+    if listen is None:
+        yield
+        return
+    collector = GatewayCollector(gateway)
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    server = _bind(*listen)
+    server.set_app(_application(gateway, registry))
+    threading.Thread(target=server.run, name="metrics", daemon=True).start()
+    try:
+        yield
+    finally:
+        server.stop()
+        collector.close()
+
+
+# -- answering --------------------------------------------------------------------------------
+
+
+class _Server(ThreadingWSGIServer):
+    """prometheus_client's server, for IPv6 too, and with no more threads than REQUESTS_MAX."""
+
+    # socketserver's 5 would have a burst of clients wait a second for the next SYN.
+    request_queue_size = 2 * REQUESTS_MAX
+
+    def __init__(self, family: socket.AddressFamily, address: Any) -> None:
+        self.address_family = family
+        self._free = threading.BoundedSemaphore(REQUESTS_MAX)
+        self._is_stopping = False
+        super().__init__(address, _Handler)
+
+    def run(self) -> None:
+        """Answer until :meth:`stop`."""
+        while not self._is_stopping:
+            self.handle_request()
+        self.server_close()
+
+    def stop(self) -> None:
+        """End :meth:`run` at once. The shutdown of serve_forever would take up to 0.5 s."""
+        self._is_stopping = True
+        self.socket.shutdown(socket.SHUT_RDWR)
+
+    def server_bind(self) -> None:
+        # HTTPServer's would ask DNS for our name, which can take seconds and serves nobody.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread to be had
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        del request, client_address
+        error = sys.exception()
+        if isinstance(error, OSError):  # the client hung, or did not wait for its answer
+            log.get("metrics").debug("client cut off", error=str(error))
+        else:
+            log.get("metrics").error("unexpected error", exc_info=error)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = REQUEST_TIMEOUT_S
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: scrapes would fill the log."""
+
+    def get_stderr(self) -> io.StringIO:
+        """Return a place for wsgiref's tracebacks of clients that hang up: they are no events."""
+        return io.StringIO()
+
+
+def _bind(host: str, port: int) -> _Server:
+    where = f"--metrics {format_host_port(host, port)}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        return _Server(family, address)
+    except socket.gaierror as error:
+        raise RuntimeFailure(
+            f"{where}: the host cannot be resolved ({error.strerror}); give an address of this host"
+        ) from None
+    except OSError as error:
+        mend = {
+            errno.EADDRINUSE: "the port is in use; choose another, or --metrics off",
+            errno.EADDRNOTAVAIL: "no interface of this host has that address; choose another",
+            errno.EACCES: "ports under 1024 need root; choose a higher one",
+        }.get(error.errno or 0, f"{error.strerror}; choose another address, or --metrics off")
+        raise RuntimeFailure(f"{where}: {mend}") from None
+
+
+_Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
+
+
+def _application(gateway: Gateway, registry: CollectorRegistry) -> _Application:
+    scrape: _Application = make_wsgi_app(registry)
+
+    def health() -> tuple[bool, str]:
+        missing = [worker.name for worker in gateway.lane.workers.values() if not worker.is_ready]
+        return not missing, f"not at work: {' '.join(missing)}" if missing else "all workers run"
+
+    def readiness() -> tuple[bool, str]:
+        is_healthy, text = health()
+        if is_healthy and gateway.settings.role == "connect" and gateway.link is None:
+            return False, "no link"
+        return is_healthy, text if not is_healthy else "ready"
+
+    probes = {"/healthz": health, "/readyz": readiness}
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            status, text = "405 Method Not Allowed", "GET or HEAD"
+        elif path == "/metrics":
+            try:
+                body = scrape({**environ, "REQUEST_METHOD": "GET"}, start_response)
+            except Exception:
+                log.get("metrics").error("unexpected error", exc_info=True)
+                raise
+            return body if method == "GET" else []
+        elif path in probes:
+            is_good, text = probes[path]()
+            status = "200 OK" if is_good else "503 Service Unavailable"
+        else:
+            status, text = "404 Not Found", "there are /metrics, /healthz and /readyz"
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [f"{text}\n".encode()] if method != "HEAD" else []
+
+    return answer
+
+
+# -- documentation ----------------------------------------------------------------------------
+
+
+def markdown() -> str:
+    """Return a table of all families, for README."""
+    rows = [
+        f"| `{family.name}` | {family.type} | {' '.join(family.labels)} | {family.help} |"
+        for family in FAMILIES
+    ]
+    return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+def markdown_of_drops() -> str:
+    """Return a table of all reasons for which packets are dropped, for README."""
+    rows = [
+        f"| {DIRECTIONS[drop.role]} | {drop.role} | `{drop.reason}` | {drop.help} |"
+        for drop in DROPS
+    ]
+    header = ["| direction | role | reason | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*header, *rows])
+
+
+if __name__ == "__main__":
+    print(markdown(), markdown_of_drops(), sep="\n\n")  # noqa: T201 (it is what is asked for)

@@ -1,0 +1,164 @@
+"""``fastun status``: what a running gateway is doing, in one look at 80 columns.
+
+Text for a person, or with ``--json`` the keys of fastun.gateway_status. What comes from the other
+end of the link (its software's name) is shown with control characters escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fastun import control
+from fastun.errors import RuntimeFailure, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from fastun.gateway_status import Direction, Stage, Status
+
+# From here on the fill of a ring is worth a colour: its writer does not keep up.
+_RING_FULL_PERCENT = 75
+
+
+def show(interface: str | None, run_dir: Path, as_json: bool) -> None:
+    """Print the status of the gateway of ``interface``, or of the only one that runs.
+
+    Raises RuntimeFailure when there is none, or several to choose from.
+    """
+    path = control.socket_path(run_dir, interface) if interface else _only_socket(run_dir)
+    status = control.request(path, "status")
+    if as_json:
+        sys.stdout.write(json.dumps(msgspec.to_builtins(status), indent=2) + "\n")
+        return
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(*_render(status, time.time()), sep="\n")
+    # rich fills every line up to the table's width.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def _only_socket(run_dir: Path) -> Path:
+    try:
+        sockets = sorted(run_dir.iterdir()) if run_dir.exists() else []
+        living = [path for path in sockets if path.suffix == ".sock" and control.is_alive(path)]
+    except OSError as error:
+        raise RuntimeFailure(
+            f"--run-dir {run_dir}: cannot be read ({error.strerror}); "
+            "run as root, or as the user that runs the gateway"
+        ) from None
+    if not living:
+        raise RuntimeFailure(f"no gateway runs (none listens in {run_dir}); start one")
+    if len(living) > 1:
+        names = ", ".join(path.name.removesuffix(".sock") for path in living)
+        raise RuntimeFailure(f"several gateways run; choose one with --interface: {names}")
+    return living[0]
+
+
+# -- rendering --------------------------------------------------------------------------------
+
+
+def _render(status: Status, now: float) -> Iterable[Table | str]:
+    yield _summary(status, now)
+    yield ""
+    for lane in status.lanes:
+        title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
+        yield _stages(title, {"outbound": lane.outbound, "inbound": lane.inbound})
+
+
+def _summary(status: Status, now: float) -> Table:
+    table = Table.grid(padding=(0, 2))
+    age = _duration(now - status.started_unix_seconds)
+    table.add_row(
+        Text(status.interface, style="bold"),
+        Text(
+            f"{status.role}, {status.mode}, {status.wire} wire, MTU {status.mtu_bytes}, up {age}, "
+            f"pid {status.pid}"
+        ),
+    )
+    table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    table.add_row("link", _link(status, now))
+    links = status.links
+    table.add_row(
+        "links",
+        f"{links.established} so far, {links.reconnects} reconnects, {links.refused} refused, "
+        f"{links.hello_failures} failed hellos",
+    )
+    table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
+    return table
+
+
+def _link(status: Status, now: float) -> Text:
+    link = status.link
+    if link is None:
+        where = ", ".join(status.listen)
+        doing = f"dialling {status.endpoint}" if status.endpoint else f"listening on {where}"
+        return Text(f"none, {doing}", style="yellow")
+    text = f"{status.peer} at {link.remote}, {link.software}, "
+    text += f"up {_duration(now - link.since_unix_seconds)}"
+    if link.tcp is not None:
+        text += f", RTT {link.tcp.rtt_seconds * 1e3:.2f} ms"
+    return Text(one_line(text), style="green")
+
+
+def _stages(title: str, directions: dict[str, Direction]) -> Table:
+    """Return the stages in the order in which a packet meets them, each followed by its drops."""
+    table = Table(box=None, title=title or None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for heading in ("packets", "bytes", "CPU", "restarts"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, direction in directions.items():
+        reader, writer = direction.reader, direction.writer
+        n_dropped = sum(reader.drops.values()) + sum(writer.drops.values())
+        table.add_row(Text(f"{name}, {n_dropped:,} dropped", style="bold"))
+        _add_stage(table, reader)
+        percent = 100 * direction.ring_used_bytes / direction.ring_capacity_bytes
+        fill = f"{percent:.0f} % of {direction.ring_capacity_bytes / 2**20:g} MiB"
+        style = "yellow" if percent >= _RING_FULL_PERCENT else "dim"
+        table.add_row(Text("    ring", style="dim"), "", Text(fill, style=style))
+        _add_stage(table, writer)
+    return table
+
+
+def _add_stage(table: Table, stage: Stage) -> None:
+    table.add_row(
+        Text(f"  {stage.role}") if stage.up else Text(f"  {stage.role} DOWN", style="red"),
+        f"{stage.packets:,}",
+        _size(stage.bytes),
+        f"{stage.cpu_seconds:,.1f} s",
+        Text(f"{stage.restarts:,}", style="yellow" if stage.restarts else ""),
+    )
+    for reason, n_packets in stage.drops.items():
+        if n_packets:
+            table.add_row(Text(f"    dropped: {reason}"), f"{n_packets:,}", style="yellow")
+
+
+def _size(n_bytes: int) -> str:
+    """Return bytes with a decimal unit, as networks count."""
+    value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+    unit = next(units)
+    while value >= 999.5:  # noqa: PLR2004 (what would be rounded to four digits)
+        value, unit = value / 1000, next(units)
+    n_decimals = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
+    return f"{value:.{n_decimals}f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    """Return the two largest units of a time span."""
+    whole = max(0, int(seconds))
+    parts = (
+        (whole // 86400, "d"),
+        (whole // 3600 % 24, "h"),
+        (whole // 60 % 60, "min"),
+        (whole % 60, "s"),
+    )
+    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])
