@@ -27,7 +27,7 @@ class Family:
 
 
 _WORKER = ("direction", "role", "lane")
-_COUNTED = "taken in by the readers (also when dropped then), or delivered by the writers"
+_COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"
 _KERNEL = "The kernel's own count of the device:"
 
 FAMILIES: tuple[Family, ...] = (
@@ -42,21 +42,21 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_packets_total",
         "counter",
         _WORKER,
-        f"Packets {_COUNTED}. As the network counts: a super-packet of 40 counts 40.",
+        f"Packets {_COUNTED}, as the network counts: a super-packet of 40 counts 40.",
         readings.counter("packets"),
     ),
     Family(
         "fastun_frames_total",
         "counter",
         _WORKER,
-        f"Frames {_COUNTED}. As the device counts: a super-packet counts 1.",
+        f"Frames {_COUNTED}, as the device counts: a super-packet counts 1.",
         readings.counter("frames"),
     ),
     Family(
         "fastun_bytes_total",
         "counter",
         _WORKER,
-        f"Bytes of packets {_COUNTED}. Without any header of fastun.",
+        f"Bytes of the frames {_COUNTED}, without any header of fastun.",
         readings.counter("bytes"),
     ),
     Family(
@@ -159,7 +159,7 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_peer_receive_bytes_total",
         "counter",
         ("peer",),
-        "Bytes of packets from the peer, without any header of fastun.",
+        "Bytes of the frames from the peer, dropped then or not, without any header of fastun.",
         readings.of_peer(lambda source: source.counter("link-reader", "bytes")),
     ),
     Family(
@@ -173,7 +173,7 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_peer_transmit_bytes_total",
         "counter",
         ("peer",),
-        "Bytes of packets that went out on the link, without any header of fastun.",
+        "Bytes of the frames that went out on the link, without any header of fastun.",
         readings.of_peer(lambda source: source.counter("link-writer", "bytes")),
     ),
     Family(

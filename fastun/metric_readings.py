@@ -188,8 +188,8 @@ def peer_info(source: Source) -> Samples:
 
 def received_packets(source: Source) -> int:
     """Return the packets that came from the peer and were passed on."""
-    dropped = sum(n for (role, _), n in source.drops().items() if role == "link-reader")
-    return source.counter("link-reader", "packets") - dropped
+    n_dropped = sum(n for (role, _), n in source.drops().items() if role == "link-reader")
+    return source.counter("link-reader", "packets") - n_dropped
 
 
 def of_tcp(read_value: Callable[[TcpInfo], float]) -> Callable[[Source], Samples]:

@@ -1,0 +1,418 @@
+"""The metrics of a running tunnel; the topology stands in tests/conftest.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from fastun import metrics
+from fastun._native import DROPS, ROLES
+from fastun.lab import LabError, wait_until
+from fastun.lab_transfer import start_transfer
+from fastun.lab_tunnel import METRICS_PORT, PORT, Scrape, start_gateway
+from fastun.traffic import iperf3
+from tests.fault.plain_peer import PlainPeer, frame, udp_packet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastun.lab import Host, Lab
+    from fastun.lab_tunnel import GatewayProcess
+    from tests.conftest import StartTunnel
+
+READER_AND_WRITER = (("tun-reader", "link-writer"), ("link-reader", "tun-writer"))
+MEGABYTE = 10**6
+
+
+def needs(program: str) -> None:
+    if shutil.which(program) is None:
+        pytest.skip(f"needs {program} (Debian package prometheus)")
+
+
+def quiesced(gateway: GatewayProcess) -> Scrape:
+    """Scrape when nothing moves any more: two equal ones in a row, and empty rings."""
+    before = Scrape()
+
+    def rests() -> bool:
+        nonlocal before
+        last, before = before, gateway.scrape()
+        moving = ("fastun_packets_total", "fastun_dropped_packets_total")
+        return before.total("fastun_ring_used_bytes") == 0 and all(
+            last.get(name) == value for name, value in before.items() if name.startswith(moving)
+        )
+
+    wait_until(rests, "the tunnel quiesces", timeout_s=10, interval_s=0.3)
+    return before
+
+
+def drops(scrape: Scrape) -> dict[tuple[str, str], float]:
+    """The reasons that are not 0, with their counts."""
+    counts = {
+        (drop.role, drop.reason): scrape.total(
+            "fastun_dropped_packets_total", role=drop.role, reason=drop.reason
+        )
+        for drop in DROPS
+    }
+    return {key: count for key, count in counts.items() if count}
+
+
+def assert_adds_up(scrape: Scrape) -> None:
+    """In each direction: packets in = packets out + drops."""
+    for reader, writer in READER_AND_WRITER:
+        taken_in = scrape.total("fastun_packets_total", role=reader)
+        delivered = scrape.total("fastun_packets_total", role=writer)
+        dropped = sum(n for (role, _), n in drops(scrape).items() if role in (reader, writer))
+        assert taken_in == delivered + dropped, f"{reader} to {writer}: {drops(scrape)}"
+
+
+def assert_clean(text: str) -> None:
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# -- the format -------------------------------------------------------------------------------
+
+
+def test_promtool_finds_nothing_to_say_with_and_without_a_link(
+    tunnel: StartTunnel, lab: Lab, tmp_path: Path
+) -> None:
+    needs("promtool")
+    pair = tunnel()
+    iperf3(pair.client.host, pair.server.host, pair.server.inner_address, duration_s=1)
+    lonely = start_gateway(lab.host("lonely"), tmp_path, "connect", f"tcp://127.0.0.1:{PORT}")
+    for gateway in (pair.server, pair.client):
+        assert_clean(gateway.get("/metrics")[1])
+    wait_until(lambda: responds(lonely), "the lonely one answers")
+    assert_clean(lonely.get("/metrics")[1])
+    assert lonely.stop() == 0
+
+
+def test_every_family_is_there_and_every_drop_reason_stands_at_zero(tunnel: StartTunnel) -> None:
+    scrape = tunnel().server.scrape()
+    names = {sample.partition("{")[0] for sample in scrape}
+    for family in metrics.families():
+        suffix = "_count" if family.type == "histogram" else ""
+        assert family.name + suffix in names
+    assert {f"{d.role} {d.reason}" for d in DROPS} == {
+        f"{label(sample, 'role')} {label(sample, 'reason')}"
+        for sample in scrape
+        if sample.startswith("fastun_dropped_packets_total")
+    }
+    assert drops(scrape) == {}
+
+
+def label(sample: str, name: str) -> str:
+    return sample.partition(f'{name}="')[2].partition('"')[0]
+
+
+def test_histograms_agree_with_the_counters(tunnel: StartTunnel) -> None:
+    pair = tunnel()
+    start_transfer(
+        pair.client.host, pair.server.host, pair.server.inner_address, n_bytes=10 * MEGABYTE
+    ).result(timeout=30)
+    scrape = quiesced(pair.client)
+    for role in ROLES:
+        frames = scrape.total("fastun_frames_total", role=role)
+        assert scrape.total("fastun_batch_frames_sum", role=role) == frames
+        assert 0 < scrape.total("fastun_batch_frames_count", role=role) <= frames
+    for role in ("link-writer", "tun-writer"):
+        frames = scrape.total("fastun_frames_total", role=role)
+        assert scrape.total("fastun_queue_delay_seconds_count", role=role) == frames
+        mean_s = scrape.total("fastun_queue_delay_seconds_sum", role=role) / frames
+        assert 1e-6 < mean_s < 1
+    assert scrape.total("fastun_syscalls_total", role="tun-reader", call="read") >= scrape.total(
+        "fastun_frames_total", role="tun-reader"
+    )
+
+
+# -- agreement with others --------------------------------------------------------------------
+
+LOAD_S = 12
+WINDOW_S = 9
+WINDOW_ENDS_S = 11  # after the start of the load, of which the window leaves out both ends
+
+
+def start_prometheus(host: Host, directory: Path) -> None:
+    """Scrape host's gateway every second; the API stands on port 9090 of the host."""
+    directory.mkdir()
+    (directory / "prometheus.yml").write_text(
+        "scrape_configs:\n"
+        "  - {job_name: fastun, scrape_interval: 1s, static_configs: "
+        f"[{{targets: ['127.0.0.1:{METRICS_PORT}']}}]}}\n"
+    )
+    with (directory / "log").open("wb") as log:
+        host.spawn(
+            "prometheus",
+            f"--config.file={directory}/prometheus.yml",
+            f"--storage.tsdb.path={directory}/data",
+            "--web.listen-address=127.0.0.1:9090",
+            stdout=log,
+            stderr=log,
+        )
+    wait_until(lambda: host.listens(9090), "Prometheus listens", timeout_s=15)
+
+
+def query(host: Host, expression: str, *, time_s: float | None = None) -> list[float]:
+    # fmt: off
+    at = [] if time_s is None else ["--time", f"{time_s:.3f}"]
+    done = host.run("promtool", "query", "instant", "-o", "json", *at, "http://127.0.0.1:9090",
+                    expression)
+    # fmt: on
+    return [float(series["value"][1]) for series in json.loads(done.stdout)]
+
+
+def load_and_its_intervals(client: Host, server: Host, address: str) -> tuple[float, list[float]]:
+    """Send by iperf3 for LOAD_S; return when that began and the bytes/s of each second.
+
+    At a steady rate that any machine carries: the two windows are the same to a few tenths of a
+    second only, and at full speed the rate of a busy machine varies by half within one.
+    """
+    server.spawn("iperf3", "-s", "-1")
+    wait_until(lambda: server.listens(5201), "iperf3 listens")
+    done = client.run("iperf3", "--json", "-c", address, "-t", str(LOAD_S), "-b", "1G")
+    intervals = [interval["sum"] for interval in json.loads(done.stdout)["intervals"]]
+    began = time.time() - intervals[-1]["end"]
+    return began, [interval["bytes"] / interval["seconds"] for interval in intervals]
+
+
+def test_prometheus_measures_the_rate_that_iperf3_measures(
+    tunnel: StartTunnel, tmp_path: Path
+) -> None:
+    needs("prometheus")
+    pair = tunnel()
+    server, client = pair.server.host, pair.client.host
+    start_prometheus(server, tmp_path / "prometheus")
+    wait_until(lambda: query(server, "fastun_info") == [1], "a first scrape", timeout_s=10)
+    began, bytes_per_s = load_and_its_intervals(client, server, pair.server.inner_address)
+    in_window = bytes_per_s[WINDOW_ENDS_S - WINDOW_S : WINDOW_ENDS_S]
+    rates = query(
+        server,
+        f'rate(fastun_bytes_total{{role="tun-writer"}}[{WINDOW_S}s])',
+        time_s=began + WINDOW_ENDS_S,
+    )
+    print(f"Prometheus {rates}, iperf3 {in_window}")  # noqa: T201 (pytest shows it on failure)
+    assert rates == [pytest.approx(sum(in_window) / WINDOW_S, rel=0.05)]
+    assert query(server, "up") == [1]
+
+
+# -- accounting -------------------------------------------------------------------------------
+
+GOOD = udp_packet("10.99.0.2", "10.99.0.1", 7000, b"good")
+NOT_IP = b"\x50" + bytes(40)
+BAD_TYPE = b"\x03\x00\x00\x00" + bytes(60)  # an Ethernet frame on a TUN link
+BAD_VIRTIO = b"\x02"  # a super-packet without its header
+
+
+def test_packets_in_are_packets_out_and_drops_exactly(
+    lab: Lab, hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    lab.wire(server, client, ["10.0.0.1/24"], ["10.0.0.2/24"])
+    gateway = start_gateway(
+        server, tmp_path, "serve", "--listen", f"tcp://10.0.0.1:{PORT}",
+        addresses=["10.99.0.1/24"],
+    )  # fmt: skip
+    wait_until(lambda: responds(gateway) and server.listens(PORT), "fastun listens", timeout_s=15)
+    # With no peer, what the host sends waits a second and is dropped.
+    server.run("ping", "-n", "-q", "-c", "30", "-i", "0.01", "-W", "1", "10.99.0.2", check=False)
+    wait_until(
+        lambda: drops(gateway.scrape()).get(("link-writer", "no_link"), 0) >= 30,
+        "the pings are given up",
+    )
+    with PlainPeer(client, "10.0.0.1", PORT) as peer:
+        peer.say_hello()
+        mixed = frame(GOOD) * 5 + frame(NOT_IP) * 3 + frame(BAD_TYPE) * 2 + frame(BAD_VIRTIO)
+        peer.send(mixed * 100)
+        wait_until(
+            lambda: gateway.scrape().total("fastun_packets_total", role="tun-writer") == 500,
+            "the sound packets arrive",
+        )
+        server.ip("link", "set", "ft0", "down")
+        peer.send(frame(GOOD) * 70)
+        wait_until(
+            lambda: drops(gateway.scrape()).get(("tun-writer", "device_down")) == 70,
+            "the packets find the device down",
+        )
+        server.ip("link", "set", "ft0", "up")
+        peer.send(frame(GOOD) * 20 + bytes(2))  # a length of 0 ends the stream
+        assert peer.is_closed_by_peer()
+    scrape = quiesced(gateway)
+    counted = drops(scrape)
+    assert counted.pop(("link-writer", "no_link")) >= 30
+    assert counted == {
+        ("link-reader", "not_ip"): 300,
+        ("link-reader", "bad_type"): 200,
+        ("link-reader", "bad_virtio"): 100,
+        ("link-reader", "bad_length"): 1,
+        ("tun-writer", "device_down"): 70,
+    }
+    assert scrape.total("fastun_packets_total", role="link-reader") == 1100 + 70 + 20 + 1
+    assert scrape.total("fastun_peer_receive_packets_total") == 500 + 70 + 20
+    assert scrape.total("fastun_device_receive_packets_total") == 500 + 20
+    assert_adds_up(scrape)
+    assert gateway.stop() == 0
+
+
+def test_both_ends_count_the_same_under_load(tunnel: StartTunnel) -> None:
+    pair = tunnel()
+    client, server = pair.client, pair.server
+    iperf3(client.host, server.host, server.inner_address, duration_s=1, n_streams=4)
+    # fmt: off
+    iperf3(client.host, server.host, server.inner_address, duration_s=1, udp_bits_per_second=0,
+           size_bytes=64)
+    # fmt: on
+    scrapes = quiesced(client), quiesced(server)
+    for scrape in scrapes:
+        assert_adds_up(scrape)
+    for name in ("packets", "frames", "bytes"):
+        for here, there in (scrapes, scrapes[::-1]):
+            sent = here.total(f"fastun_{name}_total", role="link-writer")
+            assert sent == there.total(f"fastun_{name}_total", role="link-reader")
+    # The kernel's count of the device is an independent witness.
+    for scrape in scrapes:
+        for role, way in (("tun-reader", "transmit"), ("tun-writer", "receive")):
+            for ours, kernels in (("frames", "packets"), ("bytes", "bytes")):
+                counted = scrape.total(f"fastun_{ours}_total", role=role)
+                assert counted == scrape.total(f"fastun_device_{way}_{kernels}_total")
+
+
+# -- life -------------------------------------------------------------------------------------
+
+
+def responds(gateway: GatewayProcess) -> bool:
+    gateway.check_alive()
+    try:
+        return gateway.get("/healthz")[0] == 200
+    except LabError:
+        return False
+
+
+def status_of(gateway: GatewayProcess, path: str) -> int:
+    return gateway.get(path)[0]
+
+
+def worker_pid(gateway: GatewayProcess, role: str) -> int:
+    for child in psutil.Process(gateway.process.pid).children():
+        if child.cmdline()[:1] == [f"fastun: {role}/0"]:
+            return child.pid
+    raise AssertionError(f"no {role}")
+
+
+def test_health_follows_the_workers_and_readiness_the_link_too(tunnel: StartTunnel) -> None:
+    pair = tunnel()
+    for gateway in (pair.client, pair.server):
+        assert gateway.get("/healthz") == (200, "all workers run\n")
+        assert gateway.get("/readyz") == (200, "ready\n")
+    assert pair.server.stop() == 0
+    wait_until(lambda: status_of(pair.client, "/readyz") == 503, "the client is not ready")
+    assert pair.client.get("/readyz") == (503, "no link\n")
+    assert pair.client.get("/healthz")[0] == 200
+    assert pair.client.scrape().total("fastun_peer_up") == 0
+
+    os.kill(worker_pid(pair.client, "tun-writer"), signal.SIGKILL)
+    wait_until(
+        lambda: pair.client.get("/healthz") == (503, "not at work: tun-writer/0\n"),
+        "the client is not healthy",
+        interval_s=0,
+    )
+    wait_until(lambda: status_of(pair.client, "/healthz") == 200, "the client is healthy again")
+
+
+def test_a_server_is_ready_without_a_link(lab: Lab, tmp_path: Path) -> None:
+    gateway = start_gateway(lab.host("server"), tmp_path, "serve")
+    wait_until(lambda: responds(gateway), "fastun answers", timeout_s=15)
+    assert status_of(gateway, "/readyz") == 200
+    assert gateway.scrape().total("fastun_peer_up") == 0
+    assert gateway.stop() == 0
+
+
+def test_no_counter_goes_back_when_workers_are_killed_under_load(tunnel: StartTunnel) -> None:
+    pair = tunnel()
+    gateway = pair.server
+    counters = tuple(family.name for family in metrics.families() if family.type != "gauge")
+    goes_on = True
+    transfer = start_transfer(
+        pair.client.host,
+        gateway.host,
+        gateway.inner_address,
+        n_bytes=MEGABYTE,
+        goes_on=lambda: goes_on,
+    )
+    highest: dict[str, float] = {}
+    went_back: list[str] = []
+    n_scrapes = 0
+
+    def scrape_on() -> None:
+        nonlocal n_scrapes
+        while goes_on:
+            for name, value in gateway.scrape().items():
+                if name.startswith(counters) and value < highest.get(name, 0):
+                    went_back.append(f"{name}: {highest[name]} to {value}")
+                highest[name] = value
+            n_scrapes += 1
+
+    scraper = threading.Thread(target=scrape_on)
+    scraper.start()
+    try:
+        for role in ROLES * 2:
+            os.kill(worker_pid(gateway, role), signal.SIGKILL)
+            time.sleep(0.1)
+            wait_until(lambda: status_of(gateway, "/readyz") == 200, "the worker is replaced")
+            wait_until(lambda: status_of(pair.client, "/readyz") == 200, "the link is back")
+    finally:
+        goes_on = False
+        scraper.join()
+    assert transfer.result(timeout=30).is_exact
+    assert went_back == []
+    assert n_scrapes > 20
+    final = gateway.scrape()
+    assert all(final.total("fastun_worker_restarts_total", role=role) == 2 for role in ROLES)
+    assert final.total("fastun_reconnects_total") == 4  # link-readers and link-writers
+
+
+def test_scrapes_do_not_disturb_the_end(tunnel: StartTunnel) -> None:
+    gateway = tunnel().server
+    statuses: list[int] = []
+
+    def scrape_on() -> None:
+        while gateway.process.poll() is None:
+            try:
+                statuses.append(status_of(gateway, "/metrics"))
+            except LabError:  # it has ended
+                continue
+
+    scrapers = [threading.Thread(target=scrape_on) for _ in range(3)]
+    for scraper in scrapers:
+        scraper.start()
+    wait_until(lambda: len(statuses) > 20, "scrapes")
+    code = gateway.stop()
+    for scraper in scrapers:
+        scraper.join()
+    assert code == 0
+    assert set(statuses) == {200}
+
+
+# -- the address ------------------------------------------------------------------------------
+
+
+def test_a_metrics_port_in_use_is_one_line_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
+    host = lab.host("server")
+    with host.socket() as other:
+        other.bind(("127.0.0.1", METRICS_PORT))
+        other.listen()
+        gateway = start_gateway(host, tmp_path, "serve")
+        assert gateway.process.wait(15) == 1
+    (line,) = gateway.log_tail()
+    assert f"--metrics 127.0.0.1:{METRICS_PORT}: the port is in use" in line
+    assert host.devices() == ["lo"]

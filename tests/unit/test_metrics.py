@@ -1,0 +1,348 @@
+"""The metric families, their documentation, and the HTTP server in front of an idle gateway."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import socket
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastun import _native, config, metrics
+from fastun._native import ROLES
+from fastun.errors import RuntimeFailure
+from fastun.gateway import Gateway, Link, LinkCounts
+from fastun.lane import Lane
+from fastun.link import hello
+from fastun.metric_collector import GatewayCollector
+from fastun.metric_readings import CALLS_OF_ROLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iterator[Gateway]:
+    """All that a scrape reads of a gateway, with a real lane whose workers are not started."""
+    settings = config.load(role, target, config.Options(wire="plain", insecure=True))
+    lane = Lane(
+        0,
+        -1,
+        hello.format_without_peer(settings),
+        on_message=lambda *_: None,
+        on_death=lambda *_: None,
+        on_failure=lambda *_: None,
+    )
+    device = SimpleNamespace(name=settings.interface, statistics=dict)
+    yield cast(
+        "Gateway",
+        SimpleNamespace(
+            settings=settings, lane=lane, device=device, link=None, counts=LinkCounts()
+        ),
+    )
+    lane.stats.close()
+    for ring in lane.rings.values():
+        ring.close()
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with idle_gateway() as idle:
+        yield idle
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def ask(
+    port: int, path: str, method: str = "GET", host: str = "127.0.0.1"
+) -> tuple[int, str, dict[str, str]]:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection.request(method, path)
+    response = connection.getresponse()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    body = response.read().decode()
+    connection.close()
+    return response.status, body, headers
+
+
+def set_up(gateway: Gateway, *, is_ready: bool) -> None:
+    for worker in gateway.lane.workers.values():
+        worker.is_ready = is_ready
+
+
+# -- families ---------------------------------------------------------------------------------
+
+
+def test_family_names_follow_the_conventions_of_prometheus() -> None:
+    names = [family.name for family in metrics.families()]
+    assert len(names) == len(set(names))
+    for family in metrics.families():
+        assert re.fullmatch(r"fastun_[a-z_]+", family.name)
+        assert family.name.endswith("_total") == (family.type == "counter")
+        assert family.help.endswith(".")
+        assert family.help.isprintable()
+        assert "|" not in family.help
+
+
+def test_the_readme_documents_every_family_and_every_drop_reason() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [
+        row
+        for row in (metrics.markdown() + "\n" + metrics.markdown_of_drops()).splitlines()
+        if row not in readme
+    ]
+    assert missing == [], "put in the output of: python -m fastun.metrics"
+
+
+def test_only_calls_that_a_role_can_make_are_families_of_it() -> None:
+    assert tuple(CALLS_OF_ROLE) == ROLES
+    for role, calls in CALLS_OF_ROLE.items():
+        source = (ROOT / "csrc" / f"{role.replace('-', '_')}.c").read_text(encoding="utf-8")
+        assert set(calls) <= set(_native.CALLS)
+        assert set(re.findall(r"CALL_(\w+)", source)) <= set(calls)
+
+
+# -- collecting -------------------------------------------------------------------------------
+
+
+def retransmits(collector: GatewayCollector) -> float:
+    (family,) = (m for m in collector.collect() if m.name == "fastun_tcp_retransmits")
+    return float(family.samples[0].value)
+
+
+def test_retransmits_go_on_where_the_link_before_ended(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The kernel's figures cannot be produced at will, so they are given here.
+    figures: dict[int, int] = {}
+
+    def tcp_info(connection: socket.socket) -> _native.TcpInfo:
+        link_id = cast("int", connection)
+        if link_id not in figures:
+            raise OSError
+        return _native.TcpInfo(0.001, figures[link_id], 0)
+
+    monkeypatch.setattr(_native, "tcp_info", tcp_info)
+    collector = GatewayCollector(gateway)
+
+    def see(link_id: int | None, n_retransmits: int | None) -> float:
+        figures.clear()
+        if link_id is None:
+            gateway.link = None
+        else:
+            link = SimpleNamespace(id=link_id, connection=link_id, peer_software="test")
+            gateway.link = cast("Link", link)
+            if n_retransmits is not None:
+                figures[link_id] = n_retransmits
+        return retransmits(collector)
+
+    assert see(None, None) == 0
+    assert see(1, 5) == 5
+    assert see(1, 7) == 7
+    assert see(None, None) == 7
+    assert see(2, None) == 7  # it ended between the two looks of one scrape
+    assert see(2, 1) == 8
+    assert see(5, 0) == 8
+    assert see(5, 2) == 10
+    collector.close()
+
+
+def test_a_counter_whose_parts_lag_does_not_go_back(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter([2.0, 1.5, 2.5])
+    collector = GatewayCollector(gateway)
+    monkeypatch.setattr(gateway.lane.workers["tun-reader"], "cpu_seconds", lambda: next(seconds))
+    seen = [
+        sample.value
+        for _ in range(3)
+        for metric in collector.collect()
+        for sample in metric.samples
+        if sample.name == "fastun_worker_cpu_seconds_total"
+        and sample.labels["role"] == "tun-reader"
+    ]
+    assert seen == [2.0, 2.0, 2.5]
+    collector.close()
+
+
+def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
+    collector = GatewayCollector(gateway)
+    lane = gateway.lane
+    lane.stats.close()
+    for ring in lane.rings.values():
+        ring.close()
+    assert len(list(collector.collect())) == len(metrics.families())
+    collector.close()
+    assert list(collector.collect()) == []
+    lane.stats = _native.Stats.create()  # for the fixture to close
+    lane.rings = {}
+
+
+# -- the state of TCP -------------------------------------------------------------------------
+
+
+@contextmanager
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        one = stack.enter_context(socket.create_connection(listener.getsockname()))
+        other = stack.enter_context(listener.accept()[0])
+        yield one, other
+
+
+def fill(connection: socket.socket) -> None:
+    """Send until neither socket has room."""
+    connection.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            connection.send(bytes(65536))
+
+
+def test_tcp_info_tells_what_stands_unsent_in_the_socket() -> None:
+    with tcp_pair() as (one, _):
+        quiet = _native.tcp_info(one)
+        assert quiet.notsent_bytes == 0
+        assert 0 < quiet.rtt_s < 1
+        fill(one)
+        assert _native.tcp_info(one).notsent_bytes > 65536
+
+
+def test_tcp_info_of_a_closed_connection_is_an_error() -> None:
+    with tcp_pair() as (one, _):
+        one.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            _native.tcp_info(one)
+
+
+def test_what_an_older_kernel_does_not_tell_reads_as_zero() -> None:
+    with tcp_pair() as (one, _):
+        fill(one)
+
+        class OlderKernel:
+            """Ends struct tcp_info as Linux 3.15 did, before tcpi_notsent_bytes."""
+
+            def getsockopt(self, level: int, option: int, _length: int) -> bytes:
+                return one.getsockopt(level, option, 104)
+
+        info = _native.tcp_info(cast("socket.socket", OlderKernel()))
+        assert info.rtt_s > 0
+        assert info.notsent_bytes == 0
+
+
+# -- the address ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_all_paths_answer_on_either_family(gateway: Gateway, host: str) -> None:
+    port = free_port()
+    with metrics.serve(gateway, (host, port)):
+        status, body, headers = ask(port, "/metrics", host=host)
+        assert status == 200
+        assert headers["content-type"].startswith("text/plain; version=")
+        found = {family.name for family in text_string_to_metric_families(body)}
+        assert {"fastun_info", "fastun_packets", "process_start_time_seconds"} <= found
+        assert ask(port, "/healthz", host=host)[0] == 503
+        set_up(gateway, is_ready=True)
+        assert ask(port, "/healthz", host=host)[:2] == (200, "all workers run\n")
+        assert ask(port, "/readyz", host=host)[:2] == (200, "ready\n")
+
+
+def test_connect_is_ready_only_with_a_link() -> None:
+    port = free_port()
+    with (
+        idle_gateway("connect", "tcp://192.0.2.1") as gateway,
+        metrics.serve(gateway, ("127.0.0.1", port)),
+    ):
+        set_up(gateway, is_ready=True)
+        assert ask(port, "/healthz")[0] == 200
+        assert ask(port, "/readyz")[:2] == (503, "no link\n")
+        gateway.lane.workers["tun-writer"].is_ready = False
+        assert ask(port, "/readyz")[:2] == (503, "not at work: tun-writer/0\n")
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics/", "/metricsx", "/favicon.ico", "/../healthz"])
+def test_other_paths_are_not_found(gateway: Gateway, path: str) -> None:
+    port = free_port()
+    with metrics.serve(gateway, ("127.0.0.1", port)):
+        assert ask(port, path)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+def test_only_get_and_head_are_answered(gateway: Gateway, path: str) -> None:
+    port = free_port()
+    with metrics.serve(gateway, ("127.0.0.1", port)):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            assert ask(port, path, method)[0] == 405
+        status, body, _ = ask(port, path, "HEAD")
+        assert (status, body) == (ask(port, path)[0], "")
+
+
+def test_off_means_no_thread_and_no_socket(gateway: Gateway) -> None:
+    before = set(Path("/proc/self/fd").iterdir())
+    with metrics.serve(gateway, None):
+        assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1  # that of iterdir itself
+
+
+def test_clients_that_hang_are_bounded_in_number_and_time(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastun.metrics._Handler.timeout", 0.5)
+    port = free_port()
+    with metrics.serve(gateway, ("127.0.0.1", port)), ExitStack() as hanging:
+        for _ in range(metrics.REQUESTS_MAX):
+            connection = socket.create_connection(("127.0.0.1", port))
+            hanging.enter_context(connection)
+            connection.sendall(b"GET /metrics HT")
+        with pytest.raises(ConnectionError):  # http.client.RemoteDisconnected is one
+            ask(port, "/metrics")
+        time.sleep(0.7)
+        assert ask(port, "/metrics")[0] == 200
+
+
+def test_leaving_takes_no_time_and_frees_the_port(gateway: Gateway) -> None:
+    port = free_port()
+    with ExitStack() as stack:
+        with metrics.serve(gateway, ("127.0.0.1", port)):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            began = time.monotonic()
+        assert time.monotonic() - began < 0.2
+        with metrics.serve(gateway, ("127.0.0.1", port)):
+            assert ask(port, "/metrics")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "what"),
+    [
+        ("192.0.2.1", "no interface of this host has that address"),
+        ("does-not-exist.invalid", "the host cannot be resolved"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_one_line(gateway: Gateway, host: str, what: str) -> None:
+    with (
+        pytest.raises(RuntimeFailure, match=rf"^--metrics {host}:10055: {what}.*;"),
+        metrics.serve(gateway, (host, 10055)),
+    ):
+        pass
+
+
+def test_a_port_in_use_is_one_line(gateway: Gateway) -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        with (
+            pytest.raises(RuntimeFailure, match=rf"^--metrics \[::1\]:{port}: the port is in use;"),
+            metrics.serve(gateway, ("::1", port)),
+        ):
+            pass
