@@ -32,6 +32,7 @@ ffi.set_source(
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],
+    libraries=["gcrypt"],
     extra_compile_args=COMPILE_ARGS,
     py_limited_api=True,
 )
