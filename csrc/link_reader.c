@@ -132,7 +132,9 @@ static enum wait_end fill_staging(struct loop *loop, enum loop_end *end) {
     if (n < 0 && errno == EINTR)
         return WAIT_READY;
     loop->error = n < 0 ? errno : 0;
-    *end = n < 0 ? LOOP_LINK_ERROR : end_of_stream(loop);
+    *end = end_of_stream(loop); /* a reset may cut a frame as well */
+    if (n < 0)
+        *end = LOOP_LINK_ERROR;
     return WAIT_READY;
 }
 

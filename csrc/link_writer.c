@@ -32,7 +32,7 @@ static void drop_expired(struct loop *loop) {
     bool corrupt = false;
     const struct ring_record *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
-           now_ns - record->enqueued_ns > NO_LINK_WAIT_MS * 1000000ull) {
+           record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
         stats_dropped(loop->stats, DROP_link_writer_no_link, record->n_packets);
         released = cursor;
     }

@@ -99,6 +99,8 @@ enum message_fault message_take_apart(const struct link_format *format, const ui
     if (format->wire == WIRE_SIMPLETUN)
         return take_frame(format, message, length, inbound);
     switch (message[0]) {
+    case MESSAGE_CONTROL: /* only in the hello, which the gateway has read */
+        return MESSAGE_BAD_TYPE;
     case MESSAGE_SUPER:
         return take_super(format, message, length, inbound);
     case MESSAGE_ETHERNET:

@@ -48,8 +48,9 @@ static struct ring *ring_map(int fd, size_t size) {
     ring->shared = (struct ring_shared *)(void *)base;
     ring->data = base + RING_DATA_OFFSET;
     ring->size = size;
-    ring->head = atomic_load(&ring->shared->head);
+    /* tail first: it may move on meanwhile, and must not be seen ahead of head */
     ring->tail = atomic_load(&ring->shared->tail);
+    ring->head = atomic_load(&ring->shared->head);
     ring->peer = ring->tail; /* true for a producer; makes a consumer look at head first */
     return ring;
 }
@@ -158,7 +159,8 @@ enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
 static bool is_sound(const struct ring *ring, const struct ring_record *record, uint64_t filled) {
     return record->space >= sizeof *record && record->space % RING_RECORD_ALIGN == 0 &&
            record->space <= filled && filled <= ring->size && record->offset >= sizeof *record &&
-           record->offset <= record->space && record->length <= record->space - record->offset;
+           record->offset <= record->space && record->length > 0 &&
+           record->length <= record->space - record->offset;
 }
 
 const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt) {
@@ -169,7 +171,7 @@ const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *c
             return NULL;
     }
     const struct ring_record *record = (const void *)place(ring, *cursor);
-    if (!is_sound(ring, record, ring->peer - *cursor)) {
+    if (*cursor % RING_RECORD_ALIGN != 0 || !is_sound(ring, record, ring->peer - *cursor)) {
         *corrupt = true;
         return NULL;
     }

@@ -34,6 +34,7 @@ static enum write_end write_frame(struct loop *loop, const struct ring_record *r
     switch (errno) {
     case EBADFD:
         loop->error = errno;
+        stats_dropped(loop->stats, DROP_tun_writer_device_down, record->n_packets);
         return WRITE_DEVICE_GONE;
     case EIO:
         stats_dropped(loop->stats, DROP_tun_writer_device_down, record->n_packets);

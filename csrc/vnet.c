@@ -12,6 +12,8 @@ enum {
     /* The least TCP payload a Linux sender ever cuts (TCP_MIN_SND_MSS less the longest options).
      * Without it one message of 64 KiB could ask the receiving kernel for 65,000 packets. */
     TCP_GSO_SIZE_MIN = 8,
+    /* Inside the kernel this gso_size means something else, so it refuses it from outside. */
+    GSO_BY_FRAGS = 0xffff,
     /* UDP_MAX_SEGMENTS of the kernels before 6.9; later ones take 128. */
     UDP_SEGMENTS_MAX = 64,
 };
@@ -42,12 +44,15 @@ static bool is_after_ip_header(const struct vnet *vnet, const uint8_t *frame, si
                                size_t l3) {
     if (length <= l3)
         return false;
+    unsigned gso_type = vnet->gso_type & ~(unsigned)VNET_GSO_ECN;
     if (l3 != 0) /* Ethernet: VLAN tags may stand before the IP header; the kernel dissects them */
-        return vnet->csum_start >= l3 + IPV4_HEADER_MIN;
+        return vnet->csum_start >=
+               l3 + (gso_type == VNET_GSO_TCPV6 ? IPV6_HEADER : IPV4_HEADER_MIN);
     unsigned version = frame[0] >> 4;
-    switch (vnet->gso_type & ~VNET_GSO_ECN) {
+    switch (gso_type) {
     case VNET_GSO_TCPV4:
-        return version == 4 && vnet->csum_start == (frame[0] & 15u) * 4u;
+        return version == 4 && vnet->csum_start >= IPV4_HEADER_MIN &&
+               vnet->csum_start == (frame[0] & 15u) * 4u;
     case VNET_GSO_TCPV6:
         return version == 6 && vnet->csum_start >= IPV6_HEADER;
     default:
@@ -75,7 +80,7 @@ static int count_segments(struct vnet *vnet, const uint8_t *frame, size_t length
         return -1;
     if (vnet->csum_offset != (is_udp ? UDP_CSUM_OFFSET : TCP_CSUM_OFFSET))
         return -1;
-    if (vnet->gso_size < (is_udp ? 1 : TCP_GSO_SIZE_MIN))
+    if (vnet->gso_size < (is_udp ? 1 : TCP_GSO_SIZE_MIN) || vnet->gso_size == GSO_BY_FRAGS)
         return -1;
     size_t n_segments = (length - header + vnet->gso_size - 1) / vnet->gso_size;
     if (is_udp && n_segments > UDP_SEGMENTS_MAX)

@@ -1,0 +1,65 @@
+/* Any byte stream before the link-reader: it ends, counts what it took in, and leaves only frames
+ * in the ring that the device can be given. */
+#define _GNU_SOURCE
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "loop.h"
+
+enum { RING_BYTES = 1 << 21, STREAM_MAX = 32768 /* its smallest frames fill half the ring */ };
+
+static struct ring *producer, *consumer;
+static struct stats *stats;
+static struct loop *loop;
+static int channel[2];
+
+static void open_once(void) {
+    int ring_fd, stats_fd;
+    if (loop != NULL)
+        return;
+    producer = ring_create(RING_BYTES, &ring_fd);
+    consumer = ring_attach(ring_fd, RING_BYTES);
+    stats = stats_create(&stats_fd);
+    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0);
+    loop = loop_new(ROLE_link_reader, producer, stats, -1, channel[1]);
+}
+
+static uint64_t check_records(const struct link_format *format) {
+    const struct ring_record *record;
+    uint64_t cursor = ring_first(consumer), n_packets = 0;
+    bool corrupt = false;
+    for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL;
+         n_packets += record->n_packets) {
+        const uint8_t *frame = ring_payload(record) + VNET_LENGTH;
+        struct vnet vnet = vnet_read(ring_payload(record));
+        FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
+        FUZZ_CHECK(vnet_check(&vnet, frame, record->n_bytes, format->mode == MODE_TAP ? 14 : 0) ==
+                   (int)record->n_packets);
+    }
+    FUZZ_CHECK(!corrupt);
+    ring_release(consumer, cursor, &stats->blocks[ROLE_tun_writer]);
+    return n_packets;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    int stream[2];
+    if (size < 1 || size > STREAM_MAX)
+        return 0;
+    open_once();
+    struct link_format format = fuzz_format(data[0]);
+    memset(stats, 0, sizeof *stats);
+    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0);
+    FUZZ_CHECK(write(stream[1], data + 1, size - 1) == (ssize_t)size - 1);
+    close(stream[1]);
+    loop_set_link(loop, stream[0], format.wire, format.mode, format.super_outbound,
+                  format.super_inbound, format.message_max);
+    enum loop_end end = loop_run(loop);
+    close(stream[0]);
+    FUZZ_CHECK(end == LOOP_LINK_CLOSED || end == LOOP_LINK_FAULT);
+    uint64_t n_accounted = check_records(&format);
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        n_accounted += stats_read_drop(stats, drop);
+    FUZZ_CHECK(stats_read_counter(stats, ROLE_link_reader, COUNTER_packets) == n_accounted);
+    return 0;
+}

@@ -1,0 +1,95 @@
+/* seeds DIRECTORY FUZZER...: a corpus for each fuzz target to start from, in DIRECTORY/FUZZER.
+ *
+ * Without them a fuzzer spends its seconds on finding out what an IP header is.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "check.h"
+#include "frames.h"
+#include "ring.h"
+
+enum { N_FORMATS = 8 /* the choices of fuzz_format */, FRAME_BYTES = 300 };
+
+struct seed {
+    uint8_t bytes[4096];
+    size_t length;
+};
+
+static struct frame frame;
+
+static void make_directory(const char *path) {
+    CHECK(mkdir(path, 0755) == 0 || errno == EEXIST);
+}
+
+static void seed_write(const struct seed *seed, const char *directory, const char *fuzzer, int i) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", directory, fuzzer);
+    make_directory(path);
+    snprintf(path, sizeof path, "%s/%s/seed-%03d", directory, fuzzer, i);
+    FILE *file = fopen(path, "wb");
+    CHECK(file != NULL);
+    CHECK_EQUAL(fwrite(seed->bytes, 1, seed->length, file), seed->length);
+    CHECK_EQUAL(fclose(file), 0);
+}
+
+static void append(struct seed *seed, const void *bytes, size_t length) {
+    CHECK(seed->length + length <= sizeof seed->bytes);
+    memcpy(seed->bytes + seed->length, bytes, length);
+    seed->length += length;
+}
+
+/* The frame as a message with its length prefix; false when the format cannot carry it. */
+static bool append_message(struct seed *seed, const struct link_format *format, size_t skip) {
+    uint8_t slot[MESSAGE_HEADROOM + VNET_LENGTH + FRAME_BYTES];
+    struct message_outbound outbound;
+    memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
+    if (message_lay_out(format, slot + MESSAGE_HEADROOM, FRAME_BYTES, &outbound) != MESSAGE_OK)
+        return false;
+    append(seed, outbound.start + skip, outbound.length - skip);
+    return true;
+}
+
+static void append_record(struct seed *seed) {
+    struct ring_record record = {.space = 384, .offset = sizeof record, .length = 300};
+    uint64_t indices[] = {384, 0};
+    append(seed, indices, sizeof indices);
+    append(seed, &record, sizeof record);
+    append(seed, frame.bytes, frame.length);
+}
+
+static struct seed seed_for(const char *fuzzer, uint8_t choice) {
+    struct seed seed = {.bytes = {choice}, .length = 1};
+    bool super = (choice & 2) == 0;
+    struct link_format format = {super ? WIRE_PLAIN : WIRE_SIMPLETUN,
+                                 (choice & 1) != 0 ? MODE_TAP : MODE_TUN, super, super, 2000};
+    if (strcmp(fuzzer, "fuzz_message_take_apart") == 0) {
+        append_message(&seed, &format, STREAM_LENGTH_PREFIX);
+    } else if (strcmp(fuzzer, "fuzz_link_reader") == 0) {
+        append_message(&seed, &format, 0);
+        append_message(&seed, &format, 0);
+    } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0) {
+        seed.length = 0;
+        append_record(&seed);
+    } else {
+        append(&seed, frame.bytes, frame.length);
+    }
+    return seed;
+}
+
+int main(int argc, char **argv) {
+    struct random random = {99};
+    CHECK(argc > 2);
+    make_directory(argv[1]);
+    for (int fuzzer = 2; fuzzer < argc; fuzzer++) {
+        for (int i = 0; i < N_FORMATS * N_FRAME_KINDS; i++) {
+            enum mode mode = (i & 1) != 0 ? MODE_TAP : MODE_TUN;
+            frame_make(&frame, &random, mode, (enum frame_kind)(i / N_FORMATS), FRAME_BYTES);
+            struct seed seed = seed_for(argv[fuzzer], (uint8_t)(i % N_FORMATS));
+            seed_write(&seed, argv[1], argv[fuzzer], i);
+        }
+    }
+    return EXIT_SUCCESS;
+}

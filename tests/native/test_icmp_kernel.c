@@ -1,0 +1,111 @@
+/* ICMP answers before this machine's kernel: it takes one from a TUN device, finds it sound, and
+ * tells the socket whose packet it quotes. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/ipv6.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include "check.h"
+#include "fastun.h"
+#include "icmp.h"
+#include "vnet.h"
+
+enum { TCP = 6, UDP = 17 };
+
+static void give_addresses(const char *name) {
+    struct ifreq request = {.ifr_flags = IFF_UP};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090001)};
+    struct in6_ifreq request6 = {.ifr6_addr.s6_addr = {0xfd, 9, [15] = 1}, .ifr6_prefixlen = 64};
+    int ipv4 = socket(AF_INET, SOCK_DGRAM, 0), ipv6 = socket(AF_INET6, SOCK_DGRAM, 0);
+    memcpy(request.ifr_name, name, strlen(name));
+    CHECK_EQUAL(ioctl(ipv4, SIOCSIFFLAGS, &request), 0);
+    memcpy(&request.ifr_addr, &address, sizeof address);
+    CHECK_EQUAL(ioctl(ipv4, SIOCSIFADDR, &request), 0);
+    address.sin_addr.s_addr = htonl(0xffffff00);
+    memcpy(&request.ifr_netmask, &address, sizeof address);
+    CHECK_EQUAL(ioctl(ipv4, SIOCSIFNETMASK, &request), 0);
+    request6.ifr6_ifindex = (int)if_nametoindex(name);
+    CHECK_EQUAL(ioctl(ipv6, SIOCSIFADDR, &request6), 0);
+    close(ipv4);
+    close(ipv6);
+}
+
+/* The next packet of the version and protocol; the device also says what nobody asked. */
+static size_t read_packet(int device, int version, uint8_t protocol, uint8_t *bytes, size_t max) {
+    for (;;) {
+        ssize_t n = read(device, bytes, max);
+        if (n < 0)
+            CHECK_EQUAL(errno, EAGAIN); /* the descriptor does not block */
+        const uint8_t *ip = bytes + VNET_LENGTH;
+        if (n > VNET_LENGTH + 20 && ip[0] >> 4 == version && ip[version == 4 ? 9 : 6] == protocol)
+            return (size_t)n - VNET_LENGTH;
+    }
+}
+
+/* Reads what the socket sent and gives the device the answer to it. */
+static void answer_next(int device, int version, uint8_t protocol) {
+    uint8_t bytes[VNET_LENGTH + 3000], answer[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
+    size_t length = read_packet(device, version, protocol, bytes, sizeof bytes);
+    size_t answered =
+        icmp_unreachable(bytes + VNET_LENGTH, length, answer + VNET_LENGTH, ICMP_ANSWER_MAX);
+    CHECK(answered != 0);
+    CHECK_EQUAL(write(device, answer, VNET_LENGTH + answered), VNET_LENGTH + answered);
+}
+
+static int udp_error(int device, int version, const struct sockaddr *to, socklen_t to_length) {
+    uint8_t text[1400] = {1};
+    struct timeval patience = {.tv_sec = 5};
+    int on = 1, udp = socket(to->sa_family, SOCK_DGRAM, 0);
+    CHECK_EQUAL(setsockopt(udp, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    CHECK_EQUAL(version == 4 ? setsockopt(udp, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
+                             : setsockopt(udp, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on),
+                0);
+    CHECK_EQUAL(sendto(udp, text, sizeof text, 0, to, to_length), sizeof text);
+    answer_next(device, version, UDP);
+    CHECK_EQUAL(recv(udp, text, sizeof text, 0), -1);
+    int error = errno;
+    close(udp);
+    return error;
+}
+
+static int tcp_error(int device, int version, const struct sockaddr *to, socklen_t to_length) {
+    int error = 0, tcp = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    socklen_t size = sizeof error;
+    CHECK(connect(tcp, to, to_length) < 0 && errno == EINPROGRESS);
+    answer_next(device, version, TCP);
+    struct pollfd poll_tcp = {.fd = tcp, .events = POLLOUT};
+    CHECK_EQUAL(poll(&poll_tcp, 1, 500), 1); /* at once: the second SYN goes out after 1 s */
+    CHECK_EQUAL(getsockopt(tcp, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+    close(tcp);
+    return error;
+}
+
+static void the_kernel_tells_the_senders_socket_that_the_host_is_unreachable(void) {
+    int device = device_open("icmp0", MODE_TUN);
+    CHECK(device >= 0);
+    give_addresses("icmp0");
+    struct sockaddr_in to4 = {
+        .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a090002)};
+    struct sockaddr_in6 to6 = {
+        .sin6_family = AF_INET6, .sin6_port = htons(9), .sin6_addr.s6_addr = {0xfd, 9, [15] = 2}};
+    CHECK_EQUAL(udp_error(device, 4, (struct sockaddr *)&to4, sizeof to4), EHOSTUNREACH);
+    CHECK_EQUAL(tcp_error(device, 4, (struct sockaddr *)&to4, sizeof to4), EHOSTUNREACH);
+    CHECK_EQUAL(udp_error(device, 6, (struct sockaddr *)&to6, sizeof to6), EHOSTUNREACH);
+    CHECK_EQUAL(tcp_error(device, 6, (struct sockaddr *)&to6, sizeof to6), EHOSTUNREACH);
+    close(device);
+}
+
+int main(void) {
+    if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
+        printf("  skip  needs a network namespace of its own (root) and /dev/net/tun\n");
+        return EXIT_SKIP;
+    }
+    RUN(the_kernel_tells_the_senders_socket_that_the_host_is_unreachable);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,208 @@
+/* The four loops, one after the other, without a device:
+ *
+ *   app --> [device A] --> tun-reader --[ring]--> link-writer --> [stream]
+ *   app <-- [device B] <-- tun-writer <--[ring]-- link-reader <-- [stream]
+ *
+ * A SOCK_SEQPACKET pair stands for a device: one read or write is one frame there too. The stream's
+ * send buffer is the smallest that the kernel gives, so that writes end inside a frame.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "check.h"
+#include "frames.h"
+#include "worker_thread.h"
+
+enum { RING_BYTES = RING_SIZE_MIN, N_FRAMES = 20000 };
+
+struct lane {
+    int device_a[2], device_b[2], stream[2]; /* [0] the loop's end (stream: the writer's) */
+    int outbound_fd, inbound_fd, stats_fd;
+    struct ring *outbound, *inbound;
+    struct stats *stats;
+    struct worker_thread workers[N_ROLES];
+    struct link_format format;
+};
+
+static void set_nonblocking(int fd) {
+    CHECK_EQUAL(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+}
+
+static void open_sockets(struct lane *lane) {
+    int least = 1;
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane->device_a), 0);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane->device_b), 0);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, lane->stream), 0);
+    CHECK_EQUAL(setsockopt(lane->stream[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    set_nonblocking(lane->device_a[0]);
+    set_nonblocking(lane->stream[0]);
+    set_nonblocking(lane->stream[1]);
+    /* device B stays blocking: a device without room would drop, and here all shall arrive */
+}
+
+static void lane_open(struct lane *lane, struct link_format format) {
+    *lane = (struct lane){.format = format};
+    open_sockets(lane);
+    lane->outbound = ring_create(RING_BYTES, &lane->outbound_fd);
+    lane->inbound = ring_create(RING_BYTES, &lane->inbound_fd);
+    lane->stats = stats_create(&lane->stats_fd);
+    CHECK(lane->outbound != NULL && lane->inbound != NULL && lane->stats != NULL);
+    for (unsigned role = 0; role < N_ROLES; role++) {
+        bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
+        worker_open(&lane->workers[role], (enum stats_role)role,
+                    is_outbound ? lane->outbound_fd : lane->inbound_fd, RING_BYTES, lane->stats,
+                    is_outbound ? lane->device_a[0] : lane->device_b[0]);
+        int link_fd = role == ROLE_link_writer   ? lane->stream[0]
+                      : role == ROLE_link_reader ? lane->stream[1]
+                                                 : -1;
+        loop_set_link(lane->workers[role].loop, link_fd, format.wire, format.mode,
+                      format.super_outbound, format.super_inbound, format.message_max);
+        worker_start(&lane->workers[role]);
+    }
+}
+
+static void lane_close(struct lane *lane) {
+    const int fds[] = {lane->device_a[0], lane->device_a[1], lane->device_b[0],
+                       lane->device_b[1], lane->stream[0],   lane->stream[1],
+                       lane->outbound_fd, lane->inbound_fd,  lane->stats_fd};
+    for (unsigned role = 0; role < N_ROLES; role++)
+        worker_close(&lane->workers[role]);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        close(fds[i]);
+    ring_detach(lane->outbound);
+    ring_detach(lane->inbound);
+    stats_detach(lane->stats);
+}
+
+static uint64_t counter(struct lane *lane, enum stats_role role, enum stats_counter counter) {
+    return stats_read_counter(lane->stats, role, counter);
+}
+
+static uint64_t dropped(struct lane *lane, enum stats_role role) {
+    uint64_t n = 0;
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        if (stats_drop_role(drop) == (unsigned)role)
+            n += stats_read_drop(lane->stats, drop);
+    return n;
+}
+
+/* At rest: taken in by the reader = delivered by the writer + drops of both. */
+static void check_balance(struct lane *lane, enum stats_role reader, enum stats_role writer) {
+    CHECK_EQUAL(counter(lane, reader, COUNTER_packets), counter(lane, writer, COUNTER_packets) +
+                                                            dropped(lane, reader) +
+                                                            dropped(lane, writer));
+}
+
+static void lane_stop(struct lane *lane) {
+    for (unsigned role = 0; role < N_ROLES; role++)
+        CHECK_EQUAL(worker_stop(&lane->workers[role]), LOOP_DOORBELL);
+    CHECK_EQUAL(ring_used_bytes(lane->outbound), 0);
+    CHECK_EQUAL(ring_used_bytes(lane->inbound), 0);
+    check_balance(lane, ROLE_tun_reader, ROLE_link_writer);
+    check_balance(lane, ROLE_link_reader, ROLE_tun_writer);
+}
+
+/* -- traffic ----------------------------------------------------------------------------------- */
+
+struct traffic {
+    struct lane *lane;
+    size_t n_kinds;            /* of frames that are sent */
+    size_t n_packets, n_bytes; /* as the sender counts */
+};
+
+static void next_frame(struct frame *frame, struct random *random, const struct traffic *traffic) {
+    const struct link_format *format = &traffic->lane->format;
+    frame_make_any(frame, random, format->mode, traffic->n_kinds,
+                   format->message_max - MESSAGE_TYPE_LENGTH - VNET_LENGTH);
+}
+
+static void *send_frames(void *argument) {
+    struct traffic *traffic = argument;
+    struct random random = {123};
+    struct frame *frame = malloc(sizeof *frame);
+    for (int i = 0; i < N_FRAMES; i++) {
+        next_frame(frame, &random, traffic);
+        traffic->n_packets += frame->n_packets;
+        traffic->n_bytes += frame->length - VNET_LENGTH;
+        CHECK_EQUAL(write(traffic->lane->device_a[1], frame->bytes, frame->length), frame->length);
+    }
+    free(frame);
+    return NULL;
+}
+
+/* Makes the same frames once more and compares; those that the wire cannot carry are left out. */
+static size_t receive_frames(struct traffic *traffic) {
+    struct random random = {123};
+    struct frame *frame = malloc(sizeof *frame);
+    uint8_t *bytes = malloc(sizeof frame->bytes);
+    size_t n_left_out = 0;
+    for (int i = 0; i < N_FRAMES; i++) {
+        next_frame(frame, &random, traffic);
+        if (frame->bytes[0] != 0 && !traffic->lane->format.super_outbound) {
+            n_left_out += frame->n_packets;
+            continue;
+        }
+        CHECK_EQUAL(read(traffic->lane->device_b[1], bytes, sizeof frame->bytes), frame->length);
+        CHECK_EQUAL(memcmp(bytes, frame->bytes, frame->length), 0);
+    }
+    free(frame);
+    free(bytes);
+    return n_left_out;
+}
+
+static void check_traffic(struct link_format format, size_t n_kinds) {
+    struct lane lane;
+    struct traffic traffic = {.lane = &lane, .n_kinds = n_kinds};
+    pthread_t sender;
+    lane_open(&lane, format);
+    CHECK_EQUAL(pthread_create(&sender, NULL, send_frames, &traffic), 0);
+    size_t n_left_out = receive_frames(&traffic);
+    pthread_join(sender, NULL);
+    lane_stop(&lane);
+    CHECK_EQUAL(counter(&lane, ROLE_tun_reader, COUNTER_frames), N_FRAMES);
+    CHECK_EQUAL(counter(&lane, ROLE_tun_reader, COUNTER_packets), traffic.n_packets);
+    CHECK_EQUAL(counter(&lane, ROLE_tun_reader, COUNTER_bytes), traffic.n_bytes);
+    CHECK_EQUAL(stats_read_drop(lane.stats, DROP_tun_reader_not_offered), n_left_out);
+    CHECK_EQUAL(counter(&lane, ROLE_tun_writer, COUNTER_packets), traffic.n_packets - n_left_out);
+    CHECK_EQUAL(dropped(&lane, ROLE_link_reader) + dropped(&lane, ROLE_link_writer) +
+                    dropped(&lane, ROLE_tun_writer) + dropped(&lane, ROLE_tun_reader),
+                n_left_out);
+    /* the send buffer was smaller than a batch: EAGAIN, and so frames cut in two */
+    CHECK(stats_read_call(lane.stats, ROLE_link_writer, CALL_ppoll) > 10);
+    lane_close(&lane);
+}
+
+static struct link_format plain(enum mode mode, bool super) {
+    return (struct link_format){WIRE_PLAIN, mode, super, super, MESSAGE_MAX};
+}
+
+static struct link_format simpletun(enum mode mode) {
+    return (struct link_format){WIRE_SIMPLETUN, mode, false, false, SIMPLETUN_MESSAGE_MAX};
+}
+
+static void tun_frames_and_super_packets_arrive_byte_for_byte(void) {
+    check_traffic(plain(MODE_TUN, true), N_FRAME_KINDS);
+}
+
+static void tap_frames_and_super_packets_arrive_byte_for_byte(void) {
+    check_traffic(plain(MODE_TAP, true), N_FRAME_KINDS);
+}
+
+static void super_packets_for_a_peer_that_takes_none_are_counted_and_the_rest_arrives(void) {
+    check_traffic(plain(MODE_TUN, false), N_FRAME_KINDS);
+    check_traffic(plain(MODE_TAP, false), N_FRAME_KINDS);
+}
+
+static void simpletun_frames_arrive_byte_for_byte(void) {
+    check_traffic(simpletun(MODE_TUN), N_PLAIN_KINDS);
+    check_traffic(simpletun(MODE_TAP), N_PLAIN_KINDS);
+}
+
+int main(void) {
+    RUN(tun_frames_and_super_packets_arrive_byte_for_byte);
+    RUN(tap_frames_and_super_packets_arrive_byte_for_byte);
+    RUN(super_packets_for_a_peer_that_takes_none_are_counted_and_the_rest_arrives);
+    RUN(simpletun_frames_arrive_byte_for_byte);
+    return EXIT_SUCCESS;
+}

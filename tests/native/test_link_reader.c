@@ -1,0 +1,272 @@
+/* The link-reader before a peer that breaks the rules: for each way, the one reason it is counted
+ * under and how the loop ends. The stream is written whole and closed, so the loop runs in this
+ * thread and returns by itself.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "frames.h"
+#include "loop.h"
+
+enum { RING_BYTES = 1 << 20, NO_DROP = N_DROPS };
+
+struct reader {
+    int ring_fd, stats_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
+    struct ring *ring;
+    struct stats *stats;
+    struct loop *loop;
+};
+
+static const struct link_format tun = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
+static const struct link_format tap = {WIRE_PLAIN, MODE_TAP, true, true, MESSAGE_MAX};
+static const struct link_format original = {WIRE_SIMPLETUN, MODE_TUN, false, false,
+                                            SIMPLETUN_MESSAGE_MAX};
+
+static void connect_link(struct reader *reader, const struct link_format *format) {
+    int size = 1 << 20;
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, reader->stream), 0);
+    CHECK_EQUAL(fcntl(reader->stream[0], F_SETFL, O_NONBLOCK), 0);
+    CHECK_EQUAL(fcntl(reader->stream[1], F_SETFL, O_NONBLOCK), 0);
+    CHECK_EQUAL(setsockopt(reader->stream[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    loop_set_link(reader->loop, reader->stream[0], format->wire, format->mode,
+                  format->super_outbound, format->super_inbound, format->message_max);
+}
+
+static void reader_open(struct reader *reader, const struct link_format *format) {
+    reader->ring = ring_create(RING_BYTES, &reader->ring_fd);
+    reader->stats = stats_create(&reader->stats_fd);
+    CHECK(reader->ring != NULL && reader->stats != NULL);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reader->channel), 0);
+    reader->loop = loop_new(ROLE_link_reader, reader->ring, reader->stats, -1, reader->channel[1]);
+    CHECK(reader->loop != NULL);
+    connect_link(reader, format);
+}
+
+static void reader_close(struct reader *reader) {
+    loop_free(reader->loop);
+    ring_detach(reader->ring);
+    stats_detach(reader->stats);
+    close(reader->ring_fd);
+    close(reader->stats_fd);
+    close(reader->channel[0]);
+    close(reader->channel[1]);
+    close(reader->stream[0]);
+    close(reader->stream[1]);
+}
+
+static void send_bytes(struct reader *reader, const void *bytes, size_t length) {
+    CHECK_EQUAL(write(reader->stream[1], bytes, length), length);
+}
+
+static void send_message(struct reader *reader, const void *message, size_t length) {
+    uint8_t prefix[STREAM_LENGTH_PREFIX];
+    be16_write(prefix, (uint16_t)length);
+    send_bytes(reader, prefix, sizeof prefix);
+    send_bytes(reader, message, length);
+}
+
+static void send_good_packet(struct reader *reader) {
+    const uint8_t packet[IPV4_HEADER_MIN] = {0x45};
+    send_message(reader, packet, sizeof packet);
+}
+
+static enum loop_end run_to_the_end(struct reader *reader) {
+    CHECK_EQUAL(shutdown(reader->stream[1], SHUT_WR), 0);
+    return loop_run(reader->loop);
+}
+
+static uint64_t counter(struct reader *reader, enum stats_counter counter) {
+    return stats_read_counter(reader->stats, ROLE_link_reader, counter);
+}
+
+static size_t count_records(struct reader *reader) {
+    uint64_t cursor = ring_first(reader->ring);
+    bool corrupt = false;
+    size_t n = 0;
+    reader->ring->peer = cursor; /* as a consumer, on the handle of the producer */
+    while (ring_peek(reader->ring, &cursor, &corrupt) != NULL)
+        n++;
+    CHECK(!corrupt);
+    return n;
+}
+
+/* `n_passed` frames are in the ring; `n_dropped` were dropped for this reason, none for another;
+ * taken in = both. */
+static void check_counts(struct reader *reader, size_t n_passed, unsigned reason,
+                         size_t n_dropped) {
+    CHECK_EQUAL(count_records(reader), n_passed);
+    CHECK_EQUAL(counter(reader, COUNTER_packets), n_passed + n_dropped);
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        CHECK_EQUAL(stats_read_drop(reader->stats, drop), drop == reason ? n_dropped : 0);
+}
+
+/* -- the framing ------------------------------------------------------------------------------- */
+
+static void a_peer_that_closes_between_frames_is_no_fault(void) {
+    struct reader reader;
+    reader_open(&reader, &tun);
+    send_good_packet(&reader);
+    send_good_packet(&reader);
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    check_counts(&reader, 2, NO_DROP, 0);
+    reader_close(&reader);
+}
+
+static void a_length_of_0_ends_the_link(void) {
+    struct reader reader;
+    reader_open(&reader, &tun);
+    send_good_packet(&reader);
+    send_bytes(&reader, "\0", 2);
+    send_good_packet(&reader); /* comes too late */
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+    check_counts(&reader, 1, DROP_link_reader_bad_length, 1);
+    reader_close(&reader);
+}
+
+static void a_length_over_the_limit_ends_the_link_before_its_bytes_come(void) {
+    struct reader reader;
+    uint8_t prefix[STREAM_LENGTH_PREFIX];
+    for (size_t length = SIMPLETUN_MESSAGE_MAX; length <= SIMPLETUN_MESSAGE_MAX + 1; length++) {
+        bool is_over = length > SIMPLETUN_MESSAGE_MAX;
+        reader_open(&reader, &original);
+        be16_write(prefix, (uint16_t)length);
+        send_bytes(&reader, prefix, sizeof prefix);
+        CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+        check_counts(&reader, 0, is_over ? DROP_link_reader_bad_length : DROP_link_reader_truncated,
+                     1);
+        reader_close(&reader);
+    }
+}
+
+static void a_stream_cut_anywhere_inside_a_frame_is_a_fault(void) {
+    const uint8_t stream[] = {0, IPV4_HEADER_MIN, 0x45, [2 + IPV4_HEADER_MIN - 1] = 0};
+    struct reader reader;
+    for (size_t n = 1; n < sizeof stream; n++) {
+        reader_open(&reader, &tun);
+        send_good_packet(&reader);
+        send_bytes(&reader, stream, n);
+        CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+        check_counts(&reader, 1, DROP_link_reader_truncated, 1);
+        reader_close(&reader);
+    }
+}
+
+static void the_next_link_begins_with_its_own_first_byte(void) {
+    struct reader reader;
+    reader_open(&reader, &tun);
+    send_bytes(&reader, "\0\0garbage behind the fault", 20);
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+    close(reader.stream[0]);
+    close(reader.stream[1]);
+    connect_link(&reader, &tun);
+    send_good_packet(&reader);
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    check_counts(&reader, 1, DROP_link_reader_bad_length, 1);
+    reader_close(&reader);
+}
+
+static void a_socket_error_is_told_with_its_errno(void) {
+    struct reader reader;
+    reader_open(&reader, &tun);
+    close(reader.stream[0]);
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_LINK_ERROR);
+    CHECK_EQUAL(loop_error(reader.loop), EBADF);
+    reader.stream[0] = dup(reader.stream[1]);
+    reader_close(&reader);
+}
+
+/* A reset inside a frame loses that frame as surely as a close does. */
+static void a_frame_lost_to_a_reset_is_counted(void) {
+    struct reader reader;
+    reader_open(&reader, &tun);
+    send_good_packet(&reader);
+    send_bytes(&reader, "\0\x40\x45", 3);
+    CHECK_EQUAL(write(reader.channel[0], "!", 1), 1);
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL); /* all is in the staging */
+    close(reader.stream[0]);
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_LINK_ERROR);
+    loop_set_link(reader.loop, -1, WIRE_PLAIN, MODE_TUN, 0, 0, MESSAGE_MAX);
+    check_counts(&reader, 1, DROP_link_reader_truncated, 1);
+    reader.stream[0] = dup(reader.stream[1]);
+    reader_close(&reader);
+}
+
+/* -- the messages ------------------------------------------------------------------------------ */
+
+/* Sends the message between two good packets: it is dropped for `reason`, they arrive. */
+static void check_dropped(const struct link_format *format, const void *message, size_t length,
+                          unsigned reason) {
+    struct reader reader;
+    reader_open(&reader, format);
+    send_good_packet(&reader);
+    send_message(&reader, message, length);
+    send_good_packet(&reader);
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    check_counts(&reader, 2, reason, 1);
+    reader_close(&reader);
+}
+
+static void a_payload_that_is_not_ip_is_dropped_and_the_next_one_passes(void) {
+    const uint8_t noise[60] = {0x55}, stump[IPV4_HEADER_MIN - 1] = {0x45};
+    const uint8_t stump6[IPV6_HEADER - 1] = {0x60};
+    check_dropped(&tun, noise, sizeof noise, DROP_link_reader_not_ip);
+    check_dropped(&tun, stump, sizeof stump, DROP_link_reader_not_ip);
+    check_dropped(&original, noise, sizeof noise, DROP_link_reader_not_ip);
+    check_dropped(&original, stump6, sizeof stump6, DROP_link_reader_not_ip);
+    check_dropped(&original, noise, 1, DROP_link_reader_not_ip);
+}
+
+static void a_message_type_that_was_not_offered_is_dropped(void) {
+    struct link_format no_super = tun;
+    uint8_t message[60] = {MESSAGE_ETHERNET};
+    no_super.super_inbound = false;
+    check_dropped(&tun, message, sizeof message, DROP_link_reader_bad_type);
+    message[0] = MESSAGE_SUPER;
+    check_dropped(&no_super, message, sizeof message, DROP_link_reader_bad_type);
+}
+
+/* The hello is over when the link is handed to the lane: nobody here reads a control message. */
+static void a_late_control_message_is_a_bad_type_in_both_modes(void) {
+    const uint8_t message[60] = {MESSAGE_CONTROL};
+    struct reader reader;
+    check_dropped(&tun, message, sizeof message, DROP_link_reader_bad_type);
+    reader_open(&reader, &tap);
+    send_message(&reader, message, sizeof message);
+    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    check_counts(&reader, 0, DROP_link_reader_bad_type, 1);
+    reader_close(&reader);
+}
+
+static void a_garbage_virtio_header_is_dropped_and_the_next_one_passes(void) {
+    struct random random = {77};
+    uint8_t message[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 60] = {MESSAGE_SUPER};
+    for (int i = 0; i < 300; i++) {
+        random_fill(&random, message + MESSAGE_TYPE_LENGTH, VNET_LENGTH);
+        message[MESSAGE_TYPE_LENGTH] |= 0x80; /* a flag that does not exist */
+        message[MESSAGE_TYPE_LENGTH + VNET_LENGTH] = 0x45;
+        check_dropped(&tun, message, sizeof message, DROP_link_reader_bad_virtio);
+    }
+    check_dropped(&tun, message, MESSAGE_TYPE_LENGTH + VNET_LENGTH - 1,
+                  DROP_link_reader_bad_virtio);
+    check_dropped(&tun, message, MESSAGE_TYPE_LENGTH + VNET_LENGTH, DROP_link_reader_not_ip);
+}
+
+int main(void) {
+    RUN(a_peer_that_closes_between_frames_is_no_fault);
+    RUN(a_length_of_0_ends_the_link);
+    RUN(a_length_over_the_limit_ends_the_link_before_its_bytes_come);
+    RUN(a_stream_cut_anywhere_inside_a_frame_is_a_fault);
+    RUN(the_next_link_begins_with_its_own_first_byte);
+    RUN(a_socket_error_is_told_with_its_errno);
+    RUN(a_payload_that_is_not_ip_is_dropped_and_the_next_one_passes);
+    RUN(a_message_type_that_was_not_offered_is_dropped);
+    RUN(a_garbage_virtio_header_is_dropped_and_the_next_one_passes);
+    RUN(a_frame_lost_to_a_reset_is_counted);
+    RUN(a_late_control_message_is_a_bad_type_in_both_modes);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,212 @@
+/* Frames to messages and back. Every message stands in memory of exactly its size, so that ASan
+ * sees a byte read too far. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "frames.h"
+
+static struct frame frame;
+
+static struct link_format plain(enum mode mode) {
+    return (struct link_format){WIRE_PLAIN, mode, true, true, MESSAGE_MAX};
+}
+
+static struct link_format simpletun(enum mode mode) {
+    return (struct link_format){WIRE_SIMPLETUN, mode, false, false, SIMPLETUN_MESSAGE_MAX};
+}
+
+/* Lays `frame` out behind exactly the headroom that the header file asks for. The slot is freed by
+ * the caller; outbound points into it. */
+static uint8_t *lay_out(const struct link_format *format, enum message_fault *fault,
+                        struct message_outbound *outbound) {
+    uint8_t *slot = malloc(MESSAGE_HEADROOM + frame.length);
+    CHECK(slot != NULL);
+    memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
+    *fault = message_lay_out(format, slot + MESSAGE_HEADROOM, frame.length - VNET_LENGTH, outbound);
+    return slot;
+}
+
+static enum message_fault lay_out_fault(const struct link_format *format) {
+    struct message_outbound outbound;
+    enum message_fault fault;
+    free(lay_out(format, &fault, &outbound));
+    return fault;
+}
+
+static enum message_fault take_apart(const struct link_format *format, const uint8_t *message,
+                                     size_t length) {
+    struct message_inbound inbound;
+    uint8_t *exact = malloc(length);
+    CHECK(exact != NULL);
+    memcpy(exact, message, length);
+    enum message_fault fault = message_take_apart(format, exact, length, &inbound);
+    if (fault == MESSAGE_OK) {
+        CHECK(inbound.frame >= exact && inbound.frame + inbound.length == exact + length);
+        CHECK(inbound.n_packets >= 1);
+    }
+    free(exact);
+    return fault;
+}
+
+static void check_round_trip(const struct link_format *format) {
+    struct message_outbound outbound;
+    struct message_inbound inbound;
+    enum message_fault fault;
+    uint8_t vnet[VNET_LENGTH], *slot = lay_out(format, &fault, &outbound);
+    CHECK_EQUAL(fault, MESSAGE_OK);
+    CHECK(outbound.start >= slot &&
+          outbound.start + outbound.length == slot + MESSAGE_HEADROOM + frame.length);
+    CHECK_EQUAL(be16_read(outbound.start), outbound.length - STREAM_LENGTH_PREFIX);
+    CHECK_EQUAL(outbound.n_packets, frame.n_packets);
+    CHECK_EQUAL(message_take_apart(format, outbound.start + STREAM_LENGTH_PREFIX,
+                                   outbound.length - STREAM_LENGTH_PREFIX, &inbound),
+                MESSAGE_OK);
+    vnet_write(&inbound.vnet, vnet);
+    CHECK_EQUAL(inbound.n_packets, frame.n_packets);
+    CHECK_EQUAL(inbound.length, frame.length - VNET_LENGTH);
+    CHECK_EQUAL(memcmp(vnet, frame.bytes, VNET_LENGTH), 0);
+    CHECK_EQUAL(memcmp(inbound.frame, frame.bytes + VNET_LENGTH, inbound.length), 0);
+    free(slot);
+}
+
+static void every_kind_of_frame_comes_back_as_it_went(void) {
+    struct random random = {5};
+    for (int i = 0; i < 3000; i++) {
+        enum mode mode = i % 2 == 0 ? MODE_TUN : MODE_TAP;
+        struct link_format format = i % 3 == 0 ? simpletun(mode) : plain(mode);
+        size_t n_kinds = i % 3 == 0 ? N_PLAIN_KINDS : N_FRAME_KINDS;
+        frame_make_any(&frame, &random, mode, n_kinds,
+                       format.message_max - MESSAGE_TYPE_LENGTH - VNET_LENGTH);
+        check_round_trip(&format);
+    }
+}
+
+static void no_cut_of_a_message_is_read_past_its_end(void) {
+    struct random random = {6};
+    for (int kind = 0; kind < N_FRAME_KINDS; kind++) {
+        for (int tap = 0; tap < 2; tap++) {
+            struct link_format format = plain(tap ? MODE_TAP : MODE_TUN);
+            struct message_outbound outbound;
+            enum message_fault fault;
+            frame_make(&frame, &random, format.mode, (enum frame_kind)kind, 200);
+            uint8_t *slot = lay_out(&format, &fault, &outbound);
+            CHECK_EQUAL(fault, MESSAGE_OK);
+            for (size_t n = 1; n < outbound.length - STREAM_LENGTH_PREFIX; n++)
+                take_apart(&format, outbound.start + STREAM_LENGTH_PREFIX, n);
+            free(slot);
+        }
+    }
+}
+
+/* As a peer may write it: each field is small, so that most of them point into the frame. */
+static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_only(void) {
+    const uint8_t types[] = {VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_GSO_UDP_L4};
+    struct random random = {12};
+    for (int i = 0; i < 300000; i++) {
+        struct link_format format = plain(random_below(&random, 2) == 0 ? MODE_TUN : MODE_TAP);
+        size_t l3 = format.mode == MODE_TAP ? ETHERNET_HEADER : 0;
+        uint8_t message[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 120] = {MESSAGE_SUPER};
+        uint8_t *packet = message + MESSAGE_TYPE_LENGTH + VNET_LENGTH;
+        random_fill(&random, packet, 120);
+        packet[l3] = random_below(&random, 2) == 0 ? 0x45 : 0x60;
+        struct vnet vnet = {.flags = VNET_NEEDS_CSUM,
+                            .gso_type = types[random_below(&random, sizeof types)],
+                            .gso_size = (uint16_t)random_below(&random, 40),
+                            .csum_start = (uint16_t)random_below(&random, 121),
+                            .csum_offset = (uint16_t)random_below(&random, 20)};
+        if (random_below(&random, 2) == 0)
+            vnet.csum_start = (uint16_t)(l3 + (packet[l3] == 0x45 ? IPV4_HEADER_MIN : IPV6_HEADER));
+        vnet_write(&vnet, message + MESSAGE_TYPE_LENGTH);
+        take_apart(&format, message,
+                   MESSAGE_TYPE_LENGTH + VNET_LENGTH + random_below(&random, 121));
+    }
+}
+
+static void what_is_not_ip_is_refused_on_a_tun_device(void) {
+    struct link_format format = plain(MODE_TUN), original = simpletun(MODE_TUN);
+    uint8_t packet[60] = {0x45};
+    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN - 1), MESSAGE_NOT_IP);
+    packet[0] = 0x60;
+    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER - 1), MESSAGE_NOT_IP);
+    for (int version = 0; version < 16; version++) {
+        packet[0] = (uint8_t)(version << 4);
+        enum message_fault expected = version == 4 || version == 6 ? MESSAGE_OK : MESSAGE_NOT_IP;
+        CHECK_EQUAL(take_apart(&original, packet, sizeof packet), expected);
+    }
+}
+
+static void an_ethernet_frame_has_a_whole_header(void) {
+    struct link_format format = plain(MODE_TAP), original = simpletun(MODE_TAP);
+    uint8_t message[64] = {MESSAGE_ETHERNET};
+    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER - 1),
+                MESSAGE_NOT_IP);
+    CHECK_EQUAL(take_apart(&format, message, 1), MESSAGE_NOT_IP);
+}
+
+static void a_type_that_was_not_offered_is_refused(void) {
+    struct link_format tun = plain(MODE_TUN), tap = plain(MODE_TAP);
+    uint8_t message[64] = {MESSAGE_ETHERNET};
+    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
+    message[0] = 0x45; /* bare IP belongs to TUN links */
+    CHECK_EQUAL(take_apart(&tap, message, sizeof message), MESSAGE_BAD_TYPE);
+    message[0] = MESSAGE_SUPER;
+    message[MESSAGE_TYPE_LENGTH + VNET_LENGTH] = 0x45;
+    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_OK);
+    tun.super_inbound = false;
+    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
+}
+
+static void a_frame_is_as_long_as_the_peer_takes_and_no_longer(void) {
+    struct random random = {8};
+    struct link_format original = simpletun(MODE_TUN), tap = plain(MODE_TAP);
+    frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX);
+    CHECK_EQUAL(lay_out_fault(&original), MESSAGE_OK);
+    frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX + 1);
+    CHECK_EQUAL(lay_out_fault(&original), MESSAGE_TOO_LARGE);
+    frame_make(&frame, &random, MODE_TAP, FRAME_IPV6, MESSAGE_MAX - MESSAGE_TYPE_LENGTH);
+    CHECK_EQUAL(lay_out_fault(&tap), MESSAGE_OK);
+    frame_make(&frame, &random, MODE_TAP, FRAME_IPV6, MESSAGE_MAX - MESSAGE_TYPE_LENGTH + 1);
+    CHECK_EQUAL(lay_out_fault(&tap), MESSAGE_TOO_LARGE);
+}
+
+static void a_super_packet_goes_only_to_who_takes_it(void) {
+    struct random random = {9};
+    struct link_format format = plain(MODE_TUN);
+    format.super_outbound = false;
+    for (int kind = N_PLAIN_KINDS; kind < N_FRAME_KINDS; kind++) {
+        frame_make(&frame, &random, MODE_TUN, (enum frame_kind)kind, 3000);
+        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_NOT_OFFERED);
+    }
+}
+
+static void a_checksum_our_kernel_verified_is_no_news_for_the_peer(void) {
+    struct random random = {10};
+    struct link_format format = plain(MODE_TUN);
+    frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, 500);
+    frame.bytes[0] = VNET_DATA_VALID;
+    CHECK_EQUAL(lay_out_fault(&format), MESSAGE_OK);
+    uint8_t message[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 60] = {MESSAGE_SUPER};
+    message[MESSAGE_TYPE_LENGTH] = VNET_DATA_VALID; /* nor may a peer vouch for its own */
+    message[MESSAGE_TYPE_LENGTH + VNET_LENGTH] = 0x45;
+    CHECK_EQUAL(take_apart(&format, message, sizeof message), MESSAGE_BAD_VIRTIO);
+}
+
+int main(void) {
+    RUN(every_kind_of_frame_comes_back_as_it_went);
+    RUN(no_cut_of_a_message_is_read_past_its_end);
+    RUN(an_offload_header_that_points_anywhere_is_followed_inside_the_frame_only);
+    RUN(what_is_not_ip_is_refused_on_a_tun_device);
+    RUN(an_ethernet_frame_has_a_whole_header);
+    RUN(a_type_that_was_not_offered_is_refused);
+    RUN(a_frame_is_as_long_as_the_peer_takes_and_no_longer);
+    RUN(a_super_packet_goes_only_to_who_takes_it);
+    RUN(a_checksum_our_kernel_verified_is_no_news_for_the_peer);
+    return EXIT_SUCCESS;
+}

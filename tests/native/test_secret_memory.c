@@ -1,0 +1,182 @@
+/* Where keys come to lie: in memory that is locked, left out of core dumps, kept from children, and
+ * nowhere else. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "check.h"
+#include "random.h"
+#include "seal.h"
+#include "secret_memory.h"
+
+static const enum aead aeads[] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
+enum { N_AEADS = sizeof aeads / sizeof aeads[0] };
+
+static uint8_t *bytes_new(size_t length) {
+    uint8_t *bytes = malloc(length);
+    CHECK(bytes != NULL);
+    return bytes;
+}
+
+static bool is_zero(const uint8_t *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
+}
+
+static void use(struct seal_key *key) {
+    uint8_t text[1436 + SEAL_TAG] = {0};
+    CHECK_EQUAL(seal_in_place(key, 1, text, 1436), sizeof text);
+    CHECK_EQUAL(open_into(key, 1, text, sizeof text, text), 1436);
+    CHECK(is_zero(text, 1436));
+}
+
+/* The mapping that holds `address`, or the first behind it, with its flags as the kernel names
+ * them: lo locked, dd not dumped, dc not copied by fork. */
+struct mapping {
+    uintptr_t first, end;
+    char flags[128];
+};
+
+static bool next_mapping(FILE *smaps, struct mapping *mapping) {
+    char line[512], permissions[8];
+    bool is_readable = false;
+    while (fgets(line, sizeof line, smaps) != NULL) {
+        uintptr_t first, end;
+        if (sscanf(line, "%lx-%lx %7s", &first, &end, permissions) == 3) {
+            mapping->first = first;
+            mapping->end = end;
+            is_readable = permissions[0] == 'r' && permissions[1] == 'w';
+        }
+        if (is_readable && sscanf(line, "VmFlags: %127[^\n]", mapping->flags) == 1)
+            return true;
+    }
+    return false;
+}
+
+static struct mapping mapping_of(const void *memory) {
+    struct mapping mapping = {0};
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    while (next_mapping(smaps, &mapping) && mapping.end <= (uintptr_t)memory)
+        ;
+    fclose(smaps);
+    return mapping;
+}
+
+static bool is_unmapped(const void *memory) {
+    return mapping_of(memory).first > (uintptr_t)memory;
+}
+
+static void secret_memory_is_locked_and_neither_dumped_nor_inherited(void) {
+    static const size_t sizes[] = {1, 4032, 4033, 4096, 20000};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t size = sizes[i];
+        uint8_t *secret = secret_memory_new(size);
+        CHECK(secret != NULL && (uintptr_t)secret % 64 == 0 && is_zero(secret, size));
+        memset(secret, 0x5a, size);
+        struct mapping mapping = mapping_of(secret);
+        CHECK(mapping.first <= (uintptr_t)secret && mapping.end >= (uintptr_t)secret + size);
+        CHECK(strstr(mapping.flags, "lo ") != NULL);
+        CHECK(strstr(mapping.flags, "dd ") != NULL);
+        CHECK(strstr(mapping.flags, "dc ") != NULL);
+        secret_memory_free(secret);
+        CHECK(is_unmapped(secret));
+    }
+    secret_memory_free(NULL);
+}
+
+static void resizing_keeps_the_content(void) {
+    struct random random = {8};
+    uint8_t expected[9000];
+    random_fill(&random, expected, sizeof expected);
+    uint8_t *first = secret_memory_resize(NULL, 100);
+    memcpy(first, expected, 100);
+    uint8_t *secret = secret_memory_resize(first, sizeof expected);
+    CHECK(is_unmapped(first));
+    CHECK(memcmp(secret, expected, 100) == 0 && is_zero(secret + 100, sizeof expected - 100));
+    memcpy(secret, expected, sizeof expected);
+    secret = secret_memory_resize(secret, 50);
+    CHECK(memcmp(secret, expected, 50) == 0);
+    errno = 0;
+    CHECK(secret_memory_resize(secret, SIZE_MAX - 100) == NULL && errno == ENOMEM);
+    CHECK(memcmp(secret, expected, 50) == 0);
+    secret_memory_free(secret);
+}
+
+/* Looks for the key in all that a core dump would hold. It is known here by its complement, so that
+ * the search does not find itself. */
+__attribute__((no_sanitize("address"))) static bool is_dumped(const uint8_t complement[16]) {
+    struct mapping mapping = {0};
+    FILE *smaps = fopen("/proc/self/smaps", "r");
+    bool found = false;
+    while (!found && next_mapping(smaps, &mapping)) {
+        if (strstr(mapping.flags, "dd") != NULL)
+            continue;
+        for (const uint8_t *at = (const uint8_t *)mapping.first;
+             at + 16 <= (const uint8_t *)mapping.end; at++) {
+            size_t n = 0;
+            while (n < 16 && (at[n] ^ complement[n]) == 0xff)
+                n++;
+            found = found || n == 16;
+        }
+    }
+    fclose(smaps);
+    return found;
+}
+
+static void no_core_dump_would_hold_a_key(void) {
+    struct random random = {31337};
+    struct seal_key *keys[N_AEADS];
+    uint8_t complements[N_AEADS][SEAL_KEY], *bytes = bytes_new(SEAL_KEY);
+    for (int i = 0; i < N_AEADS; i++) {
+        random_fill(&random, complements[i], SEAL_KEY);
+        for (int at = 0; at < SEAL_KEY; at++)
+            bytes[at] = complements[i][at] ^ 0xff;
+        CHECK(is_dumped(complements[i])); /* the search finds what is there */
+        keys[i] = seal_key_new(aeads[i], bytes);
+        explicit_bzero(bytes, SEAL_KEY);
+        CHECK(strstr(mapping_of(keys[i]).flags, "dd ") != NULL);
+        use(keys[i]);
+        CHECK(!is_dumped(complements[i]));
+        CHECK(!is_dumped(complements[i] + 16));
+        seal_key_free(keys[i]);
+        CHECK(is_unmapped(keys[i]));
+        CHECK(!is_dumped(complements[i]));
+    }
+    free(bytes);
+    seal_key_free(NULL);
+}
+
+/* In a child, since it gives up its privileges; so before this process has touched the library,
+ * whose memory no child inherits. */
+static void without_leave_to_lock_memory_keys_still_work(void) {
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setuid(65534) < 0)
+            _exit(EXIT_SKIP);
+        uint8_t bytes[SEAL_KEY] = {1};
+        struct seal_key *key = seal_key_new(AEAD_CHACHA20_POLY1305, bytes);
+        CHECK(key != NULL);
+        use(key);
+        seal_key_free(key);
+        _exit(EXIT_SUCCESS);
+    }
+    int status;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    CHECK_EQUAL(WEXITSTATUS(status), 0);
+}
+
+int main(void) {
+    RUN(without_leave_to_lock_memory_keys_still_work);
+    RUN(secret_memory_is_locked_and_neither_dumped_nor_inherited);
+    RUN(resizing_keeps_the_content);
+    RUN(no_core_dump_would_hold_a_key);
+    return EXIT_SUCCESS;
+}

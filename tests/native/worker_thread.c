@@ -1,0 +1,52 @@
+#define _GNU_SOURCE
+#include "worker_thread.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+
+void worker_open(struct worker_thread *worker, enum stats_role role, int ring_fd, size_t ring_bytes,
+                 struct stats *stats, int device_fd) {
+    worker->role = role;
+    worker->ring = ring_attach(ring_fd, ring_bytes);
+    CHECK(worker->ring != NULL);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, worker->channel), 0);
+    worker->loop = loop_new(role, worker->ring, stats, device_fd, worker->channel[1]);
+    CHECK(worker->loop != NULL);
+}
+
+static void *work(void *argument) {
+    struct worker_thread *worker = argument;
+    worker->end = loop_run(worker->loop);
+    return NULL;
+}
+
+void worker_start(struct worker_thread *worker) {
+    CHECK_EQUAL(pthread_create(&worker->thread, NULL, work, worker), 0);
+}
+
+enum loop_end worker_join(struct worker_thread *worker) {
+    CHECK_EQUAL(pthread_join(worker->thread, NULL), 0);
+    return worker->end;
+}
+
+enum loop_end worker_stop(struct worker_thread *worker) {
+    char message;
+    CHECK_EQUAL(write(worker->channel[0], "!", 1), 1);
+    if (worker->role == ROLE_tun_reader || worker->role == ROLE_link_reader)
+        ring_ring_producer(worker->ring);
+    else
+        ring_ring_consumer(worker->ring);
+    enum loop_end end = worker_join(worker);
+    loop_take_bell(worker->loop);
+    CHECK_EQUAL(read(worker->channel[1], &message, 1), 1);
+    return end;
+}
+
+void worker_close(struct worker_thread *worker) {
+    loop_free(worker->loop);
+    ring_detach(worker->ring);
+    close(worker->channel[0]);
+    close(worker->channel[1]);
+}

@@ -1,0 +1,143 @@
+"""The C library with its insides, for the property tests: built once a session, used through cffi.
+
+`fastun._fastun` offers only what Python needs at run time. Here the headers' other functions are
+declared too, from the same sources. CSRC in the environment names another copy of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cffi
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+CSRC = Path(os.environ.get("CSRC", Path(__file__).parents[2] / "csrc")).resolve()
+
+# The same examples in every run, so that CI fails only where the code changed. The
+# environment's HYPOTHESIS_PROFILE may name the profile `search` instead.
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=400,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("search", parent=settings.get_profile("ci"), derandomize=False,
+                          max_examples=20_000)  # fmt: skip
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# The compiler fills in what `...` leaves open and checks the rest against the headers.
+DECLARATIONS = """
+enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, ... };
+enum mode { MODE_TUN, MODE_TAP, ... };
+enum message_fault {
+    MESSAGE_OK, MESSAGE_NOT_IP, MESSAGE_BAD_VIRTIO, MESSAGE_TOO_LARGE, MESSAGE_NOT_OFFERED,
+    MESSAGE_BAD_TYPE, ...
+};
+enum loop_end { LOOP_DOORBELL, LOOP_LINK_CLOSED, LOOP_LINK_FAULT, ... };
+enum stats_role {
+    ROLE_tun_reader, ROLE_link_writer, ROLE_link_reader, ROLE_tun_writer, N_ROLES, ...
+};
+enum stats_counter { COUNTER_packets, COUNTER_frames, COUNTER_bytes, ... };
+#define RING_SIZE_MIN ...
+#define MESSAGE_HEADROOM ...
+#define MESSAGE_MAX ...
+#define SIMPLETUN_MESSAGE_MAX ...
+
+struct stats_block { ...; };
+struct stats { struct stats_block blocks[...]; ...; };
+struct stats *stats_create(int *fd);
+void stats_detach(struct stats *stats);
+uint64_t stats_read_counter(struct stats *stats, unsigned role, unsigned counter);
+uint64_t stats_read_drop(struct stats *stats, unsigned drop);
+unsigned stats_n_drops(void);
+const char *stats_drop_reason(unsigned drop);
+
+struct ring_record {
+    uint32_t space; uint32_t offset; uint32_t length; uint32_t n_packets; uint32_t n_bytes;
+    uint64_t enqueued_ns; ...;
+};
+struct ring { ...; };
+struct ring *ring_create(size_t size_bytes, int *fd);
+struct ring *ring_attach(int fd, size_t size_bytes);
+void ring_detach(struct ring *ring);
+uint64_t ring_used_bytes(struct ring *ring);
+struct ring_record *ring_reserve(struct ring *ring, size_t space);
+void ring_commit(struct ring *ring, struct ring_record *record);
+void ring_publish(struct ring *ring, struct stats_block *stats);
+bool ring_has_unpublished(const struct ring *ring);
+const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
+void ring_discard(struct ring *ring, struct stats_block *stats);
+uint64_t ring_first(const struct ring *ring);
+uint8_t *ring_payload(const struct ring_record *record);
+
+struct vnet {
+    uint8_t flags; uint8_t gso_type; uint16_t hdr_len; uint16_t gso_size; uint16_t csum_start;
+    uint16_t csum_offset; ...;
+};
+struct vnet vnet_read(const uint8_t *bytes);
+void vnet_write(const struct vnet *vnet, uint8_t *bytes);
+int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+
+struct link_format {
+    enum wire wire; enum mode mode; bool super_outbound; bool super_inbound; size_t message_max;
+    ...;
+};
+struct message_outbound { uint8_t *start; size_t length; int n_packets; ...; };
+struct message_inbound {
+    struct vnet vnet; const uint8_t *frame; size_t length; int n_packets; ...;
+};
+enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
+                                   size_t frame_length, struct message_outbound *outbound);
+enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+                                      size_t length, struct message_inbound *inbound);
+
+struct loop *loop_new(unsigned role, struct ring *ring, struct stats *stats, int device_fd,
+                      int channel_fd);
+void loop_free(struct loop *loop);
+enum loop_end loop_run(struct loop *loop);
+void loop_set_link(struct loop *loop, int fd, enum wire wire, enum mode mode, int super_outbound,
+                   int super_inbound, size_t message_max);
+"""
+
+
+class Internals(NamedTuple):
+    """The two names of a cffi module."""
+
+    ffi: Any
+    lib: Any
+
+
+def _build(directory: Path) -> ModuleType:
+    ffi = cffi.FFI()
+    ffi.cdef(DECLARATIONS)
+    ffi.set_source(
+        "fastun_internals",
+        '#include <stdbool.h>\n#include "loop.h"\n',
+        sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
+        include_dirs=[str(CSRC)],
+        libraries=["gcrypt"],
+        extra_compile_args=["-std=c11", "-O1", "-g"],
+    )
+    shared_object = ffi.compile(tmpdir=str(directory))
+    spec = importlib.util.spec_from_file_location("fastun_internals", shared_object)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def internals(tmp_path_factory: pytest.TempPathFactory) -> Internals:
+    module = _build(tmp_path_factory.mktemp("internals"))
+    return Internals(module.ffi, module.lib)
