@@ -1,0 +1,43 @@
+"""The whitepaper's constants, and the few that are ours.
+
+Integers on the wire are little-endian, but for those inside a TAI64N timestamp.
+"""
+
+from typing import Final
+
+# Section 5.4: what every chaining key, hash and MAC key begins with.
+CONSTRUCTION: Final = b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
+IDENTIFIER: Final = b"WireGuard v1 zx2c4 Jason@zx2c4.com"
+LABEL_MAC1: Final = b"mac1----"
+LABEL_COOKIE: Final = b"cookie--"
+
+# Section 5.4: sizes in bytes.
+KEY_BYTES: Final = 32  # X25519 keys, AEAD keys, pre-shared keys
+HASH_BYTES: Final = 32
+TAG_BYTES: Final = 16  # what an AEAD adds to its plaintext
+MAC_BYTES: Final = 16
+COOKIE_BYTES: Final = 16
+COOKIE_NONCE_BYTES: Final = 24  # XChaCha20's
+TIMESTAMP_BYTES: Final = 12
+
+NO_PRESHARED_KEY: Final = bytes(KEY_BYTES)  # section 5.4.3: no pre-shared key is one of zeros
+
+# Section 6.1: times in seconds, limits in messages under one key.
+REKEY_AFTER_TIME_S: Final = 120.0
+REJECT_AFTER_TIME_S: Final = 180.0
+REKEY_ATTEMPT_TIME_S: Final = 90.0
+REKEY_TIMEOUT_S: Final = 5.0
+KEEPALIVE_TIMEOUT_S: Final = 10.0
+REKEY_AFTER_MESSAGES: Final = 2**60
+REJECT_AFTER_MESSAGES: Final = 2**64 - 2**13 - 1
+COOKIE_LIFETIME_S: Final = 120.0  # section 5.4.7: how long a secret makes cookies
+
+# Not in the whitepaper, but in what its implementations do (Linux drivers/net/wireguard).
+REKEY_JITTER_S: Final = 1 / 3  # so that two peers do not retry in step for ever
+INITIATION_INTERVAL_S: Final = 0.020  # of one peer; more often than 50 a second is an attack
+UNDER_LOAD_HELD_S: Final = 1.0  # so that load that comes and goes does not open the gate
+HANDSHAKES_PER_SECOND: Final = 20.0  # of one source, once its cookie proved the address
+HANDSHAKES_BURST: Final = 5
+
+# Ours: the label under which a directional key yields the AES-256-GCM key of type 5 messages.
+LABEL_AES_256_GCM: Final = b"fastun v1 aes-256-gcm"

@@ -1,0 +1,33 @@
+"""Why a message is refused. The reason is for counters only: nothing refused is ever answered."""
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """One reason each; the values are the metrics' label values."""
+
+    BAD_LENGTH = "bad_length"  # not the size of its type
+    BAD_TYPE = "bad_type"  # not the type expected here, or its reserved bytes are not zero
+    BAD_MAC1 = "bad_mac1"  # the sender does not know the receiver's public key
+    BAD_MAC2 = "bad_mac2"  # under load, and no cookie or a wrong one: a cookie reply is due
+    RATE_LIMITED = "rate_limited"  # the cookie is right, but its source asks too often
+    LOW_ORDER_POINT = "low_order_point"  # a public key that makes every shared secret zero
+    BAD_STATIC = "bad_static"  # the initiator's public key does not open
+    BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half
+    UNKNOWN_PEER = "unknown_peer"  # authentic, but no peer of ours
+    REPLAYED_TIMESTAMP = "replayed_timestamp"  # not newer than the peer's last
+    TOO_SOON = "too_soon"  # within 20 ms of the peer's last
+    UNKNOWN_INDEX = "unknown_index"  # answers a handshake or names a session that is not there
+    BAD_PSK_OR_KEY = "bad_psk_or_key"  # the response does not open
+    BAD_COOKIE = "bad_cookie"  # the cookie reply does not open, or nothing had asked for one
+    COUNTER_LIMIT = "counter_limit"  # the session's key has sealed all it may
+    BAD_TAG = "bad_tag"  # the data message does not open
+
+
+class HandshakeError(Exception):
+    """A message is refused. `reason` says why; the peer's present session is untouched."""
+
+    def __init__(self, reason: Refusal) -> None:
+        """Keep the reason."""
+        super().__init__(reason.value)
+        self.reason = reason

@@ -1,0 +1,283 @@
+"""One peer's timers (whitepaper section 6): a state machine that sends nothing and knows no clock.
+
+The gateway tells it what happened and when, asks `due` what is to be done now, and sleeps until
+`next_deadline`. Times are CLOCK_BOOTTIME seconds (clock.boottime_s). Events may be told late, as
+from a table that is read now and then, but in the order in which they happened.
+
+    what                                                            when
+    rekey, the session's initiator only                             it sends, 120 s after the
+                                                                    handshake, or receives, 165 s
+    rekey, either side                                              2^60 messages sent
+    handshake: packets wait and there is no session                 at once
+    handshake: data was sent and nothing came back                  15 s + jitter after it
+    handshake again: no response                                    5 s + jitter; at most one each
+                                                                    5 s, given up after 90 s
+    keepalive: the responder waits for the first proof              at once
+    keepalive: data came and nothing was sent back                  10 s after it
+    keepalive, persistent                                           the interval after any message
+    the session may not be used any more                            180 s after the handshake
+    all keys are wiped                                              540 s after the last handshake
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from fastun.session.timer_constants import TimerConstants
+
+_RANDOM = secrets.SystemRandom()
+
+
+class Action(Enum):
+    """What `due` asks for."""
+
+    INITIATE = "send a handshake initiation"
+    KEEPALIVE = "send an empty data message"
+    EXPIRE_SESSION = "use the current session no more"
+    GIVE_UP = "stop the handshake and drop what waits for it"
+    ZERO_KEYS = "wipe the keys of all sessions and handshakes"
+
+
+@dataclass(slots=True)
+class _Session:
+    created_s: float
+    is_initiator: bool
+    counter: int = 0
+    rekeyed_on_receive: bool = False
+
+
+class PeerTimers:
+    """The timers of one peer. Not thread-safe."""
+
+    def __init__(
+        self,
+        constants: TimerConstants | None = None,
+        *,
+        persistent_keepalive_s: float | None = None,
+        jitter: Callable[[], float] | None = None,
+    ) -> None:
+        """Start without a session. `jitter` returns seconds from 0 to `constants.jitter_s`."""
+        self.constants = TimerConstants() if constants is None else constants
+        self._persistent_keepalive_s = persistent_keepalive_s
+        self._jitter = jitter or (lambda: _RANDOM.uniform(0, self.constants.jitter_s))
+        self._session: _Session | None = None
+        self._derived_s: float | None = None  # of the session that the initiator has to confirm
+        # The handshake that is wanted or under way.
+        self._wanted_at: float | None = None
+        self._attempts_since_s: float | None = None
+        self._last_handshake_sent_s = float("-inf")
+        # Deadlines; None: not running.
+        self._retry_at: float | None = None
+        self._dead_at: float | None = None
+        self._keepalive_at: float | None = None
+        self._persistent_at: float | None = None
+        self._expire_at: float | None = None
+        self._zero_at: float | None = None
+
+    # What happened
+
+    def on_start(self, now_s: float) -> None:
+        """Learn that the peer can be reached; a persistent keepalive wants its session at once."""
+        if self._persistent_keepalive_s is not None:
+            self._want_handshake(now_s)
+
+    def on_data_queued(self, now_s: float) -> None:
+        """Learn that a packet found no session to go through; the 90 s begin anew."""
+        if not self.has_session(now_s):  # one may have come since
+            self._want_handshake(now_s)
+
+    def on_data_sent(self, now_s: float, counter: int = 0) -> None:
+        """Learn that data was sent; `counter` is the session's last."""
+        if self._dead_at is None:
+            self._dead_at = now_s + self.constants.dead_after_s + self._jitter()
+        self._any_sent(now_s)
+        self._rekey_on_send(now_s, counter)
+
+    def on_keepalive_sent(self, now_s: float, counter: int = 0) -> None:
+        """Learn that an empty data message was sent; nobody has to answer it."""
+        self._any_sent(now_s)
+        self._rekey_on_send(now_s, counter)
+
+    def on_data_received(self, now_s: float) -> None:
+        """Learn that a data message with content was opened."""
+        self._any_received(now_s)
+        self._rekey_on_receive(now_s)
+        if self._keepalive_at is None:
+            self._keepalive_at = now_s + self.constants.keepalive_timeout_s
+
+    def on_keepalive_received(self, now_s: float) -> None:
+        """Learn that an empty data message was opened."""
+        self._any_received(now_s)
+        self._rekey_on_receive(now_s)
+
+    def on_initiation_sent(self, now_s: float) -> None:
+        """Learn of an initiation that `due` did not ask for, as on a connection just made."""
+        if self._attempts_since_s is None:
+            self._attempts_since_s = now_s
+        self._initiated(now_s)
+
+    def on_response_sent(self, now_s: float) -> None:
+        """Learn that a session was derived, to be used from the initiator's first data on."""
+        self._derived_s = now_s
+        self._last_handshake_sent_s = now_s
+        # Our own initiation waits: this session may make it needless.
+        allowed_at = now_s + self.constants.rekey_timeout_s
+        if self._wanted_at is not None:
+            self._wanted_at = allowed_at
+        if self._retry_at is not None:
+            self._retry_at = max(self._retry_at, allowed_at)
+        self._zero_at = now_s + self.constants.zero_keys_after_s
+        self._any_received(now_s)  # the initiation
+        self._any_sent(now_s)
+
+    def on_handshake_complete(self, now_s: float, *, is_initiator: bool) -> None:
+        """Learn that the response was accepted, or the initiator's first data message opened."""
+        created_s = now_s
+        if not is_initiator and self._derived_s is not None:
+            created_s = self._derived_s
+        self._derived_s = None
+        self._session = _Session(created_s, is_initiator)
+        self._expire_at = created_s + self.constants.reject_after_time_s
+        self._zero_at = created_s + self.constants.zero_keys_after_s
+        self._end_attempts()
+        self._any_received(now_s)
+        if is_initiator:
+            self._keepalive_at = now_s  # the proof, unless data is sent first
+
+    def on_sessions_dropped(self) -> None:
+        """Learn that all sessions are gone, with the connection or the worker that held them."""
+        self._session = self._derived_s = None
+        self._dead_at = self._keepalive_at = self._expire_at = self._zero_at = None
+        self._end_attempts()
+
+    # What is to be done
+
+    def due(self, now_s: float) -> list[Action]:
+        """Return what is to be done now. Each is said once: it counts as done, sent or not."""
+        actions: list[Action] = []
+        if _is_past(self._expire_at, now_s):
+            self._expire_at = self._session = None
+            actions.append(Action.EXPIRE_SESSION)
+        if _is_past(self._zero_at, now_s):
+            self._zero_at = self._session = self._derived_s = None
+            actions.append(Action.ZERO_KEYS)
+        if _is_past(self._dead_at, now_s):
+            self._dead_at = None
+            self._want_handshake(now_s)
+        if self._is_keepalive_due(now_s):
+            actions.append(Action.KEEPALIVE)
+        actions += self._due_handshake(now_s)
+        return actions
+
+    def next_deadline(self) -> float | None:
+        """Return when `due` has to be asked again, unless an event comes first; None for never."""
+        deadlines = [
+            self._expire_at,
+            self._zero_at,
+            self._dead_at,
+            self._keepalive_at,
+            self._persistent_at,
+            self._retry_at,
+            self._wanted_at,
+        ]
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def has_session(self, now_s: float) -> bool:
+        """Whether there is a session that data may be sent under."""
+        return (
+            self._session is not None
+            and now_s - self._session.created_s < self.constants.reject_after_time_s
+            and self._session.counter < self.constants.reject_after_messages
+        )
+
+    # The handshake
+
+    def _want_handshake(self, now_s: float) -> None:
+        allowed_at = self._last_handshake_sent_s + self.constants.rekey_timeout_s
+        self._wanted_at = max(now_s, allowed_at)
+        self._attempts_since_s = now_s
+
+    def _initiated(self, now_s: float) -> None:
+        self._wanted_at = None
+        self._last_handshake_sent_s = now_s
+        self._retry_at = now_s + self.constants.rekey_timeout_s + self._jitter()
+        self._any_sent(now_s)
+
+    def _end_attempts(self) -> None:
+        self._wanted_at = self._attempts_since_s = self._retry_at = None
+
+    def _due_handshake(self, now_s: float) -> list[Action]:
+        if self._wanted_at is not None:
+            if now_s < self._wanted_at:
+                return []
+        elif not _is_past(self._retry_at, now_s):
+            return []
+        elif self._has_tried_enough(now_s):
+            return self._give_up(now_s)
+        self._initiated(now_s)
+        return [Action.INITIATE]
+
+    def _has_tried_enough(self, now_s: float) -> bool:
+        return (
+            self._attempts_since_s is not None
+            and now_s - self._attempts_since_s >= self.constants.rekey_attempt_time_s
+        )
+
+    def _give_up(self, now_s: float) -> list[Action]:
+        self._end_attempts()
+        self._keepalive_at = None
+        if self._zero_at is None:
+            self._zero_at = now_s + self.constants.zero_keys_after_s
+        return [Action.GIVE_UP]
+
+    def _rekey_on_send(self, now_s: float, counter: int) -> None:
+        session = self._session
+        if session is None:
+            return
+        session.counter = max(session.counter, counter)
+        is_old = now_s - session.created_s >= self.constants.rekey_after_time_s
+        if session.counter >= self.constants.rekey_after_messages or (
+            session.is_initiator and is_old
+        ):
+            self._want_handshake(now_s)
+
+    def _rekey_on_receive(self, now_s: float) -> None:
+        session = self._session
+        if session is None or not session.is_initiator or session.rekeyed_on_receive:
+            return
+        if now_s - session.created_s >= self.constants.rekey_on_receive_s:
+            # Once: what comes in now cannot be answered by more than one attempt after another.
+            session.rekeyed_on_receive = True
+            self._want_handshake(now_s)
+
+    # Keepalives
+
+    def _any_sent(self, now_s: float) -> None:
+        self._keepalive_at = None
+        self._put_off_persistent(now_s)
+
+    def _any_received(self, now_s: float) -> None:
+        self._dead_at = None
+        self._put_off_persistent(now_s)
+
+    def _put_off_persistent(self, now_s: float) -> None:
+        if self._persistent_keepalive_s is not None:
+            self._persistent_at = now_s + self._persistent_keepalive_s
+
+    def _is_keepalive_due(self, now_s: float) -> bool:
+        is_due = False
+        if _is_past(self._keepalive_at, now_s):
+            is_due = True
+            self._keepalive_at = None
+        if _is_past(self._persistent_at, now_s):
+            is_due = True
+            self._put_off_persistent(now_s)
+        if is_due and not self.has_session(now_s):
+            self._want_handshake(now_s)  # a keepalive is for a session that lives on
+            return False
+        return is_due
+
+
+def _is_past(deadline: float | None, now_s: float) -> bool:
+    return deadline is not None and now_s >= deadline

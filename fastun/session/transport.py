@@ -1,0 +1,131 @@
+"""A session's keys, and its data messages (whitepaper sections 5.4.5 and 5.4.6).
+
+    type u32 LE | receiver u32 LE | counter u64 LE | ciphertext and 16-byte tag
+
+The gateway seals and opens only the first data message of each direction here, which confirms the
+keys and carries the hello; all others are the C data path's. No associated data; the nonce is the
+counter. Type 5 has the same layout under AES-256-GCM, whose key each directional key yields:
+
+    HKDF-Expand-BLAKE2s(directional key, "fastun v1 aes-256-gcm", 32)
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from fastun.session import primitives
+from fastun.session.messages import Data, MessageType
+from fastun.session.protocol import LABEL_AES_256_GCM, REJECT_AFTER_MESSAGES
+from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.symmetric_state import SymmetricState
+
+PADDING_BYTES = 16  # section 5.4.6: so that lengths tell less about what is inside
+
+_IPV4, _IPV6 = 4, 6
+_IPV4_HEADER_BYTES = 20
+_IPV6_HEADER_BYTES = 40
+
+
+class Aead(Enum):
+    """What a data message is sealed by; the value is its message type."""
+
+    CHACHA20_POLY1305 = MessageType.DATA
+    AES_256_GCM = MessageType.DATA_AES
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKeys:
+    """One handshake's result: directional keys of 32 bytes, and the indices both sides chose.
+
+    `created_s` is CLOCK_BOOTTIME when the keys were derived: REJECT_AFTER_TIME counts from there.
+    """
+
+    send: bytes = field(repr=False)
+    receive: bytes = field(repr=False)
+    local_index: int
+    remote_index: int
+    is_initiator: bool
+    created_s: float
+
+
+def derive(
+    symmetric: SymmetricState,
+    local_index: int,
+    remote_index: int,
+    *,
+    is_initiator: bool,
+    created_s: float,
+) -> SessionKeys:
+    """Return the keys of a handshake that both messages have gone into."""
+    to_responder, to_initiator = symmetric.split()
+    send, receive = (to_responder, to_initiator) if is_initiator else (to_initiator, to_responder)
+    return SessionKeys(send, receive, local_index, remote_index, is_initiator, created_s)
+
+
+def aes_key(directional_key: bytes) -> bytes:
+    """Return the AES-256-GCM key of a direction, 32 bytes."""
+    return primitives.hkdf_expand(directional_key, LABEL_AES_256_GCM)
+
+
+def seal_data(
+    directional_key: bytes,
+    receiver_index: int,
+    counter: int,
+    plaintext: bytes,
+    aead: Aead = Aead.CHACHA20_POLY1305,
+) -> bytes:
+    """Return a data message of 32 bytes and the plaintext's.
+
+    The caller's counter must never repeat under a key. HandshakeError COUNTER_LIMIT when the key
+    is used up.
+    """
+    if counter >= REJECT_AFTER_MESSAGES:
+        raise HandshakeError(Refusal.COUNTER_LIMIT)
+    if aead is Aead.AES_256_GCM:
+        ciphertext = primitives.seal_aes(aes_key(directional_key), counter, plaintext, b"")
+    else:
+        ciphertext = primitives.seal(directional_key, counter, plaintext, b"")
+    return Data(aead.value, receiver_index, counter, ciphertext).pack()
+
+
+def open_data(directional_key: bytes, receiver_index: int, message: bytes) -> tuple[int, bytes]:
+    """Return counter and plaintext of a data message of either type.
+
+    That the counter is new is the caller's to check. HandshakeError BAD_LENGTH, BAD_TYPE,
+    UNKNOWN_INDEX, COUNTER_LIMIT or BAD_TAG.
+    """
+    data = Data.unpack(message)
+    if data.receiver != receiver_index:
+        raise HandshakeError(Refusal.UNKNOWN_INDEX)
+    if data.counter >= REJECT_AFTER_MESSAGES:
+        raise HandshakeError(Refusal.COUNTER_LIMIT)
+    try:
+        if data.kind is MessageType.DATA_AES:
+            key = aes_key(directional_key)
+            return data.counter, primitives.open_aes(key, data.counter, data.ciphertext, b"")
+        return data.counter, primitives.open_sealed(
+            directional_key, data.counter, data.ciphertext, b""
+        )
+    except primitives.NotAuthenticError:
+        raise HandshakeError(Refusal.BAD_TAG) from None
+
+
+def pad(packet: bytes) -> bytes:
+    """Return an IP packet with zeros up to a multiple of 16 bytes."""
+    return packet + bytes(-len(packet) % PADDING_BYTES)
+
+
+def trim(padded: bytes) -> bytes | None:
+    """Return the IP packet at the start of `padded`, by its own length; None if there is none.
+
+    IPv4: total length at 2 (RFC 791 section 3.1). IPv6: payload length at 4 (RFC 8200 section 3).
+    """
+    version = padded[0] >> 4 if padded else 0
+    if version == _IPV4:
+        length = int.from_bytes(padded[2:4], "big")
+        shortest = _IPV4_HEADER_BYTES
+    elif version == _IPV6:
+        length = _IPV6_HEADER_BYTES + int.from_bytes(padded[4:6], "big")
+        shortest = _IPV6_HEADER_BYTES
+    else:
+        return None
+    return padded[:length] if shortest <= length <= len(padded) else None
