@@ -7,7 +7,6 @@ options. What runs a command is imported inside it: `fastun --help` loads no net
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,105 +14,11 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, config
+from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.document import ListenSection
 from fastun.errors import FastunError, RuntimeFailure, one_line
 
-_PATH = click.Path(path_type=Path)
-_OPTIONS = config.Options()
-_INTERFACE = config.InterfaceSection()
-_LISTEN = config.ListenSection()
-_METRICS = config.MetricsSection()
-
-
-def _or_else(text: str, default: object) -> str:
-    """Return the help of an option that overrides a field; `default` is the field's."""
-    return f"{text}  [default: {default}]"
-
-
-# Each name here is a field of config.Options.
-_TUNNEL_OPTIONS = (
-    click.option(
-        "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options win over it."
-    ),
-    click.option(
-        "-i", "--interface", metavar="NAME", help=_or_else("Name of the device.", _INTERFACE.name)
-    ),
-    click.option(
-        "--mode",
-        type=click.Choice(config.MODES),
-        help=_or_else("Carry IP packets or Ethernet frames.", _INTERFACE.mode),
-    ),
-    click.option(
-        "--address",
-        multiple=True,
-        metavar="CIDR",
-        help="Address of the device, as in 10.9.0.1/24; may be repeated.",
-    ),
-    click.option(
-        "--mtu",
-        type=int,
-        metavar="BYTES",
-        help=_or_else("MTU of the device.", _INTERFACE.mtu),
-    ),
-    click.option(
-        "--wire",
-        type=click.Choice(config.WIRES),
-        help=_or_else(
-            "What the link carries: plain is fastun unencrypted, simpletun talks to the original"
-            " program; wireguard is not part of this version yet.",
-            _INTERFACE.wire,
-        ),
-    ),
-    click.option(
-        "--insecure",
-        is_flag=True,
-        help="Accept a wire that anyone on the path can read and inject packets into.",
-    ),
-    click.option(
-        "--metrics",
-        metavar="HOST:PORT|off",
-        help=_or_else("Where Prometheus scrapes /metrics.", _METRICS.listen),
-    ),
-    click.option(
-        "--lanes",
-        type=int,
-        metavar="N",
-        help=_or_else(
-            "Device queues with workers of their own; more than 1 is not part of this version yet.",
-            _INTERFACE.lanes,
-        ),
-    ),
-    click.option(
-        "--state",
-        type=_PATH,
-        metavar="DIR",
-        default=_OPTIONS.state,
-        show_default=True,
-        help="What outlives the process: keys and peers.",
-    ),
-    click.option(
-        "--run-dir",
-        type=_PATH,
-        metavar="DIR",
-        default=_OPTIONS.run_dir,
-        show_default=True,
-        help="Where the control socket stands.",
-    ),
-    click.option(
-        "--log-format",
-        type=click.Choice(config.LOG_FORMATS),
-        default=_OPTIONS.log_format,
-        show_default=True,
-        help="Shape of the events on stderr.",
-    ),
-    click.option("-v", "--verbose", count=True, help="Log debug events as well."),
-)
-
-
-def _tunnel_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` the options that serve and connect have in common."""
-    for option in reversed(_TUNNEL_OPTIONS):
-        command = option(command)
-    return command
+_LISTEN = ListenSection()
 
 
 @click.group(
@@ -125,49 +30,52 @@ def cli() -> None:
     """Tunnel IP packets (TUN) or Ethernet frames (TAP) between hosts, fast.
 
     \b
-    On the one host:    fastun serve --address 10.9.0.1/24 ...
-    On the other:       fastun connect tcp://HOST --address 10.9.0.2/24 ...
+    On the one host:    fastun serve
+    For each other:     fastun peer add NAME > NAME.toml
+    And over there:     fastun connect NAME.toml
     How is it doing?    fastun status
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
 @cli.command()
-@_tunnel_options
+@tunnel_options
 @click.option(
     "--listen",
     multiple=True,
     metavar="URL",
-    help=_or_else("Where to wait for links; may be repeated.", ", ".join(_LISTEN.tcp)),
+    help=or_else("Where to wait for links; may be repeated.", ", ".join(_LISTEN.tcp)),
 )
 def serve(**options: Any) -> None:
     """Wait for links, and carry packets between them and a device.
 
     \b
     Examples:
+      fastun serve --address 10.9.0.1/24 --address fd00:9::1/64
       fastun serve --address 10.9.0.1/24 --wire plain --insecure
       fastun serve --listen tcp://192.0.2.1:443 --address fd00:9::1/64 \\
                    --wire plain --insecure
-      fastun serve -c gateway.toml --insecure
+      fastun serve -c gateway.toml
       fastun serve --wire simpletun --insecure --mode tap -i tap0
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     _run("serve", None, config.Options(**options))
 
 
 @cli.command()
-@_tunnel_options
+@tunnel_options
 @click.argument("target", metavar="ENDPOINT|FILE", required=False)
 def connect(target: str | None, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
 
-    ENDPOINT is a URL, tcp://HOST[:PORT]; FILE is a TOML file with the endpoint in its [[peer]].
+    FILE is what 'fastun peer add' prints on the server, or any TOML file with the endpoint and the
+    key of its [[peer]]; ENDPOINT is a URL, tcp://HOST[:PORT].
 
     \b
     Examples:
+      fastun connect laptop.toml
       fastun connect tcp://vpn.example.net --address 10.9.0.2/24 \\
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
-      fastun connect ./office.toml --insecure
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     _run("connect", target, config.Options(**options))
 
@@ -176,14 +84,7 @@ def connect(target: str | None, **options: Any) -> None:
 @click.option(
     "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
 )
-@click.option(
-    "--run-dir",
-    type=_PATH,
-    metavar="DIR",
-    default=_OPTIONS.run_dir,
-    show_default=True,
-    help="Where the control socket stands.",
-)
+@run_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
     """Show what a running gateway is doing.
@@ -193,9 +94,138 @@ def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
       fastun status
       fastun status -i fastun0 --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.status import show  # noqa: PLC0415 (rich is not for the other commands to load)
+    from fastun import status as gateway_status  # noqa: PLC0415 (rich is for this one to load)
 
-    show(interface, run_dir, as_json)
+    gateway_status.show(interface, run_dir, as_json)
+
+
+@cli.command()
+def keygen() -> None:
+    """Print a new private key.
+
+    \b
+    Examples:
+      fastun keygen > private.key
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import key_commands  # noqa: PLC0415 (cryptography takes 0.1 s, as below)
+
+    key_commands.keygen()
+
+
+@cli.command()
+def pubkey() -> None:
+    """Read a private key from stdin, and print its public key.
+
+    \b
+    Examples:
+      fastun pubkey < private.key
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import key_commands  # noqa: PLC0415
+
+    key_commands.pubkey()
+
+
+@cli.group(no_args_is_help=False)
+def peer() -> None:
+    """Add, list, show and remove the clients of a server.
+
+    A running gateway takes up every change at once.
+
+    \b
+    Examples:
+      fastun peer add laptop --endpoint tcp://vpn.example.net > laptop.toml
+      fastun peer list
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+
+
+@peer.command()
+@click.argument("name")
+@click.option(
+    "--endpoint",
+    multiple=True,
+    metavar="URL",
+    help="Where clients reach this server; may be repeated. Remembered for the next.",
+)
+@click.option(
+    "--address",
+    multiple=True,
+    metavar="CIDR",
+    help="The client's address; may be repeated.  [default: the next free one]",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(("toml", "wg-quick", "qr")),
+    default="toml",
+    show_default=True,
+    help="How the file is written; wg-quick and qr are not part of this version yet.",
+)
+@state_option
+def add(
+    name: str,
+    endpoint: tuple[str, ...],
+    address: tuple[str, ...],
+    file_format: str,
+    state: Path,
+) -> None:
+    """Make keys and an address for a client, and print its file on stdout.
+
+    The file is all that the client needs, and secret: its private key is stored nowhere else.
+
+    \b
+    Examples:
+      fastun peer add laptop > laptop.toml
+      fastun peer add branch --address 10.9.0.7/24 > branch.toml
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import peer_commands  # noqa: PLC0415
+
+    peer_commands.add(name, endpoint, address, file_format, state)
+
+
+@peer.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@state_option
+def list_(as_json: bool, state: Path) -> None:
+    """List all peers.
+
+    \b
+    Examples:
+      fastun peer list
+      fastun peer list --json
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import peer_commands  # noqa: PLC0415
+
+    peer_commands.show_list(state, as_json=as_json)
+
+
+@peer.command()
+@click.argument("name")
+@state_option
+def show(name: str, state: Path) -> None:
+    """Show one peer.
+
+    \b
+    Examples:
+      fastun peer show laptop
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import peer_commands  # noqa: PLC0415
+
+    peer_commands.show(name, state)
+
+
+@peer.command()
+@click.argument("name")
+@state_option
+def remove(name: str, state: Path) -> None:
+    """Remove one peer; its link, if it has one, is cut.
+
+    \b
+    Examples:
+      fastun peer remove laptop
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import peer_commands  # noqa: PLC0415
+
+    peer_commands.remove(name, state)
 
 
 def _run(role: config.Role, target: str | None, options: config.Options) -> None:

@@ -17,6 +17,8 @@ from fastun.cli import cli
 from fastun.config import Options
 
 PLAIN = ("--wire", "plain", "--insecure")
+PEER = cli.commands["peer"]
+assert isinstance(PEER, click.Group)
 
 # Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
 WITH_GATEWAY = """
@@ -73,12 +75,18 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["serve", "--interface"], "Option '--interface' requires an argument"),
         (["serve", "tcp://host"], "unexpected extra argument"),
         (["connect", "--listen", "tcp://a"], "No such option '--listen'"),
-        (["serve"], "the encrypted wire is not part of this version yet"),
         (["serve", "--wire", "plain"], "add --insecure"),
         (["serve", *PLAIN, "--interface", "a" * 16], "--interface: 'aaaaaaaaaaaaaaaa' is not"),
         (["serve", *PLAIN, "--address", "10.9.0.1"], "write it as in 10.9.0.1/24"),
         (["serve", *PLAIN, "--config", "/nonexistent"], "'/nonexistent' cannot be read"),
         (["connect", *PLAIN], "endpoint: missing"),
+        (["peer"], "Missing command. (see 'fastun peer --help')"),
+        (["peer", "lits"], "No such command 'lits'. Did you mean 'list'?"),
+        (["peer", "add"], "Missing argument 'NAME'"),
+        (["peer", "add", "a b"], "NAME: 'a b' cannot name a peer"),
+        (["peer", "add", "a", "--format", "qr"], "--format: qr is not part of this version yet"),
+        (["peer", "add", "a", "--endpoint", "a"], "--endpoint: 'a' has no scheme; write tcp://a"),
+        (["peer", "add", "a", "--address", "10.9.0.2"], "--address: '10.9.0.2' is not an address"),
         (["connect", *PLAIN, "host:443"], "write tcp://host:443"),
         (["connect", *PLAIN, "tcp://host\n\x1b7"], "'host\\n\\x1b7' is not a host name"),
     ],
@@ -99,8 +107,9 @@ def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> No
     assert completed.returncode == 2
 
 
-def test_the_command_line_alone_loads_no_netlink_library() -> None:
-    completed = execute("-c", "import sys, fastun.cli; print('pyroute2' in sys.modules)")
+@pytest.mark.parametrize("library", ["pyroute2", "cryptography", "rich", "sqlite3"])
+def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
+    completed = execute("-c", f"import sys, fastun.cli; print({library!r} in sys.modules)")
     assert completed.stdout == "False\n"
 
 
@@ -109,12 +118,16 @@ def test_the_version_is_told() -> None:
     assert (completed.returncode, completed.stdout) == (0, f"fastun {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.commands)])
+@pytest.mark.parametrize(
+    "command",
+    [[], *([name] for name in cli.commands), *(["peer", name] for name in PEER.commands)],
+)
 def test_help_fits_80_columns_and_shows_how(command: list[str]) -> None:
     completed = fastun(*command, "--help")
     assert completed.returncode == 0
     assert max(map(len, completed.stdout.splitlines())) <= 80
-    assert re.search(r"^ +.*fastun (serve|connect|status)", completed.stdout, re.MULTILINE)
+    name = " ".join(command)
+    assert re.search(rf"^ +.*fastun (serve|connect|{name})", completed.stdout, re.MULTILINE)
 
 
 def options_of(command: click.Command) -> dict[str, click.Option]:
@@ -126,7 +139,7 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
 
 
 def test_every_command_and_option_has_a_help_text() -> None:
-    for command in cli.commands.values():
+    for command in (*cli.commands.values(), *PEER.commands.values()):
         assert command.help
         for option in options_of(command).values():
             assert option.help, f"{command.name} {option.name}"
@@ -144,6 +157,18 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
         assert f"[default: {default}]" in text
     for default in ("/var/lib/fastun", "/run/fastun", "tcp://[::]:55555"):
         assert f"[default: {default}]" in text
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_the_encrypted_wire_needs_no_option_once_it_is_there(here: bool) -> None:
+    switch = f"from fastun import config; config.WIREGUARD_IS_HERE = {here}\n"
+    program = switch + WITH_GATEWAY.format(body="print(settings.wire, *settings.addresses)")
+    completed = execute("-c", program, "serve")
+    if here:
+        assert (completed.returncode, completed.stdout) == (0, "wireguard 10.55.0.1/24\n")
+    else:
+        assert "the encrypted wire is not part of this version yet" in only_line(completed)
+        assert completed.returncode == 2
 
 
 def test_the_gateway_gets_what_the_command_line_says() -> None:

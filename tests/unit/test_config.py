@@ -1,18 +1,20 @@
 """Settings: defaults, file under options, and refusals that name the place and the mend."""
 
 import json
-import re
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastun import config
 from fastun.config import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
+from fastun.peers import Peer
+from fastun.session import keys
 
 PLAIN = Options(wire="plain", insecure=True)
 SERVER = "tcp://vpn.example.net"
@@ -46,6 +48,10 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         listen=(Endpoint("tcp", "::", 55555),),
         endpoint=None,
         peer_name="peer",
+        private_key=None,
+        private_key_file=Path("/var/lib/fastun/private.key"),
+        peers=(),
+        accept=(),
         metrics=("127.0.0.1", 10055),
         state_dir=Path("/var/lib/fastun"),
         run_dir=Path("/run/fastun"),
@@ -132,7 +138,10 @@ def test_serve_listens_where_the_file_says_unless_told_otherwise(tmp_path: Path)
     )
 
 
-def test_the_encrypted_wire_is_the_default_and_says_that_it_is_missing() -> None:
+def test_the_encrypted_wire_is_the_default_and_says_when_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(config, "WIREGUARD_IS_HERE", False)
     for options in (Options(), Options(insecure=True), Options(wire="wireguard")):
         line = complaint("serve", None, options)
         assert "is not part of this version yet" in line
@@ -147,18 +156,10 @@ def test_an_unencrypted_wire_needs_insecure_and_is_told_why(wire: str) -> None:
 
 
 NOT_YET = {
-    '[interface]\nprivate_key_file = "key"': "interface.private_key_file",
     "[interface]\nlanes = 2": "interface.lanes",
-    '[interface]\nwire = "wireguard"': "interface.wire",
     '[listen]\nudp = ["udp://[::]:51820"]': "listen.udp",
     '[listen]\ntcp = ["udp://[::]:51820"]': "listen.tcp",
     "[forward]\nenabled = true": "forward",
-    '[[peer]]\npublic_key = "x"': "peer[0].public_key",
-    '[[peer]]\npreshared_key_file = "x"': "peer[0].preshared_key_file",
-    '[[peer]]\nallowed_ips = ["10.0.0.0/8"]': "peer[0].allowed_ips",
-    "[[peer]]\nkeepalive = 25": "peer[0].keepalive",
-    '[[peer]]\nendpoints = ["tcp://a"]': "peer[0].endpoints",
-    "[[peer]]\n[[peer]]": "peer",
 }
 
 
@@ -167,10 +168,8 @@ def test_a_field_whose_feature_is_missing_is_refused_by_name(
     tmp_path: Path, text: str, field: str
 ) -> None:
     path = file(tmp_path, text)
-    wire = None if "wire" in text else "plain"
-    line = complaint("serve", None, Options(config=path, wire=wire, insecure=True))
-    # Older msgspec writes [...] for the place in a list.
-    assert re.sub(r"\[[^]]*\]", "", line).startswith(f"{path}: {field.replace('[0]', '')}: ")
+    line = complaint("serve", None, replace(PLAIN, config=path))
+    assert line.startswith(f"{path}: {field}: ")
     assert "is not part of this version yet" in line
 
 
@@ -189,8 +188,21 @@ MISWRITTEN = {
     "[listen]\ntcp = []": "listen.tcp: nothing to listen on",
     "[listen]\ntcp = ['a', 'b']": "listen.tcp: 'a' has no scheme",
     "[metrics]\nlisten = '127.0.0.1'": "metrics.listen: '127.0.0.1' has no port",
-    "[[peer]]\nname = ''": "peer.name: '' is not of 1 to 64 printable characters",
+    "[[peer]]\nname = ''": "peer.name: '' cannot name a peer; use 1 to 64 letters",
     "[[peer]]\nendpoint = 'tcp://a'": "peer.endpoint: serve waits to be dialled",
+    "[[peer]]\nendpoints = ['tcp://a']": "peer.endpoints: serve waits to be dialled",
+    "[[peer]]\n[[peer]]": "peer: the plain wire has one peer; keep one",
+    **{
+        f"{heading}\n{field} = {value}": f"{field}: does nothing on the plain wire"
+        for heading, field, value in (
+            ("[interface]", "private_key_file", "'x'"),
+            ("[interface]", "accept", "[]"),
+            ("[[peer]]", "public_key", "'x'"),
+            ("[[peer]]", "preshared_key_file", "'x'"),
+            ("[[peer]]", "allowed_ips", "['10.0.0.0/8']"),
+            ("[[peer]]", "keepalive", "0"),
+        )
+    },
     "peer = 3": "peer: Expected array, got int",
     "[interface": "not TOML:",
     "a = 0x" + "f" * 9999: "'a': no such field",
@@ -328,6 +340,241 @@ def test_connect_refuses_a_file_that_listens(tmp_path: Path) -> None:
     assert "listen: connect does not listen" in complaint("connect", str(path), PLAIN)
 
 
+# -- the wireguard wire -----------------------------------------------------------------------
+
+OWN_KEY, KEY, OTHER_KEY = (keys.generate_private() for _ in range(3))
+PUBLIC, OTHER_PUBLIC = (keys.format_key(keys.public_of(key)) for key in (KEY, OTHER_KEY))
+SECRET = keys.format_key(keys.generate_preshared())
+LINES = {
+    "name": "'branch'",
+    "public_key": f"'{PUBLIC}'",
+    "allowed_ips": "['10.9.0.2/32', 'fd00:9::/64']",
+}
+OTHER_LINES = {
+    "name": "'other'",
+    "public_key": f"'{OTHER_PUBLIC}'",
+    "allowed_ips": "['10.9.0.3', '10.9.0.0/24']",
+}
+ENDPOINT = {"endpoint": "'tcp://vpn.example.net'"}
+
+
+@pytest.fixture
+def wireguard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "WIREGUARD_IS_HERE", True)
+
+
+def peer_table(lines: dict[str, str], **changed: str | None) -> str:
+    fields = {key: value for key, value in {**lines, **changed}.items() if value is not None}
+    return "\n".join(["[[peer]]", *(f"{key} = {value}" for key, value in fields.items()), ""])
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_serve_needs_nothing_at_all_when_it_is_encrypted() -> None:
+    loaded = load("serve", None, Options(state=Path("/state")))
+    assert loaded.wire == "wireguard"
+    assert loaded.addresses == (ip_interface("10.55.0.1/24"),)
+    assert loaded.private_key is None
+    assert loaded.private_key_file == Path("/state/private.key")
+    assert loaded.peers == ()
+    own = load("serve", None, Options(address=("fd00:9::1/64",)))
+    assert own.addresses == (ip_interface("fd00:9::1/64"),)
+    assert load("serve", None, Options(mode="tap")).addresses == ()
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_serve_takes_its_peers_from_the_file(tmp_path: Path) -> None:
+    keys.store_private(tmp_path / "psk", keys.parse_key(SECRET, "psk"))
+    text = peer_table(LINES, preshared_key_file="'psk'", keepalive="65535")
+    path = file(tmp_path, text + peer_table(OTHER_LINES))
+    first, second = load("serve", None, Options(config=path)).peers
+    assert first == Peer(
+        name="branch",
+        public_key=keys.public_of(KEY),
+        preshared_key=keys.parse_key(SECRET, "psk"),
+        allowed_ips=(ip_network("10.9.0.2/32"), ip_network("fd00:9::/64")),
+        keepalive_s=65535,
+    )
+    assert second.preshared_key is None
+    assert second.allowed_ips == (ip_network("10.9.0.3/32"), ip_network("10.9.0.0/24"))
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_connect_knows_the_one_that_it_dials(tmp_path: Path) -> None:
+    path = file(tmp_path, peer_table(LINES, endpoints="['tcp://a', 'tcp://[::1]:1']"))
+    loaded = load("connect", str(path), Options())
+    (peer,) = loaded.peers
+    assert peer.endpoints == (Endpoint("tcp", "a", 55555), Endpoint("tcp", "::1", 1))
+    assert loaded.endpoint == peer.endpoints[0]
+    assert loaded.peer_name == "branch"
+    told = load("connect", "tcp://b", Options(config=path))
+    assert told.endpoint == Endpoint("tcp", "b", 55555)
+    assert told.peers[0].endpoints == (told.endpoint,)
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_connect_without_the_key_of_the_other_end_is_told_where_to_get_it(tmp_path: Path) -> None:
+    line = complaint("connect", SERVER, Options())
+    assert "the key of tcp://vpn.example.net:55555 is not known" in line
+    assert "'fastun peer add NAME' prints on the server" in line
+    assert "'fastun peer add NAME'" in complaint("connect", None, Options())
+    path = file(tmp_path, "")
+    assert complaint("connect", str(path), Options()).startswith(f"{path}: peer: missing")
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize("where", ["field", "file"])
+def test_the_own_key_stands_in_the_file_or_in_one_of_its_own(tmp_path: Path, where: str) -> None:
+    keys.store_private(tmp_path / "own.key", OWN_KEY)
+    line = {
+        "field": f"private_key = '{keys.format_key(OWN_KEY)}'",
+        "file": "private_key_file = 'own.key'",  # relative to the file that names it
+    }
+    path = file(tmp_path, f"[interface]\n{line[where]}\n")
+    path.chmod(0o600)
+    loaded = load("serve", None, Options(config=path))
+    assert loaded.private_key == OWN_KEY
+    assert repr(OWN_KEY) not in repr(loaded)
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o644])
+@pytest.mark.parametrize("held", ["interface.private_key", "peer.preshared_key"])
+def test_a_file_that_holds_a_key_and_is_open_to_others_is_refused(
+    tmp_path: Path, held: str, mode: int
+) -> None:
+    section, _, field = held.partition(".")
+    text = peer_table(LINES) if section == "peer" else "[interface]\n"
+    path = file(tmp_path, f"{text}{field} = '{SECRET}'\n")
+    path.chmod(mode)
+    line = complaint("serve", None, Options(config=path))
+    assert line == f"{path}: holds a key and is open to other users; run: chmod 600 {path}"
+    path.chmod(0o600)
+    assert load("serve", None, Options(config=path))
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize("role", ["serve", "connect"])
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (peer_table(LINES, public_key=None), "peer.public_key: missing"),
+        (peer_table(LINES, public_key="'x'"), "peer.public_key: not a key"),
+        (peer_table(LINES, public_key=f"'{PUBLIC[:-1]}'"), "peer.public_key: not a key"),
+        (peer_table(LINES, public_key=f"'{'A' * 43}='"), "peer.public_key: no private key has"),
+        (peer_table(LINES, preshared_key=f"'{PUBLIC}x'"), "peer.preshared_key: not a key"),
+        (peer_table(LINES, preshared_key_file="'none'"), "peer.preshared_key_file: key file"),
+        (peer_table(LINES, preshared_key_file="'open'"), "chmod 600"),
+        (peer_table(LINES, preshared_key_file="'empty'"), "empty': not a key"),
+        (peer_table(LINES, preshared_key_file="'.'"), "not a file"),
+        (peer_table(LINES, preshared_key_file='"a\\u0000"'), "'a\\x00' is not a path"),
+        (peer_table(LINES, preshared_key_file="''"), "'' is not a path"),
+        (
+            peer_table(LINES, preshared_key_file="'x'", preshared_key=f"'{SECRET}'"),
+            "there is preshared_key as well",
+        ),
+        (peer_table(LINES, allowed_ips=None), "peer.allowed_ips: missing"),
+        (peer_table(LINES, allowed_ips="[]"), "peer.allowed_ips: missing"),
+        (peer_table(LINES, allowed_ips="['x']"), "peer.allowed_ips: 'x' is not a prefix"),
+        (peer_table(LINES, allowed_ips="['10.9.0.2/33']"), "'10.9.0.2/33' is not a prefix"),
+        (
+            peer_table(LINES, allowed_ips="['10.9.0.2/24']"),
+            "write 10.9.0.0/24 for all of it, or 10.9.0.2/32 for this host",
+        ),
+        (peer_table(LINES, allowed_ips="['::/0', '::/0']"), "::/0 stands there twice"),
+        (peer_table(LINES, keepalive="-1"), "peer.keepalive: -1 is no interval"),
+        (peer_table(LINES, keepalive="65536"), "peer.keepalive: 65536 is no interval"),
+        (peer_table(LINES, name="'a b'"), "peer.name: 'a b' cannot name a peer"),
+        (peer_table(LINES) + peer_table(LINES), "peer: two peers are named 'branch'"),
+        (
+            peer_table(LINES) + peer_table(LINES, name="'b'"),
+            "peer: peers 'branch' and 'b' have the same public key",
+        ),
+        (
+            peer_table(LINES) + peer_table(OTHER_LINES, allowed_ips="['fd00:9::/64']"),
+            "peer: peers 'branch' and 'other' both have fd00:9::/64",
+        ),
+        (
+            peer_table(LINES) + peer_table(OTHER_LINES, keepalive="99999"),
+            "peer[1].keepalive: 99999 is no interval",
+        ),
+        (
+            peer_table(LINES, allowed_ips="['10.9.0.1/32']"),
+            "peer 'branch' has 10.9.0.1/32, this side's own address",
+        ),
+        (
+            f"[interface]\nprivate_key = '{keys.format_key(KEY)}'\n" + peer_table(LINES),
+            "peer.public_key: this is the key of this side",
+        ),
+        ("[interface]\nprivate_key = 'x'\n" + peer_table(LINES), "interface.private_key: not"),
+        ("[interface]\nprivate_key_file = 'x'\n" + peer_table(LINES), "No such file"),
+    ],
+)
+def test_a_peer_that_cannot_be_is_named_with_its_field(
+    tmp_path: Path, role: Role, text: str, named: str
+) -> None:
+    (tmp_path / "open").write_text(SECRET)
+    (tmp_path / "empty").touch(0o600)
+    path = file(tmp_path, text)
+    path.chmod(0o600)
+    line = complaint(role, None, Options(config=path, address=("10.9.0.1/24",)))
+    assert line.startswith(f"{path}: ")
+    assert named in line
+    assert SECRET not in line
+    assert keys.format_key(KEY) not in line
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (peer_table(LINES), "peer.endpoint: missing"),
+        (peer_table(LINES, endpoint="'tcp://[::]'"), "can only be listened on"),
+        (peer_table(LINES, endpoint="'udp://a'"), "a udp link is not part of this version yet"),
+        (peer_table(LINES, endpoint="'tcp://a'", endpoints="[]"), "keep one of the two"),
+        (
+            peer_table(LINES | ENDPOINT) + peer_table(OTHER_LINES),
+            "peer: connect dials one peer; keep one",
+        ),
+        (
+            "[interface]\naccept = ['dsn']\n" + peer_table(LINES | ENDPOINT),
+            "interface.accept: 'dsn' is not one of addresses, routes, dns, mtu",
+        ),
+    ],
+)
+def test_what_connect_cannot_use_is_named(tmp_path: Path, text: str, named: str) -> None:
+    path = file(tmp_path, text)
+    line = complaint("connect", str(path), Options())
+    assert line.startswith(f"{path}: ")
+    assert named in line
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_serve_is_pushed_nothing(tmp_path: Path) -> None:
+    path = file(tmp_path, "[interface]\naccept = []")
+    assert "interface.accept: serve is pushed nothing" in complaint(
+        "serve", None, Options(config=path)
+    )
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize(
+    ("text", "options", "accepted"),
+    [
+        ("", Options(), ("addresses", "routes", "mtu")),
+        ("address = ['10.9.0.7/24']", Options(), ("routes", "mtu")),
+        ("mtu = 1400", Options(), ("addresses", "routes")),
+        ("", Options(mtu=1400, address=("10.9.0.7/24",)), ("routes",)),
+        ("accept = ['mtu', 'dns']\nmtu = 1400", Options(), ("dns", "mtu")),
+        ("accept = []", Options(), ()),
+    ],
+)
+def test_a_client_accepts_what_it_does_not_say_itself_and_dns_only_when_asked(
+    tmp_path: Path, text: str, options: Options, accepted: tuple[str, ...]
+) -> None:
+    path = file(tmp_path, f"[interface]\n{text}\n{peer_table(LINES | ENDPOINT)}")
+    assert load("connect", str(path), options).accept == accepted
+
+
 @pytest.mark.parametrize(
     ("listen", "exposed"),
     [
@@ -357,6 +604,7 @@ def test_an_error_is_one_printable_line_whatever_is_put_into_it(
 WORDS = st.one_of(
     st.text(),
     st.sampled_from(["tun", "tap", "plain", "simpletun", "off", "10.9.0.1/24", "fd00::1/64"]),
+    st.sampled_from(["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "10.9.0.2/32", "mtu"]),
     st.sampled_from(["tcp://a", "tcp://[::]:1", "udp://a", "a.conf", "a.toml", "x/", "a", ":1"]),
 )
 NUMBERS = st.one_of(st.integers(), st.sampled_from([0, 1, 576, 1280, 1500, 2000, 65000]))
@@ -373,10 +621,12 @@ FIELDS = st.sampled_from(
     [
         *("name", "mode", "address", "mtu", "lanes", "wire", "gso"),
         *("tcp", "udp", "listen", "endpoint", "keepalive", "nmae", "''", "'a b'"),
+        *("private_key", "private_key_file", "accept", "public_key", "preshared_key"),
+        *("preshared_key_file", "allowed_ips", "endpoints"),
     ]
 )
-LINES = st.one_of(HEADERS, st.builds("{} = {}".format, FIELDS, LITERALS))
-TOML = st.one_of(st.lists(LINES).map("\n".join).map(str.encode), st.binary())
+TOML_LINES = st.one_of(HEADERS, st.builds("{} = {}".format, FIELDS, LITERALS))
+TOML = st.one_of(st.lists(TOML_LINES).map("\n".join).map(str.encode), st.binary())
 OPTIONS = st.builds(
     Options,
     interface=st.none() | WORDS,
@@ -418,6 +668,10 @@ def test_any_file_gives_settings_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, role: Role, content: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
+    path.touch(0o600)
     path.write_bytes(content)
     assert settles_or_complains(role, None, replace(PLAIN, config=path))
     assert settles_or_complains(role, None, Options(config=path, insecure=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "WIREGUARD_IS_HERE", True)
+        assert settles_or_complains(role, None, Options(config=path, wire="wireguard"))

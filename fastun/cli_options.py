@@ -1,0 +1,113 @@
+"""The options that several commands have in common, with their defaults from where those stand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from fastun import config, document
+from fastun.document import NOT_YET
+
+_PATH = click.Path(path_type=Path)
+_OPTIONS = config.Options()
+_INTERFACE = document.InterfaceSection()
+_METRICS = document.MetricsSection()
+
+
+def or_else(text: str, default: object) -> str:
+    """Return the help of an option that overrides a field; `default` is the field's."""
+    return f"{text}  [default: {default}]"
+
+
+state_option = click.option(
+    "--state",
+    type=_PATH,
+    metavar="DIR",
+    default=_OPTIONS.state,
+    show_default=True,
+    help="What outlives the process: keys and peers.",
+)
+run_dir_option = click.option(
+    "--run-dir",
+    type=_PATH,
+    metavar="DIR",
+    default=_OPTIONS.run_dir,
+    show_default=True,
+    help="Where the control socket stands.",
+)
+
+# Each name here is a field of config.Options.
+_TUNNEL_OPTIONS = (
+    click.option(
+        "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options win over it."
+    ),
+    click.option(
+        "-i", "--interface", metavar="NAME", help=or_else("Name of the device.", _INTERFACE.name)
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(config.MODES),
+        help=or_else("Carry IP packets or Ethernet frames.", _INTERFACE.mode),
+    ),
+    click.option(
+        "--address",
+        multiple=True,
+        metavar="CIDR",
+        help=or_else(
+            "Address of the device, as in 10.9.0.1/24; may be repeated.",
+            f"{' '.join(config.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire",
+        ),
+    ),
+    click.option(
+        "--mtu",
+        type=int,
+        metavar="BYTES",
+        help=or_else("MTU of the device.", document.DEFAULT_MTU),
+    ),
+    click.option(
+        "--wire",
+        type=click.Choice(config.WIRES),
+        help=or_else(
+            "What the link carries: wireguard is encrypted"
+            + ("" if config.WIREGUARD_IS_HERE else f" (and {NOT_YET})")
+            + ", plain is fastun unencrypted, simpletun talks to the original program.",
+            _INTERFACE.wire,
+        ),
+    ),
+    click.option(
+        "--insecure",
+        is_flag=True,
+        help="Accept a wire that anyone on the path can read and inject packets into.",
+    ),
+    click.option(
+        "--metrics",
+        metavar="HOST:PORT|off",
+        help=or_else("Where Prometheus scrapes /metrics.", _METRICS.listen),
+    ),
+    click.option(
+        "--lanes",
+        type=int,
+        metavar="N",
+        help=or_else(
+            "Device queues with workers of their own; more than 1 is not part of this version yet.",
+            _INTERFACE.lanes,
+        ),
+    ),
+    state_option,
+    run_dir_option,
+    click.option(
+        "--log-format",
+        type=click.Choice(config.LOG_FORMATS),
+        default=_OPTIONS.log_format,
+        show_default=True,
+        help="Shape of the events on stderr.",
+    ),
+    click.option("-v", "--verbose", count=True, help="Log debug events as well."),
+)
+
+
+def tunnel_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options that serve and connect have in common."""
+    for option in reversed(_TUNNEL_OPTIONS):
+        command = option(command)
+    return command

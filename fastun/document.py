@@ -1,0 +1,223 @@
+"""The configuration file: TOML tables of known fields, read whole, and a client's file written.
+
+    file ---tomllib---> tables ---msgspec---> Document
+
+Here a file is checked for its form: fields that exist, of the right type. What the values mean is
+for fastun.config and fastun.peers. A file that holds a key is refused when others can read it.
+"""
+
+import difflib
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final
+
+import msgspec
+
+from fastun.errors import ConfigError, quote
+
+DEFAULT_MTU: Final = 1500  # Bytes; Ethernet's, since super-packets travel whole.
+
+NOT_YET: Final = "is not part of this version yet"
+
+_MAX_FILE_BYTES = 1 << 20  # Thousands of peers; more is another kind of file.
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class NotYet:
+    """The type of a field whose feature is not there: to give it any value is refused by name."""
+
+
+class Secret:
+    """The text of a key. Only `reveal` shows it: a repr may end in a log or a traceback."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Hide `text`."""
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text."""
+        return self._text
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all tables have in common: an unknown field is an error, never ignored."""
+
+
+# TOML 1.0 promises 64 bits; unbounded, a number could be too long even to be shown.
+_Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class InterfaceSection(_Section, frozen=True):
+    """`[interface]`: the device, what goes through it, and who this side is. `mtu` in bytes.
+
+    None is for what has a default that depends on other fields. The path of a key file is relative
+    to the file that names it.
+    """
+
+    name: str = "fastun0"
+    mode: str = "tun"
+    address: tuple[str, ...] = ()
+    mtu: _Int | None = None
+    lanes: _Int = 1
+    wire: str = "wireguard"
+    gso: bool = True  # Pass super-packets; off is for kernels that corrupt them.
+    private_key: Secret | None = None
+    private_key_file: str | None = None
+    accept: tuple[str, ...] | None = None
+
+
+class ListenSection(_Section, frozen=True):
+    """`[listen]`: where `serve` waits for links."""
+
+    tcp: tuple[str, ...] = ("tcp://[::]:55555",)
+    udp: NotYet | None = None
+
+
+class MetricsSection(_Section, frozen=True):
+    """`[metrics]`: where Prometheus scrapes."""
+
+    listen: str = "127.0.0.1:10055"
+
+
+class PeerSection(_Section, frozen=True):
+    """`[[peer]]`: who is on the other end. `keepalive` in seconds."""
+
+    name: str = "peer"
+    endpoint: str | None = None
+    endpoints: tuple[str, ...] | None = None
+    public_key: str | None = None
+    preshared_key: Secret | None = None
+    preshared_key_file: str | None = None
+    allowed_ips: tuple[str, ...] | None = None
+    keepalive: _Int | None = None
+
+
+class Document(_Section, frozen=True):
+    """A whole configuration file."""
+
+    interface: InterfaceSection = InterfaceSection()
+    listen: ListenSection | None = None
+    metrics: MetricsSection = MetricsSection()
+    peer: tuple[PeerSection, ...] = ()
+    forward: NotYet | None = None
+
+
+_SECTIONS: Final[dict[str, type[_Section]]] = {
+    "": Document,
+    "interface": InterfaceSection,
+    "listen": ListenSection,
+    "metrics": MetricsSection,
+    "peer": PeerSection,
+}
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def read(path: Path) -> Document:
+    """Return what the file says; ConfigError names the file, and the field that is wrong."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+            document = _parse(content, path)
+            _check_private(file, path, document)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"configuration {quote(str(path))} cannot be read: {reason}") from None
+    return document
+
+
+def _parse(content: bytes, path: Path) -> Document:
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError(f"{path}: longer than 1 MiB; this is not a configuration")
+    try:
+        return msgspec.convert(tomllib.loads(content.decode()), Document, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error))}") from None
+    except UnicodeDecodeError as error:
+        # Its own text would show a byte of what may be a key.
+        raise ConfigError(f"{path}: not TOML: byte {error.start} is not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+
+
+def _decode(kind: type, value: object) -> Secret:
+    if kind is not Secret:
+        raise ValueError(f"this {NOT_YET}; take it out")
+    if not isinstance(value, str):
+        raise ValueError("Expected str")  # noqa: TRY004 (msgspec adds the field to a ValueError)
+    return Secret(value)
+
+
+def _check_private(file: BinaryIO, path: Path, document: Document) -> None:
+    """Refuse a file that holds a key and can be read by group or others."""
+    held = [document.interface.private_key, *(peer.preshared_key for peer in document.peer)]
+    # Looked at through the descriptor: the path could mean another file by now.
+    if any(held) and os.fstat(file.fileno()).st_mode & _OTHERS:
+        raise ConfigError(f"{path}: holds a key and is open to other users; run: chmod 600 {path}")
+
+
+def _explain(complaint: str) -> str:
+    """Turn msgspec's "complaint - at `$.place`" to "place: complaint"; name the nearest field."""
+    what, _, place = complaint.partition(" - at `$")
+    place = place.strip("`.")
+    what = what.replace(" | null", "")  # TOML has no null; None is for a field that is not there.
+    unknown = re.fullmatch("Object contains unknown field `(.*)`", what, re.DOTALL)
+    if unknown is None:
+        return f"{place}: {what.replace('`', '')}" if place else what.replace("`", "")
+    field = f"{place}.{unknown[1]}".lstrip(".")
+    known = _SECTIONS.get(place.partition("[")[0], Document).__struct_fields__
+    nearest = difflib.get_close_matches(unknown[1], known, n=1)
+    mend = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
+    return f"{quote(field)}: no such field; {mend}"
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def write(document: Document) -> str:
+    """Return the TOML of a document, keys included, with a line for each field that is not None."""
+    tables = [_table("[interface]", document.interface)]
+    tables += [_table("[[peer]]", peer) for peer in document.peer]
+    return "\n".join(tables)
+
+
+def _table(heading: str, section: InterfaceSection | PeerSection) -> str:
+    defaults = type(section)()
+    lines = [heading]
+    for field in section.__struct_fields__:
+        value = getattr(section, field)
+        if value != getattr(defaults, field):
+            lines.append(f"{field} = {_literal(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _literal(value: object) -> str:
+    """Return a TOML value: JSON's strings of printable text, numbers and arrays are such."""
+    if isinstance(value, Secret):
+        value = value.reveal()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"[{', '.join(map(_literal, value))}]"
+    return json.dumps(value)
+
+
+__all__ = [
+    "DEFAULT_MTU",
+    "NOT_YET",
+    "Document",
+    "InterfaceSection",
+    "ListenSection",
+    "MetricsSection",
+    "NotYet",
+    "PeerSection",
+    "Secret",
+    "read",
+    "write",
+]

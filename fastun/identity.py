@@ -1,0 +1,227 @@
+"""Who this side is and who is on the other end: the keys and peers that the wire asks for.
+
+On the wireguard wire a peer is known by its key, `serve` has any number, and `connect` the one that
+it dials. The unencrypted wires know nobody: there the other end has a name for the metrics, and
+what would protect a link is refused, because it would not.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, get_args
+
+from fastun.document import NOT_YET, ListenSection, PeerSection
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
+from fastun.peer_fields import (
+    dialled_endpoint,
+    parse_endpoints,
+    parse_name,
+    parse_peer,
+    parse_secret,
+    tcp_endpoint,
+)
+from fastun.peers import Address, Peer, check_together
+from fastun.sources import Sources
+
+Accept = Literal["addresses", "routes", "dns", "mtu"]
+ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
+
+_CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """`private_key` None: it stands in the state directory. `endpoints`: what `connect` dials."""
+
+    peer_name: str
+    endpoints: tuple[Endpoint, ...] = ()
+    private_key: bytes | None = field(default=None, repr=False)
+    peers: tuple[Peer, ...] = ()
+    accept: tuple[Accept, ...] = ()
+
+
+# -- the wireguard wire -----------------------------------------------------------------------
+
+
+def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
+    """Return the keys and peers of `serve`, whose device has `addresses`; raise ConfigError."""
+    _refuse_dialling(sources)
+    if sources.document.interface.accept is not None:
+        place = sources.where("interface.accept")
+        raise ConfigError(f"{place}: serve is pushed nothing, it pushes; take it out")
+    private_key = _private_key(sources)
+    peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
+    return Identity(peer_name=PeerSection().name, private_key=private_key, peers=peers)
+
+
+def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
+    """Return the key of `connect` and the one peer that it dials; raise ConfigError."""
+    _refuse_listening(sources)
+    url = sources.url
+    dialled = None if url is None else dialled_endpoint(url, "endpoint")
+    if not sources.document.peer:
+        if dialled is None:
+            place = sources.where("peer") if sources.path else "endpoint"
+            raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")
+        raise ConfigError(f"endpoint: the key of {dialled} is not known; give {_CLIENT_FILE}")
+    private_key = _private_key(sources)
+    peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
+    if len(peers) > 1:
+        raise ConfigError(f"{sources.where('peer')}: connect dials one peer; keep one")
+    peer = peers[0] if dialled is None else replace(peers[0], endpoints=(dialled,))
+    if not peer.endpoints:
+        place = sources.where("peer.endpoint")
+        raise ConfigError(f"{place}: missing; say whom to dial, as in tcp://vpn.example.net:55555")
+    return Identity(
+        peer_name=peer.name,
+        endpoints=peer.endpoints,
+        private_key=private_key,
+        peers=(peer,),
+        accept=_accept(sources),
+    )
+
+
+def _private_key(sources: Sources) -> bytes | None:
+    section = sources.document.interface
+    return parse_secret(
+        section.private_key,
+        section.private_key_file,
+        lambda name: sources.where(f"interface.{name}"),
+        "private_key",
+        sources.directory,
+    )
+
+
+def _peers(
+    sources: Sources, private_key: bytes | None, own: tuple[Address, ...], *, routes_ip: bool
+) -> tuple[Peer, ...]:
+    peers = tuple(
+        parse_peer(section, sources.in_peer(index), sources.directory)
+        for index, section in enumerate(sources.document.peer)
+    )
+    for index, peer in enumerate(peers):
+        if routes_ip and not peer.allowed_ips:
+            place = sources.in_peer(index)("allowed_ips")
+            raise ConfigError(
+                f"{place}: missing; say which addresses are behind this peer, as in 10.9.0.2/32"
+            )
+    try:
+        check_together(peers, own)
+    except ConfigError as error:
+        raise ConfigError(f"{sources.where('peer')}: {error}") from None
+    if private_key is not None:
+        _refuse_itself(sources, peers, private_key)
+    return peers
+
+
+def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes) -> None:
+    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+
+    own = keys.public_of(private_key)
+    for index, peer in enumerate(peers):
+        if peer.public_key == own:
+            place = sources.in_peer(index)("public_key")
+            raise ConfigError(f"{place}: this is the key of this side; write the other end's")
+
+
+def _accept(sources: Sources) -> tuple[Accept, ...]:
+    """Return what to apply of what the server pushes.
+
+    By default what this side does not say itself, and routes. Never DNS unasked: it would send all
+    names that this host looks up to somebody else.
+    """
+    options, section = sources.options, sources.document.interface
+    if section.accept is None:
+        says = {
+            "addresses": bool(options.address or section.address),
+            "mtu": options.mtu is not None or section.mtu is not None,
+            "dns": True,
+        }
+        return tuple(word for word in ACCEPTABLE if not says.get(word))
+    for word in section.accept:
+        if word not in ACCEPTABLE:
+            place = sources.where("interface.accept")
+            raise ConfigError(f"{place}: {quote(word)} is not one of {', '.join(ACCEPTABLE)}")
+    return tuple(word for word in ACCEPTABLE if word in section.accept)
+
+
+# -- the unencrypted wires --------------------------------------------------------------------
+
+
+def of_insecure_server(sources: Sources, wire: str) -> Identity:
+    """Return the name that the other end has in the metrics; raise ConfigError."""
+    _refuse_dialling(sources)
+    section = _nameless(sources, wire)
+    return Identity(peer_name=section.name)
+
+
+def of_insecure_client(sources: Sources, wire: str) -> Identity:
+    """Return the other end's name and where it is dialled; raise ConfigError."""
+    _refuse_listening(sources)
+    section = _nameless(sources, wire)
+    if sources.url is not None:
+        endpoints: tuple[Endpoint, ...] = (dialled_endpoint(sources.url, "endpoint"),)
+    else:
+        endpoints = parse_endpoints(section, sources.in_peer(0))
+    if len(endpoints) > 1:
+        place = sources.where("peer.endpoints")
+        raise ConfigError(f"{place}: more than one on the {wire} wire {NOT_YET}; keep one")
+    if not endpoints:
+        place = sources.where("peer.endpoint") if sources.path else "endpoint"
+        raise ConfigError(f"{place}: missing; say whom to dial, as in tcp://vpn.example.net:55555")
+    return Identity(peer_name=section.name, endpoints=endpoints)
+
+
+def _nameless(sources: Sources, wire: str) -> PeerSection:
+    """Return the one `[[peer]]`, or its defaults, when nothing there asks for protection."""
+    interface, peers = sources.document.interface, sources.document.peer
+    for name in ("private_key", "private_key_file", "accept"):
+        if getattr(interface, name) is not None:
+            _refuse_useless(sources.where(f"interface.{name}"), wire)
+    if len(peers) > 1:
+        raise ConfigError(f"{sources.where('peer')}: the {wire} wire has one peer; keep one")
+    peer = peers[0] if peers else PeerSection()
+    for name in ("public_key", "preshared_key", "preshared_key_file", "allowed_ips", "keepalive"):
+        if getattr(peer, name) is not None:
+            _refuse_useless(sources.where(f"peer.{name}"), wire)
+    parse_name(peer.name, sources.where("peer.name"))
+    return peer
+
+
+def _refuse_useless(place: str, wire: str) -> None:
+    raise ConfigError(
+        f"{place}: does nothing on the {wire} wire, which protects nothing;"
+        " take it out, or use the wireguard wire"
+    )
+
+
+# -- listening and dialling -------------------------------------------------------------------
+
+
+def listened(sources: Sources) -> tuple[Endpoint, ...]:
+    """Return where `serve` waits for links; raise ConfigError."""
+    section = sources.document.listen or ListenSection()
+    texts, where = sources.said(
+        sources.options.listen or None, "--listen", section.tcp, "listen.tcp"
+    )
+    if not texts:
+        raise ConfigError(f"{where}: nothing to listen on; write {ListenSection().tcp[0]}")
+    endpoints = tuple(tcp_endpoint(text, where) for text in texts)
+    for index, repeated in enumerate(endpoints):
+        if repeated in endpoints[:index]:
+            raise ConfigError(f"{where}: {repeated} stands there twice; take one out")
+    return endpoints
+
+
+def _refuse_dialling(sources: Sources) -> None:
+    for index, section in enumerate(sources.document.peer):
+        for name in ("endpoint", "endpoints"):
+            if getattr(section, name) is not None:
+                place = sources.in_peer(index)(name)
+                raise ConfigError(
+                    f"{place}: serve waits to be dialled; take it out, or use connect"
+                )
+
+
+def _refuse_listening(sources: Sources) -> None:
+    if sources.document.listen is not None:
+        raise ConfigError(f"{sources.where('listen')}: connect does not listen; take it out")

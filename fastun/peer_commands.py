@@ -1,0 +1,259 @@
+"""What `fastun peer` does, and what it needs to know of the gateway that serves the peers.
+
+`peer add` makes a client's keys here and keeps only what the server needs: the public one and the
+pre-shared one. The private key is in the file on stdout and nowhere else. What is for people goes
+to stderr. A running gateway is told of each change over its control socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fastun import client_file, key_commands, peer_fields
+from fastun.config import PRIVATE_KEY_FILE_NAME, Options
+from fastun.document import NOT_YET, ListenSection
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.interface_fields import parse_addresses
+from fastun.peer_store import FILE_NAME, PeerStore
+from fastun.peers import Peer, Server, is_host, one_host
+from fastun.session import keys
+
+if TYPE_CHECKING:
+    from fastun.config import Settings
+    from fastun.peers import Address, Network, PeerDirectory
+
+# Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so the way to them is the way
+# out of here.
+_FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+
+
+# -- for the gateway --------------------------------------------------------------------------
+
+
+def server_of(settings: Settings, public_key: bytes) -> Server:
+    """Return what `serve` tells its peer directory when it starts (remember_server)."""
+    return Server(
+        interface=settings.interface,
+        run_dir=str(settings.run_dir.absolute()),
+        mode=settings.mode,
+        addresses=settings.addresses,
+        public_key=public_key,
+        listen=settings.listen,
+        peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
+    )
+
+
+def first_steps(settings: Settings) -> list[str]:
+    """Return what a person is to do when `serve` has no peer at all, a line each."""
+    state = settings.state_dir
+    option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
+    return [
+        "nobody may connect yet; add the first client with",
+        f"    fastun peer add laptop{option} > laptop.toml",
+        "then take laptop.toml to the client's host, and there run",
+        "    fastun connect laptop.toml",
+    ]
+
+
+# -- commands ---------------------------------------------------------------------------------
+
+
+def add(
+    name: str, urls: tuple[str, ...], cidrs: tuple[str, ...], file_format: str, state: Path
+) -> None:
+    """Add a client and print its file. Raises FastunError, and then none was added."""
+    if file_format != "toml":
+        raise ConfigError(f"--format: {file_format} {NOT_YET}; leave it out for fastun's TOML")
+    peer_fields.parse_name(name, "NAME")
+    endpoints = tuple(peer_fields.dialled_endpoint(url, "--endpoint") for url in urls)
+    addresses = parse_addresses(cidrs, "--address")
+    with PeerStore(state) as directory:
+        # Printed before it is done for good: a client whose file is lost is not added.
+        with directory.changes():
+            client, how = _new_client(name, endpoints, addresses, directory, state)
+            key_commands.print_secret(client_file.write(client))
+        click.echo(f"added {name}: {_list(client.addresses)}, dials {how}", err=True)
+        _tell_gateway(directory.server())
+
+
+def show_list(state: Path, *, as_json: bool) -> None:
+    """Print all peers, those of the gateway's configuration file as well."""
+    from fastun import peer_listing  # noqa: PLC0415 (rich is not for the other commands to load)
+
+    listed: list[peer_listing.Listed] = []
+    if (state / FILE_NAME).exists():
+        with PeerStore(state) as directory:
+            server = directory.server()
+            listed += [(peer, "directory") for peer in directory.peers()]
+            listed += [(peer, "file") for peer in server.peers] if server else []
+    if as_json:
+        peer_listing.print_json(listed)
+    elif listed:
+        peer_listing.print_table(listed)
+    else:
+        click.echo(f"no peers in {state} yet; 'fastun peer add NAME' adds the first", err=True)
+
+
+def show(name: str, state: Path) -> None:
+    """Print what is known of one peer; ConfigError when there is none of that name."""
+    from fastun import peer_listing  # noqa: PLC0415 (rich is not for the other commands to load)
+
+    with _existing(state) as directory:
+        peer_listing.print_peer(directory.get(name))
+
+
+def remove(name: str, state: Path) -> None:
+    """Remove one peer; ConfigError when there is none of that name."""
+    with _existing(state) as directory:
+        directory.remove(name)
+        click.echo(f"removed {name}", err=True)
+        _tell_gateway(directory.server())
+
+
+def _existing(state: Path) -> PeerStore:
+    """Open the directory, but make none where a wrong --state points to."""
+    if not (state / FILE_NAME).exists():
+        raise ConfigError(f"--state {state}: no peer was ever added there; give the server's")
+    return PeerStore(state)
+
+
+def _tell_gateway(server: Server | None) -> None:
+    """Let a running gateway take up what has changed; a gateway that starts reads it anyway."""
+    from fastun import control  # noqa: PLC0415 (it loads what the gateway needs)
+
+    if server is None:
+        return
+    with contextlib.suppress(RuntimeFailure):
+        control.request(
+            control.socket_path(Path(server.run_dir), server.interface), "peers-changed"
+        )
+        click.echo(f"the gateway of {server.interface} has taken it up", err=True)
+
+
+# -- a new client -----------------------------------------------------------------------------
+
+
+def _new_client(
+    name: str,
+    given_endpoints: tuple[Endpoint, ...],
+    given_addresses: tuple[Address, ...],
+    directory: PeerDirectory,
+    state: Path,
+) -> tuple[client_file.Client, str]:
+    """Make the keys, add the peer, and return what its file says, and a word on where it dials."""
+    server = directory.server()
+    addresses = _addresses(directory, server, given_addresses, state)
+    endpoints = given_endpoints or directory.public_endpoints()
+    how = _list(endpoints)
+    if not endpoints:
+        endpoints = (_guessed_endpoint(server),)
+        how = f"{endpoints[0]}, a guess; --endpoint URL gives another and is remembered"
+    if given_endpoints:
+        directory.remember_public_endpoints(given_endpoints)
+    client = client_file.Client(
+        name=name,
+        mode=server.mode if server else "tun",
+        addresses=addresses,
+        private_key=keys.generate_private(),
+        preshared_key=keys.generate_preshared(),
+        server_public_key=_server_public_key(server, state),
+        server_endpoints=endpoints,
+        server_networks=server.networks if server else _networks(addresses),
+    )
+    directory.add(
+        Peer(
+            name=name,
+            public_key=keys.public_of(client.private_key),
+            preshared_key=client.preshared_key,
+            allowed_ips=tuple(map(one_host, addresses)),
+        )
+    )
+    return client, how
+
+
+def _server_public_key(server: Server | None, state: Path) -> bytes:
+    if server is not None:
+        return server.public_key
+    # The key that `serve` will find there.
+    return keys.public_of(key_commands.load_or_make_private(state / PRIVATE_KEY_FILE_NAME))
+
+
+def _addresses(
+    directory: PeerDirectory,
+    server: Server | None,
+    given: tuple[Address, ...],
+    state: Path,
+) -> tuple[Address, ...]:
+    """Return the addresses given, or the next free one of each of the server's networks."""
+    if given:
+        return tuple(_given_address(address, server) for address in given)
+    if server is None:
+        raise ConfigError(
+            f"--state {state}: no gateway has served there yet, so its networks are not known;"
+            " start 'fastun serve' first, or give --address"
+        )
+    if not server.addresses and server.mode == "tun":
+        raise ConfigError(
+            f"interface {server.interface} has no address, so there is no network to take one"
+            " from; give --address to 'fastun serve'"
+        )
+    return tuple(directory.next_free_address(network) for network in server.networks)
+
+
+def _given_address(given: Address, server: Server | None) -> Address:
+    """Return the address with the length of its network, which is one of the server's."""
+    for own in server.addresses if server else ():
+        if given.version == own.version and given.ip in own.network:
+            address = type(given)(f"{given.ip}/{own.network.prefixlen}")
+            break
+    else:
+        if server and server.addresses:
+            raise ConfigError(
+                f"--address: {given.ip} is in no network of {server.interface};"
+                f" give one of {_list(server.networks)}"
+            )
+        if given.network.num_addresses == 1:
+            raise ConfigError(
+                f"--address: {given} says nothing of its network; give its length, as in"
+                " 10.9.0.2/24"
+            )
+        address = given
+    if not is_host(address):
+        raise ConfigError(
+            f"--address: {address.ip} is no host's in {address.network}; give another"
+        )
+    return address
+
+
+def _guessed_endpoint(server: Server | None) -> Endpoint:
+    """Return where clients probably reach the server: what it listens on, seen from outside."""
+    listened = server.listen if server else ()
+    for endpoint in listened:
+        if not peer_fields.is_wildcard(endpoint):
+            return endpoint
+    default = peer_fields.tcp_endpoint(ListenSection().tcp[0], "--endpoint")
+    port = listened[0].port if listened else default.port
+    for family, far_away in _FAR_AWAY:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far_away, port))  # Of a datagram socket, this sends nothing.
+            return Endpoint("tcp", probe.getsockname()[0], port)
+    raise ConfigError(
+        "--endpoint: missing, and this host has no way out to guess it from; say where clients"
+        f" reach the server, as in tcp://vpn.example.net:{port}"
+    )
+
+
+def _networks(addresses: tuple[Address, ...]) -> tuple[Network, ...]:
+    return tuple(dict.fromkeys(address.network for address in addresses))
+
+
+def _list(values: tuple[object, ...]) -> str:
+    return " ".join(map(str, values)) or "no address"

@@ -1,0 +1,162 @@
+"""What a peer's fields may be: its name, keys, allowed IPs, endpoints and keepalive.
+
+The configuration file and the command line are read by the same rules. Each complaint starts with
+the place that the caller gives, and none shows the text of a key.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Final
+
+from fastun import endpoint
+from fastun.document import NOT_YET, PeerSection, Secret
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
+from fastun.peers import Network, Peer
+
+MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
+
+# A name is a metric label, a file name and an argument: in none of the three does it need quotes,
+# and no command takes it for an option. 64 is enough for a host name's longest label (63).
+_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._@-]{0,63}")
+_PREFIX = re.compile("[^/%]+(/[0-9]+)?")
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 (to refuse them, not to bind)
+
+# Makes the place of a field of one section, as in FILE: peer.NAME
+Where = Callable[[str], str]
+
+
+def parse_name(text: str, where: str) -> str:
+    """Return `text` if it can name a peer."""
+    if not _NAME.fullmatch(text):
+        raise ConfigError(
+            f"{where}: {quote(text)} cannot name a peer; use 1 to 64 letters, digits, . _ @ -"
+            " and begin with neither . nor -"
+        )
+    return text
+
+
+def parse_allowed_ips(texts: Iterable[str], where: str) -> tuple[Network, ...]:
+    """Return the prefixes; an address without a prefix length is that one host."""
+    networks: list[Network] = []
+    for text in texts:
+        network = _network(text, where)
+        if network in networks:
+            raise ConfigError(f"{where}: {network} stands there twice; take one out")
+        networks.append(network)
+    return tuple(networks)
+
+
+def _network(text: str, where: str) -> Network:
+    try:
+        # A zone or a netmask would pass ip_interface.
+        interface = ip_interface(text if _PREFIX.fullmatch(text) else "")
+    except ValueError:
+        raise ConfigError(
+            f"{where}: {quote(text)} is not a prefix; write it as in 10.9.0.2/32 or fd00:9::/64"
+        ) from None
+    network = interface.network
+    if interface.ip != network.network_address:
+        raise ConfigError(
+            f"{where}: {text} has bits beyond its length; write {network} for all of it, or"
+            f" {ip_network(interface.ip)} for this host"
+        )
+    return network
+
+
+def parse_keepalive(seconds: int, where: str) -> int:
+    """Return `seconds` if it can be a keepalive interval."""
+    if not 0 <= seconds <= MAX_KEEPALIVE_S:
+        raise ConfigError(
+            f"{where}: {seconds} is no interval; give 1 to {MAX_KEEPALIVE_S} seconds, or 0 for off"
+        )
+    return seconds
+
+
+def tcp_endpoint(text: str, where: str) -> Endpoint:
+    """Return the endpoint that `text` spells if it can be listened on or dialled."""
+    try:
+        parsed = endpoint.parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if parsed.scheme == "udp":
+        raise ConfigError(f"{where}: {parsed}: a udp link {NOT_YET}; write tcp://")
+    return parsed
+
+
+def dialled_endpoint(text: str, where: str) -> Endpoint:
+    """Return the endpoint that `text` spells if it can be dialled."""
+    dialled = tcp_endpoint(text, where)
+    if is_wildcard(dialled):
+        raise ConfigError(f"{where}: {dialled} can only be listened on; name the host to dial")
+    return dialled
+
+
+def is_wildcard(listened: Endpoint) -> bool:
+    """Return whether `listened` is every address of its host, and names none to dial."""
+    return listened.host in _WILDCARDS
+
+
+def parse_endpoints(section: PeerSection, where: Where) -> tuple[Endpoint, ...]:
+    """Return the endpoints of a `[[peer]]`, which has one in `endpoint` or several in `endpoints`.
+
+    Raises ConfigError.
+    """
+    texts: tuple[str, ...]
+    if section.endpoints is None:
+        texts, place = (section.endpoint,) if section.endpoint is not None else (), "endpoint"
+    elif section.endpoint is None:
+        texts, place = section.endpoints, "endpoints"
+    else:
+        raise ConfigError(f"{where('endpoints')}: there is endpoint as well; keep one of the two")
+    return tuple(dialled_endpoint(text, where(place)) for text in texts)
+
+
+def parse_secret(
+    secret: Secret | None, file_name: str | None, where: Where, field: str, directory: Path
+) -> bytes | None:
+    """Return the key that stands in `field` itself or in the file that FIELD_file names, or None.
+
+    The file's name is relative to `directory`. Raises ConfigError, also for a file that others can
+    read.
+    """
+    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+
+    if file_name is None:
+        return keys.parse_key(secret.reveal(), where(field)) if secret else None
+    place = where(f"{field}_file")
+    if secret is not None:
+        raise ConfigError(f"{place}: there is {field} as well; keep one of the two")
+    if not file_name or "\0" in file_name:
+        raise ConfigError(f"{place}: {quote(file_name)} is not a path; name a file")
+    try:
+        return keys.load_private(directory / file_name)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def parse_peer(section: PeerSection, where: Where, directory: Path) -> Peer:
+    """Return the peer of a `[[peer]]`. Raises ConfigError.
+
+    The path of its key file is relative to `directory`.
+    """
+    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+
+    name = parse_name(section.name, where("name"))
+    if section.public_key is None:
+        raise ConfigError(
+            f"{where('public_key')}: missing; on the peer's host 'fastun pubkey' makes it of its"
+            " private key"
+        )
+    return Peer(
+        name=name,
+        public_key=keys.parse_public(section.public_key, where("public_key")),
+        preshared_key=parse_secret(
+            section.preshared_key, section.preshared_key_file, where, "preshared_key", directory
+        ),
+        allowed_ips=parse_allowed_ips(section.allowed_ips or (), where("allowed_ips")),
+        endpoints=parse_endpoints(section, where),
+        keepalive_s=parse_keepalive(section.keepalive or 0, where("keepalive")),
+    )

@@ -1,0 +1,100 @@
+"""What stands in the peer store, as values: rows of peers, and texts of facts.
+
+Whatever cannot be read raises ValueError or TypeError: it was checked before it was put there, so
+the file is damaged or somebody has edited it.
+"""
+
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
+from typing import Literal, Self
+
+import msgspec
+
+from fastun import endpoint
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError
+from fastun.peers import Peer, Server
+
+# Name, public key, pre-shared key, endpoints, keepalive in seconds, one of the allowed IPs.
+Row = tuple[str, bytes, bytes | None, str, int, str | None]
+
+
+def peers_of(
+    rows: list[Row],
+) -> tuple[Peer, ...]:
+    """Return the peers of rows in the order of names: a row a prefix, one without when none."""
+    peers: dict[str, Peer] = {}
+    for name, public_key, preshared_key, endpoints, keepalive_s, prefix in rows:
+        peer = peers.get(name) or Peer(
+            name=name,
+            public_key=public_key,
+            preshared_key=preshared_key,
+            endpoints=endpoints_of(endpoints),
+            keepalive_s=keepalive_s,
+        )
+        more = () if prefix is None else (ip_network(prefix),)
+        peers[name] = replace(peer, allowed_ips=peer.allowed_ips + more)
+    return tuple(peers.values())
+
+
+def endpoints_of(text: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints of their URLs, which spaces separate."""
+    try:
+        return tuple(map(endpoint.parse, text.split()))
+    except ConfigError as error:
+        raise ValueError from error  # What stands in the store was checked before it was put there.
+
+
+class _PeerText(msgspec.Struct, frozen=True):
+    """A peer of the server's configuration file."""
+
+    name: str
+    public_key: bytes
+    allowed_ips: tuple[str, ...]
+
+
+class ServerText(msgspec.Struct, frozen=True):
+    """The fact `server`."""
+
+    interface: str
+    run_dir: str
+    mode: Literal["tun", "tap"]
+    addresses: tuple[str, ...]
+    public_key: bytes
+    listen: tuple[str, ...]
+    peers: tuple[_PeerText, ...]
+
+    @classmethod
+    def of(cls, server: Server) -> Self:
+        """Return the text of `server`."""
+        return cls(
+            server.interface,
+            server.run_dir,
+            server.mode,
+            tuple(map(str, server.addresses)),
+            server.public_key,
+            tuple(map(str, server.listen)),
+            tuple(
+                _PeerText(peer.name, peer.public_key, tuple(map(str, peer.allowed_ips)))
+                for peer in server.peers
+            ),
+        )
+
+    def value(self) -> Server:
+        """Return the server of this text; ValueError when it is none."""
+        return Server(
+            interface=self.interface,
+            run_dir=self.run_dir,
+            mode=self.mode,
+            addresses=tuple(map(ip_interface, self.addresses)),
+            public_key=self.public_key,
+            listen=endpoints_of(" ".join(self.listen)),
+            peers=tuple(
+                Peer(
+                    name=peer.name,
+                    public_key=peer.public_key,
+                    allowed_ips=tuple(map(ip_network, peer.allowed_ips)),
+                )
+                for peer in self.peers
+            ),
+        )

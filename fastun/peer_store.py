@@ -1,0 +1,255 @@
+"""The peer directory in SQLite, STATE/peers.sqlite: what `peer add` writes and `serve` reads.
+
+    peer        name, public key, pre-shared key, endpoints, keepalive
+    allowed_ip  prefix -> peer; the key of the table, so no two peers have one prefix
+    fact        version (grows with every change of peers), server, public_endpoints
+
+Several processes use it at once: each change is one transaction, begun by taking SQLite's write
+lock, and what is decided by a look (which address is free) is decided under that lock. The file
+holds pre-shared keys, so it is made with mode 0600 and refused when others can read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from fastun.errors import ConfigError, FastunError, RuntimeFailure, quote
+from fastun.peer_rows import ServerText, endpoints_of, peers_of
+from fastun.peers import PeerDirectory, check_together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastun.endpoint import Endpoint
+    from fastun.peers import Peer, Server
+
+FILE_NAME: Final = "peers.sqlite"
+
+# PRAGMA user_version of what _SCHEMA makes. A higher number is a newer fastun's.
+SCHEMA_VERSION: Final = 1
+
+# A change takes milliseconds; who waits longer has met one that hangs.
+LOCK_TIMEOUT_S: Final = 5.0
+
+_SCHEMA = """
+CREATE TABLE peer (
+    name TEXT PRIMARY KEY,
+    public_key BLOB NOT NULL UNIQUE CHECK (length(public_key) = 32),
+    preshared_key BLOB CHECK (length(preshared_key) = 32),
+    endpoints TEXT NOT NULL,
+    keepalive_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE allowed_ip (
+    prefix TEXT PRIMARY KEY,
+    peer TEXT NOT NULL REFERENCES peer (name) ON DELETE CASCADE,
+    position INTEGER NOT NULL
+) STRICT;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
+INSERT INTO fact VALUES ('version', 0);
+"""
+
+
+class PeerStore(PeerDirectory):
+    """The directory in one file. Close it, or use it as a context manager."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Open the file below `state_dir`, both made where they are missing.
+
+        Raises ConfigError when others can read the file, and RuntimeFailure when it cannot be
+        used, is damaged or was written by a newer version.
+        """
+        self.path = state_dir / FILE_NAME
+        with self._explained():
+            _make_private(self.path)
+            self._database = sqlite3.connect(
+                self.path, timeout=LOCK_TIMEOUT_S, isolation_level=None
+            )
+        try:
+            with self._explained():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; what is unfinished did not happen."""
+        self._database.close()
+
+    # -- the directory ------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def changes(self) -> Iterator[None]:  # noqa: D102 (PeerDirectory has it, here and below)
+        with self._explained():
+            self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            with self._explained():
+                self._database.execute("COMMIT")
+        except BaseException:
+            # SQLite has rolled back by itself after some errors, as of a full disk.
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            raise
+
+    def version(self) -> int:  # noqa: D102
+        with self._explained():
+            return int(self._fact("version") or 0)
+
+    def peers(self) -> tuple[Peer, ...]:  # noqa: D102
+        with self._explained():
+            # One statement is one look, whatever others write meanwhile.
+            rows = self._database.execute(
+                "SELECT name, public_key, preshared_key, endpoints, keepalive_s, prefix FROM peer"
+                " LEFT JOIN allowed_ip ON peer = name ORDER BY name, position"
+            ).fetchall()
+            return peers_of(rows)
+
+    def add(self, peer: Peer) -> None:  # noqa: D102
+        with self._changing():
+            server = self.server()
+            others = (*server.peers, *self.peers()) if server else self.peers()
+            check_together([*others, peer], server.addresses if server else ())
+            endpoints = " ".join(map(str, peer.endpoints))
+            self._database.execute(
+                "INSERT INTO peer VALUES (?, ?, ?, ?, ?)",
+                (peer.name, peer.public_key, peer.preshared_key, endpoints, peer.keepalive_s),
+            )
+            self._database.executemany(
+                "INSERT INTO allowed_ip VALUES (?, ?, ?)",
+                [(str(prefix), peer.name, i) for i, prefix in enumerate(peer.allowed_ips)],
+            )
+            self._grow_version()
+
+    def remove(self, name: str) -> Peer:  # noqa: D102
+        with self._changing():
+            peer = self.get(name)
+            self._database.execute("DELETE FROM peer WHERE name = ?", (name,))
+            self._grow_version()
+        return peer
+
+    def server(self) -> Server | None:  # noqa: D102
+        text = self._fact("server")
+        if text is None:
+            return None
+        with self._explained():
+            return msgspec.json.decode(text, type=ServerText).value()
+
+    def remember_server(self, server: Server) -> None:  # noqa: D102
+        self._set_fact("server", msgspec.json.encode(ServerText.of(server)).decode())
+
+    def public_endpoints(self) -> tuple[Endpoint, ...]:  # noqa: D102
+        with self._explained():
+            return endpoints_of(self._fact("public_endpoints") or "")
+
+    def remember_public_endpoints(self, endpoints: tuple[Endpoint, ...]) -> None:  # noqa: D102
+        self._set_fact("public_endpoints", " ".join(map(str, endpoints)))
+
+    # -- the file -----------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make the tables of a new file; refuse one of a newer version."""
+        self._database.execute("PRAGMA foreign_keys = ON")
+        self._database.execute("PRAGMA secure_delete = ON")  # A removed peer's key goes with it.
+        found = self._schema_version()
+        if found == 0:
+            with self.changes():  # Two first starts at once: the second finds the tables made.
+                if (found := self._schema_version()) == 0:
+                    for statement in _SCHEMA.split(";"):
+                        self._database.execute(statement)
+                    self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                    found = SCHEMA_VERSION
+        if found > SCHEMA_VERSION:
+            raise RuntimeFailure(
+                f"{self.path}: written by a newer fastun (form {found}, this one knows"
+                f" {SCHEMA_VERSION}); update fastun on this host"
+            )
+
+    def _schema_version(self) -> int:
+        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change in the caller's transaction, or in one of its own."""
+        own = contextlib.nullcontext() if self._database.in_transaction else self.changes()
+        with own, self._explained():
+            yield
+
+    def _grow_version(self) -> None:
+        self._database.execute("UPDATE fact SET value = value + 1 WHERE name = 'version'")
+
+    def _fact(self, name: str) -> str | None:
+        with self._explained():
+            row = self._database.execute(
+                "SELECT value FROM fact WHERE name = ?", (name,)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def _set_fact(self, name: str, value: str) -> None:
+        with self._changing():
+            self._database.execute("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what SQLite and the system say into one line; no value of a row is shown."""
+        try:
+            yield
+        except FastunError:
+            raise
+        except sqlite3.Error as error:
+            raise RuntimeFailure(f"{self.path}: {_explain(error)}") from None
+        except OSError as error:
+            raise RuntimeFailure(
+                f"{self.path}: {error.strerror}; run as root, or choose another --state"
+            ) from None
+        except (ValueError, TypeError, IndexError):  # msgspec's errors are ValueErrors
+            raise RuntimeFailure(f"{self.path}: {_DAMAGED}") from None
+
+
+_DAMAGED = "damaged; restore it from a backup, or move it away and add the peers anew"
+
+
+def _explain(error: sqlite3.Error) -> str:
+    # The low byte is the primary code (sqlite.org/rescode.html); errors of Python's have none.
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "another process is changing it and does not finish; try again"
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return _DAMAGED
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return f"{error}; run as root, or choose another --state"
+        case sqlite3.SQLITE_FULL:
+            return "no space left on the disk; nothing was changed"
+        case sqlite3.SQLITE_ERROR:  # A table or column that is not there.
+            return _DAMAGED
+    return f"{error}; nothing was changed"
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with mode 0600, or check that nobody else can read the one that is there."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    # By its path: to open and close a file drops the locks that SQLite holds on it in this process
+    # (fcntl(2), advisory record locking).
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"peer directory {quote(str(path))}: not a file; choose another --state")
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(
+            f"peer directory {quote(str(path))} is open to other users; run: chmod 600 {path}"
+        )

@@ -1,0 +1,62 @@
+"""Where a value was written: on the command line, in the file, or nowhere but in the defaults."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from fastun.document import Document
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line says, unchecked. None or empty: the file or its defaults decide."""
+
+    config: Path | None = None
+    interface: str | None = None
+    mode: str | None = None
+    address: tuple[str, ...] = ()
+    mtu: int | None = None
+    listen: tuple[str, ...] = ()
+    wire: str | None = None
+    insecure: bool = False
+    metrics: str | None = None
+    lanes: int | None = None
+    state: Path = Path("/var/lib/fastun")
+    run_dir: Path = Path("/run/fastun")
+    log_format: str = "console"
+    verbose: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The places where a value can have been written. `url` is what `connect` is told to dial."""
+
+    options: Options
+    url: str | None
+    document: Document
+    path: Path | None
+
+    def said(
+        self, option: _Value | None, flag: str, value: _Value, field: str
+    ) -> tuple[_Value, str]:
+        """Return the value that counts, and the place to mend it."""
+        if option is None and self.path:
+            return value, self.where(field)
+        return value if option is None else option, flag
+
+    def where(self, field: str) -> str:
+        """Return the place of a field of the file."""
+        return f"{self.path}: {field}"
+
+    def in_peer(self, index: int) -> Callable[[str], str]:
+        """Return what makes the places of the fields of one `[[peer]]`, counted from 0."""
+        peer = "peer" if len(self.document.peer) == 1 else f"peer[{index}]"
+        return lambda field: self.where(f"{peer}.{field}")
+
+    @property
+    def directory(self) -> Path:
+        """What paths in the file are relative to."""
+        return self.path.parent if self.path else Path()

@@ -1,0 +1,85 @@
+"""The configuration file as text: what is written is read back, and keys are kept from others."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fastun import document
+from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.errors import ConfigError
+
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I="  # noqa: S105 (a test's)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "laptop.toml"
+    written = Document(
+        interface=InterfaceSection(
+            name="office",
+            mode="tap",
+            address=("10.9.0.2/24", "fd00:9::2/64"),
+            mtu=1400,
+            gso=False,
+            private_key=Secret(SECRET),
+            accept=(),
+        ),
+        peer=(
+            PeerSection(name="a", endpoint="tcp://[::1]:1", keepalive=0),
+            PeerSection(name="b", endpoints=("tcp://a:1", "tcp://b:2"), public_key=SECRET),
+        ),
+    )
+    path.touch(0o600)
+    path.write_text(document.write(written))
+    read = document.read(path)
+    assert read.peer == written.peer
+    held = read.interface.private_key
+    assert held is not None
+    assert held.reveal() == SECRET
+    fields = set(InterfaceSection.__struct_fields__) - {"private_key"}
+    for field in fields:
+        assert getattr(read.interface, field) == getattr(written.interface, field)
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    section = InterfaceSection(private_key=Secret(SECRET))
+    assert SECRET not in f"{section!r} {section} {Document(interface=section)!r}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[interface]\nprivate_key = 3\naddress = '{SECRET}'",
+        f"[interface]\nprivate_key = ['{SECRET}']",
+        f"[interface]\nprivate_key = '{SECRET}",
+        f"[interface]\nprivate_key = {SECRET}",
+        f"[interface]\nprivate_key = '{SECRET}'\nprivate_key = '{SECRET}'",
+        f"[[peer]]\npreshared_key = '{SECRET}'\nx = 1",
+        f"{SECRET}",
+    ],
+)
+def test_no_complaint_about_a_file_shows_its_keys(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "fastun.toml"
+    path.touch(0o600)
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        document.read(path)
+    assert SECRET[:8] not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_file_that_is_no_text_is_refused_by_position_alone(tmp_path: Path) -> None:
+    path = tmp_path / "fastun.toml"
+    path.write_bytes(b"ab\xff\xfe")
+    with pytest.raises(ConfigError, match="not TOML: byte 2 is not UTF-8"):
+        document.read(path)
+
+
+def test_a_client_file_may_come_through_a_pipe() -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, f"[interface]\nprivate_key = '{SECRET}'".encode())
+    os.close(write_end)
+    held = document.read(Path(f"/dev/fd/{read_end}")).interface.private_key
+    os.close(read_end)
+    assert held is not None
+    assert held.reveal() == SECRET
