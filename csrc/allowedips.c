@@ -154,15 +154,14 @@ static int table_insert(struct table *table, const struct prefix *prefix) {
     size_t i = 0;
     while (i < table->n_prefixes && is_sorted(&table->prefixes[i], prefix))
         i++;
-    struct prefix *place = table->prefixes + i;
-    if (i == table->n_prefixes || is_sorted(prefix, place)) {
+    if (i == table->n_prefixes || is_sorted(prefix, &table->prefixes[i])) {
         int error = make_room(table);
         if (error < 0)
             return error;
-        place = table->prefixes + i;
+        struct prefix *place = table->prefixes + i;
         memmove(place + 1, place, (table->n_prefixes++ - i) * sizeof *place);
     }
-    *place = *prefix;
+    table->prefixes[i] = *prefix;
     draw_ranges(table);
     return 0;
 }

@@ -22,4 +22,22 @@ static inline void be16_write(uint8_t *bytes, uint16_t value) {
     bytes[1] = (uint8_t)value;
 }
 
+static inline uint32_t le32_read(const uint8_t *bytes) {
+    return (uint32_t)le16_read(bytes) | (uint32_t)le16_read(bytes + 2) << 16;
+}
+
+static inline void le32_write(uint8_t *bytes, uint32_t value) {
+    le16_write(bytes, (uint16_t)value);
+    le16_write(bytes + 2, (uint16_t)(value >> 16));
+}
+
+static inline uint64_t le64_read(const uint8_t *bytes) {
+    return (uint64_t)le32_read(bytes) | (uint64_t)le32_read(bytes + 4) << 32;
+}
+
+static inline void le64_write(uint8_t *bytes, uint64_t value) {
+    le32_write(bytes, (uint32_t)value);
+    le32_write(bytes + 4, (uint32_t)(value >> 32));
+}
+
 #endif

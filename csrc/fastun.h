@@ -10,8 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum wire { WIRE_SIMPLETUN, WIRE_PLAIN };
+enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, WIRE_WIREGUARD };
 enum mode { MODE_TUN, MODE_TAP };
+enum aead { AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM };
 
 /* -- device ------------------------------------------------------------------------------------ */
 
@@ -24,8 +25,14 @@ int device_set_offload(int fd, enum device_offload offload);
 
 /* -- process ----------------------------------------------------------------------------------- */
 
+/* Keeps this process's memory out of core dumps and from other processes of the user. */
+int process_hide_memory(void);
 /* Has the kernel kill this process when its parent dies; -ESRCH when that has happened already. */
 int process_die_with_parent(int parent_pid);
+
+/* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
+ * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
+int seal_has_aes_instructions(void);
 
 /* -- rings ------------------------------------------------------------------------------------- */
 
@@ -77,29 +84,93 @@ struct link_tcp_info {
  * closed and reused, where Python's socket makes the call under the lock that closing takes. */
 void link_tcp_info_decode(const void *option, size_t length, struct link_tcp_info *info);
 
+/* -- peers ------------------------------------------------------------------------------------- */
+
+/* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */
+struct peer_table *peer_table_create(int *fd);
+struct peer_table *peer_table_attach(int fd);
+void peer_table_detach(struct peer_table *table);
+uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
+/* Zeroes a slot that is given to another peer. No worker may be writing it. */
+void peer_table_clear(struct peer_table *table, unsigned slot);
+unsigned peer_table_n_slots(void);
+unsigned peer_table_n_fields(void);
+const char *peer_table_field_name(unsigned field);
+
 /* -- the four loops ---------------------------------------------------------------------------- */
 
 /* Why a loop returned to Python. */
 enum loop_end {
     LOOP_DOORBELL,    /* the control channel has a message, or has closed */
-    LOOP_LINK_CLOSED, /* the peer closed the stream between two frames */
-    LOOP_LINK_FAULT,  /* the stream broke the framing: bad length, or cut inside a frame */
-    LOOP_LINK_ERROR,  /* a socket error; loop_error() has the errno */
+    LOOP_EVENT,       /* loop_event() has it */
     LOOP_DEVICE_GONE, /* the device was deleted; loop_error() has the errno */
 };
 
+enum event_kind {
+    EVENT_LINK_CLOSED, /* the peer closed the stream between two frames */
+    EVENT_LINK_FAULT,  /* the stream broke the framing: bad length, or cut inside a frame */
+    EVENT_LINK_ERROR,  /* a socket error: `error` is the errno */
+    EVENT_HANDSHAKE,   /* a handshake message came: `bytes` */
+    EVENT_CONFIRMED,   /* the first data came under the receiving key `index` */
+};
+
+enum { EVENT_BYTES_MAX = 148 }; /* the longest handshake message, the initiation */
+
+struct loop_event {
+    enum event_kind kind;
+    uint32_t slot;
+    uint32_t link_id;
+    uint32_t index;
+    int error;
+    uint32_t length;
+    uint8_t bytes[EVENT_BYTES_MAX];
+};
+
+/* Which messages a link may carry. */
+struct link_format {
+    enum wire wire;
+    enum mode mode;
+    int super_outbound; /* the peer's hello takes super-packets */
+    int super_inbound;  /* ours offers to */
+    size_t message_max; /* bytes; what the peer takes */
+};
+
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
- * seen to. `role` is an index of stats_role_name. Descriptors stay the caller's. */
-struct loop *loop_new(unsigned role, struct ring *ring, struct stats *stats, int device_fd,
-                      int channel_fd);
+ * seen to. `role` is an index of stats_role_name. Descriptors stay the caller's; wake_fd is the
+ * outbound ring's eventfd. */
+struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
+                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
+                      int wake_fd);
 void loop_free(struct loop *loop);
 enum loop_end loop_run(struct loop *loop);
 int loop_error(struct loop *loop);
+const struct loop_event *loop_event(struct loop *loop);
 /* Takes the doorbell: call before reading the channel. */
 void loop_take_bell(struct loop *loop);
-/* A new link, and which messages it may carry; fd -1 says that there is none. The tun-reader is
- * told only the format: it lays frames out for whatever link there is or will be. */
-void loop_set_link(struct loop *loop, int fd, enum wire wire, enum mode mode, int super_outbound,
-                   int super_inbound, size_t message_max);
+
+/* tun-reader of a side that dials: while there is no session the device's queue holds what comes,
+ * for a second, and no sender is told that nobody is there. */
+void loop_hold_without_session(struct loop *loop);
+
+/* Between two runs. A peer's link: the tun-reader is told only the format (fd -1). */
+int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
+                     const struct link_format *format);
+void loop_detach_link(struct loop *loop, unsigned slot);
+/* tun-reader and link-reader: which peer owns an address; `address` has 4 or 16 bytes. */
+int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                  unsigned prefix_length);
+void loop_forget_ips(struct loop *loop, unsigned slot);
+/* tun-reader: seal for the peer from now on; counters begin at `counter`. */
+int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
+                         uint32_t receiver_index, uint64_t counter);
+void loop_forget_sending_key(struct loop *loop, unsigned slot);
+/* tun-reader: an empty message, which keeps the session alive and confirms its key. */
+int loop_send_keepalive(struct loop *loop, unsigned slot);
+/* link-reader: open what names `index`; counters under `counter` are used up already. */
+int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
+                           uint32_t index, uint64_t counter);
+void loop_forget_receiving_key(struct loop *loop, unsigned slot, uint32_t index);
+/* link-writer: a handshake message, between two frames. */
+int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
 
 #endif

@@ -1,30 +1,252 @@
 /* link-writer: the last stage of the outbound direction.
  *
- *   1. wait for a record in the ring
- *   2. gather as many as one writev takes; they are messages with their length prefix already
- *   3. write; count and release what the socket took whole, remember how far the next one got
- *   4. when the socket is full, wait for it; the queue stands in the ring meanwhile
+ *   1. wait for a record in the ring, or for a full socket to have room again
+ *   2. take a batch from the ring and write it link by link, one writev each; the records are
+ *      messages with their length prefix already
+ *   3. count what is out whole. The rest of a message that is half out goes to the link's own
+ * queue. What else a full socket did not take: the only link: it stays in the ring, which then
+ * pushes back on the tun-reader one of many: it goes to the link's queue, so that the ring goes on
+ * for the others; what that cannot hold is dropped on the peer's name
+ *   4. release
  *
- * Without a link a packet waits NO_LINK_WAIT_NS at most, so that a reconnect in that time loses
- * nothing, and is then dropped. It alone consumes the outbound ring and alone writes the socket.
+ * On the unsealed wires a packet waits NO_LINK_WAIT_MS for a link, so that a reconnect in that time
+ * loses nothing; what was sealed for a link that is gone is of no use to the next one. This worker
+ * alone consumes the outbound ring and alone writes the sockets.
  */
 #define _GNU_SOURCE
 #include "loop.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/uio.h>
 
 enum {
-    GATHER_RECORDS_MAX = 256,
-    GATHER_BYTES_MAX = 1024 * 1024,
+    BATCH_RECORDS_MAX = 256,
+    BATCH_BYTES_MAX = 1024 * 1024,
+    EPOLL_EVENTS_MAX = 64,
     /* WireGuard holds 128 packets a peer while it has no session; we hold by age, since a frame
      * here may be 64 KiB. One second covers the restart of any worker and the re-dial. */
     NO_LINK_WAIT_MS = 1000,
     NO_LINK_LOOK_MS = 100,
 };
 
-/* -- without a link ---------------------------------------------------------------------------- */
+/* What one pass looks at. */
+struct batch {
+    const struct ring_record *records[BATCH_RECORDS_MAX];
+    uint64_t ends[BATCH_RECORDS_MAX]; /* the ring's cursor behind each */
+    bool is_done[BATCH_RECORDS_MAX];
+    int n;
+};
+
+static struct loop_link *link_at(struct loop *loop, unsigned slot) {
+    struct loop_link *link = slot < N_PEER_SLOTS ? loop->links[slot] : NULL;
+    return link != NULL && !link->is_over && link->broken == 0 ? link : NULL;
+}
+
+static void set_full(struct loop *loop, struct loop_link *link, bool is_full) {
+    loop->n_full += (unsigned)is_full - (unsigned)link->is_full;
+    link->is_full = is_full;
+}
+
+static void set_broken(struct loop *loop, struct loop_link *link, int error) {
+    set_full(loop, link, false);
+    loop->n_broken += link->broken == 0;
+    link->broken = error;
+}
+
+/* -- counting ---------------------------------------------------------------------------------- */
+
+static void count_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes) {
+    if (n_packets == 0)
+        return; /* a keepalive or a handshake message: nobody's packet */
+    stats_count(loop->stats, n_packets, n_bytes);
+    stats_add(&loop->peers->slots[slot].transmit_packets, n_packets);
+    stats_add(&loop->peers->slots[slot].transmit_bytes, n_bytes);
+}
+
+static void count_dropped(struct loop *loop, unsigned slot, enum stats_drop reason,
+                          uint32_t n_packets) {
+    stats_dropped(loop->stats, reason, n_packets);
+    if (slot < N_PEER_SLOTS)
+        stats_add(&loop->peers->slots[slot].dropped_packets, n_packets);
+}
+
+/* -- a link's own queue ------------------------------------------------------------------------ */
+
+static void enqueue(struct loop *loop, const struct ring_record *record, size_t n_sent) {
+    struct queue_entry entry = {
+        .length = record->length - (uint32_t)n_sent,
+        .n_packets = record->n_packets,
+        .n_bytes = record->n_bytes,
+        .enqueued_ns = record->enqueued_ns,
+    };
+    struct link_queue *queue = &loop->links[record->slot]->queue;
+    if (!link_queue_append(queue, &entry, ring_payload(record) + n_sent))
+        count_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
+}
+
+static void flush_queue(struct loop *loop, unsigned slot) {
+    struct loop_link *link = loop->links[slot];
+    struct iovec iov[BATCH_RECORDS_MAX];
+    struct queue_entry entry;
+    while (!link_queue_is_empty(&link->queue) && !link->is_full && link->broken == 0) {
+        ssize_t n = writev(link->fd, iov, link_queue_gather(&link->queue, iov, BATCH_RECORDS_MAX));
+        uint64_t now_ns = clock_now_ns();
+        stats_call(loop->stats, CALL_writev);
+        if (n < 0 && errno == EAGAIN)
+            set_full(loop, link, true);
+        else if (n < 0 && errno != EINTR)
+            set_broken(loop, link, errno);
+        size_t n_written = n > 0 ? (size_t)n : 0;
+        for (; link_queue_settle(&link->queue, n_written, &entry); n_written = 0) {
+            count_sent(loop, slot, entry.n_packets, entry.n_bytes);
+            if (entry.n_packets > 0)
+                stats_queue_delay(loop->stats, now_ns - entry.enqueued_ns);
+        }
+    }
+}
+
+int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
+    struct loop_link *link = link_at(loop, slot);
+    struct queue_entry entry = {.length = STREAM_LENGTH_PREFIX + (uint32_t)length};
+    uint8_t framed[STREAM_LENGTH_PREFIX + EVENT_BYTES_MAX];
+    struct message_outbound outbound = {framed + STREAM_LENGTH_PREFIX, length, 0, false};
+    if (link == NULL || length > EVENT_BYTES_MAX)
+        return -EINVAL;
+    memcpy(outbound.start, message, length);
+    message_prefix(&outbound);
+    if (!link_queue_append(&link->queue, &entry, outbound.start))
+        return -ENOBUFS;
+    flush_queue(loop, slot);
+    return 0;
+}
+
+void link_writer_forget(struct loop *loop, unsigned slot) {
+    struct loop_link *link = loop->links[slot];
+    struct queue_entry entry;
+    while (link_queue_take(&link->queue, &entry))
+        count_dropped(loop, slot, DROP_link_writer_link_ended, entry.n_packets);
+    set_full(loop, link, false);
+    loop->n_broken -= link->broken != 0;
+}
+
+/* -- the batch --------------------------------------------------------------------------------- */
+
+static bool collect(struct loop *loop, struct batch *batch) {
+    uint64_t cursor = ring_first(loop->ring);
+    size_t n_bytes = 0;
+    bool corrupt = false;
+    for (batch->n = 0; batch->n < BATCH_RECORDS_MAX && n_bytes < BATCH_BYTES_MAX; batch->n++) {
+        const struct ring_record *record = ring_peek(loop->ring, &cursor, &corrupt);
+        if (record == NULL)
+            break;
+        batch->records[batch->n] = record;
+        batch->ends[batch->n] = cursor;
+        batch->is_done[batch->n] = false;
+        n_bytes += record->length;
+    }
+    if (batch->n == 0 && corrupt) {
+        stats_dropped(loop->stats, DROP_link_writer_ring_corrupt, 1);
+        ring_discard(loop->ring, loop->stats);
+    }
+    return batch->n > 0;
+}
+
+/* The records of the first one's link, as far as the batch has them. */
+static int choose(const struct batch *batch, int first, int *chosen, struct iovec *iov) {
+    unsigned slot = batch->records[first]->slot;
+    int n = 0;
+    for (int i = first; i < batch->n; i++) {
+        const struct ring_record *record = batch->records[i];
+        if (record->slot != slot)
+            continue;
+        iov[n] = (struct iovec){ring_payload(record), record->length};
+        chosen[n++] = i;
+    }
+    return n;
+}
+
+/* The socket took n_written bytes. Returns how many of the chosen records need nothing more. */
+static int settle(struct loop *loop, struct batch *batch, const int *chosen, int n_chosen,
+                  size_t n_written) {
+    uint64_t now_ns = clock_now_ns();
+    int n_done = 0;
+    while (n_done < n_chosen && n_written >= batch->records[chosen[n_done]]->length) {
+        const struct ring_record *record = batch->records[chosen[n_done]];
+        n_written -= record->length;
+        batch->is_done[chosen[n_done++]] = true;
+        count_sent(loop, record->slot, record->n_packets, record->n_bytes);
+        stats_queue_delay(loop->stats, now_ns - record->enqueued_ns);
+    }
+    if (n_done > 0)
+        stats_batch(loop->stats, (uint64_t)n_done);
+    if (n_written > 0) {
+        enqueue(loop, batch->records[chosen[n_done]], n_written); /* the queue was empty: it fits */
+        batch->is_done[chosen[n_done++]] = true;
+    }
+    return n_done;
+}
+
+static int write_chosen(struct loop *loop, struct loop_link *link, struct batch *batch,
+                        const int *chosen, struct iovec *iov, int n_chosen) {
+    size_t n_wanted = 0;
+    for (int i = 0; i < n_chosen; i++)
+        n_wanted += iov[i].iov_len;
+    ssize_t n;
+    do {
+        n = writev(link->fd, iov, n_chosen);
+        stats_call(loop->stats, CALL_writev);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0 && errno != EAGAIN)
+        set_broken(loop, link, errno);
+    else if (n < 0 ? errno == EAGAIN : (size_t)n < n_wanted)
+        set_full(loop, link, true); /* the kernel has noted it and will tell of room */
+    return settle(loop, batch, chosen, n_chosen, n > 0 ? (size_t)n : 0);
+}
+
+/* Writes, queues or leaves all records of one link. */
+static void pass_link(struct loop *loop, struct batch *batch, int first) {
+    struct iovec iov[BATCH_RECORDS_MAX];
+    int chosen[BATCH_RECORDS_MAX], n_done = 0;
+    struct loop_link *link = loop->links[batch->records[first]->slot];
+    int n_chosen = choose(batch, first, chosen, iov);
+    if (!link->is_full && link_queue_is_empty(&link->queue))
+        n_done = write_chosen(loop, link, batch, chosen, iov, n_chosen);
+    if (loop->n_links == 1)
+        return;
+    for (; n_done < n_chosen; n_done++) {
+        enqueue(loop, batch->records[chosen[n_done]], 0);
+        batch->is_done[chosen[n_done]] = true;
+    }
+}
+
+/* Looks at every record; returns how many, from the first on, can be released. */
+static int pass_records(struct loop *loop, struct batch *batch) {
+    for (int i = 0; i < batch->n; i++) {
+        const struct ring_record *record = batch->records[i];
+        if (batch->is_done[i])
+            continue;
+        if (link_at(loop, record->slot) != NULL) {
+            pass_link(loop, batch, i);
+        } else if (loop->wire == WIRE_WIREGUARD || record->slot != 0) {
+            count_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
+            batch->is_done[i] = true;
+        }
+        if (!batch->is_done[i])
+            return i; /* it stays in the ring, and so does all that is behind it */
+    }
+    return batch->n;
+}
+
+static void pass_batch(struct loop *loop, struct batch *batch) {
+    int n_done = pass_records(loop, batch);
+    if (n_done > 0)
+        ring_release(loop->ring, batch->ends[n_done - 1], loop->stats);
+}
+
+/* -- waiting ----------------------------------------------------------------------------------- */
 
 static void drop_expired(struct loop *loop) {
     uint64_t cursor = ring_first(loop->ring), released = cursor;
@@ -33,90 +255,87 @@ static void drop_expired(struct loop *loop) {
     const struct ring_record *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
            record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
-        stats_dropped(loop->stats, DROP_link_writer_no_link, record->n_packets);
+        count_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
         released = cursor;
     }
     if (released != ring_first(loop->ring))
         ring_release(loop->ring, released, loop->stats);
 }
 
-static enum wait_end idle_without_link(struct loop *loop) {
+static enum wait_end wait_without_link(struct loop *loop) {
     drop_expired(loop);
     if (ring_used_bytes(loop->ring) == 0)
         return ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats);
     return wait_fd(-1, 0, NO_LINK_LOOK_MS, loop->channel_fd, loop->stats);
 }
 
-/* -- with a link ------------------------------------------------------------------------------- */
+/* Sleeps on descriptors: the channel, the full sockets and, if prepared, the ring's eventfd. */
+static enum wait_end wait_poll(struct loop *loop) {
+    struct epoll_event events[EPOLL_EVENTS_MAX];
+    enum wait_end end = WAIT_READY;
+    eventfd_t count;
+    int n = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, -1);
+    stats_call(loop->stats, CALL_epoll_wait);
+    for (int i = 0; i < n; i++) {
+        uint32_t what = events[i].data.u32;
+        if (what == POLL_CHANNEL)
+            end = WAIT_DOORBELL;
+        else if (what == POLL_RING)
+            eventfd_read(loop->ring->wake_fd, &count);
+        else if (link_at(loop, what) != NULL) {
+            set_full(loop, loop->links[what], false);
+            flush_queue(loop, what);
+        }
+    }
+    return end;
+}
 
-static int gather(struct loop *loop, struct iovec iov[GATHER_RECORDS_MAX], bool *corrupt) {
+static enum wait_end wait_for_work(struct loop *loop) {
     uint64_t cursor = ring_first(loop->ring);
-    size_t n_bytes = 0, skip = loop->n_sent;
-    int n = 0;
-    while (n < GATHER_RECORDS_MAX && n_bytes < GATHER_BYTES_MAX) {
-        const struct ring_record *record = ring_peek(loop->ring, &cursor, corrupt);
-        if (record == NULL)
-            break;
-        iov[n++] = (struct iovec){ring_payload(record) + skip, record->length - skip};
-        n_bytes += record->length - skip;
-        skip = 0;
-    }
-    return n;
+    if (loop->n_full == 0)
+        return ring_wait_record(loop->ring, cursor, loop->channel_fd, loop->stats);
+    if (loop->n_links == 1)
+        return wait_poll(loop); /* the ring has nothing that could be written */
+    if (!ring_prepare_poll(loop->ring, cursor))
+        return WAIT_READY;
+    enum wait_end end = wait_poll(loop);
+    waiter_cancel(loop->self);
+    return end;
 }
 
-/* The socket took `n` bytes more: counts the records that are now out whole and releases them. */
-static void settle(struct loop *loop, size_t n) {
-    uint64_t cursor = ring_first(loop->ring), released = cursor;
-    uint64_t now_ns = clock_now_ns(), n_frames = 0;
-    bool corrupt = false;
-    const struct ring_record *record;
-    loop->n_sent += n;
-    while (loop->n_sent > 0 && (record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
-           loop->n_sent >= record->length) {
-        loop->n_sent -= record->length;
-        stats_count(loop->stats, record->n_packets, record->n_bytes);
-        stats_queue_delay(loop->stats, now_ns - record->enqueued_ns);
-        released = cursor;
-        n_frames++;
-    }
-    if (n_frames > 0) {
-        stats_batch(loop->stats, n_frames);
-        ring_release(loop->ring, released, loop->stats);
-    }
+/* -- the loop ---------------------------------------------------------------------------------- */
+
+static enum loop_end report_broken(struct loop *loop) {
+    unsigned slot = 0;
+    while (loop->links[slot] == NULL || loop->links[slot]->broken == 0)
+        slot++;
+    int error = loop->links[slot]->broken;
+    loop->links[slot]->broken = 0;
+    loop->n_broken--;
+    return loop_report(loop, slot, EVENT_LINK_ERROR, error);
 }
 
-static enum wait_end empty_corrupt_ring(struct loop *loop) {
-    stats_dropped(loop->stats, DROP_link_writer_ring_corrupt, 1);
-    ring_discard(loop->ring, loop->stats);
-    return WAIT_READY;
+static bool is_held(struct loop *loop) {
+    return loop->wire != WIRE_WIREGUARD && link_at(loop, 0) == NULL;
+}
+
+/* The only link is full: what is in the ring has to wait. */
+static bool is_stuck(struct loop *loop) {
+    return loop->n_links == 1 && loop->n_full == 1;
 }
 
 enum loop_end link_writer_loop(struct loop *loop) {
-    struct iovec iov[GATHER_RECORDS_MAX];
+    struct batch batch;
     enum wait_end end = WAIT_READY;
     while (end == WAIT_READY && !waiter_is_rung(loop->self)) {
-        bool corrupt = false;
-        if (loop->link_fd < 0) {
-            end = idle_without_link(loop);
-            continue;
-        }
-        int n_records = gather(loop, iov, &corrupt);
-        if (n_records == 0) {
-            end = corrupt ? empty_corrupt_ring(loop)
-                          : ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd,
-                                             loop->stats);
-            continue;
-        }
-        ssize_t n = writev(loop->link_fd, iov, n_records);
-        stats_call(loop->stats, CALL_writev);
-        if (n >= 0) {
-            settle(loop, (size_t)n);
-        } else if (errno == EAGAIN) {
-            end = wait_fd(loop->link_fd, POLLOUT, -1, loop->channel_fd, loop->stats);
-        } else if (errno != EINTR) {
-            loop->error = errno;
-            return LOOP_LINK_ERROR;
-        }
+        if (loop->n_broken > 0)
+            return report_broken(loop);
+        if (is_held(loop))
+            end = wait_without_link(loop);
+        else if (!is_stuck(loop) && collect(loop, &batch))
+            pass_batch(loop, &batch);
+        else
+            end = wait_for_work(loop);
     }
     return LOOP_DOORBELL;
 }

@@ -8,8 +8,7 @@ static size_t l3_offset(enum mode mode) {
     return mode == MODE_TAP ? ETHERNET_HEADER : 0;
 }
 
-/* A whole IP header of version 4 or 6 (TUN), or a whole Ethernet header (TAP). */
-static bool is_frame(enum mode mode, const uint8_t *frame, size_t length) {
+bool message_is_frame(enum mode mode, const uint8_t *frame, size_t length) {
     if (mode == MODE_TAP)
         return length >= ETHERNET_HEADER;
     if (length < IPV4_HEADER_MIN)
@@ -41,7 +40,7 @@ static uint8_t *message_start(const struct link_format *format, const struct vne
         vnet_write(vnet, vnet_bytes);
         return prepend_type(vnet_bytes, MESSAGE_SUPER);
     }
-    if (format->wire == WIRE_PLAIN && format->mode == MODE_TAP)
+    if (format->wire != WIRE_SIMPLETUN && format->mode == MODE_TAP)
         return prepend_type(frame, MESSAGE_ETHERNET);
     return frame;
 }
@@ -50,7 +49,7 @@ enum message_fault message_lay_out(const struct link_format *format, uint8_t *vn
                                    size_t frame_length, struct message_outbound *outbound) {
     const uint8_t *frame = vnet_bytes + VNET_LENGTH;
     struct vnet vnet = vnet_read(vnet_bytes);
-    if (!is_frame(format->mode, frame, frame_length))
+    if (!message_is_frame(format->mode, frame, frame_length))
         return MESSAGE_NOT_IP;
     /* "Checksum verified" is our own kernel's word; the far end has no reason to believe it. */
     vnet.flags &= (uint8_t)~VNET_DATA_VALID;
@@ -64,17 +63,30 @@ enum message_fault message_lay_out(const struct link_format *format, uint8_t *vn
     size_t message_length = (size_t)(frame - start) + frame_length;
     if (message_length > format->message_max)
         return MESSAGE_TOO_LARGE;
-    outbound->start = start - STREAM_LENGTH_PREFIX;
-    outbound->length = STREAM_LENGTH_PREFIX + message_length;
-    be16_write(outbound->start, (uint16_t)message_length);
+    outbound->start = start;
+    outbound->length = message_length;
+    outbound->is_bare = start == frame && format->mode == MODE_TUN;
     return MESSAGE_OK;
+}
+
+uint64_t message_count_packets(enum mode mode, const uint8_t *vnet_bytes, size_t frame_length) {
+    struct vnet vnet = vnet_read(vnet_bytes);
+    vnet.flags &= (uint8_t)~VNET_DATA_VALID;
+    int n = vnet_check(&vnet, vnet_bytes + VNET_LENGTH, frame_length, l3_offset(mode));
+    return n > 0 ? (uint64_t)n : 1;
+}
+
+void message_prefix(struct message_outbound *outbound) {
+    outbound->start -= STREAM_LENGTH_PREFIX;
+    be16_write(outbound->start, (uint16_t)outbound->length);
+    outbound->length += STREAM_LENGTH_PREFIX;
 }
 
 /* -- inbound ----------------------------------------------------------------------------------- */
 
-static enum message_fault take_frame(const struct link_format *format, const uint8_t *frame,
+static enum message_fault take_frame(const struct link_format *format, uint8_t *frame,
                                      size_t length, struct message_inbound *inbound) {
-    if (!is_frame(format->mode, frame, length))
+    if (!message_is_frame(format->mode, frame, length))
         return MESSAGE_NOT_IP;
     inbound->frame = frame;
     inbound->length = length;
@@ -82,7 +94,17 @@ static enum message_fault take_frame(const struct link_format *format, const uin
     return inbound->n_packets < 0 ? MESSAGE_BAD_VIRTIO : MESSAGE_OK;
 }
 
-static enum message_fault take_super(const struct link_format *format, const uint8_t *message,
+/* The length of an IP packet by its own header, where the wire pads; what claims more than there is
+ * keeps its length, and the kernel refuses it. */
+static size_t unpadded(const struct link_format *format, const uint8_t *packet, size_t length) {
+    size_t own = 0;
+    if (format->wire != WIRE_WIREGUARD || !message_is_frame(MODE_TUN, packet, length))
+        return length;
+    own = packet[0] >> 4 == 4 ? be16_read(packet + 2) : IPV6_HEADER + (size_t)be16_read(packet + 4);
+    return own < length ? own : length;
+}
+
+static enum message_fault take_super(const struct link_format *format, uint8_t *message,
                                      size_t length, struct message_inbound *inbound) {
     size_t header = MESSAGE_TYPE_LENGTH + VNET_LENGTH;
     if (!format->super_inbound)
@@ -93,7 +115,7 @@ static enum message_fault take_super(const struct link_format *format, const uin
     return take_frame(format, message + header, length - header, inbound);
 }
 
-enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+enum message_fault message_take_apart(const struct link_format *format, uint8_t *message,
                                       size_t length, struct message_inbound *inbound) {
     inbound->vnet = (struct vnet){0};
     if (format->wire == WIRE_SIMPLETUN)
@@ -112,7 +134,8 @@ enum message_fault message_take_apart(const struct link_format *format, const ui
                           inbound);
     default:
         /* A bare IP packet on a TUN link; what is neither that nor a type we know is not IP. */
-        return format->mode == MODE_TUN ? take_frame(format, message, length, inbound)
-                                        : MESSAGE_BAD_TYPE;
+        if (format->mode != MODE_TUN)
+            return MESSAGE_BAD_TYPE;
+        return take_frame(format, message, unpadded(format, message, length), inbound);
     }
 }

@@ -8,6 +8,8 @@
  *     0x01       control: a msgpack map, only in the hello before the link is handed over
  *     0x02       super-packet: type, 3 zero bytes, virtio_net_hdr[12], packet or Ethernet frame
  *     0x03       Ethernet frame: type, 3 zero bytes, frame (TAP only)
+ *   wireguard  WireGuard's handshake (types 1 to 3) and data messages (session.h), whose sealed
+ *              content is one of the above, or nothing (a keepalive); IP packets are padded
  *
  * Outbound the headers are laid in front of the frame where the device put it; nothing is copied.
  * Inbound a message is taken apart in place; all that comes from the network is checked here.
@@ -37,17 +39,10 @@ enum {
     IPV4_HEADER_MIN = 20,
     IPV6_HEADER = 40,
 
-    /* Room that must be free in front of a frame's virtio_net_hdr for outer headers. */
+    /* Room that must be free in front of a frame's virtio_net_hdr for outer headers: the stream's
+     * prefix, WireGuard's 16 bytes, the type's 4; and behind the frame for padding and tag. */
     MESSAGE_HEADROOM = 32,
-};
-
-/* Which messages a link may carry: fixed when it comes up. */
-struct link_format {
-    enum wire wire;
-    enum mode mode;
-    bool super_outbound; /* the peer's hello takes super-packets */
-    bool super_inbound;  /* ours offers to */
-    size_t message_max;  /* bytes; what the peer takes */
+    MESSAGE_TAILROOM = 32,
 };
 
 /* The longest message that we take on a stream: a longer one breaks the framing. */
@@ -65,28 +60,36 @@ enum message_fault {
     MESSAGE_BAD_TYPE,
 };
 
-/* A frame in outbound form: `start` points at the stream's length prefix. */
+/* A frame in outbound form. */
 struct message_outbound {
     uint8_t *start;
     size_t length;
     int n_packets;
+    bool is_bare; /* an IP packet without a type, which WireGuard pads */
 };
 
 /* `vnet` points at the frame's virtio_net_hdr[12]; the frame follows. MESSAGE_HEADROOM bytes before
- * it and the header itself are overwritten. */
+ * it and the header itself may be overwritten. */
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
+/* The packets in such a frame, as the network counts; 1 where its header makes no sense. */
+uint64_t message_count_packets(enum mode mode, const uint8_t *vnet, size_t frame_length);
+/* Puts the stream's length prefix in front of a message. */
+void message_prefix(struct message_outbound *outbound);
 
 /* A frame taken from a message: `frame` points into the message. */
 struct message_inbound {
     struct vnet vnet;
-    const uint8_t *frame;
+    uint8_t *frame;
     size_t length;
     int n_packets;
 };
 
-/* `message` without its length prefix. */
-enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+/* `message` without its length prefix, opened if it was sealed; at least 1 byte. */
+enum message_fault message_take_apart(const struct link_format *format, uint8_t *message,
                                       size_t length, struct message_inbound *inbound);
+
+/* A whole IP header of version 4 or 6 (TUN), or a whole Ethernet header (TAP). */
+bool message_is_frame(enum mode mode, const uint8_t *frame, size_t length);
 
 #endif

@@ -51,6 +51,7 @@ static struct ring *ring_map(int fd, size_t size) {
     /* tail first: it may move on meanwhile, and must not be seen ahead of head */
     ring->tail = atomic_load(&ring->shared->tail);
     ring->head = atomic_load(&ring->shared->head);
+    ring->wake_fd = -1;
     ring->peer = ring->tail; /* true for a producer; makes a consumer look at head first */
     return ring;
 }
@@ -135,7 +136,7 @@ void ring_commit(struct ring *ring, struct ring_record *record) {
 void ring_publish(struct ring *ring, struct stats_block *stats) {
     /* release: the records' bytes are visible before the index (partner: ring_peek) */
     atomic_store_explicit(&ring->shared->head, ring->head, memory_order_release);
-    waiter_wake(&ring->shared->consumer, stats);
+    waiter_wake(&ring->shared->consumer, ring->wake_fd, stats);
 }
 
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
@@ -145,7 +146,7 @@ enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
     if (wanted < space)
         wanted = space;
     atomic_store_explicit(&self->wanted, (uint32_t)wanted, memory_order_relaxed);
-    uint32_t event = waiter_prepare(self);
+    uint32_t event = waiter_prepare(self, WAITER_ON_FUTEX);
     ring->peer = atomic_load_explicit(&ring->shared->tail, memory_order_acquire);
     if (free_bytes(ring) >= wanted) {
         waiter_cancel(self);
@@ -191,7 +192,7 @@ void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats)
     uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
     uint64_t free_now = ring->size - (head - cursor);
     if (free_now >= atomic_load_explicit(&producer->wanted, memory_order_relaxed))
-        waiter_wake(producer, stats);
+        waiter_wake(producer, -1, stats); /* a producer sleeps on its futex only */
 }
 
 void ring_discard(struct ring *ring, struct stats_block *stats) {
@@ -202,12 +203,22 @@ void ring_discard(struct ring *ring, struct stats_block *stats) {
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
                                struct stats_block *stats) {
     struct waiter *self = &ring->shared->consumer;
-    uint32_t event = waiter_prepare(self);
+    uint32_t event = waiter_prepare(self, WAITER_ON_FUTEX);
     if (atomic_load_explicit(&ring->shared->head, memory_order_acquire) != cursor) {
         waiter_cancel(self);
         return WAIT_READY;
     }
     return waiter_sleep(self, event, channel_fd, stats);
+}
+
+bool ring_prepare_poll(struct ring *ring, uint64_t cursor) {
+    struct waiter *self = &ring->shared->consumer;
+    waiter_prepare(self, WAITER_ON_EVENTFD);
+    if (atomic_load_explicit(&ring->shared->head, memory_order_acquire) == cursor &&
+        !waiter_is_rung(self))
+        return true;
+    waiter_cancel(self);
+    return false;
 }
 
 /* -- the gateway's view ------------------------------------------------------------------------ */

@@ -48,8 +48,8 @@ struct ring_record {
     uint32_t offset;
     uint32_t length;
     uint32_t n_packets;
-    uint32_t n_bytes; /* of the packets inside, as counted in the statistics */
-    uint32_t reserved;
+    uint32_t n_bytes;     /* of the packets inside, as counted in the statistics */
+    uint32_t slot;        /* outbound: the peer that it goes to */
     uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
 };
 
@@ -61,6 +61,7 @@ struct ring {
     uint64_t head; /* the producer's: commits not yet published included */
     uint64_t tail; /* the consumer's */
     uint64_t peer; /* the other side's index when last read */
+    int wake_fd;   /* the consumer's eventfd, or -1 where it sleeps on the futex only */
 };
 
 /* -- producer ---------------------------------------------------------------------------------- */
@@ -88,6 +89,10 @@ const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *c
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 /* Empties the ring. */
 void ring_discard(struct ring *ring, struct stats_block *stats);
+/* Announces that the consumer goes to sleep on descriptors, wake_fd among them. false: there is a
+ * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake again.
+ */
+bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
 /* Sleeps until there is a record at the cursor. */
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
                                struct stats_block *stats);

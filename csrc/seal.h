@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum aead { AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM };
+#include "fastun.h"
 
 enum { SEAL_KEY = 32, SEAL_TAG = 16 };
 
@@ -24,9 +24,6 @@ struct seal_key;
 /* Prepares the library, once a process; later calls return what the first did. -EBUSY when another
  * part of the process uses libgcrypt already: its memory is then not ours to choose. */
 int seal_init(void);
-/* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
- * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
-int seal_has_aes_instructions(void);
 
 /* NULL with errno set on failure. `key` is the caller's to wipe. */
 struct seal_key *seal_key_new(enum aead aead, const uint8_t key[SEAL_KEY]);

@@ -36,6 +36,7 @@
     X(readv)                                                                                       \
     X(writev)                                                                                      \
     X(ppoll)                                                                                       \
+    X(epoll_wait)                                                                                  \
     X(futex_wait)                                                                                  \
     X(futex_wake)
 
@@ -45,13 +46,21 @@
     X(tun_reader, bad_virtio, "the kernel's offload header does not fit its packet")               \
     X(tun_reader, too_large, "the frame is longer than the wire allows")                           \
     X(tun_reader, not_offered, "a super-packet, but the peer takes none (offload just changed)")   \
+    X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
+    X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
+    X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
+    X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
     X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
     X(link_reader, bad_length, "a length prefix of 0 or over the limit; the link is closed")       \
     X(link_reader, truncated, "the stream ended inside a frame")                                   \
     X(link_reader, bad_type, "a message type that this side did not offer")                        \
     X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
     X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
+    X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
+    X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
+    X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
+    X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \
     X(tun_writer, device_full, "the kernel had no memory or room for the frame")                   \

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,28 +21,35 @@ void waiter_ring(struct waiter *waiter) {
     futex_wake_all(&waiter->event);
 }
 
-void waiter_wake(struct waiter *waiter, struct stats_block *stats) {
+void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats) {
     /* Pairs with the fence in waiter_prepare: either this load sees the owner asleep, or the
      * owner's second look sees what was published before this call. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&waiter->asleep, memory_order_relaxed) == 0)
+    if (atomic_load_explicit(&waiter->asleep, memory_order_relaxed) == WAITER_AWAKE)
         return;
-    if (atomic_exchange(&waiter->asleep, 0) == 0)
-        return; /* woken already, it only has not run yet */
-    atomic_fetch_add(&waiter->event, 1);
-    futex_wake_all(&waiter->event);
-    stats_call(stats, CALL_futex_wake);
+    switch (atomic_exchange(&waiter->asleep, WAITER_AWAKE)) {
+    case WAITER_ON_FUTEX:
+        atomic_fetch_add(&waiter->event, 1);
+        futex_wake_all(&waiter->event);
+        stats_call(stats, CALL_futex_wake);
+        break;
+    case WAITER_ON_EVENTFD:
+        eventfd_write(wake_fd, 1);
+        break;
+    default:
+        break; /* woken already, it only has not run yet */
+    }
 }
 
-uint32_t waiter_prepare(struct waiter *waiter) {
+uint32_t waiter_prepare(struct waiter *waiter, enum waiter_sleep_kind kind) {
     uint32_t event = atomic_load(&waiter->event);
-    atomic_store_explicit(&waiter->asleep, 1, memory_order_relaxed);
+    atomic_store_explicit(&waiter->asleep, kind, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in waiter_wake */
     return event;
 }
 
 void waiter_cancel(struct waiter *waiter) {
-    atomic_store_explicit(&waiter->asleep, 0, memory_order_relaxed);
+    atomic_store_explicit(&waiter->asleep, WAITER_AWAKE, memory_order_relaxed);
 }
 
 static bool channel_speaks(int channel_fd) {

@@ -1,8 +1,10 @@
 /* wait: how a worker sleeps, and how its neighbour or the gateway ends that sleep.
  *
  * A worker sleeps in one of two places: on its ring (a futex word in the ring's shared memory) or
- * on a file descriptor (ppoll, always together with its control channel). The gateway's doorbell
- * ends both: the message on the channel ends ppoll, `rung` and `event` end the futex wait.
+ * on file descriptors (ppoll or epoll, always together with its control channel). The gateway's
+ * doorbell ends both: the message on the channel ends the poll, `rung` and `event` end the futex
+ * wait. A link-writer with a full socket must hear its ring and that socket at once: it then sleeps
+ * on descriptors, one of them an eventfd that the producer writes instead of waking the futex.
  *
  * The futex is shared between processes, so FUTEX_PRIVATE_FLAG must not be set.
  */
@@ -18,10 +20,13 @@
 /* One side of a ring, in shared memory. Written by both sides and by the gateway. */
 struct waiter {
     _Atomic uint32_t event;  /* the futex word: grows by one at every wake-up */
-    _Atomic uint32_t asleep; /* 1 while the owner sleeps or is about to; the waker takes it to 0 */
+    _Atomic uint32_t asleep; /* a waiter_sleep_kind; the waker takes it to 0 */
     _Atomic uint32_t rung;   /* 1 when the gateway has something to say */
     _Atomic uint32_t wanted; /* bytes of free space that a sleeping producer waits for */
 };
+
+/* How the owner sleeps, or is about to. */
+enum waiter_sleep_kind { WAITER_AWAKE = 0, WAITER_ON_FUTEX = 1, WAITER_ON_EVENTFD = 2 };
 
 /* How long a futex wait lasts at most: after it the worker looks whether its gateway still lives.
  * PR_SET_PDEATHSIG ends a worker at once; this is the second line, well inside the promised 2 s. */
@@ -36,9 +41,9 @@ enum wait_end {
 /* any process */
 void waiter_ring(struct waiter *waiter);
 /* the neighbour, after it published what the owner waits for */
-void waiter_wake(struct waiter *waiter, struct stats_block *stats);
+void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats);
 /* the owner: announce the sleep; then look once more; then waiter_sleep or waiter_cancel */
-uint32_t waiter_prepare(struct waiter *waiter);
+uint32_t waiter_prepare(struct waiter *waiter, enum waiter_sleep_kind kind);
 void waiter_cancel(struct waiter *waiter);
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats);

@@ -27,6 +27,7 @@ class Wire(IntEnum):
 
     SIMPLETUN = _lib.WIRE_SIMPLETUN
     PLAIN = _lib.WIRE_PLAIN
+    WIREGUARD = _lib.WIRE_WIREGUARD
 
 
 class Mode(IntEnum):
@@ -44,14 +45,41 @@ class Offload(IntEnum):
     TCP_UDP = _lib.DEVICE_OFFLOAD_TCP_UDP
 
 
+class Aead(IntEnum):
+    """What data messages are sealed with."""
+
+    CHACHA20_POLY1305 = _lib.AEAD_CHACHA20_POLY1305
+    AES_256_GCM = _lib.AEAD_AES_256_GCM
+
+
 class LoopEnd(IntEnum):
     """Why a worker's loop came back."""
 
     DOORBELL = _lib.LOOP_DOORBELL
-    LINK_CLOSED = _lib.LOOP_LINK_CLOSED
-    LINK_FAULT = _lib.LOOP_LINK_FAULT
-    LINK_ERROR = _lib.LOOP_LINK_ERROR
+    EVENT = _lib.LOOP_EVENT
     DEVICE_GONE = _lib.LOOP_DEVICE_GONE
+
+
+class EventKind(IntEnum):
+    """What a loop has to tell of a link."""
+
+    LINK_CLOSED = _lib.EVENT_LINK_CLOSED
+    LINK_FAULT = _lib.EVENT_LINK_FAULT
+    LINK_ERROR = _lib.EVENT_LINK_ERROR
+    HANDSHAKE = _lib.EVENT_HANDSHAKE
+    CONFIRMED = _lib.EVENT_CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a loop returned for; ``message`` for a handshake, ``index`` for a confirmation."""
+
+    kind: EventKind
+    slot: int
+    link_id: int
+    index: int
+    error: str
+    message: bytes
 
 
 def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, ...]:
@@ -80,6 +108,8 @@ DROPS = tuple(
         )
     )
 )
+PEER_FIELDS = _names(_lib.peer_table_n_fields, _lib.peer_table_field_name)
+PEER_SLOTS = int(_lib.peer_table_n_slots())
 DIRECTIONS = {
     "tun-reader": "outbound",
     "link-writer": "outbound",
@@ -110,9 +140,19 @@ def device_set_offload(fd: int, offload: Offload) -> None:
     _checked(_lib.device_set_offload(fd, int(offload)))
 
 
+def hide_memory() -> None:
+    """Keep this process's memory, where keys stand, out of core dumps. Raises OSError."""
+    _checked(_lib.process_hide_memory())
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Be killed when the parent dies. Raises ProcessLookupError when it has already."""
     _checked(_lib.process_die_with_parent(parent_pid))
+
+
+def has_aes_instructions() -> bool:
+    """Return whether AES-256-GCM is fast and safe on this processor."""
+    return bool(_lib.seal_has_aes_instructions())
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,45 +272,139 @@ class Stats:
             os.close(self.fd)
 
 
+class PeerTable:
+    """What is counted by peer slot, in shared memory; reading takes no lock."""
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> PeerTable:
+        """Make a table of zeros."""
+        fd = _ffi.new("int *")
+        return cls(_checked_pointer(_lib.peer_table_create(fd)), fd[0])
+
+    @classmethod
+    def attach(cls, fd: int) -> PeerTable:
+        """Map an existing one; the descriptor stays the caller's."""
+        return cls(_checked_pointer(_lib.peer_table_attach(fd)), -1)
+
+    def read(self, slot: int, field: str) -> int:
+        """Return one of PEER_FIELDS of a slot."""
+        return int(_lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
+
+    def clear(self, slot: int) -> None:
+        """Zero a slot that gets a new owner."""
+        _lib.peer_table_clear(self.pointer, slot)
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this object made it."""
+        _lib.peer_table_detach(self.pointer)
+        self.pointer = _ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
 class Loop:
-    """One worker's C loop. Keeps its ring and statistics alive; descriptors stay the caller's."""
+    """One worker's C loop. Keeps its memory alive; descriptors stay the caller's."""
 
     def __init__(
-        self, role: str, ring: Ring, stats: Stats, device_fd: int, channel_fd: int
+        self,
+        role: str,
+        ring: Ring,
+        stats: Stats,
+        peers: PeerTable,
+        *,
+        wire: int,
+        mode: int,
+        device_fd: int,
+        channel_fd: int,
+        wake_fd: int,
     ) -> None:
         """Prepare the loop of ``role``."""
-        self._ring = ring
-        self._stats = stats
+        self._memory = (ring, stats, peers)
+        # fmt: off
         self._pointer = _checked_pointer(
-            _lib.loop_new(ROLES.index(role), ring.pointer, stats.pointer, device_fd, channel_fd)
+            _lib.loop_new(
+                ROLES.index(role), wire, mode, ring.pointer, stats.pointer, peers.pointer,
+                device_fd, channel_fd, wake_fd,
+            )
         )
+        # fmt: on
 
     def run(self) -> LoopEnd:
         """Run without the GIL until Python has something to do."""
         return LoopEnd(_lib.loop_run(self._pointer))
 
     def error(self) -> str:
-        """Return the text of the errno behind the last error end."""
+        """Return the text of the errno behind DEVICE_GONE."""
         return os.strerror(_lib.loop_error(self._pointer))
+
+    def event(self) -> Event:
+        """Return what the loop came back for."""
+        event = _lib.loop_event(self._pointer)
+        return Event(
+            EventKind(event.kind),
+            event.slot,
+            event.link_id,
+            event.index,
+            os.strerror(event.error),
+            bytes(_ffi.buffer(event.bytes, event.length)),
+        )
+
+    def hold_without_session(self) -> None:
+        """Let the device's queue hold packets for a second while the only session is made."""
+        _lib.loop_hold_without_session(self._pointer)
 
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""
         _lib.loop_take_bell(self._pointer)
 
-    def set_link(
-        self,
-        fd: int,
-        *,
-        wire: int,
-        mode: int,
-        super_outbound: bool,
-        super_inbound: bool,
-        message_max: int,
-    ) -> None:
-        """Carry the link ``fd`` from now on; -1 for none. ``message_max`` in bytes."""
-        _lib.loop_set_link(
-            self._pointer, fd, wire, mode, super_outbound, super_inbound, message_max
+    def attach_link(self, slot: int, link_id: int, fd: int, link_format: Any) -> None:
+        """Carry the link from now on; -1 where only the format is of interest."""
+        native = _ffi.new(
+            "struct link_format *",
+            (
+                link_format.wire,
+                link_format.mode,
+                link_format.super_outbound,
+                link_format.super_inbound,
+                link_format.message_max,
+            ),
         )
+        _checked(_lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
+
+    def detach_link(self, slot: int) -> None:
+        """Forget the peer's link and keys. Call before the descriptor is closed."""
+        _lib.loop_detach_link(self._pointer, slot)
+
+    def allow_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
+        """Give the peer a network."""
+        _checked(_lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
+
+    def forget_ips(self, slot: int) -> None:
+        """Take all networks of the peer."""
+        _lib.loop_forget_ips(self._pointer, slot)
+
+    def set_sending_key(
+        self, slot: int, aead: int, key: bytes, *, receiver_index: int, counter: int
+    ) -> None:
+        """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
+        _checked(_lib.loop_set_sending_key(self._pointer, slot, aead, key, receiver_index, counter))
+
+    def send_keepalive(self, slot: int) -> None:
+        """Send an empty message, if there is a key and room."""
+        _lib.loop_send_keepalive(self._pointer, slot)
+
+    def add_receiving_key(self, slot: int, aead: int, key: bytes, index: int, counter: int) -> None:
+        """Open what names ``index``. Raises OSError (ENOENT: the link has gone)."""
+        _checked(_lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter))
+
+    def send_message(self, slot: int, message: bytes) -> None:
+        """Put a handshake message on the link, if it is there and has room."""
+        _lib.loop_send_message(self._pointer, slot, message, len(message))
 
     def close(self) -> None:
         """Free the loop."""

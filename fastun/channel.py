@@ -28,7 +28,7 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which messages a link may carry: ``struct link_format`` of csrc/message.h."""
+    """Which messages a link may carry: ``struct link_format`` of csrc/fastun.h."""
 
     wire: int
     mode: int
@@ -38,20 +38,80 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(Message, frozen=True, tag="boot"):
-    """Gateway to worker, first: descriptors are [statistics, ring, device]."""
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
     ring_bytes: int
-    link_format: LinkFormat
+    wire: int
+    mode: int
+    dials: bool
 
 
-class SetLink(Message, frozen=True, tag="set-link"):
-    """Gateway to worker: carry this link from now on. Descriptors: [socket], or [] for none.
+class AttachLink(Message, frozen=True, tag="attach-link"):
+    """Carry the peer's link from now on. Descriptors: [socket]; none for the tun-reader."""
 
-    The tun-reader gets only the format.
-    """
-
+    slot: int
     link_id: int
     link_format: LinkFormat
+
+
+class DetachLink(Message, frozen=True, tag="detach-link"):
+    """The peer has no link any more; its keys go as well."""
+
+    slot: int
+
+
+class AllowIps(Message, frozen=True, tag="allow-ips"):
+    """These addresses, each 4 or 16 bytes with a prefix length, belong to the peer as well."""
+
+    slot: int
+    networks: tuple[tuple[bytes, int], ...]
+
+
+class ForgetIps(Message, frozen=True, tag="forget-ips"):
+    """The peer has no addresses any more."""
+
+    slot: int
+
+
+class SetSendingKey(Message, frozen=True, tag="set-sending-key"):
+    """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
+
+    slot: int
+    aead: int
+    key: bytes
+    receiver_index: int
+    counter: int
+
+    def __repr__(self) -> str:
+        """Leave the key out."""
+        return f"SetSendingKey(slot={self.slot})"
+
+
+class SendKeepalive(Message, frozen=True, tag="send-keepalive"):
+    """To the tun-reader: an empty message to the peer."""
+
+    slot: int
+
+
+class AddReceivingKey(Message, frozen=True, tag="add-receiving-key"):
+    """To the link-reader: open with this what names ``index``; answered by KeyAdded."""
+
+    slot: int
+    aead: int
+    key: bytes
+    index: int
+    counter: int
+
+    def __repr__(self) -> str:
+        """Leave the key out."""
+        return f"AddReceivingKey(slot={self.slot})"
+
+
+class SendMessage(Message, frozen=True, tag="send-message"):
+    """To the link-writer: a handshake message for the peer, between two frames."""
+
+    slot: int
+    message: bytes
 
 
 class Ready(Message, frozen=True, tag="ready"):
@@ -61,8 +121,32 @@ class Ready(Message, frozen=True, tag="ready"):
 class LinkEnded(Message, frozen=True, tag="link-ended"):
     """Worker to gateway: the link is over. ``reason`` is for the log."""
 
+    slot: int
     link_id: int
     reason: str
+
+
+class KeyAdded(Message, frozen=True, tag="key-added"):
+    """The link-reader opens what names ``index`` from now on."""
+
+    slot: int
+    index: int
+
+
+class HandshakeCame(Message, frozen=True, tag="handshake-came"):
+    """The link-reader read a handshake message."""
+
+    slot: int
+    link_id: int
+    message: bytes
+
+
+class KeyConfirmed(Message, frozen=True, tag="key-confirmed"):
+    """The link-reader opened the first message that names ``index``."""
+
+    slot: int
+    link_id: int
+    index: int
 
 
 class DeviceGone(Message, frozen=True, tag="device-gone"):
@@ -71,7 +155,19 @@ class DeviceGone(Message, frozen=True, tag="device-gone"):
     reason: str
 
 
-AnyMessage = Boot | SetLink | Ready | LinkEnded | DeviceGone
+ToWorker = (
+    Boot
+    | AttachLink
+    | DetachLink
+    | AllowIps
+    | ForgetIps
+    | SetSendingKey
+    | SendKeepalive
+    | AddReceivingKey
+    | SendMessage
+)
+ToGateway = Ready | LinkEnded | KeyAdded | HandshakeCame | KeyConfirmed | DeviceGone
+AnyMessage = ToWorker | ToGateway
 
 
 class Channel:
@@ -91,7 +187,7 @@ class Channel:
         Raises BrokenPipeError or ConnectionResetError when the other end is gone and
         BlockingIOError when it does not read (a full channel on a non-blocking socket).
         """
-        data: bytes = msgpack.packb(msgspec.to_builtins(message))
+        data: bytes = msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
         socket.send_fds(self._socket, [data], list(fds))
 
     def receive(self) -> tuple[AnyMessage, list[int]] | None:

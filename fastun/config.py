@@ -26,7 +26,7 @@ from fastun.peers import Address, Peer
 from fastun.sources import Options, Sources
 
 # Whether the gateway can run the encrypted wire. Until it can, that wire is refused by name.
-WIREGUARD_IS_HERE: bool = False
+WIREGUARD_IS_HERE: bool = True
 
 Role = Literal["serve", "connect"]
 Mode = Literal["tun", "tap"]

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # A request is a few dozen bytes; this leaves room for later commands with arguments.
 REQUEST_BYTES_MAX = 64 * 1024
 
-# A reply is some 2 KiB a lane; a client that is told of more is not talking to a gateway.
+# A reply is some 2 KiB a lane and half a KiB a peer, of whom there may be 1,024. A client that is
+# told of more is not talking to a gateway.
 REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 # For a whole exchange. The gateway answers at once; what takes longer is a client that hangs.

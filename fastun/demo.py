@@ -50,6 +50,11 @@ TRANSFER_S = 1
 N_PINGS = 10
 # Packets may still be in the rings and queues when iperf3 has ended.
 SETTLE_S = 0.3
+# What the table says of each wire.
+SAFETY = {
+    "wireguard": "Encrypted, with the keys of 'fastun peer add'.",
+    "plain": "This wire is not encrypted (--insecure).",
+}
 REENTERED = "FASTUN_DEMO_REENTERED"
 
 
@@ -78,9 +83,10 @@ DIRECTIONS = ("client to server", "server to client")
 class Demo:
     """The steps of the demonstration, shown in `progress` while they run."""
 
-    def __init__(self, lab: Lab, directory: Path, progress: Progress) -> None:
+    def __init__(self, lab: Lab, directory: Path, progress: Progress, wire: str) -> None:
         """Prepare; `directory` takes the gateways' logs and state."""
         self._lab = lab
+        self._wire = wire
         self._directory = directory
         self._progress = progress
         self._task = progress.add_task("", total=3 + N_ROUNDS * 8)
@@ -93,7 +99,9 @@ class Demo:
         self._lab.wire(server, client, SERVER_OUTER, CLIENT_OUTER)
         self._figures.congestion_control = self._lab.congestion_control
         self._step("fastun serve and fastun connect")
-        tunnel = start_tunnel(server, client, _bare(SERVER_OUTER[0]), self._directory)
+        tunnel = start_tunnel(
+            server, client, _bare(SERVER_OUTER[0]), self._directory, wire=self._wire
+        )
         tunnel.wait_up()
         addresses = {"veth": SERVER_OUTER, "tunnel": tunnel.server.addresses}
         self._step("ping")
@@ -163,13 +171,13 @@ def _version(cidr: str) -> str:
     return "IPv6" if ":" in cidr else "IPv4"
 
 
-def report(figures: Figures) -> Table:
+def report(figures: Figures, wire: str) -> Table:
     """Lay the figures out in one table that fits 80 columns."""
     table = Table(
-        title="fastun: one tunnel (plain wire over TCP) next to the veth pair under it",
+        title=f"fastun: one tunnel ({wire} wire over TCP) next to the veth pair under it",
         caption=f"{os.cpu_count()} cores for both hosts and iperf3; one TCP stream, "
         f"{figures.congestion_control};\nmean of {N_ROUNDS} runs of {TRANSFER_S} s. "
-        "This wire is not encrypted (--insecure).",
+        f"{SAFETY[wire]}",
         min_width=76,
     )
     table.add_column("")
@@ -233,11 +241,12 @@ def _enter_user_namespace() -> NoReturn:
         or subprocess.run((*enter, "true"), capture_output=True, check=False).returncode != 0
     ):
         raise RuntimeFailure("this system keeps user namespaces from you: sudo ./run demo")
-    command = (*enter, "sh", "-c", prepare, "sh", sys.executable, "-m", "fastun.demo")
+    again = (sys.executable, "-m", "fastun.demo", *sys.argv[1:])
+    command = (*enter, "sh", "-c", prepare, "sh", *again)
     os.execvpe(command[0], command, os.environ | {REENTERED: "1"})  # noqa: S606 (no shell input)
 
 
-def demonstrate(console: Console) -> None:
+def demonstrate(console: Console, wire: str) -> None:
     """Run the demonstration and print its table. Raises FastunError."""
     columns = (SpinnerColumn("line"), BarColumn(20), TimeElapsedColumn())
     progress = Progress(
@@ -251,18 +260,20 @@ def demonstrate(console: Console) -> None:
         stack.enter_context(progress)
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-demo-"))
         lab = stack.enter_context(Lab())
-        figures = Demo(lab, Path(directory), progress).run()
-    console.print(report(figures))
+        figures = Demo(lab, Path(directory), progress, wire).run()
+    console.print(report(figures, wire))
 
 
 def main() -> int:
     """Entry point of ``python -m fastun.demo``; returns the exit code."""
-    argparse.ArgumentParser(prog="./run demo", description=__doc__.splitlines()[0]).parse_args()
+    parser = argparse.ArgumentParser(prog="./run demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--wire", choices=SAFETY, default="wireguard", help="default: %(default)s")
+    wire = parser.parse_args().wire
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     try:
         check_system()
-        demonstrate(console)
+        demonstrate(console, wire)
     except KeyboardInterrupt:
         errors.print("interrupted")
     except FastunError as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any, Self
 
 import psutil
@@ -25,6 +26,9 @@ from fastun.errors import RuntimeFailure
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.
 GSO_MAX_BYTES = 65000
+
+# The kernel shows who made a route; routing daemons leave alone what is not theirs.
+ROUTE_PROTOCOL = 99
 
 
 class Device:
@@ -57,6 +61,29 @@ class Device:
     def set_offload(self, offload: Offload) -> None:
         """Choose which super-packets the kernel may hand out from now on."""
         _native.device_set_offload(self.fd, offload)
+
+    def apply(
+        self, addresses: Sequence[IPv4Interface | IPv6Interface], routes: Sequence[str], mtu: int
+    ) -> None:
+        """Add addresses and routes to what the interface has; ``mtu`` in bytes, 0 leaves it.
+
+        Not on the event loop's thread. Raises RuntimeFailure. Routes go with the interface.
+        """
+        with IPRoute() as netlink, _explained(f"interface {self.name}"):
+            index = netlink.link_lookup(ifname=self.name)[0]
+            if mtu:
+                netlink.link("set", index=index, mtu=mtu)
+            for address in addresses:
+                with _explained(f"address {address}"):
+                    netlink.addr(
+                        "replace",
+                        index=index,
+                        address=str(address.ip),
+                        prefixlen=address.network.prefixlen,
+                    )
+            for route in routes:
+                with _explained(f"route {route}"):
+                    netlink.route("replace", dst=route, oif=index, proto=ROUTE_PROTOCOL)
 
     def statistics(self) -> dict[str, int]:
         """Return the kernel's own counters of the interface; empty when it is gone. Any thread.

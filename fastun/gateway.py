@@ -1,10 +1,10 @@
 """The gateway: the supervising process of ``fastun serve`` and ``fastun connect``.
 
-    device (kernel) --fd--> lane (four workers, two rings) <--fd-- link (one TCP connection)
+    device (kernel) --fd--> lane (four workers, two rings) <--fd-- links (TCP connections)
 
-The gateway makes the device, starts the lane, and finds the link: ``serve`` accepts, ``connect``
-dials, both greet, and hand the socket to the lane. It then waits for whatever ends the link, the
-lane or the patience of the person who started it. No packet passes through here.
+The gateway makes the device, starts the lane, and finds links: ``serve`` accepts, ``connect``
+dials, both greet, and hand the socket to the lane. It then watches over sessions and workers until
+it is asked to stop or cannot go on. No packet passes through here.
 """
 
 from __future__ import annotations
@@ -14,81 +14,76 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
 
 from fastun import control, log, metrics
-from fastun._native import Offload, Wire
-from fastun.channel import AnyMessage, DeviceGone, LinkEnded, LinkFormat
+from fastun._native import Wire
+from fastun.channel import DeviceGone, HandshakeCame, KeyAdded, KeyConfirmed, LinkEnded, ToGateway
 from fastun.config import Settings
 from fastun.device import Device
-from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lane import Lane, Worker
-from fastun.link import hello, tcp
-
-# Connections that have not said hello yet, in all: one real client and some noise. More are closed
-# unanswered.
-GREETING_MAX = 16
-
-# A client that re-dials can arrive before the end of its old link has been noticed.
-OLD_LINK_GRACE_S = 1.0
-
-# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer
-# than a serving fastun keeps a second client waiting. Where there is a hello, that is the proof.
-STABLE_SIMPLETUN_LINK_S = 2.0
-
-
-@dataclass
-class Link:
-    """The connection that the lane carries."""
-
-    id: int
-    connection: socket.socket
-    remote: str
-    link_format: LinkFormat
-    peer_software: str
-    since: float = field(default_factory=time.time)  # Unix time
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def is_proven(self) -> bool:
-        """Return whether the peer took us: the next dial need not wait longer than the last."""
-        has_hello = self.link_format.wire == Wire.PLAIN
-        return has_hello or time.time() - self.since > STABLE_SIMPLETUN_LINK_S
+from fastun.link import hello
+from fastun.link.finding import Acceptor, Dialler
+from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
+from fastun.link.table import Link, LinkTable
+from fastun.membership import Membership
+from fastun.roster import Member, Roster
+from fastun.session.carried import CarriedSessions
+from fastun.session.timer_constants import TimerConstants
 
 
 @dataclass
 class LinkCounts:
-    """What happened to links since the start."""
+    """What happened to connections since the start."""
 
-    established: int = 0
-    reconnects: int = 0
-    refused: int = 0  # a client of an insecure wire while another lived
+    refused: int = 0  # a client of an insecure wire while another lived, or too many at once
     failed_hellos: int = 0
 
 
 class Gateway:
     """One running tunnel end. Everything but reading attributes happens on the event loop."""
 
-    def __init__(self, settings: Settings, device: Device) -> None:
+    def __init__(self, settings: Settings, device: Device, constants: TimerConstants) -> None:
         """Prepare; ``device`` stays the caller's to close."""
         self.settings = settings
         self.device = device
         self.started = time.time()
-        self.link: Link | None = None
         self.counts = LinkCounts()
         self.lane = Lane(
             0,
             device.fd,
-            hello.format_without_peer(settings),
+            Wire[settings.wire.upper()],
+            device.mode,
+            dials=settings.role == "connect",
+            on_start=self._on_start,
             on_message=self._on_message,
             on_death=self._on_death,
             on_failure=self._fail,
         )
-        self._hello = hello.own(settings, device.offload_max)
+        self.links = LinkTable(self.lane, device, hello.format_without_peer(settings))
+        self.roster = Roster(self.lane)
+        self.membership = Membership(settings, self.roster)
+        self.greeter = self._make_greeter()
+        self.sessions: CarriedSessions | None = None
+        if isinstance(self.greeter, SealedGreeter):
+            self.sessions = CarriedSessions(self.lane, self.links, self.greeter, constants)
         self._stopped: asyncio.Future[None] | None = None
-        self._greeting: set[asyncio.Task[None]] = set()
+        self._applying: asyncio.Task[None] | None = None
         self._log = log.get("gateway")
+
+    def _make_greeter(self) -> Greeter:
+        if self.settings.wire == "simpletun":
+            return SilentGreeter(self.roster, hello.format_without_peer(self.settings))
+        offload_max = self.device.offload_max
+        if self.settings.wire == "plain":
+            return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
+        return SealedGreeter(self.roster, self.membership.own, self._hello_for)
+
+    def _hello_for(self, member: Member) -> hello.Hello:
+        push = self.membership.push_to(member) if self.settings.role == "serve" else None
+        return hello.own(self.settings, self.device.offload_max, push)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -102,13 +97,19 @@ class Gateway:
             stack.enter_context(metrics.serve(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
             await stack.enter_async_context(self._running_lane())
-            await stack.enter_async_context(self._links())
+            stack.enter_context(self.membership)
+            finder = self._make_finder()
+            await stack.enter_async_context(self._running(finder.run()))
+            await stack.enter_async_context(self._running(self._watch_peers()))
+            await stack.enter_async_context(self._running(self._watch_sessions()))
             self._log.info(
                 "up",
                 interface=self.settings.interface,
                 addresses=" ".join(map(str, self.settings.addresses)) or "none",
                 wire=self.settings.wire,
             )
+            for line in self.membership.first_steps():
+                self._log.info(line)
             await self._stopped
 
     def _stop(self, why: str) -> None:
@@ -128,29 +129,19 @@ class Gateway:
             self.lane.start()
             yield
         finally:
-            self._end_link("stopping")
+            self.links.end_all("stopping")
             await self.lane.stop()
 
     @contextlib.asynccontextmanager
-    async def _links(self) -> AsyncIterator[None]:
-        """Look for links as long as the context lasts."""
-        if self.settings.endpoint is None:
-            listeners = [s for endpoint in self.settings.listen for s in tcp.listen(endpoint)]
-            tasks = [asyncio.create_task(self._accept(listener)) for listener in listeners]
-        else:
-            listeners = []
-            tasks = [asyncio.create_task(self._dial(self.settings.endpoint))]
-        for task in tasks:
-            task.add_done_callback(self._on_task_done)
+    async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+        """Run a coroutine beside the rest; its failure ends the gateway."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_task_done)
         try:
             yield
         finally:
-            for listener in listeners:
-                listener.close()
-            everything = [*tasks, *self._greeting]
-            for task in everything:
-                task.cancel()
-            await asyncio.gather(*everything, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:
@@ -160,157 +151,107 @@ class Gateway:
             error = RuntimeFailure(f"unexpected error: {error!r}; please report it")
         self._fail(error)
 
-    # -- finding a link -----------------------------------------------------------------------
+    # -- links --------------------------------------------------------------------------------
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Greet whoever connects, several at a time: one that is silent delays nobody."""
-        loop = asyncio.get_running_loop()
-        self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(listener)
-            except OSError as error:  # out of descriptors, or the connection is gone already
-                self._log.warning("cannot accept", error=error.strerror)
-                await asyncio.sleep(tcp.BACKOFF_FIRST_S)
-                continue
-            if len(self._greeting) >= GREETING_MAX:
-                connection.close()
-                self.counts.refused += 1
-                continue
-            task = asyncio.create_task(self._welcome(connection))
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+    def _make_finder(self) -> Acceptor | Dialler:
+        if self.settings.endpoint is None:
+            return Acceptor(self.settings.listen, self.greeter, self, self.counts)
+        peers = [member.peer for member in self.roster.by_slot.values()]
+        endpoints = peers[0].endpoints or (self.settings.endpoint,)
+        return Dialler(endpoints, self.greeter, self)
 
-    async def _welcome(self, connection: socket.socket) -> None:
-        """Take an accepted connection as the link, if there is none and it greets well."""
-        remote = tcp.remote_address(connection)
-        try:
-            tcp.tune(connection)
-            if not await self._is_free():
-                self.counts.refused += 1
-                self._log.debug("refused: another client is connected", remote=remote)
-                connection.close()
-                return
-            await self._greet(connection, remote)
-        except (hello.HelloError, OSError) as error:
-            self.counts.failed_hellos += 1
-            self._log.debug("no link", remote=remote, error=str(error) or type(error).__name__)
-            connection.close()
-        except BaseException:
-            connection.close()
-            raise
+    def has_room(self) -> bool:
+        """Return whether a connection could become a link before it has said who it is.
 
-    async def _is_free(self) -> bool:
-        """Return whether there is no link, giving an old one a moment to end."""
-        if self.link is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.link.ended.wait(), OLD_LINK_GRACE_S)
-        return self.link is None
+        An unsealed wire has one peer and does not know it: the first one that lives is it.
+        """
+        return self.sessions is not None or not self.links.by_slot
 
-    async def _dial(self, endpoint: Endpoint) -> None:
-        """Keep a link to ``endpoint``: dial, greet, wait for its end, dial again."""
-        delays = tcp.backoff_delays_s()
-        while True:
-            try:
-                connection = await tcp.dial(endpoint)
-                try:
-                    link = await self._greet(connection, str(endpoint))
-                except BaseException:
-                    connection.close()
-                    raise
-                await link.ended.wait()
-                if link.is_proven():
-                    delays = tcp.backoff_delays_s()
-            except socket.gaierror as error:
-                if self.counts.established == 0:
-                    raise RuntimeFailure(
-                        f"{endpoint}: the host cannot be resolved ({error.strerror}); "
-                        "check its spelling and this host's DNS"
-                    ) from None
-                self._log.warning("cannot resolve", endpoint=str(endpoint), error=error.strerror)
-            except (hello.HelloError, OSError) as error:
-                reason = str(error) or "no answer in time"
-                self._log.warning("no link", endpoint=str(endpoint), error=reason)
-            await asyncio.sleep(next(delays))
+    def room_made(self) -> asyncio.Event | None:
+        """Return what is set when the link that stands in the way has ended."""
+        return None if self.has_room() else self.links.by_slot[0].ended
 
-    async def _greet(self, connection: socket.socket, remote: str) -> Link:
-        """Say hello where the wire has one, and make the connection the link."""
-        link_format, offload = hello.format_without_peer(self.settings), Offload.NONE
-        software = "simpletun"
-        if self.settings.wire == "plain":
-            theirs = await hello.exchange(connection, self._hello)
-            link_format, offload = hello.agree(self._hello, theirs)
-            software = theirs.software
-        if self.link is not None:  # another client's hello was quicker
+    def establish(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
+        """Carry a connection that has greeted well. Raises HelloError."""
+        if not self.has_room():
             raise hello.HelloError("another client is connected")
-        return self._establish(connection, remote, link_format, offload, software)
-
-    # -- the link -----------------------------------------------------------------------------
-
-    def _establish(
-        self,
-        connection: socket.socket,
-        remote: str,
-        link_format: LinkFormat,
-        offload: Offload,
-        software: str,
-    ) -> Link:
-        self.counts.established += 1
-        self.counts.reconnects += self.counts.established > 1
-        link = Link(self.counts.established, connection, remote, link_format, software)
-        self.link = link
-        # A super-packet read before the tun-reader learns the new format would be dropped.
-        self.device.set_offload(Offload.NONE)
-        self.lane.set_link(link.id, connection.fileno(), link_format)
-        self.device.set_offload(offload)
-        self._log.info("link up", remote=remote, peer=software, super_packets=offload.name.lower())
+        if self.settings.mode == "tap":
+            self._check_tap_room(greeted)
+        if self.roster.by_slot.get(greeted.member.slot) is not greeted.member:
+            raise hello.HelloError("the peer was removed meanwhile")
+        link = self.links.attach(greeted, connection, remote)
+        if self.sessions is not None:
+            self.sessions.begin(greeted, link)
+        if greeted.hello is not None and greeted.hello.push is not None:
+            work = self.membership.accept_push(greeted.hello.push, self.device)
+            self._applying = asyncio.create_task(work)  # kept, or it could be collected
         return link
 
-    def _end_link(self, reason: str) -> None:
-        link, self.link = self.link, None
-        if link is None:
-            return
-        self.lane.set_link(link.id, -1, link.link_format)
-        # The workers hold duplicates of the descriptor; this ends the stream for all of them.
-        with contextlib.suppress(OSError):
-            link.connection.shutdown(socket.SHUT_RDWR)
-        link.connection.close()
-        link.ended.set()
-        self._log.info("link down", remote=link.remote, reason=reason)
+    def _check_tap_room(self, greeted: Greeted) -> None:
+        """Ethernet frames name no peer: they all go to the one that is connected."""
+        others = [link for link in self.links.by_slot.values() if link.slot != greeted.member.slot]
+        if others or greeted.member.slot != 0:
+            raise hello.HelloError("a TAP device has one peer, and it is another one")
+
+    async def _watch_peers(self) -> None:
+        """Follow the peer directory."""
+        while True:
+            for slot in self.membership.refresh():
+                self.links.end(slot, "the peer was removed or changed")
+                if self.sessions is not None:
+                    self.sessions.last_handshake.pop(slot, None)
+            await asyncio.sleep(Membership.REFRESH_S)
+
+    async def _watch_sessions(self) -> None:
+        while self.sessions is not None:
+            self.sessions.tick()
+            await asyncio.sleep(self.sessions.tick_s)
 
     # -- what workers report ------------------------------------------------------------------
 
-    def _on_message(self, worker: Worker, message: AnyMessage) -> None:
-        if isinstance(message, LinkEnded):
-            if self.link is not None and message.link_id == self.link.id:
-                self._end_link(message.reason)
-        elif isinstance(message, DeviceGone):
-            self._fail(
-                RuntimeFailure(
-                    f"interface {self.settings.interface} was deleted by somebody else "
-                    f"({message.reason}); start fastun again"
+    def _on_start(self, worker: Worker) -> None:
+        self.roster.tell_worker(worker.role)
+        self.links.tell_worker(worker.role)
+
+    def _on_message(self, worker: Worker, message: ToGateway) -> None:
+        match message:
+            case LinkEnded():
+                self.links.end(message.slot, message.reason, message.link_id)
+            case DeviceGone():
+                self._fail(
+                    RuntimeFailure(
+                        f"interface {self.settings.interface} was deleted by somebody else "
+                        f"({message.reason}); start fastun again"
+                    )
                 )
-            )
-        else:
-            self._log.error("unexpected message", worker=worker.name, message=repr(message))
+            case _ if self.sessions is None:
+                self._log.error("unexpected message", worker=worker.name, message=repr(message))
+            case HandshakeCame():
+                self.sessions.on_handshake(message.slot, message.link_id, message.message)
+            case KeyAdded():
+                self.sessions.on_key_added(message.slot, message.index)
+            case KeyConfirmed():
+                self.sessions.on_key_confirmed(message.slot, message.link_id, message.index)
 
     def _on_death(self, worker: Worker) -> None:
-        """End the link where its stream is out of step now.
+        """End the links whose state has died with the worker.
 
-        A dead link-writer may have stopped inside a frame, a dead link-reader has taken bytes with
-        it. The other two hold no state of the stream: their successors just go on.
+        A link-writer may have stopped inside a frame, a link-reader has taken bytes with it. A
+        tun-reader held the sending keys, and a counter must never be used twice. Without seals it
+        holds nothing, as the tun-writer never does: their successors just go on.
         """
-        if worker.role in ("link-writer", "link-reader"):
-            self._end_link(f"{worker.role} died")
+        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
+            return
+        self.links.end_all(f"{worker.role} died")
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     """Run a gateway until it is asked to stop. Raises FastunError."""
     log.configure(settings.log_format, settings.verbosity)
-    if settings.metrics_are_exposed:
-        log.get("gateway").warning("the metrics can be read by other hosts")
+    if settings.metrics is not None and settings.metrics_are_exposed:
+        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     with Device(settings) as device:
-        asyncio.run(Gateway(settings, device).run())
+        asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
 
 
 __all__ = ["Gateway", "Link", "LinkCounts", "run"]

@@ -15,10 +15,24 @@ import msgspec
 from fastun import __version__, _native
 from fastun._native import ROLES
 from fastun.endpoint import format_host_port
+from fastun.errors import one_line
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
     from fastun.lane import Lane
+    from fastun.roster import Member
+
+# What a peer says of itself ends up in labels and terminals; a name with a version has room in it.
+SOFTWARE_CHARS_MAX = 64
+
+_COUNTED_BY_PEER = (
+    "receive_packets",
+    "receive_bytes",
+    "transmit_packets",
+    "transmit_bytes",
+    "dropped_packets",
+    "no_session_packets",
+)
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,17 +81,36 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True):
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link of this moment. ``tcp`` is null when it ended just now."""
 
-    remote: str
     software: str
     transport: Literal["tcp"]
-    since_unix_seconds: float
     super_packets_outbound: bool
     super_packets_inbound: bool
     tcp: Tcp | None
 
 
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer. ``remote``, ``since_unix_seconds`` and ``link`` are null while it is not up.
+
+    ``since_unix_seconds`` is when the link came up. ``last_handshake_unix_seconds`` is null when
+    there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
+    did not go out, since it was not connected or does not read.
+    """
+
+    name: str
+    up: bool
+    remote: str | None
+    since_unix_seconds: float | None
+    last_handshake_unix_seconds: float | None
+    receive_packets: int
+    receive_bytes: int
+    transmit_packets: int
+    transmit_bytes: int
+    dropped_packets: int
+    link: LinkStatus | None
+
+
 class Links(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to links since the start."""
+    """What happened to links since the start; ``reconnects``: of peers that had one before."""
 
     established: int
     reconnects: int
@@ -88,7 +121,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
-    ``metrics`` is null where it is off, ``link`` where there is none.
+    ``metrics`` is null where it is off. ``peers`` are all that may connect, connected or not.
     """
 
     version: str
@@ -103,8 +136,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str]
     endpoint: str | None
     metrics: str | None
-    peer: str
-    link: LinkStatus | None
+    peers: list[PeerStatus]
     links: Links
     lanes: list[LaneStatus]
 
@@ -125,11 +157,10 @@ def read_status(gateway: Gateway) -> Status:
         listen=[str(endpoint) for endpoint in settings.listen],
         endpoint=None if settings.endpoint is None else str(settings.endpoint),
         metrics=None if settings.metrics is None else format_host_port(*settings.metrics),
-        peer=settings.peer_name,
-        link=None if gateway.link is None else _link(gateway.link),
+        peers=[_peer(gateway, member) for member in gateway.roster.by_slot.values()],
         links=Links(
-            established=counts.established,
-            reconnects=counts.reconnects,
+            established=gateway.links.n_established,
+            reconnects=gateway.links.n_reconnects,
             refused=counts.refused,
             hello_failures=counts.failed_hellos,
         ),
@@ -137,12 +168,33 @@ def read_status(gateway: Gateway) -> Status:
     )
 
 
+def software_shown(link: Link) -> str:
+    """Return what the peer calls its software, printable and not longer than a name is."""
+    return one_line(link.peer_software)[:SOFTWARE_CHARS_MAX]
+
+
+def _peer(gateway: Gateway, member: Member) -> PeerStatus:
+    slot, link, sessions = member.slot, gateway.links.by_slot.get(member.slot), gateway.sessions
+    counted = {field: gateway.lane.peers.read(slot, field) for field in _COUNTED_BY_PEER}
+    return PeerStatus(
+        name=member.peer.name,
+        up=link is not None,
+        remote=None if link is None else link.remote,
+        since_unix_seconds=None if link is None else link.since,
+        last_handshake_unix_seconds=None if sessions is None else sessions.last_handshake.get(slot),
+        receive_packets=counted["receive_packets"],
+        receive_bytes=counted["receive_bytes"],
+        transmit_packets=counted["transmit_packets"],
+        transmit_bytes=counted["transmit_bytes"],
+        dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
+        link=None if link is None else _link(link),
+    )
+
+
 def _link(link: Link) -> LinkStatus:
     return LinkStatus(
-        remote=link.remote,
-        software=link.peer_software,
+        software=software_shown(link),
         transport="tcp",
-        since_unix_seconds=link.since,
         super_packets_outbound=link.link_format.super_outbound,
         super_packets_inbound=link.link_format.super_inbound,
         tcp=_tcp(link),

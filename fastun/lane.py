@@ -1,8 +1,8 @@
 """A lane: one device queue, its two rings, its statistics and its four workers.
 
 The lane spawns the workers, hands them what they need, watches them and replaces whichever dies.
-Rings and statistics outlive a worker, so its successor goes on where it stood. What a death means
-for the link is the gateway's to decide (``on_death``).
+Rings and statistics outlive a worker, so its successor goes on where it stood. What a worker has to
+know of links and peers is its owner's to say: after ``on_start`` for a fresh one, and by ``send``.
 
 All methods run on the event loop's thread; statistics and rings may be read from any.
 """
@@ -10,17 +10,20 @@ All methods run on the event loop's thread; statistics and rings may be read fro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from fastun import channel, log
-from fastun._native import DIRECTIONS, ROLES, Ring, Stats
-from fastun.channel import AnyMessage, Boot, Channel, LinkFormat, Ready, SetLink
+from fastun._native import DIRECTIONS, ROLES, Mode, PeerTable, Ring, Stats, Wire
+from fastun.channel import Boot, Channel, Ready, ToGateway, ToWorker
 from fastun.errors import RuntimeFailure
 
 # Two MiB hold some thirty of the longest frames: enough that neither side waits for the other's
@@ -29,6 +32,12 @@ RING_BYTES = 2 * 1024 * 1024
 
 # A worker that dies before it says Ready so often in a row will not do better the next time.
 BOOT_FAILURES_MAX = 5
+
+# One that says Ready and then dies young so often in a row is replaced without haste: it would
+# burn a core and fill the log.
+SHORT_LIFE_S = 0.25
+SHORT_LIVES_MAX = 5
+RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
 
@@ -42,22 +51,26 @@ class Worker:
         self.name = f"{role}/{lane}"
         self.restarts = 0
         self.boot_failures = 0
+        self.n_short_lives = 0
+        self.spawned = 0.0  # time.monotonic()
         self.is_ready = False
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: Channel | None = None
         self.pidfd = -1
+        self.unsent: deque[tuple[ToWorker, int]] = deque()
         self._cpu_seconds_of_predecessors = 0.0
 
     def cpu_seconds(self) -> float:
         """Return user and system time of this worker and all that it replaced. Any thread."""
-        process = self.process
+        # First: were the process reaped in between, its time would be counted twice.
+        predecessors, process = self._cpu_seconds_of_predecessors, self.process
         if process is None:
-            return self._cpu_seconds_of_predecessors
+            return predecessors
         try:
             times = psutil.Process(process.pid).cpu_times()
         except psutil.Error:  # died this instant
-            return self._cpu_seconds_of_predecessors
-        return float(self._cpu_seconds_of_predecessors + times.user + times.system)
+            return predecessors
+        return float(predecessors + times.user + times.system)
 
     def spawn(self) -> None:
         """Start a fresh interpreter that inherits one descriptor: its end of the channel."""
@@ -73,6 +86,7 @@ class Worker:
                 cwd=Path("/"),
             )
         self.pidfd = os.pidfd_open(self.process.pid)
+        self.spawned = time.monotonic()
         self.is_ready = False
 
     def reap(self) -> int:
@@ -86,35 +100,43 @@ class Worker:
         self.pidfd = -1
         if self.channel is not None:
             self.channel.close()
+        while self.unsent:
+            _close(self.unsent.popleft()[1])
         return os.waitstatus_to_exitcode(status)
 
 
 class Lane:
-    """Four workers, two rings, one statistics block."""
+    """Four workers, two rings, one statistics block and one table of peers."""
 
     def __init__(
         self,
         index: int,
         device_fd: int,
-        link_format: LinkFormat,
+        wire: Wire,
+        mode: Mode,
         *,
-        on_message: Callable[[Worker, AnyMessage], None],
+        dials: bool,
+        on_start: Callable[[Worker], None],
+        on_message: Callable[[Worker, ToGateway], None],
         on_death: Callable[[Worker], None],
         on_failure: Callable[[RuntimeFailure], None],
     ) -> None:
         """Make rings and statistics; ``device_fd`` stays the caller's."""
         self.index = index
         self.stats = Stats.create()
+        self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.workers = {role: Worker(role, index) for role in ROLES}
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._device_fd = device_fd
-        self._link_format = link_format
-        self._link_id = 0
-        self._link_fd = -1
+        self._wire = wire
+        self._mode = mode
+        self._dials = dials
+        self._on_start = on_start
         self._on_message = on_message
         self._on_death = on_death
         self._on_failure = on_failure
-        self._is_stopping = False
+        self._respawns: list[asyncio.TimerHandle] = []
         self._log = log.get("lane")
 
     def start(self) -> None:
@@ -126,16 +148,22 @@ class Lane:
         """Return whether all four workers are at work. Any thread."""
         return all(worker.is_ready for worker in self.workers.values())
 
-    def set_link(self, link_id: int, fd: int, link_format: LinkFormat) -> None:
-        """Carry the link ``fd`` (the caller's, kept open while it is set); -1 for none."""
-        self._link_id, self._link_fd, self._link_format = link_id, fd, link_format
-        # The tun-reader first: nothing may be laid out for the new link in the old format.
-        for role in ("tun-reader", "link-reader", "link-writer"):
-            self._send_link(self.workers[role])
+    def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
+        """Send a message and ring the doorbell. ``fd`` is duplicated, and may be closed after.
+
+        To a worker that is dead nothing is sent: its successor is told what it needs at its start.
+        """
+        worker = self.workers[role]
+        if worker.channel is None or worker.process is None:
+            return
+        worker.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
+        if len(worker.unsent) == 1:
+            self._flush(worker)
 
     async def stop(self) -> None:
         """Let the workers go: closing the channel ends them; who stays is killed."""
-        self._is_stopping = True
+        for respawn in self._respawns:
+            respawn.cancel()
         living = [worker for worker in self.workers.values() if worker.process is not None]
         for worker in living:
             self._unwatch(worker)
@@ -145,6 +173,8 @@ class Lane:
         for ring in self.rings.values():
             ring.close()
         self.stats.close()
+        self.peers.close()
+        os.close(self._wake_fd)
 
     # -- one worker ---------------------------------------------------------------------------
 
@@ -155,23 +185,31 @@ class Lane:
         worker.spawn()
         assert worker.channel is not None  # noqa: S101 (spawn made it)
         ring = self._ring_of(worker)
-        boot = Boot(ring_bytes=ring.size_bytes, link_format=self._link_format)
-        worker.channel.send(boot, (self.stats.fd, ring.fd, self._device_fd))
-        if self._link_fd >= 0 and worker.role.startswith("link-"):
-            self._send_link(worker)
+        boot = Boot(ring_bytes=ring.size_bytes, wire=self._wire, mode=self._mode, dials=self._dials)
+        fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
+        with contextlib.suppress(OSError):  # dead already; the pidfd will say so
+            worker.channel.send(boot, fds)
         loop = asyncio.get_running_loop()
         loop.add_reader(worker.pidfd, self._replace, worker)
         loop.add_reader(worker.channel.fileno(), self._receive, worker)
+        self._on_start(worker)
 
-    def _send_link(self, worker: Worker) -> None:
-        if worker.channel is None:
-            return
-        message = SetLink(self._link_id, self._link_format)
-        carries = self._link_fd >= 0 and worker.role.startswith("link-")
+    def _flush(self, worker: Worker) -> None:
+        """Send what waits; the rest when the worker has read some."""
+        assert worker.channel is not None  # noqa: S101 (send looked)
+        loop, fileno = asyncio.get_running_loop(), worker.channel.fileno()
         try:
-            worker.channel.send(message, (self._link_fd,) if carries else ())
-        except OSError:
-            return  # it is dead or wedged; its successor gets the link at boot
+            while worker.unsent:
+                message, fd = worker.unsent[0]
+                worker.channel.send(message, () if fd < 0 else (fd,))
+                worker.unsent.popleft()
+                _close(fd)
+        except BlockingIOError:
+            loop.add_writer(fileno, self._flush, worker)
+        except OSError:  # it is dying; the pidfd will say so
+            loop.remove_writer(fileno)
+        else:
+            loop.remove_writer(fileno)
         self._ring_of(worker).ring_doorbell(worker.role)
 
     def _receive(self, worker: Worker) -> None:
@@ -194,7 +232,7 @@ class Lane:
         if isinstance(message, Ready):
             worker.is_ready = True
             worker.boot_failures = 0
-        else:
+        elif isinstance(message, ToGateway):
             self._on_message(worker, message)
 
     def _replace(self, worker: Worker) -> None:
@@ -214,13 +252,21 @@ class Lane:
             )
             return
         self._on_death(worker)
-        self._start_worker(worker)
+        if time.monotonic() - worker.spawned > SHORT_LIFE_S:
+            worker.n_short_lives = 0
+        worker.n_short_lives += 1
+        if worker.n_short_lives < SHORT_LIVES_MAX:
+            self._start_worker(worker)
+        else:
+            loop = asyncio.get_running_loop()
+            self._respawns.append(loop.call_later(RESPAWN_DELAY_S, self._start_worker, worker))
 
     def _unwatch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(worker.pidfd)
         if worker.channel is not None:
             loop.remove_reader(worker.channel.fileno())
+            loop.remove_writer(worker.channel.fileno())
 
     def _close_channel(self, worker: Worker) -> None:
         if worker.channel is not None:
@@ -235,6 +281,11 @@ class Lane:
             self._log.warning("worker does not stop, killing it", worker=worker.name)
             worker.process.kill()
         worker.reap()
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
 
 
 async def _exited(pidfd: int) -> None:

@@ -28,6 +28,11 @@ class Family:
 
 _WORKER = ("direction", "role", "lane")
 _COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"
+_FROM_PEER = "came from the peer and were passed on"
+_TO_PEER = "went out on the link"
+_BARE = "without any header of fastun"
+_SEALED_ONLY = "Only on the wireguard wire."
+_NOT_QUEUED = "without what a full link kept waiting"
 _KERNEL = "The kernel's own count of the device:"
 
 FAMILIES: tuple[Family, ...] = (
@@ -84,14 +89,14 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_batch_frames",
         "histogram",
         _WORKER,
-        "Frames that the worker passed on at once.",
+        f"Frames that the worker passed on at once, {_NOT_QUEUED}.",
         readings.batch_frames,
     ),
     Family(
         "fastun_queue_delay_seconds",
         "histogram",
         _WORKER,
-        "Time between a frame's entry into the ring and its delivery by the writer.",
+        "Time from a frame's entry into the ring to its delivery by the writer.",
         readings.queue_delay,
     ),
     Family(
@@ -153,41 +158,56 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("peer",),
         "1 while there is a link to the peer.",
-        readings.of_peer(lambda source: source.link is not None),
+        readings.of_peers(lambda peer: peer.link is not None),
+    ),
+    *(
+        Family(
+            f"fastun_peer_{field}_total",
+            "counter",
+            ("peer",),
+            text,
+            readings.of_peer_table(field),
+        )
+        for field, text in (
+            ("receive_bytes", f"Bytes of the frames that {_FROM_PEER}, {_BARE}."),
+            ("receive_packets", f"Packets that {_FROM_PEER}."),
+            ("transmit_bytes", f"Bytes of the frames that {_TO_PEER}, {_BARE}."),
+            ("transmit_packets", f"Packets that {_TO_PEER}."),
+        )
     ),
     Family(
-        "fastun_peer_receive_bytes_total",
+        "fastun_peer_dropped_packets_total",
         "counter",
         ("peer",),
-        "Bytes of the frames from the peer, dropped then or not, without any header of fastun.",
-        readings.of_peer(lambda source: source.counter("link-reader", "bytes")),
+        "Packets for the peer that did not go out: it was not connected, or does not read.",
+        readings.of_peer_table("no_session_packets", "dropped_packets"),
     ),
     Family(
-        "fastun_peer_receive_packets_total",
-        "counter",
+        "fastun_peer_last_handshake_timestamp_seconds",
+        "gauge",
         ("peer",),
-        "Packets from the peer, less those that the link-reader dropped.",
-        readings.of_peer(readings.received_packets),
+        f"Unix time of the last handshake that succeeded, 0 for never. {_SEALED_ONLY}",
+        readings.last_handshake,
     ),
     Family(
-        "fastun_peer_transmit_bytes_total",
+        "fastun_handshakes_total",
         "counter",
-        ("peer",),
-        "Bytes of the frames that went out on the link, without any header of fastun.",
-        readings.of_peer(lambda source: source.counter("link-writer", "bytes")),
+        ("result",),
+        f"Handshakes, rekeys included: ok, or the reason why one was refused. {_SEALED_ONLY}",
+        readings.handshakes,
     ),
     Family(
-        "fastun_peer_transmit_packets_total",
+        "fastun_rekeys_total",
         "counter",
-        ("peer",),
-        "Packets that went out on the link.",
-        readings.of_peer(lambda source: source.counter("link-writer", "packets")),
+        (),
+        f"How often the session of a link got new keys. {_SEALED_ONLY}",
+        readings.rekeys,
     ),
     Family(
         "fastun_reconnects_total",
         "counter",
         (),
-        "Links after the first.",
+        "Links of peers that had one before.",
         readings.reconnects,
     ),
     Family(
@@ -201,7 +221,7 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_hello_failures_total",
         "counter",
         (),
-        "Accepted connections that did not become a link: no hello, or none to agree with.",
+        "Accepted connections that did not become a link: no handshake or hello, or a bad one.",
         readings.hello_failures,
     ),
     Family(
@@ -216,7 +236,7 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         ("peer",),
         "Segments that TCP sent again, of this link and, as far as scrapes saw them, those before.",
-        readings.of_peer(lambda source: source.n_retransmits),
+        readings.of_peers(lambda peer: peer.n_retransmits),
     ),
     Family(
         "fastun_tcp_notsent_bytes",

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__
-from fastun._native import DIRECTIONS, DROPS, ROLES, Ring, Stats, TcpInfo
+from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
+from fastun.gateway_status import software_shown
+from fastun.link.greeting import SealedGreeter
+from fastun.session.refusal import Refusal
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
 
 CONSUMERS = ("link-writer", "tun-writer")
 
+# What may come of a handshake, in the order of /metrics.
+HANDSHAKE_RESULTS = ("ok", *Refusal)
+
 # The system calls that each role makes; the others would be series that are always 0.
 CALLS_OF_ROLE = {
     "tun-reader": ("read", "ppoll", "futex_wait", "futex_wake"),
-    "link-writer": ("writev", "ppoll", "futex_wait", "futex_wake"),
-    "link-reader": ("readv", "ppoll", "futex_wait", "futex_wake"),
+    "link-writer": ("writev", "ppoll", "epoll_wait", "futex_wait", "futex_wake"),
+    "link-reader": ("readv", "epoll_wait", "futex_wait", "futex_wake"),
     "tun-writer": ("write", "futex_wait", "futex_wake"),
 }
 
@@ -35,29 +41,34 @@ class LaneView:
 
     label: str
     stats: Stats
+    peers: PeerTable
     rings: dict[str, Ring]
     workers: dict[str, Worker]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What one scrape reads from.
+class PeerView:
+    """What a scrape reads of one peer.
 
     ``link`` is the one that was up when the scrape began, ``tcp`` its state, None where it ended
-    meanwhile. ``n_retransmits`` counts those of all links so far.
+    meanwhile. ``n_retransmits`` counts those of all its links so far.
     """
 
-    gateway: Gateway
-    lanes: tuple[LaneView, ...]
+    name: str
+    slot: int
     link: Link | None
     tcp: TcpInfo | None
     n_retransmits: int
-    device: dict[str, int]
 
-    @property
-    def peer(self) -> str:
-        """The peer's configured name."""
-        return self.gateway.settings.peer_name
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one scrape reads from."""
+
+    gateway: Gateway
+    lanes: tuple[LaneView, ...]
+    peers: tuple[PeerView, ...]
+    device: dict[str, int]
 
     def workers(self) -> Iterator[tuple[LaneView, str, tuple[str, str, str]]]:
         """Yield each lane with each role and its labels: direction, role, lane."""
@@ -65,9 +76,9 @@ class Source:
             for role in ROLES:
                 yield lane, role, (DIRECTIONS[role], role, lane.label)
 
-    def counter(self, role: str, counter: str) -> int:
-        """Return a counter of a role over all lanes."""
-        return sum(lane.stats.counter(role, counter) for lane in self.lanes)
+    def of_slot(self, slot: int, fields: tuple[str, ...]) -> int:
+        """Return the sum of fields of the peer table over all lanes."""
+        return sum(lane.peers.read(slot, field) for lane in self.lanes for field in fields)
 
     def drops(self) -> dict[tuple[str, str], int]:
         """Return the dropped packets by role and reason over all lanes."""
@@ -170,41 +181,71 @@ def of_device(kernel_field: str) -> Callable[[Source], Samples]:
     return read
 
 
-def of_peer(read_value: Callable[[Source], float]) -> Callable[[Source], Samples]:
-    """Return what reads a number of the peer."""
+def of_peers(read_value: Callable[[PeerView], float]) -> Callable[[Source], Samples]:
+    """Return what reads a number of every peer."""
 
     def read(source: Source) -> Samples:
-        yield (source.peer,), read_value(source)
+        for peer in source.peers:
+            yield (peer.name,), read_value(peer)
+
+    return read
+
+
+def of_peer_table(*fields: str) -> Callable[[Source], Samples]:
+    """Return what reads the sum of some PEER_FIELDS of every peer."""
+
+    def read(source: Source) -> Samples:
+        for peer in source.peers:
+            yield (peer.name,), source.of_slot(peer.slot, fields)
 
     return read
 
 
 def peer_info(source: Source) -> Samples:
-    """Yield 1 under what is at the other end, while there is a link."""
-    if source.link is not None:
-        wire = source.gateway.settings.wire
-        yield (source.peer, wire, source.link.peer_software, "tcp"), 1
+    """Yield 1 for every peer with a link, under what is at its other end."""
+    wire = source.gateway.settings.wire
+    for peer in source.peers:
+        if peer.link is not None:
+            yield (peer.name, wire, software_shown(peer.link), "tcp"), 1
 
 
-def received_packets(source: Source) -> int:
-    """Return the packets that came from the peer and were passed on."""
-    n_dropped = sum(n for (role, _), n in source.drops().items() if role == "link-reader")
-    return source.counter("link-reader", "packets") - n_dropped
+def last_handshake(source: Source) -> Samples:
+    """Yield when each peer's last handshake succeeded, 0 for never. The sealed wire's only."""
+    sessions = source.gateway.sessions
+    if sessions is not None:
+        for peer in source.peers:
+            yield (peer.name,), sessions.last_handshake.get(peer.slot, 0)
+
+
+def handshakes(source: Source) -> Samples:
+    """Yield the handshakes by what became of them. The sealed wire's only."""
+    greeter = source.gateway.greeter
+    if isinstance(greeter, SealedGreeter):
+        for result in HANDSHAKE_RESULTS:
+            yield (result,), greeter.results[result]
+
+
+def rekeys(source: Source) -> Samples:
+    """Yield how often sessions got new keys. The sealed wire's only."""
+    sessions = source.gateway.sessions
+    if sessions is not None:
+        yield (), sessions.n_rekeys
 
 
 def of_tcp(read_value: Callable[[TcpInfo], float]) -> Callable[[Source], Samples]:
-    """Return what reads a number of the link's connection, while there is one."""
+    """Return what reads a number of every link's connection."""
 
     def read(source: Source) -> Samples:
-        if source.tcp is not None:
-            yield (source.peer,), read_value(source.tcp)
+        for peer in source.peers:
+            if peer.tcp is not None:
+                yield (peer.name,), read_value(peer.tcp)
 
     return read
 
 
 def reconnects(source: Source) -> Samples:
-    """Yield the links after the first."""
-    yield (), source.gateway.counts.reconnects
+    """Yield the links of peers that had one before."""
+    yield (), source.gateway.links.n_reconnects
 
 
 def refused(source: Source) -> Samples:

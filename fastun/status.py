@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.gateway_status import Direction, Stage, Status
+    from fastun.gateway_status import Direction, PeerStatus, Stage, Status
 
 # From here on the fill of a ring is worth a colour: its writer does not keep up.
 _RING_FULL_PERCENT = 75
+
+# Of more peers than these, only those that are connected get a line.
+_PEERS_SHOWN_DOWN_MAX = 10
 
 
 def show(interface: str | None, run_dir: Path, as_json: bool) -> None:
@@ -69,6 +72,9 @@ def _only_socket(run_dir: Path) -> Path:
 def _render(status: Status, now: float) -> Iterable[Table | str]:
     yield _summary(status, now)
     yield ""
+    if status.peers:
+        yield _peers(status.peers, now, is_sealed=status.wire == "wireguard")
+        yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
         yield _stages(title, {"outbound": lane.outbound, "inbound": lane.inbound})
@@ -85,7 +91,7 @@ def _summary(status: Status, now: float) -> Table:
         ),
     )
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
-    table.add_row("link", _link(status, now))
+    table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
         "links",
@@ -96,17 +102,49 @@ def _summary(status: Status, now: float) -> Table:
     return table
 
 
-def _link(status: Status, now: float) -> Text:
-    link = status.link
-    if link is None:
+def _connected(status: Status) -> Text:
+    n_up = sum(peer.up for peer in status.peers)
+    n_peers = len(status.peers)
+    said = f"{n_up} connected" + (f", {n_peers - n_up} not" if n_peers > n_up else "")
+    if n_up == 0:
         where = ", ".join(status.listen)
-        doing = f"dialling {status.endpoint}" if status.endpoint else f"listening on {where}"
-        return Text(f"none, {doing}", style="yellow")
-    text = f"{status.peer} at {link.remote}, {link.software}, "
-    text += f"up {_duration(now - link.since_unix_seconds)}"
-    if link.tcp is not None:
-        text += f", RTT {link.tcp.rtt_seconds * 1e3:.2f} ms"
-    return Text(one_line(text), style="green")
+        said += f", dialling {status.endpoint}" if status.endpoint else f", listening on {where}"
+    return Text(said, style="green" if n_up else "yellow")
+
+
+def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
+    """Return a line a peer; of many only for those who are connected."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("peer", overflow="fold")
+    table.add_column("remote", overflow="fold")
+    headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for peer in peers:
+        if peer.up or len(peers) <= _PEERS_SHOWN_DOWN_MAX:
+            cells = _peer_cells(peer, now)
+            table.add_row(*cells[: 2 + len(headings)], style="" if peer.up else "dim")
+    return table
+
+
+def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
+    tcp = None if peer.link is None else peer.link.tcp
+    return [
+        Text(peer.name),
+        Text("not connected" if peer.remote is None else one_line(peer.remote)),
+        Text(_age(peer.since_unix_seconds, now, "")),
+        Text("" if tcp is None else f"{tcp.rtt_seconds * 1e3:.2f} ms"),
+        Text(_size(peer.receive_bytes)),
+        Text(_size(peer.transmit_bytes)),
+        Text(_age(peer.last_handshake_unix_seconds, now, "never")),
+    ]
+
+
+def _age(since_unix_seconds: float | None, now: float, if_none: str) -> str:
+    """Return how long ago something was, in its largest unit."""
+    if since_unix_seconds is None:
+        return if_none
+    return " ".join(_duration(now - since_unix_seconds).split()[:2])
 
 
 def _stages(title: str, directions: dict[str, Direction]) -> Table:

@@ -6,6 +6,7 @@ two runs of the C loop: it reads the control channel, reports, and goes back in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,40 +15,55 @@ import sys
 import setproctitle
 
 from fastun import _native
-from fastun._native import LoopEnd
+from fastun._native import Event, EventKind, LoopEnd, Wire
 from fastun.channel import (
+    AddReceivingKey,
+    AllowIps,
+    AnyMessage,
+    AttachLink,
     Boot,
     Channel,
+    DetachLink,
     DeviceGone,
+    ForgetIps,
+    HandshakeCame,
+    KeyAdded,
+    KeyConfirmed,
     LinkEnded,
-    LinkFormat,
     Ready,
-    SetLink,
+    SendKeepalive,
+    SendMessage,
+    SetSendingKey,
+    ToGateway,
     close_all,
 )
 
 
 class Worker:
-    """One role's process: its loop, its channel and the link it carries."""
+    """One role's process: its loop, its channel and the links it carries."""
 
     def __init__(self, role: str, channel: Channel) -> None:
         """Wait for the boot message and prepare the loop."""
         boot, fds = _receive_boot(channel)
-        stats_fd, ring_fd, self._device_fd = fds
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
         self._channel = channel
-        self._link_id = 0
-        self._link_fd = -1
+        self._link_fds: dict[int, int] = {}
         self._loop = _native.Loop(
             role,
             _native.Ring.attach(ring_fd, boot.ring_bytes),
             _native.Stats.attach(stats_fd),
-            self._device_fd,
-            channel.fileno(),
+            _native.PeerTable.attach(peers_fd),
+            wire=boot.wire,
+            mode=boot.mode,
+            device_fd=device_fd,
+            channel_fd=channel.fileno(),
+            wake_fd=wake_fd,
         )
-        close_all([stats_fd, ring_fd])
-        self._set_link(-1, boot.link_format)
+        close_all([stats_fd, ring_fd, peers_fd])
+        if boot.dials and boot.wire == Wire.WIREGUARD:
+            self._loop.hold_without_session()
         channel.set_blocking(False)
-        channel.send(Ready())
+        self._send(Ready())
 
     def run(self) -> None:
         """Work until the gateway closes the channel."""
@@ -56,19 +72,17 @@ class Worker:
             end = self._loop.run()
             if end is LoopEnd.DOORBELL:
                 gateway_lives = self._read_channel()
-            elif end is LoopEnd.DEVICE_GONE:
-                self._channel.send(DeviceGone(self._loop.error()))
-                gateway_lives = self._await_channel()
+            elif end is LoopEnd.EVENT:
+                self._send(_report(self._loop.event()))
             else:
-                self._end_link(end)
+                self._send(DeviceGone(self._loop.error()))
+                gateway_lives = self._await_channel()
 
-    def _end_link(self, end: LoopEnd) -> None:
-        reason = {
-            LoopEnd.LINK_CLOSED: "the peer closed the connection",
-            LoopEnd.LINK_FAULT: "the peer broke the framing",
-        }.get(end) or self._loop.error()
-        self._channel.send(LinkEnded(self._link_id, reason))
-        self._drop_link()
+    def _send(self, message: ToGateway) -> None:
+        """Tell the gateway, waiting for it if it is behind."""
+        self._channel.set_blocking(True)
+        self._channel.send(message)
+        self._channel.set_blocking(False)
 
     def _await_channel(self) -> bool:
         self._channel.set_blocking(True)
@@ -86,28 +100,64 @@ class Worker:
                 return True
             if received is None:
                 return False
-            message, fds = received
-            if isinstance(message, SetLink):
-                self._drop_link()
-                self._link_id = message.link_id
-                self._set_link(fds[0] if fds else -1, message.link_format)
+            # What is for a link that has gone meanwhile is of no use any more.
+            with contextlib.suppress(FileNotFoundError):
+                self._act(*received)
 
-    def _drop_link(self) -> None:
-        if self._link_fd >= 0:
-            self._set_link(-1, self._format)
+    def _act(self, message: AnyMessage, fds: list[int]) -> None:  # noqa: C901 (a table)
+        match message:
+            case AttachLink(slot=slot):
+                self._detach(slot)
+                if fds:
+                    self._link_fds[slot] = fds[0]
+                fd = fds[0] if fds else -1
+                self._loop.attach_link(slot, message.link_id, fd, message.link_format)
+            case DetachLink(slot=slot):
+                self._detach(slot)
+            case AllowIps(slot=slot):
+                for address, prefix_length in message.networks:
+                    self._loop.allow_ip(slot, address, prefix_length)
+            case ForgetIps(slot=slot):
+                self._loop.forget_ips(slot)
+            case SetSendingKey(slot=slot):
+                self._loop.set_sending_key(
+                    slot,
+                    message.aead,
+                    message.key,
+                    receiver_index=message.receiver_index,
+                    counter=message.counter,
+                )
+            case SendKeepalive(slot=slot):
+                self._loop.send_keepalive(slot)
+            case AddReceivingKey(slot=slot):
+                self._loop.add_receiving_key(
+                    slot, message.aead, message.key, message.index, message.counter
+                )
+                self._send(KeyAdded(slot, message.index))
+            case SendMessage(slot=slot):
+                self._loop.send_message(slot, message.message)
 
-    def _set_link(self, fd: int, link_format: LinkFormat) -> None:
-        old_fd, self._link_fd, self._format = self._link_fd, fd, link_format
-        self._loop.set_link(
-            fd,
-            wire=link_format.wire,
-            mode=link_format.mode,
-            super_outbound=link_format.super_outbound,
-            super_inbound=link_format.super_inbound,
-            message_max=link_format.message_max,
-        )
-        if old_fd >= 0:
-            os.close(old_fd)
+    def _detach(self, slot: int) -> None:
+        self._loop.detach_link(slot)
+        fd = self._link_fds.pop(slot, None)
+        if fd is not None:
+            os.close(fd)
+
+
+def _report(event: Event) -> ToGateway:
+    """Return what the gateway is told."""
+    slot, link_id = event.slot, event.link_id
+    match event.kind:
+        case EventKind.HANDSHAKE:
+            return HandshakeCame(slot, link_id, event.message)
+        case EventKind.CONFIRMED:
+            return KeyConfirmed(slot, link_id, event.index)
+        case EventKind.LINK_CLOSED:
+            return LinkEnded(slot, link_id, "the peer closed the connection")
+        case EventKind.LINK_FAULT:
+            return LinkEnded(slot, link_id, "the peer broke the framing")
+        case EventKind.LINK_ERROR:
+            return LinkEnded(slot, link_id, event.error)
 
 
 def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:
@@ -124,6 +174,7 @@ def main() -> None:
     # A ^C in the terminal goes to the whole group; stopping is the gateway's decision.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        _native.hide_memory()
         _native.die_with_parent(parent_pid)
         channel = Channel(socket.socket(fileno=channel_fd))
         Worker(name.partition("/")[0], channel).run()

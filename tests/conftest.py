@@ -28,7 +28,7 @@ class StartTunnel(Protocol):
     def __call__(
         self,
         *,
-        wire: str = "plain",
+        wire: str = "wireguard",
         mode: str = "tun",
         outer: int = 4,
         mtu: int = 1500,
@@ -73,7 +73,7 @@ def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Start
 
     def start(
         *,
-        wire: str = "plain",
+        wire: str = "wireguard",
         mode: str = "tun",
         outer: int = 4,
         mtu: int = 1500,

@@ -1,48 +1,56 @@
-"""The hello of the plain wire: what each side can do, exchanged before the first frame.
+"""The hello: what each side can do, exchanged before the first frame.
 
-    u16 big-endian length | 0x01 | 3 zero bytes | msgpack map
+    type 0x01, 3 zero bytes, msgpack map
 
-Both sides send at once and then read the other's; neither answers what it cannot read. What follows
-the hello on the stream belongs to the lane, so not a byte more is read here.
+On the plain wire it is the first frame of the stream; on the wireguard wire it is the content of
+the first data message under the new keys, which it confirms. The listening side adds what it
+pushes. Nobody answers a hello that cannot be read.
 """
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import struct
+from ipaddress import ip_interface, ip_network
 from typing import Literal
 
 import msgpack
 import msgspec
 
 from fastun import __version__
-from fastun._native import Mode, Offload, Wire
+from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
 from fastun.channel import LinkFormat
 from fastun.config import Settings
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
 
-# A hello is some 150 bytes; this leaves room for what later versions add, and bounds what an
-# unknown sender can make us hold.
+# A hello is some 200 bytes, and what is pushed some 100 more; this leaves room for what later
+# versions add, and bounds what an unknown sender can make us hold.
 HELLO_BYTES_MAX = 4096
 
-_TYPE = b"\x01\x00\x00\x00"
-_PREFIX = struct.Struct(">H")
+TYPE = b"\x01\x00\x00\x00"
 _MESSAGE_MAX = 65535  # what the u16 length prefix can say
+_SEALED_MESSAGE_MAX = _MESSAGE_MAX - 32 - 15  # less the data message's header, tag and padding
 _SIMPLETUN_MESSAGE_MAX = 2000  # the original's receive buffer
 
-OffloadName = Literal["tcp", "udp"]
-_OFFERS: dict[Offload, tuple[OffloadName, ...]] = {
+_OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.NONE: (),
     Offload.TCP: ("tcp",),
     Offload.TCP_UDP: ("tcp", "udp"),
 }
+AES = "aes-256-gcm"
+CHACHA = "chacha20-poly1305"
 
 
 class HelloError(Exception):
     """The other side's hello cannot be accepted; the text says why, in one line."""
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listening side gives a connecting one; ``mtu`` in bytes, 0 for nothing said."""
+
+    addresses: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    mtu: int = 0
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,61 +61,60 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["tun", "tap"]
     offload: tuple[str, ...]
     message_max: int
+    aeads: tuple[str, ...] = ()
+    push: Push | None = None
 
 
-def own(settings: Settings, offload_max: Offload) -> Hello:
+def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> Hello:
     """Return what this side says."""
+    is_sealed = settings.wire == "wireguard"
     return Hello(
         version=PROTOCOL_VERSION,
         software=f"fastun {__version__}",
         mode=settings.mode,
         offload=_OFFERS[offload_max],
-        message_max=_MESSAGE_MAX,
+        message_max=_SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
+        aeads=own_aeads() if is_sealed else (),
+        push=push,
     )
 
 
+def own_aeads() -> tuple[str, ...]:
+    """Return what this processor seals and opens well."""
+    return (CHACHA, AES) if has_aes_instructions() else (CHACHA,)
+
+
 def encode(hello: Hello) -> bytes:
-    """Return the hello as a frame of the stream."""
-    body: bytes = _TYPE + msgpack.packb(msgspec.to_builtins(hello))
-    return _PREFIX.pack(len(body)) + body
+    """Return the hello as a message."""
+    body: bytes = msgpack.packb(msgspec.to_builtins(hello))
+    return TYPE + body
 
 
-def decode(body: bytes) -> Hello:
-    """Return the hello in a frame without its length prefix; HelloError when it is none."""
-    if body[: len(_TYPE)] != _TYPE:
-        raise HelloError("the peer does not speak the plain wire; give both ends the same --wire")
+def decode(message: bytes) -> Hello:
+    """Return the hello in a message; HelloError when it is none."""
+    if message[: len(TYPE)] != TYPE:
+        raise HelloError("the peer does not speak this wire; give both ends the same --wire")
+    if len(message) > HELLO_BYTES_MAX:
+        raise HelloError(f"the peer's hello has {len(message)} bytes")
     try:
-        fields = msgpack.unpackb(body[len(_TYPE) :])
-        return msgspec.convert(fields, Hello)
+        hello = msgspec.convert(msgpack.unpackb(message[len(TYPE) :]), Hello)
+        if hello.push is not None:
+            _check_push(hello.push)
     except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
         raise HelloError(f"the peer's hello is malformed: {error}") from None
+    return hello
 
 
-async def exchange(connection: socket.socket, ours: Hello) -> Hello:
-    """Send our hello, return the other side's. Raises HelloError, OSError or TimeoutError."""
-    async with asyncio.timeout(HELLO_TIMEOUT_S):
-        await asyncio.get_running_loop().sock_sendall(connection, encode(ours))
-        (length,) = _PREFIX.unpack(await _receive_exactly(connection, _PREFIX.size))
-        if not len(_TYPE) < length <= HELLO_BYTES_MAX:
-            raise HelloError(
-                "the peer does not speak the plain wire; give both ends the same --wire"
-            )
-        return decode(await _receive_exactly(connection, length))
+def _check_push(push: Push) -> None:
+    """Raise ValueError for what is no address or network."""
+    for address in push.addresses:
+        ip_interface(address)
+    for route in push.routes:
+        ip_network(route)
 
 
-async def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    received = b""
-    while len(received) < n_bytes:
-        piece = await loop.sock_recv(connection, n_bytes - len(received))
-        if not piece:
-            raise HelloError("the peer closed the connection before its hello")
-        received += piece
-    return received
-
-
-def agree(ours: Hello, theirs: Hello) -> tuple[LinkFormat, Offload]:
-    """Return what the link carries and what our device may hand out. Raises HelloError."""
+def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Offload, Aead]:
+    """Return what the link carries, what the device may hand out for it, and what seals it."""
     if theirs.version != ours.version:
         raise HelloError(
             f"the peer speaks protocol version {theirs.version}, this side {ours.version}; "
@@ -119,25 +126,24 @@ def agree(ours: Hello, theirs: Hello) -> tuple[LinkFormat, Offload]:
         )
     if not 1280 <= theirs.message_max <= _MESSAGE_MAX:  # noqa: PLR2004 (IPv6's least MTU)
         raise HelloError(f"the peer takes messages of {theirs.message_max} bytes only")
-    # A device that hands out less than ours can be written is no obstacle, so only the peer's offer
-    # bounds what we send, and only our own what we take.
     both = set(theirs.offload) & set(ours.offload)
     offload = max(level for level, names in _OFFERS.items() if set(names) <= both)
+    has_aes = AES in theirs.aeads and AES in ours.aeads
     link_format = LinkFormat(
-        wire=Wire.PLAIN,
+        wire=wire,
         mode=Mode[ours.mode.upper()],
         super_outbound=offload is not Offload.NONE,
         super_inbound=bool(ours.offload),
-        message_max=theirs.message_max,
+        message_max=min(theirs.message_max, ours.message_max),
     )
-    return link_format, offload
+    return link_format, offload, Aead.AES_256_GCM if has_aes else Aead.CHACHA20_POLY1305
 
 
 def format_without_peer(settings: Settings) -> LinkFormat:
     """Return what is laid out while no peer has said what it takes; all that simpletun ever is."""
     is_simpletun = settings.wire == "simpletun"
     return LinkFormat(
-        wire=Wire.SIMPLETUN if is_simpletun else Wire.PLAIN,
+        wire=Wire[settings.wire.upper()],
         mode=Mode[settings.mode.upper()],
         super_outbound=False,
         super_inbound=False,

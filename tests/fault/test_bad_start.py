@@ -54,7 +54,7 @@ def refused(
 # What is wrong: arguments, exit code, words that the one line must hold.
 CASES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "no --insecure": (("serve", "--wire", "plain"), 2, ("unencrypted", "--insecure")),
-    "no wire": (("serve",), 2, ("--wire plain --insecure",)),
+    "no key": (("connect", "tcp://192.0.2.1"), 2, ("192.0.2.1", "fastun peer add")),
     "long name": (("serve", *INSECURE, "-i", "a-name-of-sixteen"), 2, ("--interface", "15")),
     "taken by another kind": (("serve", *INSECURE, "-i", "lo"), 1, ("lo", "--interface")),
     "unknown option": (("serve", *INSECURE, "--adress", "10.0.0.1/8"), 2, ("--address",)),

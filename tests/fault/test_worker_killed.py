@@ -44,11 +44,12 @@ def open_files(gateway: GatewayProcess) -> int:
     return psutil.Process(gateway.process.pid).num_fds()
 
 
+@pytest.mark.parametrize("wire", ["wireguard", "plain"])
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
-    tunnel: StartTunnel, role: str
+    tunnel: StartTunnel, role: str, wire: str
 ) -> None:
-    pair = tunnel()
+    pair = tunnel(wire=wire)
     gateways = (pair.client, pair.server)
     address = pair.server.inner_address
     n_files_before = [open_files(gateway) for gateway in gateways]
@@ -68,7 +69,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
             time.sleep(0.3)
     kills_go_on = False
     result = transfer.result(timeout=60)
-    print(f"{role}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
+    print(f"{role} {wire}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
     assert result.is_exact
     assert result.received.n_bytes >= GIGABYTE
     assert max(outages) < 1.0

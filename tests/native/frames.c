@@ -26,11 +26,13 @@ static uint8_t gso_type(enum frame_kind kind) {
     }
 }
 
-/* Puts the IP version (and IHL) at `l3`; returns where the transport header begins. */
-static size_t place_ip(uint8_t *packet, size_t l3, enum frame_kind kind) {
+/* Puts the IP version, IHL and length at `l3`; returns where the transport header begins. */
+static size_t place_ip(uint8_t *packet, size_t length, size_t l3, enum frame_kind kind) {
     if (l3 != 0)
         be16_write(packet + l3 - 2, is_ipv6(kind) ? 0x86dd : 0x0800);
     packet[l3] = is_ipv6(kind) ? 0x60 : 0x45;
+    be16_write(packet + l3 + (is_ipv6(kind) ? 4 : 2),
+               (uint16_t)(length - l3 - (is_ipv6(kind) ? IPV6_HEADER : 0)));
     packet[l3 + (is_ipv6(kind) ? 6 : 9)] = is_udp(kind) ? 17 : 6;
     return l3 + (is_ipv6(kind) ? IPV6_HEADER : IPV4_HEADER_MIN);
 }
@@ -39,7 +41,7 @@ void frame_make(struct frame *frame, struct random *random, enum mode mode, enum
                 size_t length) {
     uint8_t *packet = frame->bytes + VNET_LENGTH;
     random_fill(random, packet, length);
-    size_t transport = place_ip(packet, mode == MODE_TAP ? ETHERNET_HEADER : 0, kind);
+    size_t transport = place_ip(packet, length, mode == MODE_TAP ? ETHERNET_HEADER : 0, kind);
     struct vnet vnet = {0};
     frame->length = VNET_LENGTH + length;
     frame->n_packets = 1;

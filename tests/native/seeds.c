@@ -41,14 +41,17 @@ static void append(struct seed *seed, const void *bytes, size_t length) {
     seed->length += length;
 }
 
-/* The frame as a message with its length prefix; false when the format cannot carry it. */
-static bool append_message(struct seed *seed, const struct link_format *format, size_t skip) {
+/* The frame as a message, with its length prefix or without; false when the format cannot carry it.
+ */
+static bool append_message(struct seed *seed, const struct link_format *format, bool prefixed) {
     uint8_t slot[MESSAGE_HEADROOM + VNET_LENGTH + FRAME_BYTES];
     struct message_outbound outbound;
     memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
     if (message_lay_out(format, slot + MESSAGE_HEADROOM, FRAME_BYTES, &outbound) != MESSAGE_OK)
         return false;
-    append(seed, outbound.start + skip, outbound.length - skip);
+    if (prefixed)
+        message_prefix(&outbound);
+    append(seed, outbound.start, outbound.length);
     return true;
 }
 
@@ -60,16 +63,37 @@ static void append_record(struct seed *seed) {
     append(seed, frame.bytes, frame.length);
 }
 
+/* For the sealed wire: the message under either cipher, bent, and again; then its bare bytes. */
+static void append_chunks(struct seed *seed, const struct link_format *format) {
+    const uint8_t kinds[] = {0, 2, 4 | 8, 8, 1};
+    uint8_t *packet = frame.bytes + VNET_LENGTH;
+    if (format->mode == MODE_TUN && packet[0] == 0x45)
+        packet[12] = 10; /* addresses that the peer may use */
+    else if (format->mode == MODE_TUN)
+        packet[8] = 0xfd;
+    for (size_t i = 0; i < sizeof kinds; i++) {
+        struct seed message = {.length = 0};
+        append_message(&message, format, false);
+        if (message.length == 0)
+            continue;
+        uint8_t chunk[2] = {kinds[i], (uint8_t)(message.length / 2)};
+        append(seed, chunk, sizeof chunk);
+        append(seed, message.bytes, message.length);
+    }
+}
+
 static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     struct seed seed = {.bytes = {choice}, .length = 1};
     bool super = (choice & 2) == 0;
     struct link_format format = {super ? WIRE_PLAIN : WIRE_SIMPLETUN,
                                  (choice & 1) != 0 ? MODE_TAP : MODE_TUN, super, super, 2000};
     if (strcmp(fuzzer, "fuzz_message_take_apart") == 0) {
-        append_message(&seed, &format, STREAM_LENGTH_PREFIX);
+        append_message(&seed, &format, false);
     } else if (strcmp(fuzzer, "fuzz_link_reader") == 0) {
-        append_message(&seed, &format, 0);
-        append_message(&seed, &format, 0);
+        append_message(&seed, &format, true);
+        append_message(&seed, &format, true);
+    } else if (strcmp(fuzzer, "fuzz_sealed_reader") == 0) {
+        append_chunks(&seed, &format);
     } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0) {
         seed.length = 0;
         append_record(&seed);

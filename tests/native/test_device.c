@@ -145,10 +145,12 @@ static void publish_packets(struct ring *ring, size_t n) {
 
 static void every_frame_for_a_device_that_vanishes_is_delivered_or_counted(void) {
     struct worker_thread worker;
-    int ring_fd, stats_fd, fd = open_device("vanishes", MODE_TUN);
+    int ring_fd, stats_fd, peers_fd, fd = open_device("vanishes", MODE_TUN);
     struct ring *producer = ring_create(RING_BYTES, &ring_fd);
     struct stats *stats = stats_create(&stats_fd);
-    worker_open(&worker, ROLE_tun_writer, ring_fd, RING_BYTES, stats, fd);
+    struct peer_table *peers = peer_table_create(&peers_fd);
+    const struct worker_lane lane = {WIRE_PLAIN, MODE_TUN, RING_BYTES, stats, peers, -1};
+    worker_open(&worker, ROLE_tun_writer, &lane, ring_fd, fd);
     publish_packets(producer, 10);
     CHECK_EQUAL(write(worker.channel[0], "!", 1), 1);
     CHECK_EQUAL(loop_run(worker.loop), LOOP_DOORBELL);
@@ -165,6 +167,8 @@ static void every_frame_for_a_device_that_vanishes_is_delivered_or_counted(void)
     worker_close(&worker);
     ring_detach(producer);
     stats_detach(stats);
+    peer_table_detach(peers);
+    close(peers_fd);
     close(fd);
     close(ring_fd);
     close(stats_fd);

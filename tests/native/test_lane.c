@@ -8,19 +8,22 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "check.h"
 #include "frames.h"
+#include "sealing.h"
 #include "worker_thread.h"
 
 enum { RING_BYTES = RING_SIZE_MIN, N_FRAMES = 20000 };
 
 struct lane {
     int device_a[2], device_b[2], stream[2]; /* [0] the loop's end (stream: the writer's) */
-    int outbound_fd, inbound_fd, stats_fd;
+    int outbound_fd, inbound_fd, stats_fd, peers_fd, wake_fd;
     struct ring *outbound, *inbound;
     struct stats *stats;
+    struct peer_table *peers;
     struct worker_thread workers[N_ROLES];
     struct link_format format;
 };
@@ -41,31 +44,55 @@ static void open_sockets(struct lane *lane) {
     /* device B stays blocking: a device without room would drop, and here all shall arrive */
 }
 
-static void lane_open(struct lane *lane, struct link_format format) {
+/* One peer, who may send from and to everywhere. The gateway has confirmed the key with counter 0.
+ */
+static void set_keys(struct lane *lane, enum aead aead) {
+    const uint8_t any[16] = {0};
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, 1);
+    struct loop *reader = lane->workers[ROLE_tun_reader].loop;
+    struct loop *opener = lane->workers[ROLE_link_reader].loop;
+    CHECK_EQUAL(loop_set_sending_key(reader, 0, aead, key, 77, 1), 0);
+    CHECK_EQUAL(loop_add_receiving_key(opener, 0, aead, key, 77, 1), 0);
+    for (size_t length = 4; length <= 16; length += 12) {
+        CHECK_EQUAL(loop_allow_ip(reader, 0, any, length, 0), 0);
+        CHECK_EQUAL(loop_allow_ip(opener, 0, any, length, 0), 0);
+    }
+}
+
+static void lane_open(struct lane *lane, struct link_format format, enum aead aead) {
     *lane = (struct lane){.format = format};
     open_sockets(lane);
     lane->outbound = ring_create(RING_BYTES, &lane->outbound_fd);
     lane->inbound = ring_create(RING_BYTES, &lane->inbound_fd);
     lane->stats = stats_create(&lane->stats_fd);
+    lane->peers = peer_table_create(&lane->peers_fd);
+    lane->wake_fd = eventfd(0, EFD_NONBLOCK);
     CHECK(lane->outbound != NULL && lane->inbound != NULL && lane->stats != NULL);
+    CHECK(lane->peers != NULL && lane->wake_fd >= 0);
+    const struct worker_lane shared = {format.wire, format.mode, RING_BYTES,
+                                       lane->stats, lane->peers, lane->wake_fd};
     for (unsigned role = 0; role < N_ROLES; role++) {
         bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
-        worker_open(&lane->workers[role], (enum stats_role)role,
-                    is_outbound ? lane->outbound_fd : lane->inbound_fd, RING_BYTES, lane->stats,
+        worker_open(&lane->workers[role], (enum stats_role)role, &shared,
+                    is_outbound ? lane->outbound_fd : lane->inbound_fd,
                     is_outbound ? lane->device_a[0] : lane->device_b[0]);
         int link_fd = role == ROLE_link_writer   ? lane->stream[0]
                       : role == ROLE_link_reader ? lane->stream[1]
                                                  : -1;
-        loop_set_link(lane->workers[role].loop, link_fd, format.wire, format.mode,
-                      format.super_outbound, format.super_inbound, format.message_max);
-        worker_start(&lane->workers[role]);
+        if (role != ROLE_tun_writer)
+            CHECK_EQUAL(loop_attach_link(lane->workers[role].loop, 0, 0, link_fd, &format), 0);
     }
+    if (format.wire == WIRE_WIREGUARD)
+        set_keys(lane, aead);
+    for (unsigned role = 0; role < N_ROLES; role++)
+        worker_start(&lane->workers[role]);
 }
 
 static void lane_close(struct lane *lane) {
-    const int fds[] = {lane->device_a[0], lane->device_a[1], lane->device_b[0],
-                       lane->device_b[1], lane->stream[0],   lane->stream[1],
-                       lane->outbound_fd, lane->inbound_fd,  lane->stats_fd};
+    const int fds[] = {lane->device_a[0], lane->device_a[1], lane->device_b[0], lane->device_b[1],
+                       lane->stream[0],   lane->stream[1],   lane->outbound_fd, lane->inbound_fd,
+                       lane->stats_fd,    lane->peers_fd,    lane->wake_fd};
     for (unsigned role = 0; role < N_ROLES; role++)
         worker_close(&lane->workers[role]);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
@@ -73,6 +100,7 @@ static void lane_close(struct lane *lane) {
     ring_detach(lane->outbound);
     ring_detach(lane->inbound);
     stats_detach(lane->stats);
+    peer_table_detach(lane->peers);
 }
 
 static uint64_t counter(struct lane *lane, enum stats_role role, enum stats_counter counter) {
@@ -151,11 +179,11 @@ static size_t receive_frames(struct traffic *traffic) {
     return n_left_out;
 }
 
-static void check_traffic(struct link_format format, size_t n_kinds) {
+static void check_sealed_traffic(struct link_format format, enum aead aead, size_t n_kinds) {
     struct lane lane;
     struct traffic traffic = {.lane = &lane, .n_kinds = n_kinds};
     pthread_t sender;
-    lane_open(&lane, format);
+    lane_open(&lane, format, aead);
     CHECK_EQUAL(pthread_create(&sender, NULL, send_frames, &traffic), 0);
     size_t n_left_out = receive_frames(&traffic);
     pthread_join(sender, NULL);
@@ -169,8 +197,12 @@ static void check_traffic(struct link_format format, size_t n_kinds) {
                     dropped(&lane, ROLE_tun_writer) + dropped(&lane, ROLE_tun_reader),
                 n_left_out);
     /* the send buffer was smaller than a batch: EAGAIN, and so frames cut in two */
-    CHECK(stats_read_call(lane.stats, ROLE_link_writer, CALL_ppoll) > 10);
+    CHECK(stats_read_call(lane.stats, ROLE_link_writer, CALL_epoll_wait) > 10);
     lane_close(&lane);
+}
+
+static void check_traffic(struct link_format format, size_t n_kinds) {
+    check_sealed_traffic(format, AEAD_CHACHA20_POLY1305, n_kinds);
 }
 
 static struct link_format plain(enum mode mode, bool super) {
@@ -199,10 +231,28 @@ static void simpletun_frames_arrive_byte_for_byte(void) {
     check_traffic(simpletun(MODE_TAP), N_PLAIN_KINDS);
 }
 
+static void sealed_tun_frames_and_super_packets_arrive_byte_for_byte(void) {
+    check_sealed_traffic(sealed_format(MODE_TUN, true), AEAD_CHACHA20_POLY1305, N_FRAME_KINDS);
+    check_sealed_traffic(sealed_format(MODE_TUN, true), AEAD_AES_256_GCM, N_FRAME_KINDS);
+}
+
+static void sealed_tap_frames_and_super_packets_arrive_byte_for_byte(void) {
+    check_sealed_traffic(sealed_format(MODE_TAP, true), AEAD_CHACHA20_POLY1305, N_FRAME_KINDS);
+    check_sealed_traffic(sealed_format(MODE_TAP, true), AEAD_AES_256_GCM, N_FRAME_KINDS);
+}
+
+/* As to a plain WireGuard peer. */
+static void sealed_packets_for_a_peer_that_takes_no_super_packets_arrive(void) {
+    check_sealed_traffic(sealed_format(MODE_TUN, false), AEAD_CHACHA20_POLY1305, N_FRAME_KINDS);
+}
+
 int main(void) {
     RUN(tun_frames_and_super_packets_arrive_byte_for_byte);
     RUN(tap_frames_and_super_packets_arrive_byte_for_byte);
     RUN(super_packets_for_a_peer_that_takes_none_are_counted_and_the_rest_arrives);
     RUN(simpletun_frames_arrive_byte_for_byte);
+    RUN(sealed_tun_frames_and_super_packets_arrive_byte_for_byte);
+    RUN(sealed_tap_frames_and_super_packets_arrive_byte_for_byte);
+    RUN(sealed_packets_for_a_peer_that_takes_no_super_packets_arrive);
     return EXIT_SUCCESS;
 }

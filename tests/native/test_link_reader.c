@@ -16,10 +16,12 @@
 enum { RING_BYTES = 1 << 20, NO_DROP = N_DROPS };
 
 struct reader {
-    int ring_fd, stats_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
+    int ring_fd, stats_fd, peers_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
     struct ring *ring;
     struct stats *stats;
+    struct peer_table *peers;
     struct loop *loop;
+    uint32_t link_id;
 };
 
 static const struct link_format tun = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
@@ -33,16 +35,18 @@ static void connect_link(struct reader *reader, const struct link_format *format
     CHECK_EQUAL(fcntl(reader->stream[0], F_SETFL, O_NONBLOCK), 0);
     CHECK_EQUAL(fcntl(reader->stream[1], F_SETFL, O_NONBLOCK), 0);
     CHECK_EQUAL(setsockopt(reader->stream[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    loop_set_link(reader->loop, reader->stream[0], format->wire, format->mode,
-                  format->super_outbound, format->super_inbound, format->message_max);
+    CHECK_EQUAL(loop_attach_link(reader->loop, 0, ++reader->link_id, reader->stream[0], format), 0);
 }
 
 static void reader_open(struct reader *reader, const struct link_format *format) {
+    reader->link_id = 0;
     reader->ring = ring_create(RING_BYTES, &reader->ring_fd);
     reader->stats = stats_create(&reader->stats_fd);
-    CHECK(reader->ring != NULL && reader->stats != NULL);
+    reader->peers = peer_table_create(&reader->peers_fd);
+    CHECK(reader->ring != NULL && reader->stats != NULL && reader->peers != NULL);
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reader->channel), 0);
-    reader->loop = loop_new(ROLE_link_reader, reader->ring, reader->stats, -1, reader->channel[1]);
+    reader->loop = loop_new(ROLE_link_reader, format->wire, format->mode, reader->ring,
+                            reader->stats, reader->peers, -1, reader->channel[1], -1);
     CHECK(reader->loop != NULL);
     connect_link(reader, format);
 }
@@ -51,8 +55,10 @@ static void reader_close(struct reader *reader) {
     loop_free(reader->loop);
     ring_detach(reader->ring);
     stats_detach(reader->stats);
+    peer_table_detach(reader->peers);
     close(reader->ring_fd);
     close(reader->stats_fd);
+    close(reader->peers_fd);
     close(reader->channel[0]);
     close(reader->channel[1]);
     close(reader->stream[0]);
@@ -75,9 +81,17 @@ static void send_good_packet(struct reader *reader) {
     send_message(reader, packet, sizeof packet);
 }
 
-static enum loop_end run_to_the_end(struct reader *reader) {
+/* Runs until the link is over; returns why. */
+static enum event_kind run_on(struct reader *reader) {
+    CHECK_EQUAL(loop_run(reader->loop), LOOP_EVENT);
+    CHECK_EQUAL(loop_event(reader->loop)->slot, 0);
+    CHECK_EQUAL(loop_event(reader->loop)->link_id, reader->link_id);
+    return loop_event(reader->loop)->kind;
+}
+
+static enum event_kind run_to_the_end(struct reader *reader) {
     CHECK_EQUAL(shutdown(reader->stream[1], SHUT_WR), 0);
-    return loop_run(reader->loop);
+    return run_on(reader);
 }
 
 static uint64_t counter(struct reader *reader, enum stats_counter counter) {
@@ -112,7 +126,7 @@ static void a_peer_that_closes_between_frames_is_no_fault(void) {
     reader_open(&reader, &tun);
     send_good_packet(&reader);
     send_good_packet(&reader);
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_CLOSED);
     check_counts(&reader, 2, NO_DROP, 0);
     reader_close(&reader);
 }
@@ -123,7 +137,7 @@ static void a_length_of_0_ends_the_link(void) {
     send_good_packet(&reader);
     send_bytes(&reader, "\0", 2);
     send_good_packet(&reader); /* comes too late */
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_FAULT);
     check_counts(&reader, 1, DROP_link_reader_bad_length, 1);
     reader_close(&reader);
 }
@@ -136,7 +150,7 @@ static void a_length_over_the_limit_ends_the_link_before_its_bytes_come(void) {
         reader_open(&reader, &original);
         be16_write(prefix, (uint16_t)length);
         send_bytes(&reader, prefix, sizeof prefix);
-        CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+        CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_FAULT);
         check_counts(&reader, 0, is_over ? DROP_link_reader_bad_length : DROP_link_reader_truncated,
                      1);
         reader_close(&reader);
@@ -150,7 +164,7 @@ static void a_stream_cut_anywhere_inside_a_frame_is_a_fault(void) {
         reader_open(&reader, &tun);
         send_good_packet(&reader);
         send_bytes(&reader, stream, n);
-        CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+        CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_FAULT);
         check_counts(&reader, 1, DROP_link_reader_truncated, 1);
         reader_close(&reader);
     }
@@ -160,23 +174,30 @@ static void the_next_link_begins_with_its_own_first_byte(void) {
     struct reader reader;
     reader_open(&reader, &tun);
     send_bytes(&reader, "\0\0garbage behind the fault", 20);
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_FAULT);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_FAULT);
     close(reader.stream[0]);
     close(reader.stream[1]);
     connect_link(&reader, &tun);
     send_good_packet(&reader);
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_CLOSED);
     check_counts(&reader, 1, DROP_link_reader_bad_length, 1);
     reader_close(&reader);
+}
+
+/* A local socket is reset when its peer closes without having read everything. */
+static void reset(struct reader *reader) {
+    CHECK_EQUAL(write(reader->stream[0], "!", 1), 1);
+    close(reader->stream[1]);
+    reader->stream[1] = dup(reader->stream[0]);
 }
 
 static void a_socket_error_is_told_with_its_errno(void) {
     struct reader reader;
     reader_open(&reader, &tun);
-    close(reader.stream[0]);
-    CHECK_EQUAL(loop_run(reader.loop), LOOP_LINK_ERROR);
-    CHECK_EQUAL(loop_error(reader.loop), EBADF);
-    reader.stream[0] = dup(reader.stream[1]);
+    reset(&reader);
+    CHECK_EQUAL(run_on(&reader), EVENT_LINK_ERROR);
+    CHECK_EQUAL(loop_event(reader.loop)->error, ECONNRESET);
+    check_counts(&reader, 0, NO_DROP, 0);
     reader_close(&reader);
 }
 
@@ -186,13 +207,9 @@ static void a_frame_lost_to_a_reset_is_counted(void) {
     reader_open(&reader, &tun);
     send_good_packet(&reader);
     send_bytes(&reader, "\0\x40\x45", 3);
-    CHECK_EQUAL(write(reader.channel[0], "!", 1), 1);
-    CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL); /* all is in the staging */
-    close(reader.stream[0]);
-    CHECK_EQUAL(loop_run(reader.loop), LOOP_LINK_ERROR);
-    loop_set_link(reader.loop, -1, WIRE_PLAIN, MODE_TUN, 0, 0, MESSAGE_MAX);
+    reset(&reader);
+    CHECK_EQUAL(run_on(&reader), EVENT_LINK_ERROR);
     check_counts(&reader, 1, DROP_link_reader_truncated, 1);
-    reader.stream[0] = dup(reader.stream[1]);
     reader_close(&reader);
 }
 
@@ -206,7 +223,7 @@ static void check_dropped(const struct link_format *format, const void *message,
     send_good_packet(&reader);
     send_message(&reader, message, length);
     send_good_packet(&reader);
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_CLOSED);
     check_counts(&reader, 2, reason, 1);
     reader_close(&reader);
 }
@@ -237,7 +254,7 @@ static void a_late_control_message_is_a_bad_type_in_both_modes(void) {
     check_dropped(&tun, message, sizeof message, DROP_link_reader_bad_type);
     reader_open(&reader, &tap);
     send_message(&reader, message, sizeof message);
-    CHECK_EQUAL(run_to_the_end(&reader), LOOP_LINK_CLOSED);
+    CHECK_EQUAL(run_to_the_end(&reader), EVENT_LINK_CLOSED);
     check_counts(&reader, 0, DROP_link_reader_bad_type, 1);
     reader_close(&reader);
 }

@@ -72,7 +72,7 @@ static void race_run(struct race *race, struct waiter *waiter, _Atomic uint64_t 
         uint64_t before = atomic_load(index);
         atomic_store(&race->round, round);
         dawdle(delay + random_below(&random, DAWDLE_JITTER));
-        uint32_t event = waiter_prepare(waiter);
+        uint32_t event = waiter_prepare(waiter, WAITER_ON_FUTEX);
         bool seen = atomic_load_explicit(index, memory_order_acquire) != before;
         meet(&race->done, round);
         bool woken = atomic_load(&waiter->event) != event;
@@ -143,9 +143,9 @@ static void a_bell_rung_before_the_sleep_prevents_it(void) {
     struct waiter waiter = {0};
     uint64_t start = now_ms();
     waiter_ring(&waiter);
-    uint32_t event = waiter_prepare(&waiter);
+    uint32_t event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     CHECK_EQUAL(waiter_sleep(&waiter, event, -1, &stats), WAIT_DOORBELL);
-    event = waiter_prepare(&waiter);
+    event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     CHECK_EQUAL(waiter_sleep(&waiter, event, -1, &stats), WAIT_DOORBELL); /* until it is taken */
     CHECK(waiter_take_bell(&waiter));
     CHECK(!waiter_take_bell(&waiter));
@@ -155,7 +155,7 @@ static void a_bell_rung_before_the_sleep_prevents_it(void) {
 static void a_bell_between_the_announcement_and_the_sleep_is_not_lost(void) {
     struct waiter waiter = {0};
     uint64_t start = now_ms();
-    uint32_t event = waiter_prepare(&waiter);
+    uint32_t event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     waiter_ring(&waiter);
     CHECK(atomic_load(&waiter.event) != event); /* it may have looked for the bell already */
     CHECK_EQUAL(waiter_sleep(&waiter, event, -1, &stats), WAIT_DOORBELL);
@@ -165,8 +165,8 @@ static void a_bell_between_the_announcement_and_the_sleep_is_not_lost(void) {
 static void a_wake_between_the_announcement_and_the_sleep_is_not_lost(void) {
     struct waiter waiter = {0};
     uint64_t start = now_ms();
-    uint32_t event = waiter_prepare(&waiter);
-    waiter_wake(&waiter, &stats);
+    uint32_t event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
+    waiter_wake(&waiter, -1, &stats);
     CHECK_EQUAL(waiter_sleep(&waiter, event, -1, &stats), WAIT_READY);
     CHECK(now_ms() - start < HEARTBEAT_MS / 2);
 }
@@ -182,7 +182,7 @@ static void a_bell_ends_a_sleep_at_once(void) {
     pthread_t thread;
     uint64_t start = now_ms();
     pthread_create(&thread, NULL, ring_later, &waiter);
-    uint32_t event = waiter_prepare(&waiter);
+    uint32_t event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     CHECK_EQUAL(waiter_sleep(&waiter, event, -1, &stats), WAIT_DOORBELL);
     CHECK(now_ms() - start < HEARTBEAT_MS * 9 / 10);
     pthread_join(thread, NULL);
@@ -195,11 +195,11 @@ static void a_gateway_that_died_ends_a_sleep_within_a_heartbeat(void) {
     int channel[2];
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel), 0);
     uint64_t start = now_ms();
-    uint32_t event = waiter_prepare(&waiter);
+    uint32_t event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     CHECK_EQUAL(waiter_sleep(&waiter, event, channel[1], &stats), WAIT_READY); /* it lives */
     CHECK(now_ms() - start >= HEARTBEAT_MS - 10);
     close(channel[0]);
-    event = waiter_prepare(&waiter);
+    event = waiter_prepare(&waiter, WAITER_ON_FUTEX);
     CHECK_EQUAL(waiter_sleep(&waiter, event, channel[1], &stats), WAIT_DOORBELL);
     CHECK(now_ms() - start < 4 * HEARTBEAT_MS);
     close(channel[1]);

@@ -6,13 +6,15 @@
 
 #include "check.h"
 
-void worker_open(struct worker_thread *worker, enum stats_role role, int ring_fd, size_t ring_bytes,
-                 struct stats *stats, int device_fd) {
+void worker_open(struct worker_thread *worker, enum stats_role role, const struct worker_lane *lane,
+                 int ring_fd, int device_fd) {
     worker->role = role;
-    worker->ring = ring_attach(ring_fd, ring_bytes);
+    worker->ring = ring_attach(ring_fd, lane->ring_bytes);
     CHECK(worker->ring != NULL);
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, worker->channel), 0);
-    worker->loop = loop_new(role, worker->ring, stats, device_fd, worker->channel[1]);
+    bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
+    worker->loop = loop_new(role, lane->wire, lane->mode, worker->ring, lane->stats, lane->peers,
+                            device_fd, worker->channel[1], is_outbound ? lane->wake_fd : -1);
     CHECK(worker->loop != NULL);
 }
 

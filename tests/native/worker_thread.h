@@ -16,9 +16,19 @@ struct worker_thread {
     enum loop_end end;
 };
 
-/* The loop is made but does not run yet: loop_set_link comes before worker_start. */
-void worker_open(struct worker_thread *worker, enum stats_role role, int ring_fd, size_t ring_bytes,
-                 struct stats *stats, int device_fd);
+/* What the workers of a lane share; descriptors stay the caller's. */
+struct worker_lane {
+    enum wire wire;
+    enum mode mode;
+    size_t ring_bytes;
+    struct stats *stats;
+    struct peer_table *peers;
+    int wake_fd; /* the outbound ring's eventfd, or -1 */
+};
+
+/* The loop is made but does not run yet: loop_attach_link comes before worker_start. */
+void worker_open(struct worker_thread *worker, enum stats_role role, const struct worker_lane *lane,
+                 int ring_fd, int device_fd);
 void worker_start(struct worker_thread *worker);
 /* Waits until the loop returns by itself. */
 enum loop_end worker_join(struct worker_thread *worker);

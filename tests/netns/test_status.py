@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -58,8 +59,11 @@ def assert_between(before: Scrape, value: float, after: Scrape, name: str, role:
     assert 0 < before.total(name, role=role) <= value <= after.total(name, role=role)
 
 
-def test_status_says_in_80_columns_what_the_metrics_say(tunnel: StartTunnel) -> None:
-    pair = tunnel()
+@pytest.mark.parametrize(("wire", "name"), [("wireguard", "server"), ("plain", "peer")])
+def test_status_says_in_80_columns_what_the_metrics_say(
+    tunnel: StartTunnel, wire: str, name: str
+) -> None:
+    pair = tunnel(wire=wire)
     start_transfer(
         pair.client.host, pair.server.host, pair.server.inner_address, n_bytes=10 * MEGABYTE
     ).result(timeout=30)
@@ -69,26 +73,59 @@ def test_status_says_in_80_columns_what_the_metrics_say(tunnel: StartTunnel) -> 
     assert max(map(len, text.splitlines())) <= COLUMNS
     assert text.isascii()
     assert "\x1b" not in text  # not a terminal
-    assert text.startswith(f"{INTERFACE}      connect, tun, plain wire, MTU 1500, up ")
+    assert text.startswith(f"{INTERFACE}      connect, tun, {wire} wire, MTU 1500, up ")
     assert line(text, "address").split()[1:] == list(pair.client.addresses)
-    assert "peer at tcp://10.0.0.1:55555, fastun " in line(text, "link")
+    assert line(text, "peers").split()[1:] == ["1", "connected"]
+    lines = text.splitlines()
+    heading = next(i for i, found in enumerate(lines) if found.startswith("peer  "))
+    sealed_only = ["handshake"] if wire == "wireguard" else []
+    assert lines[heading].split() == [
+        "peer",
+        "remote",
+        "up",
+        "RTT",
+        "received",
+        "sent",
+        *sealed_only,
+    ]
+    peer = lines[heading + 1].split()
+    assert peer[:2] == [name, "tcp://10.0.0.1:55555"]
+    # Two cells of two words: the age of the link and the round trip time.
+    assert (peer[3], peer[5]) == ("s", "ms")
+    # A transfer of 10 MB, which the client sends.
+    assert (peer[7], peer[9]) == ("kB", "MB")
+    assert 10 <= float(peer[8]) < 20
     for role in ("tun-reader", "link-writer", "link-reader", "tun-writer"):
         packets = int(line(text, role).split()[1].replace(",", ""))
         assert_between(before, packets, after, "fastun_packets_total", role)
     roles = [text.index(f"  {role} ") for role in ("tun-reader", "ring", "link-writer")]
     assert roles == sorted(roles)
-    assert "outbound, 0 dropped" in text
+    n_dropped = before.total("fastun_dropped_packets_total", direction="outbound")
+    assert f"outbound, {n_dropped:.0f} dropped" in text
 
 
-def test_the_json_agrees_with_the_metrics(tunnel: StartTunnel) -> None:
-    pair = tunnel()
+@pytest.mark.parametrize(("wire", "peer_name"), [("wireguard", "client"), ("plain", "peer")])
+def test_the_json_agrees_with_the_metrics(tunnel: StartTunnel, wire: str, peer_name: str) -> None:
+    pair = tunnel(wire=wire)
     before, report, after = pair.server.scrape(), status_json(pair.server), pair.server.scrape()
     assert report["pid"] == pair.server.process.pid
     assert (report["role"], report["interface"]) == ("serve", INTERFACE)
     assert report["listen"] == ["tcp://10.0.0.1:55555"]
-    assert report["link"]["software"].startswith("fastun ")
-    assert report["link"]["since_unix_seconds"] > report["started_unix_seconds"]
-    assert 0 < report["link"]["tcp"]["rtt_seconds"] < 1
+    (peer,) = report["peers"]
+    assert (peer["name"], peer["up"]) == (peer_name, True)
+    assert peer["remote"].startswith("10.0.0.2:")
+    assert peer["since_unix_seconds"] > report["started_unix_seconds"]
+    if wire == "wireguard":
+        handshake_s = peer["last_handshake_unix_seconds"]
+        assert handshake_s == before.total("fastun_peer_last_handshake_timestamp_seconds")
+        assert report["started_unix_seconds"] < handshake_s < time.time()
+    else:
+        assert peer["last_handshake_unix_seconds"] is None
+    assert peer["link"]["software"].startswith("fastun ")
+    assert 0 < peer["link"]["tcp"]["rtt_seconds"] < 1
+    for counter in ("receive_packets", "receive_bytes", "transmit_packets", "transmit_bytes"):
+        name = f"fastun_peer_{counter}_total"
+        assert 0 < before.total(name) <= peer[counter] <= after.total(name)
     (lane,) = report["lanes"]
     for direction in (lane["outbound"], lane["inbound"]):
         assert direction["ring_capacity_bytes"] == 2 * 2**20
@@ -101,7 +138,7 @@ def test_the_json_agrees_with_the_metrics(tunnel: StartTunnel) -> None:
 
 
 def test_drops_and_restarts_show(tunnel: StartTunnel) -> None:
-    pair = tunnel()
+    pair = tunnel(wire="plain")
     assert pair.server.stop() == 0
     # fmt: off
     pair.client.host.run("ping", "-n", "-q", "-c", "30", "-i", "0.01", "-W", "1",
@@ -116,7 +153,7 @@ def test_drops_and_restarts_show(tunnel: StartTunnel) -> None:
     wait_until(lambda: stage("inbound", "writer")["restarts"] == 1, "a restart")
     wait_until(lambda: stage("inbound", "writer")["up"], "the successor works")
     text = status(pair.client).stdout
-    assert "dialling tcp://10.0.0.1:55555" in line(text, "link")
+    assert "dialling tcp://10.0.0.1:55555" in line(text, "peers")
     n_dropped = line(text, "dropped:").removeprefix("    dropped: no_link").strip()
     assert int(n_dropped) >= 30
     assert f"outbound, {n_dropped} dropped" in text

@@ -36,13 +36,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # The compiler fills in what `...` leaves open and checks the rest against the headers.
 DECLARATIONS = """
-enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, ... };
+enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, WIRE_WIREGUARD, ... };
 enum mode { MODE_TUN, MODE_TAP, ... };
 enum message_fault {
     MESSAGE_OK, MESSAGE_NOT_IP, MESSAGE_BAD_VIRTIO, MESSAGE_TOO_LARGE, MESSAGE_NOT_OFFERED,
     MESSAGE_BAD_TYPE, ...
 };
-enum loop_end { LOOP_DOORBELL, LOOP_LINK_CLOSED, LOOP_LINK_FAULT, ... };
+enum loop_end { LOOP_DOORBELL, LOOP_EVENT, ... };
+enum event_kind { EVENT_LINK_CLOSED, EVENT_LINK_FAULT, EVENT_LINK_ERROR, ... };
+struct loop_event { enum event_kind kind; uint32_t slot; uint32_t link_id; ...; };
 enum stats_role {
     ROLE_tun_reader, ROLE_link_writer, ROLE_link_reader, ROLE_tun_writer, N_ROLES, ...
 };
@@ -89,24 +91,32 @@ void vnet_write(const struct vnet *vnet, uint8_t *bytes);
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
 
 struct link_format {
-    enum wire wire; enum mode mode; bool super_outbound; bool super_inbound; size_t message_max;
+    enum wire wire; enum mode mode; int super_outbound; int super_inbound; size_t message_max;
     ...;
 };
 struct message_outbound { uint8_t *start; size_t length; int n_packets; ...; };
 struct message_inbound {
-    struct vnet vnet; const uint8_t *frame; size_t length; int n_packets; ...;
+    struct vnet vnet; uint8_t *frame; size_t length; int n_packets; ...;
 };
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
-enum message_fault message_take_apart(const struct link_format *format, const uint8_t *message,
+void message_prefix(struct message_outbound *outbound);
+enum message_fault message_take_apart(const struct link_format *format, uint8_t *message,
                                       size_t length, struct message_inbound *inbound);
 
-struct loop *loop_new(unsigned role, struct ring *ring, struct stats *stats, int device_fd,
-                      int channel_fd);
+struct peer_table { ...; };
+struct peer_table *peer_table_create(int *fd);
+void peer_table_detach(struct peer_table *table);
+
+struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
+                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
+                      int wake_fd);
 void loop_free(struct loop *loop);
+void loop_detach_link(struct loop *loop, unsigned slot);
 enum loop_end loop_run(struct loop *loop);
-void loop_set_link(struct loop *loop, int fd, enum wire wire, enum mode mode, int super_outbound,
-                   int super_inbound, size_t message_max);
+const struct loop_event *loop_event(struct loop *loop);
+int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
+                     const struct link_format *format);
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 from contextlib import closing
@@ -86,6 +87,7 @@ def lay_out(internals: Any, fmt: Format, device_frame: bytes) -> bytes:
     )
     assert fault == lib.MESSAGE_OK
     assert outbound.n_packets == n_packets(device_frame)
+    lib.message_prefix(outbound)
     return ffi.buffer(outbound.start, outbound.length)[:]
 
 
@@ -101,8 +103,8 @@ def test_a_frame_laid_out_and_taken_apart_is_the_frame(
     device_frame = data.draw(device_frames(fmt))
     message = lay_out(internals, fmt, device_frame)
     assert int.from_bytes(message[:2], "big") == len(message) - 2
-    body, inbound = ffi.from_buffer(message[2:]), ffi.new("struct message_inbound *")
-    fault = lib.message_take_apart(fmt.to_c(internals), body, len(body), inbound)
+    body, inbound = ffi.new("uint8_t[]", message[2:]), ffi.new("struct message_inbound *")
+    fault = lib.message_take_apart(fmt.to_c(internals), body, len(message) - 2, inbound)
     assert fault == lib.MESSAGE_OK
     vnet = ffi.new("uint8_t[12]")
     lib.vnet_write(ffi.addressof(inbound, "vnet"), vnet)
@@ -131,47 +133,64 @@ def test_a_message_is_the_documented_bytes(
 
 
 class LinkReader:
-    """The link-reader's loop in this thread. A message waits on its channel for ever, so it returns
-    whenever it has read all that the stream has.
+    """The link-reader's loop in this thread. A second link that ends right behind each piece has it
+    return when it has read that piece.
     """
 
     def __init__(self, internals: Any, fmt: Format) -> None:
         self.ffi, self.lib = internals
-        ring_fd, stats_fd = self.ffi.new("int *"), self.ffi.new("int *")
+        ring_fd, stats_fd, peers_fd = (self.ffi.new("int *") for _ in range(3))
         self.producer = self.lib.ring_create(RING_BYTES, ring_fd)
         self.consumer = self.lib.ring_attach(ring_fd[0], RING_BYTES)
         self.stats = self.lib.stats_create(stats_fd)
-        self.fds = [ring_fd[0], stats_fd[0]]
+        self.peers = self.lib.peer_table_create(peers_fd)
+        self.fds = [ring_fd[0], stats_fd[0], peers_fd[0]]
         self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stream = socket.socketpair()
         self.stream[1].setblocking(False)
-        self.channel[0].send(b"!")
         role, channel_fd = self.lib.ROLE_link_reader, self.channel[1].fileno()
-        self.loop = self.lib.loop_new(role, self.producer, self.stats, -1, channel_fd)
         c = fmt.to_c(internals)
-        self.lib.loop_set_link(
-            self.loop, self.stream[1].fileno(), c.wire, c.mode, c.super_outbound,
-            c.super_inbound, c.message_max,
-        )  # fmt: skip
+        self.loop = self.lib.loop_new(
+            role, c.wire, c.mode, self.producer, self.stats, self.peers, -1, channel_fd, -1
+        )
+        self.format = c
+        self.attach(0, self.stream[1])
+
+    def attach(self, slot: int, end: socket.socket) -> None:
+        assert self.lib.loop_attach_link(self.loop, slot, 1, end.fileno(), self.format) == 0
 
     def close(self) -> None:
         self.lib.loop_free(self.loop)
         self.lib.ring_detach(self.producer)
         self.lib.ring_detach(self.consumer)
         self.lib.stats_detach(self.stats)
+        self.lib.peer_table_detach(self.peers)
         for end in (*self.channel, *self.stream):
             end.close()
         for fd in self.fds:
             os.close(fd)
 
-    def read(self, piece: bytes) -> None:
-        """One read of the loop gets exactly these bytes."""
+    def read(self, piece: bytes) -> bool:
+        """One read of the loop gets exactly these bytes; False when they end the link."""
         self.stream[0].sendall(piece)
-        assert self.lib.loop_run(self.loop) == self.lib.LOOP_DOORBELL
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        with ours:
+            self.attach(1, ours)
+            slot = self._run()
+            self.lib.loop_detach_link(self.loop, 1)
+        assert slot == 0 or not select.select([self.stream[1]], [], [], 0)[0]
+        return slot == 1
 
     def end(self) -> int:
+        """The stream closes; returns the event_kind that the loop ends the link with."""
         self.stream[0].shutdown(socket.SHUT_WR)
-        return int(self.lib.loop_run(self.loop))
+        assert self._run() == 0
+        return int(self.lib.loop_event(self.loop).kind)
+
+    def _run(self) -> int:
+        assert self.lib.loop_run(self.loop) == self.lib.LOOP_EVENT
+        return int(self.lib.loop_event(self.loop).slot)
 
     def frames(self) -> list[bytes]:
         cursor, corrupt = self.ffi.new("uint64_t *"), self.ffi.new("bool *")
@@ -213,7 +232,7 @@ def test_however_the_stream_is_cut_into_reads_the_frames_are_the_same(
         for piece in cut(b"".join(messages), places + starts):
             reader.read(piece)
         assert reader.frames() == sent
-        assert reader.end() == internals[1].LOOP_LINK_CLOSED
+        assert reader.end() == internals[1].EVENT_LINK_CLOSED
         assert reader.taken_in() == sum(n_packets(frame) for frame in sent)
         assert reader.drops() == {}
 
@@ -230,9 +249,9 @@ def test_what_came_whole_before_a_cut_arrives_and_the_rest_is_counted(
     whole = [frame for frame, end in zip(sent, ends, strict=True) if end <= len(stream)]
     is_cut = len(stream) not in [0, *ends]
     with closing(LinkReader(internals, fmt)) as reader:
-        reader.read(stream)
+        assert reader.read(stream)
         lib = internals[1]
-        assert reader.end() == (lib.LOOP_LINK_FAULT if is_cut else lib.LOOP_LINK_CLOSED)
+        assert reader.end() == (lib.EVENT_LINK_FAULT if is_cut else lib.EVENT_LINK_CLOSED)
         assert reader.frames() == whole
         assert reader.drops() == ({"truncated": 1} if is_cut else {})
         assert reader.taken_in() == sum(map(n_packets, whole)) + is_cut
@@ -247,8 +266,7 @@ def test_garbage_is_accounted_for_to_the_last_message_however_it_is_cut(
     for pieces in ([stream], cut(stream, places)):
         with closing(LinkReader(internals, fmt)) as reader:
             for piece in pieces:
-                reader.stream[0].sendall(piece)
-                if internals[1].loop_run(reader.loop) != internals[1].LOOP_DOORBELL:
+                if not reader.read(piece):
                     break
             else:
                 reader.end()

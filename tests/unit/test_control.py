@@ -18,17 +18,25 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import msgpack
+import msgspec
 import pytest
 import structlog
 
 from fastun import config, control, log, status
+from fastun._native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, LinkCounts
+from fastun.gateway_status import LinkStatus, PeerStatus, Tcp
 from fastun.lane import Lane
 from fastun.link import hello
+from fastun.link.table import LinkTable
+from fastun.peers import Peer
+from fastun.roster import Roster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from fastun.device import Device
 
 INTERFACE = "unit0"
 
@@ -39,21 +47,34 @@ def settings_for(run_dir: Path, interface: str = INTERFACE) -> config.Settings:
 
 
 @contextlib.contextmanager
-def serving(run_dir: Path, interface: str = INTERFACE) -> Iterator[Path]:
+def serving(
+    run_dir: Path, interface: str = INTERFACE, peer_names: Sequence[str] = ("ant", "bee")
+) -> Iterator[Path]:
     """Serve the socket of an idle gateway from a thread; yield the socket's path."""
     settings = settings_for(run_dir, interface)
     lane = Lane(
         0,
         -1,
-        hello.format_without_peer(settings),
+        Wire.PLAIN,
+        Mode.TUN,
+        dials=False,
+        on_start=lambda *_: None,
         on_message=lambda *_: None,
         on_death=lambda *_: None,
         on_failure=lambda *_: None,
     )
+    roster = Roster(lane)
+    roster.replace(Peer(name=name, public_key=name.encode().ljust(32)) for name in peer_names)
     gateway = cast(
         "Gateway",
         SimpleNamespace(
-            settings=settings, lane=lane, link=None, counts=LinkCounts(refused=3), started=1.5
+            settings=settings,
+            lane=lane,
+            links=LinkTable(lane, cast("Device", None), hello.format_without_peer(settings)),
+            roster=roster,
+            sessions=None,
+            counts=LinkCounts(refused=3),
+            started=1.5,
         ),
     )
     loop = asyncio.new_event_loop()
@@ -71,6 +92,7 @@ def serving(run_dir: Path, interface: str = INTERFACE) -> Iterator[Path]:
         thread.join()
         loop.close()
         lane.stats.close()
+        lane.peers.close()
         for ring in lane.rings.values():
             ring.close()
 
@@ -87,6 +109,29 @@ def _log_to_stderr() -> Iterator[None]:
 def path(tmp_path: Path) -> Iterator[Path]:
     with serving(tmp_path / "run") as served:
         yield served
+
+
+def connected(name: str) -> PeerStatus:
+    """A peer with everything as wide as it gets in practice."""
+    return PeerStatus(
+        name=name,
+        up=True,
+        remote="[2001:db8:1234:5678:9abc:def0:1234:5678]:55555",
+        since_unix_seconds=time.time() - 3599,
+        last_handshake_unix_seconds=time.time() - 59,
+        receive_packets=2**53,
+        receive_bytes=2**53,
+        transmit_packets=2**53,
+        transmit_bytes=2**53,
+        dropped_packets=2**53,
+        link=LinkStatus(
+            software="s" * 64,
+            transport="tcp",
+            super_packets_outbound=True,
+            super_packets_inbound=True,
+            tcp=Tcp(rtt_seconds=0.98765, retransmits=2**31, notsent_bytes=2**31),
+        ),
+    )
 
 
 def framed(message: object) -> bytes:
@@ -124,13 +169,28 @@ def test_status_comes_back_as_the_struct_that_was_sent(path: Path) -> None:
     answer = control.request(path, "status")
     assert (answer.interface, answer.role, answer.wire) == (INTERFACE, "serve", "plain")
     assert answer.pid == os.getpid()
-    assert answer.link is None
+    assert [(peer.name, peer.up, peer.link) for peer in answer.peers] == [
+        ("ant", False, None),
+        ("bee", False, None),
+    ]
     assert answer.links.refused == 3
     (lane,) = answer.lanes
     assert [lane.outbound.reader.role, lane.outbound.writer.role] == ["tun-reader", "link-writer"]
     assert [lane.inbound.reader.role, lane.inbound.writer.role] == ["link-reader", "tun-writer"]
-    assert lane.outbound.writer.drops == {"no_link": 0, "ring_corrupt": 0}
+    assert lane.outbound.writer.drops == {
+        drop.reason: 0 for drop in DROPS if drop.role == "link-writer"
+    }
     assert not lane.outbound.reader.up
+
+
+def test_as_many_peers_as_there_are_slots_fit_in_the_reply(tmp_path: Path) -> None:
+    names = [f"{n:04}" + 60 * "n" for n in range(PEER_SLOTS)]
+    with serving(tmp_path, peer_names=names) as path:
+        answer = control.request(path, "status")
+    assert [peer.name for peer in answer.peers] == names
+    # Each connected, and all that can be long about it as long as it gets.
+    longest = msgspec.structs.replace(answer, peers=[connected(name) for name in names])
+    assert len(msgspec.msgpack.encode(control.Reply(longest))) < control.REPLY_BYTES_MAX / 2
 
 
 def test_an_unknown_command_gets_an_error_that_names_the_known(path: Path) -> None:
@@ -230,7 +290,7 @@ def test_the_socket_never_had_another_mode(tmp_path: Path, monkeypatch: pytest.M
             bind(self, address)
             modes.append(stat.S_IMODE(Path(address).stat().st_mode))
 
-    monkeypatch.setattr(control.socket, "socket", Watched)
+    monkeypatch.setattr(socket, "socket", Watched)
     old = os.umask(0)
     try:
         with serving(tmp_path):
@@ -406,3 +466,31 @@ def syscall_setresuid(uid: int) -> None:
     if number is None:
         pytest.skip("needs x86_64 or aarch64")
     assert ctypes.CDLL(None, use_errno=True).syscall(number, uid, uid, -1) == 0
+
+
+# -- showing ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wire", "n_down"), [("plain", 9), ("plain", 10), ("wireguard", 10)])
+def test_of_many_peers_only_the_connected_get_a_line_and_all_fit_in_80_columns(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wire: str,
+    n_down: int,
+) -> None:
+    answer = control.request(path, "status")
+    (down, _) = answer.peers
+    absent = [msgspec.structs.replace(down, name=f"absent{n}") for n in range(n_down)]
+    answer = msgspec.structs.replace(answer, wire=wire, peers=[connected("p" * 64), *absent])
+    monkeypatch.setattr(control, "request", lambda *_: answer)
+    monkeypatch.setenv("COLUMNS", "80")
+    status.show(INTERFACE, path.parent, as_json=False)
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert f"peers    1 connected, {n_down} not\n" in shown
+    assert shown.count("p") >= 64
+    assert ("absent0" in shown) == (n_down == 9)
+    assert ("handshake" in shown) == (wire == "wireguard")
+    assert "987.65 ms" in shown
+    assert "59 min" in shown

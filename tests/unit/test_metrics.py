@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import mmap
 import re
 import socket
+import struct
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,16 +17,28 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastun import _native, config, metrics
-from fastun._native import ROLES
+from fastun._native import ROLES, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, Link, LinkCounts
 from fastun.lane import Lane
 from fastun.link import hello
+from fastun.link.greeting import SealedGreeter
+from fastun.link.table import LinkTable
 from fastun.metric_collector import GatewayCollector
 from fastun.metric_readings import CALLS_OF_ROLE
+from fastun.peers import Peer
+from fastun.roster import Roster
+from fastun.session.carried import CarriedSessions
+from fastun.session.keys import KeyPair
+from fastun.session.refusal import Refusal
+from fastun.session.timer_constants import TimerConstants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
+    from fastun.device import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,19 +50,32 @@ def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iter
     lane = Lane(
         0,
         -1,
-        hello.format_without_peer(settings),
+        Wire.PLAIN,
+        Mode.TUN,
+        dials=False,
+        on_start=lambda *_: None,
         on_message=lambda *_: None,
         on_death=lambda *_: None,
         on_failure=lambda *_: None,
     )
     device = SimpleNamespace(name=settings.interface, statistics=dict)
+    roster = Roster(lane)
+    roster.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
     yield cast(
         "Gateway",
         SimpleNamespace(
-            settings=settings, lane=lane, device=device, link=None, counts=LinkCounts()
+            settings=settings,
+            lane=lane,
+            device=device,
+            links=LinkTable(lane, cast("Device", device), hello.format_without_peer(settings)),
+            roster=roster,
+            greeter=None,
+            sessions=None,
+            counts=LinkCounts(),
         ),
     )
     lane.stats.close()
+    lane.peers.close()
     for ring in lane.rings.values():
         ring.close()
 
@@ -118,9 +145,126 @@ def test_only_calls_that_a_role_can_make_are_families_of_it() -> None:
 # -- collecting -------------------------------------------------------------------------------
 
 
-def retransmits(collector: GatewayCollector) -> float:
-    (family,) = (m for m in collector.collect() if m.name == "fastun_tcp_retransmits")
-    return float(family.samples[0].value)
+def collect(collector: GatewayCollector) -> dict[str, Metric]:
+    """Return the families of one scrape by name, as prometheus_client reads them."""
+    return {family.name: family for family in text_string_to_metric_families(collector.text())}
+
+
+def by_peer(collector: GatewayCollector, name: str) -> dict[str, float]:
+    """Return a family's values by peer."""
+    samples = collect(collector)[name].samples
+    values = {sample.labels["peer"]: sample.value for sample in samples}
+    assert len(values) == len(samples)
+    return values
+
+
+def link_over(connection: object, link_id: int = 1, software: str = "test") -> Link:
+    """All that a scrape reads of a link."""
+    fields = {"id": link_id, "connection": connection, "peer_software": software}
+    return cast("Link", SimpleNamespace(**fields))
+
+
+def peers_named(*names: str) -> list[Peer]:
+    return [Peer(name=name, public_key=name.encode().ljust(32)) for name in names]
+
+
+def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
+    """Write one of PEER_FIELDS, as a worker would; where it stands is found by trying."""
+    table = gateway.lane.peers
+    with mmap.mmap(table.fd, 0) as memory:
+        slot_bytes = len(memory) // _native.PEER_SLOTS
+        for place in range(slot * slot_bytes, (slot + 1) * slot_bytes, 8):
+            (before,) = struct.unpack_from("=Q", memory, place)
+            struct.pack_into("=Q", memory, place, value)
+            if table.read(slot, field) == value:
+                return
+            struct.pack_into("=Q", memory, place, before)
+    raise AssertionError(field)
+
+
+def test_every_peer_has_its_own_samples(gateway: Gateway) -> None:
+    gateway.roster.replace(peers_named("ant", "bee"))
+    slots = {member.peer.name: slot for slot, member in gateway.roster.by_slot.items()}
+    write_field(gateway, slots["ant"], "transmit_bytes", 5)
+    write_field(gateway, slots["bee"], "dropped_packets", 2)
+    write_field(gateway, slots["bee"], "no_session_packets", 40)
+    collector = GatewayCollector(gateway)
+    with tcp_pair() as (one, _):
+        gateway.links.by_slot[slots["bee"]] = link_over(one)
+        assert by_peer(collector, "fastun_peer_up") == {"ant": 0, "bee": 1}
+        assert by_peer(collector, "fastun_peer_info") == {"bee": 1}
+        assert by_peer(collector, "fastun_tcp_rtt_seconds").keys() == {"bee"}
+        assert by_peer(collector, "fastun_tcp_retransmits") == {"ant": 0, "bee": 0}
+    assert by_peer(collector, "fastun_peer_transmit_bytes") == {"ant": 5, "bee": 0}
+    assert by_peer(collector, "fastun_peer_dropped_packets") == {"ant": 0, "bee": 42}
+    collector.close()
+
+
+def test_a_changed_peer_counts_from_zero_and_a_removed_one_is_gone(gateway: Gateway) -> None:
+    name = "fastun_peer_receive_bytes"
+    gateway.roster.replace(peers_named("ant", "bee"))
+    collector = GatewayCollector(gateway)
+    write_field(gateway, 0, "receive_bytes", 7)
+    assert by_peer(collector, name) == {"ant": 7, "bee": 0}
+    (_, bee) = peers_named("ant", "bee")
+    gateway.roster.replace([Peer(name="ant", public_key=bytes(32)), bee])
+    assert by_peer(collector, name) == {"ant": 0, "bee": 0}
+    gateway.roster.replace([bee])
+    assert by_peer(collector, name) == {"bee": 0}
+    collector.close()
+
+
+def test_what_a_peer_says_of_itself_cannot_break_the_format(gateway: Gateway) -> None:
+    collector = GatewayCollector(gateway)
+    with tcp_pair() as (one, _):
+        software = 'evil"} 1\nfastun_x{a="\\' + "\x1b" * 100
+        gateway.links.by_slot[0] = link_over(one, software=software)
+        families = collect(collector)
+    assert "fastun_x" not in families
+    (sample,) = families["fastun_peer_info"].samples
+    assert sample.labels["software"].isprintable()
+    assert len(sample.labels["software"]) == 64
+    collector.close()
+
+
+def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
+    collector = GatewayCollector(gateway)
+    names = ("fastun_handshakes", "fastun_rekeys", "fastun_peer_last_handshake_timestamp_seconds")
+    assert [collect(collector)[name].samples for name in names] == [[], [], []]
+
+    keys = KeyPair(bytes(32), bytes(32))
+    gateway.greeter = SealedGreeter(gateway.roster, keys, lambda _: pytest.fail("no hello"))
+    gateway.sessions = CarriedSessions(
+        gateway.lane, gateway.links, gateway.greeter, TimerConstants()
+    )
+    handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
+    assert {(s.labels["result"], s.value) for s in handshakes} == {
+        (result, 0) for result in ("ok", *Refusal)
+    }
+    assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
+
+    gateway.greeter.results[Refusal.BAD_MAC1] += 2
+    gateway.sessions.n_rekeys = 3
+    gateway.sessions.last_handshake[0] = 1.7e9 + 0.25
+    handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
+    assert {s.labels["result"]: s.value for s in handshakes if s.value} == {"bad_mac1": 2}
+    assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
+    collector.close()
+
+
+def test_a_scrape_with_a_thousand_peers_takes_little_time(gateway: Gateway) -> None:
+    gateway.roster.replace(peers_named(*(f"peer{n}" for n in range(1000))))
+    collector = GatewayCollector(gateway)
+    cpu_s = []
+    with tcp_pair() as (one, _):
+        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
+        for _ in range(5):
+            began = time.thread_time()
+            text = collector.text()
+            cpu_s.append(time.thread_time() - began)
+    assert text.count("\nfastun_peer_up{") == 1000
+    assert min(cpu_s) < 0.05  # some 25 ms on an idle machine
+    collector.close()
 
 
 def test_retransmits_go_on_where_the_link_before_ended(
@@ -141,13 +285,12 @@ def test_retransmits_go_on_where_the_link_before_ended(
     def see(link_id: int | None, n_retransmits: int | None) -> float:
         figures.clear()
         if link_id is None:
-            gateway.link = None
+            gateway.links.by_slot.clear()
         else:
-            link = SimpleNamespace(id=link_id, connection=link_id, peer_software="test")
-            gateway.link = cast("Link", link)
+            gateway.links.by_slot[0] = link_over(link_id, link_id)
             if n_retransmits is not None:
                 figures[link_id] = n_retransmits
-        return retransmits(collector)
+        return by_peer(collector, "fastun_tcp_retransmits")["peer"]
 
     assert see(None, None) == 0
     assert see(1, 5) == 5
@@ -169,10 +312,8 @@ def test_a_counter_whose_parts_lag_does_not_go_back(
     seen = [
         sample.value
         for _ in range(3)
-        for metric in collector.collect()
-        for sample in metric.samples
-        if sample.name == "fastun_worker_cpu_seconds_total"
-        and sample.labels["role"] == "tun-reader"
+        for sample in collect(collector)["fastun_worker_cpu_seconds"].samples
+        if sample.labels["role"] == "tun-reader"
     ]
     assert seen == [2.0, 2.0, 2.5]
     collector.close()
@@ -182,12 +323,14 @@ def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
     collector = GatewayCollector(gateway)
     lane = gateway.lane
     lane.stats.close()
+    lane.peers.close()
     for ring in lane.rings.values():
         ring.close()
-    assert len(list(collector.collect())) == len(metrics.families())
+    assert len(collect(collector)) == len(metrics.families())
     collector.close()
-    assert list(collector.collect()) == []
+    assert collector.text() == ""
     lane.stats = _native.Stats.create()  # for the fixture to close
+    lane.peers = _native.PeerTable.create()
     lane.rings = {}
 
 

@@ -11,18 +11,18 @@ enum { RING_BYTES = 1 << 21, STREAM_MAX = 32768 /* its smallest frames fill half
 
 static struct ring *producer, *consumer;
 static struct stats *stats;
-static struct loop *loop;
+static struct peer_table *peers;
 static int channel[2];
 
 static void open_once(void) {
-    int ring_fd, stats_fd;
-    if (loop != NULL)
+    int ring_fd, stats_fd, peers_fd;
+    if (producer != NULL)
         return;
     producer = ring_create(RING_BYTES, &ring_fd);
     consumer = ring_attach(ring_fd, RING_BYTES);
     stats = stats_create(&stats_fd);
+    peers = peer_table_create(&peers_fd);
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0);
-    loop = loop_new(ROLE_link_reader, producer, stats, -1, channel[1]);
 }
 
 static uint64_t check_records(const struct link_format *format) {
@@ -52,11 +52,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0);
     FUZZ_CHECK(write(stream[1], data + 1, size - 1) == (ssize_t)size - 1);
     close(stream[1]);
-    loop_set_link(loop, stream[0], format.wire, format.mode, format.super_outbound,
-                  format.super_inbound, format.message_max);
-    enum loop_end end = loop_run(loop);
+    struct loop *loop = loop_new(ROLE_link_reader, format.wire, format.mode, producer, stats, peers,
+                                 -1, channel[1], -1);
+    FUZZ_CHECK(loop_attach_link(loop, 0, 0, stream[0], &format) == 0);
+    FUZZ_CHECK(loop_run(loop) == LOOP_EVENT);
+    enum event_kind end = loop_event(loop)->kind;
+    FUZZ_CHECK(end == EVENT_LINK_CLOSED || end == EVENT_LINK_FAULT);
+    loop_free(loop);
     close(stream[0]);
-    FUZZ_CHECK(end == LOOP_LINK_CLOSED || end == LOOP_LINK_FAULT);
     uint64_t n_accounted = check_records(&format);
     for (unsigned drop = 0; drop < N_DROPS; drop++)
         n_accounted += stats_read_drop(stats, drop);

@@ -1,0 +1,66 @@
+#include "session.h"
+
+#include <string.h>
+
+#include "byteorder.h"
+
+static uint8_t data_type(enum aead aead) {
+    return aead == AEAD_AES_256_GCM ? MESSAGE_DATA_AES : MESSAGE_DATA_CHACHA;
+}
+
+/* -- sealing ----------------------------------------------------------------------------------- */
+
+static void pad(struct message_outbound *message) {
+    size_t n_zeros = (DATA_PADDING - message->length % DATA_PADDING) % DATA_PADDING;
+    memset(message->start + message->length, 0, n_zeros);
+    message->length += n_zeros;
+}
+
+bool session_seal(struct sending_key *sending, struct message_outbound *message) {
+    if (sending->counter >= REJECT_AFTER_MESSAGES)
+        return false;
+    if (message->is_bare)
+        pad(message);
+    uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
+    if (seal_in_place(sending->key, counter, message->start, message->length) < 0)
+        return false;
+    message->start -= DATA_HEADER;
+    message->length += DATA_HEADER + DATA_TAG;
+    le32_write(message->start, data_type(sending->aead));
+    le32_write(message->start + 4, sending->receiver_index);
+    le64_write(message->start + 8, counter);
+    return true;
+}
+
+/* -- opening ----------------------------------------------------------------------------------- */
+
+bool session_is_data(const uint8_t *message, size_t length) {
+    uint32_t type = length >= DATA_MESSAGE_MIN ? le32_read(message) : 0;
+    return type == MESSAGE_DATA_CHACHA || type == MESSAGE_DATA_AES;
+}
+
+bool session_is_handshake(const uint8_t *message, size_t length) {
+    static const size_t lengths[] = {
+        [MESSAGE_INITIATION] = 148, [MESSAGE_RESPONSE] = 92, [MESSAGE_COOKIE] = 64};
+    uint32_t type = length >= 4 ? le32_read(message) : 0;
+    return type >= MESSAGE_INITIATION && type <= MESSAGE_COOKIE && length == lengths[type];
+}
+
+uint32_t session_receiver_index(const uint8_t *message) {
+    return le32_read(message + 4);
+}
+
+int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                 uint8_t *content) {
+    uint64_t counter = le64_read(message + 8);
+    if (message[0] != data_type(receiving->aead))
+        return OPEN_BAD_TYPE;
+    if (counter >= REJECT_AFTER_MESSAGES)
+        return OPEN_REPLAYED;
+    int opened = (int)open_into(receiving->key, counter, message + DATA_HEADER,
+                                length - DATA_HEADER, content);
+    if (opened < 0)
+        return OPEN_BAD_TAG;
+    /* Only what is authentic may move the window. */
+    return replay_accept(&receiving->replay, counter) ? opened : OPEN_REPLAYED;
+}

@@ -1,0 +1,66 @@
+/* session: WireGuard's data messages, sealed and opened.
+ *
+ *     type u8 (4 ChaCha20-Poly1305, 5 AES-256-GCM), 3 zero bytes, receiver u32 LE, counter u64 LE,
+ *     sealed content, tag[16]
+ *
+ * The content is padded to 16 bytes where it is a bare IP packet. No associated data; the nonce is
+ * 4 zero bytes and the counter. Source: the WireGuard whitepaper 5.4.6; type 5 is fastun's own.
+ *
+ * A sending key belongs to the tun-reader alone, a receiving key to the link-reader alone; a
+ * counter is never used twice because neither key outlives its process.
+ */
+#ifndef FASTUN_SESSION_H
+#define FASTUN_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "message.h"
+#include "replay.h"
+#include "seal.h"
+
+enum {
+    MESSAGE_INITIATION = 1,
+    MESSAGE_RESPONSE = 2,
+    MESSAGE_COOKIE = 3,
+    MESSAGE_DATA_CHACHA = 4,
+    MESSAGE_DATA_AES = 5,
+    DATA_HEADER = 16,
+    DATA_TAG = 16,
+    DATA_MESSAGE_MIN = DATA_HEADER + DATA_TAG, /* a keepalive */
+    DATA_PADDING = 16,
+    /* What fits the stream's u16 length with header, tag and the most padding. */
+    SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - (DATA_PADDING - 1),
+};
+
+struct sending_key {
+    struct seal_key *key;
+    enum aead aead;
+    uint32_t receiver_index;
+    uint64_t counter; /* of the next message */
+};
+
+struct receiving_key {
+    struct seal_key *key;
+    enum aead aead;
+    uint32_t index;
+    bool is_confirmed; /* something has opened under it */
+    struct replay replay;
+};
+
+/* Seals the message in place and puts the header in front. false: the key is used up. */
+bool session_seal(struct sending_key *sending, struct message_outbound *message);
+
+/* Whether the length is that of a data message or of a handshake message. */
+bool session_is_data(const uint8_t *message, size_t length);
+bool session_is_handshake(const uint8_t *message, size_t length);
+uint32_t session_receiver_index(const uint8_t *message);
+
+enum open_fault { OPEN_BAD_TYPE = -1, OPEN_BAD_TAG = -2, OPEN_REPLAYED = -3 };
+
+/* Opens a data message into `content` (length - DATA_MESSAGE_MIN bytes). Returns the content's
+ * length, 0 for a keepalive, or an open_fault. */
+int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                 uint8_t *content);
+
+#endif

@@ -1,0 +1,179 @@
+"""Finding links: ``serve`` accepts connections, ``connect`` dials its server again and again.
+
+Both greet and then offer the connection to the gateway (``establish``). A connection that has not
+proved who it is costs one task and HELLO_TIMEOUT_S at most; when there are too many, the oldest
+goes, so that however many come and say nothing, the next real client is served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from typing import TYPE_CHECKING
+
+from fastun import log
+from fastun.endpoint import Endpoint, format_host_port
+from fastun.errors import RuntimeFailure
+from fastun.link import tcp
+from fastun.link.greeting import Greeter
+from fastun.link.hello import HelloError
+from fastun.session.refusal import HandshakeError
+
+if TYPE_CHECKING:
+    from fastun.gateway import Gateway, LinkCounts
+
+# Connections that greet at once, in all and from one source. Each is some 4 KiB of gateway memory
+# and some 8 KiB of the kernel's; a real greeting takes two round trips.
+GREETING_MAX = 256
+GREETING_PER_SOURCE_MAX = 64
+
+# A client that re-dials can arrive before the end of its old link has been noticed.
+OLD_LINK_GRACE_S = 1.0
+
+# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer
+# than a serving fastun keeps a second client waiting. Where there is a hello, that is the proof.
+STABLE_SIMPLETUN_LINK_S = 2.0
+
+
+class Acceptor:
+    """Waits for clients on all endpoints."""
+
+    def __init__(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        greeter: Greeter,
+        gateway: Gateway,
+        counts: LinkCounts,
+    ) -> None:
+        """Prepare to listen on ``endpoints``."""
+        self._endpoints = endpoints
+        self._greeter = greeter
+        self._gateway = gateway
+        self._counts = counts
+        self._greeting: dict[asyncio.Task[None], str] = {}  # and the source, oldest first
+        self._log = log.get("link")
+
+    async def run(self) -> None:
+        """Listen and accept. Raises RuntimeFailure where that is not possible."""
+        with contextlib.ExitStack() as stack:
+            listeners = [
+                stack.enter_context(listener)
+                for endpoint in self._endpoints
+                for listener in tcp.listen(endpoint)
+            ]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for listener in listeners:
+                        group.create_task(self._accept(listener))
+            finally:
+                for task in self._greeting:
+                    task.cancel()
+                await asyncio.gather(*self._greeting, return_exceptions=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:  # out of descriptors, or the connection is gone already
+                self._log.warning("cannot accept", error=error.strerror)
+                await asyncio.sleep(tcp.BACKOFF_FIRST_S)
+                continue
+            self._make_room(address[0])
+            task = asyncio.create_task(self._welcome(connection))
+            self._greeting[task] = address[0]
+            task.add_done_callback(self._greeting.pop)
+            await asyncio.sleep(0)  # those who came before have a turn, however many come
+
+    def _make_room(self, source: str) -> None:
+        """Let the oldest go when there are too many, of this source first."""
+        waiting = [task for task in self._greeting if not task.cancelling()]
+        same = [task for task in waiting if self._greeting[task] == source]
+        for tasks, most in ((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX)):
+            if len(tasks) >= most:
+                tasks[0].cancel()
+                self._counts.refused += 1
+                return
+
+    async def _welcome(self, connection: socket.socket) -> None:
+        """Make an accepted connection a link, if it greets well."""
+        remote = tcp.remote_address(connection)
+        with contextlib.ExitStack() as unless_established:
+            unless_established.callback(connection.close)
+            try:
+                tcp.tune(connection)
+                if not await self._has_room():
+                    self._counts.refused += 1
+                    self._log.debug("refused: another client is connected", remote=remote)
+                    return
+                greeted = await self._greeter.welcome(connection)
+                self._gateway.establish(greeted, connection, remote)
+                unless_established.pop_all()
+            except (HelloError, HandshakeError, OSError) as error:
+                self._counts.failed_hellos += 1
+                self._log.debug("no link", remote=remote, error=str(error) or "too slow")
+
+    async def _has_room(self) -> bool:
+        """Return whether a client may be greeted, giving an old link a moment to end."""
+        in_the_way = self._gateway.room_made()
+        if in_the_way is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(in_the_way.wait(), OLD_LINK_GRACE_S)
+        return self._gateway.has_room()
+
+
+class Dialler:
+    """Keeps a link to one server."""
+
+    def __init__(self, endpoints: tuple[Endpoint, ...], greeter: Greeter, gateway: Gateway) -> None:
+        """Prepare to dial ``endpoints`` in turn, each attempt the next."""
+        self._endpoints = itertools.cycle(endpoints)
+        self._endpoint = endpoints[0]
+        self._greeter = greeter
+        self._gateway = gateway
+        self._has_resolved = False
+        self._log = log.get("link")
+
+    async def run(self) -> None:
+        """Dial, greet, wait for the link's end, dial again.
+
+        Raises RuntimeFailure when the host cannot be resolved the first time.
+        """
+        delays = tcp.backoff_delays_s()
+        while True:
+            self._endpoint = next(self._endpoints)
+            try:
+                if await self._carry_one_link():
+                    delays = tcp.backoff_delays_s()
+            except socket.gaierror as error:
+                if not self._has_resolved:
+                    raise RuntimeFailure(
+                        f"{self._endpoint}: the host cannot be resolved ({error.strerror}); "
+                        "check its spelling and this host's DNS"
+                    ) from None
+                self._warn(error.strerror or str(error))
+            except HandshakeError as error:
+                self._warn(f"the handshake failed ({error})")
+            except (HelloError, OSError) as error:
+                self._warn(str(error) or "no answer in time")
+            await asyncio.sleep(next(delays))
+
+    async def _carry_one_link(self) -> bool:
+        """Return when a link has ended: whether it was one that the peer had taken."""
+        loop = asyncio.get_running_loop()
+        with contextlib.ExitStack() as unless_established:
+            connection = await tcp.dial(self._endpoint)
+            unless_established.callback(connection.close)
+            self._has_resolved = True
+            greeted = await self._greeter.approach(connection)
+            link = self._gateway.establish(greeted, connection, str(self._endpoint))
+            unless_established.pop_all()
+        since = loop.time()
+        await link.ended.wait()
+        return greeted.hello is not None or loop.time() - since > STABLE_SIMPLETUN_LINK_S
+
+    def _warn(self, reason: str) -> None:
+        self._log.warning("no link", endpoint=str(self._endpoint), error=reason)

@@ -1,0 +1,41 @@
+"""Frames of a stream, one at a time, before the lane takes over.
+
+    u16 big-endian length | message
+
+Not a byte more than the frame is read, since what follows belongs to the lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from fastun.link.hello import HelloError
+
+_PREFIX = struct.Struct(">H")
+
+
+async def send(connection: socket.socket, message: bytes) -> None:
+    """Send one frame. Raises OSError."""
+    frame = _PREFIX.pack(len(message)) + message
+    await asyncio.get_running_loop().sock_sendall(connection, frame)
+
+
+async def receive(connection: socket.socket, bytes_max: int) -> bytes:
+    """Return one message. Raises OSError, or HelloError when it is longer or the stream ends."""
+    (length,) = _PREFIX.unpack(await _receive_exactly(connection, _PREFIX.size))
+    if not 0 < length <= bytes_max:
+        raise HelloError("the peer does not speak this wire; give both ends the same --wire")
+    return await _receive_exactly(connection, length)
+
+
+async def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    received = b""
+    while len(received) < n_bytes:
+        piece = await loop.sock_recv(connection, n_bytes - len(received))
+        if not piece:
+            raise HelloError("the peer closed the connection before its hello")
+        received += piece
+    return received

@@ -1,0 +1,133 @@
+"""Who we are and who belongs to us: our keys, the peers, and what they are pushed.
+
+Of a serving gateway the peer directory may change at any time (``fastun peer add``); it is looked
+at twice a second, so that a removed peer is cut off within one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_interface, ip_network
+from typing import Self
+
+from fastun import _native, key_commands, log
+from fastun._native import Wire
+from fastun.config import Settings
+from fastun.device import Device
+from fastun.errors import FastunError
+from fastun.link.hello import Push
+from fastun.peer_commands import first_steps, server_of
+from fastun.peer_store import PeerStore
+from fastun.peers import Peer, check_together
+from fastun.roster import Member, Roster
+from fastun.session import keys
+from fastun.session.keys import KeyPair
+
+# The one peer of an unsealed wire has no key; the roster wants one to tell peers apart.
+_NO_KEY = bytes(32)
+
+
+class Membership:
+    """Keeps the roster in step with the configuration. Event loop only; a context manager."""
+
+    REFRESH_S = 0.5
+
+    def __init__(self, settings: Settings, roster: Roster) -> None:
+        """Load or make our private key where the wire needs one. Raises FastunError."""
+        self.own = _own_keys(settings)
+        self._settings = settings
+        self._roster = roster
+        self._store: PeerStore | None = None
+        self._version = -1
+        self._log = log.get("peers")
+
+    def __enter__(self) -> Self:
+        """Open the peer directory of a serving gateway and fill the roster."""
+        settings = self._settings
+        if settings.wire != "wireguard":
+            self._roster.replace([Peer(name=settings.peer_name, public_key=_NO_KEY)])
+            return self
+        if settings.role == "serve":
+            self._store = PeerStore(settings.state_dir)
+            self._store.remember_server(server_of(settings, self.own.public))
+        self._fill()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the directory."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def refresh(self) -> list[int]:
+        """Follow the directory; return the slots of peers that are gone or have changed."""
+        if self._store is None:
+            return []
+        try:
+            return self._fill() if self._store.version() != self._version else []
+        except FastunError as error:  # those who are connected stay; it may be mended meanwhile
+            self._log.error("the peer directory cannot be read", error=str(error))
+            return []
+
+    def _fill(self) -> list[int]:
+        peers = list(self._settings.peers)
+        if self._store is not None:
+            self._version = self._store.version()
+            peers += self._store.peers()
+        check_together(peers, self._settings.addresses)
+        return self._roster.replace(peers)
+
+    def first_steps(self) -> list[str]:
+        """Return what a person is to do when nobody may connect yet."""
+        is_alone = self._store is not None and not self._roster.by_slot
+        return first_steps(self._settings) if is_alone else []
+
+    # -- what is pushed -----------------------------------------------------------------------
+
+    def push_to(self, member: Member) -> Push:
+        """Return what a connecting peer is given: its addresses, the way to ours, the MTU."""
+        networks = [address.network for address in self._settings.addresses]
+        addresses = [
+            f"{network.network_address}/{inner.prefixlen}"
+            for network in member.peer.allowed_ips
+            if network.num_addresses == 1
+            for inner in networks
+            if inner.version == network.version and network.network_address in inner
+        ]
+        return Push(
+            addresses=tuple(addresses),
+            routes=tuple(str(network) for network in networks),
+            mtu=self._settings.mtu,
+        )
+
+    async def accept_push(self, push: Push, device: Device) -> None:
+        """Apply what the server gave and the configuration accepts."""
+        accept = self._settings.accept
+        addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
+        mtu = push.mtu if "mtu" in accept else 0
+        routes = self._allowed_routes(push.routes) if "routes" in accept else []
+        try:
+            await asyncio.to_thread(device.apply, addresses, routes, mtu)
+        except FastunError as error:
+            self._log.warning("cannot apply what the server pushes", error=str(error))
+
+    def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
+        """Return those that lead where the server may send from: it shall not pull in more."""
+        allowed = [network for peer in self._settings.peers for network in peer.allowed_ips]
+        return [
+            route
+            for route in routes
+            for network in allowed
+            if network.version == ip_network(route).version and ip_network(route).subnet_of(network)  # type: ignore[arg-type]
+        ]
+
+
+def _own_keys(settings: Settings) -> KeyPair:
+    """Return our keys. A server without any makes them; a client has them in its file."""
+    if Wire[settings.wire.upper()] is not Wire.WIREGUARD:
+        return KeyPair(_NO_KEY, _NO_KEY)
+    _native.hide_memory()
+    private, file = settings.private_key, settings.private_key_file
+    if private is None and settings.role == "serve":
+        private = key_commands.load_or_make_private(file)
+    return keys.pair_of(private or keys.load_private(file))

@@ -1,0 +1,204 @@
+#define _GNU_SOURCE
+#include "peer_links.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include "byteorder.h"
+#include "check.h"
+
+enum { HANDSHAKE = 0x80, STEP_US = 50, PATIENCE_STEPS = 5 * 1000 * 1000 / STEP_US };
+
+static const struct link_format sealed = {WIRE_WIREGUARD, MODE_TUN, true, true, MESSAGE_MAX - 47};
+static const struct link_format plain = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
+
+/* -- life -------------------------------------------------------------------------------------- */
+
+void peer_links_open(struct peer_links *links, enum wire wire) {
+    *links = (struct peer_links){.wire = wire};
+    links->producer = ring_create(PEER_RING_BYTES, &links->ring_fd);
+    links->stats = stats_create(&links->stats_fd);
+    links->table = peer_table_create(&links->table_fd);
+    links->wake_fd = eventfd(0, EFD_NONBLOCK);
+    CHECK(links->producer != NULL && links->stats != NULL && links->table != NULL);
+    CHECK(links->wake_fd >= 0);
+    links->producer->wake_fd = links->wake_fd;
+    const struct worker_lane lane = {wire,         MODE_TUN,     PEER_RING_BYTES,
+                                     links->stats, links->table, links->wake_fd};
+    worker_open(&links->worker, ROLE_link_writer, &lane, links->ring_fd, -1);
+    for (unsigned slot = 0; slot < N_PEERS; slot++)
+        links->peers[slot].fd[0] = links->peers[slot].fd[1] = -1;
+}
+
+void peer_links_close(struct peer_links *links) {
+    if (links->is_running)
+        peer_links_stop(links);
+    for (unsigned slot = 0; slot < N_PEERS; slot++)
+        if (links->peers[slot].fd[0] >= 0)
+            peer_detach(links, slot);
+    worker_close(&links->worker);
+    ring_detach(links->producer);
+    stats_detach(links->stats);
+    peer_table_detach(links->table);
+    close(links->ring_fd);
+    close(links->stats_fd);
+    close(links->table_fd);
+    close(links->wake_fd);
+}
+
+void peer_links_run(struct peer_links *links) {
+    worker_start(&links->worker);
+    links->is_running = true;
+}
+
+void peer_links_stop(struct peer_links *links) {
+    CHECK_EQUAL(worker_stop(&links->worker), LOOP_DOORBELL);
+    links->is_running = false;
+}
+
+void peer_links_await_empty_ring(struct peer_links *links) {
+    for (int i = 0; ring_used_bytes(links->producer) > 0; i++) {
+        CHECK(i < PATIENCE_STEPS);
+        usleep(STEP_US);
+    }
+}
+
+void peer_attach(struct peer_links *links, unsigned slot, int send_buffer) {
+    struct peer_end *peer = &links->peers[slot];
+    const struct link_format *format = links->wire == WIRE_WIREGUARD ? &sealed : &plain;
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, peer->fd), 0);
+    if (send_buffer > 0)
+        CHECK_EQUAL(
+            setsockopt(peer->fd[0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer), 0);
+    peer->n_bytes = 0;
+    peer->n_handshakes = 0;
+    CHECK_EQUAL(loop_attach_link(links->worker.loop, slot, slot, peer->fd[0], format), 0);
+}
+
+void peer_detach(struct peer_links *links, unsigned slot) {
+    struct peer_end *peer = &links->peers[slot];
+    loop_detach_link(links->worker.loop, slot);
+    close(peer->fd[0]);
+    while (peer_read(links, slot, SIZE_MAX) > 0)
+        ;
+    close(peer->fd[1]);
+    peer->fd[0] = peer->fd[1] = -1;
+}
+
+/* -- frames ------------------------------------------------------------------------------------ */
+
+static uint8_t content_byte(unsigned slot, uint32_t number, size_t i) {
+    return (uint8_t)(i * 7 + number * 31 + slot * 101);
+}
+
+static uint32_t packets_of(uint32_t number) {
+    return 1 + number % 40;
+}
+
+static void fill(uint8_t *body, unsigned slot, uint8_t kind, uint32_t number, size_t length) {
+    body[0] = (uint8_t)slot | kind;
+    le32_write(body + 1, number);
+    for (size_t i = PEER_FRAME_MIN; i < length; i++)
+        body[i] = content_byte(slot, number, i);
+}
+
+bool peer_commit(struct peer_links *links, unsigned slot, size_t length) {
+    size_t space = sizeof(struct ring_record) + STREAM_LENGTH_PREFIX + length + RING_RECORD_ALIGN;
+    struct ring_record *record = ring_reserve(links->producer, space);
+    if (record == NULL)
+        return false;
+    uint32_t number = links->n_published[slot]++;
+    *record = (struct ring_record){.offset = sizeof *record,
+                                   .length = (uint32_t)(STREAM_LENGTH_PREFIX + length),
+                                   .n_packets = packets_of(number),
+                                   .n_bytes = (uint32_t)length,
+                                   .slot = slot,
+                                   .enqueued_ns = clock_now_ns()};
+    be16_write(ring_payload(record), (uint16_t)length);
+    fill(ring_payload(record) + STREAM_LENGTH_PREFIX, slot, 0, number, length);
+    links->n_packets[slot] += packets_of(number);
+    ring_commit(links->producer, record);
+    return true;
+}
+
+void peer_publish(struct peer_links *links) {
+    ring_publish(links->producer, &links->producer_stats);
+}
+
+void peer_send(struct peer_links *links, unsigned slot, size_t length) {
+    CHECK(peer_commit(links, slot, length));
+    peer_publish(links);
+}
+
+int peer_send_handshake(struct peer_links *links, unsigned slot, uint32_t number, size_t length) {
+    uint8_t message[EVENT_BYTES_MAX];
+    fill(message, slot, HANDSHAKE, number, length);
+    return loop_send_message(links->worker.loop, slot, message, length);
+}
+
+/* -- the peers --------------------------------------------------------------------------------- */
+
+static void check_frame(struct peer_end *peer, unsigned slot, const uint8_t *body, size_t length) {
+    uint32_t number = le32_read(body + 1);
+    CHECK(length >= PEER_FRAME_MIN);
+    CHECK_EQUAL(body[0] & ~HANDSHAKE, slot);
+    for (size_t i = PEER_FRAME_MIN; i < length; i++)
+        if (body[i] != content_byte(slot, number, i))
+            CHECK_EQUAL(body[i], content_byte(slot, number, i));
+    if ((body[0] & HANDSHAKE) != 0) {
+        CHECK_EQUAL(number, peer->n_handshakes); /* none is dropped or overtaken */
+        peer->n_handshakes++;
+        return;
+    }
+    CHECK(number >= peer->next_frame);
+    peer->next_frame = number + 1;
+    peer->n_packets += packets_of(number);
+    peer->n_frame_bytes += length;
+}
+
+size_t peer_read(struct peer_links *links, unsigned slot, size_t n) {
+    struct peer_end *peer = &links->peers[slot];
+    size_t room = sizeof peer->bytes - peer->n_bytes, at = 0;
+    ssize_t n_read = read(peer->fd[1], peer->bytes + peer->n_bytes, n < room ? n : room);
+    if (n_read <= 0)
+        return 0;
+    peer->n_bytes += (size_t)n_read;
+    while (peer->n_bytes - at >= 2 && peer->n_bytes - at - 2 >= be16_read(peer->bytes + at)) {
+        size_t length = be16_read(peer->bytes + at);
+        check_frame(peer, slot, peer->bytes + at + 2, length);
+        at += 2 + length;
+    }
+    CHECK(peer->n_bytes - at < 2 || be16_read(peer->bytes + at) <= PEER_FRAME_MAX);
+    memmove(peer->bytes, peer->bytes + at, peer->n_bytes - at);
+    peer->n_bytes -= at;
+    return (size_t)n_read;
+}
+
+void peer_read_all(struct peer_links *links, unsigned slot) {
+    enum { QUIET_STEPS = 50 * 1000 / STEP_US };
+    for (int quiet = 0; quiet < QUIET_STEPS; quiet++) {
+        if (peer_read(links, slot, SIZE_MAX) > 0)
+            quiet = 0;
+        else
+            usleep(STEP_US);
+    }
+}
+
+/* -- counters ---------------------------------------------------------------------------------- */
+
+uint64_t peer_field(struct peer_links *links, unsigned slot, const char *name) {
+    unsigned field = 0;
+    for (; strcmp(peer_table_field_name(field), name) != 0; field++)
+        CHECK(field + 1 < peer_table_n_fields());
+    return peer_table_read(links->table, slot, field);
+}
+
+uint64_t peer_links_dropped(struct peer_links *links) {
+    uint64_t n = 0;
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        n += stats_read_drop(links->stats, drop);
+    return n;
+}

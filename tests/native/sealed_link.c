@@ -1,0 +1,145 @@
+#define _GNU_SOURCE
+#include "sealed_link.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "byteorder.h"
+#include "check.h"
+
+const enum aead aeads[2] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
+struct sealed_message sealed;
+struct reader reader;
+
+void allow(unsigned slot, uint32_t address) {
+    uint8_t v4[4] = {(uint8_t)(address >> 24), (uint8_t)(address >> 16), (uint8_t)(address >> 8),
+                     (uint8_t)address};
+    uint8_t v6[16] = {0xfd};
+    memcpy(v6 + 12, v4, 4);
+    CHECK_EQUAL(loop_allow_ip(reader.loop, slot, v4, 4, 32), 0);
+    CHECK_EQUAL(loop_allow_ip(reader.loop, slot, v6, 16, 128), 0);
+}
+
+void add_key(unsigned key_number, uint32_t index, uint64_t counter) {
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, key_number);
+    CHECK_EQUAL(loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, index, counter), 0);
+}
+
+void reader_open_mode(enum aead aead, enum mode mode) {
+    int size = 1 << 20;
+    struct link_format format = sealed_format(mode, true);
+    reader = (struct reader){.aead = aead};
+    reader.ring = ring_create(RING_BYTES, &reader.ring_fd);
+    reader.stats = stats_create(&reader.stats_fd);
+    reader.peers = peer_table_create(&reader.peers_fd);
+    CHECK(reader.ring != NULL && reader.stats != NULL && reader.peers != NULL);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reader.channel), 0);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, reader.stream), 0);
+    CHECK_EQUAL(setsockopt(reader.stream[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    reader.loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, mode, reader.ring, reader.stats,
+                           reader.peers, -1, reader.channel[1], -1);
+    CHECK(reader.loop != NULL);
+    CHECK_EQUAL(loop_attach_link(reader.loop, SLOT, 1, reader.stream[0], &format), 0);
+    allow(SLOT, PEER_ADDRESS);
+    allow(OTHER_SLOT, OTHER_ADDRESS);
+}
+
+void reader_open(enum aead aead) {
+    reader_open_mode(aead, MODE_TUN);
+    add_key(KEY, INDEX, 0);
+}
+
+void reader_close(void) {
+    const int fds[] = {reader.ring_fd,    reader.stats_fd,  reader.peers_fd, reader.channel[0],
+                       reader.channel[1], reader.stream[0], reader.stream[1]};
+    loop_free(reader.loop);
+    ring_detach(reader.ring);
+    stats_detach(reader.stats);
+    peer_table_detach(reader.peers);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        close(fds[i]);
+}
+
+/* -- what the peer sends ----------------------------------------------------------------------- */
+
+void send_sealed(void) {
+    CHECK_EQUAL(write(reader.stream[1], sealed.bytes, sealed.length), sealed.length);
+}
+
+void send_content(uint64_t counter, const uint8_t *content, size_t length) {
+    sealed_make(&sealed, reader.aead, KEY, INDEX, counter, content, length);
+    send_sealed();
+}
+
+void make_packet(unsigned key_number, uint32_t index, uint64_t counter) {
+    uint8_t packet[PACKET];
+    ipv4_make(packet, PACKET, PEER_ADDRESS, OUR_ADDRESS);
+    sealed_make(&sealed, reader.aead, key_number, index, counter, packet, PACKET);
+}
+
+void send_good(uint64_t counter) {
+    make_packet(KEY, INDEX, counter);
+    send_sealed();
+}
+
+void send_raw(const uint8_t *message, size_t length) {
+    be16_write(sealed.bytes, (uint16_t)length);
+    memcpy(sealed.bytes + STREAM_LENGTH_PREFIX, message, length);
+    sealed.length = STREAM_LENGTH_PREFIX + length;
+    send_sealed();
+}
+
+/* -- what comes of it -------------------------------------------------------------------------- */
+
+static enum event_kind run_to_the_end(void) {
+    CHECK_EQUAL(shutdown(reader.stream[1], SHUT_WR), 0);
+    for (;;) {
+        CHECK_EQUAL(loop_run(reader.loop), LOOP_EVENT);
+        const struct loop_event *event = loop_event(reader.loop);
+        CHECK_EQUAL(event->slot, SLOT);
+        CHECK_EQUAL(event->link_id, 1);
+        if (event->kind <= EVENT_LINK_ERROR)
+            return event->kind;
+        CHECK(reader.n_events < EVENTS_MAX);
+        reader.events[reader.n_events++] = *event;
+    }
+}
+
+uint64_t field(unsigned slot, const char *name) {
+    unsigned i = 0;
+    for (; strcmp(peer_table_field_name(i), name) != 0; i++)
+        CHECK(i + 1 < peer_table_n_fields());
+    return peer_table_read(reader.peers, slot, i);
+}
+
+static size_t count_records(void) {
+    uint64_t cursor = ring_first(reader.ring);
+    bool corrupt = false;
+    size_t n = 0;
+    reader.ring->peer = cursor; /* as a consumer, on the handle of the producer */
+    while (ring_peek(reader.ring, &cursor, &corrupt) != NULL)
+        n++;
+    CHECK(!corrupt);
+    return n;
+}
+
+/* `n_passed` packets go on to the device, `n_dropped` do not, for this reason and no other. */
+void check_counts(size_t n_passed, unsigned reason, size_t n_dropped) {
+    CHECK_EQUAL(run_to_the_end(), EVENT_LINK_CLOSED);
+    CHECK_EQUAL(count_records(), n_passed);
+    CHECK_EQUAL(stats_read_counter(reader.stats, ROLE_link_reader, COUNTER_packets),
+                n_passed + n_dropped);
+    CHECK_EQUAL(field(SLOT, "receive_packets"), n_passed);
+    CHECK_EQUAL(field(OTHER_SLOT, "receive_packets"), 0);
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        CHECK_EQUAL(stats_read_drop(reader.stats, drop), drop == reason ? n_dropped : 0);
+}
+
+size_t count_events(enum event_kind kind) {
+    size_t n = 0;
+    for (size_t i = 0; i < reader.n_events; i++)
+        n += reader.events[i].kind == kind;
+    return n;
+}

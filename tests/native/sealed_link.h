@@ -1,0 +1,57 @@
+/* sealed_link: the link-reader on the sealed wire with one peer's stream, and what comes of what is
+ * written into it.
+ *
+ * Each claim writes its messages, and check_counts closes the stream and runs the loop in this
+ * thread until the link is over; events on the way are kept.
+ */
+#ifndef SEALED_LINK_H
+#define SEALED_LINK_H
+
+#include "loop.h"
+#include "sealing.h"
+
+enum {
+    RING_BYTES = 1 << 20,
+    NO_DROP = N_DROPS,
+    KEY = 1,
+    INDEX = 0x80000001,
+    SLOT = 7,
+    OTHER_SLOT = 8,
+    OUR_ADDRESS = 0x0a000001,
+    PEER_ADDRESS = 0x0a000007,
+    OTHER_ADDRESS = 0x0a000008,
+    PACKET = 64,
+    EVENTS_MAX = 64,
+};
+
+struct reader {
+    int ring_fd, stats_fd, peers_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
+    struct ring *ring;
+    struct stats *stats;
+    struct peer_table *peers;
+    struct loop *loop;
+    enum aead aead;
+    struct loop_event events[EVENTS_MAX]; /* before the one that ended the link */
+    size_t n_events;
+};
+
+extern const enum aead aeads[2];
+extern struct sealed_message sealed; /* what is sent next */
+extern struct reader reader;
+
+void allow(unsigned slot, uint32_t address);
+void add_key(unsigned key_number, uint32_t index, uint64_t counter);
+void reader_open_mode(enum aead aead, enum mode mode);
+void reader_open(enum aead aead);
+void reader_close(void);
+void send_sealed(void);
+void send_content(uint64_t counter, const uint8_t *content, size_t length);
+void make_packet(unsigned key_number, uint32_t index, uint64_t counter);
+void send_good(uint64_t counter);
+void send_raw(const uint8_t *message, size_t length);
+uint64_t field(unsigned slot, const char *name);
+/* `n_passed` packets go on to the device, `n_dropped` do not, for this reason and no other. */
+void check_counts(size_t n_passed, unsigned reason, size_t n_dropped);
+size_t count_events(enum event_kind kind);
+
+#endif

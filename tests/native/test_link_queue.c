@@ -1,0 +1,160 @@
+/* A link's queue beside a naive one, and at its bounds. */
+#include <string.h>
+
+#include "check.h"
+#include "link_queue.h"
+#include "random.h"
+
+enum { LENGTH_MAX = 70000, MODEL_MAX = 1 << 17, N_STEPS = 60000, IOV_MAX_TAKEN = 40 };
+
+/* Entries by number: length and bytes follow from it. */
+struct model {
+    uint32_t lengths[MODEL_MAX];
+    size_t first, last; /* numbers; last is the next to be appended */
+    size_t n_sent;      /* of the first */
+};
+
+static uint8_t bytes[LENGTH_MAX];
+static struct model model;
+static struct link_queue queue;
+
+static uint8_t content(size_t number, size_t i) {
+    return (uint8_t)(number * 37 + i);
+}
+
+static void append(size_t length, bool *is_full) {
+    struct queue_entry entry = {.length = (uint32_t)length,
+                                .n_packets = (uint32_t)model.last,
+                                .n_bytes = (uint32_t)model.last + 1};
+    for (size_t i = 0; i < length; i++)
+        bytes[i] = content(model.last, i);
+    *is_full = !link_queue_append(&queue, &entry, bytes);
+    if (!*is_full)
+        model.lengths[model.last++] = (uint32_t)length;
+}
+
+/* The room that the header file promises: each entry costs its length, a header, and 15 at most. */
+static size_t least_used(void) {
+    size_t n = 0;
+    for (size_t i = model.first; i < model.last; i++)
+        n += sizeof(struct queue_entry) + model.lengths[i] + 15;
+    return n;
+}
+
+/* Gathers, checks every byte and returns how many there are. */
+static size_t gather(int n_max) {
+    struct iovec iov[IOV_MAX_TAKEN];
+    int n = link_queue_gather(&queue, iov, n_max);
+    size_t n_entries = model.last - model.first, n_bytes = 0, skip = model.n_sent;
+    CHECK_EQUAL(n, n_entries < (size_t)n_max ? n_entries : (size_t)n_max);
+    for (int i = 0; i < n; i++, skip = 0) {
+        size_t number = model.first + (size_t)i;
+        const uint8_t *base = iov[i].iov_base;
+        CHECK_EQUAL(iov[i].iov_len, model.lengths[number] - skip);
+        for (size_t at = 0; at < iov[i].iov_len; at += 1 + iov[i].iov_len / 64)
+            CHECK_EQUAL(base[at], content(number, skip + at));
+        CHECK_EQUAL(base[iov[i].iov_len - 1], content(number, model.lengths[number] - 1));
+        n_bytes += iov[i].iov_len;
+    }
+    return n_bytes;
+}
+
+static void check_entry(const struct queue_entry *entry) {
+    CHECK_EQUAL(entry->length, model.lengths[model.first]);
+    CHECK_EQUAL(entry->n_packets, (uint32_t)model.first);
+    CHECK_EQUAL(entry->n_bytes, (uint32_t)model.first + 1);
+}
+
+static void settle(size_t n) {
+    struct queue_entry entry;
+    model.n_sent += n;
+    while (model.first < model.last && model.n_sent >= model.lengths[model.first]) {
+        CHECK(link_queue_settle(&queue, n, &entry));
+        check_entry(&entry);
+        model.n_sent -= model.lengths[model.first++];
+        n = 0;
+    }
+    CHECK(!link_queue_settle(&queue, n, &entry));
+}
+
+static void take(void) {
+    struct queue_entry entry;
+    bool is_there = link_queue_take(&queue, &entry);
+    CHECK_EQUAL(is_there, model.first < model.last);
+    if (!is_there)
+        return;
+    check_entry(&entry);
+    model.first++;
+    model.n_sent = 0;
+}
+
+static void open_queue(void) {
+    memset(&model, 0, sizeof model);
+    CHECK_EQUAL(link_queue_init(&queue), 0);
+    CHECK(link_queue_is_empty(&queue));
+}
+
+static void whatever_is_done_to_it_it_is_a_list_of_entries(void) {
+    struct random random = {31};
+    size_t n_full = 0;
+    open_queue();
+    for (int step = 0; step < N_STEPS; step++) {
+        bool is_full = false, grows = step / 2000 % 2 == 0;
+        size_t what = random_below(&random, 16);
+        if (what < (grows ? 13u : 3u)) {
+            size_t bound = random_below(&random, 4) == 0 ? LENGTH_MAX : 1500;
+            append(1 + random_below(&random, bound), &is_full);
+            n_full += is_full;
+            if (is_full) /* only where there is indeed no room */
+                CHECK(least_used() + sizeof(struct queue_entry) + LENGTH_MAX + 15 >
+                      LINK_QUEUE_BYTES);
+        } else if (what < 15) {
+            size_t n_bytes = gather(1 + (int)random_below(&random, grows ? 4 : IOV_MAX_TAKEN));
+            settle(random_below(&random, 3) == 0 ? n_bytes : random_below(&random, n_bytes + 1));
+        } else if (random_below(&random, 8) == 0) {
+            take();
+        }
+        CHECK_EQUAL(link_queue_is_empty(&queue), model.first == model.last);
+        CHECK(queue.end <= LINK_QUEUE_ROOM);
+    }
+    CHECK(n_full > 100); /* it was full, and went on */
+    link_queue_free(&queue);
+}
+
+static void it_holds_up_to_its_last_byte_and_nothing_more(void) {
+    bool is_full;
+    open_queue();
+    size_t entry = LINK_QUEUE_BYTES / 32;
+    for (int i = 0; i < 32; i++) {
+        append(entry - sizeof(struct queue_entry), &is_full);
+        CHECK(!is_full);
+    }
+    append(1, &is_full);
+    CHECK(is_full);
+    settle(10); /* a part of an entry gives no room back */
+    append(1, &is_full);
+    CHECK(is_full);
+    settle(entry - sizeof(struct queue_entry) - 10);
+    append(entry - sizeof(struct queue_entry), &is_full);
+    CHECK(!is_full);
+    while (model.first < model.last)
+        settle(gather(IOV_MAX_TAKEN));
+    CHECK(link_queue_is_empty(&queue));
+    link_queue_free(&queue);
+}
+
+static void freed_twice_or_never_begun_does_no_harm(void) {
+    struct link_queue never = {0};
+    link_queue_free(&never);
+    open_queue();
+    link_queue_free(&queue);
+    link_queue_free(&queue);
+    CHECK(link_queue_is_empty(&queue));
+}
+
+int main(void) {
+    RUN(whatever_is_done_to_it_it_is_a_list_of_entries);
+    RUN(it_holds_up_to_its_last_byte_and_nothing_more);
+    RUN(freed_twice_or_never_begun_does_no_harm);
+    return EXIT_SUCCESS;
+}

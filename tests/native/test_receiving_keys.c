@@ -1,0 +1,162 @@
+/* The link-reader's keys on the sealed wire: which messages open, which keys are confirmed, which
+ * go when there are too many; and handshake messages, which go up to the gateway. */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "sealed_link.h"
+
+/* -- keys and events --------------------------------------------------------------------------- */
+
+static void each_key_is_confirmed_once(void) {
+    reader_open(AEAD_CHACHA20_POLY1305);
+    add_key(KEY + 1, INDEX + 1, 0);
+    for (uint64_t counter = 0; counter < 4; counter++) {
+        send_good(counter);
+        make_packet(KEY + 1, INDEX + 1, counter);
+        send_sealed();
+    }
+    check_counts(8, NO_DROP, 0);
+    CHECK_EQUAL(reader.n_events, 2);
+    CHECK_EQUAL(reader.events[0].kind, EVENT_CONFIRMED);
+    CHECK_EQUAL(reader.events[0].index, INDEX);
+    CHECK_EQUAL(reader.events[1].kind, EVENT_CONFIRMED);
+    CHECK_EQUAL(reader.events[1].index, INDEX + 1);
+    reader_close();
+}
+
+static void a_message_that_opens_to_nonsense_confirms_its_key_all_the_same(void) {
+    const uint8_t nonsense[16] = {0x55};
+    reader_open(AEAD_CHACHA20_POLY1305);
+    send_content(0, nonsense, sizeof nonsense);
+    check_counts(0, DROP_link_reader_not_ip, 1);
+    CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
+    reader_close();
+}
+
+static void handshake_messages_go_up_whole_and_in_order_among_data(void) {
+    const size_t lengths[] = {0, 148, 92, 64};
+    uint8_t message[EVENT_BYTES_MAX];
+    reader_open(AEAD_AES_256_GCM);
+    for (uint8_t i = 0; i < 12; i++) {
+        unsigned type = 1 + i % 3;
+        memset(message, i, sizeof message);
+        le32_write(message, type);
+        send_raw(message, lengths[type]);
+        send_good(i);
+    }
+    check_counts(12, NO_DROP, 0);
+    CHECK_EQUAL(count_events(EVENT_HANDSHAKE), 12);
+    uint8_t next = 0;
+    for (size_t i = 0; i < reader.n_events; i++) {
+        const struct loop_event *event = &reader.events[i];
+        if (event->kind != EVENT_HANDSHAKE)
+            continue;
+        CHECK_EQUAL(event->length, lengths[1 + next % 3]);
+        CHECK_EQUAL(le32_read(event->bytes), 1 + next % 3);
+        for (size_t at = 4; at < event->length; at++)
+            CHECK_EQUAL(event->bytes[at], next);
+        next++;
+    }
+    reader_close();
+}
+
+/* Adds keys 1 .. n; index and number are the same. */
+static void add_keys(unsigned first, unsigned last) {
+    for (unsigned key = first; key <= last; key++)
+        add_key(key, key, 0);
+}
+
+/* Sends under keys 1 .. n; exactly those that are held open. */
+static void check_held(unsigned n, const bool *is_held) {
+    size_t n_held = 0;
+    for (unsigned key = 1; key <= n; key++) {
+        make_packet(key, key, 0);
+        send_sealed();
+        n_held += is_held[key];
+    }
+    check_counts(n_held, DROP_link_reader_unknown_index, n - n_held);
+    CHECK_EQUAL(count_events(EVENT_CONFIRMED), n_held);
+    for (size_t i = 0; i < reader.n_events; i++)
+        CHECK(is_held[reader.events[i].index]);
+    reader_close();
+}
+
+static void of_four_keys_the_oldest_goes(void) {
+    reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+    add_keys(1, 4);
+    check_held(4, (const bool[]){0, false, true, true, true});
+    reader_open_mode(AEAD_AES_256_GCM, MODE_TUN);
+    add_keys(1, 6);
+    check_held(6, (const bool[]){0, false, false, false, true, true, true});
+}
+
+static void the_oldest_goes_also_after_a_key_was_forgotten(void) {
+    const bool is_held[][6] = {[1] = {0, false, false, true, true, true},
+                               [2] = {0, false, false, true, true, true},
+                               [3] = {0, false, true, false, true, true}};
+    for (uint32_t forgotten = 1; forgotten <= 3; forgotten++) {
+        reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+        add_keys(1, 3);
+        loop_forget_receiving_key(reader.loop, SLOT, forgotten);
+        add_keys(4, 5); /* one fills the gap, one takes the place of the oldest that is left */
+        check_held(5, is_held[forgotten]);
+    }
+}
+
+static void a_forgotten_key_opens_nothing_and_the_others_do(void) {
+    reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+    add_keys(1, 3);
+    loop_forget_receiving_key(reader.loop, SLOT, 2);
+    loop_forget_receiving_key(reader.loop, SLOT, 99); /* none */
+    check_held(3, (const bool[]){0, true, false, true});
+}
+
+static void another_peers_key_does_not_open_on_this_link(void) {
+    uint8_t key[SEAL_KEY];
+    struct link_format format = sealed_format(MODE_TUN, true);
+    int other[2];
+    reader_open(AEAD_CHACHA20_POLY1305);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+    CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
+    sealing_key(key, KEY + 1);
+    CHECK_EQUAL(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0), 0);
+    make_packet(KEY + 1, INDEX + 1, 0);
+    send_sealed();
+    check_counts(0, DROP_link_reader_unknown_index, 1);
+    reader_close();
+    close(other[0]);
+    close(other[1]);
+}
+
+static void a_key_for_a_slot_without_a_link_is_refused(void) {
+    const uint8_t key[SEAL_KEY] = {0};
+    reader_open(AEAD_CHACHA20_POLY1305);
+    CHECK(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, 1, 0) < 0);
+    CHECK(loop_add_receiving_key(reader.loop, N_PEER_SLOTS, reader.aead, key, 1, 0) < 0);
+    CHECK(loop_set_sending_key(reader.loop, OTHER_SLOT, reader.aead, key, 1, 0) < 0);
+    CHECK(loop_allow_ip(reader.loop, N_PEER_SLOTS, key, 4, 32) < 0);
+    CHECK(loop_allow_ip(reader.loop, 0, key, 5, 32) < 0);
+    CHECK(loop_allow_ip(reader.loop, 0, key, 4, 33) < 0);
+    CHECK(loop_allow_ip(reader.loop, 0, key, 16, 129) < 0);
+    loop_forget_receiving_key(reader.loop, UINT32_MAX, 1);
+    loop_forget_ips(reader.loop, N_PEER_SLOTS);
+    send_good(0);
+    check_counts(1, NO_DROP, 0);
+    reader_close();
+}
+
+int main(void) {
+    RUN(each_key_is_confirmed_once);
+    RUN(a_message_that_opens_to_nonsense_confirms_its_key_all_the_same);
+    RUN(handshake_messages_go_up_whole_and_in_order_among_data);
+    RUN(a_forgotten_key_opens_nothing_and_the_others_do);
+    RUN(another_peers_key_does_not_open_on_this_link);
+    RUN(a_key_for_a_slot_without_a_link_is_refused);
+    RUN(of_four_keys_the_oldest_goes);
+    RUN(the_oldest_goes_also_after_a_key_was_forgotten);
+    return EXIT_SUCCESS;
+}
