@@ -58,9 +58,11 @@ static void set_broken(struct loop *loop, struct loop_link *link, int error) {
 
 /* -- counting ---------------------------------------------------------------------------------- */
 
-static void count_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes) {
+static void count_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes,
+                       uint64_t delay_ns) {
     if (n_packets == 0)
         return; /* a keepalive or a handshake message: nobody's packet */
+    stats_queue_delay(loop->stats, delay_ns);
     stats_count(loop->stats, n_packets, n_bytes);
     stats_add(&loop->peers->slots[slot].transmit_packets, n_packets);
     stats_add(&loop->peers->slots[slot].transmit_bytes, n_bytes);
@@ -100,11 +102,8 @@ static void flush_queue(struct loop *loop, unsigned slot) {
         else if (n < 0 && errno != EINTR)
             set_broken(loop, link, errno);
         size_t n_written = n > 0 ? (size_t)n : 0;
-        for (; link_queue_settle(&link->queue, n_written, &entry); n_written = 0) {
-            count_sent(loop, slot, entry.n_packets, entry.n_bytes);
-            if (entry.n_packets > 0)
-                stats_queue_delay(loop->stats, now_ns - entry.enqueued_ns);
-        }
+        for (; link_queue_settle(&link->queue, n_written, &entry); n_written = 0)
+            count_sent(loop, slot, entry.n_packets, entry.n_bytes, now_ns - entry.enqueued_ns);
     }
 }
 
@@ -177,8 +176,8 @@ static int settle(struct loop *loop, struct batch *batch, const int *chosen, int
         const struct ring_record *record = batch->records[chosen[n_done]];
         n_written -= record->length;
         batch->is_done[chosen[n_done++]] = true;
-        count_sent(loop, record->slot, record->n_packets, record->n_bytes);
-        stats_queue_delay(loop->stats, now_ns - record->enqueued_ns);
+        count_sent(loop, record->slot, record->n_packets, record->n_bytes,
+                   now_ns - record->enqueued_ns);
     }
     if (n_done > 0)
         stats_batch(loop->stats, (uint64_t)n_done);
