@@ -103,19 +103,23 @@ def test_ten_frozen_clients_leave_the_other_forty_nine_tenths_of_their_goodput(
             if "link-reader" in child.cmdline()[0]
         ]
 
+    def ping_frozen(interval_s: float, seconds: float) -> None:
+        """Send to the ten: answered while they read, else what fills their sockets and queues."""
+        floods = [
+            host.spawn("ping", "-i", str(interval_s), "-q", "-s", "60000", inner_address(n))
+            for n in range(N_FROZEN)
+        ]
+        time.sleep(seconds)
+        for flood in floods:
+            flood.send_signal(signal.SIGINT)
+
     rounds: dict[str, list[float]] = {"reading": [], "frozen": []}
     for _ in range(3):
         rounds["reading"].append(goodput())
         for process in link_readers():
             process.suspend()
-        floods = [
-            host.spawn("ping", "-i", "0.002", "-q", "-s", "60000", inner_address(n))
-            for n in range(N_FROZEN)
-        ]
-        time.sleep(3)  # their sockets and queues are full now
+        ping_frozen(0.002, 4)  # from here on their queues are full
         rounds["frozen"].append(goodput())
-        for flood in floods:
-            flood.send_signal(signal.SIGINT)
         for process in link_readers():
             process.resume()
         time.sleep(3)
