@@ -15,10 +15,8 @@ import click
 
 from fastun import __version__, config
 from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
-from fastun.document import ListenSection
 from fastun.errors import FastunError, RuntimeFailure, one_line
-
-_LISTEN = ListenSection()
+from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 
 
 @click.group(
@@ -43,7 +41,10 @@ def cli() -> None:
     "--listen",
     multiple=True,
     metavar="URL",
-    help=or_else("Where to wait for links; may be repeated.", ", ".join(_LISTEN.tcp)),
+    help=or_else(
+        "Where to wait for links, udp://HOST[:PORT] or tcp://; may be repeated.",
+        f"{DEFAULT_UDP} on the wireguard wire, and {DEFAULT_TCP}",
+    ),
 )
 def serve(**options: Any) -> None:
     """Wait for links, and carry packets between them and a device.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from fastun import config, document
+from fastun import config, document, interface_fields
 from fastun.document import NOT_YET
 
 _PATH = click.Path(path_type=Path)
@@ -62,7 +62,11 @@ _TUNNEL_OPTIONS = (
         "--mtu",
         type=int,
         metavar="BYTES",
-        help=or_else("MTU of the device.", document.DEFAULT_MTU),
+        help=or_else(
+            "MTU of the device.",
+            f"{interface_fields.UDP_MTU} where a link can be udp,"
+            f" else {interface_fields.STREAM_MTU}",
+        ),
     ),
     click.option(
         "--wire",

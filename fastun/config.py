@@ -17,11 +17,21 @@ from typing import Final, Literal, TypeVar, get_args
 
 from fastun import document as toml
 from fastun import endpoint, identity
-from fastun.document import DEFAULT_MTU, NOT_YET, Document
+from fastun.document import NOT_YET, Document
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.identity import Accept, Identity
-from fastun.interface_fields import check_mtu, parse_addresses, parse_interface_name
+from fastun.interface_fields import (
+    Table,
+    check_mtu,
+    default_mtu,
+    parse_addresses,
+    parse_dns,
+    parse_fwmark,
+    parse_interface_name,
+    parse_listen_port,
+    parse_table,
+)
 from fastun.peers import Address, Peer
 from fastun.sources import Options, Sources
 
@@ -51,13 +61,15 @@ _Choice = TypeVar("_Choice", bound=str)
 class Settings:
     """What a gateway runs on. Every value in here has been checked.
 
-    `mtu` is in bytes. `listen` is empty for `connect`, `endpoint` None for `serve`, `metrics`
-    None for off. `verbosity` 0 logs from info up, 1 and more from debug up.
+    `mtu` is in bytes. `listen` is empty for `connect`, `endpoints` for `serve`, `metrics` None for
+    off. `verbosity` 0 logs from info up, 1 and more from debug up. `fwmark` goes on every outer
+    packet, 0 is none; `udp_port` is the local port of `connect`, None for any.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key stands in `private_key_file`, and is made there when the file is missing. `peers`
-    are those of the file; `connect` has exactly one, with an endpoint or several. `accept` is what
-    `connect` applies of what the server pushes; routes, only those within the peer's allowed IPs.
+    are those of the file. Of `connect`, one at least has an endpoint, and there is no other if it
+    has one that is tcp; of `serve`, all their endpoints are udp. `accept` is what `connect` applies
+    of what the server pushes; routes, only those within the peer's allowed IPs.
     """
 
     role: Role
@@ -66,11 +78,18 @@ class Settings:
     addresses: tuple[Address, ...]
     mtu: int
     gso: bool
+    udp_offload: bool = True
+    mss_clamp: bool = False
     wire: Wire
     insecure: bool
     lanes: int
     listen: tuple[Endpoint, ...]
-    endpoint: Endpoint | None
+    endpoints: tuple[Endpoint, ...]
+    udp_port: int | None = None
+    fwmark: int = 0
+    table: Table = "off"
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
     peer_name: str
     private_key: bytes | None = field(default=None, repr=False)
     private_key_file: Path
@@ -81,6 +100,11 @@ class Settings:
     run_dir: Path
     log_format: LogFormat
     verbosity: int
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """The first that `connect` dials; None for `serve`."""
+        return self.endpoints[0] if self.endpoints else None
 
     @property
     def metrics_are_exposed(self) -> bool:
@@ -115,24 +139,29 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     )
     if not addresses and (role, wire, mode) == ("serve", "wireguard", "tun"):
         addresses = parse_addresses(DEFAULT_SERVER_ADDRESSES, "--address")
-    mtu_said, mtu_where = said(options.mtu, "--mtu", section.mtu, "interface.mtu")
-    mtu = DEFAULT_MTU if mtu_said is None else mtu_said
-    check_mtu(mtu, mtu_where, mode=mode, wire=wire, addresses=addresses)
     _check_lanes(*said(options.lanes, "--lanes", section.lanes, "interface.lanes"))
     _check_run_dir(options.run_dir, interface)
     us_and_them = _identity(sources, role, wire, mode, addresses)
+    dns, dns_search = _dns(sources, role)
     return Settings(
         role=role,
         interface=interface,
         mode=mode,
         addresses=addresses,
-        mtu=mtu,
+        mtu=_mtu(sources, mode, wire, addresses, us_and_them),
         gso=section.gso,
+        udp_offload=section.udp_offload,
+        mss_clamp=section.mss_clamp,
         wire=wire,
         insecure=options.insecure,
         lanes=1,
-        listen=identity.listened(sources) if role == "serve" else (),
-        endpoint=us_and_them.endpoints[0] if role == "connect" else None,
+        listen=us_and_them.listen,
+        endpoints=us_and_them.endpoints,
+        udp_port=_udp_port(sources, role),
+        fwmark=parse_fwmark(section.fwmark, sources.where("interface.fwmark")),
+        table=_table(sources, mode),
+        dns=dns,
+        dns_search=dns_search,
         peer_name=us_and_them.peer_name,
         private_key=us_and_them.private_key,
         private_key_file=options.state / PRIVATE_KEY_FILE_NAME,
@@ -197,6 +226,41 @@ def _wire(value: str, where: str, *, insecure: bool) -> Wire:
             " add --insecure to run it all the same"
         )
     return wire
+
+
+def _mtu(
+    sources: Sources, mode: Mode, wire: Wire, addresses: tuple[Address, ...], links: Identity
+) -> int:
+    said = sources.document.interface.mtu
+    mtu, where = sources.said(sources.options.mtu, "--mtu", said, "interface.mtu")
+    if mtu is None:
+        schemes = {endpoint.scheme for endpoint in (*links.listen, *links.endpoints)}
+        mtu = default_mtu(mode, has_udp="udp" in schemes)
+    check_mtu(mtu, where, mode=mode, wire=wire, addresses=addresses)
+    return mtu
+
+
+def _udp_port(sources: Sources, role: Role) -> int | None:
+    port, where = sources.document.interface.listen_port, sources.where("interface.listen_port")
+    if port is not None and role == "serve":
+        raise ConfigError(f"{where}: serve listens on what listen.udp names; take it out")
+    return parse_listen_port(port, where)
+
+
+def _table(sources: Sources, mode: Mode) -> Table:
+    table, where = sources.document.interface.table, sources.where("interface.table")
+    if table is None:
+        return "off"
+    if mode == "tap":
+        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; take it out")
+    return parse_table(table, where)
+
+
+def _dns(sources: Sources, role: Role) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    texts, where = sources.document.interface.dns, sources.where("interface.dns")
+    if texts and role == "serve":
+        raise ConfigError(f"{where}: serve looks nothing up through its peers; take it out")
+    return parse_dns(texts, where)
 
 
 def _check_lanes(lanes: int, where: str) -> None:

@@ -20,8 +20,6 @@ import msgspec
 
 from fastun.errors import ConfigError, quote
 
-DEFAULT_MTU: Final = 1500  # Bytes; Ethernet's, since super-packets travel whole.
-
 NOT_YET: Final = "is not part of this version yet"
 
 _MAX_FILE_BYTES = 1 << 20  # Thousands of peers; more is another kind of file.
@@ -58,7 +56,7 @@ class InterfaceSection(_Section, frozen=True):
     """`[interface]`: the device, what goes through it, and who this side is. `mtu` in bytes.
 
     None is for what has a default that depends on other fields. The path of a key file is relative
-    to the file that names it.
+    to the file that names it. `dns` has addresses of servers and domains to search.
     """
 
     name: str = "fastun0"
@@ -68,16 +66,22 @@ class InterfaceSection(_Section, frozen=True):
     lanes: _Int = 1
     wire: str = "wireguard"
     gso: bool = True  # Pass super-packets; off is for kernels that corrupt them.
+    udp_offload: bool = True  # UDP_SEGMENT and UDP_GRO; off is for drivers that corrupt them.
+    mss_clamp: bool = False
+    listen_port: _Int | None = None
+    fwmark: _Int = 0
+    table: str | _Int | None = None
+    dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None
     accept: tuple[str, ...] | None = None
 
 
 class ListenSection(_Section, frozen=True):
-    """`[listen]`: where `serve` waits for links."""
+    """`[listen]`: where `serve` waits for links: only there, if either field is given."""
 
-    tcp: tuple[str, ...] = ("tcp://[::]:55555",)
-    udp: NotYet | None = None
+    udp: tuple[str, ...] | None = None
+    tcp: tuple[str, ...] | None = None
 
 
 class MetricsSection(_Section, frozen=True):
@@ -209,7 +213,6 @@ def _literal(value: object) -> str:
 
 
 __all__ = [
-    "DEFAULT_MTU",
     "NOT_YET",
     "Document",
     "InterfaceSection",

@@ -1,24 +1,18 @@
 """Who this side is and who is on the other end: the keys and peers that the wire asks for.
 
-On the wireguard wire a peer is known by its key, `serve` has any number, and `connect` the one that
-it dials. The unencrypted wires know nobody: there the other end has a name for the metrics, and
-what would protect a link is refused, because it would not.
+On the wireguard wire a peer is known by its key, and either side has any number, though `connect`
+only one over tcp. The unencrypted wires know nobody: there the other end has a name for the
+metrics, and what would protect a link is refused, because it would not.
 """
 
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
-from fastun.document import NOT_YET, ListenSection, PeerSection
+from fastun import link_fields
+from fastun.document import PeerSection
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peer_fields import (
-    dialled_endpoint,
-    parse_endpoints,
-    parse_name,
-    parse_peer,
-    parse_secret,
-    tcp_endpoint,
-)
+from fastun.peer_fields import dialled_endpoint, parse_name, parse_peer, parse_secret
 from fastun.peers import Address, Peer, check_together
 from fastun.sources import Sources
 
@@ -30,9 +24,13 @@ _CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """`private_key` None: it stands in the state directory. `endpoints`: what `connect` dials."""
+    """`private_key` None: it stands in the state directory.
+
+    `listen` is where `serve` waits, `endpoints` what `connect` dials, of all peers in their order.
+    """
 
     peer_name: str
+    listen: tuple[Endpoint, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     private_key: bytes | None = field(default=None, repr=False)
     peers: tuple[Peer, ...] = ()
@@ -44,18 +42,21 @@ class Identity:
 
 def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
     """Return the keys and peers of `serve`, whose device has `addresses`; raise ConfigError."""
-    _refuse_dialling(sources)
+    listen = link_fields.listened(sources, "wireguard")
     if sources.document.interface.accept is not None:
         place = sources.where("interface.accept")
         raise ConfigError(f"{place}: serve is pushed nothing, it pushes; take it out")
     private_key = _private_key(sources)
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
-    return Identity(peer_name=PeerSection().name, private_key=private_key, peers=peers)
+    link_fields.check_sites(sources, peers, listen)
+    return Identity(
+        peer_name=PeerSection().name, listen=listen, private_key=private_key, peers=peers
+    )
 
 
 def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
-    """Return the key of `connect` and the one peer that it dials; raise ConfigError."""
-    _refuse_listening(sources)
+    """Return the key of `connect` and the peers that it dials; raise ConfigError."""
+    link_fields.refuse_listening(sources)
     url = sources.url
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
     if not sources.document.peer:
@@ -65,17 +66,16 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
         raise ConfigError(f"endpoint: the key of {dialled} is not known; give {_CLIENT_FILE}")
     private_key = _private_key(sources)
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
-    if len(peers) > 1:
-        raise ConfigError(f"{sources.where('peer')}: connect dials one peer; keep one")
-    peer = peers[0] if dialled is None else replace(peers[0], endpoints=(dialled,))
-    if not peer.endpoints:
-        place = sources.where("peer.endpoint")
-        raise ConfigError(f"{place}: missing; say whom to dial, as in tcp://vpn.example.net:55555")
+    if dialled is not None:
+        if len(peers) > 1:
+            raise ConfigError(f"endpoint: {sources.path} has several peers; write it there")
+        peers = (replace(peers[0], endpoints=(dialled,)),)
+    link_fields.check_dialled(sources, peers)
     return Identity(
-        peer_name=peer.name,
-        endpoints=peer.endpoints,
+        peer_name=peers[0].name,
+        endpoints=tuple(endpoint for peer in peers for endpoint in peer.endpoints),
         private_key=private_key,
-        peers=(peer,),
+        peers=peers,
         accept=_accept(sources),
     )
 
@@ -149,32 +149,23 @@ def _accept(sources: Sources) -> tuple[Accept, ...]:
 
 def of_insecure_server(sources: Sources, wire: str) -> Identity:
     """Return the name that the other end has in the metrics; raise ConfigError."""
-    _refuse_dialling(sources)
+    link_fields.refuse_dialling(sources)
     section = _nameless(sources, wire)
-    return Identity(peer_name=section.name)
+    return Identity(peer_name=section.name, listen=link_fields.listened(sources, wire))
 
 
 def of_insecure_client(sources: Sources, wire: str) -> Identity:
     """Return the other end's name and where it is dialled; raise ConfigError."""
-    _refuse_listening(sources)
+    link_fields.refuse_listening(sources)
     section = _nameless(sources, wire)
-    if sources.url is not None:
-        endpoints: tuple[Endpoint, ...] = (dialled_endpoint(sources.url, "endpoint"),)
-    else:
-        endpoints = parse_endpoints(section, sources.in_peer(0))
-    if len(endpoints) > 1:
-        place = sources.where("peer.endpoints")
-        raise ConfigError(f"{place}: more than one on the {wire} wire {NOT_YET}; keep one")
-    if not endpoints:
-        place = sources.where("peer.endpoint") if sources.path else "endpoint"
-        raise ConfigError(f"{place}: missing; say whom to dial, as in tcp://vpn.example.net:55555")
+    endpoints = link_fields.dialled_insecurely(sources, wire)
     return Identity(peer_name=section.name, endpoints=endpoints)
 
 
 def _nameless(sources: Sources, wire: str) -> PeerSection:
     """Return the one `[[peer]]`, or its defaults, when nothing there asks for protection."""
     interface, peers = sources.document.interface, sources.document.peer
-    for name in ("private_key", "private_key_file", "accept"):
+    for name in ("private_key", "private_key_file", "accept", "listen_port", "table"):
         if getattr(interface, name) is not None:
             _refuse_useless(sources.where(f"interface.{name}"), wire)
     if len(peers) > 1:
@@ -189,39 +180,6 @@ def _nameless(sources: Sources, wire: str) -> PeerSection:
 
 def _refuse_useless(place: str, wire: str) -> None:
     raise ConfigError(
-        f"{place}: does nothing on the {wire} wire, which protects nothing;"
+        f"{place}: does nothing on the {wire} wire, which knows no peers and protects nothing;"
         " take it out, or use the wireguard wire"
     )
-
-
-# -- listening and dialling -------------------------------------------------------------------
-
-
-def listened(sources: Sources) -> tuple[Endpoint, ...]:
-    """Return where `serve` waits for links; raise ConfigError."""
-    section = sources.document.listen or ListenSection()
-    texts, where = sources.said(
-        sources.options.listen or None, "--listen", section.tcp, "listen.tcp"
-    )
-    if not texts:
-        raise ConfigError(f"{where}: nothing to listen on; write {ListenSection().tcp[0]}")
-    endpoints = tuple(tcp_endpoint(text, where) for text in texts)
-    for index, repeated in enumerate(endpoints):
-        if repeated in endpoints[:index]:
-            raise ConfigError(f"{where}: {repeated} stands there twice; take one out")
-    return endpoints
-
-
-def _refuse_dialling(sources: Sources) -> None:
-    for index, section in enumerate(sources.document.peer):
-        for name in ("endpoint", "endpoints"):
-            if getattr(section, name) is not None:
-                place = sources.in_peer(index)(name)
-                raise ConfigError(
-                    f"{place}: serve waits to be dialled; take it out, or use connect"
-                )
-
-
-def _refuse_listening(sources: Sources) -> None:
-    if sources.document.listen is not None:
-        raise ConfigError(f"{sources.where('listen')}: connect does not listen; take it out")

@@ -1,4 +1,4 @@
-"""What the fields of an interface may be: its name, addresses and MTU.
+"""What the fields of an interface may be: its name, addresses, MTU, and its place on the host.
 
 The configuration file and the command line are read by the same rules. Each complaint starts with
 the place that the caller gives.
@@ -7,14 +7,21 @@ the place that the caller gives.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Interface, ip_interface
-from typing import TYPE_CHECKING, Final
+from ipaddress import IPv6Interface, ip_address, ip_interface
+from typing import TYPE_CHECKING, Final, Literal
 
+from fastun import endpoint
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
     from fastun.config import Mode, Wire
     from fastun.peers import Address
+
+# Ethernet's, since super-packets travel whole on a stream.
+STREAM_MTU: Final = 1500
+# WireGuard's: with an IPv6 header (40), UDP's (8), and a data message's own (16) and tag (16), a
+# packet just fills an Ethernet frame of 1500.
+UDP_MTU: Final = 1420
 
 # The kernel's own limit for IPv4 is 68, but what carries less than 576 (RFC 791 section 3.2) is a
 # slip of the pen. 65000 and an Ethernet header fit the u16 length of a stream frame.
@@ -22,6 +29,7 @@ MTU_RANGE: Final = range(576, 65000 + 1)
 _MIN_MTU_IPV6 = 1280  # RFC 8200 section 5; the kernel takes no IPv6 address below it.
 _SIMPLETUN_BUFFER_BYTES = 2000  # What the original program can receive in one frame.
 _ETHERNET_VLAN_HEADER_BYTES = 18
+_INNER_TYPE_BYTES = 4  # What stands in front of an Ethernet frame inside a data message.
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 # Printable ASCII without / and :, which the kernel (dev_valid_name) refuses, and %, which it fills
@@ -29,6 +37,14 @@ _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 _NAME = re.compile(r"[!-$&-.0-9;-~]+")
 _RESERVED_NAMES = frozenset({".", "..", "all", "default"})  # The last two are sysctl's.
 _CIDR = re.compile("[^/%]+/[0-9]+")
+
+_MAX_PORT = 65535
+_MAX_MARK = 2**32 - 1  # The kernel's skb->mark, and its number of a routing table, have 32 bits.
+_KERNEL_TABLES: Final = {0: "unspec", 253: "default", 255: "local"}  # linux/rtnetlink.h
+
+# "auto": routes to what is behind the peers, a default route apart from the main table, as
+# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
+Table = int | Literal["auto", "off"]
 
 
 def parse_interface_name(name: str, where: str) -> str:
@@ -65,6 +81,13 @@ def _address(text: str, where: str) -> Address:
     return address
 
 
+def default_mtu(mode: Mode, *, has_udp: bool) -> int:
+    """Return the MTU, in bytes, with which no link has to fragment on an Ethernet path."""
+    if not has_udp:
+        return STREAM_MTU
+    return UDP_MTU - (_INNER_TYPE_BYTES + _ETHERNET_VLAN_HEADER_BYTES if mode == "tap" else 0)
+
+
 def check_mtu(
     mtu: int, where: str, *, mode: Mode, wire: Wire, addresses: tuple[Address, ...]
 ) -> None:
@@ -78,3 +101,64 @@ def check_mtu(
         largest, wanted = _SIMPLETUN_BUFFER_BYTES - header, f"{wanted} on the simpletun wire"
     if not smallest <= mtu <= largest:
         raise ConfigError(f"{where}: {mtu} is no MTU{wanted}; give {smallest} to {largest} bytes")
+
+
+# -- its place on the host --------------------------------------------------------------------
+
+
+def parse_listen_port(port: int | None, where: str) -> int | None:
+    """Return the local UDP port of `connect`; None is any."""
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"{where}: {port} is no port; give 1 to {_MAX_PORT}, or 0 for any")
+    return port or None
+
+
+def parse_fwmark(mark: int, where: str) -> int:
+    """Return `mark` if a packet can carry it; 0 is none."""
+    if not 0 <= mark <= _MAX_MARK:
+        raise ConfigError(f"{where}: {mark} is no mark; give 1 to {_MAX_MARK}, or 0 for none")
+    return mark
+
+
+def parse_table(table: str | int, where: str) -> Table:
+    """Return the routing table for what is behind the peers, a number or a word."""
+    if table == "auto":
+        return "auto"
+    if table == "off":
+        return "off"
+    if isinstance(table, str):
+        raise ConfigError(f"{where}: {quote(table)} is not one of auto, off, or a table's number")
+    if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
+        raise ConfigError(
+            f"{where}: {table} is no table for routes; give 1 to {_MAX_MARK} but 253 and 255, auto"
+            " or off"
+        )
+    return table
+
+
+def parse_dns(texts: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the servers' addresses and the domains to search, of a list that mixes both."""
+    servers: dict[str, None] = {}  # An ordered set, as the next.
+    domains: dict[str, None] = {}
+    for text in texts:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            domains[_domain(text, where)] = None
+            continue
+        if address.is_unspecified or address.is_multicast:
+            raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
+        servers[str(address)] = None
+    return tuple(servers), tuple(domains)
+
+
+def _domain(text: str, where: str) -> str:
+    try:
+        host, port = endpoint.parse_host_port(text)
+    except ConfigError:
+        port = 0
+    if port is not None or ":" in host:
+        raise ConfigError(
+            f"{where}: {quote(text)} is neither a DNS server's address nor a domain to search"
+        )
+    return host

@@ -35,6 +35,7 @@ class Membership:
     def __init__(self, settings: Settings, roster: Roster) -> None:
         """Load or make our private key where the wire needs one. Raises FastunError."""
         self.own = _own_keys(settings)
+        self.pushed_keepalive_s = 0  # for a peer whose own is not set; 0 is off
         self._settings = settings
         self._roster = roster
         self._store: PeerStore | None = None

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastun import client_file, key_commands, peer_fields
+from fastun import client_file, endpoint, key_commands, peer_fields
 from fastun.config import PRIVATE_KEY_FILE_NAME, Options
-from fastun.document import NOT_YET, ListenSection
+from fastun.document import NOT_YET
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.interface_fields import parse_addresses
+from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 from fastun.peer_store import FILE_NAME, PeerStore
 from fastun.peers import Peer, Server, is_host, one_host
 from fastun.session import keys
@@ -154,8 +155,8 @@ def _new_client(
     endpoints = given_endpoints or directory.public_endpoints()
     how = _list(endpoints)
     if not endpoints:
-        endpoints = (_guessed_endpoint(server),)
-        how = f"{endpoints[0]}, a guess; --endpoint URL gives another and is remembered"
+        endpoints = _guessed_endpoints(server)
+        how = f"{_list(endpoints)}, a guess; --endpoint URL gives another and is remembered"
     if given_endpoints:
         directory.remember_public_endpoints(given_endpoints)
     client = client_file.Client(
@@ -233,21 +234,28 @@ def _given_address(given: Address, server: Server | None) -> Address:
     return address
 
 
-def _guessed_endpoint(server: Server | None) -> Endpoint:
-    """Return where clients probably reach the server: what it listens on, seen from outside."""
+def _guessed_endpoints(server: Server | None) -> tuple[Endpoint, ...]:
+    """Return where clients probably reach the server: one endpoint a scheme, udp first."""
     listened = server.listen if server else ()
-    for endpoint in listened:
-        if not peer_fields.is_wildcard(endpoint):
-            return endpoint
-    default = peer_fields.tcp_endpoint(ListenSection().tcp[0], "--endpoint")
-    port = listened[0].port if listened else default.port
+    if not listened:
+        listened = tuple(endpoint.parse(url) for url in (DEFAULT_UDP, DEFAULT_TCP))
+    udp = [listening for listening in listened if listening.scheme == "udp"]
+    tcp = [listening for listening in listened if listening.scheme == "tcp"]
+    return tuple(_seen_from_outside(several) for several in (udp, tcp) if several)
+
+
+def _seen_from_outside(listened: list[Endpoint]) -> Endpoint:
+    for named in listened:
+        if not peer_fields.is_wildcard(named):
+            return named
+    scheme, port = listened[0].scheme, listened[0].port
     for family, far_away in _FAR_AWAY:
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((far_away, port))  # Of a datagram socket, this sends nothing.
-            return Endpoint("tcp", probe.getsockname()[0], port)
+            return Endpoint(scheme, probe.getsockname()[0], port)
     raise ConfigError(
         "--endpoint: missing, and this host has no way out to guess it from; say where clients"
-        f" reach the server, as in tcp://vpn.example.net:{port}"
+        f" reach the server, as in {scheme}://vpn.example.net:{port}"
     )
 
 

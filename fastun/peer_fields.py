@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun import endpoint
-from fastun.document import NOT_YET, PeerSection, Secret
+from fastun.document import PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers import Network, Peer
@@ -75,20 +75,17 @@ def parse_keepalive(seconds: int, where: str) -> int:
     return seconds
 
 
-def tcp_endpoint(text: str, where: str) -> Endpoint:
-    """Return the endpoint that `text` spells if it can be listened on or dialled."""
+def parse_endpoint(text: str, where: str) -> Endpoint:
+    """Return the endpoint that `text` spells."""
     try:
-        parsed = endpoint.parse(text)
+        return endpoint.parse(text)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if parsed.scheme == "udp":
-        raise ConfigError(f"{where}: {parsed}: a udp link {NOT_YET}; write tcp://")
-    return parsed
 
 
 def dialled_endpoint(text: str, where: str) -> Endpoint:
     """Return the endpoint that `text` spells if it can be dialled."""
-    dialled = tcp_endpoint(text, where)
+    dialled = parse_endpoint(text, where)
     if is_wildcard(dialled):
         raise ConfigError(f"{where}: {dialled} can only be listened on; name the host to dial")
     return dialled

@@ -46,11 +46,17 @@ class HelloError(Exception):
 
 
 class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listening side gives a connecting one; ``mtu`` in bytes, 0 for nothing said."""
+    """What a listening side gives a connecting one; 0 is for nothing said.
+
+    ``mtu`` is in bytes, ``keepalive`` in seconds. ``dns`` has addresses of servers and domains to
+    search.
+    """
 
     addresses: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
     mtu: int = 0
+    keepalive: int = 0
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):

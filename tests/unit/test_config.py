@@ -42,11 +42,18 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         addresses=(),
         mtu=1500,
         gso=True,
+        udp_offload=True,
+        mss_clamp=False,
         wire="plain",
         insecure=True,
         lanes=1,
         listen=(Endpoint("tcp", "::", 55555),),
-        endpoint=None,
+        endpoints=(),
+        udp_port=None,
+        fwmark=0,
+        table="off",
+        dns=(),
+        dns_search=(),
         peer_name="peer",
         private_key=None,
         private_key_file=Path("/var/lib/fastun/private.key"),
@@ -157,8 +164,6 @@ def test_an_unencrypted_wire_needs_insecure_and_is_told_why(wire: str) -> None:
 
 NOT_YET = {
     "[interface]\nlanes = 2": "interface.lanes",
-    '[listen]\nudp = ["udp://[::]:51820"]': "listen.udp",
-    '[listen]\ntcp = ["udp://[::]:51820"]': "listen.tcp",
     "[forward]\nenabled = true": "forward",
 }
 
@@ -186,7 +191,11 @@ MISWRITTEN = {
     "[interface]\nname = 'a/b'": "interface.name: 'a/b' cannot name an interface",
     "[interface]\nmtu = 100": "interface.mtu: 100 is no MTU",
     "[listen]\ntcp = []": "listen.tcp: nothing to listen on",
+    "[listen]\nudp = []": "listen.udp: nothing to listen on; write udp://[::]:51820",
     "[listen]\ntcp = ['a', 'b']": "listen.tcp: 'a' has no scheme",
+    "[listen]\ntcp = ['udp://[::]']": "listen.tcp: udp://[::]: its place is listen.udp",
+    "[listen]\nudp = ['tcp://[::]']": "listen.udp: tcp://[::]: its place is listen.tcp",
+    "[listen]\nudp = ['udp://[::]']": "udp://[::]:51820: the plain wire is for tcp only",
     "[metrics]\nlisten = '127.0.0.1'": "metrics.listen: '127.0.0.1' has no port",
     "[[peer]]\nname = ''": "peer.name: '' cannot name a peer; use 1 to 64 letters",
     "[[peer]]\nendpoint = 'tcp://a'": "peer.endpoint: serve waits to be dialled",
@@ -197,6 +206,8 @@ MISWRITTEN = {
         for heading, field, value in (
             ("[interface]", "private_key_file", "'x'"),
             ("[interface]", "accept", "[]"),
+            ("[interface]", "listen_port", "1"),
+            ("[interface]", "table", "'auto'"),
             ("[[peer]]", "public_key", "'x'"),
             ("[[peer]]", "preshared_key_file", "'x'"),
             ("[[peer]]", "allowed_ips", "['10.0.0.0/8']"),
@@ -232,7 +243,7 @@ REFUSED = [
     (replace(PLAIN, lanes=2), "--lanes: a number of lanes other than 1"),
     (replace(PLAIN, lanes=0), "--lanes: a number of lanes other than 1"),
     (replace(PLAIN, listen=("tcp://a", "tcp://a:55555")), "tcp://a:55555 stands there twice"),
-    (replace(PLAIN, listen=("udp://[::]",)), "--listen: udp://[::]:51820: a udp link is not part"),
+    (replace(PLAIN, listen=("udp://[::]",)), "--listen: udp://[::]:51820: the plain wire is for"),
     (replace(PLAIN, metrics="localhost:0"), "--metrics: 'localhost:0': port '0' is not"),
     (replace(PLAIN, metrics="on"), "--metrics: 'on' has no port; write HOST:PORT, or off"),
     (replace(PLAIN, run_dir=Path("/" + "a" * 100)), "the control socket's path"),
@@ -315,7 +326,10 @@ def test_the_mtu_fits_addresses_and_wire(
     [
         (None, "endpoint: missing; say whom to dial"),
         ("vpn.example.net", "write tcp://vpn.example.net:55555"),
-        ("udp://vpn.example.net", "a udp link is not part of this version yet"),
+        (
+            "udp://vpn.example.net",
+            "endpoint: udp://vpn.example.net:51820: the plain wire is for tcp",
+        ),
         ("office.conf", "a wg-quick file is not part of this version yet"),
         ("/etc/wireguard/wg0.conf", "a wg-quick file is not part of this version yet"),
         ("nonexistent.toml", "cannot be read: No such file"),
@@ -529,11 +543,10 @@ def test_a_peer_that_cannot_be_is_named_with_its_field(
     [
         (peer_table(LINES), "peer.endpoint: missing"),
         (peer_table(LINES, endpoint="'tcp://[::]'"), "can only be listened on"),
-        (peer_table(LINES, endpoint="'udp://a'"), "a udp link is not part of this version yet"),
         (peer_table(LINES, endpoint="'tcp://a'", endpoints="[]"), "keep one of the two"),
         (
             peer_table(LINES | ENDPOINT) + peer_table(OTHER_LINES),
-            "peer: connect dials one peer; keep one",
+            "peer[0].endpoint: tcp://vpn.example.net:55555: connect dials one peer over tcp",
         ),
         (
             "[interface]\naccept = ['dsn']\n" + peer_table(LINES | ENDPOINT),
@@ -546,6 +559,135 @@ def test_what_connect_cannot_use_is_named(tmp_path: Path, text: str, named: str)
     line = complaint("connect", str(path), Options())
     assert line.startswith(f"{path}: ")
     assert named in line
+
+
+UDP = {"endpoint": "'udp://vpn.example.net'"}
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_connect_dials_many_over_udp_and_waits_for_some(tmp_path: Path) -> None:
+    path = file(tmp_path, peer_table(LINES) + peer_table(OTHER_LINES | UDP))
+    loaded = load("connect", str(path), Options())
+    assert [peer.name for peer in loaded.peers] == ["branch", "other"]
+    assert loaded.endpoints == (Endpoint("udp", "vpn.example.net", 51820),)
+    line = complaint("connect", "udp://a", Options(config=path))
+    assert line == f"endpoint: {path} has several peers; write it there"
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_the_one_peer_may_have_endpoints_of_both_kinds_in_its_own_order(tmp_path: Path) -> None:
+    urls = "['tcp://a', 'udp://b', 'udp://[::1]:1']"
+    loaded = load("connect", str(file(tmp_path, peer_table(LINES, endpoints=urls))), Options())
+    assert list(map(str, loaded.endpoints)) == ["tcp://a:55555", "udp://b:51820", "udp://[::1]:1"]
+    assert loaded.endpoint == loaded.peers[0].endpoints[0]
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_serve_listens_on_both_unless_told_or_written_otherwise(tmp_path: Path) -> None:
+    udp, tcp = Endpoint("udp", "::", 51820), Endpoint("tcp", "::", 55555)
+    assert load("serve", None, Options()).listen == (udp, tcp)
+    assert load("serve", None, Options(listen=("udp://[::]",))).listen == (udp,)
+    for text, listen in (
+        ("[listen]", (udp, tcp)),
+        ("[listen]\nudp = ['udp://[::]']", (udp,)),
+        ("[listen]\ntcp = ['tcp://[::]']", (tcp,)),
+        ("[listen]\ntcp = ['tcp://[::]']\nudp = []", (tcp,)),
+        ("[listen]\ntcp = ['tcp://[::]']\nudp = ['udp://[::]']", (udp, tcp)),
+    ):
+        assert load("serve", None, Options(config=file(tmp_path, text))).listen == listen
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_serve_dials_a_site_over_udp_only_and_from_a_udp_port(tmp_path: Path) -> None:
+    path = file(tmp_path, peer_table(LINES | UDP))
+    loaded = load("serve", None, Options(config=path))
+    assert loaded.peers[0].endpoints == (Endpoint("udp", "vpn.example.net", 51820),)
+    assert loaded.endpoints == ()
+    line = complaint("serve", None, Options(config=path, listen=("tcp://[::]",)))
+    assert line.startswith(f"{path}: peer.endpoint: serve listens on no udp port")
+    path = file(tmp_path, peer_table(LINES | ENDPOINT))
+    line = complaint("serve", None, Options(config=path))
+    assert line.startswith(f"{path}: peer.endpoint: serve waits to be dialled over tcp")
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize(
+    ("role", "endpoints", "mode", "mtu"),
+    [
+        ("serve", "", "tun", 1420),
+        ("serve", "", "tap", 1398),
+        ("connect", "['tcp://a']", "tun", 1500),
+        ("connect", "['tcp://a']", "tap", 1500),
+        ("connect", "['tcp://a', 'udp://a']", "tun", 1420),
+        ("connect", "['udp://a']", "tap", 1398),
+    ],
+)
+def test_the_default_mtu_fits_a_datagram_where_a_link_can_be_udp(
+    tmp_path: Path, role: Role, endpoints: str, mode: str, mtu: int
+) -> None:
+    path = file(tmp_path, peer_table(LINES, endpoints=endpoints or None))
+    assert load(role, None, Options(config=path, mode=mode)).mtu == mtu
+    assert load(role, None, Options(config=path, mode=mode, mtu=1280)).mtu == 1280
+    assert load("serve", None, Options(listen=("tcp://[::]",))).mtu == 1500
+
+
+HOST = """
+[interface]
+listen_port = 51821
+fwmark = 51820
+table = 4242
+dns = ["10.9.0.1", "example.net", "fd00:9::1", "Example.NET", "10.9.0.1"]
+udp_offload = false
+mss_clamp = true
+"""
+
+
+@pytest.mark.usefixtures("wireguard")
+def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) -> None:
+    path = file(tmp_path, HOST + peer_table(LINES | UDP))
+    loaded = load("connect", str(path), Options())
+    assert (loaded.udp_port, loaded.fwmark, loaded.table) == (51821, 51820, 4242)
+    assert (loaded.dns, loaded.dns_search) == (("10.9.0.1", "fd00:9::1"), ("example.net",))
+    assert (loaded.udp_offload, loaded.mss_clamp) == (False, True)
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("listen_port = 65536", "listen_port: 65536 is no port"),
+        ("listen_port = -1", "listen_port: -1 is no port"),
+        ("fwmark = -1", "fwmark: -1 is no mark"),
+        ("fwmark = 4294967296", "fwmark: 4294967296 is no mark"),
+        ("table = 'main'", "table: 'main' is not one of auto, off, or a table's number"),
+        ("table = 0", "table: 0 is no table for routes"),
+        ("table = 255", "table: 255 is no table for routes"),
+        ("table = 4294967296", "table: 4294967296 is no table for routes"),
+        ("table = true", "table: Expected"),
+        ("mode = 'tap'\ntable = 'auto'", "table: a TAP device's routes need gateways"),
+        ("dns = ['10.9.0.300']", "dns: '10.9.0.300' is neither a DNS server's address nor"),
+        ("dns = ['fd00::1%eth0x/']", "is neither a DNS server's address nor"),
+        ("dns = ['a:53']", "dns: 'a:53' is neither"),
+        ("dns = ['']", "dns: '' is neither"),
+        ("dns = ['a b']", "dns: 'a b' is neither"),
+        ("dns = ['0.0.0.0']", "dns: 0.0.0.0 cannot be a DNS server"),
+        ("dns = ['ff02::fb']", "dns: ff02::fb cannot be a DNS server"),
+    ],
+)
+def test_what_connect_cannot_change_of_its_host_is_named(
+    tmp_path: Path, line: str, named: str
+) -> None:
+    path = file(tmp_path, f"[interface]\n{line}\n{peer_table(LINES | UDP)}")
+    said = complaint("connect", str(path), Options())
+    assert said.startswith(f"{path}: interface.")
+    assert named in said
+
+
+@pytest.mark.usefixtures("wireguard")
+@pytest.mark.parametrize("line", ["listen_port = 1", "dns = ['10.9.0.1']"])
+def test_serve_refuses_what_is_for_connect(tmp_path: Path, line: str) -> None:
+    path = file(tmp_path, f"[interface]\n{line}")
+    assert "take it out" in complaint("serve", None, Options(config=path))
 
 
 @pytest.mark.usefixtures("wireguard")
@@ -605,7 +747,20 @@ WORDS = st.one_of(
     st.text(),
     st.sampled_from(["tun", "tap", "plain", "simpletun", "off", "10.9.0.1/24", "fd00::1/64"]),
     st.sampled_from(["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "10.9.0.2/32", "mtu"]),
-    st.sampled_from(["tcp://a", "tcp://[::]:1", "udp://a", "a.conf", "a.toml", "x/", "a", ":1"]),
+    st.sampled_from(
+        [
+            "tcp://a",
+            "tcp://[::]:1",
+            "udp://a",
+            "udp://[::1]:1",
+            "auto",
+            "a.conf",
+            "a.toml",
+            "x/",
+            "a",
+            ":1",
+        ]
+    ),
 )
 NUMBERS = st.one_of(st.integers(), st.sampled_from([0, 1, 576, 1280, 1500, 2000, 65000]))
 LITERALS = st.one_of(
@@ -620,6 +775,7 @@ HEADERS = st.sampled_from(
 FIELDS = st.sampled_from(
     [
         *("name", "mode", "address", "mtu", "lanes", "wire", "gso"),
+        *("listen_port", "fwmark", "table", "dns", "udp_offload", "mss_clamp"),
         *("tcp", "udp", "listen", "endpoint", "keepalive", "nmae", "''", "'a b'"),
         *("private_key", "private_key_file", "accept", "public_key", "preshared_key"),
         *("preshared_key_file", "allowed_ips", "endpoints"),

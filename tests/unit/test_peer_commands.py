@@ -353,7 +353,7 @@ def test_the_server_that_is_remembered_has_no_secrets_and_an_absolute_path() -> 
         mode="tun",
         addresses=(ip_interface("10.55.0.1/24"),),
         public_key=b"s" * 32,
-        listen=(Endpoint("tcp", "::", 55555),),
+        listen=(Endpoint("udp", "::", 51820), Endpoint("tcp", "::", 55555)),
         peers=(Peer(name="a", public_key=b"a" * 32),),
     )
 

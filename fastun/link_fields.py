@@ -1,0 +1,150 @@
+"""Where links are waited for and dialled: which endpoints a side may have, and which by default.
+
+A udp link is a pair of addresses: either side of it may begin, and one socket is enough for many.
+A tcp link is dialled by `connect`, which has one, and accepted by `serve`. The unencrypted wires
+are streams only: a datagram's sender can be forged, and nothing on those wires would tell.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fastun.document import NOT_YET, ListenSection
+from fastun.errors import ConfigError
+from fastun.peer_fields import dialled_endpoint, parse_endpoint, parse_endpoints
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.endpoint import Endpoint
+    from fastun.peers import Peer
+    from fastun.sources import Sources
+
+# WireGuard's port, and the original simpletun's.
+DEFAULT_UDP: Final = "udp://[::]:51820"
+DEFAULT_TCP: Final = "tcp://[::]:55555"
+
+_MISSING = "missing; say whom to dial, as in"
+
+
+# -- serve ------------------------------------------------------------------------------------
+
+
+def listened(sources: Sources, wire: str) -> tuple[Endpoint, ...]:
+    """Return where `serve` waits for links; raise ConfigError."""
+    endpoints: list[Endpoint] = []
+    for text, where in _listened_texts(sources, wire):
+        endpoint = parse_endpoint(text, where)
+        if endpoint in endpoints:
+            raise ConfigError(f"{where}: {endpoint} stands there twice; take one out")
+        _check_wire(endpoint, wire, where)
+        endpoints.append(endpoint)
+    return tuple(endpoints)
+
+
+def _listened_texts(sources: Sources, wire: str) -> Iterator[tuple[str, str]]:
+    """Yield the URLs, and where each was written."""
+    section = sources.document.listen or ListenSection()
+    if sources.options.listen:
+        yield from ((text, "--listen") for text in sources.options.listen)
+    elif section.udp is None and section.tcp is None:
+        if wire == "wireguard":
+            yield DEFAULT_UDP, "--listen"
+        yield DEFAULT_TCP, "--listen"
+    else:
+        if not (section.udp or section.tcp):
+            place = sources.where("listen.udp" if section.tcp is None else "listen.tcp")
+            default = DEFAULT_UDP if section.tcp is None else DEFAULT_TCP
+            raise ConfigError(f"{place}: nothing to listen on; write {default}")
+        for scheme, texts in (("udp", section.udp), ("tcp", section.tcp)):
+            place = sources.where(f"listen.{scheme}")
+            for text in texts or ():
+                if (other := parse_endpoint(text, place).scheme) != scheme:
+                    raise ConfigError(f"{place}: {text}: its place is listen.{other}")
+                yield text, place
+
+
+def check_sites(sources: Sources, peers: tuple[Peer, ...], listen: tuple[Endpoint, ...]) -> None:
+    """Raise ConfigError where `serve`, which has `listen`, could not dial one of its peers."""
+    is_udp = any(endpoint.scheme == "udp" for endpoint in listen)
+    for index, peer in enumerate(peers):
+        for endpoint in peer.endpoints:
+            place = _place(sources, index)
+            if endpoint.scheme != "udp":
+                raise ConfigError(
+                    f"{place}: serve waits to be dialled over tcp; take {endpoint} out, write"
+                    " udp://, or use connect"
+                )
+            if not is_udp:
+                raise ConfigError(
+                    f"{place}: serve listens on no udp port to dial from; add one, as in"
+                    f" --listen {DEFAULT_UDP}"
+                )
+
+
+def refuse_dialling(sources: Sources) -> None:
+    """Raise ConfigError if an unencrypted `serve` is to dial."""
+    for index, section in enumerate(sources.document.peer):
+        if section.endpoint is not None or section.endpoints is not None:
+            place = _place(sources, index)
+            raise ConfigError(f"{place}: serve waits to be dialled; take it out, or use connect")
+
+
+# -- connect ----------------------------------------------------------------------------------
+
+
+def refuse_listening(sources: Sources) -> None:
+    """Raise ConfigError if `connect` is to listen."""
+    if sources.document.listen is not None:
+        raise ConfigError(f"{sources.where('listen')}: connect does not listen; take it out")
+
+
+def check_dialled(sources: Sources, peers: tuple[Peer, ...]) -> None:
+    """Raise ConfigError where `connect` has nobody to dial, or more than it can."""
+    if not any(peer.endpoints for peer in peers):
+        raise ConfigError(f"{_place(sources, 0)}: {_MISSING} udp://vpn.example.net:51820")
+    if len(peers) == 1:
+        return
+    for index, peer in enumerate(peers):
+        for endpoint in peer.endpoints:
+            if endpoint.scheme == "tcp":
+                raise ConfigError(
+                    f"{_place(sources, index)}: {endpoint}: connect dials one peer over tcp;"
+                    " keep one [[peer]], or write udp://"
+                )
+
+
+def dialled_insecurely(sources: Sources, wire: str) -> tuple[Endpoint, ...]:
+    """Return the one endpoint that `connect` dials on an unencrypted wire; raise ConfigError."""
+    if sources.url is not None:
+        place = "endpoint"
+        endpoints: tuple[Endpoint, ...] = (dialled_endpoint(sources.url, place),)
+    elif sources.document.peer:
+        place = _place(sources, 0)
+        endpoints = parse_endpoints(sources.document.peer[0], sources.in_peer(0))
+    else:
+        place = sources.where("peer.endpoint") if sources.path else "endpoint"
+        endpoints = ()
+    if len(endpoints) > 1:
+        raise ConfigError(f"{place}: more than one on the {wire} wire {NOT_YET}; keep one")
+    if not endpoints:
+        raise ConfigError(f"{place}: {_MISSING} tcp://vpn.example.net:55555")
+    _check_wire(endpoints[0], wire, place)
+    return endpoints
+
+
+# -- both -------------------------------------------------------------------------------------
+
+
+def _check_wire(endpoint: Endpoint, wire: str, where: str) -> None:
+    if endpoint.scheme == "udp" and wire != "wireguard":
+        raise ConfigError(
+            f"{where}: {endpoint}: the {wire} wire is for tcp only; write tcp://, or use the"
+            " wireguard wire"
+        )
+
+
+def _place(sources: Sources, index: int) -> str:
+    """Return where the endpoints of a `[[peer]]` stand, or would."""
+    section = sources.document.peer[index]
+    return sources.in_peer(index)("endpoint" if section.endpoints is None else "endpoints")
