@@ -153,10 +153,12 @@ def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> Non
 
 def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
     text = " ".join(fastun("serve", "--help").stdout.split())
-    for default in ("fastun0", "tun", "1500", "wireguard", "127.0.0.1:10055", "1", "console"):
+    for default in ("fastun0", "tun", "wireguard", "127.0.0.1:10055", "1", "console"):
         assert f"[default: {default}]" in text
-    for default in ("/var/lib/fastun", "/run/fastun", "tcp://[::]:55555"):
+    for default in ("/var/lib/fastun", "/run/fastun"):
         assert f"[default: {default}]" in text
+    assert "[default: 1420 where a link can be udp, else 1500]" in text
+    assert "[default: udp://[::]:51820 on the wireguard wire, and tcp://[::]:55555]" in text
 
 
 @pytest.mark.parametrize("here", [False, True])
