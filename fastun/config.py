@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from fastun import document as toml
-from fastun import endpoint, identity
+from fastun import endpoint, identity, wg_quick
 from fastun.document import NOT_YET, Document
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
@@ -123,7 +123,9 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     `target` is the argument of `connect`: an endpoint URL, or the path of a configuration file.
     """
     url, path = _target(target, options.config)
-    document = toml.read(path) if path else Document()
+    document = Document()
+    if path:
+        document = toml.read(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None)
     sources = Sources(options, url, document, path)
     section, said = document.interface, sources.said
 
@@ -196,10 +198,8 @@ def _target(target: str | None, config: Path | None) -> tuple[str | None, Path |
         return None, config
     if "://" in target:
         return target, config
-    if target.endswith(".conf"):
-        raise ConfigError(f"{quote(target)}: a wg-quick file {NOT_YET}; write fastun TOML")
     is_file = os.path.isfile(target)  # noqa: PTH113 (Path's raises for what can be no path)
-    if not (is_file or "/" in target or target.endswith(".toml")):
+    if not (is_file or "/" in target or target.endswith((".toml", ".conf"))):
         return target, config  # To be refused with the URL that was meant.
     if config is not None:
         raise ConfigError(f"{quote(target)} and --config {quote(str(config))}: give one file")
@@ -242,6 +242,8 @@ def _mtu(
 
 def _udp_port(sources: Sources, role: Role) -> int | None:
     port, where = sources.document.interface.listen_port, sources.where("interface.listen_port")
+    if sources.is_wg_quick and role == "serve":
+        return None  # It is one of listen's.
     if port is not None and role == "serve":
         raise ConfigError(f"{where}: serve listens on what listen.udp names; take it out")
     return parse_listen_port(port, where)
@@ -251,8 +253,8 @@ def _table(sources: Sources, mode: Mode) -> Table:
     table, where = sources.document.interface.table, sources.where("interface.table")
     if table is None:
         return "off"
-    if mode == "tap":
-        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; take it out")
+    if mode == "tap" and table != "off":
+        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; write off")
     return parse_table(table, where)
 
 

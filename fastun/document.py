@@ -1,6 +1,6 @@
 """The configuration file: TOML tables of known fields, read whole, and a client's file written.
 
-    file ---tomllib---> tables ---msgspec---> Document
+    file ---tomllib---> tables ---msgspec---> Document <---fastun.wg_quick--- wg-quick file
 
 Here a file is checked for its form: fields that exist, of the right type. What the values mean is
 for fastun.config and fastun.peers. A file that holds a key is refused when others can read it.
@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 
@@ -125,12 +125,17 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
 # -- reading ----------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Document:
-    """Return what the file says; ConfigError names the file, and the field that is wrong."""
+def read(path: Path, parse: Callable[[bytes, Path], Document] | None = None) -> Document:
+    """Return what the file says; ConfigError names the file, and the field that is wrong.
+
+    `parse` is for a file of another kind than TOML.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
-            document = _parse(content, path)
+            if len(content) > _MAX_FILE_BYTES:
+                raise ConfigError(f"{path}: longer than 1 MiB; this is not a configuration")
+            document = (parse or _parse)(content, path)
             _check_private(file, path, document)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         reason = error.strerror if isinstance(error, OSError) else error
@@ -139,8 +144,6 @@ def read(path: Path) -> Document:
 
 
 def _parse(content: bytes, path: Path) -> Document:
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: longer than 1 MiB; this is not a configuration")
     try:
         return msgspec.convert(tomllib.loads(content.decode()), Document, dec_hook=_decode)
     except msgspec.ValidationError as error:

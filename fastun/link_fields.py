@@ -47,6 +47,10 @@ def _listened_texts(sources: Sources, wire: str) -> Iterator[tuple[str, str]]:
     section = sources.document.listen or ListenSection()
     if sources.options.listen:
         yield from ((text, "--listen") for text in sources.options.listen)
+    elif sources.is_wg_quick:
+        port = sources.document.interface.listen_port
+        place = sources.where("interface.listen_port")
+        yield f"udp://[::]:{port}" if port else DEFAULT_UDP, place
     elif section.udp is None and section.tcp is None:
         if wire == "wireguard":
             yield DEFAULT_UDP, "--listen"

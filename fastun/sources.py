@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from fastun import wg_quick
 from fastun.document import Document
 
 _Value = TypeVar("_Value")
@@ -49,12 +50,17 @@ class Sources:
 
     def where(self, field: str) -> str:
         """Return the place of a field of the file."""
-        return f"{self.path}: {field}"
+        return f"{self.path}: {wg_quick.place(field) if self.is_wg_quick else field}"
 
     def in_peer(self, index: int) -> Callable[[str], str]:
         """Return what makes the places of the fields of one `[[peer]]`, counted from 0."""
         peer = "peer" if len(self.document.peer) == 1 else f"peer[{index}]"
         return lambda field: self.where(f"{peer}.{field}")
+
+    @property
+    def is_wg_quick(self) -> bool:
+        """Whether the file is wg-quick's."""
+        return wg_quick.is_wg_quick(self.path)
 
     @property
     def directory(self) -> Path:

@@ -1,0 +1,258 @@
+"""wg-quick files: what wg(8) and wg-quick(8) read, as the Document that TOML would give.
+
+    [Interface]                 [Peer]
+    PrivateKey = BASE64         PublicKey = BASE64
+    Address = 10.9.0.2/24       AllowedIPs = 0.0.0.0/0, ::/0
+    DNS = 10.9.0.1              Endpoint = vpn.example.net:51820
+
+Here the form is read; what the values mean is checked where TOML's are, and complained of by the
+names that this file has for them. A file that runs commands is refused: fastun runs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.errors import ConfigError, quote
+from fastun.interface_fields import parse_interface_name
+from fastun.peer_fields import parse_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# The key in a file, and the field of the section that it is for.
+_INTERFACE: Final = {
+    "PrivateKey": "private_key",
+    "Address": "address",
+    "ListenPort": "listen_port",
+    "MTU": "mtu",
+    "DNS": "dns",
+    "Table": "table",
+    "FwMark": "fwmark",
+}
+_PEER: Final = {
+    "PublicKey": "public_key",
+    "PresharedKey": "preshared_key",
+    "AllowedIPs": "allowed_ips",
+    "Endpoint": "endpoint",
+    "PersistentKeepalive": "keepalive",
+}
+_KEYS: Final = {"Interface": _INTERFACE, "Peer": _PEER}
+_COMMANDS: Final = ("PreUp", "PostUp", "PreDown", "PostDown")
+_LISTS: Final = ("address", "dns", "allowed_ips")
+
+_WORD = re.compile("[A-Za-z]{1,24}")  # Less than a key, which ends with = as well.
+_NUMBER = re.compile("[0-9]{1,10}")
+_HEXADECIMAL = re.compile("0[xX][0-9a-fA-F]{1,8}")
+_NOT_OF_A_NAME = re.compile("[^A-Za-z0-9._@-]")
+_KEY_CHARS_OF_A_NAME = 8  # Of 2^48 keys, who would take two for one?
+
+# One section as it stands: its fields' texts, each with the list's items that it has.
+_Texts = dict[str, list[str]]
+
+
+def is_wg_quick(path: Path | None) -> bool:
+    """Return whether the file of that name is one; all else is TOML."""
+    return path is not None and path.suffix == ".conf"
+
+
+def place(field: str) -> str:
+    """Return the name here of what TOML calls `field`, as in Peer[1].AllowedIPs."""
+    section, dot, name = field.partition(".")
+    keys = _PEER if section.startswith("peer") else _INTERFACE
+    known = {field: key for key, field in keys.items()}
+    return section.capitalize() + dot + known.get(name, name)
+
+
+def parse(content: bytes, path: Path) -> Document:
+    """Return what the file says; ConfigError names the file, and the key or line that is wrong.
+
+    Where it says nothing, the name is the file's and the routes are made, as wg-quick(8) does.
+    """
+    # Only a comment may have what is not UTF-8; in a value it is refused like any wrong letter.
+    text = content.decode("utf-8-sig", errors="replace")
+    interfaces: list[_Texts] = []
+    peers: list[_Texts] = []
+    for section, texts in _sections(text, path):
+        (interfaces if section == "Interface" else peers).append(texts)
+    if len(interfaces) > 1:
+        raise ConfigError(f"{path}: Interface: stands there twice; make one of the two")
+    values: dict[str, Any] = {"name": _interface_name(path), "table": "auto"}
+    for texts in interfaces:
+        values |= _values("Interface", texts, path)
+    return Document(interface=InterfaceSection(**values), peer=tuple(_peers(peers, path)))
+
+
+# -- the form ---------------------------------------------------------------------------------
+
+
+def _sections(text: str, path: Path) -> Iterator[tuple[str, _Texts]]:
+    """Yield each section's name and texts; raise ConfigError."""
+    section, texts = "", _Texts()
+    for number, line in enumerate(text.split("\n"), start=1):
+        content = line.partition("#")[0].strip()
+        if content.startswith("["):
+            if section:
+                yield section, texts
+            section, texts = _section_name(content, f"{path}: line {number}"), {}
+        elif content:
+            # The text is not shown: it may be half of a key.
+            key, equals, value = (part.strip() for part in content.partition("="))
+            if not (section and equals and _WORD.fullmatch(key)):
+                raise ConfigError(
+                    f"{path}: line {number}: neither [Interface], [Peer] nor KEY = VALUE below one"
+                )
+            _take(section, key, value, texts, path)
+    if section:
+        yield section, texts
+
+
+def _section_name(text: str, where: str) -> str:
+    for name in _KEYS:
+        if text.lower() == f"[{name}]".lower():
+            return name
+    raise ConfigError(f"{where}: {quote(text)} is no section; there are [Interface] and [Peer]")
+
+
+def _take(section: str, key: str, value: str, texts: _Texts, path: Path) -> None:
+    """Put what one line says to `texts`; raise ConfigError."""
+    known = {name.lower(): name for name in _KEYS[section]}
+    name = known.get(key.lower())
+    if name is None:
+        if section == "Interface" and (key.lower(), value.lower()) == ("saveconfig", "false"):
+            return
+        _refuse_key(section, key, path)
+    field = _KEYS[section][name]
+    if field in _LISTS:
+        items = [item for part in value.split(",") for item in part.split()]
+        texts.setdefault(field, []).extend(items)
+    elif field in texts:
+        raise ConfigError(f"{path}: {section}.{name}: stands there twice; take one out")
+    else:
+        texts[field] = [value]
+
+
+def _refuse_key(section: str, key: str, path: Path) -> NoReturn:
+    where = f"{path}: {section}.{key}"
+    if key.lower() in map(str.lower, _COMMANDS):
+        raise ConfigError(
+            f"{where}: fastun runs no commands from a file; take it out, and run them before and"
+            " after fastun"
+        )
+    if key.lower() == "saveconfig":
+        raise ConfigError(f"{where}: fastun never writes its configuration; take it out")
+    for other in _KEYS.keys() - {section}:
+        if key.lower() in map(str.lower, _KEYS[other]):
+            raise ConfigError(f"{where}: its place is [{other}]")
+    names = {name.lower(): name for name in _KEYS[section]}
+    nearest = difflib.get_close_matches(key.lower(), names, n=1)
+    known = ", ".join(names.values())
+    mend = f"did you mean {names[nearest[0]]}?" if nearest else f"there are {known}"
+    raise ConfigError(f"{where}: no such key; {mend}")
+
+
+# -- values -----------------------------------------------------------------------------------
+
+
+def _values(section: str, texts: _Texts, path: Path) -> dict[str, Any]:
+    """Return the fields of InterfaceSection or PeerSection; raise ConfigError."""
+    values = {}
+    for name, field in _KEYS[section].items():
+        if field in texts:
+            try:
+                values[field] = _READERS[field](*texts[field])
+            except ValueError as error:
+                raise ConfigError(f"{path}: {section}.{name}: {error}") from None
+    return values
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{quote(text)} is not a number")
+    return int(text)
+
+
+def _number_or_off(text: str) -> int:
+    return 0 if text.lower() == "off" else _number(text)
+
+
+def _mark(text: str) -> int:
+    return int(text, 16) if _HEXADECIMAL.fullmatch(text) else _number_or_off(text)
+
+
+def _table(text: str) -> int | str:
+    return int(text) if _NUMBER.fullmatch(text) else text.lower()
+
+
+def _with_length(*texts: str) -> tuple[str, ...]:
+    """Return addresses with prefix lengths: one without is that host's alone (ip-address(8))."""
+    addresses = []
+    for text in texts:
+        with_length = text
+        with contextlib.suppress(ValueError):
+            with_length = f"{text}/{ip_address(text).max_prefixlen}"
+        addresses.append(with_length)
+    return tuple(addresses)
+
+
+def _without_host(*texts: str) -> tuple[str, ...]:
+    """Return prefixes without bits beyond their lengths, each once, as wg(8) takes them."""
+    networks: dict[str, None] = {}  # An ordered set.
+    for text in texts:
+        network = text
+        with contextlib.suppress(ValueError):
+            network = str(ip_network(text, strict=False))
+        networks[network] = None
+    return tuple(networks)
+
+
+_READERS: Final[dict[str, Callable[..., Any]]] = {
+    "private_key": Secret,
+    "address": _with_length,
+    "listen_port": _number,
+    "mtu": _number,
+    "dns": lambda *texts: texts,
+    "table": _table,
+    "fwmark": _mark,
+    "public_key": str,
+    "preshared_key": Secret,
+    "allowed_ips": _without_host,
+    "endpoint": "udp://{}".format,
+    "keepalive": _number_or_off,
+}
+
+
+# -- names ------------------------------------------------------------------------------------
+
+
+def _interface_name(path: Path) -> str:
+    """Return the file's name where it can be an interface's, as wg-quick(8) does."""
+    with contextlib.suppress(ConfigError):
+        return parse_interface_name(path.stem, "")
+    return InterfaceSection().name
+
+
+def _peers(peers: list[_Texts], path: Path) -> Iterator[PeerSection]:
+    """Yield the peers with names: the only one has the file's, of several each that of its key."""
+    names: set[str] = set()
+    for index, texts in enumerate(peers):
+        name = _file_name(path) if len(peers) == 1 else ""
+        if not name:
+            key = texts.get("public_key", [str(index)])[0][:_KEY_CHARS_OF_A_NAME]
+            name = f"peer-{_NOT_OF_A_NAME.sub('_', key)}"
+        if name in names:
+            name = f"{name}-{index}"
+        names.add(name)
+        yield PeerSection(name=name, **_values("Peer", texts, path))
+
+
+def _file_name(path: Path) -> str:
+    with contextlib.suppress(ConfigError):
+        return parse_name(path.stem, "")
+    return ""
