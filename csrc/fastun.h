@@ -84,6 +84,21 @@ struct link_tcp_info {
  * closed and reused, where Python's socket makes the call under the lock that closing takes. */
 void link_tcp_info_decode(const void *option, size_t length, struct link_tcp_info *info);
 
+/* -- endpoints --------------------------------------------------------------------------------- */
+
+enum endpoint_family { ENDPOINT_UNKNOWN, ENDPOINT_IPV4, ENDPOINT_IPV6 };
+
+/* Where a peer is on UDP, and which of our addresses it knows. */
+struct endpoint {
+    uint32_t socket_index; /* which of our sockets reaches it */
+    uint16_t family;       /* an endpoint_family */
+    uint16_t port;
+    uint8_t address[16]; /* an IPv4 address is in the first 4 bytes */
+    uint32_t zone;       /* the interface of a link-local address, else 0 */
+    uint32_t local_zone; /* the interface that its last datagram came in by, 0 unknown */
+    uint8_t local[16];   /* our address that it sends to, zeros unknown */
+};
+
 /* -- peers ------------------------------------------------------------------------------------- */
 
 /* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */
@@ -91,6 +106,8 @@ struct peer_table *peer_table_create(int *fd);
 struct peer_table *peer_table_attach(int fd);
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
+/* Where the slot's peer was last heard on UDP. 0: nowhere. */
+int peer_table_endpoint(struct peer_table *table, unsigned slot, struct endpoint *endpoint);
 /* Zeroes a slot that is given to another peer. No worker may be writing it. */
 void peer_table_clear(struct peer_table *table, unsigned slot);
 unsigned peer_table_n_slots(void);
@@ -110,11 +127,18 @@ enum event_kind {
     EVENT_LINK_CLOSED, /* the peer closed the stream between two frames */
     EVENT_LINK_FAULT,  /* the stream broke the framing: bad length, or cut inside a frame */
     EVENT_LINK_ERROR,  /* a socket error: `error` is the errno */
-    EVENT_HANDSHAKE,   /* a handshake message came: `bytes` */
-    EVENT_CONFIRMED,   /* the first data came under the receiving key `index` */
+    EVENT_HANDSHAKE,   /* a handshake message came on a stream: `bytes` */
+    EVENT_DATAGRAM,  /* a handshake message came on UDP, from `endpoint`, whose `bytes` are these */
+    EVENT_CONTROL,   /* a control message was opened under the receiving key `index`: `bytes` */
+    EVENT_CONFIRMED, /* the first data came under the receiving key `index` */
+    EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
+    EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
 };
 
-enum { EVENT_BYTES_MAX = 148 }; /* the longest handshake message, the initiation */
+enum {
+    HANDSHAKE_BYTES_MAX = 148, /* the longest handshake message, the initiation */
+    EVENT_BYTES_MAX = 4096,    /* the longest control message */
+};
 
 struct loop_event {
     enum event_kind kind;
@@ -122,6 +146,7 @@ struct loop_event {
     uint32_t link_id;
     uint32_t index;
     int error;
+    struct endpoint endpoint;
     uint32_t length;
     uint8_t bytes[EVENT_BYTES_MAX];
 };
@@ -130,9 +155,12 @@ struct loop_event {
 struct link_format {
     enum wire wire;
     enum mode mode;
-    int super_outbound; /* the peer's hello takes super-packets */
+    int super_outbound; /* the peer's hello takes super-packets; else they are split */
     int super_inbound;  /* ours offers to */
     size_t message_max; /* bytes; what the peer takes */
+    int is_datagram;    /* one message a datagram, without length prefix */
+    size_t mtu; /* the device's; sealed packets are padded up to it and no further. 0: any */
+    int splits_udp; /* of super-packets the peer takes only TCP's: its kernel is older */
 };
 
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
@@ -152,7 +180,18 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
 
-/* Between two runs. A peer's link: the tun-reader is told only the format (fd -1). */
+/* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
+ * `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
+int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
+/* link-reader: handshake messages on UDP must bear a mac1 under this key (whitepaper 5.4.4). */
+int loop_set_mac1_key(struct loop *loop, const uint8_t key[32]);
+/* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
+/* link-reader: the event could not be told; it is counted. */
+void loop_drop_event(struct loop *loop);
+
+/* Between two runs. A peer's link: the tun-reader is told only the format (fd -1), and so is the
+ * link-writer of a peer on UDP. The link-reader knows streams only. */
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);
 void loop_detach_link(struct loop *loop, unsigned slot);
@@ -160,16 +199,21 @@ void loop_detach_link(struct loop *loop, unsigned slot);
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
-/* tun-reader: seal for the peer from now on; counters begin at `counter`. */
+/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
+ * `counter`, or go on where they stand when the session (receiver_index) only changes its cipher.
+ */
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, uint64_t counter);
+                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
+/* tun-reader: longer packets than this do not fit the path to the peer. */
+void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
-/* link-reader: open what names `index`; counters under `counter` are used up already. */
+/* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
+ * already. Called again for the same index, it adds another cipher to the session. */
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                           uint32_t index, uint64_t counter);
-void loop_forget_receiving_key(struct loop *loop, unsigned slot, uint32_t index);
+                           uint32_t index, uint64_t counter, uint64_t expires_ns);
+void loop_forget_receiving_keys(struct loop *loop, unsigned slot);
 /* link-writer: a handshake message, between two frames. */
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
 

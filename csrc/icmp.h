@@ -1,4 +1,4 @@
-/* icmp: the answer to a packet that no peer is there to take.
+/* icmp: the answer to a packet that cannot go on: no peer is there to take it, or it is too long.
  *
  * Host unreachable (RFC 792, type 3 code 1) or address unreachable (RFC 4443, type 1 code 3), so
  * that the sender's connect() fails at once instead of after minutes. The answer comes from the
@@ -22,5 +22,10 @@ enum {
  * packet is malformed or `answer_max` too small. `answer` must not overlap the packet. The caller
  * limits the rate (RFC 4443 2.4 (f)). */
 size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *answer, size_t answer_max);
+
+/* The same for a packet that is longer than its way allows: fragmentation needed (RFC 792, RFC
+ * 1191, type 3 code 4) or packet too big (RFC 8201, type 2), with the MTU that would do. */
+size_t icmp_too_big(const uint8_t *packet, size_t length, size_t mtu, uint8_t *answer,
+                    size_t answer_max);
 
 #endif

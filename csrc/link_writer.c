@@ -1,8 +1,9 @@
 /* link-writer: the last stage of the outbound direction.
  *
  *   1. wait for a record in the ring, or for a full socket to have room again
- *   2. take a batch from the ring and write it link by link, one writev each; the records are
- *      messages with their length prefix already
+ *   2. take a batch from the ring and write it: what goes by UDP with as few calls as it takes
+ *      (datagram_writer.c), what goes by streams link by link, one writev each; the records there
+ *      are messages with their length prefix already
  *   3. count what is out whole. The rest of a message that is half out goes to the link's own
  * queue. What else a full socket did not take: the only link: it stays in the ring, which then
  * pushes back on the tun-reader one of many: it goes to the link's queue, so that the ring goes on
@@ -14,13 +15,15 @@
  * alone consumes the outbound ring and alone writes the sockets.
  */
 #define _GNU_SOURCE
-#include "loop.h"
+#include "link_writer.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+
+#include "datagram_writer.h"
 
 enum {
     BATCH_RECORDS_MAX = 256,
@@ -45,6 +48,14 @@ static struct loop_link *link_at(struct loop *loop, unsigned slot) {
     return link != NULL && !link->is_over && link->broken == 0 ? link : NULL;
 }
 
+struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *record) {
+    struct loop_link *link = link_at(loop, record->slot);
+    /* What was sealed for a link that is gone cannot be opened at the end of the next one. */
+    if (link != NULL && loop->wire == WIRE_WIREGUARD && link->id != record->link_id)
+        return NULL;
+    return link;
+}
+
 static void set_full(struct loop *loop, struct loop_link *link, bool is_full) {
     loop->n_full += (unsigned)is_full - (unsigned)link->is_full;
     link->is_full = is_full;
@@ -58,8 +69,8 @@ static void set_broken(struct loop *loop, struct loop_link *link, int error) {
 
 /* -- counting ---------------------------------------------------------------------------------- */
 
-static void count_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes,
-                       uint64_t delay_ns) {
+void link_writer_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes,
+                      uint64_t delay_ns) {
     if (n_packets == 0)
         return; /* a keepalive or a handshake message: nobody's packet */
     stats_queue_delay(loop->stats, delay_ns);
@@ -68,11 +79,17 @@ static void count_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uin
     stats_add(&loop->peers->slots[slot].transmit_bytes, n_bytes);
 }
 
-static void count_dropped(struct loop *loop, unsigned slot, enum stats_drop reason,
-                          uint32_t n_packets) {
+void link_writer_dropped(struct loop *loop, unsigned slot, enum stats_drop reason,
+                         uint32_t n_packets) {
     stats_dropped(loop->stats, reason, n_packets);
     if (slot < N_PEER_SLOTS)
         stats_add(&loop->peers->slots[slot].dropped_packets, n_packets);
+}
+
+void link_writer_too_long(struct loop *loop, unsigned slot) {
+    struct loop_link *link = loop->links[slot];
+    loop->n_too_long += !link->is_too_long;
+    link->is_too_long = true;
 }
 
 /* -- a link's own queue ------------------------------------------------------------------------ */
@@ -86,7 +103,7 @@ static void enqueue(struct loop *loop, const struct ring_record *record, size_t 
     };
     struct link_queue *queue = &loop->links[record->slot]->queue;
     if (!link_queue_append(queue, &entry, ring_payload(record) + n_sent))
-        count_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
+        link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
 }
 
 static void flush_queue(struct loop *loop, unsigned slot) {
@@ -103,16 +120,17 @@ static void flush_queue(struct loop *loop, unsigned slot) {
             set_broken(loop, link, errno);
         size_t n_written = n > 0 ? (size_t)n : 0;
         for (; link_queue_settle(&link->queue, n_written, &entry); n_written = 0)
-            count_sent(loop, slot, entry.n_packets, entry.n_bytes, now_ns - entry.enqueued_ns);
+            link_writer_sent(loop, slot, entry.n_packets, entry.n_bytes,
+                             now_ns - entry.enqueued_ns);
     }
 }
 
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
     struct loop_link *link = link_at(loop, slot);
     struct queue_entry entry = {.length = STREAM_LENGTH_PREFIX + (uint32_t)length};
-    uint8_t framed[STREAM_LENGTH_PREFIX + EVENT_BYTES_MAX];
+    uint8_t framed[STREAM_LENGTH_PREFIX + HANDSHAKE_BYTES_MAX];
     struct message_outbound outbound = {framed + STREAM_LENGTH_PREFIX, length, 0, false};
-    if (link == NULL || length > EVENT_BYTES_MAX)
+    if (link == NULL || link->format.is_datagram || length > HANDSHAKE_BYTES_MAX)
         return -EINVAL;
     memcpy(outbound.start, message, length);
     message_prefix(&outbound);
@@ -126,9 +144,10 @@ void link_writer_forget(struct loop *loop, unsigned slot) {
     struct loop_link *link = loop->links[slot];
     struct queue_entry entry;
     while (link_queue_take(&link->queue, &entry))
-        count_dropped(loop, slot, DROP_link_writer_link_ended, entry.n_packets);
+        link_writer_dropped(loop, slot, DROP_link_writer_link_ended, entry.n_packets);
     set_full(loop, link, false);
     loop->n_broken -= link->broken != 0;
+    loop->n_too_long -= link->is_too_long;
 }
 
 /* -- the batch --------------------------------------------------------------------------------- */
@@ -153,13 +172,14 @@ static bool collect(struct loop *loop, struct batch *batch) {
     return batch->n > 0;
 }
 
-/* The records of the first one's link, as far as the batch has them. */
-static int choose(const struct batch *batch, int first, int *chosen, struct iovec *iov) {
+/* The records of the first one's stream, as far as the batch has them. */
+static int choose(struct loop *loop, const struct batch *batch, int first, int *chosen,
+                  struct iovec *iov) {
     unsigned slot = batch->records[first]->slot;
     int n = 0;
     for (int i = first; i < batch->n; i++) {
         const struct ring_record *record = batch->records[i];
-        if (record->slot != slot)
+        if (record->slot != slot || link_writer_link(loop, record) == NULL)
             continue;
         iov[n] = (struct iovec){ring_payload(record), record->length};
         chosen[n++] = i;
@@ -176,8 +196,8 @@ static int settle(struct loop *loop, struct batch *batch, const int *chosen, int
         const struct ring_record *record = batch->records[chosen[n_done]];
         n_written -= record->length;
         batch->is_done[chosen[n_done++]] = true;
-        count_sent(loop, record->slot, record->n_packets, record->n_bytes,
-                   now_ns - record->enqueued_ns);
+        link_writer_sent(loop, record->slot, record->n_packets, record->n_bytes,
+                         now_ns - record->enqueued_ns);
     }
     if (n_done > 0)
         stats_batch(loop->stats, (uint64_t)n_done);
@@ -210,7 +230,7 @@ static void pass_link(struct loop *loop, struct batch *batch, int first) {
     struct iovec iov[BATCH_RECORDS_MAX];
     int chosen[BATCH_RECORDS_MAX], n_done = 0;
     struct loop_link *link = loop->links[batch->records[first]->slot];
-    int n_chosen = choose(batch, first, chosen, iov);
+    int n_chosen = choose(loop, batch, first, chosen, iov);
     if (!link->is_full && link_queue_is_empty(&link->queue))
         n_done = write_chosen(loop, link, batch, chosen, iov, n_chosen);
     if (loop->n_links == 1)
@@ -222,15 +242,20 @@ static void pass_link(struct loop *loop, struct batch *batch, int first) {
 }
 
 /* Looks at every record; returns how many, from the first on, can be released. */
-static int pass_records(struct loop *loop, struct batch *batch) {
+static int pass_records(struct loop *loop, struct batch *batch, enum wait_end *end) {
+    if (datagrams_write(loop, batch->records, batch->is_done, batch->n) == DATAGRAMS_STOPPED)
+        *end = WAIT_DOORBELL;
     for (int i = 0; i < batch->n; i++) {
         const struct ring_record *record = batch->records[i];
+        const struct loop_link *link = link_writer_link(loop, record);
         if (batch->is_done[i])
             continue;
-        if (link_at(loop, record->slot) != NULL) {
+        if (link != NULL && link->format.is_datagram) {
+            return i; /* the doorbell has rung */
+        } else if (link != NULL) {
             pass_link(loop, batch, i);
         } else if (loop->wire == WIRE_WIREGUARD || record->slot != 0) {
-            count_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
+            link_writer_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
             batch->is_done[i] = true;
         }
         if (!batch->is_done[i])
@@ -239,10 +264,12 @@ static int pass_records(struct loop *loop, struct batch *batch) {
     return batch->n;
 }
 
-static void pass_batch(struct loop *loop, struct batch *batch) {
-    int n_done = pass_records(loop, batch);
+static enum wait_end pass_batch(struct loop *loop, struct batch *batch) {
+    enum wait_end end = WAIT_READY;
+    int n_done = pass_records(loop, batch, &end);
     if (n_done > 0)
         ring_release(loop->ring, batch->ends[n_done - 1], loop->stats);
+    return end;
 }
 
 /* -- waiting ----------------------------------------------------------------------------------- */
@@ -254,7 +281,7 @@ static void drop_expired(struct loop *loop) {
     const struct ring_record *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
            record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
-        count_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
+        link_writer_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);
         released = cursor;
     }
     if (released != ring_first(loop->ring))
@@ -314,6 +341,15 @@ static enum loop_end report_broken(struct loop *loop) {
     return loop_report(loop, slot, EVENT_LINK_ERROR, error);
 }
 
+static enum loop_end report_too_long(struct loop *loop) {
+    unsigned slot = 0;
+    while (loop->links[slot] == NULL || !loop->links[slot]->is_too_long)
+        slot++;
+    loop->links[slot]->is_too_long = false;
+    loop->n_too_long--;
+    return loop_report(loop, slot, EVENT_TOO_LONG, 0);
+}
+
 static bool is_held(struct loop *loop) {
     return loop->wire != WIRE_WIREGUARD && link_at(loop, 0) == NULL;
 }
@@ -329,10 +365,12 @@ enum loop_end link_writer_loop(struct loop *loop) {
     while (end == WAIT_READY && !waiter_is_rung(loop->self)) {
         if (loop->n_broken > 0)
             return report_broken(loop);
+        if (loop->n_too_long > 0)
+            return report_too_long(loop);
         if (is_held(loop))
             end = wait_without_link(loop);
         else if (!is_stuck(loop) && collect(loop, &batch))
-            pass_batch(loop, &batch);
+            end = pass_batch(loop, &batch);
         else
             end = wait_for_work(loop);
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,6 +37,33 @@ static int open_epoll(struct loop *loop) {
     return error;
 }
 
+static int prepare_link_reader(struct loop *loop) {
+    loop->keys = calloc(1, sizeof *loop->keys);
+    loop->datagrams = calloc(1, sizeof *loop->datagrams);
+    loop->endpoints = calloc(N_PEER_SLOTS, sizeof *loop->endpoints);
+    if (loop->keys == NULL || loop->datagrams == NULL || loop->endpoints == NULL)
+        return -ENOMEM;
+    loop->datagram_format = (struct link_format){
+        .wire = loop->wire,
+        .mode = loop->mode,
+        .message_max = SEALED_CONTENT_MAX,
+        .is_datagram = true,
+    };
+    return datagrams_init(loop->datagrams);
+}
+
+static int prepare_role(struct loop *loop) {
+    switch (loop->role) {
+    case ROLE_link_reader:
+        return prepare_link_reader(loop);
+    case ROLE_tun_reader:
+        loop->splitting = splitting_new();
+        return loop->splitting == NULL ? -ENOMEM : 0;
+    default:
+        return 0;
+    }
+}
+
 struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
                       struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
                       int wake_fd) {
@@ -54,9 +82,14 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
     loop->peers = peers;
     loop->device_fd = device_fd;
     loop->channel_fd = channel_fd;
-    loop->unparsed_slot = -1;
+    loop->unpassed_source = SOURCE_NONE;
+    loop->wanted_slot = -1;
+    for (unsigned i = 0; i < N_SOCKETS; i++)
+        loop->sockets[i].fd = -1;
     loop->allowed_ips = allowedips_new();
     int error = loop->allowed_ips == NULL ? -ENOMEM : seal_init();
+    if (error == 0)
+        error = prepare_role(loop);
     if (error == 0)
         error = open_epoll(loop);
     if (error < 0) {
@@ -68,8 +101,17 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
 }
 
 void loop_free(struct loop *loop) {
-    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
+    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
         loop_detach_link(loop, slot);
+        loop_forget_receiving_keys(loop, slot);
+    }
+    if (loop->datagrams != NULL)
+        datagrams_free(loop->datagrams);
+    handshake_gate_free(&loop->gate);
+    splitting_free(loop->splitting);
+    free(loop->keys);
+    free(loop->datagrams);
+    free(loop->endpoints);
     if (loop->allowed_ips != NULL)
         allowedips_free(loop->allowed_ips);
     if (loop->epoll_fd > 0)
@@ -87,7 +129,7 @@ enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind
     struct loop_link *link = loop->links[slot];
     loop->event.kind = kind;
     loop->event.slot = slot;
-    loop->event.link_id = link->id;
+    loop->event.link_id = link == NULL ? 0 : link->id; /* a session on UDP needs no link here */
     loop->event.error = error;
     if (kind == EVENT_LINK_CLOSED || kind == EVENT_LINK_FAULT || kind == EVENT_LINK_ERROR) {
         link->is_over = true;
@@ -108,11 +150,47 @@ void loop_take_bell(struct loop *loop) {
     waiter_take_bell(loop->self);
 }
 
+void loop_drop_event(struct loop *loop) {
+    stats_count(loop->stats, 1, loop->event.length);
+    stats_dropped(loop->stats, DROP_link_reader_gateway_busy, 1);
+}
+
+/* -- sockets ----------------------------------------------------------------------------------- */
+
+int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) {
+    struct sockaddr_in6 address;
+    socklen_t length = sizeof address;
+    if (index >= N_SOCKETS)
+        return -EINVAL;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    loop->sockets[index] = (struct loop_socket){
+        .fd = fd, .family = ((struct sockaddr *)&address)->sa_family, .has_offload = has_offload};
+    if (loop->role != ROLE_link_reader)
+        return 0;
+    return watch(loop->epoll_fd, fd, EPOLLIN, POLL_SOCKET + index);
+}
+
+int loop_set_mac1_key(struct loop *loop, const uint8_t key[32]) {
+    handshake_gate_free(&loop->gate);
+    return handshake_gate_init(&loop->gate, key);
+}
+
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {
+    if (slot >= N_PEER_SLOTS || loop->endpoints == NULL)
+        return -EINVAL;
+    loop->endpoints[slot] = *endpoint;
+    peer_write_endpoint(&loop->peers->slots[slot], endpoint);
+    return 0;
+}
+
 /* -- links ------------------------------------------------------------------------------------- */
 
 static int prepare_link(struct loop *loop, struct loop_link *link, unsigned slot) {
     switch (loop->role) {
     case ROLE_link_writer:
+        if (link->format.is_datagram)
+            return 0;
         /* Edge-triggered: each time a full socket has room again is told once. */
         if (link_queue_init(&link->queue) < 0)
             return -ENOMEM;
@@ -149,20 +227,6 @@ int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
     return error;
 }
 
-static void forget_sending(struct loop_link *link) {
-    if (link->sending != NULL)
-        seal_key_free(link->sending->key);
-    free(link->sending);
-    link->sending = NULL;
-}
-
-static void forget_receiving(struct receiving_key **receiving) {
-    if (*receiving != NULL)
-        seal_key_free((*receiving)->key);
-    free(*receiving);
-    *receiving = NULL;
-}
-
 void loop_detach_link(struct loop *loop, unsigned slot) {
     struct loop_link *link = slot < N_PEER_SLOTS ? loop->links[slot] : NULL;
     if (link == NULL)
@@ -172,16 +236,14 @@ void loop_detach_link(struct loop *loop, unsigned slot) {
     /* The caller may have closed the descriptor, or not yet; a second removal does no harm. */
     if (link->fd >= 0)
         epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, link->fd, NULL);
-    forget_sending(link);
-    for (unsigned i = 0; i < N_RECEIVING_KEYS; i++)
-        forget_receiving(&link->receiving[i]);
+    sending_key_free(link->sending);
     link_queue_free(&link->queue);
     free(link->staging);
     free(link);
     loop->links[slot] = NULL;
     loop->n_links--;
-    if (loop->unparsed_slot == (int)slot)
-        loop->unparsed_slot = -1;
+    if (loop->unpassed_source == (int)slot)
+        loop->unpassed_source = SOURCE_NONE;
 }
 
 /* -- addresses and keys ------------------------------------------------------------------------ */
@@ -204,76 +266,71 @@ static struct loop_link *link_of(struct loop *loop, unsigned slot) {
 }
 
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, uint64_t counter) {
+                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns) {
     struct loop_link *link = link_of(loop, slot);
     if (link == NULL)
         return -ENOENT;
     struct sending_key *sending = calloc(1, sizeof *sending);
-    struct seal_key *seal_key = seal_key_new(aead, key);
-    if (sending == NULL || seal_key == NULL) {
-        free(sending);
-        if (seal_key != NULL)
-            seal_key_free(seal_key);
+    if (sending == NULL)
+        return -ENOMEM;
+    /* Another cipher of the same session: the other side has one window for both. */
+    if (link->sending != NULL && link->sending->receiver_index == receiver_index)
+        counter = link->sending->counter;
+    *sending = (struct sending_key){
+        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns,
+    };
+    if (sending->key == NULL) {
+        sending_key_free(sending);
         return -ENOMEM;
     }
-    *sending = (struct sending_key){seal_key, aead, receiver_index, counter};
-    forget_sending(link);
+    sending_key_free(link->sending);
     link->sending = sending;
     return 0;
 }
 
 void loop_forget_sending_key(struct loop *loop, unsigned slot) {
     struct loop_link *link = link_of(loop, slot);
+    if (link == NULL)
+        return;
+    sending_key_free(link->sending);
+    link->sending = NULL;
+}
+
+void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu) {
+    struct loop_link *link = link_of(loop, slot);
     if (link != NULL)
-        forget_sending(link);
+        link->path_mtu = path_mtu;
 }
 
-/* The keys stand in the order of their age, without gaps; what is behind `place` moves up. */
-static void forget_receiving_at(struct loop_link *link, unsigned place) {
-    forget_receiving(&link->receiving[place]);
-    memmove(&link->receiving[place], &link->receiving[place + 1],
-            (N_RECEIVING_KEYS - 1 - place) * sizeof link->receiving[0]);
-    link->receiving[N_RECEIVING_KEYS - 1] = NULL;
-}
-
-/* The first empty place; where there is none, the oldest key makes way. */
-static struct receiving_key **receiving_place(struct loop_link *link) {
-    unsigned place = 0;
-    if (link->receiving[N_RECEIVING_KEYS - 1] != NULL)
-        forget_receiving_at(link, 0);
-    while (link->receiving[place] != NULL)
-        place++;
-    return &link->receiving[place];
+static void use_up(struct replay *replay, uint64_t counter) {
+    for (uint64_t used = 0; used < counter; used++)
+        replay_accept(replay, used);
 }
 
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                           uint32_t index, uint64_t counter) {
-    struct loop_link *link = link_of(loop, slot);
-    if (link == NULL)
-        return -ENOENT;
-    struct receiving_key *receiving = calloc(1, sizeof *receiving);
+                           uint32_t index, uint64_t counter, uint64_t expires_ns) {
+    if (slot >= N_PEER_SLOTS || loop->keys == NULL)
+        return -EINVAL;
     struct seal_key *seal_key = seal_key_new(aead, key);
-    if (receiving == NULL || seal_key == NULL) {
-        free(receiving);
-        if (seal_key != NULL)
-            seal_key_free(seal_key);
-        return -ENOMEM;
+    if (seal_key == NULL)
+        return -errno;
+    struct receiving_key *receiving = key_table_add(loop->keys, slot, index);
+    if (receiving == NULL) {
+        seal_key_free(seal_key);
+        return -EEXIST;
     }
-    *receiving = (struct receiving_key){
-        .key = seal_key, .aead = aead, .index = index, .is_confirmed = counter > 0};
-    for (uint64_t used = 0; used < counter; used++)
-        replay_accept(&receiving->replay, used);
-    *receiving_place(link) = receiving;
+    seal_key_free(receiving->keys[aead]);
+    receiving->keys[aead] = seal_key;
+    receiving->expires_ns = expires_ns;
+    if (counter > 0)
+        receiving->is_confirmed = true;
+    use_up(&receiving->replay, counter);
     return 0;
 }
 
-void loop_forget_receiving_key(struct loop *loop, unsigned slot, uint32_t index) {
-    struct loop_link *link = link_of(loop, slot);
-    for (unsigned i = 0; link != NULL && i < N_RECEIVING_KEYS; i++)
-        if (link->receiving[i] != NULL && link->receiving[i]->index == index) {
-            forget_receiving_at(link, i);
-            return;
-        }
+void loop_forget_receiving_keys(struct loop *loop, unsigned slot) {
+    if (slot < N_PEER_SLOTS && loop->keys != NULL)
+        key_table_forget_slot(loop->keys, slot);
 }
 
 /* -- clocks ------------------------------------------------------------------------------------ */

@@ -12,8 +12,11 @@
 #define FASTUN_LOOP_H
 
 #include "allowedips.h"
+#include "datagrams.h"
 #include "device.h"
 #include "fastun.h"
+#include "handshake_gate.h"
+#include "key_table.h"
 #include "link_queue.h"
 #include "message.h"
 #include "peer_table.h"
@@ -22,23 +25,37 @@
 #include "stats.h"
 
 enum {
-    /* WireGuard's previous, current and next. */
-    N_RECEIVING_KEYS = 3,
+    /* UDP sockets of a lane: one an address that is listened on. */
+    N_SOCKETS = 16,
     /* The stream bytes that one read may take; at least one longest message. */
     STAGING_LENGTH = 256 * 1024,
 };
 
+/* A UDP socket, which all peers on UDP share. */
+struct loop_socket {
+    int fd;
+    int family;       /* AF_INET or AF_INET6 */
+    bool has_offload; /* the kernel cuts what we send */
+    unsigned n_offload_faults;
+};
+
 /* The link to one peer, as one worker sees it. */
 struct loop_link {
-    int fd; /* -1 in the tun-reader, which knows only the format */
+    int fd; /* -1 in the tun-reader, which knows only the format, and on UDP */
     uint32_t id;
     struct link_format format;
     bool is_over; /* reported to Python; nothing is read or written any more */
 
     /* tun-reader */
     struct sending_key *sending;
+    size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
 
-    /* link-writer */
+    /* link-writer, on UDP */
+    struct endpoint endpoint;
+    uint64_t endpoint_version;
+    bool is_too_long; /* a datagram did not fit the path: to be reported */
+
+    /* link-writer, on streams */
     struct link_queue queue;
     bool is_full; /* the socket has no room; epoll tells when it has */
     int broken;   /* the errno that ended it, not yet reported */
@@ -46,7 +63,6 @@ struct loop_link {
     /* link-reader */
     uint8_t *staging; /* bytes from the stream that are not yet a whole message */
     size_t staging_start, staging_end;
-    struct receiving_key *receiving[N_RECEIVING_KEYS];
 };
 
 struct loop {
@@ -66,13 +82,25 @@ struct loop {
     struct loop_link *links[N_PEER_SLOTS];
     unsigned n_links;
     struct allowedips *allowed_ips;
+    struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
 
     unsigned n_full;         /* link-writer: links that wait for room in their socket */
     unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
-    int unparsed_slot;       /* link-reader: its staging holds whole messages, the ring was full */
+    unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
     uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
+    struct splitting *splitting;      /* tun-reader: the frame that is being split */
+    int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
+    uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
+
+    /* link-reader */
+    int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
+    struct key_table *keys;
+    struct datagrams *datagrams;
+    struct endpoint *endpoints; /* by slot: what the peer table has */
+    struct handshake_gate gate;
+    struct link_format datagram_format;
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);
@@ -83,11 +111,18 @@ enum loop_end tun_writer_loop(struct loop *loop);
 /* link-writer, when a link goes: what is in its queue is dropped and counted. */
 void link_writer_forget(struct loop *loop, unsigned slot);
 
+/* The tun-reader's own (outbound.h). */
+struct splitting *splitting_new(void);
+void splitting_free(struct splitting *splitting);
+
 /* Fills in loop->event about a link, marks it as over where it is, and returns LOOP_EVENT. */
 enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind, int error);
 
 /* epoll's user data of what is no link. */
-enum { POLL_CHANNEL = N_PEER_SLOTS, POLL_RING };
+enum { POLL_CHANNEL = N_PEER_SLOTS, POLL_RING, POLL_SOCKET /* and its index */ };
+
+/* loop->unpassed_source, where it is no slot */
+enum { SOURCE_NONE = -1, SOURCE_DATAGRAMS = N_PEER_SLOTS };
 
 uint64_t clock_now_ns(void);
 uint64_t clock_boottime_ns(void);

@@ -33,6 +33,12 @@ static uint8_t *prepend_type(uint8_t *at, uint8_t type) {
     return start;
 }
 
+static uint8_t *plain_start(const struct link_format *format, uint8_t *frame) {
+    if (format->wire != WIRE_SIMPLETUN && format->mode == MODE_TAP)
+        return prepend_type(frame, MESSAGE_ETHERNET);
+    return frame;
+}
+
 static uint8_t *message_start(const struct link_format *format, const struct vnet *vnet,
                               uint8_t *vnet_bytes) {
     uint8_t *frame = vnet_bytes + VNET_LENGTH;
@@ -40,9 +46,24 @@ static uint8_t *message_start(const struct link_format *format, const struct vne
         vnet_write(vnet, vnet_bytes);
         return prepend_type(vnet_bytes, MESSAGE_SUPER);
     }
-    if (format->wire != WIRE_SIMPLETUN && format->mode == MODE_TAP)
-        return prepend_type(frame, MESSAGE_ETHERNET);
-    return frame;
+    return plain_start(format, frame);
+}
+
+void message_lay_out_plain(const struct link_format *format, uint8_t *frame, size_t frame_length,
+                           struct message_outbound *outbound) {
+    uint8_t *start = plain_start(format, frame);
+    *outbound = (struct message_outbound){
+        .start = start,
+        .length = (size_t)(frame - start) + frame_length,
+        .n_packets = 1,
+        .is_bare = format->mode == MODE_TUN,
+    };
+}
+
+bool message_takes_whole(const struct link_format *format, const struct vnet *vnet) {
+    if (vnet_is_plain(vnet))
+        return true;
+    return format->super_outbound && !(format->splits_udp && vnet->gso_type == VNET_GSO_UDP_L4);
 }
 
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet_bytes,
@@ -56,7 +77,7 @@ enum message_fault message_lay_out(const struct link_format *format, uint8_t *vn
     outbound->n_packets = vnet_check(&vnet, frame, frame_length, l3_offset(format->mode));
     if (outbound->n_packets < 0)
         return MESSAGE_BAD_VIRTIO;
-    if (!vnet_is_plain(&vnet) && !format->super_outbound)
+    if (!message_takes_whole(format, &vnet))
         return MESSAGE_NOT_OFFERED;
 
     uint8_t *start = message_start(format, &vnet, vnet_bytes);

@@ -72,6 +72,11 @@ struct message_outbound {
  * it and the header itself may be overwritten. */
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
+/* Whether a frame with this header can go to the peer as it is. */
+bool message_takes_whole(const struct link_format *format, const struct vnet *vnet);
+/* The same for a segment of a split frame: complete, without virtio_net_hdr and known to fit. */
+void message_lay_out_plain(const struct link_format *format, uint8_t *frame, size_t frame_length,
+                           struct message_outbound *outbound);
 /* The packets in such a frame, as the network counts; 1 where its header makes no sense. */
 uint64_t message_count_packets(enum mode mode, const uint8_t *vnet, size_t frame_length);
 /* Puts the stream's length prefix in front of a message. */

@@ -9,7 +9,10 @@
 
 #include <stdalign.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "fastun.h"
 
 /* Slots are indices into arrays of every worker; this many peers can be known at once. */
 enum { N_PEER_SLOTS = 1024 };
@@ -27,6 +30,9 @@ enum { N_PEER_SLOTS = 1024 };
     X(receive_packets)                                                                             \
     X(receive_bytes)
 
+/* A struct endpoint, in the words that it is written and read by. */
+enum { ENDPOINT_WORDS = sizeof(struct endpoint) / sizeof(uint64_t) };
+
 struct peer_slot {
     /* tun-reader */
     alignas(64) _Atomic uint64_t sent_ns; /* when anything was last sealed */
@@ -42,6 +48,8 @@ struct peer_slot {
     _Atomic uint64_t received_data_ns;
     _Atomic uint64_t receive_packets;
     _Atomic uint64_t receive_bytes;
+    alignas(64) _Atomic uint64_t endpoint_version; /* odd while the endpoint is being written */
+    _Atomic uint64_t endpoint[ENDPOINT_WORDS];
 };
 
 struct peer_table {
@@ -51,5 +59,11 @@ struct peer_table {
 static inline void peer_set(_Atomic uint64_t *field, uint64_t value) {
     atomic_store_explicit(field, value, memory_order_relaxed);
 }
+
+/* link-reader */
+void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint);
+/* Any process: the endpoint if it is not the one of `version`, which is then updated. false: there
+ * is nothing new, or none. */
+bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoint *endpoint);
 
 #endif

@@ -48,9 +48,16 @@ struct ring_record {
     uint32_t offset;
     uint32_t length;
     uint32_t n_packets;
-    uint32_t n_bytes;     /* of the packets inside, as counted in the statistics */
-    uint32_t slot;        /* outbound: the peer that it goes to */
+    uint32_t n_bytes; /* of the packets inside, as counted in the statistics */
+    uint32_t slot;    /* outbound: the peer that it goes to */
+    uint32_t link_id; /* outbound: the link that it was laid out for */
+    uint32_t segment; /* outbound: bytes of each datagram in it but the last, or a value below */
     uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
+};
+
+enum ring_segment {
+    SEGMENT_WHOLE = 0,              /* a stream's bytes, or one datagram */
+    SEGMENT_FRAGMENTS = UINT32_MAX, /* one datagram, which may be fragmented on its way */
 };
 
 /* A process's own view. */

@@ -122,3 +122,41 @@ int open_into(struct seal_key *key, uint64_t counter, const uint8_t *sealed, siz
     explicit_bzero(text, length);
     return -EBADMSG;
 }
+
+/* -- message authentication -------------------------------------------------------------------- */
+
+struct mac_key {
+    gcry_md_hd_t handle;
+    uint8_t key[SEAL_KEY];
+};
+
+struct mac_key *mac_key_new(const uint8_t key[SEAL_KEY]) {
+    int error = seal_init();
+    struct mac_key *made = error == 0 ? secret_memory_new(sizeof *made) : NULL;
+    if (made != NULL && gcry_md_open(&made->handle, GCRY_MD_BLAKE2S_128, 0) == 0) {
+        memcpy(made->key, key, SEAL_KEY);
+        return made;
+    }
+    secret_memory_free(made);
+    errno = error < 0 ? -error : ENOMEM;
+    return NULL;
+}
+
+void mac_key_free(struct mac_key *key) {
+    if (key != NULL)
+        gcry_md_close(key->handle);
+    secret_memory_free(key);
+}
+
+bool mac_is_valid(struct mac_key *key, const uint8_t *bytes, size_t length,
+                  const uint8_t mac[MAC_LENGTH]) {
+    uint8_t difference = 0;
+    gcry_md_reset(key->handle); /* forgets the key as well */
+    if (gcry_md_setkey(key->handle, key->key, SEAL_KEY) != 0)
+        return false;
+    gcry_md_write(key->handle, bytes, length);
+    const uint8_t *expected = gcry_md_read(key->handle, GCRY_MD_BLAKE2S_128);
+    for (int i = 0; expected != NULL && i < MAC_LENGTH; i++)
+        difference |= expected[i] ^ mac[i];
+    return expected != NULL && difference == 0;
+}

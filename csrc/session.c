@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "byteorder.h"
@@ -8,19 +9,40 @@ static uint8_t data_type(enum aead aead) {
     return aead == AEAD_AES_256_GCM ? MESSAGE_DATA_AES : MESSAGE_DATA_CHACHA;
 }
 
+static enum aead aead_of(const uint8_t *message) {
+    return message[0] == MESSAGE_DATA_AES ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+}
+
+/* -- keys -------------------------------------------------------------------------------------- */
+
+void sending_key_free(struct sending_key *sending) {
+    if (sending != NULL && sending->key != NULL)
+        seal_key_free(sending->key);
+    free(sending);
+}
+
+void receiving_key_free(struct receiving_key *receiving) {
+    for (int aead = 0; receiving != NULL && aead < N_AEADS; aead++)
+        if (receiving->keys[aead] != NULL)
+            seal_key_free(receiving->keys[aead]);
+    free(receiving);
+}
+
 /* -- sealing ----------------------------------------------------------------------------------- */
 
-static void pad(struct message_outbound *message) {
+static void pad(struct message_outbound *message, size_t mtu) {
     size_t n_zeros = (DATA_PADDING - message->length % DATA_PADDING) % DATA_PADDING;
+    if (mtu != 0 && message->length + n_zeros > mtu)
+        n_zeros = mtu > message->length ? mtu - message->length : 0;
     memset(message->start + message->length, 0, n_zeros);
     message->length += n_zeros;
 }
 
-bool session_seal(struct sending_key *sending, struct message_outbound *message) {
+bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu) {
     if (sending->counter >= REJECT_AFTER_MESSAGES)
         return false;
     if (message->is_bare)
-        pad(message);
+        pad(message, mtu);
     uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
     if (seal_in_place(sending->key, counter, message->start, message->length) < 0)
         return false;
@@ -53,12 +75,12 @@ uint32_t session_receiver_index(const uint8_t *message) {
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content) {
     uint64_t counter = le64_read(message + 8);
-    if (message[0] != data_type(receiving->aead))
+    struct seal_key *key = receiving->keys[aead_of(message)];
+    if (key == NULL)
         return OPEN_BAD_TYPE;
     if (counter >= REJECT_AFTER_MESSAGES)
         return OPEN_REPLAYED;
-    int opened = (int)open_into(receiving->key, counter, message + DATA_HEADER,
-                                length - DATA_HEADER, content);
+    int opened = (int)open_into(key, counter, message + DATA_HEADER, length - DATA_HEADER, content);
     if (opened < 0)
         return OPEN_BAD_TAG;
     /* Only what is authentic may move the window. */

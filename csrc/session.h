@@ -19,6 +19,8 @@
 #include "replay.h"
 #include "seal.h"
 
+enum { N_AEADS = 2 };
+
 enum {
     MESSAGE_INITIATION = 1,
     MESSAGE_RESPONSE = 2,
@@ -37,19 +39,26 @@ struct sending_key {
     struct seal_key *key;
     enum aead aead;
     uint32_t receiver_index;
-    uint64_t counter; /* of the next message */
+    uint64_t counter;    /* of the next message */
+    uint64_t expires_ns; /* CLOCK_BOOTTIME; no message is sealed from then on */
 };
 
+/* A session may have a key for each cipher; the counters and their window are the session's. */
 struct receiving_key {
-    struct seal_key *key;
-    enum aead aead;
+    struct seal_key *keys[N_AEADS]; /* by enum aead; NULL: not offered */
     uint32_t index;
+    unsigned slot;
+    uint64_t expires_ns;
     bool is_confirmed; /* something has opened under it */
     struct replay replay;
 };
 
-/* Seals the message in place and puts the header in front. false: the key is used up. */
-bool session_seal(struct sending_key *sending, struct message_outbound *message);
+void sending_key_free(struct sending_key *sending);
+void receiving_key_free(struct receiving_key *receiving);
+
+/* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
+ * `mtu` bytes (0: no limit). false: the key is used up. */
+bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);
 
 /* Whether the length is that of a data message or of a handshake message. */
 bool session_is_data(const uint8_t *message, size_t length);

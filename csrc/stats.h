@@ -35,6 +35,9 @@
     X(write)                                                                                       \
     X(readv)                                                                                       \
     X(writev)                                                                                      \
+    X(recvmmsg)                                                                                    \
+    X(sendmmsg)                                                                                    \
+    X(sendmsg)                                                                                     \
     X(ppoll)                                                                                       \
     X(epoll_wait)                                                                                  \
     X(futex_wait)                                                                                  \
@@ -45,12 +48,15 @@
     X(tun_reader, not_ip, "the device gave something that is neither IPv4 nor IPv6")               \
     X(tun_reader, bad_virtio, "the kernel's offload header does not fit its packet")               \
     X(tun_reader, too_large, "the frame is longer than the wire allows")                           \
-    X(tun_reader, not_offered, "a super-packet, but the peer takes none (offload just changed)")   \
     X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
+    X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
+    X(tun_reader, not_split, "a super-packet that cannot be split for a peer that takes none")     \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
     X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
+    X(link_writer, too_long, "the datagram did not fit the path's MTU")                            \
+    X(link_writer, not_sent, "the network refused the datagram: no route, or a firewall")          \
     X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
     X(link_reader, bad_length, "a length prefix of 0 or over the limit; the link is closed")       \
     X(link_reader, truncated, "the stream ended inside a frame")                                   \
@@ -60,6 +66,9 @@
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
+    X(link_reader, bad_mac1, "a handshake message on UDP from who does not know our key")          \
+    X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
+    X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from fastun import _fastun  # type: ignore[attr-defined]  # made by the build
@@ -20,6 +21,8 @@ _lib: Any = _fastun.lib
 
 # More than any kernel's struct tcp_info so far (280 in Linux 6.18); what it has, it returns.
 _TCP_INFO_BYTES = 512
+
+_IPV4_VERSION = 4
 
 
 class Wire(IntEnum):
@@ -50,36 +53,6 @@ class Aead(IntEnum):
 
     CHACHA20_POLY1305 = _lib.AEAD_CHACHA20_POLY1305
     AES_256_GCM = _lib.AEAD_AES_256_GCM
-
-
-class LoopEnd(IntEnum):
-    """Why a worker's loop came back."""
-
-    DOORBELL = _lib.LOOP_DOORBELL
-    EVENT = _lib.LOOP_EVENT
-    DEVICE_GONE = _lib.LOOP_DEVICE_GONE
-
-
-class EventKind(IntEnum):
-    """What a loop has to tell of a link."""
-
-    LINK_CLOSED = _lib.EVENT_LINK_CLOSED
-    LINK_FAULT = _lib.EVENT_LINK_FAULT
-    LINK_ERROR = _lib.EVENT_LINK_ERROR
-    HANDSHAKE = _lib.EVENT_HANDSHAKE
-    CONFIRMED = _lib.EVENT_CONFIRMED
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a loop returned for; ``message`` for a handshake, ``index`` for a confirmation."""
-
-    kind: EventKind
-    slot: int
-    link_id: int
-    index: int
-    error: str
-    message: bytes
 
 
 def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, ...]:
@@ -170,6 +143,57 @@ def tcp_info(connection: socket.socket) -> TcpInfo:
     info = _ffi.new("struct link_tcp_info *")
     _lib.link_tcp_info_decode(option, len(option), info)
     return TcpInfo(info.rtt_us / 1e6, info.n_retransmits, info.notsent_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class UdpAddress:
+    """Where a peer is on UDP: ``struct endpoint`` of csrc/fastun.h.
+
+    ``local`` is our address that the peer sends to, None where it is not known. ``zone`` is the
+    interface of a link-local address, else 0.
+    """
+
+    host: IPv4Address | IPv6Address
+    port: int
+    socket_index: int = 0
+    zone: int = 0
+    local: IPv4Address | IPv6Address | None = None
+    local_zone: int = 0
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> UdpAddress:
+        """Return what C's bytes say."""
+        native = _ffi.from_buffer("struct endpoint *", packed)
+        local = bytes(native.local)
+        return cls(
+            _host(native.family, bytes(native.address)),
+            native.port,
+            native.socket_index,
+            native.zone,
+            _host(native.family, local) if any(local) else None,
+            native.local_zone,
+        )
+
+    def pack(self) -> bytes:
+        """Return the bytes for C."""
+        native = _ffi.new("struct endpoint *")
+        is_ipv4 = self.host.version == _IPV4_VERSION
+        native.socket_index = self.socket_index
+        native.family = _lib.ENDPOINT_IPV4 if is_ipv4 else _lib.ENDPOINT_IPV6
+        native.port = self.port
+        native.address = self.host.packed.ljust(16, b"\0")
+        native.zone = self.zone
+        native.local = (b"" if self.local is None else self.local.packed).ljust(16, b"\0")
+        native.local_zone = self.local_zone
+        return bytes(_ffi.buffer(native))
+
+    def __str__(self) -> str:
+        """Return ``host:port``."""
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+
+def _host(family: int, packed: bytes) -> IPv4Address | IPv6Address:
+    return IPv4Address(packed[:4]) if family == _lib.ENDPOINT_IPV4 else IPv6Address(packed)
 
 
 class Ring:
@@ -295,6 +319,13 @@ class PeerTable:
         """Return one of PEER_FIELDS of a slot."""
         return int(_lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
 
+    def endpoint(self, slot: int) -> UdpAddress | None:
+        """Return where the slot's peer was last heard on UDP."""
+        native = _ffi.new("struct endpoint *")
+        if not _lib.peer_table_endpoint(self.pointer, slot, native):
+            return None
+        return UdpAddress.unpack(bytes(_ffi.buffer(native)))
+
     def clear(self, slot: int) -> None:
         """Zero a slot that gets a new owner."""
         _lib.peer_table_clear(self.pointer, slot)
@@ -305,108 +336,3 @@ class PeerTable:
         self.pointer = _ffi.NULL
         if self.fd >= 0:
             os.close(self.fd)
-
-
-class Loop:
-    """One worker's C loop. Keeps its memory alive; descriptors stay the caller's."""
-
-    def __init__(
-        self,
-        role: str,
-        ring: Ring,
-        stats: Stats,
-        peers: PeerTable,
-        *,
-        wire: int,
-        mode: int,
-        device_fd: int,
-        channel_fd: int,
-        wake_fd: int,
-    ) -> None:
-        """Prepare the loop of ``role``."""
-        self._memory = (ring, stats, peers)
-        # fmt: off
-        self._pointer = _checked_pointer(
-            _lib.loop_new(
-                ROLES.index(role), wire, mode, ring.pointer, stats.pointer, peers.pointer,
-                device_fd, channel_fd, wake_fd,
-            )
-        )
-        # fmt: on
-
-    def run(self) -> LoopEnd:
-        """Run without the GIL until Python has something to do."""
-        return LoopEnd(_lib.loop_run(self._pointer))
-
-    def error(self) -> str:
-        """Return the text of the errno behind DEVICE_GONE."""
-        return os.strerror(_lib.loop_error(self._pointer))
-
-    def event(self) -> Event:
-        """Return what the loop came back for."""
-        event = _lib.loop_event(self._pointer)
-        return Event(
-            EventKind(event.kind),
-            event.slot,
-            event.link_id,
-            event.index,
-            os.strerror(event.error),
-            bytes(_ffi.buffer(event.bytes, event.length)),
-        )
-
-    def hold_without_session(self) -> None:
-        """Let the device's queue hold packets for a second while the only session is made."""
-        _lib.loop_hold_without_session(self._pointer)
-
-    def take_bell(self) -> None:
-        """Reset the doorbell; call before reading the channel."""
-        _lib.loop_take_bell(self._pointer)
-
-    def attach_link(self, slot: int, link_id: int, fd: int, link_format: Any) -> None:
-        """Carry the link from now on; -1 where only the format is of interest."""
-        native = _ffi.new(
-            "struct link_format *",
-            (
-                link_format.wire,
-                link_format.mode,
-                link_format.super_outbound,
-                link_format.super_inbound,
-                link_format.message_max,
-            ),
-        )
-        _checked(_lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
-
-    def detach_link(self, slot: int) -> None:
-        """Forget the peer's link and keys. Call before the descriptor is closed."""
-        _lib.loop_detach_link(self._pointer, slot)
-
-    def allow_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
-        """Give the peer a network."""
-        _checked(_lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
-
-    def forget_ips(self, slot: int) -> None:
-        """Take all networks of the peer."""
-        _lib.loop_forget_ips(self._pointer, slot)
-
-    def set_sending_key(
-        self, slot: int, aead: int, key: bytes, *, receiver_index: int, counter: int
-    ) -> None:
-        """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
-        _checked(_lib.loop_set_sending_key(self._pointer, slot, aead, key, receiver_index, counter))
-
-    def send_keepalive(self, slot: int) -> None:
-        """Send an empty message, if there is a key and room."""
-        _lib.loop_send_keepalive(self._pointer, slot)
-
-    def add_receiving_key(self, slot: int, aead: int, key: bytes, index: int, counter: int) -> None:
-        """Open what names ``index``. Raises OSError (ENOENT: the link has gone)."""
-        _checked(_lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter))
-
-    def send_message(self, slot: int, message: bytes) -> None:
-        """Put a handshake message on the link, if it is there and has room."""
-        _lib.loop_send_message(self._pointer, slot, message, len(message))
-
-    def close(self) -> None:
-        """Free the loop."""
-        _lib.loop_free(self._pointer)
-        self._pointer = _ffi.NULL

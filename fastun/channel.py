@@ -19,7 +19,7 @@ from fastun.errors import RuntimeFailure
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
-MESSAGE_BYTES_MAX = 4096
+MESSAGE_BYTES_MAX = 8192
 FDS_MAX = 8
 
 
@@ -35,6 +35,9 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     super_outbound: bool
     super_inbound: bool
     message_max: int
+    is_datagram: bool = False
+    mtu: int = 0
+    splits_udp: bool = False
 
 
 class Boot(Message, frozen=True, tag="boot"):
@@ -43,11 +46,14 @@ class Boot(Message, frozen=True, tag="boot"):
     ring_bytes: int
     wire: int
     mode: int
-    dials: bool
+    holds: bool
 
 
 class AttachLink(Message, frozen=True, tag="attach-link"):
-    """Carry the peer's link from now on. Descriptors: [socket]; none for the tun-reader."""
+    """Carry the peer's link from now on.
+
+    Descriptors: [socket]; none for the tun-reader, and for a peer on UDP.
+    """
 
     slot: int
     link_id: int
@@ -55,9 +61,36 @@ class AttachLink(Message, frozen=True, tag="attach-link"):
 
 
 class DetachLink(Message, frozen=True, tag="detach-link"):
-    """The peer has no link any more; its keys go as well."""
+    """The peer has no link any more; the key to seal with goes as well."""
 
     slot: int
+
+
+class AddSocket(Message, frozen=True, tag="add-socket"):
+    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index."""
+
+    index: int
+    has_offload: bool
+
+
+class SetMac1Key(Message, frozen=True, tag="set-mac1-key"):
+    """To the link-reader: what handshake messages on UDP must know (whitepaper 5.4.4)."""
+
+    key: bytes
+
+
+class SetEndpoint(Message, frozen=True, tag="set-endpoint"):
+    """To the link-reader: where the peer is on UDP, a packed UdpAddress."""
+
+    slot: int
+    endpoint: bytes
+
+
+class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
+    """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any."""
+
+    slot: int
+    path_mtu: int
 
 
 class AllowIps(Message, frozen=True, tag="allow-ips"):
@@ -81,6 +114,7 @@ class SetSendingKey(Message, frozen=True, tag="set-sending-key"):
     key: bytes
     receiver_index: int
     counter: int
+    expires_ns: int
 
     def __repr__(self) -> str:
         """Leave the key out."""
@@ -94,17 +128,27 @@ class SendKeepalive(Message, frozen=True, tag="send-keepalive"):
 
 
 class AddReceivingKey(Message, frozen=True, tag="add-receiving-key"):
-    """To the link-reader: open with this what names ``index``; answered by KeyAdded."""
+    """To the link-reader: open with these what names ``index``; answered by KeyAdded.
+
+    ``keys`` has an Aead and its key, for each that the session may use; ``expires_ns`` is
+    CLOCK_BOOTTIME.
+    """
 
     slot: int
-    aead: int
-    key: bytes
+    keys: tuple[tuple[int, bytes], ...]
     index: int
     counter: int
+    expires_ns: int
 
     def __repr__(self) -> str:
-        """Leave the key out."""
+        """Leave the keys out."""
         return f"AddReceivingKey(slot={self.slot})"
+
+
+class ForgetReceivingKeys(Message, frozen=True, tag="forget-receiving-keys"):
+    """To the link-reader: open nothing of the peer's any more."""
+
+    slot: int
 
 
 class SendMessage(Message, frozen=True, tag="send-message"):
@@ -149,6 +193,33 @@ class KeyConfirmed(Message, frozen=True, tag="key-confirmed"):
     index: int
 
 
+class DatagramCame(Message, frozen=True, tag="datagram-came"):
+    """The link-reader read a handshake message on UDP, from a packed UdpAddress."""
+
+    endpoint: bytes
+    message: bytes
+
+
+class ControlCame(Message, frozen=True, tag="control-came"):
+    """The link-reader opened a control message on UDP, under ``index``."""
+
+    slot: int
+    index: int
+    message: bytes
+
+
+class SessionWanted(Message, frozen=True, tag="session-wanted"):
+    """The tun-reader has packets for a peer without a session."""
+
+    slot: int
+
+
+class PathTooNarrow(Message, frozen=True, tag="path-too-narrow"):
+    """The link-writer's datagram did not fit the path to the peer."""
+
+    slot: int
+
+
 class DeviceGone(Message, frozen=True, tag="device-gone"):
     """Worker to gateway: the interface was deleted under us."""
 
@@ -159,14 +230,30 @@ ToWorker = (
     Boot
     | AttachLink
     | DetachLink
+    | AddSocket
+    | SetMac1Key
+    | SetEndpoint
+    | SetPathMtu
     | AllowIps
     | ForgetIps
     | SetSendingKey
     | SendKeepalive
     | AddReceivingKey
+    | ForgetReceivingKeys
     | SendMessage
 )
-ToGateway = Ready | LinkEnded | KeyAdded | HandshakeCame | KeyConfirmed | DeviceGone
+ToGateway = (
+    Ready
+    | LinkEnded
+    | KeyAdded
+    | HandshakeCame
+    | DatagramCame
+    | ControlCame
+    | KeyConfirmed
+    | SessionWanted
+    | PathTooNarrow
+    | DeviceGone
+)
 AnyMessage = ToWorker | ToGateway
 
 

@@ -44,7 +44,6 @@ class Device:
         self.fd = _open(self.name, self.mode)
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
-            self.set_offload(Offload.NONE)
             self._configure(settings)
         except BaseException:
             os.close(self.fd)
@@ -57,10 +56,6 @@ class Device:
     def __exit__(self, *_: object) -> None:
         """Remove the interface."""
         os.close(self.fd)
-
-    def set_offload(self, offload: Offload) -> None:
-        """Choose which super-packets the kernel may hand out from now on."""
-        _native.device_set_offload(self.fd, offload)
 
     def apply(
         self, addresses: Sequence[IPv4Interface | IPv6Interface], routes: Sequence[str], mtu: int
@@ -95,10 +90,13 @@ class Device:
         return {} if counters is None else dict(counters._asdict())
 
     def _find_offload(self) -> Offload:
-        """Return the most that this kernel knows. UDP came with Linux 6.2, reading and writing."""
+        """Have the kernel hand out all super-packets that it knows; return which.
+
+        UDP's came with Linux 6.2, reading and writing. What a peer cannot take is split.
+        """
         for offload in (Offload.TCP_UDP, Offload.TCP):
             try:
-                self.set_offload(offload)
+                _native.device_set_offload(self.fd, offload)
             except OSError:
                 continue
             return offload

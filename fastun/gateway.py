@@ -1,10 +1,11 @@
 """The gateway: the supervising process of ``fastun serve`` and ``fastun connect``.
 
-    device (kernel) --fd--> lane (four workers, two rings) <--fd-- links (TCP connections)
+    device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
 
-The gateway makes the device, starts the lane, and finds links: ``serve`` accepts, ``connect``
-dials, both greet, and hand the socket to the lane. It then watches over sessions and workers until
-it is asked to stop or cannot go on. No packet passes through here.
+The gateway makes the device, starts the lane, and finds links: ``serve`` accepts connections,
+``connect`` dials, both greet, and hand the socket to the lane; on UDP handshakes begin from either
+side. It then watches over sessions and workers until it is asked to stop or cannot go on. No packet
+passes through here.
 """
 
 from __future__ import annotations
@@ -18,19 +19,34 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
 from fastun import control, log, metrics
-from fastun._native import Wire
-from fastun.channel import DeviceGone, HandshakeCame, KeyAdded, KeyConfirmed, LinkEnded, ToGateway
+from fastun._native import UdpAddress, Wire
+from fastun.channel import (
+    ControlCame,
+    DatagramCame,
+    DeviceGone,
+    HandshakeCame,
+    KeyAdded,
+    KeyConfirmed,
+    LinkEnded,
+    PathTooNarrow,
+    SessionWanted,
+    ToGateway,
+)
 from fastun.config import Settings
 from fastun.device import Device
+from fastun.endpoint import format_host_port
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lane import Lane, Worker
-from fastun.link import hello
+from fastun.link import hello, udp
+from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
+from fastun.link.hello import Push
+from fastun.link.preference import Preference
+from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.membership import Membership
 from fastun.roster import Member, Roster
-from fastun.session.carried import CarriedSessions
 from fastun.session.timer_constants import TimerConstants
 
 
@@ -56,19 +72,21 @@ class Gateway:
             device.fd,
             Wire[settings.wire.upper()],
             device.mode,
-            dials=settings.role == "connect",
+            holds=settings.role == "connect" and len(settings.peers) <= 1,
             on_start=self._on_start,
             on_message=self._on_message,
             on_death=self._on_death,
             on_failure=self._fail,
         )
-        self.links = LinkTable(self.lane, device, hello.format_without_peer(settings))
+        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.roster = Roster(self.lane)
         self.membership = Membership(settings, self.roster)
         self.greeter = self._make_greeter()
-        self.sessions: CarriedSessions | None = None
-        if isinstance(self.greeter, SealedGreeter):
-            self.sessions = CarriedSessions(self.lane, self.links, self.greeter, constants)
+        self.session_counts = SessionCounts()
+        self.sessions: StreamSessions | None = None
+        self.datagrams: DatagramSessions | None = None
+        self._sockets = udp.UdpSockets((), offload=False)
+        self._constants = constants
         self._stopped: asyncio.Future[None] | None = None
         self._applying: asyncio.Task[None] | None = None
         self._log = log.get("gateway")
@@ -96,12 +114,12 @@ class Gateway:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(metrics.serve(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
+            self._make_sessions()
+            stack.callback(self._sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
-            finder = self._make_finder()
-            await stack.enter_async_context(self._running(finder.run()))
-            await stack.enter_async_context(self._running(self._watch_peers()))
-            await stack.enter_async_context(self._running(self._watch_sessions()))
+            for work in (*self._find_links(), self._watch_peers(), self._watch_sessions()):
+                await stack.enter_async_context(self._running(work))
             self._log.info(
                 "up",
                 interface=self.settings.interface,
@@ -153,12 +171,68 @@ class Gateway:
 
     # -- links --------------------------------------------------------------------------------
 
-    def _make_finder(self) -> Acceptor | Dialler:
-        if self.settings.endpoint is None:
-            return Acceptor(self.settings.listen, self.greeter, self, self.counts)
-        peers = [member.peer for member in self.roster.by_slot.values()]
-        endpoints = peers[0].endpoints or (self.settings.endpoint,)
-        return Dialler(endpoints, self.greeter, self)
+    def _make_sessions(self) -> None:
+        """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use."""
+        if not isinstance(self.greeter, SealedGreeter):
+            return
+        settings, counts = self.settings, self.session_counts
+        self.sessions = StreamSessions(self.lane, self.links, self.greeter, self._constants, counts)
+        sockets = self._open_sockets()
+        if not sockets:
+            return
+        self._sockets = udp.UdpSockets(
+            sockets, offload=settings.udp_offload, fwmark=settings.fwmark
+        )
+        self.datagrams = DatagramSessions(
+            settings,
+            self.lane,
+            self.links,
+            self.roster,
+            self.greeter,
+            self._sockets,
+            self.membership.own,
+            self._constants,
+            counts,
+            self._on_push,
+        )
+
+    def _open_sockets(self) -> list[socket.socket]:
+        listened = [endpoint for endpoint in self.settings.listen if endpoint.scheme == "udp"]
+        if self.settings.role == "serve":
+            return [each for endpoint in listened for each in udp.listen(endpoint)]
+        dialled = [endpoint.scheme for endpoint in self.settings.endpoints]
+        return udp.any_port(self.settings.udp_port) if "udp" in dialled else []
+
+    def _find_links(self) -> list[Coroutine[None, None, None]]:
+        """Return what finds links, each to be run: an acceptor, a dialler, a choice of the two."""
+        for host, port in self._sockets.ports():
+            self._log.info("listening", address=format_host_port(host, port), transport="udp")
+        streams = tuple(
+            endpoint
+            for endpoint in self.settings.listen or self.settings.endpoints
+            if endpoint.scheme == "tcp"
+        )
+        if self.settings.role == "serve":
+            self._begin_all()
+            return [Acceptor(streams, self.greeter, self, self.counts).run()] if streams else []
+        wanted = asyncio.Event()
+        work: list[Coroutine[None, None, None]] = []
+        if self.datagrams is not None and streams:
+            preference = Preference(self.lane, self.links, self.datagrams, slot=0)
+            wanted = preference.wants_stream
+            work.append(preference.run())
+        else:
+            wanted.set()
+            self._begin_all()
+        if streams:
+            work.append(Dialler(streams, self.greeter, self, wanted).run())
+        return work
+
+    def _begin_all(self) -> None:
+        """Begin sessions with all peers whose endpoint on UDP is known."""
+        for slot in self.roster.by_slot:
+            if self.datagrams is not None:
+                self.datagrams.begin(slot)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before it has said who it is.
@@ -179,13 +253,16 @@ class Gateway:
             self._check_tap_room(greeted)
         if self.roster.by_slot.get(greeted.member.slot) is not greeted.member:
             raise hello.HelloError("the peer was removed meanwhile")
-        link = self.links.attach(greeted, connection, remote)
+        link = self.links.attach_stream(greeted, connection, remote)
         if self.sessions is not None:
             self.sessions.begin(greeted, link)
         if greeted.hello is not None and greeted.hello.push is not None:
-            work = self.membership.accept_push(greeted.hello.push, self.device)
-            self._applying = asyncio.create_task(work)  # kept, or it could be collected
+            self._on_push(greeted.hello.push)
         return link
+
+    def _on_push(self, push: Push) -> None:
+        work = self.membership.accept_push(push, self.device)
+        self._applying = asyncio.create_task(work)  # kept, or it could be collected
 
     def _check_tap_room(self, greeted: Greeted) -> None:
         """Ethernet frames name no peer: they all go to the one that is connected."""
@@ -198,13 +275,16 @@ class Gateway:
         while True:
             for slot in self.membership.refresh():
                 self.links.end(slot, "the peer was removed or changed")
-                if self.sessions is not None:
-                    self.sessions.last_handshake.pop(slot, None)
+                if self.datagrams is not None:
+                    self.datagrams.forget(slot)
+                self.session_counts.last_handshake.pop(slot, None)
             await asyncio.sleep(Membership.REFRESH_S)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
             self.sessions.tick()
+            if self.datagrams is not None:
+                self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
 
     # -- what workers report ------------------------------------------------------------------
@@ -212,6 +292,8 @@ class Gateway:
     def _on_start(self, worker: Worker) -> None:
         self.roster.tell_worker(worker.role)
         self.links.tell_worker(worker.role)
+        if self.datagrams is not None:
+            self.datagrams.tell_worker(worker.role)
 
     def _on_message(self, worker: Worker, message: ToGateway) -> None:
         match message:
@@ -230,19 +312,38 @@ class Gateway:
                 self.sessions.on_handshake(message.slot, message.link_id, message.message)
             case KeyAdded():
                 self.sessions.on_key_added(message.slot, message.index)
+                if self.datagrams is not None:
+                    self.datagrams.on_key_added(message.slot, message.index)
             case KeyConfirmed():
-                self.sessions.on_key_confirmed(message.slot, message.link_id, message.index)
+                self.sessions.on_key_confirmed(message.slot, message.index)
+                if self.datagrams is not None:
+                    self.datagrams.on_key_confirmed(message.slot, message.index)
+            case _ if self.datagrams is not None:
+                self._on_datagram_message(self.datagrams, message)
+
+    def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
+        match message:
+            case DatagramCame():
+                datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
+            case ControlCame():
+                datagrams.on_control(message.slot, message.index, message.message)
+            case SessionWanted():
+                datagrams.begin(message.slot)
+            case PathTooNarrow():
+                datagrams.on_path_too_narrow(message.slot)
 
     def _on_death(self, worker: Worker) -> None:
         """End the links whose state has died with the worker.
 
-        A link-writer may have stopped inside a frame, a link-reader has taken bytes with it. A
-        tun-reader held the sending keys, and a counter must never be used twice. Without seals it
-        holds nothing, as the tun-writer never does: their successors just go on.
+        A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
+        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
+        seals it holds nothing, as the tun-writer never does: their successors just go on.
         """
         if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
             return
-        self.links.end_all(f"{worker.role} died")
+        self.links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
+        if self.datagrams is not None:
+            self.datagrams.on_worker_death(worker.role)
 
 
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:

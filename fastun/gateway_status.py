@@ -79,10 +79,10 @@ class Tcp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The link of this moment. ``tcp`` is null when it ended just now."""
+    """The link of this moment. ``tcp`` is null on UDP, and when it ended just now."""
 
     software: str
-    transport: Literal["tcp"]
+    transport: Literal["tcp", "udp"]
     super_packets_outbound: bool
     super_packets_inbound: bool
     tcp: Tcp | None
@@ -174,14 +174,14 @@ def software_shown(link: Link) -> str:
 
 
 def _peer(gateway: Gateway, member: Member) -> PeerStatus:
-    slot, link, sessions = member.slot, gateway.links.by_slot.get(member.slot), gateway.sessions
+    slot, link = member.slot, gateway.links.by_slot.get(member.slot)
     counted = {field: gateway.lane.peers.read(slot, field) for field in _COUNTED_BY_PEER}
     return PeerStatus(
         name=member.peer.name,
         up=link is not None,
         remote=None if link is None else link.remote,
         since_unix_seconds=None if link is None else link.since,
-        last_handshake_unix_seconds=None if sessions is None else sessions.last_handshake.get(slot),
+        last_handshake_unix_seconds=gateway.session_counts.last_handshake.get(slot),
         receive_packets=counted["receive_packets"],
         receive_bytes=counted["receive_bytes"],
         transmit_packets=counted["transmit_packets"],
@@ -194,7 +194,7 @@ def _peer(gateway: Gateway, member: Member) -> PeerStatus:
 def _link(link: Link) -> LinkStatus:
     return LinkStatus(
         software=software_shown(link),
-        transport="tcp",
+        transport=link.transport,
         super_packets_outbound=link.link_format.super_outbound,
         super_packets_inbound=link.link_format.super_inbound,
         tcp=_tcp(link),
@@ -202,6 +202,8 @@ def _link(link: Link) -> LinkStatus:
 
 
 def _tcp(link: Link) -> Tcp | None:
+    if link.connection is None:
+        return None
     try:
         info = _native.tcp_info(link.connection)
     except OSError:

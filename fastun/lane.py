@@ -115,13 +115,16 @@ class Lane:
         wire: Wire,
         mode: Mode,
         *,
-        dials: bool,
+        holds: bool,
         on_start: Callable[[Worker], None],
         on_message: Callable[[Worker, ToGateway], None],
         on_death: Callable[[Worker], None],
         on_failure: Callable[[RuntimeFailure], None],
     ) -> None:
-        """Make rings and statistics; ``device_fd`` stays the caller's."""
+        """Make rings and statistics; ``device_fd`` stays the caller's.
+
+        ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
+        """
         self.index = index
         self.stats = Stats.create()
         self.peers = PeerTable.create()
@@ -131,7 +134,7 @@ class Lane:
         self._device_fd = device_fd
         self._wire = wire
         self._mode = mode
-        self._dials = dials
+        self._holds = holds
         self._on_start = on_start
         self._on_message = on_message
         self._on_death = on_death
@@ -185,7 +188,7 @@ class Lane:
         worker.spawn()
         assert worker.channel is not None  # noqa: S101 (spawn made it)
         ring = self._ring_of(worker)
-        boot = Boot(ring_bytes=ring.size_bytes, wire=self._wire, mode=self._mode, dials=self._dials)
+        boot = Boot(ring_bytes=ring.size_bytes, wire=self._wire, mode=self._mode, holds=self._holds)
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
         with contextlib.suppress(OSError):  # dead already; the pidfd will say so
             worker.channel.send(boot, fds)

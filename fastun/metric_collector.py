@@ -124,7 +124,7 @@ class GatewayCollector:
 
 
 def _tcp_info(link: Link | None) -> _native.TcpInfo | None:
-    if link is None:
+    if link is None or link.connection is None:
         return None
     try:
         return _native.tcp_info(link.connection)

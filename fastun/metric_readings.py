@@ -29,9 +29,17 @@ HANDSHAKE_RESULTS = ("ok", *Refusal)
 # The system calls that each role makes; the others would be series that are always 0.
 CALLS_OF_ROLE = {
     "tun-reader": ("read", "ppoll", "futex_wait", "futex_wake"),
-    "link-writer": ("writev", "ppoll", "epoll_wait", "futex_wait", "futex_wake"),
-    "link-reader": ("readv", "epoll_wait", "futex_wait", "futex_wake"),
-    "tun-writer": ("write", "futex_wait", "futex_wake"),
+    "link-writer": (
+        "writev",
+        "sendmmsg",
+        "sendmsg",
+        "ppoll",
+        "epoll_wait",
+        "futex_wait",
+        "futex_wake",
+    ),
+    "link-reader": ("readv", "recvmmsg", "epoll_wait", "futex_wait", "futex_wake"),
+    "tun-writer": ("write", "writev", "futex_wait", "futex_wake"),
 }
 
 
@@ -206,15 +214,15 @@ def peer_info(source: Source) -> Samples:
     wire = source.gateway.settings.wire
     for peer in source.peers:
         if peer.link is not None:
-            yield (peer.name, wire, software_shown(peer.link), "tcp"), 1
+            yield (peer.name, wire, software_shown(peer.link), peer.link.transport), 1
 
 
 def last_handshake(source: Source) -> Samples:
     """Yield when each peer's last handshake succeeded, 0 for never. The sealed wire's only."""
-    sessions = source.gateway.sessions
-    if sessions is not None:
+    counts = source.gateway.session_counts
+    if source.gateway.sessions is not None:
         for peer in source.peers:
-            yield (peer.name,), sessions.last_handshake.get(peer.slot, 0)
+            yield (peer.name,), counts.last_handshake.get(peer.slot, 0)
 
 
 def handshakes(source: Source) -> Samples:
@@ -227,9 +235,8 @@ def handshakes(source: Source) -> Samples:
 
 def rekeys(source: Source) -> Samples:
     """Yield how often sessions got new keys. The sealed wire's only."""
-    sessions = source.gateway.sessions
-    if sessions is not None:
-        yield (), sessions.n_rekeys
+    if source.gateway.sessions is not None:
+        yield (), source.gateway.session_counts.n_rekeys
 
 
 def of_tcp(read_value: Callable[[TcpInfo], float]) -> Callable[[Source], Samples]:

@@ -14,25 +14,35 @@ import sys
 
 import setproctitle
 
-from fastun import _native
-from fastun._native import Event, EventKind, LoopEnd, Wire
+from fastun import _loop, _native
+from fastun._loop import Event, EventKind, LoopEnd
+from fastun._native import Wire
 from fastun.channel import (
     AddReceivingKey,
+    AddSocket,
     AllowIps,
     AnyMessage,
     AttachLink,
     Boot,
     Channel,
+    ControlCame,
+    DatagramCame,
     DetachLink,
     DeviceGone,
     ForgetIps,
+    ForgetReceivingKeys,
     HandshakeCame,
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    PathTooNarrow,
     Ready,
     SendKeepalive,
     SendMessage,
+    SessionWanted,
+    SetEndpoint,
+    SetMac1Key,
+    SetPathMtu,
     SetSendingKey,
     ToGateway,
     close_all,
@@ -48,7 +58,8 @@ class Worker:
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
-        self._loop = _native.Loop(
+        self._socket_fds: list[int] = []
+        self._loop = _loop.Loop(
             role,
             _native.Ring.attach(ring_fd, boot.ring_bytes),
             _native.Stats.attach(stats_fd),
@@ -60,7 +71,7 @@ class Worker:
             wake_fd=wake_fd,
         )
         close_all([stats_fd, ring_fd, peers_fd])
-        if boot.dials and boot.wire == Wire.WIREGUARD:
+        if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         channel.set_blocking(False)
         self._send(Ready())
@@ -73,7 +84,7 @@ class Worker:
             if end is LoopEnd.DOORBELL:
                 gateway_lives = self._read_channel()
             elif end is LoopEnd.EVENT:
-                self._send(_report(self._loop.event()))
+                self._report(self._loop.event())
             else:
                 self._send(DeviceGone(self._loop.error()))
                 gateway_lives = self._await_channel()
@@ -83,6 +94,16 @@ class Worker:
         self._channel.set_blocking(True)
         self._channel.send(message)
         self._channel.set_blocking(False)
+
+    def _report(self, event: Event) -> None:
+        """Tell the gateway of an event, but do not wait with what anybody can send."""
+        if event.kind not in (EventKind.DATAGRAM, EventKind.CONTROL):
+            self._send(_message_of(event))
+            return
+        try:
+            self._channel.send(_message_of(event))
+        except BlockingIOError:
+            self._loop.drop_event()
 
     def _await_channel(self) -> bool:
         self._channel.set_blocking(True)
@@ -101,10 +122,10 @@ class Worker:
             if received is None:
                 return False
             # What is for a link that has gone meanwhile is of no use any more.
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
                 self._act(*received)
 
-    def _act(self, message: AnyMessage, fds: list[int]) -> None:  # noqa: C901 (a table)
+    def _act(self, message: AnyMessage, fds: list[int]) -> None:  # noqa: C901, PLR0912 (a table)
         match message:
             case AttachLink(slot=slot):
                 self._detach(slot)
@@ -126,16 +147,37 @@ class Worker:
                     message.key,
                     receiver_index=message.receiver_index,
                     counter=message.counter,
+                    expires_ns=message.expires_ns,
                 )
             case SendKeepalive(slot=slot):
                 self._loop.send_keepalive(slot)
             case AddReceivingKey(slot=slot):
-                self._loop.add_receiving_key(
-                    slot, message.aead, message.key, message.index, message.counter
-                )
-                self._send(KeyAdded(slot, message.index))
+                self._add_receiving_key(message)
+            case ForgetReceivingKeys(slot=slot):
+                self._loop.forget_receiving_keys(slot)
+            case AddSocket(index=index):
+                self._socket_fds += fds  # kept open
+                self._loop.add_socket(index, fds[0], has_offload=message.has_offload)
+            case SetMac1Key(key=key):
+                self._loop.set_mac1_key(key)
+            case SetEndpoint(slot=slot):
+                self._loop.set_endpoint(slot, message.endpoint)
+            case SetPathMtu(slot=slot):
+                self._loop.set_path_mtu(slot, message.path_mtu)
             case SendMessage(slot=slot):
                 self._loop.send_message(slot, message.message)
+
+    def _add_receiving_key(self, message: AddReceivingKey) -> None:
+        for aead, key in message.keys:
+            self._loop.add_receiving_key(
+                message.slot,
+                aead,
+                key,
+                index=message.index,
+                counter=message.counter,
+                expires_ns=message.expires_ns,
+            )
+        self._send(KeyAdded(message.slot, message.index))
 
     def _detach(self, slot: int) -> None:
         self._loop.detach_link(slot)
@@ -144,12 +186,20 @@ class Worker:
             os.close(fd)
 
 
-def _report(event: Event) -> ToGateway:
+def _message_of(event: Event) -> ToGateway:  # noqa: PLR0911 (a table)
     """Return what the gateway is told."""
     slot, link_id = event.slot, event.link_id
     match event.kind:
         case EventKind.HANDSHAKE:
             return HandshakeCame(slot, link_id, event.message)
+        case EventKind.DATAGRAM:
+            return DatagramCame(event.endpoint, event.message)
+        case EventKind.CONTROL:
+            return ControlCame(slot, event.index, event.message)
+        case EventKind.NO_SESSION:
+            return SessionWanted(slot)
+        case EventKind.TOO_LONG:
+            return PathTooNarrow(slot)
         case EventKind.CONFIRMED:
             return KeyConfirmed(slot, link_id, event.index)
         case EventKind.LINK_CLOSED:

@@ -128,8 +128,15 @@ class Acceptor:
 class Dialler:
     """Keeps a link to one server."""
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], greeter: Greeter, gateway: Gateway) -> None:
-        """Prepare to dial ``endpoints`` in turn, each attempt the next."""
+    def __init__(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        greeter: Greeter,
+        gateway: Gateway,
+        wanted: asyncio.Event,
+    ) -> None:
+        """Prepare to dial ``endpoints`` in turn, each attempt the next, while it is ``wanted``."""
+        self._wanted = wanted
         self._endpoints = itertools.cycle(endpoints)
         self._endpoint = endpoints[0]
         self._greeter = greeter
@@ -144,6 +151,7 @@ class Dialler:
         """
         delays = tcp.backoff_delays_s()
         while True:
+            await self._wanted.wait()
             self._endpoint = next(self._endpoints)
             try:
                 if await self._carry_one_link():

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from fastun._native import Aead, Offload, Wire
+from fastun._native import Aead, Wire
 from fastun.channel import LinkFormat
 from fastun.link import frames, hello
 from fastun.link.hello import Hello
@@ -41,7 +41,6 @@ class Greeted:
 
     member: Member
     link_format: LinkFormat
-    offload: Offload
     software: str
     hello: Hello | None = None
     keys: SessionKeys | None = field(default=None, repr=False)
@@ -77,7 +76,7 @@ class SilentGreeter(Greeter):
         self._link_format = link_format
 
     async def _welcome(self, connection: socket.socket) -> Greeted:  # noqa: ARG002 (unused here)
-        return Greeted(self._roster.by_slot[0], self._link_format, Offload.NONE, "simpletun")
+        return Greeted(self._roster.by_slot[0], self._link_format, "simpletun")
 
     _approach = _welcome
 
@@ -93,8 +92,8 @@ class PlainGreeter(Greeter):
     async def _welcome(self, connection: socket.socket) -> Greeted:
         await frames.send(connection, hello.encode(self._ours))
         theirs = hello.decode(await frames.receive(connection, hello.HELLO_BYTES_MAX))
-        link_format, offload, _ = hello.agree(self._ours, theirs, Wire.PLAIN)
-        return Greeted(self._roster.by_slot[0], link_format, offload, theirs.software, theirs)
+        link_format, _ = hello.agree(self._ours, theirs, Wire.PLAIN)
+        return Greeted(self._roster.by_slot[0], link_format, theirs.software, theirs)
 
     _approach = _welcome
 
@@ -106,7 +105,7 @@ class SealedGreeter(Greeter):
         """Be ``own``; ``hello_for(member)`` is what a member is told."""
         self._roster = roster
         self._own = own
-        self._hello_for = hello_for
+        self.hello_for = hello_for
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     async def _welcome(self, connection: socket.socket) -> Greeted:
@@ -131,7 +130,7 @@ class SealedGreeter(Greeter):
 
     def admit(self, initiation: bytes) -> tuple[Member, noise.ConsumedInitiation]:
         """Return who sent an initiation that may be answered. HandshakeError, counted."""
-        with self._counting():
+        with self.counting():
             consumed = noise.consume_initiation(self._own, initiation)
             member = self._roster.member_of(consumed.peer_public)
             if member is None:
@@ -141,35 +140,37 @@ class SealedGreeter(Greeter):
 
     def conclude(self, member: Member, state: noise.InitiatorState, response: bytes) -> SessionKeys:
         """Return the keys that a response gives. HandshakeError, counted."""
-        with self._counting():
+        with self.counting():
             preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
             return noise.consume_response(self._own, state, response, preshared_key)
 
-    def initiate(self, member: Member) -> tuple[bytes, noise.InitiatorState]:
-        """Return a new initiation to a member."""
-        return noise.initiate(self._own, member.peer.public_key)
+    def initiate(
+        self, member: Member, cookie: bytes | None = None
+    ) -> tuple[bytes, noise.InitiatorState]:
+        """Return a new initiation to a member, with what its cookie reply gave."""
+        return noise.initiate(self._own, member.peer.public_key, cookie=cookie)
 
     def _agree(self, member: Member, keys: SessionKeys, theirs: Hello) -> Greeted:
-        ours = self._hello_for(member)
-        link_format, offload, aead = hello.agree(ours, theirs, Wire.WIREGUARD)
+        ours = self.hello_for(member)
+        link_format, aead = hello.agree(ours, theirs, Wire.WIREGUARD)
         self.results["ok"] += 1
-        return Greeted(member, link_format, offload, theirs.software, theirs, keys, aead)
+        return Greeted(member, link_format, theirs.software, theirs, keys, aead)
 
     async def _send_hello(
         self, connection: socket.socket, keys: SessionKeys, member: Member
     ) -> None:
-        content = hello.encode(self._hello_for(member))
+        content = hello.encode(self.hello_for(member))
         await frames.send(connection, transport.seal_data(keys.send, keys.remote_index, 0, content))
 
     def _open_hello(self, keys: SessionKeys, message: bytes) -> Hello:
-        with self._counting():
+        with self.counting():
             counter, content = transport.open_data(keys.receive, keys.local_index, message)
             if counter != 0:
                 raise HandshakeError(Refusal.COUNTER_LIMIT)
         return hello.decode(content)
 
     @contextlib.contextmanager
-    def _counting(self) -> Iterator[None]:
+    def counting(self) -> Iterator[None]:
         """Count the refusal that leaves the ``with`` block."""
         try:
             yield

@@ -29,7 +29,7 @@ HELLO_BYTES_MAX = 4096
 
 TYPE = b"\x01\x00\x00\x00"
 _MESSAGE_MAX = 65535  # what the u16 length prefix can say
-_SEALED_MESSAGE_MAX = _MESSAGE_MAX - 32 - 15  # less the data message's header, tag and padding
+SEALED_MESSAGE_MAX = _MESSAGE_MAX - 32 - 15  # less the data message's header, tag and padding
 _SIMPLETUN_MESSAGE_MAX = 2000  # the original's receive buffer
 
 _OFFERS: dict[Offload, tuple[str, ...]] = {
@@ -79,7 +79,7 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
         software=f"fastun {__version__}",
         mode=settings.mode,
         offload=_OFFERS[offload_max],
-        message_max=_SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
+        message_max=SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
         aeads=own_aeads() if is_sealed else (),
         push=push,
     )
@@ -119,8 +119,13 @@ def _check_push(push: Push) -> None:
         ip_network(route)
 
 
-def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Offload, Aead]:
-    """Return what the link carries, what the device may hand out for it, and what seals it."""
+def native_mode(settings: Settings) -> Mode:
+    """Return the device's mode as the C library names it."""
+    return Mode[settings.mode.upper()]
+
+
+def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
+    """Return what a stream carries, and what seals it; HelloError where no link can be."""
     if theirs.version != ours.version:
         raise HelloError(
             f"the peer speaks protocol version {theirs.version}, this side {ours.version}; "
@@ -132,17 +137,16 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Offload, 
         )
     if not 1280 <= theirs.message_max <= _MESSAGE_MAX:  # noqa: PLR2004 (IPv6's least MTU)
         raise HelloError(f"the peer takes messages of {theirs.message_max} bytes only")
-    both = set(theirs.offload) & set(ours.offload)
-    offload = max(level for level, names in _OFFERS.items() if set(names) <= both)
     has_aes = AES in theirs.aeads and AES in ours.aeads
     link_format = LinkFormat(
         wire=wire,
         mode=Mode[ours.mode.upper()],
-        super_outbound=offload is not Offload.NONE,
+        super_outbound="tcp" in theirs.offload,
         super_inbound=bool(ours.offload),
         message_max=min(theirs.message_max, ours.message_max),
+        splits_udp="udp" not in theirs.offload,
     )
-    return link_format, offload, Aead.AES_256_GCM if has_aes else Aead.CHACHA20_POLY1305
+    return link_format, Aead.AES_256_GCM if has_aes else Aead.CHACHA20_POLY1305
 
 
 def format_without_peer(settings: Settings) -> LinkFormat:
@@ -150,7 +154,7 @@ def format_without_peer(settings: Settings) -> LinkFormat:
     is_simpletun = settings.wire == "simpletun"
     return LinkFormat(
         wire=Wire[settings.wire.upper()],
-        mode=Mode[settings.mode.upper()],
+        mode=native_mode(settings),
         super_outbound=False,
         super_inbound=False,
         message_max=_SIMPLETUN_MESSAGE_MAX if is_simpletun else _MESSAGE_MAX,

@@ -1,8 +1,9 @@
 """The links that the lane carries, by peer slot.
 
-One place decides what the workers know of a link: ``attach`` tells them, ``end`` takes it back and
-closes the connection, ``tell_worker`` says it again to a worker that was replaced. The kernel may
-hand out only super-packets that every peer can take, so the device's offload follows the links.
+One place decides what the workers know of a link: ``attach_stream`` and ``attach_datagrams`` tell
+them, ``end`` takes it back and closes the connection, ``tell_worker`` says it again to a worker
+that was replaced. A peer has one link to send by. When that changes from a stream to UDP, the
+stream is still read for a moment: what the peer has put into it arrives.
 """
 
 from __future__ import annotations
@@ -12,123 +13,201 @@ import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fastun import log
-from fastun._native import Offload, Wire
-from fastun.channel import AttachLink, DetachLink, LinkFormat
-from fastun.device import Device
+from fastun._native import Wire
+from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.lane import Lane
 from fastun.link.greeting import Greeted
+from fastun.roster import Member
 
 LINK_ROLES = ("link-reader", "link-writer")
+
+# What stands in the sockets when a peer goes over to UDP is some round trips of data.
+LINGER_S = 5.0
+
+# What a peer is called that has not said hello.
+PLAIN_WIREGUARD = "WireGuard"
 
 
 @dataclass
 class Link:
-    """One connection that the lane carries."""
+    """One connection, or one peer's datagrams, that the lane carries.
+
+    ``path_mtu`` is that of the path outside, in bytes; 0 on a stream.
+    """
 
     id: int
     slot: int
     peer_name: str
-    connection: socket.socket
+    connection: socket.socket | None  # None on UDP
     remote: str
     link_format: LinkFormat
-    offload: Offload
     peer_software: str
+    path_mtu: int = 0
+    is_new_path: bool = True  # the tun-reader has not been told of it
     since: float = field(default_factory=time.time)  # Unix time
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def transport(self) -> Literal["tcp", "udp"]:
+        """What carries it."""
+        return "udp" if self.connection is None else "tcp"
 
 
 class LinkTable:
     """All links. Changed on the event loop only; reading ``by_slot`` is safe from any thread."""
 
-    def __init__(self, lane: Lane, device: Device, default_format: LinkFormat) -> None:
+    def __init__(self, lane: Lane, default_format: LinkFormat) -> None:
         """Begin without links; unsealed wires lay out ``default_format`` while there is none."""
         self.by_slot: dict[int, Link] = {}
         self.n_established = 0
         self.n_reconnects = 0  # of peers that had a link before
+        self._lingering: dict[int, tuple[Link, asyncio.TimerHandle]] = {}
         self._names_seen: set[str] = set()
         self._lane = lane
-        self._device = device
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
-        self._offload = Offload.NONE
         self._log = log.get("link")
 
-    def attach(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
-        """Carry a connection, in place of the peer's last one; the table owns it now."""
-        slot, peer_name = greeted.member.slot, greeted.member.peer.name
+    # -- beginning ----------------------------------------------------------------------------
+
+    def attach_stream(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
+        """Carry a connection, in place of the peer's last link; the table owns it now."""
+        slot = greeted.member.slot
+        self._stop_lingering(slot)
         self.end(slot, "the peer has connected anew")
-        self.n_established += 1
-        self.n_reconnects += peer_name in self._names_seen
-        self._names_seen.add(peer_name)
-        link = Link(
-            id=self.n_established,
-            slot=slot,
-            peer_name=peer_name,
-            connection=connection,
-            remote=remote,
-            link_format=greeted.link_format,
-            offload=greeted.offload,
-            peer_software=greeted.software,
-        )
-        self.by_slot[slot] = link
-        # Less before the tun-reader learns the new format, more only after: what it reads in
-        # between is never more than the peer takes.
-        wanted = min(other.offload for other in self.by_slot.values())
-        self._set_offload(min(wanted, self._offload))
+        link = self._make(greeted.member, greeted.link_format, remote, greeted.software, connection)
         message = AttachLink(slot, link.id, greeted.link_format)
         self._lane.send("tun-reader", message)
         for role in LINK_ROLES:
             self._lane.send(role, message, connection.fileno())
-        self._set_offload(wanted)
+        self._log_up(link)
+        return link
+
+    def attach_datagrams(self, member: Member, link_format: LinkFormat, remote: str) -> Link:
+        """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
+        replaced = self.by_slot.get(member.slot)
+        link = self._make(member, link_format, remote, PLAIN_WIREGUARD, None)
+        message = AttachLink(member.slot, link.id, link_format)
+        for role in ("tun-reader", "link-writer"):
+            self._lane.send(role, message)
+        self._log_up(link)
+        if replaced is not None:
+            self._linger(replaced)
+        return link
+
+    def _make(
+        self,
+        member: Member,
+        link_format: LinkFormat,
+        remote: str,
+        software: str,
+        connection: socket.socket | None,
+    ) -> Link:
+        name = member.peer.name
+        self.n_established += 1
+        self.n_reconnects += name in self._names_seen
+        self._names_seen.add(name)
+        link = Link(
+            id=self.n_established,
+            slot=member.slot,
+            peer_name=name,
+            connection=connection,
+            remote=remote,
+            link_format=link_format,
+            peer_software=software,
+        )
+        self.by_slot[member.slot] = link
+        return link
+
+    def _log_up(self, link: Link) -> None:
         self._log.info(
             "up",
-            peer=peer_name,
-            remote=remote,
-            software=greeted.software,
-            super_packets=greeted.offload.name.lower(),
+            peer=link.peer_name,
+            transport=link.transport,
+            remote=link.remote,
+            software=link.peer_software,
+            super_packets="whole" if link.link_format.super_outbound else "split",
         )
-        return link
+
+    # -- ending -------------------------------------------------------------------------------
 
     def end(self, slot: int, reason: str, link_id: int | None = None) -> None:
         """End the peer's link, if it has one (and it is ``link_id``, where that is given)."""
+        lingering = self._lingering.get(slot)
+        if lingering is not None and link_id == lingering[0].id:
+            self._stop_lingering(slot)
+            return
         link = self.by_slot.get(slot)
         if link is None or link_id not in (None, link.id):
             return
         del self.by_slot[slot]
-        for role in LINK_ROLES:
-            self._lane.send(role, DetachLink(slot))
+        self._lane.send("link-writer", DetachLink(slot))
         if self._is_sealed:
             self._lane.send("tun-reader", DetachLink(slot))
-        # The workers hold duplicates of the descriptor; this ends the stream for all of them.
-        with contextlib.suppress(OSError):
-            link.connection.shutdown(socket.SHUT_RDWR)
-        link.connection.close()
+            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+        if link.connection is not None:
+            self._lane.send("link-reader", DetachLink(slot))
+            _hang_up(link.connection)
+        self._stop_lingering(slot)
         link.ended.set()
         self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
 
-    def end_all(self, reason: str) -> None:
-        """End every link."""
-        for slot in list(self.by_slot):
-            self.end(slot, reason)
+    def end_all(self, reason: str, *, only_streams: bool = False) -> None:
+        """End every link, or every stream."""
+        for slot, link in list(self.by_slot.items()):
+            if link.connection is not None or not only_streams:
+                self.end(slot, reason)
+        for slot in list(self._lingering):
+            self._stop_lingering(slot)
+
+    def _linger(self, link: Link) -> None:
+        """Go on reading a stream that is not written any more."""
+        if link.connection is None:
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(LINGER_S, self._stop_lingering, link.slot)
+        self._lingering[link.slot] = (link, timer)
+        link.ended.set()
+
+    def _stop_lingering(self, slot: int) -> None:
+        link, timer = self._lingering.pop(slot, (None, None))
+        if link is None or timer is None or link.connection is None:
+            return
+        timer.cancel()
+        self._lane.send("link-reader", DetachLink(slot))
+        _hang_up(link.connection)
+        self._log.debug("the stream is done with", peer=link.peer_name, remote=link.remote)
+
+    # -- workers ------------------------------------------------------------------------------
 
     def tell_worker(self, role: str) -> None:
         """Say to a fresh worker what its predecessor knew of the links.
 
-        On a sealed wire there is nothing to say: the predecessor's death has ended the links.
+        On a sealed wire only a link-writer can go on, with the peers on UDP; else the predecessor's
+        death has ended the links.
         """
-        if role == "tun-writer" or self._is_sealed:
-            return
+        if self._is_sealed:
+            for link in self.by_slot.values():
+                if role == "link-writer" and link.connection is None:
+                    self._lane.send(role, AttachLink(link.slot, link.id, link.link_format))
+        elif role != "tun-writer":
+            self._tell_unsealed(role)
+
+    def _tell_unsealed(self, role: str) -> None:
         link = self.by_slot.get(0)
         if role == "tun-reader":
             link_format = self._default_format if link is None else link.link_format
             self._lane.send(role, AttachLink(0, 0 if link is None else link.id, link_format))
-        elif link is not None:
+        elif link is not None and link.connection is not None:
             message = AttachLink(0, link.id, link.link_format)
             self._lane.send(role, message, link.connection.fileno())
 
-    def _set_offload(self, offload: Offload) -> None:
-        if offload is not self._offload:
-            self._device.set_offload(offload)
-            self._offload = offload
+
+def _hang_up(connection: socket.socket) -> None:
+    # The workers hold duplicates of the descriptor; this ends the stream for all of them.
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

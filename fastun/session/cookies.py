@@ -38,17 +38,18 @@ _NO_COOKIE: Final = bytes(MAC_BYTES)
 
 def append_macs(body: bytes, receiver_public: bytes, cookie: bytes | None = None) -> bytes:
     """Return message 1 or 2 complete: `body`, mac1, mac2."""
-    with_mac1 = body + primitives.mac(_mac1_key(receiver_public), body)
+    with_mac1 = body + primitives.mac(mac1_key(receiver_public), body)
     return with_mac1 + (_NO_COOKIE if cookie is None else primitives.mac(cookie, with_mac1))
 
 
 def has_valid_mac1(message: bytes, own_public: bytes) -> bool:
     """Whether message 1 or 2, complete, was made for the holder of `own_public`."""
-    expected = primitives.mac(_mac1_key(own_public), message[:-MACS_BYTES])
+    expected = primitives.mac(mac1_key(own_public), message[:-MACS_BYTES])
     return hmac.compare_digest(_mac1_of(message), expected)
 
 
-def _mac1_key(receiver_public: bytes) -> bytes:
+def mac1_key(receiver_public: bytes) -> bytes:
+    """Return what mac1 of messages to the holder of `receiver_public` is keyed by."""
     return primitives.blake2s(LABEL_MAC1 + receiver_public)
 
 

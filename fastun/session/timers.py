@@ -87,6 +87,10 @@ class PeerTimers:
         if not self.has_session(now_s):  # one may have come since
             self._want_handshake(now_s)
 
+    def on_path_doubted(self, now_s: float) -> None:
+        """Learn that there may be no way to the peer; only a handshake tells."""
+        self._want_handshake(now_s)
+
     def on_data_sent(self, now_s: float, counter: int = 0) -> None:
         """Learn that data was sent; `counter` is the session's last."""
         if self._dead_at is None:

@@ -9,11 +9,9 @@
 
 #include "byteorder.h"
 #include "check.h"
+#include "formats.h"
 
 enum { HANDSHAKE = 0x80, STEP_US = 50, PATIENCE_STEPS = 5 * 1000 * 1000 / STEP_US };
-
-static const struct link_format sealed = {WIRE_WIREGUARD, MODE_TUN, true, true, MESSAGE_MAX - 47};
-static const struct link_format plain = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
 
 /* -- life -------------------------------------------------------------------------------------- */
 
@@ -68,14 +66,15 @@ void peer_links_await_empty_ring(struct peer_links *links) {
 
 void peer_attach(struct peer_links *links, unsigned slot, int send_buffer) {
     struct peer_end *peer = &links->peers[slot];
-    const struct link_format *format = links->wire == WIRE_WIREGUARD ? &sealed : &plain;
+    struct link_format format = links->wire == WIRE_WIREGUARD ? sealed_format(MODE_TUN, true)
+                                                              : plain_format(MODE_TUN, true);
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, peer->fd), 0);
     if (send_buffer > 0)
         CHECK_EQUAL(
             setsockopt(peer->fd[0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer), 0);
     peer->n_bytes = 0;
     peer->n_handshakes = 0;
-    CHECK_EQUAL(loop_attach_link(links->worker.loop, slot, slot, peer->fd[0], format), 0);
+    CHECK_EQUAL(loop_attach_link(links->worker.loop, slot, slot, peer->fd[0], &format), 0);
 }
 
 void peer_detach(struct peer_links *links, unsigned slot) {
@@ -116,6 +115,7 @@ bool peer_commit(struct peer_links *links, unsigned slot, size_t length) {
                                    .n_packets = packets_of(number),
                                    .n_bytes = (uint32_t)length,
                                    .slot = slot,
+                                   .link_id = slot,
                                    .enqueued_ns = clock_now_ns()};
     be16_write(ring_payload(record), (uint16_t)length);
     fill(ring_payload(record) + STREAM_LENGTH_PREFIX, slot, 0, number, length);
@@ -134,7 +134,7 @@ void peer_send(struct peer_links *links, unsigned slot, size_t length) {
 }
 
 int peer_send_handshake(struct peer_links *links, unsigned slot, uint32_t number, size_t length) {
-    uint8_t message[EVENT_BYTES_MAX];
+    uint8_t message[HANDSHAKE_BYTES_MAX];
     fill(message, slot, HANDSHAKE, number, length);
     return loop_send_message(links->worker.loop, slot, message, length);
 }

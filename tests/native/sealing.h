@@ -2,18 +2,13 @@
 #ifndef SEALING_H
 #define SEALING_H
 
+#include "formats.h"
 #include "session.h"
-
-enum { SEALED_MESSAGE_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - 15 /* padding */ };
 
 struct sealed_message {
     uint8_t bytes[STREAM_LENGTH_PREFIX + MESSAGE_MAX]; /* its length prefix, then the message */
     size_t length;                                     /* of both */
 };
-
-static inline struct link_format sealed_format(enum mode mode, bool super) {
-    return (struct link_format){WIRE_WIREGUARD, mode, super, super, SEALED_MESSAGE_MAX};
-}
 
 /* A key that differs with its number. */
 void sealing_key(uint8_t key[SEAL_KEY], unsigned number);

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "check.h"
+#include "formats.h"
 #include "frames.h"
 #include "ring.h"
 
@@ -85,8 +86,8 @@ static void append_chunks(struct seed *seed, const struct link_format *format) {
 static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     struct seed seed = {.bytes = {choice}, .length = 1};
     bool super = (choice & 2) == 0;
-    struct link_format format = {super ? WIRE_PLAIN : WIRE_SIMPLETUN,
-                                 (choice & 1) != 0 ? MODE_TAP : MODE_TUN, super, super, 2000};
+    enum mode mode = (choice & 1) != 0 ? MODE_TAP : MODE_TUN;
+    struct link_format format = super ? plain_format(mode, true) : simpletun_format(mode);
     if (strcmp(fuzzer, "fuzz_message_take_apart") == 0) {
         append_message(&seed, &format, false);
     } else if (strcmp(fuzzer, "fuzz_link_reader") == 0) {

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "check.h"
+#include "formats.h"
 #include "frames.h"
 #include "worker_thread.h"
 
@@ -87,7 +88,7 @@ static size_t count_refusals(enum mode mode, int fd) {
         frame_make_any(frame, &random, mode, N_FRAME_KINDS, 3000);
         disturb(frame, &random, mode == MODE_TAP ? ETHERNET_HEADER : 0);
         struct message_outbound outbound;
-        struct link_format format = {WIRE_PLAIN, mode, true, true, MESSAGE_MAX};
+        struct link_format format = plain_format(mode, true);
         struct vnet vnet = vnet_read(frame->bytes);
         uint8_t copy[MESSAGE_HEADROOM + 4096];
         memcpy(copy + MESSAGE_HEADROOM, frame->bytes, frame->length);

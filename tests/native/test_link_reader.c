@@ -10,6 +10,7 @@
 
 #include "byteorder.h"
 #include "check.h"
+#include "formats.h"
 #include "frames.h"
 #include "loop.h"
 
@@ -24,10 +25,7 @@ struct reader {
     uint32_t link_id;
 };
 
-static const struct link_format tun = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
-static const struct link_format tap = {WIRE_PLAIN, MODE_TAP, true, true, MESSAGE_MAX};
-static const struct link_format original = {WIRE_SIMPLETUN, MODE_TUN, false, false,
-                                            SIMPLETUN_MESSAGE_MAX};
+static struct link_format tun, tap, original; /* of the plain wire, and simpletun's */
 
 static void connect_link(struct reader *reader, const struct link_format *format) {
     int size = 1 << 20;
@@ -274,6 +272,9 @@ static void a_garbage_virtio_header_is_dropped_and_the_next_one_passes(void) {
 }
 
 int main(void) {
+    tun = plain_format(MODE_TUN, true);
+    tap = plain_format(MODE_TAP, true);
+    original = simpletun_format(MODE_TUN);
     RUN(a_peer_that_closes_between_frames_is_no_fault);
     RUN(a_length_of_0_ends_the_link);
     RUN(a_length_over_the_limit_ends_the_link_before_its_bytes_come);

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "check.h"
+#include "formats.h"
 #include "peer_links.h"
 #include "random.h"
 
@@ -229,7 +230,7 @@ static void check_handshake_behind_half_a_frame(unsigned n_links) {
     peer_links_stop(&links);
     CHECK(!link_queue_is_empty(&links.worker.loop->links[0]->queue)); /* half out */
     CHECK_EQUAL(links.peers[0].n_packets, 0);
-    CHECK_EQUAL(peer_send_handshake(&links, 0, 0, EVENT_BYTES_MAX), 0);
+    CHECK_EQUAL(peer_send_handshake(&links, 0, 0, HANDSHAKE_BYTES_MAX), 0);
     CHECK_EQUAL(peer_send_handshake(&links, 0, 1, 64), 0);
     peer_links_run(&links);
     peer_send(&links, 0, PACKET);
@@ -249,14 +250,14 @@ static void a_handshake_message_waits_for_the_end_of_the_frame_that_is_half_out(
 
 static void a_handshake_message_on_an_idle_link_goes_at_once(void) {
     open_all(0);
-    CHECK_EQUAL(peer_send_handshake(&links, 2, 0, EVENT_BYTES_MAX), 0);
-    CHECK_EQUAL(peer_read(&links, 2, SIZE_MAX), STREAM_LENGTH_PREFIX + EVENT_BYTES_MAX);
+    CHECK_EQUAL(peer_send_handshake(&links, 2, 0, HANDSHAKE_BYTES_MAX), 0);
+    CHECK_EQUAL(peer_read(&links, 2, SIZE_MAX), STREAM_LENGTH_PREFIX + HANDSHAKE_BYTES_MAX);
     CHECK_EQUAL(links.peers[2].n_handshakes, 1);
     peer_links_close(&links);
 }
 
 static void a_handshake_message_too_long_or_for_nobody_is_refused(void) {
-    uint8_t message[EVENT_BYTES_MAX + 1] = {0};
+    uint8_t message[HANDSHAKE_BYTES_MAX + 1] = {0};
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 0, 0);
     struct loop *loop = links.worker.loop;
@@ -295,7 +296,7 @@ static void send_handshake(struct random *random, uint32_t *n_sent) {
     unsigned slot = (unsigned)random_below(random, N_PEERS);
     peer_links_stop(&links);
     if (links.peers[slot].fd[0] >= 0) {
-        size_t length = PEER_FRAME_MIN + random_below(random, EVENT_BYTES_MAX - PEER_FRAME_MIN);
+        size_t length = PEER_FRAME_MIN + random_below(random, HANDSHAKE_BYTES_MAX - PEER_FRAME_MIN);
         if (peer_send_handshake(&links, slot, n_sent[slot], length) == 0)
             n_sent[slot]++;
     }
@@ -364,7 +365,7 @@ static void whatever_happens_frames_stay_whole_and_in_order_and_the_counters_bal
 /* -- what should not be ------------------------------------------------------------------------ */
 
 static void a_link_that_cannot_be_watched_is_not_attached(void) {
-    const struct link_format format = {WIRE_WIREGUARD, MODE_TUN, true, true, MESSAGE_MAX};
+    const struct link_format format = sealed_format(MODE_TUN, true);
     peer_links_open(&links, WIRE_WIREGUARD);
     CHECK(loop_attach_link(links.worker.loop, 0, 0, -1, &format) < 0);
     CHECK_EQUAL(links.worker.loop->n_links, 0);

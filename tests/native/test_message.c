@@ -5,16 +5,13 @@
 
 #include "byteorder.h"
 #include "check.h"
+#include "formats.h"
 #include "frames.h"
 
 static struct frame frame;
 
 static struct link_format plain(enum mode mode) {
-    return (struct link_format){WIRE_PLAIN, mode, true, true, MESSAGE_MAX};
-}
-
-static struct link_format simpletun(enum mode mode) {
-    return (struct link_format){WIRE_SIMPLETUN, mode, false, false, SIMPLETUN_MESSAGE_MAX};
+    return plain_format(mode, true);
 }
 
 /* Lays `frame` out behind exactly the headroom that the header file asks for. The slot is freed by
@@ -72,7 +69,7 @@ static void every_kind_of_frame_comes_back_as_it_went(void) {
     struct random random = {5};
     for (int i = 0; i < 3000; i++) {
         enum mode mode = i % 2 == 0 ? MODE_TUN : MODE_TAP;
-        struct link_format format = i % 3 == 0 ? simpletun(mode) : plain(mode);
+        struct link_format format = i % 3 == 0 ? simpletun_format(mode) : plain(mode);
         size_t n_kinds = i % 3 == 0 ? N_PLAIN_KINDS : N_FRAME_KINDS;
         frame_make_any(&frame, &random, mode, n_kinds,
                        format.message_max - MESSAGE_TYPE_LENGTH - VNET_LENGTH);
@@ -122,7 +119,7 @@ static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_
 }
 
 static void what_is_not_ip_is_refused_on_a_tun_device(void) {
-    struct link_format format = plain(MODE_TUN), original = simpletun(MODE_TUN);
+    struct link_format format = plain(MODE_TUN), original = simpletun_format(MODE_TUN);
     uint8_t packet[60] = {0x45};
     CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN), MESSAGE_OK);
     CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN - 1), MESSAGE_NOT_IP);
@@ -137,7 +134,7 @@ static void what_is_not_ip_is_refused_on_a_tun_device(void) {
 }
 
 static void an_ethernet_frame_has_a_whole_header(void) {
-    struct link_format format = plain(MODE_TAP), original = simpletun(MODE_TAP);
+    struct link_format format = plain(MODE_TAP), original = simpletun_format(MODE_TAP);
     uint8_t message[64] = {MESSAGE_ETHERNET};
     CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER), MESSAGE_OK);
     CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER - 1), MESSAGE_NOT_IP);
@@ -162,7 +159,7 @@ static void a_type_that_was_not_offered_is_refused(void) {
 
 static void a_frame_is_as_long_as_the_peer_takes_and_no_longer(void) {
     struct random random = {8};
-    struct link_format original = simpletun(MODE_TUN), tap = plain(MODE_TAP);
+    struct link_format original = simpletun_format(MODE_TUN), tap = plain(MODE_TAP);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX);
     CHECK_EQUAL(lay_out_fault(&original), MESSAGE_OK);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX + 1);

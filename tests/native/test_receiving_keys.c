@@ -39,7 +39,7 @@ static void a_message_that_opens_to_nonsense_confirms_its_key_all_the_same(void)
 
 static void handshake_messages_go_up_whole_and_in_order_among_data(void) {
     const size_t lengths[] = {0, 148, 92, 64};
-    uint8_t message[EVENT_BYTES_MAX];
+    uint8_t message[HANDSHAKE_BYTES_MAX];
     reader_open(AEAD_AES_256_GCM);
     for (uint8_t i = 0; i < 12; i++) {
         unsigned type = 1 + i % 3;
@@ -74,7 +74,7 @@ static void add_keys(unsigned first, unsigned last) {
 static void check_held(unsigned n, const bool *is_held) {
     size_t n_held = 0;
     for (unsigned key = 1; key <= n; key++) {
-        make_packet(key, key, 0);
+        make_packet(key, key, 9);
         send_sealed();
         n_held += is_held[key];
     }
@@ -85,34 +85,81 @@ static void check_held(unsigned n, const bool *is_held) {
     reader_close();
 }
 
-static void of_four_keys_the_oldest_goes(void) {
+static void of_five_keys_the_oldest_goes(void) {
     reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
-    add_keys(1, 4);
-    check_held(4, (const bool[]){0, false, true, true, true});
+    add_keys(1, 5);
+    check_held(5, (const bool[]){0, false, true, true, true, true});
     reader_open_mode(AEAD_AES_256_GCM, MODE_TUN);
-    add_keys(1, 6);
-    check_held(6, (const bool[]){0, false, false, false, true, true, true});
+    add_keys(1, 7);
+    check_held(7, (const bool[]){0, false, false, false, true, true, true, true});
 }
 
-static void the_oldest_goes_also_after_a_key_was_forgotten(void) {
-    const bool is_held[][6] = {[1] = {0, false, false, true, true, true},
-                               [2] = {0, false, false, true, true, true},
-                               [3] = {0, false, true, false, true, true}};
-    for (uint32_t forgotten = 1; forgotten <= 3; forgotten++) {
-        reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
-        add_keys(1, 3);
-        loop_forget_receiving_key(reader.loop, SLOT, forgotten);
-        add_keys(4, 5); /* one fills the gap, one takes the place of the oldest that is left */
-        check_held(5, is_held[forgotten]);
+/* Handshakes that nobody finishes do not cost the session that is in use. */
+static void a_key_that_was_never_used_goes_before_one_that_was(void) {
+    reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+    add_keys(1, 2);
+    make_packet(1, 1, 0);
+    send_sealed();
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_EVENT);
+    CHECK_EQUAL(loop_event(reader.loop)->kind, EVENT_CONFIRMED);
+    add_keys(3, 6);
+    for (unsigned key = 1; key <= 6; key++) {
+        make_packet(key, key, 1);
+        send_sealed();
     }
+    check_counts(1 + 1 + 3, DROP_link_reader_unknown_index, 2);
+    for (size_t i = 0; i < reader.n_events; i++)
+        CHECK_EQUAL(reader.events[i].index, 4 + i); /* key 1 was told before */
+    CHECK_EQUAL(reader.n_events, 3);
+    reader_close();
 }
 
-static void a_forgotten_key_opens_nothing_and_the_others_do(void) {
+static void of_keys_that_were_all_used_the_oldest_goes(void) {
+    reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+    for (unsigned key = 1; key <= 4; key++)
+        add_key(key, key, 1); /* the gateway has seen their counter 0 */
+    add_key(5, 5, 1);
+    for (unsigned key = 1; key <= 5; key++) {
+        make_packet(key, key, 1);
+        send_sealed();
+    }
+    check_counts(4, DROP_link_reader_unknown_index, 1);
+    reader_close();
+}
+
+static void forgotten_keys_open_nothing_and_a_new_one_does(void) {
     reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
     add_keys(1, 3);
-    loop_forget_receiving_key(reader.loop, SLOT, 2);
-    loop_forget_receiving_key(reader.loop, SLOT, 99); /* none */
-    check_held(3, (const bool[]){0, true, false, true});
+    loop_forget_receiving_keys(reader.loop, SLOT);
+    loop_forget_receiving_keys(reader.loop, OTHER_SLOT); /* none */
+    add_keys(4, 4);
+    check_held(4, (const bool[]){0, false, false, false, true});
+}
+
+static void keys_outlive_the_link(void) {
+    struct link_format format = sealed_format(MODE_TUN, true);
+    reader_open(AEAD_CHACHA20_POLY1305);
+    loop_detach_link(reader.loop, SLOT);
+    CHECK_EQUAL(loop_attach_link(reader.loop, SLOT, 1, reader.stream[0], &format), 0);
+    send_good(0);
+    check_counts(1, NO_DROP, 0);
+    reader_close();
+}
+
+static void a_key_opens_until_it_expires(void) {
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, KEY);
+    for (unsigned is_over = 0; is_over < 2; is_over++) {
+        reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+        uint64_t expires_ns = clock_boottime_ns() + (is_over ? 0 : 60000000000);
+        CHECK_EQUAL(loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0,
+                                           expires_ns),
+                    0);
+        send_good(0);
+        check_counts(!is_over, is_over ? DROP_link_reader_unknown_index : NO_DROP, is_over);
+        CHECK_EQUAL(field(SLOT, "received_ns") != 0, !is_over);
+        reader_close();
+    }
 }
 
 static void another_peers_key_does_not_open_on_this_link(void) {
@@ -123,7 +170,9 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
     CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
     sealing_key(key, KEY + 1);
-    CHECK_EQUAL(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0), 0);
+    CHECK_EQUAL(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0,
+                                       UINT64_MAX),
+                0);
     make_packet(KEY + 1, INDEX + 1, 0);
     send_sealed();
     check_counts(0, DROP_link_reader_unknown_index, 1);
@@ -132,18 +181,20 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     close(other[1]);
 }
 
-static void a_key_for_a_slot_without_a_link_is_refused(void) {
+static void what_is_for_no_slot_or_another_peers_is_refused(void) {
     const uint8_t key[SEAL_KEY] = {0};
+    struct loop *loop;
     reader_open(AEAD_CHACHA20_POLY1305);
-    CHECK(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, 1, 0) < 0);
-    CHECK(loop_add_receiving_key(reader.loop, N_PEER_SLOTS, reader.aead, key, 1, 0) < 0);
-    CHECK(loop_set_sending_key(reader.loop, OTHER_SLOT, reader.aead, key, 1, 0) < 0);
-    CHECK(loop_allow_ip(reader.loop, N_PEER_SLOTS, key, 4, 32) < 0);
-    CHECK(loop_allow_ip(reader.loop, 0, key, 5, 32) < 0);
-    CHECK(loop_allow_ip(reader.loop, 0, key, 4, 33) < 0);
-    CHECK(loop_allow_ip(reader.loop, 0, key, 16, 129) < 0);
-    loop_forget_receiving_key(reader.loop, UINT32_MAX, 1);
-    loop_forget_ips(reader.loop, N_PEER_SLOTS);
+    loop = reader.loop;
+    CHECK(loop_add_receiving_key(loop, OTHER_SLOT, reader.aead, key, INDEX, 0, UINT64_MAX) < 0);
+    CHECK(loop_add_receiving_key(loop, N_PEER_SLOTS, reader.aead, key, 1, 0, UINT64_MAX) < 0);
+    CHECK(loop_set_sending_key(loop, OTHER_SLOT, reader.aead, key, 1, 0, UINT64_MAX) < 0);
+    CHECK(loop_allow_ip(loop, N_PEER_SLOTS, key, 4, 32) < 0);
+    CHECK(loop_allow_ip(loop, 0, key, 5, 32) < 0);
+    CHECK(loop_allow_ip(loop, 0, key, 4, 33) < 0);
+    CHECK(loop_allow_ip(loop, 0, key, 16, 129) < 0);
+    loop_forget_receiving_keys(loop, UINT32_MAX);
+    loop_forget_ips(loop, N_PEER_SLOTS);
     send_good(0);
     check_counts(1, NO_DROP, 0);
     reader_close();
@@ -153,10 +204,13 @@ int main(void) {
     RUN(each_key_is_confirmed_once);
     RUN(a_message_that_opens_to_nonsense_confirms_its_key_all_the_same);
     RUN(handshake_messages_go_up_whole_and_in_order_among_data);
-    RUN(a_forgotten_key_opens_nothing_and_the_others_do);
+    RUN(of_five_keys_the_oldest_goes);
+    RUN(a_key_that_was_never_used_goes_before_one_that_was);
+    RUN(of_keys_that_were_all_used_the_oldest_goes);
+    RUN(forgotten_keys_open_nothing_and_a_new_one_does);
+    RUN(keys_outlive_the_link);
+    RUN(a_key_opens_until_it_expires);
     RUN(another_peers_key_does_not_open_on_this_link);
-    RUN(a_key_for_a_slot_without_a_link_is_refused);
-    RUN(of_four_keys_the_oldest_goes);
-    RUN(the_oldest_goes_also_after_a_key_was_forgotten);
+    RUN(what_is_for_no_slot_or_another_peers_is_refused);
     return EXIT_SUCCESS;
 }

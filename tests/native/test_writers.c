@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "check.h"
+#include "formats.h"
 #include "loop.h"
 #include "worker_thread.h"
 
@@ -48,9 +49,8 @@ static void writer_close(struct writer *writer) {
     close(writer->far[1]);
 }
 
-static const struct link_format format = {WIRE_PLAIN, MODE_TUN, true, true, MESSAGE_MAX};
-
 static void set_link(struct writer *writer) {
+    struct link_format format = plain_format(MODE_TUN, true);
     CHECK_EQUAL(loop_attach_link(writer->worker.loop, 0, 1, writer->far[0], &format), 0);
 }
 

@@ -28,7 +28,7 @@ from fastun.metric_collector import GatewayCollector
 from fastun.metric_readings import CALLS_OF_ROLE
 from fastun.peers import Peer
 from fastun.roster import Roster
-from fastun.session.carried import CarriedSessions
+from fastun.link.stream_sessions import StreamSessions
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
@@ -234,7 +234,7 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
 
     keys = KeyPair(bytes(32), bytes(32))
     gateway.greeter = SealedGreeter(gateway.roster, keys, lambda _: pytest.fail("no hello"))
-    gateway.sessions = CarriedSessions(
+    gateway.sessions = StreamSessions(
         gateway.lane, gateway.links, gateway.greeter, TimerConstants()
     )
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)

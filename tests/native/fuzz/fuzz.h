@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "message.h"
+#include "formats.h"
 
 #define FUZZ_CHECK(condition) ((condition) ? (void)0 : __builtin_trap())
 
@@ -12,10 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static inline struct link_format fuzz_format(uint8_t choice) {
     enum mode mode = (choice & 1) != 0 ? MODE_TAP : MODE_TUN;
-    if ((choice & 2) != 0)
-        return (struct link_format){WIRE_SIMPLETUN, mode, false, false, SIMPLETUN_MESSAGE_MAX};
-    bool super = (choice & 4) == 0;
-    return (struct link_format){WIRE_PLAIN, mode, super, super, MESSAGE_MAX};
+    return (choice & 2) != 0 ? simpletun_format(mode) : plain_format(mode, (choice & 4) == 0);
 }
 
 #endif

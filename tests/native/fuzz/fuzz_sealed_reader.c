@@ -72,8 +72,10 @@ static struct loop *open_loop(const struct link_format *format, int fd) {
                                  peers, -1, channel[1], -1);
     sealing_key(key, 1);
     FUZZ_CHECK(loop != NULL && loop_attach_link(loop, 0, 0, fd, format) == 0);
-    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_CHACHA20_POLY1305, key, INDEX, 0) == 0);
-    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_AES_256_GCM, key, INDEX + 1, 0) == 0);
+    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_CHACHA20_POLY1305, key, INDEX, 0, UINT64_MAX) ==
+               0);
+    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_AES_256_GCM, key, INDEX + 1, 0, UINT64_MAX) ==
+               0);
     FUZZ_CHECK(loop_allow_ip(loop, 0, net, 4, 8) == 0);
     FUZZ_CHECK(loop_allow_ip(loop, 0, net6, 16, 8) == 0);
     return loop;
@@ -89,7 +91,7 @@ static void run_to_the_end(struct loop *loop) {
         if (event->kind == EVENT_CONFIRMED)
             FUZZ_CHECK(++n_confirmed <= 2);
         else
-            FUZZ_CHECK(event->kind == EVENT_HANDSHAKE && event->length <= EVENT_BYTES_MAX);
+            FUZZ_CHECK(event->kind == EVENT_HANDSHAKE && event->length <= HANDSHAKE_BYTES_MAX);
     }
 }
 

@@ -1,4 +1,4 @@
-"""The sessions of links that the lane carries: keys handed down, rekeyed, let go.
+"""The sessions of stream links: keys handed down, rekeyed, let go.
 
 The workers seal and open; here is decided under which keys. Rekeying loses nothing, because a key
 is used only when the other side is known to open under it:
@@ -22,12 +22,14 @@ from dataclasses import dataclass, field
 
 from fastun import log
 from fastun._native import Aead
-from fastun.channel import AddReceivingKey, SendKeepalive, SendMessage, SetSendingKey
+from fastun.channel import SendKeepalive, SendMessage
 from fastun.lane import Lane
 from fastun.link.greeting import Greeted, SealedGreeter
+from fastun.link.key_installer import KeyInstaller
+from fastun.link.observer import Observer
 from fastun.link.table import Link, LinkTable
 from fastun.roster import Member
-from fastun.session import clock, messages, noise, transport
+from fastun.session import clock, messages, noise
 from fastun.session.messages import MessageType
 from fastun.session.noise import InitiatorState
 from fastun.session.protocol import NO_PRESHARED_KEY
@@ -36,11 +38,18 @@ from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
+
+@dataclass
+class SessionCounts:
+    """What happened to sessions since the start, of either kind of link."""
+
+    n_rekeys: int = 0
+    last_handshake: dict[int, float] = field(default_factory=dict)  # by slot, Unix time
+
+
 # What the timers are told comes from the peer table, and this is how often it is read: a tenth of
 # the shortest timer (5 s) is near enough, and a thousand peers cost some milliseconds.
 TICK_S = 0.5
-
-_NS_PER_S = 1e9
 
 
 @dataclass
@@ -51,28 +60,33 @@ class Carried:
     link: Link
     aead: Aead
     timers: PeerTimers
+    observer: Observer
     initiator: InitiatorState | None = None
     # Keys whose receiving half is on its way to the link-reader, or waits to be confirmed.
     pending: SessionKeys | None = field(default=None, repr=False)
     response: bytes | None = None  # to be sent when `pending` can be opened
-    seen_ns: dict[str, int] = field(default_factory=dict)
 
 
-class CarriedSessions:
-    """The sessions of all links. Event loop only."""
+class StreamSessions:
+    """The sessions of all streams. Event loop only."""
 
     def __init__(
-        self, lane: Lane, links: LinkTable, greeter: SealedGreeter, constants: TimerConstants
+        self,
+        lane: Lane,
+        links: LinkTable,
+        greeter: SealedGreeter,
+        constants: TimerConstants,
+        counts: SessionCounts,
     ) -> None:
         """Begin without any. ``constants``: the protocol's, or compressed ones for a test."""
-        self.n_rekeys = 0
-        self.last_handshake: dict[int, float] = {}  # by slot, Unix time
+        self._counts = counts
         self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
         self._by_slot: dict[int, Carried] = {}
         self._lane = lane
         self._links = links
         self._greeter = greeter
         self._constants = constants
+        self._installer = KeyInstaller(lane, constants)
         self._log = log.get("session")
 
     def begin(self, greeted: Greeted, link: Link) -> None:
@@ -85,12 +99,14 @@ class CarriedSessions:
         now_s = clock.boottime_s()
         timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         timers.on_keepalive_sent(now_s)  # the hello
-        carried = Carried(greeted.member, link, greeted.aead, timers)
+        observer = Observer(self._lane.peers, link.slot, timers)
+        observer.skip()
+        carried = Carried(greeted.member, link, greeted.aead, timers, observer)
         self._by_slot[link.slot] = carried
-        self.last_handshake[link.slot] = time.time()
+        self._counts.last_handshake[link.slot] = time.time()
         # Each hello has used up counter 0.
-        self._add_receiving_key(carried, keys, counter=1)
-        self._use_for_sending(carried, keys, counter=1)
+        self._installer.add_receiving(link.slot, keys, counter=1)
+        self._installer.use_for_sending(link.slot, keys, greeted.aead, counter=1)
 
     # -- what the workers report --------------------------------------------------------------
 
@@ -121,10 +137,10 @@ class CarriedSessions:
             self._switch(carried)
             self._lane.send("tun-reader", SendKeepalive(slot))
 
-    def on_key_confirmed(self, slot: int, link_id: int, index: int) -> None:
+    def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
         carried = self._by_slot.get(slot)
-        if carried is None or carried.link.id != link_id or carried.pending is None:
+        if carried is None or carried.pending is None:
             return
         if carried.pending.local_index == index and not carried.pending.is_initiator:
             self._switch(carried)
@@ -138,29 +154,9 @@ class CarriedSessions:
             if self._links.by_slot.get(slot) is not carried.link:
                 del self._by_slot[slot]
                 continue
-            self._observe(carried)
+            carried.observer.observe()
             for action in carried.timers.due(now_s):
                 self._do(carried, action)
-
-    def _observe(self, carried: Carried) -> None:
-        timers, slot = carried.timers, carried.link.slot
-        counter = self._lane.peers.read(slot, "sealed")
-        if at_s := self._news(carried, "received_data_ns"):
-            timers.on_data_received(at_s)
-        elif at_s := self._news(carried, "received_ns"):
-            timers.on_keepalive_received(at_s)
-        if at_s := self._news(carried, "sent_data_ns"):
-            timers.on_data_sent(at_s, counter)
-        elif at_s := self._news(carried, "sent_ns"):
-            timers.on_keepalive_sent(at_s, counter)
-
-    def _news(self, carried: Carried, name: str) -> float | None:
-        """Return the time in a field of the peer table, if it is a new one."""
-        value = self._lane.peers.read(carried.link.slot, name)
-        if value <= carried.seen_ns.get(name, 0):
-            return None
-        carried.seen_ns[name] = value
-        return value / _NS_PER_S
 
     def _do(self, carried: Carried, action: Action) -> None:
         slot = carried.link.slot
@@ -181,38 +177,21 @@ class CarriedSessions:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
         preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
         carried.response, carried.pending = noise.respond(consumed, preshared_key)
-        self._add_receiving_key(carried, carried.pending, counter=0)
+        self._installer.add_receiving(carried.link.slot, carried.pending, counter=0)
 
     def _conclude(self, carried: Carried, response: bytes) -> None:
         if carried.initiator is None:
             raise HandshakeError(Refusal.UNKNOWN_INDEX)
         keys = self._greeter.conclude(carried.member, carried.initiator, response)
         carried.initiator, carried.response, carried.pending = None, None, keys
-        self._add_receiving_key(carried, keys, counter=0)
+        self._installer.add_receiving(carried.link.slot, keys, counter=0)
 
     def _switch(self, carried: Carried) -> None:
         keys, carried.pending = carried.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
-        self._use_for_sending(carried, keys, counter=0)
+        self._installer.use_for_sending(carried.link.slot, keys, carried.aead, counter=0)
         carried.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
         self._greeter.results["ok"] += 1
-        self.n_rekeys += 1
-        self.last_handshake[carried.link.slot] = time.time()
+        self._counts.n_rekeys += 1
+        self._counts.last_handshake[carried.link.slot] = time.time()
         self._log.debug("rekeyed", peer=carried.member.peer.name)
-
-    def _add_receiving_key(self, carried: Carried, keys: SessionKeys, counter: int) -> None:
-        key = self._data_key(carried, keys.receive)
-        slot, aead = carried.link.slot, carried.aead
-        message = AddReceivingKey(slot, aead, key, keys.local_index, counter)
-        self._lane.send("link-reader", message)
-
-    def _use_for_sending(self, carried: Carried, keys: SessionKeys, counter: int) -> None:
-        key = self._data_key(carried, keys.send)
-        slot, aead = carried.link.slot, carried.aead
-        message = SetSendingKey(slot, aead, key, keys.remote_index, counter)
-        self._lane.send("tun-reader", message)
-
-    def _data_key(self, carried: Carried, directional_key: bytes) -> bytes:
-        if carried.aead is Aead.AES_256_GCM:
-            return transport.aes_key(directional_key)
-        return directional_key

@@ -1,0 +1,34 @@
+/* The link-reader's UDP sockets: a message a datagram, from anybody.
+ *
+ * A socket is shared by all peers on it; whose a message is, its index says, and its tag proves.
+ * Errors of a socket are other people's (an ICMP message that somebody sent back) and never end
+ * anything.
+ */
+#define _GNU_SOURCE
+#include "link_reader.h"
+
+enum source_end datagrams_pass(struct loop *loop) {
+    struct datagrams *datagrams = loop->datagrams;
+    struct arrival arrival = {-1, &datagrams->endpoint, clock_now_ns(), clock_boottime_ns()};
+    enum inbound_end end = INBOUND_MORE;
+    const uint8_t *message;
+    uint64_t n_messages = 0;
+    size_t length;
+    while (end == INBOUND_MORE && datagrams_peek(datagrams, &message, &length)) {
+        end = inbound_pass(loop, &arrival, message, length);
+        if (end == INBOUND_FULL)
+            break;
+        datagrams_advance(datagrams);
+        n_messages++;
+    }
+    inbound_publish(loop, n_messages);
+    if (end == INBOUND_FULL)
+        return SOURCE_FULL;
+    return end == INBOUND_EVENT ? SOURCE_EVENT : SOURCE_MORE;
+}
+
+enum source_end datagrams_read(struct loop *loop, unsigned socket_index) {
+    int n = datagrams_receive(loop->datagrams, loop->sockets[socket_index].fd, socket_index);
+    stats_call(loop->stats, CALL_recvmmsg);
+    return n > 0 ? datagrams_pass(loop) : SOURCE_MORE;
+}

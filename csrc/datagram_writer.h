@@ -1,0 +1,31 @@
+/* datagram_writer: the link-writer's records for peers on UDP, as few system calls as it takes.
+ *
+ * A train is what one sendmsg carries: up to TRAIN_SEGMENTS_MAX datagrams for one peer, all equally
+ * long but the last, which the kernel or the network card cuts apart (UDP_SEGMENT, udp(7)). Many
+ * trains go in one sendmmsg. Where the kernel refuses trains, their datagrams go one by one.
+ */
+#ifndef FASTUN_DATAGRAM_WRITER_H
+#define FASTUN_DATAGRAM_WRITER_H
+
+#include "ring.h"
+
+enum {
+    TRAIN_SEGMENTS_MAX = 64, /* UDP_MAX_SEGMENTS of the kernels before 6.9 */
+    TRAIN_BYTES_MAX = 65000, /* with IP and UDP header under 65,535 */
+    TRAINS_MAX = 64,
+    TRAIN_RECORDS_MAX = 256, /* of all trains together: the link-writer's batch */
+};
+
+struct loop;
+
+enum datagrams_end {
+    DATAGRAMS_DONE,
+    DATAGRAMS_STOPPED, /* the doorbell rang while a socket was full: the rest is not done */
+};
+
+/* Sends or drops, and counts, those of the `n` records whose link is on UDP and that are not done;
+ * marks them done. */
+enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *const *records,
+                                   bool *is_done, int n);
+
+#endif

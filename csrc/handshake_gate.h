@@ -1,0 +1,44 @@
+/* handshake_gate: which handshake messages from UDP the gateway is bothered with.
+ *
+ * Anybody can send them, and the gateway's answer costs it some hundred microseconds of Curve25519.
+ * So the link-reader, which looks at every datagram anyway, lets through only what
+ *
+ *   1. bears a mac1 for our key (a cookie reply has none): the sender knows whom it talks to
+ *   2. comes from a source that has not sent too many of late
+ *
+ * The second is no proof of address, which only a cookie gives and the gateway asks for under load:
+ * it keeps one loud source from filling the gateway's queue, so that the others' messages find
+ * room. Sources share buckets by a keyed hash; an attacker who does not see our memory cannot aim
+ * at somebody's bucket, but forged sources in great number fill them all. Nothing is allocated.
+ */
+#ifndef FASTUN_HANDSHAKE_GATE_H
+#define FASTUN_HANDSHAKE_GATE_H
+
+#include "endpoint.h"
+#include "seal.h"
+
+enum {
+    HANDSHAKE_BUCKETS = 4096,
+    /* More than any peer needs (one each 5 s) and than an office behind one address will send at
+     * once; some 2 % of a core for the gateway. */
+    HANDSHAKES_PER_SECOND = 100,
+    HANDSHAKES_BURST = 100,
+};
+
+struct handshake_gate {
+    struct mac_key *mac1_key; /* NULL: nothing passes */
+    uint64_t hash_key;
+    uint64_t full_at_ns[HANDSHAKE_BUCKETS]; /* when the bucket has all its tokens again */
+};
+
+enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY };
+
+/* Returns 0 or -errno. */
+int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]);
+void handshake_gate_free(struct handshake_gate *gate);
+/* `message` has a handshake message's type and length (session_is_handshake). */
+enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
+                                       size_t length, const struct endpoint *source,
+                                       uint64_t now_ns);
+
+#endif

@@ -1,0 +1,80 @@
+"""One peer on UDP: what is known of it between its messages.
+
+WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
+to a connection. Which keys are where:
+
+    concluding    our initiation was answered; the link-reader is being told to open under them
+    responding    we answered; the link-reader opens, and the peer has still to prove that it does
+    current       what is sealed under now
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastun._native import Aead, UdpAddress
+from fastun.link.hello import Hello
+from fastun.link.observer import Observer
+from fastun.link.table import Link
+from fastun.roster import Member
+from fastun.session.cookies import CookieJar
+from fastun.session.noise import InitiatorState
+from fastun.session.timers import PeerTimers
+from fastun.session.transport import SessionKeys
+
+# Counters that the gateway keeps for itself at the start of each session: its hello, and what it
+# sends again while that goes unanswered. The tun-reader's begin behind them.
+GATEWAY_COUNTERS = 16
+
+# A peer that has not said hello to so many, a second apart, is plain WireGuard.
+HELLOS_MAX = 5
+HELLO_INTERVAL_S = 1.0
+
+
+@dataclass
+class HelloExchange:
+    """The hellos of one session. ``n_sent`` is also the next counter of the gateway's."""
+
+    n_sent: int = 0
+    sent_s: float = float("-inf")
+    theirs: Hello | None = None
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether the initiator should say it again."""
+        waits = self.theirs is None and now_s - self.sent_s >= HELLO_INTERVAL_S
+        return waits and self.n_sent < HELLOS_MAX
+
+
+@dataclass
+class Correspondent:
+    """A member on UDP. ``address`` is where it was last heard, or is tried."""
+
+    member: Member
+    timers: PeerTimers
+    observer: Observer
+    jar: CookieJar
+    address: UdpAddress | None = None
+    initiator: InitiatorState | None = field(default=None, repr=False)
+    n_attempts: int = 0  # initiations since the last response
+    concluding: SessionKeys | None = field(default=None, repr=False)
+    responding: SessionKeys | None = field(default=None, repr=False)
+    response: bytes | None = None  # to be sent when the link-reader opens under `responding`
+    current: SessionKeys | None = field(default=None, repr=False)
+    aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
+    handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
+    is_doubted: bool = False  # the path; until the next handshake
+    hello: HelloExchange = field(default_factory=HelloExchange)
+    link: Link | None = None
+    path_mtu: int = 0  # of the packets inside; 0: the device's fits
+    path_seen_s: float = float("-inf")
+
+    def index_waits(self, index: int) -> bool:
+        """Return whether a handshake of ours named itself by this index."""
+        initiator = self.initiator is not None and self.initiator.local_index == index
+        return initiator or (self.responding is not None and self.responding.local_index == index)
+
+    def forget_sessions(self) -> None:
+        """Drop all keys: the workers have lost theirs, or the peer has gone."""
+        self.initiator = self.concluding = self.responding = self.current = self.response = None
+        self.hello = HelloExchange()
+        self.timers.on_sessions_dropped()

@@ -1,0 +1,479 @@
+"""The sessions of peers on UDP: WireGuard's handshakes, timers, cookies and roaming.
+
+    link-reader --DatagramCame--> queue --> cookie check --> respond or conclude
+                                                                 |
+    link-reader <--AddReceivingKey-------------------------------'
+                --KeyAdded--> response sent, or tun-reader <--SetSendingKey; hello sent
+                --KeyConfirmed, ControlCame--> tun-reader <--SetSendingKey, by the agreed cipher
+
+Either side may begin. Handshakes and hellos are sent from here, on the socket that the workers use;
+data never is. A handshake message costs some hundred microseconds, so they wait in a bounded queue,
+whose length tells when to ask for cookies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+
+from fastun import log
+from fastun._native import Aead, UdpAddress, Wire
+from fastun.channel import (
+    ForgetReceivingKeys,
+    LinkFormat,
+    SendKeepalive,
+    SetEndpoint,
+    SetMac1Key,
+)
+from fastun.config import Settings
+from fastun.endpoint import Endpoint
+from fastun.lane import Lane
+from fastun.link import hello, udp
+from fastun.link.correspondent import GATEWAY_COUNTERS, Correspondent, HelloExchange
+from fastun.link.greeting import SealedGreeter
+from fastun.link.hello import HelloError, Push
+from fastun.link.key_installer import KeyInstaller
+from fastun.link.observer import Observer
+from fastun.link.path import PathWatch
+from fastun.link.stream_sessions import TICK_S, SessionCounts
+from fastun.link.table import LinkTable
+from fastun.link.udp import UdpSockets
+from fastun.roster import Member, Roster
+from fastun.session import clock, cookies, messages, noise, transport
+from fastun.session.cookies import CookieChecker, CookieJar
+from fastun.session.keys import KeyPair
+from fastun.session.limiter import SourceLimiter
+from fastun.session.load import LoadGauge
+from fastun.session.messages import MessageType
+from fastun.session.protocol import NO_PRESHARED_KEY
+from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.timer_constants import TimerConstants
+from fastun.session.timers import Action, PeerTimers
+from fastun.session.transport import SessionKeys
+
+# Handshake messages that wait. Worked off at some 3,000 a second, so the last one waits 0.2 s; from
+# an eighth of it on, cookies are asked for.
+QUEUE_MAX = 512
+
+# How long the event loop may be kept from everything else by handshakes.
+TURN_S = 0.005
+
+
+class DatagramSessions:
+    """All peers on UDP. Event loop only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lane: Lane,
+        links: LinkTable,
+        roster: Roster,
+        greeter: SealedGreeter,
+        sockets: UdpSockets,
+        own: KeyPair,
+        constants: TimerConstants,
+        counts: SessionCounts,
+        on_push: Callable[[Push], None],
+    ) -> None:
+        """Begin without any session. ``on_push`` is given what a server's hello pushes."""
+        self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
+        self._settings = settings
+        self._lane = lane
+        self._links = links
+        self._roster = roster
+        self._greeter = greeter
+        self._sockets = sockets
+        self._own = own
+        self._constants = constants
+        self._counts = counts
+        self._on_push = on_push
+        self._installer = KeyInstaller(lane, constants)
+        self._paths = PathWatch(lane, settings)
+        self._checker = CookieChecker(own.public, SourceLimiter())
+        self._gauge = LoadGauge(QUEUE_MAX)
+        self._queue: deque[tuple[UdpAddress, bytes]] = deque(maxlen=QUEUE_MAX)
+        self._is_working = False
+        self._by_slot: dict[int, Correspondent] = {}
+        self._initiations: set[asyncio.Task[None]] = set()
+        self._format = LinkFormat(
+            wire=Wire.WIREGUARD,
+            mode=hello.native_mode(settings),
+            super_outbound=False,
+            super_inbound=False,
+            message_max=hello.SEALED_MESSAGE_MAX,
+            is_datagram=True,
+            mtu=settings.mtu,
+        )
+        self._log = log.get("session")
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def tell_worker(self, role: str) -> None:
+        """Tell a fresh worker of the sockets and where the peers are."""
+        self._sockets.tell_worker(self._lane, role)
+        if role != "link-reader":
+            return
+        self._lane.send(role, SetMac1Key(cookies.mac1_key(self._own.public)))
+        for correspondent in self._by_slot.values():
+            self._say_endpoint(correspondent)
+
+    def on_worker_death(self, role: str) -> None:
+        """Drop what the worker knew, and begin anew with those who were connected.
+
+        A link-writer knows nothing: its successor goes on where the ring's tail stands.
+        """
+        if role not in ("tun-reader", "link-reader"):
+            return
+        now_s = clock.boottime_s()
+        for correspondent in self._by_slot.values():
+            was_connected = correspondent.current is not None
+            correspondent.forget_sessions()
+            correspondent.link = None
+            if was_connected:
+                correspondent.timers.on_data_queued(now_s)
+
+    def forget(self, slot: int) -> None:
+        """Forget a peer that was removed or changed."""
+        if self._by_slot.pop(slot, None) is not None:
+            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    def last_handshake_s(self, slot: int) -> float:
+        """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
+        correspondent = self._by_slot.get(slot)
+        return 0.0 if correspondent is None else correspondent.handshake_s
+
+    def doubt(self, slot: int) -> None:
+        """Try the path to the peer by a handshake, unless one was tried just now."""
+        correspondent = self._by_slot.get(slot)
+        if correspondent is not None and not correspondent.is_doubted:
+            correspondent.is_doubted = True
+            correspondent.timers.on_path_doubted(clock.boottime_s())
+            self.tick()
+
+    def _of_member(self, member: Member) -> Correspondent:
+        correspondent = self._by_slot.get(member.slot)
+        if correspondent is None or correspondent.member is not member:
+            timers = PeerTimers(
+                self._constants, persistent_keepalive_s=member.peer.keepalive_s or None
+            )
+            observer = Observer(self._lane.peers, member.slot, timers)
+            observer.skip()
+            jar = CookieJar(member.peer.public_key)
+            correspondent = Correspondent(member, timers, observer, jar)
+            self._by_slot[member.slot] = correspondent
+        return correspondent
+
+    # -- beginning ----------------------------------------------------------------------------
+
+    def begin(self, slot: int) -> None:
+        """Want a session with the peer, if it can be reached."""
+        member = self._roster.by_slot.get(slot)
+        if member is None:
+            return
+        correspondent = self._by_slot.get(slot)
+        if correspondent is not None or _endpoints(member):
+            self._of_member(member).timers.on_data_queued(clock.boottime_s())
+            self.tick()
+
+    def _initiate(self, correspondent: Correspondent) -> None:
+        """Send an initiation; a name is resolved meanwhile."""
+        task = asyncio.create_task(self._send_initiation(correspondent))
+        self._initiations.add(task)
+        task.add_done_callback(self._initiations.discard)
+
+    async def _send_initiation(self, correspondent: Correspondent) -> None:
+        peer = correspondent.member.peer.name
+        try:
+            await self._find_address(correspondent)
+            if correspondent.address is None:
+                return
+            initiation, correspondent.initiator = self._greeter.initiate(
+                correspondent.member, correspondent.jar.current(clock.boottime_s())
+            )
+            correspondent.jar.remember_sent(initiation)
+            self._sockets.send(initiation, correspondent.address)
+            self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))
+        except OSError as error:
+            self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
+
+    async def _find_address(self, correspondent: Correspondent) -> None:
+        """Try where the peer was last heard; then what its endpoints resolve to, in turn."""
+        attempt, endpoints = correspondent.n_attempts, _endpoints(correspondent.member)
+        correspondent.n_attempts += 1
+        if not endpoints or (attempt == 0 and correspondent.address is not None):
+            return
+        endpoint = endpoints[attempt % len(endpoints)]
+        loop = asyncio.get_running_loop()
+        found = udp.resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
+        host, port, zone = found[(attempt // len(endpoints)) % len(found)]
+        correspondent.address = self._sockets.address_of(host, port, zone)
+
+    # -- handshake messages -------------------------------------------------------------------
+
+    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
+        """Take a handshake message of anybody."""
+        self._queue.append((address, message))
+        if not self._is_working:
+            self._is_working = True
+            asyncio.get_running_loop().call_soon(self._work)
+
+    def _work(self) -> None:
+        """Work off some of the queue; the rest after others have had their turn."""
+        until_s = time.monotonic() + TURN_S
+        is_loaded = self._gauge.observe(len(self._queue), clock.boottime_s())
+        while self._queue and time.monotonic() < until_s:
+            address, message = self._queue.popleft()
+            try:
+                self._take(address, message, under_load=is_loaded)
+            except HandshakeError as error:
+                self._log.debug("handshake refused", remote=str(address), reason=str(error))
+            except OSError as error:
+                self._log.debug("cannot answer", remote=str(address), error=error.strerror)
+        self._is_working = bool(self._queue)
+        if self._is_working:
+            asyncio.get_running_loop().call_soon(self._work)
+
+    def _take(self, address: UdpAddress, message: bytes, *, under_load: bool) -> None:
+        kind = messages.type_of(message)
+        if kind is MessageType.COOKIE_REPLY:
+            self._take_cookie(message)
+            return
+        if not self._may_cost(address, message, under_load=under_load):
+            return
+        if kind is MessageType.INITIATION:
+            self._respond(address, message)
+        elif kind is MessageType.RESPONSE:
+            self._conclude(address, message)
+
+    def _may_cost(self, address: UdpAddress, message: bytes, *, under_load: bool) -> bool:
+        """Return whether to go on; under load a stranger to its address gets a cookie first."""
+        now_s = clock.boottime_s()
+        try:
+            with self._greeter.counting():
+                self._checker.check(
+                    message, address.host, address.port, now_s, under_load=under_load
+                )
+        except HandshakeError as error:
+            if error.reason is not Refusal.BAD_MAC2:
+                raise
+            reply = self._checker.reply(message, address.host, address.port, now_s)
+            self._sockets.send(reply, address)
+            return False
+        return True
+
+    def _take_cookie(self, message: bytes) -> None:
+        index = messages.receiver_of(message)
+        with self._greeter.counting():
+            for correspondent in self._by_slot.values():
+                if correspondent.index_waits(index):
+                    correspondent.jar.consume_reply(message, clock.boottime_s())
+                    return
+            raise HandshakeError(Refusal.UNKNOWN_INDEX)
+
+    def _respond(self, address: UdpAddress, initiation: bytes) -> None:
+        member, consumed = self._greeter.admit(initiation)
+        correspondent = self._of_member(member)
+        preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
+        cookie = correspondent.jar.current(clock.boottime_s())
+        response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
+        correspondent.jar.remember_sent(response)
+        correspondent.responding, correspondent.response = keys, response
+        self._set_address(correspondent, address)
+        self._installer.add_receiving(member.slot, keys, counter=0)
+
+    def _conclude(self, address: UdpAddress, response: bytes) -> None:
+        index = messages.receiver_of(response)
+        for correspondent in self._by_slot.values():
+            initiator = correspondent.initiator
+            if initiator is not None and initiator.local_index == index:
+                break
+        else:
+            with self._greeter.counting():
+                raise HandshakeError(Refusal.UNKNOWN_INDEX)
+        keys = self._greeter.conclude(correspondent.member, initiator, response)
+        correspondent.initiator, correspondent.concluding = None, keys
+        self._set_address(correspondent, address)
+        self._installer.add_receiving(correspondent.member.slot, keys, counter=0)
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def on_key_added(self, slot: int, index: int) -> None:
+        """Go on with a handshake: the link-reader opens what names ``index``."""
+        correspondent = self._by_slot.get(slot)
+        if correspondent is None:
+            return
+        responding, concluding = correspondent.responding, correspondent.concluding
+        if responding is not None and responding.local_index == index and correspondent.response:
+            with contextlib.suppress(OSError):  # lost, as any datagram may be
+                self._send(correspondent, correspondent.response)
+            correspondent.response = None
+            correspondent.timers.on_response_sent(clock.boottime_s())
+        elif concluding is not None and concluding.local_index == index:
+            correspondent.concluding = None
+            self._use(correspondent, concluding)
+
+    def on_key_confirmed(self, slot: int, index: int) -> None:
+        """Seal under the keys that the initiator has proved to hold."""
+        correspondent = self._by_slot.get(slot)
+        keys = None if correspondent is None else correspondent.responding
+        if correspondent is not None and keys is not None and keys.local_index == index:
+            correspondent.responding = None
+            self._use(correspondent, keys)
+
+    def _use(self, correspondent: Correspondent, keys: SessionKeys) -> None:
+        slot = correspondent.member.slot
+        is_rekey = correspondent.current is not None
+        correspondent.current, correspondent.n_attempts = keys, 0
+        correspondent.is_doubted = False
+        correspondent.handshake_s = clock.boottime_s()
+        correspondent.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
+        correspondent.hello = HelloExchange()
+        self._attach(correspondent)
+        self._installer.use_for_sending(slot, keys, correspondent.aead, GATEWAY_COUNTERS)
+        now_s = clock.boottime_s()
+        correspondent.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
+        self._greeter.results["ok"] += 1
+        self._counts.n_rekeys += is_rekey
+        self._counts.last_handshake[slot] = time.time()
+        if keys.is_initiator:
+            self._say_hello(correspondent)  # the proof that the responder waits for
+            correspondent.timers.on_keepalive_sent(now_s)
+
+    def _attach(self, correspondent: Correspondent) -> None:
+        """Make UDP the peer's link, if it is not."""
+        slot = correspondent.member.slot
+        link = self._links.by_slot.get(slot)
+        if link is not None and link is correspondent.link:
+            return
+        correspondent.observer.skip()
+        correspondent.link = self._links.attach_datagrams(
+            correspondent.member, self._format, str(correspondent.address)
+        )
+        self._paths.measure(correspondent, clock.boottime_s())
+
+    # -- hello --------------------------------------------------------------------------------
+
+    def on_control(self, slot: int, index: int, message: bytes) -> None:
+        """Take the peer's hello, which also confirms its keys; answer an initiator's."""
+        self.on_key_confirmed(slot, index)
+        correspondent = self._by_slot.get(slot)
+        keys = None if correspondent is None else correspondent.current
+        if correspondent is None or keys is None or keys.local_index != index:
+            return
+        try:
+            theirs = hello.decode(message)
+            _, aead = hello.agree(self._own_hello(correspondent), theirs, Wire.WIREGUARD)
+        except HelloError as error:
+            self._log.debug("hello refused", peer=correspondent.member.peer.name, error=str(error))
+            return
+        if not keys.is_initiator:
+            self._say_hello(correspondent)
+        if correspondent.hello.theirs is None:
+            self._agree(correspondent, keys, theirs, aead)
+
+    def _agree(
+        self, correspondent: Correspondent, keys: SessionKeys, theirs: hello.Hello, aead: Aead
+    ) -> None:
+        correspondent.hello.theirs = theirs
+        link = correspondent.link
+        is_new = link is not None and link.peer_software != theirs.software
+        if link is not None and is_new:
+            link.peer_software = theirs.software
+            self._log.info("hello", peer=link.peer_name, software=theirs.software)
+        if aead is not correspondent.aead:
+            correspondent.aead = aead
+            self._installer.use_for_sending(correspondent.member.slot, keys, aead, GATEWAY_COUNTERS)
+        if is_new and theirs.push is not None and self._settings.role == "connect":
+            self._on_push(theirs.push)
+
+    def _own_hello(self, correspondent: Correspondent) -> hello.Hello:
+        return self._greeter.hello_for(correspondent.member)
+
+    def _say_hello(self, correspondent: Correspondent) -> None:
+        keys, exchange = correspondent.current, correspondent.hello
+        if keys is None or exchange.n_sent >= GATEWAY_COUNTERS:
+            return
+        content = hello.encode(self._own_hello(correspondent))
+        message = transport.seal_data(keys.send, keys.remote_index, exchange.n_sent, content)
+        exchange.n_sent += 1
+        exchange.sent_s = clock.boottime_s()
+        with contextlib.suppress(OSError):  # lost, as any datagram may be
+            self._send(correspondent, message)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Tell every timer what the workers have counted, and do what is due."""
+        now_s = clock.boottime_s()
+        for correspondent in list(self._by_slot.values()):
+            if self._is_carried(correspondent):
+                self._follow(correspondent)
+                correspondent.observer.observe()
+                self._paths.watch(correspondent, now_s)
+                keys = correspondent.current
+                if keys is not None and keys.is_initiator and correspondent.hello.is_due(now_s):
+                    self._say_hello(correspondent)
+            for action in correspondent.timers.due(now_s):
+                self._do(correspondent, action)
+
+    def on_path_too_narrow(self, slot: int) -> None:
+        """Measure the path: a datagram did not fit it."""
+        correspondent = self._by_slot.get(slot)
+        if correspondent is not None:
+            self._paths.measure(correspondent, clock.boottime_s())
+
+    def _is_carried(self, correspondent: Correspondent) -> bool:
+        link = self._links.by_slot.get(correspondent.member.slot)
+        return link is not None and link is correspondent.link
+
+    def _follow(self, correspondent: Correspondent) -> None:
+        """Learn from the link-reader where the peer has roamed to."""
+        address = self._lane.peers.endpoint(correspondent.member.slot)
+        if address is None or address == correspondent.address:
+            return
+        if correspondent.link is not None and str(address) != correspondent.link.remote:
+            correspondent.link.remote = str(address)
+            self._log.info("roamed", peer=correspondent.member.peer.name, remote=str(address))
+        correspondent.address = address
+
+    def _do(self, correspondent: Correspondent, action: Action) -> None:
+        slot, peer = correspondent.member.slot, correspondent.member.peer
+        match action:
+            case Action.INITIATE:
+                self._initiate(correspondent)
+            case Action.KEEPALIVE:
+                self._lane.send("tun-reader", SendKeepalive(slot))
+            case Action.EXPIRE_SESSION:
+                correspondent.current = None
+                if self._is_carried(correspondent):
+                    self._links.end(slot, "no session: nothing was heard for too long")
+            case Action.GIVE_UP:
+                self._log.warning("no answer", peer=peer.name, remote=str(correspondent.address))
+                if self._settings.role == "connect":  # somebody wants this tunnel
+                    correspondent.timers.on_data_queued(clock.boottime_s())
+            case Action.ZERO_KEYS:
+                correspondent.forget_sessions()
+                self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    # -- addresses ----------------------------------------------------------------------------
+
+    def _set_address(self, correspondent: Correspondent, address: UdpAddress) -> None:
+        """Take note of where an authentic handshake message came from."""
+        correspondent.address = address
+        self._say_endpoint(correspondent)
+
+    def _say_endpoint(self, correspondent: Correspondent) -> None:
+        if correspondent.address is not None:
+            packed = correspondent.address.pack()
+            self._lane.send("link-reader", SetEndpoint(correspondent.member.slot, packed))
+
+    def _send(self, correspondent: Correspondent, message: bytes) -> None:
+        if correspondent.address is not None:
+            self._sockets.send(message, correspondent.address)
+
+
+def _endpoints(member: Member) -> list[Endpoint]:
+    return [endpoint for endpoint in member.peer.endpoints if endpoint.scheme == "udp"]

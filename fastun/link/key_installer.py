@@ -1,0 +1,55 @@
+"""A session's keys on their way to the workers that seal and open under them."""
+
+from __future__ import annotations
+
+from fastun._native import Aead, has_aes_instructions
+from fastun.channel import AddReceivingKey, SetSendingKey
+from fastun.lane import Lane
+from fastun.session import transport
+from fastun.session.timer_constants import TimerConstants
+from fastun.session.transport import SessionKeys
+
+_NS_PER_S = 1_000_000_000
+
+
+class KeyInstaller:
+    """Tells tun-reader and link-reader. ``constants`` say how old a key may become."""
+
+    def __init__(self, lane: Lane, constants: TimerConstants) -> None:
+        """Install in ``lane``."""
+        self._lane = lane
+        self._constants = constants
+
+    def add_receiving(self, slot: int, keys: SessionKeys, counter: int) -> None:
+        """Have the link-reader open under ``keys``, by either cipher that this side can offer.
+
+        Counters under ``counter`` are used up. It answers KeyAdded.
+        """
+        ciphers = [Aead.CHACHA20_POLY1305]
+        ciphers += [Aead.AES_256_GCM] if has_aes_instructions() else []
+        self._lane.send(
+            "link-reader",
+            AddReceivingKey(
+                slot,
+                tuple((cipher, _data_key(cipher, keys.receive)) for cipher in ciphers),
+                keys.local_index,
+                counter,
+                self._expires_ns(keys),
+            ),
+        )
+
+    def use_for_sending(self, slot: int, keys: SessionKeys, aead: Aead, counter: int) -> None:
+        """Have the tun-reader seal under ``keys`` from now on, beginning with ``counter``."""
+        key = _data_key(aead, keys.send)
+        expires_ns = self._expires_ns(keys)
+        message = SetSendingKey(slot, aead, key, keys.remote_index, counter, expires_ns)
+        self._lane.send("tun-reader", message)
+
+    def _expires_ns(self, keys: SessionKeys) -> int:
+        return int((keys.created_s + self._constants.reject_after_time_s) * _NS_PER_S)
+
+
+def _data_key(aead: Aead, directional_key: bytes) -> bytes:
+    if aead is Aead.AES_256_GCM:
+        return transport.aes_key(directional_key)
+    return directional_key

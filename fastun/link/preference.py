@@ -1,0 +1,84 @@
+"""UDP or TCP, where a server can be dialled by both: UDP while it works.
+
+    start       a handshake on UDP; TCP is dialled as well when there is no session in time
+    on UDP      what was sent goes unanswered: the path is doubted, and a handshake tries it. Still
+                no answer: TCP is dialled, and takes over
+    on TCP      handshakes on UDP go on (the session's timers see to that); the first that succeeds
+                takes over again
+
+A session is never shared by two links, so nothing has to be kept in step: whichever handshake has
+succeeded last is what is sent by, on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastun.lane import Lane
+from fastun.link.datagram_sessions import DatagramSessions
+from fastun.link.table import LinkTable
+from fastun.session import clock
+
+LOOK_INTERVAL_S = 0.25
+
+# Long enough for a handshake over any path worth having, short against a person's patience.
+FIRST_ANSWER_S = 2.0
+
+# TCP inside the tunnel has tried again by then at 0.2, 0.6 and 1.4 s; with the handshake's answer
+# waited for, its next two tries (3 and 6 s) find the other link.
+DOUBT_AFTER_S = 1.5
+DEAD_AFTER_S = 3.5
+
+_NS_PER_S = 1e9
+
+
+class Preference:
+    """Decides for the one peer of a dialling side. ``wants_stream`` is set while TCP is wanted."""
+
+    def __init__(self, lane: Lane, links: LinkTable, sessions: DatagramSessions, slot: int) -> None:
+        """Decide between ``sessions`` and streams."""
+        self.wants_stream = asyncio.Event()
+        self._lane = lane
+        self._links = links
+        self._sessions = sessions
+        self._slot = slot
+        self._unanswered_since_s: float | None = None
+
+    async def run(self) -> None:
+        """Look again and again."""
+        self._sessions.begin(self._slot)
+        since_s = clock.boottime_s()
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            now_s = clock.boottime_s()
+            if self._is_on_udp():
+                self._look(now_s)
+            elif now_s - since_s >= FIRST_ANSWER_S:
+                self.wants_stream.set()
+
+    def _is_on_udp(self) -> bool:
+        link = self._links.by_slot.get(self._slot)
+        return link is not None and link.transport == "udp"
+
+    def _look(self, now_s: float) -> None:
+        unanswered_s = self._unanswered_s(now_s)
+        if unanswered_s >= DEAD_AFTER_S:
+            self.wants_stream.set()
+        else:
+            self.wants_stream.clear()
+        if unanswered_s >= DOUBT_AFTER_S:
+            self._sessions.doubt(self._slot)
+
+    def _unanswered_s(self, now_s: float) -> float:
+        """Return for how long the peer has said nothing to what was sent."""
+        peers = self._lane.peers
+        heard_s = max(
+            peers.read(self._slot, "received_ns") / _NS_PER_S,
+            self._sessions.last_handshake_s(self._slot),
+        )
+        sent_s = peers.read(self._slot, "sent_data_ns") / _NS_PER_S
+        if sent_s <= heard_s:
+            self._unanswered_since_s = None
+        elif self._unanswered_since_s is None or self._unanswered_since_s < heard_s:
+            self._unanswered_since_s = now_s
+        return 0.0 if self._unanswered_since_s is None else now_s - self._unanswered_since_s

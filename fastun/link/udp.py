@@ -1,0 +1,230 @@
+"""The UDP sockets of a gateway: opened, tuned, handed to the workers, and sent handshakes by.
+
+One socket carries all peers, so it is never connected. A socket of IPv6 on every address carries
+IPv4 as well. The workers read and write data; the gateway writes only handshakes and hellos, and
+reads nothing. Source: udp(7), ip(7), ipv6(7), linux/in.h, linux/udp.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from fastun._native import UdpAddress
+from fastun.channel import AddSocket
+from fastun.endpoint import Endpoint
+from fastun.errors import RuntimeFailure
+from fastun.lane import Lane
+
+# The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
+BUFFER_BYTES = 4 * 1024 * 1024
+
+SOCKET_ROLES = ("link-reader", "link-writer")
+
+# linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
+_IP_PKTINFO = 8
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DO = 10, 23, 2
+_IP_MTU, _IPV6_MTU = 14, 24
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_UDP_SEGMENT, _UDP_GRO = 103, 104
+_IN_PKTINFO = struct.Struct("=i4s4s")  # interface, our address, (unused) destination
+_IN6_PKTINFO = struct.Struct("=16sI")  # our address, interface
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSocket:
+    """One socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
+
+    socket: socket.socket
+    has_offload: bool
+
+    def reaches(self, host: IPv4Address | IPv6Address) -> bool:
+        """Return whether an address of this family can be sent to."""
+        return self.socket.family == socket.AF_INET6 or isinstance(host, IPv4Address)
+
+
+class UdpSockets:
+    """All UDP sockets of a gateway, by index. Event loop only."""
+
+    def __init__(self, sockets: Iterable[socket.socket], *, offload: bool, fwmark: int = 0) -> None:
+        """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none."""
+        self._sockets: list[UdpSocket] = []
+        for each in sockets:
+            _tune(each, fwmark)
+            self._sockets.append(UdpSocket(each, offload and _set_offload(each)))
+
+    def close(self) -> None:
+        """Close all."""
+        for each in self._sockets:
+            each.socket.close()
+
+    def tell_worker(self, lane: Lane, role: str) -> None:
+        """Hand the sockets to a fresh worker."""
+        if role in SOCKET_ROLES:
+            for index, each in enumerate(self._sockets):
+                lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
+
+    def ports(self) -> list[tuple[str, int]]:
+        """Return what the sockets are bound to."""
+        return [each.socket.getsockname()[:2] for each in self._sockets]
+
+    def address_of(self, host: IPv4Address | IPv6Address, port: int, zone: int = 0) -> UdpAddress:
+        """Return how a peer there is reached. OSError when no socket can."""
+        for index, each in enumerate(self._sockets):
+            if each.reaches(host):
+                return UdpAddress(host, port, index, zone)
+        raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
+
+    def send(self, message: bytes, to: UdpAddress) -> None:
+        """Send one datagram from where the peer knows us. Raises OSError."""
+        where = self._sockets[to.socket_index].socket
+        try:
+            where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
+        except OSError as error:
+            if to.local is None or error.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL):
+                raise
+            # Our address has gone; the routing table knows another.
+            where.sendmsg([message], [], 0, _sockaddr(where.family, to))
+
+
+# -- opening ----------------------------------------------------------------------------------
+
+
+def listen(endpoint: Endpoint) -> list[socket.socket]:
+    """Return sockets bound to ``endpoint``, one an address that its host resolves to.
+
+    ``[::]`` takes IPv4 as well; on a host without IPv6 it means ``0.0.0.0``. Raises RuntimeFailure.
+    """
+    host = endpoint.host
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = "0.0.0.0"  # noqa: S104 (what [::] asks for)
+    try:
+        found = socket.getaddrinfo(
+            host, endpoint.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )
+        addresses = {(family, address) for family, _, _, _, address in found}
+        return [_bound(family, address) for family, address in sorted(addresses)]
+    except socket.gaierror as error:
+        raise RuntimeFailure(
+            f"--listen {endpoint}: the host cannot be resolved ({error.strerror}); "
+            "give an address of this host, or [::] for all"
+        ) from None
+    except OSError as error:
+        raise RuntimeFailure(f"--listen {endpoint}: {_mend(error)}") from None
+
+
+def any_port(port: int | None) -> list[socket.socket]:
+    """Return sockets for a side that begins: bound to ``port``, or to one that the kernel chooses.
+
+    Raises RuntimeFailure.
+    """
+    addresses: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("0.0.0.0", port or 0))]  # noqa: S104
+    if socket.has_dualstack_ipv6():
+        addresses = [(socket.AF_INET6, ("::", port or 0))]
+    try:
+        return [_bound(family, address) for family, address in addresses]
+    except OSError as error:
+        raise RuntimeFailure(f"UDP port {port}: {_mend(error)}") from None
+
+
+def _mend(error: OSError) -> str:
+    return {
+        errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
+        errno.EADDRNOTAVAIL: "no interface of this host has that address",
+        errno.EACCES: "ports under 1024 need root",
+    }.get(error.errno or 0, error.strerror or str(error))
+
+
+def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        bound.bind(address)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _tune(each: socket.socket, fwmark: int) -> None:
+    for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+        try:
+            each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
+            each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+    # An IPv6 socket that carries IPv4 wants both.
+    each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
+    if each.family == socket.AF_INET6:
+        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DO)
+        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    if fwmark:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+
+
+def _set_offload(each: socket.socket) -> bool:
+    """Turn joining on (Linux 5.0), and return whether the kernel knows cutting (4.18)."""
+    with contextlib.suppress(OSError):
+        each.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    try:
+        each.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+# -- addresses --------------------------------------------------------------------------------
+
+
+def _sockaddr(family: int, to: UdpAddress) -> tuple[object, ...]:
+    if family == socket.AF_INET:
+        return (str(to.host), to.port)
+    return (str(_mapped(to.host)), to.port, 0, to.zone)
+
+
+def _mapped(host: IPv4Address | IPv6Address) -> IPv6Address:
+    return IPv6Address(f"::ffff:{host}") if isinstance(host, IPv4Address) else host
+
+
+def _source(family: int, to: UdpAddress) -> list[tuple[int, int, bytes]]:
+    if to.local is None:
+        return []
+    if family == socket.AF_INET:
+        info = _IN_PKTINFO.pack(0, to.local.packed, bytes(4))
+        return [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
+    info = _IN6_PKTINFO.pack(_mapped(to.local).packed, to.zone)
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+
+
+def path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
+    """Return the MTU of the path there, as far as the kernel knows it. Raises OSError."""
+    is_ipv4 = isinstance(to.host, IPv4Address)
+    with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        if fwmark:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+        if is_ipv4:
+            probe.connect((str(to.host), to.port))  # sends nothing
+            return probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+        probe.connect((str(to.host), to.port, 0, to.zone))
+        return probe.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
+
+
+def resolved(
+    found: Iterable[tuple[Any, ...]],
+) -> list[tuple[IPv4Address | IPv6Address, int, int]]:
+    """Return host, port and zone of what getaddrinfo has found."""
+    addresses: list[tuple[IPv4Address | IPv6Address, int, int]] = []
+    for *_, address in found:
+        host, port = address[:2]
+        zone = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (flow info stands before it)
+        addresses.append((ip_address(host.partition("%")[0]), port, zone))
+    return addresses

@@ -1,0 +1,155 @@
+#define _GNU_SOURCE
+#include "sender.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+#include "check.h"
+
+struct sender sender;
+struct opened opened;
+uint64_t cursor;
+
+void sender_open_wire(enum wire wire, enum mode mode) {
+    sender = (struct sender){.wire = wire};
+    sender.consumer = ring_create(SENDER_RING_BYTES, &sender.ring_fd);
+    sender.stats = stats_create(&sender.stats_fd);
+    sender.peers = peer_table_create(&sender.peers_fd);
+    CHECK(sender.consumer != NULL && sender.stats != NULL && sender.peers != NULL);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sender.device), 0);
+    const struct worker_lane lane = {wire, mode, SENDER_RING_BYTES, sender.stats, sender.peers, -1};
+    worker_open(&sender.worker, ROLE_tun_reader, &lane, sender.ring_fd, sender.device[0]);
+    cursor = ring_first(sender.consumer);
+}
+
+void sender_open(enum mode mode) {
+    sender_open_wire(WIRE_WIREGUARD, mode);
+}
+
+void sender_close(void) {
+    const int fds[] = {sender.ring_fd, sender.stats_fd, sender.peers_fd, sender.device[0],
+                       sender.device[1]};
+    worker_close(&sender.worker);
+    ring_detach(sender.consumer);
+    stats_detach(sender.stats);
+    peer_table_detach(sender.peers);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        close(fds[i]);
+}
+
+void sender_attach(unsigned slot, struct link_format format) {
+    CHECK_EQUAL(loop_attach_link(sender.worker.loop, slot, slot, -1, &format), 0);
+}
+
+void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t first,
+                 uint64_t expires_ns) {
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, slot);
+    CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, slot, aead, key,
+                                     slot + session * N_PEER_SLOTS, first, expires_ns),
+                0);
+}
+
+void set_key(unsigned slot, enum aead aead, uint64_t first) {
+    set_session(slot, aead, 0, first, UINT64_MAX);
+}
+
+void sender_allow(unsigned slot, const uint8_t *address, size_t length, unsigned prefix_length) {
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, slot, address, length, prefix_length), 0);
+}
+
+void sender_allow_ten(unsigned slot) {
+    sender_allow(slot, (const uint8_t[4]){10}, 4, 8);
+    sender_allow(slot, (const uint8_t[16]){0xfd}, 16, 8);
+}
+
+/* -- the device -------------------------------------------------------------------------------- */
+
+void sender_run(void) {
+    enum loop_end end;
+    CHECK_EQUAL(write(sender.worker.channel[0], "!", 1), 1);
+    while ((end = loop_run(sender.worker.loop)) == LOOP_EVENT) {
+        CHECK(sender.n_events < SENDER_EVENTS_MAX);
+        sender.events[sender.n_events++] = *loop_event(sender.worker.loop);
+    }
+    CHECK_EQUAL(end, LOOP_DOORBELL);
+    char bell;
+    CHECK_EQUAL(read(sender.worker.channel[1], &bell, 1), 1);
+}
+
+void give_frame(const void *bytes, size_t length) {
+    CHECK_EQUAL(write(sender.device[1], bytes, length), length);
+}
+
+void give(const uint8_t *packet, size_t length) {
+    static uint8_t bytes[VNET_LENGTH + MESSAGE_MAX]; /* its header stays zero */
+    memcpy(bytes + VNET_LENGTH, packet, length);
+    give_frame(bytes, VNET_LENGTH + length);
+}
+
+void give_packet(uint32_t destination) {
+    uint8_t packet[PACKET];
+    ipv4_make(packet, PACKET, US, destination);
+    give(packet, PACKET);
+}
+
+/* -- the ring ---------------------------------------------------------------------------------- */
+
+size_t open_message(enum aead aead, bool is_datagram, const uint8_t *bytes, size_t length) {
+    uint8_t key[SEAL_KEY];
+    const uint8_t *message = is_datagram ? bytes : bytes + STREAM_LENGTH_PREFIX;
+    size_t message_length = is_datagram ? length : be16_read(bytes);
+    size_t taken = (size_t)(message - bytes) + message_length;
+    sealing_key(key, opened.record->slot);
+    struct receiving_key receiving = {.keys = {NULL}};
+    receiving.keys[aead] = seal_key_new(aead, key);
+    CHECK(taken <= length && session_is_data(message, message_length));
+    CHECK_EQUAL(session_receiver_index(message) % N_PEER_SLOTS, opened.record->slot);
+    opened.counter = le64_read(message + 8);
+    opened.length = session_open(&receiving, message, message_length, opened.content);
+    CHECK(opened.length >= 0);
+    seal_key_free(receiving.keys[aead]);
+    return taken;
+}
+
+bool open_next(enum aead aead) {
+    bool corrupt = false;
+    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    CHECK(!corrupt);
+    if (opened.record == NULL)
+        return false;
+    CHECK_EQUAL(opened.record->link_id, opened.record->slot);
+    CHECK_EQUAL(open_message(aead, false, ring_payload(opened.record), opened.record->length),
+                opened.record->length);
+    return true;
+}
+
+void sender_release(void) {
+    ring_release(sender.consumer, cursor, &sender.consumer_stats);
+}
+
+/* -- counters ---------------------------------------------------------------------------------- */
+
+uint64_t sender_counter(enum stats_counter which) {
+    return stats_read_counter(sender.stats, ROLE_tun_reader, which);
+}
+
+uint64_t sender_dropped(enum stats_drop drop) {
+    return stats_read_drop(sender.stats, drop);
+}
+
+uint64_t sender_dropped_in_all(void) {
+    uint64_t n = 0;
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        n += stats_read_drop(sender.stats, drop);
+    return n;
+}
+
+uint64_t sender_field(unsigned slot, const char *name) {
+    unsigned i = 0;
+    for (; strcmp(peer_table_field_name(i), name) != 0; i++)
+        CHECK(i + 1 < peer_table_n_fields());
+    return peer_table_read(sender.peers, slot, i);
+}
