@@ -22,6 +22,15 @@ static inline void be16_write(uint8_t *bytes, uint16_t value) {
     bytes[1] = (uint8_t)value;
 }
 
+static inline uint32_t be32_read(const uint8_t *bytes) {
+    return (uint32_t)be16_read(bytes) << 16 | be16_read(bytes + 2);
+}
+
+static inline void be32_write(uint8_t *bytes, uint32_t value) {
+    be16_write(bytes, (uint16_t)(value >> 16));
+    be16_write(bytes + 2, (uint16_t)value);
+}
+
 static inline uint32_t le32_read(const uint8_t *bytes) {
     return (uint32_t)le16_read(bytes) | (uint32_t)le16_read(bytes + 2) << 16;
 }

@@ -27,11 +27,6 @@ void sealed_make(struct sealed_message *sealed, enum aead aead, unsigned key_num
     seal_key_free(key);
 }
 
-static void be32_write(uint8_t *bytes, uint32_t value) {
-    be16_write(bytes, (uint16_t)(value >> 16));
-    be16_write(bytes + 2, (uint16_t)value);
-}
-
 void ipv4_make(uint8_t *packet, size_t length, uint32_t source, uint32_t destination) {
     memset(packet, 0, length);
     packet[0] = 0x45;
