@@ -228,6 +228,18 @@ static void a_protocol_that_contradicts_the_offload_header_is_refused(void) {
         }
 }
 
+/* On a TAP device vnet_check does not look. */
+static void an_ip_version_that_contradicts_the_offload_header_is_refused(void) {
+    for (int version = 4; version <= 6; version += 2) {
+        struct super_packet_shape shape = {
+            .version = version, .is_tap = true, .ip_options = 24, .size = 100, .payload = 500};
+        super_packet_make(&packet, &noise, &shape);
+        CHECK(!is_refused());
+        packet.vnet.gso_type = version == 4 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4;
+        CHECK(is_refused());
+    }
+}
+
 /* One header of each type and length between IPv6 header and transport. */
 static void only_options_and_routing_may_stand_before_the_transport(void) {
     for (int type = 0; type < 256; type++) {
@@ -286,6 +298,17 @@ static void an_ip_header_that_ends_elsewhere_is_refused(void) {
     for (int version = 0; version < 16; version++) {
         packet.bytes[14] = (uint8_t)(version << 4 | 7);
         CHECK_EQUAL(is_refused(), version != 4);
+    }
+    /* too short: vnet_check does not know of the tags */
+    for (size_t n_tags = 1; n_tags <= 2; n_tags++) {
+        shape = (struct super_packet_shape){
+            .version = 4, .is_tap = true, .n_tags = n_tags, .size = 100, .payload = 500};
+        super_packet_make(&packet, &noise, &shape);
+        size_t words = 5 - n_tags;
+        packet.bytes[packet.ip] = (uint8_t)(0x40 | words);
+        packet.vnet.csum_start = (uint16_t)(packet.ip + 4 * words);
+        packet.bytes[packet.vnet.csum_start + 12] = 5 << 4;
+        CHECK(is_refused());
     }
 }
 
@@ -363,6 +386,7 @@ int main(void) {
     RUN(a_packet_without_anything_to_do_is_copied);
     RUN(a_fragment_is_not_cut);
     RUN(a_protocol_that_contradicts_the_offload_header_is_refused);
+    RUN(an_ip_version_that_contradicts_the_offload_header_is_refused);
     RUN(only_options_and_routing_may_stand_before_the_transport);
     RUN(a_jumbogram_is_refused);
     RUN(an_ethernet_header_that_contradicts_the_packet_is_refused);
