@@ -26,13 +26,16 @@ static uint8_t gso_type(enum frame_kind kind) {
     }
 }
 
-/* Puts the IP version, IHL and length at `l3`; returns where the transport header begins. */
+/* Puts the IP version, IHL, length, no fragment and protocol at `l3`; returns where the transport
+ * header begins. */
 static size_t place_ip(uint8_t *packet, size_t length, size_t l3, enum frame_kind kind) {
     if (l3 != 0)
         be16_write(packet + l3 - 2, is_ipv6(kind) ? 0x86dd : 0x0800);
     packet[l3] = is_ipv6(kind) ? 0x60 : 0x45;
     be16_write(packet + l3 + (is_ipv6(kind) ? 4 : 2),
                (uint16_t)(length - l3 - (is_ipv6(kind) ? IPV6_HEADER : 0)));
+    if (!is_ipv6(kind))
+        be16_write(packet + l3 + 6, 0);
     packet[l3 + (is_ipv6(kind) ? 6 : 9)] = is_udp(kind) ? 17 : 6;
     return l3 + (is_ipv6(kind) ? IPV6_HEADER : IPV4_HEADER_MIN);
 }
