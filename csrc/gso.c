@@ -73,7 +73,7 @@ static bool may_cut4(const uint8_t *ip, size_t header_length, uint8_t protocol) 
 /* Walks the extension headers: the transport's must follow the last of them. */
 static bool may_cut6(const uint8_t *ip, size_t header_length, uint8_t protocol) {
     size_t at = IPV6_HEADER;
-    if (header_length < at || be16_read(ip + IPV6_LENGTH) == 0)
+    if (be16_read(ip + IPV6_LENGTH) == 0)
         return false;
     uint8_t type = ip[IPV6_NEXT_HEADER];
     while (at + 8 <= header_length && (type == EXTENSION_HOP_BY_HOP || type == EXTENSION_ROUTING ||

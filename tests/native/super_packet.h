@@ -117,12 +117,8 @@ static inline void super_packet_make_ipv6(const struct super_packet *packet, uin
         memset(at, 0, length);
         at[0] = rest > 0 ? 60 : upper;
         at[1] = (uint8_t)(length / 8 - 1);
-        for (uint8_t *pad = at + 2; pad < at + length; pad += 6) { /* PadN, of 6 bytes each */
-            pad[0] = 1;
-            pad[1] = 4;
-            if (pad + 6 + 6 > at + length && pad + 6 < at + length)
-                pad[1] = (uint8_t)(at + length - pad - 2), pad = at + length;
-        }
+        at[2] = 1; /* PadN */
+        at[3] = (uint8_t)(length - 4);
         at += length;
     }
 }

@@ -240,6 +240,17 @@ static void an_ip_version_that_contradicts_the_offload_header_is_refused(void) {
     }
 }
 
+static void a_version_that_is_neither_4_nor_6_is_refused(void) {
+    for (int version = 0; version < 16; version++)
+        for (int is_tap = 0; is_tap < 2; is_tap++) {
+            struct super_packet_shape shape = {
+                .version = 6, .is_udp = true, .is_tap = is_tap, .size = 100, .payload = 500};
+            super_packet_make(&packet, &noise, &shape);
+            packet.bytes[packet.ip] = (uint8_t)(version << 4);
+            CHECK_EQUAL(is_refused(), version != 6);
+        }
+}
+
 /* One header of each type and length between IPv6 header and transport. */
 static void only_options_and_routing_may_stand_before_the_transport(void) {
     for (int type = 0; type < 256; type++) {
@@ -387,6 +398,7 @@ int main(void) {
     RUN(a_fragment_is_not_cut);
     RUN(a_protocol_that_contradicts_the_offload_header_is_refused);
     RUN(an_ip_version_that_contradicts_the_offload_header_is_refused);
+    RUN(a_version_that_is_neither_4_nor_6_is_refused);
     RUN(only_options_and_routing_may_stand_before_the_transport);
     RUN(a_jumbogram_is_refused);
     RUN(an_ethernet_header_that_contradicts_the_packet_is_refused);
