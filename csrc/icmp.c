@@ -12,7 +12,7 @@
 enum {
     IPV4_HEADER = 20, /* ours, and the shortest of a packet's */
     IPV6_HEADER = 40,
-    ICMP_HEADER = 8, /* type, code, checksum, 4 unused zero bytes; the packet follows */
+    ICMP_HEADER = 8, /* type, code, checksum, 4 zero bytes or the MTU; the packet follows */
     QUOTE_MIN = 8,   /* of the packet's payload: what RFC 792 promises, and the ports' place */
     HOP_LIMIT = 64,
     PRECEDENCE_INTERNETWORK_CONTROL = 0xc0, /* RFC 1812 4.3.2.5 */
@@ -33,14 +33,33 @@ enum {
 
     ICMP_DESTINATION_UNREACHABLE = 3,
     ICMP_HOST_UNREACHABLE = 1,
+    ICMP_FRAGMENTATION_NEEDED = 4,
     ICMPV6_DESTINATION_UNREACHABLE = 1,
     ICMPV6_ADDRESS_UNREACHABLE = 3,
+    ICMPV6_PACKET_TOO_BIG = 2,
     ICMPV6_INFORMATIONAL = 128, /* types from here on; those below are errors */
     ICMPV6_REDIRECT = 137,
 };
 
+/* Why the packet cannot go on, in both versions. */
+struct reason {
+    uint8_t type4, code4, type6, code6;
+    size_t mtu;
+};
+
 static size_t at_most(size_t length, size_t limit) {
     return length < limit ? length : limit;
+}
+
+/* Type, code, no checksum yet, and the MTU: the second word's low 16 bits in IPv4 (RFC 1191 4), all
+ * of it in IPv6 (RFC 4443 3.2); then as much of the packet as the answer has room for. */
+static void write_icmp(uint8_t type, uint8_t code, size_t mtu, const uint8_t *packet, uint8_t *icmp,
+                       size_t icmp_length) {
+    memset(icmp, 0, ICMP_HEADER);
+    icmp[0] = type;
+    icmp[1] = code;
+    be32_write(icmp + 4, (uint32_t)mtu);
+    memcpy(icmp + ICMP_HEADER, packet, icmp_length - ICMP_HEADER);
 }
 
 /* -- IPv4 -------------------------------------------------------------------------------------- */
@@ -86,8 +105,8 @@ static void write_ipv4_header(const uint8_t *packet, uint8_t *answer, size_t ans
     checksum_write(answer + 10, checksum_add(0, answer, IPV4_HEADER));
 }
 
-static size_t unreachable4(const uint8_t *packet, size_t length, uint8_t *answer,
-                           size_t answer_max) {
+static size_t answer4(const uint8_t *packet, size_t length, const struct reason *reason,
+                      uint8_t *answer, size_t answer_max) {
     size_t header = (packet[0] & 15u) * 4u;
     if (!may_answer4(packet, length) ||
         answer_max < IPV4_HEADER + ICMP_HEADER + at_most(length, header + QUOTE_MIN))
@@ -95,12 +114,11 @@ static size_t unreachable4(const uint8_t *packet, size_t length, uint8_t *answer
     uint8_t *icmp = answer + IPV4_HEADER;
     size_t answer_length =
         at_most(IPV4_HEADER + ICMP_HEADER + length, at_most(answer_max, ICMP_ANSWER4_MAX));
+    size_t icmp_length = answer_length - IPV4_HEADER;
     write_ipv4_header(packet, answer, answer_length);
-    memset(icmp, 0, ICMP_HEADER);
-    icmp[0] = ICMP_DESTINATION_UNREACHABLE;
-    icmp[1] = ICMP_HOST_UNREACHABLE;
-    memcpy(icmp + ICMP_HEADER, packet, answer_length - IPV4_HEADER - ICMP_HEADER);
-    checksum_write(icmp + 2, checksum_add(0, icmp, answer_length - IPV4_HEADER));
+    write_icmp(reason->type4, reason->code4, at_most(reason->mtu, UINT16_MAX), packet, icmp,
+               icmp_length);
+    checksum_write(icmp + 2, checksum_add(0, icmp, icmp_length));
     return answer_length;
 }
 
@@ -169,8 +187,8 @@ static void write_ipv6_header(const uint8_t *packet, uint8_t *answer, size_t ans
     memcpy(answer + IPV6_DESTINATION, packet + IPV6_SOURCE, 16);
 }
 
-static size_t unreachable6(const uint8_t *packet, size_t length, uint8_t *answer,
-                           size_t answer_max) {
+static size_t answer6(const uint8_t *packet, size_t length, const struct reason *reason,
+                      uint8_t *answer, size_t answer_max) {
     if (!is_one_host6(packet + IPV6_SOURCE) || !is_one_host6(packet + IPV6_DESTINATION) ||
         !may_answer_upper6(packet, length) ||
         answer_max < IPV6_HEADER + ICMP_HEADER + at_most(length, IPV6_HEADER + QUOTE_MIN))
@@ -178,34 +196,40 @@ static size_t unreachable6(const uint8_t *packet, size_t length, uint8_t *answer
     uint8_t *icmp = answer + IPV6_HEADER;
     size_t answer_length =
         at_most(IPV6_HEADER + ICMP_HEADER + length, at_most(answer_max, ICMP_ANSWER6_MAX));
-    write_ipv6_header(packet, answer, answer_length);
-    memset(icmp, 0, ICMP_HEADER);
-    icmp[0] = ICMPV6_DESTINATION_UNREACHABLE;
-    icmp[1] = ICMPV6_ADDRESS_UNREACHABLE;
-    memcpy(icmp + ICMP_HEADER, packet, answer_length - IPV6_HEADER - ICMP_HEADER);
     size_t icmp_length = answer_length - IPV6_HEADER;
+    write_ipv6_header(packet, answer, answer_length);
+    write_icmp(reason->type6, reason->code6, reason->mtu, packet, icmp, icmp_length);
     uint64_t pseudo_header = checksum_pseudo_header(answer, PROTOCOL_ICMPV6, icmp_length);
     checksum_write(icmp + 2, checksum_add(pseudo_header, icmp, icmp_length));
     return answer_length;
 }
 
-size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *answer, size_t answer_max) {
+/* -- either ------------------------------------------------------------------------------------ */
+
+static size_t answer(const uint8_t *packet, size_t length, const struct reason *reason,
+                     uint8_t *bytes, size_t bytes_max) {
     switch (length > 0 ? packet[0] >> 4 : 0) {
     case 4:
         length = packet_length4(packet, length);
-        return length > 0 ? unreachable4(packet, length, answer, answer_max) : 0;
+        return length > 0 ? answer4(packet, length, reason, bytes, bytes_max) : 0;
     case 6:
         length = packet_length6(packet, length);
-        return length > 0 ? unreachable6(packet, length, answer, answer_max) : 0;
+        return length > 0 ? answer6(packet, length, reason, bytes, bytes_max) : 0;
     default:
         return 0;
     }
 }
-size_t icmp_too_big(const uint8_t *p, size_t l, size_t m, uint8_t *a, size_t x) {
-    (void)p;
-    (void)l;
-    (void)m;
-    (void)a;
-    (void)x;
-    return 0;
+
+size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *bytes, size_t bytes_max) {
+    const struct reason unreachable = {ICMP_DESTINATION_UNREACHABLE, ICMP_HOST_UNREACHABLE,
+                                       ICMPV6_DESTINATION_UNREACHABLE, ICMPV6_ADDRESS_UNREACHABLE,
+                                       0};
+    return answer(packet, length, &unreachable, bytes, bytes_max);
+}
+
+size_t icmp_too_big(const uint8_t *packet, size_t length, size_t mtu, uint8_t *bytes,
+                    size_t bytes_max) {
+    const struct reason too_big = {ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED,
+                                   ICMPV6_PACKET_TOO_BIG, 0, mtu};
+    return answer(packet, length, &too_big, bytes, bytes_max);
 }
