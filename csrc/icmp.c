@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "byteorder.h"
+#include "checksum.h"
 
 enum {
     IPV4_HEADER = 20, /* ours, and the shortest of a packet's */
@@ -40,19 +41,6 @@ enum {
 
 static size_t at_most(size_t length, size_t limit) {
     return length < limit ? length : limit;
-}
-
-/* -- checksums (RFC 1071) ---------------------------------------------------------------------- */
-
-static uint32_t sum_words(uint32_t sum, const uint8_t *bytes, size_t length) {
-    for (size_t i = 0; i + 1 < length; i += 2)
-        sum += be16_read(bytes + i);
-    return length % 2 == 0 ? sum : sum + ((uint32_t)bytes[length - 1] << 8);
-}
-
-static uint16_t fold(uint32_t sum) {
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t) ~(sum + (sum >> 16));
 }
 
 /* -- IPv4 -------------------------------------------------------------------------------------- */
@@ -95,7 +83,7 @@ static void write_ipv4_header(const uint8_t *packet, uint8_t *answer, size_t ans
     answer[9] = PROTOCOL_ICMP;
     memcpy(answer + IPV4_SOURCE, packet + IPV4_DESTINATION, 4);
     memcpy(answer + IPV4_DESTINATION, packet + IPV4_SOURCE, 4);
-    be16_write(answer + 10, fold(sum_words(0, answer, IPV4_HEADER)));
+    checksum_write(answer + 10, checksum_add(0, answer, IPV4_HEADER));
 }
 
 static size_t unreachable4(const uint8_t *packet, size_t length, uint8_t *answer,
@@ -112,7 +100,7 @@ static size_t unreachable4(const uint8_t *packet, size_t length, uint8_t *answer
     icmp[0] = ICMP_DESTINATION_UNREACHABLE;
     icmp[1] = ICMP_HOST_UNREACHABLE;
     memcpy(icmp + ICMP_HEADER, packet, answer_length - IPV4_HEADER - ICMP_HEADER);
-    be16_write(icmp + 2, fold(sum_words(0, icmp, answer_length - IPV4_HEADER)));
+    checksum_write(icmp + 2, checksum_add(0, icmp, answer_length - IPV4_HEADER));
     return answer_length;
 }
 
@@ -171,12 +159,6 @@ static bool may_answer_upper6(const uint8_t *packet, size_t length) {
     return at < length && packet[at] >= ICMPV6_INFORMATIONAL && packet[at] != ICMPV6_REDIRECT;
 }
 
-static uint16_t checksum6(const uint8_t *answer, size_t icmp_length) {
-    uint32_t sum = sum_words(0, answer + IPV6_SOURCE, 32); /* both addresses: RFC 8200 8.1 */
-    sum += (uint32_t)icmp_length + PROTOCOL_ICMPV6;
-    return fold(sum_words(sum, answer + IPV6_HEADER, icmp_length));
-}
-
 static void write_ipv6_header(const uint8_t *packet, uint8_t *answer, size_t answer_length) {
     memset(answer, 0, IPV6_SOURCE);
     answer[0] = 0x60;
@@ -201,7 +183,9 @@ static size_t unreachable6(const uint8_t *packet, size_t length, uint8_t *answer
     icmp[0] = ICMPV6_DESTINATION_UNREACHABLE;
     icmp[1] = ICMPV6_ADDRESS_UNREACHABLE;
     memcpy(icmp + ICMP_HEADER, packet, answer_length - IPV6_HEADER - ICMP_HEADER);
-    be16_write(icmp + 2, checksum6(answer, answer_length - IPV6_HEADER));
+    size_t icmp_length = answer_length - IPV6_HEADER;
+    uint64_t pseudo_header = checksum_pseudo_header(answer, PROTOCOL_ICMPV6, icmp_length);
+    checksum_write(icmp + 2, checksum_add(pseudo_header, icmp, icmp_length));
     return answer_length;
 }
 
