@@ -152,6 +152,10 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
 
+/* tun-writer: which packets that arrive singly it may write as super-packets; none when not told.
+ */
+void loop_coalesce(struct loop *loop, enum device_offload offload);
+
 /* Between two runs. A peer's link: the tun-reader is told only the format (fd -1). */
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);

@@ -73,6 +73,10 @@ struct loop {
     uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
+
+    /* tun-writer */
+    enum device_offload coalesce; /* which packets may be put together */
+    unsigned n_refusals[2];       /* super-packets so made that were refused in a row: TCP, UDP */
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);
