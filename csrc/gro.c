@@ -245,8 +245,7 @@ static void write_ip(uint8_t *ip, size_t length) {
     }
     be16_write(ip + IPV4_LENGTH, (uint16_t)length);
     be16_write(ip + IPV4_CHECKSUM, 0);
-    uint16_t checksum = (uint16_t)~checksum_fold(checksum_add(0, ip, IPV4_HEADER));
-    memcpy(ip + IPV4_CHECKSUM, &checksum, sizeof checksum);
+    checksum_write(ip + IPV4_CHECKSUM, checksum_add(0, ip, IPV4_HEADER));
 }
 
 /* In the checksum's place stands what CHECKSUM_PARTIAL wants there: the pseudo-header's sum, over
