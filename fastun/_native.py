@@ -358,6 +358,10 @@ class Loop:
         """Let the device's queue hold packets for a second while the only session is made."""
         _lib.loop_hold_without_session(self._pointer)
 
+    def coalesce(self, offload: Offload) -> None:
+        """Let the tun-writer put packets of one flow together to such super-packets."""
+        _lib.loop_coalesce(self._pointer, int(offload))
+
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""
         _lib.loop_take_bell(self._pointer)

@@ -44,6 +44,7 @@ class Boot(Message, frozen=True, tag="boot"):
     wire: int
     mode: int
     dials: bool
+    coalesce: int
 
 
 class AttachLink(Message, frozen=True, tag="attach-link"):

@@ -57,6 +57,7 @@ class Gateway:
             Wire[settings.wire.upper()],
             device.mode,
             dials=settings.role == "connect",
+            coalesce=device.offload_max,
             on_start=self._on_start,
             on_message=self._on_message,
             on_death=self._on_death,

@@ -15,7 +15,7 @@ import sys
 import setproctitle
 
 from fastun import _native
-from fastun._native import Event, EventKind, LoopEnd, Wire
+from fastun._native import Event, EventKind, LoopEnd, Offload, Wire
 from fastun.channel import (
     AddReceivingKey,
     AllowIps,
@@ -62,6 +62,7 @@ class Worker:
         close_all([stats_fd, ring_fd, peers_fd])
         if boot.dials and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
+        self._loop.coalesce(Offload(boot.coalesce))
         channel.set_blocking(False)
         self._send(Ready())
 
