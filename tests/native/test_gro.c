@@ -424,6 +424,22 @@ static void a_packet_with_one_wrong_bit_anywhere_is_never_merged(void) {
     }
 }
 
+/* Not even where its sum happens to be right: a split would write a checksum of 0xffff. */
+static void a_datagram_without_a_checksum_is_never_merged(void) {
+    for (uint8_t version = 4; version <= 6; version += 2) {
+        make_clean(2, version, SPLIT_UDP, 40);
+        for (size_t i = 0; i < 2; i++) {
+            uint8_t *last_word = packets[i].bytes + packets[i].length - 2;
+            uint8_t *checksum = split_checksum_place(packets[i].bytes);
+            uint64_t sum = (uint64_t)split_u16(last_word) + split_u16(checksum);
+            split_put_u16(last_word, split_fold(sum));
+            split_put_u16(checksum, 0);
+            CHECK(split_has_right_checksums(packets[i].bytes, packets[i].length));
+        }
+        CHECK_EQUAL(real_group(packets, 2), 1);
+    }
+}
+
 /* Cut anywhere, at an exact end of the memory: AddressSanitizer sees what is read behind it. */
 static void a_packet_cut_short_is_refused_without_reading_past_its_end(void) {
     for (int kind = 0; kind < 4; kind++) {
@@ -456,6 +472,7 @@ int main(void) {
     RUN(what_is_put_together_is_what_the_model_says_and_splits_into_the_same_bytes);
     RUN(as_many_packets_as_64_kib_hold_become_one);
     RUN(a_packet_with_one_wrong_bit_anywhere_is_never_merged);
+    RUN(a_datagram_without_a_checksum_is_never_merged);
     RUN(a_packet_cut_short_is_refused_without_reading_past_its_end);
     RUN(a_lone_packet_is_not_summed);
     return EXIT_SUCCESS;
