@@ -159,7 +159,7 @@ struct link_format {
     int super_inbound;  /* ours offers to */
     size_t message_max; /* bytes; what the peer takes */
     int is_datagram;    /* one message a datagram, without length prefix */
-    size_t mtu; /* the device's; sealed packets are padded up to it and no further. 0: any */
+    size_t mtu;     /* the device's; sealed packets are padded up to it and no further. 0: any */
     int splits_udp; /* of super-packets the peer takes only TCP's: its kernel is older */
 };
 
@@ -179,6 +179,10 @@ void loop_take_bell(struct loop *loop);
 /* tun-reader of a side that dials: while there is no session the device's queue holds what comes,
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
+
+/* tun-writer: which packets that arrive singly it may write as super-packets; none when not told.
+ */
+void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
  * `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */

@@ -206,30 +206,30 @@ static size_t answer6(const uint8_t *packet, size_t length, const struct reason 
 
 /* -- either ------------------------------------------------------------------------------------ */
 
-static size_t answer(const uint8_t *packet, size_t length, const struct reason *reason,
-                     uint8_t *bytes, size_t bytes_max) {
+static size_t write_answer(const uint8_t *packet, size_t length, const struct reason *reason,
+                           uint8_t *answer, size_t answer_max) {
     switch (length > 0 ? packet[0] >> 4 : 0) {
     case 4:
         length = packet_length4(packet, length);
-        return length > 0 ? answer4(packet, length, reason, bytes, bytes_max) : 0;
+        return length > 0 ? answer4(packet, length, reason, answer, answer_max) : 0;
     case 6:
         length = packet_length6(packet, length);
-        return length > 0 ? answer6(packet, length, reason, bytes, bytes_max) : 0;
+        return length > 0 ? answer6(packet, length, reason, answer, answer_max) : 0;
     default:
         return 0;
     }
 }
 
-size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *bytes, size_t bytes_max) {
+size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *answer, size_t answer_max) {
     const struct reason unreachable = {ICMP_DESTINATION_UNREACHABLE, ICMP_HOST_UNREACHABLE,
                                        ICMPV6_DESTINATION_UNREACHABLE, ICMPV6_ADDRESS_UNREACHABLE,
                                        0};
-    return answer(packet, length, &unreachable, bytes, bytes_max);
+    return write_answer(packet, length, &unreachable, answer, answer_max);
 }
 
-size_t icmp_too_big(const uint8_t *packet, size_t length, size_t mtu, uint8_t *bytes,
-                    size_t bytes_max) {
+size_t icmp_too_big(const uint8_t *packet, size_t length, size_t mtu, uint8_t *answer,
+                    size_t answer_max) {
     const struct reason too_big = {ICMP_DESTINATION_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED,
                                    ICMPV6_PACKET_TOO_BIG, 0, mtu};
-    return answer(packet, length, &too_big, bytes, bytes_max);
+    return write_answer(packet, length, &too_big, answer, answer_max);
 }

@@ -101,6 +101,10 @@ struct loop {
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
     struct link_format datagram_format;
+
+    /* tun-writer */
+    enum device_offload coalesce; /* which packets may be put together */
+    unsigned n_refusals[2];       /* super-packets so made that were refused in a row: TCP, UDP */
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);

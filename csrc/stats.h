@@ -27,7 +27,7 @@
 
 #define STATS_COUNTERS(X)                                                                          \
     X(packets) /* as the network counts: a super-packet of 40 segments counts 40 */                \
-    X(frames)  /* as the device hands them over: a super-packet counts 1 */                        \
+    X(frames)  /* as the device gives or takes them: a super-packet counts 1 */                    \
     X(bytes)   /* of packets or Ethernet frames, without any header of ours */
 
 #define STATS_CALLS(X)                                                                             \

@@ -1,54 +1,23 @@
 /* tun-writer: the last stage of the inbound direction.
  *
  *   1. wait for a record in the ring
- *   2. write it: virtio_net_hdr and frame, checked by the link-reader. The kernel runs the whole
- *      inner receive path inside this write, which is what this stage spends its time on
- *   3. count it as delivered or with the reason why not; release in batches
+ *   2. put plain packets of one flow together as long as they stand one behind the other (gro.c);
+ *      nothing waits for a packet that is not there yet
+ *   3. write the frame: virtio_net_hdr and packet, checked by the link-reader. The kernel runs the
+ *      whole inner receive path inside this write, which is what this stage spends its time on
+ *   4. count it as delivered or with the reason why not (frame_writer.c); release in batches
  *
  * It alone writes the device and alone consumes the inbound ring.
  */
 #define _GNU_SOURCE
-#include "loop.h"
-
-#include <errno.h>
-#include <unistd.h>
+#include "frame_writer.h"
 
 enum {
     /* Space goes back to the link-reader after so many bytes, not only when the ring is empty. */
     BURST_BYTES_MAX = 256 * 1024,
-    BURST_FRAMES_MAX = 64,
+    /* Several of the longest runs: where a burst ends, so does a super-packet. */
+    BURST_FRAMES_MAX = 4 * GRO_PACKETS_MAX,
 };
-
-enum write_end { WRITE_DONE, WRITE_DEVICE_GONE };
-
-static enum write_end write_frame(struct loop *loop, const struct ring_record *record) {
-    ssize_t n;
-    do {
-        n = write(loop->device_fd, ring_payload(record), record->length);
-        stats_call(loop->stats, CALL_write);
-    } while (n < 0 && errno == EINTR);
-    if (n >= 0) {
-        stats_count(loop->stats, record->n_packets, record->n_bytes);
-        return WRITE_DONE;
-    }
-    switch (errno) {
-    case EBADFD:
-        loop->error = errno;
-        stats_dropped(loop->stats, DROP_tun_writer_device_down, record->n_packets);
-        return WRITE_DEVICE_GONE;
-    case EIO:
-        stats_dropped(loop->stats, DROP_tun_writer_device_down, record->n_packets);
-        return WRITE_DONE;
-    case EAGAIN:
-    case ENOMEM:
-    case ENOBUFS:
-        stats_dropped(loop->stats, DROP_tun_writer_device_full, record->n_packets);
-        return WRITE_DONE;
-    default:
-        stats_dropped(loop->stats, DROP_tun_writer_device_refused, record->n_packets);
-        return WRITE_DONE;
-    }
-}
 
 /* Returns the number of frames taken from the ring, or -1 when the device is gone. */
 static int write_burst(struct loop *loop) {
@@ -56,16 +25,18 @@ static int write_burst(struct loop *loop) {
     size_t n_bytes = 0;
     int n_frames = 0;
     bool corrupt = false;
-    enum write_end end = WRITE_DONE;
-    while (n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && end == WRITE_DONE) {
+    struct frame_run run;
+    run.group.n_packets = 0;
+    while (n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && loop->error == 0) {
         const struct ring_record *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
             break;
         stats_queue_delay(loop->stats, clock_now_ns() - record->enqueued_ns);
-        end = write_frame(loop, record);
+        frame_run_take(loop, &run, record);
         n_bytes += record->length;
         n_frames++;
     }
+    frame_run_end(loop, &run);
     if (n_frames > 0) {
         stats_batch(loop->stats, (uint64_t)n_frames);
         ring_release(loop->ring, cursor, loop->stats);
@@ -74,7 +45,7 @@ static int write_burst(struct loop *loop) {
         stats_dropped(loop->stats, DROP_tun_writer_ring_corrupt, 1);
         ring_discard(loop->ring, loop->stats);
     }
-    return end == WRITE_DEVICE_GONE ? -1 : n_frames;
+    return loop->error != 0 ? -1 : n_frames;
 }
 
 enum loop_end tun_writer_loop(struct loop *loop) {

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from fastun._native import ROLES, PeerTable, Ring, Stats, _checked, _checked_pointer, _ffi, _lib
+from fastun._native import (
+    ROLES,
+    Offload,
+    PeerTable,
+    Ring,
+    Stats,
+    _checked,
+    _checked_pointer,
+    _ffi,
+    _lib,
+)
 
 
 class LoopEnd(IntEnum):
@@ -121,6 +131,10 @@ class Loop:
     def hold_without_session(self) -> None:
         """Let the device's queue hold packets for a second while the only session is made."""
         _lib.loop_hold_without_session(self._pointer)
+
+    def coalesce(self, offload: Offload) -> None:
+        """Let the tun-writer put packets of one flow together to such super-packets."""
+        _lib.loop_coalesce(self._pointer, int(offload))
 
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""

@@ -47,6 +47,7 @@ class Boot(Message, frozen=True, tag="boot"):
     wire: int
     mode: int
     holds: bool
+    coalesce: int
 
 
 class AttachLink(Message, frozen=True, tag="attach-link"):

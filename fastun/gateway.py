@@ -73,6 +73,7 @@ class Gateway:
             Wire[settings.wire.upper()],
             device.mode,
             holds=settings.role == "connect" and len(settings.peers) <= 1,
+            coalesce=device.offload_max,
             on_start=self._on_start,
             on_message=self._on_message,
             on_death=self._on_death,

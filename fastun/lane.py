@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 
 from fastun import channel, log
-from fastun._native import DIRECTIONS, ROLES, Mode, PeerTable, Ring, Stats, Wire
+from fastun._native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
 from fastun.channel import Boot, Channel, Ready, ToGateway, ToWorker
 from fastun.errors import RuntimeFailure
 
@@ -116,6 +116,7 @@ class Lane:
         mode: Mode,
         *,
         holds: bool,
+        coalesce: Offload = Offload.NONE,
         on_start: Callable[[Worker], None],
         on_message: Callable[[Worker, ToGateway], None],
         on_death: Callable[[Worker], None],
@@ -124,6 +125,7 @@ class Lane:
         """Make rings and statistics; ``device_fd`` stays the caller's.
 
         ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
+        ``coalesce`` says which super-packets the device may be given of packets that came singly.
         """
         self.index = index
         self.stats = Stats.create()
@@ -135,6 +137,7 @@ class Lane:
         self._wire = wire
         self._mode = mode
         self._holds = holds
+        self._coalesce = coalesce
         self._on_start = on_start
         self._on_message = on_message
         self._on_death = on_death
@@ -188,7 +191,13 @@ class Lane:
         worker.spawn()
         assert worker.channel is not None  # noqa: S101 (spawn made it)
         ring = self._ring_of(worker)
-        boot = Boot(ring_bytes=ring.size_bytes, wire=self._wire, mode=self._mode, holds=self._holds)
+        boot = Boot(
+            ring_bytes=ring.size_bytes,
+            wire=self._wire,
+            mode=self._mode,
+            holds=self._holds,
+            coalesce=self._coalesce,
+        )
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
         with contextlib.suppress(OSError):  # dead already; the pidfd will say so
             worker.channel.send(boot, fds)

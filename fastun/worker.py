@@ -16,7 +16,7 @@ import setproctitle
 
 from fastun import _loop, _native
 from fastun._loop import Event, EventKind, LoopEnd
-from fastun._native import Wire
+from fastun._native import Offload, Wire
 from fastun.channel import (
     AddReceivingKey,
     AddSocket,
@@ -73,6 +73,7 @@ class Worker:
         close_all([stats_fd, ring_fd, peers_fd])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
+        self._loop.coalesce(Offload(boot.coalesce))
         channel.set_blocking(False)
         self._send(Ready())
 

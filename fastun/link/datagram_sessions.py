@@ -65,7 +65,7 @@ TURN_S = 0.005
 class DatagramSessions:
     """All peers on UDP. Event loop only."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 (what it stands between)
+    def __init__(  # noqa: PLR0917 (what it stands between)
         self,
         settings: Settings,
         lane: Lane,

@@ -27,10 +27,12 @@ static inline bool icmp_is_one_host(const uint8_t *address, size_t length) {
 }
 
 static inline const char *icmp_answer4_fault(const uint8_t *packet, size_t packet_length,
-                                             const uint8_t *answer, size_t length, size_t limit) {
+                                             const uint8_t *answer, size_t length, size_t limit,
+                                             unsigned mtu) {
     size_t wanted = 28 + packet_length;
     wanted = wanted > limit ? limit : wanted;
-    static const uint8_t icmp_start[] = {3, 1};
+    const uint8_t type_and_code[] = {3, mtu == 0 ? 1 : 4};
+    const uint8_t second_word[] = {0, 0, (uint8_t)(mtu >> 8), (uint8_t)mtu}; /* RFC 1191 4 */
     if (length != wanted)
         return "length";
     if (answer[0] != 0x45 || answer[1] != 0xc0 || answer[2] * 256u + answer[3] != length)
@@ -43,7 +45,7 @@ static inline const char *icmp_answer4_fault(const uint8_t *packet, size_t packe
         return "not from one host to one host";
     if (!icmp_sums_to_ones(answer, 20, NULL, 0))
         return "IPv4 header's checksum";
-    if (memcmp(answer + 20, icmp_start, 2) != 0 || memcmp(answer + 24, "\0\0\0", 4) != 0)
+    if (memcmp(answer + 20, type_and_code, 2) != 0 || memcmp(answer + 24, second_word, 4) != 0)
         return "ICMP header";
     if (!icmp_sums_to_ones(answer + 20, length - 20, NULL, 0))
         return "ICMP checksum";
@@ -51,12 +53,16 @@ static inline const char *icmp_answer4_fault(const uint8_t *packet, size_t packe
 }
 
 static inline const char *icmp_answer6_fault(const uint8_t *packet, size_t packet_length,
-                                             const uint8_t *answer, size_t length, size_t limit) {
+                                             const uint8_t *answer, size_t length, size_t limit,
+                                             unsigned mtu) {
     size_t wanted = 48 + packet_length;
     wanted = wanted > limit ? limit : wanted;
     if (length != wanted)
         return "length";
-    static const uint8_t start[] = {0x60, 0, 0, 0}, icmp_start[] = {1, 3};
+    static const uint8_t start[] = {0x60, 0, 0, 0};
+    const uint8_t type_and_code[] = {mtu == 0 ? 1 : 2, mtu == 0 ? 3 : 0};
+    const uint8_t second_word[] = {(uint8_t)(mtu >> 24), (uint8_t)(mtu >> 16), (uint8_t)(mtu >> 8),
+                                   (uint8_t)mtu};
     if (memcmp(answer, start, 4) != 0 || answer[4] * 256u + answer[5] != length - 40)
         return "IPv6 header";
     if (answer[6] != 58 || answer[7] < 32)
@@ -65,7 +71,7 @@ static inline const char *icmp_answer6_fault(const uint8_t *packet, size_t packe
         return "addresses";
     if (!icmp_is_one_host(answer + 8, 16) || !icmp_is_one_host(answer + 24, 16))
         return "not from one host to one host";
-    if (memcmp(answer + 40, icmp_start, 2) != 0 || memcmp(answer + 44, "\0\0\0", 4) != 0)
+    if (memcmp(answer + 40, type_and_code, 2) != 0 || memcmp(answer + 44, second_word, 4) != 0)
         return "ICMPv6 header";
     uint8_t pseudo[40];
     memcpy(pseudo, answer + 8, 32);
@@ -78,15 +84,16 @@ static inline const char *icmp_answer6_fault(const uint8_t *packet, size_t packe
 }
 
 /* NULL when the answer is right for the whole packet in its length field. `answer_max` is the room
- * that its maker was given. */
+ * that its maker was given. `mtu` 0: the packet's host is unreachable; else it was too big. */
 static inline const char *icmp_answer_fault(const uint8_t *packet, const uint8_t *answer,
-                                            size_t length, size_t answer_max) {
+                                            size_t length, size_t answer_max, unsigned mtu) {
     bool is_ipv4 = packet[0] >> 4 == 4;
     size_t limit = is_ipv4 ? 576 : 1280;
     limit = answer_max < limit ? answer_max : limit;
-    return is_ipv4 ? icmp_answer4_fault(packet, packet[2] * 256u + packet[3], answer, length, limit)
+    return is_ipv4 ? icmp_answer4_fault(packet, packet[2] * 256u + packet[3], answer, length, limit,
+                                        mtu)
                    : icmp_answer6_fault(packet, 40 + packet[4] * 256u + packet[5], answer, length,
-                                        limit);
+                                        limit, mtu);
 }
 
 #endif

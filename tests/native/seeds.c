@@ -83,6 +83,30 @@ static void append_chunks(struct seed *seed, const struct link_format *format) {
     }
 }
 
+/* A packet, and seven that continue it; every third time the last of them is shorter. */
+static void append_flow(struct seed *seed, uint8_t choice) {
+    enum { RIGHT = 1 | 2, CONTINUES = 4, PAYLOAD = 100, TCP_ACK = 0x10 };
+    uint8_t *packet = frame.bytes + VNET_LENGTH;
+    size_t transport = packet[0] == 0x45 ? IPV4_HEADER_MIN : IPV6_HEADER;
+    bool is_udp = packet[transport == IPV6_HEADER ? 6 : 9] == 17;
+    if (transport == IPV4_HEADER_MIN) {
+        packet[6] = (choice & 2) != 0 ? 0x40 : 0; /* DF or not; no fragment */
+        packet[7] = 0;
+    }
+    if (!is_udp) {
+        packet[transport + 12] = 6 << 4;
+        packet[transport + 13] = TCP_ACK;
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        size_t length = choice % 3 == 0 && i == 7 ? PAYLOAD / 2 : PAYLOAD;
+        if (i == 0)
+            length += transport + (is_udp ? 8 : 24);
+        uint8_t chunk[3] = {i == 0 ? RIGHT : RIGHT | CONTINUES, 0, (uint8_t)length};
+        append(seed, chunk, sizeof chunk);
+        append(seed, packet, length);
+    }
+}
+
 static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     struct seed seed = {.bytes = {choice}, .length = 1};
     bool super = (choice & 2) == 0;
@@ -95,6 +119,9 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
         append_message(&seed, &format, true);
     } else if (strcmp(fuzzer, "fuzz_sealed_reader") == 0) {
         append_chunks(&seed, &format);
+    } else if (strcmp(fuzzer, "fuzz_gro") == 0) {
+        seed.length = 0;
+        append_flow(&seed, choice);
     } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0) {
         seed.length = 0;
         append_record(&seed);

@@ -28,19 +28,27 @@ static void make_ipv6(size_t length, uint8_t next_header) {
     memcpy(packet + 24, (uint8_t[16]){0xfd, 2, [15] = 9}, 16);
 }
 
-/* The answer's length; whatever is answered is judged. Exact buffers, for ASan. */
+static size_t make_answer(const uint8_t *exact, size_t length, unsigned mtu, uint8_t *answer,
+                          size_t answer_max) {
+    size_t answered = mtu == 0 ? icmp_unreachable(exact, length, answer, answer_max)
+                               : icmp_too_big(exact, length, mtu, answer, answer_max);
+    const char *fault =
+        answered != 0 ? icmp_answer_fault(exact, answer, answered, answer_max, mtu) : NULL;
+    if (fault != NULL)
+        printf("        wrong %s\n", fault);
+    CHECK(fault == NULL);
+    return answered;
+}
+
+/* The answer's length; whatever is answered is judged, and that the packet is too big is said to
+ * the same as that its host is unreachable. Exact buffers, for ASan. */
 static size_t answer_within(size_t length, size_t answer_max) {
     uint8_t *exact = malloc(length), *answer = malloc(answer_max);
     CHECK((exact != NULL || length == 0) && (answer != NULL || answer_max == 0));
     if (length > 0)
         memcpy(exact, packet, length);
-    size_t answered = icmp_unreachable(exact, length, answer, answer_max);
-    if (answered != 0) {
-        const char *fault = icmp_answer_fault(exact, answer, answered, answer_max);
-        if (fault != NULL)
-            printf("        wrong %s\n", fault);
-        CHECK(fault == NULL);
-    }
+    size_t answered = make_answer(exact, length, 0, answer, answer_max);
+    CHECK_EQUAL(make_answer(exact, length, 1280, answer, answer_max), answered);
     free(exact);
     free(answer);
     return answered;
@@ -98,6 +106,20 @@ static void checksums_carry(void) {
 }
 
 /* -- what is not ------------------------------------------------------------------------------- */
+
+static void the_mtu_is_told_as_far_as_its_field_goes(void) {
+    uint8_t answer[ICMP_ANSWER_MAX];
+    const unsigned mtus[] = {1, 68, 1280, 1420, 65535, 65536, 0x12345678};
+    for (size_t i = 0; i < sizeof mtus / sizeof *mtus; i++) {
+        make_ipv4(2000, TCP);
+        CHECK_EQUAL(icmp_too_big(packet, 2000, mtus[i], answer, sizeof answer), 576);
+        unsigned told = mtus[i] < 65535 ? mtus[i] : 65535;
+        CHECK(icmp_answer_fault(packet, answer, 576, sizeof answer, told) == NULL);
+        make_ipv6(2000, TCP);
+        CHECK_EQUAL(icmp_too_big(packet, 2000, mtus[i], answer, sizeof answer), 1280);
+        CHECK(icmp_answer_fault(packet, answer, 1280, sizeof answer, mtus[i]) == NULL);
+    }
+}
 
 static void what_is_not_a_whole_packet_gets_no_answer(void) {
     CHECK_EQUAL(icmp_unreachable(NULL, 0, packet, ICMP_ANSWER_MAX), 0);
@@ -244,6 +266,7 @@ int main(void) {
     RUN(what_follows_the_packet_is_not_quoted);
     RUN(small_room_shortens_the_quote_down_to_the_ports);
     RUN(checksums_carry);
+    RUN(the_mtu_is_told_as_far_as_its_field_goes);
     RUN(what_is_not_a_whole_packet_gets_no_answer);
     RUN(an_icmp_error_is_never_answered_but_a_ping_is);
     RUN(only_an_address_of_one_host_is_answered_or_answers);

@@ -152,9 +152,8 @@ static void a_key_opens_until_it_expires(void) {
     for (unsigned is_over = 0; is_over < 2; is_over++) {
         reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
         uint64_t expires_ns = clock_boottime_ns() + (is_over ? 0 : 60000000000);
-        CHECK_EQUAL(loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0,
-                                           expires_ns),
-                    0);
+        CHECK_EQUAL(
+            loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, expires_ns), 0);
         send_good(0);
         check_counts(!is_over, is_over ? DROP_link_reader_unknown_index : NO_DROP, is_over);
         CHECK_EQUAL(field(SLOT, "received_ns") != 0, !is_over);
@@ -170,9 +169,9 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
     CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
     sealing_key(key, KEY + 1);
-    CHECK_EQUAL(loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0,
-                                       UINT64_MAX),
-                0);
+    CHECK_EQUAL(
+        loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
+        0);
     make_packet(KEY + 1, INDEX + 1, 0);
     send_sealed();
     check_counts(0, DROP_link_reader_unknown_index, 1);

@@ -223,7 +223,7 @@ static void a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is(v
         memset(packet + IPV4_HEADER_MIN, 0xee, length - IPV4_HEADER_MIN);
         give(packet, length);
         sender_run();
-            CHECK(open_next(AEAD_CHACHA20_POLY1305));
+        CHECK(open_next(AEAD_CHACHA20_POLY1305));
         CHECK_EQUAL(opened.length, (length + 15) / 16 * 16);
         CHECK_EQUAL(memcmp(opened.content, packet, length), 0);
         for (int i = (int)length; i < opened.length; i++)
@@ -255,7 +255,7 @@ static void no_frame_is_so_long_that_its_message_overflows_the_prefix(void) {
         ipv4_make(packet, length, US, 0x0a000002);
         give(packet, length);
         sender_run();
-            n_sent += open_next(AEAD_CHACHA20_POLY1305);
+        n_sent += open_next(AEAD_CHACHA20_POLY1305);
         sender_release();
     }
     CHECK(n_sent >= 17); /* up to SEALED_CONTENT_MAX in any case */

@@ -1,6 +1,7 @@
-/* Any bytes as the packet that no peer takes: an answer is right in every byte, and none goes to an
+/* Any bytes as the packet that cannot go on: an answer is right in every byte, and none goes to an
  * error or a later fragment. The first byte says whether the length field is put right (else few
- * inputs are whole packets) and how much room the answer has. */
+ * inputs are whole packets), how much room the answer has, and whether the packet is too big or for
+ * nobody. */
 #include <stdlib.h>
 
 #include "fuzz.h"
@@ -45,9 +46,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(packet, data + 1, length);
     if ((data[0] & 1) != 0)
         put_length_right(packet, length);
-    size_t answered = icmp_unreachable(packet, length, answer, answer_max);
+    unsigned mtu = (data[0] & 4) != 0 ? data[0] * 100u : 0;
+    size_t answered = mtu == 0 ? icmp_unreachable(packet, length, answer, answer_max)
+                               : icmp_too_big(packet, length, mtu, answer, answer_max);
     if (answered != 0) {
-        FUZZ_CHECK(icmp_answer_fault(packet, answer, answered, answer_max) == NULL);
+        FUZZ_CHECK(icmp_answer_fault(packet, answer, answered, answer_max, mtu) == NULL);
         check_may_be_answered(packet);
         /* an answer is an error itself, and answers to it would go on for ever */
         FUZZ_CHECK(icmp_unreachable(answer, answered, packet, length) == 0);

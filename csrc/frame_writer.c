@@ -1,0 +1,142 @@
+/* A super-packet goes as it is, and so does every frame on a TAP device: only the plain IP packets
+ * of a TUN device are looked at for one another.
+ *
+ * Some kernels refuse super-packets that are in order (6.6.44 and its time, with EINVAL), and those
+ * before 6.2 every one of UDP. Nothing is lost to that: the packets are written again one by one,
+ * and after some refusals in a row no more are put together.
+ */
+#define _GNU_SOURCE
+#include "frame_writer.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum {
+    /* A kernel that refuses does so every time; a packet that it has its reasons to refuse must not
+     * cost the others. */
+    REFUSALS_MAX = 8,
+};
+
+enum write_end { WRITE_DONE, WRITE_DEVICE_GONE, WRITE_DEVICE_DOWN, WRITE_FULL, WRITE_REFUSED };
+
+static enum write_end end_of_write(ssize_t written) {
+    if (written >= 0)
+        return WRITE_DONE;
+    switch (errno) {
+    case EBADFD:
+        return WRITE_DEVICE_GONE;
+    case EIO:
+        return WRITE_DEVICE_DOWN;
+    case EAGAIN:
+    case ENOMEM:
+    case ENOBUFS:
+        return WRITE_FULL;
+    default:
+        return WRITE_REFUSED;
+    }
+}
+
+/* One frame with so many packets, written or not. */
+static void account(struct loop *loop, enum write_end end, uint64_t n_packets, uint64_t n_bytes) {
+    switch (end) {
+    case WRITE_DONE:
+        stats_count(loop->stats, n_packets, n_bytes);
+        break;
+    case WRITE_DEVICE_GONE:
+        loop->error = EBADFD;
+        stats_dropped(loop->stats, DROP_tun_writer_device_down, n_packets);
+        break;
+    case WRITE_DEVICE_DOWN:
+        stats_dropped(loop->stats, DROP_tun_writer_device_down, n_packets);
+        break;
+    case WRITE_FULL:
+        stats_dropped(loop->stats, DROP_tun_writer_device_full, n_packets);
+        break;
+    case WRITE_REFUSED:
+        stats_dropped(loop->stats, DROP_tun_writer_device_refused, n_packets);
+        break;
+    }
+}
+
+static void write_record(struct loop *loop, const struct ring_record *record) {
+    ssize_t n;
+    do {
+        n = write(loop->device_fd, ring_payload(record), record->length);
+        stats_call(loop->stats, CALL_write);
+    } while (n < 0 && errno == EINTR);
+    account(loop, end_of_write(n), record->n_packets, record->n_bytes);
+}
+
+/* -- super-packets of our own ------------------------------------------------------------------ */
+
+static enum write_end write_group(struct loop *loop, struct gro_group *group) {
+    int n_parts = gro_finish(group);
+    ssize_t n;
+    do {
+        n = writev(loop->device_fd, group->iov, n_parts);
+        stats_call(loop->stats, CALL_writev);
+    } while (n < 0 && errno == EINTR);
+    return end_of_write(n);
+}
+
+static void write_together(struct loop *loop, struct frame_run *run) {
+    enum write_end end = write_group(loop, &run->group);
+    unsigned *n_refusals = &loop->n_refusals[run->group.is_udp];
+    *n_refusals = end == WRITE_REFUSED ? *n_refusals + 1 : 0;
+    if (end == WRITE_REFUSED) {
+        for (size_t i = 0; i < run->group.n_packets; i++)
+            write_record(loop, run->records[i]);
+        return;
+    }
+    uint64_t n_packets = 0, n_bytes = 0;
+    for (size_t i = 0; i < run->group.n_packets; i++) {
+        n_packets += run->records[i]->n_packets;
+        n_bytes += run->records[i]->n_bytes;
+    }
+    account(loop, end, n_packets, n_bytes);
+}
+
+/* -- runs -------------------------------------------------------------------------------------- */
+
+static bool is_plain_packet(const struct loop *loop, const struct ring_record *record) {
+    if (loop->mode != MODE_TUN || loop->coalesce == DEVICE_OFFLOAD_NONE ||
+        record->length <= VNET_LENGTH)
+        return false;
+    struct vnet vnet = vnet_read(ring_payload(record));
+    return vnet_is_plain(&vnet);
+}
+
+static bool may_coalesce(const struct loop *loop, bool is_udp) {
+    return loop->n_refusals[is_udp] < REFUSALS_MAX &&
+           (!is_udp || loop->coalesce == DEVICE_OFFLOAD_TCP_UDP);
+}
+
+void frame_run_end(struct loop *loop, struct frame_run *run) {
+    if (run->group.n_packets == 1)
+        write_record(loop, run->records[0]);
+    else if (run->group.n_packets > 1)
+        write_together(loop, run);
+    run->group.n_packets = 0;
+}
+
+void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_record *record) {
+    struct gro_group *group = &run->group;
+    bool is_plain = is_plain_packet(loop, record);
+    const uint8_t *packet = ring_payload(record) + VNET_LENGTH;
+    size_t length = record->length - VNET_LENGTH;
+    if (is_plain && gro_extend(group, packet, length)) {
+        run->records[group->n_packets - 1] = record;
+        return;
+    }
+    frame_run_end(loop, run);
+    if (is_plain && gro_begin(group, packet, length) && may_coalesce(loop, group->is_udp)) {
+        run->records[0] = record;
+        return;
+    }
+    group->n_packets = 0;
+    write_record(loop, record);
+}
+
+void loop_coalesce(struct loop *loop, enum device_offload offload) {
+    loop->coalesce = offload;
+}

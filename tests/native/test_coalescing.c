@@ -1,0 +1,147 @@
+/* The tun-writer with packets of one flow in its ring, before a stand-in of the device: a socket
+ * pair, where one write is one frame too.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/socket.h>
+
+#include "check.h"
+#include "flow_writer.h"
+#include "splitter.h"
+
+struct stand_in {
+    struct writer writer;
+    int far[2];
+};
+
+static void stand_in_open(struct stand_in *stand_in, enum mode mode) {
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stand_in->far), 0);
+    writer_open(&stand_in->writer, mode, stand_in->far[0]);
+}
+
+static void stand_in_close(struct stand_in *stand_in) {
+    writer_close(&stand_in->writer);
+    close(stand_in->far[0]);
+    close(stand_in->far[1]);
+}
+
+/* Reads a frame and returns the number of packets that it splits into, 1 for a plain one. */
+static size_t read_frame(struct stand_in *stand_in) {
+    static uint8_t frame[VNET_LENGTH + 65536], packet[FLOW_PACKET_MAX];
+    ssize_t length = recv(stand_in->far[1], frame, sizeof frame, MSG_DONTWAIT);
+    size_t n = 0;
+    CHECK(length > VNET_LENGTH);
+    if (frame[1] == VNET_GSO_NONE)
+        return 1;
+    CHECK(split_fault(frame, (size_t)length) == NULL);
+    while (split_packet(frame, (size_t)length, n, 1, packet) != 0)
+        n++;
+    return n;
+}
+
+static void packets_of_one_flow_in_the_ring_are_one_write_and_count_as_many(void) {
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    stand_in_open(&stand_in, MODE_TUN);
+    size_t n_bytes = writer_put_flow(&stand_in.writer, &flow, 0, 20, -1);
+    writer_run(&stand_in.writer);
+    CHECK_EQUAL(read_frame(&stand_in), 20);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), 1);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), 0);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), 20);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_frames), 1);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_bytes), n_bytes);
+    stand_in_close(&stand_in);
+}
+
+static void a_packet_with_a_wrong_checksum_is_written_alone_and_as_it_came(void) {
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_UDP, 0, 0, 0};
+    stand_in_open(&stand_in, MODE_TUN);
+    writer_put_flow(&stand_in.writer, &flow, 0, 10, 5);
+    writer_run(&stand_in.writer);
+    CHECK_EQUAL(read_frame(&stand_in), 5);
+    CHECK_EQUAL(read_frame(&stand_in), 1);
+    CHECK_EQUAL(read_frame(&stand_in), 4);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), 10);
+    stand_in_close(&stand_in);
+}
+
+static void what_is_not_asked_for_is_not_put_together(void) {
+    const struct {
+        enum mode mode;
+        enum device_offload coalesce;
+        int n_writev;
+    } cases[] = {{MODE_TUN, DEVICE_OFFLOAD_NONE, 0},
+                 {MODE_TUN, DEVICE_OFFLOAD_TCP, 1},
+                 {MODE_TUN, DEVICE_OFFLOAD_TCP_UDP, 2},
+                 {MODE_TAP, DEVICE_OFFLOAD_TCP_UDP, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct stand_in stand_in;
+        struct flow tcp = {6, SPLIT_TCP, 0, 0, 0}, udp = {6, SPLIT_UDP, 0, 0, 0};
+        stand_in_open(&stand_in, cases[i].mode);
+        loop_coalesce(stand_in.writer.worker.loop, cases[i].coalesce);
+        writer_put_flow(&stand_in.writer, &tcp, 0, 10, -1);
+        writer_put_flow(&stand_in.writer, &udp, 0, 10, -1);
+        writer_run(&stand_in.writer);
+        CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), cases[i].n_writev);
+        CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), 20 - 10 * cases[i].n_writev);
+        CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), 20);
+        stand_in_close(&stand_in);
+    }
+}
+
+/* Super-packets of the peer's, and packets whose checksum is still open, stand between. */
+static void a_frame_with_an_offload_header_goes_as_it_is(void) {
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    uint8_t packet[FLOW_PACKET_MAX];
+    stand_in_open(&stand_in, MODE_TUN);
+    writer_put_flow(&stand_in.writer, &flow, 0, 3, -1);
+    size_t length = flow_packet(&flow, FLOW_ACK, FLOW_PAYLOAD, 3, packet);
+    writer_put(&stand_in.writer, packet, length)[0] = VNET_NEEDS_CSUM;
+    writer_put_flow(&stand_in.writer, &flow, 4, 3, -1);
+    writer_run(&stand_in.writer);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), 2);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), 1);
+    CHECK_EQUAL(read_frame(&stand_in), 3);
+    CHECK_EQUAL(read_frame(&stand_in), 1);
+    CHECK_EQUAL(read_frame(&stand_in), 3);
+    stand_in_close(&stand_in);
+}
+
+/* A socket refuses what is longer than its send buffer, as some kernels refuse super-packets. */
+static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made(void) {
+    enum { N_RUNS = 12, N_REFUSALS = 8, N_EACH = 20, SEND_BUFFER = 8192 };
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    uint8_t frame[VNET_LENGTH + FLOW_PACKET_MAX];
+    int size = SEND_BUFFER / 2; /* the kernel doubles it */
+    stand_in_open(&stand_in, MODE_TUN);
+    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    for (int i = 0; i < N_RUNS; i++) {
+        flow.acknowledgement++;
+        writer_put_flow(&stand_in.writer, &flow, i * N_EACH, N_EACH, -1);
+    }
+    ring_publish(stand_in.writer.producer, &stand_in.writer.producer_stats);
+    worker_start(&stand_in.writer.worker);
+    for (int i = 0; i < N_RUNS * N_EACH; i++) {
+        CHECK_EQUAL(read(stand_in.far[1], frame, sizeof frame), VNET_LENGTH + 40 + FLOW_PAYLOAD);
+        CHECK_EQUAL(frame[VNET_LENGTH + 40], (uint8_t)i);
+    }
+    CHECK_EQUAL(worker_stop(&stand_in.writer.worker), LOOP_DOORBELL);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), N_REFUSALS);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), N_RUNS * N_EACH);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), N_RUNS * N_EACH);
+    CHECK_EQUAL(stats_read_drop(stand_in.writer.stats, DROP_tun_writer_device_refused), 0);
+    stand_in_close(&stand_in);
+}
+
+int main(void) {
+    RUN(packets_of_one_flow_in_the_ring_are_one_write_and_count_as_many);
+    RUN(a_packet_with_a_wrong_checksum_is_written_alone_and_as_it_came);
+    RUN(what_is_not_asked_for_is_not_put_together);
+    RUN(a_frame_with_an_offload_header_goes_as_it_is);
+    RUN(refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made);
+    return EXIT_SUCCESS;
+}
