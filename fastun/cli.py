@@ -232,9 +232,10 @@ def remove(name: str, state: Path) -> None:
 def _run(role: config.Role, target: str | None, options: config.Options) -> None:
     settings = config.load(role, target, options)
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
+    from fastun.host_routes import prepared  # noqa: PLC0415
 
     try:
-        run(settings)
+        run(prepared(settings))
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(_of_the_system(error)) from error

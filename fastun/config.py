@@ -20,7 +20,7 @@ from fastun import endpoint, identity, wg_quick
 from fastun.document import NOT_YET, Document
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.identity import Accept, Identity
+from fastun.identity import Accept, Identity, Pushed
 from fastun.interface_fields import (
     Table,
     check_mtu,
@@ -69,7 +69,8 @@ class Settings:
     then the key stands in `private_key_file`, and is made there when the file is missing. `peers`
     are those of the file. Of `connect`, one at least has an endpoint, and there is no other if it
     has one that is tcp; of `serve`, all their endpoints are udp. `accept` is what `connect` applies
-    of what the server pushes; routes, only those within the peer's allowed IPs.
+    of what the server pushes; routes, only those within the peer's allowed IPs. `push` is what
+    `serve` gives its clients.
     """
 
     role: Role
@@ -95,6 +96,7 @@ class Settings:
     private_key_file: Path
     peers: tuple[Peer, ...] = ()
     accept: tuple[Accept, ...] = ()
+    push: Pushed = field(default_factory=Pushed)
     metrics: tuple[str, int] | None
     state_dir: Path
     run_dir: Path
@@ -169,6 +171,7 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
         private_key_file=options.state / PRIVATE_KEY_FILE_NAME,
         peers=us_and_them.peers,
         accept=us_and_them.accept,
+        push=us_and_them.push,
         metrics=_metrics(
             *said(options.metrics, "--metrics", document.metrics.listen, "metrics.listen")
         ),
