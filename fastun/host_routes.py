@@ -1,15 +1,7 @@
-"""The routes of a device to what is behind its peers, and the rules that a default route needs.
+"""The routes of a device to what is behind its peers; a default route with what it needs besides.
 
-A default route into the tunnel would take the tunnel's own packets as well. So it stands in a table
-of its own, which all packets are led to but those with our mark (ip-rule(8)):
-
-    32764: from all lookup main suppress_prefixlength 0     known networks first, but no default
-    32765: not from all fwmark MARK lookup TABLE            what is not our own goes into the tunnel
-    32766: from all lookup main                             our own goes on as ever
-
-That is wg-quick(8)'s way. The routes go with the device, however the gateway ends; rules would stay
-after a SIGKILL. Leading to an empty table they change nothing, and the next start removes them: a
-rule with our protocol number and no route in its table is stale.
+What the settings of a tunnel that takes all packets need before there is a device is prepared here
+as well: a mark for its own, and addresses for the names that could not be looked up through it.
 """
 
 from __future__ import annotations
@@ -19,15 +11,16 @@ import errno
 import os
 import socket
 from dataclasses import replace
-from ipaddress import IPv4Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import log
+from fastun import log, routing_rules
 from fastun.errors import RuntimeFailure
+from fastun.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -36,18 +29,10 @@ if TYPE_CHECKING:
     from fastun.endpoint import Endpoint
     from fastun.peers import Network, Peer
 
-# The kernel shows who made a route or a rule; routing daemons leave alone what is not theirs.
-PROTOCOL: Final = 99
+_SYSCTL: Final = Path("/proc/sys/net/ipv4/conf")
+_STRICT = "1"  # Documentation/networking/ip-sysctl.rst, rp_filter
 
-# WireGuard's port, and the first mark that wg-quick(8) tries.
-FIRST_MARK: Final = 51820
-
-_MAIN_TABLE = 254  # linux/rtnetlink.h
-_KNOWN_FIRST_PRIORITY = 32764  # Before the main table's rule, which the kernel has at 32766.
-_UNMARKED_PRIORITY = 32765
-_FIB_RULE_INVERT = 2  # linux/fib_rules.h
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_SYSCTL = Path("/proc/sys/net/ipv4/conf")
+_DEFAULT_ROUTES = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go, not what is bound)
 
 
 # -- before there is a device -----------------------------------------------------------------
@@ -56,14 +41,13 @@ _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 def prepared(settings: Settings) -> Settings:
     """Return the settings with a mark and with addresses for names, where the tunnel needs them.
 
-    When all names are looked up through the tunnel, its own endpoints are looked up before: they
-    could not be while it is down. Stale rules are removed. Raises RuntimeFailure.
+    Removes rules that a killed gateway left. Raises RuntimeFailure.
     """
     takes_all = _may_take_all(settings)
     with IPRoute() as netlink, _explained("routing rules"):
-        _clear_stale(netlink)
+        routing_rules.clear_stale(netlink)
         if takes_all and not settings.fwmark:
-            settings = replace(settings, fwmark=_free_mark(netlink))
+            settings = replace(settings, fwmark=routing_rules.free_mark(netlink))
     if takes_all or settings.dns or "dns" in settings.accept:
         settings = _with_addresses(settings)
     return settings
@@ -77,16 +61,8 @@ def _may_take_all(settings: Settings) -> bool:
     return False
 
 
-def _free_mark(netlink: IPRoute) -> int:
-    taken = {rule[name] for rule in _rules(netlink) for name in ("mark", "table")}
-    taken |= {route.get_attr("RTA_TABLE") for route in netlink.get_routes()}
-    mark = FIRST_MARK
-    while mark in taken:
-        mark += 1
-    return mark
-
-
 def _with_addresses(settings: Settings) -> Settings:
+    """Look up the endpoints' names: while the tunnel is down, nothing could be looked up."""
     known: dict[Endpoint, tuple[Endpoint, ...]] = {}
 
     def resolved(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
@@ -132,7 +108,7 @@ class HostRoutes:
         """Prepare; `add` and `add_configured` make routes, `remove_rules` is for the end."""
         self._interface = interface
         self._settings = settings
-        self._rules: list[dict[str, Any]] = []
+        self._has_rules = False
         self._log = log.get("routes")
 
     def add_configured(self) -> None:
@@ -153,59 +129,28 @@ class HostRoutes:
 
     def remove_rules(self) -> None:
         """Remove the rules; the routes go with the device."""
-        if not self._rules:
-            return
-        with contextlib.suppress(NetlinkError, OSError), IPRoute() as netlink:
-            for rule in self._rules:
-                with contextlib.suppress(NetlinkError):  # Somebody else removed it.
-                    netlink.rule("del", **rule)
-            _clear_stale(netlink)
-        self._rules.clear()
+        if self._has_rules:
+            self._has_rules = False
+            with contextlib.suppress(NetlinkError, OSError), IPRoute() as netlink:
+                routing_rules.lead_none(netlink, self._settings.fwmark)
 
     def _add_one(self, netlink: IPRoute, index: int, network: Network) -> None:
         settings = self._settings
-        table = settings.table if isinstance(settings.table, int) else _MAIN_TABLE
-        takes_all = network.prefixlen == 0 and table == _MAIN_TABLE
+        table = settings.table if isinstance(settings.table, int) else MAIN_TABLE
+        takes_all = network.prefixlen == 0 and table == MAIN_TABLE
         if takes_all:
-            table = _table_of(settings.fwmark)
+            table = routing_rules.table_of(settings.fwmark)
         if any(_covers(route, network) for route in _routes(netlink, index, table, network)):
             return
         try:
             netlink.route("add", dst=str(network), oif=index, proto=PROTOCOL, table=table)
         except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise RuntimeFailure(
-                    f"route {network}: the kernel refuses it: {os.strerror(error.code)}"
-                ) from None
-            raise RuntimeFailure(
-                f"route {network}: this host has it already on another interface;"
-                " take it out of the allowed IPs, or switch the table off"
-            ) from None
+            raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
         if takes_all:
-            self._lead_all_to(netlink, table, network)
-
-    def _lead_all_to(self, netlink: IPRoute, table: int, network: Network) -> None:
-        family = _FAMILIES[network.version]
-        for rule in (
-            {
-                "priority": _UNMARKED_PRIORITY,
-                "flags": _FIB_RULE_INVERT,
-                "fwmark": self._settings.fwmark,
-                "table": table,
-            },
-            {
-                "priority": _KNOWN_FIRST_PRIORITY,
-                "table": _MAIN_TABLE,
-                "FRA_SUPPRESS_PREFIXLEN": 0,
-            },
-        ):
-            rule |= {"family": family, "FRA_PROTOCOL": PROTOCOL}
-            with _unless_there():
-                netlink.rule("add", **rule)
-            if rule["table"] == table:  # The other is shared; it is stale when all these are gone.
-                self._rules.append(rule)
-        if isinstance(network, IPv4Network):
-            self._check_source_validation()
+            self._has_rules = True
+            routing_rules.lead_all(netlink, network.version, settings.fwmark)
+            if network.version == 4:  # noqa: PLR2004
+                self._check_source_validation()
 
     def _check_source_validation(self) -> None:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
@@ -214,7 +159,7 @@ class HostRoutes:
             strict = [
                 path.parent.name
                 for path in _SYSCTL.glob("*/rp_filter")
-                if path.read_text().strip() == "1" and path.parent.name != self._interface
+                if path.read_text().strip() == _STRICT and path.parent.name != self._interface
             ]
         except OSError as error:
             self._log.warning("source validation is not known", error=error.strerror)
@@ -226,77 +171,25 @@ class HostRoutes:
             )
 
 
-def _table_of(mark: int) -> int:
-    """Return the table for a mark: the same number, but where the kernel or people have theirs."""
-    return mark if mark >= FIRST_MARK else FIRST_MARK + mark
-
-
 def _covers(route: Network, network: Network) -> bool:
     return network.subnet_of(route)  # type: ignore[arg-type]
 
 
 def _routes(netlink: IPRoute, index: int, table: int, like: Network) -> Iterator[Network]:
-    """Yield the prefixes that the device has in a table, of one family."""
-    for route in netlink.get_routes(family=_FAMILIES[like.version], table=table):
+    """Yield the prefixes that the device has in a table, of one IP version."""
+    for route in netlink.get_routes(family=FAMILIES[like.version], table=table):
         if (route.get_attr("RTA_OIF"), route.get_attr("RTA_TABLE")) == (index, table):
-            default = "0.0.0.0" if like.version == 4 else "::"  # noqa: PLR2004, S104
-            yield ip_network(f"{route.get_attr('RTA_DST') or default}/{route['dst_len']}")
+            address = route.get_attr("RTA_DST") or _DEFAULT_ROUTES[like.version]
+            yield ip_network(f"{address}/{route['dst_len']}")
 
 
-# -- rules ------------------------------------------------------------------------------------
-
-
-def _rules(netlink: IPRoute) -> Iterator[dict[str, Any]]:
-    """Yield all rules, of both families."""
-    for family in _FAMILIES.values():
-        for rule in netlink.get_rules(family=family):
-            yield {
-                "family": family,
-                "priority": rule.get_attr("FRA_PRIORITY") or 0,
-                "protocol": rule.get_attr("FRA_PROTOCOL"),
-                "mark": rule.get_attr("FRA_FWMARK") or 0,
-                "table": rule.get_attr("FRA_TABLE"),
-            }
-
-
-def _clear_stale(netlink: IPRoute) -> None:
-    """Remove the rules of gateways that are gone."""
-    ours = [
-        rule
-        for rule in _rules(netlink)
-        if rule["protocol"] == PROTOCOL
-        and rule["priority"] in (_KNOWN_FIRST_PRIORITY, _UNMARKED_PRIORITY)
-    ]
-    for family in _FAMILIES.values():
-        same = [rule for rule in ours if rule["family"] == family]
-        living = [
-            rule
-            for rule in same
-            if rule["mark"] and list(netlink.get_routes(family=family, table=rule["table"]))
-        ]
-        for rule in same:
-            if rule not in living and (rule["mark"] or not living):
-                _remove(netlink, rule)
-
-
-def _remove(netlink: IPRoute, rule: dict[str, Any]) -> None:
-    with contextlib.suppress(NetlinkError):
-        netlink.rule(
-            "del",
-            family=rule["family"],
-            priority=rule["priority"],
-            table=rule["table"],
-            FRA_PROTOCOL=PROTOCOL,
+def _why_not(error: NetlinkError) -> str:
+    if error.code == errno.EEXIST:
+        return (
+            "this host has it already on another interface; take it out of the allowed IPs, or"
+            " switch the table off"
         )
-
-
-@contextlib.contextmanager
-def _unless_there() -> Iterator[None]:
-    try:
-        yield
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:
-            raise
+    return f"the kernel refuses it: {os.strerror(error.code)}"
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from fastun import link_fields
 from fastun.document import PeerSection, PushSection
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.interface_fields import parse_dns
+from fastun.host_fields import parse_dns
 from fastun.peer_fields import (
     dialled_endpoint,
     parse_allowed_ips,

@@ -15,7 +15,7 @@ from fastun._native import Wire
 from fastun.config import Settings
 from fastun.device import Device
 from fastun.errors import FastunError
-from fastun.interface_fields import parse_dns
+from fastun.host_fields import parse_dns
 from fastun.link.hello import Push
 from fastun.peer_commands import first_steps, server_of
 from fastun.peer_store import PeerStore

@@ -20,7 +20,8 @@ from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
 from fastun.channel import LinkFormat
 from fastun.config import Settings
 from fastun.errors import ConfigError
-from fastun.interface_fields import MTU_RANGE, parse_dns
+from fastun.host_fields import parse_dns
+from fastun.interface_fields import MTU_RANGE
 from fastun.peer_fields import parse_keepalive
 
 PROTOCOL_VERSION = 1
