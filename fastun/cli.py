@@ -15,6 +15,7 @@ import click
 
 from fastun import __version__, config
 from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.client_file import FORMATS
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 
@@ -56,6 +57,7 @@ def serve(**options: Any) -> None:
       fastun serve --listen tcp://192.0.2.1:443 --address fd00:9::1/64 \\
                    --wire plain --insecure
       fastun serve -c gateway.toml
+      fastun serve --listen udp://[::]:51820
       fastun serve --wire simpletun --insecure --mode tap -i tap0
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     _run("serve", None, config.Options(**options))
@@ -67,12 +69,13 @@ def serve(**options: Any) -> None:
 def connect(target: str | None, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
 
-    FILE is what 'fastun peer add' prints on the server, or any TOML file with the endpoint and the
-    key of its [[peer]]; ENDPOINT is a URL, tcp://HOST[:PORT].
+    FILE is what 'fastun peer add' prints on the server, any TOML file with the endpoint and the key
+    of its [[peer]], or a wg-quick file, NAME.conf; ENDPOINT is a URL, tcp://HOST[:PORT] or udp://.
 
     \b
     Examples:
       fastun connect laptop.toml
+      fastun connect /etc/wireguard/wg0.conf
       fastun connect tcp://vpn.example.net --address 10.9.0.2/24 \\
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
@@ -156,10 +159,10 @@ def peer() -> None:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(("toml", "wg-quick", "qr")),
+    type=click.Choice(FORMATS),
     default="toml",
     show_default=True,
-    help="How the file is written; wg-quick and qr are not part of this version yet.",
+    help="fastun's own, or for WireGuard's apps a file or its QR code.",
 )
 @state_option
 def add(
@@ -177,6 +180,7 @@ def add(
     Examples:
       fastun peer add laptop > laptop.toml
       fastun peer add branch --address 10.9.0.7/24 > branch.toml
+      fastun peer add phone --format qr
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun import peer_commands  # noqa: PLC0415
 
@@ -232,9 +236,10 @@ def remove(name: str, state: Path) -> None:
 def _run(role: config.Role, target: str | None, options: config.Options) -> None:
     settings = config.load(role, target, options)
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
+    from fastun.host_routes import prepared  # noqa: PLC0415
 
     try:
-        run(settings)
+        run(prepared(settings))
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(_of_the_system(error)) from error

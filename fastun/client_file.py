@@ -1,18 +1,31 @@
 """What a new client is given: one file that `fastun connect` takes as it is.
 
-It holds the client's private key, so `connect` refuses it where others can read it.
+It is fastun's TOML, or for WireGuard's own programs a wg-quick file, also as a QR code to be
+photographed off the terminal. It holds the client's private key, so `connect` refuses it where
+others can read it.
 """
 
 import contextlib
+import io
+import sys
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from typing import Final
+
+from msgspec import structs
 
 from fastun import document as toml
+from fastun import wg_quick
 from fastun.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peer_fields import parse_name
 from fastun.peers import Address, Network
+
+FORMATS: Final = ("toml", "wg-quick", "qr")
+
+# 69 modules a side and a margin of 4 fit 80 columns, and 425 bytes the code (ISO/IEC 18004).
+_QR_VERSION = 13
 
 # A client behind NAT stays reachable: the value of wg(8), shorter than what routers forget after.
 _KEEPALIVE_S = 25
@@ -32,12 +45,27 @@ class Client:
     server_networks: tuple[Network, ...]
 
 
-def write(client: Client) -> str:
-    """Return the file's text, TOML."""
+def write(client: Client, file_format: str) -> str:
+    """Return the text in one of FORMATS; ConfigError where the server is not for that one."""
+    document = _document(client)
+    if file_format == "toml":
+        return _heading(client, "toml") + toml.write(document)
+    text = wg_quick.write(_for_apps(document, client, file_format))
+    return _qr(text) if file_format == "qr" else _heading(client, "conf") + text
+
+
+def _heading(client: Client, suffix: str) -> str:
+    return (
+        f"# The keys of {client.name}: keep the file at mode 0600, and use it on one host.\n"
+        f"#     fastun connect {client.name}.{suffix}\n\n"
+    )
+
+
+def _document(client: Client) -> Document:
     from fastun.session.keys import format_key  # noqa: PLC0415 (cryptography takes 0.1 s)
 
     endpoints = tuple(map(str, client.server_endpoints))
-    document = Document(
+    return Document(
         interface=InterfaceSection(
             mode=client.mode,
             address=tuple(map(str, client.addresses)),
@@ -55,10 +83,41 @@ def write(client: Client) -> str:
             ),
         ),
     )
-    return (
-        f"# The keys of {client.name}: keep the file at mode 0600, and use it on one host.\n"
-        f"#     fastun connect {client.name}.toml\n\n{toml.write(document)}"
+
+
+def _for_apps(document: Document, client: Client, file_format: str) -> Document:
+    """Return the document with the one endpoint that plain WireGuard can dial."""
+    if client.mode != "tun":
+        raise ConfigError(
+            f"--format {file_format}: WireGuard's own programs carry IP packets only, and the"
+            " server's mode is tap; leave it out for fastun's TOML"
+        )
+    for endpoint in client.server_endpoints:
+        if endpoint.scheme == "udp":
+            peer = structs.replace(document.peer[0], endpoint=str(endpoint), endpoints=None)
+            return structs.replace(document, peer=(peer,))
+    raise ConfigError(
+        f"--format {file_format}: WireGuard's own programs dial udp only, and clients reach this"
+        " server over tcp; give --endpoint udp://HOST as well, where serve listens on it"
     )
+
+
+def _qr(text: str) -> str:
+    """Return the code of `text`, two modules a character, light on dark as scanners want it."""
+    import segno  # noqa: PLC0415 (for this command only)
+
+    drawn = io.StringIO()
+    try:
+        code = segno.make_qr(text, error="l", version=_QR_VERSION)
+    except segno.DataOverflowError:
+        raise ConfigError(
+            "--format qr: the file is too long for a code of 80 columns; use --format wg-quick"
+        ) from None
+    code.terminal(drawn, compact=True)
+    if not sys.stdout.isatty():
+        return drawn.getvalue()
+    # A terminal may be dark on light.
+    return "".join(f"\x1b[97;40m{line}\x1b[0m\n" for line in drawn.getvalue().splitlines())
 
 
 def _name_of_server(endpoints: tuple[Endpoint, ...]) -> str:

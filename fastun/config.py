@@ -16,21 +16,17 @@ from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
 from fastun import document as toml
-from fastun import endpoint, identity, wg_quick
+from fastun import endpoint, host_fields, identity, wg_quick
 from fastun.document import NOT_YET, Document
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.identity import Accept, Identity
+from fastun.host_fields import Table
+from fastun.identity import Accept, Identity, Pushed
 from fastun.interface_fields import (
-    Table,
     check_mtu,
     default_mtu,
     parse_addresses,
-    parse_dns,
-    parse_fwmark,
     parse_interface_name,
-    parse_listen_port,
-    parse_table,
 )
 from fastun.peers import Address, Peer
 from fastun.sources import Options, Sources
@@ -69,7 +65,8 @@ class Settings:
     then the key stands in `private_key_file`, and is made there when the file is missing. `peers`
     are those of the file. Of `connect`, one at least has an endpoint, and there is no other if it
     has one that is tcp; of `serve`, all their endpoints are udp. `accept` is what `connect` applies
-    of what the server pushes; routes, only those within the peer's allowed IPs.
+    of what the server pushes; routes, only those within the peer's allowed IPs. `push` is what
+    `serve` gives its clients.
     """
 
     role: Role
@@ -95,6 +92,7 @@ class Settings:
     private_key_file: Path
     peers: tuple[Peer, ...] = ()
     accept: tuple[Accept, ...] = ()
+    push: Pushed = field(default_factory=Pushed)
     metrics: tuple[str, int] | None
     state_dir: Path
     run_dir: Path
@@ -144,7 +142,7 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     _check_lanes(*said(options.lanes, "--lanes", section.lanes, "interface.lanes"))
     _check_run_dir(options.run_dir, interface)
     us_and_them = _identity(sources, role, wire, mode, addresses)
-    dns, dns_search = _dns(sources, role)
+    host = host_fields.read(sources, role, mode)
     return Settings(
         role=role,
         interface=interface,
@@ -159,16 +157,17 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
         lanes=1,
         listen=us_and_them.listen,
         endpoints=us_and_them.endpoints,
-        udp_port=_udp_port(sources, role),
-        fwmark=parse_fwmark(section.fwmark, sources.where("interface.fwmark")),
-        table=_table(sources, mode),
-        dns=dns,
-        dns_search=dns_search,
+        udp_port=host.udp_port,
+        fwmark=host.fwmark,
+        table=host.table,
+        dns=host.dns,
+        dns_search=host.dns_search,
         peer_name=us_and_them.peer_name,
         private_key=us_and_them.private_key,
         private_key_file=options.state / PRIVATE_KEY_FILE_NAME,
         peers=us_and_them.peers,
         accept=us_and_them.accept,
+        push=us_and_them.push,
         metrics=_metrics(
             *said(options.metrics, "--metrics", document.metrics.listen, "metrics.listen")
         ),
@@ -238,31 +237,6 @@ def _mtu(
         mtu = default_mtu(mode, has_udp="udp" in schemes)
     check_mtu(mtu, where, mode=mode, wire=wire, addresses=addresses)
     return mtu
-
-
-def _udp_port(sources: Sources, role: Role) -> int | None:
-    port, where = sources.document.interface.listen_port, sources.where("interface.listen_port")
-    if sources.is_wg_quick and role == "serve":
-        return None  # It is one of listen's.
-    if port is not None and role == "serve":
-        raise ConfigError(f"{where}: serve listens on what listen.udp names; take it out")
-    return parse_listen_port(port, where)
-
-
-def _table(sources: Sources, mode: Mode) -> Table:
-    table, where = sources.document.interface.table, sources.where("interface.table")
-    if table is None:
-        return "off"
-    if mode == "tap" and table != "off":
-        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; write off")
-    return parse_table(table, where)
-
-
-def _dns(sources: Sources, role: Role) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    texts, where = sources.document.interface.dns, sources.where("interface.dns")
-    if texts and role == "serve":
-        raise ConfigError(f"{where}: serve looks nothing up through its peers; take it out")
-    return parse_dns(texts, where)
 
 
 def _check_lanes(lanes: int, where: str) -> None:

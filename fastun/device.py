@@ -1,4 +1,4 @@
-"""The device: the TUN or TAP interface, made, addressed and brought up.
+"""The device: the TUN or TAP interface, made, addressed and brought up, with its routes and DNS.
 
 The interface lives as long as the descriptor that this class keeps; closing it removes the
 interface with its addresses and routes, however the gateway ends. Runs before the event loop does:
@@ -22,31 +22,34 @@ from fastun import _native
 from fastun._native import Mode, Offload
 from fastun.config import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host_routes import HostRoutes
+from fastun.name_servers import NameServers
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.
 GSO_MAX_BYTES = 65000
-
-# The kernel shows who made a route; routing daemons leave alone what is not theirs.
-ROUTE_PROTOCOL = 99
 
 
 class Device:
     """An interface of ours. Use as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
-        """Make the interface, give it MTU and addresses, bring it up.
+        """Make the interface, give it MTU and addresses, bring it up, lead packets and names to it.
 
-        Raises RuntimeFailure in one line that names the interface or the address.
+        Raises RuntimeFailure in one line that names the interface, the address or the route.
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
+        self._routes = HostRoutes(self.name, settings)
+        self._name_servers = NameServers(self.name)
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
+            self._routes.add_configured()
+            self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
-            os.close(self.fd)
+            self._close()
             raise
 
     def __enter__(self) -> Self:
@@ -54,8 +57,8 @@ class Device:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the interface."""
-        os.close(self.fd)
+        """Remove the interface, and what of the host was changed for it."""
+        self._close()
 
     def apply(
         self, addresses: Sequence[IPv4Interface | IPv6Interface], routes: Sequence[str], mtu: int
@@ -76,9 +79,11 @@ class Device:
                         address=str(address.ip),
                         prefixlen=address.network.prefixlen,
                     )
-            for route in routes:
-                with _explained(f"route {route}"):
-                    netlink.route("replace", dst=route, oif=index, proto=ROUTE_PROTOCOL)
+        self._routes.add(routes)
+
+    def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+        """Look up names through the device until it goes. Blocks for seconds; never raises."""
+        self._name_servers.set(servers, domains)
 
     def statistics(self) -> dict[str, int]:
         """Return the kernel's own counters of the interface; empty when it is gone. Any thread.
@@ -88,6 +93,11 @@ class Device:
         # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
         counters = psutil.net_io_counters(pernic=True, nowrap=False).get(self.name)
         return {} if counters is None else dict(counters._asdict())
+
+    def _close(self) -> None:
+        self._name_servers.unset()
+        self._routes.remove_rules()
+        os.close(self.fd)
 
     def _find_offload(self) -> Offload:
         """Have the kernel hand out all super-packets that it knows; return which.

@@ -84,6 +84,17 @@ class ListenSection(_Section, frozen=True):
     tcp: tuple[str, ...] | None = None
 
 
+class PushSection(_Section, frozen=True):
+    """`[push]`: what `serve` gives its clients beside addresses, networks and MTU.
+
+    `routes` to what is behind the server, `dns` as in `[interface]`, `keepalive` in seconds.
+    """
+
+    routes: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    keepalive: _Int = 0
+
+
 class MetricsSection(_Section, frozen=True):
     """`[metrics]`: where Prometheus scrapes."""
 
@@ -108,6 +119,7 @@ class Document(_Section, frozen=True):
 
     interface: InterfaceSection = InterfaceSection()
     listen: ListenSection | None = None
+    push: PushSection | None = None
     metrics: MetricsSection = MetricsSection()
     peer: tuple[PeerSection, ...] = ()
     forward: NotYet | None = None
@@ -117,6 +129,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "": Document,
     "interface": InterfaceSection,
     "listen": ListenSection,
+    "push": PushSection,
     "metrics": MetricsSection,
     "peer": PeerSection,
 }
@@ -223,6 +236,7 @@ __all__ = [
     "MetricsSection",
     "NotYet",
     "PeerSection",
+    "PushSection",
     "Secret",
     "read",
     "write",

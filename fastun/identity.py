@@ -9,17 +9,34 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
 from fastun import link_fields
-from fastun.document import PeerSection
+from fastun.document import PeerSection, PushSection
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peer_fields import dialled_endpoint, parse_name, parse_peer, parse_secret
-from fastun.peers import Address, Peer, check_together
+from fastun.host_fields import parse_dns
+from fastun.peer_fields import (
+    dialled_endpoint,
+    parse_allowed_ips,
+    parse_keepalive,
+    parse_name,
+    parse_peer,
+    parse_secret,
+)
+from fastun.peers import Address, Network, Peer, check_together
 from fastun.sources import Sources
 
 Accept = Literal["addresses", "routes", "dns", "mtu"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 _CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What `serve` gives its clients; `dns` has servers and domains, `keepalive_s` 0 is off."""
+
+    routes: tuple[Network, ...] = ()
+    dns: tuple[str, ...] = ()
+    keepalive_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +52,7 @@ class Identity:
     private_key: bytes | None = field(default=None, repr=False)
     peers: tuple[Peer, ...] = ()
     accept: tuple[Accept, ...] = ()
+    push: Pushed = Pushed()
 
 
 # -- the wireguard wire -----------------------------------------------------------------------
@@ -50,13 +68,19 @@ def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
     link_fields.check_sites(sources, peers, listen)
     return Identity(
-        peer_name=PeerSection().name, listen=listen, private_key=private_key, peers=peers
+        peer_name=PeerSection().name,
+        listen=listen,
+        private_key=private_key,
+        peers=peers,
+        push=_pushed(sources),
     )
 
 
 def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
     """Return the key of `connect` and the peers that it dials; raise ConfigError."""
     link_fields.refuse_listening(sources)
+    if sources.document.push is not None:
+        raise ConfigError(f"{sources.where('push')}: connect pushes nothing; take it out")
     url = sources.url
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
     if not sources.document.peer:
@@ -123,6 +147,16 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
             raise ConfigError(f"{place}: this is the key of this side; write the other end's")
 
 
+def _pushed(sources: Sources) -> Pushed:
+    section = sources.document.push or PushSection()
+    servers, domains = parse_dns(section.dns, sources.where("push.dns"))
+    return Pushed(
+        routes=parse_allowed_ips(section.routes, sources.where("push.routes")),
+        dns=servers + domains,
+        keepalive_s=parse_keepalive(section.keepalive, sources.where("push.keepalive")),
+    )
+
+
 def _accept(sources: Sources) -> tuple[Accept, ...]:
     """Return what to apply of what the server pushes.
 
@@ -134,6 +168,7 @@ def _accept(sources: Sources) -> tuple[Accept, ...]:
         says = {
             "addresses": bool(options.address or section.address),
             "mtu": options.mtu is not None or section.mtu is not None,
+            "routes": section.table == "off",
             "dns": True,
         }
         return tuple(word for word in ACCEPTABLE if not says.get(word))
@@ -165,6 +200,8 @@ def of_insecure_client(sources: Sources, wire: str) -> Identity:
 def _nameless(sources: Sources, wire: str) -> PeerSection:
     """Return the one `[[peer]]`, or its defaults, when nothing there asks for protection."""
     interface, peers = sources.document.interface, sources.document.peer
+    if sources.document.push is not None:
+        _refuse_useless(sources.where("push"), wire)
     for name in ("private_key", "private_key_file", "accept", "listen_port", "table"):
         if getattr(interface, name) is not None:
             _refuse_useless(sources.where(f"interface.{name}"), wire)

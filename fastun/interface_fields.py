@@ -1,4 +1,4 @@
-"""What the fields of an interface may be: its name, addresses, MTU, and its place on the host.
+"""What the fields of an interface may be: its name, addresses and MTU.
 
 The configuration file and the command line are read by the same rules. Each complaint starts with
 the place that the caller gives.
@@ -7,10 +7,9 @@ the place that the caller gives.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Interface, ip_address, ip_interface
-from typing import TYPE_CHECKING, Final, Literal
+from ipaddress import IPv6Interface, ip_interface
+from typing import TYPE_CHECKING, Final
 
-from fastun import endpoint
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
@@ -37,14 +36,6 @@ _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 _NAME = re.compile(r"[!-$&-.0-9;-~]+")
 _RESERVED_NAMES = frozenset({".", "..", "all", "default"})  # The last two are sysctl's.
 _CIDR = re.compile("[^/%]+/[0-9]+")
-
-_MAX_PORT = 65535
-_MAX_MARK = 2**32 - 1  # The kernel's skb->mark, and its number of a routing table, have 32 bits.
-_KERNEL_TABLES: Final = {0: "unspec", 253: "default", 255: "local"}  # linux/rtnetlink.h
-
-# "auto": routes to what is behind the peers, a default route apart from the main table, as
-# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
-Table = int | Literal["auto", "off"]
 
 
 def parse_interface_name(name: str, where: str) -> str:
@@ -101,64 +92,3 @@ def check_mtu(
         largest, wanted = _SIMPLETUN_BUFFER_BYTES - header, f"{wanted} on the simpletun wire"
     if not smallest <= mtu <= largest:
         raise ConfigError(f"{where}: {mtu} is no MTU{wanted}; give {smallest} to {largest} bytes")
-
-
-# -- its place on the host --------------------------------------------------------------------
-
-
-def parse_listen_port(port: int | None, where: str) -> int | None:
-    """Return the local UDP port of `connect`; None is any."""
-    if port is not None and not 0 <= port <= _MAX_PORT:
-        raise ConfigError(f"{where}: {port} is no port; give 1 to {_MAX_PORT}, or 0 for any")
-    return port or None
-
-
-def parse_fwmark(mark: int, where: str) -> int:
-    """Return `mark` if a packet can carry it; 0 is none."""
-    if not 0 <= mark <= _MAX_MARK:
-        raise ConfigError(f"{where}: {mark} is no mark; give 1 to {_MAX_MARK}, or 0 for none")
-    return mark
-
-
-def parse_table(table: str | int, where: str) -> Table:
-    """Return the routing table for what is behind the peers, a number or a word."""
-    if table == "auto":
-        return "auto"
-    if table == "off":
-        return "off"
-    if isinstance(table, str):
-        raise ConfigError(f"{where}: {quote(table)} is not one of auto, off, or a table's number")
-    if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
-        raise ConfigError(
-            f"{where}: {table} is no table for routes; give 1 to {_MAX_MARK} but 253 and 255, auto"
-            " or off"
-        )
-    return table
-
-
-def parse_dns(texts: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the servers' addresses and the domains to search, of a list that mixes both."""
-    servers: dict[str, None] = {}  # An ordered set, as the next.
-    domains: dict[str, None] = {}
-    for text in texts:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            domains[_domain(text, where)] = None
-            continue
-        if address.is_unspecified or address.is_multicast:
-            raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
-        servers[str(address)] = None
-    return tuple(servers), tuple(domains)
-
-
-def _domain(text: str, where: str) -> str:
-    try:
-        host, port = endpoint.parse_host_port(text)
-    except ConfigError:
-        port = 0
-    if port is not None or ":" in host:
-        raise ConfigError(
-            f"{where}: {quote(text)} is neither a DNS server's address nor a domain to search"
-        )
-    return host

@@ -15,6 +15,7 @@ from fastun._native import Wire
 from fastun.config import Settings
 from fastun.device import Device
 from fastun.errors import FastunError
+from fastun.host_fields import parse_dns
 from fastun.link.hello import Push
 from fastun.peer_commands import first_steps, server_of
 from fastun.peer_store import PeerStore
@@ -86,7 +87,8 @@ class Membership:
     # -- what is pushed -----------------------------------------------------------------------
 
     def push_to(self, member: Member) -> Push:
-        """Return what a connecting peer is given: its addresses, the way to ours, the MTU."""
+        """Return what a connecting peer is given: its addresses, the way to ours, and the like."""
+        push = self._settings.push
         networks = [address.network for address in self._settings.addresses]
         addresses = [
             f"{network.network_address}/{inner.prefixlen}"
@@ -97,13 +99,16 @@ class Membership:
         ]
         return Push(
             addresses=tuple(addresses),
-            routes=tuple(str(network) for network in networks),
+            routes=tuple(map(str, (*networks, *push.routes))),
+            dns=push.dns,
             mtu=self._settings.mtu,
+            keepalive=push.keepalive_s,
         )
 
     async def accept_push(self, push: Push, device: Device) -> None:
         """Apply what the server gave and the configuration accepts."""
         accept = self._settings.accept
+        self.pushed_keepalive_s = push.keepalive
         addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
         mtu = push.mtu if "mtu" in accept else 0
         routes = self._allowed_routes(push.routes) if "routes" in accept else []
@@ -111,6 +116,8 @@ class Membership:
             await asyncio.to_thread(device.apply, addresses, routes, mtu)
         except FastunError as error:
             self._log.warning("cannot apply what the server pushes", error=str(error))
+        if "dns" in accept and not self._settings.dns:
+            await asyncio.to_thread(device.apply_dns, *parse_dns(push.dns, "dns"))
 
     def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
         """Return those that lead where the server may send from: it shall not pull in more."""

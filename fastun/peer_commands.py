@@ -18,7 +18,6 @@ import click
 
 from fastun import client_file, endpoint, key_commands, peer_fields
 from fastun.config import PRIVATE_KEY_FILE_NAME, Options
-from fastun.document import NOT_YET
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.interface_fields import parse_addresses
@@ -48,6 +47,7 @@ def server_of(settings: Settings, public_key: bytes) -> Server:
         addresses=settings.addresses,
         public_key=public_key,
         listen=settings.listen,
+        routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
     )
 
@@ -71,8 +71,6 @@ def add(
     name: str, urls: tuple[str, ...], cidrs: tuple[str, ...], file_format: str, state: Path
 ) -> None:
     """Add a client and print its file. Raises FastunError, and then none was added."""
-    if file_format != "toml":
-        raise ConfigError(f"--format: {file_format} {NOT_YET}; leave it out for fastun's TOML")
     peer_fields.parse_name(name, "NAME")
     endpoints = tuple(peer_fields.dialled_endpoint(url, "--endpoint") for url in urls)
     addresses = parse_addresses(cidrs, "--address")
@@ -80,7 +78,7 @@ def add(
         # Printed before it is done for good: a client whose file is lost is not added.
         with directory.changes():
             client, how = _new_client(name, endpoints, addresses, directory, state)
-            key_commands.print_secret(client_file.write(client))
+            key_commands.print_secret(client_file.write(client, file_format))
         click.echo(f"added {name}: {_list(client.addresses)}, dials {how}", err=True)
         _tell_gateway(directory.server())
 
@@ -167,7 +165,7 @@ def _new_client(
         preshared_key=keys.generate_preshared(),
         server_public_key=_server_public_key(server, state),
         server_endpoints=endpoints,
-        server_networks=server.networks if server else _networks(addresses),
+        server_networks=((*server.networks, *server.routes) if server else _networks(addresses)),
     )
     directory.add(
         Peer(

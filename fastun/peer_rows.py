@@ -63,6 +63,7 @@ class ServerText(msgspec.Struct, frozen=True):
     public_key: bytes
     listen: tuple[str, ...]
     peers: tuple[_PeerText, ...]
+    routes: tuple[str, ...] = ()  # Not in what older versions wrote.
 
     @classmethod
     def of(cls, server: Server) -> Self:
@@ -78,6 +79,7 @@ class ServerText(msgspec.Struct, frozen=True):
                 _PeerText(peer.name, peer.public_key, tuple(map(str, peer.allowed_ips)))
                 for peer in server.peers
             ),
+            tuple(map(str, server.routes)),
         )
 
     def value(self) -> Server:
@@ -89,6 +91,7 @@ class ServerText(msgspec.Struct, frozen=True):
             addresses=tuple(map(ip_interface, self.addresses)),
             public_key=self.public_key,
             listen=endpoints_of(" ".join(self.listen)),
+            routes=tuple(map(ip_network, self.routes)),
             peers=tuple(
                 Peer(
                     name=peer.name,

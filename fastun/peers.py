@@ -42,7 +42,8 @@ class Peer:
 class Server:
     """What the gateway that serves a directory's peers tells those who add to it.
 
-    `peers` are those of its configuration file. Their pre-shared keys are left out.
+    `routes` are what it pushes: networks behind it. `peers` are those of its configuration file;
+    their pre-shared keys are left out.
     """
 
     interface: str
@@ -51,6 +52,7 @@ class Server:
     addresses: tuple[Address, ...]
     public_key: bytes
     listen: tuple[Endpoint, ...]
+    routes: tuple[Network, ...] = ()
     peers: tuple[Peer, ...] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""wg-quick files: what wg(8) and wg-quick(8) read, as the Document that TOML would give.
+"""wg-quick files: what wg(8) and wg-quick(8) read, as the Document that TOML would give; and back.
 
     [Interface]                 [Peer]
     PrivateKey = BASE64         PublicKey = BASE64
@@ -256,3 +256,31 @@ def _file_name(path: Path) -> str:
     with contextlib.suppress(ConfigError):
         return parse_name(path.stem, "")
     return ""
+
+
+# -- writing ----------------------------------------------------------------------------------
+
+
+def write(document: Document) -> str:
+    """Return a file for WireGuard's own programs, keys included, of what they have keys for."""
+    sections = [_section("Interface", document.interface)]
+    sections += [_section("Peer", peer) for peer in document.peer]
+    return "\n".join(sections)
+
+
+def _section(name: str, section: InterfaceSection | PeerSection) -> str:
+    defaults = type(section)()
+    lines = [f"[{name}]"]
+    for key, field in _KEYS[name].items():
+        value = getattr(section, field)
+        if value != getattr(defaults, field):
+            lines.append(f"{key} = {_text(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return str(value).removeprefix("udp://")

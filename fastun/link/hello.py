@@ -19,6 +19,10 @@ from fastun import __version__
 from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
 from fastun.channel import LinkFormat
 from fastun.config import Settings
+from fastun.errors import ConfigError
+from fastun.host_fields import parse_dns
+from fastun.interface_fields import MTU_RANGE
+from fastun.peer_fields import parse_keepalive
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -112,11 +116,18 @@ def decode(message: bytes) -> Hello:
 
 
 def _check_push(push: Push) -> None:
-    """Raise ValueError for what is no address or network."""
+    """Raise ValueError for what cannot be an address, a network, an MTU or the like."""
     for address in push.addresses:
         ip_interface(address)
     for route in push.routes:
         ip_network(route)
+    try:
+        parse_dns(push.dns, "dns")
+        parse_keepalive(push.keepalive, "keepalive")
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    if push.mtu and push.mtu not in MTU_RANGE:
+        raise ValueError(f"mtu: {push.mtu} is no MTU")
 
 
 def native_mode(settings: Settings) -> Mode:

@@ -1,0 +1,122 @@
+"""What a tunnel may change of its host: a mark, a routing table, DNS, the port that it sends from.
+
+Only the configuration file has these fields. Each complaint starts with the place of the field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, Literal
+
+from fastun import endpoint
+from fastun.errors import ConfigError, quote
+
+if TYPE_CHECKING:
+    from fastun.config import Mode, Role
+    from fastun.sources import Sources
+
+# "auto": routes to what is behind the peers, a default route apart from the main table, as
+# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
+Table = int | Literal["auto", "off"]
+
+_MAX_PORT = 65535
+_MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
+_KERNEL_TABLES: Final = (
+    253,
+    255,
+)  # linux/rtnetlink.h: the rules' last resort, and local addresses.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFields:
+    """`udp_port` None is any, `fwmark` 0 is none."""
+
+    udp_port: int | None
+    fwmark: int
+    table: Table
+    dns: tuple[str, ...]
+    dns_search: tuple[str, ...]
+
+
+def read(sources: Sources, role: Role, mode: Mode) -> HostFields:
+    """Return the fields of the file's `[interface]`; raise ConfigError."""
+    section = sources.document.interface
+    if role == "serve":
+        _refuse_clients_fields(sources)
+    servers, domains = parse_dns(section.dns, sources.where("interface.dns"))
+    return HostFields(
+        udp_port=_port(section.listen_port, sources.where("interface.listen_port")),
+        fwmark=_mark(section.fwmark, sources.where("interface.fwmark")),
+        table=_table(section.table, sources.where("interface.table"), mode),
+        dns=servers,
+        dns_search=domains,
+    )
+
+
+def _refuse_clients_fields(sources: Sources) -> None:
+    section = sources.document.interface
+    # A wg-quick file has no other place for the port that `serve` listens on.
+    if section.listen_port is not None and not sources.is_wg_quick:
+        place = sources.where("interface.listen_port")
+        raise ConfigError(f"{place}: serve listens on what listen.udp names; take it out")
+    if section.dns:
+        place = sources.where("interface.dns")
+        raise ConfigError(f"{place}: serve looks nothing up through its peers; take it out")
+
+
+def _port(port: int | None, where: str) -> int | None:
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"{where}: {port} is no port; give 1 to {_MAX_PORT}, or 0 for any")
+    return port or None
+
+
+def _mark(mark: int, where: str) -> int:
+    if not 0 <= mark <= _MAX_MARK:
+        raise ConfigError(f"{where}: {mark} is no mark; give 1 to {_MAX_MARK}, or 0 for none")
+    return mark
+
+
+def _table(table: str | int | None, where: str, mode: Mode) -> Table:
+    if table is None or table == "off":
+        return "off"
+    if mode == "tap":
+        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; write off")
+    if table == "auto":
+        return "auto"
+    if isinstance(table, str):
+        raise ConfigError(f"{where}: {quote(table)} is not one of auto, off, or a table's number")
+    if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
+        raise ConfigError(
+            f"{where}: {table} is no table for routes; give 1 to {_MAX_MARK} but 253 and 255, auto"
+            " or off"
+        )
+    return table
+
+
+def parse_dns(texts: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the servers' addresses and the domains to search, of a list that mixes both."""
+    servers: dict[str, None] = {}  # An ordered set, as the next.
+    domains: dict[str, None] = {}
+    for text in texts:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            domains[_domain(text, where)] = None
+            continue
+        if address.is_unspecified or address.is_multicast:
+            raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
+        servers[str(address)] = None
+    return tuple(servers), tuple(domains)
+
+
+def _domain(text: str, where: str) -> str:
+    try:
+        host, port = endpoint.parse_host_port(text)
+    except ConfigError:
+        port = 0
+    if port is not None or ":" in host:
+        raise ConfigError(
+            f"{where}: {quote(text)} is neither a DNS server's address nor a domain to search"
+        )
+    return host

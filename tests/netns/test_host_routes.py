@@ -1,0 +1,278 @@
+"""What a tunnel changes of its host, and that nothing of it stays: routes, rules, DNS.
+
+client                         internet
+192.0.2.2, fd01::2  ==veth==   192.0.2.1, fd01::1   (the client's default gateway)
+wg0 10.9.0.2, fd00:9::2        198.51.100.1 is a server out there that never answers
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fastun.lab_host import wait_until
+from fastun.lab_tunnel import FASTUN
+from fastun.session import keys
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from fastun.lab import Host, Lab
+
+    Connect = Callable[..., subprocess.Popen[bytes]]
+
+OUT_THERE = "198.51.100.1"
+SERVER = keys.format_key(keys.public_of(keys.generate_private()))
+INTERFACE = f"""
+[Interface]
+PrivateKey = {keys.format_key(keys.generate_private())}
+Address = 10.9.0.2/24, fd00:9::2/64
+"""
+PEER = f"""
+[Peer]
+PublicKey = {SERVER}
+Endpoint = {OUT_THERE}:51820
+"""
+ALL = "AllowedIPs = 0.0.0.0/0, ::/0\n"
+SOME = "AllowedIPs = 10.7.0.0/16, 10.9.0.0/24, 10.7.1.0/24, fd00:7::/64\n"
+RULES = {
+    "-4": ["0: local", "32766: main", "32767: default"],
+    "-6": ["0: local", "32766: main"],
+}
+LEADING = ["32764: main suppress_prefixlength 0", "32765: not fwmark 51820 51820"]
+
+
+@pytest.fixture
+def client(lab: Lab) -> Host:
+    client, internet = lab.host("client"), lab.host("internet")
+    lab.wire(client, internet, ["192.0.2.2/24", "fd01::2/64"], ["192.0.2.1/24", "fd01::1/64"])
+    client.ip("route", "add", "default", "via", "192.0.2.1")
+    client.ip("-6", "route", "add", "default", "via", "fd01::1")
+    return client
+
+
+@pytest.fixture
+def connect(client: Host, tmp_path: Path) -> Connect:
+    """A function that starts `fastun connect` with a file and returns when it is up."""
+
+    def start(
+        text: str, name: str = "wg0.conf", path: Sequence[Path] = ()
+    ) -> subprocess.Popen[bytes]:
+        file = tmp_path / name
+        file.touch(0o600)
+        file.write_text(text)
+        arguments = ("--state", str(tmp_path), "--run-dir", str(tmp_path), "--metrics", "off")
+        log = tmp_path / f"{file.stem}.log"
+        with log.open("wb") as stderr:
+            process = client.spawn(
+                *(*FASTUN, "connect", str(file), *arguments),
+                stderr=stderr,
+                env=os.environ | {"PATH": os.pathsep.join([*map(str, path), os.environ["PATH"]])},
+            )
+        wait_until(
+            lambda: process.poll() is not None or "up  " in log.read_text(), "up", timeout_s=15
+        )
+        return process
+
+    return start
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def rules(host: Host, family: str) -> list[str]:
+    """Return the rules in short: priority, what is not any packet, table."""
+    found = []
+    for line in host.ip(family, "-N", "rule").splitlines():
+        words = [
+            str(int(word, 16)) if word.startswith("0x") else word
+            for word in line.replace("255", "local").replace("253", "default").split()
+            if word not in ("from", "all", "lookup", "proto", "99")
+        ]
+        found.append(" ".join("main" if word == "254" else word for word in words))
+    return found
+
+
+def way(host: Host, *to: str) -> str:
+    """Return the device that a packet would leave by."""
+    words = host.ip("route", "get", *to).split()
+    return words[words.index("dev") + 1]
+
+
+def routes(host: Host, family: str, device: str = "wg0") -> list[str]:
+    lines = host.ip(family, "route", "show", "dev", device, "proto", "99").splitlines()
+    return [line.split()[0] for line in lines]
+
+
+def test_a_default_route_takes_everything_but_the_tunnels_own_packets(
+    client: Host, connect: Connect
+) -> None:
+    process = connect(INTERFACE + PEER + ALL)
+    for family, before in RULES.items():
+        assert rules(client, family) == [before[0], *LEADING, *before[1:]]
+    for somewhere in ("203.0.113.1", OUT_THERE, "2001:db8::1"):
+        assert way(client, somewhere) == "wg0"
+        assert way(client, somewhere, "mark", "51820") == "to-internet"
+    for known in ("192.0.2.1", "fd01::1"):
+        assert way(client, known) == "to-internet", "the own network stays beside the tunnel"
+    valid_mark = client.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip()
+    assert valid_mark == "1"
+    stop(process)
+    for family, before in RULES.items():
+        assert rules(client, family) == before
+    assert way(client, "203.0.113.1") == "to-internet"
+
+
+def test_what_is_behind_a_peer_is_routed_once_and_nothing_else(
+    client: Host, connect: Connect
+) -> None:
+    process = connect(INTERFACE + PEER + SOME)
+    assert sorted(routes(client, "-4")) == ["10.7.0.0/16", "10.7.1.0/24"]
+    assert routes(client, "-6") == ["fd00:7::/64"]
+    assert "proto kernel" in client.ip("route", "show", "10.9.0.0/24"), "it was there already"
+    for family, before in RULES.items():
+        assert rules(client, family) == before
+    stop(process)
+    assert client.ip("route", "show", "10.7.0.0/16") == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "table", "expected"),
+    [("Table = off", "main", []), ("Table = 4242", "4242", ["default", "10.9.0.0/24"])],
+)
+def test_the_table_can_be_another_or_none(
+    client: Host, connect: Connect, line: str, table: str, expected: list[str]
+) -> None:
+    allowed = "AllowedIPs = 0.0.0.0/0, 10.9.0.0/24\n"
+    process = connect(f"{INTERFACE}{line}\n{PEER}{allowed}")
+    listing = client.run("ip", "route", "show", "table", table, "proto", "99", check=False)
+    assert [text.split()[0] for text in listing.stdout.splitlines()] == expected
+    assert rules(client, "-4") == RULES["-4"]
+    stop(process)
+
+
+def test_toml_has_no_routes_of_its_own_unless_it_asks_for_them(
+    client: Host, connect: Connect
+) -> None:
+    toml = (
+        "[interface]\nname = 'wg0'\naddress = ['10.9.0.2/24']\n"
+        f"private_key = '{keys.format_key(keys.generate_private())}'\nTABLE"
+        f"[[peer]]\npublic_key = '{SERVER}'\nallowed_ips = ['10.7.0.0/16']\n"
+        f"endpoint = 'udp://{OUT_THERE}'\n"
+    )
+    for table, expected in (("", []), ("table = 'auto'\n", ["10.7.0.0/16"])):
+        process = connect(toml.replace("TABLE", table), name="a.toml")
+        assert routes(client, "-4") == expected
+        stop(process)
+
+
+def test_a_route_of_another_interface_is_left_alone_and_ends_the_start(
+    client: Host, connect: Connect, tmp_path: Path
+) -> None:
+    process = connect(INTERFACE + PEER + "AllowedIPs = 192.0.2.0/24\n")
+    assert process.wait(10) == 1
+    (line,) = (tmp_path / "wg0.log").read_text().splitlines()
+    assert line.startswith("fastun: route 192.0.2.0/24: this host has it already on another")
+    assert way(client, "192.0.2.1") == "to-internet"
+    assert "wg0" not in client.devices()
+
+
+def test_rules_that_a_killed_gateway_left_lead_nowhere_and_go_at_the_next_start(
+    client: Host, connect: Connect
+) -> None:
+    process = connect(INTERFACE + PEER + ALL)
+    process.kill()
+    process.wait(10)
+    wait_until(lambda: "wg0" not in client.devices(), "device gone")
+    assert LEADING[1] in rules(client, "-4")
+    assert way(client, "203.0.113.1") == "to-internet"
+    process = connect(INTERFACE + PEER + SOME)
+    for family, before in RULES.items():
+        assert rules(client, family) == before
+    stop(process)
+
+
+def test_two_tunnels_have_two_marks_and_the_end_of_one_leaves_the_others(
+    client: Host, connect: Connect
+) -> None:
+    first = connect(INTERFACE + PEER + ALL)
+    addresses = INTERFACE.replace("10.9.0.2", "10.8.0.2").replace("fd00:9::2", "fd00:8::2")
+    second = connect(addresses + PEER + "AllowedIPs = 0.0.0.0/0\n", name="wg1.conf")
+    assert sum("not fwmark" in rule for rule in rules(client, "-4")) == 2
+    assert "32765: not fwmark 51821 51821" in rules(client, "-4")
+    stop(second)
+    assert rules(client, "-4")[1:3] == LEADING
+    assert way(client, "203.0.113.1") == "wg0"
+    stop(first)
+    assert rules(client, "-4") == RULES["-4"]
+
+
+# -- DNS --------------------------------------------------------------------------------------
+
+RECORDER = """#!/bin/sh
+{{ echo "{name} $*"; [ "$1" = -a ] && cat; }} >> {record}
+exit {code}
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Callable[..., tuple[Path, Path]]:
+    """A function that makes a program that records its calls; it returns its directory and them."""
+
+    def make(name: str, code: int = 0) -> tuple[Path, Path]:
+        directory, record = tmp_path / "bin", tmp_path / "record"
+        directory.mkdir(exist_ok=True)
+        script = directory / name
+        script.write_text(RECORDER.format(name=name, record=record, code=code))
+        script.chmod(0o755)
+        return directory, record
+
+    return make
+
+
+DNS = "DNS = 10.9.0.1, fd00:9::1, example.net, example.org\n"
+
+
+def test_dns_is_set_with_the_tunnel_and_unset_with_it(connect: Connect, program: Any) -> None:
+    directory, record = program("resolvconf")
+    process = connect(INTERFACE + DNS + PEER + SOME, path=[directory])
+    told = [
+        "resolvconf -a wg0 -m 0 -x",
+        "nameserver 10.9.0.1",
+        "nameserver fd00:9::1",
+        "search example.net example.org",
+    ]
+    assert record.read_text().splitlines() == told
+    stop(process)
+    assert record.read_text().splitlines() == [*told, "resolvconf -d wg0 -f"]
+
+
+def test_dns_is_set_by_resolvectl_where_there_is_no_resolvconf(
+    connect: Connect, program: Any
+) -> None:
+    directory, record = program("resolvectl")
+    stop(connect(INTERFACE + DNS + PEER + SOME, path=[directory]))
+    assert record.read_text().splitlines() == [
+        "resolvectl dns wg0 10.9.0.1 fd00:9::1",
+        "resolvectl domain wg0 ~. example.net example.org",
+        "resolvectl revert wg0",
+    ]
+
+
+@pytest.mark.parametrize("name", ["resolvconf", "other"])
+def test_dns_that_cannot_be_set_is_a_warning_with_the_servers(
+    connect: Connect, program: Any, tmp_path: Path, name: str
+) -> None:
+    directory, _ = program(name, code=3)
+    stop(connect(INTERFACE + DNS + PEER + SOME, path=[directory]))
+    (line,) = (
+        line for line in (tmp_path / "wg0.log").read_text().splitlines() if "DNS is not set" in line
+    )
+    assert "10.9.0.1 fd00:9::1" in line
+    assert "warning" in line
