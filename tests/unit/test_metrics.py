@@ -23,12 +23,12 @@ from fastun.gateway import Gateway, Link, LinkCounts
 from fastun.lane import Lane
 from fastun.link import hello
 from fastun.link.greeting import SealedGreeter
+from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metric_collector import GatewayCollector
 from fastun.metric_readings import CALLS_OF_ROLE
 from fastun.peers import Peer
 from fastun.roster import Roster
-from fastun.link.stream_sessions import StreamSessions
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from fastun.device import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,7 +51,7 @@ def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iter
         -1,
         Wire.PLAIN,
         Mode.TUN,
-        dials=False,
+        holds=False,
         on_start=lambda *_: None,
         on_message=lambda *_: None,
         on_death=lambda *_: None,
@@ -67,10 +66,11 @@ def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iter
             settings=settings,
             lane=lane,
             device=device,
-            links=LinkTable(lane, cast("Device", device), hello.format_without_peer(settings)),
+            links=LinkTable(lane, hello.format_without_peer(settings)),
             roster=roster,
             greeter=None,
             sessions=None,
+            session_counts=SessionCounts(),
             counts=LinkCounts(),
         ),
     )
@@ -160,7 +160,12 @@ def by_peer(collector: GatewayCollector, name: str) -> dict[str, float]:
 
 def link_over(connection: object, link_id: int = 1, software: str = "test") -> Link:
     """All that a scrape reads of a link."""
-    fields = {"id": link_id, "connection": connection, "peer_software": software}
+    fields = {
+        "id": link_id,
+        "connection": connection,
+        "peer_software": software,
+        "transport": "tcp",
+    }
     return cast("Link", SimpleNamespace(**fields))
 
 
@@ -235,7 +240,7 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     keys = KeyPair(bytes(32), bytes(32))
     gateway.greeter = SealedGreeter(gateway.roster, keys, lambda _: pytest.fail("no hello"))
     gateway.sessions = StreamSessions(
-        gateway.lane, gateway.links, gateway.greeter, TimerConstants()
+        gateway.lane, gateway.links, gateway.greeter, TimerConstants(), gateway.session_counts
     )
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {(s.labels["result"], s.value) for s in handshakes} == {
@@ -244,8 +249,8 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
 
     gateway.greeter.results[Refusal.BAD_MAC1] += 2
-    gateway.sessions.n_rekeys = 3
-    gateway.sessions.last_handshake[0] = 1.7e9 + 0.25
+    gateway.session_counts.n_rekeys = 3
+    gateway.session_counts.last_handshake[0] = 1.7e9 + 0.25
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {s.labels["result"]: s.value for s in handshakes if s.value} == {"bad_mac1": 2}
     assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
