@@ -98,7 +98,9 @@ class Gateway:
         offload_max = self.device.offload_max
         if self.settings.wire == "plain":
             return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
-        return SealedGreeter(self.roster, self.membership.own, self._hello_for)
+        is_tun = self.settings.mode == "tun"
+        plain = hello.format_without_peer(self.settings) if is_tun else None
+        return SealedGreeter(self.roster, self.membership.own, self._hello_for, plain)
 
     def _hello_for(self, member: Member) -> hello.Hello:
         push = self.membership.push_to(member) if self.settings.role == "serve" else None

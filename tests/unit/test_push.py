@@ -130,7 +130,6 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
     membership, device = Membership(settings, roster=None), Device()  # type: ignore[arg-type]
     asyncio.run(membership.accept_push(GIVEN, device))  # type: ignore[arg-type]
     assert device.applied == applied
-    assert membership.pushed_keepalive_s == 20
 
 
 def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
