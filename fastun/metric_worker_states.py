@@ -1,0 +1,75 @@
+"""What each worker is doing at the instant of a scrape: idle, busy or blocked.
+
+    device --> tun-reader --[ring]--> link-writer --> sockets
+    device <-- tun-writer <--[ring]-- link-reader <-- sockets
+
+A worker is judged by the queues before and after it, and not by its processor time: it has work
+while something waits before it, and is blocked while it has work and what comes after it is full.
+So in a chain that is limited by one stage, that stage is busy, those before it are blocked and
+those after it idle, whatever makes it slow. The average over many scrapes is the share of time.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from typing import TYPE_CHECKING, Literal
+
+from fastun._native import DIRECTIONS, Ring
+
+if TYPE_CHECKING:
+    from fastun.metric_readings import LaneView, Samples, Source
+
+State = Literal["idle", "busy", "blocked"]
+
+STATES: tuple[State, ...] = ("idle", "busy", "blocked")
+
+# A producer that found the ring full sleeps until a quarter of it is free (csrc/ring.c).
+FULL_FROM = 3 / 4
+
+
+def worker_states(source: Source) -> Samples:
+    """Yield 1 for the state that each worker is in, and 0 for the others."""
+    for lane, role, labels in source.workers():
+        now = _state(source, lane, role)
+        for state in STATES:
+            yield (*labels, state), state == now
+
+
+def _state(source: Source, lane: LaneView, role: str) -> State:
+    ring = lane.rings[DIRECTIONS[role]]
+    match role:
+        case "tun-reader":
+            has_work, is_full = source.gateway.device.has_frames(), _is_full(ring)
+        case "link-writer":
+            has_work, is_full = ring.used_bytes() > 0, _only_link_is_full(source)
+        case "link-reader":
+            has_work, is_full = any(_receives(source)), _is_full(ring)
+        case _:  # the kernel takes what the tun-writer writes, or refuses it
+            has_work, is_full = ring.used_bytes() > 0, False
+    return "idle" if not has_work else "blocked" if is_full else "busy"
+
+
+def _is_full(ring: Ring) -> bool:
+    return ring.used_bytes() >= FULL_FROM * ring.size_bytes
+
+
+def _receives(source: Source) -> list[bool]:
+    return [
+        peer.socket is not None and peer.socket.receive_queue_bytes > 0 for peer in source.peers
+    ]
+
+
+def _only_link_is_full(source: Source) -> bool:
+    """Return whether the ring has to wait for a socket: of several, none holds up the others."""
+    links = [peer.link for peer in source.peers if peer.link is not None]
+    return len(links) == 1 and not _has_room(links[0].connection)
+
+
+def _has_room(connection: socket.socket) -> bool:
+    poll = select.poll()
+    try:
+        poll.register(connection, select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # ended since
+        return True
