@@ -42,7 +42,7 @@ def _state(source: Source, lane: LaneView, role: str) -> State:
         case "tun-reader":
             has_work, is_full = source.gateway.device.has_frames(), _is_full(ring)
         case "link-writer":
-            has_work, is_full = ring.used_bytes() > 0, _only_link_is_full(source)
+            has_work, is_full = ring.used_bytes() > 0, _no_link_takes_more(source)
         case "link-reader":
             has_work, is_full = any(_receives(source)), _is_full(ring)
         case _:  # the kernel takes what the tun-writer writes, or refuses it
@@ -60,10 +60,10 @@ def _receives(source: Source) -> list[bool]:
     ]
 
 
-def _only_link_is_full(source: Source) -> bool:
-    """Return whether the ring has to wait for a socket: of several, none holds up the others."""
+def _no_link_takes_more(source: Source) -> bool:
+    """Return whether the ring has to wait for a link: of several, none holds up the others."""
     links = [peer.link for peer in source.peers if peer.link is not None]
-    return len(links) == 1 and not _has_room(links[0].connection)
+    return not links or (len(links) == 1 and not _has_room(links[0].connection))
 
 
 def _has_room(connection: socket.socket) -> bool:
