@@ -61,7 +61,10 @@ class Prometheus:
             client = http.client.HTTPConnection("127.0.0.1", API_PORT)
             client.sock = connection
             client.request("GET", f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}")
-            answer = json.load(client.getresponse())
+            response = client.getresponse()
+            if response.status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+                raise LabError("Prometheus is not ready")
+            answer = json.load(response)
         if answer["status"] != "success":
             raise LabError(f"Prometheus: {answer['error']}: {parameters}")
         return answer["data"]
@@ -74,7 +77,10 @@ def _series(labels: dict[str, str], values: Sequence[tuple[float, str]]) -> Seri
 def start_prometheus(
     host: Host, directory: Path, *, rule_files: Sequence[Path] = (), interval: str = "1s"
 ) -> Prometheus:
-    """Scrape the gateway of `host` as job "fastun" every `interval`, until the laboratory ends."""
+    """Scrape the gateway of `host` as job "fastun" every `interval`, until the laboratory ends.
+
+    Returns after the first scrape.
+    """
     directory.mkdir()
     config = {
         "global": {"scrape_interval": interval, "evaluation_interval": interval},
@@ -96,5 +102,13 @@ def start_prometheus(
             stdout=log,
             stderr=log,
         )
-    wait_until(lambda: host.listens(API_PORT), "Prometheus listens", timeout_s=15)
-    return Prometheus(host)
+    prometheus = Prometheus(host)
+    wait_until(lambda: _has_scraped(prometheus), "Prometheus scrapes", timeout_s=20)
+    return prometheus
+
+
+def _has_scraped(prometheus: Prometheus) -> bool:
+    try:
+        return bool(prometheus.query("up"))
+    except (OSError, LabError):  # it does not listen yet, or is not ready
+        return False

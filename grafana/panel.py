@@ -16,6 +16,8 @@ NUMBER = "short"
 
 # Grafana's window: at least four scrapes, and no less than the distance of two points.
 WINDOW = "[$__rate_interval]"
+# Four looks at a worker's state are too few to name the bottleneck by; this has some twenty.
+STATE_WINDOW = "[5m]"
 
 
 @dataclass(frozen=True, slots=True)

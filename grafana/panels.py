@@ -6,15 +6,27 @@
 from __future__ import annotations
 
 from grafana.directions import INBOUND, OUTBOUND
-from grafana.panel import BITS, PACKETS, PER_S, SECONDS, SHARE, WINDOW, Panel, Row, quantile, rate
+from grafana.panel import (
+    BITS,
+    PACKETS,
+    PER_S,
+    SECONDS,
+    SHARE,
+    STATE_WINDOW,
+    WINDOW,
+    Panel,
+    Row,
+    quantile,
+    rate,
+)
 
 # The share of time in which a worker had work and room, or the processor time it took: whichever
 # says more. What is no worker's fault goes under "network": the only link takes no more.
 UTILISATION = (
-    'max by (role) (avg_over_time(fastun_worker_state{$at,state="busy"}' + WINDOW + ")"
-    " or rate(fastun_worker_cpu_seconds_total{$at}" + WINDOW + "))"
+    'max by (role) (avg_over_time(fastun_worker_state{$at,state="busy"}' + STATE_WINDOW + ")"
+    " or rate(fastun_worker_cpu_seconds_total{$at}" + STATE_WINDOW + "))"
     ' or label_replace(max(avg_over_time(fastun_worker_state{$at,role="link-writer",'
-    'state="blocked"}' + WINDOW + ')), "role", "network", "", "")'
+    'state="blocked"}' + STATE_WINDOW + ')), "role", "network", "", "")'
 )
 BOTTLENECK = f"topk(1, ({UTILISATION}) > 0.7)"
 
@@ -32,7 +44,7 @@ OVERVIEW = Row(
         ),
         Panel(
             "Bottleneck",
-            "The stage that limits the tunnel, and the share of time in which it was busy. "
+            "The stage that limited the tunnel in the last 5 minutes, and its share of them. "
             "Network: the only link takes no more, or there is none.",
             "Go to the direction's row and look at the queue before that stage; see "
             "[the bottleneck](#the-bottleneck).",
@@ -47,8 +59,8 @@ OVERVIEW = Row(
         ),
         Panel(
             "Utilisation of the stages",
-            "Share of time in which the stage had work and room for it, or its processor time if "
-            "that is more.",
+            "Share of the last 5 minutes in which the stage had work and room for it, or its "
+            "processor time if that is more.",
             "One near 100 %: that stage is the bottleneck. All far below under load: the senders, "
             "or the machine's processors together, are the limit.",
             ((UTILISATION, "{{role}}"),),
@@ -107,11 +119,11 @@ OVERVIEW = Row(
         ),
         Panel(
             "Drop ratio",
-            "Packets dropped of those taken in, by direction.",
+            "Packets dropped of those taken in, by direction; what is for nobody does not count.",
             "Above 1 %: the reason stands in the direction's row.",
             (
                 (
-                    rate("fastun_dropped_packets_total", by="direction")
+                    rate("fastun_dropped_packets_total", 'reason!="no_peer"', "direction")
                     + " / clamp_min("
                     + rate("fastun_packets_total", 'role=~"tun-reader|link-reader"', "direction")
                     + ", 1)",

@@ -4,8 +4,8 @@ server: fastun serve, Prometheus        client: fastun connect
 to-client 10.0.0.1  ======veth======    to-server 10.0.0.2
 ft0       10.99.0.1 .....tunnel.....    ft0       10.99.0.2
 
-Prometheus scrapes twice a second, and of the committed rules all durations are shortened: the
-expressions are theirs.
+Prometheus scrapes four times a second, and all windows of the dashboard and the rules and what
+alerts wait for are shortened: the expressions are else as committed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ import contextlib
 import json
 import math
 import os
-import random
 import re
 import shutil
 import signal
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +27,8 @@ import pytest
 from fastun._native import ROLES
 from fastun.lab import Lab, missing_capability, wait_until
 from fastun.lab_prometheus import Prometheus, start_prometheus
+from fastun.lab_stall import slowed, worker_pid
 from fastun.lab_tunnel import Tunnel, start_tunnel
-from tests.netns.test_metrics import worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +36,9 @@ if TYPE_CHECKING:
 GRAFANA = Path(__file__).resolve().parents[2] / "grafana"
 RULE_FILES = ("fastun.rules.yaml", "fastun.alerts.yaml")
 
-INTERVAL = "500ms"
-WINDOW_S = 6  # of the dashboard's expressions: a dozen scrapes
-SETTLE_S = 1.5  # until the queues have filled, and the last of the window's scrapes is in
+INTERVAL = "250ms"
+WINDOW_S = 6  # of the dashboard's expressions: two dozen scrapes
+SETTLE_S = 2.5  # until the queues have filled, and the last of the window's scrapes is in
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def expressions_of(title: str | None = None) -> list[str]:
     """The dashboard's expressions as Grafana would send them, of one panel or all."""
     dashboard = json.loads((GRAFANA / "dashboards" / "fastun.json").read_text(encoding="utf-8"))
-    values = {"$job": "fastun", "$instance": "127.0.0.1:10055", "$__rate_interval": f"{WINDOW_S}s"}
+    values = {
+        "$job": "fastun",
+        "$instance": "127.0.0.1:10055",
+        "$__rate_interval": f"{WINDOW_S}s",
+        "[5m]": f"[{WINDOW_S}s]",
+    }
     found = []
     for panel in dashboard["panels"]:
         if title in (None, panel["title"]):
@@ -139,27 +142,6 @@ def test_every_expression_returns_data_of_a_loaded_tunnel(watched: Watched) -> N
 
 
 # -- a slowed stage ---------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def slowed(pid: int) -> Iterator[None]:
-    """Let a process run for a twentieth of the time only."""
-    stopped = threading.Event()
-
-    def hold() -> None:
-        while not stopped.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(random.uniform(0.02, 0.1))
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(random.uniform(0.001, 0.005))
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        holder.join()
 
 
 @pytest.mark.parametrize("role", ROLES)

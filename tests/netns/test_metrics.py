@@ -11,13 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from fastun import metrics
 from fastun._native import DROPS, ROLES
 from fastun.lab import LabError, wait_until
 from fastun.lab_prometheus import start_prometheus
+from fastun.lab_stall import worker_pid
 from fastun.lab_transfer import start_transfer
 from fastun.lab_tunnel import METRICS_PORT, PORT, Scrape, start_gateway
 from fastun.traffic import iperf3
@@ -200,7 +200,6 @@ def test_prometheus_measures_the_rate_that_iperf3_measures(
     pair = tunnel()
     server, client = pair.server.host, pair.client.host
     prometheus = start_prometheus(server, tmp_path / "prometheus")
-    wait_until(lambda: bool(prometheus.query("fastun_info")), "a first scrape", timeout_s=10)
     began, bytes_per_s = load_and_its_intervals(client, server, pair.server.inner_address)
     in_window = bytes_per_s[WINDOW_ENDS_S - WINDOW_S : WINDOW_ENDS_S]
     found = prometheus.query(
@@ -310,13 +309,6 @@ def responds(gateway: GatewayProcess) -> bool:
 
 def status_of(gateway: GatewayProcess, path: str) -> int:
     return gateway.get(path)[0]
-
-
-def worker_pid(gateway: GatewayProcess, role: str) -> int:
-    for child in psutil.Process(gateway.process.pid).children():
-        if child.cmdline()[:1] == [f"fastun: {role}/0"]:
-            return child.pid
-    raise AssertionError(f"no {role}")
 
 
 def test_health_follows_the_workers_and_readiness_the_link_too(tunnel: StartTunnel) -> None:
