@@ -86,7 +86,7 @@ class Gateway:
         self.session_counts = SessionCounts()
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
-        self._sockets = udp.UdpSockets((), offload=False)
+        self.sockets = udp.UdpSockets((), offload=False)
         self._constants = constants
         self._stopped: asyncio.Future[None] | None = None
         self._applying: asyncio.Task[None] | None = None
@@ -118,7 +118,7 @@ class Gateway:
             stack.enter_context(metrics.serve(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
             self._make_sessions()
-            stack.callback(self._sockets.close)
+            stack.callback(self.sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
             for work in (*self._find_links(), self._watch_peers(), self._watch_sessions()):
@@ -183,7 +183,7 @@ class Gateway:
         sockets = self._open_sockets()
         if not sockets:
             return
-        self._sockets = udp.UdpSockets(
+        self.sockets = udp.UdpSockets(
             sockets, offload=settings.udp_offload, fwmark=settings.fwmark
         )
         self.datagrams = DatagramSessions(
@@ -192,7 +192,7 @@ class Gateway:
             self.links,
             self.roster,
             self.greeter,
-            self._sockets,
+            self.sockets,
             self.membership.own,
             self._constants,
             counts,
@@ -208,7 +208,7 @@ class Gateway:
 
     def _find_links(self) -> list[Coroutine[None, None, None]]:
         """Return what finds links, each to be run: an acceptor, a dialler, a choice of the two."""
-        for host, port in self._sockets.ports():
+        for host, port in self.sockets.ports():
             self._log.info("listening", address=format_host_port(host, port), transport="udp")
         streams = tuple(
             endpoint
