@@ -183,9 +183,7 @@ class Gateway:
         sockets = self._open_sockets()
         if not sockets:
             return
-        self.sockets = udp.UdpSockets(
-            sockets, offload=settings.udp_offload, fwmark=settings.fwmark
-        )
+        self.sockets = udp.UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark)
         self.datagrams = DatagramSessions(
             settings,
             self.lane,

@@ -7,6 +7,7 @@ a counter all the same never goes back.
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from fastun.metric_readings import Histogram, LaneView, PeerView, Source
 from fastun.metric_sockets import SocketState, socket_state
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway, Link
+    from fastun.gateway import Gateway
 
 
 @dataclass

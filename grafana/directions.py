@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from grafana.panel import BYTES, PACKETS, PER_S, SECONDS, SHARE, WINDOW, Panel, Row, quantile, rate
 
+# Streams have a socket a peer; the peers on UDP share theirs.
+SOCKETS = (
+    "fastun_socket_receive_queue_bytes{$at} or label_replace("
+    'fastun_udp_receive_queue_bytes{$at}, "peer", "udp $1", "socket", "(.*)")'
+)
+
 
 def _worker(role: str, before: str, busy: str, blocked: str) -> Panel:
     """Describe what a worker does with its time."""
@@ -157,7 +163,7 @@ INBOUND = Row(
             "sockets, from peers",
             "Bytes that have come and are not read yet; the 20 fullest.",
             "Never empty: the link-reader does not keep up, or is blocked by what comes after it.",
-            (("topk(20, fastun_socket_receive_queue_bytes{$at})", "{{peer}}"),),
+            ((f"topk(20, {SOCKETS})", "{{peer}}"),),
             unit=BYTES,
             width=5,
         ),

@@ -210,7 +210,10 @@ PEERS = Row(
             "What came in on the link's socket and was thrown away by the kernel.",
             "Duplicates and what found the socket's memory full: raise net.ipv4.tcp_rmem if the "
             "link-reader is not busy.",
-            rate("fastun_socket_drops_total", by="peer"),
+            rate("fastun_socket_drops_total", by="peer")
+            + " or label_replace("
+            + rate("fastun_udp_drops_total", by="socket")
+            + ', "peer", "udp $1", "socket", "(.*)")',
             PER_S,
         ),
         _of_peers(

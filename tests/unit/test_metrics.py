@@ -291,7 +291,7 @@ def test_the_kernels_counts_of_a_link_go_on_where_the_link_before_ended(
 
     monkeypatch.setattr(_native, "tcp_info", tcp_info)
     monkeypatch.setattr(metric_collector, "socket_state", socket_state)
-    monkeypatch.setattr(metric_worker_states, "_has_room", lambda _: True)
+    monkeypatch.setattr(metric_worker_states, "_has_room", lambda *_: True)
     collector = GatewayCollector(gateway)
 
     def see(link_id: int | None, n_retransmits: int | None) -> float:
