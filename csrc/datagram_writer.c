@@ -85,15 +85,23 @@ static bool collect(struct trains *trains, const struct ring_record *record) {
 
 /* -- counting ---------------------------------------------------------------------------------- */
 
-/* Of the train's datagrams, the first `n_failed` packets did not go out. */
+/* How many of the record's packets are lost with the first `n_failed` datagrams of its train, less
+ * those of the records before it. A super-packet's are all in one datagram, a keepalive has none. */
+static uint32_t count_lost(const struct ring_record *record, uint32_t *n_failed) {
+    uint32_t n_datagrams = (uint32_t)segments_of(record);
+    uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;
+    *n_failed -= n_lost;
+    return (uint32_t)((uint64_t)record->n_packets * n_lost / n_datagrams);
+}
+
+/* Of the train's datagrams, `n_failed` did not go out. */
 static void settle(struct loop *loop, const struct trains *trains, const struct train *train,
                    uint32_t n_failed, enum stats_drop reason) {
     uint64_t now_ns = clock_now_ns();
     for (int i = train->first; i < train->first + train->n_records; i++) {
         const struct ring_record *record = trains->records[i];
-        uint32_t n_lost = n_failed < record->n_packets ? n_failed : record->n_packets;
+        uint32_t n_lost = count_lost(record, &n_failed);
         uint32_t n_sent = record->n_packets - n_lost;
-        n_failed -= n_lost;
         if (n_lost > 0)
             link_writer_dropped(loop, record->slot, reason, n_lost);
         if (n_sent > 0)

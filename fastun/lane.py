@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -291,7 +292,8 @@ class Lane:
             await asyncio.wait_for(_exited(worker.pidfd), STOP_GRACE_S)
         except TimeoutError:
             self._log.warning("worker does not stop, killing it", worker=worker.name)
-            worker.process.kill()
+            # Not Popen.kill: it would collect a worker that has just ended, and reap finds none.
+            signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
         worker.reap()
 
 

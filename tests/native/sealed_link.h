@@ -21,7 +21,7 @@ enum {
     PEER_ADDRESS = 0x0a000007,
     OTHER_ADDRESS = 0x0a000008,
     PACKET = 64,
-    EVENTS_MAX = 64,
+    EVENTS_MAX = 128,
 };
 
 struct reader {
@@ -50,8 +50,11 @@ void make_packet(unsigned key_number, uint32_t index, uint64_t counter);
 void send_good(uint64_t counter);
 void send_raw(const uint8_t *message, size_t length);
 uint64_t field(unsigned slot, const char *name);
-/* `n_passed` packets go on to the device, `n_dropped` do not, for this reason and no other. */
+/* Ends the stream, and then: `n_passed` packets go on to the device, `n_dropped` do not, for this
+ * reason and no other. */
 void check_counts(size_t n_passed, unsigned reason, size_t n_dropped);
+/* The same for what has been read so far. */
+void check_counted(size_t n_passed, unsigned reason, size_t n_dropped);
 size_t count_events(enum event_kind kind);
 
 #endif
