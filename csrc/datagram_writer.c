@@ -86,7 +86,8 @@ static bool collect(struct trains *trains, const struct ring_record *record) {
 /* -- counting ---------------------------------------------------------------------------------- */
 
 /* How many of the record's packets are lost with the first `n_failed` datagrams of its train, less
- * those of the records before it. A super-packet's are all in one datagram, a keepalive has none. */
+ * those of the records before it. A super-packet's are all in one datagram, a keepalive has none.
+ */
 static uint32_t count_lost(const struct ring_record *record, uint32_t *n_failed) {
     uint32_t n_datagrams = (uint32_t)segments_of(record);
     uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;

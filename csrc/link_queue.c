@@ -56,6 +56,11 @@ int link_queue_gather(struct link_queue *queue, struct iovec *iov, int n_max) {
     return n;
 }
 
+const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry) {
+    *entry = *entry_at(queue, queue->start);
+    return queue->memory + queue->start + sizeof *entry;
+}
+
 bool link_queue_take(struct link_queue *queue, struct queue_entry *entry) {
     if (link_queue_is_empty(queue))
         return false;

@@ -50,6 +50,8 @@ int link_queue_gather(struct link_queue *queue, struct iovec *iov, int n_max);
 /* After n bytes were written: takes the next entry that has gone out whole. false: none. Call with
  * n first, then with 0 until it is false. */
 bool link_queue_settle(struct link_queue *queue, size_t n, struct queue_entry *entry);
+/* The bytes of the first entry, of which there is one. */
+const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry);
 /* Takes the first entry, sent or not. false: empty. */
 bool link_queue_take(struct link_queue *queue, struct queue_entry *entry);
 void link_queue_free(struct link_queue *queue);

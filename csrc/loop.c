@@ -58,7 +58,8 @@ static int prepare_role(struct loop *loop) {
         return prepare_link_reader(loop);
     case ROLE_tun_reader:
         loop->splitting = splitting_new();
-        return loop->splitting == NULL ? -ENOMEM : 0;
+        loop->staging = staging_new();
+        return loop->splitting == NULL || loop->staging == NULL ? -ENOMEM : 0;
     default:
         return 0;
     }
@@ -109,6 +110,7 @@ void loop_free(struct loop *loop) {
         datagrams_free(loop->datagrams);
     handshake_gate_free(&loop->gate);
     splitting_free(loop->splitting);
+    staging_free(loop->staging);
     free(loop->keys);
     free(loop->datagrams);
     free(loop->endpoints);

@@ -22,6 +22,7 @@
 #include "peer_table.h"
 #include "ring.h"
 #include "session.h"
+#include "staging.h"
 #include "stats.h"
 
 enum {
@@ -91,6 +92,7 @@ struct loop {
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
     struct splitting *splitting;      /* tun-reader: the frame that is being split */
+    struct staging *staging;          /* tun-reader: frames that wait for a session */
     int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 

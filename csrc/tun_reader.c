@@ -25,6 +25,7 @@ enum {
     /* How long the device's queue holds packets for a dialling side without a session: it covers a
      * worker's restart and the re-dial, and what is older is of little use to TCP. */
     HOLD_MS = 1000,
+    STAGING_LOOK_MS = 500,
 };
 
 enum burst_end { BURST_DRAINED, BURST_LIMIT, BURST_RING_FULL, BURST_DEVICE_GONE };
@@ -34,7 +35,8 @@ enum burst_end { BURST_DRAINED, BURST_LIMIT, BURST_RING_FULL, BURST_DEVICE_GONE 
 static enum burst_end read_burst(struct loop *loop, size_t *n_frames) {
     uint64_t now_ns = clock_now_ns(), boottime_ns = clock_boottime_ns();
     size_t n_bytes = 0;
-    while (*n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX) {
+    /* A session that is wanted is told before the next one can be. */
+    while (*n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && loop->wanted_slot < 0) {
         struct ring_record *record =
             outbound_split(loop) ? ring_reserve(loop->ring, OUTBOUND_SPACE) : NULL;
         if (record == NULL)
@@ -59,7 +61,8 @@ static enum burst_end read_burst(struct loop *loop, size_t *n_frames) {
 
 static enum burst_end pass_burst(struct loop *loop) {
     size_t n_frames = 0;
-    enum burst_end end = read_burst(loop, &n_frames);
+    bool has_room = loop->staging->n == 0 || outbound_unstage(loop);
+    enum burst_end end = has_room ? read_burst(loop, &n_frames) : BURST_RING_FULL;
     if (n_frames > 0)
         stats_batch(loop->stats, n_frames);
     if (ring_has_unpublished(loop->ring))
@@ -99,6 +102,11 @@ static enum wait_end hold(struct loop *loop, int timeout_ms) {
                    loop->stats);
 }
 
+/* What waits is looked at now and then, since it must not wait for ever. */
+static int staging_timeout_ms(const struct loop *loop) {
+    return loop->staging->n > 0 ? STAGING_LOOK_MS : -1;
+}
+
 static enum loop_end report_wanted(struct loop *loop) {
     unsigned slot = (unsigned)loop->wanted_slot;
     loop->wanted_slot = -1;
@@ -120,7 +128,8 @@ enum loop_end tun_reader_loop(struct loop *loop) {
             break;
         case BURST_DRAINED:
             if (loop->wanted_slot < 0)
-                end = wait_fd(loop->device_fd, POLLIN, -1, loop->channel_fd, loop->stats);
+                end = wait_fd(loop->device_fd, POLLIN, staging_timeout_ms(loop), loop->channel_fd,
+                              loop->stats);
             break;
         case BURST_RING_FULL:
             end = ring_wait_space(loop->ring, OUTBOUND_SPACE, loop->channel_fd, loop->stats);

@@ -1,0 +1,51 @@
+#include "staging.h"
+
+#include <stdlib.h>
+
+struct staging *staging_new(void) {
+    return calloc(1, sizeof(struct staging));
+}
+
+void staging_free(struct staging *staging) {
+    for (unsigned i = 0; staging != NULL && i < staging->n; i++)
+        link_queue_free(&staging->peers[i].queue);
+    free(staging);
+}
+
+int staging_find(const struct staging *staging, unsigned slot) {
+    for (unsigned i = 0; i < staging->n; i++)
+        if (staging->peers[i].slot == slot)
+            return (int)i;
+    return -1;
+}
+
+static struct staged_peer *add_peer(struct staging *staging, unsigned slot) {
+    struct staged_peer *peer = &staging->peers[staging->n];
+    if (staging->n == STAGED_PEERS_MAX || link_queue_init(&peer->queue) < 0)
+        return NULL;
+    peer->slot = slot;
+    staging->n++;
+    return peer;
+}
+
+bool staging_append(struct staging *staging, unsigned slot, const struct queue_entry *entry,
+                    const uint8_t *bytes) {
+    int found = staging_find(staging, slot);
+    struct staged_peer *peer = found >= 0 ? &staging->peers[found] : add_peer(staging, slot);
+    return peer != NULL && link_queue_append(&peer->queue, entry, bytes);
+}
+
+void staging_peek(struct staging *staging, unsigned i, struct queue_entry *entry,
+                  const uint8_t **bytes) {
+    *bytes = link_queue_first(&staging->peers[i].queue, entry);
+}
+
+void staging_take(struct staging *staging, unsigned i) {
+    struct queue_entry entry;
+    struct link_queue *queue = &staging->peers[i].queue;
+    link_queue_take(queue, &entry);
+    if (!link_queue_is_empty(queue))
+        return;
+    link_queue_free(queue);
+    staging->peers[i] = staging->peers[--staging->n];
+}
