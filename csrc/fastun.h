@@ -180,6 +180,10 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
 
+/* tun-reader and link-reader: lower the MSS of TCP connections to what packets of `mtu` bytes hold.
+ */
+void loop_clamp_mss(struct loop *loop, size_t mtu);
+
 /* tun-writer: which packets that arrive singly it may write as super-packets; none when not told.
  */
 void loop_coalesce(struct loop *loop, enum device_offload offload);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "mss.h"
+
 enum {
     /* Where a message's content begins in its record, so that the frame in it can get its
      * virtio_net_hdr in front: a bare packet has nothing there yet. */
@@ -69,6 +71,8 @@ static void pass_content(struct loop *loop, unsigned slot, const struct link_for
         stats_dropped(loop->stats, DROP_link_reader_bad_source, (uint64_t)inbound.n_packets);
         return;
     }
+    if (loop->mss_mtu != 0 && loop->mode == MODE_TUN && inbound.n_packets == 1)
+        mss_clamp(inbound.frame, inbound.length, loop->mss_mtu, vnet_is_plain(&inbound.vnet));
     uint8_t *vnet = inbound.frame - VNET_LENGTH;
     vnet_write(&inbound.vnet, vnet);
     *record = (struct ring_record){

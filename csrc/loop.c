@@ -335,6 +335,10 @@ void loop_forget_receiving_keys(struct loop *loop, unsigned slot) {
         key_table_forget_slot(loop->keys, slot);
 }
 
+void loop_clamp_mss(struct loop *loop, size_t mtu) {
+    loop->mss_mtu = mtu;
+}
+
 /* -- clocks ------------------------------------------------------------------------------------ */
 
 static uint64_t clock_ns(clockid_t clock) {

@@ -7,6 +7,7 @@
 
 #include "byteorder.h"
 #include "icmp.h"
+#include "mss.h"
 
 enum {
     /* "Unreachable" and "too big" answers, at most so many a second: what is sent in vain in bulk
@@ -260,6 +261,16 @@ uint8_t *outbound_target(struct loop *loop, struct ring_record *record) {
     return (uint8_t *)record + OUTBOUND_OFFSET;
 }
 
+/* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
+static void clamp(const struct loop *loop, const struct loop_link *link, uint8_t *vnet_bytes,
+                  size_t frame_length) {
+    size_t mtu =
+        link->path_mtu != 0 && link->path_mtu < loop->mss_mtu ? link->path_mtu : loop->mss_mtu;
+    struct vnet vnet = vnet_read(vnet_bytes);
+    if (vnet.gso_type == VNET_GSO_NONE)
+        mss_clamp(vnet_bytes + VNET_LENGTH, frame_length, mtu, (vnet.flags & VNET_NEEDS_CSUM) == 0);
+}
+
 static bool has_to_be_split(const struct link_format *format, const uint8_t *vnet_bytes) {
     struct vnet vnet = vnet_read(vnet_bytes);
     vnet.flags &= (uint8_t)~VNET_DATA_VALID;
@@ -287,6 +298,8 @@ size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_
         stage(loop, (unsigned)slot, vnet, read_length, now_ns);
         return 0;
     }
+    if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)
+        clamp(loop, link, vnet, frame_length);
     bool split = has_to_be_split(&link->format, vnet);
     uint8_t *wanted = split ? loop->splitting->frame : in_record;
     if (vnet != wanted)

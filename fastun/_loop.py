@@ -136,6 +136,10 @@ class Loop:
         """Let the tun-writer put packets of one flow together to such super-packets."""
         _lib.loop_coalesce(self._pointer, int(offload))
 
+    def clamp_mss(self, mtu: int) -> None:
+        """Lower the MSS of TCP connections to what packets of ``mtu`` bytes hold; 0 leaves them."""
+        _lib.loop_clamp_mss(self._pointer, mtu)
+
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""
         _lib.loop_take_bell(self._pointer)

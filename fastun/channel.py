@@ -48,6 +48,7 @@ class Boot(Message, frozen=True, tag="boot"):
     mode: int
     holds: bool
     coalesce: int
+    mss_mtu: int
 
 
 class AttachLink(Message, frozen=True, tag="attach-link"):

@@ -74,6 +74,7 @@ class Gateway:
             device.mode,
             holds=settings.role == "connect" and len(settings.peers) <= 1,
             coalesce=device.offload_max,
+            mss_mtu=settings.mtu if settings.mss_clamp else 0,
             on_start=self._on_start,
             on_message=self._on_message,
             on_death=self._on_death,

@@ -118,6 +118,7 @@ class Lane:
         *,
         holds: bool,
         coalesce: Offload = Offload.NONE,
+        mss_mtu: int = 0,
         on_start: Callable[[Worker], None],
         on_message: Callable[[Worker, ToGateway], None],
         on_death: Callable[[Worker], None],
@@ -125,6 +126,7 @@ class Lane:
     ) -> None:
         """Make rings and statistics; ``device_fd`` stays the caller's.
 
+        TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them.
         ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
         ``coalesce`` says which super-packets the device may be given of packets that came singly.
         """
@@ -139,6 +141,7 @@ class Lane:
         self._mode = mode
         self._holds = holds
         self._coalesce = coalesce
+        self._mss_mtu = mss_mtu
         self._on_start = on_start
         self._on_message = on_message
         self._on_death = on_death
@@ -198,6 +201,7 @@ class Lane:
             mode=self._mode,
             holds=self._holds,
             coalesce=self._coalesce,
+            mss_mtu=self._mss_mtu,
         )
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
         with contextlib.suppress(OSError):  # dead already; the pidfd will say so

@@ -74,6 +74,7 @@ class Worker:
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(Offload(boot.coalesce))
+        self._loop.clamp_mss(boot.mss_mtu)
         channel.set_blocking(False)
         self._send(Ready())
 
