@@ -5,9 +5,9 @@
 
 Every case (cases.py) is two hosts joined by a veth pair, with a program's two ends on them:
 
-    client  to-NAME-server  === veth ===  to-NAME-client  server
-            10.0.0.2, fd00::2             10.0.0.1, fd00::1
-            10.99.0.2, fd99::2 .. tunnel .. 10.99.0.1, fd99::1
+    client-NAME                           server-NAME
+    10.0.0.2, fd00::2    ==== veth ====   10.0.0.1, fd00::1
+    10.99.0.2, fd99::2   ... tunnel ...   10.99.0.1, fd99::1
 
 Where a measure wants a slow or lossy link, the hosts reach each other through a router instead
 (detour.py).

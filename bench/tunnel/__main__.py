@@ -64,7 +64,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     try:
         chosen.cases = _choose(chosen.cases, CASES)
         quick = [measure for measure in MEASURES if measure.is_quick or not chosen.quick]
-        chosen.measures = _choose(chosen.measures, MEASURES) if chosen.measures else quick
+        chosen.measures = quick if chosen.measures is None else _choose(chosen.measures, MEASURES)
     except ConfigError as error:
         parser.error(str(error))
     return chosen

@@ -83,7 +83,7 @@ class Detour:
 
 def make_detour(lab: Lab, name: str, server: Host, client: Host) -> Detour:
     """Make the router between two hosts that are wired already. Raises LabError."""
-    router = lab.host(f"{name}-router")
+    router = lab.host(f"router-{name}")
     router.sysctl("net.ipv4.ip_forward", 1)
     ends = OUTER.server.bare_v4, OUTER.client.bare_v4
     legs = (

@@ -179,6 +179,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("packets-1200", partial(packet_rate, size_bytes=1200)),
     Measure("link-50m", partial(limited_link, mbit_per_second=50)),
     Measure("link-500m", partial(limited_link, mbit_per_second=500)),
+    Measure("loss-0", partial(lossy_link, per_thousand=0)),
     Measure("loss-0.1", partial(lossy_link, per_thousand=1)),
     Measure("loss-1", partial(lossy_link, per_thousand=10)),
     Measure("memory", memory, is_quick=True),

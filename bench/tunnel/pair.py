@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Programs are ended one case at a time only when the case has failed; all others by the laboratory.
 STOP_TIMEOUT_S = 2.0
+# For each step of a start, on a machine that has other things to do as well.
+START_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,18 @@ class Pair:
         if self.started_s is None:
             self.started_s = time.monotonic()
 
+    def wait_listening(self, port: int, *, udp: bool) -> None:
+        """Wait until the server is bound to `port`.
+
+        A client that comes earlier waits for its next attempt, up to 20 s with some programs.
+        """
+
+        def is_bound() -> bool:
+            self.check_alive()
+            return self.server.listens(port, udp=udp)
+
+        wait_until(is_bound, f"{self.name} listens on port {port}", timeout_s=START_TIMEOUT_S)
+
     def configure_device(self, host: Host, device: str) -> None:
         """Wait for a program's device, give it this end's inner addresses and set it up."""
 
@@ -84,7 +98,7 @@ class Pair:
             self.check_alive()
             return device in host.devices()
 
-        wait_until(is_there, f"device {device} of {self.name}")
+        wait_until(is_there, f"device {device} of {self.name}", timeout_s=START_TIMEOUT_S)
         for address in INNER.server if host is self.server else INNER.client:
             nodad = ("nodad",) if ":" in address else ()
             host.ip("address", "replace", address, "dev", device, *nodad)
@@ -114,7 +128,8 @@ class Pair:
 
 def make_pair(lab: Lab, name: str, directory: Path) -> Pair:
     """Make the hosts of a case and wire them. Raises LabError."""
-    server, client = lab.host(f"{name}-server"), lab.host(f"{name}-client")
+    # The role comes first: devices are named after the host on their other end, and cut.
+    server, client = lab.host(f"server-{name}"), lab.host(f"client-{name}")
     lab.wire(server, client, OUTER.server, OUTER.client)
     home = directory / name
     home.mkdir()

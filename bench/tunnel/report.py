@@ -31,7 +31,14 @@ class Grid:
 
     def as_table(self) -> Table:
         """Return it for the terminal."""
-        table = Table(title=self.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            padding=(0, 0, 0, 1),
+        )
         table.add_column(self.headings[0], no_wrap=True)
         for heading in self.headings[1:]:
             table.add_column(heading, justify="right")
@@ -63,7 +70,7 @@ def as_markdown(results: Results) -> str:
 
 
 def summary(results: Results) -> Grid:
-    """Return the medians of the main figures, a line a case; a case without any says why."""
+    """Return the medians of the main figures, a line a case, in 80 columns."""
     figures = [figure for figure in measured(results) if figure.heading]
     grid = Grid("Medians", ["", *(figure.heading for figure in figures)])
     columns = [
@@ -71,8 +78,10 @@ def summary(results: Results) -> Grid:
         for figure in figures
     ]
     for case in results.cases:
-        title = case.title if case.status == OK else f"{case.title} ({case.status})"
-        grid.rows.append([title, *(column.get(case.name, "") for column in columns)])
+        cells = [column.get(case.name, "") for column in columns]
+        if case.status != OK and not any(cells):
+            cells[:1] = [case.status]
+        grid.rows.append([case.title, *cells])
     return grid
 
 
@@ -128,16 +137,15 @@ def conditions(results: Results) -> list[str]:
         f"{machine.n_cpus} CPUs ({machine.cpu}), {machine.memory_mib / 1024:.0f} GiB, "
         f"{machine.system}, Linux {machine.kernel}, Python {machine.python}"
     )
-    load = f"load average at the beginning {machine.load_average:g}"
+    quiet = (
+        f"load average at the beginning {machine.load_average:g}; busy while nothing was measured: "
+        f"{max(results.idle_shares, default=0.0):.2f} CPUs"
+    )
     how = (
         f"{results.date}, {results.duration_s / _MINUTE_S:.1f} minutes, "
         f"commit {machine.commit or 'unknown'}: "
         f"{settings.n_rounds} rounds, transfers of {settings.seconds} s"
         + (", quick" if settings.is_quick else "")
     )
-    return [
-        where,
-        f"TCP congestion control {machine.congestion_control}; {load}",
-        how,
-        "; ".join(f"{name}: {text}" for name, text in machine.versions.items()),
-    ]
+    programs = "; ".join(f"{name}: {text}" for name, text in machine.versions.items())
+    return [where, f"TCP congestion control {machine.congestion_control}; {quiet}", how, programs]

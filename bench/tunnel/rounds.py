@@ -17,7 +17,7 @@ import psutil
 
 from bench.tunnel.cpu import idle_share
 from bench.tunnel.measures import Measure, Subject
-from bench.tunnel.pair import Pair, make_pair
+from bench.tunnel.pair import START_TIMEOUT_S, Pair, make_pair
 from bench.tunnel.results import ABSENT, CaseResult
 from fastun.errors import FastunError
 from fastun.lab import wait_until
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from bench.tunnel.results import Settings
     from fastun.lab import Lab
 
-START_TIMEOUT_S = 20.0
 # Between the end of a measure and the next one: queues drain, retransmissions end.
 SETTLE_S = 0.2
 IDLE_WATCH_S = 1.0

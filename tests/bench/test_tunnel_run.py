@@ -1,6 +1,6 @@
 """A run of the benchmark: figures of real tunnels, and one case's failure left to that case.
 
-NAME-client ===veth=== NAME-server, and NAME-client --- NAME-router --- NAME-server, for each case
+client-NAME ===veth=== server-NAME, and client-NAME --- router-NAME --- server-NAME, a case
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def test_a_run_prints_a_table_stores_its_figures_and_leaves_nothing_behind(tmp_p
     assert (veth.status, tunnel.status) == (OK, OK)
     assert 0 < tunnel.values["goodput-1-out"][0] < veth.values["goodput-1-out"][0]
     assert 0 < veth.values["ping-idle-p50"][0] < tunnel.values["ping-idle-p50"][0]
-    assert 0 < veth.values["cpu-machine"][0] < tunnel.values["cpu-machine"][0]
+    assert tunnel.values["cpu-programs"][0] > 0
     assert tunnel.values["start-up"][0] > 0
     assert tunnel.values["memory-rss"][0] > tunnel.values["memory-pss"][0] > 1
     assert tunnel.values.keys() < {figure.name for figure in FIGURES}
@@ -221,7 +221,7 @@ def test_every_measure_of_the_wire_returns_figures_that_are_known(lab: Lab, tmp_
         Settings(is_quick=True, n_rounds=1, seconds=1, n_trials=1, socket_buffer_bytes=0),
         lambda _: None,
     )
-    one.bring_up([wire_case("veth")])
+    one.bring_up([wire_case("a-case-with-a-name-longer-than-a-device-can-have")])
     one.measure(MEASURES)
 
     (veth,) = one.cases

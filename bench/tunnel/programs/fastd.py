@@ -30,6 +30,8 @@ def start(pair: Pair) -> None:
         _write_configuration(pair, host, public[others[host]])
     for host in pair.hosts:
         pair.spawn(host, "fastd", "--config", str(_file(pair, host, "conf")))
+        if host is pair.server:
+            pair.wait_listening(PORT, udp=True)
     for host in pair.hosts:
         pair.configure_device(host, DEVICE)
 

@@ -36,6 +36,8 @@ def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp") -> None:
             host, pair.directory, role, *arguments, wire=wire, addresses=addresses
         )
         pair.programs.append(Program(f"fastun {role}", gateway.process, gateway.log_file))
+        if host is pair.server:
+            pair.wait_listening(endpoint.port, udp=scheme == "udp")
 
 
 def _write_files(directory: Path, endpoint: Endpoint) -> tuple[Path, Path]:

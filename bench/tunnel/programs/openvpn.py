@@ -32,8 +32,9 @@ def start(pair: Pair, *, protocol: str) -> None:
     options = {
         host: _options(pair, host, protocol, fingerprints[others[host]]) for host in pair.hosts
     }
-    for host in pair.hosts:
-        pair.spawn(host, "openvpn", *options[host])
+    pair.spawn(pair.server, "openvpn", *options[pair.server])
+    pair.wait_listening(PORT, udp=protocol == "udp")
+    pair.spawn(pair.client, "openvpn", *options[pair.client])
 
 
 def _options(pair: Pair, host: Host, protocol: str, fingerprint: str) -> list[str]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastun.lab import Host
 
 DEVICE = "tinc0"
+PORT = 655
 RSA_BITS = 2048
 
 
@@ -30,6 +31,8 @@ def start(pair: Pair) -> None:
         pair.spawn(host, "tincd", "--no-detach", "--config", str(home),
                    "--pidfile", str(home / "pid"))
         # fmt: on
+        if host is pair.server:
+            pair.wait_listening(PORT, udp=False)
     for host in pair.hosts:
         pair.configure_device(host, DEVICE)
 
