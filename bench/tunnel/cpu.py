@@ -18,6 +18,10 @@ import psutil
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# CPU seconds a second. Others that take more when the machine should be idle take less while it is
+# loaded, so what they take cannot be taken off: the machine's figure is then left out.
+IDLE_SHARE_MAX = 0.2
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 # The first line of /proc/stat (proc(5)): the columns in which a CPU works for this machine. Not
 # counted: idle (3), iowait (4), steal (7), and the guests' (8, 9), which user and nice include.

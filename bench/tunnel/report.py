@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.tunnel.comparison import compare
+from bench.tunnel.cpu import IDLE_SHARE_MAX
 from bench.tunnel.results import OK
 
 if TYPE_CHECKING:
@@ -137,9 +138,11 @@ def conditions(results: Results) -> list[str]:
         f"{machine.n_cpus} CPUs ({machine.cpu}), {machine.memory_mib / 1024:.0f} GiB, "
         f"{machine.system}, Linux {machine.kernel}, Python {machine.python}"
     )
+    idle_share = max(results.idle_shares, default=0.0)
     quiet = (
         f"load average at the beginning {machine.load_average:g}; busy while nothing was measured: "
-        f"{max(results.idle_shares, default=0.0):.2f} CPUs"
+        f"{idle_share:.2f} CPUs"
+        + (": this machine was not quiet" if idle_share > IDLE_SHARE_MAX else "")
     )
     how = (
         f"{results.date}, {results.duration_s / _MINUTE_S:.1f} minutes, "

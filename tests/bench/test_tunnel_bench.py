@@ -183,6 +183,12 @@ def test_the_report_says_what_failed_what_is_absent_and_on_which_machine(results
     assert "| Ours | 10.0 | 9.00 | 11.0 | x 0.33 | x 5.00 |" in text
 
 
+def test_the_report_says_that_the_machine_was_not_quiet(results: Results) -> None:
+    assert "not quiet" not in report.as_markdown(results)
+    results.idle_shares.append(0.5)
+    assert "0.50 CPUs: this machine was not quiet" in report.as_markdown(results)
+
+
 def test_show_prints_the_table_of_a_stored_result(results: Results, tmp_path: Path) -> None:
     result_files.write(results, tmp_path / "result.json")
 

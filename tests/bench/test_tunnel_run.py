@@ -227,4 +227,16 @@ def test_every_measure_of_the_wire_returns_figures_that_are_known(lab: Lab, tmp_
     (veth,) = one.cases
     assert veth.reasons == []
     only_of_programs = {"cpu-programs", "memory-rss", "memory-pss", "start-up"}
-    assert veth.values.keys() | only_of_programs == {figure.name for figure in FIGURES}
+    only_if_quiet = {"cpu-machine"}
+    known = {figure.name for figure in FIGURES}
+    assert veth.values.keys() | only_of_programs | only_if_quiet == known
+
+
+@pytest.mark.parametrize(("idle_share", "is_taken"), [(0.0, True), (1.5, False)])
+def test_the_cpu_time_of_a_busy_machine_is_not_taken_for_the_tunnels(
+    pair: Pair, idle_share: float, is_taken: bool
+) -> None:
+    figures = one_stream(Subject(pair, OUTER.server, seconds=1, n_trials=1, idle_share=idle_share))
+
+    assert ("cpu-machine" in figures) == is_taken
+    assert all(value > 0 for value in figures.values())
