@@ -19,6 +19,7 @@ lint:
 
 types:
 	python -m mypy --strict fastun
+	python -m mypy --strict -p bench.tunnel
 
 native:
 	$(MAKE) -C tests/native check

@@ -28,11 +28,13 @@ class PingResult:
 class IperfResult:
     """One ``iperf3`` run as its receiver saw it.
 
-    `lost_percent` is about UDP datagrams, `n_retransmits` about TCP segments of the sender.
+    `lost_percent` is about UDP datagrams, `n_retransmits` about TCP segments of the sender, and
+    `n_bytes_sent` is what the sender counted.
     """
 
     bits_per_second: float
     n_bytes: int
+    n_bytes_sent: int
     duration_s: float
     n_retransmits: int
     lost_percent: float
@@ -79,12 +81,14 @@ def iperf3(
     reverse: bool = False,
     udp_bits_per_second: float | None = None,
     size_bytes: int | None = None,
+    buffer_bytes: int | None = None,
     port: int = 5201,
 ) -> IperfResult:
     """Transfer from `client` to `address` of `server`, or the other way if `reverse`.
 
     It lasts `duration_s`, or until `n_bytes` were sent. TCP unless `udp_bits_per_second` is given
-    (0: as fast as it can). `size_bytes` is the length of a write, for UDP of a datagram's payload.
+    (0: as fast as it can). `size_bytes` is the length of a write, for UDP of a datagram's payload;
+    `buffer_bytes` the size of the socket buffers, which iperf3 refuses above net.core.rmem_max.
     LabError if iperf3 fails or stops moving.
     """
     options = ["-t", str(duration_s)] if n_bytes is None else ["-n", str(n_bytes)]
@@ -94,6 +98,7 @@ def iperf3(
         ["-u", "-b", str(int(udp_bits_per_second))] if udp_bits_per_second is not None else []
     )
     options += ["-l", str(size_bytes)] if size_bytes is not None else []
+    options += ["-w", str(buffer_bytes)] if buffer_bytes is not None else []
     listener = server.spawn("iperf3", "-s", "-1", "-p", str(port))
     try:
         wait_until(lambda: server.listens(port), f"iperf3 listening on port {port}")
@@ -124,6 +129,7 @@ def _parse_iperf3(text: str, command: str) -> IperfResult:
     return IperfResult(
         bits_per_second=received["bits_per_second"],
         n_bytes=received["bytes"],
+        n_bytes_sent=(end.get("sum_sent") or end["sum"])["bytes"],
         duration_s=received["seconds"],
         n_retransmits=end.get("sum_sent", {}).get("retransmits", 0),
         lost_percent=end.get("sum", {}).get("lost_percent", 0.0),
