@@ -19,6 +19,8 @@ from fastun.lab_tunnel import GatewayProcess, Tunnel, start_tunnel
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fastun.lab_tunnel import Transport
+
 OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
 
 
@@ -30,6 +32,7 @@ class StartTunnel(Protocol):
         *,
         wire: str = "wireguard",
         mode: str = "tun",
+        transport: Transport = "tcp",
         outer: int = 4,
         mtu: int = 1500,
         server_arguments: Sequence[str] = (),
@@ -75,6 +78,7 @@ def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Start
         *,
         wire: str = "wireguard",
         mode: str = "tun",
+        transport: Transport = "tcp",
         outer: int = 4,
         mtu: int = 1500,
         server_arguments: Sequence[str] = (),
@@ -91,6 +95,7 @@ def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Start
             tmp_path,
             wire=wire,
             mode=mode,
+            transport=transport,
             server_arguments=server_arguments,
             client_arguments=client_arguments,
         )
