@@ -23,12 +23,12 @@ from fastun.gateway import Gateway, Link, LinkCounts
 from fastun.lane import Lane
 from fastun.link import hello
 from fastun.link.greeting import SealedGreeter
+from fastun.link.stream_sessions import StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metric_collector import GatewayCollector
 from fastun.metric_readings import CALLS_OF_ROLE
 from fastun.peers import Peer
 from fastun.roster import Roster
-from fastun.link.stream_sessions import StreamSessions
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
@@ -161,7 +161,7 @@ def by_peer(collector: GatewayCollector, name: str) -> dict[str, float]:
 def link_over(connection: object, link_id: int = 1, software: str = "test") -> Link:
     """All that a scrape reads of a link."""
     fields = {"id": link_id, "connection": connection, "peer_software": software}
-    return cast("Link", SimpleNamespace(**fields))
+    return cast("Link", SimpleNamespace(**fields, transport="tcp", path_mtu=0))
 
 
 def peers_named(*names: str) -> list[Peer]:
