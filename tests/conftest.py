@@ -118,7 +118,7 @@ def _assert_ends(gateway: GatewayProcess) -> None:
     if gateway.asked_to_stop:
         return
     gateway.check_alive()
-    assert gateway.stop() == 0, f"{gateway.role} ended with {gateway.process.returncode}"
+    assert gateway.stop() == 0, "\n".join((f"{gateway.role} failed:", *gateway.log_tail()))
 
 
 def _assert_left_nothing(gateway: GatewayProcess) -> None:
