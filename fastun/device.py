@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
@@ -93,6 +94,12 @@ class Device:
         # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
         counters = psutil.net_io_counters(pernic=True, nowrap=False).get(self.name)
         return {} if counters is None else dict(counters._asdict())
+
+    def has_frames(self) -> bool:
+        """Return whether frames wait in the queue to us; the kernel tells no number. Any thread."""
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
         self._name_servers.unset()

@@ -86,7 +86,7 @@ class Gateway:
         self.session_counts = SessionCounts()
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
-        self._sockets = udp.UdpSockets((), offload=False)
+        self.sockets = udp.UdpSockets((), offload=False)
         self._constants = constants
         self._stopped: asyncio.Future[None] | None = None
         self._applying: asyncio.Task[None] | None = None
@@ -98,7 +98,9 @@ class Gateway:
         offload_max = self.device.offload_max
         if self.settings.wire == "plain":
             return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
-        return SealedGreeter(self.roster, self.membership.own, self._hello_for)
+        is_tun = self.settings.mode == "tun"
+        plain = hello.format_without_peer(self.settings) if is_tun else None
+        return SealedGreeter(self.roster, self.membership.own, self._hello_for, plain)
 
     def _hello_for(self, member: Member) -> hello.Hello:
         push = self.membership.push_to(member) if self.settings.role == "serve" else None
@@ -116,7 +118,7 @@ class Gateway:
             stack.enter_context(metrics.serve(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
             self._make_sessions()
-            stack.callback(self._sockets.close)
+            stack.callback(self.sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
             for work in (*self._find_links(), self._watch_peers(), self._watch_sessions()):
@@ -181,16 +183,14 @@ class Gateway:
         sockets = self._open_sockets()
         if not sockets:
             return
-        self._sockets = udp.UdpSockets(
-            sockets, offload=settings.udp_offload, fwmark=settings.fwmark
-        )
+        self.sockets = udp.UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark)
         self.datagrams = DatagramSessions(
             settings,
             self.lane,
             self.links,
             self.roster,
             self.greeter,
-            self._sockets,
+            self.sockets,
             self.membership.own,
             self._constants,
             counts,
@@ -206,7 +206,7 @@ class Gateway:
 
     def _find_links(self) -> list[Coroutine[None, None, None]]:
         """Return what finds links, each to be run: an acceptor, a dialler, a choice of the two."""
-        for host, port in self._sockets.ports():
+        for host, port in self.sockets.ports():
             self._log.info("listening", address=format_host_port(host, port), transport="udp")
         streams = tuple(
             endpoint

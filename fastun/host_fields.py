@@ -42,11 +42,14 @@ class HostFields:
 def read(sources: Sources, role: Role, mode: Mode) -> HostFields:
     """Return the fields of the file's `[interface]`; raise ConfigError."""
     section = sources.document.interface
+    port: int | None = None
     if role == "serve":
         _refuse_clients_fields(sources)
+    else:
+        port = _port(section.listen_port, sources.where("interface.listen_port"))
     servers, domains = parse_dns(section.dns, sources.where("interface.dns"))
     return HostFields(
-        udp_port=_port(section.listen_port, sources.where("interface.listen_port")),
+        udp_port=port,
         fwmark=_mark(section.fwmark, sources.where("interface.fwmark")),
         table=_table(section.table, sources.where("interface.table"), mode),
         dns=servers,

@@ -36,7 +36,6 @@ class Membership:
     def __init__(self, settings: Settings, roster: Roster) -> None:
         """Load or make our private key where the wire needs one. Raises FastunError."""
         self.own = _own_keys(settings)
-        self.pushed_keepalive_s = 0  # for a peer whose own is not set; 0 is off
         self._settings = settings
         self._roster = roster
         self._store: PeerStore | None = None
@@ -108,7 +107,6 @@ class Membership:
     async def accept_push(self, push: Push, device: Device) -> None:
         """Apply what the server gave and the configuration accepts."""
         accept = self._settings.accept
-        self.pushed_keepalive_s = push.keepalive
         addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
         mtu = push.mtu if "mtu" in accept else 0
         routes = self._allowed_routes(push.routes) if "routes" in accept else []

@@ -7,38 +7,48 @@ a counter all the same never goes back.
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastun import _native
 from fastun._native import PeerTable, Ring, Stats
 from fastun.metric_families import FAMILIES, Family
 from fastun.metric_readings import Histogram, LaneView, PeerView, Source
+from fastun.metric_sockets import SocketState, socket_state
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway, Link
+    from fastun.gateway import Gateway
 
 
 @dataclass
-class Retransmits:
-    """A peer's TCP retransmits: the kernel begins at 0 with each link."""
+class OfAllLinks:
+    """A count that the kernel begins at 0 with each link of a peer."""
 
     link_id: int = 0
     of_link: int = 0
     before: int = 0
 
-    def see(self, link_id: int, n_retransmits: int) -> None:
+    def see(self, link_id: int, n: int) -> None:
         """Take in what the kernel says of a link."""
         if link_id != self.link_id:
             self.before += self.of_link
             self.link_id = link_id
-        self.of_link = n_retransmits
+        self.of_link = n
 
     def total(self) -> int:
         """Return those of all links so far."""
         return self.before + self.of_link
+
+
+@dataclass
+class PeerCounts:
+    """What is remembered of a peer between scrapes."""
+
+    retransmits: OfAllLinks = field(default_factory=OfAllLinks)
+    drops: OfAllLinks = field(default_factory=OfAllLinks)
 
 
 class GatewayCollector:
@@ -58,7 +68,7 @@ class GatewayCollector:
         self._lock = threading.Lock()  # shared among scrapes only
         self._is_closed = False
         self._highest: dict[tuple[str, ...], float] = {}
-        self._retransmits: dict[str, Retransmits] = {}  # by peer
+        self._counts: dict[str, PeerCounts] = {}  # by peer
 
     def text(self) -> str:
         """Return all families with their samples of now, in Prometheus's text format 0.0.4."""
@@ -83,21 +93,28 @@ class GatewayCollector:
             lanes=(self._lane,),
             peers=self._peers(),
             device=self._gateway.device.statistics(),
+            udp=_udp_states(self._gateway),
         )
 
     def _peers(self) -> tuple[PeerView, ...]:
         # By name: the same series twice would cost Prometheus the whole scrape.
         slots = {member.peer.name: slot for slot, member in self._gateway.roster.by_slot.items()}
-        self._retransmits = {name: self._retransmits.get(name, Retransmits()) for name in slots}
+        self._counts = {name: self._counts.get(name) or PeerCounts() for name in slots}
         return tuple(self._peer(name, slot) for name, slot in slots.items())
 
     def _peer(self, name: str, slot: int) -> PeerView:
         link = self._gateway.links.by_slot.get(slot)
-        tcp = _tcp_info(link)
-        retransmits = self._retransmits[name]
+        connection = None if link is None else link.connection
+        tcp = None if connection is None else _tcp_info(connection)
+        state = None if connection is None else _socket_state(connection)
+        counts = self._counts[name]
         if link is not None and tcp is not None:
-            retransmits.see(link.id, tcp.n_retransmits)
-        return PeerView(name, slot, link, tcp, retransmits.total())
+            counts.retransmits.see(link.id, tcp.n_retransmits)
+        if link is not None and state is not None:
+            counts.drops.see(link.id, state.n_drops)
+        return PeerView(
+            name, slot, link, tcp, state, counts.retransmits.total(), counts.drops.total()
+        )
 
     def _lines(self, family: Family, source: Source) -> Iterator[str]:
         name = family.name
@@ -123,11 +140,23 @@ class GatewayCollector:
         return highest
 
 
-def _tcp_info(link: Link | None) -> _native.TcpInfo | None:
-    if link is None or link.connection is None:
-        return None
+def _tcp_info(connection: socket.socket) -> _native.TcpInfo | None:
     try:
-        return _native.tcp_info(link.connection)
+        return _native.tcp_info(connection)
+    except OSError:  # ended since
+        return None
+
+
+def _udp_states(gateway: Gateway) -> tuple[SocketState, ...]:
+    try:
+        return tuple(socket_state(each) for each in gateway.sockets.all())
+    except OSError:  # closed since: the gateway is stopping
+        return ()
+
+
+def _socket_state(connection: socket.socket) -> SocketState | None:
+    try:
+        return socket_state(connection)
     except OSError:  # ended since
         return None
 

@@ -13,6 +13,7 @@ from typing import Literal
 from fastun import metric_readings as readings
 from fastun._native import Ring
 from fastun.metric_readings import Samples, Source
+from fastun.metric_worker_states import worker_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,14 @@ FAMILIES: tuple[Family, ...] = (
         ("role", "lane"),
         "1 while the worker is at work.",
         readings.of_workers(lambda worker: worker.is_ready),
+    ),
+    Family(
+        "fastun_worker_state",
+        "gauge",
+        (*_WORKER, "state"),
+        "1 for the state at the scrape: idle (nothing waits for the worker), busy, or blocked "
+        "(what comes after it is full). The worker that is always busy is the bottleneck.",
+        worker_states,
     ),
     *(
         Family(
@@ -251,5 +260,33 @@ FAMILIES: tuple[Family, ...] = (
         ("peer",),
         "Bytes in the link's socket that TCP has not sent yet.",
         readings.of_tcp(lambda tcp: tcp.notsent_bytes),
+    ),
+    Family(
+        "fastun_socket_receive_queue_bytes",
+        "gauge",
+        ("peer",),
+        "Bytes in the link's socket that the link-reader has not read yet.",
+        readings.socket_receive_queue,
+    ),
+    Family(
+        "fastun_socket_drops_total",
+        "counter",
+        ("peer",),
+        "The kernel's own count of the link's sockets: what came in and was thrown away.",
+        readings.of_peers(lambda peer: peer.n_drops),
+    ),
+    Family(
+        "fastun_udp_receive_queue_bytes",
+        "gauge",
+        ("socket",),
+        "Memory of what the link-reader has not read yet from a UDP socket, known by its number.",
+        readings.of_udp_sockets(lambda state: state.receive_queue_bytes),
+    ),
+    Family(
+        "fastun_udp_drops_total",
+        "counter",
+        ("socket",),
+        "The kernel's own count of a UDP socket: datagrams that found its queue full.",
+        readings.of_udp_sockets(lambda state: state.n_drops),
     ),
 )

@@ -15,6 +15,7 @@ from fastun import __version__
 from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.gateway_status import software_shown
 from fastun.link.greeting import SealedGreeter
+from fastun.metric_sockets import SocketState
 from fastun.session.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -58,15 +59,17 @@ class LaneView:
 class PeerView:
     """What a scrape reads of one peer.
 
-    ``link`` is the one that was up when the scrape began, ``tcp`` its state, None where it ended
-    meanwhile. ``n_retransmits`` counts those of all its links so far.
+    ``link`` is the one that was up when the scrape began, ``tcp`` and ``socket`` its state, None
+    where it ended meanwhile. ``n_retransmits`` and ``n_drops`` count those of all its links so far.
     """
 
     name: str
     slot: int
     link: Link | None
     tcp: TcpInfo | None
+    socket: SocketState | None
     n_retransmits: int
+    n_drops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Source:
     lanes: tuple[LaneView, ...]
     peers: tuple[PeerView, ...]
     device: dict[str, int]
+    udp: tuple[SocketState, ...]  # by index
 
     def workers(self) -> Iterator[tuple[LaneView, str, tuple[str, str, str]]]:
         """Yield each lane with each role and its labels: direction, role, lane."""
@@ -253,6 +257,23 @@ def of_tcp(read_value: Callable[[TcpInfo], float]) -> Callable[[Source], Samples
         for peer in source.peers:
             if peer.tcp is not None:
                 yield (peer.name,), read_value(peer.tcp)
+
+    return read
+
+
+def socket_receive_queue(source: Source) -> Samples:
+    """Yield what waits in every link's socket for the link-reader."""
+    for peer in source.peers:
+        if peer.socket is not None:
+            yield (peer.name,), peer.socket.receive_queue_bytes
+
+
+def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Callable[[Source], Samples]:
+    """Return what reads a number of every UDP socket."""
+
+    def read(source: Source) -> Samples:
+        for index, state in enumerate(source.udp):
+            yield (str(index),), read_value(state)
 
     return read
 

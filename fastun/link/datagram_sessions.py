@@ -388,6 +388,10 @@ class DatagramSessions:
             correspondent.aead = aead
             self._installer.use_for_sending(correspondent.member.slot, keys, aead, GATEWAY_COUNTERS)
         if is_new and theirs.push is not None and self._settings.role == "connect":
+            if theirs.push.keepalive and not correspondent.member.peer.keepalive_s:
+                correspondent.timers.set_persistent_keepalive(
+                    theirs.push.keepalive, clock.boottime_s()
+                )
             self._on_push(theirs.push)
 
     def _own_hello(self, correspondent: Correspondent) -> hello.Hello:

@@ -173,7 +173,7 @@ class Dialler:
         """Return when a link has ended: whether it was one that the peer had taken."""
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as unless_established:
-            connection = await tcp.dial(self._endpoint)
+            connection = await tcp.dial(self._endpoint, self._gateway.settings.fwmark)
             unless_established.callback(connection.close)
             self._has_resolved = True
             greeted = await self._greeter.approach(connection)

@@ -16,10 +16,25 @@ from fastun.link.hello import HelloError
 _PREFIX = struct.Struct(">H")
 
 
+class HungUpError(HelloError):
+    """The peer closed the connection where it owed a frame."""
+
+
 async def send(connection: socket.socket, message: bytes) -> None:
     """Send one frame. Raises OSError."""
     frame = _PREFIX.pack(len(message)) + message
     await asyncio.get_running_loop().sock_sendall(connection, frame)
+
+
+async def wait(connection: socket.socket) -> None:
+    """Return when there is something to receive, or the end."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 async def receive(connection: socket.socket, bytes_max: int) -> bytes:
@@ -36,6 +51,6 @@ async def _receive_exactly(connection: socket.socket, n_bytes: int) -> bytes:
     while len(received) < n_bytes:
         piece = await loop.sock_recv(connection, n_bytes - len(received))
         if not piece:
-            raise HelloError("the peer closed the connection before its hello")
+            raise HungUpError("the peer closed the connection before its hello")
         received += piece
     return received

@@ -8,7 +8,8 @@
                 hello, sealed, counter 0       -->  confirms the keys
                                                <--  hello, sealed, counter 0
 
-Until a sealed greeting has proved who speaks, nothing is answered but a valid initiation.
+A peer that sends data or nothing where its hello is due is plain WireGuard: it gets plain data
+only. Until a sealed greeting has proved who speaks, nothing is answered but a valid initiation.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from fastun._native import Aead, Wire
 from fastun.channel import LinkFormat
 from fastun.link import frames, hello
-from fastun.link.hello import Hello
+from fastun.link.hello import Hello, HelloError
 from fastun.roster import Member, Roster
 from fastun.session import clock, messages, noise, transport
 from fastun.session.keys import KeyPair
@@ -32,18 +33,23 @@ from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import SessionKeys
 
-_SEALED_HELLO_MAX = hello.HELLO_BYTES_MAX + messages.DATA_BYTES_MIN
+# In the place of the hello there may be a packet of any length.
+_FIRST_DATA_MAX = 65535
+
+# A dialled peer that is fastun answers in one round trip.
+_PLAIN_AFTER_S = 2.0
 
 
 @dataclass(frozen=True)
 class Greeted:
-    """Who is there, and what was agreed on. ``keys`` have sealed and opened one message each."""
+    """Who is there, and what was agreed on. ``keys`` have sealed one message."""
 
     member: Member
     link_format: LinkFormat
     software: str
     hello: Hello | None = None
     keys: SessionKeys | None = field(default=None, repr=False)
+    n_opened: int = 0  # counters of the peer's that are used up
     aead: Aead = Aead.CHACHA20_POLY1305
 
 
@@ -101,11 +107,21 @@ class PlainGreeter(Greeter):
 class SealedGreeter(Greeter):
     """The wireguard wire. ``results`` counts handshakes by what became of them."""
 
-    def __init__(self, roster: Roster, own: KeyPair, hello_for: Callable[[Member], Hello]) -> None:
-        """Be ``own``; ``hello_for(member)`` is what a member is told."""
+    def __init__(
+        self,
+        roster: Roster,
+        own: KeyPair,
+        hello_for: Callable[[Member], Hello],
+        plain_format: LinkFormat | None = None,
+    ) -> None:
+        """Be ``own``; ``hello_for(member)`` is what a member is told.
+
+        ``plain_format`` is for peers without a hello; without it, there can be none.
+        """
         self._roster = roster
         self._own = own
         self.hello_for = hello_for
+        self._plain_format = plain_format
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     async def _welcome(self, connection: socket.socket) -> Greeted:
@@ -113,20 +129,35 @@ class SealedGreeter(Greeter):
         member, consumed = self.admit(initiation)
         response, keys = noise.respond(consumed, member.peer.preshared_key or NO_PRESHARED_KEY)
         await frames.send(connection, response)
-        theirs = self._open_hello(keys, await frames.receive(connection, _SEALED_HELLO_MAX))
-        greeted = self._agree(member, keys, theirs)
-        await self._send_hello(connection, keys, member)
+        content = self._open_first(keys, await frames.receive(connection, _FIRST_DATA_MAX))
+        greeted = self._agree(member, keys, content)
+        if greeted.hello is not None:
+            await self._send_hello(connection, keys, member)
         return greeted
 
     async def _approach(self, connection: socket.socket) -> Greeted:
         member = self._roster.by_slot[0]
         initiation, state = noise.initiate(self._own, member.peer.public_key)
         await frames.send(connection, initiation)
-        response = await frames.receive(connection, messages.INITIATION_BYTES)
+        try:
+            response = await frames.receive(connection, messages.INITIATION_BYTES)
+        except frames.HungUpError:
+            raise HelloError(
+                "the server closed the connection without an answer; does it know this key? "
+                "'fastun peer list' there shows"
+            ) from None
         keys = self.conclude(member, state, response)
         await self._send_hello(connection, keys, member)
-        theirs = self._open_hello(keys, await frames.receive(connection, _SEALED_HELLO_MAX))
-        return self._agree(member, keys, theirs)
+        return self._agree(member, keys, await self._first_content(connection, keys))
+
+    async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
+        """Return what the dialled peer says first; None when it waits for data."""
+        try:
+            async with asyncio.timeout(None if self._plain_format is None else _PLAIN_AFTER_S):
+                await frames.wait(connection)
+        except TimeoutError:
+            return None
+        return self._open_first(keys, await frames.receive(connection, _FIRST_DATA_MAX))
 
     def admit(self, initiation: bytes) -> tuple[Member, noise.ConsumedInitiation]:
         """Return who sent an initiation that may be answered. HandshakeError, counted."""
@@ -150,11 +181,18 @@ class SealedGreeter(Greeter):
         """Return a new initiation to a member, with what its cookie reply gave."""
         return noise.initiate(self._own, member.peer.public_key, cookie=cookie)
 
-    def _agree(self, member: Member, keys: SessionKeys, theirs: Hello) -> Greeted:
-        ours = self.hello_for(member)
-        link_format, aead = hello.agree(ours, theirs, Wire.WIREGUARD)
+    def _agree(self, member: Member, keys: SessionKeys, content: bytes | None) -> Greeted:
+        """Return what is agreed on by the first content of the peer's; HelloError."""
+        n_opened = 0 if content is None else 1
+        is_hello = content is not None and content.startswith(hello.TYPE)
+        if is_hello or self._plain_format is None:
+            theirs = hello.decode(content or b"")
+            link_format, aead = hello.agree(self.hello_for(member), theirs, Wire.WIREGUARD)
+            self.results["ok"] += 1
+            return Greeted(member, link_format, theirs.software, theirs, keys, n_opened, aead)
+        # A packet in it is lost, as the first packets to a new session often are.
         self.results["ok"] += 1
-        return Greeted(member, link_format, theirs.software, theirs, keys, aead)
+        return Greeted(member, self._plain_format, hello.PLAIN_WIREGUARD, None, keys, n_opened)
 
     async def _send_hello(
         self, connection: socket.socket, keys: SessionKeys, member: Member
@@ -162,12 +200,12 @@ class SealedGreeter(Greeter):
         content = hello.encode(self.hello_for(member))
         await frames.send(connection, transport.seal_data(keys.send, keys.remote_index, 0, content))
 
-    def _open_hello(self, keys: SessionKeys, message: bytes) -> Hello:
+    def _open_first(self, keys: SessionKeys, message: bytes) -> bytes:
         with self.counting():
             counter, content = transport.open_data(keys.receive, keys.local_index, message)
             if counter != 0:
                 raise HandshakeError(Refusal.COUNTER_LIMIT)
-        return hello.decode(content)
+        return content
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:

@@ -41,6 +41,9 @@ _OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.TCP: ("tcp",),
     Offload.TCP_UDP: ("tcp", "udp"),
 }
+# What a peer is called that has not said hello.
+PLAIN_WIREGUARD = "WireGuard"
+
 AES = "aes-256-gcm"
 CHACHA = "chacha20-poly1305"
 

@@ -93,9 +93,9 @@ class StreamSessions:
         """Hand the greeting's keys to the workers of a link that has just been attached."""
         keys = greeted.keys
         assert keys is not None  # noqa: S101 (a sealed greeting has them)
-        timers = PeerTimers(
-            self._constants, persistent_keepalive_s=greeted.member.peer.keepalive_s or None
-        )
+        push = None if greeted.hello is None else greeted.hello.push
+        keepalive_s = greeted.member.peer.keepalive_s or (push.keepalive if push else 0)
+        timers = PeerTimers(self._constants, persistent_keepalive_s=keepalive_s or None)
         now_s = clock.boottime_s()
         timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         timers.on_keepalive_sent(now_s)  # the hello
@@ -104,8 +104,8 @@ class StreamSessions:
         carried = Carried(greeted.member, link, greeted.aead, timers, observer)
         self._by_slot[link.slot] = carried
         self._counts.last_handshake[link.slot] = time.time()
-        # Each hello has used up counter 0.
-        self._installer.add_receiving(link.slot, keys, counter=1)
+        # Our hello has used up counter 0, and so has theirs.
+        self._installer.add_receiving(link.slot, keys, counter=greeted.n_opened)
         self._installer.use_for_sending(link.slot, keys, greeted.aead, counter=1)
 
     # -- what the workers report --------------------------------------------------------------

@@ -19,6 +19,7 @@ from fastun import log
 from fastun._native import Wire
 from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.lane import Lane
+from fastun.link import hello
 from fastun.link.greeting import Greeted
 from fastun.roster import Member
 
@@ -26,9 +27,6 @@ LINK_ROLES = ("link-reader", "link-writer")
 
 # What stands in the sockets when a peer goes over to UDP is some round trips of data.
 LINGER_S = 5.0
-
-# What a peer is called that has not said hello.
-PLAIN_WIREGUARD = "WireGuard"
 
 
 @dataclass
@@ -89,7 +87,7 @@ class LinkTable:
     def attach_datagrams(self, member: Member, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
         replaced = self.by_slot.get(member.slot)
-        link = self._make(member, link_format, remote, PLAIN_WIREGUARD, None)
+        link = self._make(member, link_format, remote, hello.PLAIN_WIREGUARD, None)
         message = AttachLink(member.slot, link.id, link_format)
         for role in ("tun-reader", "link-writer"):
             self._lane.send(role, message)

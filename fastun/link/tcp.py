@@ -73,9 +73,10 @@ def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-async def dial(endpoint: Endpoint) -> socket.socket:
+async def dial(endpoint: Endpoint, fwmark: int = 0) -> socket.socket:
     """Return a connected, tuned socket; the addresses of the host are tried in turn.
 
+    ``fwmark`` goes on every packet of it, 0 is none.
     Raises OSError (socket.gaierror when the host cannot be resolved) or TimeoutError.
     """
     loop = asyncio.get_running_loop()
@@ -84,6 +85,8 @@ async def dial(endpoint: Endpoint) -> socket.socket:
     for family, kind, protocol, _, address in found:
         connection = socket.socket(family, kind, protocol)
         connection.setblocking(False)
+        if fwmark:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
         try:
             await asyncio.wait_for(loop.sock_connect(connection, address), DIAL_TIMEOUT_S)
         except OSError as error:  # TimeoutError is one

@@ -70,6 +70,10 @@ class UdpSockets:
             for index, each in enumerate(self._sockets):
                 lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
 
+    def all(self) -> list[socket.socket]:
+        """Return the sockets, by index."""
+        return [each.socket for each in self._sockets]
+
     def ports(self) -> list[tuple[str, int]]:
         """Return what the sockets are bound to."""
         return [each.socket.getsockname()[:2] for each in self._sockets]

@@ -67,8 +67,5 @@ def test_the_simpletun_wire_carries_ping_and_100_megabytes_exactly(
     assert peer.poll() is None
     scrape = gateway.scrape()
     assert scrape.total("fastun_dropped_packets_total") == 0
-    frames = scrape.total("fastun_frames_total", role="link-writer")
-    packets = scrape.total("fastun_packets_total", role="link-writer")
-    assert frames == packets, "a super-packet went out on the simpletun wire"
     assert gateway.stop() == 0
     wait_until(lambda: INTERFACE not in ours.devices(), "the device is gone", timeout_s=2)

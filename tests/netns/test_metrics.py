@@ -11,12 +11,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from fastun import metrics
 from fastun._native import DROPS, ROLES
 from fastun.lab import LabError, wait_until
+from fastun.lab_prometheus import start_prometheus
+from fastun.lab_stall import worker_pid
 from fastun.lab_transfer import start_transfer
 from fastun.lab_tunnel import METRICS_PORT, PORT, Scrape, start_gateway
 from fastun.traffic import iperf3
@@ -181,35 +182,6 @@ WINDOW_S = 9
 WINDOW_ENDS_S = 11  # after the start of the load, of which the window leaves out both ends
 
 
-def start_prometheus(host: Host, directory: Path) -> None:
-    """Scrape host's gateway every second; the API stands on port 9090 of the host."""
-    directory.mkdir()
-    (directory / "prometheus.yml").write_text(
-        "scrape_configs:\n"
-        "  - {job_name: fastun, scrape_interval: 1s, static_configs: "
-        f"[{{targets: ['127.0.0.1:{METRICS_PORT}']}}]}}\n"
-    )
-    with (directory / "log").open("wb") as log:
-        host.spawn(
-            "prometheus",
-            f"--config.file={directory}/prometheus.yml",
-            f"--storage.tsdb.path={directory}/data",
-            "--web.listen-address=127.0.0.1:9090",
-            stdout=log,
-            stderr=log,
-        )
-    wait_until(lambda: host.listens(9090), "Prometheus listens", timeout_s=15)
-
-
-def query(host: Host, expression: str, *, time_s: float | None = None) -> list[float]:
-    # fmt: off
-    at = [] if time_s is None else ["--time", f"{time_s:.3f}"]
-    done = host.run("promtool", "query", "instant", "-o", "json", *at, "http://127.0.0.1:9090",
-                    expression)
-    # fmt: on
-    return [float(series["value"][1]) for series in json.loads(done.stdout)]
-
-
 def load_and_its_intervals(client: Host, server: Host, address: str) -> tuple[float, list[float]]:
     """Send by iperf3 for LOAD_S; return when that began and the bytes/s of each second.
 
@@ -230,18 +202,17 @@ def test_prometheus_measures_the_rate_that_iperf3_measures(
     needs("prometheus")
     pair = tunnel()
     server, client = pair.server.host, pair.client.host
-    start_prometheus(server, tmp_path / "prometheus")
-    wait_until(lambda: query(server, "fastun_info") == [1], "a first scrape", timeout_s=10)
+    prometheus = start_prometheus(server, tmp_path / "prometheus")
     began, bytes_per_s = load_and_its_intervals(client, server, pair.server.inner_address)
     in_window = bytes_per_s[WINDOW_ENDS_S - WINDOW_S : WINDOW_ENDS_S]
-    rates = query(
-        server,
+    found = prometheus.query(
         f'rate(fastun_bytes_total{{role="tun-writer"}}[{WINDOW_S}s])',
         time_s=began + WINDOW_ENDS_S,
     )
+    rates = [series.value for series in found]
     print(f"Prometheus {rates}, iperf3 {in_window}")  # noqa: T201 (pytest shows it on failure)
     assert rates == [pytest.approx(sum(in_window) / WINDOW_S, rel=0.05)]
-    assert query(server, "up") == [1]
+    assert [series.value for series in prometheus.query("up")] == [1]
 
 
 # -- accounting -------------------------------------------------------------------------------
@@ -341,13 +312,6 @@ def responds(gateway: GatewayProcess) -> bool:
 
 def status_of(gateway: GatewayProcess, path: str) -> int:
     return gateway.get(path)[0]
-
-
-def worker_pid(gateway: GatewayProcess, role: str) -> int:
-    for child in psutil.Process(gateway.process.pid).children():
-        if child.cmdline()[:1] == [f"fastun: {role}/0"]:
-            return child.pid
-    raise AssertionError(f"no {role}")
 
 
 def test_health_follows_the_workers_and_readiness_the_link_too(tunnel: StartTunnel) -> None:

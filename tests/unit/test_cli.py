@@ -84,7 +84,7 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["peer", "lits"], "No such command 'lits'. Did you mean 'list'?"),
         (["peer", "add"], "Missing argument 'NAME'"),
         (["peer", "add", "a b"], "NAME: 'a b' cannot name a peer"),
-        (["peer", "add", "a", "--format", "qr"], "--format: qr is not part of this version yet"),
+        (["peer", "add", "a", "--format", "x"], "'x' is not one of 'toml', 'wg-quick', 'qr'"),
         (["peer", "add", "a", "--endpoint", "a"], "--endpoint: 'a' has no scheme; write tcp://a"),
         (["peer", "add", "a", "--address", "10.9.0.2"], "--address: '10.9.0.2' is not an address"),
         (["connect", *PLAIN, "host:443"], "write tcp://host:443"),

@@ -29,6 +29,7 @@ from fastun.gateway import Gateway, LinkCounts
 from fastun.gateway_status import LinkStatus, PeerStatus, Tcp
 from fastun.lane import Lane
 from fastun.link import hello
+from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers import Peer
 from fastun.roster import Roster
@@ -36,7 +37,6 @@ from fastun.roster import Roster
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fastun.device import Device
 
 INTERFACE = "unit0"
 
@@ -57,7 +57,7 @@ def serving(
         -1,
         Wire.PLAIN,
         Mode.TUN,
-        dials=False,
+        holds=False,
         on_start=lambda *_: None,
         on_message=lambda *_: None,
         on_death=lambda *_: None,
@@ -70,9 +70,10 @@ def serving(
         SimpleNamespace(
             settings=settings,
             lane=lane,
-            links=LinkTable(lane, cast("Device", None), hello.format_without_peer(settings)),
+            links=LinkTable(lane, hello.format_without_peer(settings)),
             roster=roster,
             sessions=None,
+            session_counts=SessionCounts(),
             counts=LinkCounts(refused=3),
             started=1.5,
         ),

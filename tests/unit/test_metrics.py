@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastun import _native, config, metrics
+from fastun import _native, config, metric_collector, metric_worker_states, metrics
 from fastun._native import ROLES, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, Link, LinkCounts
 from fastun.lane import Lane
-from fastun.link import hello
+from fastun.link import hello, udp
 from fastun.link.greeting import SealedGreeter
-from fastun.link.stream_sessions import StreamSessions
+from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metric_collector import GatewayCollector
 from fastun.metric_readings import CALLS_OF_ROLE
+from fastun.metric_sockets import SocketState, socket_state
 from fastun.peers import Peer
 from fastun.roster import Roster
 from fastun.session.keys import KeyPair
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from fastun.device import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,13 +52,13 @@ def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iter
         -1,
         Wire.PLAIN,
         Mode.TUN,
-        dials=False,
+        holds=False,
         on_start=lambda *_: None,
         on_message=lambda *_: None,
         on_death=lambda *_: None,
         on_failure=lambda *_: None,
     )
-    device = SimpleNamespace(name=settings.interface, statistics=dict)
+    device = SimpleNamespace(name=settings.interface, statistics=dict, has_frames=lambda: False)
     roster = Roster(lane)
     roster.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
     yield cast(
@@ -67,10 +67,12 @@ def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iter
             settings=settings,
             lane=lane,
             device=device,
-            links=LinkTable(lane, cast("Device", device), hello.format_without_peer(settings)),
+            links=LinkTable(lane, hello.format_without_peer(settings)),
             roster=roster,
             greeter=None,
+            sockets=udp.UdpSockets((), offload=False),
             sessions=None,
+            session_counts=SessionCounts(),
             counts=LinkCounts(),
         ),
     )
@@ -160,8 +162,14 @@ def by_peer(collector: GatewayCollector, name: str) -> dict[str, float]:
 
 def link_over(connection: object, link_id: int = 1, software: str = "test") -> Link:
     """All that a scrape reads of a link."""
-    fields = {"id": link_id, "connection": connection, "peer_software": software}
-    return cast("Link", SimpleNamespace(**fields, transport="tcp", path_mtu=0))
+    fields = {
+        "id": link_id,
+        "connection": connection,
+        "peer_software": software,
+        "transport": "tcp",
+        "path_mtu": 0,
+    }
+    return cast("Link", SimpleNamespace(**fields))
 
 
 def peers_named(*names: str) -> list[Peer]:
@@ -235,7 +243,7 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     keys = KeyPair(bytes(32), bytes(32))
     gateway.greeter = SealedGreeter(gateway.roster, keys, lambda _: pytest.fail("no hello"))
     gateway.sessions = StreamSessions(
-        gateway.lane, gateway.links, gateway.greeter, TimerConstants()
+        gateway.lane, gateway.links, gateway.greeter, TimerConstants(), gateway.session_counts
     )
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {(s.labels["result"], s.value) for s in handshakes} == {
@@ -244,8 +252,8 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
 
     gateway.greeter.results[Refusal.BAD_MAC1] += 2
-    gateway.sessions.n_rekeys = 3
-    gateway.sessions.last_handshake[0] = 1.7e9 + 0.25
+    gateway.session_counts.n_rekeys = 3
+    gateway.session_counts.last_handshake[0] = 1.7e9 + 0.25
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {s.labels["result"]: s.value for s in handshakes if s.value} == {"bad_mac1": 2}
     assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
@@ -267,7 +275,7 @@ def test_a_scrape_with_a_thousand_peers_takes_little_time(gateway: Gateway) -> N
     collector.close()
 
 
-def test_retransmits_go_on_where_the_link_before_ended(
+def test_the_kernels_counts_of_a_link_go_on_where_the_link_before_ended(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The kernel's figures cannot be produced at will, so they are given here.
@@ -279,7 +287,12 @@ def test_retransmits_go_on_where_the_link_before_ended(
             raise OSError
         return _native.TcpInfo(0.001, figures[link_id], 0)
 
+    def socket_state(connection: socket.socket) -> SocketState:
+        return SocketState(0, tcp_info(connection).n_retransmits * 10)
+
     monkeypatch.setattr(_native, "tcp_info", tcp_info)
+    monkeypatch.setattr(metric_collector, "socket_state", socket_state)
+    monkeypatch.setattr(metric_worker_states, "_has_room", lambda *_: True)
     collector = GatewayCollector(gateway)
 
     def see(link_id: int | None, n_retransmits: int | None) -> float:
@@ -290,7 +303,10 @@ def test_retransmits_go_on_where_the_link_before_ended(
             gateway.links.by_slot[0] = link_over(link_id, link_id)
             if n_retransmits is not None:
                 figures[link_id] = n_retransmits
-        return by_peer(collector, "fastun_tcp_retransmits")["peer"]
+        drops = by_peer(collector, "fastun_socket_drops")["peer"]
+        retransmits = by_peer(collector, "fastun_tcp_retransmits")["peer"]
+        assert drops == 10 * retransmits
+        return retransmits
 
     assert see(None, None) == 0
     assert see(1, 5) == 5
@@ -334,7 +350,59 @@ def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
     lane.rings = {}
 
 
-# -- the state of TCP -------------------------------------------------------------------------
+# -- what the workers are at -------------------------------------------------------------------
+
+
+def states(collector: GatewayCollector) -> dict[str, str]:
+    """Return the state of each role; every role is in exactly one."""
+    samples = [s for s in collect(collector)["fastun_worker_state"].samples if s.value]
+    found = {sample.labels["role"]: sample.labels["state"] for sample in samples}
+    assert len(samples) == len(found) == len(ROLES)
+    return found
+
+
+def fill_ring(gateway: Gateway, direction: str, share: float) -> None:
+    """Move the ring's head, as its producer would; where it stands is found by trying."""
+    ring = gateway.lane.rings[direction]
+    wanted = int(ring.size_bytes * share)
+    with mmap.mmap(ring.fd, 4096) as memory:
+        for place in range(0, 4096, 8):
+            (before,) = struct.unpack_from("=Q", memory, place)
+            struct.pack_into("=Q", memory, place, wanted)
+            if ring.used_bytes() == wanted:
+                return
+            struct.pack_into("=Q", memory, place, before)
+    raise AssertionError(direction)
+
+
+def test_a_worker_is_busy_while_something_waits_and_blocked_while_it_has_no_room(
+    gateway: Gateway,
+) -> None:
+    collector = GatewayCollector(gateway)
+    assert set(states(collector).values()) == {"idle"}
+    cast("SimpleNamespace", gateway.device).has_frames = lambda: True
+    assert states(collector)["tun-reader"] == "busy"
+    fill_ring(gateway, "outbound", 0.5)
+    assert states(collector)["tun-reader"] == "busy"
+    assert states(collector)["link-writer"] == "blocked", "there is no link"
+    fill_ring(gateway, "outbound", 0.9)
+    assert states(collector)["tun-reader"] == "blocked"
+    with tcp_pair() as (one, other):
+        gateway.links.by_slot[0] = link_over(one)
+        other.send(b"data")
+        assert states(collector)["link-reader"] == "busy"
+        fill_ring(gateway, "inbound", 0.9)
+        assert states(collector)["link-reader"] == "blocked"
+        assert states(collector)["tun-writer"] == "busy"
+        assert states(collector)["link-writer"] == "busy"
+        fill(one)
+        assert states(collector)["link-writer"] == "blocked"
+        one.close()
+        assert states(collector)["link-writer"] == "busy"
+    collector.close()
+
+
+# -- the state of sockets -------------------------------------------------------------------------
 
 
 @contextmanager
@@ -368,6 +436,31 @@ def test_tcp_info_of_a_closed_connection_is_an_error() -> None:
         one.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             _native.tcp_info(one)
+
+
+def test_a_sockets_state_tells_what_waits_in_it_and_what_it_threw_away() -> None:
+    with tcp_pair() as (one, other):
+        assert socket_state(one) == SocketState(0, 0)
+        other.sendall(bytes(1234))
+        assert socket_state(one) == SocketState(1234, 0)
+        one.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            socket_state(one)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        receiver.bind(("127.0.0.1", 0))
+        for _ in range(100):
+            sender.sendto(bytes(1000), receiver.getsockname())
+        n_drops = socket_state(receiver).n_drops
+        receiver.setblocking(False)
+        n_received = 0
+        with suppress(BlockingIOError):
+            while receiver.recv(2000):
+                n_received += 1
+        assert n_drops == 100 - n_received > 0
 
 
 def test_what_an_older_kernel_does_not_tell_reads_as_zero() -> None:

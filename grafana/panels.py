@@ -1,0 +1,305 @@
+"""The rows of the dashboard: what each panel shows, of which metrics, and what to do.
+
+``python -m grafana.dashboard`` makes dashboards/fastun.json and the table in README.md of these.
+"""
+
+from __future__ import annotations
+
+from grafana.directions import INBOUND, OUTBOUND
+from grafana.panel import (
+    BITS,
+    PACKETS,
+    PER_S,
+    SECONDS,
+    SHARE,
+    STATE_WINDOW,
+    WINDOW,
+    Panel,
+    Row,
+    quantile,
+    rate,
+)
+
+# The share of time in which a worker had work and room, or the processor time it took: whichever
+# says more. What is no worker's fault goes under "network": the only link takes no more.
+UTILISATION = (
+    'max by (role) (avg_over_time(fastun_worker_state{$at,state="busy"}' + STATE_WINDOW + ")"
+    " or rate(fastun_worker_cpu_seconds_total{$at}" + STATE_WINDOW + "))"
+    ' or label_replace(max(avg_over_time(fastun_worker_state{$at,role="link-writer",'
+    'state="blocked"}' + STATE_WINDOW + ')), "role", "network", "", "")'
+)
+BOTTLENECK = f"topk(1, ({UTILISATION}) > 0.7)"
+
+
+OVERVIEW = Row(
+    "Overview",
+    (
+        Panel(
+            "Answers",
+            "Whether Prometheus reaches the gateway: 1, or 0.",
+            "0: see whether fastun runs and the metrics address can be reached (FastunDown).",
+            (("up{$at}", "up"),),
+            kind="stat",
+            width=3,
+        ),
+        Panel(
+            "Bottleneck",
+            "The stage that limited the tunnel in the last 5 minutes, and its share of them. "
+            "Network: the only link takes no more, or there is none.",
+            "Go to the direction's row and look at the queue before that stage; see "
+            "[the bottleneck](#the-bottleneck).",
+            ((BOTTLENECK, "{{role}}"),),
+            unit=SHARE,
+            kind="stat",
+            width=5,
+            warn=0.7,
+            alarm=0.9,
+            none="no stage",
+            names=True,
+        ),
+        Panel(
+            "Utilisation of the stages",
+            "Share of the last 5 minutes in which the stage had work and room for it, or its "
+            "processor time if that is more.",
+            "One near 100 %: that stage is the bottleneck. All far below under load: the senders, "
+            "or the machine's processors together, are the limit.",
+            ((UTILISATION, "{{role}}"),),
+            unit=SHARE,
+            kind="bargauge",
+            width=8,
+            warn=0.7,
+            alarm=0.9,
+            most=1,
+        ),
+        Panel(
+            "Peers connected",
+            "Peers with a link now, and all that may connect.",
+            "Fewer than you expect: see the row Peers.",
+            (
+                ("sum(fastun_peer_up{$at})", "connected"),
+                ("count(fastun_peer_up{$at})", "known"),
+            ),
+            kind="stat",
+            width=4,
+            names=True,
+        ),
+        Panel(
+            "What runs",
+            "Version, wire and interface of the gateway.",
+            "After an update: is it the new version everywhere?",
+            (("fastun_info{$at}", "{{version}} {{wire}} {{mode}} {{interface}}"),),
+            kind="stat",
+            width=4,
+            names=True,
+        ),
+        Panel(
+            "Throughput",
+            "Bits of the packets inside the tunnel that were delivered, by direction.",
+            "Less than you expect: look at Bottleneck.",
+            (
+                (
+                    "8 * "
+                    + rate("fastun_bytes_total", 'role=~"link-writer|tun-writer"', "direction"),
+                    "{{direction}}",
+                ),
+            ),
+            unit=BITS,
+        ),
+        Panel(
+            "Packets",
+            "Packets delivered, by direction; a super-packet of 40 counts 40.",
+            "Many packets and few bits: small packets cost as much as super-packets.",
+            (
+                (
+                    rate("fastun_packets_total", 'role=~"link-writer|tun-writer"', "direction"),
+                    "{{direction}}",
+                ),
+            ),
+            unit=PACKETS,
+        ),
+        Panel(
+            "Drop ratio",
+            "Packets dropped of those taken in, by direction; what is for nobody does not count.",
+            "Above 1 %: the reason stands in the direction's row.",
+            (
+                (
+                    rate("fastun_dropped_packets_total", 'reason!="no_peer"', "direction")
+                    + " / clamp_min("
+                    + rate("fastun_packets_total", 'role=~"tun-reader|link-reader"', "direction")
+                    + ", 1)",
+                    "{{direction}}",
+                ),
+            ),
+            unit=SHARE,
+            warn=0.001,
+            alarm=0.01,
+        ),
+        Panel(
+            "Queue delay",
+            "Time in the ring until delivered, 99th percentile, by direction.",
+            "Above 100 ms: the stage after the ring is too slow (FastunQueueDelayHigh).",
+            ((quantile(0.99, "fastun_queue_delay_seconds", "", "le, direction"), "{{direction}}"),),
+            unit=SECONDS,
+            warn=0.02,
+            alarm=0.1,
+        ),
+    ),
+)
+
+
+def _of_peers(title: str, description: str, what_to_do: str, expr: str, unit: str) -> Panel:
+    return Panel(title, description, what_to_do, ((f"topk(20, {expr})", "{{peer}}"),), unit=unit)
+
+
+PEERS = Row(
+    "Peers: the 20 with the most",
+    (
+        _of_peers(
+            "Received from peers",
+            "Bits of the packets that came from the peer.",
+            "Who uses the tunnel.",
+            "8 * " + rate("fastun_peer_receive_bytes_total", by="peer"),
+            BITS,
+        ),
+        _of_peers(
+            "Sent to peers",
+            "Bits of the packets that went out on the peer's link.",
+            "Who uses the tunnel.",
+            "8 * " + rate("fastun_peer_transmit_bytes_total", by="peer"),
+            BITS,
+        ),
+        Panel(
+            "Peers' packets",
+            "Packets from and to the peer.",
+            "Many packets and few bits: small packets.",
+            (
+                (
+                    f"topk(20, {rate('fastun_peer_receive_packets_total', by='peer')})",
+                    "from {{peer}}",
+                ),
+                (
+                    f"topk(20, {rate('fastun_peer_transmit_packets_total', by='peer')})",
+                    "to {{peer}}",
+                ),
+            ),
+            unit=PACKETS,
+        ),
+        _of_peers(
+            "Dropped for peers",
+            "Packets for the peer that did not go out.",
+            "It is not connected, or does not read; the others are not delayed by it.",
+            rate("fastun_peer_dropped_packets_total", by="peer"),
+            PACKETS,
+        ),
+        _of_peers(
+            "Round trip time",
+            "The smoothed round trip time of the link, as TCP measures it.",
+            "It grows with throughput: a queue on the way; not the tunnel's.",
+            "fastun_tcp_rtt_seconds{$at}",
+            SECONDS,
+        ),
+        _of_peers(
+            "Retransmits",
+            "Segments that TCP sent again.",
+            "A lossy or overloaded network to that peer.",
+            rate("fastun_tcp_retransmits_total", by="peer"),
+            PER_S,
+        ),
+        _of_peers(
+            "Socket drops",
+            "What came in on the link's socket and was thrown away by the kernel.",
+            "Duplicates and what found the socket's memory full: raise net.ipv4.tcp_rmem if the "
+            "link-reader is not busy.",
+            rate("fastun_socket_drops_total", by="peer")
+            + " or label_replace("
+            + rate("fastun_udp_drops_total", by="socket")
+            + ', "peer", "udp $1", "socket", "(.*)")',
+            PER_S,
+        ),
+        _of_peers(
+            "Age of the last handshake",
+            "Time since the peer's keys were last made; connected peers only.",
+            "Above 3 minutes with traffic: the keys are not renewed, and the link will end.",
+            "(time() - fastun_peer_last_handshake_timestamp_seconds{$at})"
+            " and on (peer) fastun_peer_info{$at}",
+            SECONDS,
+        ),
+    ),
+)
+
+FAULTS = Row(
+    "Faults",
+    (
+        Panel(
+            "Workers at work",
+            "1 while the worker is at work.",
+            "0: it does not start; its reason is in the gateway's log (FastunWorkerDown).",
+            (("fastun_worker_up{$at}", "{{role}} {{lane}}"),),
+        ),
+        Panel(
+            "Workers replaced",
+            "How many workers died and were replaced, in the window.",
+            "Any: the log has the status; a negative one is a signal (FastunWorkerRestarting).",
+            (
+                (
+                    "sum by (role, lane) (increase(fastun_worker_restarts_total{$at}"
+                    + WINDOW
+                    + "))",
+                    "{{role}} {{lane}}",
+                ),
+            ),
+            alarm=1,
+        ),
+        Panel(
+            "Handshakes",
+            "Handshakes a second by what became of them; of the wireguard wire only.",
+            "Not ok: a wrong key, a wrong clock, or somebody who tries (FastunHandshakeFailures).",
+            ((rate("fastun_handshakes_total", by="result"), "{{result}}"),),
+            unit=PER_S,
+        ),
+        Panel(
+            "Connections",
+            "Links made anew, rekeys, connections refused, and those that became no link.",
+            "Reconnects without end: the network cuts the link; failed ones: another program, or "
+            "a peer with other settings.",
+            (
+                (rate("fastun_reconnects_total"), "reconnects"),
+                (rate("fastun_rekeys_total"), "rekeys"),
+                (rate("fastun_connections_refused_total"), "refused"),
+                (rate("fastun_hello_failures_total"), "no link made"),
+            ),
+            unit=PER_S,
+        ),
+        Panel(
+            "All drops",
+            "Packets not passed on, of both directions, by reason.",
+            "bad_tag, replayed, bad_source: somebody forges; link_full: a peer does not read; "
+            "no_peer: no allowed IPs have the destination.",
+            ((rate("fastun_dropped_packets_total", by="reason"), "{{reason}}"),),
+            unit=PACKETS,
+            width=12,
+        ),
+        Panel(
+            "Device bytes",
+            "The kernel's own count of what passed the device; it agrees with Throughput.",
+            "It does not agree: packets are lost on the way, see the drops.",
+            (
+                ("8 * " + rate("fastun_device_transmit_bytes_total"), "to fastun"),
+                ("8 * " + rate("fastun_device_receive_bytes_total"), "from fastun"),
+            ),
+            unit=BITS,
+        ),
+        Panel(
+            "The gateway itself",
+            "Processor time of the gateway process, and the time that a scrape takes.",
+            "It should be next to nothing; handshakes and scrapes with many peers cost most.",
+            (
+                ("rate(process_cpu_seconds_total{$at}" + WINDOW + ")", "processor"),
+                ("scrape_duration_seconds{$at}", "scrape"),
+            ),
+            unit=SECONDS,
+        ),
+    ),
+)
+
+ROWS = (OVERVIEW, OUTBOUND, INBOUND, PEERS, FAULTS)

@@ -1,0 +1,181 @@
+"""What a server gives its clients: written, said in the hello, and applied or not."""
+
+import asyncio
+from dataclasses import replace
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from msgspec import structs
+
+from fastun import config
+from fastun.config import Options, Role, Settings
+from fastun.errors import ConfigError
+from fastun.identity import Pushed
+from fastun.link import hello
+from fastun.link.hello import HelloError, Push
+from fastun.membership import Membership
+from fastun.peers import Peer
+from fastun.roster import Member
+from fastun.session import keys
+
+KEY = keys.generate_private()
+PUBLIC = keys.format_key(keys.public_of(keys.generate_private()))
+PUSH = """
+[push]
+routes = ["192.168.7.0/24", "fd00:7::/64"]
+dns = ["example.net", "10.55.0.1"]
+keepalive = 25
+"""
+CLIENT = f"""
+[[peer]]
+endpoint = "udp://192.0.2.1"
+public_key = "{PUBLIC}"
+allowed_ips = ["10.55.0.0/24", "192.168.0.0/16"]
+"""
+
+
+def load(role: Role, directory: Path, text: str) -> Settings:
+    path = directory / "fastun.toml"
+    path.touch(0o600)
+    path.write_text(f"{text}\n[interface]\nprivate_key = '{keys.format_key(KEY)}'\n")
+    return config.load(role, None, Options(config=path, state=directory))
+
+
+class Device:
+    """Takes down what a device would be told to apply."""
+
+    def __init__(self) -> None:
+        self.applied: list[Any] = []
+
+    def apply(self, addresses: list[Any], routes: list[str], mtu: int) -> None:
+        self.applied.append((addresses, routes, mtu))
+
+    def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+        self.applied.append((servers, domains))
+
+
+def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
+    assert load("serve", tmp_path, "").push == Pushed()
+    assert load("serve", tmp_path, PUSH).push == Pushed(
+        routes=(ip_network("192.168.7.0/24"), ip_network("fd00:7::/64")),
+        dns=("10.55.0.1", "example.net"),
+        keepalive_s=25,
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "text", "named"),
+    [
+        ("connect", PUSH + CLIENT, "push: connect pushes nothing; take it out"),
+        ("serve", "[push]\nroute = []", "'push.route': no such field; did you mean routes?"),
+        ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits beyond"),
+        ("serve", "[push]\ndns = ['10.0.0']", "push.dns: '10.0.0' is neither a DNS server's"),
+        ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is no interval"),
+        ("serve", "[push]\nkeepalive = '25'", "push.keepalive: Expected int, got str"),
+    ],
+)
+def test_what_cannot_be_pushed_is_named(tmp_path: Path, role: Role, text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(role, tmp_path, text)
+    assert named in str(caught.value)
+
+
+def test_an_unencrypted_wire_pushes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "fastun.toml"
+    path.write_text("[push]")
+    with pytest.raises(ConfigError, match="push: does nothing on the plain wire"):
+        config.load("serve", None, Options(config=path, wire="plain", insecure=True))
+
+
+def test_a_client_is_given_its_addresses_the_ways_dns_and_keepalive(tmp_path: Path) -> None:
+    settings = load("serve", tmp_path, PUSH)
+    peer = Peer(name="a", public_key=bytes(32), allowed_ips=(ip_network("10.55.0.7/32"),))
+    member = Member(slot=0, peer=peer)
+    assert Membership(settings, roster=None).push_to(member) == Push(  # type: ignore[arg-type]
+        addresses=("10.55.0.7/24",),
+        routes=("10.55.0.0/24", "192.168.7.0/24", "fd00:7::/64"),
+        dns=("10.55.0.1", "example.net"),
+        mtu=1420,
+        keepalive=25,
+    )
+
+
+GIVEN = Push(
+    addresses=("10.55.0.7/24",),
+    routes=("10.55.0.0/24", "192.168.7.0/24", "172.16.0.0/16"),
+    dns=("10.55.0.1", "example.net"),
+    mtu=1400,
+    keepalive=20,
+)
+APPLIED = ([ip_interface("10.55.0.7/24")], ["10.55.0.0/24", "192.168.7.0/24"], 1400)
+SERVERS = (("10.55.0.1",), ("example.net",))
+
+
+@pytest.mark.parametrize(
+    ("interface", "applied"),
+    [
+        ({}, [APPLIED]),
+        ({"accept": ("addresses", "routes", "dns", "mtu")}, [APPLIED, SERVERS]),
+        ({"accept": ("dns",)}, [([], [], 0), SERVERS]),
+        ({"accept": ("dns",), "dns": ("10.0.0.1",)}, [([], [], 0)]),
+    ],
+)
+def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
+    tmp_path: Path, interface: dict[str, Any], applied: list[Any]
+) -> None:
+    settings = replace(load("connect", tmp_path, CLIENT), **interface)
+    membership, device = Membership(settings, roster=None), Device()  # type: ignore[arg-type]
+    asyncio.run(membership.accept_push(GIVEN, device))  # type: ignore[arg-type]
+    assert device.applied == applied
+
+
+def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
+    path = tmp_path / "wg0.conf"
+    path.touch(0o600)
+    path.write_text(
+        f"[Interface]\nTable = off\nPrivateKey = {keys.format_key(KEY)}\n"
+        f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ::/0\nEndpoint = 192.0.2.1:1\n"
+    )
+    assert config.load("connect", str(path), Options()).accept == ("addresses", "mtu")
+
+
+BODY = {"version": 1, "software": "x", "mode": "tun", "offload": [], "message_max": 65535}
+
+
+def decoded(push: dict[str, Any]) -> hello.Hello:
+    return hello.decode(hello.TYPE + msgpack.packb(BODY | {"push": push}))
+
+
+def test_a_push_is_read_as_it_was_written_and_by_older_versions_too() -> None:
+    said = structs.replace(decoded({}), push=GIVEN)
+    assert hello.decode(hello.encode(said)) == said
+    assert decoded({"addresses": ["10.0.0.1/8"], "later": 1}).push == Push(
+        addresses=("10.0.0.1/8",)
+    )
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        {"dns": ["10.0.0"]},
+        {"dns": ["a\nnameserver 10.0.0.1"]},
+        {"dns": ["-a"]},
+        {"dns": ["::"]},
+        {"dns": "10.0.0.1"},
+        {"dns": [1]},
+        {"keepalive": -1},
+        {"keepalive": 65536},
+        {"keepalive": "25"},
+        {"mtu": 67},
+        {"mtu": -1},
+        {"mtu": 65536},
+        {"routes": ["10.0.0.1/8"]},
+        {"addresses": ["x"]},
+    ],
+)
+def test_a_push_that_cannot_be_makes_the_hello_malformed(push: dict[str, Any]) -> None:
+    with pytest.raises(HelloError, match="the peer's hello is malformed"):
+        decoded(push)
