@@ -4,7 +4,7 @@ server host                         client host
 ft0 10.99.0.1, fd99::1              ft0 10.99.0.2, fd99::2
   |                                   |
 fastun serve  <==== one link ====>  fastun connect
-  |  tcp port 55555                   |
+  |  tcp 55555, udp 51820             |
 veth ============ wire ============ veth
 """
 
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 FASTUN: tuple[str, ...] = (sys.executable, "-m", "fastun")
 INTERFACE = "ft0"
 PORT = 55555
+UDP_PORT = 51820
 METRICS_PORT = 10055
 SERVER_ADDRESSES = ("10.99.0.1/24", "fd99::1/64")
 CLIENT_ADDRESSES = ("10.99.0.2/24", "fd99::2/64")
 # A gateway and its four workers are five Python interpreters to start, on two hosts at once.
 START_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 2.0
+
+Transport = Literal["tcp", "udp", "both"]
 
 
 class GatewayFailed(RuntimeFailure):
@@ -202,17 +205,22 @@ def start_gateway(
     return GatewayProcess(host, process, log_file, tuple(addresses), interface)
 
 
-def add_peer(server: GatewayProcess, name: str, outer_address: str) -> Path:
-    """Add a client to a serving gateway; return the file that `fastun connect` takes."""
+def endpoints(outer_address: str, transport: Transport = "tcp") -> list[str]:
+    """Return the URLs of a server at `outer_address`."""
     outer = f"[{outer_address}]" if ":" in outer_address else outer_address
+    urls = {"udp": f"udp://{outer}:{UDP_PORT}", "tcp": f"tcp://{outer}:{PORT}"}
+    return [url for scheme, url in urls.items() if transport in (scheme, "both")]
+
+
+def add_peer(
+    server: GatewayProcess, name: str, outer_address: str, transport: Transport = "tcp"
+) -> Path:
+    """Add a client to a serving gateway; return the file that `fastun connect` takes."""
+    named = [word for url in endpoints(outer_address, transport) for word in ("--endpoint", url)]
     home = server.log_file.parent
     wait_until((home / "peers.sqlite").exists, "the peer directory", timeout_s=START_TIMEOUT_S)
-    # fmt: off
-    done = server.host.run(
-        sys.executable, "-m", "fastun", "peer", "add", name,
-        "--endpoint", f"tcp://{outer}:{PORT}", "--state", str(home),
-    )
-    # fmt: on
+    command = [sys.executable, "-m", "fastun", "peer", "add", name, *named, "--state", str(home)]
+    done = server.host.run(*command)
     file = home / f"{name}.toml"
     file.touch(mode=0o600)
     file.write_text(done.stdout, encoding="utf-8")
@@ -227,16 +235,19 @@ def start_tunnel(
     *,
     wire: str = "wireguard",
     mode: str = "tun",
+    transport: Transport = "tcp",
     server_arguments: Sequence[str] = (),
     client_arguments: Sequence[str] = (),
 ) -> Tunnel:
-    """Start both ends of a tunnel over TCP to `outer_address` of `server`; see `Tunnel.wait_up`."""
-    outer = f"[{outer_address}]" if ":" in outer_address else outer_address
-    url = f"tcp://{outer}:{PORT}"
+    """Start both ends of a tunnel to `outer_address` of `server`; see `Tunnel.wait_up`."""
+    urls = endpoints(outer_address, transport)
+    listen = [word for url in urls for word in ("--listen", url)]
     # fmt: off
-    serving = start_gateway(server, directory, "serve", "--listen", url, *server_arguments,
+    serving = start_gateway(server, directory, "serve", *listen, *server_arguments,
                             wire=wire, mode=mode, addresses=SERVER_ADDRESSES)
-    target = str(add_peer(serving, "client", outer_address)) if wire == "wireguard" else url
+    target = urls[0]
+    if wire == "wireguard":
+        target = str(add_peer(serving, "client", outer_address, transport))
     connecting = start_gateway(client, directory, "connect", target, *client_arguments,
                                wire=wire, mode=mode, addresses=CLIENT_ADDRESSES)
     # fmt: on

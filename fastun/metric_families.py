@@ -192,6 +192,13 @@ FAMILIES: tuple[Family, ...] = (
         readings.of_peer_table("no_session_packets", "dropped_packets"),
     ),
     Family(
+        "fastun_peer_path_mtu_bytes",
+        "gauge",
+        ("peer",),
+        "Longest packet that the network takes to the peer, outer headers included. Only on UDP.",
+        readings.path_mtu,
+    ),
+    Family(
         "fastun_peer_last_handshake_timestamp_seconds",
         "gauge",
         ("peer",),

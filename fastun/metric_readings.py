@@ -221,6 +221,13 @@ def peer_info(source: Source) -> Samples:
             yield (peer.name, wire, software_shown(peer.link), peer.link.transport), 1
 
 
+def path_mtu(source: Source) -> Samples:
+    """Yield the MTU of the path to each peer on UDP, once it is known."""
+    for peer in source.peers:
+        if peer.link is not None and peer.link.path_mtu > 0:
+            yield (peer.name,), peer.link.path_mtu
+
+
 def last_handshake(source: Source) -> Samples:
     """Yield when each peer's last handshake succeeded, 0 for never. The sealed wire's only."""
     counts = source.gateway.session_counts

@@ -19,6 +19,8 @@ from fastun.lab_tunnel import GatewayProcess, Tunnel, start_tunnel
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fastun.lab_tunnel import Transport
+
 OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
 
 
@@ -30,6 +32,7 @@ class StartTunnel(Protocol):
         *,
         wire: str = "wireguard",
         mode: str = "tun",
+        transport: Transport = "tcp",
         outer: int = 4,
         mtu: int = 1500,
         server_arguments: Sequence[str] = (),
@@ -75,6 +78,7 @@ def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Start
         *,
         wire: str = "wireguard",
         mode: str = "tun",
+        transport: Transport = "tcp",
         outer: int = 4,
         mtu: int = 1500,
         server_arguments: Sequence[str] = (),
@@ -91,6 +95,7 @@ def tunnel(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Start
             tmp_path,
             wire=wire,
             mode=mode,
+            transport=transport,
             server_arguments=server_arguments,
             client_arguments=client_arguments,
         )
@@ -113,7 +118,7 @@ def _assert_ends(gateway: GatewayProcess) -> None:
     if gateway.asked_to_stop:
         return
     gateway.check_alive()
-    assert gateway.stop() == 0, f"{gateway.role} ended with {gateway.process.returncode}"
+    assert gateway.stop() == 0, "\n".join((f"{gateway.role} failed:", *gateway.log_tail()))
 
 
 def _assert_left_nothing(gateway: GatewayProcess) -> None:

@@ -74,7 +74,15 @@ class Correspondent:
         return initiator or (self.responding is not None and self.responding.local_index == index)
 
     def forget_sessions(self) -> None:
-        """Drop all keys: the workers have lost theirs, or the peer has gone."""
+        """Drop all keys, which are too old for use."""
+        self._drop_keys()
+        self.timers.on_sessions_dropped()
+
+    def lose_sessions(self) -> None:
+        """Drop all keys: a worker has died with its own."""
+        self._drop_keys()
+        self.timers.on_keys_lost()
+
+    def _drop_keys(self) -> None:
         self.initiator = self.concluding = self.responding = self.current = self.response = None
         self.hello = HelloExchange()
-        self.timers.on_sessions_dropped()

@@ -130,10 +130,11 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         for correspondent in self._by_slot.values():
             was_connected = correspondent.current is not None
-            correspondent.forget_sessions()
+            correspondent.lose_sessions()
             correspondent.link = None
             if was_connected:
                 correspondent.timers.on_data_queued(now_s)
+        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be told of keys
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed or changed."""

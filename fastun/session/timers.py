@@ -160,6 +160,15 @@ class PeerTimers:
         self._dead_at = self._keepalive_at = self._expire_at = self._zero_at = None
         self._end_attempts()
 
+    def on_keys_lost(self) -> None:
+        """Learn that all sessions are gone against both sides' will: the next handshake may begin.
+
+        The pause after the last one keeps a peer from being asked over and over; here it has been
+        answered, and its answer was lost with a worker.
+        """
+        self.on_sessions_dropped()
+        self._last_handshake_sent_s = float("-inf")
+
     # What is to be done
 
     def due(self, now_s: float) -> list[Action]:

@@ -23,9 +23,11 @@ from fastun.traffic import answers_ping, ping
 
 if TYPE_CHECKING:
     from fastun.lab import Host, Lab
+    from fastun.lab_tunnel import Transport
     from tests.conftest import StartTunnel
 
 SERVER_INNER = "10.99.0.1"
+TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "udp"])
 # The gateway under timers a thousand times as fast; all else is as fastun starts it.
 COMPRESSED = """
 import sys
@@ -61,10 +63,12 @@ class Office:
         self.lab.wire(self.host, host, [f"10.0.{n}.1/24"], [f"10.0.{n}.2/24"])
         return host
 
-    def connect(self, n: int, file: Path | None = None) -> GatewayProcess:
+    def connect(
+        self, n: int, file: Path | None = None, transport: Transport = "tcp"
+    ) -> GatewayProcess:
         assert self.server is not None
         host = self.client_host(n)
-        file = file or add_peer(self.server, f"client{n}", f"10.0.{n}.1")
+        file = file or add_peer(self.server, f"client{n}", f"10.0.{n}.1", transport)
         return start_gateway(host, self.tmp_path, "connect", str(file), wire="wireguard")
 
     def peer(self, *arguments: str) -> str:
@@ -81,11 +85,12 @@ def wait_for_answer(host: Host) -> None:
     wait_until(lambda: answers_ping(host, SERVER_INNER), "the tunnel", timeout_s=20)
 
 
+@TRANSPORTS
 def test_clients_come_are_told_apart_and_reach_each_other_through_the_server(
-    office: Office,
+    office: Office, transport: Transport
 ) -> None:
     server = office.serve()
-    clients = [office.connect(n) for n in range(1, 5)]
+    clients = [office.connect(n, transport=transport) for n in range(1, 5)]
     for client in clients:
         wait_for_answer(client.host)
     office.host.sysctl("net.ipv4.ip_forward", 1)
@@ -99,13 +104,16 @@ def test_clients_come_are_told_apart_and_reach_each_other_through_the_server(
     assert between.result(timeout=60).is_exact
     scrape = server.scrape()
     for n in range(1, 5):
-        assert scrape.total("fastun_peer_up", peer=f"client{n}") == 1
+        assert scrape.total("fastun_peer_info", peer=f"client{n}", transport=transport) == 1
         assert scrape.total("fastun_peer_receive_bytes_total", peer=f"client{n}") > 5 * 10**7
 
 
-def test_a_removed_peer_is_cut_off_within_a_second_and_the_others_stay(office: Office) -> None:
+@TRANSPORTS
+def test_a_removed_peer_is_cut_off_within_a_second_and_the_others_stay(
+    office: Office, transport: Transport
+) -> None:
     office.serve()
-    gone, stays = office.connect(1), office.connect(2)
+    gone, stays = (office.connect(n, transport=transport) for n in (1, 2))
     wait_for_answer(gone.host)
     wait_for_answer(stays.host)
     office.peer("remove", "client1")
@@ -141,20 +149,21 @@ def test_a_wrong_key_gets_no_answer_and_one_count(office: Office, what: str) -> 
 
 
 def rekeyed_tunnel(
-    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch
+    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> tuple[GatewayProcess, GatewayProcess]:
     monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))
-    pair = tunnel(wire="wireguard")
+    pair = tunnel(transport=transport)
     return pair.client, pair.server
 
 
 @pytest.mark.parametrize(
     "n_rekeys", [pytest.param(30, id="30"), pytest.param(300, id="300", marks=pytest.mark.soak)]
 )
+@TRANSPORTS
 def test_rekeying_under_load_loses_nothing(
-    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch, n_rekeys: int
+    tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch, transport: Transport, n_rekeys: int
 ) -> None:
-    client, server = rekeyed_tunnel(tunnel, monkeypatch)
+    client, server = rekeyed_tunnel(tunnel, monkeypatch, transport)
     before = [gateway.scrape().dropped() for gateway in (client, server)]
 
     def rekeys() -> float:

@@ -20,6 +20,7 @@ EVENTS = st.sampled_from(
         "complete_as_initiator",
         "complete_as_responder",
         "sessions_dropped",
+        "keys_lost",
         "nothing",
     ]
 )
@@ -47,6 +48,10 @@ class Gateway:
         elif event == "sessions_dropped":
             self.timers.on_sessions_dropped()
             self.created_s = self.derived_s = None
+        elif event == "keys_lost":
+            self.timers.on_keys_lost()
+            self.created_s = self.derived_s = None
+            self.handshake_sent_s = float("-inf")
         elif event != "nothing":
             getattr(self.timers, f"on_{event}")(self.now_s)
         if event in ("initiation_sent", "response_sent"):

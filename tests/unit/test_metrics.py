@@ -167,6 +167,7 @@ def link_over(connection: object, link_id: int = 1, software: str = "test") -> L
         "connection": connection,
         "peer_software": software,
         "transport": "tcp",
+        "path_mtu": 0,
     }
     return cast("Link", SimpleNamespace(**fields))
 

@@ -325,6 +325,14 @@ def test_dropped_sessions_leave_nothing_to_do() -> None:
     assert timers.due(START + 10_000) == []
 
 
+def test_keys_that_were_lost_are_made_anew_at_once_and_tried_for_at_the_usual_pace() -> None:
+    timers = with_session()
+    timers.on_keys_lost()
+    assert not timers.has_session(START + 1)
+    timers.on_data_queued(START + 1)
+    assert run(timers, START + 7) == [(1.0, INITIATE), (6.0, INITIATE)]
+
+
 # Silence
 
 
