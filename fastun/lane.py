@@ -42,6 +42,11 @@ RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
 
+# Of one worker's messages, at most so many before others have their turn. Handshakes that come
+# faster than they are worked off must come to stand in their own queue, whose length tells that,
+# and not in the channel, where nobody sees them.
+MESSAGES_A_TURN = 64
+
 
 class Worker:
     """One worker process as the gateway sees it."""
@@ -230,20 +235,26 @@ class Lane:
         self._ring_of(worker).ring_doorbell(worker.role)
 
     def _receive(self, worker: Worker) -> None:
+        for _ in range(MESSAGES_A_TURN):
+            if not self._receive_one(worker):
+                return
+
+    def _receive_one(self, worker: Worker) -> bool:
+        """Act on one message; False when there is none."""
         assert worker.channel is not None  # noqa: S101 (it is being watched)
         try:
             received = worker.channel.receive()
         except BlockingIOError:
-            return
+            return False
         except RuntimeFailure as error:
             self._log.error("bad control message", worker=worker.name, error=str(error))
-            return
+            return True
         except OSError:  # it died with our messages unread
             received = None
         if received is None:
             # Its end is closed: it is dead or dying, and the pidfd will say so.
             asyncio.get_running_loop().remove_reader(worker.channel.fileno())
-            return
+            return False
         message, fds = received
         channel.close_all(fds)
         if isinstance(message, Ready):
@@ -251,6 +262,7 @@ class Lane:
             worker.boot_failures = 0
         elif isinstance(message, ToGateway):
             self._on_message(worker, message)
+        return True
 
     def _replace(self, worker: Worker) -> None:
         self._unwatch(worker)

@@ -90,10 +90,11 @@ class UdpSockets:
         where = self._sockets[to.socket_index].socket
         try:
             where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
-        except OSError as error:
-            if to.local is None or error.errno not in (errno.EINVAL, errno.EADDRNOTAVAIL):
+        except OSError:
+            if to.local is None:
                 raise
-            # Our address has gone; the routing table knows another.
+            # Our address may have gone (Linux says EINVAL to that, of late ENETUNREACH for IPv4);
+            # the routing table knows another.
             where.sendmsg([message], [], 0, _sockaddr(where.family, to))
 
 
