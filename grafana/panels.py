@@ -8,6 +8,7 @@ from __future__ import annotations
 from grafana.directions import INBOUND, OUTBOUND
 from grafana.panel import (
     BITS,
+    BYTES,
     PACKETS,
     PER_S,
     SECONDS,
@@ -215,6 +216,14 @@ PEERS = Row(
             + rate("fastun_udp_drops_total", by="socket")
             + ', "peer", "udp $1", "socket", "(.*)")',
             PER_S,
+        ),
+        _of_peers(
+            "Path MTU",
+            "What the path to the peer takes outside, on UDP, as far as the kernel knows.",
+            "Below 1420 + 80: packets inside are cut to less than the device's MTU; lower that, or "
+            "mend the path.",
+            "fastun_peer_path_mtu_bytes{$at} or fastun_peer_up{$at} * 0",
+            BYTES,
         ),
         _of_peers(
             "Age of the last handshake",
