@@ -148,8 +148,11 @@ OVERVIEW = Row(
 )
 
 
-def _of_peers(title: str, description: str, what_to_do: str, expr: str, unit: str) -> Panel:
-    return Panel(title, description, what_to_do, ((f"topk(20, {expr})", "{{peer}}"),), unit=unit)
+def _of_peers(
+    title: str, description: str, what_to_do: str, expr: str, unit: str, *, width: int = 6
+) -> Panel:
+    shown = ((f"topk(20, {expr})", "{{peer}}"),)
+    return Panel(title, description, what_to_do, shown, unit=unit, width=width)
 
 
 PEERS = Row(
@@ -216,6 +219,7 @@ PEERS = Row(
             + rate("fastun_udp_drops_total", by="socket")
             + ', "peer", "udp $1", "socket", "(.*)")',
             PER_S,
+            width=4,
         ),
         _of_peers(
             "Path MTU",
@@ -224,6 +228,7 @@ PEERS = Row(
             "mend the path.",
             "fastun_peer_path_mtu_bytes{$at} or fastun_peer_up{$at} * 0",
             BYTES,
+            width=4,
         ),
         _of_peers(
             "Age of the last handshake",
@@ -232,6 +237,7 @@ PEERS = Row(
             "(time() - fastun_peer_last_handshake_timestamp_seconds{$at})"
             " and on (peer) fastun_peer_info{$at}",
             SECONDS,
+            width=4,
         ),
     ),
 )
