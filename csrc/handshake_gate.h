@@ -19,9 +19,9 @@
 
 enum {
     HANDSHAKE_BUCKETS = 4096,
-    /* More than any peer needs (one each 5 s) and than an office behind one address will send at
-     * once; some 2 % of a core for the gateway. */
-    HANDSHAKES_PER_SECOND = 100,
+    /* WireGuard's own rate for a source that has proved its address; and a burst that an office
+     * behind one address may send when its server is back. Some 0.5 % of a core for the gateway. */
+    HANDSHAKES_PER_SECOND = 20,
     HANDSHAKES_BURST = 100,
 };
 

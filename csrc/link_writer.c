@@ -106,6 +106,16 @@ static void enqueue(struct loop *loop, const struct ring_record *record, size_t 
         link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
 }
 
+/* Lets the tun-reader see how long the oldest of the link's frames has waited; those in the link's
+ * own queue came before those in the ring, of which `rest` is the first or NULL. */
+static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_record *rest) {
+    struct link_queue *queue = &loop->links[slot]->queue;
+    struct queue_entry first = {.enqueued_ns = rest != NULL ? rest->enqueued_ns : 0};
+    if (!link_queue_is_empty(queue))
+        link_queue_first(queue, &first);
+    peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);
+}
+
 static void flush_queue(struct loop *loop, unsigned slot) {
     struct loop_link *link = loop->links[slot];
     struct iovec iov[BATCH_RECORDS_MAX];
@@ -123,6 +133,8 @@ static void flush_queue(struct loop *loop, unsigned slot) {
             link_writer_sent(loop, slot, entry.n_packets, entry.n_bytes,
                              now_ns - entry.enqueued_ns);
     }
+    if (loop->n_links > 1) /* the only link's frames wait in the ring as well */
+        mark_waiting(loop, slot, NULL);
 }
 
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
@@ -145,6 +157,7 @@ void link_writer_forget(struct loop *loop, unsigned slot) {
     struct queue_entry entry;
     while (link_queue_take(&link->queue, &entry))
         link_writer_dropped(loop, slot, DROP_link_writer_link_ended, entry.n_packets);
+    mark_waiting(loop, slot, NULL);
     set_full(loop, link, false);
     loop->n_broken -= link->broken != 0;
     loop->n_too_long -= link->is_too_long;
@@ -233,12 +246,12 @@ static void pass_link(struct loop *loop, struct batch *batch, int first) {
     int n_chosen = choose(loop, batch, first, chosen, iov);
     if (!link->is_full && link_queue_is_empty(&link->queue))
         n_done = write_chosen(loop, link, batch, chosen, iov, n_chosen);
-    if (loop->n_links == 1)
-        return;
-    for (; n_done < n_chosen; n_done++) {
+    for (; loop->n_links > 1 && n_done < n_chosen; n_done++) {
         enqueue(loop, batch->records[chosen[n_done]], 0);
         batch->is_done[chosen[n_done]] = true;
     }
+    mark_waiting(loop, batch->records[first]->slot,
+                 n_done < n_chosen ? batch->records[chosen[n_done]] : NULL);
 }
 
 /* Looks at every record; returns how many, from the first on, can be released. */

@@ -12,6 +12,7 @@
 #define FASTUN_LOOP_H
 
 #include "allowedips.h"
+#include "codel.h"
 #include "datagrams.h"
 #include "device.h"
 #include "fastun.h"
@@ -49,6 +50,7 @@ struct loop_link {
 
     /* tun-reader */
     struct sending_key *sending;
+    struct codel codel;
     size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
 
     /* link-writer, on UDP */

@@ -261,6 +261,14 @@ uint8_t *outbound_target(struct loop *loop, struct ring_record *record) {
     return (uint8_t *)record + OUTBOUND_OFFSET;
 }
 
+static bool has_waited_too_long(struct loop *loop, struct loop_link *link, unsigned slot,
+                                uint64_t now_ns) {
+    _Atomic uint64_t *field = &loop->peers->slots[slot].waiting_since_ns;
+    uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
+    uint64_t delay_ns = since_ns != 0 && since_ns < now_ns ? now_ns - since_ns : 0;
+    return codel_should_drop(&link->codel, delay_ns, now_ns);
+}
+
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
 static void clamp(const struct loop *loop, const struct loop_link *link, uint8_t *vnet_bytes,
                   size_t frame_length) {
@@ -296,6 +304,11 @@ size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_
     struct loop_link *link = loop->links[slot];
     if (!is_open(loop, link, boottime_ns)) {
         stage(loop, (unsigned)slot, vnet, read_length, now_ns);
+        return 0;
+    }
+    if (has_waited_too_long(loop, link, (unsigned)slot, now_ns)) {
+        outbound_drop(loop, DROP_tun_reader_queue_delay,
+                      message_count_packets(loop->mode, vnet, frame_length), frame_length);
         return 0;
     }
     if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)

@@ -22,6 +22,7 @@ enum { N_PEER_SLOTS = 1024 };
     X(sent_data_ns)                                                                                \
     X(sealed)                                                                                      \
     X(no_session_packets)                                                                          \
+    X(waiting_since_ns)                                                                            \
     X(transmit_packets)                                                                            \
     X(transmit_bytes)                                                                              \
     X(dropped_packets)                                                                             \
@@ -40,7 +41,10 @@ struct peer_slot {
     _Atomic uint64_t sealed;              /* the next counter of the sending key */
     _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
     /* link-writer */
-    alignas(64) _Atomic uint64_t transmit_packets;
+    alignas(64) _Atomic uint64_t
+        waiting_since_ns; /* CLOCK_MONOTONIC: when the oldest frame that
+                             a full socket does not take was read; 0: none */
+    _Atomic uint64_t transmit_packets;
     _Atomic uint64_t transmit_bytes;
     _Atomic uint64_t dropped_packets; /* because it does not read */
     /* link-reader */

@@ -8,6 +8,7 @@ dying, which the other reads as end of file.
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import socket
 from typing import Any
@@ -21,6 +22,11 @@ from fastun.errors import RuntimeFailure
 # truncated message is an error.
 MESSAGE_BYTES_MAX = 8192
 FDS_MAX = 8
+
+# What may wait in a channel: a flood of handshake messages is to fill the gateway's queue, by whose
+# length it knows the flood, and not this. The kernel counts some 1 KiB a message.
+BUFFER_BYTES = 1024 * 1024
+_SO_SNDBUFFORCE = 32  # linux/socket.h
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -308,6 +314,9 @@ def pair() -> tuple[Channel, socket.socket]:
     """Return the gateway's end, not blocking, and the raw end for a worker to inherit."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
+    for end in (ours, theirs):
+        with contextlib.suppress(OSError):  # without CAP_NET_ADMIN the usual 200 KiB do
+            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
     return Channel(ours), theirs
 
 

@@ -14,7 +14,7 @@ from fastun.errors import RuntimeFailure
 # Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
 # the link-writer: a few of the longest messages.
-NOTSENT_LOWAT_BYTES = 256 * 1024
+NOTSENT_LOWAT_BYTES = 128 * 1024
 
 # A peer that is gone without a word is noticed after some 25 s, idle or not.
 KEEPALIVE_IDLE_S = 10
