@@ -83,6 +83,14 @@ static void append_chunks(struct seed *seed, const struct link_format *format) {
     }
 }
 
+/* Behind those a keepalive, a control message, one of each kind of handshake, another peer's. */
+static void append_datagrams(struct seed *seed, const struct link_format *format) {
+    const uint8_t rest[] = {0, 0, 2, 2, MESSAGE_CONTROL, 0, 0,    0, 7, 0, 7, 1, 0, 0, 7, 2,
+                            0, 0, 0, 0, 2 | 16,          1, 0x45, 0};
+    append_chunks(seed, format);
+    append(seed, rest, sizeof rest);
+}
+
 /* A packet, and seven that continue it; every third time the last of them is shorter. */
 static void append_flow(struct seed *seed, uint8_t choice) {
     enum { RIGHT = 1 | 2, CONTINUES = 4, PAYLOAD = 100, TCP_ACK = 0x10 };
@@ -119,6 +127,9 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
         append_message(&seed, &format, true);
     } else if (strcmp(fuzzer, "fuzz_sealed_reader") == 0) {
         append_chunks(&seed, &format);
+    } else if (strcmp(fuzzer, "fuzz_datagram_reader") == 0) {
+        seed.length = 0;
+        append_datagrams(&seed, &format);
     } else if (strcmp(fuzzer, "fuzz_gro") == 0) {
         seed.length = 0;
         append_flow(&seed, choice);

@@ -1,0 +1,31 @@
+#include "handshakes.h"
+
+#include <gcrypt.h>
+#include <string.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "session.h"
+
+void handshake_mac(uint8_t mac[MAC_LENGTH], const uint8_t key[SEAL_KEY], const uint8_t *bytes,
+                   size_t length) {
+    gcry_md_hd_t handle;
+    CHECK_EQUAL(seal_init(), 0);
+    CHECK_EQUAL(gcry_md_open(&handle, GCRY_MD_BLAKE2S_128, 0), 0);
+    CHECK_EQUAL(gcry_md_setkey(handle, key, SEAL_KEY), 0);
+    gcry_md_write(handle, bytes, length);
+    memcpy(mac, gcry_md_read(handle, GCRY_MD_BLAKE2S_128), MAC_LENGTH);
+    gcry_md_close(handle);
+}
+
+size_t handshake_make(uint8_t message[HANDSHAKE_BYTES_MAX], unsigned type, uint8_t fill,
+                      const uint8_t key[SEAL_KEY]) {
+    const size_t lengths[] = {
+        [MESSAGE_INITIATION] = 148, [MESSAGE_RESPONSE] = 92, [MESSAGE_COOKIE] = 64};
+    size_t length = lengths[type], covered = length - MACS;
+    memset(message, fill, length);
+    le32_write(message, type);
+    if (type != MESSAGE_COOKIE)
+        handshake_mac(message + covered, key, message, covered);
+    return length;
+}

@@ -1,0 +1,93 @@
+/* The link-writer on UDP where the path is narrower than a datagram: it is counted, told once, and
+ * cut into fragments only where that was asked for. The path is this namespace's loopback. */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <sys/socket.h>
+
+#include "check.h"
+#include "datagram_peers.h"
+
+enum { TOO_LONG = 1500, SHORT = 1000 };
+
+static const int families[] = {AF_INET, AF_INET6};
+static struct datagram_peers *const peers = &datagram_peers;
+
+static uint64_t too_long(void) {
+    return datagram_peers_dropped(DROP_link_writer_too_long);
+}
+
+static void check_told(size_t n, unsigned slot) {
+    CHECK_EQUAL(peers->n_events, n);
+    CHECK_EQUAL(peers->events[n - 1].kind, EVENT_TOO_LONG);
+    CHECK_EQUAL(peers->events[n - 1].slot, slot);
+    CHECK_EQUAL(peers->events[n - 1].link_id, slot);
+}
+
+static void end(void) {
+    datagram_peers_check_balance();
+    datagram_peers_close();
+}
+
+static void a_datagram_too_long_for_the_path_is_counted_and_told(void) {
+    for (int i = 0; i < 2; i++) {
+        datagram_peers_open(families[i], true);
+        datagrams_commit(0, 1, TOO_LONG, TOO_LONG);
+        datagrams_commit(1, 1, SHORT, SHORT);
+        datagram_peers_run();
+        CHECK_EQUAL(too_long(), 1);
+        check_told(1, 0);
+        CHECK_EQUAL(datagram_peer_receive_all(0), 0);
+        CHECK_EQUAL(datagram_peer_receive_all(1), 1);
+        datagrams_commit(2, 1, TOO_LONG, TOO_LONG);
+        datagram_peers_run();
+        check_told(2, 2);
+        end();
+    }
+}
+
+/* The kernel refuses such a train as a whole. */
+static void of_a_train_too_long_what_fits_goes_out(void) {
+    for (int i = 0; i < 4; i++) {
+        bool has_offload = i % 2 == 0;
+        datagram_peers_open(families[i / 2], has_offload);
+        for (int train = 0; train < 5; train++) {
+            datagrams_commit(0, 10, TOO_LONG, SHORT);
+            datagrams_commit(1, 10, SHORT, SHORT);
+        }
+        datagram_peers_run();
+        CHECK_EQUAL(too_long(), 45);
+        check_told(1, 0);
+        CHECK_EQUAL(datagram_peer_receive_all(0), 5);
+        CHECK_EQUAL(datagram_peer_receive_all(1), 50);
+        /* The path was to blame, and not the offload. */
+        CHECK_EQUAL(peers->worker.loop->sockets[0].has_offload, has_offload);
+        end();
+    }
+}
+
+static void what_may_be_fragmented_arrives_and_the_next_may_not(void) {
+    for (int i = 0; i < 2; i++) {
+        datagram_peers_open(families[i], true);
+        datagram_commit_fragments(0, TOO_LONG);
+        datagrams_commit(0, 1, TOO_LONG, TOO_LONG);
+        datagram_commit_fragments(0, 60000);
+        datagram_commit_fragments(0, SHORT);
+        datagrams_commit(0, 1, SHORT, SHORT);
+        datagram_peers_run();
+        CHECK_EQUAL(too_long(), 1);
+        CHECK_EQUAL(datagram_peer_receive_all(0), 4);
+        end();
+    }
+}
+
+int main(void) {
+    if (unshare(CLONE_NEWNET) < 0) {
+        printf("  skip  needs a network namespace of its own (root)\n");
+        return EXIT_SKIP;
+    }
+    CHECK_EQUAL(system("ip link set lo up mtu 1400"), 0);
+    RUN(a_datagram_too_long_for_the_path_is_counted_and_told);
+    RUN(of_a_train_too_long_what_fits_goes_out);
+    RUN(what_may_be_fragmented_arrives_and_the_next_may_not);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,299 @@
+/* The link-reader's UDP sockets, where anybody may send anything: what is authentic passes, and
+ * only that says where the peer is; the rest is counted under its one reason. */
+#define _GNU_SOURCE
+#include <string.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "datagram_link.h"
+#include "handshakes.h"
+
+static bool endpoint_is(unsigned slot, const struct endpoint *expected) {
+    struct endpoint endpoint;
+    return peer_table_endpoint(reader.peers, slot, &endpoint) != 0 &&
+           endpoint_equal(&endpoint, expected);
+}
+
+/* -- data -------------------------------------------------------------------------------------- */
+
+static void datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_without(void) {
+    enum { N = 40, MESSAGE = DATA_MESSAGE_MIN + PACKET };
+    static uint8_t train[N * MESSAGE];
+    for (int i = 0; i < 4; i++) {
+        bool has_offload = i % 2 == 0;
+        datagrams_open(aeads[i / 2], has_offload);
+        for (uint64_t counter = 0; counter < N; counter++) {
+            make_packet(KEY, INDEX, counter);
+            memcpy(train + counter * MESSAGE, sealed.bytes + STREAM_LENGTH_PREFIX, MESSAGE);
+        }
+        datagrams_send_train(0, train, sizeof train, MESSAGE);
+        datagrams_run();
+        uint64_t n_calls = stats_read_call(reader.stats, ROLE_link_reader, CALL_recvmmsg);
+        CHECK(has_offload ? n_calls == 1 : n_calls >= N / DATAGRAM_BUFFERS);
+        datagram_send_good(1, N);
+        datagrams_run();
+        check_counted(N + 1, NO_DROP, 0);
+        CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
+        CHECK_EQUAL(field(SLOT, "receive_bytes"), (N + 1) * PACKET);
+        datagrams_close();
+    }
+}
+
+static void the_last_of_a_train_may_be_shorter(void) {
+    uint8_t train[3 * (DATA_MESSAGE_MIN + PACKET)], packet[32];
+    size_t length = 0;
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    for (uint64_t counter = 0; counter < 3; counter++) {
+        make_packet(KEY, INDEX, counter);
+        if (counter == 2) {
+            ipv4_make(packet, sizeof packet, PEER_ADDRESS, OUR_ADDRESS);
+            sealed_make(&sealed, reader.aead, KEY, INDEX, counter, packet, sizeof packet);
+        }
+        memcpy(train + length, sealed.bytes + STREAM_LENGTH_PREFIX,
+               sealed.length - STREAM_LENGTH_PREFIX);
+        length += sealed.length - STREAM_LENGTH_PREFIX;
+    }
+    datagrams_send_train(0, train, length, DATA_MESSAGE_MIN + PACKET);
+    datagrams_run();
+    check_counted(3, NO_DROP, 0);
+    CHECK_EQUAL(field(SLOT, "receive_bytes"), 2 * PACKET + sizeof packet);
+    datagrams_close();
+}
+
+static void what_does_not_open_is_dropped_with_its_reason_and_the_next_one_passes(void) {
+    for (size_t bit = 0; bit < 8 * (DATA_MESSAGE_MIN + PACKET); bit += bit < 128 ? 1 : 37) {
+        datagrams_open(aeads[bit % 2], bit % 3 == 0);
+        make_packet(KEY, INDEX, 1);
+        sealed.bytes[STREAM_LENGTH_PREFIX + bit / 8] ^= (uint8_t)(1 << bit % 8);
+        datagram_send_sealed(0);
+        datagram_send_good(0, 1);
+        datagrams_run();
+        check_counted(1,
+                      bit < 32   ? DROP_link_reader_bad_type
+                      : bit < 64 ? DROP_link_reader_unknown_index
+                                 : DROP_link_reader_bad_tag,
+                      1);
+        datagrams_close();
+    }
+}
+
+static void a_datagram_sent_again_is_dropped_wherever_it_comes_from(void) {
+    datagrams_open(AEAD_AES_256_GCM, true);
+    datagram_send_good(0, 5);
+    datagram_send_good(0, 5);
+    datagram_send_good(1, 5);
+    datagram_send_good(0, 3); /* late, but new */
+    datagrams_run();
+    check_counted(2, DROP_link_reader_replayed, 2);
+    datagrams_close();
+}
+
+static void an_inner_source_that_is_not_the_peers_own_is_dropped(void) {
+    uint8_t packet[PACKET];
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    ipv4_make(packet, PACKET, OTHER_ADDRESS, OUR_ADDRESS);
+    sealed_make(&sealed, reader.aead, KEY, INDEX, 0, packet, PACKET);
+    datagram_send_sealed(0);
+    datagrams_run();
+    check_counted(0, DROP_link_reader_bad_source, 1);
+    datagrams_close();
+}
+
+static void what_is_no_message_is_of_a_bad_type(void) {
+    static const uint8_t junk[65507] = {4};
+    datagrams_open(AEAD_CHACHA20_POLY1305, false);
+    size_t n = 0;
+    for (size_t length = 0; length < DATA_MESSAGE_MIN; length++, n++)
+        datagram_send(0, junk, length);
+    for (int type = 6; type < 256; type++, n++)
+        datagram_send(0, (uint8_t[DATA_MESSAGE_MIN]){(uint8_t)type}, DATA_MESSAGE_MIN);
+    datagrams_run();
+    datagram_send(0, (uint8_t[147]){1}, 147); /* no initiation has this length */
+    datagram_send(0, junk + 1, sizeof junk - 1);
+    datagrams_run();
+    check_counted(0, DROP_link_reader_bad_type, n + 2);
+    CHECK_EQUAL(reader.n_events, 0);
+    datagrams_close();
+}
+
+static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    sealed_make(&sealed, reader.aead, KEY, INDEX, 0, NULL, 0);
+    datagram_send_sealed(0);
+    datagrams_run();
+    check_counted(0, NO_DROP, 0);
+    CHECK(field(SLOT, "received_ns") > 0);
+    CHECK_EQUAL(field(SLOT, "received_data_ns"), 0);
+    CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
+    datagrams_close();
+}
+
+static void a_key_that_has_expired_opens_nothing(void) {
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, KEY);
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    CHECK_EQUAL(
+        loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, clock_boottime_ns()),
+        0); /* the same session: now it is over */
+    datagram_send_good(0, 0);
+    datagrams_run();
+    check_counted(0, DROP_link_reader_unknown_index, 1);
+    CHECK(!endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
+static void a_socket_carries_the_messages_of_all_peers(void) {
+    uint8_t key[SEAL_KEY], packet[PACKET];
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    sealing_key(key, KEY + 1);
+    CHECK_EQUAL(
+        loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
+        0);
+    ipv4_make(packet, PACKET, OTHER_ADDRESS, OUR_ADDRESS);
+    sealed_make(&sealed, reader.aead, KEY + 1, INDEX + 1, 0, packet, PACKET);
+    datagram_send_sealed(1);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK_EQUAL(field(SLOT, "receive_packets"), 1);
+    CHECK_EQUAL(field(OTHER_SLOT, "receive_packets"), 1);
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
+/* -- for the gateway --------------------------------------------------------------------------- */
+
+static void control_messages_go_up_and_longer_ones_are_of_a_bad_type(void) {
+    static uint8_t content[EVENT_BYTES_MAX + 1];
+    const size_t lengths[] = {1, 4, 500, EVENT_BYTES_MAX};
+    memset(content, 0x77, sizeof content);
+    content[0] = MESSAGE_CONTROL;
+    datagrams_open(AEAD_AES_256_GCM, true);
+    for (uint64_t i = 0; i < 4; i++) {
+        sealed_make(&sealed, reader.aead, KEY, INDEX, i, content, lengths[i]);
+        datagram_send_sealed(0);
+    }
+    sealed_make(&sealed, reader.aead, KEY, INDEX, 4, content, EVENT_BYTES_MAX + 1);
+    datagram_send_sealed(0);
+    datagrams_run();
+    CHECK_EQUAL(reader.n_events, 4); /* the first says as well that the key is confirmed */
+    for (size_t i = 0; i < 4; i++) {
+        const struct loop_event *event = &reader.events[i];
+        CHECK_EQUAL(event->kind, EVENT_CONTROL);
+        CHECK_EQUAL(event->slot, SLOT);
+        CHECK_EQUAL(event->index, INDEX);
+        CHECK_EQUAL(event->length, lengths[i]);
+        CHECK_EQUAL(memcmp(event->bytes, content, lengths[i]), 0);
+    }
+    check_counted(0, DROP_link_reader_bad_type, 1);
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
+static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    for (unsigned i = 0; i < 6; i++) {
+        size_t length = handshake_make(message, 1 + i % 3, (uint8_t)i, mac1_key);
+        datagram_send(i % 2, message, length);
+        datagram_send_good(0, i);
+    }
+    datagrams_run();
+    size_t n = 0;
+    for (size_t i = 0; i < reader.n_events; i++) {
+        const struct loop_event *event = &reader.events[i];
+        if (event->kind != EVENT_DATAGRAM)
+            continue;
+        size_t length = handshake_make(message, 1 + (unsigned)n % 3, (uint8_t)n, mac1_key);
+        CHECK_EQUAL(event->length, length);
+        CHECK_EQUAL(memcmp(event->bytes, message, length), 0);
+        CHECK(endpoint_equal(&event->endpoint, &sender_endpoints[n % 2]));
+        n++;
+    }
+    CHECK_EQUAL(n, 6);
+    check_counted(6, NO_DROP, 0);
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
+static void a_handshake_message_without_our_mac1_is_dropped(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    for (unsigned type = 1; type <= 2; type++)
+        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[SEAL_KEY]){1}));
+    datagrams_run();
+    check_counted(0, DROP_link_reader_bad_mac1, 2);
+    CHECK_EQUAL(reader.n_events, 0);
+    datagrams_close();
+}
+
+static void of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    size_t length = handshake_make(message, 1, 0, mac1_key);
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    for (unsigned i = 0; i < 200; i++)
+        datagram_send(0, message, length);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    size_t n_passed = count_events(EVENT_DATAGRAM);
+    CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20); /* some ms went by */
+    check_counted(1, DROP_link_reader_handshake_flood, 200 - n_passed);
+    datagrams_close();
+}
+
+/* -- where the peer is ------------------------------------------------------------------------- */
+
+static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
+    const struct endpoint configured = {.family = ENDPOINT_IPV4, .port = 9, .address = {192, 0, 2}};
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured), 0);
+    CHECK(loop_set_endpoint(reader.loop, N_PEER_SLOTS, &configured) < 0);
+    CHECK(endpoint_is(SLOT, &configured));
+    make_packet(KEY + 1, INDEX, 0); /* who does not have the key */
+    datagram_send_sealed(1);
+    datagram_send(1, message, handshake_make(message, 2, 0, mac1_key));
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &configured));
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagram_send_good(1, 0); /* caught on its way and sent from elsewhere */
+    make_packet(KEY, INDEX, 1);
+    sealed.bytes[sealed.length - 1] ^= 1;
+    datagram_send_sealed(1);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagram_send_good(1, 1);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[1]));
+    datagrams_close();
+}
+
+static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    send_good(1);
+    check_counts(2, NO_DROP, 0);
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
+int main(void) {
+    RUN(datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_without);
+    RUN(the_last_of_a_train_may_be_shorter);
+    RUN(what_does_not_open_is_dropped_with_its_reason_and_the_next_one_passes);
+    RUN(a_datagram_sent_again_is_dropped_wherever_it_comes_from);
+    RUN(an_inner_source_that_is_not_the_peers_own_is_dropped);
+    RUN(what_is_no_message_is_of_a_bad_type);
+    RUN(a_keepalive_is_noted_and_is_nobodys_packet);
+    RUN(a_key_that_has_expired_opens_nothing);
+    RUN(a_socket_carries_the_messages_of_all_peers);
+    RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
+    RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
+    RUN(a_handshake_message_without_our_mac1_is_dropped);
+    RUN(of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes);
+    RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
+    RUN(a_message_on_the_stream_does_not_move_the_endpoint);
+    return EXIT_SUCCESS;
+}

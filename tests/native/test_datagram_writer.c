@@ -1,0 +1,240 @@
+/* The link-writer on UDP: few calls, every peer's datagrams whole and in order, and what the kernel
+ * does not take counted with the reason. test_datagram_mtu.c is about what is too long. */
+#define _GNU_SOURCE
+#include <sys/socket.h>
+
+#include "check.h"
+#include "datagram_peers.h"
+#include "datagram_writer.h"
+#include "formats.h"
+#include "random.h"
+
+static struct datagram_peers *const peers = &datagram_peers;
+
+static uint64_t calls(enum stats_call call) {
+    return stats_read_call(peers->stats, ROLE_link_writer, call);
+}
+
+/* What the peer gets next: so many datagrams in one train. */
+static void check_train(unsigned slot, unsigned n_expected, size_t n_bytes) {
+    unsigned n;
+    CHECK_EQUAL(datagram_peer_receive(slot, &n), n_bytes);
+    CHECK_EQUAL(n, n_expected);
+}
+
+static void commit_singles(unsigned slot, const size_t *sizes, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        datagrams_commit(slot, 1, sizes[i], sizes[i]);
+}
+
+static void end(void) {
+    for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
+        CHECK_EQUAL(datagram_peer_receive_all(slot), 0);
+    datagram_peers_check_balance();
+    datagram_peers_close();
+}
+
+/* -- trains ------------------------------------------------------------------------------------ */
+
+static void a_record_of_many_datagrams_goes_out_as_one_train(void) {
+    const int families[] = {AF_INET, AF_INET6};
+    for (int i = 0; i < 2; i++) {
+        datagram_peers_open(families[i], true);
+        datagrams_commit(0, 64, 1000, 1000);
+        datagrams_commit(1, 10, 1400, 33);
+        datagram_peers_run();
+        check_train(0, 64, 64000);
+        check_train(1, 10, 9 * 1400 + 33);
+        CHECK_EQUAL(calls(CALL_sendmmsg), 1);
+        CHECK_EQUAL(calls(CALL_sendmsg), 0);
+        end();
+    }
+}
+
+static void datagrams_of_one_length_join_and_a_shorter_one_is_the_last(void) {
+    datagram_peers_open(AF_INET, true);
+    commit_singles(0, (const size_t[]){500, 500, 300, 500, 500, 501, 501, 20, 20}, 9);
+    datagram_peers_run();
+    check_train(0, 3, 1300);
+    check_train(0, 2, 1000);
+    check_train(0, 3, 1022);
+    check_train(0, 1, 20);
+    CHECK_EQUAL(calls(CALL_sendmmsg), 1);
+    end();
+}
+
+static void records_of_one_segment_length_join_as_far_as_a_train_goes(void) {
+    datagram_peers_open(AF_INET, true);
+    datagrams_commit(0, 40, 1000, 1000);
+    datagrams_commit(0, 10, 1000, 1000);
+    datagrams_commit(0, 1, 1000, 1000);
+    datagrams_commit(0, 13, 1000, 7);
+    datagrams_commit(0, 2, 1000, 1000);  /* behind a short one */
+    datagrams_commit(0, 63, 1000, 1000); /* too many for one train */
+    datagrams_commit(0, 45, 1440, 1440);
+    datagrams_commit(0, 1, 1440, 1440); /* too many bytes */
+    datagram_peers_run();
+    check_train(0, 64, 63007);
+    check_train(0, 2, 2000);
+    check_train(0, 63, 63000);
+    check_train(0, 45, 64800);
+    check_train(0, 1, 1440);
+    end();
+}
+
+static void a_full_batch_takes_few_calls(void) {
+    datagram_peers_open(AF_INET, true);
+    for (unsigned i = 0; i < TRAIN_RECORDS_MAX; i++)
+        datagrams_commit(0, 1, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(calls(CALL_sendmmsg), 1);
+    CHECK_EQUAL(datagram_peer_receive_all(0), TRAIN_RECORDS_MAX);
+    for (unsigned i = 0; i < TRAIN_RECORDS_MAX; i++) /* nothing to join: each goes to another */
+        datagrams_commit(i % N_DATAGRAM_PEERS, 1, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(calls(CALL_sendmmsg), 1 + TRAIN_RECORDS_MAX / TRAINS_MAX);
+    CHECK(TRAINS_MAX >= 16);
+    for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
+        CHECK_EQUAL(datagram_peer_receive_all(slot), TRAIN_RECORDS_MAX / N_DATAGRAM_PEERS);
+    CHECK_EQUAL(calls(CALL_sendmsg), 0);
+    end();
+}
+
+static void without_offload_each_datagram_goes_by_itself(void) {
+    datagram_peers_open(AF_INET, false);
+    datagrams_commit(0, 20, 1000, 10);
+    datagrams_commit(1, 1, 100, 100);
+    commit_singles(2, (const size_t[]){100, 100, 100}, 3);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peer_receive_all(0), 20);
+    CHECK_EQUAL(datagram_peer_receive_all(1), 1);
+    CHECK_EQUAL(datagram_peer_receive_all(2), 3);
+    CHECK_EQUAL(calls(CALL_sendmsg), 23);
+    end();
+}
+
+static void publish_some(struct random *random) {
+    size_t n = 1 + random_below(random, 30), n_bytes = 0;
+    const size_t sizes[] = {100, 100, 100, 333, 1400};
+    while (n-- > 0 && n_bytes < 60000) { /* what the peers' sockets hold */
+        size_t size = sizes[random_below(random, 5)];
+        unsigned n_datagrams = (unsigned)(1 + random_below(random, random_below(random, 30) + 1));
+        size_t last = random_below(random, 2) == 0 ? size : 5 + random_below(random, size - 4);
+        datagrams_commit((unsigned)random_below(random, N_DATAGRAM_PEERS), n_datagrams, size, last);
+        n_bytes += n_datagrams * size;
+    }
+}
+
+static void whatever_is_sent_arrives_whole_and_in_order(void) {
+    struct random random = {31};
+    for (int has_offload = 0; has_offload < 2; has_offload++) {
+        datagram_peers_open(AF_INET, has_offload);
+        for (int round = 0; round < 400; round++) {
+            publish_some(&random);
+            datagram_peers_run();
+            for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
+                datagram_peer_receive_all(slot);
+        }
+        for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
+            CHECK_EQUAL(peers->peers[slot].n_received, peers->peers[slot].n_published);
+        CHECK_EQUAL(peers->n_events, 0);
+        end();
+    }
+}
+
+/* -- what does not go out ---------------------------------------------------------------------- */
+
+static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
+    const struct endpoint nowhere = {0}, no_socket = {.family = ENDPOINT_IPV4,
+                                                      .port = 9,
+                                                      .address = {127, 0, 0, 1},
+                                                      .socket_index = N_SOCKETS - 1};
+    const int families[] = {AF_INET, AF_INET6};
+    for (int i = 0; i < 2; i++) {
+        datagram_peers_open(families[i], true);
+        peer_write_endpoint(&peers->table->slots[1], &nowhere);
+        peer_write_endpoint(&peers->table->slots[2], &no_socket);
+        for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
+            datagrams_commit(slot, 1 + slot, 200, 200);
+        datagram_peers_run();
+        CHECK_EQUAL(datagram_peer_receive_all(0), 1);
+        CHECK_EQUAL(datagram_peer_receive_all(3), 4);
+        CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_not_sent), 2 + 3);
+        CHECK(peers->worker.loop->sockets[0].has_offload);
+        end();
+    }
+}
+
+/* One datagram may hold a super-packet, and a keepalive nobody's packet. */
+static void the_packets_that_are_lost_are_counted_and_not_the_datagrams(void) {
+    const struct endpoint nowhere = {0};
+    datagram_peers_open(AF_INET, true);
+    peer_write_endpoint(&peers->table->slots[0], &nowhere);
+    datagrams_commit(0, 1, 500, 500)->n_packets = 40;
+    datagrams_commit(0, 1, 32, 32)->n_packets = 0;
+    datagrams_commit(0, 3, 400, 400);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_not_sent), 40 + 3);
+    peers->peers[0].n_published = 43; /* as packets */
+    end();
+}
+
+static void a_datagram_for_a_link_that_is_no_more_is_dropped(void) {
+    struct link_format format = datagram_format(0);
+    datagram_peers_open(AF_INET, true);
+    datagrams_commit(0, 5, 200, 200)->link_id = 99;
+    datagrams_commit(0, 5, 200, 200);
+    CHECK_EQUAL(loop_attach_link(peers->worker.loop, 1, 77, -1, &format), 0);
+    datagrams_commit(1, 1, 200, 200); /* sealed before */
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_no_link), 6);
+    CHECK_EQUAL(datagram_peer_receive_all(0), 5);
+    end();
+}
+
+/* -- where the peer is ------------------------------------------------------------------------- */
+
+static void datagrams_follow_the_peer_to_its_new_endpoint(void) {
+    datagram_peers_open(AF_INET, true);
+    datagrams_commit(0, 3, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peer_receive_all(0), 3);
+    /* The two change places. */
+    peer_write_endpoint(&peers->table->slots[0], &peers->peers[1].endpoint);
+    int fd = peers->peers[0].fd;
+    peers->peers[0].fd = peers->peers[1].fd;
+    peers->peers[1].fd = fd;
+    datagrams_commit(0, 3, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peer_receive_all(0), 3);
+    end();
+}
+
+static void our_address_that_has_gone_is_no_longer_sent_from(void) {
+    datagram_peers_open(AF_INET, true);
+    struct endpoint endpoint = peers->peers[0].endpoint;
+    memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4); /* not one of ours */
+    peer_write_endpoint(&peers->table->slots[0], &endpoint);
+    datagrams_commit(0, 1, 200, 200);
+    datagram_peers_run();
+    datagrams_commit(0, 9, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peer_receive_all(0), 10);
+    CHECK_EQUAL(calls(CALL_sendmsg), 1); /* after that the train went as one */
+    end();
+}
+
+int main(void) {
+    RUN(a_record_of_many_datagrams_goes_out_as_one_train);
+    RUN(datagrams_of_one_length_join_and_a_shorter_one_is_the_last);
+    RUN(records_of_one_segment_length_join_as_far_as_a_train_goes);
+    RUN(a_full_batch_takes_few_calls);
+    RUN(without_offload_each_datagram_goes_by_itself);
+    RUN(whatever_is_sent_arrives_whole_and_in_order);
+    RUN(a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs);
+    RUN(the_packets_that_are_lost_are_counted_and_not_the_datagrams);
+    RUN(a_datagram_for_a_link_that_is_no_more_is_dropped);
+    RUN(datagrams_follow_the_peer_to_its_new_endpoint);
+    RUN(our_address_that_has_gone_is_no_longer_sent_from);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,291 @@
+/* Super-packets for peers that take none: what the tun-reader puts into its ring opens to the very
+ * segments that a network card would send (super_packet.h), whatever the link, and whenever the
+ * ring is full. */
+#define _GNU_SOURCE
+#include <string.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "datagram_writer.h"
+#include "outbound.h"
+#include "sender.h"
+#include "super_packet.h"
+
+enum { SLOT = 3, FRAMES_MAX = 64, MTU = 1420, ROUNDS = 60 };
+
+/* The frames given to the device, and where in them the ring is. */
+static struct given {
+    struct super_packet frame;
+    bool is_plain;
+} given[FRAMES_MAX];
+static size_t n_given, next_frame, next_segment;
+
+static struct random noise = {21};
+
+static void open_link(struct link_format format, enum aead aead) {
+    n_given = next_frame = next_segment = 0;
+    sender_open_wire(format.wire, format.mode);
+    unsigned slot = format.wire == WIRE_WIREGUARD && format.mode == MODE_TUN ? SLOT : 0;
+    sender_attach(slot, format);
+    if (format.wire != WIRE_WIREGUARD)
+        return;
+    set_key(slot, aead, 0);
+    sender_allow_ten(slot);
+}
+
+/* -- giving ------------------------------------------------------------------------------------ */
+
+static void give_super(const struct super_packet_shape *shape) {
+    static uint8_t bytes[VNET_LENGTH + SUPER_PACKET_MAX];
+    CHECK(n_given < FRAMES_MAX);
+    struct super_packet *frame = &given[n_given].frame;
+    given[n_given++].is_plain = false;
+    super_packet_make(frame, &noise, shape);
+    vnet_write(&frame->vnet, bytes);
+    memcpy(bytes + VNET_LENGTH, frame->bytes, frame->length);
+    give_frame(bytes, VNET_LENGTH + frame->length);
+}
+
+static void give_plain(size_t length) {
+    CHECK(n_given < FRAMES_MAX);
+    struct super_packet *frame = &given[n_given].frame;
+    given[n_given++].is_plain = true;
+    ipv4_make(frame->bytes, length, US, 0x0a000002);
+    random_fill(&noise, frame->bytes + IPV4_HEADER_MIN, length - IPV4_HEADER_MIN);
+    frame->length = length;
+    give(frame->bytes, length);
+}
+
+static struct super_packet_shape random_shape(bool is_tap) {
+    struct super_packet_shape shape = {
+        .version = random_below(&noise, 2) == 0 ? 4 : 6,
+        .is_udp = random_below(&noise, 2) == 0,
+        .is_tap = is_tap,
+        .tcp_options = 4 * random_below(&noise, 11),
+        .tcp_flags = (uint8_t)random_next(&noise),
+        .size = 8 + random_below(&noise, random_below(&noise, 4) == 0 ? 30 : 1300),
+    };
+    size_t most = shape.size * (shape.is_udp ? 64 : 400);
+    shape.payload = 1 + random_below(&noise, most < 64000 ? most : 64000);
+    return shape;
+}
+
+/* -- taking ------------------------------------------------------------------------------------ */
+
+static size_t expected_segments(const struct given *frame) {
+    return frame->is_plain ? 1 : super_packet_n_segments(&frame->frame);
+}
+
+/* The content of the next message; behind the packet there may only be padding. */
+static void check_content(const uint8_t *content, size_t length, size_t limit) {
+    static uint8_t segment[SUPER_PACKET_MAX];
+    CHECK(next_frame < n_given);
+    const struct given *frame = &given[next_frame];
+    size_t expected = frame->frame.length;
+    if (frame->is_plain)
+        memcpy(segment, frame->frame.bytes, expected);
+    else
+        expected = super_packet_segment(&frame->frame, next_segment, segment);
+    CHECK(length >= expected && length < expected + DATA_PADDING);
+    CHECK(length == expected || length <= limit);
+    CHECK_EQUAL(memcmp(content, segment, expected), 0);
+    for (size_t i = expected; i < length; i++)
+        CHECK_EQUAL(content[i], 0);
+    if (++next_segment == expected_segments(frame)) {
+        next_segment = 0;
+        next_frame++;
+    }
+}
+
+/* One message of the record; returns its length there. */
+static size_t check_message(const struct link_format *format, enum aead aead, const uint8_t *at,
+                            size_t left) {
+    size_t type = format->mode == MODE_TAP && format->wire != WIRE_SIMPLETUN ? 4 : 0;
+    if (format->wire != WIRE_WIREGUARD) {
+        CHECK(be16_read(at) + 2u <= left);
+        check_content(at + 2 + type, be16_read(at) - type, 0);
+        return 2u + be16_read(at);
+    }
+    size_t segment = opened.record->segment;
+    size_t length = segment != 0 && segment < left ? segment : left;
+    length = open_message(aead, format->is_datagram, at, length);
+    CHECK(type == 0 || opened.content[0] == MESSAGE_ETHERNET);
+    check_content(opened.content + type, (size_t)opened.length - type,
+                  format->mtu != 0 ? format->mtu : SIZE_MAX);
+    return length;
+}
+
+/* All records in the ring. Returns the packets in them. */
+static uint64_t take_all(const struct link_format *format, enum aead aead) {
+    bool corrupt = false;
+    uint64_t n_packets = 0;
+    while ((opened.record = ring_peek(sender.consumer, &cursor, &corrupt)) != NULL) {
+        uint32_t n = 0;
+        CHECK(opened.record->n_packets <= TRAIN_SEGMENTS_MAX);
+        CHECK(opened.record->length <= TRAIN_BYTES_MAX);
+        CHECK(format->is_datagram || opened.record->segment == SEGMENT_WHOLE);
+        for (size_t at = 0; at < opened.record->length; n++)
+            at += check_message(format, aead, ring_payload(opened.record) + at,
+                                opened.record->length - at);
+        CHECK_EQUAL(opened.record->n_packets, n);
+        n_packets += n;
+    }
+    CHECK(!corrupt);
+    sender_release();
+    return n_packets;
+}
+
+/* -- every kind of link ------------------------------------------------------------------------ */
+
+static void check_link(struct link_format format, enum aead aead) {
+    uint64_t n_packets = 0;
+    open_link(format, aead);
+    for (int round = 0; round < ROUNDS; round++) {
+        struct super_packet_shape shape = random_shape(format.mode == MODE_TAP);
+        n_given = next_frame = 0;
+        if (format.mode == MODE_TUN && round % 3 == 0)
+            give_plain(20 + random_below(&noise, 1400));
+        give_super(&shape);
+        sender_run();
+        n_packets += take_all(&format, aead);
+        CHECK_EQUAL(next_frame, n_given);
+    }
+    CHECK_EQUAL(sender_counter(COUNTER_packets), n_packets);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
+static void a_super_packet_becomes_sealed_datagrams_that_open_to_its_segments(void) {
+    check_link(datagram_format(MTU), AEAD_CHACHA20_POLY1305);
+    check_link(datagram_format(0), AEAD_AES_256_GCM);
+}
+
+static void on_a_stream_each_segment_is_a_message_with_its_length_in_front(void) {
+    check_link(sealed_format(MODE_TUN, false), AEAD_AES_256_GCM);
+    check_link(sealed_format(MODE_TAP, false), AEAD_CHACHA20_POLY1305);
+    check_link(plain_format(MODE_TUN, false), AEAD_AES_256_GCM);
+    check_link(plain_format(MODE_TAP, false), AEAD_AES_256_GCM);
+}
+
+static void simpletun_gets_packets_and_frames(void) {
+    check_link(simpletun_format(MODE_TUN), AEAD_AES_256_GCM);
+    check_link(simpletun_format(MODE_TAP), AEAD_AES_256_GCM);
+}
+
+/* -- limits ------------------------------------------------------------------------------------ */
+
+static struct super_packet_shape tcp4(size_t size, size_t payload) {
+    return (struct super_packet_shape){.version = 4, .size = size, .payload = payload};
+}
+
+static void a_segment_longer_than_the_peer_takes_drops_the_super_packet(void) {
+    struct super_packet_shape fits = tcp4(1960, 9800), longer = tcp4(1961, 9805);
+    struct link_format format = simpletun_format(MODE_TUN);
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    give_super(&fits);
+    sender_run();
+    CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 5);
+    give_super(&longer);
+    sender_run();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), 5);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 10);
+    sender_close();
+}
+
+static void what_cannot_be_split_is_counted_as_all_its_packets(void) {
+    struct super_packet_shape shape = tcp4(1000, 5000);
+    uint8_t bytes[VNET_LENGTH + 6000];
+    open_link(datagram_format(MTU), AEAD_CHACHA20_POLY1305);
+    super_packet_make(&given[0].frame, &noise, &shape);
+    given[0].frame.bytes[6] |= 0x20; /* a fragment */
+    vnet_write(&given[0].frame.vnet, bytes);
+    memcpy(bytes + VNET_LENGTH, given[0].frame.bytes, given[0].frame.length);
+    give_frame(bytes, VNET_LENGTH + given[0].frame.length);
+    sender_run();
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_not_split), 5);
+    bytes[0] = 0x80; /* a flag that does not exist */
+    give_frame(bytes, VNET_LENGTH + given[0].frame.length);
+    sender_run();
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_bad_virtio), 1);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 6);
+    sender_close();
+}
+
+/* -- a full ring ------------------------------------------------------------------------------- */
+
+/* Gives super-packets until one is half in the ring. */
+static void fill_ring(void) {
+    const struct super_packet_shape shape = tcp4(100, 40007); /* many records */
+    while (!outbound_is_splitting(sender.worker.loop)) {
+        give_super(&shape);
+        sender_run();
+    }
+}
+
+static void a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood(void) {
+    const struct link_format formats[] = {datagram_format(MTU), sealed_format(MODE_TUN, false)};
+    for (int i = 0; i < 2; i++) {
+        uint64_t n_packets = 0;
+        open_link(formats[i], AEAD_CHACHA20_POLY1305);
+        for (int round = 0; round < 3; round++) {
+            n_given = next_frame = 0;
+            fill_ring();
+            CHECK(loop_send_keepalive(sender.worker.loop, SLOT) < 0); /* not in between */
+            give_plain(100);
+            n_packets += take_all(&formats[i], AEAD_CHACHA20_POLY1305);
+            CHECK(next_segment > 0);
+            sender_run();
+            n_packets += take_all(&formats[i], AEAD_CHACHA20_POLY1305);
+            CHECK_EQUAL(next_frame, n_given);
+        }
+        CHECK_EQUAL(sender_counter(COUNTER_packets), n_packets);
+        CHECK_EQUAL(sender_dropped_in_all(), 0);
+        sender_close();
+    }
+}
+
+static void what_is_left_of_a_frame_whose_link_or_key_has_gone_is_counted(void) {
+    const struct link_format format = datagram_format(MTU);
+    for (int i = 0; i < 2; i++) {
+        open_link(format, AEAD_CHACHA20_POLY1305);
+        fill_ring();
+        if (i == 0)
+            loop_detach_link(sender.worker.loop, SLOT);
+        else
+            loop_forget_sending_key(sender.worker.loop, SLOT);
+        uint64_t n_packets = take_all(&format, AEAD_CHACHA20_POLY1305);
+        sender_run();
+        CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+        CHECK(sender_dropped(DROP_tun_reader_no_session) > 0);
+        CHECK_EQUAL(n_packets + sender_dropped(DROP_tun_reader_no_session),
+                    sender_counter(COUNTER_packets));
+        sender_close();
+    }
+}
+
+static void a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest(void) {
+    const struct super_packet_shape shape = tcp4(1000, 60 * 1000);
+    const struct link_format format = datagram_format(MTU);
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    set_session(SLOT, AEAD_CHACHA20_POLY1305, 1, REJECT_AFTER_MESSAGES - 20, UINT64_MAX);
+    give_super(&shape);
+    sender_run();
+    CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 20);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 40);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 60);
+    sender_close();
+}
+
+int main(void) {
+    RUN(a_super_packet_becomes_sealed_datagrams_that_open_to_its_segments);
+    RUN(on_a_stream_each_segment_is_a_message_with_its_length_in_front);
+    RUN(simpletun_gets_packets_and_frames);
+    RUN(a_segment_longer_than_the_peer_takes_drops_the_super_packet);
+    RUN(what_cannot_be_split_is_counted_as_all_its_packets);
+    RUN(a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood);
+    RUN(what_is_left_of_a_frame_whose_link_or_key_has_gone_is_counted);
+    RUN(a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest);
+    return EXIT_SUCCESS;
+}

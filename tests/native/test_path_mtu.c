@@ -1,0 +1,221 @@
+/* Packets that are too long for the path to a peer on UDP: their sender is told where it can do
+ * something about it, and else they go in fragments. */
+#define _GNU_SOURCE
+#include <string.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "icmp_answer.h"
+#include "sender.h"
+#include "super_packet.h"
+
+enum {
+    SLOT = 3,
+    MTU = 1420,
+    PATH_MTU = 1330,
+    NARROW = 1200,
+    TO = 0x0a000002,
+    ICMP_PAUSE_US = 10500
+};
+
+static uint8_t packet[2000];
+
+static void open_path(size_t path_mtu) {
+    sender_open(MODE_TUN);
+    sender_attach(SLOT, datagram_format(MTU));
+    set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
+    sender_allow_ten(SLOT);
+    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu);
+}
+
+static void make_ipv4(size_t length, bool may_fragment) {
+    ipv4_make(packet, length, US, TO);
+    packet[6] = may_fragment ? 0 : 0x40;
+}
+
+static void give_and_run(size_t length) {
+    give(packet, length);
+    sender_run();
+    usleep(ICMP_PAUSE_US); /* answers are limited to so many a second */
+}
+
+/* The one record in the ring; opens it. */
+static void take(void) {
+    bool corrupt = false;
+    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    CHECK(opened.record != NULL);
+    open_message(AEAD_CHACHA20_POLY1305, true, ring_payload(opened.record), opened.record->length);
+    sender_release();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+}
+
+static void check_passes(size_t length, uint32_t segment) {
+    give_and_run(length);
+    take();
+    CHECK_EQUAL(opened.record->segment, segment);
+    CHECK_EQUAL(opened.record->n_packets, 1);
+    CHECK_EQUAL(memcmp(opened.content, packet, length), 0);
+}
+
+/* The sender of `bytes` is told the MTU, and nothing goes out. */
+static void check_told(const uint8_t *bytes, unsigned mtu) {
+    uint8_t answer[VNET_LENGTH + 2000];
+    ssize_t n = read(sender.device[1], answer, sizeof answer);
+    CHECK(n > VNET_LENGTH);
+    const char *fault =
+        icmp_answer_fault(bytes, answer + VNET_LENGTH, (size_t)n - VNET_LENGTH, sizeof answer, mtu);
+    if (fault != NULL)
+        printf("        wrong %s\n", fault);
+    CHECK(fault == NULL);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+}
+
+static void check_not_told(void) {
+    uint8_t answer[2000];
+    CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
+}
+
+/* -- packets ----------------------------------------------------------------------------------- */
+
+static void a_packet_that_may_not_be_fragmented_is_refused_and_its_sender_told(void) {
+    open_path(PATH_MTU);
+    make_ipv4(PATH_MTU, false);
+    check_passes(PATH_MTU, SEGMENT_WHOLE);
+    make_ipv4(PATH_MTU + 1, false);
+    give_and_run(PATH_MTU + 1);
+    check_told(packet, PATH_MTU);
+    ipv6_make(packet, PATH_MTU + 1, US, TO);
+    give_and_run(PATH_MTU + 1);
+    check_told(packet, PATH_MTU);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 2);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 3);
+    check_not_told();
+    sender_close();
+}
+
+static void a_packet_that_may_be_fragmented_is(void) {
+    open_path(PATH_MTU);
+    make_ipv4(PATH_MTU + 1, true);
+    check_passes(PATH_MTU + 1, SEGMENT_FRAGMENTS);
+    make_ipv4(MTU, true);
+    check_passes(MTU, SEGMENT_FRAGMENTS);
+    make_ipv4(PATH_MTU, true);
+    check_passes(PATH_MTU, SEGMENT_WHOLE);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    check_not_told();
+    sender_close();
+}
+
+/* No IPv6 sender goes below 1280, so what is that long has to get through. */
+static void ipv6_packets_up_to_its_least_mtu_pass_every_path(void) {
+    open_path(NARROW);
+    ipv6_make(packet, 1281, US, TO);
+    give_and_run(1281);
+    check_told(packet, 1280);
+    ipv6_make(packet, 1280, US, TO);
+    check_passes(1280, SEGMENT_FRAGMENTS);
+    ipv6_make(packet, NARROW, US, TO);
+    check_passes(NARROW, SEGMENT_WHOLE);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 1);
+    sender_close();
+}
+
+static void without_a_path_mtu_everything_goes(void) {
+    open_path(0);
+    make_ipv4(2000, false);
+    check_passes(2000, SEGMENT_WHOLE);
+    sender_close();
+}
+
+static void padding_never_goes_beyond_the_mtu(void) {
+    const size_t path_mtus[] = {0, PATH_MTU};
+    for (int i = 0; i < 2; i++) {
+        size_t mtu = path_mtus[i] != 0 ? path_mtus[i] : MTU;
+        open_path(path_mtus[i]);
+        for (size_t length = mtu - 40; length <= mtu; length++) {
+            size_t padded = (length + 15) / 16 * 16;
+            make_ipv4(length, false);
+            give(packet, length);
+            sender_run();
+            take();
+            CHECK_EQUAL(opened.length, padded < mtu ? padded : mtu);
+        }
+        sender_close();
+    }
+}
+
+/* -- super-packets ----------------------------------------------------------------------------- */
+
+static struct super_packet frame;
+
+static void give_super(int version, size_t size, size_t n, bool may_fragment) {
+    static uint8_t bytes[VNET_LENGTH + SUPER_PACKET_MAX];
+    struct random random = {41};
+    const struct super_packet_shape shape = {.version = version, .size = size, .payload = n * size};
+    super_packet_make(&frame, &random, &shape);
+    if (version == 4) {
+        frame.bytes[6] = may_fragment ? 0 : 0x40;
+        naive_ip_checksum(frame.bytes);
+    }
+    vnet_write(&frame.vnet, bytes);
+    memcpy(bytes + VNET_LENGTH, frame.bytes, frame.length);
+    give_frame(bytes, VNET_LENGTH + frame.length);
+    sender_run();
+    usleep(ICMP_PAUSE_US);
+}
+
+static void check_segments_in_fragments(size_t n) {
+    uint8_t segment[2000];
+    bool corrupt = false;
+    for (size_t i = 0; i < n; i++) {
+        opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+        CHECK(opened.record != NULL);
+        CHECK_EQUAL(opened.record->segment, SEGMENT_FRAGMENTS);
+        CHECK_EQUAL(opened.record->n_packets, 1);
+        open_message(AEAD_CHACHA20_POLY1305, true, ring_payload(opened.record),
+                     opened.record->length);
+        size_t length = super_packet_segment(&frame, i, segment);
+        CHECK_EQUAL(opened.length, length); /* longer than the path: no padding */
+        CHECK_EQUAL(memcmp(opened.content, segment, length), 0);
+    }
+    sender_release();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+}
+
+static void the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long(void) {
+    open_path(PATH_MTU);
+    give_super(4, PATH_MTU - 40, 10, false);
+    cursor = atomic_load(&sender.consumer->shared->head); /* they fit: not looked at here */
+    sender_release();
+    give_super(4, PATH_MTU - 39, 10, false);
+    check_told(frame.bytes, PATH_MTU);
+    give_super(6, PATH_MTU - 59, 7, false);
+    check_told(frame.bytes, PATH_MTU);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 17);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 27);
+    sender_close();
+}
+
+static void segments_that_nobody_can_make_shorter_go_in_fragments(void) {
+    open_path(NARROW);
+    give_super(6, 1280 - 60, 10, false);
+    check_segments_in_fragments(10);
+    give_super(4, 1300, 9, true);
+    check_segments_in_fragments(9);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 19);
+    check_not_told();
+    sender_close();
+}
+
+int main(void) {
+    RUN(a_packet_that_may_not_be_fragmented_is_refused_and_its_sender_told);
+    RUN(a_packet_that_may_be_fragmented_is);
+    RUN(ipv6_packets_up_to_its_least_mtu_pass_every_path);
+    RUN(without_a_path_mtu_everything_goes);
+    RUN(padding_never_goes_beyond_the_mtu);
+    RUN(the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long);
+    RUN(segments_that_nobody_can_make_shorter_go_in_fragments);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,175 @@
+/* The tun-reader when a peer has no session: the gateway is asked for one, often enough and not too
+ * often, and what may wait for it waits. */
+#define _GNU_SOURCE
+#include <string.h>
+#include <unistd.h>
+
+#include "byteorder.h"
+#include "check.h"
+#include "sender.h"
+
+enum { N_SLOTS = 3 };
+
+static uint32_t address_of(unsigned slot) {
+    return 0x0a000001 | slot << 16;
+}
+
+static void open_peers(void) {
+    sender_open(MODE_TUN);
+    for (unsigned slot = 1; slot <= N_SLOTS; slot++)
+        sender_allow(slot, (const uint8_t[4]){10, (uint8_t)slot}, 4, 16);
+}
+
+/* Each peer was asked for so many times. */
+static void check_asked(size_t n) {
+    size_t n_asked[N_SLOTS + 1] = {0};
+    CHECK_EQUAL(sender.n_events, n * N_SLOTS);
+    for (size_t i = 0; i < sender.n_events; i++) {
+        CHECK_EQUAL(sender.events[i].kind, EVENT_NO_SESSION);
+        CHECK(sender.events[i].slot >= 1 && sender.events[i].slot <= N_SLOTS);
+        n_asked[sender.events[i].slot]++;
+    }
+    for (unsigned slot = 1; slot <= N_SLOTS; slot++)
+        CHECK_EQUAL(n_asked[slot], n);
+}
+
+static void give_to_all(int n_rounds) {
+    for (int i = 0; i < n_rounds; i++)
+        for (unsigned slot = 1; slot <= N_SLOTS; slot++)
+            give_packet(address_of(slot));
+}
+
+/* -- asking ------------------------------------------------------------------------------------ */
+
+static void every_peer_of_a_burst_is_asked_for_once_a_second(void) {
+    open_peers();
+    give_to_all(10);
+    sender_run();
+    check_asked(1);
+    give_to_all(2);
+    sender_run();
+    check_asked(1);
+    usleep(1000 * 1000);
+    give_to_all(2);
+    sender_run();
+    check_asked(2);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 14 * N_SLOTS);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 14 * N_SLOTS);
+    sender_close();
+}
+
+static void a_peer_with_a_session_is_not_asked_for(void) {
+    sender_open(MODE_TUN);
+    sender_attach(1, sealed_format(MODE_TUN, true));
+    sender_allow_ten(1);
+    set_key(1, AEAD_CHACHA20_POLY1305, 0);
+    give_packet(address_of(1));
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 0);
+    sender_close();
+}
+
+/* -- the side that dials ----------------------------------------------------------------------- */
+
+static void open_holding(void) {
+    sender_open(MODE_TUN);
+    sender_allow_ten(0);
+    loop_hold_without_session(sender.worker.loop);
+}
+
+static void what_is_held_asks_for_a_session_and_goes_out_when_there_is_one(void) {
+    open_holding();
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 0); /* nobody wants anything */
+    give_packet(address_of(0));
+    sender_run();
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 1);
+    CHECK_EQUAL(sender.events[0].kind, EVENT_NO_SESSION);
+    CHECK_EQUAL(sender.events[0].slot, 0);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 0); /* it is still in the device's queue */
+    sender_attach(0, sealed_format(MODE_TUN, true));
+    set_key(0, AEAD_CHACHA20_POLY1305, 0);
+    sender_run();
+    CHECK(open_next(AEAD_CHACHA20_POLY1305));
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
+static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again(void) {
+    uint8_t answer[2000];
+    open_holding();
+    give_packet(address_of(0));
+    sender_run();
+    usleep(1020 * 1000);
+    sender_run();
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(sender.n_events, 2);
+    CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
+    sender_close();
+}
+
+/* -- peers on UDP ------------------------------------------------------------------------------ */
+
+static void set_on_udp(unsigned slot) {
+    const struct endpoint endpoint = {.family = ENDPOINT_IPV4, .port = 9, .address = {192, 0, 2}};
+    peer_write_endpoint(&sender.peers->slots[slot], &endpoint);
+}
+
+static void give_numbered(unsigned slot, uint32_t number) {
+    uint8_t packet[PACKET];
+    ipv4_make(packet, PACKET, US, address_of(slot));
+    be32_write(packet + IPV4_HEADER_MIN, number);
+    give(packet, PACKET);
+}
+
+/* The next datagram in the ring, which is for that peer, has that packet. */
+static void check_numbered(unsigned slot, uint32_t number) {
+    bool corrupt = false;
+    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    CHECK(opened.record != NULL);
+    CHECK_EQUAL(opened.record->slot, slot);
+    open_message(AEAD_CHACHA20_POLY1305, true, ring_payload(opened.record), opened.record->length);
+    CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_MIN), number);
+}
+
+static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {
+    uint8_t answer[2000];
+    open_peers();
+    for (unsigned slot = 1; slot <= 2; slot++)
+        set_on_udp(slot);
+    for (uint32_t i = 0; i < 20; i++)
+        give_numbered(1 + i % 2, i);
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 2);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    sender_attach(2, datagram_format(1420)); /* a link, but no key yet */
+    sender_run();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    set_key(2, AEAD_CHACHA20_POLY1305, 0);
+    give_numbered(2, 21); /* behind those that wait */
+    give_numbered(1, 22);
+    sender_run();
+    for (uint32_t i = 1; i <= 21; i += 2)
+        check_numbered(2, i);
+    sender_attach(1, datagram_format(1420));
+    set_key(1, AEAD_CHACHA20_POLY1305, 0);
+    sender_run();
+    for (uint32_t i = 0; i <= 18; i += 2)
+        check_numbered(1, i);
+    check_numbered(1, 22);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 22);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
+    sender_close();
+}
+
+int main(void) {
+    RUN(every_peer_of_a_burst_is_asked_for_once_a_second);
+    RUN(a_peer_with_a_session_is_not_asked_for);
+    RUN(what_is_held_asks_for_a_session_and_goes_out_when_there_is_one);
+    RUN(what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again);
+    RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
+    return EXIT_SUCCESS;
+}
