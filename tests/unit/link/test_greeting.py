@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from fastun._native import Aead
-from fastun.link import frames, greeting, hello
+from fastun.link import frames, hello
 from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
 from fastun.peers import Peer
 from fastun.roster import Member, Roster
-from fastun.session import noise, transport
+from fastun.session import messages, noise, transport
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.unit.recording_lane import RecordingLane
@@ -192,6 +192,22 @@ async def _say(
     return await rest_of(connection)
 
 
+def test_nothing_longer_than_a_sealed_hello_is_read() -> None:
+    async def talker(connection: socket.socket) -> bytes:
+        initiation, _ = noise.initiate(CLIENT, SERVER.public)
+        too_long = hello.HELLO_BYTES_MAX + messages.DATA_BYTES_MIN + 1
+        await frames.send(connection, initiation)
+        await frames.receive(connection, 92)
+        await asyncio.get_running_loop().sock_sendall(connection, too_long.to_bytes(2, "big"))
+        connection.shutdown(socket.SHUT_WR)
+        return await rest_of(connection)
+
+    refused, answer = together(server(peer("ant", CLIENT)).welcome, talker)
+    assert isinstance(refused, HelloError)
+    assert "does not speak this wire" in str(refused)  # and not: closed the connection
+    assert answer == b""
+
+
 def test_who_only_replays_the_handshake_gets_no_hello() -> None:
     serving = server(peer("ant", CLIENT))
     refused, answer = together(
@@ -296,7 +312,3 @@ def test_a_plain_hello_has_a_longest_length() -> None:
     greeter = PlainGreeter(roster_of(Peer(name="ant", public_key=bytes(32))), HELLO)
     refused, _ = together(greeter.welcome, talker)
     assert isinstance(refused, HelloError)
-
-
-def test_nothing_longer_than_a_sealed_hello_is_read() -> None:
-    assert greeting._SEALED_HELLO_MAX == hello.HELLO_BYTES_MAX + 32  # noqa: SLF001
