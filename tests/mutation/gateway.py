@@ -1,6 +1,9 @@
 """The checks of the gateway's Python, each turned round: who gets in, what is believed, who may read.
 
 fastun/session has a table of its own.
+
+Left out is what no test can tell from the code, because another check says the same: that a pushed
+address is compared with our networks of its own IP version. ipaddress says no to the other.
 """
 
 # ruff: noqa: E501 (a table: what is replaced stands in one piece)
@@ -35,7 +38,7 @@ _MUTANTS = (
         ("the whole type is compared", "if message[: len(TYPE)] != TYPE:", "if message[0] != TYPE[0]:"),
         ("a hello has a longest length", "if len(message) > HELLO_BYTES_MAX:", "if False:"),
         ("the longest hello passes", "if len(message) > HELLO_BYTES_MAX:", "if len(message) >= HELLO_BYTES_MAX:"),
-        ("a field of another type is malformed", "(msgspec.ValidationError, msgpack", "(msgpack"),
+        ("what cannot be read is malformed", "(msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError)", "ZeroDivisionError"),
         ("a push is looked at", "if hello.push is not None:", "if False:"),
         ("a pushed address is one", "        ip_interface(address)", "        str(address)"),
         ("a pushed route is one", "        ip_network(route)", "        str(route)"),
@@ -88,7 +91,7 @@ _MUTANTS = (
         ("what is refused stays refused", "            self.results[error.reason] += 1\n            raise", "            self.results[error.reason] += 1"),
         ("successes are counted", '        self.results["ok"] += 1\n', ""),
         ("keys are not printed", "keys: SessionKeys | None = field(default=None, repr=False)", "keys: SessionKeys | None = field(default=None)"),
-        ("who is told what depends on who it is", "ours = self._hello_for(member)", "ours = self._hello_for(self._roster.by_slot[0])"),
+        ("who is told what depends on who it is", "hello.encode(self._hello_for(member))", "hello.encode(self._hello_for(self._roster.by_slot[0]))"),
     ),
     *_in(
         "link/finding", "unit/link/test_finding.py",
@@ -171,7 +174,6 @@ _MUTANTS = (
         ("a refused push ends nothing", '        except FastunError as error:\n            self._log.warning("cannot apply', '        except ZeroDivisionError as error:\n            self._log.warning("cannot apply'),
         ("a client's address is one host's", "if network.num_addresses == 1\n", "if True\n"),
         ("a client's address is in our network", "and network.network_address in inner", ""),
-        ("a client's address has our network's version", "if inner.version == network.version and network", "if network"),
         ("an unreadable directory removes nobody", "except FastunError as error:  # those", "except ZeroDivisionError as error:  # those"),
         ("a changed directory is read", "if self._store.version() != self._version else []", "if False else []"),
         ("peers of the directory belong to us", "            peers += self._store.peers()\n", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -340,6 +341,35 @@ def test_endpoints_are_dialled_in_turn() -> None:
             async with dialling(greeted, endpoints=endpoints) as (_, _greeter, gateway):
                 await until(lambda: gateway.links)
                 assert gateway.links[0].remote == str(endpoints[1])
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("has_hello", "lived_s", "is_first_again"),
+    [(True, 0.0, True), (False, 0.0, False), (False, 0.2, True)],
+)
+def test_after_a_link_that_the_peer_had_taken_the_first_wait_is_short_again(
+    monkeypatch: pytest.MonkeyPatch, has_hello: bool, lived_s: float, is_first_again: bool
+) -> None:
+    begun = 0
+
+    def delays() -> Iterator[float]:
+        nonlocal begun
+        begun += 1
+        return itertools.repeat(0.005)
+
+    monkeypatch.setattr(tcp, "backoff_delays_s", delays)
+    monkeypatch.setattr(finding, "STABLE_SIMPLETUN_LINK_S", 0.1)
+
+    async def claim() -> None:
+        greeted = SimpleNamespace(hello=object() if has_hello else None)
+        async with dialling(greeted, greeted) as (_, _greeter, gateway):
+            await until(lambda: gateway.links)
+            await asyncio.sleep(lived_s)
+            gateway.links[0].ended.set()
+            await until(lambda: len(gateway.links) == 2)
+            assert begun == 1 + is_first_again
 
     run(claim())
 

@@ -34,7 +34,10 @@ HELLO = Hello(
     message_max=60000,
     aeads=(hello.CHACHA,),
 )
-PUSH = Push(addresses=("10.9.0.2/24",))
+
+
+def pushed_to(member: Member) -> Push:
+    return Push(addresses=(f"10.9.0.{member.slot + 2}/24",))
 
 
 def roster_of(*peers: Peer) -> Roster:
@@ -50,7 +53,7 @@ def peer(name: str, pair: KeyPair, preshared_key: bytes | None = None) -> Peer:
 def server(*peers: Peer) -> SealedGreeter:
     def hello_for(member: Member) -> Hello:
         assert member.peer in peers
-        return msgspec.structs.replace(HELLO, push=PUSH)
+        return msgspec.structs.replace(HELLO, push=pushed_to(member))
 
     return SealedGreeter(roster_of(*peers), SERVER, hello_for)
 
@@ -114,16 +117,17 @@ def test_both_sides_know_each_other_and_hold_mirrored_keys(preshared_key: bytes 
     assert welcomed.keys.receive == approached.keys.send
     assert welcomed.aead is approached.aead is Aead.CHACHA20_POLY1305
     assert approached.hello is not None
-    assert approached.hello.push == PUSH
+    assert approached.hello.push == pushed_to(welcomed.member)
     assert serving.results["ok"] == connecting.results["ok"] == 1
     assert "keys" not in repr(welcomed)
 
 
 def test_of_several_peers_the_one_with_the_key_is_meant() -> None:
     serving = server(peer("ant", STRANGER), peer("bee", CLIENT))
-    welcomed, _ = together(serving.welcome, client().approach)
+    welcomed, approached = together(serving.welcome, client().approach)
     assert welcomed.member.peer.name == "bee"
     assert welcomed.member.slot == 1
+    assert approached.hello.push == pushed_to(welcomed.member)
 
 
 def test_a_stranger_with_a_sound_handshake_gets_not_a_byte() -> None:
