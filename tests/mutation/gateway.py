@@ -295,7 +295,7 @@ _MUTANTS = (
         ("nesting has its limit", "except (ValueError, RecursionError) as error:", "except ValueError as error:"),
     ),
     *_in(
-        "identity", "unit/test_config.py",
+        "identity", "unit/test_identity.py unit/test_config.py",
         ("a server does not dial", "    _refuse_dialling(sources)\n    if sources.document.interface.accept", "    if sources.document.interface.accept"),
         ("a server is pushed nothing", "if sources.document.interface.accept is not None:", "if False:"),
         ("a client does not listen", "    _refuse_listening(sources)\n    url", "    url"),
