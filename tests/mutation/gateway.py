@@ -276,7 +276,7 @@ _MUTANTS = (
         ("who is added fits the file's peers", "others = (*server.peers, *self.peers()) if server else self.peers()", "others = self.peers()"),
         ("an addition is a change", "                [(str(prefix), peer.name, i) for i, prefix in enumerate(peer.allowed_ips)],\n            )\n            self._grow_version()", "                [(str(prefix), peer.name, i) for i, prefix in enumerate(peer.allowed_ips)],\n            )"),
         ("a removal is a change", "(name,))\n            self._grow_version()", "(name,))"),
-        ("a lock that hangs is told", "timeout=LOCK_TIMEOUT_S", "timeout=600"),
+        ("a lock that hangs is told", "timeout=LOCK_TIMEOUT_S", "timeout=70"),
     ),
     *_in(
         "document", "unit/test_config.py unit/test_document.py",
