@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/u
 
 C_SOURCES = $(wildcard csrc/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch])
 
-.PHONY: check lint types native test soak clean
+.PHONY: check lint types native test soak mutation clean
 .NOTPARALLEL:
 
 check: lint types native test
@@ -29,6 +29,9 @@ test:
 
 soak:
 	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
+
+mutation:
+	python tests/mutation/run.py
 
 clean:
 	rm -rf build fastun/*.so fastun/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis

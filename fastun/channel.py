@@ -293,9 +293,10 @@ class Channel:
         data, fds, flags = _receive(self._socket)
         if not data:
             return None
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            close_all(fds)
+            raise RuntimeFailure("control channel: a message was longer than the limit")
         try:
-            if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise RuntimeFailure("control channel: a message was longer than the limit")
             return msgspec.convert(_unpack(data), AnyMessage), fds
         except (msgspec.ValidationError, ValueError, msgpack.UnpackException) as error:
             close_all(fds)

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.mutation.testing import run_pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,13 +20,14 @@ class Mutant:
     file: str
     old: str
     new: str
+    tests: tuple[str, ...] = ()  # those that should notice; they run before the suite's
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Mutants that the same tests have to kill, quickly; `build` runs before the tests."""
+    """Mutants that the same tests have to kill, quickly; `run` is one of tests.mutation.testing."""
 
     name: str
     tests: tuple[str, ...]
     mutants: tuple[Mutant, ...]
-    build: tuple[str, ...] = ()
+    run: Callable[[Sequence[str], Path], tuple[str, str]] = run_pytest

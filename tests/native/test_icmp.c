@@ -74,6 +74,7 @@ static void the_answer_quotes_as_much_as_the_rfcs_allow(void) {
     CHECK_EQUAL(answer_within(65000, ICMP_ANSWER_MAX), 576);
     make_ipv6(65000, TCP);
     CHECK_EQUAL(answer_within(65000, ICMP_ANSWER_MAX), 1280);
+    CHECK_EQUAL(answer_within(65000, ICMP_ANSWER_MAX + 100), 1280); /* not what there is room for */
 }
 
 static void what_follows_the_packet_is_not_quoted(void) {

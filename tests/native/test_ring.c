@@ -106,6 +106,27 @@ static void a_memory_that_is_no_ring_is_refused(void) {
     CHECK_EQUAL(errno, EBADF);
 }
 
+/* Sets one thing wrong in a ring that is sound in all else. */
+static void check_refused_with(uint32_t mark_off, uint32_t size_off, uint64_t head, uint64_t tail) {
+    struct ends ends = ends_open();
+    struct ring_shared *shared = ends.producer->shared;
+    shared->magic += mark_off;
+    shared->size_bytes += size_off;
+    atomic_store(&shared->head, head);
+    atomic_store(&shared->tail, tail);
+    CHECK(ring_attach(ends.fd, SIZE) == NULL);
+    CHECK_EQUAL(errno, EINVAL);
+    ends_close(&ends);
+}
+
+static void a_ring_with_one_thing_wrong_is_refused(void) {
+    check_refused_with(1, 0, 0, 0);
+    check_refused_with(0, SIZE, 0, 0);
+    check_refused_with(0, 0, 2 * RING_RECORD_ALIGN + 1, RING_RECORD_ALIGN);
+    check_refused_with(0, 0, 2 * RING_RECORD_ALIGN, RING_RECORD_ALIGN + 1);
+    check_refused_with(0, 0, 0, RING_RECORD_ALIGN); /* the tail is ahead */
+}
+
 static void a_ring_fuller_than_its_size_is_refused(void) {
     struct ends ends = ends_open();
     atomic_store(&ends.producer->shared->head, SIZE + RING_RECORD_ALIGN);
@@ -219,6 +240,7 @@ int main(void) {
     RUN(an_unsealed_memory_is_refused);
     RUN(a_memory_of_another_size_is_refused);
     RUN(a_memory_that_is_no_ring_is_refused);
+    RUN(a_ring_with_one_thing_wrong_is_refused);
     RUN(a_ring_fuller_than_its_size_is_refused);
     RUN(a_record_over_the_end_lies_in_one_piece);
     RUN(a_ring_fills_to_its_last_byte_and_no_further);

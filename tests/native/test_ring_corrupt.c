@@ -58,9 +58,15 @@ static void a_space_of_no_whole_lines_is_corrupt(void) {
     const uint32_t spaces[] = {0,        1, RECORD, RING_RECORD_ALIGN - 1, RING_RECORD_ALIGN + 1,
                                SPACE - 8};
     for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++) {
-        struct ring_record record = {.space = spaces[i], .offset = RECORD};
+        struct ring_record record = {.space = spaces[i], .offset = RECORD, .length = 1};
         CHECK_EQUAL(judge(record, SIZE), CORRUPT);
     }
+}
+
+static void a_payload_without_a_byte_is_corrupt(void) {
+    struct ring_record record = sound();
+    record.length = 0;
+    CHECK_EQUAL(judge(record, SPACE), CORRUPT);
 }
 
 static void a_payload_that_begins_in_the_header_is_corrupt(void) {
@@ -131,6 +137,7 @@ int main(void) {
     RUN(a_sound_record_passes_at_its_limits);
     RUN(a_space_that_ends_behind_the_published_bytes_is_corrupt);
     RUN(a_space_of_no_whole_lines_is_corrupt);
+    RUN(a_payload_without_a_byte_is_corrupt);
     RUN(a_payload_that_begins_in_the_header_is_corrupt);
     RUN(a_payload_that_leaves_its_record_is_corrupt);
     RUN(more_published_than_the_ring_holds_is_corrupt);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import platform
 import random
@@ -322,6 +323,21 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
         killed.bind(str(path))
     with serving(tmp_path):
         assert control.request(path, "status").interface == INTERFACE
+
+
+def test_a_gateway_too_busy_to_accept_is_alive(tmp_path: Path) -> None:
+    path = control.socket_path(tmp_path, INTERFACE)
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        error = 0
+        while error == 0:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX))
+            client.setblocking(False)
+            error = client.connect_ex(str(path))
+        assert error == errno.EAGAIN
+        assert control.is_alive(path)
 
 
 def test_a_second_gateway_on_the_socket_is_refused_and_the_first_goes_on(path: Path) -> None:

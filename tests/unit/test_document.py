@@ -1,6 +1,7 @@
 """The configuration file as text: what is written is read back, and keys are kept from others."""
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,24 @@ def test_a_file_that_is_no_text_is_refused_by_position_alone(tmp_path: Path) -> 
     path = tmp_path / "fastun.toml"
     path.write_bytes(b"ab\xff\xfe")
     with pytest.raises(ConfigError, match="not TOML: byte 2 is not UTF-8"):
+        document.read(path)
+
+
+def test_the_file_that_was_read_is_the_one_whose_mode_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, private = tmp_path / "client.toml", tmp_path / "private.toml"
+    for file, mode in ((path, 0o644), (private, 0o600)):
+        file.write_text('[interface]\nprivate_key = "x"\n')
+        file.chmod(mode)
+
+    def loads_and_swaps(text: str) -> dict[str, object]:
+        private.replace(path)
+        return loads(text)
+
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", loads_and_swaps)
+    with pytest.raises(ConfigError, match="open to other users"):
         document.read(path)
 
 

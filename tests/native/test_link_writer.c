@@ -1,0 +1,54 @@
+/* The link-writer after a link has broken, and what it does not count. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "check.h"
+#include "peer_links.h"
+
+enum { BROKEN = 0, PACKET = 1000 };
+
+static struct peer_links links;
+
+static void after_a_broken_link_is_detached_the_others_and_the_next_one_go_on(void) {
+    peer_links_open(&links, WIRE_WIREGUARD);
+    for (unsigned slot = 0; slot < N_PEERS; slot++)
+        peer_attach(&links, slot, 0);
+    shutdown(links.peers[BROKEN].fd[1], SHUT_RD);
+    peer_send(&links, BROKEN, PACKET);
+    CHECK_EQUAL(loop_run(links.worker.loop), LOOP_EVENT);
+    CHECK_EQUAL(loop_event(links.worker.loop)->kind, EVENT_LINK_ERROR);
+    peer_detach(&links, BROKEN);
+    peer_attach(&links, BROKEN, 0);
+    peer_links_run(&links);
+    for (unsigned slot = 0; slot < N_PEERS; slot++)
+        peer_send(&links, slot, PACKET);
+    peer_links_await_empty_ring(&links);
+    peer_links_stop(&links); /* and nothing was told */
+    for (unsigned slot = 0; slot < N_PEERS; slot++) {
+        peer_read_all(&links, slot);
+        CHECK(links.peers[slot].n_packets > 0);
+        peer_detach(&links, slot);
+    }
+    peer_links_close(&links);
+}
+
+static void a_handshake_message_is_nobodys_packet(void) {
+    peer_links_open(&links, WIRE_WIREGUARD);
+    peer_attach(&links, 1, 0);
+    CHECK_EQUAL(peer_send_handshake(&links, 1, 0, 148), 0);
+    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_packets), 0);
+    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_frames), 0);
+    CHECK_EQUAL(stats_read_queue_delay_sum_ns(links.stats, ROLE_link_writer), 0);
+    for (unsigned bucket = 0; bucket < N_DELAY_BUCKETS; bucket++)
+        CHECK_EQUAL(stats_read_queue_delay(links.stats, ROLE_link_writer, bucket), 0);
+    peer_detach(&links, 1);
+    peer_links_close(&links);
+}
+
+int main(void) {
+    signal(SIGPIPE, SIG_IGN); /* as Python has it */
+    RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
+    RUN(a_handshake_message_is_nobodys_packet);
+    return EXIT_SUCCESS;
+}

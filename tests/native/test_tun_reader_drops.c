@@ -1,0 +1,248 @@
+/* What the tun-reader does not send: frames that are none, packets for nobody, and the device that
+ * is gone. A SOCK_SEQPACKET pair stands for the device. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "check.h"
+#include "sealing.h"
+#include "worker_thread.h"
+
+enum { RING_BYTES = RING_SIZE_MIN, PACKET = 100, US = 0x0a000001, PEER = 0x0a000002 };
+
+static struct sender {
+    int ring_fd, stats_fd, peers_fd, device[2]; /* device: the loop's end, the test's */
+    struct ring *consumer;
+    struct stats *stats;
+    struct peer_table *peers;
+    struct worker_thread worker;
+} sender;
+
+static void open_with_device(enum mode mode, int device_fd) {
+    sender.consumer = ring_create(RING_BYTES, &sender.ring_fd);
+    sender.stats = stats_create(&sender.stats_fd);
+    sender.peers = peer_table_create(&sender.peers_fd);
+    CHECK(sender.consumer != NULL && sender.stats != NULL && sender.peers != NULL);
+    const struct worker_lane lane = {WIRE_WIREGUARD, mode,         RING_BYTES,
+                                     sender.stats,   sender.peers, -1};
+    worker_open(&sender.worker, ROLE_tun_reader, &lane, sender.ring_fd, device_fd);
+}
+
+static void sender_open(enum mode mode) {
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sender.device), 0);
+    open_with_device(mode, sender.device[0]);
+}
+
+static void sender_close(void) {
+    const int fds[] = {sender.ring_fd, sender.stats_fd, sender.peers_fd, sender.device[0],
+                       sender.device[1]};
+    worker_close(&sender.worker);
+    ring_detach(sender.consumer);
+    stats_detach(sender.stats);
+    peer_table_detach(sender.peers);
+    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+        close(fds[i]);
+}
+
+/* A session with the peer in slot 0, who has all of 10.0.0.0/8. */
+static void add_peer(enum mode mode) {
+    const uint8_t ten[4] = {10};
+    struct link_format format = sealed_format(mode, true);
+    uint8_t key[SEAL_KEY];
+    sealing_key(key, 0);
+    CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 1, -1, &format), 0);
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, ten, sizeof ten, 8), 0);
+    CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, 0, AEAD_CHACHA20_POLY1305, key, 7, 0), 0);
+}
+
+static void give(const uint8_t *vnet, const uint8_t *frame, size_t length) {
+    uint8_t bytes[VNET_LENGTH + MESSAGE_MAX];
+    memcpy(bytes, vnet, VNET_LENGTH);
+    memcpy(bytes + VNET_LENGTH, frame, length);
+    CHECK_EQUAL(write(sender.device[1], bytes, VNET_LENGTH + length), VNET_LENGTH + length);
+}
+
+static void give_packet(uint32_t destination) {
+    const uint8_t plain[VNET_LENGTH] = {0};
+    uint8_t packet[PACKET];
+    ipv4_make(packet, PACKET, US, destination);
+    give(plain, packet, PACKET);
+}
+
+static void run_for_ms(unsigned ms) {
+    worker_start(&sender.worker);
+    usleep(ms * 1000);
+    CHECK_EQUAL(worker_stop(&sender.worker), LOOP_DOORBELL);
+}
+
+static uint64_t dropped(enum stats_drop drop) {
+    return stats_read_drop(sender.stats, drop);
+}
+
+static size_t count_answers(void) {
+    uint8_t answer[2000];
+    size_t n = 0;
+    while (read(sender.device[1], answer, sizeof answer) > 0)
+        n++;
+    return n;
+}
+
+/* -- frames ------------------------------------------------------------------------------------ */
+
+static void what_is_not_ip_is_counted_and_goes_to_nobody(void) {
+    const uint8_t plain[VNET_LENGTH] = {0};
+    uint8_t packet[PACKET];
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    ipv4_make(packet, PACKET, US, PEER);
+    give(plain, packet, IPV4_HEADER_MIN - 1);
+    packet[0] = 0x55;
+    give(plain, packet, PACKET);
+    ipv6_make(packet, PACKET, US, PEER);
+    give(plain, packet, IPV6_HEADER - 1);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_not_ip), 3);
+    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 3);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    sender_close();
+}
+
+static void an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent(void) {
+    const uint8_t beyond[VNET_LENGTH] = {[0] = VNET_NEEDS_CSUM, [6] = 20, [8] = PACKET};
+    uint8_t packet[PACKET];
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    ipv4_make(packet, PACKET, US, PEER);
+    give(beyond, packet, PACKET);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_bad_virtio), 1);
+    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 1);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    sender_close();
+}
+
+/* -- nobody ------------------------------------------------------------------------------------ */
+
+static void an_address_of_nobodys_is_not_the_first_peers(void) {
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    give_packet(0x0b000001);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    sender_close();
+}
+
+static void a_burst_for_nobody_is_answered_once_and_counted_whole(void) {
+    sender_open(MODE_TUN);
+    for (int i = 0; i < 20; i++)
+        give_packet(0x0b000001);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 20);
+    CHECK(count_answers() <= 3); /* 100 a second */
+    usleep(20 * 1000);
+    give_packet(0x0b000001);
+    run_for_ms(20);
+    CHECK_EQUAL(count_answers(), 1);
+    sender_close();
+}
+
+/* Its first bytes are addresses, which may look like an IP header. */
+static void an_ethernet_frame_is_not_answered(void) {
+    const uint8_t plain[VNET_LENGTH] = {0};
+    uint8_t frame[PACKET];
+    sender_open(MODE_TAP);
+    ipv4_make(frame, PACKET, US, PEER);
+    give(plain, frame, PACKET);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(count_answers(), 0);
+    sender_close();
+}
+
+/* -- who dials --------------------------------------------------------------------------------- */
+
+static void who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them(void) {
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    loop_forget_sending_key(sender.worker.loop, 0);
+    loop_hold_without_session(sender.worker.loop);
+    give_packet(PEER);
+    run_for_ms(500);
+    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 0);
+    run_for_ms(800); /* the second counts from the first look */
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(count_answers(), 0); /* a session is in the making */
+    sender_close();
+}
+
+static void with_a_session_who_dials_sends_at_once(void) {
+    sender_open(MODE_TUN);
+    loop_hold_without_session(sender.worker.loop);
+    add_peer(MODE_TUN);
+    give_packet(PEER);
+    run_for_ms(20);
+    CHECK(ring_used_bytes(sender.consumer) > 0);
+    sender_close();
+}
+
+static void who_waits_to_be_dialled_does_not_hold(void) {
+    sender_open(MODE_TUN);
+    give_packet(PEER);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
+    sender_close();
+}
+
+/* -- the ring and the device ------------------------------------------------------------------- */
+
+static void while_the_ring_is_full_it_sleeps(void) {
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    struct ring_record *record = ring_reserve(sender.worker.ring, RING_BYTES - 4096);
+    *record = (struct ring_record){.offset = sizeof *record, .length = RING_BYTES - 8192};
+    ring_commit(sender.worker.ring, record);
+    give_packet(PEER);
+    run_for_ms(50);
+    CHECK_EQUAL(stats_read_call(sender.stats, ROLE_tun_reader, CALL_read), 0);
+    CHECK(stats_read_call(sender.stats, ROLE_tun_reader, CALL_ppoll) < 10);
+    sender_close();
+}
+
+static void a_device_that_is_gone_is_told_with_its_errno(void) {
+    int unreadable = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    sender.device[0] = sender.device[1] = -1;
+    open_with_device(MODE_TUN, unreadable);
+    CHECK_EQUAL(loop_run(sender.worker.loop), LOOP_DEVICE_GONE);
+    CHECK_EQUAL(loop_error(sender.worker.loop), EBADF);
+    sender_close();
+    close(unreadable);
+}
+
+/* A process's memory at 0 cannot be read, which is EIO as for an interface that is down. */
+static void a_device_that_is_down_is_waited_for(void) {
+    int down = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    CHECK(down >= 0);
+    sender.device[0] = sender.device[1] = -1;
+    open_with_device(MODE_TUN, down);
+    run_for_ms(20);
+    sender_close();
+    close(down);
+}
+
+int main(void) {
+    RUN(what_is_not_ip_is_counted_and_goes_to_nobody);
+    RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
+    RUN(an_address_of_nobodys_is_not_the_first_peers);
+    RUN(a_burst_for_nobody_is_answered_once_and_counted_whole);
+    RUN(an_ethernet_frame_is_not_answered);
+    RUN(who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
+    RUN(with_a_session_who_dials_sends_at_once);
+    RUN(who_waits_to_be_dialled_does_not_hold);
+    RUN(while_the_ring_is_full_it_sleeps);
+    RUN(a_device_that_is_gone_is_told_with_its_errno);
+    RUN(a_device_that_is_down_is_waited_for);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,383 @@
+"""Finding links: who is let wait, who has to go, and when a dialling side gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import structlog
+
+from fastun import log
+from fastun.endpoint import Endpoint
+from fastun.errors import RuntimeFailure
+from fastun.gateway import LinkCounts
+from fastun.link import finding, tcp
+from fastun.link.finding import Acceptor, Dialler
+from fastun.link.hello import HelloError
+from fastun.session.refusal import HandshakeError, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+
+    from fastun.gateway import Gateway
+    from fastun.link.greeting import Greeter
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(tcp, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(tcp, "BACKOFF_MAX_S", 0.02)
+    monkeypatch.setattr(finding, "OLD_LINK_GRACE_S", 0.2)
+    log.configure("console", 1)
+    yield
+    structlog.reset_defaults()
+
+
+class Greets:
+    """A greeter that does with each connection what it was told to, in turn; else it waits."""
+
+    def __init__(self, *outcomes: object) -> None:
+        self.outcomes = list(outcomes)
+        self.asked: list[socket.socket] = []
+
+    async def welcome(self, connection: socket.socket) -> object:
+        self.asked.append(connection)
+        if not self.outcomes:
+            await asyncio.sleep(60)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    approach = welcome
+
+
+class Established:
+    """A gateway that takes every link, or has no room until `old` has ended."""
+
+    def __init__(self, old: asyncio.Event | None = None) -> None:
+        self.old = old
+        self.links: list[Any] = []
+        self.connections: list[socket.socket] = []
+
+    def has_room(self) -> bool:
+        return self.old is None or self.old.is_set()
+
+    def room_made(self) -> asyncio.Event | None:
+        return None if self.has_room() else self.old
+
+    def establish(self, greeted: object, connection: socket.socket, remote: str) -> object:
+        link = SimpleNamespace(greeted=greeted, remote=remote, ended=asyncio.Event())
+        self.links.append(link)
+        self.connections.append(connection)
+        return link
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (what is waited for is a list that grows)
+            await asyncio.sleep(0.005)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))
+
+
+# -- accepting --------------------------------------------------------------------------------
+
+
+class Accepting:
+    def __init__(self, greeter: Greets, gateway: Established) -> None:
+        self.greeter, self.gateway, self.counts = greeter, gateway, LinkCounts()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.clients: list[socket.socket] = []
+
+    def acceptor(self) -> Acceptor:
+        endpoints = (Endpoint("tcp", "0.0.0.0", self.port),)  # noqa: S104 (127.0.0.2, too)
+        greeter, gateway = cast("Greeter", self.greeter), cast("Gateway", self.gateway)
+        return Acceptor(endpoints, greeter, gateway, self.counts)
+
+    async def dial(self, source: str = "127.0.0.1") -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port), 5, (source, 0))
+        client.setblocking(False)
+        self.clients.append(client)
+        await asyncio.sleep(0)
+        return client
+
+    async def is_closed(self, client: socket.socket) -> bool:
+        async with asyncio.timeout(5):
+            try:
+                return await asyncio.get_running_loop().sock_recv(client, 1) == b""
+            except ConnectionResetError:
+                return True
+
+
+@contextlib.asynccontextmanager
+async def accepting(
+    *outcomes: object, old: asyncio.Event | None = None
+) -> AsyncIterator[Accepting]:
+    office = Accepting(Greets(*outcomes), Established(old))
+    task = asyncio.create_task(office.acceptor().run())
+    await asyncio.sleep(0.02)
+    try:
+        yield office
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for connection in (*office.clients, *office.gateway.connections):
+            connection.close()
+
+
+def test_who_greets_well_becomes_a_link_whose_connection_stays_open() -> None:
+    async def claim() -> None:
+        async with accepting("greeted") as office:
+            client = await office.dial()
+            await until(lambda: office.gateway.links)
+            (link,) = office.gateway.links
+            assert link.greeted == "greeted"
+            assert link.remote == f"127.0.0.1:{client.getsockname()[1]}"
+            assert office.gateway.connections[0].fileno() >= 0
+            assert office.counts == LinkCounts()
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    "failure", [HelloError("no hello"), HandshakeError(Refusal.BAD_MAC1), TimeoutError(), OSError()]
+)
+def test_who_greets_badly_is_closed_and_counted(failure: Exception) -> None:
+    async def claim() -> None:
+        async with accepting(failure) as office:
+            client = await office.dial()
+            assert await office.is_closed(client)
+            assert office.gateway.links == []
+            assert office.counts == LinkCounts(failed_hellos=1)
+
+    run(claim())
+
+
+def test_of_too_many_from_one_source_its_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "GREETING_PER_SOURCE_MAX", 3)
+
+    async def claim() -> None:
+        async with accepting() as office:
+            other = await office.dial("127.0.0.2")
+            clients = [await office.dial() for _ in range(3)]
+            await until(lambda: len(office.greeter.asked) == 4)
+            assert office.counts.refused == 0
+            await office.dial()
+            assert await office.is_closed(clients[0])
+            await until(lambda: len(office.greeter.asked) == 5)
+            assert office.counts.refused == 1
+            for waiting in (other, *clients[1:]):
+                with pytest.raises(BlockingIOError):
+                    waiting.recv(1)
+
+    run(claim())
+
+
+def test_of_too_many_in_all_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "GREETING_MAX", 3)
+
+    async def claim() -> None:
+        async with accepting() as office:
+            clients = [await office.dial(f"127.0.0.{n}") for n in (2, 3, 4)]
+            await until(lambda: len(office.greeter.asked) == 3)
+            assert office.counts.refused == 0
+            await office.dial("127.0.0.5")
+            assert await office.is_closed(clients[0])
+            await until(lambda: len(office.greeter.asked) == 4)
+            assert office.counts.refused == 1
+
+    run(claim())
+
+
+def test_a_greeting_that_is_over_makes_room_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "GREETING_PER_SOURCE_MAX", 2)
+
+    async def claim() -> None:
+        async with accepting(*[HelloError("no hello")] * 10) as office:
+            for _ in range(10):
+                assert await office.is_closed(await office.dial())
+            assert office.counts == LinkCounts(refused=0, failed_hellos=10)
+
+    run(claim())
+
+
+def test_while_another_is_connected_who_comes_is_refused_unheard() -> None:
+    async def claim() -> None:
+        async with accepting(old=asyncio.Event()) as office:
+            assert await office.is_closed(await office.dial())
+            assert office.greeter.asked == []
+            assert office.counts == LinkCounts(refused=1)
+
+    run(claim())
+
+
+def test_who_comes_before_the_old_link_has_ended_is_given_a_moment() -> None:
+    async def claim() -> None:
+        old = asyncio.Event()
+        async with accepting("greeted", old=old) as office:
+            await office.dial()
+            await asyncio.sleep(0.05)
+            assert office.greeter.asked == []
+            old.set()
+            await until(lambda: office.gateway.links)
+            assert office.counts.refused == 0
+
+    run(claim())
+
+
+def test_who_is_still_greeting_when_the_gateway_stops_is_let_go() -> None:
+    async def claim() -> None:
+        async with accepting() as office:
+            client = await office.dial()
+            await until(lambda: office.greeter.asked)
+        # The context has closed the client's end as well; the accepted one was the acceptor's.
+        assert office.greeter.asked[0].fileno() == -1
+        assert client.fileno() == -1
+
+    run(claim())
+
+
+# -- dialling ---------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def dialling(
+    *outcomes: object, endpoints: tuple[Endpoint, ...] | None = None
+) -> AsyncIterator[tuple[asyncio.Task[None], Greets, Established]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        greeter, gateway = Greets(*outcomes), Established()
+        there = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
+        dialler = Dialler(endpoints or (there,), cast("Greeter", greeter), cast("Gateway", gateway))
+        task = asyncio.create_task(dialler.run())
+        try:
+            yield task, greeter, gateway
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for connection in gateway.connections:
+                connection.close()
+
+
+@pytest.mark.parametrize(
+    "failure", [HelloError("no hello"), HandshakeError(Refusal.BAD_MAC1), TimeoutError(), OSError()]
+)
+def test_a_greeting_that_fails_closes_and_dials_again(failure: Exception) -> None:
+    async def claim() -> None:
+        async with dialling(failure, SimpleNamespace(hello=None)) as (_, greeter, gateway):
+            await until(lambda: gateway.links)
+            assert greeter.asked[0].fileno() == -1
+            assert greeter.asked[1].fileno() >= 0
+
+    run(claim())
+
+
+def test_a_link_that_ends_is_dialled_again() -> None:
+    async def claim() -> None:
+        greeted = SimpleNamespace(hello=None)
+        async with dialling(greeted, greeted) as (_, _greeter, gateway):
+            await until(lambda: gateway.links)
+            await asyncio.sleep(0.1)
+            assert len(gateway.links) == 1
+            gateway.links[0].ended.set()
+            await until(lambda: len(gateway.links) == 2)
+
+    run(claim())
+
+
+def test_a_name_that_never_was_ends_the_gateway_with_one_line() -> None:
+    async def claim() -> None:
+        nowhere = Endpoint("tcp", "nowhere.invalid", 1)
+        async with dialling(endpoints=(nowhere,)) as (task, _, _gateway):
+            with pytest.raises(RuntimeFailure, match="cannot be resolved"):
+                await asyncio.wait_for(asyncio.shield(task), 15)
+
+    run(claim())
+
+
+@pytest.mark.parametrize("n_failures", [1, 4])
+def test_a_name_that_was_there_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, n_failures: int
+) -> None:
+    async def claim() -> None:
+        dialled = 0
+        really = tcp.dial
+
+        async def dial(endpoint: Endpoint) -> socket.socket:
+            nonlocal dialled
+            dialled += 1
+            if 1 < dialled <= 1 + n_failures:
+                raise socket.gaierror(socket.EAI_AGAIN, "no DNS")
+            return await really(endpoint)
+
+        monkeypatch.setattr(tcp, "dial", dial)
+        greeted = SimpleNamespace(hello=None)
+        async with dialling(greeted, greeted) as (_, _greeter, gateway):
+            await until(lambda: gateway.links)
+            gateway.links[0].ended.set()
+            await until(lambda: len(gateway.links) == 2)
+            assert dialled == 2 + n_failures
+
+    run(claim())
+
+
+def test_endpoints_are_dialled_in_turn() -> None:
+    async def claim() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            endpoints = tuple(
+                Endpoint("tcp", "127.0.0.1", end.getsockname()[1]) for end in (closed, server)
+            )
+            greeted = SimpleNamespace(hello=None)
+            async with dialling(greeted, endpoints=endpoints) as (_, _greeter, gateway):
+                await until(lambda: gateway.links)
+                assert gateway.links[0].remote == str(endpoints[1])
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("has_hello", "lived_s", "is_first_again"),
+    [(True, 0.0, True), (False, 0.0, False), (False, 0.2, True)],
+)
+def test_after_a_link_that_the_peer_had_taken_the_first_wait_is_short_again(
+    monkeypatch: pytest.MonkeyPatch, has_hello: bool, lived_s: float, is_first_again: bool
+) -> None:
+    begun = 0
+
+    def delays() -> Iterator[float]:
+        nonlocal begun
+        begun += 1
+        return itertools.repeat(0.005)
+
+    monkeypatch.setattr(tcp, "backoff_delays_s", delays)
+    monkeypatch.setattr(finding, "STABLE_SIMPLETUN_LINK_S", 0.1)
+
+    async def claim() -> None:
+        greeted = SimpleNamespace(hello=object() if has_hello else None)
+        async with dialling(greeted, greeted) as (_, _greeter, gateway):
+            await until(lambda: gateway.links)
+            await asyncio.sleep(lived_s)
+            gateway.links[0].ended.set()
+            await until(lambda: len(gateway.links) == 2)
+            assert begun == 1 + is_first_again
+
+    run(claim())
+
+
+def test_waits_double_up_to_a_longest_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "BACKOFF_FIRST_S", 1.0)
+    monkeypatch.setattr(tcp, "BACKOFF_MAX_S", 5.0)
+    for longest, delay in zip((1, 2, 4, 5, 5, 5), tcp.backoff_delays_s(), strict=False):
+        assert longest / 2 <= delay <= longest
+    firsts = {next(tcp.backoff_delays_s()) for _ in range(10)}
+    assert len(firsts) > 1

@@ -1,0 +1,318 @@
+"""Greetings between two ends of a socket pair: who is let in, and who gets not a byte."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from fastun._native import Aead
+from fastun.link import frames, hello
+from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
+from fastun.link.hello import Hello, HelloError, Push
+from fastun.peers import Peer
+from fastun.roster import Member, Roster
+from fastun.session import messages, noise, transport
+from fastun.session.protocol import NO_PRESHARED_KEY
+from fastun.session.refusal import HandshakeError, Refusal
+from tests.unit.recording_lane import RecordingLane
+from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER, refusal_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastun.session.keys import KeyPair
+
+HELLO = Hello(
+    version=hello.PROTOCOL_VERSION,
+    software="fastun test",
+    mode="tun",
+    offload=("tcp",),
+    message_max=60000,
+    aeads=(hello.CHACHA,),
+)
+
+
+def pushed_to(member: Member) -> Push:
+    return Push(addresses=(f"10.9.0.{member.slot + 2}/24",))
+
+
+def roster_of(*peers: Peer) -> Roster:
+    roster = Roster(RecordingLane().as_lane())
+    roster.replace(peers)
+    return roster
+
+
+def peer(name: str, pair: KeyPair, preshared_key: bytes | None = None) -> Peer:
+    return Peer(name=name, public_key=pair.public, preshared_key=preshared_key)
+
+
+def server(*peers: Peer) -> SealedGreeter:
+    def hello_for(member: Member) -> Hello:
+        assert member.peer in peers
+        return msgspec.structs.replace(HELLO, push=pushed_to(member))
+
+    return SealedGreeter(roster_of(*peers), SERVER, hello_for)
+
+
+def client(own: KeyPair = CLIENT, preshared_key: bytes | None = None) -> SealedGreeter:
+    roster = roster_of(peer("server", SERVER, preshared_key))
+    return SealedGreeter(roster, own, lambda _: HELLO)
+
+
+def together(
+    listening: Callable[[socket.socket], Awaitable[Any]],
+    dialling: Callable[[socket.socket], Awaitable[Any]],
+) -> tuple[Any, Any]:
+    """Run both ends to their end; each gives its result or what it raised. Failing closes."""
+
+    async def to_its_end(work: Awaitable[Any], end: socket.socket) -> Any:
+        try:
+            return await work
+        except (HelloError, HandshakeError, OSError) as error:
+            return error
+        finally:
+            end.shutdown(socket.SHUT_WR)
+
+    async def both() -> tuple[Any, Any]:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            return await asyncio.gather(
+                to_its_end(listening(ours), ours), to_its_end(dialling(theirs), theirs)
+            )
+
+    return asyncio.run(asyncio.wait_for(both(), 10))
+
+
+async def rest_of(connection: socket.socket) -> bytes:
+    """All that the other side says until it ends the stream."""
+    received = b""
+    while piece := await asyncio.get_running_loop().sock_recv(connection, 65536):
+        received += piece
+    return received
+
+
+def reason_of(result: object) -> Refusal | None:
+    return result.reason if isinstance(result, HandshakeError) else None
+
+
+# -- sealed -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preshared_key", [None, PSK])
+def test_both_sides_know_each_other_and_hold_mirrored_keys(preshared_key: bytes | None) -> None:
+    serving, connecting = server(peer("ant", CLIENT, preshared_key)), client(CLIENT, preshared_key)
+    welcomed, approached = together(serving.welcome, connecting.approach)
+    assert isinstance(welcomed, Greeted)
+    assert isinstance(approached, Greeted)
+    assert (welcomed.member.peer.name, approached.member.peer.name) == ("ant", "server")
+    assert welcomed.keys is not None
+    assert approached.keys is not None
+    assert welcomed.keys.send == approached.keys.receive
+    assert welcomed.keys.receive == approached.keys.send
+    assert welcomed.aead is approached.aead is Aead.CHACHA20_POLY1305
+    assert approached.hello is not None
+    assert approached.hello.push == pushed_to(welcomed.member)
+    assert serving.results["ok"] == connecting.results["ok"] == 1
+    assert "keys" not in repr(welcomed)
+
+
+def test_of_several_peers_the_one_with_the_key_is_meant() -> None:
+    serving = server(peer("ant", STRANGER), peer("bee", CLIENT))
+    welcomed, approached = together(serving.welcome, client().approach)
+    assert welcomed.member.peer.name == "bee"
+    assert welcomed.member.slot == 1
+    assert approached.hello.push == pushed_to(welcomed.member)
+
+
+def test_a_stranger_with_a_sound_handshake_gets_not_a_byte() -> None:
+    serving = server(peer("ant", CLIENT))
+
+    async def stranger(connection: socket.socket) -> bytes:
+        initiation, _ = noise.initiate(STRANGER, SERVER.public)
+        await frames.send(connection, initiation)
+        return await rest_of(connection)
+
+    refused, answer = together(serving.welcome, stranger)
+    assert reason_of(refused) is Refusal.UNKNOWN_PEER
+    assert answer == b""
+    assert serving.results[Refusal.UNKNOWN_PEER] == 1
+    assert serving.results["ok"] == 0
+
+
+def test_a_recorded_initiation_gets_not_a_byte_on_another_connection() -> None:
+    serving = server(peer("ant", CLIENT))
+    recorded, _ = noise.initiate(CLIENT, SERVER.public)
+
+    async def replay(connection: socket.socket) -> bytes:
+        await frames.send(connection, recorded)
+        connection.shutdown(socket.SHUT_WR)
+        return await rest_of(connection)
+
+    _, first = together(serving.welcome, replay)
+    assert len(first) == 2 + 92
+    refused, second = together(serving.welcome, replay)
+    assert reason_of(refused) is Refusal.REPLAYED_TIMESTAMP
+    assert second == b""
+    assert serving.results[Refusal.REPLAYED_TIMESTAMP] == 1
+
+
+@pytest.mark.parametrize("length", [149, 4096, 65535])
+def test_nothing_longer_than_an_initiation_is_read(length: int) -> None:
+    async def talker(connection: socket.socket) -> bytes:
+        await asyncio.get_running_loop().sock_sendall(connection, length.to_bytes(2, "big"))
+        return await rest_of(connection)
+
+    refused, answer = together(server(peer("ant", CLIENT)).welcome, talker)
+    assert isinstance(refused, HelloError)
+    assert answer == b""
+
+
+def test_the_preshared_key_is_the_peers_own() -> None:
+    serving, connecting = server(peer("ant", CLIENT, PSK)), client(CLIENT, None)
+    _, refused = together(serving.welcome, connecting.approach)
+    assert reason_of(refused) is Refusal.BAD_PSK_OR_KEY
+    assert connecting.results[Refusal.BAD_PSK_OR_KEY] == 1
+    assert serving.results["ok"] == connecting.results["ok"] == 0
+
+
+async def _say(
+    connection: socket.socket, counter: int, content: bytes, *, is_tampered: bool = False
+) -> bytes:
+    """Shake hands as the client, then seal `content` where the hello belongs; what comes back."""
+    initiation, state = noise.initiate(CLIENT, SERVER.public)
+    await frames.send(connection, initiation)
+    response = await frames.receive(connection, 92)
+    keys = noise.consume_response(CLIENT, state, response, NO_PRESHARED_KEY)
+    message = transport.seal_data(keys.send, keys.remote_index, counter, content)
+    if is_tampered:
+        message = message[:-1] + bytes([message[-1] ^ 1])
+    await frames.send(connection, message)
+    return await rest_of(connection)
+
+
+def test_nothing_longer_than_a_sealed_hello_is_read() -> None:
+    async def talker(connection: socket.socket) -> bytes:
+        initiation, _ = noise.initiate(CLIENT, SERVER.public)
+        too_long = hello.HELLO_BYTES_MAX + messages.DATA_BYTES_MIN + 1
+        await frames.send(connection, initiation)
+        await frames.receive(connection, 92)
+        await asyncio.get_running_loop().sock_sendall(connection, too_long.to_bytes(2, "big"))
+        connection.shutdown(socket.SHUT_WR)
+        return await rest_of(connection)
+
+    refused, answer = together(server(peer("ant", CLIENT)).welcome, talker)
+    assert isinstance(refused, HelloError)
+    assert "does not speak this wire" in str(refused)  # and not: closed the connection
+    assert answer == b""
+
+
+def test_who_only_replays_the_handshake_gets_no_hello() -> None:
+    serving = server(peer("ant", CLIENT))
+    refused, answer = together(
+        serving.welcome,
+        lambda connection: _say(connection, 0, hello.encode(HELLO), is_tampered=True),
+    )
+    assert reason_of(refused) is Refusal.BAD_TAG
+    assert answer == b""
+    assert serving.results[Refusal.BAD_TAG] == 1
+    assert serving.results["ok"] == 0
+
+
+def test_the_hello_has_counter_0_because_the_lane_begins_at_1() -> None:
+    serving = server(peer("ant", CLIENT))
+    refused, answer = together(
+        serving.welcome, lambda connection: _say(connection, 1, hello.encode(HELLO))
+    )
+    assert reason_of(refused) is Refusal.COUNTER_LIMIT
+    assert answer == b""
+
+
+@pytest.mark.parametrize("content", [b"", b"\x45" + bytes(19), hello.TYPE + b"\xc1"])
+def test_an_authentic_peer_without_a_hello_is_refused(content: bytes) -> None:
+    serving = server(peer("ant", CLIENT))
+    refused, answer = together(serving.welcome, lambda connection: _say(connection, 0, content))
+    assert isinstance(refused, HelloError)
+    assert answer == b""
+    assert serving.results["ok"] == 0
+
+
+def test_the_listening_sides_hello_has_counter_0_too() -> None:
+    async def listening(connection: socket.socket) -> None:
+        initiation = await frames.receive(connection, 148)
+        consumed = noise.consume_initiation(SERVER, initiation)
+        response, keys = noise.respond(consumed, NO_PRESHARED_KEY)
+        await frames.send(connection, response)
+        await frames.receive(connection, 65535)
+        content = hello.encode(HELLO)
+        await frames.send(connection, transport.seal_data(keys.send, keys.remote_index, 1, content))
+
+    _, refused = together(listening, client().approach)
+    assert reason_of(refused) is Refusal.COUNTER_LIMIT
+
+
+def test_a_response_by_somebody_else_is_refused_and_counted() -> None:
+    async def impostor(connection: socket.socket) -> bytes:
+        initiation = await frames.receive(connection, 148)
+        response, _ = noise.respond(noise.consume_initiation(SERVER, initiation), NO_PRESHARED_KEY)
+        await frames.send(connection, response)
+        return await rest_of(connection)
+
+    connecting = client(CLIENT, PSK)
+    answer, refused = together(impostor, connecting.approach)
+    assert reason_of(refused) is Refusal.BAD_PSK_OR_KEY
+    assert answer == b"", "nothing is said under keys that are not shared"
+    assert connecting.results[Refusal.BAD_PSK_OR_KEY] == 1
+
+
+def test_an_initiation_is_admitted_once_and_each_refusal_counted() -> None:
+    serving = server(peer("ant", CLIENT))
+    initiation, _ = noise.initiate(CLIENT, SERVER.public)
+    member, consumed = serving.admit(initiation)
+    assert member.peer.name == "ant"
+    assert consumed.peer_public == CLIENT.public
+    assert refusal_of(lambda: serving.admit(initiation)) is Refusal.REPLAYED_TIMESTAMP
+    assert refusal_of(lambda: serving.admit(initiation[:-1])) is Refusal.BAD_LENGTH
+    assert serving.results[Refusal.REPLAYED_TIMESTAMP] == 1
+    assert serving.results[Refusal.BAD_LENGTH] == 1
+
+
+@pytest.mark.parametrize("side", ["welcome", "approach"])
+def test_who_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch, side: str) -> None:
+    monkeypatch.setattr(hello, "HELLO_TIMEOUT_S", 0.05)
+    greeter = server(peer("ant", CLIENT)) if side == "welcome" else client()
+
+    async def silent(_: socket.socket) -> None:
+        await asyncio.sleep(0.3)
+
+    given_up, _ = together(getattr(greeter, side), silent)
+    assert isinstance(given_up, TimeoutError)
+
+
+# -- unsealed ---------------------------------------------------------------------------------
+
+
+def test_on_the_plain_wire_both_say_hello_and_the_one_peer_is_meant() -> None:
+    roster = roster_of(Peer(name="ant", public_key=bytes(32)))
+    greeter = PlainGreeter(roster, HELLO)
+    welcomed, approached = together(greeter.welcome, greeter.approach)
+    for greeted in (welcomed, approached):
+        assert greeted.member.peer.name == "ant"
+        assert greeted.keys is None
+        assert greeted.hello == HELLO
+
+
+def test_a_plain_hello_has_a_longest_length() -> None:
+    async def talker(connection: socket.socket) -> bytes:
+        too_long = (hello.HELLO_BYTES_MAX + 1).to_bytes(2, "big")
+        await asyncio.get_running_loop().sock_sendall(connection, too_long)
+        return await rest_of(connection)
+
+    greeter = PlainGreeter(roster_of(Peer(name="ant", public_key=bytes(32))), HELLO)
+    refused, _ = together(greeter.welcome, talker)
+    assert isinstance(refused, HelloError)

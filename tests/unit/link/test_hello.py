@@ -1,0 +1,198 @@
+"""The hello: what is no hello is refused with its reason, and two sides agree on what both can."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import msgpack
+import msgspec
+import pytest
+
+from fastun import config
+from fastun._native import Aead, Mode, Offload, Wire
+from fastun.link import hello
+from fastun.link.hello import Hello, HelloError, Push
+
+OURS = Hello(
+    version=hello.PROTOCOL_VERSION,
+    software="fastun test",
+    mode="tun",
+    offload=("tcp", "udp"),
+    message_max=60000,
+    aeads=(hello.CHACHA, hello.AES),
+    push=Push(addresses=("10.9.0.2/24",), routes=("10.9.0.0/24", "fd00:9::/64"), mtu=1400),
+)
+
+
+def changed(**fields: Any) -> Hello:
+    return msgspec.structs.replace(OURS, **fields)
+
+
+def encoded(**fields: Any) -> bytes:
+    """A hello whose map has other fields than a Hello could."""
+    body: bytes = msgpack.packb({**msgspec.to_builtins(OURS), **fields})
+    return hello.TYPE + body
+
+
+def settings(wire: str) -> config.Settings:
+    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire=wire)  # type: ignore[arg-type]
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def test_what_is_said_is_read() -> None:
+    assert hello.decode(hello.encode(OURS)) == OURS
+
+
+def test_a_field_of_a_newer_version_is_passed_over() -> None:
+    assert hello.decode(encoded(colour="blue")) == OURS
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_another_type_is_another_wire(place: int) -> None:
+    message = bytearray(hello.encode(OURS))
+    message[place] ^= 1
+    with pytest.raises(HelloError, match="same --wire"):
+        hello.decode(bytes(message))
+
+
+def test_a_hello_has_a_longest_length() -> None:
+    padding = hello.HELLO_BYTES_MAX - len(encoded(padding="x" * 1000))
+    longest = encoded(padding="x" * (1000 + padding))
+    assert len(longest) == hello.HELLO_BYTES_MAX
+    assert hello.decode(longest) == OURS
+    with pytest.raises(HelloError, match="4097 bytes"):
+        hello.decode(encoded(padding="x" * (1001 + padding)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb([1, 2]),
+        msgpack.packb({}),
+        b"\x91" * 3000,
+        encoded(mode="tin")[4:],
+        encoded(version="1")[4:],
+        encoded(offload=[1])[4:],
+        hello.encode(OURS)[4:] + b"\x00",
+    ],
+)
+def test_what_cannot_be_read_is_malformed(body: bytes) -> None:
+    with pytest.raises(HelloError, match="malformed"):
+        hello.decode(hello.TYPE + body)
+
+
+@pytest.mark.parametrize(
+    "push",
+    [
+        {"addresses": ["10.9.0.300/24"], "routes": [], "mtu": 0},
+        {"addresses": ["; rm -rf"], "routes": [], "mtu": 0},
+        {"addresses": [], "routes": ["10.9.0.0/33"], "mtu": 0},
+        {"addresses": [], "routes": ["10.9.0.1/24"], "mtu": 0},
+        {"addresses": [], "routes": [], "mtu": "big"},
+    ],
+)
+def test_a_push_of_what_is_no_address_or_network_is_malformed(push: dict[str, Any]) -> None:
+    with pytest.raises(HelloError, match="malformed"):
+        hello.decode(encoded(push=push))
+
+
+# -- agreeing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"version": 0}, "protocol version 0"),
+        ({"version": 2}, "protocol version 2"),
+        ({"mode": "tap"}, "mode is tap"),
+        ({"message_max": 1279}, "1279 bytes only"),
+        ({"message_max": 65536}, "65536 bytes only"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(HelloError, match=why):
+        hello.agree(OURS, changed(**fields), Wire.WIREGUARD)
+
+
+@pytest.mark.parametrize(("theirs", "agreed"), [(1280, 1280), (60001, 60000), (65535, 60000)])
+def test_messages_are_as_long_as_both_take(theirs: int, agreed: int) -> None:
+    link_format, _, _ = hello.agree(OURS, changed(message_max=theirs), Wire.WIREGUARD)
+    assert link_format.message_max == agreed
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        (("tcp", "udp"), ("tcp", "udp"), Offload.TCP_UDP),
+        (("tcp", "udp"), ("tcp",), Offload.TCP),
+        (("tcp",), ("tcp", "udp"), Offload.TCP),
+        (("tcp", "udp"), ("udp",), Offload.NONE),
+        (("tcp", "udp"), (), Offload.NONE),
+        ((), ("tcp", "udp"), Offload.NONE),
+        (("tcp",), ("tcp", "more"), Offload.TCP),
+    ],
+)
+def test_super_packets_go_to_who_takes_them(
+    ours: tuple[str, ...], theirs: tuple[str, ...], agreed: Offload
+) -> None:
+    link_format, offload, _ = hello.agree(
+        changed(offload=ours), changed(offload=theirs), Wire.WIREGUARD
+    )
+    assert offload is agreed
+    assert link_format.super_outbound == (agreed is not Offload.NONE)
+    assert link_format.super_inbound == bool(ours)
+    assert (link_format.wire, link_format.mode) == (Wire.WIREGUARD, Mode.TUN)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "agreed"),
+    [
+        ((hello.CHACHA, hello.AES), (hello.CHACHA, hello.AES), Aead.AES_256_GCM),
+        ((hello.CHACHA, hello.AES), (hello.CHACHA,), Aead.CHACHA20_POLY1305),
+        ((hello.CHACHA,), (hello.CHACHA, hello.AES), Aead.CHACHA20_POLY1305),
+        ((hello.CHACHA, hello.AES), (), Aead.CHACHA20_POLY1305),
+    ],
+)
+def test_aes_seals_only_where_both_offer_it(
+    ours: tuple[str, ...], theirs: tuple[str, ...], agreed: Aead
+) -> None:
+    _, _, aead = hello.agree(changed(aeads=ours), changed(aeads=theirs), Wire.WIREGUARD)
+    assert aead is agreed
+
+
+# -- what this side says ----------------------------------------------------------------------
+
+
+def test_on_the_sealed_wire_a_message_leaves_room_for_its_seal() -> None:
+    sealed = hello.own(settings("wireguard"), Offload.TCP)
+    assert sealed.message_max == 65535 - 16 - 16 - 15  # data header, tag, padding
+    assert hello.CHACHA in sealed.aeads
+    plain = hello.own(settings("plain"), Offload.TCP)
+    assert plain.message_max == 65535
+    assert plain.aeads == ()
+    assert (plain.offload, plain.push) == (("tcp",), None)
+
+
+@pytest.mark.parametrize(
+    ("has_instructions", "offered"),
+    [(True, (hello.CHACHA, hello.AES)), (False, (hello.CHACHA,))],
+)
+def test_aes_is_offered_only_with_the_processors_instructions(
+    monkeypatch: pytest.MonkeyPatch, has_instructions: bool, offered: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(hello, "has_aes_instructions", lambda: has_instructions)
+    assert hello.own_aeads() == offered
+
+
+@pytest.mark.parametrize(("wire", "longest"), [("simpletun", 2000), ("plain", 65535)])
+def test_while_no_peer_has_spoken_there_are_no_super_packets(wire: str, longest: int) -> None:
+    link_format = hello.format_without_peer(settings(wire))
+    assert not link_format.super_outbound
+    assert not link_format.super_inbound
+    assert link_format.message_max == longest

@@ -1,0 +1,217 @@
+"""Membership: what a server pushes to whom, what a client takes of it, and who is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from ipaddress import ip_interface, ip_network
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import structlog
+
+from fastun import _native, config, log
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.link.hello import Push
+from fastun.membership import Membership
+from fastun.peer_store import PeerStore
+from fastun.peers import Peer
+from fastun.roster import Member, Roster
+from tests.unit.recording_lane import RecordingLane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastun.device import Device
+
+
+@pytest.fixture(autouse=True)
+def hidden(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+    """Note that the process would have hidden its memory; pytest's own stays open to debuggers."""
+    calls: list[bool] = []
+    monkeypatch.setattr(_native, "hide_memory", lambda: calls.append(True))
+    log.configure("console", 0)
+    yield calls
+    structlog.reset_defaults()
+
+
+def peer(name: str, *prefixes: str) -> Peer:
+    return Peer(
+        name=name,
+        public_key=name.encode().ljust(32, b"."),
+        allowed_ips=tuple(map(ip_network, prefixes)),
+    )
+
+
+def settings(**fields: Any) -> config.Settings:
+    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, **fields)
+
+
+def roster() -> Roster:
+    return Roster(RecordingLane().as_lane())
+
+
+# -- what is pushed ---------------------------------------------------------------------------
+
+
+def pushed_to(*prefixes: str) -> Push:
+    addresses = (ip_interface("10.9.0.1/24"), ip_interface("fd00:9::1/64"))
+    membership = Membership(settings(addresses=addresses, mtu=1400), roster())
+    return membership.push_to(Member(0, peer("ant", *prefixes)))
+
+
+def test_a_client_is_given_its_addresses_the_way_to_ours_and_the_mtu() -> None:
+    push = pushed_to("10.9.0.2/32", "fd00:9::2/128")
+    assert push.addresses == ("10.9.0.2/24", "fd00:9::2/64")
+    assert push.routes == ("10.9.0.0/24", "fd00:9::/64")
+    assert push.mtu == 1400
+
+
+@pytest.mark.parametrize("prefix", ["10.9.0.0/28", "192.168.7.0/24", "192.168.7.7/32", "::/0"])
+def test_a_network_behind_a_client_is_no_address_of_it(prefix: str) -> None:
+    assert pushed_to(prefix).addresses == ()
+
+
+# -- what is accepted -------------------------------------------------------------------------
+
+PUSH = Push(
+    addresses=("10.9.0.2/24",),
+    routes=("10.9.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd00:9::/64", "192.168.7.0/24"),
+    mtu=1400,
+)
+
+
+def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
+    """Return the addresses, routes and MTU that the device is given."""
+    given: list[tuple[Any, ...]] = []
+    device = cast("Device", SimpleNamespace(apply=lambda *what: given.append(what)))
+    membership = Membership(settings(accept=accept, peers=(peer("server", *allowed),)), roster())
+    asyncio.run(membership.accept_push(PUSH, device))
+    return given[0]
+
+
+def test_nothing_is_applied_that_is_not_accepted() -> None:
+    assert applied((), "0.0.0.0/0") == ([], [], 0)
+    assert applied(("addresses",), "0.0.0.0/0") == ([ip_interface("10.9.0.2/24")], [], 0)
+    assert applied(("mtu",), "0.0.0.0/0") == ([], [], 1400)
+    assert applied(("dns",), "0.0.0.0/0") == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "routes"),
+    [
+        ((), []),
+        (("10.9.0.0/24",), ["10.9.0.0/24"]),
+        (("10.9.0.0/25",), []),
+        (("10.0.0.0/8",), ["10.9.0.0/24", "10.0.0.0/8"]),
+        (("10.9.0.0/24", "fd00::/16"), ["10.9.0.0/24", "fd00:9::/64"]),
+        (("::/0",), ["fd00:9::/64"]),
+    ],
+)
+def test_a_route_is_taken_only_within_what_the_server_may_send_from(
+    allowed: tuple[str, ...], routes: list[str]
+) -> None:
+    assert applied(("routes",), *allowed)[1] == routes
+
+
+def test_a_push_that_the_kernel_refuses_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeFailure("route 10.9.0.0/24: the kernel refuses it")
+
+    device = cast("Device", SimpleNamespace(apply=refuse))
+    membership = Membership(settings(accept=("routes",)), roster())
+    asyncio.run(membership.accept_push(PUSH, device))
+    assert "cannot apply what the server pushes" in capsys.readouterr().err
+
+
+# -- who belongs to us ------------------------------------------------------------------------
+
+
+def serving(tmp_path: Path, *peers: Peer) -> config.Settings:
+    """Settings of a server with its state below `tmp_path`."""
+    return settings(
+        wire="wireguard",
+        peers=peers,
+        state_dir=tmp_path,
+        private_key_file=tmp_path / "private.key",
+        addresses=(ip_interface("10.9.0.1/24"),),
+    )
+
+
+def test_an_unsealed_wire_has_one_peer_and_no_key(hidden: list[bool]) -> None:
+    members = roster()
+    with Membership(settings(peer_name="ant"), members) as membership:
+        assert [member.peer.name for member in members.by_slot.values()] == ["ant"]
+        assert membership.refresh() == []
+    assert hidden == []
+
+
+def test_a_process_that_holds_keys_hides_its_memory(hidden: list[bool], tmp_path: Path) -> None:
+    Membership(serving(tmp_path), roster())
+    assert hidden == [True]
+
+
+def test_a_server_makes_its_key_once_and_a_client_does_not(tmp_path: Path) -> None:
+    first = Membership(serving(tmp_path), roster())
+    assert Membership(serving(tmp_path), roster()).own == first.own
+    assert (tmp_path / "private.key").stat().st_mode & 0o777 == 0o600
+    client = dataclasses.replace(
+        serving(tmp_path), role="connect", private_key_file=tmp_path / "other.key"
+    )
+    with pytest.raises(ConfigError):
+        Membership(client, roster())
+    assert not (tmp_path / "other.key").exists()
+
+
+def test_a_key_in_the_file_is_the_one_that_is_used(tmp_path: Path) -> None:
+    given = dataclasses.replace(serving(tmp_path), private_key=bytes([0x11] * 32))
+    assert Membership(given, roster()).own.private == bytes([0x11] * 32)
+    assert not (tmp_path / "private.key").exists()
+
+
+def test_peers_of_file_and_directory_belong_to_us_and_who_is_removed_is_told(
+    tmp_path: Path,
+) -> None:
+    members = roster()
+    with Membership(serving(tmp_path, peer("filed", "10.9.0.7/32")), members) as membership:
+        assert [member.peer.name for member in members.by_slot.values()] == ["filed"]
+        with PeerStore(tmp_path) as store:
+            store.add(peer("ant", "10.9.0.2/32"))
+            assert membership.refresh() == []
+            assert members.member_of(peer("ant").public_key) is not None
+            store.remove("ant")
+        assert membership.refresh() == [1]
+        assert members.member_of(peer("ant").public_key) is None
+        assert membership.refresh() == []
+
+
+def test_a_directory_that_cannot_be_read_leaves_those_who_are_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = roster()
+    with Membership(serving(tmp_path), members) as membership:
+        with PeerStore(tmp_path) as store:
+            store.add(peer("ant", "10.9.0.2/32"))
+        membership.refresh()
+        (tmp_path / "peers.sqlite").write_bytes(b"not a database" * 100)
+        assert membership.refresh() == []
+        assert members.member_of(peer("ant").public_key) is not None
+    assert "the peer directory cannot be read" in capsys.readouterr().err
+
+
+def test_a_peer_with_our_own_address_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="this side's own address"),
+        Membership(serving(tmp_path, peer("ant", "10.9.0.1/32")), roster()),
+    ):
+        pass
+
+
+def test_how_to_begin_is_said_only_while_nobody_may_connect(tmp_path: Path) -> None:
+    with Membership(serving(tmp_path), roster()) as membership:
+        assert membership.first_steps()
+    with Membership(serving(tmp_path, peer("ant", "10.9.0.2/32")), roster()) as membership:
+        assert membership.first_steps() == []

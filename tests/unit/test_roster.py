@@ -1,0 +1,130 @@
+"""The roster: slots, who holds which key, and what the workers are told of whose addresses."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from fastun import roster
+from fastun._native import PEER_SLOTS
+from fastun.channel import AllowIps, ForgetIps
+from fastun.peers import Peer
+from fastun.roster import Roster
+from tests.unit.recording_lane import RecordingLane
+
+
+def peer(name: str, *prefixes: str) -> Peer:
+    return Peer(
+        name=name,
+        public_key=name.encode().ljust(32, b"."),
+        allowed_ips=tuple(map(ip_network, prefixes)),
+    )
+
+
+ANT, BEE = peer("ant", "10.9.0.2/32"), peer("bee", "10.9.0.3/32", "fd00::/64")
+
+
+@pytest.fixture
+def lane() -> RecordingLane:
+    return RecordingLane()
+
+
+@pytest.fixture
+def full(lane: RecordingLane) -> Roster:
+    """A roster of two, whose workers have been told."""
+    filled = Roster(lane.as_lane())
+    assert filled.replace([ANT, BEE]) == []
+    return filled
+
+
+def test_who_holds_a_key_is_found_and_nobody_else(full: Roster) -> None:
+    found = full.member_of(BEE.public_key)
+    assert found is not None
+    assert (found.slot, found.peer) == (1, BEE)
+    assert full.member_of(bytes(32)) is None
+
+
+def test_both_routing_workers_learn_whose_addresses_are_whose(
+    full: Roster, lane: RecordingLane
+) -> None:
+    expected = [
+        (role, AllowIps(slot, networks))
+        for slot, networks in (
+            (0, ((bytes([10, 9, 0, 2]), 32),)),
+            (1, ((bytes([10, 9, 0, 3]), 32), (bytes([0xFD]) + bytes(15), 64))),
+        )
+        for role in ("tun-reader", "link-reader")
+    ]
+    assert lane.take() == expected
+    assert lane.cleared == [0, 1]
+    full.tell_worker("tun-writer")
+    full.tell_worker("link-writer")
+    assert lane.take() == []
+    full.tell_worker("link-reader")
+    assert lane.take() == [told for told in expected if told[0] == "link-reader"]
+
+
+def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
+    full: Roster, lane: RecordingLane
+) -> None:
+    lane.take()
+    assert full.replace([BEE]) == [0]
+    assert full.member_of(ANT.public_key) is None
+    assert list(full.by_slot) == [1]
+    assert lane.take() == [("tun-reader", ForgetIps(0)), ("link-reader", ForgetIps(0))]
+
+
+def test_who_stays_keeps_its_slot_and_what_guards_it(full: Roster, lane: RecordingLane) -> None:
+    lane.take()
+    before = full.member_of(BEE.public_key)
+    assert full.replace([BEE, ANT]) == []
+    assert full.member_of(BEE.public_key) is before
+    assert lane.take() == []
+
+
+def test_a_changed_peer_is_a_new_member_that_counts_from_zero(
+    full: Roster, lane: RecordingLane
+) -> None:
+    lane.cleared.clear()
+    moved = peer("bee", "10.9.0.4/32")
+    assert full.replace([ANT, moved]) == [1]
+    found = full.member_of(BEE.public_key)
+    assert found is not None
+    assert (found.slot, found.peer) == (1, moved)
+    assert lane.cleared == [1]
+
+
+def test_the_first_free_slot_is_taken(full: Roster) -> None:
+    full.replace([BEE])
+    full.replace([BEE, peer("cat")])
+    assert [full.by_slot[slot].peer.name for slot in (0, 1)] == ["cat", "bee"]
+
+
+def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: Roster) -> None:
+    walked = full.by_slot
+    full.replace([BEE])
+    assert list(walked) == [0, 1]
+    walked = full.by_slot
+    full.replace([BEE, peer("cat")])
+    assert list(walked) == [1]
+
+
+def test_a_full_roster_takes_nobody_and_keeps_those_it_has(lane: RecordingLane) -> None:
+    full = Roster(lane.as_lane())
+    peers = [peer(f"p{n}") for n in range(PEER_SLOTS + 1)]
+    assert full.replace(peers) == []
+    assert len(full.by_slot) == PEER_SLOTS
+    assert full.member_of(peers[-1].public_key) is None
+    assert full.member_of(peers[-2].public_key) is not None
+
+
+def test_many_networks_are_told_in_messages_that_fit(lane: RecordingLane) -> None:
+    networks = [f"fd00:{n:x}::/32" for n in range(2 * roster.NETWORKS_PER_MESSAGE + 1)]
+    Roster(lane.as_lane()).replace([peer("ant", *networks)])
+    told = [message for role, message in lane.take() if role == "tun-reader"]
+    parts = [message.networks for message in told if isinstance(message, AllowIps)]
+    assert [len(part) for part in parts] == [64, 64, 1]
+    assert [address for part in parts for address, _ in part] == [
+        ip_network(network).network_address.packed for network in networks
+    ]
