@@ -254,8 +254,10 @@ static enum stats_drop begin_split(struct loop *loop, const struct loop_link *li
     size_t longest = gso_segment_length(&splitting->split, 0);
     if (longest + segment_type_length(&link->format) > link->format.message_max)
         return DROP_tun_reader_too_large;
-    if (fit_path(loop, link, frame, longest) != FITS)
+    enum fit fit = fit_path(loop, link, frame, longest);
+    if (fit == FITS_NOT)
         return DROP_tun_reader_too_big;
+    splitting->may_fragment = fit == FITS_IN_FRAGMENTS;
     splitting->n_segments = n;
     splitting->next = 0;
     return N_DROPS;
@@ -305,8 +307,15 @@ static int segments_a_record(const struct loop *loop, const struct loop_link *li
     size_t space = segment_space(loop, &link->format, gso_segment_length(&splitting->split, 0));
     int most = (int)(TRAIN_BYTES_MAX / space);
     most = most < TRAIN_SEGMENTS_MAX ? most : TRAIN_SEGMENTS_MAX;
-    most = most < 1 ? 1 : most;
+    most = most < 1 || splitting->may_fragment ? 1 : most;
     return left < most ? left : most;
+}
+
+static uint32_t segment_of_record(const struct splitting *splitting, const struct loop_link *link,
+                                  size_t first) {
+    if (!link->format.is_datagram)
+        return SEGMENT_WHOLE;
+    return splitting->may_fragment ? SEGMENT_FRAGMENTS : (uint32_t)first;
 }
 
 /* Fills one record. false: a segment cannot be sealed. */
@@ -324,7 +333,7 @@ static bool fill_record(struct loop *loop, struct loop_link *link, struct ring_r
     }
     if (message.n_packets > 0)
         commit(loop, record, splitting->slot, &message, n_bytes,
-               link->format.is_datagram ? (uint32_t)first : 0, splitting->now_ns);
+               segment_of_record(splitting, link, first), splitting->now_ns);
     return length > 0;
 }
 

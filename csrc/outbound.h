@@ -27,6 +27,7 @@ struct splitting {
     bool is_expected;
     int n_segments, next; /* equal: nothing is being split */
     unsigned slot;
+    bool may_fragment; /* the segments fit the path in fragments only: one datagram a record */
     uint64_t now_ns;
     struct gso_split split;
     uint8_t frame[VNET_LENGTH + DEVICE_FRAME_MAX];
