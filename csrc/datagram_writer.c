@@ -54,8 +54,8 @@ static bool continues(const struct train *train, const struct ring_record *recor
     bool is_even = train->n_bytes == train->segment * (size_t)train->n_segments;
     bool is_equal = segment_of(record) == train->segment ||
                     (segments_of(record) == 1 && record->length <= train->segment);
-    return train->slot == record->slot && is_even && is_equal && !train->may_fragment &&
-           record->segment != SEGMENT_FRAGMENTS &&
+    return train->slot == record->slot && is_even && is_equal &&
+           train->may_fragment == (record->segment == SEGMENT_FRAGMENTS) &&
            train->n_segments + segments_of(record) <= TRAIN_SEGMENTS_MAX &&
            train->n_bytes + record->length <= TRAIN_BYTES_MAX;
 }

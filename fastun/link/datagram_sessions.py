@@ -458,7 +458,7 @@ class DatagramSessions:
             case Action.GIVE_UP:
                 self._log.warning("no answer", peer=peer.name, remote=str(correspondent.address))
                 if self._settings.role == "connect":  # somebody wants this tunnel
-                    correspondent.timers.on_data_queued(clock.boottime_s())
+                    correspondent.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 correspondent.forget_sessions()
                 self._lane.send("link-reader", ForgetReceivingKeys(slot))

@@ -1,8 +1,8 @@
 """UDP or TCP, where a server can be dialled by both: UDP while it works.
 
     start       a handshake on UDP; TCP is dialled as well when there is no session in time
-    on UDP      what was sent goes unanswered: the path is doubted, and a handshake tries it. Still
-                no answer: TCP is dialled, and takes over
+    on UDP      what was sent goes unanswered: the path is doubted, and a handshake tries it. No
+                answer to that either: TCP is dialled, and takes over
     on TCP      handshakes on UDP go on (the session's timers see to that); the first that succeeds
                 takes over again
 
@@ -27,7 +27,12 @@ FIRST_ANSWER_S = 2.0
 # TCP inside the tunnel has tried again by then at 0.2, 0.6 and 1.4 s; with the handshake's answer
 # waited for, its next two tries (3 and 6 s) find the other link.
 DOUBT_AFTER_S = 1.5
-DEAD_AFTER_S = 3.5
+HANDSHAKE_ANSWER_S = 2.0
+
+# Much is never answered: the last ACK, a stream of measurements. Each time that a handshake shows
+# the path to be good, the next silence may last twice as long, until the peer says something; from
+# 10 s on its keepalives do.
+DOUBT_AFTER_MAX_S = 12.0
 
 _NS_PER_S = 1e9
 
@@ -43,6 +48,9 @@ class Preference:
         self._sessions = sessions
         self._slot = slot
         self._unanswered_since_s: float | None = None
+        self._doubt_after_s = DOUBT_AFTER_S
+        self._doubted_s: float | None = None
+        self._n_received = 0
 
     async def run(self) -> None:
         """Look again and again."""
@@ -53,7 +61,9 @@ class Preference:
             now_s = clock.boottime_s()
             if self._is_on_udp():
                 self._look(now_s)
-            elif now_s - since_s >= FIRST_ANSWER_S:
+                continue
+            self._doubt_after_s, self._doubted_s = DOUBT_AFTER_S, None
+            if now_s - since_s >= FIRST_ANSWER_S:
                 self.wants_stream.set()
 
     def _is_on_udp(self) -> bool:
@@ -61,13 +71,28 @@ class Preference:
         return link is not None and link.transport == "udp"
 
     def _look(self, now_s: float) -> None:
+        self._learn_patience()
         unanswered_s = self._unanswered_s(now_s)
-        if unanswered_s >= DEAD_AFTER_S:
+        if unanswered_s >= self._doubt_after_s + HANDSHAKE_ANSWER_S:
             self.wants_stream.set()
         else:
             self.wants_stream.clear()
-        if unanswered_s >= DOUBT_AFTER_S:
+        if unanswered_s >= self._doubt_after_s:
+            self._doubted_s = self._doubted_s or now_s
             self._sessions.doubt(self._slot)
+
+    def _learn_patience(self) -> None:
+        n_received = self._lane.peers.read(self._slot, "receive_packets")
+        if n_received != self._n_received:
+            self._n_received = n_received
+            self._doubt_after_s = DOUBT_AFTER_S
+            self._doubted_s = None
+        elif (
+            self._doubted_s is not None
+            and self._sessions.last_handshake_s(self._slot) > self._doubted_s
+        ):
+            self._doubt_after_s = min(2 * self._doubt_after_s, DOUBT_AFTER_MAX_S)
+            self._doubted_s = None
 
     def _unanswered_s(self, now_s: float) -> float:
         """Return for how long the peer has said nothing to what was sent."""

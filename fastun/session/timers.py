@@ -93,7 +93,8 @@ class PeerTimers:
             self._want_handshake(now_s)
 
     def on_path_doubted(self, now_s: float) -> None:
-        """Learn that there may be no way to the peer; only a handshake tells."""
+        """Learn that there may be no way to the peer; a handshake tells, and at once."""
+        self._last_handshake_sent_s = float("-inf")
         self._want_handshake(now_s)
 
     def on_data_sent(self, now_s: float, counter: int = 0) -> None:

@@ -1,0 +1,112 @@
+"""A link in the middle of the way that takes less than the ends know of.
+
+client                 router                 server
+10.1.0.2 ===1500=== 10.1.0.1 | 10.2.0.1 ===1280 or 1500=== 10.2.0.2
+ft0 10.99.0.2 ................tunnel................ ft0 10.99.0.1
+
+The router tells senders by ICMP, and fastun tells those inside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab_host import wait_until
+from fastun.lab_transfer import start_transfer
+from fastun.lab_tunnel import start_tunnel
+from fastun.traffic import ping
+from tests.netns.test_metrics import assert_adds_up, quiesced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastun.lab import Lab
+    from fastun.lab_tunnel import GatewayProcess, Tunnel
+
+NARROW_MTU = 1280
+# Outside a packet over IPv4: its header, UDP's, and the data message's own and tag.
+OUTER_BYTES = 20 + 8 + 32
+INNER_MTU = NARROW_MTU - OUTER_BYTES
+
+
+def routed(lab: Lab, directory: Path, mtu: int) -> Tunnel:
+    """A tunnel whose way goes over a link of `mtu` on the server's side of a router."""
+    client, router, server = (lab.host(f"{name}{mtu}") for name in "crs")
+    lab.wire(client, router, ["10.1.0.2/24", "fd01::2/64"], ["10.1.0.1/24", "fd01::1/64"])
+    lab.wire(router, server, ["10.2.0.1/24", "fd02::1/64"], ["10.2.0.2/24", "fd02::2/64"], mtu=mtu)
+    router.sysctl("net.ipv4.ip_forward", 1)
+    router.sysctl("net.ipv6.conf.all.forwarding", 1)
+    for host, via in ((client, "10.1.0.1"), (server, "10.2.0.1")):
+        host.ip("route", "add", "default", "via", via)
+    pair = start_tunnel(server, client, "10.2.0.2", directory, transport="udp")
+    pair.wait_up()
+    return pair
+
+
+def path_mtu(gateway: GatewayProcess) -> float:
+    return gateway.scrape().total("fastun_peer_path_mtu_bytes")
+
+
+def seconds_to_move(pair: Tunnel, address: str, n_bytes: int) -> float:
+    transfer = start_transfer(pair.client.host, pair.server.host, address, n_bytes=n_bytes)
+    done = transfer.result(timeout=120)
+    assert done.is_exact
+    return done.received.duration_s
+
+
+@pytest.fixture
+def narrow(lab: Lab, tmp_path: Path) -> Iterator[Tunnel]:
+    pair = routed(lab, tmp_path, NARROW_MTU)
+    yield pair
+    for gateway in (pair.client, pair.server):
+        print(f"--- {gateway.role} log", *gateway.log_tail(20), sep="\n")  # noqa: T201 (as in conftest)
+        gateway.check_alive()
+        assert gateway.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("n_megabytes", "factor"),
+    [pytest.param(20, 8, id="20 MB"), pytest.param(100, 3, id="100 MB", marks=pytest.mark.soak)],
+)
+def test_a_narrow_way_carries_at_nearly_the_speed_of_a_wide_one(
+    lab: Lab, tmp_path: Path, narrow: Tunnel, n_megabytes: int, factor: float
+) -> None:
+    wide = routed(lab, tmp_path, 1500)
+    # No IPv6 packet may be told to be shorter than 1280: those travel in fragments.
+    inner = {narrow.server.inner_address: factor, narrow.server.inner_address_v6: 4 * factor}
+    for address, most in inner.items():
+        took = [
+            [seconds_to_move(pair, address, n_megabytes * 10**6) for pair in (wide, narrow)]
+            for _ in range(2)
+        ]
+        wide_s, narrow_s = (min(seconds) for seconds in zip(*took, strict=True))
+        print(f"to {address}: {narrow_s / wide_s:.1f} times as long")  # noqa: T201
+        assert narrow_s < most * wide_s
+    assert path_mtu(narrow.client) == NARROW_MTU
+    assert path_mtu(wide.client) == 1500
+    for gateway in (narrow.client, narrow.server):
+        assert_adds_up(quiesced(gateway))
+
+
+def test_senders_inside_are_told_what_fits_and_others_are_carried_in_fragments(
+    narrow: Tunnel,
+) -> None:
+    client, inner = narrow.client.host, narrow.server.inner_address
+    # The first that does not fit is lost to the router, which tells; the second to that.
+    client.run("ping", "-c3", "-i0.3", "-W1", "-M", "do", "-s", "1380", inner, check=False)
+    wait_until(lambda: path_mtu(narrow.client) == NARROW_MTU, "the path is known")
+    done = client.run("ping", "-c1", "-W1", "-M", "do", "-s", "1380", inner, check=False)
+    assert f"mtu={INNER_MTU}\n" in done.stderr  # "local error: message too long"
+    fitting = str(INNER_MTU - 28)
+    assert "1 received" in client.run("ping", "-c1", "-M", "do", "-s", fitting, inner).stdout
+    # Without "don't fragment"; ping would heed what the kernel has learned, though.
+    client.ip("route", "flush", "cache")
+    client.sysctl("net.ipv4.ip_no_pmtu_disc", 1)
+    assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
+    # Over IPv6 each side is told once, and cuts the packets itself from then on.
+    inner = narrow.server.inner_address_v6
+    client.run("ping", "-c3", "-i0.2", "-W1", "-s", "1380", inner, check=False)
+    assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
