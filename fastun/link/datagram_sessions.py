@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 
 from fastun import log
@@ -29,12 +28,13 @@ from fastun.channel import (
     SetMac1Key,
 )
 from fastun.config import Settings
-from fastun.endpoint import Endpoint
 from fastun.lane import Lane
-from fastun.link import hello, udp
+from fastun.link import hello
 from fastun.link.correspondent import GATEWAY_COUNTERS, Correspondent, HelloExchange
 from fastun.link.greeting import SealedGreeter
+from fastun.link.handshake_queue import HandshakeQueue
 from fastun.link.hello import HelloError, Push
+from fastun.link.initiating import Initiator, endpoints_of
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.observer import Observer
 from fastun.link.path import PathWatch
@@ -43,23 +43,14 @@ from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
 from fastun.roster import Member, Roster
 from fastun.session import clock, cookies, messages, noise, transport
-from fastun.session.cookies import CookieChecker, CookieJar
+from fastun.session.cookies import CookieJar
 from fastun.session.keys import KeyPair
-from fastun.session.limiter import SourceLimiter
-from fastun.session.load import LoadGauge
 from fastun.session.messages import MessageType
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
-
-# Handshake messages that wait. Worked off at some 3,000 a second, so the last one waits 0.2 s; from
-# an eighth of it on, cookies are asked for.
-QUEUE_MAX = 512
-
-# How long the event loop may be kept from everything else by handshakes.
-TURN_S = 0.005
 
 
 class DatagramSessions:
@@ -92,12 +83,9 @@ class DatagramSessions:
         self._on_push = on_push
         self._installer = KeyInstaller(lane, constants)
         self._paths = PathWatch(lane, settings)
-        self._checker = CookieChecker(own.public, SourceLimiter())
-        self._gauge = LoadGauge(QUEUE_MAX)
-        self._queue: deque[tuple[UdpAddress, bytes]] = deque(maxlen=QUEUE_MAX)
-        self._is_working = False
+        self._queue = HandshakeQueue(own.public, greeter, sockets, self._take)
+        self._initiator = Initiator(greeter, sockets)
         self._by_slot: dict[int, Correspondent] = {}
-        self._initiations: set[asyncio.Task[None]] = set()
         self._format = LinkFormat(
             wire=Wire.WIREGUARD,
             mode=hello.native_mode(settings),
@@ -180,95 +168,24 @@ class DatagramSessions:
         if member is None:
             return
         correspondent = self._by_slot.get(slot)
-        if correspondent is not None or _endpoints(member):
+        if correspondent is not None or endpoints_of(member):
             self._of_member(member).timers.on_data_queued(clock.boottime_s())
             self.tick()
-
-    def _initiate(self, correspondent: Correspondent) -> None:
-        """Send an initiation; a name is resolved meanwhile."""
-        task = asyncio.create_task(self._send_initiation(correspondent))
-        self._initiations.add(task)
-        task.add_done_callback(self._initiations.discard)
-
-    async def _send_initiation(self, correspondent: Correspondent) -> None:
-        peer = correspondent.member.peer.name
-        try:
-            await self._find_address(correspondent)
-            if correspondent.address is None:
-                return
-            initiation, correspondent.initiator = self._greeter.initiate(
-                correspondent.member, correspondent.jar.current(clock.boottime_s())
-            )
-            correspondent.jar.remember_sent(initiation)
-            self._sockets.send(initiation, correspondent.address)
-            self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))
-        except OSError as error:
-            self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
-
-    async def _find_address(self, correspondent: Correspondent) -> None:
-        """Try where the peer was last heard; then what its endpoints resolve to, in turn."""
-        attempt, endpoints = correspondent.n_attempts, _endpoints(correspondent.member)
-        correspondent.n_attempts += 1
-        if not endpoints or (attempt == 0 and correspondent.address is not None):
-            return
-        endpoint = endpoints[attempt % len(endpoints)]
-        loop = asyncio.get_running_loop()
-        found = udp.resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
-        host, port, zone = found[(attempt // len(endpoints)) % len(found)]
-        correspondent.address = self._sockets.address_of(host, port, zone)
 
     # -- handshake messages -------------------------------------------------------------------
 
     def on_datagram(self, address: UdpAddress, message: bytes) -> None:
         """Take a handshake message of anybody."""
-        self._queue.append((address, message))
-        if not self._is_working:
-            self._is_working = True
-            asyncio.get_running_loop().call_soon(self._work)
+        self._queue.put(address, message)
 
-    def _work(self) -> None:
-        """Work off some of the queue; the rest after others have had their turn."""
-        until_s = time.monotonic() + TURN_S
-        is_loaded = self._gauge.observe(len(self._queue), clock.boottime_s())
-        while self._queue and time.monotonic() < until_s:
-            address, message = self._queue.popleft()
-            try:
-                self._take(address, message, under_load=is_loaded)
-            except HandshakeError as error:
-                self._log.debug("handshake refused", remote=str(address), reason=str(error))
-            except OSError as error:
-                self._log.debug("cannot answer", remote=str(address), error=error.strerror)
-        self._is_working = bool(self._queue)
-        if self._is_working:
-            asyncio.get_running_loop().call_soon(self._work)
-
-    def _take(self, address: UdpAddress, message: bytes, *, under_load: bool) -> None:
-        kind = messages.type_of(message)
-        if kind is MessageType.COOKIE_REPLY:
-            self._take_cookie(message)
-            return
-        if not self._may_cost(address, message, under_load=under_load):
-            return
-        if kind is MessageType.INITIATION:
-            self._respond(address, message)
-        elif kind is MessageType.RESPONSE:
-            self._conclude(address, message)
-
-    def _may_cost(self, address: UdpAddress, message: bytes, *, under_load: bool) -> bool:
-        """Return whether to go on; under load a stranger to its address gets a cookie first."""
-        now_s = clock.boottime_s()
-        try:
-            with self._greeter.counting():
-                self._checker.check(
-                    message, address.host, address.port, now_s, under_load=under_load
-                )
-        except HandshakeError as error:
-            if error.reason is not Refusal.BAD_MAC2:
-                raise
-            reply = self._checker.reply(message, address.host, address.port, now_s)
-            self._sockets.send(reply, address)
-            return False
-        return True
+    def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
+        match kind:
+            case MessageType.INITIATION:
+                self._respond(address, message)
+            case MessageType.RESPONSE:
+                self._conclude(address, message)
+            case MessageType.COOKIE_REPLY:
+                self._take_cookie(message)
 
     def _take_cookie(self, message: bytes) -> None:
         index = messages.receiver_of(message)
@@ -453,7 +370,7 @@ class DatagramSessions:
         slot, peer = correspondent.member.slot, correspondent.member.peer
         match action:
             case Action.INITIATE:
-                self._initiate(correspondent)
+                self._initiator.initiate(correspondent)
             case Action.KEEPALIVE:
                 self._lane.send("tun-reader", SendKeepalive(slot))
             case Action.EXPIRE_SESSION:
@@ -483,7 +400,3 @@ class DatagramSessions:
     def _send(self, correspondent: Correspondent, message: bytes) -> None:
         if correspondent.address is not None:
             self._sockets.send(message, correspondent.address)
-
-
-def _endpoints(member: Member) -> list[Endpoint]:
-    return [endpoint for endpoint in member.peer.endpoints if endpoint.scheme == "udp"]

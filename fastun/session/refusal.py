@@ -11,6 +11,7 @@ class Refusal(StrEnum):
     BAD_MAC1 = "bad_mac1"  # the sender does not know the receiver's public key
     BAD_MAC2 = "bad_mac2"  # under load, and no cookie or a wrong one: a cookie reply is due
     RATE_LIMITED = "rate_limited"  # the cookie is right, but its source asks too often
+    QUEUE_FULL = "queue_full"  # too many handshakes wait already
     LOW_ORDER_POINT = "low_order_point"  # a public key that makes every shared secret zero
     BAD_STATIC = "bad_static"  # the initiator's public key does not open
     BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half

@@ -1,0 +1,62 @@
+"""Initiations on UDP: to where the peer was last heard, then to what its names resolve to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastun import log
+from fastun.endpoint import Endpoint
+from fastun.link import udp
+from fastun.link.correspondent import Correspondent
+from fastun.link.greeting import SealedGreeter
+from fastun.link.udp import UdpSockets
+from fastun.roster import Member
+from fastun.session import clock
+
+
+class Initiator:
+    """Sends one initiation each time it is asked to. Event loop only."""
+
+    def __init__(self, greeter: SealedGreeter, sockets: UdpSockets) -> None:
+        """Send by ``sockets``."""
+        self._greeter = greeter
+        self._sockets = sockets
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = log.get("session")
+
+    def initiate(self, correspondent: Correspondent) -> None:
+        """Send an initiation to the peer; a name is resolved meanwhile."""
+        task = asyncio.create_task(self._initiate(correspondent))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _initiate(self, correspondent: Correspondent) -> None:
+        peer = correspondent.member.peer.name
+        try:
+            await self._find_address(correspondent)
+            if correspondent.address is None:
+                return
+            initiation, correspondent.initiator = self._greeter.initiate(
+                correspondent.member, correspondent.jar.current(clock.boottime_s())
+            )
+            correspondent.jar.remember_sent(initiation)
+            self._sockets.send(initiation, correspondent.address)
+            self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))
+        except OSError as error:
+            self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
+
+    async def _find_address(self, correspondent: Correspondent) -> None:
+        attempt, endpoints = correspondent.n_attempts, endpoints_of(correspondent.member)
+        correspondent.n_attempts += 1
+        if not endpoints or (attempt == 0 and correspondent.address is not None):
+            return
+        endpoint = endpoints[attempt % len(endpoints)]
+        loop = asyncio.get_running_loop()
+        found = udp.resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
+        host, port, zone = found[(attempt // len(endpoints)) % len(found)]
+        correspondent.address = self._sockets.address_of(host, port, zone)
+
+
+def endpoints_of(member: Member) -> list[Endpoint]:
+    """Return where a member may be found on UDP."""
+    return [endpoint for endpoint in member.peer.endpoints if endpoint.scheme == "udp"]
