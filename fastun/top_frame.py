@@ -15,6 +15,7 @@ from rich.text import Text
 from fastun._native import DIRECTIONS
 from fastun.errors import one_line
 from fastun.metric_worker_states import FULL_FROM
+from fastun.session.protocol import REJECT_AFTER_TIME_S
 from fastun.status import duration
 from fastun.top_rates import NETWORK, directions
 
@@ -217,7 +218,10 @@ def count(number: int) -> str:
 
 
 def _age(since_unix_seconds: float | None, now: float) -> str:
-    """Return how long ago something was, in its largest unit."""
+    """Return how long ago something was, in seconds as long as a session lasts."""
     if since_unix_seconds is None:
         return "never"
-    return " ".join(duration(now - since_unix_seconds).split()[:2])
+    age_s = max(0.0, now - since_unix_seconds)
+    if age_s < REJECT_AFTER_TIME_S:
+        return f"{age_s:.0f} s"
+    return " ".join(duration(age_s).split()[:2])
