@@ -32,7 +32,7 @@ def cli() -> None:
     On the one host:    fastun serve
     For each other:     fastun peer add NAME > NAME.toml
     And over there:     fastun connect NAME.toml
-    How is it doing?    fastun status
+    How is it doing?    fastun status, fastun top
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -101,6 +101,42 @@ def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
     from fastun import status as gateway_status  # noqa: PLC0415 (rich is for this one to load)
 
     gateway_status.show(interface, run_dir, as_json)
+
+
+@cli.command()
+@click.option(
+    "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
+)
+@run_dir_option
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time between frames.",
+)
+@click.option(
+    "-n",
+    "--count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Print so many frames as plain text, and end.",
+)
+def top(interface: str | None, run_dir: Path, interval: float, count: int | None) -> None:
+    """Watch a running gateway: rates, rings, drops, peers, and the bottleneck.
+
+    On a terminal until q or Ctrl-C; into a pipe or a file frame after frame.
+
+    \b
+    Examples:
+      fastun top
+      fastun top -i fastun0 --interval 5
+      fastun top --count 1
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import top as live  # noqa: PLC0415 (rich, as above)
+
+    live.run(interface, run_dir, interval, count)
 
 
 @cli.command()

@@ -7,15 +7,19 @@ is one frame and as many packets as the network would see; bytes are without any
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from fastun import __version__, _native
-from fastun._native import ROLES
+from fastun._native import DIRECTIONS, ROLES
 from fastun.endpoint import format_host_port
 from fastun.errors import one_line
+from fastun.metric_sockets import SocketState, socket_state
+from fastun.metric_worker_states import Ends, State, ends_of, state_of
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
@@ -39,12 +43,14 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of a lane and what it has counted, its predecessors included.
 
     A reader counts what it took in, dropped or not; a writer what it delivered. ``drops`` holds
-    the packets dropped by reason, with every reason that the role has.
+    the packets dropped by reason, with every reason that the role has. ``state`` is that of the
+    moment of the reply, as in the metric fastun_worker_state.
     """
 
     role: Literal["tun-reader", "link-writer", "link-reader", "tun-writer"]
     pid: int | None
     up: bool
+    state: State
     restarts: int
     cpu_seconds: float
     packets: int
@@ -164,7 +170,7 @@ def read_status(gateway: Gateway) -> Status:
             refused=counts.refused,
             hello_failures=counts.failed_hellos,
         ),
-        lanes=[_lane(gateway.lane)],
+        lanes=[_lane(gateway.lane, _ends(gateway))],
     )
 
 
@@ -215,8 +221,20 @@ def _tcp(link: Link) -> Tcp | None:
     )
 
 
-def _lane(lane: Lane) -> LaneStatus:
-    stages = {role: _stage(lane, role) for role in ROLES}
+def _ends(gateway: Gateway) -> Ends:
+    links = list(gateway.links.by_slot.values())
+    return ends_of(gateway, links, _socket_states(gateway, links))
+
+
+def _socket_states(gateway: Gateway, links: list[Link]) -> Iterator[SocketState]:
+    streams = [link.connection for link in links if link.connection is not None]
+    for each in (*streams, *gateway.sockets.all()):
+        with contextlib.suppress(OSError):  # ended just now
+            yield socket_state(each)
+
+
+def _lane(lane: Lane, ends: Ends) -> LaneStatus:
+    stages = {role: _stage(lane, role, ends) for role in ROLES}
     return LaneStatus(
         lane=lane.index,
         outbound=_direction(lane, "outbound", stages["tun-reader"], stages["link-writer"]),
@@ -234,12 +252,13 @@ def _direction(lane: Lane, name: str, reader: Stage, writer: Stage) -> Direction
     )
 
 
-def _stage(lane: Lane, role: str) -> Stage:
+def _stage(lane: Lane, role: str, ends: Ends) -> Stage:
     worker, stats = lane.workers[role], lane.stats
     return Stage(
         role=role,  # type: ignore[arg-type]  # ROLES are these four
         pid=None if worker.process is None else worker.process.pid,
         up=worker.is_ready,
+        state=state_of(role, lane.rings[DIRECTIONS[role]], ends),
         restarts=worker.restarts,
         cpu_seconds=worker.cpu_seconds(),
         packets=stats.counter(role, "packets"),

@@ -37,8 +37,7 @@ def show(interface: str | None, run_dir: Path, as_json: bool) -> None:
 
     Raises RuntimeFailure when there is none, or several to choose from.
     """
-    path = control.socket_path(run_dir, interface) if interface else _only_socket(run_dir)
-    status = control.request(path, "status")
+    status = control.request(socket_of(interface, run_dir), "status")
     if as_json:
         sys.stdout.write(json.dumps(msgspec.to_builtins(status), indent=2) + "\n")
         return
@@ -47,6 +46,11 @@ def show(interface: str | None, run_dir: Path, as_json: bool) -> None:
         console.print(*_render(status, time.time()), sep="\n")
     # rich fills every line up to the table's width.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+
+
+def socket_of(interface: str | None, run_dir: Path) -> Path:
+    """Return the socket of the gateway of ``interface``, or of the only one. RuntimeFailure."""
+    return control.socket_path(run_dir, interface) if interface else _only_socket(run_dir)
 
 
 def _only_socket(run_dir: Path) -> Path:
@@ -82,7 +86,7 @@ def _render(status: Status, now: float) -> Iterable[Table | str]:
 
 def _summary(status: Status, now: float) -> Table:
     table = Table.grid(padding=(0, 2))
-    age = _duration(now - status.started_unix_seconds)
+    age = duration(now - status.started_unix_seconds)
     table.add_row(
         Text(status.interface, style="bold"),
         Text(
@@ -134,8 +138,8 @@ def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
         Text("not connected" if peer.remote is None else one_line(peer.remote)),
         Text(_age(peer.since_unix_seconds, now, "")),
         Text("" if tcp is None else f"{tcp.rtt_seconds * 1e3:.2f} ms"),
-        Text(_size(peer.receive_bytes)),
-        Text(_size(peer.transmit_bytes)),
+        Text(size(peer.receive_bytes)),
+        Text(size(peer.transmit_bytes)),
         Text(_age(peer.last_handshake_unix_seconds, now, "never")),
     ]
 
@@ -144,7 +148,7 @@ def _age(since_unix_seconds: float | None, now: float, if_none: str) -> str:
     """Return how long ago something was, in its largest unit."""
     if since_unix_seconds is None:
         return if_none
-    return " ".join(_duration(now - since_unix_seconds).split()[:2])
+    return " ".join(duration(now - since_unix_seconds).split()[:2])
 
 
 def _stages(title: str, directions: dict[str, Direction]) -> Table:
@@ -170,7 +174,7 @@ def _add_stage(table: Table, stage: Stage) -> None:
     table.add_row(
         Text(f"  {stage.role}") if stage.up else Text(f"  {stage.role} DOWN", style="red"),
         f"{stage.packets:,}",
-        _size(stage.bytes),
+        size(stage.bytes),
         f"{stage.cpu_seconds:,.1f} s",
         Text(f"{stage.restarts:,}", style="yellow" if stage.restarts else ""),
     )
@@ -179,7 +183,7 @@ def _add_stage(table: Table, stage: Stage) -> None:
             table.add_row(Text(f"    dropped: {reason}"), f"{n_packets:,}", style="yellow")
 
 
-def _size(n_bytes: int) -> str:
+def size(n_bytes: int) -> str:
     """Return bytes with a decimal unit, as networks count."""
     value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
     unit = next(units)
@@ -189,7 +193,7 @@ def _size(n_bytes: int) -> str:
     return f"{value:.{n_decimals}f} {unit}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return the two largest units of a time span."""
     whole = max(0, int(seconds))
     parts = (

@@ -29,7 +29,7 @@ from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, LinkCounts
 from fastun.gateway_status import LinkStatus, PeerStatus, Tcp
 from fastun.lane import Lane
-from fastun.link import hello
+from fastun.link import hello, udp
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers import Peer
@@ -70,6 +70,8 @@ def serving(
         "Gateway",
         SimpleNamespace(
             settings=settings,
+            device=SimpleNamespace(has_frames=lambda: False),
+            sockets=udp.UdpSockets((), offload=False),
             lane=lane,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             roster=roster,
@@ -183,6 +185,7 @@ def test_status_comes_back_as_the_struct_that_was_sent(path: Path) -> None:
         drop.reason: 0 for drop in DROPS if drop.role == "link-writer"
     }
     assert not lane.outbound.reader.up
+    assert lane.outbound.reader.state == lane.outbound.writer.state == "idle"
 
 
 def test_as_many_peers_as_there_are_slots_fit_in_the_reply(tmp_path: Path) -> None:
