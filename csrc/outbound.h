@@ -28,7 +28,6 @@ struct splitting {
     int n_segments, next; /* equal: nothing is being split */
     bool in_fragments;    /* each segment is too long for the path, and goes in fragments */
     unsigned slot;
-    bool may_fragment; /* the segments fit the path in fragments only: one datagram a record */
     uint64_t now_ns;
     struct gso_split split;
     uint8_t frame[VNET_LENGTH + DEVICE_FRAME_MAX];
