@@ -2,7 +2,8 @@
 
 The kernel learns it from its routes and from ICMP (too big); the link-writer reports a datagram
 that the kernel refused for that. What does not fit inside is then refused at the device, with an
-ICMP answer to its sender, or travels in fragments where there can be no such answer. A path may get wider again, so a narrow one is looked at now and then.
+ICMP answer to its sender, or travels in fragments where there can be no such answer. A path may get
+wider again, so a narrow one is looked at now and then.
 """
 
 from __future__ import annotations
