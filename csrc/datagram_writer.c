@@ -177,7 +177,8 @@ static uint32_t send_singly(struct loop *loop, const struct trains *trains,
         ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
         stats_call(loop->stats, CALL_sendmsg);
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            wait_fd(fd, POLLOUT, -1, loop->channel_fd, loop->stats);
+            /* Not for the channel: the train is to be finished, and the network makes room. */
+            wait_fd(fd, POLLOUT, -1, -1, loop->stats);
             continue;
         }
         if (n < 0)

@@ -34,15 +34,13 @@ from fastun.channel import (
 )
 from fastun.config import Settings
 from fastun.device import Device
-from fastun.endpoint import format_host_port
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
-from fastun.link.finding import Acceptor, Dialler
+from fastun.link.finding import find_links
 from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
 from fastun.link.hello import Push
-from fastun.link.preference import Preference
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.membership import Membership
@@ -122,7 +120,7 @@ class Gateway:
             stack.callback(self.sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
-            for work in (*self._find_links(), self._watch_peers(), self._watch_sessions()):
+            for work in (*find_links(self), self._watch_peers(), self._watch_sessions()):
                 await stack.enter_async_context(self._running(work))
             self._log.info(
                 "up",
@@ -179,14 +177,14 @@ class Gateway:
         """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use."""
         if not isinstance(self.greeter, SealedGreeter):
             return
-        settings, counts = self.settings, self.session_counts
-        self.sessions = StreamSessions(self.lane, self.links, self.greeter, self._constants, counts)
-        sockets = self._open_sockets()
-        if not sockets:
+        self.sessions = StreamSessions(
+            self.lane, self.links, self.greeter, self._constants, self.session_counts
+        )
+        self.sockets = udp.open_for(self.settings)
+        if not self.sockets.all():
             return
-        self.sockets = udp.UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark)
         self.datagrams = DatagramSessions(
-            settings,
+            self.settings,
             self.lane,
             self.links,
             self.roster,
@@ -194,47 +192,9 @@ class Gateway:
             self.sockets,
             self.membership.own,
             self._constants,
-            counts,
+            self.session_counts,
             self._on_push,
         )
-
-    def _open_sockets(self) -> list[socket.socket]:
-        listened = [endpoint for endpoint in self.settings.listen if endpoint.scheme == "udp"]
-        if self.settings.role == "serve":
-            return [each for endpoint in listened for each in udp.listen(endpoint)]
-        dialled = [endpoint.scheme for endpoint in self.settings.endpoints]
-        return udp.any_port(self.settings.udp_port) if "udp" in dialled else []
-
-    def _find_links(self) -> list[Coroutine[None, None, None]]:
-        """Return what finds links, each to be run: an acceptor, a dialler, a choice of the two."""
-        for host, port in self.sockets.ports():
-            self._log.info("listening", address=format_host_port(host, port), transport="udp")
-        streams = tuple(
-            endpoint
-            for endpoint in self.settings.listen or self.settings.endpoints
-            if endpoint.scheme == "tcp"
-        )
-        if self.settings.role == "serve":
-            self._begin_all()
-            return [Acceptor(streams, self.greeter, self, self.counts).run()] if streams else []
-        wanted = asyncio.Event()
-        work: list[Coroutine[None, None, None]] = []
-        if self.datagrams is not None and streams:
-            preference = Preference(self.lane, self.links, self.datagrams, slot=0)
-            wanted = preference.wants_stream
-            work.append(preference.run())
-        else:
-            wanted.set()
-            self._begin_all()
-        if streams:
-            work.append(Dialler(streams, self.greeter, self, wanted).run())
-        return work
-
-    def _begin_all(self) -> None:
-        """Begin sessions with all peers whose endpoint on UDP is known."""
-        for slot in self.roster.by_slot:
-            if self.datagrams is not None:
-                self.datagrams.begin(slot)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before it has said who it is.

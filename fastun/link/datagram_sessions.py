@@ -169,6 +169,11 @@ class DatagramSessions:
 
     # -- beginning ----------------------------------------------------------------------------
 
+    def begin_all(self) -> None:
+        """Want sessions with all peers that can be reached."""
+        for slot in self._roster.by_slot:
+            self.begin(slot)
+
     def begin(self, slot: int) -> None:
         """Want a session with the peer, if it can be reached."""
         member = self._roster.by_slot.get(slot)

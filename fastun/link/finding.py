@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 from fastun import log
@@ -19,6 +20,7 @@ from fastun.errors import RuntimeFailure
 from fastun.link import tcp
 from fastun.link.greeting import Greeter
 from fastun.link.hello import HelloError
+from fastun.link.preference import Preference
 from fastun.session.refusal import HandshakeError
 
 if TYPE_CHECKING:
@@ -35,6 +37,34 @@ OLD_LINK_GRACE_S = 1.0
 # A simpletun link says nothing when it is refused; one that lived so long was not. It is longer
 # than a serving fastun keeps a second client waiting. Where there is a hello, that is the proof.
 STABLE_SIMPLETUN_LINK_S = 2.0
+
+
+def find_links(gateway: Gateway) -> list[Coroutine[None, None, None]]:
+    """Return what finds a gateway's links, each to be run: an acceptor, a dialler, a choice.
+
+    On UDP nothing has to be found but the choice between it and streams: sessions there begin by
+    themselves, of which those with a known endpoint are begun here.
+    """
+    settings, datagrams = gateway.settings, gateway.datagrams
+    for host, port in gateway.sockets.ports():
+        log.get("link").info("listening", address=format_host_port(host, port), transport="udp")
+    endpoints = settings.listen or settings.endpoints
+    streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
+    wanted = asyncio.Event()
+    work: list[Coroutine[None, None, None]] = []
+    if datagrams is not None and streams and settings.role == "connect":
+        preference = Preference(gateway.lane, gateway.links, datagrams, slot=0)
+        wanted = preference.wants_stream
+        work.append(preference.run())
+    else:
+        wanted.set()
+        if datagrams is not None:
+            datagrams.begin_all()
+    if streams and settings.role == "serve":
+        work.append(Acceptor(streams, gateway.greeter, gateway, gateway.counts).run())
+    elif streams:
+        work.append(Dialler(streams, gateway.greeter, gateway, wanted).run())
+    return work
 
 
 class Acceptor:

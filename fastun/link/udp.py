@@ -18,6 +18,7 @@ from typing import Any
 
 from fastun._native import UdpAddress
 from fastun.channel import AddSocket
+from fastun.config import Settings
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.lane import Lane
@@ -96,6 +97,20 @@ class UdpSockets:
             # Our address may have gone (Linux says EINVAL to that, of late ENETUNREACH for IPv4);
             # the routing table knows another.
             where.sendmsg([message], [], 0, _sockaddr(where.family, to))
+
+
+def open_for(settings: Settings) -> UdpSockets:
+    """Return the sockets that a side listens on, or dials by; none where nothing is udp.
+
+    Raises RuntimeFailure.
+    """
+    sockets: list[socket.socket] = []
+    if settings.role == "serve":
+        for endpoint in settings.listen:
+            sockets += listen(endpoint) if endpoint.scheme == "udp" else []
+    elif any(endpoint.scheme == "udp" for endpoint in settings.endpoints):
+        sockets += any_port(settings.udp_port)
+    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark)
 
 
 # -- opening ----------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ static int open_with(enum aead aead, uint64_t counter, bool is_tampered) {
     static struct sealed_message sealed;
     uint8_t key[SEAL_KEY], text[TEXT] = {0};
     sealing_key(key, 1);
-    struct receiving_key receiving = {.keys = {[aead] = seal_key_new(aead, key)}};
+    struct receiving_key receiving = {.keys = {NULL}};
+    receiving.keys[aead] = seal_key_new(aead, key);
     sealed_make(&sealed, aead, 1, INDEX, counter, text, TEXT);
     sealed.bytes[sealed.length - 1] ^= is_tampered;
     int result = session_open(&receiving, sealed.bytes + STREAM_LENGTH_PREFIX,

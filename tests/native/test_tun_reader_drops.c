@@ -54,7 +54,9 @@ static void add_peer(enum mode mode) {
     sealing_key(key, 0);
     CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 1, -1, &format), 0);
     CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, ten, sizeof ten, 8), 0);
-    CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, 0, AEAD_CHACHA20_POLY1305, key, 7, 0), 0);
+    CHECK_EQUAL(
+        loop_set_sending_key(sender.worker.loop, 0, AEAD_CHACHA20_POLY1305, key, 7, 0, UINT64_MAX),
+        0);
 }
 
 static void give(const uint8_t *vnet, const uint8_t *frame, size_t length) {
@@ -71,10 +73,15 @@ static void give_packet(uint32_t destination) {
     give(plain, packet, PACKET);
 }
 
+/* At least: a loop that ends in between asks for a session, and is run on. */
 static void run_for_ms(unsigned ms) {
-    worker_start(&sender.worker);
-    usleep(ms * 1000);
-    CHECK_EQUAL(worker_stop(&sender.worker), LOOP_DOORBELL);
+    enum loop_end end;
+    do {
+        worker_start(&sender.worker);
+        usleep(ms * 1000);
+        end = worker_stop(&sender.worker);
+        CHECK(end == LOOP_DOORBELL || loop_event(sender.worker.loop)->kind == EVENT_NO_SESSION);
+    } while (end != LOOP_DOORBELL);
 }
 
 static uint64_t dropped(enum stats_drop drop) {
@@ -170,7 +177,7 @@ static void who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_
     loop_forget_sending_key(sender.worker.loop, 0);
     loop_hold_without_session(sender.worker.loop);
     give_packet(PEER);
-    run_for_ms(500);
+    run_for_ms(200); /* twice, since it asks for a session first */
     CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 0);
     run_for_ms(800); /* the second counts from the first look */
     CHECK_EQUAL(dropped(DROP_tun_reader_no_session), 1);

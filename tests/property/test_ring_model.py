@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 LINE = 64  # records begin on cache lines
-HEADER = 32
+HEADER = 40
 HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/ring.h
 
 
