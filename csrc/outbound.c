@@ -188,12 +188,15 @@ int loop_send_keepalive(struct loop *loop, unsigned slot) {
 /* -- what fits the path ------------------------------------------------------------------------ */
 
 /* A packet that may not be fragmented, or need not since its sender will send shorter ones, is
- * answered with "too big"; the others are cut on the outside, as IP itself would. */
+ * answered with "too big"; the others are cut on the outside, as IP itself would. So are Ethernet
+ * frames: they have no such answer. */
 enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, const uint8_t *packet,
                       size_t length) {
-    if (!link->format.is_datagram || loop->mode != MODE_TUN || link->path_mtu == 0 ||
-        length <= link->path_mtu)
+    size_t type_length = loop->mode == MODE_TAP ? MESSAGE_TYPE_LENGTH : 0;
+    if (!link->format.is_datagram || link->path_mtu == 0 || type_length + length <= link->path_mtu)
         return FITS;
+    if (loop->mode == MODE_TAP)
+        return FITS_IN_FRAGMENTS;
     bool is_ipv4 = packet[0] >> 4 == 4;
     if (is_ipv4 && (be16_read(packet + 6) & IPV4_DONT_FRAGMENT) == 0)
         return FITS_IN_FRAGMENTS;

@@ -40,7 +40,11 @@ SEALED_ONLY = (
     "fastun_peer_last_handshake_timestamp_seconds",
 )
 # What only a link over UDP has; these links are over TCP.
-UDP_ONLY = ("fastun_peer_path_mtu_bytes",)
+UDP_ONLY = (
+    "fastun_peer_path_mtu_bytes",
+    "fastun_udp_receive_queue_bytes",
+    "fastun_udp_drops_total",
+)
 
 
 def needs(program: str) -> None:

@@ -32,7 +32,7 @@ OUTER_BYTES = 20 + 8 + 32
 INNER_MTU = NARROW_MTU - OUTER_BYTES
 
 
-def routed(lab: Lab, directory: Path, mtu: int) -> Tunnel:
+def routed(lab: Lab, directory: Path, mtu: int, mode: str = "tun") -> Tunnel:
     """A tunnel whose way goes over a link of `mtu` on the server's side of a router."""
     client, router, server = (lab.host(f"{name}{mtu}") for name in "crs")
     lab.wire(client, router, ["10.1.0.2/24", "fd01::2/64"], ["10.1.0.1/24", "fd01::1/64"])
@@ -41,7 +41,7 @@ def routed(lab: Lab, directory: Path, mtu: int) -> Tunnel:
     router.sysctl("net.ipv6.conf.all.forwarding", 1)
     for host, via in ((client, "10.1.0.1"), (server, "10.2.0.1")):
         host.ip("route", "add", "default", "via", via)
-    pair = start_tunnel(server, client, "10.2.0.2", directory, transport="udp")
+    pair = start_tunnel(server, client, "10.2.0.2", directory, transport="udp", mode=mode)
     pair.wait_up()
     return pair
 
@@ -58,8 +58,8 @@ def seconds_to_move(pair: Tunnel, address: str, n_bytes: int) -> float:
 
 
 @pytest.fixture
-def narrow(lab: Lab, tmp_path: Path) -> Iterator[Tunnel]:
-    pair = routed(lab, tmp_path, NARROW_MTU)
+def narrow(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Tunnel]:
+    pair = routed(lab, tmp_path, NARROW_MTU, getattr(request, "param", "tun"))
     yield pair
     for gateway in (pair.client, pair.server):
         print(f"--- {gateway.role} log", *gateway.log_tail(20), sep="\n")  # noqa: T201 (as in conftest)
@@ -110,3 +110,17 @@ def test_senders_inside_are_told_what_fits_and_others_are_carried_in_fragments(
     inner = narrow.server.inner_address_v6
     client.run("ping", "-c3", "-i0.2", "-W1", "-s", "1380", inner, check=False)
     assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
+
+
+@pytest.mark.parametrize("narrow", ["tap"], indirect=True)
+def test_ethernet_frames_whose_senders_cannot_be_told_are_carried_in_fragments(
+    narrow: Tunnel,
+) -> None:
+    client, server = narrow.client.host, narrow.server.host
+    for inner in (narrow.server.inner_address, narrow.server.inner_address_v6):
+        done = start_transfer(client, server, inner, n_bytes=5 * 10**6).result(timeout=60)
+        assert done.is_exact
+        assert ping(client, inner, n=5, size_bytes=1340).n_received == 5
+    assert path_mtu(narrow.client) == NARROW_MTU
+    for gateway in (narrow.client, narrow.server):
+        assert_adds_up(quiesced(gateway))
