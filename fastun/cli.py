@@ -33,6 +33,7 @@ def cli() -> None:
     For each other:     fastun peer add NAME > NAME.toml
     And over there:     fastun connect NAME.toml
     How is it doing?    fastun status, fastun top
+    What is missing?    fastun doctor
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -137,6 +138,27 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
     from fastun import top as live  # noqa: PLC0415 (rich, as above)
 
     live.run(interface, run_dir, interval, count)
+
+
+@cli.command()
+@state_option
+@run_dir_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) -> None:
+    """Check this host for what fastun needs, and say how to mend it.
+
+    Changes nothing. Without root it looks at what it may. Exit code 0 when nothing has failed, 1
+    otherwise.
+
+    \b
+    Examples:
+      fastun doctor
+      fastun doctor --json
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import doctor as examination  # noqa: PLC0415 (as above)
+
+    context.exit(examination.show(state, run_dir, as_json))
 
 
 @cli.command()

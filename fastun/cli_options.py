@@ -8,7 +8,8 @@ import click
 from fastun import config, document, interface_fields
 from fastun.document import NOT_YET
 
-_PATH = click.Path(path_type=Path)
+# Not readable: what reads it says more of what is wrong, and doctor goes on without.
+_PATH = click.Path(path_type=Path, readable=False)
 _OPTIONS = config.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()

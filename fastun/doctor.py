@@ -1,0 +1,111 @@
+"""``fastun doctor``: what fastun needs of this host, a finding a line, and the mend.
+
+It changes nothing. Without root it looks at what it may, and says what it could not look at. A
+finding is FAIL where fastun would not run or would lose packets, warn where it would run worse or
+only with another configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from fastun import __version__, doctor_files, doctor_kernel, doctor_network
+from fastun.doctor_finding import Finding, Subject, Verdict, finding, named
+from fastun.errors import FastunError, one_line
+
+Check = Callable[[Subject], Finding]
+
+CHECKS: dict[str, Check] = {
+    "TUN device": doctor_kernel.tun_device,
+    "CAP_NET_ADMIN": doctor_kernel.net_admin,
+    "kernel": doctor_kernel.kernel,
+    "super-packets": doctor_kernel.super_packets,
+    "TUN writes": doctor_kernel.super_packet_writes,
+    "UDP offload": doctor_kernel.udp_offload,
+    "cipher": doctor_kernel.cipher,
+    "libgcrypt": doctor_kernel.libgcrypt,
+    "locked memory": doctor_kernel.locked_memory,
+    "state": doctor_files.state_directory,
+    "private key": doctor_files.private_key,
+    "peers": doctor_files.peer_directory,
+    "run directory": doctor_files.run_directory,
+    "udp port": doctor_network.udp_port,
+    "tcp port": doctor_network.tcp_port,
+    "metrics port": doctor_network.metrics_port,
+    "forwarding": doctor_network.forwarding,
+    "rp_filter": doctor_network.source_validation,
+    "congestion": doctor_network.congestion_control,
+}
+
+# How a verdict stands in the last line, and at the head of its own.
+_SUMMARY: dict[Verdict, str] = {"FAIL": "failed", "warn": "to think about", "unknown": "not seen"}
+_MARKS: dict[Verdict, str] = {"ok": "ok", "warn": "warn", "FAIL": "FAIL", "unknown": "?"}
+
+_COLUMNS = 80
+_INDENT = " " * 21
+
+
+def show(state: Path, run_dir: Path, as_json: bool) -> int:
+    """Print the findings; return the exit code: 0, or 1 when one is FAIL."""
+    findings = list(examine(Subject(state, run_dir)))
+    failed = any(each.verdict == "FAIL" for each in findings)
+    if as_json:
+        report = {
+            "version": __version__,
+            "ok": not failed,
+            "findings": [asdict(each) for each in findings],
+        }
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+        return int(failed)
+    sys.stdout.write(f"fastun {__version__}, Python {platform.python_version()}\n\n")
+    for each in findings:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(each))
+    sys.stdout.write(f"\n{_summary(findings)}\n")
+    return int(failed)
+
+
+def examine(subject: Subject) -> Iterator[Finding]:
+    """Yield what each check finds; one that cannot look says so."""
+    for name, check in CHECKS.items():
+        yield named(name, _checked(check, subject))
+
+
+def _checked(check: Check, subject: Subject) -> Finding:
+    try:
+        return check(subject)
+    except PermissionError as error:
+        return finding("unknown", f"{error.filename}: not permitted to this user", "run as root")
+    except FastunError as error:
+        return finding("unknown", str(error))
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return finding("unknown", said)
+    except ImportError as error:
+        mend = "install fastun again, as './run test' does"
+        return finding("FAIL", f"a part of fastun does not load: {error}", mend)
+
+
+def _lines(each: Finding) -> Iterator[str]:
+    head = f"{_MARKS[each.verdict]:<6}{each.check:<15}"
+    for text in (each.said, *([f"mend: {each.mend}"] if each.mend else [])):
+        yield from textwrap.wrap(
+            one_line(text),
+            _COLUMNS,
+            initial_indent=head,
+            subsequent_indent=_INDENT,
+            break_on_hyphens=False,
+        )
+        head = _INDENT
+
+
+def _summary(findings: list[Finding]) -> str:
+    counts = Counter(each.verdict for each in findings)
+    said = [f"{counts[verdict]} {word}" for verdict, word in _SUMMARY.items() if counts[verdict]]
+    return ", ".join(said) or "all is well"

@@ -1,0 +1,172 @@
+"""What ``fastun doctor`` looks at of the kernel, the processor and the libraries."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import resource
+import socket
+import stat
+from pathlib import Path
+
+from fastun.doctor_finding import PROC, Finding, Subject, capabilities, finding
+
+TUN_DEVICE = Path("/dev/net/tun")
+
+_CAP_NET_ADMIN, _CAP_IPC_LOCK = 12, 14  # linux/capability.h
+_UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
+
+# csrc/seal.c refuses older ones.
+_GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", b"1.8.0"
+_GCRY_CIPHER_CHACHA20, _GCRYCTL_TEST_ALGO = 316, 8  # gcrypt.h
+
+# A page a key, at most six of them a peer while keys change, with both ciphers (csrc/session.c).
+LOCKED_BYTES_A_PEER = 6 * 4096
+
+Version = tuple[int, int, int]
+
+# From, to, what is wrong, and the mend. What the probe finds by itself counts for more.
+_FAULTY_KERNELS: tuple[tuple[Version, Version, str, str], ...] = (
+    (
+        (0, 0, 0),
+        (5, 11, 999),
+        "joins datagrams on UDP wrongly",
+        "use Linux 5.12 or later, or set udp_offload = false in [interface]",
+    ),
+    *(
+        (
+            first,
+            last,
+            "can refuse super-packets that are in order",
+            "update the kernel, or set gso = false in [interface]",
+        )
+        for first, last in (((6, 6, 44), (6, 6, 46)), ((6, 10, 3), (6, 10, 5)))
+    ),
+    (
+        (7, 0, 0),
+        (7, 1, 4),
+        "corrupts super-packets of UDP with some network drivers",
+        "update to Linux 7.1.5, or set udp_offload = false in [interface]",
+    ),
+)
+
+
+def tun_device(_: Subject) -> Finding:
+    """Check that the TUN driver is there and lets itself be opened."""
+    try:
+        if not stat.S_ISCHR(TUN_DEVICE.stat().st_mode):
+            return finding("FAIL", f"{TUN_DEVICE} is no device", "mknod it: c 10 200, mode 0666")
+        os.close(os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        mend = "modprobe tun; in a container, pass the device in"
+        return finding("FAIL", f"{TUN_DEVICE} is missing", mend)
+    except OSError as error:
+        mend = "run as root; in a container, allow the device (c 10:200 rwm)"
+        return finding("FAIL", f"{TUN_DEVICE} cannot be opened ({error.strerror})", mend)
+    return finding("ok", f"{TUN_DEVICE} can be opened")
+
+
+def net_admin(_: Subject) -> Finding:
+    """Check the capability that makes devices, addresses and routes."""
+    if capabilities() >> _CAP_NET_ADMIN & 1:
+        return finding("ok", "this process may make devices and routes")
+    mend = "run as root, or with AmbientCapabilities=CAP_NET_ADMIN in the service"
+    return finding("FAIL", "this process may not make devices and routes", mend)
+
+
+def kernel(_: Subject) -> Finding:
+    """Check the version against those with known faults."""
+    release = platform.release()
+    match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if match is None:
+        return finding("unknown", f"the version of Linux {release!r} cannot be told")
+    version = (int(match[1]), int(match[2]), int(match[3] or 0))
+    for first, last, fault, mend in _FAULTY_KERNELS:
+        if first <= version <= last:
+            return finding("warn", f"Linux {release} {fault}", mend)
+    return finding("ok", f"Linux {release}, no fault of it is known")
+
+
+def super_packets(subject: Subject) -> Finding:
+    """Check which super-packets a TUN device hands out."""
+    match subject.probe.offload:
+        case None:
+            return finding("unknown", subject.probe.failure)
+        case "none":
+            return finding("warn", "the kernel hands out no super-packets", "use a newer kernel")
+        case "tcp":
+            said = "the kernel hands out super-packets of TCP only"
+            return finding("warn", said, "Linux 6.2 and later do for UDP as well")
+    return finding("ok", "the kernel hands out super-packets of TCP and UDP")
+
+
+def super_packet_writes(subject: Subject) -> Finding:
+    """Check that super-packets written to a TUN device arrive."""
+    probe = subject.probe
+    if probe.tcp_write is None:
+        return finding("unknown", probe.failure)
+    for name, wrong in (("TCP", probe.tcp_write), ("UDP", probe.udp_write)):
+        if wrong:
+            mend = "update the kernel, or set gso = false in [interface]"
+            return finding("FAIL", f"a super-packet of {name} written to a TUN: {wrong}", mend)
+    return finding("ok", "super-packets written to a TUN device arrive")
+
+
+def udp_offload(subject: Subject) -> Finding:
+    """Check that UDP sockets can cut and join, and that what is cut is whole."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for name, option in (("UDP_SEGMENT", _UDP_SEGMENT), ("UDP_GRO", _UDP_GRO)):
+            try:
+                probe.setsockopt(socket.IPPROTO_UDP, option, 1)
+            except OSError:
+                mend = "none is needed; a newer kernel makes links over udp faster"
+                return finding("warn", f"UDP sockets have no {name}", mend)
+    if wrong := subject.probe.udp_cut:
+        mend = "update the kernel, or set udp_offload = false in [interface]"
+        return finding("FAIL", f"a buffer of datagrams sent with UDP_SEGMENT: {wrong}", mend)
+    tried = "" if subject.probe.udp_cut is None else "; what they cut arrives whole"
+    return finding("ok", f"UDP sockets have UDP_SEGMENT and UDP_GRO{tried}")
+
+
+def cipher(_: Subject) -> Finding:
+    """Tell which cipher will be used."""
+    from fastun import _native  # noqa: PLC0415 (it may not load: that is a finding)
+
+    if _native.has_aes_instructions():
+        return finding("ok", "AES-256-GCM with fastun that has AES as well, else ChaCha20-Poly1305")
+    return finding("ok", "ChaCha20-Poly1305: the processor shows no AES instructions")
+
+
+def libgcrypt(_: Subject) -> Finding:
+    """Check the library that seals."""
+    try:
+        library = ctypes.CDLL(_GCRYPT_LIBRARY)
+    except OSError:
+        mend = "install it (Debian: libgcrypt20)"
+        return finding("FAIL", f"{_GCRYPT_LIBRARY} is not installed", mend)
+    library.gcry_check_version.restype = ctypes.c_char_p
+    version = library.gcry_check_version(None).decode("ascii", "replace")
+    if library.gcry_check_version(GCRYPT_VERSION_MIN) is None:
+        mend = f"update it to {GCRYPT_VERSION_MIN.decode()} or later"
+        return finding("FAIL", f"libgcrypt {version} is too old", mend)
+    if library.gcry_cipher_algo_info(_GCRY_CIPHER_CHACHA20, _GCRYCTL_TEST_ALGO, None, None) != 0:
+        mend = "fastun's encrypted wire needs it: turn FIPS mode off"
+        return finding("FAIL", f"libgcrypt {version} refuses ChaCha20-Poly1305", mend)
+    return finding("ok", f"libgcrypt {version}")
+
+
+def locked_memory(subject: Subject) -> Finding:
+    """Check that the keys of all peers can be kept from being swapped out."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit == resource.RLIM_INFINITY or capabilities() >> _CAP_IPC_LOCK & 1:
+        return finding("ok", "keys are kept from being swapped out, without a limit")
+    n_enough, n_peers = limit // LOCKED_BYTES_A_PEER, max(1, len(subject.peers_known()))
+    said = f"{limit // 1024} KiB: enough for the keys of {n_enough:,} peers at once"
+    if n_enough >= n_peers:
+        return finding("ok", said)
+    mend = "raise it: ulimit -l, or LimitMEMLOCK=infinity in the service"
+    if (PROC / "swaps").read_text(encoding="ascii").count("\n") <= 1:
+        return finding("ok", f"{said}, of {n_peers:,}; there is no swap")
+    return finding("warn", f"{said}, of {n_peers:,}; others may be swapped out", mend)
