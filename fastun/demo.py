@@ -12,37 +12,30 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fastun.errors import FastunError, RuntimeFailure
-from fastun.lab import TUN_DEVICE, Host, Lab, missing_capability
+from fastun import lab_entry
+from fastun.errors import FastunError
+from fastun.lab import Host, Lab
 from fastun.lab_tunnel import GatewayFailed, GatewayProcess, Tunnel, start_tunnel
 from fastun.traffic import iperf3, ping
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROGRAMS = {
-    "ip": "iproute2",
-    "ss": "iproute2",
-    "ping": "iputils-ping",
-    "iperf3": "iperf3",
-    "setpriv": "util-linux",
-}
+PROGRAMS = {**lab_entry.PROGRAMS, "ss": "iproute2", "iperf3": "iperf3"}
 SERVER_OUTER = ("10.0.0.1/24", "fd00::1/64")
 CLIENT_OUTER = ("10.0.0.2/24", "fd00::2/64")
 N_ROUNDS = 2
@@ -55,7 +48,6 @@ SAFETY = {
     "wireguard": "Encrypted, with the keys of 'fastun peer add'.",
     "plain": "This wire is not encrypted (--insecure).",
 }
-REENTERED = "FASTUN_DEMO_REENTERED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,47 +197,6 @@ def report(figures: Figures, wire: str) -> Table:
     return table
 
 
-def check_system() -> None:
-    """Make sure that the demonstration can run; re-enters it where that takes a namespace.
-
-    FastunError with the mend if it cannot run here.
-    """
-    missing = sorted({f"{name} (package {PROGRAMS[name]})" for name in PROGRAMS if not _has(name)})
-    if missing:
-        raise RuntimeFailure(f"not installed: {', '.join(missing)}")
-    if not TUN_DEVICE.exists():
-        raise RuntimeFailure(f"{TUN_DEVICE} does not exist; as root: modprobe tun")
-    lacking = missing_capability()
-    if lacking is None:
-        return
-    if os.geteuid() == 0:
-        raise RuntimeFailure(f"root here (in a container?) lacks {lacking.partition(' ')[0]}")
-    if not os.access(TUN_DEVICE, os.R_OK | os.W_OK):
-        raise RuntimeFailure(
-            f"you may not use {TUN_DEVICE}: sudo ./run demo, or sudo chmod 0666 {TUN_DEVICE}"
-        )
-    _enter_user_namespace()
-
-
-def _has(program: str) -> bool:
-    return shutil.which(program) is not None
-
-
-def _enter_user_namespace() -> NoReturn:
-    """Start again as root of a user namespace, with a /run where `ip netns` may write."""
-    enter = ("unshare", "--user", "--map-root-user", "--net", "--mount")
-    prepare = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$@"'
-    if (
-        REENTERED in os.environ
-        or not _has("unshare")
-        or subprocess.run((*enter, "true"), capture_output=True, check=False).returncode != 0
-    ):
-        raise RuntimeFailure("this system keeps user namespaces from you: sudo ./run demo")
-    again = (sys.executable, "-m", "fastun.demo", *sys.argv[1:])
-    command = (*enter, "sh", "-c", prepare, "sh", *again)
-    os.execvpe(command[0], command, os.environ | {REENTERED: "1"})  # noqa: S606 (no shell input)
-
-
 def demonstrate(console: Console, wire: str) -> None:
     """Run the demonstration and print its table. Raises FastunError."""
     columns = (SpinnerColumn("line"), BarColumn(20), TimeElapsedColumn())
@@ -272,7 +223,8 @@ def main() -> int:
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     try:
-        check_system()
+        again = (sys.executable, "-m", "fastun.demo", *sys.argv[1:])
+        lab_entry.enter(PROGRAMS, again, "sudo ./run demo")
         demonstrate(console, wire)
     except KeyboardInterrupt:
         errors.print("interrupted")
