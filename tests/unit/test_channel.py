@@ -46,11 +46,11 @@ def open_descriptors() -> set[str]:
 @pytest.mark.parametrize(
     "message",
     [
-        Boot(ring_bytes=1 << 22, wire=2, mode=0, dials=True),
+        Boot(ring_bytes=1 << 22, wire=2, mode=0, holds=True, coalesce=2, mss_mtu=1420),
         AttachLink(7, 3, LinkFormat(2, 0, super_outbound=True, super_inbound=False, message_max=9)),
         AllowIps(1023, ((b"\x0a\x09\x00\x02", 32), (bytes(16), 0))),
-        SetSendingKey(0, 1, KEY, 2**32 - 1, 2**64 - 2**13),
-        AddReceivingKey(0, 0, KEY, 5, 1),
+        SetSendingKey(0, 1, KEY, 2**32 - 1, 2**64 - 2**13, 2**63),
+        AddReceivingKey(0, ((0, KEY), (1, KEY)), 5, 1, 2**63),
         SendMessage(3, os.urandom(148)),
         HandshakeCame(3, 2**32 - 1, os.urandom(148)),
         Ready(),
@@ -65,7 +65,7 @@ def test_a_message_comes_as_it_went(
 
 
 def test_a_key_is_in_no_repr() -> None:
-    for message in (SetSendingKey(4, 1, KEY, 1, 2), AddReceivingKey(4, 1, KEY, 1, 2)):
+    for message in (SetSendingKey(4, 1, KEY, 1, 2, 3), AddReceivingKey(4, ((1, KEY),), 1, 2, 3)):
         assert repr(message) == f"{type(message).__name__}(slot=4)"
 
 
