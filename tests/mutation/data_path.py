@@ -15,17 +15,11 @@ Left out is what no test can tell from the code, because another check says the 
 
 from __future__ import annotations
 
-from tests.mutation.mutant import Mutant, Suite
+from tests.mutation.mutant import Suite, in_c
 from tests.mutation.testing import run_native
 
-
-def _in(source: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutant, ...]:
-    named = tuple(tests.split())
-    return tuple(Mutant(claim, f"csrc/{source}.c", old, new, named) for claim, old, new in changes)
-
-
 _MUTANTS = (
-    *_in(
+    *in_c(
         "vnet", "test_vnet",
         ("unknown flags are refused", "if ((vnet->flags & ~VNET_NEEDS_CSUM) != 0)", "if (0)"),
         ("flags are not inverted", "if ((vnet->flags & ~VNET_NEEDS_CSUM) != 0)", "if ((vnet->flags & ~VNET_NEEDS_CSUM) == 0)"),
@@ -70,7 +64,7 @@ _MUTANTS = (
         ("TCP may have more segments", "if (is_udp && n_segments", "if (n_segments"),
         ("the header's length is ours, not the sender's", "    vnet->hdr_len = (uint16_t)header;\n", ""),
     ),
-    *_in(
+    *in_c(
         "message", "test_message test_padding test_link_reader test_sealed_reader test_tun_reader_drops",
         ("an Ethernet header is whole", "return length >= ETHERNET_HEADER;", "return true;"),
         ("an IPv4 header is whole", "if (length < IPV4_HEADER_MIN)", "if (length < 1)"),
@@ -105,7 +99,7 @@ _MUTANTS = (
         ("what is dropped counts as all its packets", "return n > 0 ? (uint64_t)n : 1;", "return 1;"),
         ("what cannot be counted is one packet", "return n > 0 ? (uint64_t)n : 1;", "return (uint64_t)n;"),
     ),
-    *_in(
+    *in_c(
         "session", "test_session test_sealed_reader test_receiving_keys test_tun_reader",
         ("a used-up key does not seal", "if (sending->counter >= REJECT_AFTER_MESSAGES)", "if (sending->counter > REJECT_AFTER_MESSAGES)"),
         ("the limit of sealing is not inverted", "if (sending->counter >= REJECT_AFTER_MESSAGES)", "if (sending->counter < REJECT_AFTER_MESSAGES)"),
@@ -134,7 +128,7 @@ _MUTANTS = (
         ("without an MTU padding is whole", "if (mtu != 0 && message", "if (message"),
         ("what is over the MTU has no padding", "n_zeros = mtu > message->length ? mtu - message->length : 0;", "n_zeros = mtu - message->length;"),
     ),
-    *_in(
+    *in_c(
         "replay", "test_replay",
         ("the last counters are refused", "if (counter >= REJECT_AFTER_MESSAGES)", "if (0)"),
         ("the last counter is refused", "if (counter >= REJECT_AFTER_MESSAGES)", "if (counter > REJECT_AFTER_MESSAGES)"),
@@ -153,7 +147,7 @@ _MUTANTS = (
         ("blocks are cleared to no marks", "% REPLAY_BLOCKS] = 0", "% REPLAY_BLOCKS] = 1"),
         ("a long way clears all", "last - (REPLAY_BLOCKS - 1)", "last - (REPLAY_BLOCKS - 2)"),
     ),
-    *_in(
+    *in_c(
         "seal", "test_seal test_secret_memory",
         ("a tag is compared", "gcry_cipher_checktag(handle, sealed + length, SEAL_TAG) == 0", "1"),
         ("a tag is compared whole", "gcry_cipher_checktag(handle, sealed + length, SEAL_TAG) == 0", "gcry_cipher_checktag(handle, sealed + length, SEAL_TAG - 1) == 0"),
@@ -173,7 +167,7 @@ _MUTANTS = (
         ("keys lie in secret memory", "gcry_set_allocation_handler(secret_memory_new, secret_memory_new, is_secret,\n                                secret_memory_resize, secret_memory_free);", ""),
         ("the library is prepared once", "if (!prepared)", "if (1)"),
     ),
-    *_in(
+    *in_c(
         "allowedips", "test_allowedips",
         ("an IPv4 prefix has 32 bits at most", "(version == 4 ? 32 : 128)", "128"),
         ("there are two IP versions", "(version != 4 && version != 6) ||", ""),
@@ -202,7 +196,7 @@ _MUTANTS = (
         ("a destination is the destination (IPv4)", "source ? IPV4_SOURCE : IPV4_DESTINATION", "IPV4_SOURCE"),
         ("a destination is the destination (IPv6)", "source ? IPV6_SOURCE : IPV6_DESTINATION", "IPV6_SOURCE"),
     ),
-    *_in(
+    *in_c(
         "stream_reader", "test_link_reader test_short_reads test_sealed_reader",
         ("a length of 0 is refused", "if (length == 0 || length >", "if (length >"),
         ("a length over the limit is refused", "if (length == 0 || length > message_limit(loop->wire))", "if (length == 0)"),
@@ -221,7 +215,7 @@ _MUTANTS = (
         ("a full ring stops the reading", "    if (end == INBOUND_FULL)\n        return SOURCE_FULL;\n", ""),
         ("what comes behind an event waits", "    if (end == INBOUND_EVENT)\n        return SOURCE_EVENT;\n", ""),
     ),
-    *_in(
+    *in_c(
         "inbound", "test_sealed_reader test_datagram_reader test_link_reader test_receiving_keys test_lane",
         ("on a stream only its peer's keys open", "return arrival->slot < 0 || key->slot == (unsigned)arrival->slot ? key : NULL;", "return key;"),
         ("on UDP every peer's keys open", "return arrival->slot < 0 || key->slot", "return key->slot"),
@@ -267,14 +261,14 @@ _MUTANTS = (
         ("a checksum to be made is left", "loop->mss_mtu, vnet_is_plain(&inbound.vnet))", "loop->mss_mtu, true)"),
         ("Ethernet frames are not clamped", "loop->mss_mtu != 0 && loop->mode == MODE_TUN &&", "loop->mss_mtu != 0 &&"),
     ),
-    *_in(
+    *in_c(
         "link_reader", "test_link_reader test_datagram_reader test_datagram_pressure test_lane",
         ("what was read is passed on before more is read", "    loop->unpassed_source = source;\n", ""),
         ("a source that is passed on is done with", "        case SOURCE_MORE:\n            loop->unpassed_source = SOURCE_NONE;\n", "        case SOURCE_MORE:\n"),
         ("a source that is over is done with", "        case SOURCE_OVER:\n            loop->unpassed_source = SOURCE_NONE;\n", "        case SOURCE_OVER:\n"),
         ("a full ring does not keep the loop from the gateway", "if (*wait == WAIT_DOORBELL || waiter_is_rung(loop->self)) {", "if (0) {"),
     ),
-    *_in(
+    *in_c(
         "loop", "test_receiving_keys test_sealed_reader test_many_links test_tun_reader",
         ("counters of the handover are used up", "use_up(&receiving->replay, counter);", ""),
         ("a key that has opened is not confirmed again", "if (counter > 0)\n        receiving->is_confirmed = true;\n", ""),
@@ -290,7 +284,7 @@ _MUTANTS = (
         ("what waited to be read goes with its link", "if (loop->unpassed_source == (int)slot)\n        loop->unpassed_source = SOURCE_NONE;", ""),
         ("an address is of one of two lengths", "(address_length != 4 && address_length != 16) ||", ""),
     ),
-    *_in(
+    *in_c(
         "ring", "test_ring test_ring_corrupt",
         ("a ring is not too small", "size >= RING_SIZE_MIN &&", ""),
         ("a ring is not too large", "size <= RING_SIZE_MAX &&", ""),
@@ -314,7 +308,7 @@ _MUTANTS = (
         ("a cursor is on a line", "*cursor % RING_RECORD_ALIGN != 0 ||", ""),
         ("what is corrupt is told", "*corrupt = true;", ""),
     ),
-    *_in(
+    *in_c(
         "shared_memory", "test_shared_memory",
         ("the size is sealed", "(seals & SIZE_SEALS) != SIZE_SEALS ||", ""),
         ("both seals are set", "(seals & SIZE_SEALS) != SIZE_SEALS", "(seals & SIZE_SEALS) == 0"),
@@ -322,7 +316,7 @@ _MUTANTS = (
         ("a size may not be less either", "(size_t)st.st_size != size_bytes", "(size_t)st.st_size > size_bytes"),
         ("what has no seals is refused", "if (seals < 0 ||", "if ("),
     ),
-    *_in(
+    *in_c(
         "tun_reader", "test_tun_reader test_tun_reader_drops test_wanted_sessions",
         ("who dials leaves the device alone", "if (!loop->holds || (link", "if (loop->holds || (link"),
         ("with a session nothing is held", "(link != NULL && link->sending != NULL)", "0"),
@@ -336,7 +330,7 @@ _MUTANTS = (
         ("what waits is passed on", "loop->staging->n == 0 || outbound_unstage(loop)", "true"),
         ("what waits is looked at", "return loop->staging->n > 0 ? STAGING_LOOK_MS : -1;", "return -1;"),
     ),
-    *_in(
+    *in_c(
         "outbound", "test_tun_reader test_tun_reader_drops test_wanted_sessions test_path_mtu test_outbound test_session_checks",
         ("what is not IP is dropped", "if (!message_is_frame(loop->mode, frame, frame_length)) {", "if (0) {"),
         ("an address of nobody's has no peer", "return slot < 0 ? -1 : slot;", "return slot < 0 ? 0 : slot;"),
@@ -394,7 +388,7 @@ _MUTANTS = (
         ("Ethernet frames are not clamped", "if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)", "if (loop->mss_mtu != 0)"),
         ("a split frame is read beside the ring", "if (vnet != wanted)\n        memcpy(wanted, vnet, read_length);", ""),
     ),
-    *_in(
+    *in_c(
         "link_writer", "test_link_writer test_writers test_many_links test_lane",
         ("a queue has its bound", "link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);", "(void)0;"),
         ("a slot has its limit", "slot < N_PEER_SLOTS ? loop->links[slot] : NULL;\n    return", "slot < N_PEER_SLOTS + 1 ? loop->links[slot] : NULL;\n    return"),
@@ -426,7 +420,7 @@ _MUTANTS = (
         ("the tun-reader sees how long a frame has waited", "peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);", ""),
         ("the queue's frames have waited longest", "    if (!link_queue_is_empty(queue))\n        link_queue_first(queue, &first);\n", ""),
     ),
-    *_in(
+    *in_c(
         "link_queue", "test_link_queue test_many_links",
         ("a queue has its bound", "if (queue->end - queue->start + space > LINK_QUEUE_BYTES)\n        return false;", ""),
         ("the bound is exact", "+ space > LINK_QUEUE_BYTES", "+ space >= LINK_QUEUE_BYTES"),
@@ -437,14 +431,14 @@ _MUTANTS = (
         ("half an entry is not out", "queue->n_sent < entry_at(queue, queue->start)->length", "0"),
         ("an empty queue gives nothing", "if (link_queue_is_empty(queue))\n        return false;", ""),
     ),
-    *_in(
+    *in_c(
         "tun_writer", "test_writers test_tun_writer test_device test_lane",
         ("a corrupt ring is emptied", "if (corrupt) {", "if (0) {"),
         ("what came before the corrupt record is released", "ring_release(loop->ring, cursor, loop->stats);", ""),
         ("a deleted device is told", "return loop->error != 0 ? -1 : n_frames;", "return n_frames;"),
         ("what is begun at a burst's end is written", "    frame_run_end(loop, &run);\n", ""),
     ),
-    *_in(
+    *in_c(
         "icmp", "test_icmp",
         ("an IPv4 header is whole", "if (length < IPV4_HEADER)", "if (length < 1)"),
         ("an IPv4 header is 20 bytes at least", "header >= IPV4_HEADER && total >= header", "total >= header"),
@@ -490,7 +484,7 @@ _MUTANTS = (
         ("routing headers are walked through", "    case EXTENSION_ROUTING:\n", ""),
         ("nothing is no packet", "length > 0 ? packet[0] >> 4 : 0", "packet[0] >> 4"),
     ),
-    *_in(
+    *in_c(
         "secret_memory", "test_secret_memory",
         ("keys are in no core dump", "madvise(mapping, mapped_bytes, MADV_DONTDUMP) < 0", "0"),
         ("keys are not inherited", "madvise(mapping, mapped_bytes, MADV_DONTFORK) < 0", "0"),
