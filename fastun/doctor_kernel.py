@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import re
 import resource
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
+from fastun import doctor_gcrypt
 from fastun.doctor_finding import PROC, Finding, Subject, capabilities, finding
 
 TUN_DEVICE = Path("/dev/net/tun")
@@ -19,8 +21,7 @@ _CAP_NET_ADMIN, _CAP_IPC_LOCK = 12, 14  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/seal.c refuses older ones.
-_GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", b"1.8.0"
-_GCRY_CIPHER_CHACHA20, _GCRYCTL_TEST_ALGO = 316, 8  # gcrypt.h
+_GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
 
 # A page a key, at most six of them a peer while keys change, with both ciphers (csrc/session.c).
 LOCKED_BYTES_A_PEER = 6 * 4096
@@ -141,17 +142,20 @@ def cipher(_: Subject) -> Finding:
 
 def libgcrypt(_: Subject) -> Finding:
     """Check the library that seals."""
-    try:
-        library = ctypes.CDLL(_GCRYPT_LIBRARY)
-    except OSError:
+    # fmt: off
+    asked = subprocess.run(
+        [sys.executable, "-I", "-m", "fastun.doctor_gcrypt", _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN],
+        capture_output=True, text=True, check=False,
+    )
+    # fmt: on
+    if asked.returncode == doctor_gcrypt.MISSING:
         mend = "install it (Debian: libgcrypt20)"
         return finding("FAIL", f"{_GCRYPT_LIBRARY} is not installed", mend)
-    library.gcry_check_version.restype = ctypes.c_char_p
-    version = library.gcry_check_version(None).decode("ascii", "replace")
-    if library.gcry_check_version(GCRYPT_VERSION_MIN) is None:
-        mend = f"update it to {GCRYPT_VERSION_MIN.decode()} or later"
+    version, is_new, has_chacha = asked.stdout.split()
+    if is_new == "0":
+        mend = f"update it to {GCRYPT_VERSION_MIN} or later"
         return finding("FAIL", f"libgcrypt {version} is too old", mend)
-    if library.gcry_cipher_algo_info(_GCRY_CIPHER_CHACHA20, _GCRYCTL_TEST_ALGO, None, None) != 0:
+    if has_chacha == "0":
         mend = "fastun's encrypted wire needs it: turn FIPS mode off"
         return finding("FAIL", f"libgcrypt {version} refuses ChaCha20-Poly1305", mend)
     return finding("ok", f"libgcrypt {version}")

@@ -31,3 +31,9 @@ class Suite:
     tests: tuple[str, ...]
     mutants: tuple[Mutant, ...]
     run: Callable[[Sequence[str], Path], tuple[str, str]] = run_pytest
+
+
+def in_c(source: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutant, ...]:
+    """Return the mutants of a file of csrc: claims, and what is replaced by what."""
+    named = tuple(tests.split())
+    return tuple(Mutant(claim, f"csrc/{source}.c", old, new, named) for claim, old, new in changes)

@@ -23,13 +23,25 @@ from typing import TYPE_CHECKING
 CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
-from tests.mutation import data_path, gateway, session  # noqa: E402 (found through the line above)
+from tests.mutation import (  # noqa: E402 (found through the line above)
+    data_path,
+    datagrams,
+    gateway,
+    session,
+    super_packets,
+)
 from tests.mutation.testing import BROKEN, KILLED, SURVIVED  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.mutation.mutant import Mutant, Suite
 
-SUITES = (session.SUITE, gateway.SUITE, data_path.SUITE)
+SUITES = (
+    session.SUITE,
+    gateway.SUITE,
+    data_path.SUITE,
+    super_packets.SUITE,
+    datagrams.SUITE,
+)
 
 NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", "build", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"

@@ -222,9 +222,11 @@ _MUTANTS = (
         ("a persistent keepalive wants a session", "if self._persistent_keepalive_s is not None:\n            self._want_handshake(now_s)", "pass"),
         ("a session that is there is used", "if not self.has_session(now_s):  # one", "if True:  # one"),
         ("dropped sessions are gone", "self._session = self._derived_s = None\n        self._dead_at", "self._dead_at"),
-        ("dropped sessions end the attempts", "        self._end_attempts()\n\n    # What is", "\n    # What is"),
+        ("dropped sessions end the attempts", "self._dead_at = self._keepalive_at = self._expire_at = self._zero_at = None\n        self._end_attempts()\n", "self._dead_at = self._keepalive_at = self._expire_at = self._zero_at = None\n"),
         ("wishes have a deadline", "            self._wanted_at,\n", ""),
         ("expiry has a deadline", "            self._expire_at,\n", ""),
+        ("a doubt does not wait", '        self._last_handshake_sent_s = float("-inf")\n        self._want_handshake(now_s)', "        self._want_handshake(now_s)"),
+        ("keys that are lost are asked for at once", '        self.on_sessions_dropped()\n        self._last_handshake_sent_s = float("-inf")', "        self.on_sessions_dropped()"),
     ),
     *_in(
         "keys",

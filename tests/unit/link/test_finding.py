@@ -62,6 +62,7 @@ class Established:
 
     def __init__(self, old: asyncio.Event | None = None) -> None:
         self.old = old
+        self.settings = SimpleNamespace(fwmark=0)
         self.links: list[Any] = []
         self.connections: list[socket.socket] = []
 
@@ -257,7 +258,11 @@ async def dialling(
     with socket.create_server(("127.0.0.1", 0)) as server:
         greeter, gateway = Greets(*outcomes), Established()
         there = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
-        dialler = Dialler(endpoints or (there,), cast("Greeter", greeter), cast("Gateway", gateway))
+        wanted = asyncio.Event()
+        wanted.set()
+        dialler = Dialler(
+            endpoints or (there,), cast("Greeter", greeter), cast("Gateway", gateway), wanted
+        )
         task = asyncio.create_task(dialler.run())
         try:
             yield task, greeter, gateway
@@ -312,12 +317,12 @@ def test_a_name_that_was_there_once_is_waited_for(
         dialled = 0
         really = tcp.dial
 
-        async def dial(endpoint: Endpoint) -> socket.socket:
+        async def dial(endpoint: Endpoint, fwmark: int) -> socket.socket:
             nonlocal dialled
             dialled += 1
             if 1 < dialled <= 1 + n_failures:
                 raise socket.gaierror(socket.EAI_AGAIN, "no DNS")
-            return await really(endpoint)
+            return await really(endpoint, fwmark)
 
         monkeypatch.setattr(tcp, "dial", dial)
         greeted = SimpleNamespace(hello=None)

@@ -15,7 +15,7 @@ from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
 from fastun.peers import Peer
 from fastun.roster import Member, Roster
-from fastun.session import messages, noise, transport
+from fastun.session import noise, transport
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.unit.recording_lane import RecordingLane
@@ -196,19 +196,13 @@ async def _say(
     return await rest_of(connection)
 
 
-def test_nothing_longer_than_a_sealed_hello_is_read() -> None:
-    async def talker(connection: socket.socket) -> bytes:
-        initiation, _ = noise.initiate(CLIENT, SERVER.public)
-        too_long = hello.HELLO_BYTES_MAX + messages.DATA_BYTES_MIN + 1
-        await frames.send(connection, initiation)
-        await frames.receive(connection, 92)
-        await asyncio.get_running_loop().sock_sendall(connection, too_long.to_bytes(2, "big"))
-        connection.shutdown(socket.SHUT_WR)
-        return await rest_of(connection)
-
-    refused, answer = together(server(peer("ant", CLIENT)).welcome, talker)
+def test_a_sealed_hello_has_a_longest_length() -> None:
+    too_long = hello.TYPE.ljust(hello.HELLO_BYTES_MAX + 1)
+    refused, answer = together(
+        server(peer("ant", CLIENT)).welcome, lambda connection: _say(connection, 0, too_long)
+    )
     assert isinstance(refused, HelloError)
-    assert "does not speak this wire" in str(refused)  # and not: closed the connection
+    assert "4097 bytes" in str(refused)
     assert answer == b""
 
 

@@ -122,30 +122,27 @@ def test_what_cannot_work_together_is_refused(fields: dict[str, Any], why: str) 
 
 @pytest.mark.parametrize(("theirs", "agreed"), [(1280, 1280), (60001, 60000), (65535, 60000)])
 def test_messages_are_as_long_as_both_take(theirs: int, agreed: int) -> None:
-    link_format, _, _ = hello.agree(OURS, changed(message_max=theirs), Wire.WIREGUARD)
+    link_format, _ = hello.agree(OURS, changed(message_max=theirs), Wire.WIREGUARD)
     assert link_format.message_max == agreed
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "agreed"),
+    ("ours", "theirs", "goes_whole", "splits_udp"),
     [
-        (("tcp", "udp"), ("tcp", "udp"), Offload.TCP_UDP),
-        (("tcp", "udp"), ("tcp",), Offload.TCP),
-        (("tcp",), ("tcp", "udp"), Offload.TCP),
-        (("tcp", "udp"), ("udp",), Offload.NONE),
-        (("tcp", "udp"), (), Offload.NONE),
-        ((), ("tcp", "udp"), Offload.NONE),
-        (("tcp",), ("tcp", "more"), Offload.TCP),
+        (("tcp", "udp"), ("tcp", "udp"), True, False),
+        (("tcp", "udp"), ("tcp",), True, True),
+        (("tcp",), ("tcp", "udp"), True, False),
+        (("tcp", "udp"), ("udp",), False, False),
+        (("tcp", "udp"), (), False, True),
+        ((), ("tcp", "udp"), True, False),
+        (("tcp",), ("tcp", "more"), True, True),
     ],
 )
 def test_super_packets_go_to_who_takes_them(
-    ours: tuple[str, ...], theirs: tuple[str, ...], agreed: Offload
+    ours: tuple[str, ...], theirs: tuple[str, ...], goes_whole: bool, splits_udp: bool
 ) -> None:
-    link_format, offload, _ = hello.agree(
-        changed(offload=ours), changed(offload=theirs), Wire.WIREGUARD
-    )
-    assert offload is agreed
-    assert link_format.super_outbound == (agreed is not Offload.NONE)
+    link_format, _ = hello.agree(changed(offload=ours), changed(offload=theirs), Wire.WIREGUARD)
+    assert (link_format.super_outbound, link_format.splits_udp) == (goes_whole, splits_udp)
     assert link_format.super_inbound == bool(ours)
     assert (link_format.wire, link_format.mode) == (Wire.WIREGUARD, Mode.TUN)
 
@@ -162,7 +159,7 @@ def test_super_packets_go_to_who_takes_them(
 def test_aes_seals_only_where_both_offer_it(
     ours: tuple[str, ...], theirs: tuple[str, ...], agreed: Aead
 ) -> None:
-    _, _, aead = hello.agree(changed(aeads=ours), changed(aeads=theirs), Wire.WIREGUARD)
+    _, aead = hello.agree(changed(aeads=ours), changed(aeads=theirs), Wire.WIREGUARD)
     assert aead is agreed
 
 

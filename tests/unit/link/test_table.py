@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import socket
 from contextlib import ExitStack
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import Mode, Offload, Wire
-from fastun.channel import AttachLink, DetachLink, LinkFormat
+from fastun._native import Mode, Wire
+from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
+from fastun.link import table
 from fastun.link.greeting import Greeted
 from fastun.link.table import LinkTable
 from fastun.peers import Peer
@@ -20,43 +22,50 @@ from tests.unit.recording_lane import RecordingLane
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.device import Device
-
 
 def link_format(wire: Wire) -> LinkFormat:
     return LinkFormat(wire, Mode.TUN, super_outbound=True, super_inbound=True, message_max=60000)
 
 
+def datagram_format() -> LinkFormat:
+    return LinkFormat(
+        Wire.WIREGUARD,
+        Mode.TUN,
+        super_outbound=False,
+        super_inbound=False,
+        message_max=60000,
+        is_datagram=True,
+    )
+
+
+def member_of(slot: int, name: str) -> Member:
+    return Member(slot, Peer(name=name, public_key=name.encode().ljust(32)))
+
+
 class Office:
-    """A table whose lane and device note in one list what they are told."""
+    """A table whose lane notes what the workers are told."""
 
     def __init__(self, wire: Wire, stack: ExitStack) -> None:
         self.wire = wire
         self.lane = RecordingLane()
-        self.told: list[object] = []
-        device = SimpleNamespace(set_offload=self.told.append)
-        self.lane.send = self._send  # type: ignore[method-assign]
-        default = link_format(wire)
-        self.table = LinkTable(self.lane.as_lane(), cast("Device", device), default)
-        self.fds: list[int] = []
+        self.table = LinkTable(self.lane.as_lane(), link_format(wire))
         self._stack = stack
 
-    def _send(self, role: str, message: object, fd: int = -1) -> None:
-        self.told.append((role, message))
-        self.fds.append(fd)
-
-    def attach(self, slot: int, name: str, offload: Offload = Offload.TCP) -> socket.socket:
-        """Attach a link of a peer; the peer's end of it."""
+    def attach(self, slot: int, name: str) -> socket.socket:
+        """Attach a stream of a peer; the peer's end of it."""
         ours, theirs = (self._stack.enter_context(end) for end in socket.socketpair())
         theirs.settimeout(5)
-        member = Member(slot, Peer(name=name, public_key=name.encode().ljust(32)))
-        greeted = Greeted(member, link_format(self.wire), offload, "test")
-        self.table.attach(greeted, ours, "somewhere")
+        greeted = Greeted(member_of(slot, name), link_format(self.wire), "test")
+        self.table.attach_stream(greeted, ours, "somewhere")
         return theirs
 
-    def take(self) -> list[object]:
-        taken, self.told[:], self.fds[:] = self.told[:], [], []
-        return taken
+    def attach_datagrams(self, slot: int, name: str) -> None:
+        self.table.attach_datagrams(member_of(slot, name), datagram_format(), "elsewhere")
+
+    def descriptor_of(self, slot: int) -> int:
+        connection = self.table.by_slot[slot].connection
+        assert connection is not None
+        return connection.fileno()
 
 
 @pytest.fixture
@@ -72,30 +81,13 @@ def office(request: pytest.FixtureRequest, stack: ExitStack) -> Office:
 
 def test_three_workers_learn_of_a_link_and_two_get_its_socket(office: Office) -> None:
     office.attach(3, "ant")
-    (link,) = office.table.by_slot.values()
-    message = AttachLink(3, link.id, link.link_format)
-    fileno = link.connection.fileno()
-    assert office.fds == [-1, fileno, fileno]
-    assert [told for told in office.take() if isinstance(told, tuple)] == [
-        (role, message) for role in ("tun-reader", "link-reader", "link-writer")
+    link = office.table.by_slot[3]
+    message, fileno = AttachLink(3, link.id, link.link_format), office.descriptor_of(3)
+    assert office.lane.sent == [
+        ("tun-reader", message, -1),
+        ("link-reader", message, fileno),
+        ("link-writer", message, fileno),
     ]
-
-
-def test_the_device_gives_more_only_when_the_tun_reader_knows(office: Office) -> None:
-    office.attach(0, "ant", Offload.TCP_UDP)
-    told = office.take()
-    assert told[-1] is Offload.TCP_UDP
-    assert len(told) == 4
-
-
-def test_the_device_gives_less_before_the_tun_reader_knows(stack: ExitStack) -> None:
-    office = Office(Wire.WIREGUARD, stack)
-    office.attach(0, "ant", Offload.TCP_UDP)
-    office.take()
-    office.attach(1, "bee", Offload.NONE)
-    told = office.take()
-    assert told[0] is Offload.NONE
-    assert len(told) == 4
 
 
 def test_a_peer_that_connects_anew_ends_its_old_link(office: Office) -> None:
@@ -103,6 +95,7 @@ def test_a_peer_that_connects_anew_ends_its_old_link(office: Office) -> None:
     old = office.table.by_slot[0]
     office.attach(0, "ant")
     assert old.ended.is_set()
+    assert old.connection is not None
     assert old.connection.fileno() == -1
     assert old_end.recv(1) == b""
     assert office.table.by_slot[0] is not old
@@ -118,23 +111,27 @@ def test_another_peers_link_is_no_reconnect_and_stays(office: Office) -> None:
 
 def test_an_ended_link_is_taken_back_from_who_must_not_use_it(office: Office) -> None:
     office.attach(2, "ant")
-    office.take()
+    office.lane.take()
+    ended = office.table.by_slot[2].ended
     office.table.end(2, "told to")
-    roles = [told[0] for told in office.take() if isinstance(told, tuple)]
     # Without a session nothing is sealed; without a seal the tun-reader goes on as before.
-    sealed = ["tun-reader"] if office.wire is Wire.WIREGUARD else []
-    assert roles == ["link-reader", "link-writer", *sealed]
+    sealed = [("tun-reader", DetachLink(2)), ("link-reader", ForgetReceivingKeys(2))]
+    assert office.lane.take() == [
+        ("link-writer", DetachLink(2)),
+        *(sealed if office.wire is Wire.WIREGUARD else []),
+        ("link-reader", DetachLink(2)),
+    ]
     assert office.table.by_slot == {}
+    assert ended.is_set()
 
 
 def test_the_stream_ends_also_for_a_worker_that_still_holds_its_descriptor(
     office: Office,
 ) -> None:
     theirs = office.attach(0, "ant")
-    held = office.table.by_slot[0].connection.dup()
-    office.table.end(0, "told to")
-    assert theirs.recv(1) == b""
-    held.close()
+    with socket.socket(fileno=os.dup(office.descriptor_of(0))):
+        office.table.end(0, "told to")
+        assert theirs.recv(1) == b""
 
 
 def test_news_of_a_link_that_was_replaced_ends_nothing(office: Office) -> None:
@@ -142,10 +139,10 @@ def test_news_of_a_link_that_was_replaced_ends_nothing(office: Office) -> None:
     old = office.table.by_slot[0]
     office.attach(0, "ant")
     new = office.table.by_slot[0]
-    office.take()
+    office.lane.take()
     office.table.end(0, "late", old.id)
     assert office.table.by_slot == {0: new}
-    assert office.take() == []
+    assert office.lane.take() == []
     office.table.end(0, "in time", new.id)
     assert office.table.by_slot == {}
     office.table.end(0, "nobody's")
@@ -158,31 +155,134 @@ def test_all_links_can_be_ended(office: Office) -> None:
     assert [end.recv(1) for end in ends] == [b""] * 3
 
 
-def test_a_fresh_worker_of_a_sealed_wire_is_told_nothing_since_its_links_have_ended(
+# -- workers ----------------------------------------------------------------------------------
+
+ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
+
+
+def test_of_a_sealed_wires_links_only_a_link_writer_goes_on_and_only_with_datagrams(
     stack: ExitStack,
 ) -> None:
     office = Office(Wire.WIREGUARD, stack)
     office.attach(0, "ant")
-    office.take()
-    for role in ("tun-reader", "link-writer", "link-reader", "tun-writer"):
+    office.attach_datagrams(1, "bee")
+    link = office.table.by_slot[1]
+    office.lane.take()
+    for role in ROLES:
         office.table.tell_worker(role)
-    assert office.take() == []
+    assert office.lane.take() == [("link-writer", AttachLink(1, link.id, link.link_format))]
 
 
 def test_a_fresh_worker_of_an_unsealed_wire_goes_on_with_the_link(stack: ExitStack) -> None:
     office = Office(Wire.PLAIN, stack)
     office.table.tell_worker("tun-reader")
     office.table.tell_worker("link-writer")
-    assert office.take() == [("tun-reader", AttachLink(0, 0, link_format(Wire.PLAIN)))]
+    assert office.lane.take() == [("tun-reader", AttachLink(0, 0, link_format(Wire.PLAIN)))]
     office.attach(0, "ant")
-    office.take()
-    link = office.table.by_slot[0]
-    for role in ("tun-reader", "link-writer", "link-reader", "tun-writer"):
+    office.lane.take()
+    link, fileno = office.table.by_slot[0], office.descriptor_of(0)
+    for role in ROLES:
         office.table.tell_worker(role)
-    assert office.fds == [-1, link.connection.fileno(), link.connection.fileno()]
     message = AttachLink(0, link.id, link.link_format)
-    assert office.take() == [
-        (role, message) for role in ("tun-reader", "link-writer", "link-reader")
+    assert office.lane.sent == [
+        ("tun-reader", message, -1),
+        ("link-writer", message, fileno),
+        ("link-reader", message, fileno),
     ]
-    office.table.end(0, "told to")
-    assert DetachLink(0) in [told[1] for told in office.take() if isinstance(told, tuple)]
+
+
+# -- from a stream to datagrams ---------------------------------------------------------------
+
+
+def test_datagrams_need_no_socket_of_their_own_and_no_link_reader(stack: ExitStack) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+    office.attach_datagrams(4, "ant")
+    link = office.table.by_slot[4]
+    message = AttachLink(4, link.id, datagram_format())
+    assert office.lane.sent == [("tun-reader", message, -1), ("link-writer", message, -1)]
+    office.lane.take()
+    office.table.end(4, "told to")
+    assert office.lane.take() == [
+        ("link-writer", DetachLink(4)),
+        ("tun-reader", DetachLink(4)),
+        ("link-reader", ForgetReceivingKeys(4)),
+    ]
+
+
+def going_over(office: Office, slot: int = 0) -> tuple[socket.socket, int]:
+    """Have a peer go over from a stream to UDP; its end of the stream, and that link's id."""
+    theirs = office.attach(slot, "ant")
+    link_id = office.table.by_slot[slot].id
+    office.attach_datagrams(slot, "ant")
+    office.lane.take()
+    return theirs, link_id
+
+
+def test_a_stream_that_datagrams_replace_is_read_for_a_moment(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "LINGER_S", 0.1)
+    office = Office(Wire.WIREGUARD, stack)
+
+    async def claim() -> None:
+        office.attach(0, "ant")
+        stream = office.table.by_slot[0]
+        office.attach_datagrams(0, "ant")
+        office.lane.take()
+        assert stream.ended.is_set()
+        assert stream.connection is not None
+        assert stream.connection.fileno() >= 0
+        await asyncio.sleep(0.3)
+        assert stream.connection.fileno() == -1
+
+    asyncio.run(claim())
+    assert office.lane.take() == [("link-reader", DetachLink(0))]
+    assert office.table.by_slot[0].transport == "udp"
+
+
+def test_the_end_of_a_stream_that_is_only_read_ends_no_link(stack: ExitStack) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+
+    async def claim() -> None:
+        theirs, link_id = going_over(office)
+        office.table.end(0, "it ended", link_id)
+        assert theirs.recv(1) == b""
+
+    asyncio.run(claim())
+    assert office.lane.take() == [("link-reader", DetachLink(0))]
+    assert office.table.by_slot[0].transport == "udp"
+
+
+@pytest.mark.parametrize("how", ["anew", "end", "end_all"])
+def test_a_stream_that_is_only_read_goes_with_what_replaced_it(stack: ExitStack, how: str) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+
+    async def claim() -> None:
+        theirs, _ = going_over(office)
+        if how == "anew":
+            office.attach(0, "ant")
+        elif how == "end":
+            office.table.end(0, "told to")
+        else:
+            office.table.end_all("stopping")
+        assert theirs.recv(1) == b""
+
+    asyncio.run(claim())
+    # Whatever is told to read next is told so behind the old stream's end.
+    told = [message for role, message in office.lane.take() if role == "link-reader"]
+    assert DetachLink(0) in told
+    assert (told[-1] == DetachLink(0)) == (how != "anew")
+
+
+def test_all_streams_can_be_ended_and_datagrams_go_on(stack: ExitStack) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+
+    async def claim() -> None:
+        theirs = office.attach(0, "ant")
+        office.attach_datagrams(1, "bee")
+        read, _ = going_over(office, 2)
+        office.table.end_all("a worker died", only_streams=True)
+        assert (theirs.recv(1), read.recv(1)) == (b"", b"")
+
+    asyncio.run(claim())
+    assert sorted(office.table.by_slot) == [1, 2]
