@@ -217,7 +217,8 @@ static void pass_refused(struct loop *loop, const struct trains *trains, const s
                          int error) {
     struct loop_link *link = loop->links[train->slot];
     struct loop_socket *where = socket_of(loop, train->slot);
-    memset(link->endpoint.local, 0, sizeof link->endpoint.local);
+    if (error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL)
+        memset(link->endpoint.local, 0, sizeof link->endpoint.local);
     uint32_t n_failed = send_singly(loop, trains, train, &error);
     if (n_failed == 0 && train->n_segments > 1 && ++where->n_offload_faults >= OFFLOAD_FAULTS_MAX)
         where->has_offload = false;

@@ -8,7 +8,7 @@
 #include "byteorder.h"
 #include "session.h"
 
-enum { MACS_LENGTH = 2 * MAC_LENGTH, NS_PER_TOKEN = 1000000000 / HANDSHAKES_PER_SECOND };
+enum { MACS_LENGTH = 2 * MAC_LENGTH, NS_PER_S = 1000000000 };
 
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]) {
     *gate = (struct handshake_gate){.mac1_key = mac_key_new(mac1_key)};
@@ -42,12 +42,12 @@ static unsigned bucket_of(const struct handshake_gate *gate, const struct endpoi
     return (unsigned)(mixed >> 40) % HANDSHAKE_BUCKETS;
 }
 
-/* A bucket of tokens, kept as the one moment at which it would be full. */
-static bool take_token(uint64_t *full_at_ns, uint64_t now_ns) {
+bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsigned burst) {
+    uint64_t token_ns = NS_PER_S / per_second;
     uint64_t full_at = *full_at_ns > now_ns ? *full_at_ns : now_ns;
-    if (full_at + NS_PER_TOKEN > now_ns + (uint64_t)HANDSHAKES_BURST * NS_PER_TOKEN)
+    if (full_at + token_ns > now_ns + burst * token_ns)
         return false;
-    *full_at_ns = full_at + NS_PER_TOKEN;
+    *full_at_ns = full_at + token_ns;
     return true;
 }
 
@@ -56,7 +56,10 @@ enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_
                                        uint64_t now_ns) {
     if (le32_read(message) != MESSAGE_COOKIE && !has_valid_mac1(gate, message, length))
         return GATE_BAD_MAC1;
-    if (!take_token(&gate->full_at_ns[bucket_of(gate, source)], now_ns))
+    if (!token_take(&gate->full_at_ns[bucket_of(gate, source)], now_ns, HANDSHAKES_PER_SECOND,
+                    HANDSHAKES_BURST) ||
+        !token_take(&gate->all_full_at_ns, now_ns, HANDSHAKES_PER_SECOND_OF_ALL,
+                    HANDSHAKES_BURST_OF_ALL))
         return GATE_TOO_MANY;
     return GATE_OPEN;
 }

@@ -23,12 +23,17 @@ enum {
      * behind one address may send when its server is back. Some 0.5 % of a core for the gateway. */
     HANDSHAKES_PER_SECOND = 20,
     HANDSHAKES_BURST = 100,
+    /* Of all sources together: what the gateway can work off, of which under load most is only to
+     * ask for a cookie; the channel is not to be full of it. */
+    HANDSHAKES_PER_SECOND_OF_ALL = 4000,
+    HANDSHAKES_BURST_OF_ALL = 1000,
 };
 
 struct handshake_gate {
     struct mac_key *mac1_key; /* NULL: nothing passes */
     uint64_t hash_key;
     uint64_t full_at_ns[HANDSHAKE_BUCKETS]; /* when the bucket has all its tokens again */
+    uint64_t all_full_at_ns;
 };
 
 enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY };
@@ -36,6 +41,10 @@ enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY };
 /* Returns 0 or -errno. */
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]);
 void handshake_gate_free(struct handshake_gate *gate);
+/* Also for the handshake messages of one stream, whose peer is known but may be hostile.
+ * A bucket of tokens, kept as the one moment at which it would be full. false: it is empty. */
+bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsigned burst);
+
 /* `message` has a handshake message's type and length (session_is_handshake). */
 enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
                                        size_t length, const struct endpoint *source,

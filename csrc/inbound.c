@@ -127,9 +127,10 @@ static enum inbound_end report(struct loop *loop, const struct receiving_key *ke
 }
 
 /* A control message on UDP: the peer's hello. (A stream's was read by the gateway.) */
-static bool is_control(const struct arrival *arrival, const uint8_t *content, size_t length) {
+static bool is_control(const struct arrival *arrival, const struct receiving_key *key,
+                       const uint8_t *content, size_t length) {
     return arrival->slot < 0 && length > 0 && content[0] == MESSAGE_CONTROL &&
-           length <= EVENT_BYTES_MAX;
+           length <= EVENT_BYTES_MAX && key->n_controls < CONTROLS_MAX;
 }
 
 static enum inbound_end pass_opened(struct loop *loop, const struct arrival *arrival,
@@ -138,7 +139,8 @@ static enum inbound_end pass_opened(struct loop *loop, const struct arrival *arr
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     bool is_first = !key->is_confirmed;
     key->is_confirmed = true;
-    if (is_control(arrival, content, length)) {
+    if (is_control(arrival, key, content, length)) {
+        key->n_controls++;
         memcpy(loop->event.bytes, content, length);
         loop->event.length = (uint32_t)length;
         return report(loop, key, EVENT_CONTROL);
@@ -170,6 +172,10 @@ static enum inbound_end pass_handshake(struct loop *loop, const struct arrival *
     memcpy(loop->event.bytes, message, length);
     loop->event.length = (uint32_t)length;
     if (arrival->slot >= 0) {
+        struct loop_link *link = loop->links[arrival->slot];
+        if (!token_take(&link->handshakes_full_at_ns, arrival->now_ns, HANDSHAKES_PER_SECOND,
+                        HANDSHAKES_BURST))
+            return drop(loop, DROP_link_reader_handshake_flood, length);
         loop_report(loop, (unsigned)arrival->slot, EVENT_HANDSHAKE, 0);
         return INBOUND_EVENT;
     }

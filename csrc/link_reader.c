@@ -14,10 +14,6 @@
 #define _GNU_SOURCE
 #include "link_reader.h"
 
-#include <sys/epoll.h>
-
-enum { EPOLL_EVENTS_MAX = 64 };
-
 static enum source_end pass_rest(struct loop *loop, int source) {
     return source == SOURCE_DATAGRAMS ? datagrams_pass(loop) : stream_pass(loop, (unsigned)source);
 }
@@ -54,19 +50,27 @@ static enum loop_end pass_all(struct loop *loop, int source, enum source_end end
     }
 }
 
-/* Waits for sources that can be read, and reads each once. */
-static enum loop_end read_round(struct loop *loop, enum wait_end *wait) {
-    struct epoll_event events[EPOLL_EVENTS_MAX];
-    enum loop_end end = LOOP_DOORBELL;
-    int n = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, -1);
+/* Looks which sources can be read. */
+static void look(struct loop *loop, enum wait_end *wait) {
+    loop->next_ready = 0;
+    loop->n_ready = epoll_wait(loop->epoll_fd, loop->ready, READY_MAX, -1);
     stats_call(loop->stats, CALL_epoll_wait);
-    for (int i = 0; i < n; i++)
-        if (events[i].data.u32 == POLL_CHANNEL)
+    for (int i = 0; i < loop->n_ready; i++)
+        if (loop->ready[i].data.u32 == POLL_CHANNEL)
             *wait = WAIT_DOORBELL;
-    for (int i = 0; i < n && *wait == WAIT_READY && end == LOOP_DOORBELL; i++) {
-        uint32_t what = events[i].data.u32;
+}
+
+/* Reads each source that can be read once, whatever they have to report in between: else the one
+ * that always has something would keep all others waiting, since epoll tells it first again. */
+static enum loop_end read_round(struct loop *loop, enum wait_end *wait) {
+    enum loop_end end = LOOP_DOORBELL;
+    if (loop->next_ready >= loop->n_ready)
+        look(loop, wait);
+    while (loop->next_ready < loop->n_ready && *wait == WAIT_READY && end == LOOP_DOORBELL) {
+        uint32_t what = loop->ready[loop->next_ready++].data.u32;
         int source = what >= POLL_SOCKET ? SOURCE_DATAGRAMS : (int)what;
-        end = pass_all(loop, source, read_source(loop, what), wait);
+        if (what != POLL_CHANNEL)
+            end = pass_all(loop, source, read_source(loop, what), wait);
     }
     return end;
 }

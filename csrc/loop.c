@@ -155,6 +155,11 @@ void loop_take_bell(struct loop *loop) {
 void loop_drop_event(struct loop *loop) {
     stats_count(loop->stats, 1, loop->event.length);
     stats_dropped(loop->stats, DROP_link_reader_gateway_busy, 1);
+    /* Would the hello have confirmed the key, the next message does. */
+    struct receiving_key *key =
+        loop->event.kind == EVENT_CONTROL ? key_table_find(loop->keys, loop->event.index) : NULL;
+    if (key != NULL)
+        key->is_confirmed = false;
 }
 
 /* -- sockets ----------------------------------------------------------------------------------- */
@@ -277,7 +282,7 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
         return -ENOMEM;
     /* Another cipher of the same session: the other side has one window for both. */
     if (link->sending != NULL && link->sending->receiver_index == receiver_index)
-        counter = link->sending->counter;
+        counter = counter > link->sending->counter ? counter : link->sending->counter;
     *sending = (struct sending_key){
         seal_key_new(aead, key), aead, receiver_index, counter, expires_ns,
     };

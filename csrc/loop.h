@@ -11,6 +11,8 @@
 #ifndef FASTUN_LOOP_H
 #define FASTUN_LOOP_H
 
+#include <sys/epoll.h>
+
 #include "allowedips.h"
 #include "codel.h"
 #include "datagrams.h"
@@ -29,6 +31,8 @@
 enum {
     /* UDP sockets of a lane: one an address that is listened on. */
     N_SOCKETS = 16,
+    /* Sources that one look finds readable; the others are found by the next. */
+    READY_MAX = 64,
     /* The stream bytes that one read may take; at least one longest message. */
     STAGING_LENGTH = 256 * 1024,
 };
@@ -66,6 +70,7 @@ struct loop_link {
     /* link-reader */
     uint8_t *staging; /* bytes from the stream that are not yet a whole message */
     size_t staging_start, staging_end;
+    uint64_t handshakes_full_at_ns; /* a bucket of tokens (handshake_gate.h) */
 };
 
 struct loop {
@@ -92,6 +97,7 @@ struct loop {
     unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
     uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
+    bool keeps_all;          /* tun-reader: drops nothing for its delay; for tests that count */
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
     struct splitting *splitting;      /* tun-reader: the frame that is being split */
@@ -100,6 +106,8 @@ struct loop {
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 
     /* link-reader */
+    struct epoll_event ready[READY_MAX]; /* sources that can be read, from next_ready on */
+    int n_ready, next_ready;
     int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
     struct key_table *keys;
     struct datagrams *datagrams;

@@ -268,6 +268,8 @@ static bool has_waited_too_long(struct loop *loop, struct loop_link *link, unsig
                                 uint64_t now_ns) {
     _Atomic uint64_t *field = &loop->peers->slots[slot].waiting_since_ns;
     uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
+    if (loop->keeps_all)
+        return false;
     uint64_t delay_ns = since_ns != 0 && since_ns < now_ns ? now_ns - since_ns : 0;
     return codel_should_drop(&link->codel, delay_ns, now_ns);
 }

@@ -22,6 +22,7 @@ _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/seal.c refuses older ones.
 _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
+_GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 
 # A page a key, at most six of them a peer while keys change, with both ciphers (csrc/session.c).
 LOCKED_BYTES_A_PEER = 6 * 4096
@@ -144,7 +145,8 @@ def libgcrypt(_: Subject) -> Finding:
     """Check the library that seals."""
     # fmt: off
     asked = subprocess.run(
-        [sys.executable, "-I", "-m", "fastun.doctor_gcrypt", _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN],
+        [sys.executable, "-I", "-m", "fastun.doctor_gcrypt",
+         _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN, str(_GCRY_CIPHER_CHACHA20)],
         capture_output=True, text=True, check=False,
     )
     # fmt: on

@@ -245,6 +245,7 @@ class Gateway:
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
             self.sessions.tick()
+            self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
@@ -253,9 +254,9 @@ class Gateway:
 
     def _on_start(self, worker: Worker) -> None:
         self.roster.tell_worker(worker.role)
-        self.links.tell_worker(worker.role)
         if self.datagrams is not None:
             self.datagrams.tell_worker(worker.role)
+        self.links.tell_worker(worker.role)
 
     def _on_message(self, worker: Worker, message: ToGateway) -> None:
         match message:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from fastun import log
 from fastun._native import PEER_SLOTS
-from fastun.channel import AllowIps, ForgetIps
+from fastun.channel import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.lane import Lane
 from fastun.peers import Peer
 from fastun.session.initiation_guard import InitiationGuard
@@ -84,6 +84,8 @@ class Roster:
         del self._by_key[member.peer.public_key]
         for role in ROUTING_ROLES:
             self._lane.send(role, ForgetIps(member.slot))
+        # Before the slot can be another's: what the removed peer sends would count as that one's.
+        self._lane.send("link-reader", ForgetReceivingKeys(member.slot))
         self._log.debug("removed", peer=member.peer.name, slot=member.slot)
 
     def _allow_ips(self, role: str, member: Member) -> None:

@@ -48,6 +48,10 @@ from fastun.channel import (
     close_all,
 )
 
+# What anybody can send, or has sent again in a moment: the loop does not wait for the gateway.
+_OF_ANYBODY = (EventKind.DATAGRAM, EventKind.CONTROL)
+_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG)
+
 
 class Worker:
     """One role's process: its loop, its channel and the links it carries."""
@@ -99,13 +103,15 @@ class Worker:
 
     def _report(self, event: Event) -> None:
         """Tell the gateway of an event, but do not wait with what anybody can send."""
-        if event.kind not in (EventKind.DATAGRAM, EventKind.CONTROL):
+        may_wait = event.kind not in (*_OF_ANYBODY, *_REPEATED)
+        if may_wait:
             self._send(_message_of(event))
             return
         try:
             self._channel.send(_message_of(event))
         except BlockingIOError:
-            self._loop.drop_event()
+            if event.kind in _OF_ANYBODY:
+                self._loop.drop_event()
 
     def _await_channel(self) -> bool:
         self._channel.set_blocking(True)

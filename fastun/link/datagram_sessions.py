@@ -84,7 +84,8 @@ class DatagramSessions:
         self._installer = KeyInstaller(lane, constants)
         self._paths = PathWatch(lane, settings)
         self._queue = HandshakeQueue(own.public, greeter, sockets, self._take)
-        self._initiator = Initiator(greeter, sockets)
+        self._by_index: dict[int, Correspondent] = {}  # handshakes that wait, by our index
+        self._initiator = Initiator(greeter, sockets, self._by_index)
         self._by_slot: dict[int, Correspondent] = {}
         self._format = LinkFormat(
             wire=Wire.WIREGUARD,
@@ -139,8 +140,9 @@ class DatagramSessions:
         correspondent = self._by_slot.get(slot)
         if correspondent is not None and not correspondent.is_doubted:
             correspondent.is_doubted = True
-            correspondent.timers.on_path_doubted(clock.boottime_s())
-            self.tick()
+            now_s = clock.boottime_s()
+            correspondent.timers.on_path_doubted(now_s)
+            self._do_due(correspondent, now_s)
 
     def _of_member(self, member: Member) -> Correspondent:
         correspondent = self._by_slot.get(member.slot)
@@ -169,8 +171,9 @@ class DatagramSessions:
             return
         correspondent = self._by_slot.get(slot)
         if correspondent is not None or endpoints_of(member):
-            self._of_member(member).timers.on_data_queued(clock.boottime_s())
-            self.tick()
+            correspondent, now_s = self._of_member(member), clock.boottime_s()
+            correspondent.timers.on_data_queued(now_s)
+            self._do_due(correspondent, now_s)
 
     # -- handshake messages -------------------------------------------------------------------
 
@@ -187,36 +190,45 @@ class DatagramSessions:
             case MessageType.COOKIE_REPLY:
                 self._take_cookie(message)
 
+    def _waiting(self, index: int) -> Correspondent:
+        """Return whose handshake waits by this index. HandshakeError, counted."""
+        correspondent = self._by_index.get(index)
+        if correspondent is None or not correspondent.index_waits(index):
+            with self._greeter.counting():
+                raise HandshakeError(Refusal.UNKNOWN_INDEX)
+        return correspondent
+
     def _take_cookie(self, message: bytes) -> None:
-        index = messages.receiver_of(message)
+        correspondent = self._waiting(messages.receiver_of(message))
         with self._greeter.counting():
-            for correspondent in self._by_slot.values():
-                if correspondent.index_waits(index):
-                    correspondent.jar.consume_reply(message, clock.boottime_s())
-                    return
-            raise HandshakeError(Refusal.UNKNOWN_INDEX)
+            correspondent.jar.consume_reply(message, clock.boottime_s())
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
         member, consumed = self._greeter.admit(initiation)
+        if self._settings.mode == "tap" and member.slot != 0:
+            # Ethernet frames name no peer: a TAP device has one, as on streams.
+            raise HandshakeError(Refusal.UNKNOWN_PEER)
         correspondent = self._of_member(member)
         preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
         cookie = correspondent.jar.current(clock.boottime_s())
         response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
         correspondent.jar.remember_sent(response)
+        if correspondent.responding is not None:
+            self._by_index.pop(correspondent.responding.local_index, None)
+        self._by_index[keys.local_index] = correspondent
         correspondent.responding, correspondent.response = keys, response
         self._set_address(correspondent, address)
         self._installer.add_receiving(member.slot, keys, counter=0)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
         index = messages.receiver_of(response)
-        for correspondent in self._by_slot.values():
-            initiator = correspondent.initiator
-            if initiator is not None and initiator.local_index == index:
-                break
-        else:
+        correspondent = self._waiting(index)
+        initiator = correspondent.initiator
+        if initiator is None or initiator.local_index != index:
             with self._greeter.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         keys = self._greeter.conclude(correspondent.member, initiator, response)
+        del self._by_index[index]
         correspondent.initiator, correspondent.concluding = None, keys
         self._set_address(correspondent, address)
         self._installer.add_receiving(correspondent.member.slot, keys, counter=0)
@@ -244,6 +256,7 @@ class DatagramSessions:
         keys = None if correspondent is None else correspondent.responding
         if correspondent is not None and keys is not None and keys.local_index == index:
             correspondent.responding = None
+            self._by_index.pop(index, None)
             self._use(correspondent, keys)
 
     def _use(self, correspondent: Correspondent, keys: SessionKeys) -> None:
@@ -306,7 +319,7 @@ class DatagramSessions:
         if link is not None and is_new:
             link.peer_software = theirs.software
             self._log.info("hello", peer=link.peer_name, software=theirs.software)
-        if aead is not correspondent.aead:
+        if aead is not correspondent.aead and self._is_carried(correspondent):
             correspondent.aead = aead
             self._installer.use_for_sending(correspondent.member.slot, keys, aead, GATEWAY_COUNTERS)
         if is_new and theirs.push is not None and self._settings.role == "connect":
@@ -343,8 +356,11 @@ class DatagramSessions:
                 keys = correspondent.current
                 if keys is not None and keys.is_initiator and correspondent.hello.is_due(now_s):
                     self._say_hello(correspondent)
-            for action in correspondent.timers.due(now_s):
-                self._do(correspondent, action)
+            self._do_due(correspondent, now_s)
+
+    def _do_due(self, correspondent: Correspondent, now_s: float) -> None:
+        for action in correspondent.timers.due(now_s):
+            self._do(correspondent, action)
 
     def on_path_too_narrow(self, slot: int) -> None:
         """Measure the path: a datagram did not fit it."""
@@ -383,7 +399,9 @@ class DatagramSessions:
                     correspondent.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 correspondent.forget_sessions()
-                self._lane.send("link-reader", ForgetReceivingKeys(slot))
+                # The peer may be on a stream by now, whose keys stand in the same place.
+                if slot not in self._links.by_slot or self._is_carried(correspondent):
+                    self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
     # -- addresses ----------------------------------------------------------------------------
 

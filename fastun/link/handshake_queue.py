@@ -55,12 +55,16 @@ class HandshakeQueue:
             self._greeter.results[Refusal.QUEUE_FULL] += 1
             return
         self._queue.append((address, message))
-        if not self._is_working:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._queue and not self._is_working:
             self._is_working = True
             asyncio.get_running_loop().call_soon(self._work)
 
     def _work(self) -> None:
         """Work off some of the queue; the rest after others have had their turn."""
+        self._is_working = False  # whatever happens below, the next message begins anew
         until_s = time.monotonic() + TURN_S
         is_loaded = self._gauge.observe(len(self._queue), clock.boottime_s())
         while self._queue and time.monotonic() < until_s:
@@ -73,9 +77,7 @@ class HandshakeQueue:
                 self._log.debug("handshake refused", remote=str(address), reason=str(error))
             except OSError as error:
                 self._log.debug("cannot answer", remote=str(address), error=error.strerror)
-        self._is_working = bool(self._queue)
-        if self._is_working:
-            asyncio.get_running_loop().call_soon(self._work)
+        self._go_on()
 
     def _may_cost(
         self, kind: MessageType, address: UdpAddress, message: bytes, *, under_load: bool

@@ -17,8 +17,14 @@ from fastun.session import clock
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
 
-    def __init__(self, greeter: SealedGreeter, sockets: UdpSockets) -> None:
-        """Send by ``sockets``."""
+    def __init__(
+        self,
+        greeter: SealedGreeter,
+        sockets: UdpSockets,
+        by_index: dict[int, Correspondent],
+    ) -> None:
+        """Send by ``sockets``; ``by_index`` is told by which index the answer will come."""
+        self._by_index = by_index
         self._greeter = greeter
         self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
@@ -36,9 +42,13 @@ class Initiator:
             await self._find_address(correspondent)
             if correspondent.address is None:
                 return
-            initiation, correspondent.initiator = self._greeter.initiate(
+            if correspondent.initiator is not None:
+                self._by_index.pop(correspondent.initiator.local_index, None)
+            initiation, state = self._greeter.initiate(
                 correspondent.member, correspondent.jar.current(clock.boottime_s())
             )
+            correspondent.initiator = state
+            self._by_index[state.local_index] = correspondent
             correspondent.jar.remember_sent(initiation)
             self._sockets.send(initiation, correspondent.address)
             self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))

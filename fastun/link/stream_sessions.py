@@ -108,6 +108,12 @@ class StreamSessions:
         self._installer.add_receiving(link.slot, keys, counter=greeted.n_opened)
         self._installer.use_for_sending(link.slot, keys, greeted.aead, counter=1)
 
+    def _present(self, slot: int) -> Carried | None:
+        """Return the slot's session, unless its link has been replaced since."""
+        carried = self._by_slot.get(slot)
+        is_present = carried is not None and self._links.by_slot.get(slot) is carried.link
+        return carried if is_present else None
+
     # -- what the workers report --------------------------------------------------------------
 
     def on_handshake(self, slot: int, link_id: int, message: bytes) -> None:
@@ -126,7 +132,7 @@ class StreamSessions:
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a rekey: the link-reader can open what comes under the new keys."""
-        carried = self._by_slot.get(slot)
+        carried = self._present(slot)
         if carried is None or carried.pending is None or carried.pending.local_index != index:
             return
         if carried.response is not None:
@@ -139,7 +145,7 @@ class StreamSessions:
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
-        carried = self._by_slot.get(slot)
+        carried = self._present(slot)
         if carried is None or carried.pending is None:
             return
         if carried.pending.local_index == index and not carried.pending.is_initiator:

@@ -22,6 +22,7 @@ from fastun.lane import Lane
 from fastun.link import hello
 from fastun.link.greeting import Greeted
 from fastun.roster import Member
+from fastun.session.protocol import REJECT_AFTER_TIME_S
 
 LINK_ROLES = ("link-reader", "link-writer")
 
@@ -64,6 +65,7 @@ class LinkTable:
         self.n_reconnects = 0  # of peers that had a link before
         self._lingering: dict[int, tuple[Link, asyncio.TimerHandle]] = {}
         self._names_seen: set[str] = set()
+        self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
         self._lane = lane
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
@@ -78,9 +80,9 @@ class LinkTable:
         self.end(slot, "the peer has connected anew")
         link = self._make(greeted.member, greeted.link_format, remote, greeted.software, connection)
         message = AttachLink(slot, link.id, greeted.link_format)
-        self._lane.send("tun-reader", message)
         for role in LINK_ROLES:
             self._lane.send(role, message, connection.fileno())
+        self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)
         return link
 
@@ -89,7 +91,7 @@ class LinkTable:
         replaced = self.by_slot.get(member.slot)
         link = self._make(member, link_format, remote, hello.PLAIN_WIREGUARD, None)
         message = AttachLink(member.slot, link.id, link_format)
-        for role in ("tun-reader", "link-writer"):
+        for role in ("link-writer", "tun-reader"):
             self._lane.send(role, message)
         self._log_up(link)
         if replaced is not None:
@@ -145,13 +147,26 @@ class LinkTable:
         self._lane.send("link-writer", DetachLink(slot))
         if self._is_sealed:
             self._lane.send("tun-reader", DetachLink(slot))
-            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+            self._ended_s[slot] = time.monotonic()
         if link.connection is not None:
             self._lane.send("link-reader", DetachLink(slot))
             _hang_up(link.connection)
         self._stop_lingering(slot)
         link.ended.set()
         self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
+
+    def forget_old_keys(self) -> None:
+        """Have the link-reader wipe the keys of links that ended so long ago that none opens.
+
+        Not at the end of the link: a handshake of the peer's may be under way, and the link-reader
+        knows its keys already.
+        """
+        now_s = time.monotonic()
+        for slot, ended_s in list(self._ended_s.items()):
+            if now_s - ended_s >= REJECT_AFTER_TIME_S:
+                del self._ended_s[slot]
+                if slot not in self.by_slot:
+                    self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
     def end_all(self, reason: str, *, only_streams: bool = False) -> None:
         """End every link, or every stream."""

@@ -26,6 +26,8 @@ from fastun.lane import Lane
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
 
+SOCKETS_MAX = 16  # N_SOCKETS of csrc/loop.h
+
 SOCKET_ROLES = ("link-reader", "link-writer")
 
 # linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
@@ -54,9 +56,16 @@ class UdpSockets:
     """All UDP sockets of a gateway, by index. Event loop only."""
 
     def __init__(self, sockets: Iterable[socket.socket], *, offload: bool, fwmark: int = 0) -> None:
-        """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none."""
+        """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none.
+
+        RuntimeFailure where there are more than a worker can have.
+        """
         self._sockets: list[UdpSocket] = []
         for each in sockets:
+            if len(self._sockets) == SOCKETS_MAX:
+                raise RuntimeFailure(
+                    f"--listen: more than {SOCKETS_MAX} udp addresses; take some out"
+                )
             _tune(each, fwmark)
             self._sockets.append(UdpSocket(each, offload and _set_offload(each)))
 

@@ -97,7 +97,6 @@ def test_nothing_is_applied_that_is_not_accepted() -> None:
     assert applied((), "0.0.0.0/0") == ([], [], 0)
     assert applied(("addresses",), "0.0.0.0/0") == ([ip_interface("10.9.0.2/24")], [], 0)
     assert applied(("mtu",), "0.0.0.0/0") == ([], [], 1400)
-    assert applied(("dns",), "0.0.0.0/0") == ([], [], 0)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from fastun import roster
 from fastun._native import PEER_SLOTS
-from fastun.channel import AllowIps, ForgetIps
+from fastun.channel import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.peers import Peer
 from fastun.roster import Roster
 from tests.unit.recording_lane import RecordingLane
@@ -72,7 +72,11 @@ def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
     assert full.replace([BEE]) == [0]
     assert full.member_of(ANT.public_key) is None
     assert list(full.by_slot) == [1]
-    assert lane.take() == [("tun-reader", ForgetIps(0)), ("link-reader", ForgetIps(0))]
+    assert lane.take() == [
+        ("tun-reader", ForgetIps(0)),
+        ("link-reader", ForgetIps(0)),
+        ("link-reader", ForgetReceivingKeys(0)),
+    ]
 
 
 def test_who_stays_keeps_its_slot_and_what_guards_it(full: Roster, lane: RecordingLane) -> None:

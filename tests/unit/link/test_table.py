@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from fastun.link.greeting import Greeted
 from fastun.link.table import LinkTable
 from fastun.peers import Peer
 from fastun.roster import Member
+from fastun.session.protocol import REJECT_AFTER_TIME_S
 from tests.unit.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
@@ -84,9 +86,9 @@ def test_three_workers_learn_of_a_link_and_two_get_its_socket(office: Office) ->
     link = office.table.by_slot[3]
     message, fileno = AttachLink(3, link.id, link.link_format), office.descriptor_of(3)
     assert office.lane.sent == [
-        ("tun-reader", message, -1),
         ("link-reader", message, fileno),
         ("link-writer", message, fileno),
+        ("tun-reader", message, -1),
     ]
 
 
@@ -115,7 +117,7 @@ def test_an_ended_link_is_taken_back_from_who_must_not_use_it(office: Office) ->
     ended = office.table.by_slot[2].ended
     office.table.end(2, "told to")
     # Without a session nothing is sealed; without a seal the tun-reader goes on as before.
-    sealed = [("tun-reader", DetachLink(2)), ("link-reader", ForgetReceivingKeys(2))]
+    sealed = [("tun-reader", DetachLink(2))]
     assert office.lane.take() == [
         ("link-writer", DetachLink(2)),
         *(sealed if office.wire is Wire.WIREGUARD else []),
@@ -199,14 +201,34 @@ def test_datagrams_need_no_socket_of_their_own_and_no_link_reader(stack: ExitSta
     office.attach_datagrams(4, "ant")
     link = office.table.by_slot[4]
     message = AttachLink(4, link.id, datagram_format())
-    assert office.lane.sent == [("tun-reader", message, -1), ("link-writer", message, -1)]
+    assert office.lane.sent == [("link-writer", message, -1), ("tun-reader", message, -1)]
     office.lane.take()
     office.table.end(4, "told to")
     assert office.lane.take() == [
         ("link-writer", DetachLink(4)),
         ("tun-reader", DetachLink(4)),
-        ("link-reader", ForgetReceivingKeys(4)),
     ]
+
+
+def test_keys_of_an_ended_link_are_wiped_when_none_of_them_can_open_any_more(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = Office(Wire.WIREGUARD, stack)
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    for slot in (1, 2):
+        office.attach_datagrams(slot, "ant")
+        office.table.end(slot, "told to")
+    office.attach_datagrams(2, "ant")
+    office.lane.take()
+    now_s += REJECT_AFTER_TIME_S - 1
+    office.table.forget_old_keys()
+    assert office.lane.take() == []
+    now_s += 1
+    office.table.forget_old_keys()
+    assert office.lane.take() == [("link-reader", ForgetReceivingKeys(1))]
+    office.table.forget_old_keys()
+    assert office.lane.take() == []
 
 
 def going_over(office: Office, slot: int = 0) -> tuple[socket.socket, int]:
