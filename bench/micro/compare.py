@@ -1,9 +1,11 @@
-"""The newest result beside the stored baseline: how each ratio to its calibration loop has changed.
+"""Results beside the stored baseline: how each ratio to its calibration loop has changed.
 
-    python -m bench.micro.compare [RESULT.json]            the table; 1 if anything became slower
-    python -m bench.micro.compare --renew [RESULT.json]    make the result the baseline
+    python -m bench.micro.compare [RESULT.json ...]            print a table
+    python -m bench.micro.compare --renew [RESULT.json ...]    make the results the baseline
 
-Exit code 2: a wrong command line, or a file that cannot be read.
+Of several results each subject's least ratio counts: what else runs on the machine lasts longer
+than all rounds of one subject, but rarely meets the same one in every run.
+Exit code: 1 if anything became slower, 2 for a wrong command line or a file that cannot be read.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.box import SIMPLE_HEAD
@@ -20,129 +22,28 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fastun.errors import ConfigError, FastunError
+from bench.micro.ratios import (
+    BASELINE,
+    RESULTS,
+    Machine,
+    Ratio,
+    Ratios,
+    least,
+    newest_results,
+    read_baseline,
+    read_result,
+    write_baseline,
+)
+from fastun.errors import FastunError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BASELINE = Path(__file__).with_name("baseline.json")
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 #: What two runs of one commit differ by on a machine that does other things, and some more.
 TOLERANCE = 0.3
 
 SAME, SLOWER, FASTER = "same", "slower", "faster"
 NEW, MISSING, RECALIBRATED = "new", "not measured", "another calibration"
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """What ratios still depend on: a processor's instructions, a compiler, a library."""
-
-    cpu: str
-    kernel: str
-    distribution: str
-    python: str
-    compiler: str
-    libgcrypt: str
-
-
-class Ratio(msgspec.Struct, frozen=True, kw_only=True):
-    """A subject's time by that of its calibration loop, each of one operation."""
-
-    calibration: str
-    ratio: float
-
-
-class Ratios(msgspec.Struct, frozen=True, kw_only=True):
-    """The ratios of one run, by subject. `date` is ISO 8601 in UTC."""
-
-    date: str
-    machine: Machine
-    ratios: dict[str, Ratio]
-
-
-class _Cpu(msgspec.Struct):
-    brand_raw: str = ""
-
-
-class _MachineInfo(msgspec.Struct):
-    cpu: _Cpu
-    release: str
-    distribution: str
-    python_version: str
-    compiler: str
-    libgcrypt: str
-
-
-class _Figures(msgspec.Struct):
-    subject: str
-    calibration: str
-    ratio: float
-
-
-class _Benchmark(msgspec.Struct):
-    extra_info: _Figures
-
-
-class _Result(msgspec.Struct):
-    """What of pytest-benchmark's file is read here."""
-
-    datetime: str
-    machine_info: _MachineInfo
-    benchmarks: list[_Benchmark]
-
-
-File = TypeVar("File", Ratios, _Result)
-
-
-def _read(file: Path, kind: type[File]) -> File:
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{file}: not a file of bench/micro: {error}") from error
-
-
-def read_baseline(file: Path) -> Ratios:
-    """Read what `write_baseline` wrote; ConfigError if it is nothing of the kind."""
-    return _read(file, Ratios)
-
-
-def write_baseline(ratios: Ratios, file: Path) -> None:
-    """Write a baseline. OSError if that fails."""
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(ratios), indent=1) + b"\n")
-
-
-def read_result(file: Path) -> Ratios:
-    """Read what pytest --benchmark-json wrote; ConfigError if it is nothing of the kind."""
-    result = _read(file, _Result)
-    info = result.machine_info
-    figures = [benchmark.extra_info for benchmark in result.benchmarks]
-    return Ratios(
-        date=result.datetime.partition(".")[0],
-        machine=Machine(
-            cpu=info.cpu.brand_raw,
-            kernel=info.release,
-            distribution=info.distribution,
-            python=info.python_version,
-            compiler=info.compiler,
-            libgcrypt=info.libgcrypt,
-        ),
-        ratios={
-            one.subject: Ratio(calibration=one.calibration, ratio=one.ratio) for one in figures
-        },
-    )
-
-
-def newest_result(directory: Path) -> Path:
-    """Return the last result of `make micro`; ConfigError if there is none."""
-    files = sorted(directory.glob("micro-*.json"))
-    if not files:
-        raise ConfigError(f"{directory}: no micro-*.json; run: make micro")
-    return files[-1]
-
 
 # -- comparison ------------------------------------------------------------------------------------
 
@@ -218,7 +119,9 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", type=Path, nargs="?", metavar="RESULT.json", help="default: newest")
+    parser.add_argument(
+        "files", type=Path, nargs="*", metavar="RESULT.json", help="default: the newest"
+    )
     parser.add_argument("--baseline", type=Path, default=BASELINE, metavar="FILE")
     parser.add_argument(
         "--tolerance",
@@ -233,7 +136,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def compare(chosen: argparse.Namespace, console: Console) -> int:
     """Print the table, or renew the baseline; return the exit code. Raises FastunError."""
-    now = read_result(chosen.file or newest_result(RESULTS))
+    now = least([read_result(file) for file in chosen.files or newest_results(RESULTS)])
     if chosen.renew:
         write_baseline(now, chosen.baseline)
         console.print(f"written: {chosen.baseline}", markup=False, soft_wrap=True)

@@ -48,9 +48,11 @@ class Subject:
         if error:
             raise RuntimeFailure(f"{self.name} could not be prepared: {os.strerror(-error)}")
 
-    def run(self, n: int) -> int:
-        """Do `n` operations; return how many of them did what they should."""
-        return int(self.native.run(n))
+    def run(self, n: int) -> None:
+        """Do `n` operations. RuntimeFailure if one of them did not do what it should."""
+        done = self.native.run(n)
+        if done != n:
+            raise RuntimeFailure(f"{self.name}: {n - done} of {n} operations failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Library:
 @functools.cache
 def load() -> Library:
     """Compile and load, once a process. RuntimeFailure with the compiler's words if it cannot."""
-    ffi = cffi.FFI()
+    ffi: Any = cffi.FFI()
     ffi.cdef(declarations((DIRECTORY / "measured.h").read_text(encoding="utf-8")))
     with tempfile.TemporaryDirectory(prefix="fastun-micro-") as directory:
         loaded: Any = ffi.dlopen(str(compile_into(Path(directory))))
