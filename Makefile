@@ -33,7 +33,8 @@ soak:
 mutation:
 	python tests/mutation/run.py
 
-# The parts of the data path, three times, and how they stand to the stored baseline. One minute.
+# The parts of the data path, three times, and how they stand to the stored baseline.
+# One minute on a quiet machine.
 MICRO_RESULT := bench/results/micro-$(shell date -u +%Y-%m-%dT%H%M%S)
 micro:
 	@mkdir -p $(dir $(MICRO_RESULT))

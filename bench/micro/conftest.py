@@ -16,6 +16,12 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     machine_info["libgcrypt"] = library.load().libgcrypt_version
 
 
+def pytest_benchmark_update_commit_info(commit_info: dict[str, Any]) -> None:
+    """Take out what a checkout is called; the commit says it all."""
+    commit_info.pop("project", None)
+    commit_info.pop("branch", None)
+
+
 def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
     """Take out the time of every single round: a file that is kept should be small."""
     for benchmark in output_json["benchmarks"]:
