@@ -3,9 +3,9 @@
 # Where ./run puts the tools. nft is in sbin, which is not on every user's PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/usr/sbin:/sbin
 
-C_SOURCES = $(wildcard csrc/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch])
+C_SOURCES = $(wildcard csrc/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch] bench/micro/*.[ch])
 
-.PHONY: check lint types native test soak mutation clean
+.PHONY: check lint types native test soak mutation micro clean
 .NOTPARALLEL:
 
 check: lint types native test
@@ -19,7 +19,7 @@ lint:
 
 types:
 	python -m mypy --strict fastun
-	python -m mypy --strict -p bench.tunnel
+	python -m mypy --strict -p bench.tunnel -p bench.micro
 
 native:
 	$(MAKE) -C tests/native check
@@ -32,6 +32,17 @@ soak:
 
 mutation:
 	python tests/mutation/run.py
+
+# The parts of the data path, three times, and how they stand to the stored baseline.
+# One minute on a quiet machine.
+MICRO_RESULT := bench/results/micro-$(shell date -u +%Y-%m-%dT%H%M%S)
+micro:
+	@mkdir -p $(dir $(MICRO_RESULT))
+	@for run in 1 2 3; do \
+		python -m pytest -q bench/micro --benchmark-columns=min,median,iqr,rounds \
+			--benchmark-json=$(MICRO_RESULT)-$$run.json || exit; \
+	done
+	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
 	rm -rf build fastun/*.so fastun/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,8 +5,8 @@
 The links' sockets are one real TCP connection, so the kernel is asked for each as in a gateway;
 shared memory, histograms, text and gzip (Prometheus asks for it) are the gateway's own. Not in it:
 HTTP, and the processor times of workers, of which none runs.
-`extra_info` has the processor time of a scrape in ms, which other work on the machine disturbs less
-than the time on the clock that pytest-benchmark shows.
+All times are processor time, which other work on the machine disturbs less than the time on the
+clock; `extra_info` has it in ms, and as a ratio to a calibration loop.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.micro.calibration import measure
 from fastun.metric_collector import GatewayCollector
 from fastun.metrics import COMPRESSION_LEVEL
 from tests.unit.test_metrics import idle_gateway, link_over, peers_named, tcp_pair
@@ -25,30 +26,31 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 
+@pytest.mark.benchmark(timer=time.process_time)
 @pytest.mark.parametrize("n_peers", [1, 100, 1000])
 def test_scrape(benchmark: BenchmarkFixture, n_peers: int) -> None:
     """Measure scrapes that follow one another."""
-    cpu_ms: list[float] = []
     with idle_gateway() as gateway, tcp_pair() as (one, _):
         gateway.roster.replace(peers_named(*(f"peer{n}" for n in range(n_peers))))
         gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
         collector = GatewayCollector(gateway)
 
         def scrape() -> str:
-            began = time.process_time()
             text = collector.text()
             gzip.compress(text.encode(), COMPRESSION_LEVEL)
-            cpu_ms.append((time.process_time() - began) * 1e3)
             return text
 
-        text = benchmark.pedantic(scrape, rounds=30, warmup_rounds=2)
+        text = measure(benchmark, scrape, subject=f"scrape-{n_peers}", n_rounds=30)
         collector.close()
     assert text.count("\nfastun_peer_up{") == n_peers
-    cpu_ms.sort()
     benchmark.extra_info |= {
-        "cpu_ms_median": round(cpu_ms[len(cpu_ms) // 2], 2),
-        "cpu_ms_min": round(cpu_ms[0], 2),
-        "cpu_ms_max": round(cpu_ms[-1], 2),
         "bytes": len(text),
         "samples": sum(not line.startswith("#") for line in text.splitlines()),
     }
+    if benchmark.stats is not None:
+        stats = benchmark.stats.stats
+        benchmark.extra_info |= {
+            "cpu_ms_median": round(stats.median * 1e3, 2),
+            "cpu_ms_min": round(stats.min * 1e3, 2),
+            "cpu_ms_max": round(stats.max * 1e3, 2),
+        }
