@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from fastun.errors import RuntimeFailure
 Connect = Callable[[], socket.socket]
 Direction = Literal["send", "receive"]
 
-# With one of these the mean of an idle tunnel is steady; more would only take longer.
+# With so many the median of an idle tunnel is steady; more would only take longer.
 N_ROUND_TRIPS = 20
 _INTERVAL_S = 0.02
 _ECHO_MS = 2000
@@ -49,7 +50,7 @@ class RoundTrips:
     """How long 16 bytes took there and back, through both ends' TCP and programs."""
 
     min_ms: float
-    mean_ms: float
+    median_ms: float
     max_ms: float
 
 
@@ -85,7 +86,7 @@ def round_trips(connect: Connect) -> RoundTrips:
             if len(receive_exactly(connection, ECHO_BYTES)) < ECHO_BYTES:
                 raise ConnectionResetError("the other end hung up")
             times_ms.append(1e3 * (time.perf_counter() - started_s))
-    return RoundTrips(min(times_ms), sum(times_ms) / len(times_ms), max(times_ms))
+    return RoundTrips(min(times_ms), statistics.median(times_ms), max(times_ms))
 
 
 def _asked(connect: Connect, request: Request) -> socket.socket:
