@@ -5,8 +5,8 @@
     10.99.0.1            .. tunnel over it ..    10.99.0.2
 
 Both hosts are network namespaces of this machine. Before and after each direction of each tunnel
-the bare veth pair is measured for a quarter as long: on a shared machine only what was taken side by side
-can be compared.
+the bare veth pair is measured, a quarter as long: on a shared machine only what was taken side by
+side can be compared.
 """
 
 from __future__ import annotations
