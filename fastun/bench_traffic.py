@@ -37,7 +37,7 @@ N_ROUND_TRIPS = 20
 _INTERVAL_S = 0.02
 _ECHO_MS = 2000
 # A served end that is busy with another takes no request meanwhile.
-_ANSWER_S = 3.0
+_ANSWER_S = 5.0
 _RECEIVED_BYTES = len(encode_received(Received(0, 0.0)))
 
 
