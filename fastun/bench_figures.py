@@ -12,7 +12,7 @@ CpuByRole = dict[str, float]
 
 
 class OneWay(msgspec.Struct, frozen=True, kw_only=True):
-    """One direction of a tunnel, and the bare veth pair measured just before it."""
+    """One direction of a tunnel, and the bare veth pair measured before and after."""
 
     bits_per_second: float
     veth_bits_per_second: float
@@ -66,7 +66,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     transport: str | None
     seconds: float
     round_trip_min_ms: float
-    round_trip_mean_ms: float
+    round_trip_median_ms: float
     round_trip_max_ms: float
     sending: LiveOneWay | None
     receiving: LiveOneWay

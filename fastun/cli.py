@@ -34,6 +34,7 @@ def cli() -> None:
     And over there:     fastun connect NAME.toml
     How is it doing?    fastun status, fastun top
     What is missing?    fastun doctor
+    How fast is it?     fastun bench
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -159,6 +160,48 @@ def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) ->
     from fastun import doctor as examination  # noqa: PLC0415 (as above)
 
     context.exit(examination.show(state, run_dir, as_json))
+
+
+@cli.command()
+@click.option(
+    "--peer",
+    metavar="NAME|ADDRESS",
+    help="Measure the live tunnel to this peer, where --serve runs.",
+)
+@click.option("--serve", "served", is_flag=True, help="Be the other end, for an hour at most.")
+@click.option(
+    "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
+)
+@run_dir_option
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.2, max=60),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="How long to send in each direction.",
+)
+@click.option("--reverse", is_flag=True, help="With --peer: only from there to here.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(**options: Any) -> None:
+    """Measure what this machine can do, or a live tunnel.
+
+    Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
+    minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
+    which 'fastun bench --serve' runs. Nothing listens for traffic unless that does; it takes
+    one client at a time, and only out of the tunnel.
+
+    \b
+    Examples:
+      fastun bench
+      fastun bench --seconds 5 --json > bench.json
+      fastun bench --serve                          on the one host
+      fastun bench --peer laptop                    on the other
+      fastun bench --peer 10.55.0.1 --reverse
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun import bench as measuring  # noqa: PLC0415 (rich, as above)
+
+    measuring.run(**options)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ is one frame and as many packets as the network would see; bytes are without any
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 # What a peer says of itself ends up in labels and terminals; a name with a version has room in it.
 SOFTWARE_CHARS_MAX = 64
+
+# One of each IP version is usual; a reply with all peers has to stay within its bounds.
+INNER_ADDRESSES_MAX = 4
 
 _COUNTED_BY_PEER = (
     "receive_packets",
@@ -99,10 +103,12 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     ``since_unix_seconds`` is when the link came up. ``last_handshake_unix_seconds`` is null when
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
-    did not go out, since it was not connected or does not read.
+    did not go out, since it was not connected or does not read. ``inner_addresses`` are those of
+    its allowed IPs that are a single host, the first four: where the peer is inside the tunnel.
     """
 
     name: str
+    inner_addresses: list[str]
     up: bool
     remote: str | None
     since_unix_seconds: float | None
@@ -184,6 +190,7 @@ def _peer(gateway: Gateway, member: Member) -> PeerStatus:
     counted = {field: gateway.lane.peers.read(slot, field) for field in _COUNTED_BY_PEER}
     return PeerStatus(
         name=member.peer.name,
+        inner_addresses=_inner_addresses(member),
         up=link is not None,
         remote=None if link is None else link.remote,
         since_unix_seconds=None if link is None else link.since,
@@ -195,6 +202,11 @@ def _peer(gateway: Gateway, member: Member) -> PeerStatus:
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
     )
+
+
+def _inner_addresses(member: Member) -> list[str]:
+    hosts = (network for network in member.peer.allowed_ips if network.num_addresses == 1)
+    return [str(host.network_address) for host in itertools.islice(hosts, INNER_ADDRESSES_MAX)]
 
 
 def _link(link: Link) -> LinkStatus:

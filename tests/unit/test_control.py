@@ -27,7 +27,7 @@ from fastun import config, control, log, status
 from fastun._native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, LinkCounts
-from fastun.gateway_status import LinkStatus, PeerStatus, Tcp
+from fastun.gateway_status import INNER_ADDRESSES_MAX, LinkStatus, PeerStatus, Tcp
 from fastun.lane import Lane
 from fastun.link import hello, udp
 from fastun.link.stream_sessions import SessionCounts
@@ -119,6 +119,7 @@ def connected(name: str) -> PeerStatus:
     """A peer with everything as wide as it gets in practice."""
     return PeerStatus(
         name=name,
+        inner_addresses=INNER_ADDRESSES_MAX * ["fd00:1234:5678:9abc:def0:1234:5678:9abc"],
         up=True,
         remote="[2001:db8:1234:5678:9abc:def0:1234:5678]:55555",
         since_unix_seconds=time.time() - 3599,

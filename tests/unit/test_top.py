@@ -43,6 +43,7 @@ def stage(role: str, **changes: object) -> Stage:
 def peer(name: str, **changes: object) -> PeerStatus:
     plain = PeerStatus(
         name=name,
+        inner_addresses=[],
         up=False,
         remote=None,
         since_unix_seconds=None,

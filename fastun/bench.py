@@ -1,0 +1,117 @@
+"""``fastun bench``: this machine, or a live tunnel, measured with fastun's own source and sink.
+
+Progress goes to stderr, the figures to stdout: tables of 80 columns, or JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fastun import bench_machine, bench_peer, bench_report, lab_entry
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.lab import Lab
+from fastun.lab_tunnel import GatewayFailed
+
+if TYPE_CHECKING:
+    from fastun.bench_figures import Machine
+
+_N_STEPS_OF_PEER = 4
+
+
+def run(
+    *,
+    peer: str | None,
+    served: bool,
+    interface: str | None,
+    run_dir: Path,
+    seconds: float,
+    reverse: bool,
+    as_json: bool,
+) -> None:
+    """Do one of the three: measure this machine, measure the tunnel to `peer`, or serve that.
+
+    Raises FastunError.
+    """
+    _check(peer=peer, served=served, interface=interface, reverse=reverse)
+    if served:
+        bench_peer.serve(interface, run_dir)
+        return
+    try:
+        if peer is None:
+            _print(_machine(seconds), bench_report.of_machine, as_json)
+            return
+        with _steps(_N_STEPS_OF_PEER - reverse) as step:
+            live = bench_peer.measure(
+                peer, interface, run_dir, seconds, step, only_receiving=reverse
+            )
+        _print(live, bench_report.of_peer, as_json)
+    except KeyboardInterrupt:  # A script that waits for figures has got none.
+        raise RuntimeFailure("interrupted before there were figures") from None
+
+
+def _check(*, peer: str | None, served: bool, interface: str | None, reverse: bool) -> None:
+    if served and peer is not None:
+        raise ConfigError("--serve and --peer are the two ends; give the one on each host")
+    if reverse and peer is None:
+        raise ConfigError("--reverse goes with --peer")
+    if interface is not None and not served and peer is None:
+        raise ConfigError("--interface goes with --peer or --serve; leave it out")
+
+
+def _machine(seconds: float) -> Machine:
+    again = (sys.executable, "-m", "fastun", *sys.argv[1:])
+    lab_entry.enter(lab_entry.PROGRAMS, again, "sudo fastun bench")
+    try:
+        with (
+            _steps(bench_machine.N_STEPS) as step,
+            tempfile.TemporaryDirectory(prefix="fastun-bench-") as directory,
+            Lab() as lab,
+        ):
+            return bench_machine.Bench(lab, Path(directory), seconds, step).run()
+    except GatewayFailed as error:
+        last = error.log_lines[-1] if error.log_lines else "it wrote no log"
+        raise RuntimeFailure(f"{error}: {last}") from error
+
+
+@contextlib.contextmanager
+def _steps(n_steps: int) -> Iterator[Callable[[str], None]]:
+    """Show on stderr what is being done: a bar on a terminal, else a line a step."""
+    console = Console(stderr=True, highlight=False)
+    columns = (SpinnerColumn("line"), BarColumn(20), TimeElapsedColumn())
+    text = TextColumn("{task.description}", markup=False)
+    is_terminal = console.is_terminal
+    with Progress(
+        *columns, text, console=console, transient=True, disable=not is_terminal
+    ) as progress:
+        task = progress.add_task("", total=n_steps)
+        n_begun = 0
+
+        def step(what: str) -> None:
+            nonlocal n_begun
+            progress.update(task, completed=n_begun, description=what)
+            n_begun += 1
+            if not is_terminal:
+                sys.stderr.write(f"{what}\n")
+
+        yield step
+
+
+def _print(figures: Any, render: Callable[[Any], Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(msgspec.to_builtins(figures), indent=2) + "\n")
+        return
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        console.print(*render(figures), sep="\n")
+    # rich fills every line up to the table's width.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
