@@ -181,7 +181,7 @@ _MUTANTS = (
         ("no network is left out", "range(0, len(networks), NETWORKS_PER_MESSAGE)", "range(0, min(len(networks), NETWORKS_PER_MESSAGE), NETWORKS_PER_MESSAGE)"),
     ),
     *_in(
-        "membership", "unit/test_membership.py",
+        "membership", "unit/test_membership.py unit/test_push.py",
         ("an address is taken if accepted", ' if "addresses" in accept]', "]"),
         ("an MTU is taken if accepted", 'push.mtu if "mtu" in accept else 0', "push.mtu"),
         ("a route is taken if accepted", 'self._allowed_routes(push.routes) if "routes" in accept else []', "self._allowed_routes(push.routes)"),
@@ -202,6 +202,8 @@ _MUTANTS = (
         ("only a server makes keys", 'if private is None and settings.role == "serve":', "if private is None:"),
         ("a given key is used", 'if private is None and settings.role == "serve":', 'if settings.role == "serve":'),
         ("an unsealed wire has no directory", 'if settings.wire != "wireguard":', "if False:"),
+        ("name servers are taken if accepted", 'if "dns" in accept and not self._settings.dns:', "if not self._settings.dns:"),
+        ("own name servers come first", 'if "dns" in accept and not self._settings.dns:', 'if "dns" in accept:'),
     ),
     *_in(
         "channel", "unit/test_channel.py",
