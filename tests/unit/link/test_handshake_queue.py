@@ -1,4 +1,4 @@
-"""Handshake messages from UDP: what is worked off, what is refused, and who has to show a cookie."""
+"""Handshake messages from UDP: what is worked off or refused, and who has to show a cookie."""
 
 from __future__ import annotations
 
@@ -76,9 +76,6 @@ def test_a_full_queue_takes_no_more_until_it_is_worked_off(
 ) -> None:
     monkeypatch.setattr(handshake_queue, "QUEUE_MAX", 3)
     office = Office()
-    office.queue = HandshakeQueue(
-        SERVER.public, office.greeter, cast("UdpSockets", office), office._deliver
-    )
     replies = [bytes([3, 0, 0, 0, n]).ljust(64) for n in range(5)]
     office.work(*replies)
     assert [message for _, _, message in office.delivered] == replies[:3]

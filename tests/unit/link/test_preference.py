@@ -190,7 +190,7 @@ def test_an_answer_seen_only_by_its_time_begins_the_silence_anew(office: Office)
 
 
 async def doubt_and_answer(office: Office) -> float:
-    """Send what is never answered, until it is doubted and a handshake answers; how long it took."""
+    """Send what is not answered until a handshake is tried, and answers; after how long."""
     await office.pass_s(0.25)
     office.send()
     office.doubted.clear()
