@@ -10,18 +10,10 @@ address is compared with our networks of its own IP version. ipaddress says no t
 
 from __future__ import annotations
 
-from tests.mutation.mutant import Mutant, Suite
-
-
-def _in(module: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutant, ...]:
-    named = tuple(f"tests/{name}" for name in tests.split())
-    return tuple(
-        Mutant(claim, f"fastun/{module}.py", old, new, named) for claim, old, new in changes
-    )
-
+from tests.mutation.mutant import Suite, in_python
 
 _MUTANTS = (
-    *_in(
+    *in_python(
         "link/frames", "unit/link/test_frames.py",
         ("a length of 0 is refused", "if not 0 < length <= bytes_max:", "if not 0 <= length <= bytes_max:"),
         ("a length over the limit is refused", "if not 0 < length <= bytes_max:", "if not 0 < length:"),
@@ -32,7 +24,7 @@ _MUTANTS = (
         ("a frame may come in pieces", "while len(received) < n_bytes:", "if n_bytes:"),
         ("a length is big-endian", 'struct.Struct(">H")', 'struct.Struct("<H")'),
     ),
-    *_in(
+    *in_python(
         "link/hello", "unit/link/test_hello.py unit/test_push.py",
         ("a hello has its type", "if message[: len(TYPE)] != TYPE:", "if False:"),
         ("the whole type is compared", "if message[: len(TYPE)] != TYPE:", "if message[0] != TYPE[0]:"),
@@ -71,7 +63,7 @@ _MUTANTS = (
         ("a pushed MTU is one", "if push.mtu and push.mtu not in MTU_RANGE:", "if False:"),
         ("no MTU need be pushed", "if push.mtu and push.mtu not in", "if push.mtu not in"),
     ),
-    *_in(
+    *in_python(
         "link/greeting", "unit/link/test_greeting.py",
         ("who is waited for has a time", "timeout(hello.HELLO_TIMEOUT_S):\n            return await self._welcome", "timeout(None):\n            return await self._welcome"),
         ("who is dialled has a time", "timeout(hello.HELLO_TIMEOUT_S):\n            return await self._approach", "timeout(None):\n            return await self._approach"),
@@ -103,7 +95,7 @@ _MUTANTS = (
         ("counter 0 is not used up where nothing came", "n_opened = 0 if content is None else 1", "n_opened = 1"),
         ("who hangs up on an initiation may not know us", "        except frames.HungUpError:", "        except ZeroDivisionError:"),
     ),
-    *_in(
+    *in_python(
         "link/finding", "unit/link/test_finding.py",
         ("a source has its limit", "((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX))", "((waiting, GREETING_MAX),)"),
         ("all have a limit", "((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX))", "((same, GREETING_PER_SOURCE_MAX),)"),
@@ -135,7 +127,7 @@ _MUTANTS = (
         ("a short simpletun link was none", "loop.time() - since > STABLE_SIMPLETUN_LINK_S", "True"),
         ("a long simpletun link was one", "or loop.time() - since > STABLE_SIMPLETUN_LINK_S", ""),
     ),
-    *_in(
+    *in_python(
         "link/table", "unit/link/test_table.py",
         ("a new link ends the old", '        self.end(slot, "the peer has connected anew")\n', ""),
         ("late news end nothing", "if link is None or link_id not in (None, link.id):", "if link is None:"),
@@ -162,7 +154,7 @@ _MUTANTS = (
         ("only streams end with a link-writer", "if link.connection is not None or not only_streams:", "if True:"),
         ("streams that are only read end with all", "        for slot in list(self._lingering):\n            self._stop_lingering(slot)\n", ""),
     ),
-    *_in(
+    *in_python(
         "roster", "unit/test_roster.py",
         ("a changed peer is let go", "if wanted.get(member.peer.public_key) != member.peer", "if wanted.get(member.peer.public_key) is None"),
         ("an unchanged peer stays", "if wanted.get(member.peer.public_key) != member.peer", "if True"),
@@ -180,8 +172,8 @@ _MUTANTS = (
         ("many networks fit", "NETWORKS_PER_MESSAGE = 64", "NETWORKS_PER_MESSAGE = 640"),
         ("no network is left out", "range(0, len(networks), NETWORKS_PER_MESSAGE)", "range(0, min(len(networks), NETWORKS_PER_MESSAGE), NETWORKS_PER_MESSAGE)"),
     ),
-    *_in(
-        "membership", "unit/test_membership.py",
+    *in_python(
+        "membership", "unit/test_membership.py unit/test_push.py",
         ("an address is taken if accepted", ' if "addresses" in accept]', "]"),
         ("an MTU is taken if accepted", 'push.mtu if "mtu" in accept else 0', "push.mtu"),
         ("a route is taken if accepted", 'self._allowed_routes(push.routes) if "routes" in accept else []', "self._allowed_routes(push.routes)"),
@@ -202,8 +194,10 @@ _MUTANTS = (
         ("only a server makes keys", 'if private is None and settings.role == "serve":', "if private is None:"),
         ("a given key is used", 'if private is None and settings.role == "serve":', 'if settings.role == "serve":'),
         ("an unsealed wire has no directory", 'if settings.wire != "wireguard":', "if False:"),
+        ("name servers are taken if accepted", 'if "dns" in accept and not self._settings.dns:', "if not self._settings.dns:"),
+        ("own name servers come first", 'if "dns" in accept and not self._settings.dns:', 'if "dns" in accept:'),
     ),
-    *_in(
+    *in_python(
         "channel", "unit/test_channel.py",
         ("a message over the limit is refused", "socket.MSG_TRUNC | socket.MSG_CTRUNC", "socket.MSG_CTRUNC"),
         ("too many descriptors are refused", "socket.MSG_TRUNC | socket.MSG_CTRUNC", "socket.MSG_TRUNC"),
@@ -218,7 +212,7 @@ _MUTANTS = (
         ("what is malformed is refused", "(msgspec.ValidationError, ValueError, msgpack.UnpackException)", "ZeroDivisionError"),
         ("the gateway's end does not block", "    ours.setblocking(False)\n", ""),
     ),
-    *_in(
+    *in_python(
         "control", "unit/test_control.py",
         ("a request has its limit", "if length > REQUEST_BYTES_MAX:", "if False:"),
         ("the limit is not inverted", "if length > REQUEST_BYTES_MAX:", "if length <= REQUEST_BYTES_MAX:"),
@@ -242,7 +236,7 @@ _MUTANTS = (
         ("the run directory is the user's alone", "path.parent.mkdir(mode=0o700,", "path.parent.mkdir(mode=0o755,"),
         ("a gateway that is busy lives", "        except BlockingIOError:  # its queue of connections is full\n            return True", "        except BlockingIOError:\n            return False"),
     ),
-    *_in(
+    *in_python(
         "peer_fields", "unit/test_peer_fields.py unit/test_config.py",
         ("a name is one", "if not _NAME.fullmatch(text):", "if not _NAME.match(text):"),
         ("a name has 64 characters at most", "{0,63}", "{0,99}"),
@@ -260,7 +254,7 @@ _MUTANTS = (
         ("a key file's name has no NUL", 'if not file_name or "\\0" in file_name:', "if not file_name:"),
         ("a peer has a key", "if section.public_key is None:", "if False:"),
     ),
-    *_in(
+    *in_python(
         "peers", "unit/test_peers.py",
         ("two peers have two names", "if peer.name in names:", "if False:"),
         ("names are remembered", "        names.add(peer.name)\n", ""),
@@ -278,7 +272,7 @@ _MUTANTS = (
         ("the server's own address is taken", "            taken += [one_host(address) for address in server.addresses]\n", ""),
         ("peers of the file take addresses", "            taken += [prefix for peer in server.peers for prefix in peer.allowed_ips]\n", ""),
     ),
-    *_in(
+    *in_python(
         "peer_store", "unit/test_peers.py",
         ("the file is its owner's alone", "os.O_EXCL | os.O_CLOEXEC, 0o600", "os.O_EXCL | os.O_CLOEXEC, 0o644"),
         ("a file open to the group is refused", "stat.S_IRWXG | stat.S_IRWXO", "stat.S_IRWXO"),
@@ -296,7 +290,7 @@ _MUTANTS = (
         ("a removal is a change", "(name,))\n            self._grow_version()", "(name,))"),
         ("a lock that hangs is told", "timeout=LOCK_TIMEOUT_S", "timeout=70"),
     ),
-    *_in(
+    *in_python(
         "document", "unit/test_config.py unit/test_document.py",
         ("a file with a key is its owner's alone", "if any(held) and os.fstat", "if False and os.fstat"),
         ("a file without a key may be read", "if any(held) and os.fstat", "if os.fstat"),
@@ -312,7 +306,7 @@ _MUTANTS = (
         ("a byte of a key is not shown", '    except UnicodeDecodeError as error:\n        # Its own text would show a byte of what may be a key.\n        raise ConfigError(f"{path}: not TOML: byte {error.start} is not UTF-8") from None\n', ""),
         ("nesting has its limit", "except (ValueError, RecursionError) as error:", "except ValueError as error:"),
     ),
-    *_in(
+    *in_python(
         "identity", "unit/test_identity.py unit/test_config.py",
         ("a server does not dial", "    link_fields.refuse_dialling(sources)\n", ""),
         ("a server is pushed nothing", "if sources.document.interface.accept is not None:", "if False:"),
@@ -340,7 +334,7 @@ _MUTANTS = (
         ("a link needs one of what is dialled", "    link_fields.check_dialled(sources, peers)\n", ""),
         ("a server's sites are looked at", "    link_fields.check_sites(sources, peers, listen)\n", ""),
     ),
-    *_in(
+    *in_python(
         "link_fields", "unit/test_config.py unit/test_identity.py unit/test_wg_quick.py",
         ("a server listens there once", "if endpoint in endpoints:", "if False:"),
         ("an unsealed server does not listen on udp", "        _check_wire(endpoint, wire, where)\n", ""),
@@ -361,7 +355,7 @@ _MUTANTS = (
         ("a sealed link may be udp", 'if endpoint.scheme == "udp" and wire != "wireguard":', 'if endpoint.scheme == "udp":'),
         ("an unsealed link may be tcp", 'if endpoint.scheme == "udp" and wire != "wireguard":', 'if wire != "wireguard":'),
     ),
-    *_in(
+    *in_python(
         "wg_quick", "unit/test_wg_quick.py",
         ("a file of that name is one", 'return path is not None and path.suffix == ".conf"', "return False"),
         ("there is one interface", "if len(interfaces) > 1:", "if False:"),

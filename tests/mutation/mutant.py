@@ -37,3 +37,11 @@ def in_c(source: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutan
     """Return the mutants of a file of csrc: claims, and what is replaced by what."""
     named = tuple(tests.split())
     return tuple(Mutant(claim, f"csrc/{source}.c", old, new, named) for claim, old, new in changes)
+
+
+def in_python(module: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutant, ...]:
+    """Return the mutants of a module of fastun: claims, and what is replaced by what."""
+    named = tuple(f"tests/{name}" for name in tests.split())
+    return tuple(
+        Mutant(claim, f"fastun/{module}.py", old, new, named) for claim, old, new in changes
+    )

@@ -25,6 +25,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from tests.mutation import (  # noqa: E402 (found through the line above)
     data_path,
+    datagram_sessions,
     datagrams,
     gateway,
     session,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 SUITES = (
     session.SUITE,
     gateway.SUITE,
+    datagram_sessions.SUITE,
     data_path.SUITE,
     super_packets.SUITE,
     datagrams.SUITE,

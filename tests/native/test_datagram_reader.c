@@ -1,6 +1,7 @@
 /* The link-reader's UDP sockets, where anybody may send anything: what is authentic passes, and
  * only that says where the peer is; the rest is counted under its one reason. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <string.h>
 
 #include "byteorder.h"
@@ -279,6 +280,14 @@ static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
     datagrams_close();
 }
 
+static void there_are_so_many_sockets_and_no_more(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    CHECK_EQUAL(
+        loop_add_socket(reader.loop, N_SOCKETS, reader.loop->sockets[DATAGRAM_SOCKET].fd, 0),
+        -EINVAL);
+    datagrams_close();
+}
+
 int main(void) {
     RUN(datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_without);
     RUN(the_last_of_a_train_may_be_shorter);
@@ -295,5 +304,6 @@ int main(void) {
     RUN(of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
+    RUN(there_are_so_many_sockets_and_no_more);
     return EXIT_SUCCESS;
 }

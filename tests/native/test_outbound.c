@@ -232,10 +232,10 @@ static void a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood(voi
         for (int round = 0; round < 3; round++) {
             n_given = next_frame = 0;
             fill_ring();
-            CHECK(loop_send_keepalive(sender.worker.loop, SLOT) < 0); /* not in between */
             give_plain(100);
             n_packets += take_all(&formats[i], AEAD_CHACHA20_POLY1305);
             CHECK(next_segment > 0);
+            CHECK(loop_send_keepalive(sender.worker.loop, SLOT) < 0); /* not in between */
             sender_run();
             n_packets += take_all(&formats[i], AEAD_CHACHA20_POLY1305);
             CHECK_EQUAL(next_frame, n_given);

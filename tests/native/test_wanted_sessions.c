@@ -165,11 +165,57 @@ static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {
     sender_close();
 }
 
+/* As if it had come so many ms ago. */
+static bool stage_ago(unsigned slot, uint64_t ms) {
+    uint8_t frame[VNET_LENGTH + PACKET] = {0};
+    struct queue_entry entry = {
+        .length = sizeof frame,
+        .enqueued_ns = clock_now_ns() - ms * 1000000,
+    };
+    ipv4_make(frame + VNET_LENGTH, PACKET, US, address_of(slot));
+    return staging_append(sender.worker.loop->staging, slot, &entry, frame);
+}
+
+static void what_has_waited_too_long_is_dropped_and_the_rest_waits_on(void) {
+    open_peers();
+    CHECK(stage_ago(1, STAGED_MS_MAX + 1));
+    CHECK(stage_ago(2, STAGED_MS_MAX + 1));
+    CHECK(stage_ago(2, STAGED_MS_MAX - 1000));
+    sender_run();
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2);
+    CHECK_EQUAL(sender_field(1, "no_session_packets"), 1);
+    CHECK_EQUAL(sender_field(2, "no_session_packets"), 1);
+    CHECK_EQUAL(staging_find(sender.worker.loop->staging, 1), -1);
+    CHECK_EQUAL(staging_find(sender.worker.loop->staging, 2), 0);
+    sender_close();
+}
+
+static void so_many_peers_wait_and_each_with_so_much(void) {
+    static uint8_t packet[60000];
+    uint64_t n_given = 0;
+    open_peers();
+    set_on_udp(1);
+    ipv4_make(packet, sizeof packet, US, address_of(1));
+    for (; n_given < 2 + LINK_QUEUE_BYTES / sizeof packet; n_given++) {
+        give(packet, sizeof packet);
+        sender_run();
+    }
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session),
+                n_given - LINK_QUEUE_BYTES / sizeof packet);
+    for (unsigned slot = 2; slot <= STAGED_PEERS_MAX; slot++)
+        CHECK(stage_ago(slot, 0));
+    CHECK(!stage_ago(STAGED_PEERS_MAX + 1, 0));
+    CHECK(stage_ago(STAGED_PEERS_MAX, 0));
+    sender_close();
+}
+
 int main(void) {
     RUN(every_peer_of_a_burst_is_asked_for_once_a_second);
     RUN(a_peer_with_a_session_is_not_asked_for);
     RUN(what_is_held_asks_for_a_session_and_goes_out_when_there_is_one);
     RUN(what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again);
     RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
+    RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
+    RUN(so_many_peers_wait_and_each_with_so_much);
     return EXIT_SUCCESS;
 }

@@ -87,7 +87,10 @@ PUSH = Push(
 def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
     """Return the addresses, routes and MTU that the device is given."""
     given: list[tuple[Any, ...]] = []
-    device = cast("Device", SimpleNamespace(apply=lambda *what: given.append(what)))
+    device = cast(
+        "Device",
+        SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
+    )
     membership = Membership(settings(accept=accept, peers=(peer("server", *allowed),)), roster())
     asyncio.run(membership.accept_push(PUSH, device))
     return given[0]

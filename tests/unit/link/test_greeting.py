@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from fastun._native import Aead
-from fastun.link import frames, hello
+from fastun.channel import LinkFormat
+from fastun.link import frames, greeting, hello
 from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
 from fastun.peers import Peer
@@ -50,17 +51,21 @@ def peer(name: str, pair: KeyPair, preshared_key: bytes | None = None) -> Peer:
     return Peer(name=name, public_key=pair.public, preshared_key=preshared_key)
 
 
-def server(*peers: Peer) -> SealedGreeter:
+def server(*peers: Peer, plain_format: LinkFormat | None = None) -> SealedGreeter:
     def hello_for(member: Member) -> Hello:
         assert member.peer in peers
         return msgspec.structs.replace(HELLO, push=pushed_to(member))
 
-    return SealedGreeter(roster_of(*peers), SERVER, hello_for)
+    return SealedGreeter(roster_of(*peers), SERVER, hello_for, plain_format)
 
 
-def client(own: KeyPair = CLIENT, preshared_key: bytes | None = None) -> SealedGreeter:
+def client(
+    own: KeyPair = CLIENT,
+    preshared_key: bytes | None = None,
+    plain_format: LinkFormat | None = None,
+) -> SealedGreeter:
     roster = roster_of(peer("server", SERVER, preshared_key))
-    return SealedGreeter(roster, own, lambda _: HELLO)
+    return SealedGreeter(roster, own, lambda _: HELLO, plain_format)
 
 
 def together(
@@ -274,6 +279,47 @@ def test_an_initiation_is_admitted_once_and_each_refusal_counted() -> None:
     assert refusal_of(lambda: serving.admit(initiation[:-1])) is Refusal.BAD_LENGTH
     assert serving.results[Refusal.REPLAYED_TIMESTAMP] == 1
     assert serving.results[Refusal.BAD_LENGTH] == 1
+
+
+# -- plain WireGuard, on a stream -------------------------------------------------------------
+
+PLAIN_FORMAT = LinkFormat(2, 0, super_outbound=False, super_inbound=False, message_max=60000)
+
+
+def test_who_sends_data_instead_of_a_hello_gets_plain_data_and_no_hello() -> None:
+    serving = server(peer("ant", CLIENT), plain_format=PLAIN_FORMAT)
+    welcomed, answer = together(serving.welcome, lambda connection: _say(connection, 0, b""))
+    assert (welcomed.link_format, welcomed.hello) == (PLAIN_FORMAT, None)
+    assert welcomed.software == hello.PLAIN_WIREGUARD
+    assert welcomed.n_opened == 1
+    assert answer == b""
+    assert serving.results["ok"] == 1
+
+
+def test_whom_we_have_dialled_and_who_waits_for_data_gets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(greeting, "_PLAIN_AFTER_S", 0.05)
+
+    async def listening(connection: socket.socket) -> None:
+        initiation = await frames.receive(connection, 148)
+        consumed = noise.consume_initiation(SERVER, initiation)
+        response, _ = noise.respond(consumed, NO_PRESHARED_KEY)
+        await frames.send(connection, response)
+        await asyncio.sleep(0.5)
+
+    _, approached = together(listening, client(plain_format=PLAIN_FORMAT).approach)
+    assert (approached.link_format, approached.hello) == (PLAIN_FORMAT, None)
+    assert approached.n_opened == 0
+
+
+def test_who_says_hello_is_not_plain_wireguard() -> None:
+    serving = server(peer("ant", CLIENT), plain_format=PLAIN_FORMAT)
+    welcomed, approached = together(serving.welcome, client(plain_format=PLAIN_FORMAT).approach)
+    for greeted in (welcomed, approached):
+        assert greeted.hello is not None
+        assert greeted.link_format != PLAIN_FORMAT
+        assert greeted.n_opened == 1
 
 
 @pytest.mark.parametrize("side", ["welcome", "approach"])

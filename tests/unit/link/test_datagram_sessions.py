@@ -1,0 +1,663 @@
+"""Sessions on UDP between two sides: whose keys are used when, what is said, and what is let go.
+
+The sockets are lists; the workers are played by `Side.work`, which does what theirs would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from fastun import config
+from fastun._native import Aead, UdpAddress, has_aes_instructions
+from fastun.channel import (
+    AddReceivingKey,
+    AttachLink,
+    DetachLink,
+    ForgetReceivingKeys,
+    SendKeepalive,
+    SetEndpoint,
+    SetMac1Key,
+    SetSendingKey,
+)
+from fastun.endpoint import Endpoint
+from fastun.link import hello
+from fastun.link.correspondent import GATEWAY_COUNTERS, HELLOS_MAX
+from fastun.link.datagram_sessions import DatagramSessions
+from fastun.link.greeting import SealedGreeter
+from fastun.link.hello import Hello, HelloError, Push
+from fastun.link.stream_sessions import SessionCounts
+from fastun.link.table import LinkTable
+from fastun.peers import Peer
+from fastun.roster import Roster
+from fastun.session import clock, cookies, messages, transport
+from fastun.session.cookies import CookieChecker
+from fastun.session.limiter import SourceLimiter
+from fastun.session.messages import MessageType
+from fastun.session.refusal import Refusal
+from fastun.session.timer_constants import TimerConstants
+from tests.unit.recording_lane import RecordingLane
+from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from fastun.channel import ToWorker
+    from fastun.link.udp import UdpSockets
+    from fastun.session.keys import KeyPair
+
+HELLO = Hello(
+    version=hello.PROTOCOL_VERSION,
+    software="fastun test",
+    mode="tun",
+    offload=("tcp",),
+    message_max=60000,
+    aeads=(hello.CHACHA, hello.AES),
+)
+START_S = 5000.0
+
+
+def settings(role: str) -> config.Settings:
+    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
+
+
+class Sockets:
+    """Where a side's datagrams go: into a list, or nowhere at all."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, UdpAddress]] = []
+        self.failure: OSError | None = None
+
+    def send(self, message: bytes, to: UdpAddress) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append((message, to))
+
+    def address_of(self, host: Any, port: int, zone: int = 0) -> UdpAddress:
+        return UdpAddress(host, port, zone=zone)
+
+    def tell_worker(self, *_: object) -> None:
+        """The sockets are not passed on."""
+
+
+class Side:
+    """One gateway, with what its workers would know."""
+
+    def __init__(self, role: str, own: KeyPair, address: str, *peers: Peer) -> None:
+        self.address = UdpAddress(ip_address(address), 51820)
+        self.fields: dict[str, int] = {}
+        self.endpoint: UdpAddress | None = None
+        self.lane = RecordingLane()
+        self.lane.peers = SimpleNamespace(
+            clear=lambda _: None,
+            read=lambda _, name: self.fields.get(name, 0),
+            endpoint=lambda _: self.endpoint,
+        )
+        self.roster = Roster(self.lane.as_lane())
+        self.roster.replace(peers)
+        self.hello = HELLO
+        self.greeter = SealedGreeter(self.roster, own, lambda _: self.hello)
+        self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
+        self.sockets, self.counts = Sockets(), SessionCounts()
+        self.pushed: list[Push] = []
+        self.sessions = DatagramSessions(
+            settings(role),
+            self.lane.as_lane(),
+            self.links,
+            self.roster,
+            self.greeter,
+            cast("UdpSockets", self.sockets),
+            own,
+            TimerConstants(),
+            self.counts,
+            self.pushed.append,
+        )
+        self.receiving: dict[int, tuple[int, bytes]] = {}
+        self.confirmed: set[int] = set()
+        self.told: list[tuple[str, ToWorker]] = []
+        self.lane.take()
+
+    def work(self) -> None:
+        """Do what the workers are told."""
+        for role, message in self.lane.take():
+            self.told.append((role, message))
+            if isinstance(message, AddReceivingKey):
+                key = dict(message.keys)[Aead.CHACHA20_POLY1305]
+                self.receiving[message.index] = (message.slot, key)
+                self.sessions.on_key_added(message.slot, message.index)
+            elif isinstance(message, ForgetReceivingKeys):
+                self.receiving.clear()
+
+    def take_in(self, message: bytes, source: UdpAddress) -> None:
+        """Take a datagram as the link-reader would."""
+        if messages.type_of(message) not in (MessageType.DATA, MessageType.DATA_AES):
+            self.sessions.on_datagram(source, message)
+            return
+        index = messages.receiver_of(message)
+        slot, key = self.receiving[index]
+        _, content = transport.open_data(key, index, message)
+        if content[:4] == hello.TYPE:
+            self.sessions.on_control(slot, index, content)
+        else:
+            self.sessions.on_key_confirmed(slot, index)
+
+    def told_of(self, kind: type[Any]) -> list[Any]:
+        """Return what the workers were told of one kind since the last call."""
+        found = [message for _, message in self.told if isinstance(message, kind)]
+        self.told = [told for told in self.told if not isinstance(told[1], kind)]
+        return found
+
+    def results(self) -> dict[str, int]:
+        return {str(name): n for name, n in self.greeter.results.items() if n}
+
+
+class Pair:
+    """A client that dials a server."""
+
+    def __init__(self, preshared_key: bytes | None = None) -> None:
+        endpoint = Endpoint("udp", "192.0.2.2", 51820)
+        self.client = Side(
+            "connect",
+            CLIENT,
+            "192.0.2.1",
+            Peer(
+                name="server",
+                public_key=SERVER.public,
+                endpoints=(endpoint,),
+                preshared_key=preshared_key,
+            ),
+        )
+        self.server = Side(
+            "serve",
+            SERVER,
+            "192.0.2.2",
+            Peer(name="ant", public_key=CLIENT.public, preshared_key=preshared_key),
+        )
+
+    async def settle(self, *, n_rounds: int = 12) -> None:
+        """Carry datagrams to and fro until there are none."""
+        for _ in range(n_rounds):
+            await asyncio.sleep(0.002)  # a name is resolved in a thread, even a number
+            for side, other in ((self.client, self.server), (self.server, self.client)):
+                side.work()
+                for message, _ in [side.sockets.sent.pop(0) for _ in list(side.sockets.sent)]:
+                    other.take_in(message, side.address)
+
+    async def begin(self) -> None:
+        self.client.sessions.begin(0)
+        await self.settle()
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    time = SimpleNamespace(s=START_S)
+    monkeypatch.setattr(clock, "boottime_s", lambda: time.s)
+    return time
+
+
+pytestmark = pytest.mark.usefixtures("now")
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))
+
+
+# -- beginning --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preshared_key", [None, PSK])
+def test_a_handshake_makes_udp_the_link_of_both(preshared_key: bytes | None) -> None:
+    async def claim() -> None:
+        pair = Pair(preshared_key)
+        await pair.begin()
+        for side in (pair.client, pair.server):
+            assert side.links.by_slot[0].transport == "udp"
+            assert side.links.by_slot[0].peer_software == HELLO.software
+            assert side.results() == {"ok": 1}
+            assert side.counts.n_rekeys == 0
+            assert side.sessions.last_handshake_s(0) == START_S
+            (attached, *others) = side.told_of(AttachLink)
+            assert attached.link_format.is_datagram
+            assert others == [attached]
+        assert pair.server.links.by_slot[0].remote == "192.0.2.1:51820"
+
+    run(claim())
+
+
+def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        agreed = Aead.AES_256_GCM if has_aes_instructions() else Aead.CHACHA20_POLY1305
+        for side in (pair.client, pair.server):
+            told = side.told_of(SetSendingKey)
+            assert told[0].aead == Aead.CHACHA20_POLY1305
+            assert told[-1].aead == agreed
+            assert {key.counter for key in told} == {GATEWAY_COUNTERS}
+            assert len({key.receiver_index for key in told}) == 1
+
+    run(claim())
+
+
+def test_a_response_waits_until_the_link_reader_opens() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        ((initiation, _),) = pair.client.sockets.sent
+        pair.server.take_in(initiation, pair.client.address)
+        await asyncio.sleep(0)
+        assert pair.server.sockets.sent == []
+        pair.server.sessions.on_key_added(0, 12345)
+        assert pair.server.sockets.sent == []
+        pair.server.work()
+        ((response, to),) = pair.server.sockets.sent
+        assert (len(response), to) == (92, pair.client.address)
+        pair.server.sessions.on_key_added(0, messages.sender_of(response))
+        assert len(pair.server.sockets.sent) == 1
+
+    run(claim())
+
+
+def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        assert pair.server.told_of(SetSendingKey) == []
+        (index,) = pair.server.receiving
+        pair.server.sessions.on_key_confirmed(0, index ^ 1)
+        pair.server.work()
+        assert pair.server.told_of(SetSendingKey) == []
+        pair.server.sessions.on_key_confirmed(0, index)
+        pair.server.sessions.on_key_confirmed(0, index)
+        pair.server.work()
+        assert len(pair.server.told_of(SetSendingKey)) == 1
+
+    run(claim())
+
+
+def test_a_peer_that_is_nowhere_is_not_begun_with() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.server.sessions.begin_all()
+        pair.server.sessions.begin(77)
+        await asyncio.sleep(0.02)
+        assert pair.server.sockets.sent == []
+
+    run(claim())
+
+
+def test_a_handshake_message_that_cannot_be_sent_is_as_good_as_lost(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.server.sockets.failure = OSError(101, "no route")
+        await pair.begin()
+        assert pair.client.links.by_slot == {}
+        pair.server.sockets.failure = None
+        now.s += 6
+        pair.client.sessions.tick()
+        await pair.settle()
+        assert pair.client.links.by_slot[0].transport == "udp"
+
+    run(claim())
+
+
+# -- what is refused --------------------------------------------------------------------------
+
+
+def test_a_stranger_gets_no_answer() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        stranger = Side(
+            "connect",
+            STRANGER,
+            "192.0.2.3",
+            Peer(
+                name="server",
+                public_key=SERVER.public,
+                endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
+            ),
+        )
+        stranger.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        ((initiation, _),) = stranger.sockets.sent
+        pair.server.take_in(initiation, stranger.address)
+        await asyncio.sleep(0)
+        assert pair.server.lane.take() == []
+        assert pair.server.sockets.sent == []
+        assert pair.server.results() == {str(Refusal.UNKNOWN_PEER): 1}
+
+    run(claim())
+
+
+def test_a_response_or_cookie_for_no_handshake_of_ours_is_counted() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        body = bytes([2, 0, 0, 0, 9, 9, 9, 9, 8, 8, 8, 8]).ljust(60)
+        pair.client.take_in(cookies.append_macs(body, CLIENT.public), pair.server.address)
+        pair.client.take_in(bytes([3, 0, 0, 0, 8, 8, 8, 8]).ljust(64), pair.server.address)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert pair.client.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 2}
+
+    run(claim())
+
+
+def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        ((initiation, _),) = pair.client.sockets.sent
+        here = pair.client.address
+        checker = CookieChecker(SERVER.public, SourceLimiter())
+        reply = checker.reply(initiation, here.host, here.port, now.s)
+        pair.client.take_in(reply, pair.server.address)
+        await asyncio.sleep(0)
+        pair.client.sockets.sent.clear()
+        now.s += 6
+        pair.client.sessions.tick()
+        await asyncio.sleep(0.02)
+        ((again, _),) = pair.client.sockets.sent
+        checker.check(again, here.host, here.port, now.s, under_load=True)
+
+    run(claim())
+
+
+# -- hello ------------------------------------------------------------------------------------
+
+
+def test_a_hello_counts_only_under_the_keys_in_use_and_only_if_it_is_one() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.hello = msgspec.structs.replace(HELLO, software="another")
+        await pair.begin()
+        sessions, link = pair.server.sessions, pair.server.links.by_slot[0]
+        assert link.peer_software == "another"
+        pair.server.sockets.sent.clear()
+        other = hello.encode(msgspec.structs.replace(HELLO, software="a third"))
+        (index,) = pair.server.receiving
+        sessions.on_control(0, index ^ 1, other)
+        sessions.on_control(5, index, other)
+        sessions.on_control(0, index, hello.TYPE + b"\xc1")
+        assert pair.server.sockets.sent == []
+        # Said again it is answered again, for the answer may have been lost; what it says counts
+        # once a session.
+        sessions.on_control(0, index, other)
+        assert len(pair.server.sockets.sent) == 1
+        assert link.peer_software == "another"
+
+    run(claim())
+
+
+def test_a_hello_that_is_answered_is_not_answered() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        (index,) = pair.client.receiving
+        pair.client.sessions.on_control(0, index, hello.encode(HELLO))
+        assert pair.client.sockets.sent == []
+
+    run(claim())
+
+
+def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.server.greeter.hello_for = _says_nothing
+        await pair.begin()
+        n_said = 0
+        for _ in range(12):
+            now.s += 0.6
+            pair.client.sessions.tick()
+            n_said += len(pair.client.sockets.sent)
+            pair.client.sockets.sent.clear()
+        assert n_said == HELLOS_MAX - 1
+        assert pair.client.links.by_slot[0].peer_software == hello.PLAIN_WIREGUARD
+
+    def _says_nothing(_: object) -> Hello:
+        raise HelloError("nothing to say")
+
+    run(claim())
+
+
+def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        (index,) = pair.server.receiving
+        for _ in range(2 * GATEWAY_COUNTERS):
+            pair.server.sessions.on_control(0, index, hello.encode(HELLO))
+        assert len(pair.server.sockets.sent) == GATEWAY_COUNTERS - 1
+
+    run(claim())
+
+
+def test_only_a_client_is_pushed_to_and_once_a_link(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        push = Push(addresses=("10.9.0.2/24",), keepalive=25)
+        pair.client.hello = pair.server.hello = msgspec.structs.replace(HELLO, push=push)
+        await pair.begin()
+        assert pair.client.pushed == [push]
+        assert pair.server.pushed == []
+        # The keepalive that it asks for is kept.
+        now.s += 10.5
+        pair.client.sessions.tick()
+        pair.client.work()
+        pair.client.told_of(SendKeepalive)
+        now.s += 25
+        pair.client.sessions.tick()
+        pair.client.work()
+        assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
+
+    run(claim())
+
+
+# -- rekeying, doubt, roaming -----------------------------------------------------------------
+
+
+async def rekey(pair: Pair, now: SimpleNamespace) -> None:
+    now.s += 130
+    pair.client.fields["sent_data_ns"] = int(now.s * 1e9)
+    pair.client.sessions.tick()
+    await pair.settle()
+
+
+def test_a_rekey_keeps_the_link(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        links = [side.links.by_slot[0] for side in (pair.client, pair.server)]
+        pair.client.told_of(AttachLink)
+        await rekey(pair, now)
+        assert [side.links.by_slot[0] for side in (pair.client, pair.server)] == links
+        assert pair.client.told_of(AttachLink) == []
+        for side in (pair.client, pair.server):
+            assert side.counts.n_rekeys == 1
+            assert len({key.receiver_index for key in side.told_of(SetSendingKey)}) == 2
+            assert side.results()["ok"] == 2
+
+    run(claim())
+
+
+def test_a_path_is_doubted_once_until_a_handshake_answers(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        now.s += 1
+        for _ in range(3):
+            pair.client.sessions.doubt(0)
+        pair.client.sessions.doubt(5)
+        await asyncio.sleep(0.02)
+        assert len(pair.client.sockets.sent) == 1
+        await pair.settle()
+        assert pair.client.sessions.last_handshake_s(0) == now.s
+        now.s += 1
+        pair.client.sessions.doubt(0)
+        await asyncio.sleep(0.02)
+        assert len(pair.client.sockets.sent) == 1
+
+    run(claim())
+
+
+def test_where_a_peer_has_roamed_to_is_followed() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        roamed = UdpAddress(ip_address("198.51.100.9"), 1234)
+        pair.server.endpoint = roamed
+        pair.server.sessions.tick()
+        assert pair.server.links.by_slot[0].remote == "198.51.100.9:1234"
+        (index,) = pair.server.receiving
+        pair.server.sessions.on_control(0, index, hello.encode(HELLO))
+        assert [to for _, to in pair.server.sockets.sent] == [roamed]
+
+    run(claim())
+
+
+# -- what is let go ---------------------------------------------------------------------------
+
+
+def test_a_session_that_nothing_is_heard_of_ends_its_link_and_then_its_keys(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        now.s += 181
+        pair.server.sessions.tick()
+        assert pair.server.links.by_slot == {}
+        pair.server.work()
+        pair.server.told_of(ForgetReceivingKeys)
+        now.s += 180 * 2
+        pair.server.sessions.tick()
+        pair.server.work()
+        assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
+
+    run(claim())
+
+
+def test_a_stream_that_has_taken_over_does_not_end_with_the_session(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        stream = SimpleNamespace(id=99, transport="tcp")
+        pair.server.links.by_slot[0] = cast("Any", stream)
+        now.s += 181
+        pair.server.sessions.tick()
+        assert pair.server.links.by_slot == {0: stream}
+
+    run(claim())
+
+
+def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        for role, goes_on in (("connect", True), ("serve", False)):
+            endpoint = Endpoint("udp", "192.0.2.2", 51820)
+            side = Side(
+                role,
+                CLIENT,
+                "192.0.2.1",
+                Peer(name="server", public_key=SERVER.public, endpoints=(endpoint,)),
+            )
+            side.sessions.begin_all()
+            for _ in range(60):
+                now.s += 2
+                side.sessions.tick()
+            await asyncio.sleep(0.02)
+            side.sockets.sent.clear()
+            for _ in range(10):
+                now.s += 2
+                side.sessions.tick()
+            await asyncio.sleep(0.02)
+            assert bool(side.sockets.sent) == goes_on
+
+    run(claim())
+
+
+def test_a_removed_peers_keys_are_forgotten() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        pair.server.sessions.forget(0)
+        pair.server.sessions.forget(0)
+        pair.server.work()
+        assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
+        assert pair.server.sessions.last_handshake_s(0) == 0.0
+
+    run(claim())
+
+
+# -- workers ----------------------------------------------------------------------------------
+
+
+def test_a_fresh_link_reader_is_told_the_gates_key_and_where_the_peers_are() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        for role in ("tun-reader", "link-writer", "tun-writer"):
+            pair.server.sessions.tell_worker(role)
+        assert pair.server.lane.take() == []
+        pair.server.sessions.tell_worker("link-reader")
+        assert pair.server.lane.take() == [
+            ("link-reader", SetMac1Key(cookies.mac1_key(SERVER.public))),
+            ("link-reader", SetEndpoint(0, pair.client.address.pack())),
+        ]
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("role", "begins_anew"),
+    [("tun-reader", True), ("link-reader", True), ("link-writer", False), ("tun-writer", False)],
+)
+def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
+    role: str, begins_anew: bool
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        if begins_anew:
+            pair.server.links.end_all(f"{role} died")
+        pair.server.sessions.on_worker_death(role)
+        await asyncio.sleep(0.02)
+        assert len(pair.server.sockets.sent) == begins_anew
+        assert DetachLink(0) in [message for _, message in pair.server.lane.take()] or not (
+            begins_anew
+        )
+        await pair.settle()
+        assert pair.server.results()["ok"] == 1 + begins_anew
+        assert pair.server.links.by_slot[0].transport == "udp"
+
+    run(claim())
+
+
+def test_a_peer_that_was_not_connected_is_not_asked_when_a_worker_dies() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.sessions.on_worker_death("link-reader")
+        await asyncio.sleep(0.02)
+        assert pair.server.sockets.sent == []
+
+    run(claim())
