@@ -138,6 +138,9 @@ enum event_kind {
 enum {
     HANDSHAKE_BYTES_MAX = 148, /* the longest handshake message, the initiation */
     EVENT_BYTES_MAX = 4096,    /* the longest control message */
+    /* The first counters of a session, under which the gateway seals its control messages: hellos,
+     * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
+    GATEWAY_COUNTERS = 256,
 };
 
 struct loop_event {

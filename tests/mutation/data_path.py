@@ -121,8 +121,13 @@ _MUTANTS = (
         ("a tag's result counts", "if (opened < 0)", "if (0)"),
         ("a tag's result is not inverted", "if (opened < 0)", "if (opened >= 0)"),
         ("a wrong tag is not taken for a replay", "return OPEN_BAD_TAG;", "return OPEN_REPLAYED;"),
-        ("a counter is accepted once", "return replay_accept(&receiving->replay, counter) ? opened : OPEN_REPLAYED;", "replay_accept(&receiving->replay, counter);\n    return opened;"),
-        ("the window is not inverted", "return replay_accept(&receiving->replay, counter) ?", "return !replay_accept(&receiving->replay, counter) ?"),
+        ("a counter is accepted once", "return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;", "accept(receiving, counter, content, opened);\n    return opened;"),
+        ("a control message is accepted once", "if ((*marks & bit) != 0)\n        return false;", ""),
+        ("a control message is not held to the window", "if (counter < GATEWAY_COUNTERS && length > 0 && content[0] == MESSAGE_CONTROL)", "if (0)"),
+        ("all else is held to the window", "length > 0 && content[0] == MESSAGE_CONTROL)", "length > 0)"),
+        ("only the gateway's counters are remembered for good", "if (counter < GATEWAY_COUNTERS && length > 0", "if ((counter %= GATEWAY_COUNTERS) < GATEWAY_COUNTERS && length > 0"),
+        ("control counters of the handover are used up", "            accept_control(receiving, used);", "            ;"),
+        ("the window is not inverted", "return replay_accept(&receiving->replay, counter);", "return !replay_accept(&receiving->replay, counter);"),
         ("only what is authentic moves the window", "    int opened = (int)open_into(", "    if (!replay_accept(&receiving->replay, counter))\n        return OPEN_REPLAYED;\n    memset(&receiving->replay, 0, 8);\n    int opened = (int)open_into("),
     ),
     *_in(
@@ -236,7 +241,6 @@ _MUTANTS = (
     ),
     *_in(
         "loop", "test_receiving_keys test_sealed_reader test_many_links test_tun_reader",
-        ("counters of the handover are used up", "replay_accept(&receiving->replay, used);", ";"),
         ("a key that has opened is not confirmed again", ".is_confirmed = counter > 0", ".is_confirmed = false"),
         ("a new key is to be confirmed", ".is_confirmed = counter > 0", ".is_confirmed = true"),
         ("the oldest key makes way", "if (link->receiving[N_RECEIVING_KEYS - 1] != NULL)\n        forget_receiving_at(link, 0);", "if (link->receiving[N_RECEIVING_KEYS - 1] != NULL)\n        forget_receiving_at(link, 1);"),
