@@ -1,7 +1,6 @@
 """How many control messages of one peer are looked at: a token bucket.
 
-An authentic peer may still flood. Each message costs the gateway some 50 us, and a hello or a probe
-an answer beside that.
+An authentic peer may still flood. A hello and its answer cost the gateway some 40 us, a probe 10.
 """
 
 from __future__ import annotations
