@@ -2,8 +2,9 @@
 
 The kernel learns it from its routes and from ICMP (too big); the link-writer reports a datagram
 that the kernel refused for that. Where ICMP gets lost, probes to the peer tell (probe.py); the
-less of both counts. What does not fit inside is then refused at the device, with an ICMP answer to
-its sender. A path may get wider again, so a narrow one is looked at now and then.
+less of both counts. What does not fit inside is then refused at the device, with an
+ICMP answer to its sender, or travels in fragments where there can be no such answer. A path may get
+wider again, so a narrow one is looked at now and then.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _DATA_MESSAGE_BYTES = 32
 _UDP_BYTES = 8
 _IP_BYTES = {4: 20, 6: 40}
 
-# In front of what the MTU counts: on TAP our type, and an Ethernet header with a VLAN tag.
-_FRAME_BYTES = {"tun": 0, "tap": 4 + 18}
+# Inside in TAP mode: the message's type, and an Ethernet header with a VLAN tag.
+_FRAME_BYTES = 4 + 18
 
 # The least that any path takes (RFC 791 section 3.2: 576 to be received; RFC 8200 section 5).
 _LEAST_MTU = 576
@@ -36,8 +37,7 @@ class PathWatch:
     def __init__(self, lane: Lane, settings: Settings) -> None:
         """Watch the paths of the peers of ``lane``."""
         self._lane = lane
-        self._mtu = settings.mtu
-        self._longest_inside = settings.mtu + _FRAME_BYTES[settings.mode]
+        self._longest = settings.mtu + (_FRAME_BYTES if settings.mode == "tap" else 0)
         self._fwmark = settings.fwmark
         self._log = log.get("session")
 
@@ -59,13 +59,13 @@ class PathWatch:
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(correspondent)
-        longest = self._longest_inside + _DATA_MESSAGE_BYTES + header_bytes
+        longest = self._longest + _DATA_MESSAGE_BYTES + header_bytes
         search = correspondent.path_search
         search.follow(address, min(outside, longest, probe.LONGEST))
         outside = min(outside, search.limit or outside)
         link.path_mtu = outside
         inside = outside - header_bytes - _DATA_MESSAGE_BYTES
-        path_mtu = inside if inside < self._mtu else 0
+        path_mtu = inside if inside < self._longest else 0
         if path_mtu != correspondent.path_mtu or link.is_new_path:
             correspondent.path_mtu = path_mtu
             link.is_new_path = False
