@@ -315,3 +315,19 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *
     }
     return DATAGRAMS_DONE;
 }
+
+/* -- the gateway's messages -------------------------------------------------------------------- */
+
+int datagram_write(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
+    struct iovec iov = {(uint8_t *)(uintptr_t)message, length};
+    struct envelope envelope;
+    struct msghdr header;
+    refresh_endpoint(loop, slot);
+    address_message(loop, slot, &envelope, &iov, 1, &header);
+    ssize_t n = sendmsg(socket_of(loop, slot)->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+    int error = n < 0 ? errno : 0;
+    stats_call(loop->stats, CALL_sendmsg);
+    if (error == EMSGSIZE)
+        link_writer_too_long(loop, slot);
+    return -error;
+}

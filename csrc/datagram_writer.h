@@ -28,4 +28,8 @@ enum datagrams_end {
 enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *const *records,
                                    bool *is_done, int n);
 
+/* Sends one message that is in no record, whole or not at all. Returns 0 or -errno; of EMSGSIZE the
+ * gateway is told. */
+int datagram_write(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
+
 #endif

@@ -138,6 +138,9 @@ enum event_kind {
 enum {
     HANDSHAKE_BYTES_MAX = 148, /* the longest handshake message, the initiation */
     EVENT_BYTES_MAX = 4096,    /* the longest control message */
+    /* The first counters of a session, under which the gateway seals its control messages: hellos,
+     * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
+    GATEWAY_COUNTERS = 256,
 };
 
 struct loop_event {
@@ -222,7 +225,7 @@ int loop_send_keepalive(struct loop *loop, unsigned slot);
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                            uint32_t index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_receiving_keys(struct loop *loop, unsigned slot);
-/* link-writer: a handshake message, between two frames. */
+/* link-writer: a handshake message on a stream, between two frames; on UDP a sealed one. */
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
 
 #endif

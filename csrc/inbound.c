@@ -126,7 +126,7 @@ static enum inbound_end report(struct loop *loop, const struct receiving_key *ke
     return INBOUND_EVENT;
 }
 
-/* A control message on UDP: the peer's hello. (A stream's was read by the gateway.) */
+/* A control message on UDP: a hello, a probe. (A stream's hello was read by the gateway.) */
 static bool is_control(const struct arrival *arrival, const struct receiving_key *key,
                        const uint8_t *content, size_t length) {
     return arrival->slot < 0 && length > 0 && content[0] == MESSAGE_CONTROL &&

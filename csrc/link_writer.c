@@ -142,7 +142,9 @@ int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, 
     struct queue_entry entry = {.length = STREAM_LENGTH_PREFIX + (uint32_t)length};
     uint8_t framed[STREAM_LENGTH_PREFIX + HANDSHAKE_BYTES_MAX];
     struct message_outbound outbound = {framed + STREAM_LENGTH_PREFIX, length, 0, false};
-    if (link == NULL || link->format.is_datagram || length > HANDSHAKE_BYTES_MAX)
+    if (link != NULL && link->format.is_datagram)
+        return datagram_write(loop, slot, message, length);
+    if (link == NULL || length > HANDSHAKE_BYTES_MAX)
         return -EINVAL;
     memcpy(outbound.start, message, length);
     message_prefix(&outbound);

@@ -309,11 +309,6 @@ void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu) {
         link->path_mtu = path_mtu;
 }
 
-static void use_up(struct replay *replay, uint64_t counter) {
-    for (uint64_t used = 0; used < counter; used++)
-        replay_accept(replay, used);
-}
-
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                            uint32_t index, uint64_t counter, uint64_t expires_ns) {
     if (slot >= N_PEER_SLOTS || loop->keys == NULL)
@@ -331,7 +326,7 @@ int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, con
     receiving->expires_ns = expires_ns;
     if (counter > 0)
         receiving->is_confirmed = true;
-    use_up(&receiving->replay, counter);
+    receiving_key_use_up(receiving, counter);
     return 0;
 }
 

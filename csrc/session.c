@@ -28,6 +28,34 @@ void receiving_key_free(struct receiving_key *receiving) {
     free(receiving);
 }
 
+/* -- counters ---------------------------------------------------------------------------------- */
+
+/* The gateway may say something when the tun-reader, whose counters are greater, is far ahead: its
+ * messages would lie behind the window. Few as its counters are, each is remembered for good. */
+static bool accept_control(struct receiving_key *receiving, uint64_t counter) {
+    uint64_t *marks = &receiving->control_replay[counter / 64];
+    uint64_t bit = (uint64_t)1 << counter % 64;
+    if ((*marks & bit) != 0)
+        return false;
+    *marks |= bit;
+    return true;
+}
+
+static bool accept(struct receiving_key *receiving, uint64_t counter, const uint8_t *content,
+                   int length) {
+    if (counter < GATEWAY_COUNTERS && length > 0 && content[0] == MESSAGE_CONTROL)
+        return accept_control(receiving, counter);
+    return replay_accept(&receiving->replay, counter);
+}
+
+void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
+    for (uint64_t used = 0; used < counter; used++) {
+        replay_accept(&receiving->replay, used);
+        if (used < GATEWAY_COUNTERS)
+            accept_control(receiving, used);
+    }
+}
+
 /* -- sealing ----------------------------------------------------------------------------------- */
 
 static void pad(struct message_outbound *message, size_t mtu) {
@@ -84,5 +112,5 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
     if (opened < 0)
         return OPEN_BAD_TAG;
     /* Only what is authentic may move the window. */
-    return replay_accept(&receiving->replay, counter) ? opened : OPEN_REPLAYED;
+    return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;
 }

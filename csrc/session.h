@@ -7,7 +7,8 @@
  * 4 zero bytes and the counter. Source: the WireGuard whitepaper 5.4.6; type 5 is fastun's own.
  *
  * A sending key belongs to the tun-reader alone, a receiving key to the link-reader alone; a
- * counter is never used twice because neither key outlives its process.
+ * counter is never used twice because neither key outlives its process. The first GATEWAY_COUNTERS
+ * are the exception: under them the gateway seals control messages.
  */
 #ifndef FASTUN_SESSION_H
 #define FASTUN_SESSION_H
@@ -57,10 +58,13 @@ struct receiving_key {
     bool is_confirmed; /* something has opened under it */
     unsigned n_controls;
     struct replay replay;
+    uint64_t control_replay[GATEWAY_COUNTERS / 64]; /* a bit for each counter of the gateway's */
 };
 
 void sending_key_free(struct sending_key *sending);
 void receiving_key_free(struct receiving_key *receiving);
+/* Counters under `counter` are used up. */
+void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
 /* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
  * `mtu` bytes (0: no limit). false: the key is used up. */

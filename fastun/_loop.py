@@ -209,7 +209,7 @@ class Loop:
         _lib.loop_forget_receiving_keys(self._pointer, slot)
 
     def send_message(self, slot: int, message: bytes) -> None:
-        """Put a handshake message on the link, if it is there and has room."""
+        """Put a message of the gateway's on the link, if it is there and has room."""
         _lib.loop_send_message(self._pointer, slot, message, len(message))
 
     def close(self) -> None:

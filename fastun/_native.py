@@ -83,6 +83,7 @@ DROPS = tuple(
 )
 PEER_FIELDS = _names(_lib.peer_table_n_fields, _lib.peer_table_field_name)
 PEER_SLOTS = int(_lib.peer_table_n_slots())
+GATEWAY_COUNTERS = int(_lib.GATEWAY_COUNTERS)
 DIRECTIONS = {
     "tun-reader": "outbound",
     "link-writer": "outbound",

@@ -160,7 +160,11 @@ class ForgetReceivingKeys(Message, frozen=True, tag="forget-receiving-keys"):
 
 
 class SendMessage(Message, frozen=True, tag="send-message"):
-    """To the link-writer: a handshake message for the peer, between two frames."""
+    """To the link-writer: a message for the peer as it stands.
+
+    On a stream a handshake message, which goes between two frames. On UDP a probe, which only the
+    link-writer can send so that it is never fragmented: it switches that on and off for its socket.
+    """
 
     slot: int
     message: bytes

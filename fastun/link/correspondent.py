@@ -12,19 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fastun._native import Aead, UdpAddress
+from fastun._native import GATEWAY_COUNTERS, Aead, UdpAddress
+from fastun.link.control_limit import ControlLimit
 from fastun.link.hello import Hello
 from fastun.link.observer import Observer
+from fastun.link.probe import PathSearch
 from fastun.link.table import Link
 from fastun.roster import Member
+from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
 from fastun.session.timers import PeerTimers
 from fastun.session.transport import SessionKeys
-
-# Counters that the gateway keeps for itself at the start of each session: its hello, and what it
-# sends again while that goes unanswered. The tun-reader's begin behind them.
-GATEWAY_COUNTERS = 16
 
 # A peer that has not said hello to so many, a second apart, is plain WireGuard.
 HELLOS_MAX = 5
@@ -33,9 +32,10 @@ HELLO_INTERVAL_S = 1.0
 
 @dataclass
 class HelloExchange:
-    """The hellos of one session. ``n_sent`` is also the next counter of the gateway's."""
+    """The hellos of one session. ``next_counter`` is that of any control message."""
 
     n_sent: int = 0
+    next_counter: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
 
@@ -67,11 +67,22 @@ class Correspondent:
     link: Link | None = None
     path_mtu: int = 0  # of the packets inside; 0: the device's fits
     path_seen_s: float = float("-inf")
+    path_address: UdpAddress | None = None  # where the path was that was seen
+    path_search: PathSearch = field(default_factory=PathSearch)
+    control_limit: ControlLimit = field(default_factory=ControlLimit)
 
     def index_waits(self, index: int) -> bool:
         """Return whether a handshake of ours named itself by this index."""
         initiator = self.initiator is not None and self.initiator.local_index == index
         return initiator or (self.responding is not None and self.responding.local_index == index)
+
+    def seal_control(self, content: bytes) -> bytes | None:
+        """Return a control message under the next counter of the gateway's; None: all are used."""
+        keys, counter = self.current, self.hello.next_counter
+        if keys is None or counter >= GATEWAY_COUNTERS:
+            return None
+        self.hello.next_counter += 1
+        return transport.seal_data(keys.send, keys.remote_index, counter, content)
 
     def forget_sessions(self) -> None:
         """Drop all keys, which are too old for use."""

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 from fastun import log
-from fastun._native import Aead, UdpAddress, Wire
+from fastun._native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.channel import (
     ForgetReceivingKeys,
     LinkFormat,
@@ -30,7 +30,7 @@ from fastun.channel import (
 from fastun.config import Settings
 from fastun.lane import Lane
 from fastun.link import hello
-from fastun.link.correspondent import GATEWAY_COUNTERS, Correspondent, HelloExchange
+from fastun.link.correspondent import Correspondent, HelloExchange
 from fastun.link.greeting import SealedGreeter
 from fastun.link.handshake_queue import HandshakeQueue
 from fastun.link.hello import HelloError, Push
@@ -42,7 +42,7 @@ from fastun.link.stream_sessions import TICK_S, SessionCounts
 from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
 from fastun.roster import Member, Roster
-from fastun.session import clock, cookies, messages, noise, transport
+from fastun.session import clock, cookies, messages, noise
 from fastun.session.cookies import CookieJar
 from fastun.session.keys import KeyPair
 from fastun.session.messages import MessageType
@@ -293,11 +293,20 @@ class DatagramSessions:
     # -- hello --------------------------------------------------------------------------------
 
     def on_control(self, slot: int, index: int, message: bytes) -> None:
-        """Take the peer's hello, which also confirms its keys; answer an initiator's."""
+        """Take the peer's hello, which also confirms its keys; answer an initiator's.
+
+        Or take a probe of the path, or an answer to one.
+        """
         self.on_key_confirmed(slot, index)
         correspondent = self._by_slot.get(slot)
         keys = None if correspondent is None else correspondent.current
         if correspondent is None or keys is None or keys.local_index != index:
+            return
+        now_s = clock.boottime_s()
+        if not correspondent.control_limit.admit(now_s):
+            self._log.debug("too many control messages", peer=correspondent.member.peer.name)
+            return
+        if self._is_carried(correspondent) and self._paths.hear(correspondent, message, now_s):
             return
         try:
             theirs = hello.decode(message)
@@ -333,11 +342,10 @@ class DatagramSessions:
         return self._greeter.hello_for(correspondent.member)
 
     def _say_hello(self, correspondent: Correspondent) -> None:
-        keys, exchange = correspondent.current, correspondent.hello
-        if keys is None or exchange.n_sent >= GATEWAY_COUNTERS:
+        exchange = correspondent.hello
+        message = correspondent.seal_control(hello.encode(self._own_hello(correspondent)))
+        if message is None:
             return
-        content = hello.encode(self._own_hello(correspondent))
-        message = transport.seal_data(keys.send, keys.remote_index, exchange.n_sent, content)
         exchange.n_sent += 1
         exchange.sent_s = clock.boottime_s()
         with contextlib.suppress(OSError):  # lost, as any datagram may be

@@ -75,6 +75,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()
+    answers_probes: bool = False  # of the path's MTU, on UDP
     push: Push | None = None
 
 
@@ -88,6 +89,7 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
         offload=_OFFERS[offload_max],
         message_max=SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
         aeads=own_aeads() if is_sealed else (),
+        answers_probes=is_sealed,
         push=push,
     )
 

@@ -2,9 +2,9 @@
 
     type u32 LE | receiver u32 LE | counter u64 LE | ciphertext and 16-byte tag
 
-The gateway seals and opens only the first data message of each direction here, which confirms the
-keys and carries the hello; all others are the C data path's. No associated data; the nonce is the
-counter. Type 5 has the same layout under AES-256-GCM, whose key each directional key yields:
+The gateway seals only control messages here, and opens only a stream's hello; all others are the
+C data path's. No associated data; the nonce is the counter. Type 5 has the same layout under
+AES-256-GCM, whose key each directional key yields:
 
     HKDF-Expand-BLAKE2s(directional key, "fastun v1 aes-256-gcm", 32)
 """

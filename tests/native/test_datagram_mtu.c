@@ -1,6 +1,7 @@
 /* The link-writer on UDP where the path is narrower than a datagram: it is counted, told once, and
  * cut into fragments only where that was asked for. The path is this namespace's loopback. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <sched.h>
 #include <sys/socket.h>
 
@@ -80,6 +81,25 @@ static void what_may_be_fragmented_arrives_and_the_next_may_not(void) {
     }
 }
 
+static void a_message_of_the_gateways_goes_out_whole_or_not_at_all(void) {
+    static uint8_t message[TOO_LONG];
+    for (int i = 0; i < 2; i++) {
+        datagram_peers_open(families[i], true);
+        struct loop *loop = peers->worker.loop;
+        datagram_commit_fragments(0, TOO_LONG);
+        datagram_peers_run();
+        CHECK_EQUAL(datagram_peer_receive_all(0), 1);
+        CHECK_EQUAL(loop_send_message(loop, 0, message, TOO_LONG), -EMSGSIZE);
+        CHECK_EQUAL(loop_send_message(loop, 1, message, SHORT), 0);
+        datagram_peers_run();
+        check_told(1, 0);
+        CHECK_EQUAL(recv(peers->peers[0].fd, message, sizeof message, 0), -1);
+        CHECK_EQUAL(recv(peers->peers[1].fd, message, sizeof message, 0), SHORT);
+        CHECK_EQUAL(too_long(), 0); /* nobody's packet */
+        end();
+    }
+}
+
 int main(void) {
     if (unshare(CLONE_NEWNET) < 0) {
         printf("  skip  needs a network namespace of its own (root)\n");
@@ -89,5 +109,6 @@ int main(void) {
     RUN(a_datagram_too_long_for_the_path_is_counted_and_told);
     RUN(of_a_train_too_long_what_fits_goes_out);
     RUN(what_may_be_fragmented_arrives_and_the_next_may_not);
+    RUN(a_message_of_the_gateways_goes_out_whole_or_not_at_all);
     return EXIT_SUCCESS;
 }

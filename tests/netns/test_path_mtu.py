@@ -4,11 +4,12 @@ client                 router                 server
 10.1.0.2 ===1500=== 10.1.0.1 | 10.2.0.1 ===1280 or 1500=== 10.2.0.2
 ft0 10.99.0.2 ................tunnel................ ft0 10.99.0.1
 
-The router tells senders by ICMP, and fastun tells those inside.
+The router tells senders by ICMP, unless it is silenced, and fastun tells those inside.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.lab import Lab
+    from fastun.lab import Host, Lab
     from fastun.lab_tunnel import GatewayProcess, Tunnel
 
 NARROW_MTU = 1280
@@ -32,7 +33,24 @@ OUTER_BYTES = 20 + 8 + 32
 INNER_MTU = NARROW_MTU - OUTER_BYTES
 
 
-def routed(lab: Lab, directory: Path, mtu: int, mode: str = "tun") -> Tunnel:
+def silence(router: Host) -> None:
+    """Drop what the router says of packets that are too long: a black hole for them."""
+    router.run("nft", "add", "table", "inet", "firewall")
+    chain = "{ type filter hook output priority 0; }"
+    router.run("nft", "add", "chain", "inet", "firewall", "output", chain)
+    for said in ("icmp type destination-unreachable", "icmpv6 type packet-too-big"):
+        router.run("nft", "add", "rule", "inet", "firewall", "output", *said.split(), "drop")
+
+
+def routed(
+    lab: Lab,
+    directory: Path,
+    mtu: int,
+    *,
+    mode: str = "tun",
+    is_silent: bool = False,
+    outer: int = 4,
+) -> Tunnel:
     """A tunnel whose way goes over a link of `mtu` on the server's side of a router."""
     client, router, server = (lab.host(f"{name}{mtu}") for name in "crs")
     lab.wire(client, router, ["10.1.0.2/24", "fd01::2/64"], ["10.1.0.1/24", "fd01::1/64"])
@@ -41,7 +59,12 @@ def routed(lab: Lab, directory: Path, mtu: int, mode: str = "tun") -> Tunnel:
     router.sysctl("net.ipv6.conf.all.forwarding", 1)
     for host, via in ((client, "10.1.0.1"), (server, "10.2.0.1")):
         host.ip("route", "add", "default", "via", via)
-    pair = start_tunnel(server, client, "10.2.0.2", directory, transport="udp", mode=mode)
+    for host, via in ((client, "fd01::1"), (server, "fd02::1")):
+        host.ip("-6", "route", "add", "default", "via", via)
+    if is_silent:
+        silence(router)
+    address = {4: "10.2.0.2", 6: "fd02::2"}[outer]
+    pair = start_tunnel(server, client, address, directory, transport="udp", mode=mode)
     pair.wait_up()
     return pair
 
@@ -59,8 +82,12 @@ def seconds_to_move(pair: Tunnel, address: str, n_bytes: int) -> float:
 
 @pytest.fixture
 def narrow(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Tunnel]:
-    pair = routed(lab, tmp_path, NARROW_MTU, getattr(request, "param", "tun"))
+    pair = routed(lab, tmp_path, NARROW_MTU, mode=getattr(request, "param", "tun"))
     yield pair
+    end(pair)
+
+
+def end(pair: Tunnel) -> None:
     for gateway in (pair.client, pair.server):
         print(f"--- {gateway.role} log", *gateway.log_tail(20), sep="\n")  # noqa: T201 (as in conftest)
         gateway.check_alive()
@@ -124,3 +151,24 @@ def test_ethernet_frames_whose_senders_cannot_be_told_are_carried_in_fragments(
     assert path_mtu(narrow.client) == NARROW_MTU
     for gateway in (narrow.client, narrow.server):
         assert_adds_up(quiesced(gateway))
+
+
+@pytest.mark.parametrize("outer", [4, 6])
+def test_a_way_that_swallows_what_is_too_long_is_found_out_by_probes(
+    lab: Lab, tmp_path: Path, outer: int
+) -> None:
+    pair = routed(lab, tmp_path, NARROW_MTU, is_silent=True, outer=outer)
+    began_s = time.monotonic()
+    took_s = seconds_to_move(pair, pair.server.inner_address, 20 * 10**6)
+    print(f"20 MB came {time.monotonic() - began_s:.1f} s after the start, in {took_s:.1f} s")  # noqa: T201
+    assert took_s < 15
+    for gateway in (pair.client, pair.server):
+        assert path_mtu(gateway) == NARROW_MTU
+    # The server's own link is narrow, which its kernel knows; the client's kernel was told nothing.
+    assert "longer datagrams get lost" in "\n".join(pair.client.log_tail(40))
+    assert "mtu" not in pair.client.host.ip("route", "get", "10.2.0.2")
+    if outer == 4:  # the router cuts what may not be told to be shorter; of IPv6 it cuts nothing
+        inner = pair.server.inner_address_v6
+        pair.client.host.run("ping", "-c2", "-i0.2", "-W1", "-s", "1380", inner, check=False)
+        assert ping(pair.client.host, inner, n=5, size_bytes=1380).n_received == 5
+    end(pair)
