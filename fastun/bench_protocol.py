@@ -8,8 +8,7 @@
     SOURCE    bytes from it, the end of the stream
 
 The served end answers nothing to what is no request, and no exchange outlasts its duration by more
-than GRACE_S and one STALL_S, whatever the other end does: whoever reaches the port gets traffic, and
-no more of it.
+than GRACE_S and one STALL_S, whatever the other end does: who reaches the port gets traffic only.
 """
 
 from __future__ import annotations

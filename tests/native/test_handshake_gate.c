@@ -158,7 +158,8 @@ static void neighbouring_addresses_do_not_fall_into_one_bucket(void) {
     size_t n_open = 0;
     CHECK_EQUAL(handshake_gate_init(&gate, key), 0);
     for (uint32_t i = 0; i < 64; i++) /* 25 ms apart, so that the limit of all is not reached */
-        n_open += count_open(HANDSHAKES_BURST, ipv4_source(i << 24 | 0x0a, 1), S + i * S / 40);
+        n_open +=
+            count_open(HANDSHAKES_BURST, ipv4_source(i << 24 | 0x0a, 1), S + (uint64_t)i * S / 40);
     CHECK(n_open > 58 * HANDSHAKES_BURST);
     handshake_gate_free(&gate);
 }
