@@ -381,6 +381,7 @@ _MUTANTS = (
         ("what goes in fragments is so marked", "fit == FITS_IN_FRAGMENTS ? SEGMENT_FRAGMENTS : 0", "0"),
         ("a long queue loses packets", "if (has_waited_too_long(loop, link, (unsigned)slot, now_ns)) {", "if (0) {"),
         ("an empty queue loses none", "since_ns != 0 && since_ns < now_ns ?", "since_ns < now_ns ?"),
+        ("what began to wait since the look has not waited", "since_ns != 0 && since_ns < now_ns ?", "since_ns != 0 ?"),
         ("SYNs are clamped", "if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)\n        clamp(loop, link, vnet, frame_length);", ""),
         ("a narrow path clamps more", "link->path_mtu != 0 && link->path_mtu < loop->mss_mtu ? link->path_mtu : loop->mss_mtu", "loop->mss_mtu"),
         ("a wide path clamps no less", "link->path_mtu != 0 && link->path_mtu < loop->mss_mtu ?", "link->path_mtu != 0 ?"),
