@@ -390,7 +390,7 @@ _MUTANTS = (
         ("a split frame is read beside the ring", "if (vnet != wanted)\n        memcpy(wanted, vnet, read_length);", ""),
     ),
     *in_c(
-        "link_writer", "test_link_writer test_writers test_many_links test_lane",
+        "link_writer", "test_link_writer test_writers test_many_links test_datagram_writer test_datagram_mtu test_lane",
         ("a queue has its bound", "link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);", "(void)0;"),
         ("a slot has its limit", "slot < N_PEER_SLOTS ? loop->links[slot] : NULL;\n    return", "slot < N_PEER_SLOTS + 1 ? loop->links[slot] : NULL;\n    return"),
         ("a slot of nobody's is counted on nobody", "if (slot < N_PEER_SLOTS)\n        stats_add", "stats_add"),
