@@ -420,6 +420,8 @@ _MUTANTS = (
         ("what was too long for a link that is gone is not told", "    loop->n_too_long -= link->is_too_long;\n", ""),
         ("the tun-reader sees how long a frame has waited", "peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);", ""),
         ("the queue's frames have waited longest", "    if (!link_queue_is_empty(queue))\n        link_queue_first(queue, &first);\n", ""),
+        ("half a frame that was the last has not waited since", "if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)", "if (loop->n_links > 1)"),
+        ("the only link's frames in the ring wait on", "if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)", "if (1)"),
     ),
     *in_c(
         "link_queue", "test_link_queue test_many_links",
