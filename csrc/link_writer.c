@@ -133,7 +133,9 @@ static void flush_queue(struct loop *loop, unsigned slot) {
             link_writer_sent(loop, slot, entry.n_packets, entry.n_bytes,
                              now_ns - entry.enqueued_ns);
     }
-    if (loop->n_links > 1) /* the only link's frames wait in the ring as well */
+    /* The only link's frames wait in the ring as well: the pass that takes them out tells, unless
+     * the half that was just sent was the last. */
+    if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)
         mark_waiting(loop, slot, NULL);
 }
 

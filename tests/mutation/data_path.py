@@ -386,6 +386,7 @@ _MUTANTS = (
         ("what goes in fragments is so marked", "fit == FITS_IN_FRAGMENTS ? SEGMENT_FRAGMENTS : 0", "0"),
         ("a long queue loses packets", "if (has_waited_too_long(loop, link, (unsigned)slot, now_ns)) {", "if (0) {"),
         ("an empty queue loses none", "since_ns != 0 && since_ns < now_ns ?", "since_ns < now_ns ?"),
+        ("what began to wait since the look has not waited", "since_ns != 0 && since_ns < now_ns ?", "since_ns != 0 ?"),
         ("SYNs are clamped", "if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)\n        clamp(loop, link, vnet, frame_length);", ""),
         ("a narrow path clamps more", "link->path_mtu != 0 && link->path_mtu < loop->mss_mtu ? link->path_mtu : loop->mss_mtu", "loop->mss_mtu"),
         ("a wide path clamps no less", "link->path_mtu != 0 && link->path_mtu < loop->mss_mtu ?", "link->path_mtu != 0 ?"),
@@ -394,7 +395,7 @@ _MUTANTS = (
         ("a split frame is read beside the ring", "if (vnet != wanted)\n        memcpy(wanted, vnet, read_length);", ""),
     ),
     *in_c(
-        "link_writer", "test_link_writer test_writers test_many_links test_lane",
+        "link_writer", "test_link_writer test_writers test_many_links test_datagram_writer test_datagram_mtu test_lane",
         ("a queue has its bound", "link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);", "(void)0;"),
         ("a slot has its limit", "slot < N_PEER_SLOTS ? loop->links[slot] : NULL;\n    return", "slot < N_PEER_SLOTS + 1 ? loop->links[slot] : NULL;\n    return"),
         ("a slot of nobody's is counted on nobody", "if (slot < N_PEER_SLOTS)\n        stats_add", "stats_add"),
@@ -424,6 +425,8 @@ _MUTANTS = (
         ("what was too long for a link that is gone is not told", "    loop->n_too_long -= link->is_too_long;\n", ""),
         ("the tun-reader sees how long a frame has waited", "peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);", ""),
         ("the queue's frames have waited longest", "    if (!link_queue_is_empty(queue))\n        link_queue_first(queue, &first);\n", ""),
+        ("half a frame that was the last has not waited since", "if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)", "if (loop->n_links > 1)"),
+        ("the only link's frames in the ring wait on", "if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)", "if (1)"),
     ),
     *in_c(
         "link_queue", "test_link_queue test_many_links",

@@ -392,6 +392,27 @@ _MUTANTS = (
         ("what is not said is not written", "if value != getattr(defaults, field):", "if True:"),
         ("an endpoint is written without a scheme", 'str(value).removeprefix("udp://")', "str(value)"),
     ),
+    *in_python(
+        "routing_rules", "unit/test_routing_rules.py",
+        ("a rule's mark is taken", 'for name in ("FRA_FWMARK", "FRA_TABLE")', 'for name in ("FRA_TABLE",)'),
+        ("a rule's table is taken", 'for name in ("FRA_FWMARK", "FRA_TABLE")', 'for name in ("FRA_FWMARK",)'),
+        ("a route's table is taken", '    taken |= {route.get_attr("RTA_TABLE") for route in netlink.get_routes()}\n', ""),
+        ("a table is none of the kernel's", "return mark if mark >= FIRST_MARK else FIRST_MARK + mark", "return mark"),
+        ("a rule that is there for another is no fault", "if error.code != errno.EEXIST:", "if True:"),
+        ("other faults are told", "if error.code != errno.EEXIST:", "if False:"),
+        ("only our mark's rules go", '        if rule.get_attr("FRA_FWMARK") == mark:\n', "        if True:\n"),
+        ("our mark's rules go", '        if rule.get_attr("FRA_FWMARK") == mark:\n', "        if False:\n"),
+        ("who goes looks after the others", "            _remove(netlink, rule)\n    clear_stale(netlink)", "            _remove(netlink, rule)"),
+        ("each IP version has its rules", '[rule for rule in _ours(netlink) if rule["family"] == family]', "list(_ours(netlink))"),
+        ("a rule whose route is there lives", 'if list(netlink.get_routes(family=family, table=rule.get_attr("FRA_TABLE")))', "if False"),
+        ("a rule whose route is gone is stale", 'if list(netlink.get_routes(family=family, table=rule.get_attr("FRA_TABLE")))', "if True"),
+        ("the rule for all stays while one lives", "for rule in ours if not living else leading:", "for rule in ours:"),
+        ("the rule for all goes with the last", "for rule in ours if not living else leading:", "for rule in leading:"),
+        ("what lives stays", "            if rule not in living:\n", "            if True:\n"),
+        ("what others made stays", '        if rule.get_attr("FRA_PROTOCOL") == PROTOCOL\n        and rule', "        if rule"),
+        ("what stands elsewhere stays", '\n        and rule.get_attr("FRA_PRIORITY") in (_KNOWN_FIRST_PRIORITY, _UNMARKED_PRIORITY)', ""),
+        ("what is gone already is no fault", "    with contextlib.suppress(NetlinkError):\n", "    if True:\n"),
+    ),
 )  # fmt: skip
 
 SUITE = Suite(

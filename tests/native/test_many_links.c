@@ -161,9 +161,11 @@ static void check_only_link(enum wire wire) {
     CHECK_EQUAL(peer_links_dropped(&links), 0);
     CHECK(stats_read_call(links.stats, ROLE_link_writer, CALL_epoll_wait) <
           100); /* and it sleeps */
+    CHECK(peer_field(&links, 0, "waiting_since_ns") > 0);
     peer_read_all(&links, 0);
     CHECK_EQUAL(links.peers[0].next_frame, n);
     peer_links_await_empty_ring(&links);
+    CHECK_EQUAL(peer_field(&links, 0, "waiting_since_ns"), 0);
     stop_and_detach_all();
     CHECK_EQUAL(peer_links_dropped(&links), 0);
     check_balance();

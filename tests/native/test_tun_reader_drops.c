@@ -130,6 +130,31 @@ static void an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sen
     sender_close();
 }
 
+/* When the peer's oldest frame began to wait, as the link-writer tells it; 0: none waits. */
+static uint64_t count_delayed(uint64_t waiting_since_ns) {
+    peer_set(&sender.peers->slots[0].waiting_since_ns, waiting_since_ns);
+    give_packet(PEER);
+    run_for_ms(20);
+    return dropped(DROP_tun_reader_queue_delay);
+}
+
+static void a_queue_that_stays_long_loses_packets_and_a_short_one_none(void) {
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    uint64_t long_ago_ns = clock_now_ns() - 1000 * 1000 * 1000;
+    CHECK_EQUAL(count_delayed(long_ago_ns), 0);
+    usleep(CODEL_INTERVAL_NS / 1000);
+    CHECK_EQUAL(count_delayed(long_ago_ns), 1);
+    CHECK_EQUAL(count_delayed(0), 1);
+    usleep(CODEL_INTERVAL_NS / 1000);
+    CHECK_EQUAL(count_delayed(0), 1);
+    CHECK_EQUAL(count_delayed(clock_now_ns() + 1000 * 1000 * 1000), 1); /* read since */
+    usleep(CODEL_INTERVAL_NS / 1000);
+    CHECK_EQUAL(count_delayed(clock_now_ns() + 1000 * 1000 * 1000), 1);
+    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 6);
+    sender_close();
+}
+
 /* -- nobody ------------------------------------------------------------------------------------ */
 
 static void an_address_of_nobodys_is_not_the_first_peers(void) {
@@ -242,6 +267,7 @@ static void a_device_that_is_down_is_waited_for(void) {
 int main(void) {
     RUN(what_is_not_ip_is_counted_and_goes_to_nobody);
     RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
+    RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(an_address_of_nobodys_is_not_the_first_peers);
     RUN(a_burst_for_nobody_is_answered_once_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);

@@ -255,6 +255,15 @@ def test_the_listening_sides_hello_has_counter_0_too() -> None:
     assert reason_of(refused) is Refusal.COUNTER_LIMIT
 
 
+def test_who_is_hung_up_on_is_told_where_to_look() -> None:
+    async def listening(connection: socket.socket) -> None:
+        await frames.receive(connection, 148)
+
+    _, refused = together(listening, client().approach)
+    assert isinstance(refused, HelloError)
+    assert "does it know this key?" in str(refused)
+
+
 def test_a_response_by_somebody_else_is_refused_and_counted() -> None:
     async def impostor(connection: socket.socket) -> bytes:
         initiation = await frames.receive(connection, 148)
