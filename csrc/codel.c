@@ -27,7 +27,7 @@ static void begin(struct codel *codel, uint64_t now_ns) {
     codel->drop_next_ns = now_ns + next_gap_ns(codel->n_drops);
 }
 
-bool codel_should_drop(struct codel *codel, uint64_t delay_ns, uint64_t now_ns) {
+static bool is_due(struct codel *codel, uint64_t delay_ns, uint64_t now_ns) {
     if (delay_ns < CODEL_TARGET_NS) {
         codel->above_since_ns = 0;
         codel->is_dropping = false;
@@ -46,4 +46,9 @@ bool codel_should_drop(struct codel *codel, uint64_t delay_ns, uint64_t now_ns) 
     codel->n_drops++;
     codel->drop_next_ns += next_gap_ns(codel->n_drops);
     return true;
+}
+
+bool codel_should_drop(struct codel *codel, uint64_t delay_ns, uint64_t now_ns) {
+    codel->has_dropped = !codel->has_dropped && is_due(codel, delay_ns, now_ns);
+    return codel->has_dropped;
 }

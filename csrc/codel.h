@@ -27,10 +27,12 @@ struct codel {
     uint64_t drop_next_ns;
     uint32_t n_drops; /* since it began to drop */
     bool is_dropping;
+    bool has_dropped; /* the last frame */
 };
 
-/* Whether the frame that arrives now is to be dropped; `delay_ns` is how long the oldest frame
- * before it has waited. */
+/* Whether the frame that arrives now is to be dropped, which are never two in a row: only a frame
+ * that goes through has the delay measured anew, so that an old figure cannot stop a flow.
+ * `delay_ns` is how long the oldest frame before it has waited. */
 bool codel_should_drop(struct codel *codel, uint64_t delay_ns, uint64_t now_ns);
 
 #endif

@@ -72,11 +72,24 @@ static void dropping_that_begins_again_soon_goes_on_where_it_was(void) {
     CHECK(n_soon > n_late);
 }
 
+/* What is believed to wait may have gone long ago; who sends a packet a second shall not find out
+ * by losing all of them. */
+static void never_two_frames_in_a_row_are_dropped(void) {
+    struct codel codel = {0};
+    bool has_dropped = false;
+    for (unsigned second = 0; second < 100; second++) {
+        bool drops = codel_should_drop(&codel, 1000 * start, start + second * 1000 * ms);
+        CHECK(!(drops && has_dropped));
+        has_dropped = drops;
+    }
+}
+
 int main(void) {
     RUN(a_queue_that_is_long_for_a_moment_loses_nothing);
     RUN(a_queue_that_stays_long_loses_more_and_more_often);
     RUN(the_gaps_follow_the_inverse_square_root);
     RUN(a_short_delay_ends_the_dropping_at_once);
     RUN(dropping_that_begins_again_soon_goes_on_where_it_was);
+    RUN(never_two_frames_in_a_row_are_dropped);
     return EXIT_SUCCESS;
 }
