@@ -142,7 +142,6 @@ _MUTANTS = (
         ("a tun-writer knows no link", 'elif role != "tun-writer":', "else:"),
         ("reconnects are told from first ones", "self.n_reconnects += name in self._names_seen", "self.n_reconnects += 1"),
         ("only a link-writer goes on with datagrams", 'if role == "link-writer" and link.connection is None:', "if link.connection is None:"),
-        ("the link-reader opens nothing more", '            self._lane.send("link-reader", ForgetReceivingKeys(slot))\n', ""),
         ("the link-reader reads nothing more", '            self._lane.send("link-reader", DetachLink(slot))\n            _hang_up', "            _hang_up"),
         ("a stream that datagrams replace is read for a moment", "            self._linger(replaced)\n", "            pass\n"),
         ("the moment has an end", "loop.call_later(LINGER_S, self._stop_lingering, link.slot)", "loop.call_later(LINGER_S, int)"),

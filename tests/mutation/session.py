@@ -157,7 +157,6 @@ _MUTANTS = (
     *_in(
         "limiter",
         ("an empty bucket refuses", "admitted = tokens >= 1", "admitted = True"),
-        ("a token is taken", "(tokens - 1 if admitted else tokens, now_s)", "(tokens, now_s)"),
         ("a bucket does not overflow", "tokens = min(self._burst, tokens + (now_s - since_s) * self._per_second)", "tokens = tokens + (now_s - since_s) * self._per_second"),
         ("a full table takes no new source", "len(self._buckets) >= self._sources_max", "len(self._buckets) > self._sources_max"),
         ("a full table serves its own", "if source not in self._buckets and len", "if len"),

@@ -225,13 +225,6 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
     end();
 }
 
-static void a_handshake_message_for_a_peer_on_udp_is_not_the_workers_to_send(void) {
-    uint8_t message[148] = {MESSAGE_INITIATION};
-    datagram_peers_open(AF_INET, true);
-    CHECK_EQUAL(loop_send_message(datagram_peers.worker.loop, 0, message, sizeof message), -EINVAL);
-    end();
-}
-
 int main(void) {
     RUN(a_record_of_many_datagrams_goes_out_as_one_train);
     RUN(datagrams_of_one_length_join_and_a_shorter_one_is_the_last);
@@ -244,6 +237,5 @@ int main(void) {
     RUN(a_datagram_for_a_link_that_is_no_more_is_dropped);
     RUN(datagrams_follow_the_peer_to_its_new_endpoint);
     RUN(our_address_that_has_gone_is_no_longer_sent_from);
-    RUN(a_handshake_message_for_a_peer_on_udp_is_not_the_workers_to_send);
     return EXIT_SUCCESS;
 }

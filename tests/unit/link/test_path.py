@@ -13,6 +13,7 @@ from fastun._native import UdpAddress
 from fastun.channel import SetPathMtu
 from fastun.link import path, udp
 from fastun.link.path import PathWatch
+from fastun.link.probe import PathSearch
 from tests.unit.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Office:
             link=self.link,
             path_mtu=0,
             path_seen_s=float("-inf"),
+            path_address=None,
+            path_search=PathSearch(),
+            hello=SimpleNamespace(theirs=None),
         )
 
     def _path_mtu(self, _: UdpAddress, fwmark: int) -> int:
