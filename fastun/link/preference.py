@@ -63,7 +63,10 @@ class Preference:
                 self._look(now_s)
                 continue
             self._doubt_after_s, self._doubted_s = DOUBT_AFTER_S, None
-            if now_s - since_s >= FIRST_ANSWER_S:
+            if self._links.by_slot.get(self._slot) is not None:
+                self.wants_stream.clear()  # one is enough: UDP may take over from it
+                self._sessions.doubt(self._slot)  # a session may be left there, though no link
+            elif now_s - since_s >= FIRST_ANSWER_S:
                 self.wants_stream.set()
 
     def _is_on_udp(self) -> bool:

@@ -123,14 +123,14 @@ def test_on_udp_no_stream_is_wanted(office: Office) -> None:
     run(claim())
 
 
-def test_on_a_stream_one_is_wanted(office: Office) -> None:
+def test_on_a_stream_no_other_is_wanted_and_udp_is_tried(office: Office) -> None:
     async def claim() -> None:
         async with running(office):
-            office.be_on("tcp")
-            office.send()
             await office.pass_s(3)
-            assert office.wants_stream
-            assert office.doubted == []
+            office.be_on("tcp")
+            await office.pass_s(0.5)
+            assert not office.wants_stream
+            assert office.doubted
 
     run(claim())
 
