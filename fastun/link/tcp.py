@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 
 from fastun.endpoint import Endpoint, format_host_port
-from fastun.errors import RuntimeFailure
+from fastun.link import listening
 
 # Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
@@ -31,31 +31,8 @@ BACKOFF_MAX_S = 30.0
 
 
 def listen(endpoint: Endpoint) -> list[socket.socket]:
-    """Return listening sockets for ``endpoint``, one an address that its host resolves to.
-
-    ``[::]`` takes IPv4 as well; on a host without IPv6 it means ``0.0.0.0``. Raises RuntimeFailure.
-    """
-    host = endpoint.host
-    if host == "::" and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"  # noqa: S104 (what [::] asks for)
-    try:
-        found = socket.getaddrinfo(
-            host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        addresses = {(family, address) for family, _, _, _, address in found}
-        return [_listener(family, address) for family, address in sorted(addresses)]
-    except socket.gaierror as error:
-        raise RuntimeFailure(
-            f"--listen {endpoint}: the host cannot be resolved ({error.strerror}); "
-            "give an address of this host, or [::] for all"
-        ) from None
-    except OSError as error:
-        mend = {
-            errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
-            errno.EADDRNOTAVAIL: "no interface of this host has that address",
-            errno.EACCES: "ports under 1024 need root",
-        }.get(error.errno or 0, error.strerror)
-        raise RuntimeFailure(f"--listen {endpoint}: {mend}") from None
+    """Return listening sockets for ``endpoint``. Raises RuntimeFailure."""
+    return listening.listen(endpoint, socket.SOCK_STREAM, _listener)
 
 
 def _listener(family: int, address: tuple[object, ...]) -> socket.socket:

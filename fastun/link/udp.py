@@ -22,6 +22,7 @@ from fastun.config import Settings
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.lane import Lane
+from fastun.link import listening
 
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
@@ -126,26 +127,8 @@ def open_for(settings: Settings) -> UdpSockets:
 
 
 def listen(endpoint: Endpoint) -> list[socket.socket]:
-    """Return sockets bound to ``endpoint``, one an address that its host resolves to.
-
-    ``[::]`` takes IPv4 as well; on a host without IPv6 it means ``0.0.0.0``. Raises RuntimeFailure.
-    """
-    host = endpoint.host
-    if host == "::" and not socket.has_dualstack_ipv6():
-        host = "0.0.0.0"  # noqa: S104 (what [::] asks for)
-    try:
-        found = socket.getaddrinfo(
-            host, endpoint.port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-        )
-        addresses = {(family, address) for family, _, _, _, address in found}
-        return [_bound(family, address) for family, address in sorted(addresses)]
-    except socket.gaierror as error:
-        raise RuntimeFailure(
-            f"--listen {endpoint}: the host cannot be resolved ({error.strerror}); "
-            "give an address of this host, or [::] for all"
-        ) from None
-    except OSError as error:
-        raise RuntimeFailure(f"--listen {endpoint}: {_mend(error)}") from None
+    """Return sockets bound to ``endpoint``. Raises RuntimeFailure."""
+    return listening.listen(endpoint, socket.SOCK_DGRAM, _bound)
 
 
 def any_port(port: int | None) -> list[socket.socket]:
@@ -159,15 +142,7 @@ def any_port(port: int | None) -> list[socket.socket]:
     try:
         return [_bound(family, address) for family, address in addresses]
     except OSError as error:
-        raise RuntimeFailure(f"UDP port {port}: {_mend(error)}") from None
-
-
-def _mend(error: OSError) -> str:
-    return {
-        errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
-        errno.EADDRNOTAVAIL: "no interface of this host has that address",
-        errno.EACCES: "ports under 1024 need root",
-    }.get(error.errno or 0, error.strerror or str(error))
+        raise RuntimeFailure(f"UDP port {port}: {listening.mend(error)}") from None
 
 
 def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
