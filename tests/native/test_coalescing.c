@@ -137,11 +137,35 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
     stand_in_close(&stand_in);
 }
 
+static void a_super_packet_that_is_taken_ends_the_count_of_refusals(void) {
+    enum { N_ROUNDS = 10, N_LONG = 10, SEND_BUFFER = 8192 }; /* one burst */
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    uint8_t frame[VNET_LENGTH + 2 * FLOW_PACKET_MAX];
+    int size = SEND_BUFFER / 2;
+    stand_in_open(&stand_in, MODE_TUN);
+    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    for (int round = 0; round < N_ROUNDS; round++) {
+        flow.acknowledgement++;
+        writer_put_flow(&stand_in.writer, &flow, 0, N_LONG, -1);
+        flow.acknowledgement++;
+        writer_put_flow(&stand_in.writer, &flow, 0, 2, -1);
+    }
+    ring_publish(stand_in.writer.producer, &stand_in.writer.producer_stats);
+    worker_start(&stand_in.writer.worker);
+    for (int i = 0; i < N_ROUNDS * (N_LONG + 1); i++)
+        CHECK(read(stand_in.far[1], frame, sizeof frame) > VNET_LENGTH);
+    CHECK_EQUAL(worker_stop(&stand_in.writer.worker), LOOP_DOORBELL);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), 2 * N_ROUNDS);
+    stand_in_close(&stand_in);
+}
+
 int main(void) {
     RUN(packets_of_one_flow_in_the_ring_are_one_write_and_count_as_many);
     RUN(a_packet_with_a_wrong_checksum_is_written_alone_and_as_it_came);
     RUN(what_is_not_asked_for_is_not_put_together);
     RUN(a_frame_with_an_offload_header_goes_as_it_is);
     RUN(refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made);
+    RUN(a_super_packet_that_is_taken_ends_the_count_of_refusals);
     return EXIT_SUCCESS;
 }

@@ -54,6 +54,14 @@ static void the_gaps_follow_the_inverse_square_root(void) {
     }
 }
 
+/* What comes seldom does not make the next drop later. */
+static void a_drop_that_comes_late_does_not_put_off_the_next(void) {
+    const bool is_dropped[] = {false, false, true, false, true, true};
+    struct codel codel = {0};
+    for (size_t i = 0; i < sizeof is_dropped; i++)
+        CHECK_EQUAL(codel_should_drop(&codel, CODEL_TARGET_NS, start + i * 70 * ms), is_dropped[i]);
+}
+
 static void a_short_delay_ends_the_dropping_at_once(void) {
     struct codel codel = {0};
     CHECK(offer(&codel, start, 500, CODEL_TARGET_NS) > 0);
@@ -88,6 +96,7 @@ int main(void) {
     RUN(a_queue_that_is_long_for_a_moment_loses_nothing);
     RUN(a_queue_that_stays_long_loses_more_and_more_often);
     RUN(the_gaps_follow_the_inverse_square_root);
+    RUN(a_drop_that_comes_late_does_not_put_off_the_next);
     RUN(a_short_delay_ends_the_dropping_at_once);
     RUN(dropping_that_begins_again_soon_goes_on_where_it_was);
     RUN(never_two_frames_in_a_row_are_dropped);

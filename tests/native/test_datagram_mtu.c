@@ -66,6 +66,19 @@ static void of_a_train_too_long_what_fits_goes_out(void) {
     }
 }
 
+/* Records of one datagram each join; the last is shorter. */
+static void of_records_that_are_too_long_the_one_that_fits_goes_out(void) {
+    datagram_peers_open(AF_INET, true);
+    for (int i = 0; i < 3; i++)
+        datagrams_commit(0, 1, TOO_LONG, TOO_LONG);
+    datagrams_commit(0, 1, SHORT, SHORT);
+    datagram_peers_run();
+    CHECK_EQUAL(too_long(), 3);
+    check_told(1, 0);
+    CHECK_EQUAL(datagram_peer_receive_all(0), 1);
+    end();
+}
+
 static void what_may_be_fragmented_arrives_and_the_next_may_not(void) {
     for (int i = 0; i < 2; i++) {
         datagram_peers_open(families[i], true);
@@ -108,6 +121,7 @@ int main(void) {
     CHECK_EQUAL(system("ip link set lo up mtu 1400"), 0);
     RUN(a_datagram_too_long_for_the_path_is_counted_and_told);
     RUN(of_a_train_too_long_what_fits_goes_out);
+    RUN(of_records_that_are_too_long_the_one_that_fits_goes_out);
     RUN(what_may_be_fragmented_arrives_and_the_next_may_not);
     RUN(a_message_of_the_gateways_goes_out_whole_or_not_at_all);
     return EXIT_SUCCESS;

@@ -1,8 +1,10 @@
 /* The link-reader's UDP sockets, where anybody may send anything: what is authentic passes, and
  * only that says where the peer is; the rest is counted under its one reason. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "byteorder.h"
 #include "check.h"
@@ -280,6 +282,28 @@ static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
     datagrams_close();
 }
 
+/* Here by a port that nobody has; from far away anybody could send it. */
+static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
+    const struct sockaddr_in closed = {
+        .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in sender = closed;
+    int error = 0;
+    socklen_t length = sizeof error;
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    int fd = reader.loop->sockets[DATAGRAM_SOCKET].fd;
+    CHECK_EQUAL(connect(fd, (const struct sockaddr *)&closed, sizeof closed), 0);
+    CHECK_EQUAL(send(fd, "", 1, 0), 1);
+    sender.sin_port = htons(sender_endpoints[0].port); /* who is heard from now on */
+    CHECK_EQUAL(connect(fd, (const struct sockaddr *)&sender, sizeof sender), 0);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    check_counted(1, NO_DROP, 0);
+    CHECK_EQUAL(reader.n_events, 1); /* the key is confirmed */
+    CHECK_EQUAL(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length), 0);
+    CHECK_EQUAL(error, 0);
+    datagrams_close();
+}
+
 static void there_are_so_many_sockets_and_no_more(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
@@ -304,6 +328,7 @@ int main(void) {
     RUN(of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
+    RUN(an_error_that_somebody_has_sent_back_ends_nothing);
     RUN(there_are_so_many_sockets_and_no_more);
     return EXIT_SUCCESS;
 }

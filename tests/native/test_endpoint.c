@@ -157,11 +157,12 @@ static void equal_is_equal_in_every_byte(void) {
 static void what_a_socket_cannot_reach_has_no_address_there(void) {
     struct sockaddr_in6 address;
     struct endpoint nobody = {.family = ENDPOINT_UNKNOWN, .port = 9};
-    struct endpoint ipv6 = {.family = ENDPOINT_IPV6, .port = 9, .address = {0xfd}};
+    struct endpoint ipv6 = {.family = ENDPOINT_IPV6, .port = 9, .zone = 3, .address = {0xfe, 0x80}};
     CHECK_EQUAL(endpoint_write(&nobody, AF_INET, &address), 0);
     CHECK_EQUAL(endpoint_write(&nobody, AF_INET6, &address), 0);
     CHECK_EQUAL(endpoint_write(&ipv6, AF_INET, &address), 0);
     CHECK_EQUAL(endpoint_write(&ipv6, AF_INET6, &address), sizeof address);
+    CHECK_EQUAL(address.sin6_scope_id, 3);
 }
 
 static void without_a_local_address_the_kernel_chooses(void) {
@@ -184,6 +185,10 @@ static void a_source_that_is_no_ip_address_is_unknown(void) {
     }
     struct sockaddr_in6 cut = {.sin6_family = AF_INET6};
     struct msghdr message = {.msg_name = &cut, .msg_namelen = sizeof(struct sockaddr_in)};
+    endpoint_read(&endpoint, 0, &message);
+    CHECK_EQUAL(endpoint.family, ENDPOINT_UNKNOWN);
+    cut.sin6_family = AF_INET;
+    message.msg_namelen = sizeof(struct sockaddr_in) - 1;
     endpoint_read(&endpoint, 0, &message);
     CHECK_EQUAL(endpoint.family, ENDPOINT_UNKNOWN);
 }

@@ -408,6 +408,25 @@ static void as_many_packets_as_64_kib_hold_become_one(void) {
     }
 }
 
+static void a_super_packet_may_have_65535_bytes_and_no_more(void) {
+    enum { HEADERS = 20 + 20 + 12, N = 47, PAYLOAD = 1368, REST = 65535 - HEADERS - N * PAYLOAD };
+    for (size_t more = 0; more < 2; more++) {
+        make_clean(N + 1, 4, SPLIT_TCP, PAYLOAD);
+        packets[N].length = HEADERS + REST + more;
+        split_complete(packets[N].bytes, packets[N].length);
+        CHECK_EQUAL(real_group(packets, N + 1), N + 1 - more);
+    }
+}
+
+static void a_tcp_segment_has_8_bytes_at_least(void) {
+    make_clean(2, 4, SPLIT_TCP, 8);
+    CHECK_EQUAL(real_group(packets, 2), 2);
+    make_clean(2, 4, SPLIT_TCP, 7);
+    CHECK_EQUAL(real_group(packets, 2), 1);
+    make_clean(2, 4, SPLIT_UDP, 1);
+    CHECK_EQUAL(real_group(packets, 2), 2);
+}
+
 /* Headers and payload alike. */
 static void a_packet_with_one_wrong_bit_anywhere_is_never_merged(void) {
     struct tally tally = {0};
@@ -421,6 +440,63 @@ static void a_packet_with_one_wrong_bit_anywhere_is_never_merged(void) {
         }
         CHECK_EQUAL(real_group(packets, 3), 3);
         check_packets(3, &tally);
+    }
+}
+
+/* Both packets are alike and their checksums right. */
+static void check_alone(const char *what) {
+    if (real_group(packets, 2) != 1)
+        printf("        merged: %s\n", what);
+    CHECK_EQUAL(real_group(packets, 2), 1);
+}
+
+static void what_no_split_gives_back_is_not_merged_though_every_packet_has_it(void) {
+    enum { PAYLOAD = 40, OPTIONS = 12 };
+    make_clean(2, 4, SPLIT_TCP, PAYLOAD);
+    for (size_t i = 0; i < 2; i++) {
+        packets[i].bytes[6] |= 0x20;
+        split_complete(packets[i].bytes, packets[i].length);
+    }
+    check_alone("fragments");
+    make_clean(2, 4, SPLIT_TCP, PAYLOAD);
+    for (size_t i = 0; i < 2; i++) {
+        packets[i].bytes[20 + 12] |= 1;
+        split_complete(packets[i].bytes, packets[i].length);
+    }
+    check_alone("reserved bits");
+    make_clean(2, 4, SPLIT_TCP, PAYLOAD);
+    packets[1].bytes[20 + 7] += OPTIONS + 4; /* the sequence number, which ends with 40 */
+    for (size_t i = 0; i < 2; i++) {
+        packets[i].bytes[20 + 12] = 16 / 4 << 4;
+        split_complete(packets[i].bytes, packets[i].length);
+    }
+    check_alone("a TCP header of 16 bytes");
+    make_clean(2, 6, SPLIT_TCP, PAYLOAD);
+    for (size_t i = 0; i < 2; i++)
+        packets[i].bytes[6] = 47;
+    check_alone("another protocol");
+    make_clean(2, 4, SPLIT_UDP, PAYLOAD);
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t *udp = packets[i].bytes + 20;
+        split_put_u16(udp + 8, 0);
+        split_complete(packets[i].bytes, packets[i].length);
+        split_put_u16(udp + 4, 8 + PAYLOAD - 1);
+        split_put_u16(udp + 8, 1); /* the same sum */
+    }
+    check_alone("a datagram shorter than its packet");
+}
+
+static void identifications_go_on_as_the_second_packet_shows(void) {
+    const uint16_t ids[][3] = {{0, 0, 2}, {0, 1, 1}, {0, 1, 0}};
+    const size_t n_merged[] = {2, 2, 2};
+    for (size_t i = 0; i < 3; i++) {
+        make_clean(3, 4, SPLIT_TCP, 40);
+        for (size_t j = 0; j < 3; j++) {
+            split_put_u16(packets[j].bytes + 4, ids[i][j]);
+            packets[j].bytes[6] = 0x40;
+            split_complete(packets[j].bytes, packets[j].length);
+        }
+        CHECK_EQUAL(real_group(packets, 3), n_merged[i]);
     }
 }
 
@@ -450,6 +526,12 @@ static void a_packet_cut_short_is_refused_without_reading_past_its_end(void) {
             CHECK(!gro_begin(&group, cut, length));
             CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
             CHECK(!gro_extend(&group, cut, length));
+            /* Its IP header tells the truth: there is not even a transport header. */
+            size_t ip = kind % 2 == 0 ? 20 : 40;
+            if (length >= ip && length <= ip + 8) {
+                split_put_u16(cut + (kind % 2 == 0 ? 2 : 4), kind % 2 == 0 ? length : length - ip);
+                CHECK(!gro_begin(&group, cut, length));
+            }
             free(cut);
         }
     }
@@ -471,7 +553,11 @@ static void a_lone_packet_is_not_summed(void) {
 int main(void) {
     RUN(what_is_put_together_is_what_the_model_says_and_splits_into_the_same_bytes);
     RUN(as_many_packets_as_64_kib_hold_become_one);
+    RUN(a_super_packet_may_have_65535_bytes_and_no_more);
+    RUN(a_tcp_segment_has_8_bytes_at_least);
     RUN(a_packet_with_one_wrong_bit_anywhere_is_never_merged);
+    RUN(what_no_split_gives_back_is_not_merged_though_every_packet_has_it);
+    RUN(identifications_go_on_as_the_second_packet_shows);
     RUN(a_datagram_without_a_checksum_is_never_merged);
     RUN(a_packet_cut_short_is_refused_without_reading_past_its_end);
     RUN(a_lone_packet_is_not_summed);

@@ -298,6 +298,19 @@ static void an_ethernet_header_that_contradicts_the_packet_is_refused(void) {
         }
 }
 
+/* A third tag is a type that is not IP's. */
+static void there_are_two_vlan_tags_at_most(void) {
+    struct super_packet_shape shape = {
+        .version = 4, .is_tap = true, .n_tags = 2, .size = 100, .payload = 500};
+    super_packet_make(&packet, &noise, &shape);
+    CHECK(!is_refused());
+    memmove(packet.bytes + 16, packet.bytes + 12, packet.length - 12); /* the first one twice */
+    packet.length += 4;
+    packet.vnet.csum_start += 4;
+    packet.vnet.hdr_len += 4;
+    CHECK(is_refused());
+}
+
 static void an_ip_header_that_ends_elsewhere_is_refused(void) {
     struct super_packet_shape shape = {
         .version = 4, .is_tap = true, .ip_options = 8, .size = 100, .payload = 500};
@@ -402,6 +415,7 @@ int main(void) {
     RUN(only_options_and_routing_may_stand_before_the_transport);
     RUN(a_jumbogram_is_refused);
     RUN(an_ethernet_header_that_contradicts_the_packet_is_refused);
+    RUN(there_are_two_vlan_tags_at_most);
     RUN(an_ip_header_that_ends_elsewhere_is_refused);
     RUN(nothing_outside_the_frame_is_touched_whatever_it_holds);
     RUN(a_header_that_ends_behind_64_kib_is_refused);

@@ -162,6 +162,11 @@ static void neighbouring_addresses_do_not_fall_into_one_bucket(void) {
             count_open(HANDSHAKES_BURST, ipv4_source(i << 24 | 0x0a, 1), S + (uint64_t)i * S / 40);
     CHECK(n_open > 58 * HANDSHAKES_BURST);
     handshake_gate_free(&gate);
+    CHECK_EQUAL(handshake_gate_init(&gate, key), 0);
+    for (uint64_t i = n_open = 0; i < 256; i++)
+        n_open += count_open(HANDSHAKES_BURST, ipv6_source(i << 56 | 0xfd, 1), S);
+    CHECK(n_open > 230 * HANDSHAKES_BURST);
+    handshake_gate_free(&gate);
 }
 
 int main(void) {

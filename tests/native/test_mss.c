@@ -70,11 +70,57 @@ static void a_segment_that_would_not_fit_is_lowered_wherever_the_option_stands(v
     }
 }
 
+static void check_left(const struct syn *before, size_t mtu) {
+    struct syn syn = *before;
+    mss_clamp(syn.bytes, syn.length, mtu, true);
+    CHECK(memcmp(&syn, before, sizeof syn) == 0);
+}
+
 static void what_fits_is_left(void) {
     struct random random = {2};
-    struct syn syn = make_syn(4, MTU - 40, 0, SYN | ACK, &random), before = syn;
-    mss_clamp(syn.bytes, syn.length, MTU, true);
-    CHECK(memcmp(&syn, &before, sizeof syn) == 0);
+    for (uint16_t less = 0; less < 3; less++) {
+        struct syn syn = make_syn(4, (uint16_t)(MTU - 40 - less), 0, SYN | ACK, &random);
+        check_left(&syn, MTU);
+    }
+}
+
+/* Nobody has such a device; no segment at all would be too short for TCP. */
+static void where_only_the_headers_fit_nothing_is_lowered(void) {
+    struct random random = {6};
+    struct syn syn = make_syn(4, 9000, 0, SYN, &random);
+    check_left(&syn, 40);
+    check_left(&syn, 0);
+}
+
+static void what_only_looks_like_an_option_is_left(void) {
+    struct random random = {7};
+    struct syn syn = make_syn(4, 9000, 2, SYN, &random);
+    uint8_t *options = syn.bytes + syn.tcp + 20;
+    options[3] = 3; /* another length */
+    check_left(&syn, MTU);
+    options[3] = 4;
+    memcpy(options, (const uint8_t[]){0, 2}, 2); /* behind the end of the options */
+    check_left(&syn, MTU);
+}
+
+/* A packet whose first bytes, taken for TCP's, and whose other bytes, behind its header, are those
+ * of a SYN. */
+static void what_is_no_tcp_is_left(void) {
+    struct random random = {8};
+    for (int version = 4; version <= 6; version += 2) {
+        struct syn syn = make_syn(version, 9000, 0, SYN, &random);
+        syn.bytes[12] = 0x60;
+        syn.bytes[13] = SYN;
+        memcpy(syn.bytes + 20, (const uint8_t[]){2, 4, 0x20, 0}, 4);
+        syn.bytes[version == 4 ? 9 : 6] = 17;
+        check_left(&syn, MTU);
+    }
+    struct syn syn = make_syn(4, 9000, 0, SYN, &random);
+    syn.bytes[0] = 0x44; /* shorter than a header is: TCP would begin in its addresses */
+    syn.bytes[16 + 12] = 0x60;
+    syn.bytes[16 + 13] = SYN;
+    memcpy(syn.bytes + 16 + 20, (const uint8_t[]){2, 4, 0x20, 0}, 4);
+    check_left(&syn, MTU);
 }
 
 static void only_a_syn_is_looked_at(void) {
@@ -116,6 +162,9 @@ static void noise_is_survived(void) {
 int main(void) {
     RUN(a_segment_that_would_not_fit_is_lowered_wherever_the_option_stands);
     RUN(what_fits_is_left);
+    RUN(where_only_the_headers_fit_nothing_is_lowered);
+    RUN(what_only_looks_like_an_option_is_left);
+    RUN(what_is_no_tcp_is_left);
     RUN(only_a_syn_is_looked_at);
     RUN(a_checksum_that_is_still_to_be_made_is_left);
     RUN(noise_is_survived);

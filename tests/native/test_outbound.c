@@ -194,6 +194,23 @@ static void a_segment_longer_than_the_peer_takes_drops_the_super_packet(void) {
     sender_close();
 }
 
+/* The message's type counts, too. */
+static void so_does_an_ethernet_frame(void) {
+    struct super_packet_shape fits = tcp4(2000 - 4 - 54, 5000), longer = tcp4(2000 - 3 - 54, 5000);
+    struct link_format format = sealed_format(MODE_TAP, false);
+    format.message_max = 2000;
+    fits.is_tap = longer.is_tap = true;
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    give_super(&fits);
+    sender_run();
+    CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 3);
+    give_super(&longer);
+    sender_run();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), 3);
+    sender_close();
+}
+
 static void what_cannot_be_split_is_counted_as_all_its_packets(void) {
     struct super_packet_shape shape = tcp4(1000, 5000);
     uint8_t bytes[VNET_LENGTH + 6000];
@@ -275,6 +292,10 @@ static void a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest(
     CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 20);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 40);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 60);
+    give_super(&shape); /* and no empty record */
+    sender_run();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 100);
     sender_close();
 }
 
@@ -283,6 +304,7 @@ int main(void) {
     RUN(on_a_stream_each_segment_is_a_message_with_its_length_in_front);
     RUN(simpletun_gets_packets_and_frames);
     RUN(a_segment_longer_than_the_peer_takes_drops_the_super_packet);
+    RUN(so_does_an_ethernet_frame);
     RUN(what_cannot_be_split_is_counted_as_all_its_packets);
     RUN(a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood);
     RUN(what_is_left_of_a_frame_whose_link_or_key_has_gone_is_counted);

@@ -69,12 +69,17 @@ static void readers_see_whole_endpoints_in_order_and_the_last_one(void) {
 }
 
 static void an_endpoint_is_new_once_to_each_reader(void) {
+    static struct {
+        struct peer_table table;
+        struct peer_slot beyond;
+    } longer;
     struct endpoint endpoint = endpoint_of(9), read;
     uint64_t version = 0, other = 0;
     peer_table_clear(&table, 5);
     CHECK(!peer_read_endpoint(peer, &version, &read));
     CHECK(!peer_table_endpoint(&table, 5, &read));
-    CHECK(!peer_table_endpoint(&table, N_PEER_SLOTS, &read));
+    peer_write_endpoint(&longer.beyond, &endpoint);
+    CHECK(!peer_table_endpoint(&longer.table, N_PEER_SLOTS, &read));
     peer_write_endpoint(peer, &endpoint);
     CHECK(peer_read_endpoint(peer, &version, &read));
     CHECK(!peer_read_endpoint(peer, &version, &read));

@@ -119,6 +119,13 @@ def test_peers_have_names_that_are_no_addresses(tmp_path: Path) -> None:
     assert loaded.peers[1].allowed_ips == (ip_network("10.7.0.9/32"),)
 
 
+def test_a_key_in_a_name_has_only_signs_that_a_name_can_have(tmp_path: Path) -> None:
+    publics = (keys.format_key(keys.public_of(bytes([n] * 32))) for n in range(1, 255))
+    public = next(public for public in publics if "/" in public[:8] or "+" in public[:8])
+    loaded = connect(tmp_path, INTERFACE + PEER.replace(PUBLIC, public) + OTHER_PEER)
+    assert loaded.peers[0].name == "peer-" + public[:8].replace("+", "_").replace("/", "_")
+
+
 def test_the_device_has_the_files_name_unless_it_cannot_or_is_told(tmp_path: Path) -> None:
     text = INTERFACE + PEER
     for name, interface, peer in (
@@ -212,8 +219,8 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
         (PEER.replace("::/0", "::/129"), "Peer.AllowedIPs: '::/129' is not a prefix"),
         (PEER.replace(":51821", ":0"), "Peer.Endpoint: 'udp://vpn.example.net:0': port '0' is"),
         (PEER.replace("vpn.example.net", "::1"), "an IPv6 address stands in brackets"),
-        (PEER.replace("25", "65536"), "Peer.PersistentKeepalive: 65536 is no interval"),
-        (PEER.replace("25", "never"), "Peer.PersistentKeepalive: 'never' is not a number"),
+        (PEER.replace("= 25", "= 65536"), "Peer.PersistentKeepalive: 65536 is no interval"),
+        (PEER.replace("= 25", "= never"), "Peer.PersistentKeepalive: 'never' is not a number"),
         (PEER + OTHER_PEER.replace("10.7.0.9", "::/0"), "both have ::/0; leave it to one of"),
         (PEER + PEER, "have the same public key"),
         (PEER + OTHER_PEER + "PersistentKeepalive = 99999", "Peer[1].PersistentKeepalive: 99999"),

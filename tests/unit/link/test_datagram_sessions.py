@@ -24,10 +24,11 @@ from fastun.channel import (
     SendKeepalive,
     SetEndpoint,
     SetMac1Key,
+    SetPathMtu,
     SetSendingKey,
 )
 from fastun.endpoint import Endpoint
-from fastun.link import hello
+from fastun.link import hello, udp
 from fastun.link.control_limit import ControlLimit
 from fastun.link.correspondent import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.datagram_sessions import DatagramSessions
@@ -228,6 +229,8 @@ def test_a_handshake_makes_udp_the_link_of_both(preshared_key: bytes | None) -> 
             assert attached.link_format.is_datagram
             assert others == [attached]
         assert pair.server.links.by_slot[0].remote == "192.0.2.1:51820"
+        for side, other in ((pair.client, pair.server), (pair.server, pair.client)):
+            assert side.told_of(SetEndpoint) == [SetEndpoint(0, other.address.pack())]
 
     run(claim())
 
@@ -288,6 +291,56 @@ def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
     run(claim())
 
 
+def test_whom_we_have_asked_seals_only_under_the_keys_that_the_link_reader_has() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        response = pair.server.sockets.sent.pop()[0]
+        for _ in range(2):  # a response sent again answers nothing
+            pair.client.take_in(response, pair.server.address)
+            await asyncio.sleep(0)
+        (key,) = [m for _, m in pair.client.lane.take() if isinstance(m, AddReceivingKey)]
+        assert pair.client.results() == {str(Refusal.UNKNOWN_INDEX): 1}
+        pair.client.sessions.on_key_added(0, key.index ^ 1)
+        assert pair.client.lane.take() == []
+        pair.client.sessions.on_key_added(0, key.index)
+        pair.client.sessions.on_key_added(0, key.index)
+        pair.client.work()
+        assert len(pair.client.told_of(SetSendingKey)) == 1
+
+    run(claim())
+
+
+def test_of_several_peers_a_response_is_for_the_one_that_it_names() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        elsewhere = Endpoint("udp", "192.0.2.9", 51820)
+        client = pair.client = Side(
+            "connect",
+            CLIENT,
+            "192.0.2.1",
+            Peer(name="other", public_key=STRANGER.public, endpoints=(elsewhere,)),
+            Peer(
+                name="server",
+                public_key=SERVER.public,
+                endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
+            ),
+        )
+        client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        client.sockets.sent.clear()
+        client.sessions.begin(1)
+        await pair.settle()
+        assert sorted(client.links.by_slot) == [1]
+        assert client.results() == {"ok": 1}
+
+    run(claim())
+
+
 def test_a_peer_that_is_nowhere_is_not_begun_with() -> None:
     async def claim() -> None:
         pair = Pair()
@@ -310,8 +363,14 @@ def test_a_handshake_message_that_cannot_be_sent_is_as_good_as_lost(
         pair.server.sockets.failure = None
         now.s += 6
         pair.client.sessions.tick()
+        await asyncio.sleep(0.02)
+        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        pair.client.sockets.failure = OSError(101, "no route")  # a hello is lost, too
         await pair.settle()
         assert pair.client.links.by_slot[0].transport == "udp"
+        assert pair.client.sockets.sent == []
 
     run(claim())
 
@@ -354,6 +413,31 @@ def test_a_response_or_cookie_for_no_handshake_of_ours_is_counted() -> None:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert pair.client.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 2}
+
+    run(claim())
+
+
+def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        ((initiation, _),) = pair.client.sockets.sent
+        stray = bytes([3, 0, 0, 0, 8, 8, 8, 8]).ljust(64)
+        pair.client.take_in(stray, pair.server.address)
+        pair.server.take_in(initiation, pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        ((response, _),) = pair.server.sockets.sent
+        there = pair.server.address
+        checker = CookieChecker(CLIENT.public, SourceLimiter())
+        reply = checker.reply(response, there.host, there.port, now.s)
+        pair.server.take_in(reply, pair.client.address)
+        await asyncio.sleep(0)
+        assert pair.client.results() == {str(Refusal.UNKNOWN_INDEX): 1}
+        assert pair.server.results() == {}
 
     run(claim())
 
@@ -423,13 +507,14 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
         pair = Pair()
         pair.server.greeter.hello_for = _says_nothing
         await pair.begin()
-        n_said = 0
+        said = []
         for _ in range(12):
             now.s += 0.6
             pair.client.sessions.tick()
-            n_said += len(pair.client.sockets.sent)
+            said.append(len(pair.client.sockets.sent))
             pair.client.sockets.sent.clear()
-        assert n_said == HELLOS_MAX - 1
+        assert said[: 2 * (HELLOS_MAX - 1)] == [0, 1] * (HELLOS_MAX - 1)
+        assert sum(said) == HELLOS_MAX - 1
         assert pair.client.links.by_slot[0].peer_software == hello.PLAIN_WIREGUARD
 
     def _says_nothing(_: object) -> Hello:
@@ -451,6 +536,36 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters(
         for _ in range(2 * GATEWAY_COUNTERS):
             pair.server.sessions.on_control(0, index, hello.encode(HELLO))
         assert len(pair.server.sockets.sent) == GATEWAY_COUNTERS - 1
+
+    run(claim())
+
+
+def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0.02)
+        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        pair.server.sessions.on_key_confirmed(0, next(iter(pair.server.receiving)))
+        pair.server.sockets.sent.clear()
+        for _ in range(4):
+            now.s += 0.6
+            pair.server.sessions.tick()
+        assert pair.server.sockets.sent == []
+
+    run(claim())
+
+
+def test_a_cipher_that_both_begin_with_is_told_once() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.hello = msgspec.structs.replace(HELLO, aeads=(hello.CHACHA,))
+        await pair.begin()
+        for side in (pair.client, pair.server):
+            (told,) = side.told_of(SetSendingKey)
+            assert told.aead == Aead.CHACHA20_POLY1305
 
     run(claim())
 
@@ -491,13 +606,17 @@ def test_a_rekey_keeps_the_link(now: SimpleNamespace) -> None:
         pair = Pair()
         await pair.begin()
         links = [side.links.by_slot[0] for side in (pair.client, pair.server)]
-        pair.client.told_of(AttachLink)
+        for side in (pair.client, pair.server):
+            side.told_of(AttachLink)
+            agreed = side.told_of(SetSendingKey)[-1].aead
         await rekey(pair, now)
         assert [side.links.by_slot[0] for side in (pair.client, pair.server)] == links
         assert pair.client.told_of(AttachLink) == []
         for side in (pair.client, pair.server):
             assert side.counts.n_rekeys == 1
-            assert len({key.receiver_index for key in side.told_of(SetSendingKey)}) == 2
+            told = side.told_of(SetSendingKey)
+            assert len({key.receiver_index for key in told}) == 1
+            assert (told[0].aead, told[-1].aead) == (Aead.CHACHA20_POLY1305, agreed)
             assert side.results()["ok"] == 2
 
     run(claim())
@@ -534,6 +653,49 @@ def test_where_a_peer_has_roamed_to_is_followed() -> None:
         (index,) = pair.server.receiving
         pair.server.sessions.on_control(0, index, hello.encode(HELLO))
         assert [to for _, to in pair.server.sockets.sent] == [roamed]
+        # A handshake goes there as well, and not first to where the peer was once.
+        pair.client.endpoint = roamed
+        pair.client.sessions.tick()
+        pair.client.sessions.doubt(0)
+        await asyncio.sleep(0.02)
+        assert [to for _, to in pair.client.sockets.sent] == [roamed]
+
+    run(claim())
+
+
+def test_a_path_is_measured_when_a_datagram_does_not_fit_and_now_and_then(
+    now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        client = pair.client
+        client.told_of(SetPathMtu)
+        monkeypatch.setattr(udp, "path_mtu", lambda *_: 1300)
+        client.sessions.on_path_too_narrow(5)
+        client.sessions.on_path_too_narrow(0)
+        client.work()
+        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1240)]
+        monkeypatch.setattr(udp, "path_mtu", lambda *_: 1400)
+        now.s += 10
+        client.sessions.tick()
+        client.work()
+        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1340)]
+
+    run(claim())
+
+
+def test_what_came_before_the_link_is_not_its_sessions(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        now.s += 1
+        pair.client.fields["received_data_ns"] = int(now.s * 1e9)
+        await pair.settle()
+        now.s += 10.1
+        pair.client.sessions.tick()
+        pair.client.work()
+        assert pair.client.told_of(SendKeepalive) == []
 
     run(claim())
 
@@ -547,6 +709,7 @@ def test_a_session_that_nothing_is_heard_of_ends_its_link_and_then_its_keys(
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
+        (index,) = pair.server.receiving
         now.s += 181
         pair.server.sessions.tick()
         assert pair.server.links.by_slot == {}
@@ -556,6 +719,9 @@ def test_a_session_that_nothing_is_heard_of_ends_its_link_and_then_its_keys(
         pair.server.sessions.tick()
         pair.server.work()
         assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
+        pair.server.sockets.sent.clear()
+        pair.server.sessions.on_control(0, index, hello.encode(HELLO))
+        assert pair.server.sockets.sent == []
 
     run(claim())
 
@@ -569,6 +735,20 @@ def test_a_stream_that_has_taken_over_does_not_end_with_the_session(now: SimpleN
         now.s += 181
         pair.server.sessions.tick()
         assert pair.server.links.by_slot == {0: stream}
+
+    run(claim())
+
+
+def test_a_handshake_takes_over_from_a_stream(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        stream = SimpleNamespace(id=99, transport="tcp", connection=None)
+        pair.client.links.by_slot[0] = cast("Any", stream)
+        now.s += 1
+        pair.client.sessions.doubt(0)
+        await pair.settle()
+        assert pair.client.links.by_slot[0].transport == "udp"
 
     run(claim())
 
@@ -594,6 +774,33 @@ def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> 
                 side.sessions.tick()
             await asyncio.sleep(0.02)
             assert bool(side.sockets.sent) == goes_on
+
+    run(claim())
+
+
+def test_after_all_an_answer_is_too_late(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        endpoint = Endpoint("udp", "192.0.2.2", 51820)
+        side = pair.client = Side(
+            "serve",
+            CLIENT,
+            "192.0.2.1",
+            Peer(name="server", public_key=SERVER.public, endpoints=(endpoint,)),
+        )
+        side.sessions.begin(0)
+        for _ in range(60):
+            now.s += 2
+            side.sessions.tick()
+        await asyncio.sleep(0.02)
+        initiation = side.sockets.sent[-1][0]
+        side.sockets.sent.clear()
+        now.s += 3 * 180
+        side.sessions.tick()
+        pair.server.take_in(initiation, side.address)
+        await pair.settle()
+        assert side.results() == {str(Refusal.UNKNOWN_INDEX): 1}
+        assert side.links.by_slot == {}
 
     run(claim())
 
@@ -642,7 +849,11 @@ def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
         await pair.begin()
         if begins_anew:
             pair.server.links.end_all(f"{role} died")
+        (index,) = pair.server.receiving
         pair.server.sessions.on_worker_death(role)
+        if begins_anew:  # the old keys are gone
+            pair.server.sessions.on_control(0, index, hello.encode(HELLO))
+            assert pair.server.sockets.sent == []
         await asyncio.sleep(0.02)
         assert len(pair.server.sockets.sent) == begins_anew
         assert DetachLink(0) in [message for _, message in pair.server.lane.take()] or not (

@@ -165,6 +165,18 @@ def test_there_is_one_initiation_in_5_s_whoever_asks() -> None:
     assert timers.due(START + 5) == [INITIATE]
 
 
+def test_a_path_in_doubt_or_keys_that_are_lost_do_not_wait() -> None:
+    for learn in (
+        lambda timers: timers.on_path_doubted(START + 1),
+        lambda timers: (timers.on_keys_lost(), timers.on_data_queued(START + 1)),
+    ):
+        timers = quiet()
+        timers.on_initiation_sent(START)
+        learn(timers)
+        assert timers.due(START + 1) == [INITIATE]
+        assert timers.due(START + 2) == []
+
+
 def test_a_response_sent_counts_as_an_initiation_sent() -> None:
     timers = quiet()
     timers.on_response_sent(START)
