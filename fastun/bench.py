@@ -17,10 +17,11 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fastun import bench_machine, bench_peer, bench_report, lab_entry
+from fastun import bench_machine, bench_peer, bench_report
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.lab import Lab
-from fastun.lab_tunnel import GatewayFailed
+from fastun.lab import entry
+from fastun.lab.network import Lab
+from fastun.lab.tunnel import GatewayFailed
 
 if TYPE_CHECKING:
     from fastun.bench_figures import Machine
@@ -70,7 +71,7 @@ def _check(*, peer: str | None, served: bool, interface: str | None, reverse: bo
 
 def _machine(seconds: float) -> Machine:
     again = (sys.executable, "-m", "fastun", *sys.argv[1:])
-    lab_entry.enter(lab_entry.PROGRAMS, again, "sudo fastun bench")
+    entry.enter(entry.PROGRAMS, again, "sudo fastun bench")
     try:
         with (
             _steps(bench_machine.N_STEPS) as step,

@@ -26,14 +26,15 @@ from fastun.bench_sink import attending
 from fastun.bench_stages import spent, us_per_mebibyte
 from fastun.bench_traffic import Direction, transfer
 from fastun.errors import RuntimeFailure
-from fastun.lab import Host, Lab
-from fastun.lab_tunnel import GatewayProcess, Tunnel, start_tunnel
-from fastun.traffic import ping
+from fastun.lab.host import Host
+from fastun.lab.network import Lab
+from fastun.lab.traffic import ping
+from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from fastun.bench_protocol import Received
     from fastun.gateway_status import Status
-    from fastun.lab_tunnel import Transport
+    from fastun.lab.tunnel import Transport
 
 SERVER_OUTER, CLIENT_OUTER = "10.0.0.1/24", "10.0.0.2/24"
 N_PINGS = 20

@@ -25,10 +25,11 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter
 
-from fastun.lab import Lab, wait_until
-from fastun.lab_prometheus import Prometheus, start_prometheus
-from fastun.lab_stall import slowed, worker_pid
-from fastun.lab_tunnel import Tunnel, start_tunnel
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab
+from fastun.lab.prometheus import Prometheus, start_prometheus
+from fastun.lab.stall import slowed, worker_pid
+from fastun.lab.tunnel import Tunnel, start_tunnel
 from grafana.dashboard import COLUMNS, DASHBOARD, HERE
 
 PICTURE = HERE / "dashboard.png"

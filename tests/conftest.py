@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from fastun.lab import Host, Lab, missing_capability, wait_until
-from fastun.lab_tunnel import GatewayProcess, Tunnel, start_tunnel
+from fastun.lab.host import Host, wait_until
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fastun.lab_tunnel import Transport
+    from fastun.lab.tunnel import Transport
 
 OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
 

@@ -28,7 +28,7 @@ from bench.tunnel.measures import MEASURES, Measure, socket_buffer_bytes
 from bench.tunnel.results import Results, Settings
 from bench.tunnel.rounds import Run
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
-from fastun.lab import Lab, missing_capability
+from fastun.lab.network import Lab, missing_capability
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

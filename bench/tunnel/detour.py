@@ -19,7 +19,8 @@ from bench.tunnel.addresses import OUTER
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.lab import Host, Lab, Wire
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab, Wire
 
 # A queue as a good access router has it, in time; see tc-tbf(8), `latency`.
 QUEUE_MS = 50

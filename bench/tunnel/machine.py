@@ -12,7 +12,7 @@ import psutil
 
 from bench.tunnel.results import Machine
 from fastun import __version__
-from fastun.lab import LabError, run_command
+from fastun.lab.host import LabError, run_command
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 # wg's own is the version of the tools, whose protocol work is done by wireguard-go.

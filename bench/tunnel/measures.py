@@ -12,7 +12,7 @@ import psutil
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent
 from bench.tunnel.pings import percentiles, pinging
 from bench.tunnel.search import Trial, highest_rate
-from fastun.traffic import IperfResult, iperf3
+from fastun.lab.traffic import IperfResult, iperf3
 
 if TYPE_CHECKING:
     from collections.abc import Callable

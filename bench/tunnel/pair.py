@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER
 from bench.tunnel.detour import make_detour
-from fastun.lab import LabError, wait_until
+from fastun.lab.host import LabError, wait_until
 
 if TYPE_CHECKING:
     from bench.tunnel.detour import Detour
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 # Programs are ended one case at a time only when the case has failed; all others by the laboratory.
 STOP_TIMEOUT_S = 2.0

@@ -8,12 +8,12 @@ import statistics
 import subprocess
 from typing import TYPE_CHECKING
 
-from fastun.lab import LabError
+from fastun.lab.host import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 # Below 2 ms, ping wants to be root; and what it measures then disturbs what it measures.
 INTERVAL_S = 0.01

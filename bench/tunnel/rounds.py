@@ -20,7 +20,7 @@ from bench.tunnel.measures import Measure, Subject
 from bench.tunnel.pair import START_TIMEOUT_S, Pair, make_pair
 from bench.tunnel.results import ABSENT, CaseResult
 from fastun.errors import FastunError
-from fastun.lab import wait_until
+from fastun.lab.host import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bench.tunnel.cases import Case
     from bench.tunnel.results import Settings
-    from fastun.lab import Lab
+    from fastun.lab.network import Lab
 
 # Between the end of a measure and the next one: queues drain, retransmissions end.
 SETTLE_S = 0.2

@@ -23,15 +23,15 @@ from bench.tunnel.measures import MEASURES, Measure, Subject, one_stream
 from bench.tunnel.pair import Pair, make_pair
 from bench.tunnel.results import ABSENT, FAILED, OK, CaseResult, Settings
 from bench.tunnel.rounds import Run
-from fastun.lab import missing_capability, wait_until
-from fastun.lab_host import NAMESPACE_DIR
-from fastun.traffic import iperf3, ping
+from fastun.lab.host import NAMESPACE_DIR, wait_until
+from fastun.lab.network import missing_capability
+from fastun.lab.traffic import iperf3, ping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.lab import Lab
+    from fastun.lab.network import Lab
 
 SETTINGS = Settings(is_quick=True, n_rounds=2, seconds=1, n_trials=2, socket_buffer_bytes=0)
 

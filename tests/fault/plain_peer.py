@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import msgpack
 
 if TYPE_CHECKING:
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 HELLO = {
     "version": 1,

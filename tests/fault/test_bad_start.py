@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import start_gateway
+from fastun.lab.host import wait_until
+from fastun.lab.tunnel import start_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 INSECURE = ("--wire", "plain", "--insecure")
 NO_DEVICE_FILE = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev/net && exec "$@"', "sh")

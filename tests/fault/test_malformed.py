@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import PORT, GatewayProcess, start_gateway
-from fastun.traffic import answers_ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import PORT, GatewayProcess, start_gateway
 from tests.fault.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 N_MALFORMED = 100_000
 GOOD_EVERY = 100

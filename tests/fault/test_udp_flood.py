@@ -23,16 +23,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import UDP_PORT, add_peer, start_gateway
-from fastun.traffic import answers_ping, iperf3, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, iperf3, ping
+from fastun.lab.tunnel import UDP_PORT, add_peer, start_gateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
-    from fastun.lab_tunnel import Tunnel
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import Tunnel
     from tests.conftest import StartTunnel
 
 TARGET = ("10.0.9.1", UDP_PORT)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import probing, start_transfer
-from fastun.lab_tunnel import UDP_PORT
+from fastun.lab.host import wait_until
+from fastun.lab.transfer import probing, start_transfer
+from fastun.lab.tunnel import UDP_PORT
 from tests.fault.test_worker_killed import ROLES, kill_worker
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
     from tests.conftest import StartTunnel
 
 HOLDS_KEYS = ("tun-reader", "link-reader")

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
-from fastun.traffic import answers_ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from tests.fault.test_worker_killed import kill_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 SERVER_OUTER, SERVER_INNER = "10.0.0.1", "10.99.0.1"
 RELAY_PORT = 44444

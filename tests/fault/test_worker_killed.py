@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import probing, start_transfer
+from fastun.lab.host import wait_until
+from fastun.lab.transfer import probing, start_transfer
 
 if TYPE_CHECKING:
-    from fastun.lab_tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import lab_tunnel
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import GatewayProcess, start_gateway
-from fastun.traffic import answers_ping
+from fastun.lab import tunnel
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import GatewayProcess, start_gateway
 from tests.interop.wireguard_go import Identity, WireGuardGo, skip_where_missing
 from tests.interop.wireguard_messages import MessageCounters
 from tests.netns.test_sessions import COMPRESSED
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 OURS, THEIRS = {4: "10.0.0.1", 6: "fd00::1"}, {4: "10.0.0.2", 6: "fd00::2"}
 OUR_INNER, THEIR_INNER = ("10.99.0.1", "fd99::1"), ("10.99.0.2", "fd99::2")
@@ -171,4 +172,4 @@ def interop(lab: Lab, tmp_path: Path) -> Iterator[Interop]:
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fastun rekey every 0.15 s, and try a handshake again after 0.1 s."""
-    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))
+    monkeypatch.setattr(tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))

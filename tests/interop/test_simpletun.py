@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import INTERFACE, PORT, start_gateway
-from fastun.traffic import answers_ping, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import INTERFACE, PORT, start_gateway
 
 if TYPE_CHECKING:
     import subprocess
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 PEER = Path(__file__).with_name("simpletun_peer.py")
 HUNDRED_MEGABYTES = 100 * 10**6

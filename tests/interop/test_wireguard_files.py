@@ -11,13 +11,13 @@ import pytest
 from fastun import client_file
 from fastun.client_file import Client
 from fastun.endpoint import Endpoint
-from fastun.lab_host import wait_until
+from fastun.lab.host import wait_until
 from fastun.session import keys
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Lab
+    from fastun.lab.network import Lab
 
 CLIENT = Client(
     name="phone",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.traffic import answers_ping, iperf3, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, iperf3, ping
+from fastun.lab.transfer import start_transfer
 from tests.interop.conftest import (
     NAME,
     OUR_INNER,
@@ -23,7 +23,8 @@ from tests.interop.wireguard_flood import flooding
 from tests.interop.wireguard_go import wg
 
 if TYPE_CHECKING:
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
     from tests.interop.conftest import Interop
 
 INITIATION, RESPONSE, COOKIE_REPLY, DATA, DATA_AES = range(1, 6)

@@ -22,7 +22,8 @@ from fastun.session.messages import MessageType
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 N_SOURCES = 250
 SILENCE_S = 0.1  # without load there is no answer to a stranger

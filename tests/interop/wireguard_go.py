@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
+from fastun.lab.host import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 # The programs, and the Debian packages that have them.
 PROGRAMS = {"wireguard-go": "wireguard-go", "wg": "wireguard-tools"}

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 TYPES = range(1, 6)
 _UDP_HEADER_BITS = 64

@@ -21,13 +21,13 @@ import pytest
 from fastun._native import ROLES
 from fastun.bench_machine import CASES
 from fastun.bench_protocol import PORT
-from fastun.lab import missing_capability, wait_until
-from fastun.lab_host import NAMESPACE_DIR
+from fastun.lab.host import NAMESPACE_DIR, wait_until
+from fastun.lab.network import missing_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.lab_tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 BENCH = (sys.executable, "-m", "fastun", "bench")

@@ -7,13 +7,14 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fastun.lab import wait_until
-from fastun.lab_tunnel import INTERFACE, start_gateway
+from fastun.lab.host import wait_until
+from fastun.lab.tunnel import INTERFACE, start_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 
 def doctor(host: Host, directory: Path) -> tuple[int, dict[str, Any]]:

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import lab_tunnel
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import UDP_PORT, endpoints, start_gateway
-from fastun.traffic import answers_ping
+from fastun.lab import tunnel as lab_tunnel
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import UDP_PORT, endpoints, start_gateway
 from tests.netns.test_metrics import assert_adds_up, quiesced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.lab import Host
-    from fastun.lab_tunnel import GatewayProcess, Tunnel
+    from fastun.lab.host import Host
+    from fastun.lab.tunnel import GatewayProcess, Tunnel
     from tests.conftest import StartTunnel
 
 # The gateway, but it gives up an unanswered handshake after 2 s instead of 90.

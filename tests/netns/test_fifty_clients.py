@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import GatewayProcess, add_peer, start_gateway
-from fastun.traffic import answers_ping, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import GatewayProcess, add_peer, start_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 N_CLIENTS = 50
 N_FROZEN = 10

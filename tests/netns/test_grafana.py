@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun._native import ROLES
-from fastun.lab import Lab, missing_capability, wait_until
-from fastun.lab_prometheus import Prometheus, start_prometheus
-from fastun.lab_stall import slowed, worker_pid
-from fastun.lab_tunnel import Tunnel, start_tunnel
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.prometheus import Prometheus, start_prometheus
+from fastun.lab.stall import slowed, worker_pid
+from fastun.lab.tunnel import Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_tunnel import FASTUN
+from fastun.lab.host import wait_until
+from fastun.lab.tunnel import FASTUN
 from fastun.session import keys
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
     Connect = Callable[..., subprocess.Popen[bytes]]
 

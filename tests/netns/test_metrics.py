@@ -15,19 +15,20 @@ import pytest
 
 from fastun import metrics
 from fastun._native import DROPS, ROLES
-from fastun.lab import LabError, wait_until
-from fastun.lab_prometheus import start_prometheus
-from fastun.lab_stall import worker_pid
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import METRICS_PORT, PORT, Scrape, start_gateway
-from fastun.traffic import iperf3
+from fastun.lab.host import LabError, wait_until
+from fastun.lab.prometheus import start_prometheus
+from fastun.lab.stall import worker_pid
+from fastun.lab.traffic import iperf3
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import METRICS_PORT, PORT, Scrape, start_gateway
 from tests.fault.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
-    from fastun.lab_tunnel import GatewayProcess
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 READER_AND_WRITER = (("tun-reader", "link-writer"), ("link-reader", "tun-writer"))

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import INTERFACE, Tunnel, start_tunnel
-from fastun.traffic import iperf3, ping
+from fastun.lab.traffic import iperf3, ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import INTERFACE, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
 
 OFFICE = {4: "172.16.9.2", 6: "fd09::2"}
 

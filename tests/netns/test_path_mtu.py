@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import start_tunnel
-from fastun.traffic import ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import start_tunnel
 from tests.netns.test_metrics import assert_adds_up, quiesced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
-    from fastun.lab_tunnel import GatewayProcess, Tunnel
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import GatewayProcess, Tunnel
 
 NARROW_MTU = 1280
 # Outside a packet over IPv4: its header, UDP's, and the data message's own and tag.

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import lab_tunnel
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
+from fastun.lab import tunnel as lab_tunnel
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.session import keys
-from fastun.traffic import answers_ping, ping
 
 if TYPE_CHECKING:
-    from fastun.lab import Host, Lab
-    from fastun.lab_tunnel import Transport
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import Transport
     from tests.conftest import StartTunnel
 
 SERVER_INNER = "10.99.0.1"

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from fastun.lab import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import INTERFACE, start_gateway
+from fastun.lab.host import wait_until
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import INTERFACE, start_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Lab
-    from fastun.lab_tunnel import GatewayProcess, Scrape
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import GatewayProcess, Scrape
     from tests.conftest import StartTunnel
 
 MEGABYTE = 10**6

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 import pyte
 import pytest
 
-from fastun.lab_stall import slowed, worker_pid
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import INTERFACE, add_peer
+from fastun.lab.stall import slowed, worker_pid
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import INTERFACE, add_peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastun.lab_tunnel import GatewayProcess, Tunnel
+    from fastun.lab.tunnel import GatewayProcess, Tunnel
     from tests.conftest import StartTunnel
 
 COLUMNS, ROWS = 80, 24

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.lab_tunnel import PORT, SERVER_ADDRESSES, start_gateway
-from fastun.traffic import answers_ping, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, ping
+from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, start_gateway
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab_tunnel import GatewayProcess, Tunnel
+    from fastun.lab.tunnel import GatewayProcess, Tunnel
     from tests.conftest import StartTunnel
 
 TEN_MEGABYTES = 10 * 10**6

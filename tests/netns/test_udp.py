@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import wait_until
-from fastun.lab_transfer import start_transfer
-from fastun.traffic import answers_ping, iperf3, ping
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping, iperf3, ping
+from fastun.lab.transfer import start_transfer
 from tests.netns.test_metrics import assert_adds_up, drops, quiesced
 from tests.netns.test_tunnel import assert_carries_everything
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host, Lab
-    from fastun.lab_tunnel import GatewayProcess, Scrape, Tunnel
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+    from fastun.lab.tunnel import GatewayProcess, Scrape, Tunnel
     from tests.conftest import StartTunnel
 
 BEYOND = ("10.7.0.2", "fd07::2")

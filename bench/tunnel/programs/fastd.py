@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import OUTER
 from bench.tunnel.pair import Pair
-from fastun.lab import run_command
+from fastun.lab.host import run_command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 PORT = 10000
 DEVICE = "fd0"

@@ -9,7 +9,7 @@ from bench.tunnel.pair import Pair, Program
 from fastun import document as toml
 from fastun.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.endpoint import DEFAULT_PORTS, Endpoint
-from fastun.lab_tunnel import start_gateway
+from fastun.lab.tunnel import start_gateway
 from fastun.session import keys
 
 if TYPE_CHECKING:

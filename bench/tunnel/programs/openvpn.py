@@ -19,7 +19,7 @@ from bench.tunnel.pair import Pair
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 PORT = 1194
 DEVICE = "ov0"

@@ -13,7 +13,7 @@ from bench.tunnel.pair import Pair
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.lab import Host
+    from fastun.lab.host import Host
 
 DEVICE = "tinc0"
 PORT = 655

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER, Addresses
 from bench.tunnel.pair import Pair
-from fastun.lab import wait_until
+from fastun.lab.host import wait_until
 from fastun.session import keys
 
 if TYPE_CHECKING:
-    from fastun.lab import Host
+    from fastun.lab.host import Host
     from fastun.session.keys import KeyPair
 
 PORT = 51820

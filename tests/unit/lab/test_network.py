@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fastun.lab import ALLOWED_ALGORITHMS, CONGESTION_CONTROL, Lab, LabError, wait_until
-from fastun.lab_host import NAMESPACE_DIR
-from fastun.lab_tunnel import Scrape
-from fastun.traffic import iperf3, ping
+from fastun.lab.host import NAMESPACE_DIR, LabError, wait_until
+from fastun.lab.network import ALLOWED_ALGORITHMS, CONGESTION_CONTROL, Lab
+from fastun.lab.traffic import iperf3, ping
+from fastun.lab.tunnel import Scrape
 
 # Prints the names of what it made, then waits for its end.
 A_LABORATORY = """
 import time
-from fastun.lab import Lab
+from fastun.lab.network import Lab
 with Lab() as lab:
     host = lab.host("alone")
     print(host.namespace, host.spawn("sleep", "1000").pid, flush=True)

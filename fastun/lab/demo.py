@@ -26,16 +26,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from fastun import lab_entry
 from fastun.errors import FastunError
-from fastun.lab import Host, Lab
-from fastun.lab_tunnel import GatewayFailed, GatewayProcess, Tunnel, start_tunnel
-from fastun.traffic import iperf3, ping
+from fastun.lab import entry
+from fastun.lab.host import Host
+from fastun.lab.network import Lab
+from fastun.lab.traffic import iperf3, ping
+from fastun.lab.tunnel import GatewayFailed, GatewayProcess, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROGRAMS = {**lab_entry.PROGRAMS, "ss": "iproute2", "iperf3": "iperf3"}
+PROGRAMS = {**entry.PROGRAMS, "ss": "iproute2", "iperf3": "iperf3"}
 SERVER_OUTER = ("10.0.0.1/24", "fd00::1/64")
 CLIENT_OUTER = ("10.0.0.2/24", "fd00::2/64")
 N_ROUNDS = 2
@@ -216,15 +217,15 @@ def demonstrate(console: Console, wire: str) -> None:
 
 
 def main() -> int:
-    """Entry point of ``python -m fastun.demo``; returns the exit code."""
+    """Entry point of ``python -m fastun.lab.demo``; returns the exit code."""
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__.splitlines()[0])
     parser.add_argument("--wire", choices=SAFETY, default="wireguard", help="default: %(default)s")
     wire = parser.parse_args().wire
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     try:
-        again = (sys.executable, "-m", "fastun.demo", *sys.argv[1:])
-        lab_entry.enter(PROGRAMS, again, "sudo ./run demo")
+        again = (sys.executable, "-m", "fastun.lab.demo", *sys.argv[1:])
+        entry.enter(PROGRAMS, again, "sudo ./run demo")
         demonstrate(console, wire)
     except KeyboardInterrupt:
         errors.print("interrupted")

@@ -27,15 +27,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fastun.lab_host import NAMESPACE_DIR, Host, LabError, run_command, wait_until
+from fastun.lab.host import NAMESPACE_DIR, Host, run_command, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType, TracebackType
 
     _Handler = Callable[[int, FrameType | None], object] | int | None
-
-__all__ = ["Host", "Lab", "LabError", "Wire", "missing_capability", "run_command", "wait_until"]
 
 TUN_DEVICE = Path("/dev/net/tun")
 # BBR, the default of some machines, paces itself slow on veth: figures would measure the pacing.

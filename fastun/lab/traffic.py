@@ -7,7 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 
-from fastun.lab_host import Host, LabError, wait_until
+from fastun.lab.host import Host, LabError, wait_until
 
 # Besides the transfer itself: starting, connecting and exchanging the results.
 IPERF_SLACK_S = 20.0

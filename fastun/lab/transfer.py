@@ -16,12 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastun.lab_host import LabError
+from fastun.lab.host import LabError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastun.lab_host import Host
+    from fastun.lab.host import Host
 
 _CHUNK_BYTES = 256 * 1024
 _BLOCK_BYTES = 4 * 1024 * 1024

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastun.errors import RuntimeFailure
-from fastun.lab_host import Host, LabError, wait_until
-from fastun.traffic import answers_ping
+from fastun.lab.host import Host, LabError, wait_until
+from fastun.lab.traffic import answers_ping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

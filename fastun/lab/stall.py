@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import psutil
 
-from fastun.lab_host import LabError
-from fastun.lab_tunnel import GatewayProcess
+from fastun.lab.host import LabError
+from fastun.lab.tunnel import GatewayProcess
 
 
 def worker_pid(gateway: GatewayProcess, role: str) -> int:

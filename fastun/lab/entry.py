@@ -13,7 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING, NoReturn
 
 from fastun.errors import RuntimeFailure
-from fastun.lab import TUN_DEVICE, missing_capability
+from fastun.lab.network import TUN_DEVICE, missing_capability
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

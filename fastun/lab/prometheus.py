@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastun.lab_host import Host, LabError, wait_until
-from fastun.lab_tunnel import METRICS_PORT
+from fastun.lab.host import Host, LabError, wait_until
+from fastun.lab.tunnel import METRICS_PORT
 
 API_PORT = 9090
 
