@@ -157,7 +157,7 @@ def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) ->
       fastun doctor
       fastun doctor --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import doctor as examination  # noqa: PLC0415 (as above)
+    from fastun.doctor import examination  # noqa: PLC0415 (as above)
 
     context.exit(examination.show(state, run_dir, as_json))
 

@@ -16,32 +16,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from fastun import __version__, doctor_files, doctor_kernel, doctor_network
-from fastun.doctor_finding import Finding, Subject, Verdict, finding, named
+from fastun import __version__
+from fastun.doctor import files, kernel, network
+from fastun.doctor.finding import Finding, Subject, Verdict, finding, named
 from fastun.errors import FastunError, one_line
 
 Check = Callable[[Subject], Finding]
 
 CHECKS: dict[str, Check] = {
-    "TUN device": doctor_kernel.tun_device,
-    "CAP_NET_ADMIN": doctor_kernel.net_admin,
-    "kernel": doctor_kernel.kernel,
-    "super-packets": doctor_kernel.super_packets,
-    "TUN writes": doctor_kernel.super_packet_writes,
-    "UDP offload": doctor_kernel.udp_offload,
-    "cipher": doctor_kernel.cipher,
-    "libgcrypt": doctor_kernel.libgcrypt,
-    "locked memory": doctor_kernel.locked_memory,
-    "state": doctor_files.state_directory,
-    "private key": doctor_files.private_key,
-    "peers": doctor_files.peer_directory,
-    "run directory": doctor_files.run_directory,
-    "udp port": doctor_network.udp_port,
-    "tcp port": doctor_network.tcp_port,
-    "metrics port": doctor_network.metrics_port,
-    "forwarding": doctor_network.forwarding,
-    "rp_filter": doctor_network.source_validation,
-    "congestion": doctor_network.congestion_control,
+    "TUN device": kernel.tun_device,
+    "CAP_NET_ADMIN": kernel.net_admin,
+    "kernel": kernel.kernel,
+    "super-packets": kernel.super_packets,
+    "TUN writes": kernel.super_packet_writes,
+    "UDP offload": kernel.udp_offload,
+    "cipher": kernel.cipher,
+    "libgcrypt": kernel.libgcrypt,
+    "locked memory": kernel.locked_memory,
+    "state": files.state_directory,
+    "private key": files.private_key,
+    "peers": files.peer_directory,
+    "run directory": files.run_directory,
+    "udp port": network.udp_port,
+    "tcp port": network.tcp_port,
+    "metrics port": network.metrics_port,
+    "forwarding": network.forwarding,
+    "rp_filter": network.source_validation,
+    "congestion": network.congestion_control,
 }
 
 # How a verdict stands in the last line, and at the head of its own.

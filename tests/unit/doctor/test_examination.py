@@ -14,9 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from fastun import _native, doctor, doctor_finding, doctor_kernel, doctor_network, doctor_probe
-from fastun.doctor_finding import Finding, Subject
-from fastun.doctor_probe import Probe
+from fastun import _native
+from fastun.doctor import examination
+from fastun.doctor import finding as doctor_finding
+from fastun.doctor import kernel as doctor_kernel
+from fastun.doctor import network as doctor_network
+from fastun.doctor import probe as doctor_probe
+from fastun.doctor.finding import Finding, Subject
+from fastun.doctor.probe import Probe
 from fastun.peer_store import PeerStore
 from fastun.peers import Peer
 from fastun.session import keys
@@ -66,7 +71,7 @@ def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(subject: Subject, check: str) -> Finding:
-    (finding,) = (each for each in doctor.examine(subject) if each.check == check)
+    (finding,) = (each for each in examination.examine(subject) if each.check == check)
     return finding
 
 
@@ -78,8 +83,8 @@ def add_peers(subject: Subject, n_peers: int) -> None:
 
 
 def test_every_check_names_itself_and_says_something(subject: Subject) -> None:
-    findings = list(doctor.examine(subject))
-    assert [each.check for each in findings] == list(doctor.CHECKS)
+    findings = list(examination.examine(subject))
+    assert [each.check for each in findings] == list(examination.CHECKS)
     assert all(each.said for each in findings)
     assert all(each.mend for each in findings if each.verdict == "FAIL")
 
@@ -198,7 +203,7 @@ def test_a_libgcrypt_that_does_not_do_fails(
 
 
 def test_the_least_libgcrypt_is_the_one_that_c_asks_for() -> None:
-    source = Path(__file__).parents[2] / "csrc" / "seal.c"
+    source = Path(__file__).parents[3] / "csrc" / "seal.c"
     asked = f'#define GCRYPT_VERSION_MIN "{doctor_kernel.GCRYPT_VERSION_MIN}"'
     assert asked in source.read_text(encoding="utf-8")
 
@@ -281,9 +286,11 @@ import os, sys
 from pathlib import Path
 # All that is loaded late: the interpreter may stand where this user cannot read.
 import encodings.ascii
-import fastun.control, fastun.doctor, fastun.doctor_probe, fastun.peer_store, fastun.session.keys
+import fastun.control, fastun.peer_store, fastun.session.keys
+import fastun.doctor.probe
+from fastun.doctor.examination import show
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-sys.exit(fastun.doctor.show(Path(sys.argv[1]), Path(sys.argv[2]), as_json=True))
+sys.exit(show(Path(sys.argv[1]), Path(sys.argv[2]), as_json=True))
 """
 
 
@@ -299,7 +306,7 @@ def test_somebody_who_may_not_look_is_told_what_was_not_looked_at(subject: Subje
     )
     assert (done.returncode, done.stderr) == (1, "")
     findings = {each["check"]: each for each in json.loads(done.stdout)["findings"]}
-    assert list(findings) == list(doctor.CHECKS)
+    assert list(findings) == list(examination.CHECKS)
     for check in ("state", "private key", "peers", "run directory"):
         assert findings[check]["verdict"] == "unknown", check
         assert findings[check]["said"].endswith(": not permitted to this user")
@@ -380,7 +387,7 @@ def test_the_probe_of_this_kernel_comes_to_an_end() -> None:
 # A checksum at a place where UDP has none, which include/linux/virtio_net.h refuses.
 MISPLACED = """
 import sys
-from fastun import doctor_probe
+from fastun.doctor import probe as doctor_probe
 doctor_probe._UDP4 = doctor_probe._UDP4._replace(csum_offset=4)
 sys.stdout.buffer.write(doctor_probe.msgspec.json.encode(doctor_probe._probe()))
 """
@@ -409,7 +416,7 @@ def test_the_text_fits_80_columns_and_each_mend_follows_its_finding(
     subject: Subject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (subject.state / "private.key").chmod(0o644)
-    assert doctor.show(subject.state, subject.run_dir, as_json=False) == 1
+    assert examination.show(subject.state, subject.run_dir, as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 or any(len(word) > 59 for word in str(subject.state).split())
     (failed,) = (i for i, line in enumerate(lines) if line.startswith("FAIL  private key "))
@@ -422,8 +429,8 @@ def test_the_exit_code_and_the_json_say_whether_something_failed(
 ) -> None:
     for verdict in ("ok", "warn", "unknown", "FAIL"):
         one = {"one": lambda _, verdict=verdict: Finding("", verdict, "said", "mended")}
-        monkeypatch.setattr(doctor, "CHECKS", one)
-        code = doctor.show(subject.state, subject.run_dir, as_json=True)
+        monkeypatch.setattr(examination, "CHECKS", one)
+        code = examination.show(subject.state, subject.run_dir, as_json=True)
         report = json.loads(capsys.readouterr().out)
         assert code == (verdict == "FAIL")
         assert report["ok"] == (verdict != "FAIL")

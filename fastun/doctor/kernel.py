@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastun import doctor_gcrypt
-from fastun.doctor_finding import PROC, Finding, Subject, capabilities, finding
+from fastun.doctor import gcrypt
+from fastun.doctor.finding import PROC, Finding, Subject, capabilities, finding
 
 TUN_DEVICE = Path("/dev/net/tun")
 
@@ -145,12 +145,12 @@ def libgcrypt(_: Subject) -> Finding:
     """Check the library that seals."""
     # fmt: off
     asked = subprocess.run(
-        [sys.executable, "-I", "-m", "fastun.doctor_gcrypt",
+        [sys.executable, "-I", "-m", "fastun.doctor.gcrypt",
          _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN, str(_GCRY_CIPHER_CHACHA20)],
         capture_output=True, text=True, check=False,
     )
     # fmt: on
-    if asked.returncode == doctor_gcrypt.MISSING:
+    if asked.returncode == gcrypt.MISSING:
         mend = "install it (Debian: libgcrypt20)"
         return finding("FAIL", f"{_GCRYPT_LIBRARY} is not installed", mend)
     version, is_new, has_chacha = asked.stdout.split()

@@ -2,7 +2,7 @@
 
     gateway's host | namespace of a child process: probe0 192.0.2.1 <-- frames written and read here
 
-``python -m fastun.doctor_probe`` is that child. It leaves the host's network first, so that nothing
+``python -m fastun.doctor.probe`` is that child. It leaves the host's network first, so that nothing
 it makes or sends can be seen there, and all of it goes when it ends. Without root it tries a user
 namespace, where the kernel lets anybody make a network of his own. Sources: drivers/net/tun.c,
 include/linux/virtio_net.h, RFC 768, RFC 791, RFC 1071.
@@ -85,7 +85,7 @@ def run() -> Probe:
     """Probe in a child process."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "fastun.doctor_probe"],
+            [sys.executable, "-m", "fastun.doctor.probe"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TIMEOUT_S,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from fastun.errors import FastunError
 
 if TYPE_CHECKING:
-    from fastun.doctor_probe import Probe
+    from fastun.doctor.probe import Probe
     from fastun.gateway_status import Status
     from fastun.peers import Peer
 
@@ -55,9 +55,9 @@ class Subject:
     @functools.cached_property
     def probe(self) -> Probe:
         """What a TUN device in a namespace of its own could do."""
-        from fastun import doctor_probe  # noqa: PLC0415 (it may not load: that is a finding)
+        from fastun.doctor import probe  # noqa: PLC0415 (it may not load: that is a finding)
 
-        return doctor_probe.run()
+        return probe.run()
 
     @functools.cached_property
     def peers(self) -> tuple[Peer, ...] | None:

@@ -6,7 +6,7 @@ import errno
 import socket
 from pathlib import Path
 
-from fastun.doctor_finding import PROC, Finding, Subject, finding
+from fastun.doctor.finding import PROC, Finding, Subject, finding
 from fastun.document import MetricsSection
 from fastun.endpoint import parse, parse_host_port
 from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP

@@ -1,4 +1,4 @@
-"""Asks libgcrypt: ``python -I -m fastun.doctor_gcrypt LIBRARY LEAST_VERSION CIPHER``.
+"""Asks libgcrypt: ``python -I -m fastun.doctor.gcrypt LIBRARY LEAST_VERSION CIPHER``.
 
 A process of its own, because to ask is to initialise the library, after which nobody else in the
 process can say where its secrets are to stand (csrc/seal.c). Prints the version, whether it is new

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from fastun.config import PRIVATE_KEY_FILE_NAME
-from fastun.doctor_finding import Finding, Subject, finding, require
+from fastun.doctor.finding import Finding, Subject, finding, require
 from fastun.errors import FastunError
 
 
