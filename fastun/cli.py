@@ -199,9 +199,9 @@ def bench(**options: Any) -> None:
       fastun bench --peer laptop                    on the other
       fastun bench --peer 10.55.0.1 --reverse
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import bench as measuring  # noqa: PLC0415 (rich, as above)
+    from fastun.bench import command  # noqa: PLC0415 (rich, as above)
 
-    measuring.run(**options)
+    command.run(**options)
 
 
 @cli.command()

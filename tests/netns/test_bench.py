@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun._native import ROLES
-from fastun.bench_machine import CASES
-from fastun.bench_protocol import PORT
+from fastun.bench.machine import CASES
+from fastun.bench.protocol import PORT
 from fastun.lab.host import NAMESPACE_DIR, wait_until
 from fastun.lab.network import missing_capability
 

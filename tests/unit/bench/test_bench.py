@@ -16,12 +16,13 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from fastun import bench_protocol, bench_report, bench_sink, bench_traffic
 from fastun._native import ROLES
-from fastun.bench_figures import Live, LiveOneWay, Machine, OneWay, WireFigures
-from fastun.bench_machine import CASES
-from fastun.bench_peer import find
-from fastun.bench_protocol import (
+from fastun.bench import protocol as bench_protocol
+from fastun.bench import report, sink, traffic
+from fastun.bench.figures import Live, LiveOneWay, Machine, OneWay, WireFigures
+from fastun.bench.live import find
+from fastun.bench.machine import CASES
+from fastun.bench.protocol import (
     DURATION_MS_MAX,
     MAGIC,
     Kind,
@@ -32,7 +33,7 @@ from fastun.bench_protocol import (
     encode_received,
     encode_request,
 )
-from fastun.bench_stages import spent, us_per_mebibyte
+from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.errors import ConfigError, RuntimeFailure
 from tests.unit.test_top import connected, peer, status
 
@@ -92,13 +93,13 @@ def test_nothing_received_is_no_division_by_zero() -> None:
 def served() -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address: tuple[str, int] = listener.getsockname()
-        with bench_sink.attending([listener]):
+        with sink.attending([listener]):
             yield address
 
 
 def test_both_directions_carry_for_as_long_as_was_asked(served: tuple[str, int]) -> None:
     for direction in ("send", "receive"):
-        received = bench_traffic.transfer(lambda: socket.create_connection(served), direction, 0.3)  # type: ignore[arg-type]
+        received = traffic.transfer(lambda: socket.create_connection(served), direction, 0.3)  # type: ignore[arg-type]
         assert 0.25 < received.duration_s < 1.5
         assert received.bits_per_second > 50e6
 
@@ -113,7 +114,7 @@ def test_a_sink_counts_every_byte(served: tuple[str, int]) -> None:
 
 
 def test_round_trips_are_told_in_order(served: tuple[str, int]) -> None:
-    times = bench_traffic.round_trips(lambda: socket.create_connection(served))
+    times = traffic.round_trips(lambda: socket.create_connection(served))
     assert 0 < times.min_ms <= times.median_ms <= times.max_ms < 1000
 
 
@@ -122,13 +123,13 @@ def test_a_stranger_gets_not_a_byte_and_the_next_one_is_served(served: tuple[str
         stranger.sendall(b"GET / HTTP/1.1\r\n")
         stranger.settimeout(2)
         assert stranger.recv(1) == b""
-    assert bench_traffic.round_trips(lambda: socket.create_connection(served)).min_ms > 0
+    assert traffic.round_trips(lambda: socket.create_connection(served)).min_ms > 0
 
 
 def test_who_says_nothing_or_drips_is_let_go(
     served: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench_sink, "_REQUEST_S", 0.5)
+    monkeypatch.setattr(sink, "_REQUEST_S", 0.5)
     started_s = time.monotonic()
     with socket.create_connection(served) as connection:
         with contextlib.suppress(OSError):  # reset, once it was let go
@@ -137,7 +138,7 @@ def test_who_says_nothing_or_drips_is_let_go(
                 time.sleep(0.1)
         with contextlib.suppress(ConnectionResetError):
             assert connection.recv(1) == b""
-    bench_traffic.round_trips(lambda: socket.create_connection(served))
+    traffic.round_trips(lambda: socket.create_connection(served))
     assert time.monotonic() - started_s < 4
 
 
@@ -158,13 +159,13 @@ def _send_for(connection: socket.socket, seconds: float) -> None:
 
 
 def test_one_is_served_at_a_time(served: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_traffic, "_ANSWER_S", 0.3)
+    monkeypatch.setattr(traffic, "_ANSWER_S", 0.3)
     with socket.create_connection(served) as first:
         first.sendall(encode_request(Request(Kind.ECHO, 1000)))
         assert first.recv(8) == MAGIC
-        with pytest.raises(bench_traffic.NoAnswer, match="busy with another"):
-            bench_traffic.round_trips(lambda: socket.create_connection(served))
-    assert bench_traffic.round_trips(lambda: socket.create_connection(served)).min_ms > 0
+        with pytest.raises(traffic.NoAnswer, match="busy with another"):
+            traffic.round_trips(lambda: socket.create_connection(served))
+    assert traffic.round_trips(lambda: socket.create_connection(served)).min_ms > 0
 
 
 def test_another_program_on_the_port_is_told_as_such() -> None:
@@ -176,8 +177,8 @@ def test_another_program_on_the_port_is_told_as_such() -> None:
             stack.enter_context(theirs).sendall(b"220 mail ready\r\n")
             return ours
 
-        with pytest.raises(bench_traffic.NoAnswer, match="no fastun bench"):
-            bench_traffic.round_trips(connect)
+        with pytest.raises(traffic.NoAnswer, match="no fastun bench"):
+            traffic.round_trips(connect)
 
 
 # -- whom it finds ----------------------------------------------------------------------------
@@ -305,20 +306,20 @@ def printed(*parts: object) -> list[str]:
 
 
 def test_the_tables_fit_80_columns_with_nothing_cut() -> None:
-    lines = printed(*bench_report.of_machine(MACHINE)) + printed(*bench_report.of_peer(LIVE))
+    lines = printed(*report.of_machine(MACHINE)) + printed(*report.of_peer(LIVE))
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if "…" in line]
 
 
 def test_each_wire_has_its_ratio_to_veth_and_all_its_processor_time() -> None:
-    lines = printed(*bench_report.of_machine(MACHINE))
+    lines = printed(*report.of_machine(MACHINE))
     goodput, stages = (line for line in lines if line.startswith("wireguard, udp"))
     assert " ".join(goodput.split()[2:]) == ("123.45 Gbit/s 0.50 999.9 Mbit/s 0.50 123.45 ms")
     assert stages.split()[2:] == ["12346", "12346", "12346", "12346", "49382", "98765"]
 
 
 def test_only_one_direction_is_shown_where_only_one_was_asked_for() -> None:
-    lines = printed(*bench_report.of_peer(msgspec.structs.replace(LIVE, peer="ant", sending=None)))
+    lines = printed(*report.of_peer(msgspec.structs.replace(LIVE, peer="ant", sending=None)))
     assert not [line for line in lines if line.startswith("to ant")]
     assert [line for line in lines if line.startswith("from ant")]
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fastun.bench_protocol import (
+from fastun.bench.protocol import (
     ECHO_BYTES,
     MAGIC,
     STALL_S,

@@ -20,11 +20,11 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from fastun import __version__, control
-from fastun.bench_figures import CpuByRole, Machine, OneWay, WireFigures
-from fastun.bench_protocol import PORT
-from fastun.bench_sink import attending
-from fastun.bench_stages import spent, us_per_mebibyte
-from fastun.bench_traffic import Direction, transfer
+from fastun.bench.figures import CpuByRole, Machine, OneWay, WireFigures
+from fastun.bench.protocol import PORT
+from fastun.bench.sink import attending
+from fastun.bench.stages import spent, us_per_mebibyte
+from fastun.bench.traffic import Direction, transfer
 from fastun.errors import RuntimeFailure
 from fastun.lab.host import Host
 from fastun.lab.network import Lab
@@ -32,7 +32,7 @@ from fastun.lab.traffic import ping
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
-    from fastun.bench_protocol import Received
+    from fastun.bench.protocol import Received
     from fastun.gateway_status import Status
     from fastun.lab.tunnel import Transport
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastun.bench_protocol import (
+from fastun.bench.protocol import (
     ECHO_BYTES,
     GRACE_S,
     MAGIC,

@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fastun import __version__, control
-from fastun.bench_figures import Live, LiveOneWay
-from fastun.bench_protocol import PORT
-from fastun.bench_sink import attend
-from fastun.bench_stages import spent, us_per_mebibyte
-from fastun.bench_traffic import round_trips, transfer
+from fastun.bench.figures import Live, LiveOneWay
+from fastun.bench.protocol import PORT
+from fastun.bench.sink import attend
+from fastun.bench.stages import spent, us_per_mebibyte
+from fastun.bench.traffic import round_trips, transfer
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.status import socket_of
 
 if TYPE_CHECKING:
-    from fastun.bench_protocol import Request
-    from fastun.bench_traffic import Direction
+    from fastun.bench.protocol import Request
+    from fastun.bench.traffic import Direction
     from fastun.gateway_status import PeerStatus, Status
 
 # Nobody forgets it for longer than that.

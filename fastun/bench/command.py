@@ -17,14 +17,14 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fastun import bench_machine, bench_peer, bench_report
+from fastun.bench import live, machine, report
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab import entry
 from fastun.lab.network import Lab
 from fastun.lab.tunnel import GatewayFailed
 
 if TYPE_CHECKING:
-    from fastun.bench_figures import Machine
+    from fastun.bench.figures import Machine
 
 _N_STEPS_OF_PEER = 4
 
@@ -45,17 +45,15 @@ def run(
     """
     _check(peer=peer, served=served, interface=interface, reverse=reverse)
     if served:
-        bench_peer.serve(interface, run_dir)
+        live.serve(interface, run_dir)
         return
     try:
         if peer is None:
-            _print(_machine(seconds), bench_report.of_machine, as_json)
+            _print(_machine(seconds), report.of_machine, as_json)
             return
         with _steps(_N_STEPS_OF_PEER - reverse) as step:
-            live = bench_peer.measure(
-                peer, interface, run_dir, seconds, step, only_receiving=reverse
-            )
-        _print(live, bench_report.of_peer, as_json)
+            figures = live.measure(peer, interface, run_dir, seconds, step, only_receiving=reverse)
+        _print(figures, report.of_peer, as_json)
     except KeyboardInterrupt:  # A script that waits for figures has got none.
         raise RuntimeFailure("interrupted before there were figures") from None
 
@@ -74,11 +72,11 @@ def _machine(seconds: float) -> Machine:
     entry.enter(entry.PROGRAMS, again, "sudo fastun bench")
     try:
         with (
-            _steps(bench_machine.N_STEPS) as step,
+            _steps(machine.N_STEPS) as step,
             tempfile.TemporaryDirectory(prefix="fastun-bench-") as directory,
             Lab() as lab,
         ):
-            return bench_machine.Bench(lab, Path(directory), seconds, step).run()
+            return machine.Bench(lab, Path(directory), seconds, step).run()
     except GatewayFailed as error:
         last = error.log_lines[-1] if error.log_lines else "it wrote no log"
         raise RuntimeFailure(f"{error}: {last}") from error

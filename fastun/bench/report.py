@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fastun._native import ROLES
-from fastun.bench_stages import RECEIVING, SENDING
+from fastun.bench.stages import RECEIVING, SENDING
 
 if TYPE_CHECKING:
-    from fastun.bench_figures import Live, LiveOneWay, Machine, OneWay, WireFigures
+    from fastun.bench.figures import Live, LiveOneWay, Machine, OneWay, WireFigures
 
 _COLUMNS = 80
 
