@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
-from fastun import control, log, metrics
+from fastun import control, log
 from fastun._native import UdpAddress, Wire
 from fastun.channel import (
     ControlCame,
@@ -44,6 +44,7 @@ from fastun.link.hello import Push
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.membership import Membership
+from fastun.metrics.server import serve as serve_metrics
 from fastun.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
 
@@ -114,7 +115,7 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(metrics.serve(self, self.settings.metrics))
+            stack.enter_context(serve_metrics(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
             self._make_sessions()
             stack.callback(self.sockets.close)

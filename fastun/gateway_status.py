@@ -19,8 +19,8 @@ from fastun import __version__, _native
 from fastun._native import DIRECTIONS, ROLES
 from fastun.endpoint import format_host_port
 from fastun.errors import one_line
-from fastun.metric_sockets import SocketState, socket_state
-from fastun.metric_worker_states import Ends, State, ends_of, state_of
+from fastun.metrics.sockets import SocketState, socket_state
+from fastun.metrics.worker_states import Ends, State, ends_of, state_of
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link

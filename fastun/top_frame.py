@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fastun._native import DIRECTIONS
 from fastun.errors import one_line
-from fastun.metric_worker_states import FULL_FROM
+from fastun.metrics.worker_states import FULL_FROM
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from fastun.status import duration
 from fastun.top_rates import NETWORK, directions

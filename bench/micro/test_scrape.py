@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.micro.calibration import measure
-from fastun.metric_collector import GatewayCollector
-from fastun.metrics import COMPRESSION_LEVEL
-from tests.unit.test_metrics import idle_gateway, link_over, peers_named, tcp_pair
+from fastun.metrics.collector import GatewayCollector
+from fastun.metrics.server import COMPRESSION_LEVEL
+from tests.unit.metrics.test_metrics import idle_gateway, link_over, peers_named, tcp_pair
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

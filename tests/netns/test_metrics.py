@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import metrics
 from fastun._native import DROPS, ROLES
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.prometheus import start_prometheus
@@ -21,6 +20,7 @@ from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import iperf3
 from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import METRICS_PORT, PORT, Scrape, start_gateway
+from fastun.metrics.families import FAMILIES
 from tests.fault.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test_every_family_is_there_and_every_drop_reason_stands_at_zero(
     server = tunnel(wire=wire).server
     scrape, text = server.scrape(), server.get("/metrics")[1]
     names = {sample.partition("{")[0] for sample in scrape}
-    for family in metrics.families():
+    for family in FAMILIES:
         assert f"\n# TYPE {family.name} {family.type}\n" in f"\n{text}"
         suffix = "_count" if family.type == "histogram" else ""
         absent = UDP_ONLY if wire == "wireguard" else (*SEALED_ONLY, *UDP_ONLY)
@@ -353,7 +353,7 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
 ) -> None:
     pair = tunnel(wire=wire)
     gateway = pair.server
-    counters = tuple(family.name for family in metrics.families() if family.type != "gauge")
+    counters = tuple(family.name for family in FAMILIES if family.type != "gauge")
     goes_on = True
     transfer = start_transfer(
         pair.client.host,

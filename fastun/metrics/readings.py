@@ -2,7 +2,7 @@
 
 The functions run in a scrape's thread: they read shared memory, the kernel and plain attributes of
 the gateway. No lock is shared with the workers or the event loop, and no call goes into the loop.
-fastun.metric_families says which function stands behind which name.
+fastun.metrics.families says which function stands behind which name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastun import __version__
 from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.gateway_status import software_shown
 from fastun.link.greeting import SealedGreeter
-from fastun.metric_sockets import SocketState
+from fastun.metrics.sockets import SocketState
 from fastun.session.refusal import Refusal
 
 if TYPE_CHECKING:

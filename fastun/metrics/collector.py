@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from fastun import _native
 from fastun._native import PeerTable, Ring, Stats
-from fastun.metric_families import FAMILIES, Family
-from fastun.metric_readings import Histogram, LaneView, PeerView, Source
-from fastun.metric_sockets import SocketState, socket_state
+from fastun.metrics.families import FAMILIES, Family
+from fastun.metrics.readings import Histogram, LaneView, PeerView, Source
+from fastun.metrics.sockets import SocketState, socket_state
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway

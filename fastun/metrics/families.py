@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastun import metric_readings as readings
 from fastun._native import Ring
-from fastun.metric_readings import Samples, Source
-from fastun.metric_worker_states import worker_states
+from fastun.metrics import readings
+from fastun.metrics.readings import Samples, Source
+from fastun.metrics.worker_states import worker_states
 
 
 @dataclass(frozen=True, slots=True)

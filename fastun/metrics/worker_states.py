@@ -20,8 +20,8 @@ from fastun._native import DIRECTIONS, Ring
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
-    from fastun.metric_readings import Samples, Source
-    from fastun.metric_sockets import SocketState
+    from fastun.metrics.readings import Samples, Source
+    from fastun.metrics.sockets import SocketState
 
 State = Literal["idle", "busy", "blocked"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastun import _native, config, metric_collector, metric_worker_states, metrics
+from fastun import _native, config
 from fastun._native import ROLES, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, Link, LinkCounts
@@ -25,9 +25,14 @@ from fastun.link import hello, udp
 from fastun.link.greeting import SealedGreeter
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
-from fastun.metric_collector import GatewayCollector
-from fastun.metric_readings import CALLS_OF_ROLE
-from fastun.metric_sockets import SocketState, socket_state
+from fastun.metrics import collector as metric_collector
+from fastun.metrics import worker_states
+from fastun.metrics.collector import GatewayCollector
+from fastun.metrics.families import FAMILIES
+from fastun.metrics.readings import CALLS_OF_ROLE
+from fastun.metrics.server import REQUESTS_MAX, serve
+from fastun.metrics.sockets import SocketState, socket_state
+from fastun.metrics.tables import markdown, markdown_of_drops
 from fastun.peers import Peer
 from fastun.roster import Roster
 from fastun.session.keys import KeyPair
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
@@ -116,9 +121,9 @@ def set_up(gateway: Gateway, *, is_ready: bool) -> None:
 
 
 def test_family_names_follow_the_conventions_of_prometheus() -> None:
-    names = [family.name for family in metrics.families()]
+    names = [family.name for family in FAMILIES]
     assert len(names) == len(set(names))
-    for family in metrics.families():
+    for family in FAMILIES:
         assert re.fullmatch(r"fastun_[a-z_]+", family.name)
         assert family.name.endswith("_total") == (family.type == "counter")
         assert family.help.endswith(".")
@@ -129,9 +134,7 @@ def test_family_names_follow_the_conventions_of_prometheus() -> None:
 def test_the_readme_documents_every_family_and_every_drop_reason() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [
-        row
-        for row in (metrics.markdown() + "\n" + metrics.markdown_of_drops()).splitlines()
-        if row not in readme
+        row for row in (markdown() + "\n" + markdown_of_drops()).splitlines() if row not in readme
     ]
     assert missing == [], "put in the output of: python -m fastun.metrics"
 
@@ -292,7 +295,7 @@ def test_the_kernels_counts_of_a_link_go_on_where_the_link_before_ended(
 
     monkeypatch.setattr(_native, "tcp_info", tcp_info)
     monkeypatch.setattr(metric_collector, "socket_state", socket_state)
-    monkeypatch.setattr(metric_worker_states, "_has_room", lambda *_: True)
+    monkeypatch.setattr(worker_states, "_has_room", lambda *_: True)
     collector = GatewayCollector(gateway)
 
     def see(link_id: int | None, n_retransmits: int | None) -> float:
@@ -342,7 +345,7 @@ def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
     lane.peers.close()
     for ring in lane.rings.values():
         ring.close()
-    assert len(collect(collector)) == len(metrics.families())
+    assert len(collect(collector)) == len(FAMILIES)
     collector.close()
     assert collector.text() == ""
     lane.stats = _native.Stats.create()  # for the fixture to close
@@ -484,7 +487,7 @@ def test_what_an_older_kernel_does_not_tell_reads_as_zero() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_all_paths_answer_on_either_family(gateway: Gateway, host: str) -> None:
     port = free_port()
-    with metrics.serve(gateway, (host, port)):
+    with serve(gateway, (host, port)):
         status, body, headers = ask(port, "/metrics", host=host)
         assert status == 200
         assert headers["content-type"].startswith("text/plain; version=")
@@ -500,7 +503,7 @@ def test_connect_is_ready_only_with_a_link() -> None:
     port = free_port()
     with (
         idle_gateway("connect", "tcp://192.0.2.1") as gateway,
-        metrics.serve(gateway, ("127.0.0.1", port)),
+        serve(gateway, ("127.0.0.1", port)),
     ):
         set_up(gateway, is_ready=True)
         assert ask(port, "/healthz")[0] == 200
@@ -512,14 +515,14 @@ def test_connect_is_ready_only_with_a_link() -> None:
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metricsx", "/favicon.ico", "/../healthz"])
 def test_other_paths_are_not_found(gateway: Gateway, path: str) -> None:
     port = free_port()
-    with metrics.serve(gateway, ("127.0.0.1", port)):
+    with serve(gateway, ("127.0.0.1", port)):
         assert ask(port, path)[0] == 404
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
 def test_only_get_and_head_are_answered(gateway: Gateway, path: str) -> None:
     port = free_port()
-    with metrics.serve(gateway, ("127.0.0.1", port)):
+    with serve(gateway, ("127.0.0.1", port)):
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             assert ask(port, path, method)[0] == 405
         status, body, _ = ask(port, path, "HEAD")
@@ -528,17 +531,17 @@ def test_only_get_and_head_are_answered(gateway: Gateway, path: str) -> None:
 
 def test_off_means_no_thread_and_no_socket(gateway: Gateway) -> None:
     before = set(Path("/proc/self/fd").iterdir())
-    with metrics.serve(gateway, None):
+    with serve(gateway, None):
         assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1  # that of iterdir itself
 
 
 def test_clients_that_hang_are_bounded_in_number_and_time(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastun.metrics._Handler.timeout", 0.5)
+    monkeypatch.setattr("fastun.metrics.server._Handler.timeout", 0.5)
     port = free_port()
-    with metrics.serve(gateway, ("127.0.0.1", port)), ExitStack() as hanging:
-        for _ in range(metrics.REQUESTS_MAX):
+    with serve(gateway, ("127.0.0.1", port)), ExitStack() as hanging:
+        for _ in range(REQUESTS_MAX):
             connection = socket.create_connection(("127.0.0.1", port))
             hanging.enter_context(connection)
             connection.sendall(b"GET /metrics HT")
@@ -551,11 +554,11 @@ def test_clients_that_hang_are_bounded_in_number_and_time(
 def test_leaving_takes_no_time_and_frees_the_port(gateway: Gateway) -> None:
     port = free_port()
     with ExitStack() as stack:
-        with metrics.serve(gateway, ("127.0.0.1", port)):
+        with serve(gateway, ("127.0.0.1", port)):
             stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             began = time.monotonic()
         assert time.monotonic() - began < 0.2
-        with metrics.serve(gateway, ("127.0.0.1", port)):
+        with serve(gateway, ("127.0.0.1", port)):
             assert ask(port, "/metrics")[0] == 200
 
 
@@ -569,7 +572,7 @@ def test_leaving_takes_no_time_and_frees_the_port(gateway: Gateway) -> None:
 def test_an_address_that_cannot_be_had_is_one_line(gateway: Gateway, host: str, what: str) -> None:
     with (
         pytest.raises(RuntimeFailure, match=rf"^--metrics {host}:10055: {what}.*;"),
-        metrics.serve(gateway, (host, 10055)),
+        serve(gateway, (host, 10055)),
     ):
         pass
 
@@ -579,6 +582,6 @@ def test_a_port_in_use_is_one_line(gateway: Gateway) -> None:
         port = other.getsockname()[1]
         with (
             pytest.raises(RuntimeFailure, match=rf"^--metrics \[::1\]:{port}: the port is in use;"),
-            metrics.serve(gateway, ("::1", port)),
+            serve(gateway, ("::1", port)),
         ):
             pass

@@ -32,11 +32,9 @@ from prometheus_client.exposition import (
 )
 
 from fastun import log
-from fastun._native import DIRECTIONS, DROPS
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
-from fastun.metric_collector import GatewayCollector
-from fastun.metric_families import FAMILIES, Family
+from fastun.metrics.collector import GatewayCollector
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -52,11 +50,6 @@ COMPRESSION_LEVEL = 1
 
 # Prometheus, a probe or two and a person; each costs a thread.
 REQUESTS_MAX = 16
-
-
-def families() -> tuple[Family, ...]:
-    """Return all metric families of this version, in the order of /metrics."""
-    return FAMILIES
 
 
 @contextlib.contextmanager
@@ -220,29 +213,3 @@ def _application(gateway: Gateway, collector: GatewayCollector) -> _Application:
         return [f"{text}\n".encode()] if method != "HEAD" else []
 
     return answer
-
-
-# -- documentation ----------------------------------------------------------------------------
-
-
-def markdown() -> str:
-    """Return a table of all families, for README."""
-    rows = [
-        f"| `{family.name}` | {family.type} | {' '.join(family.labels)} | {family.help} |"
-        for family in FAMILIES
-    ]
-    return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows])
-
-
-def markdown_of_drops() -> str:
-    """Return a table of all reasons for which packets are dropped, for README."""
-    rows = [
-        f"| {DIRECTIONS[drop.role]} | {drop.role} | `{drop.reason}` | {drop.help} |"
-        for drop in DROPS
-    ]
-    header = ["| direction | role | reason | meaning |", "| --- | --- | --- | --- |"]
-    return "\n".join([*header, *rows])
-
-
-if __name__ == "__main__":
-    print(markdown(), markdown_of_drops(), sep="\n\n")  # noqa: T201 (it is what is asked for)

@@ -1,0 +1,25 @@
+"""README's tables of what is measured, made of what is measured."""
+
+from __future__ import annotations
+
+from fastun._native import DIRECTIONS, DROPS
+from fastun.metrics.families import FAMILIES
+
+
+def markdown() -> str:
+    """Return a table of all families, for README."""
+    rows = [
+        f"| `{family.name}` | {family.type} | {' '.join(family.labels)} | {family.help} |"
+        for family in FAMILIES
+    ]
+    return "\n".join(["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", *rows])
+
+
+def markdown_of_drops() -> str:
+    """Return a table of all reasons for which packets are dropped, for README."""
+    rows = [
+        f"| {DIRECTIONS[drop.role]} | {drop.role} | `{drop.reason}` | {drop.help} |"
+        for drop in DROPS
+    ]
+    header = ["| direction | role | reason | meaning |", "| --- | --- | --- | --- |"]
+    return "\n".join([*header, *rows])
