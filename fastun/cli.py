@@ -100,9 +100,9 @@ def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
       fastun status
       fastun status -i fastun0 --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import status as gateway_status  # noqa: PLC0415 (rich is for this one to load)
+    from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
-    gateway_status.show(interface, run_dir, as_json)
+    report.show(interface, run_dir, as_json)
 
 
 @cli.command()

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
-from fastun import control, log
+from fastun import log
 from fastun._native import UdpAddress, Wire
 from fastun.channel import (
     ControlCame,
@@ -47,6 +47,7 @@ from fastun.membership import Membership
 from fastun.metrics.server import serve as serve_metrics
 from fastun.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
+from fastun.status import control
 
 
 @dataclass

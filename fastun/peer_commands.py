@@ -126,7 +126,7 @@ def _existing(state: Path) -> PeerStore:
 
 def _tell_gateway(server: Server | None) -> None:
     """Let a running gateway take up what has changed; a gateway that starts reads it anyway."""
-    from fastun import control  # noqa: PLC0415 (it loads what the gateway needs)
+    from fastun.status import control  # noqa: PLC0415 (it loads what the gateway needs)
 
     if server is None:
         return

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 
-from fastun import control
 from fastun.errors import RuntimeFailure
-from fastun.status import socket_of
+from fastun.status import control
+from fastun.status.report import socket_of
 from fastun.top_frame import frame
 from fastun.top_rates import History, Look
 

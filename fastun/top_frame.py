@@ -16,7 +16,7 @@ from fastun._native import DIRECTIONS
 from fastun.errors import one_line
 from fastun.metrics.worker_states import FULL_FROM
 from fastun.session.protocol import REJECT_AFTER_TIME_S
-from fastun.status import duration
+from fastun.status.report import duration
 from fastun.top_rates import NETWORK, directions
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fastun._native import DIRECTIONS, ROLES
 
 if TYPE_CHECKING:
-    from fastun.gateway_status import Direction, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
 # Long enough for a share of some ten looks, short enough to follow what is being tried out.
 WINDOW_S = 5.0

@@ -23,19 +23,20 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from fastun import __version__, control
+from fastun import __version__
 from fastun.bench.figures import Live, LiveOneWay
 from fastun.bench.protocol import PORT
 from fastun.bench.sink import attend
 from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.bench.traffic import round_trips, transfer
 from fastun.errors import ConfigError, RuntimeFailure, quote
-from fastun.status import socket_of
+from fastun.status import control
+from fastun.status.report import socket_of
 
 if TYPE_CHECKING:
     from fastun.bench.protocol import Request
     from fastun.bench.traffic import Direction
-    from fastun.gateway_status import PeerStatus, Status
+    from fastun.status.reply import PeerStatus, Status
 
 # Nobody forgets it for longer than that.
 SERVE_S_MAX = 3600.0

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from fastun import __version__, control
+from fastun import __version__
 from fastun.bench.figures import CpuByRole, Machine, OneWay, WireFigures
 from fastun.bench.protocol import PORT
 from fastun.bench.sink import attending
@@ -30,11 +30,12 @@ from fastun.lab.host import Host
 from fastun.lab.network import Lab
 from fastun.lab.traffic import ping
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
+from fastun.status import control
 
 if TYPE_CHECKING:
     from fastun.bench.protocol import Received
-    from fastun.gateway_status import Status
     from fastun.lab.tunnel import Transport
+    from fastun.status.reply import Status
 
 SERVER_OUTER, CLIENT_OUTER = "10.0.0.1/24", "10.0.0.2/24"
 N_PINGS = 20

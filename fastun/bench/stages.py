@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fastun._native import DIRECTIONS, ROLES
 
 if TYPE_CHECKING:
-    from fastun.gateway_status import Status
+    from fastun.status.reply import Status
 
 MEBIBYTE = 2**20
 

@@ -13,8 +13,8 @@ from fastun.errors import FastunError
 
 if TYPE_CHECKING:
     from fastun.doctor.probe import Probe
-    from fastun.gateway_status import Status
     from fastun.peers import Peer
+    from fastun.status.reply import Status
 
 # unknown: it could not be looked at, which says nothing of it.
 Verdict = Literal["ok", "warn", "FAIL", "unknown"]
@@ -81,7 +81,7 @@ class Subject:
     @functools.cached_property
     def gateways(self) -> list[Status]:
         """The gateways that run with this run directory, as far as they answer."""
-        from fastun import control  # noqa: PLC0415 (as above)
+        from fastun.status import control  # noqa: PLC0415 (as above)
 
         found = []
         for path in sorted(self.run_dir.glob("*.sock")):

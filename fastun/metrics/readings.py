@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__
 from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
-from fastun.gateway_status import software_shown
 from fastun.link.greeting import SealedGreeter
 from fastun.metrics.sockets import SocketState
 from fastun.session.refusal import Refusal
+from fastun.status.reply import software_shown
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link

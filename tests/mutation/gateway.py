@@ -212,7 +212,7 @@ _MUTANTS = (
         ("the gateway's end does not block", "    ours.setblocking(False)\n", ""),
     ),
     *in_python(
-        "control", "unit/test_control.py",
+        "status/control", "unit/status/test_control.py",
         ("a request has its limit", "if length > REQUEST_BYTES_MAX:", "if False:"),
         ("the limit is not inverted", "if length > REQUEST_BYTES_MAX:", "if length <= REQUEST_BYTES_MAX:"),
         ("the socket is the user's alone", "os.fchmod(listener.fileno(), 0o600)", "os.fchmod(listener.fileno(), 0o666)"),
@@ -420,7 +420,7 @@ SUITE = Suite(
         "tests/unit/link",
         "tests/unit/test_channel.py",
         "tests/unit/test_config.py",
-        "tests/unit/test_control.py",
+        "tests/unit/status/test_control.py",
         "tests/unit/test_document.py",
         "tests/unit/test_membership.py",
         "tests/unit/test_peer_commands.py",

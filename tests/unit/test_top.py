@@ -7,7 +7,7 @@ import pytest
 from rich.text import Text
 
 from fastun._native import ROLES
-from fastun.gateway_status import (
+from fastun.status.reply import (
     Direction,
     LaneStatus,
     Links,

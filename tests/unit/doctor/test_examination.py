@@ -286,7 +286,7 @@ import os, sys
 from pathlib import Path
 # All that is loaded late: the interpreter may stand where this user cannot read.
 import encodings.ascii
-import fastun.control, fastun.peer_store, fastun.session.keys
+import fastun.peer_store, fastun.session.keys, fastun.status.control
 import fastun.doctor.probe
 from fastun.doctor.examination import show
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)

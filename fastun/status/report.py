@@ -1,6 +1,6 @@
 """``fastun status``: what a running gateway is doing, in one look at 80 columns.
 
-Text for a person, or with ``--json`` the keys of fastun.gateway_status. What comes from the other
+Text for a person, or with ``--json`` the keys of fastun.status.reply. What comes from the other
 end of the link (its software's name) is shown with control characters escaped.
 """
 
@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastun import control
 from fastun.errors import RuntimeFailure, one_line
+from fastun.status import control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.gateway_status import Direction, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
 # From here on the fill of a ring is worth a colour: its writer does not keep up.
 _RING_FULL_PERCENT = 75

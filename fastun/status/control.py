@@ -24,7 +24,7 @@ import msgspec
 
 from fastun import log
 from fastun.errors import RuntimeFailure
-from fastun.gateway_status import Status, read_status
+from fastun.status.reply import Status, read_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

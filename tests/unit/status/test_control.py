@@ -23,17 +23,18 @@ import msgspec
 import pytest
 import structlog
 
-from fastun import config, control, log, status
+from fastun import config, log
 from fastun._native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, LinkCounts
-from fastun.gateway_status import INNER_ADDRESSES_MAX, LinkStatus, PeerStatus, Tcp
 from fastun.lane import Lane
 from fastun.link import hello, udp
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers import Peer
 from fastun.roster import Roster
+from fastun.status import control, report
+from fastun.status.reply import INNER_ADDRESSES_MAX, LinkStatus, PeerStatus, Tcp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -440,7 +441,7 @@ def test_the_only_living_gateway_need_not_be_named(
         killed.bind(str(tmp_path / "killed.sock"))
     (tmp_path / "notes.sock").write_text("no socket at all")
     with serving(tmp_path):
-        status.show(None, tmp_path, as_json=False)
+        report.show(None, tmp_path, as_json=False)
     assert capsys.readouterr().out.startswith(f"{INTERFACE}  ")
 
 
@@ -449,9 +450,9 @@ def test_of_several_gateways_one_has_to_be_named(
 ) -> None:
     with serving(tmp_path, "b.2"), serving(tmp_path, "a1"):
         with pytest.raises(RuntimeFailure) as error:
-            status.show(None, tmp_path, as_json=False)
+            report.show(None, tmp_path, as_json=False)
         assert str(error.value) == "several gateways run; choose one with --interface: a1, b.2"
-        status.show("b.2", tmp_path, as_json=False)
+        report.show("b.2", tmp_path, as_json=False)
     assert capsys.readouterr().out.startswith("b.2  ")
 
 
@@ -459,7 +460,7 @@ def test_of_several_gateways_one_has_to_be_named(
 def test_without_a_gateway_there_is_nothing_to_choose(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(RuntimeFailure, match=r"^no gateway runs .*; start one"):
-        status.show(None, tmp_path / run_dir, as_json=False)
+        report.show(None, tmp_path / run_dir, as_json=False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
@@ -471,7 +472,7 @@ def test_who_may_not_read_the_run_directory_is_told_so(path: Path) -> None:
         syscall_setresuid(65534)
         for interface in (INTERFACE, None):
             try:
-                status.show(interface, path.parent, as_json=False)
+                report.show(interface, path.parent, as_json=False)
             except RuntimeFailure as error:
                 errors.append(str(error))
 
@@ -506,7 +507,7 @@ def test_of_many_peers_only_the_connected_get_a_line_and_all_fit_in_80_columns(
     answer = msgspec.structs.replace(answer, wire=wire, peers=[connected("p" * 64), *absent])
     monkeypatch.setattr(control, "request", lambda *_: answer)
     monkeypatch.setenv("COLUMNS", "80")
-    status.show(INTERFACE, path.parent, as_json=False)
+    report.show(INTERFACE, path.parent, as_json=False)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert f"peers    1 connected, {n_down} not\n" in shown
