@@ -136,9 +136,9 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
       fastun top -i fastun0 --interval 5
       fastun top --count 1
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import top as live  # noqa: PLC0415 (rich, as above)
+    from fastun.top import watch  # noqa: PLC0415 (rich, as above)
 
-    live.run(interface, run_dir, interval, count)
+    watch.run(interface, run_dir, interval, count)
 
 
 @cli.command()

@@ -35,7 +35,7 @@ from fastun.bench.protocol import (
 )
 from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.errors import ConfigError, RuntimeFailure
-from tests.unit.test_top import connected, peer, status
+from tests.unit.top.test_top import connected, peer, status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

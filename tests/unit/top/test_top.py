@@ -16,8 +16,8 @@ from fastun.status.reply import (
     Stage,
     Status,
 )
-from fastun.top_frame import bit_rate, count, frame, shortened
-from fastun.top_rates import BOTTLENECK_FROM, WINDOW_S, History, Look
+from fastun.top.frame import bit_rate, count, frame, shortened
+from fastun.top.rates import BOTTLENECK_FROM, WINDOW_S, History, Look
 
 COLUMNS, ROWS = 80, 24
 STARTED = 1_000_000.0

@@ -17,10 +17,10 @@ from fastun.errors import one_line
 from fastun.metrics.worker_states import FULL_FROM
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from fastun.status.report import duration
-from fastun.top_rates import NETWORK, directions
+from fastun.top.rates import NETWORK, directions
 
 if TYPE_CHECKING:
-    from fastun.top_rates import DropRate, History, PeerRates, StageRates
+    from fastun.top.rates import DropRate, History, PeerRates, StageRates
 
 # Of the rows of a terminal with 24; the rest is for peers.
 _DROPS_SHOWN_MAX = 4

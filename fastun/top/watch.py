@@ -23,8 +23,8 @@ from rich.console import Console, Group
 from fastun.errors import RuntimeFailure
 from fastun.status import control
 from fastun.status.report import socket_of
-from fastun.top_frame import frame
-from fastun.top_rates import History, Look
+from fastun.top.frame import frame
+from fastun.top.rates import History, Look
 
 if TYPE_CHECKING:
     from pathlib import Path
