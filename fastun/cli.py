@@ -337,7 +337,7 @@ def remove(name: str, state: Path) -> None:
 def _run(role: config.Role, target: str | None, options: config.Options) -> None:
     settings = config.load(role, target, options)
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
-    from fastun.host_routes import prepared  # noqa: PLC0415
+    from fastun.host.routes import prepared  # noqa: PLC0415
 
     try:
         run(prepared(settings))

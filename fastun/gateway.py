@@ -33,8 +33,8 @@ from fastun.channel import (
     ToGateway,
 )
 from fastun.config import Settings
-from fastun.device import Device
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.host.device import Device
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions

@@ -392,7 +392,7 @@ _MUTANTS = (
         ("an endpoint is written without a scheme", 'str(value).removeprefix("udp://")', "str(value)"),
     ),
     *in_python(
-        "routing_rules", "unit/test_routing_rules.py",
+        "host/routing_rules", "unit/host/test_routing_rules.py",
         ("a rule's mark is taken", 'for name in ("FRA_FWMARK", "FRA_TABLE")', 'for name in ("FRA_TABLE",)'),
         ("a rule's table is taken", 'for name in ("FRA_FWMARK", "FRA_TABLE")', 'for name in ("FRA_FWMARK",)'),
         ("a route's table is taken", '    taken |= {route.get_attr("RTA_TABLE") for route in netlink.get_routes()}\n', ""),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.device import Device
+    from fastun.host.device import Device
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import routing_rules
-from fastun.routing_rules import FIRST_MARK, PROTOCOL
+from fastun.host import routing_rules
+from fastun.host.routing_rules import FIRST_MARK, PROTOCOL
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute

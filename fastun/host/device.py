@@ -23,8 +23,8 @@ from fastun import _native
 from fastun._native import Mode, Offload
 from fastun.config import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host_routes import HostRoutes
-from fastun.name_servers import NameServers
+from fastun.host.name_servers import NameServers
+from fastun.host.routes import HostRoutes
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import log, routing_rules
+from fastun import log
 from fastun.errors import RuntimeFailure
-from fastun.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
+from fastun.host import routing_rules
+from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
