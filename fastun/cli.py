@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 import click
 
-from fastun import __version__, config
+from fastun import __version__
 from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.client_file import FORMATS
+from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
+from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
-from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 
 
 @click.group(
@@ -62,7 +63,7 @@ def serve(**options: Any) -> None:
       fastun serve --listen udp://[::]:51820
       fastun serve --wire simpletun --insecure --mode tap -i tap0
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    _run("serve", None, config.Options(**options))
+    _run("serve", None, Options(**options))
 
 
 @cli.command()
@@ -83,7 +84,7 @@ def connect(target: str | None, **options: Any) -> None:
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    _run("connect", target, config.Options(**options))
+    _run("connect", target, Options(**options))
 
 
 @cli.command()
@@ -334,8 +335,8 @@ def remove(name: str, state: Path) -> None:
     peer_commands.remove(name, state)
 
 
-def _run(role: config.Role, target: str | None, options: config.Options) -> None:
-    settings = config.load(role, target, options)
+def _run(role: Role, target: str | None, options: Options) -> None:
+    settings = load(role, target, options)
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
     from fastun.host.routes import prepared  # noqa: PLC0415
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from fastun import config, document, interface_fields
-from fastun.document import NOT_YET
+from fastun.config import document, interface, settings
+from fastun.config.document import NOT_YET
 
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
 _PATH = click.Path(path_type=Path, readable=False)
-_OPTIONS = config.Options()
+_OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
 
@@ -37,7 +37,7 @@ run_dir_option = click.option(
     help="Where the control socket stands.",
 )
 
-# Each name here is a field of config.Options.
+# Each name here is a field of settings.Options.
 _TUNNEL_OPTIONS = (
     click.option(
         "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options win over it."
@@ -47,7 +47,7 @@ _TUNNEL_OPTIONS = (
     ),
     click.option(
         "--mode",
-        type=click.Choice(config.MODES),
+        type=click.Choice(settings.MODES),
         help=or_else("Carry IP packets or Ethernet frames.", _INTERFACE.mode),
     ),
     click.option(
@@ -56,7 +56,7 @@ _TUNNEL_OPTIONS = (
         metavar="CIDR",
         help=or_else(
             "Address of the device, as in 10.9.0.1/24; may be repeated.",
-            f"{' '.join(config.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire",
+            f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire",
         ),
     ),
     click.option(
@@ -65,16 +65,15 @@ _TUNNEL_OPTIONS = (
         metavar="BYTES",
         help=or_else(
             "MTU of the device.",
-            f"{interface_fields.UDP_MTU} where a link can be udp,"
-            f" else {interface_fields.STREAM_MTU}",
+            f"{interface.UDP_MTU} where a link can be udp, else {interface.STREAM_MTU}",
         ),
     ),
     click.option(
         "--wire",
-        type=click.Choice(config.WIRES),
+        type=click.Choice(settings.WIRES),
         help=or_else(
             "What the link carries: wireguard is encrypted"
-            + ("" if config.WIREGUARD_IS_HERE else f" (and {NOT_YET})")
+            + ("" if settings.WIREGUARD_IS_HERE else f" (and {NOT_YET})")
             + ", plain is fastun unencrypted, simpletun talks to the original program.",
             _INTERFACE.wire,
         ),
@@ -102,7 +101,7 @@ _TUNNEL_OPTIONS = (
     run_dir_option,
     click.option(
         "--log-format",
-        type=click.Choice(config.LOG_FORMATS),
+        type=click.Choice(settings.LOG_FORMATS),
         default=_OPTIONS.log_format,
         show_default=True,
         help="Shape of the events on stderr.",

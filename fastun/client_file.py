@@ -14,12 +14,12 @@ from typing import Final
 
 from msgspec import structs
 
-from fastun import document as toml
-from fastun import wg_quick
-from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config import document as toml
+from fastun.config import wg_quick
+from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config.peer import parse_name
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peer_fields import parse_name
 from fastun.peers import Address, Network
 
 FORMATS: Final = ("toml", "wg-quick", "qr")

@@ -32,7 +32,7 @@ from fastun.channel import (
     SessionWanted,
     ToGateway,
 )
-from fastun.config import Settings
+from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.host.device import Device
 from fastun.lane import Lane, Worker

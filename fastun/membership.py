@@ -12,10 +12,10 @@ from typing import Self
 
 from fastun import _native, key_commands, log
 from fastun._native import Wire
-from fastun.config import Settings
+from fastun.config.host import parse_dns
+from fastun.config.settings import Settings
 from fastun.errors import FastunError
 from fastun.host.device import Device
-from fastun.host_fields import parse_dns
 from fastun.link.hello import Push
 from fastun.peer_commands import first_steps, server_of
 from fastun.peer_store import PeerStore

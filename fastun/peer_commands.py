@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastun import client_file, endpoint, key_commands, peer_fields
-from fastun.config import PRIVATE_KEY_FILE_NAME, Options
+from fastun import client_file, endpoint, key_commands
+from fastun.config.interface import parse_addresses
+from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
+from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
+from fastun.config.settings import PRIVATE_KEY_FILE_NAME, Options
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.interface_fields import parse_addresses
-from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 from fastun.peer_store import FILE_NAME, PeerStore
 from fastun.peers import Peer, Server, is_host, one_host
 from fastun.session import keys
 
 if TYPE_CHECKING:
-    from fastun.config import Settings
+    from fastun.config.settings import Settings
     from fastun.peers import Address, Network, PeerDirectory
 
 # Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so the way to them is the way
@@ -71,8 +72,8 @@ def add(
     name: str, urls: tuple[str, ...], cidrs: tuple[str, ...], file_format: str, state: Path
 ) -> None:
     """Add a client and print its file. Raises FastunError, and then none was added."""
-    peer_fields.parse_name(name, "NAME")
-    endpoints = tuple(peer_fields.dialled_endpoint(url, "--endpoint") for url in urls)
+    parse_name(name, "NAME")
+    endpoints = tuple(dialled_endpoint(url, "--endpoint") for url in urls)
     addresses = parse_addresses(cidrs, "--address")
     with PeerStore(state) as directory:
         # Printed before it is done for good: a client whose file is lost is not added.
@@ -244,7 +245,7 @@ def _guessed_endpoints(server: Server | None) -> tuple[Endpoint, ...]:
 
 def _seen_from_outside(listened: list[Endpoint]) -> Endpoint:
     for named in listened:
-        if not peer_fields.is_wildcard(named):
+        if not is_wildcard(named):
             return named
     scheme, port = listened[0].scheme, listened[0].port
     for family, far_away in _FAR_AWAY:

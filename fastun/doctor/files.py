@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from fastun.config import PRIVATE_KEY_FILE_NAME
+from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.doctor.finding import Finding, Subject, finding, require
 from fastun.errors import FastunError
 

@@ -6,10 +6,10 @@ import errno
 import socket
 from pathlib import Path
 
+from fastun.config.document import MetricsSection
+from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.doctor.finding import PROC, Finding, Subject, finding
-from fastun.document import MetricsSection
 from fastun.endpoint import parse, parse_host_port
-from fastun.link_fields import DEFAULT_TCP, DEFAULT_UDP
 
 # By IP version.
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}

@@ -21,7 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun import _native
 from fastun._native import Mode, Offload
-from fastun.config import Settings
+from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host.name_servers import NameServers
 from fastun.host.routes import HostRoutes

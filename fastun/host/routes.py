@@ -26,7 +26,7 @@ from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from fastun.config import Settings
+    from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
     from fastun.peers import Network, Peer
 

@@ -27,7 +27,7 @@ from fastun.channel import (
     SetEndpoint,
     SetMac1Key,
 )
-from fastun.config import Settings
+from fastun.config.settings import Settings
 from fastun.lane import Lane
 from fastun.link import hello
 from fastun.link.correspondent import Correspondent, HelloExchange

@@ -18,11 +18,11 @@ import msgspec
 from fastun import __version__
 from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
 from fastun.channel import LinkFormat
-from fastun.config import Settings
+from fastun.config.host import parse_dns
+from fastun.config.interface import MTU_RANGE
+from fastun.config.peer import parse_keepalive
+from fastun.config.settings import Settings
 from fastun.errors import ConfigError
-from fastun.host_fields import parse_dns
-from fastun.interface_fields import MTU_RANGE
-from fastun.peer_fields import parse_keepalive
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from fastun import log
 from fastun.channel import SendMessage, SetPathMtu
-from fastun.config import Settings
+from fastun.config.settings import Settings
 from fastun.lane import Lane
 from fastun.link import probe, udp
 from fastun.link.correspondent import Correspondent

@@ -18,7 +18,7 @@ from typing import Any
 
 from fastun._native import UdpAddress
 from fastun.channel import AddSocket
-from fastun.config import Settings
+from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.lane import Lane

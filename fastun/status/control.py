@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from fastun.config import Settings
+    from fastun.config.settings import Settings
     from fastun.gateway import Gateway
 
 # A request is a few dozen bytes; this leaves room for later commands with arguments.

@@ -14,7 +14,7 @@ import pytest
 
 from fastun import __version__
 from fastun.cli import cli
-from fastun.config import Options
+from fastun.config.settings import Options
 
 PLAIN = ("--wire", "plain", "--insecure")
 PEER = cli.commands["peer"]
@@ -163,7 +163,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
 
 @pytest.mark.parametrize("here", [False, True])
 def test_the_encrypted_wire_needs_no_option_once_it_is_there(here: bool) -> None:
-    switch = f"from fastun import config; config.WIREGUARD_IS_HERE = {here}\n"
+    switch = f"from fastun.config import settings; settings.WIREGUARD_IS_HERE = {here}\n"
     program = switch + WITH_GATEWAY.format(body="print(settings.wire, *settings.addresses)")
     completed = execute("-c", program, "serve")
     if here:

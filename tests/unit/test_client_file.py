@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import segno
 
-from fastun import client_file, config, peer_commands
+from fastun import client_file, peer_commands
 from fastun.client_file import Client
-from fastun.config import Options, Settings
+from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peer_store import PeerStore
@@ -43,7 +43,7 @@ def stored(directory: Path, text: str, name: str) -> Path:
 
 
 def loaded(directory: Path, text: str, name: str) -> Settings:
-    return config.load("connect", str(stored(directory, text, name)), Options())
+    return load("connect", str(stored(directory, text, name)), Options())
 
 
 def test_a_wg_quick_file_says_what_the_toml_says_but_dials_the_first_udp_endpoint(
@@ -118,7 +118,7 @@ def state(tmp_path: Path) -> Path:
     path = tmp_path / "gateway.toml"
     path.write_text("[push]\nroutes = ['192.168.7.0/24']\n")
     options = Options(config=path, state=tmp_path / "state", run_dir=tmp_path)
-    settings = config.load("serve", None, options)
+    settings = load("serve", None, options)
     with PeerStore(options.state) as store:
         store.remember_server(peer_commands.server_of(settings, keys.public_of(SERVER_KEY)))
     return options.state

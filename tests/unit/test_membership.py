@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import structlog
 
-from fastun import _native, config, log
+from fastun import _native, log
+from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.link.hello import Push
 from fastun.membership import Membership
@@ -45,8 +46,8 @@ def peer(name: str, *prefixes: str) -> Peer:
     )
 
 
-def settings(**fields: Any) -> config.Settings:
-    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+def settings(**fields: Any) -> Settings:
+    plain = load("serve", None, Options(wire="plain", insecure=True))
     return dataclasses.replace(plain, **fields)
 
 
@@ -132,7 +133,7 @@ def test_a_push_that_the_kernel_refuses_ends_nothing(capsys: pytest.CaptureFixtu
 # -- who belongs to us ------------------------------------------------------------------------
 
 
-def serving(tmp_path: Path, *peers: Peer) -> config.Settings:
+def serving(tmp_path: Path, *peers: Peer) -> Settings:
     """Settings of a server with its state below `tmp_path`."""
     return settings(
         wire="wireguard",

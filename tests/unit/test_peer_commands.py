@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastun import config, peer_commands
-from fastun.config import Options, Settings
+from fastun import peer_commands
+from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError
 from fastun.peer_store import FILE_NAME, PeerStore
 from fastun.peers import Peer, Server
 from fastun.session import keys
@@ -49,7 +50,7 @@ def only_line(completed: subprocess.CompletedProcess[str], exit_code: int) -> st
 
 @pytest.fixture(autouse=True)
 def _wireguard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "WIREGUARD_IS_HERE", True)
+    monkeypatch.setattr("fastun.config.settings.WIREGUARD_IS_HERE", True)
 
 
 SERVER_KEY = keys.generate_private()
@@ -64,7 +65,7 @@ def state(tmp_path: Path) -> Path:
         address=("10.9.0.1/24", "fd00:9::1/64"),
         listen=("tcp://[::]:443",),
     )
-    settings = config.load("serve", None, options)
+    settings = load("serve", None, options)
     with PeerStore(options.state) as store:
         store.remember_server(peer_commands.server_of(settings, keys.public_of(SERVER_KEY)))
     return options.state
@@ -74,7 +75,7 @@ def loaded(text: str, directory: Path) -> Settings:
     path = directory / "client.toml"
     path.touch(0o600)
     path.write_text(text)
-    return config.load("connect", str(path), Options())
+    return load("connect", str(path), Options())
 
 
 def add(state: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -185,7 +186,7 @@ def test_a_host_without_a_way_out_asks_for_the_endpoint(
         raise OSError
 
     monkeypatch.setattr(socket.socket, "connect", no_route)
-    with pytest.raises(config.ConfigError, match=r"as in tcp://vpn\.example\.net:443"):
+    with pytest.raises(ConfigError, match=r"as in tcp://vpn\.example\.net:443"):
         peer_commands.add("a", (), (), "toml", state)
 
 
@@ -345,7 +346,7 @@ def test_a_running_gateway_is_told_and_one_that_refuses_is_no_failure(
 
 def test_the_server_that_is_remembered_has_no_secrets_and_an_absolute_path() -> None:
     peer = Peer(name="a", public_key=b"a" * 32, preshared_key=b"p" * 32)
-    settings = config.load("serve", None, Options(run_dir=Path("run")))
+    settings = load("serve", None, Options(run_dir=Path("run")))
     remembered = peer_commands.server_of(replace(settings, peers=(peer,)), b"s" * 32)
     assert remembered == Server(
         interface="fastun0",
@@ -359,7 +360,7 @@ def test_the_server_that_is_remembered_has_no_secrets_and_an_absolute_path() -> 
 
 
 def test_the_first_steps_can_be_taken_as_they_stand(state: Path, tmp_path: Path) -> None:
-    settings = config.load("serve", None, Options(state=state))
+    settings = load("serve", None, Options(state=state))
     command = next(line for line in peer_commands.first_steps(settings) if "peer add" in line)
     with PeerStore(state) as store:
         store.remember_public_endpoints((Endpoint("tcp", "a", 1),))
@@ -367,7 +368,7 @@ def test_the_first_steps_can_be_taken_as_they_stand(state: Path, tmp_path: Path)
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     subprocess.run(program, shell=True, check=True, cwd=tmp_path, timeout=60, env=environment)  # noqa: S602
     written = tmp_path / "laptop.toml"
-    assert config.load("connect", str(written), Options()).peers[0].name == "a"
+    assert load("connect", str(written), Options()).peers[0].name == "a"
     assert "--state" not in " ".join(
         peer_commands.first_steps(replace(settings, state_dir=Options().state))
     )

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER, Addresses
 from bench.tunnel.pair import Pair, Program
-from fastun import document as toml
-from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config import document as toml
+from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.endpoint import DEFAULT_PORTS, Endpoint
 from fastun.lab.tunnel import start_gateway
 from fastun.session import keys

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from fastun import config
 from fastun._native import Aead, UdpAddress, has_aes_instructions
 from fastun.channel import (
     AddReceivingKey,
@@ -27,6 +26,7 @@ from fastun.channel import (
     SetPathMtu,
     SetSendingKey,
 )
+from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.link import hello, udp
 from fastun.link.control_limit import ControlLimit
@@ -65,8 +65,8 @@ HELLO = Hello(
 START_S = 5000.0
 
 
-def settings(role: str) -> config.Settings:
-    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+def settings(role: str) -> Settings:
+    plain = load("serve", None, Options(wire="plain", insecure=True))
     return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
 
 

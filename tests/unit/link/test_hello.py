@@ -9,8 +9,8 @@ import msgpack
 import msgspec
 import pytest
 
-from fastun import config
 from fastun._native import Aead, Mode, Offload, Wire
+from fastun.config.settings import Options, Settings, load
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError, Push
 
@@ -35,8 +35,8 @@ def encoded(**fields: Any) -> bytes:
     return hello.TYPE + body
 
 
-def settings(wire: str) -> config.Settings:
-    plain = config.load("serve", None, config.Options(wire="plain", insecure=True))
+def settings(wire: str) -> Settings:
+    plain = load("serve", None, Options(wire="plain", insecure=True))
     return dataclasses.replace(plain, wire=wire)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,7 @@ from fastun.link.probe import PathSearch
 from tests.unit.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
-    from fastun.config import Settings
+    from fastun.config.settings import Settings
     from fastun.link.correspondent import Correspondent
 
 

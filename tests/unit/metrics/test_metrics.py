@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastun import _native, config
+from fastun import _native
 from fastun._native import ROLES, Mode, Wire
+from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, Link, LinkCounts
 from fastun.lane import Lane
@@ -49,9 +50,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager
-def idle_gateway(role: config.Role = "serve", target: str | None = None) -> Iterator[Gateway]:
+def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Gateway]:
     """All that a scrape reads of a gateway, with a real lane whose workers are not started."""
-    settings = config.load(role, target, config.Options(wire="plain", insecure=True))
+    settings = load(role, target, Options(wire="plain", insecure=True))
     lane = Lane(
         0,
         -1,

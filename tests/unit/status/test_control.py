@@ -23,8 +23,9 @@ import msgspec
 import pytest
 import structlog
 
-from fastun import config, log
+from fastun import log
 from fastun._native import DROPS, PEER_SLOTS, Mode, Wire
+from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, LinkCounts
 from fastun.lane import Lane
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
 INTERFACE = "unit0"
 
 
-def settings_for(run_dir: Path, interface: str = INTERFACE) -> config.Settings:
-    options = config.Options(wire="plain", insecure=True, run_dir=run_dir, interface=interface)
-    return config.load("serve", None, options)
+def settings_for(run_dir: Path, interface: str = INTERFACE) -> Settings:
+    options = Options(wire="plain", insecure=True, run_dir=run_dir, interface=interface)
+    return load("serve", None, options)
 
 
 @contextlib.contextmanager

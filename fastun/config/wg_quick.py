@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config.interface import parse_interface_name
+from fastun.config.peer import parse_name
 from fastun.errors import ConfigError, quote
-from fastun.interface_fields import parse_interface_name
-from fastun.peer_fields import parse_name
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fastun.document import NOT_YET, ListenSection
+from fastun.config.document import NOT_YET, ListenSection
+from fastun.config.peer import dialled_endpoint, parse_endpoint, parse_endpoints
 from fastun.errors import ConfigError
-from fastun.peer_fields import dialled_endpoint, parse_endpoint, parse_endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastun.config.sources import Sources
     from fastun.endpoint import Endpoint
     from fastun.peers import Peer
-    from fastun.sources import Sources
 
 # WireGuard's port, and the original simpletun's.
 DEFAULT_UDP: Final = "udp://[::]:51820"

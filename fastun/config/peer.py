@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun import endpoint
-from fastun.document import PeerSection, Secret
+from fastun.config.document import PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers import Network, Peer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastun.config import Options, Role, Settings, load
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.session import keys

@@ -13,8 +13,8 @@ from fastun import endpoint
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
-    from fastun.config import Mode, Role
-    from fastun.sources import Sources
+    from fastun.config.settings import Mode, Role
+    from fastun.config.sources import Sources
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.

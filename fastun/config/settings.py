@@ -1,11 +1,11 @@
 """Settings: the one validated value that a gateway runs on, from TOML file and command line.
 
-    file --------- fastun.document ---------> Document --.
-                                                          +--load()--> Settings
-    command line --------click--------------> Options ---'
+    file --------- document.py ---------> Document --.
+                                                     +--load()--> Settings
+    command line --- click -------------> Options ---'
 
 What the command line says wins over the file, and the file over the defaults, which stand in the
-sections of fastun.document. Everything is checked here, before a device, a socket or a directory is
+sections of document.py. Everything is checked here, before a device, a socket or a directory is
 touched; each complaint starts with the option or the file and field where the value was written.
 """
 
@@ -15,21 +15,22 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal, TypeVar, get_args
 
-from fastun import document as toml
-from fastun import endpoint, host_fields, identity, wg_quick
-from fastun.document import NOT_YET, Document
-from fastun.endpoint import Endpoint
-from fastun.errors import ConfigError, quote
-from fastun.host_fields import Table
-from fastun.identity import Accept, Identity, Pushed
-from fastun.interface_fields import (
+from fastun import endpoint
+from fastun.config import document as toml
+from fastun.config import host, identity, wg_quick
+from fastun.config.document import NOT_YET, Document
+from fastun.config.host import Table
+from fastun.config.identity import Accept, Identity, Pushed
+from fastun.config.interface import (
     check_mtu,
     default_mtu,
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.sources import Options, Sources
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
 from fastun.peers import Address, Peer
-from fastun.sources import Options, Sources
 
 # Whether the gateway can run the encrypted wire. Until it can, that wire is refused by name.
 WIREGUARD_IS_HERE: bool = True
@@ -142,7 +143,7 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     _check_lanes(*said(options.lanes, "--lanes", section.lanes, "interface.lanes"))
     _check_run_dir(options.run_dir, interface)
     us_and_them = _identity(sources, role, wire, mode, addresses)
-    host = host_fields.read(sources, role, mode)
+    of_host = host.read(sources, role, mode)
     return Settings(
         role=role,
         interface=interface,
@@ -157,11 +158,11 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
         lanes=1,
         listen=us_and_them.listen,
         endpoints=us_and_them.endpoints,
-        udp_port=host.udp_port,
-        fwmark=host.fwmark,
-        table=host.table,
-        dns=host.dns,
-        dns_search=host.dns_search,
+        udp_port=of_host.udp_port,
+        fwmark=of_host.fwmark,
+        table=of_host.table,
+        dns=of_host.dns,
+        dns_search=of_host.dns_search,
         peer_name=us_and_them.peer_name,
         private_key=us_and_them.private_key,
         private_key_file=options.state / PRIVATE_KEY_FILE_NAME,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fastun import document
-from fastun.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config import document
+from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.errors import ConfigError
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I="  # noqa: S105 (a test's)

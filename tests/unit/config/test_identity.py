@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun import config
+from fastun.config import settings
 from fastun.errors import ConfigError
 from fastun.session import keys
 
@@ -24,14 +24,14 @@ endpoint = "tcp://192.0.2.1:55555"
 """
 
 
-def complaint(role: config.Role, path: Path, text: str, *, insecure: bool = False) -> str:
+def complaint(role: settings.Role, path: Path, text: str, *, insecure: bool = False) -> str:
     path.touch(mode=0o600)
     path.write_text(text)
-    options = config.Options(wire="plain" if insecure else None, insecure=insecure)
+    options = settings.Options(wire="plain" if insecure else None, insecure=insecure)
     if role == "serve":
-        options = config.Options(wire=options.wire, insecure=insecure, config=path)
+        options = settings.Options(wire=options.wire, insecure=insecure, config=path)
     with pytest.raises(ConfigError) as caught:
-        config.load(role, str(path) if role == "connect" else None, options)
+        settings.load(role, str(path) if role == "connect" else None, options)
     return str(caught.value)
 
 

@@ -10,10 +10,9 @@ import msgpack
 import pytest
 from msgspec import structs
 
-from fastun import config
-from fastun.config import Options, Role, Settings
+from fastun.config.identity import Pushed
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError
-from fastun.identity import Pushed
 from fastun.link import hello
 from fastun.link.hello import HelloError, Push
 from fastun.membership import Membership
@@ -37,11 +36,11 @@ allowed_ips = ["10.55.0.0/24", "192.168.0.0/16"]
 """
 
 
-def load(role: Role, directory: Path, text: str) -> Settings:
+def loaded(role: Role, directory: Path, text: str) -> Settings:
     path = directory / "fastun.toml"
     path.touch(0o600)
     path.write_text(f"{text}\n[interface]\nprivate_key = '{keys.format_key(KEY)}'\n")
-    return config.load(role, None, Options(config=path, state=directory))
+    return load(role, None, Options(config=path, state=directory))
 
 
 class Device:
@@ -58,8 +57,8 @@ class Device:
 
 
 def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
-    assert load("serve", tmp_path, "").push == Pushed()
-    assert load("serve", tmp_path, PUSH).push == Pushed(
+    assert loaded("serve", tmp_path, "").push == Pushed()
+    assert loaded("serve", tmp_path, PUSH).push == Pushed(
         routes=(ip_network("192.168.7.0/24"), ip_network("fd00:7::/64")),
         dns=("10.55.0.1", "example.net"),
         keepalive_s=25,
@@ -79,7 +78,7 @@ def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_pushed_is_named(tmp_path: Path, role: Role, text: str, named: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(role, tmp_path, text)
+        loaded(role, tmp_path, text)
     assert named in str(caught.value)
 
 
@@ -87,11 +86,11 @@ def test_an_unencrypted_wire_pushes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "fastun.toml"
     path.write_text("[push]")
     with pytest.raises(ConfigError, match="push: does nothing on the plain wire"):
-        config.load("serve", None, Options(config=path, wire="plain", insecure=True))
+        load("serve", None, Options(config=path, wire="plain", insecure=True))
 
 
 def test_a_client_is_given_its_addresses_the_ways_dns_and_keepalive(tmp_path: Path) -> None:
-    settings = load("serve", tmp_path, PUSH)
+    settings = loaded("serve", tmp_path, PUSH)
     peer = Peer(name="a", public_key=bytes(32), allowed_ips=(ip_network("10.55.0.7/32"),))
     member = Member(slot=0, peer=peer)
     assert Membership(settings, roster=None).push_to(member) == Push(  # type: ignore[arg-type]
@@ -126,7 +125,7 @@ SERVERS = (("10.55.0.1",), ("example.net",))
 def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
     tmp_path: Path, interface: dict[str, Any], applied: list[Any]
 ) -> None:
-    settings = replace(load("connect", tmp_path, CLIENT), **interface)
+    settings = replace(loaded("connect", tmp_path, CLIENT), **interface)
     membership, device = Membership(settings, roster=None), Device()  # type: ignore[arg-type]
     asyncio.run(membership.accept_push(GIVEN, device))  # type: ignore[arg-type]
     assert device.applied == applied
@@ -139,7 +138,7 @@ def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
         f"[Interface]\nTable = off\nPrivateKey = {keys.format_key(KEY)}\n"
         f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ::/0\nEndpoint = 192.0.2.1:1\n"
     )
-    assert config.load("connect", str(path), Options()).accept == ("addresses", "mtu")
+    assert load("connect", str(path), Options()).accept == ("addresses", "mtu")
 
 
 BODY = {"version": 1, "software": "x", "mode": "tun", "offload": [], "message_max": 65535}

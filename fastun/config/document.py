@@ -1,9 +1,9 @@
 """The configuration file: TOML tables of known fields, read whole, and a client's file written.
 
-    file ---tomllib---> tables ---msgspec---> Document <---fastun.wg_quick--- wg-quick file
+    file ---tomllib---> tables ---msgspec---> Document <---wg_quick.py--- wg-quick file
 
 Here a file is checked for its form: fields that exist, of the right type. What the values mean is
-for fastun.config and fastun.peers. A file that holds a key is refused when others can read it.
+for settings.py and fastun.peers. A file that holds a key is refused when others can read it.
 """
 
 import difflib

@@ -8,12 +8,10 @@ metrics, and what would protect a link is refused, because it would not.
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
-from fastun import link_fields
-from fastun.document import PeerSection, PushSection
-from fastun.endpoint import Endpoint
-from fastun.errors import ConfigError, quote
-from fastun.host_fields import parse_dns
-from fastun.peer_fields import (
+from fastun.config import links
+from fastun.config.document import PeerSection, PushSection
+from fastun.config.host import parse_dns
+from fastun.config.peer import (
     dialled_endpoint,
     parse_allowed_ips,
     parse_keepalive,
@@ -21,8 +19,10 @@ from fastun.peer_fields import (
     parse_peer,
     parse_secret,
 )
+from fastun.config.sources import Sources
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
 from fastun.peers import Address, Network, Peer, check_together
-from fastun.sources import Sources
 
 Accept = Literal["addresses", "routes", "dns", "mtu"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
@@ -60,13 +60,13 @@ class Identity:
 
 def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
     """Return the keys and peers of `serve`, whose device has `addresses`; raise ConfigError."""
-    listen = link_fields.listened(sources, "wireguard")
+    listen = links.listened(sources, "wireguard")
     if sources.document.interface.accept is not None:
         place = sources.where("interface.accept")
         raise ConfigError(f"{place}: serve is pushed nothing, it pushes; take it out")
     private_key = _private_key(sources)
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
-    link_fields.check_sites(sources, peers, listen)
+    links.check_sites(sources, peers, listen)
     return Identity(
         peer_name=PeerSection().name,
         listen=listen,
@@ -78,7 +78,7 @@ def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
 
 def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
     """Return the key of `connect` and the peers that it dials; raise ConfigError."""
-    link_fields.refuse_listening(sources)
+    links.refuse_listening(sources)
     if sources.document.push is not None:
         raise ConfigError(f"{sources.where('push')}: connect pushes nothing; take it out")
     url = sources.url
@@ -94,7 +94,7 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
         if len(peers) > 1:
             raise ConfigError(f"endpoint: {sources.path} has several peers; write it there")
         peers = (replace(peers[0], endpoints=(dialled,)),)
-    link_fields.check_dialled(sources, peers)
+    links.check_dialled(sources, peers)
     return Identity(
         peer_name=peers[0].name,
         endpoints=tuple(endpoint for peer in peers for endpoint in peer.endpoints),
@@ -184,16 +184,16 @@ def _accept(sources: Sources) -> tuple[Accept, ...]:
 
 def of_insecure_server(sources: Sources, wire: str) -> Identity:
     """Return the name that the other end has in the metrics; raise ConfigError."""
-    link_fields.refuse_dialling(sources)
+    links.refuse_dialling(sources)
     section = _nameless(sources, wire)
-    return Identity(peer_name=section.name, listen=link_fields.listened(sources, wire))
+    return Identity(peer_name=section.name, listen=links.listened(sources, wire))
 
 
 def of_insecure_client(sources: Sources, wire: str) -> Identity:
     """Return the other end's name and where it is dialled; raise ConfigError."""
-    link_fields.refuse_listening(sources)
+    links.refuse_listening(sources)
     section = _nameless(sources, wire)
-    endpoints = link_fields.dialled_insecurely(sources, wire)
+    endpoints = links.dialled_insecurely(sources, wire)
     return Identity(peer_name=section.name, endpoints=endpoints)
 
 

@@ -6,8 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
+from fastun.config.peer import MAX_KEEPALIVE_S, parse_allowed_ips, parse_keepalive, parse_name
 from fastun.errors import ConfigError
-from fastun.peer_fields import MAX_KEEPALIVE_S, parse_allowed_ips, parse_keepalive, parse_name
 
 
 @pytest.mark.parametrize("name", ["a", "7", "_", "a" * 64, "ant@example.net", "Ant-1_b.c"])

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastun import config
-from fastun.config import Options, Role, Settings, load
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
 from fastun.peers import Peer
@@ -148,7 +147,7 @@ def test_serve_listens_where_the_file_says_unless_told_otherwise(tmp_path: Path)
 def test_the_encrypted_wire_is_the_default_and_says_when_it_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(config, "WIREGUARD_IS_HERE", False)
+    monkeypatch.setattr("fastun.config.settings.WIREGUARD_IS_HERE", False)
     for options in (Options(), Options(insecure=True), Options(wire="wireguard")):
         line = complaint("serve", None, options)
         assert "is not part of this version yet" in line
@@ -373,7 +372,7 @@ ENDPOINT = {"endpoint": "'tcp://vpn.example.net'"}
 
 @pytest.fixture
 def wireguard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "WIREGUARD_IS_HERE", True)
+    monkeypatch.setattr("fastun.config.settings.WIREGUARD_IS_HERE", True)
 
 
 def peer_table(lines: dict[str, str], **changed: str | None) -> str:
@@ -828,5 +827,5 @@ def test_any_file_gives_settings_or_one_line(
     assert settles_or_complains(role, None, replace(PLAIN, config=path))
     assert settles_or_complains(role, None, Options(config=path, insecure=True))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "WIREGUARD_IS_HERE", True)
+        patch.setattr("fastun.config.settings.WIREGUARD_IS_HERE", True)
         assert settles_or_complains(role, None, Options(config=path, wire="wireguard"))

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fastun import wg_quick
-from fastun.document import Document
+from fastun.config import wg_quick
+from fastun.config.document import Document
 
 _Value = TypeVar("_Value")
 
