@@ -15,10 +15,10 @@ import click
 
 from fastun import __version__
 from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
-from fastun.client_file import FORMATS
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
+from fastun.peers.client_file import FORMATS
 
 
 @click.group(

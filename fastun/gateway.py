@@ -43,9 +43,9 @@ from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, 
 from fastun.link.hello import Push
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
-from fastun.membership import Membership
 from fastun.metrics.server import serve as serve_metrics
-from fastun.roster import Member, Roster
+from fastun.peers.membership import Membership
+from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 

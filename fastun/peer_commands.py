@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastun import client_file, endpoint, key_commands
+from fastun import endpoint, key_commands
 from fastun.config.interface import parse_addresses
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME, Options
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.peer_store import FILE_NAME, PeerStore
-from fastun.peers import Peer, Server, is_host, one_host
+from fastun.peers import client_file
+from fastun.peers.peer import Peer, Server, is_host, one_host
+from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
-    from fastun.peers import Address, Network, PeerDirectory
+    from fastun.peers.directory import PeerDirectory
+    from fastun.peers.peer import Address, Network
 
 # Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so the way to them is the way
 # out of here.

@@ -15,7 +15,7 @@ from fastun.session.keys import format_key
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fastun.peers import Peer
+    from fastun.peers.peer import Peer
 
 # Where a peer stands: what `peer add` wrote, or the configuration file of the gateway.
 Listed = tuple["Peer", str]

@@ -3,7 +3,7 @@
     file ---tomllib---> tables ---msgspec---> Document <---wg_quick.py--- wg-quick file
 
 Here a file is checked for its form: fields that exist, of the right type. What the values mean is
-for settings.py and fastun.peers. A file that holds a key is refused when others can read it.
+for settings.py and fastun.peers.peer. A file that holds a key is refused when others can read it.
 """
 
 import difflib

@@ -22,7 +22,7 @@ from fastun.config.peer import (
 from fastun.config.sources import Sources
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peers import Address, Network, Peer, check_together
+from fastun.peers.peer import Address, Network, Peer, check_together
 
 Accept = Literal["addresses", "routes", "dns", "mtu"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)

@@ -14,7 +14,7 @@ from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
     from fastun.config.settings import Mode, Wire
-    from fastun.peers import Address
+    from fastun.peers.peer import Address
 
 # Ethernet's, since super-packets travel whole on a stream.
 STREAM_MTU: Final = 1500

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fastun.config.sources import Sources
     from fastun.endpoint import Endpoint
-    from fastun.peers import Peer
+    from fastun.peers.peer import Peer
 
 # WireGuard's port, and the original simpletun's.
 DEFAULT_UDP: Final = "udp://[::]:51820"

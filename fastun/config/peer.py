@@ -14,7 +14,7 @@ from fastun import endpoint
 from fastun.config.document import PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peers import Network, Peer
+from fastun.peers.peer import Network, Peer
 
 MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
 

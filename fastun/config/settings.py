@@ -30,7 +30,7 @@ from fastun.config.interface import (
 from fastun.config.sources import Options, Sources
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peers import Address, Peer
+from fastun.peers.peer import Address, Peer
 
 # Whether the gateway can run the encrypted wire. Until it can, that wire is refused by name.
 WIREGUARD_IS_HERE: bool = True

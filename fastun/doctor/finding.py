@@ -13,7 +13,7 @@ from fastun.errors import FastunError
 
 if TYPE_CHECKING:
     from fastun.doctor.probe import Probe
-    from fastun.peers import Peer
+    from fastun.peers.peer import Peer
     from fastun.status.reply import Status
 
 # unknown: it could not be looked at, which says nothing of it.
@@ -62,7 +62,7 @@ class Subject:
     @functools.cached_property
     def peers(self) -> tuple[Peer, ...] | None:
         """The peers of the directory, None when there is none. Raises FastunError and OSError."""
-        from fastun.peer_store import FILE_NAME, PeerStore  # noqa: PLC0415 (as the commands do)
+        from fastun.peers.store import FILE_NAME, PeerStore  # noqa: PLC0415 (as the commands do)
 
         path = self.state / FILE_NAME
         if not path.exists():

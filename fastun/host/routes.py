@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
-    from fastun.peers import Network, Peer
+    from fastun.peers.peer import Network, Peer
 
 _SYSCTL: Final = Path("/proc/sys/net/ipv4/conf")
 _STRICT = "1"  # Documentation/networking/ip-sysctl.rst, rp_filter

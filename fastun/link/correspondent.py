@@ -18,7 +18,7 @@ from fastun.link.hello import Hello
 from fastun.link.observer import Observer
 from fastun.link.probe import PathSearch
 from fastun.link.table import Link
-from fastun.roster import Member
+from fastun.peers.roster import Member
 from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState

@@ -41,7 +41,7 @@ from fastun.link.path import PathWatch
 from fastun.link.stream_sessions import TICK_S, SessionCounts
 from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
-from fastun.roster import Member, Roster
+from fastun.peers.roster import Member, Roster
 from fastun.session import clock, cookies, messages, noise
 from fastun.session.cookies import CookieJar
 from fastun.session.keys import KeyPair

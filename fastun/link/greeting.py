@@ -26,7 +26,7 @@ from fastun._native import Aead, Wire
 from fastun.channel import LinkFormat
 from fastun.link import frames, hello
 from fastun.link.hello import Hello, HelloError
-from fastun.roster import Member, Roster
+from fastun.peers.roster import Member, Roster
 from fastun.session import clock, messages, noise, transport
 from fastun.session.keys import KeyPair
 from fastun.session.protocol import NO_PRESHARED_KEY

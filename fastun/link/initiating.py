@@ -10,7 +10,7 @@ from fastun.link import udp
 from fastun.link.correspondent import Correspondent
 from fastun.link.greeting import SealedGreeter
 from fastun.link.udp import UdpSockets
-from fastun.roster import Member
+from fastun.peers.roster import Member
 from fastun.session import clock
 
 

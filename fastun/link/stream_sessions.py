@@ -28,7 +28,7 @@ from fastun.link.greeting import Greeted, SealedGreeter
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.observer import Observer
 from fastun.link.table import Link, LinkTable
-from fastun.roster import Member
+from fastun.peers.roster import Member
 from fastun.session import clock, messages, noise
 from fastun.session.messages import MessageType
 from fastun.session.noise import InitiatorState

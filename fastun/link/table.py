@@ -21,7 +21,7 @@ from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkForm
 from fastun.lane import Lane
 from fastun.link import hello
 from fastun.link.greeting import Greeted
-from fastun.roster import Member
+from fastun.peers.roster import Member
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
 LINK_ROLES = ("link-reader", "link-writer")

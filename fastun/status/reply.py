@@ -25,7 +25,7 @@ from fastun.metrics.worker_states import Ends, State, ends_of, state_of
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
     from fastun.lane import Lane
-    from fastun.roster import Member
+    from fastun.peers.roster import Member
 
 # What a peer says of itself ends up in labels and terminals; a name with a version has room in it.
 SOFTWARE_CHARS_MAX = 64

@@ -154,7 +154,7 @@ _MUTANTS = (
         ("streams that are only read end with all", "        for slot in list(self._lingering):\n            self._stop_lingering(slot)\n", ""),
     ),
     *in_python(
-        "roster", "unit/test_roster.py",
+        "peers/roster", "unit/peers/test_roster.py",
         ("a changed peer is let go", "if wanted.get(member.peer.public_key) != member.peer", "if wanted.get(member.peer.public_key) is None"),
         ("an unchanged peer stays", "if wanted.get(member.peer.public_key) != member.peer", "if True"),
         ("who is gone is removed", "        for member in gone:\n            self._remove(member)\n", ""),
@@ -172,7 +172,7 @@ _MUTANTS = (
         ("no network is left out", "range(0, len(networks), NETWORKS_PER_MESSAGE)", "range(0, min(len(networks), NETWORKS_PER_MESSAGE), NETWORKS_PER_MESSAGE)"),
     ),
     *in_python(
-        "membership", "unit/test_membership.py unit/config/test_push.py",
+        "peers/membership", "unit/peers/test_membership.py unit/config/test_push.py",
         ("an address is taken if accepted", ' if "addresses" in accept]', "]"),
         ("an MTU is taken if accepted", 'push.mtu if "mtu" in accept else 0', "push.mtu"),
         ("a route is taken if accepted", 'self._allowed_routes(push.routes) if "routes" in accept else []', "self._allowed_routes(push.routes)"),
@@ -254,7 +254,7 @@ _MUTANTS = (
         ("a peer has a key", "if section.public_key is None:", "if False:"),
     ),
     *in_python(
-        "peers", "unit/test_peers.py",
+        "peers/peer", "unit/peers/test_directory.py",
         ("two peers have two names", "if peer.name in names:", "if False:"),
         ("names are remembered", "        names.add(peer.name)\n", ""),
         ("two peers have two keys", 'if owner != peer.name:\n            raise ConfigError(\n                f"peers {quote(owner)} and {quote(peer.name)} have the same public key', 'if False:\n            raise ConfigError(\n                f"peers {quote(owner)} and {quote(peer.name)} have the same public key'),
@@ -265,6 +265,9 @@ _MUTANTS = (
         ("the network's own address is no host's", "        first += 1\n", ""),
         ("the broadcast is no host's", "        last -= isinstance(network, IPv4Network)\n", ""),
         ("IPv6 has no broadcast", "last -= isinstance(network, IPv4Network)", "last -= 1"),
+    ),
+    *in_python(
+        "peers/directory", "unit/peers/test_directory.py",
         ("a taken address is not free", "free = max(free, end + 1)", "free = max(free, end)"),
         ("a full network has none", "if free > last:\n        return None", ""),
         ("who is the way to everything takes nothing", "and (prefix.num_addresses == 1 or not _is_within(network, prefix))", ""),
@@ -272,7 +275,7 @@ _MUTANTS = (
         ("peers of the file take addresses", "            taken += [prefix for peer in server.peers for prefix in peer.allowed_ips]\n", ""),
     ),
     *in_python(
-        "peer_store", "unit/test_peers.py",
+        "peers/store", "unit/peers/test_directory.py",
         ("the file is its owner's alone", "os.O_EXCL | os.O_CLOEXEC, 0o600", "os.O_EXCL | os.O_CLOEXEC, 0o644"),
         ("a file open to the group is refused", "stat.S_IRWXG | stat.S_IRWXO", "stat.S_IRWXO"),
         ("a file open to others is refused", "stat.S_IRWXG | stat.S_IRWXO", "stat.S_IRWXG"),
@@ -355,7 +358,7 @@ _MUTANTS = (
         ("an unsealed link may be tcp", 'if endpoint.scheme == "udp" and wire != "wireguard":', 'if wire != "wireguard":'),
     ),
     *in_python(
-        "config/wg_quick", "unit/config/test_wg_quick.py unit/test_client_file.py",
+        "config/wg_quick", "unit/config/test_wg_quick.py unit/peers/test_client_file.py",
         ("a file of that name is one", 'return path is not None and path.suffix == ".conf"', "return False"),
         ("there is one interface", "if len(interfaces) > 1:", "if False:"),
         ("a comment is none of it", 'line.partition("#")[0].strip()', "line.strip()"),
@@ -422,10 +425,10 @@ SUITE = Suite(
         "tests/unit/config/test_settings.py",
         "tests/unit/status/test_control.py",
         "tests/unit/config/test_document.py",
-        "tests/unit/test_membership.py",
+        "tests/unit/peers/test_membership.py",
         "tests/unit/test_peer_commands.py",
-        "tests/unit/test_peers.py",
-        "tests/unit/test_roster.py",
+        "tests/unit/peers/test_directory.py",
+        "tests/unit/peers/test_roster.py",
     ),
     mutants=_MUTANTS,
 )

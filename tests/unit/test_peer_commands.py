@@ -19,8 +19,8 @@ from fastun import peer_commands
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peer_store import FILE_NAME, PeerStore
-from fastun.peers import Peer, Server
+from fastun.peers.peer import Peer, Server
+from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
 ENDPOINT = ("--endpoint", "tcp://vpn.example.net")

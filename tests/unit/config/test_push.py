@@ -15,9 +15,9 @@ from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError
 from fastun.link import hello
 from fastun.link.hello import HelloError, Push
-from fastun.membership import Membership
-from fastun.peers import Peer
-from fastun.roster import Member
+from fastun.peers.membership import Membership
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Member
 from fastun.session import keys
 
 KEY = keys.generate_private()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
-from fastun.peers import Peer
+from fastun.peers.peer import Peer
 from fastun.session import keys
 
 PLAIN = Options(wire="plain", insecure=True)

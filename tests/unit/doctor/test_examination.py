@@ -22,8 +22,8 @@ from fastun.doctor import network as doctor_network
 from fastun.doctor import probe as doctor_probe
 from fastun.doctor.finding import Finding, Subject
 from fastun.doctor.probe import Probe
-from fastun.peer_store import PeerStore
-from fastun.peers import Peer
+from fastun.peers.peer import Peer
+from fastun.peers.store import PeerStore
 from fastun.session import keys
 
 SOUND = Probe(offload="tcp+udp", tcp_write="", udp_write="", udp_cut="")
@@ -286,7 +286,7 @@ import os, sys
 from pathlib import Path
 # All that is loaded late: the interpreter may stand where this user cannot read.
 import encodings.ascii
-import fastun.peer_store, fastun.session.keys, fastun.status.control
+import fastun.peers.store, fastun.session.keys, fastun.status.control
 import fastun.doctor.probe
 from fastun.doctor.examination import show
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)

@@ -36,8 +36,8 @@ from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
-from fastun.peers import Peer
-from fastun.roster import Roster
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Roster
 from fastun.session import clock, cookies, messages, transport
 from fastun.session.cookies import CookieChecker
 from fastun.session.limiter import SourceLimiter

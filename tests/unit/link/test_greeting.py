@@ -14,8 +14,8 @@ from fastun.channel import LinkFormat
 from fastun.link import frames, greeting, hello
 from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
-from fastun.peers import Peer
-from fastun.roster import Member, Roster
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Member, Roster
 from fastun.session import noise, transport
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal

@@ -13,7 +13,7 @@ from fastun._native import UdpAddress
 from fastun.link import handshake_queue
 from fastun.link.greeting import SealedGreeter
 from fastun.link.handshake_queue import HandshakeQueue
-from fastun.roster import Roster
+from fastun.peers.roster import Roster
 from fastun.session import cookies, noise
 from fastun.session.cookies import CookieJar
 from fastun.session.messages import MessageType

@@ -16,8 +16,8 @@ from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkForm
 from fastun.link import table
 from fastun.link.greeting import Greeted
 from fastun.link.table import LinkTable
-from fastun.peers import Peer
-from fastun.roster import Member
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Member
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from tests.unit.recording_lane import RecordingLane
 

@@ -34,8 +34,8 @@ from fastun.metrics.readings import CALLS_OF_ROLE
 from fastun.metrics.server import REQUESTS_MAX, serve
 from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.tables import markdown, markdown_of_drops
-from fastun.peers import Peer
-from fastun.roster import Roster
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Roster
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants

@@ -32,8 +32,8 @@ from fastun.lane import Lane
 from fastun.link import hello, udp
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
-from fastun.peers import Peer
-from fastun.roster import Roster
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Roster
 from fastun.status import control, report
 from fastun.status.reply import INNER_ADDRESSES_MAX, LinkStatus, PeerStatus, Tcp
 

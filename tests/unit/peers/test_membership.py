@@ -15,10 +15,10 @@ from fastun import _native, log
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.link.hello import Push
-from fastun.membership import Membership
-from fastun.peer_store import PeerStore
-from fastun.peers import Peer
-from fastun.roster import Member, Roster
+from fastun.peers.membership import Membership
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Member, Roster
+from fastun.peers.store import PeerStore
 from tests.unit.recording_lane import RecordingLane
 
 if TYPE_CHECKING:

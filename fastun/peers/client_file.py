@@ -20,7 +20,7 @@ from fastun.config.document import Document, InterfaceSection, PeerSection, Secr
 from fastun.config.peer import parse_name
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peers import Address, Network
+from fastun.peers.peer import Address, Network
 
 FORMATS: Final = ("toml", "wg-quick", "qr")
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
-from fastun.peer_store import FILE_NAME, PeerStore
-from fastun.peers import Network, Peer, Server, check_together, is_host, next_free_address
+from fastun.peers.directory import next_free_address
+from fastun.peers.peer import Network, Peer, Server, check_together, is_host
+from fastun.peers.store import FILE_NAME, PeerStore
 
 SERVER = Server(
     interface="fastun0",
@@ -213,8 +214,8 @@ ADD_TWENTY = """
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from fastun.peer_store import PeerStore
-from fastun.peers import Peer, one_host
+from fastun.peers.store import PeerStore
+from fastun.peers.peer import Peer, one_host
 state, process = sys.argv[1:]
 for number in range(20):
     name = f"{process}-{number}"
@@ -348,7 +349,7 @@ def test_a_directory_that_cannot_be_written_is_one_line(state: Path) -> None:
 def test_a_change_that_hangs_does_not_hang_the_others(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastun.peer_store.LOCK_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("fastun.peers.store.LOCK_TIMEOUT_S", 0.05)
     with PeerStore(state) as hanging, hanging.changes():
         error = complaint(state)
     assert "another process is changing it and does not finish; try again" in str(error)

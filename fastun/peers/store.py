@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from fastun.errors import ConfigError, FastunError, RuntimeFailure, quote
-from fastun.peer_rows import ServerText, endpoints_of, peers_of
-from fastun.peers import PeerDirectory, check_together
+from fastun.peers.directory import PeerDirectory
+from fastun.peers.peer import check_together
+from fastun.peers.rows import ServerText, endpoints_of, peers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from fastun.endpoint import Endpoint
-    from fastun.peers import Peer, Server
+    from fastun.peers.peer import Peer, Server
 
 FILE_NAME: Final = "peers.sqlite"
 

@@ -6,11 +6,11 @@ from ipaddress import ip_network
 
 import pytest
 
-from fastun import roster
 from fastun._native import PEER_SLOTS
 from fastun.channel import AllowIps, ForgetIps, ForgetReceivingKeys
-from fastun.peers import Peer
-from fastun.roster import Roster
+from fastun.peers import roster
+from fastun.peers.peer import Peer
+from fastun.peers.roster import Roster
 from tests.unit.recording_lane import RecordingLane
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import segno
 
-from fastun import client_file, peer_commands
-from fastun.client_file import Client
+from fastun import peer_commands
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peer_store import PeerStore
+from fastun.peers import client_file
+from fastun.peers.client_file import Client
+from fastun.peers.store import PeerStore
 from fastun.session import keys
 
 SERVER_KEY = keys.generate_private()

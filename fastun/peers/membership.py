@@ -18,9 +18,9 @@ from fastun.errors import FastunError
 from fastun.host.device import Device
 from fastun.link.hello import Push
 from fastun.peer_commands import first_steps, server_of
-from fastun.peer_store import PeerStore
-from fastun.peers import Peer, check_together
-from fastun.roster import Member, Roster
+from fastun.peers.peer import Peer, check_together
+from fastun.peers.roster import Member, Roster
+from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
 

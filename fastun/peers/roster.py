@@ -14,7 +14,7 @@ from fastun import log
 from fastun._native import PEER_SLOTS
 from fastun.channel import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.lane import Lane
-from fastun.peers import Peer
+from fastun.peers.peer import Peer
 from fastun.session.initiation_guard import InitiationGuard
 
 # A control message takes 4 KiB; an IPv6 network in it takes some 25 bytes.

@@ -13,7 +13,7 @@ import msgspec
 from fastun import endpoint
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peers import Peer, Server
+from fastun.peers.peer import Peer, Server
 
 # Name, public key, pre-shared key, endpoints, keepalive in seconds, one of the allowed IPs.
 Row = tuple[str, bytes, bytes | None, str, int, str | None]

@@ -1,0 +1,10 @@
+"""Peers: who may connect, where they are kept, and what a new one is given.
+
+peer         a peer, and what several must not have in common
+directory    what can be done with the peers of a server
+store        the directory in SQLite, STATE/peers.sqlite
+rows         what stands in it, as values
+client_file  the file that `fastun peer add` prints
+membership   who belongs to a running gateway, and what they are pushed
+roster       the slot by which the data path knows each
+"""

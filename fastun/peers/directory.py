@@ -1,0 +1,120 @@
+"""Where a server's peers are kept: what `fastun peer add` writes to while the gateway runs.
+
+PeerDirectory is what all directories can do; store.py has the one in SQLite. Peers of the
+configuration file are in none.
+"""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from ipaddress import ip_interface
+
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
+from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
+
+
+class PeerDirectory(ABC):
+    """Where peers are kept: several processes may use one at once, each instance in one thread.
+
+    Every method raises RuntimeFailure when the directory cannot be used.
+    """
+
+    @abstractmethod
+    def changes(self) -> AbstractContextManager[None]:
+        """Make what is read and written inside one step: all of it, or, on an exception, nothing.
+
+        No other process changes the directory meanwhile, so what was free inside stays free.
+        """
+
+    @abstractmethod
+    def version(self) -> int:
+        """Return a number that grows with every change of peers, and else stays."""
+
+    @abstractmethod
+    def peers(self) -> tuple[Peer, ...]:
+        """Return all, in the order of their names."""
+
+    @abstractmethod
+    def add(self, peer: Peer) -> None:
+        """Add `peer`; ConfigError when another has its name, its key or one of its prefixes."""
+
+    @abstractmethod
+    def remove(self, name: str) -> Peer:
+        """Remove the peer of that name and return it; ConfigError when there is none."""
+
+    @abstractmethod
+    def server(self) -> Server | None:
+        """Return what remember_server was told last, None when no gateway has served yet."""
+
+    @abstractmethod
+    def remember_server(self, server: Server) -> None:
+        """Keep `server` for those who add peers."""
+
+    @abstractmethod
+    def public_endpoints(self) -> tuple[Endpoint, ...]:
+        """Return where clients reach the server, as remember_public_endpoints was told last."""
+
+    @abstractmethod
+    def remember_public_endpoints(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Keep where clients reach the server."""
+
+    def get(self, name: str) -> Peer:
+        """Return the peer of that name; ConfigError with the nearest name when there is none."""
+        peers = self.peers()
+        for peer in peers:
+            if peer.name == name:
+                return peer
+        server = self.server()
+        if server and name in {peer.name for peer in server.peers}:
+            raise ConfigError(
+                f"peer {quote(name)} stands in the configuration file of {server.interface};"
+                " look for it, change it or take it out there"
+            )
+        nearest = difflib.get_close_matches(name, [peer.name for peer in peers], n=1)
+        mend = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
+        raise ConfigError(f"no peer is named {quote(name)}; {mend}")
+
+    def next_free_address(self, network: Network) -> Address:
+        """Return the lowest address of `network` that nobody has, with the network's length.
+
+        ConfigError when there is none. To keep it free until it is added: inside changes().
+        """
+        server = self.server()
+        taken = [prefix for peer in self.peers() for prefix in peer.allowed_ips]
+        if server:
+            taken += [prefix for peer in server.peers for prefix in peer.allowed_ips]
+            taken += [one_host(address) for address in server.addresses]
+        free = next_free_address(network, taken)
+        if free is None:
+            raise ConfigError(
+                f"{network} has no free address left; remove a peer, or serve a larger network"
+            )
+        return free
+
+
+def next_free_address(network: Network, taken: Iterable[Network]) -> Address | None:
+    """Return the lowest host's address of `network` that is in none of `taken`, None if none is.
+
+    A prefix that holds the whole network (of a peer that is the way to everything) takes nothing.
+    """
+    spans = sorted(
+        (int(prefix.network_address), int(prefix.broadcast_address))
+        for prefix in taken
+        if prefix.version == network.version
+        and (prefix.num_addresses == 1 or not _is_within(network, prefix))
+    )
+    free, last = hosts_of(network)
+    for start, end in spans:
+        if start > free:
+            break
+        free = max(free, end + 1)
+    if free > last:
+        return None
+    # Through the address's own type: ip_address would take a small number for IPv4.
+    return ip_interface(f"{type(network.network_address)(free)}/{network.prefixlen}")
+
+
+def _is_within(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""Peers: a public key with a name, the addresses that are its, and where it may be reached.
+
+Allowed IPs are WireGuard's. Outbound, the peer with the longest matching prefix gets the packet;
+inbound, a packet's source must belong to its sender in the same way. So a prefix inside another
+peer's is a part cut out of it, and legal; the same prefix twice is not.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
+from typing import Literal
+
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Interface | IPv6Interface  # With the length of its network, as a device has it.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """One peer. Keys are 32 bytes; no pre-shared key is None; `keepalive_s` 0 is off.
+
+    `endpoints` are for the side that dials, to be tried in their order.
+    """
+
+    name: str
+    public_key: bytes
+    preshared_key: bytes | None = field(default=None, repr=False)
+    allowed_ips: tuple[Network, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+    keepalive_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """What the gateway that serves a directory's peers tells those who add to it.
+
+    `routes` are what it pushes: networks behind it. `peers` are those of its configuration file;
+    their pre-shared keys are left out.
+    """
+
+    interface: str
+    run_dir: str
+    mode: Literal["tun", "tap"]
+    addresses: tuple[Address, ...]
+    public_key: bytes
+    listen: tuple[Endpoint, ...]
+    routes: tuple[Network, ...] = ()
+    peers: tuple[Peer, ...] = ()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that the device is in, each once."""
+        return tuple(dict.fromkeys(address.network for address in self.addresses))
+
+
+# -- peers together ---------------------------------------------------------------------------
+
+
+def check_together(peers: Iterable[Peer], own: Iterable[Address] = ()) -> None:
+    """Raise ConfigError where two peers share a name, a key or a prefix; it names both.
+
+    Also where a peer has one of the addresses that are this side's `own`.
+    """
+    names: set[str] = set()
+    key_owners: dict[bytes, str] = {}
+    prefix_owners: dict[Network, str] = {}
+    own_prefixes = {one_host(address) for address in own}
+    for peer in peers:
+        if peer.name in names:
+            raise ConfigError(f"two peers are named {quote(peer.name)}; give one another name")
+        names.add(peer.name)
+        owner = key_owners.setdefault(peer.public_key, peer.name)
+        if owner != peer.name:
+            raise ConfigError(
+                f"peers {quote(owner)} and {quote(peer.name)} have the same public key;"
+                " each needs its own"
+            )
+        for prefix in peer.allowed_ips:
+            owner = prefix_owners.setdefault(prefix, peer.name)
+            if owner != peer.name:
+                raise ConfigError(
+                    f"peers {quote(owner)} and {quote(peer.name)} both have {prefix};"
+                    " leave it to one of them"
+                )
+            if prefix in own_prefixes:
+                raise ConfigError(
+                    f"peer {quote(peer.name)} has {prefix}, this side's own address;"
+                    " give it another"
+                )
+
+
+# -- addresses --------------------------------------------------------------------------------
+
+
+def one_host(address: Address) -> Network:
+    """Return the prefix that holds this address alone."""
+    return ip_interface(address.ip).network
+
+
+def is_host(address: Address) -> bool:
+    """Return whether a host of its network can have `address`."""
+    first, last = hosts_of(address.network)
+    return first <= int(address.ip) <= last
+
+
+def hosts_of(network: Network) -> tuple[int, int]:
+    """Return the first and the last address that a host can have.
+
+    In a network of more than two addresses the first is the network itself, in IPv6 its routers'
+    anycast address (RFC 4291 section 2.6.1), and IPv4's last is its broadcast (RFC 3021).
+    """
+    first, last = int(network.network_address), int(network.broadcast_address)
+    if last - first > 1:
+        first += 1
+        last -= isinstance(network, IPv4Network)
+    return first, last
