@@ -1,6 +1,6 @@
 """`python -m fastun` is `fastun`."""
 
-from fastun.cli import main
+from fastun.command.cli import main
 
 if __name__ == "__main__":
     main()

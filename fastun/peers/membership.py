@@ -7,18 +7,19 @@ at twice a second, so that a removed peer is cut off within one.
 from __future__ import annotations
 
 import asyncio
+import shlex
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import Self
 
-from fastun import _native, key_commands, log
+from fastun import _native, log
 from fastun._native import Wire
 from fastun.config.host import parse_dns
-from fastun.config.settings import Settings
+from fastun.config.settings import Options, Settings
 from fastun.errors import FastunError
 from fastun.host.device import Device
 from fastun.link.hello import Push
-from fastun.peer_commands import first_steps, server_of
-from fastun.peers.peer import Peer, check_together
+from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.roster import Member, Roster
 from fastun.peers.store import PeerStore
 from fastun.session import keys
@@ -128,6 +129,32 @@ class Membership:
         ]
 
 
+def server_of(settings: Settings, public_key: bytes) -> Server:
+    """Return what `serve` tells its peer directory when it starts (remember_server)."""
+    return Server(
+        interface=settings.interface,
+        run_dir=str(settings.run_dir.absolute()),
+        mode=settings.mode,
+        addresses=settings.addresses,
+        public_key=public_key,
+        listen=settings.listen,
+        routes=settings.push.routes,
+        peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
+    )
+
+
+def first_steps(settings: Settings) -> list[str]:
+    """Return what a person is to do when `serve` has no peer at all, a line each."""
+    state = settings.state_dir
+    option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
+    return [
+        "nobody may connect yet; add the first client with",
+        f"    fastun peer add laptop{option} > laptop.toml",
+        "then take laptop.toml to the client's host, and there run",
+        "    fastun connect laptop.toml",
+    ]
+
+
 def _own_keys(settings: Settings) -> KeyPair:
     """Return our keys. A server without any makes them; a client has them in its file."""
     if Wire[settings.wire.upper()] is not Wire.WIREGUARD:
@@ -135,5 +162,5 @@ def _own_keys(settings: Settings) -> KeyPair:
     _native.hide_memory()
     private, file = settings.private_key, settings.private_key_file
     if private is None and settings.role == "serve":
-        private = key_commands.load_or_make_private(file)
+        private = keys.load_or_make_private(file)
     return keys.pair_of(private or keys.load_private(file))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import os
 import secrets
 import shlex
@@ -119,6 +120,25 @@ def load_private(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
     return parse_key(content.decode("latin-1").rstrip("\r\n"), name)
+
+
+def load_or_make_private(path: Path) -> bytes:
+    """Return the private key in the file; when there is no file it is made, with mode 0600.
+
+    Raises ConfigError when others can read the file or it holds no key, and RuntimeFailure when it
+    cannot be written.
+    """
+    if not os.path.lexists(path):
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"{path.parent}: {error.strerror}; run as root, or choose another --state"
+            ) from None
+        # That it exists by now is another process's doing, and as good.
+        with contextlib.suppress(ConfigError):
+            store_private(path, generate_private())
+    return load_private(path)
 
 
 def store_private(path: Path, private: bytes) -> None:

@@ -426,7 +426,7 @@ SUITE = Suite(
         "tests/unit/status/test_control.py",
         "tests/unit/config/test_document.py",
         "tests/unit/peers/test_membership.py",
-        "tests/unit/test_peer_commands.py",
+        "tests/unit/command/test_peers.py",
         "tests/unit/peers/test_directory.py",
         "tests/unit/peers/test_roster.py",
     ),

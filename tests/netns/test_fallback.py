@@ -38,7 +38,7 @@ run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(
     rekey_timeout_s=0.5, rekey_attempt_time_s=2.0, jitter_s=0.01,
 ))
-from fastun.cli import main
+from fastun.command.cli import main
 main()
 """
 CHUNK_BYTES = 16384

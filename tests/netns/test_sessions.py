@@ -38,7 +38,7 @@ run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(
     rekey_after_time_s=0.15, reject_after_time_s=30.0, rekey_timeout_s=0.1, jitter_s=0.01,
 ))
-from fastun.cli import main
+from fastun.command.cli import main
 main()
 """
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import segno
 
-from fastun import peer_commands
+from fastun.command import peers
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peers import client_file
 from fastun.peers.client_file import Client
+from fastun.peers.membership import server_of
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 
@@ -121,7 +122,7 @@ def state(tmp_path: Path) -> Path:
     options = Options(config=path, state=tmp_path / "state", run_dir=tmp_path)
     settings = load("serve", None, options)
     with PeerStore(options.state) as store:
-        store.remember_server(peer_commands.server_of(settings, keys.public_of(SERVER_KEY)))
+        store.remember_server(server_of(settings, keys.public_of(SERVER_KEY)))
     return options.state
 
 
@@ -139,8 +140,8 @@ def add(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_client_is_given_both_endpoints_udp_first_and_the_pushed_routes(
     state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(peer_commands, "_seen_from_outside", lambda listened: listened[0])
-    peer_commands.add("a", (), (), "toml", state)
+    monkeypatch.setattr(peers, "_seen_from_outside", lambda listened: listened[0])
+    peers.add("a", (), (), "toml", state)
     text = capsys.readouterr().out
     assert 'endpoints = ["udp://[::]:51820", "tcp://[::]:55555"]' in text
     assert 'allowed_ips = ["10.55.0.0/24", "192.168.7.0/24"]' in text

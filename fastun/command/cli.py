@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__
-from fastun.cli_options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
@@ -213,9 +213,9 @@ def keygen() -> None:
     Examples:
       fastun keygen > private.key
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import key_commands  # noqa: PLC0415 (cryptography takes 0.1 s, as below)
+    from fastun.command import keys  # noqa: PLC0415 (cryptography takes 0.1 s, as below)
 
-    key_commands.keygen()
+    keys.keygen()
 
 
 @cli.command()
@@ -226,9 +226,9 @@ def pubkey() -> None:
     Examples:
       fastun pubkey < private.key
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import key_commands  # noqa: PLC0415
+    from fastun.command import keys  # noqa: PLC0415
 
-    key_commands.pubkey()
+    keys.pubkey()
 
 
 @cli.group(no_args_is_help=False)
@@ -284,9 +284,9 @@ def add(
       fastun peer add branch --address 10.9.0.7/24 > branch.toml
       fastun peer add phone --format qr
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import peer_commands  # noqa: PLC0415
+    from fastun.command import peers  # noqa: PLC0415
 
-    peer_commands.add(name, endpoint, address, file_format, state)
+    peers.add(name, endpoint, address, file_format, state)
 
 
 @peer.command("list")
@@ -300,9 +300,9 @@ def list_(as_json: bool, state: Path) -> None:
       fastun peer list
       fastun peer list --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import peer_commands  # noqa: PLC0415
+    from fastun.command import peers  # noqa: PLC0415
 
-    peer_commands.show_list(state, as_json=as_json)
+    peers.show_list(state, as_json=as_json)
 
 
 @peer.command()
@@ -315,9 +315,9 @@ def show(name: str, state: Path) -> None:
     Examples:
       fastun peer show laptop
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import peer_commands  # noqa: PLC0415
+    from fastun.command import peers  # noqa: PLC0415
 
-    peer_commands.show(name, state)
+    peers.show(name, state)
 
 
 @peer.command()
@@ -330,9 +330,9 @@ def remove(name: str, state: Path) -> None:
     Examples:
       fastun peer remove laptop
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun import peer_commands  # noqa: PLC0415
+    from fastun.command import peers  # noqa: PLC0415
 
-    peer_commands.remove(name, state)
+    peers.remove(name, state)
 
 
 def _run(role: Role, target: str | None, options: Options) -> None:

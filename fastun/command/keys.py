@@ -1,4 +1,4 @@
-"""`fastun keygen` and `fastun pubkey`; and how a secret reaches stdout or the state directory."""
+"""`fastun keygen` and `fastun pubkey`; and how a secret reaches stdout."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import contextlib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from fastun.errors import ConfigError, RuntimeFailure
+from fastun.errors import RuntimeFailure
 from fastun.session import keys
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _STDIN_BYTES_MAX = 1024  # A key is 44 characters; what is longer is another file.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -48,22 +44,3 @@ def print_secret(text: str) -> None:
         with open(os.devnull, "wb") as nowhere, contextlib.suppress(OSError, ValueError):  # noqa: PTH123
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise RuntimeFailure(f"stdout: {error.strerror}; nothing was done") from None
-
-
-def load_or_make_private(path: Path) -> bytes:
-    """Return the private key in the file; when there is no file it is made, with mode 0600.
-
-    Raises ConfigError when others can read the file or it holds no key, and RuntimeFailure when it
-    cannot be written.
-    """
-    if not os.path.lexists(path):
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise RuntimeFailure(
-                f"{path.parent}: {error.strerror}; run as root, or choose another --state"
-            ) from None
-        # That it exists by now is another process's doing, and as good.
-        with contextlib.suppress(ConfigError):
-            keys.store_private(path, keys.generate_private())
-    return keys.load_private(path)

@@ -1,4 +1,4 @@
-"""What `fastun peer` does, and what it needs to know of the gateway that serves the peers.
+"""What `fastun peer` does.
 
 `peer add` makes a client's keys here and keeps only what the server needs: the public one and the
 pre-shared one. The private key is in the file on stdout and nowhere else. What is for people goes
@@ -8,19 +8,18 @@ to stderr. A running gateway is told of each change over its control socket.
 from __future__ import annotations
 
 import contextlib
-import shlex
 import socket
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from fastun import endpoint, key_commands
+from fastun import endpoint
+from fastun.command.keys import print_secret
 from fastun.config.interface import parse_addresses
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
-from fastun.config.settings import PRIVATE_KEY_FILE_NAME, Options
+from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.peers import client_file
@@ -29,42 +28,12 @@ from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
 if TYPE_CHECKING:
-    from fastun.config.settings import Settings
     from fastun.peers.directory import PeerDirectory
     from fastun.peers.peer import Address, Network
 
 # Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so the way to them is the way
 # out of here.
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
-
-
-# -- for the gateway --------------------------------------------------------------------------
-
-
-def server_of(settings: Settings, public_key: bytes) -> Server:
-    """Return what `serve` tells its peer directory when it starts (remember_server)."""
-    return Server(
-        interface=settings.interface,
-        run_dir=str(settings.run_dir.absolute()),
-        mode=settings.mode,
-        addresses=settings.addresses,
-        public_key=public_key,
-        listen=settings.listen,
-        routes=settings.push.routes,
-        peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
-    )
-
-
-def first_steps(settings: Settings) -> list[str]:
-    """Return what a person is to do when `serve` has no peer at all, a line each."""
-    state = settings.state_dir
-    option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
-    return [
-        "nobody may connect yet; add the first client with",
-        f"    fastun peer add laptop{option} > laptop.toml",
-        "then take laptop.toml to the client's host, and there run",
-        "    fastun connect laptop.toml",
-    ]
 
 
 # -- commands ---------------------------------------------------------------------------------
@@ -81,14 +50,14 @@ def add(
         # Printed before it is done for good: a client whose file is lost is not added.
         with directory.changes():
             client, how = _new_client(name, endpoints, addresses, directory, state)
-            key_commands.print_secret(client_file.write(client, file_format))
+            print_secret(client_file.write(client, file_format))
         click.echo(f"added {name}: {_list(client.addresses)}, dials {how}", err=True)
         _tell_gateway(directory.server())
 
 
 def show_list(state: Path, *, as_json: bool) -> None:
     """Print all peers, those of the gateway's configuration file as well."""
-    from fastun import peer_listing  # noqa: PLC0415 (rich is not for the other commands to load)
+    from fastun.command import peer_listing  # noqa: PLC0415 (rich is not for the others to load)
 
     listed: list[peer_listing.Listed] = []
     if (state / FILE_NAME).exists():
@@ -106,7 +75,7 @@ def show_list(state: Path, *, as_json: bool) -> None:
 
 def show(name: str, state: Path) -> None:
     """Print what is known of one peer; ConfigError when there is none of that name."""
-    from fastun import peer_listing  # noqa: PLC0415 (rich is not for the other commands to load)
+    from fastun.command import peer_listing  # noqa: PLC0415 (rich is not for the others to load)
 
     with _existing(state) as directory:
         peer_listing.print_peer(directory.get(name))
@@ -185,7 +154,7 @@ def _server_public_key(server: Server | None, state: Path) -> bytes:
     if server is not None:
         return server.public_key
     # The key that `serve` will find there.
-    return keys.public_of(key_commands.load_or_make_private(state / PRIVATE_KEY_FILE_NAME))
+    return keys.public_of(keys.load_or_make_private(state / PRIVATE_KEY_FILE_NAME))
 
 
 def _addresses(

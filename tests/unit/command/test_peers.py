@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastun import peer_commands
+from fastun.command import peers as peer_commands
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
+from fastun.peers.membership import first_steps, server_of
 from fastun.peers.peer import Peer, Server
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
@@ -67,7 +68,7 @@ def state(tmp_path: Path) -> Path:
     )
     settings = load("serve", None, options)
     with PeerStore(options.state) as store:
-        store.remember_server(peer_commands.server_of(settings, keys.public_of(SERVER_KEY)))
+        store.remember_server(server_of(settings, keys.public_of(SERVER_KEY)))
     return options.state
 
 
@@ -347,7 +348,7 @@ def test_a_running_gateway_is_told_and_one_that_refuses_is_no_failure(
 def test_the_server_that_is_remembered_has_no_secrets_and_an_absolute_path() -> None:
     peer = Peer(name="a", public_key=b"a" * 32, preshared_key=b"p" * 32)
     settings = load("serve", None, Options(run_dir=Path("run")))
-    remembered = peer_commands.server_of(replace(settings, peers=(peer,)), b"s" * 32)
+    remembered = server_of(replace(settings, peers=(peer,)), b"s" * 32)
     assert remembered == Server(
         interface="fastun0",
         run_dir=str(Path("run").absolute()),
@@ -361,7 +362,7 @@ def test_the_server_that_is_remembered_has_no_secrets_and_an_absolute_path() -> 
 
 def test_the_first_steps_can_be_taken_as_they_stand(state: Path, tmp_path: Path) -> None:
     settings = load("serve", None, Options(state=state))
-    command = next(line for line in peer_commands.first_steps(settings) if "peer add" in line)
+    command = next(line for line in first_steps(settings) if "peer add" in line)
     with PeerStore(state) as store:
         store.remember_public_endpoints((Endpoint("tcp", "a", 1),))
     program = command.replace("fastun", f"{sys.executable} -m fastun", 1)
@@ -369,6 +370,4 @@ def test_the_first_steps_can_be_taken_as_they_stand(state: Path, tmp_path: Path)
     subprocess.run(program, shell=True, check=True, cwd=tmp_path, timeout=60, env=environment)  # noqa: S602
     written = tmp_path / "laptop.toml"
     assert load("connect", str(written), Options()).peers[0].name == "a"
-    assert "--state" not in " ".join(
-        peer_commands.first_steps(replace(settings, state_dir=Options().state))
-    )
+    assert "--state" not in " ".join(first_steps(replace(settings, state_dir=Options().state)))

@@ -13,7 +13,7 @@ import click
 import pytest
 
 from fastun import __version__
-from fastun.cli import cli
+from fastun.command.cli import cli
 from fastun.config.settings import Options
 
 PLAIN = ("--wire", "plain", "--insecure")
@@ -28,7 +28,7 @@ def run(settings):
 gateway = types.ModuleType("fastun.gateway")
 gateway.run = run
 sys.modules["fastun.gateway"] = gateway
-from fastun.cli import main
+from fastun.command.cli import main
 main()
 """
 
@@ -109,7 +109,7 @@ def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("library", ["pyroute2", "cryptography", "rich", "sqlite3"])
 def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
-    completed = execute("-c", f"import sys, fastun.cli; print({library!r} in sys.modules)")
+    completed = execute("-c", f"import sys, fastun.command.cli; print({library!r} in sys.modules)")
     assert completed.stdout == "False\n"
 
 
