@@ -1,0 +1,144 @@
+"""Handshakes on UDP: from a message of anybody to keys that both sides hold.
+
+    link-reader --DatagramCame--> queue --> cookie check --> respond or conclude
+                                                                 |
+    link-reader <--AddReceivingKey-------------------------------'
+                --KeyAdded--> response sent, or our own keys in use
+                --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
+
+Either side may begin. A message costs some hundred microseconds, so they wait in a bounded queue,
+whose length tells when to ask for cookies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from fastun._native import UdpAddress
+from fastun.config.settings import Settings
+from fastun.link.correspondent import Correspondent
+from fastun.link.correspondents import Correspondents
+from fastun.link.greeting import SealedGreeter
+from fastun.link.handshake_queue import HandshakeQueue
+from fastun.link.initiating import Initiator
+from fastun.link.key_installer import KeyInstaller
+from fastun.link.udp import UdpSockets
+from fastun.session import clock, messages, noise
+from fastun.session.keys import KeyPair
+from fastun.session.messages import MessageType
+from fastun.session.protocol import NO_PRESHARED_KEY
+from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.transport import SessionKeys
+
+
+class DatagramHandshakes:
+    """All handshakes that wait for something. Event loop only."""
+
+    def __init__(  # noqa: PLR0917 (what it stands between)
+        self,
+        settings: Settings,
+        greeter: SealedGreeter,
+        sockets: UdpSockets,
+        own: KeyPair,
+        known: Correspondents,
+        installer: KeyInstaller,
+        use: Callable[[Correspondent, SessionKeys], None],
+    ) -> None:
+        """Begin without any. ``use`` is given the keys of each that has succeeded."""
+        self._settings = settings
+        self._greeter = greeter
+        self._known = known
+        self._installer = installer
+        self._use = use
+        self._queue = HandshakeQueue(own.public, greeter, sockets, self._take)
+        self._by_index: dict[int, Correspondent] = {}  # those that wait, by our index
+        self._initiator = Initiator(greeter, sockets, self._by_index)
+
+    def initiate(self, correspondent: Correspondent) -> None:
+        """Send an initiation to the peer."""
+        self._initiator.initiate(correspondent)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
+        """Take a handshake message of anybody."""
+        self._queue.put(address, message)
+
+    def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
+        match kind:
+            case MessageType.INITIATION:
+                self._respond(address, message)
+            case MessageType.RESPONSE:
+                self._conclude(address, message)
+            case MessageType.COOKIE_REPLY:
+                self._take_cookie(message)
+
+    def _waiting(self, index: int) -> Correspondent:
+        """Return whose handshake waits by this index. HandshakeError, counted."""
+        correspondent = self._by_index.get(index)
+        if correspondent is None or not correspondent.index_waits(index):
+            with self._greeter.counting():
+                raise HandshakeError(Refusal.UNKNOWN_INDEX)
+        return correspondent
+
+    def _take_cookie(self, message: bytes) -> None:
+        correspondent = self._waiting(messages.receiver_of(message))
+        with self._greeter.counting():
+            correspondent.jar.consume_reply(message, clock.boottime_s())
+
+    def _respond(self, address: UdpAddress, initiation: bytes) -> None:
+        member, consumed = self._greeter.admit(initiation)
+        if self._settings.mode == "tap" and member.slot != 0:
+            # Ethernet frames name no peer: a TAP device has one, as on streams.
+            raise HandshakeError(Refusal.UNKNOWN_PEER)
+        correspondent = self._known.of_member(member)
+        preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
+        cookie = correspondent.jar.current(clock.boottime_s())
+        response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
+        correspondent.jar.remember_sent(response)
+        if correspondent.responding is not None:
+            self._by_index.pop(correspondent.responding.local_index, None)
+        self._by_index[keys.local_index] = correspondent
+        correspondent.responding, correspondent.response = keys, response
+        self._known.set_address(correspondent, address)
+        self._installer.add_receiving(member.slot, keys, counter=0)
+
+    def _conclude(self, address: UdpAddress, response: bytes) -> None:
+        index = messages.receiver_of(response)
+        correspondent = self._waiting(index)
+        initiator = correspondent.initiator
+        if initiator is None or initiator.local_index != index:
+            with self._greeter.counting():
+                raise HandshakeError(Refusal.UNKNOWN_INDEX)
+        keys = self._greeter.conclude(correspondent.member, initiator, response)
+        del self._by_index[index]
+        correspondent.initiator, correspondent.concluding = None, keys
+        self._known.set_address(correspondent, address)
+        self._installer.add_receiving(correspondent.member.slot, keys, counter=0)
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def on_key_added(self, slot: int, index: int) -> None:
+        """Go on with a handshake: the link-reader opens what names ``index``."""
+        correspondent = self._known.by_slot.get(slot)
+        if correspondent is None:
+            return
+        responding, concluding = correspondent.responding, correspondent.concluding
+        if responding is not None and responding.local_index == index and correspondent.response:
+            with contextlib.suppress(OSError):  # lost, as any datagram may be
+                self._known.send(correspondent, correspondent.response)
+            correspondent.response = None
+            correspondent.timers.on_response_sent(clock.boottime_s())
+        elif concluding is not None and concluding.local_index == index:
+            correspondent.concluding = None
+            self._use(correspondent, concluding)
+
+    def on_key_confirmed(self, slot: int, index: int) -> None:
+        """Seal under the keys that the initiator has proved to hold."""
+        correspondent = self._known.by_slot.get(slot)
+        keys = None if correspondent is None else correspondent.responding
+        if correspondent is not None and keys is not None and keys.local_index == index:
+            correspondent.responding = None
+            self._by_index.pop(index, None)
+            self._use(correspondent, keys)
