@@ -120,6 +120,7 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
     """Return a line a peer; of many only for those who are connected."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
+    table.add_column("via", no_wrap=True)
     table.add_column("remote", overflow="fold")
     headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
     for heading in headings:
@@ -127,7 +128,7 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
     for peer in peers:
         if peer.up or len(peers) <= _PEERS_SHOWN_DOWN_MAX:
             cells = _peer_cells(peer, now)
-            table.add_row(*cells[: 2 + len(headings)], style="" if peer.up else "dim")
+            table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
     return table
 
 
@@ -135,7 +136,8 @@ def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
     tcp = None if peer.link is None else peer.link.tcp
     return [
         Text(peer.name),
-        Text("not connected" if peer.remote is None else one_line(peer.remote)),
+        Text("" if peer.link is None else peer.link.transport),
+        Text(remote_of(peer)),
         Text(_age(peer.since_unix_seconds, now, "")),
         Text("" if tcp is None else f"{tcp.rtt_seconds * 1e3:.2f} ms"),
         Text(size(peer.receive_bytes)),
@@ -181,6 +183,11 @@ def _add_stage(table: Table, stage: Stage) -> None:
     for reason, n_packets in stage.drops.items():
         if n_packets:
             table.add_row(Text(f"    dropped: {reason}"), f"{n_packets:,}", style="yellow")
+
+
+def remote_of(peer: PeerStatus) -> str:
+    """Return host and port; that of a peer that was dialled comes as a URL."""
+    return "not connected" if peer.remote is None else one_line(peer.remote).rpartition("//")[2]
 
 
 def size(n_bytes: int) -> str:

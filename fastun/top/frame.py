@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from fastun._native import DIRECTIONS
-from fastun.errors import one_line
 from fastun.metrics.worker_states import FULL_FROM
 from fastun.session.protocol import REJECT_AFTER_TIME_S
-from fastun.status.report import duration
+from fastun.status.report import duration, remote_of
 from fastun.top.rates import NETWORK, directions
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def _peer(
     peer = rates.peer
     via = peer.link.transport if peer.link else ""
     line = f"{shortened(peer.name, name_chars):<{name_chars}} {via:<3} "
-    line += f"{shortened(_remote(rates), remote_chars):<{remote_chars}}"
+    line += f"{shortened(remote_of(rates.peer), remote_chars):<{remote_chars}}"
     line += f"{bit_rate(rates.receive_bits):>11}{bit_rate(rates.transmit_bits):>11}"
     handshake = _age(peer.last_handshake_unix_seconds, now) if is_sealed else ""
     line += f"{handshake:>11}"
@@ -175,16 +174,10 @@ def _peer(
     return text.append(f"{dropped:>9}", "yellow" if peer.dropped_packets else "")
 
 
-def _remote(rates: PeerRates) -> str:
-    """Return host and port; that of a peer that was dialled comes as a URL."""
-    remote = rates.peer.remote
-    return "not connected" if remote is None else one_line(remote).rpartition("//")[2]
-
-
 def _split(peers: list[PeerRates], chars: int) -> tuple[int, int]:
     """Return how wide names and remotes may be: what is short leaves its room to the other."""
     names = max((len(rates.peer.name) for rates in peers), default=0)
-    remotes = max((len(_remote(rates)) for rates in peers), default=0)
+    remotes = max((len(remote_of(rates.peer)) for rates in peers), default=0)
     names = min(names, max(chars - remotes, chars // 3))
     return names, chars - names
 

@@ -81,6 +81,7 @@ def test_status_says_in_80_columns_what_the_metrics_say(
     sealed_only = ["handshake"] if wire == "wireguard" else []
     assert lines[heading].split() == [
         "peer",
+        "via",
         "remote",
         "up",
         "RTT",
@@ -89,12 +90,12 @@ def test_status_says_in_80_columns_what_the_metrics_say(
         *sealed_only,
     ]
     peer = lines[heading + 1].split()
-    assert peer[:2] == [name, "tcp://10.0.0.1:55555"]
+    assert peer[:3] == [name, "tcp", "10.0.0.1:55555"]
     # Two cells of two words: the age of the link and the round trip time.
-    assert (peer[3], peer[5]) == ("s", "ms")
+    assert (peer[4], peer[6]) == ("s", "ms")
     # A transfer of 10 MB, which the client sends.
-    assert (peer[7], peer[9]) == ("kB", "MB")
-    assert 10 <= float(peer[8]) < 20
+    assert (peer[8], peer[10]) == ("kB", "MB")
+    assert 10 <= float(peer[9]) < 20
     for role in ("tun-reader", "link-writer", "link-reader", "tun-writer"):
         packets = int(line(text, role).split()[1].replace(",", ""))
         assert_between(before, packets, after, "fastun_packets_total", role)

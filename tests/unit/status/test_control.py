@@ -9,6 +9,7 @@ import errno
 import os
 import platform
 import random
+import re
 import socket
 import stat
 import struct
@@ -515,5 +516,6 @@ def test_of_many_peers_only_the_connected_get_a_line_and_all_fit_in_80_columns(
     assert shown.count("p") >= 64
     assert ("absent0" in shown) == (n_down == 9)
     assert ("handshake" in shown) == (wire == "wireguard")
+    assert re.search(r" tcp +\[2001:", shown)
     assert "987.65 ms" in shown
     assert "59 min" in shown
