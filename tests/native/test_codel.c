@@ -56,10 +56,14 @@ static void the_gaps_follow_the_inverse_square_root(void) {
 
 /* What comes seldom does not make the next drop later. */
 static void a_drop_that_comes_late_does_not_put_off_the_next(void) {
-    const bool is_dropped[] = {false, false, true, false, true, true};
+    const struct {
+        unsigned at_ms;
+        bool is_dropped;
+    } frames[] = {{0, false}, {140, true}, {200, false}, {280, true}, {300, false}, {330, true}};
     struct codel codel = {0};
-    for (size_t i = 0; i < sizeof is_dropped; i++)
-        CHECK_EQUAL(codel_should_drop(&codel, CODEL_TARGET_NS, start + i * 70 * ms), is_dropped[i]);
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        CHECK_EQUAL(codel_should_drop(&codel, CODEL_TARGET_NS, start + frames[i].at_ms * ms),
+                    frames[i].is_dropped);
 }
 
 static void a_short_delay_ends_the_dropping_at_once(void) {
