@@ -19,6 +19,10 @@ enum {
     /* A peer that nobody can reach is not asked for more often than WireGuard would try. */
     REPORT_INTERVAL_NS = NS_PER_S,
 
+    /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
+     * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
+    DELAY_MAX_MS = 200,
+
     IPV6_MTU_MIN = 1280,
     IPV4_DONT_FRAGMENT = 0x4000,
 };
@@ -264,6 +268,13 @@ uint8_t *outbound_target(struct loop *loop, struct ring_record *record) {
     return (uint8_t *)record + OUTBOUND_OFFSET;
 }
 
+/* Of the only link: with several, its queue has a bound of its own. A frame in the ring will have
+ * the delay measured anew, so that an old figure cannot stop a flow. */
+static bool is_over_the_bound(struct loop *loop, uint64_t delay_ns) {
+    return delay_ns > DELAY_MAX_MS * (uint64_t)NS_PER_MS && loop->n_links == 1 &&
+           ring_used_bytes(loop->ring) > 0;
+}
+
 static bool has_waited_too_long(struct loop *loop, struct loop_link *link, unsigned slot,
                                 uint64_t now_ns) {
     _Atomic uint64_t *field = &loop->peers->slots[slot].waiting_since_ns;
@@ -271,7 +282,7 @@ static bool has_waited_too_long(struct loop *loop, struct loop_link *link, unsig
     if (loop->keeps_all)
         return false;
     uint64_t delay_ns = since_ns != 0 && since_ns < now_ns ? now_ns - since_ns : 0;
-    return codel_should_drop(&link->codel, delay_ns, now_ns);
+    return codel_should_drop(&link->codel, delay_ns, now_ns) || is_over_the_bound(loop, delay_ns);
 }
 
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */

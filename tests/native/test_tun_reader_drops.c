@@ -155,6 +155,45 @@ static void a_queue_that_stays_long_loses_packets_and_a_short_one_none(void) {
     sender_close();
 }
 
+enum { OVER_THE_BOUND_NS = 250 * 1000 * 1000 };
+
+/* CoDel would drop every other one at most. */
+static void what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter(void) {
+    enum { N = 20 };
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    CHECK_EQUAL(count_delayed(0), 0); /* stays in the ring */
+    uint64_t used_bytes = ring_used_bytes(sender.consumer);
+    peer_set(&sender.peers->slots[0].waiting_since_ns, clock_now_ns() - OVER_THE_BOUND_NS);
+    for (int i = 0; i < N; i++)
+        give_packet(PEER);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_queue_delay), N);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), used_bytes);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS / 2), N);
+    sender_close();
+}
+
+/* Nothing is left that could be measured anew. */
+static void an_old_figure_of_an_empty_ring_does_not_stop_a_flow(void) {
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
+    CHECK(ring_used_bytes(sender.consumer) > 0);
+    sender_close();
+}
+
+/* Their link-writer has a queue for each, and the frame in the ring may be the other's. */
+static void of_several_links_none_has_that_bound(void) {
+    struct link_format format = sealed_format(MODE_TUN, true);
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    CHECK_EQUAL(loop_attach_link(sender.worker.loop, 1, 2, -1, &format), 0);
+    CHECK_EQUAL(count_delayed(0), 0);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
+    sender_close();
+}
+
 /* -- nobody ------------------------------------------------------------------------------------ */
 
 static void an_address_of_nobodys_is_not_the_first_peers(void) {
@@ -268,6 +307,9 @@ int main(void) {
     RUN(what_is_not_ip_is_counted_and_goes_to_nobody);
     RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
+    RUN(what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter);
+    RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
+    RUN(of_several_links_none_has_that_bound);
     RUN(an_address_of_nobodys_is_not_the_first_peers);
     RUN(a_burst_for_nobody_is_answered_once_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);
