@@ -286,11 +286,6 @@ static void refresh_endpoint(struct loop *loop, unsigned slot) {
     peer_read_endpoint(&loop->peers->slots[slot], &link->endpoint_version, &link->endpoint);
 }
 
-static bool is_ours(struct loop *loop, const struct ring_record *record) {
-    const struct loop_link *link = link_writer_link(loop, record);
-    return link != NULL && link->format.is_datagram;
-}
-
 enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *const *records,
                                    bool *is_done, int n) {
     int next = 0;
@@ -298,7 +293,7 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *
         struct trains trains = {.n = 0};
         int places[TRAIN_RECORDS_MAX];
         for (; next < n; next++) {
-            if (is_done[next] || !is_ours(loop, records[next]))
+            if (is_done[next] || !link_writer_is_datagram(loop, records[next]))
                 continue;
             if (trains.n == 0 || trains.trains[trains.n - 1].slot != records[next]->slot)
                 refresh_endpoint(loop, records[next]->slot);

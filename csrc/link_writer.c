@@ -56,6 +56,11 @@ struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *
     return link;
 }
 
+bool link_writer_is_datagram(struct loop *loop, const struct ring_record *record) {
+    const struct loop_link *link = link_writer_link(loop, record);
+    return link != NULL && link->format.is_datagram;
+}
+
 static void set_full(struct loop *loop, struct loop_link *link, bool is_full) {
     loop->n_full += (unsigned)is_full - (unsigned)link->is_full;
     link->is_full = is_full;
@@ -258,18 +263,28 @@ static void pass_link(struct loop *loop, struct batch *batch, int first) {
                  n_done < n_chosen ? batch->records[chosen[n_done]] : NULL);
 }
 
+/* The first datagram that is left when the doorbell rings; all that follow are left as well. */
+static int first_unsent_datagram(struct loop *loop, const struct batch *batch) {
+    int i = 0;
+    while (batch->is_done[i] || !link_writer_is_datagram(loop, batch->records[i]))
+        i++;
+    return i;
+}
+
 /* Looks at every record; returns how many, from the first on, can be released. */
 static int pass_records(struct loop *loop, struct batch *batch, enum wait_end *end) {
-    if (datagrams_write(loop, batch->records, batch->is_done, batch->n) == DATAGRAMS_STOPPED)
+    if (datagrams_write(loop, batch->records, batch->is_done, batch->n) == DATAGRAMS_STOPPED) {
         *end = WAIT_DOORBELL;
+        /* A stream's record behind it must wait, too: released it cannot be, so it would be
+         * written again. */
+        batch->n = first_unsent_datagram(loop, batch);
+    }
     for (int i = 0; i < batch->n; i++) {
         const struct ring_record *record = batch->records[i];
         const struct loop_link *link = link_writer_link(loop, record);
         if (batch->is_done[i])
             continue;
-        if (link != NULL && link->format.is_datagram) {
-            return i; /* the doorbell has rung */
-        } else if (link != NULL) {
+        if (link != NULL) {
             pass_link(loop, batch, i);
         } else if (loop->wire == WIRE_WIREGUARD || record->slot != 0) {
             link_writer_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);

@@ -6,6 +6,8 @@
 
 /* The link that the record was laid out for, or NULL when that is no more. */
 struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *record);
+/* Whether it goes to a peer on UDP. */
+bool link_writer_is_datagram(struct loop *loop, const struct ring_record *record);
 /* Counts what has gone out, and what has not. */
 void link_writer_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes,
                       uint64_t delay_ns);

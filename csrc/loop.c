@@ -196,6 +196,8 @@ int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *e
 static int prepare_link(struct loop *loop, struct loop_link *link, unsigned slot) {
     switch (loop->role) {
     case ROLE_link_writer:
+        /* What a predecessor or another link told of this slot is of no queue any more. */
+        peer_set(&loop->peers->slots[slot].waiting_since_ns, 0);
         if (link->format.is_datagram)
             return 0;
         /* Edge-triggered: each time a full socket has room again is told once. */

@@ -231,6 +231,17 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
     end();
 }
 
+/* A link-writer that died told of the stream that the peer had before. */
+static void on_a_new_link_nothing_has_waited_yet(void) {
+    struct link_format format = datagram_format(0);
+    datagram_peers_open(AF_INET, true);
+    loop_detach_link(peers->worker.loop, 1);
+    peer_set(&peers->table->slots[1].waiting_since_ns, 1);
+    CHECK_EQUAL(loop_attach_link(peers->worker.loop, 1, 1, -1, &format), 0);
+    CHECK_EQUAL(atomic_load(&peers->table->slots[1].waiting_since_ns), 0);
+    end();
+}
+
 static void records_of_one_socket_do_not_go_by_another(void) {
     struct sockaddr_in address = {.sin_family = AF_INET}, from[2];
     socklen_t length = sizeof address;
@@ -294,6 +305,7 @@ int main(void) {
     RUN(a_datagram_for_a_link_that_is_no_more_is_dropped);
     RUN(datagrams_follow_the_peer_to_its_new_endpoint);
     RUN(our_address_that_has_gone_is_no_longer_sent_from);
+    RUN(on_a_new_link_nothing_has_waited_yet);
     RUN(records_of_one_socket_do_not_go_by_another);
     RUN(a_record_for_a_stream_goes_by_no_datagram);
     return EXIT_SUCCESS;
