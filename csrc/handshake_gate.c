@@ -10,7 +10,7 @@
 
 enum { MACS_LENGTH = 2 * MAC_LENGTH, NS_PER_S = 1000000000 };
 
-int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]) {
+int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX]) {
     *gate = (struct handshake_gate){.mac1_key = mac_key_new(mac1_key)};
     if (gate->mac1_key == NULL)
         return -errno;

@@ -15,7 +15,7 @@
 #define FASTUN_HANDSHAKE_GATE_H
 
 #include "endpoint.h"
-#include "seal.h"
+#include "mac.h"
 
 enum {
     HANDSHAKE_BUCKETS = 4096,
@@ -39,7 +39,7 @@ struct handshake_gate {
 enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY };
 
 /* Returns 0 or -errno. */
-int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]);
+int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX]);
 void handshake_gate_free(struct handshake_gate *gate);
 /* Also for the handshake messages of one stream, whose peer is known but may be hostile.
  * A bucket of tokens, kept as the one moment at which it would be full. false: it is empty. */

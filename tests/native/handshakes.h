@@ -2,6 +2,7 @@
 #ifndef HANDSHAKES_H
 #define HANDSHAKES_H
 
+#include "mac.h"
 #include "seal.h"
 
 enum { MACS = 32 };
