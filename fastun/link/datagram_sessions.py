@@ -1,14 +1,14 @@
 """The sessions of peers on UDP: WireGuard's handshakes, timers, cookies and roaming.
 
-    link-reader --DatagramCame--> queue --> cookie check --> respond or conclude
-                                                                 |
-    link-reader <--AddReceivingKey-------------------------------'
+    link-reader --DatagramCame--> queue --> respond or conclude
+                                                |
+    link-reader <--AddReceivingKey--------------'
                 --KeyAdded--> response sent, or tun-reader <--SetSendingKey; hello sent
                 --KeyConfirmed, ControlCame--> tun-reader <--SetSendingKey, by the agreed cipher
 
 Either side may begin. Handshakes and hellos are sent from here, on the socket that the workers use;
-data never is. A handshake message costs some hundred microseconds, so they wait in a bounded queue,
-whose length tells when to ask for cookies.
+data never is. A handshake message costs some hundred microseconds, so the link-reader's gate asks
+for cookies when too many come, and the others wait in a bounded queue.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fastun.channel import (
     LinkFormat,
     SendKeepalive,
     SetEndpoint,
-    SetMac1Key,
+    SetGateKeys,
 )
 from fastun.config import Settings
 from fastun.lane import Lane
@@ -83,7 +83,7 @@ class DatagramSessions:
         self._on_push = on_push
         self._installer = KeyInstaller(lane, constants)
         self._paths = PathWatch(lane, settings)
-        self._queue = HandshakeQueue(own.public, greeter, sockets, self._take)
+        self._queue = HandshakeQueue(greeter, self._take)
         self._by_index: dict[int, Correspondent] = {}  # handshakes that wait, by our index
         self._initiator = Initiator(greeter, sockets, self._by_index)
         self._by_slot: dict[int, Correspondent] = {}
@@ -105,7 +105,8 @@ class DatagramSessions:
         self._sockets.tell_worker(self._lane, role)
         if role != "link-reader":
             return
-        self._lane.send(role, SetMac1Key(cookies.mac1_key(self._own.public)))
+        public = self._own.public
+        self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
         for correspondent in self._by_slot.values():
             self._say_endpoint(correspondent)
 
