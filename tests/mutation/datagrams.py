@@ -6,6 +6,7 @@ Left out is what no test can tell from the code, because another check says the 
 - datagram_writer.c: that a lone datagram goes without UDP_SEGMENT. The kernel cuts nothing then.
   That what may be fragmented is one datagram: its mark is longer than any record. That what is
   done is not sent again: each batch comes here once.
+- mac.c: that each message begins anew. Libgcrypt's setting of a key does so, but does not say so.
 - mss.c: that carries are added at once. A lowered value makes none, and the last sum adds the rest.
 """
 
@@ -37,7 +38,6 @@ _MUTANTS = (
         ("a mac is compared from its beginning", "for (int i = 0; i < MAC_LENGTH; i++)", "for (int i = 1; i < MAC_LENGTH; i++)"),
         ("a difference is kept", "difference |= expected[i] ^ mac[i];", "difference = expected[i] ^ mac[i];"),
         ("each message is keyed anew", "    if (gcry_md_setkey(key->handle, key->key, key->length) != 0)\n        return -EINVAL;\n", ""),
-        ("each message begins anew", "    gcry_md_reset(key->handle); /* forgets the key as well */\n", ""),
         ("a key has its length", "    key->length = length;\n", "    key->length = MAC_KEY_MAX;\n"),
         ("a key is changed", "    memcpy(key->key, bytes, length);\n", ""),
         ("a mac covers all", "gcry_md_write(key->handle, bytes, length);", "gcry_md_write(key->handle, bytes, length - 1);"),

@@ -145,7 +145,8 @@ static void a_reply_is_the_cookie_sealed_for_who_sent_the_message(void) {
     struct xchacha_key *key = xchacha_key_new(reply_key);
     begin();
     for (unsigned type = MESSAGE_INITIATION; type <= MESSAGE_RESPONSE; type++) {
-        size_t length = handshake_make(message, type, (uint8_t)(0x50 + type), mac1_key);
+        size_t length = handshake_make(message, type, 0x33, mac1_key);
+        le32_write(message + 4, 0x50515253 + type); /* the sender's index */
         CHECK_EQUAL(cookie_reply(&maker, message, length, &home, now, reply), 0);
         CHECK_EQUAL(le32_read(reply), MESSAGE_COOKIE);
         CHECK_EQUAL(le32_read(reply + 4), le32_read(message + 4));
