@@ -122,23 +122,11 @@ static enum stats_drop failure_reason(struct loop *loop, unsigned slot, int erro
 
 /* -- addresses --------------------------------------------------------------------------------- */
 
-struct envelope {
-    struct sockaddr_in6 address;
-    _Alignas(struct cmsghdr) uint8_t control[ENDPOINT_CONTROL];
-};
-
 static void address_message(struct loop *loop, unsigned slot, struct envelope *envelope,
                             struct iovec *iov, size_t n_iov, struct msghdr *message) {
-    const struct endpoint *endpoint = &loop->links[slot]->endpoint;
-    int family = socket_of(loop, slot)->family;
-    *message = (struct msghdr){
-        .msg_name = &envelope->address,
-        .msg_namelen = endpoint_write(endpoint, family, &envelope->address),
-        .msg_iov = iov,
-        .msg_iovlen = n_iov,
-        .msg_control = envelope->control,
-    };
-    endpoint_write_source(endpoint, family, message);
+    *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
+    endpoint_address(&loop->links[slot]->endpoint, socket_of(loop, slot)->family, envelope,
+                     message);
 }
 
 static void address_train(struct loop *loop, struct trains *trains, const struct train *train,

@@ -121,6 +121,15 @@ void endpoint_write_source(const struct endpoint *endpoint, int socket_family,
     }
 }
 
+void endpoint_address(const struct endpoint *endpoint, int socket_family, struct envelope *envelope,
+                      struct msghdr *message) {
+    message->msg_name = &envelope->address;
+    message->msg_namelen = endpoint_write(endpoint, socket_family, &envelope->address);
+    message->msg_control = envelope->control;
+    message->msg_controllen = 0;
+    endpoint_write_source(endpoint, socket_family, message);
+}
+
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b) {
     return memcmp(a, b, sizeof *a) == 0;
 }

@@ -31,6 +31,17 @@ socklen_t endpoint_write(const struct endpoint *endpoint, int socket_family,
 void endpoint_write_source(const struct endpoint *endpoint, int socket_family,
                            struct msghdr *message);
 
+/* What a message's header points into. */
+struct envelope {
+    struct sockaddr_in6 address;
+    _Alignas(struct cmsghdr) uint8_t control[ENDPOINT_CONTROL];
+};
+
+/* Both of them, for a socket of `socket_family`. The envelope lives as long as the message's
+ * header; what the header carries is the caller's. */
+void endpoint_address(const struct endpoint *endpoint, int socket_family, struct envelope *envelope,
+                      struct msghdr *message);
+
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
 /* Appends one control message. */

@@ -194,8 +194,9 @@ void loop_coalesce(struct loop *loop, enum device_offload offload);
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
  * `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
-/* link-reader: handshake messages on UDP must bear a mac1 under this key (whitepaper 5.4.4). */
-int loop_set_mac1_key(struct loop *loop, const uint8_t key[32]);
+/* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
+ * (whitepaper 5.4.4, 5.4.7). */
+int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
 /* link-reader: the event could not be told; it is counted. */

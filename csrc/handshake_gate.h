@@ -1,21 +1,30 @@
 /* handshake_gate: which handshake messages from UDP the gateway is bothered with.
  *
  * Anybody can send them, and the gateway's answer costs it some hundred microseconds of Curve25519.
- * So the link-reader, which looks at every datagram anyway, lets through only what
+ * So the link-reader, which looks at every datagram anyway, judges them:
  *
- *   1. bears a mac1 for our key (a cookie reply has none): the sender knows whom it talks to
- *   2. comes from a source that has not sent too many of late
+ *   1. a cookie reply has no macs: a limit for each source, and one for all
+ *   2. without a mac1 for our key the sender does not know whom it talks to: dropped
+ *   3. with a mac2 by the present cookie (cookie.h) the sender is where it says: a limit for each
+ *      source, and one for all
+ *   4. without, it may be anywhere. A source over its own limit is asked for a cookie, and takes
+ *      nothing of the limit for all. When that is used up we are under load: all are asked, until
+ *      it has not been used up for a second
  *
- * The second is no proof of address, which only a cookie gives and the gateway asks for under load:
- * it keeps one loud source from filling the gateway's queue, so that the others' messages find
- * room. Sources share buckets by a keyed hash; an attacker who does not see our memory cannot aim
- * at somebody's bucket, but forged sources in great number fill them all. Nothing is allocated.
+ * So in a flood from forged addresses, however many, who is really there needs one round trip more,
+ * and the forgers stay where they are. The answer is shorter than the question: nobody gains by
+ * having us send it to somebody else. It has no limit, which could be used up in others' names.
+ *
+ * Each of the three kinds has its own limits, because the first and the last can be used up under
+ * somebody else's address. Sources share buckets by a keyed hash: an attacker who does not see our
+ * memory cannot aim at somebody's. Nothing is allocated.
  */
 #ifndef FASTUN_HANDSHAKE_GATE_H
 #define FASTUN_HANDSHAKE_GATE_H
 
+#include "cookie.h"
 #include "endpoint.h"
-#include "seal.h"
+#include "mac.h"
 
 enum {
     HANDSHAKE_BUCKETS = 4096,
@@ -23,29 +32,50 @@ enum {
      * behind one address may send when its server is back. Some 0.5 % of a core for the gateway. */
     HANDSHAKES_PER_SECOND = 20,
     HANDSHAKES_BURST = 100,
-    /* Of all sources together: what the gateway can work off, of which under load most is only to
-     * ask for a cookie; the channel is not to be full of it. */
-    HANDSHAKES_PER_SECOND_OF_ALL = 4000,
-    HANDSHAKES_BURST_OF_ALL = 1000,
+    /* Of all who have not proved their address: at 0.3 ms each, 15 % of the gateway's core, whoever
+     * sends them. As many at once find room in its queue (fastun/link/handshake_queue.py), so a
+     * restarted server's first 500 clients are there without a cookie. WireGuard says that it is
+     * under load when its queue is an eighth full, which are 512 messages. */
+    UNPROVEN_PER_SECOND_OF_ALL = 500,
+    UNPROVEN_BURST_OF_ALL = 500,
+    /* Of all who have: with the others three quarters of the gateway's core. The link-reader has to
+     * go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
+    PROVEN_PER_SECOND_OF_ALL = 2000,
+    PROVEN_BURST_OF_ALL = 500,
+    /* Replies to us: one is due for an initiation or a response of ours. Cheap to refuse. */
+    REPLIES_PER_SECOND_OF_ALL = 500,
+    REPLIES_BURST_OF_ALL = 500,
+    /* WireGuard's: so that load that comes and goes does not open the gate each time. */
+    LOAD_HELD_S = 1,
+};
+
+/* Buckets of tokens, each kept as the one moment at which it would be full. */
+struct handshake_limit {
+    uint64_t of_source_ns[HANDSHAKE_BUCKETS];
+    uint64_t of_all_ns;
 };
 
 struct handshake_gate {
-    struct mac_key *mac1_key; /* NULL: nothing passes */
+    struct mac_key *mac1_key; /* NULL: nothing passes but cookie replies */
+    struct cookie_maker cookies;
     uint64_t hash_key;
-    uint64_t full_at_ns[HANDSHAKE_BUCKETS]; /* when the bucket has all its tokens again */
-    uint64_t all_full_at_ns;
+    struct handshake_limit proven, unproven, replies;
+    uint64_t loaded_until_ns;
 };
 
-enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY };
+enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY, GATE_ASK_COOKIE };
 
-/* Returns 0 or -errno. */
-int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[SEAL_KEY]);
+/* The keys are Hash("mac1----" || our public key) and Hash("cookie--" || our public key). Returns 0
+ * or -errno; in either case handshake_gate_free may be called, as for a gate of zeros. */
+int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
+                        const uint8_t cookie_key[SEAL_KEY]);
 void handshake_gate_free(struct handshake_gate *gate);
 /* Also for the handshake messages of one stream, whose peer is known but may be hostile.
- * A bucket of tokens, kept as the one moment at which it would be full. false: it is empty. */
+ * false: the bucket is empty. */
 bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsigned burst);
 
-/* `message` has a handshake message's type and length (session_is_handshake). */
+/* `message` has a handshake message's type and length (session_is_handshake). GATE_ASK_COOKIE: to
+ * be answered by cookie_reply, and not passed on. */
 enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
                                        size_t length, const struct endpoint *source,
                                        uint64_t now_ns);

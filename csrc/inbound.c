@@ -2,6 +2,7 @@
 #include "inbound.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #include "mss.h"
 
@@ -167,6 +168,29 @@ static enum inbound_end pass_data(struct loop *loop, const struct arrival *arriv
 
 /* -- handshake messages ------------------------------------------------------------------------ */
 
+static ssize_t send_reply(struct loop *loop, const struct endpoint *to,
+                          uint8_t reply[COOKIE_REPLY_LENGTH]) {
+    const struct loop_socket *where = &loop->sockets[to->socket_index % N_SOCKETS];
+    struct iovec iov = {reply, COOKIE_REPLY_LENGTH};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    struct envelope envelope;
+    endpoint_address(to, where->family, &envelope, &message);
+    stats_call(loop->stats, CALL_sendmsg);
+    return sendmsg(where->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* From here, since the gateway could not keep up with a flood. A cookie that is lost is asked for
+ * again, so nothing waits for a socket that is full. */
+static enum stats_drop answer_with_cookie(struct loop *loop, const struct arrival *arrival,
+                                          const uint8_t *message, size_t length) {
+    uint8_t reply[COOKIE_REPLY_LENGTH];
+    stats_call(loop->stats, CALL_getrandom);
+    bool is_sent = cookie_reply(&loop->gate.cookies, message, length, arrival->endpoint,
+                                arrival->now_ns, reply) == 0 &&
+                   send_reply(loop, arrival->endpoint, reply) == COOKIE_REPLY_LENGTH;
+    return is_sent ? DROP_link_reader_cookie_sent : DROP_link_reader_cookie_not_sent;
+}
+
 static enum inbound_end pass_handshake(struct loop *loop, const struct arrival *arrival,
                                        const uint8_t *message, size_t length) {
     memcpy(loop->event.bytes, message, length);
@@ -185,6 +209,8 @@ static enum inbound_end pass_handshake(struct loop *loop, const struct arrival *
         return drop(loop, DROP_link_reader_bad_mac1, length);
     case GATE_TOO_MANY:
         return drop(loop, DROP_link_reader_handshake_flood, length);
+    case GATE_ASK_COOKIE:
+        return drop(loop, answer_with_cookie(loop, arrival, message, length), length);
     case GATE_OPEN:
         break;
     }

@@ -178,9 +178,10 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
     return watch(loop->epoll_fd, fd, EPOLLIN, POLL_SOCKET + index);
 }
 
-int loop_set_mac1_key(struct loop *loop, const uint8_t key[32]) {
+int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
+                       const uint8_t cookie_key[32]) {
     handshake_gate_free(&loop->gate);
-    return handshake_gate_init(&loop->gate, key);
+    return handshake_gate_init(&loop->gate, mac1_key, cookie_key);
 }
 
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {

@@ -40,17 +40,4 @@ int seal_in_place(struct seal_key *key, uint64_t counter, uint8_t *text, size_t 
 int open_into(struct seal_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,
               uint8_t *text);
 
-/* -- message authentication: keyed BLAKE2s of 128 bits (RFC 7693), as in mac1 and mac2 -- */
-
-enum { MAC_LENGTH = 16 };
-
-struct mac_key;
-
-/* NULL with errno set on failure. */
-struct mac_key *mac_key_new(const uint8_t key[SEAL_KEY]);
-void mac_key_free(struct mac_key *key);
-/* Whether `mac` is that of the bytes, in constant time. */
-bool mac_is_valid(struct mac_key *key, const uint8_t *bytes, size_t length,
-                  const uint8_t mac[MAC_LENGTH]);
-
 #endif

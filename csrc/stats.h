@@ -38,6 +38,7 @@
     X(recvmmsg)                                                                                    \
     X(sendmmsg)                                                                                    \
     X(sendmsg)                                                                                     \
+    X(getrandom)                                                                                   \
     X(ppoll)                                                                                       \
     X(epoll_wait)                                                                                  \
     X(futex_wait)                                                                                  \
@@ -69,6 +70,8 @@
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
     X(link_reader, bad_mac1, "a handshake message on UDP from who does not know our key")          \
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
+    X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
+    X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \

@@ -115,9 +115,12 @@ class Loop:
         """Carry what comes and goes by a UDP socket. Raises OSError."""
         _checked(_lib.loop_add_socket(self._pointer, index, fd, has_offload))
 
-    def set_mac1_key(self, key: bytes) -> None:
-        """Let only handshake messages on UDP pass that were made for us. Raises OSError."""
-        _checked(_lib.loop_set_mac1_key(self._pointer, key))
+    def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
+        """Let only handshake messages on UDP pass that were made for us. Raises OSError.
+
+        Who sends too many is asked for a cookie, sealed under ``cookie_key``; both have 32 bytes.
+        """
+        _checked(_lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
     def set_endpoint(self, slot: int, endpoint: bytes) -> None:
         """Say where the peer is on UDP: a packed UdpAddress."""

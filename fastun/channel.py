@@ -23,8 +23,8 @@ from fastun.errors import RuntimeFailure
 MESSAGE_BYTES_MAX = 8192
 FDS_MAX = 8
 
-# What may wait in a channel: a flood of handshake messages is to fill the gateway's queue, by whose
-# length it knows the flood, and not this. The kernel counts some 1 KiB a message.
+# What may wait in a channel: as many handshake messages as the link-reader's gate lets through at
+# once (csrc/handshake_gate.h). The kernel counts some 1 KiB a message.
 BUFFER_BYTES = 1024 * 1024
 _SO_SNDBUFFORCE = 32  # linux/socket.h
 
@@ -81,10 +81,14 @@ class AddSocket(Message, frozen=True, tag="add-socket"):
     has_offload: bool
 
 
-class SetMac1Key(Message, frozen=True, tag="set-mac1-key"):
-    """To the link-reader: what handshake messages on UDP must know (whitepaper 5.4.4)."""
+class SetGateKeys(Message, frozen=True, tag="set-gate-keys"):
+    """To the link-reader: what handshake messages on UDP must know, and what cookies are sealed by.
 
-    key: bytes
+    Both are hashes of our public key (whitepaper 5.4.4, 5.4.7).
+    """
+
+    mac1_key: bytes
+    cookie_key: bytes
 
 
 class SetEndpoint(Message, frozen=True, tag="set-endpoint"):
@@ -243,7 +247,7 @@ ToWorker = (
     | AttachLink
     | DetachLink
     | AddSocket
-    | SetMac1Key
+    | SetGateKeys
     | SetEndpoint
     | SetPathMtu
     | AllowIps

@@ -41,7 +41,7 @@ from fastun.channel import (
     SendMessage,
     SessionWanted,
     SetEndpoint,
-    SetMac1Key,
+    SetGateKeys,
     SetPathMtu,
     SetSendingKey,
     ToGateway,
@@ -166,8 +166,8 @@ class Worker:
             case AddSocket(index=index):
                 self._socket_fds += fds  # kept open
                 self._loop.add_socket(index, fds[0], has_offload=message.has_offload)
-            case SetMac1Key(key=key):
-                self._loop.set_mac1_key(key)
+            case SetGateKeys():
+                self._loop.set_gate_keys(message.mac1_key, message.cookie_key)
             case SetEndpoint(slot=slot):
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):

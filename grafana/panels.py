@@ -288,8 +288,8 @@ FAULTS = Row(
         Panel(
             "All drops",
             "Packets not passed on, of both directions, by reason.",
-            "bad_tag, replayed, bad_source: somebody forges; link_full: a peer does not read; "
-            "no_peer: no allowed IPs have the destination.",
+            "bad_tag, replayed, bad_source: somebody forges; bad_mac1, cookie_sent: a flood of "
+            "handshakes; link_full: a peer does not read; no_peer: nobody has the destination.",
             ((rate("fastun_dropped_packets_total", by="reason"), "{{reason}}"),),
             unit=PACKETS,
             width=12,

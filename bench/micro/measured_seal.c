@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mac.h"
 #include "measured_subjects.h"
 #include "seal.h"
 

@@ -1,13 +1,13 @@
 """Handshakes on UDP: from a message of anybody to keys that both sides hold.
 
-    link-reader --DatagramCame--> queue --> cookie check --> respond or conclude
-                                                                 |
-    link-reader <--AddReceivingKey-------------------------------'
+    link-reader --DatagramCame--> queue --> respond or conclude
+                                                |
+    link-reader <--AddReceivingKey--------------'
                 --KeyAdded--> response sent, or our own keys in use
                 --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
 
-Either side may begin. A message costs some hundred microseconds, so they wait in a bounded queue,
-whose length tells when to ask for cookies.
+Either side may begin. A message costs some hundred microseconds, so the link-reader's gate asks for
+cookies when too many come, and the others wait in a bounded queue.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from fastun.link.initiating import Initiator
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.udp import UdpSockets
 from fastun.session import clock, messages, noise
-from fastun.session.keys import KeyPair
 from fastun.session.messages import MessageType
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
@@ -40,7 +39,6 @@ class DatagramHandshakes:
         settings: Settings,
         greeter: SealedGreeter,
         sockets: UdpSockets,
-        own: KeyPair,
         known: Correspondents,
         installer: KeyInstaller,
         use: Callable[[Correspondent, SessionKeys], None],
@@ -51,7 +49,7 @@ class DatagramHandshakes:
         self._known = known
         self._installer = installer
         self._use = use
-        self._queue = HandshakeQueue(own.public, greeter, sockets, self._take)
+        self._queue = HandshakeQueue(greeter, self._take)
         self._by_index: dict[int, Correspondent] = {}  # those that wait, by our index
         self._initiator = Initiator(greeter, sockets, self._by_index)
 

@@ -20,7 +20,7 @@ from fastun.channel import (
     ForgetReceivingKeys,
     LinkFormat,
     SendKeepalive,
-    SetMac1Key,
+    SetGateKeys,
 )
 from fastun.config.settings import Settings
 from fastun.lane import Lane
@@ -77,7 +77,7 @@ class DatagramSessions:
         self._by_slot = self._known.by_slot
         self._hellos = DatagramHellos(settings, greeter, self._known, self._installer, on_push)
         self._handshakes = DatagramHandshakes(
-            settings, greeter, sockets, own, self._known, self._installer, self._use
+            settings, greeter, sockets, self._known, self._installer, self._use
         )
         self._format = LinkFormat(
             wire=Wire.WIREGUARD,
@@ -97,7 +97,8 @@ class DatagramSessions:
         self._sockets.tell_worker(self._lane, role)
         if role != "link-reader":
             return
-        self._lane.send(role, SetMac1Key(cookies.mac1_key(self._own.public)))
+        public = self._own.public
+        self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
         for correspondent in self._by_slot.values():
             self._known.say_endpoint(correspondent)
 

@@ -39,7 +39,15 @@ CALLS_OF_ROLE = {
         "futex_wait",
         "futex_wake",
     ),
-    "link-reader": ("readv", "recvmmsg", "epoll_wait", "futex_wait", "futex_wake"),
+    "link-reader": (
+        "readv",
+        "recvmmsg",
+        "sendmsg",
+        "getrandom",
+        "epoll_wait",
+        "futex_wait",
+        "futex_wake",
+    ),
     "tun-writer": ("write", "writev", "futex_wait", "futex_wake"),
 }
 

@@ -10,7 +10,7 @@
     noise                the handshake: the pattern inside messages 1 and 2
     initiation_guard     a peer's replay rule
     transport            a session's keys, and data messages of the hello
-    cookies, limiter     what an unauthenticated source may cost (load says when)
+    cookies              the macs of messages 1 and 2, and what a responder under load asks for
     timers               when one peer's handshakes and keepalives are due (timer_constants)
     keys                 key pairs, their base64 form and files
 

@@ -167,14 +167,6 @@ class Data:
         return cls(kind, receiver, counter, message[DATA_HEADER_BYTES:])
 
 
-def sender_of(message: bytes) -> int:
-    """Return the sender index of an initiation or response; HandshakeError as `type_of`."""
-    if type_of(message) not in (MessageType.INITIATION, MessageType.RESPONSE):
-        raise HandshakeError(Refusal.BAD_TYPE)
-    sender: int = _TYPE.unpack_from(message, 4)[0]
-    return sender
-
-
 def receiver_of(message: bytes) -> int:
     """Return the receiver index of a response, cookie reply or data message.
 

@@ -15,10 +15,7 @@ import hmac
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt,
-    crypto_aead_xchacha20poly1305_ietf_encrypt,
-)
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
 from nacl.exceptions import CryptoError
 
 from fastun.session.protocol import MAC_BYTES, TAG_BYTES
@@ -109,13 +106,11 @@ def open_aes(key: bytes, counter: int, ciphertext: bytes, associated: bytes) -> 
         raise NotAuthenticError from None
 
 
-def xseal(key: bytes, random_nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:
-    """Xaead: ciphertext and tag, 16 bytes longer than the plaintext."""
-    return crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, associated, random_nonce, key)
-
-
 def xopen(key: bytes, random_nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
-    """Return what `xseal` sealed, or raise NotAuthenticError."""
+    """Xaead, opened: the plaintext, 16 bytes shorter. NotAuthenticError if it is not authentic.
+
+    Sealed is in C only (csrc/xchacha.h).
+    """
     if len(ciphertext) < TAG_BYTES:
         raise NotAuthenticError
     try:

@@ -13,11 +13,9 @@ LABEL_COOKIE: Final = b"cookie--"
 
 # Section 5.4: sizes in bytes.
 KEY_BYTES: Final = 32  # X25519 keys, AEAD keys, pre-shared keys
-HASH_BYTES: Final = 32
 TAG_BYTES: Final = 16  # what an AEAD adds to its plaintext
 MAC_BYTES: Final = 16
 COOKIE_BYTES: Final = 16
-COOKIE_NONCE_BYTES: Final = 24  # XChaCha20's
 TIMESTAMP_BYTES: Final = 12
 
 NO_PRESHARED_KEY: Final = bytes(KEY_BYTES)  # section 5.4.3: no pre-shared key is one of zeros
@@ -30,14 +28,11 @@ REKEY_TIMEOUT_S: Final = 5.0
 KEEPALIVE_TIMEOUT_S: Final = 10.0
 REKEY_AFTER_MESSAGES: Final = 2**60
 REJECT_AFTER_MESSAGES: Final = 2**64 - 2**13 - 1
-COOKIE_LIFETIME_S: Final = 120.0  # section 5.4.7: how long a secret makes cookies
+COOKIE_LIFETIME_S: Final = 120.0  # section 5.4.7: how long a cookie is good for
 
 # Not in the whitepaper, but in what its implementations do (Linux drivers/net/wireguard).
 REKEY_JITTER_S: Final = 1 / 3  # so that two peers do not retry in step for ever
 INITIATION_INTERVAL_S: Final = 0.020  # of one peer; more often than 50 a second is an attack
-UNDER_LOAD_HELD_S: Final = 1.0  # so that load that comes and goes does not open the gate
-HANDSHAKES_PER_SECOND: Final = 20.0  # of one source, once its cookie proved the address
-HANDSHAKES_BURST: Final = 5
 
 # Ours: the label under which a directional key yields the AES-256-GCM key of type 5 messages.
 LABEL_AES_256_GCM: Final = b"fastun v1 aes-256-gcm"

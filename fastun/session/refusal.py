@@ -9,8 +9,6 @@ class Refusal(StrEnum):
     BAD_LENGTH = "bad_length"  # not the size of its type
     BAD_TYPE = "bad_type"  # not the type expected here, or its reserved bytes are not zero
     BAD_MAC1 = "bad_mac1"  # the sender does not know the receiver's public key
-    BAD_MAC2 = "bad_mac2"  # under load, and no cookie or a wrong one: a cookie reply is due
-    RATE_LIMITED = "rate_limited"  # the cookie is right, but its source asks too often
     QUEUE_FULL = "queue_full"  # too many handshakes wait already
     LOW_ORDER_POINT = "low_order_point"  # a public key that makes every shared secret zero
     BAD_STATIC = "bad_static"  # the initiator's public key does not open

@@ -9,6 +9,7 @@ Left out is what no test can tell from the code, because another check says the 
 - ring.c: that a record holds its header. Its payload begins behind it and inside the record.
 - stream_reader.c: that a link that is over is not read. epoll has been told to forget it.
 - link_reader.c: that a stream that is over is done with. It has nothing left to be passed on.
+- inbound.c: that a cookie does not wait for its socket. The gateway's sockets do not block anyway.
 - link_writer.c: that a broken link gets nothing. The loop reports it before it looks at records.
   That a full socket is left alone: it would refuse again. Without either look, order is lost.
   That the only link's frames in the ring wait on: the pass that follows at once says it again.
@@ -251,6 +252,13 @@ _MUTANTS = (
         ("on UDP a handshake message passes the gate", "if (arrival->slot >= 0) {", "if (1) {"),
         ("what has no mac1 is dropped", "    case GATE_BAD_MAC1:\n        return drop(loop, DROP_link_reader_bad_mac1, length);\n", "    case GATE_BAD_MAC1:\n        break;\n"),
         ("what comes too often is dropped", "    case GATE_TOO_MANY:\n        return drop(loop, DROP_link_reader_handshake_flood, length);\n", "    case GATE_TOO_MANY:\n        break;\n"),
+        ("who is asked for a cookie is no event", "    case GATE_ASK_COOKIE:\n        return drop(loop, answer_with_cookie(loop, arrival, message, length), length);\n", "    case GATE_ASK_COOKIE:\n        break;\n"),
+        ("a cookie is sent", "        return drop(loop, answer_with_cookie(loop, arrival, message, length), length);", "        return drop(loop, DROP_link_reader_cookie_sent, length);"),
+        ("a cookie that is not sent is counted", "is_sent ? DROP_link_reader_cookie_sent : DROP_link_reader_cookie_not_sent", "DROP_link_reader_cookie_sent"),
+        ("a cookie that is sent is counted", "is_sent ? DROP_link_reader_cookie_sent : DROP_link_reader_cookie_not_sent", "DROP_link_reader_cookie_not_sent"),
+        ("a cookie goes by the socket that was used", "&loop->sockets[to->socket_index % N_SOCKETS]", "&loop->sockets[0]"),
+        ("a cookie's call is counted", "    stats_call(loop->stats, CALL_sendmsg);\n", ""),
+        ("a nonce's call is counted", "    stats_call(loop->stats, CALL_getrandom);\n", ""),
         ("the gateway is told who sent it", "loop->event.endpoint = *arrival->endpoint;", ""),
         ("a source belongs to its sender", "frame, true) == (int)slot", "frame, true) >= 0"),
         ("a source belongs to somebody", "frame, true) == (int)slot", "frame, true) != 1 - (int)slot"),

@@ -12,6 +12,7 @@
 enum { END_KEY = 99, END_INDEX = 0xeeee };
 
 const uint8_t mac1_key[SEAL_KEY] = {0x6d, 0x61, 0x63, 0x31};
+static const uint8_t cookie_key[SEAL_KEY] = {0x63};
 struct endpoint sender_endpoints[N_SENDERS];
 
 static int socket_fd, senders[N_SENDERS];
@@ -48,7 +49,7 @@ void datagrams_open(enum aead aead, bool has_offload) {
     CHECK_EQUAL(setsockopt(socket_fd, IPPROTO_UDP, UDP_GRO, &joins, sizeof joins), 0);
     setsockopt(socket_fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size); /* with the right to */
     CHECK_EQUAL(loop_add_socket(reader.loop, DATAGRAM_SOCKET, socket_fd, has_offload), 0);
-    CHECK_EQUAL(loop_set_mac1_key(reader.loop, mac1_key), 0);
+    CHECK_EQUAL(loop_set_gate_keys(reader.loop, mac1_key, cookie_key), 0);
     for (unsigned sender = 0; sender < N_SENDERS; sender++)
         open_sender(sender);
     sealing_key(key, END_KEY);
@@ -93,6 +94,12 @@ void datagram_send_sealed(unsigned sender) {
 void datagram_send_good(unsigned sender, uint64_t counter) {
     make_packet(KEY, INDEX, counter);
     datagram_send_sealed(sender);
+}
+
+bool datagram_hear(unsigned sender, uint8_t bytes[HEARD_MAX], size_t *length) {
+    ssize_t n = recv(senders[sender], bytes, HEARD_MAX, 0);
+    *length = n > 0 ? (size_t)n : 0;
+    return n >= 0;
 }
 
 /* -- running ----------------------------------------------------------------------------------- */

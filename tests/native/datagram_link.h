@@ -9,7 +9,7 @@
 
 #include "sealed_link.h"
 
-enum { N_SENDERS = 2, DATAGRAM_SOCKET = 2 /* its index */ };
+enum { N_SENDERS = 2, DATAGRAM_SOCKET = 2 /* its index */, HEARD_MAX = 2048 };
 
 extern const uint8_t mac1_key[SEAL_KEY];
 /* Where each sender is, as the loop should see it. */
@@ -26,6 +26,9 @@ void datagrams_send_train(unsigned sender, const void *bytes, size_t length, siz
 void datagram_send_sealed(unsigned sender);
 /* A packet of the peer's under its key. */
 void datagram_send_good(unsigned sender, uint64_t counter);
+
+/* A datagram that the loop has sent to the sender; false: there is none. */
+bool datagram_hear(unsigned sender, uint8_t bytes[HEARD_MAX], size_t *length);
 
 /* The loop takes all that was sent; events are kept in reader.events. */
 void datagrams_run(void);

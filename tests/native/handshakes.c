@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "handshakes.h"
 
 #include <gcrypt.h>
@@ -7,25 +8,31 @@
 #include "check.h"
 #include "session.h"
 
-void handshake_mac(uint8_t mac[MAC_LENGTH], const uint8_t key[SEAL_KEY], const uint8_t *bytes,
-                   size_t length) {
+void handshake_mac(uint8_t mac[MAC_LENGTH], const uint8_t *key, size_t key_length,
+                   const uint8_t *bytes, size_t length) {
     gcry_md_hd_t handle;
     CHECK_EQUAL(seal_init(), 0);
     CHECK_EQUAL(gcry_md_open(&handle, GCRY_MD_BLAKE2S_128, 0), 0);
-    CHECK_EQUAL(gcry_md_setkey(handle, key, SEAL_KEY), 0);
+    CHECK_EQUAL(gcry_md_setkey(handle, key, key_length), 0);
     gcry_md_write(handle, bytes, length);
     memcpy(mac, gcry_md_read(handle, GCRY_MD_BLAKE2S_128), MAC_LENGTH);
     gcry_md_close(handle);
 }
 
 size_t handshake_make(uint8_t message[HANDSHAKE_BYTES_MAX], unsigned type, uint8_t fill,
-                      const uint8_t key[SEAL_KEY]) {
-    const size_t lengths[] = {
-        [MESSAGE_INITIATION] = 148, [MESSAGE_RESPONSE] = 92, [MESSAGE_COOKIE] = 64};
-    size_t length = lengths[type], covered = length - MACS;
+                      const uint8_t key[MAC_KEY_MAX]) {
+    const size_t lengths[] = {[MESSAGE_INITIATION] = INITIATION_LENGTH,
+                              [MESSAGE_RESPONSE] = RESPONSE_LENGTH,
+                              [MESSAGE_COOKIE] = COOKIE_REPLY_LENGTH};
+    size_t length = lengths[type], covered = length - MACS_LENGTH;
     memset(message, fill, length);
     le32_write(message, type);
     if (type != MESSAGE_COOKIE)
-        handshake_mac(message + covered, key, message, covered);
+        handshake_mac(message + covered, key, MAC_KEY_MAX, message, covered);
     return length;
+}
+
+void handshake_show(uint8_t *message, size_t length, const uint8_t cookie[COOKIE_LENGTH]) {
+    size_t covered = length - MAC_LENGTH;
+    handshake_mac(message + covered, cookie, COOKIE_LENGTH, message, covered);
 }

@@ -83,10 +83,12 @@ static void append_chunks(struct seed *seed, const struct link_format *format) {
     }
 }
 
-/* Behind those a keepalive, a control message, one of each kind of handshake, another peer's. */
+/* Behind those a keepalive, a control message, one of each kind of handshake, another peer's; and
+ * handshakes under load, without a cookie and with one. */
 static void append_datagrams(struct seed *seed, const struct link_format *format) {
-    const uint8_t rest[] = {0, 0, 2, 2, MESSAGE_CONTROL, 0, 0,    0, 7, 0, 7, 1, 0, 0, 7, 2,
-                            0, 0, 0, 0, 2 | 16,          1, 0x45, 0};
+    const uint8_t rest[] = {
+        0, 0, 2, 2, MESSAGE_CONTROL, 0, 0,    0, 7,     0, 7,          1, 0,     0, 7, 2,
+        0, 0, 0, 0, 2 | 16,          1, 0x45, 0, 7 | 8, 0, 7 | 8 | 16, 0, 7 | 8, 1, 0, 0};
     append_chunks(seed, format);
     append(seed, rest, sizeof rest);
 }

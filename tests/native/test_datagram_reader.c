@@ -229,17 +229,61 @@ static void a_handshake_message_without_our_mac1_is_dropped(void) {
     datagrams_close();
 }
 
-static void of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX];
-    size_t length = handshake_make(message, 1, 0, mac1_key);
+/* What is asked of whom, test_handshake_gate.c says. */
+static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX], heard[HEARD_MAX];
+    enum { N_SENT = 200 };
+    size_t length = handshake_make(message, 1, 7, mac1_key), n_heard = 0, heard_length;
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    for (unsigned i = 0; i < 200; i++)
+    for (unsigned i = 0; i < N_SENT; i++)
         datagram_send(0, message, length);
     datagram_send_good(0, 0);
     datagrams_run();
     size_t n_passed = count_events(EVENT_DATAGRAM);
     CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20); /* some ms went by */
-    check_counted(1, DROP_link_reader_handshake_flood, 200 - n_passed);
+    check_counted(1, DROP_link_reader_cookie_sent, N_SENT - n_passed);
+    for (; datagram_hear(0, heard, &heard_length); n_heard++) {
+        CHECK_EQUAL(heard_length, COOKIE_REPLY_LENGTH);
+        CHECK_EQUAL(le32_read(heard), MESSAGE_COOKIE);
+        CHECK_EQUAL(memcmp(heard + 4, message + 4, 4), 0); /* the sender's index */
+    }
+    CHECK_EQUAL(n_heard, N_SENT - n_passed);
+    CHECK(!datagram_hear(1, heard, &heard_length));
+    for (int call = CALL_sendmsg; call <= CALL_getrandom; call++)
+        CHECK_EQUAL(stats_read_call(reader.stats, ROLE_link_reader, (unsigned)call), n_heard);
+    datagrams_close();
+}
+
+static void who_shows_its_cookie_passes_until_it_shows_too_many(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH], heard[HEARD_MAX];
+    enum { N_SENT = 200 };
+    size_t heard_length;
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    struct cookie_maker *maker = &reader.loop->gate.cookies;
+    CHECK_EQUAL(cookie_make(maker, &sender_endpoints[0], clock_now_ns(), cookie), 0);
+    size_t length = handshake_make(message, 1, 7, mac1_key);
+    handshake_show(message, length, cookie);
+    for (unsigned i = 0; i < N_SENT; i++)
+        datagram_send(0, message, length);
+    datagrams_run();
+    size_t n_passed = count_events(EVENT_DATAGRAM);
+    CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20);
+    check_counted(0, DROP_link_reader_handshake_flood, N_SENT - n_passed);
+    CHECK(!datagram_hear(0, heard, &heard_length));
+    datagrams_close();
+}
+
+static void a_cookie_that_cannot_be_sent_is_counted(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    size_t length = handshake_make(message, 1, 7, mac1_key);
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    reader.loop->gate.loaded_until_ns = UINT64_MAX;
+    for (unsigned i = 0; i < 3; i++)
+        datagram_send(0, message, length);
+    reader.loop->sockets[DATAGRAM_SOCKET].family = AF_INET6; /* it does not take such addresses */
+    datagrams_run();
+    check_counted(0, DROP_link_reader_cookie_not_sent, 3);
+    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 0);
     datagrams_close();
 }
 
@@ -325,7 +369,9 @@ int main(void) {
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
     RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
     RUN(a_handshake_message_without_our_mac1_is_dropped);
-    RUN(of_too_many_handshake_messages_the_rest_is_dropped_and_data_passes);
+    RUN(who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes);
+    RUN(who_shows_its_cookie_passes_until_it_shows_too_many);
+    RUN(a_cookie_that_cannot_be_sent_is_counted);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
     RUN(an_error_that_somebody_has_sent_back_ends_nothing);

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from fastun.errors import ConfigError
 from fastun.session import cookies, keys, messages, noise, tai64n, transport
 from fastun.session.initiation_guard import InitiationGuard
-from fastun.session.limiter import SourceLimiter
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import Aead
 
@@ -146,25 +143,6 @@ def _refusal_by(guard: InitiationGuard, timestamp: bytes, now_s: float) -> Refus
 def test_timestamps_sort_as_their_times_do(times_ns: list[int]) -> None:
     stamps = [tai64n.from_unix_ns(unix_ns) for unix_ns in sorted(times_ns)]
     assert stamps == sorted(stamps)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=200),
-)
-def test_the_limiter_counts_as_a_model_without_forgetting(asked: list[tuple[int, int]]) -> None:
-    """Milliseconds and thousandths of a token are whole numbers, so the model is exact."""
-    limiter = SourceLimiter()
-    model: dict[int, tuple[int, int]] = {}
-    now_ms = 0
-    for source, pause_ms in asked:
-        now_ms += pause_ms
-        thousandths, since_ms = model.get(source, (5000, now_ms))
-        thousandths = min(5000, thousandths + 20 * (now_ms - since_ms))
-        is_on_the_edge = 999 <= thousandths <= 1001  # where floating point may differ
-        admitted = limiter.admit(IPv4Address(source), now_ms / 1000)
-        if not is_on_the_edge:
-            assert admitted == (thousandths >= 1000)
-        model[source] = (thousandths - 1000 if admitted else thousandths, now_ms)
 
 
 def complaint_about(text: str) -> str:

@@ -1,6 +1,6 @@
 /* Any datagrams before the link-reader: what opens is a frame that the device can be given, what is
- * for the gateway fits its event, and everything is counted. Input: chunks of `what u8, half its
- * length u8, bytes`, each a datagram.
+ * for the gateway fits its event, what is asked for a cookie gets one, and everything is counted.
+ * Input: chunks of `what u8, half its length u8, bytes`, each a datagram.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -19,9 +19,9 @@ static struct loop *loop;
 static struct seal_key *sealing[N_AEADS];
 static struct stats *stats;
 static struct peer_table *peers;
-static int channel[2];
-static struct endpoint endpoint; /* of the next datagram: its port goes up */
-static const uint8_t mac1_key[SEAL_KEY] = {1, 2, 3};
+static int channel[2], answers[2]; /* answers: the loop's socket, and who is answered */
+static struct endpoint endpoint;   /* of the next datagram: its port goes up */
+static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[SEAL_KEY] = {4, 5, 6};
 
 /* One session with both ciphers, and another peer's. Keys are costly: they are made once. */
 static void add_keys(void) {
@@ -48,7 +48,10 @@ static void open_once(void) {
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0);
     loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, MODE_TUN, producer, stats, peers, -1,
                     channel[1], -1);
-    FUZZ_CHECK(loop != NULL && loop_set_mac1_key(loop, mac1_key) == 0);
+    FUZZ_CHECK(loop != NULL && loop_set_gate_keys(loop, mac1_key, cookie_key) == 0);
+    /* The endpoint is of no family, so what is sent to it goes where the socket is connected to. */
+    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, answers) == 0);
+    loop->sockets[0].fd = answers[0];
     FUZZ_CHECK(loop_allow_ip(loop, SLOT, net, 4, 8) == 0);
     FUZZ_CHECK(loop_allow_ip(loop, SLOT, net6, 16, 8) == 0);
     add_keys();
@@ -57,7 +60,10 @@ static void open_once(void) {
 /* As if nothing had come yet. */
 static void begin(void) {
     memset(stats, 0, sizeof *stats);
-    memset(loop->gate.full_at_ns, 0, sizeof loop->gate.full_at_ns);
+    memset(&loop->gate.proven, 0, sizeof loop->gate.proven);
+    memset(&loop->gate.unproven, 0, sizeof loop->gate.unproven);
+    memset(&loop->gate.replies, 0, sizeof loop->gate.replies);
+    loop->gate.loaded_until_ns = 0;
     for (uint32_t index = INDEX; index <= INDEX + 1; index++) {
         struct receiving_key *key = key_table_find(loop->keys, index);
         key->replay = (struct replay){0};
@@ -94,24 +100,59 @@ static void check_event(const struct loop_event *event, const uint8_t *datagram,
     }
 }
 
+static uint64_t n_cookies(void) {
+    return stats_read_drop(stats, DROP_link_reader_cookie_sent);
+}
+
+/* `n_sent` cookies were sent, and none otherwise. */
+static void check_answers(const uint8_t *datagram, size_t length, uint64_t n_sent) {
+    uint8_t answer[2 * COOKIE_REPLY_LENGTH];
+    for (; n_sent > 0; n_sent--) {
+        FUZZ_CHECK(recv(answers[1], answer, sizeof answer, 0) == COOKIE_REPLY_LENGTH);
+        FUZZ_CHECK(le32_read(answer) == MESSAGE_COOKIE && length > COOKIE_REPLY_LENGTH);
+        FUZZ_CHECK(memcmp(answer + 4, datagram + 4, 4) == 0);
+    }
+    FUZZ_CHECK(recv(answers[1], answer, sizeof answer, 0) < 0);
+}
+
 static void pass(const uint8_t *datagram, size_t length) {
     uint8_t *exact = malloc(length > 0 ? length : 1); /* for ASan */
     const struct arrival arrival = {-1, &endpoint, clock_now_ns(), clock_boottime_ns()};
     endpoint.port++;
     memcpy(exact, datagram, length);
+    uint64_t n_before = n_cookies();
     enum inbound_end end = inbound_pass(loop, &arrival, exact, length);
     FUZZ_CHECK(end != INBOUND_FULL);
     if (end == INBOUND_EVENT)
         check_event(loop_event(loop), exact, length);
+    check_answers(exact, length, n_cookies() - n_before);
     free(exact);
 }
 
+/* One that bears our mac1. Bits of `what`: 8 under load; 16 with the cookie of who sends it. */
+static void pass_handshake(uint8_t what, size_t length) {
+    uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH];
+    unsigned type = 1 + (unsigned)length % 3;
+    struct endpoint sender = endpoint;
+    sender.port++; /* as it will be */
+    length = handshake_make(message, type, (uint8_t)length, mac1_key);
+    loop->gate.loaded_until_ns = (what & 8) != 0 ? UINT64_MAX : 0;
+    if ((what & 16) != 0 && type != MESSAGE_COOKIE) {
+        FUZZ_CHECK(cookie_make(&loop->gate.cookies, &sender, clock_now_ns(), cookie) == 0);
+        handshake_show(message, length, cookie);
+    }
+    uint64_t n_before = n_cookies();
+    pass(message, length);
+    bool is_asked = (what & 8) != 0 && (what & 16) == 0 && type != MESSAGE_COOKIE;
+    FUZZ_CHECK(!is_asked || n_cookies() == n_before + 1);
+}
+
 /* Bits of `what`: 1 as it is; 2 the cipher; 4 one bit bent; 8 the same counter again; 16 the other
- * peer's session; all of 1, 2 and 4 a handshake message that bears our mac1. */
+ * peer's session; all of 1, 2 and 4 a handshake message. */
 static void pass_chunk(uint8_t what, uint64_t *counter, const uint8_t *bytes, size_t length) {
     uint8_t message[DATA_MESSAGE_MIN + 2 * UINT8_MAX];
     if ((what & 7) == 7) {
-        pass(message, handshake_make(message, 1 + length % 3, (uint8_t)length, mac1_key));
+        pass_handshake(what, length);
     } else if ((what & 1) != 0) {
         pass(bytes, length);
     } else {

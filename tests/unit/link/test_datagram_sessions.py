@@ -22,7 +22,7 @@ from fastun.channel import (
     ForgetReceivingKeys,
     SendKeepalive,
     SetEndpoint,
-    SetMac1Key,
+    SetGateKeys,
     SetPathMtu,
     SetSendingKey,
 )
@@ -38,14 +38,12 @@ from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers.peer import Peer
 from fastun.peers.roster import Roster
-from fastun.session import clock, cookies, messages, transport
-from fastun.session.cookies import CookieChecker
-from fastun.session.limiter import SourceLimiter
+from fastun.session import clock, cookies, messages, primitives, transport
 from fastun.session.messages import MessageType
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
 from tests.unit.recording_lane import RecordingLane
-from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER
+from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER, cookie_reply
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from fastun.link.udp import UdpSockets
     from fastun.session.keys import KeyPair
 
+COOKIE = bytes(range(16))
 HELLO = Hello(
     version=hello.PROTOCOL_VERSION,
     software="fastun test",
@@ -264,7 +263,7 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
         pair.server.work()
         ((response, to),) = pair.server.sockets.sent
         assert (len(response), to) == (92, pair.client.address)
-        pair.server.sessions.on_key_added(0, messages.sender_of(response))
+        pair.server.sessions.on_key_added(0, messages.Response.unpack(response).sender)
         assert len(pair.server.sockets.sent) == 1
 
     run(claim())
@@ -417,9 +416,7 @@ def test_a_response_or_cookie_for_no_handshake_of_ours_is_counted() -> None:
     run(claim())
 
 
-def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
-    now: SimpleNamespace,
-) -> None:
+def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
@@ -431,10 +428,7 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
         await asyncio.sleep(0)
         pair.server.work()
         ((response, _),) = pair.server.sockets.sent
-        there = pair.server.address
-        checker = CookieChecker(CLIENT.public, SourceLimiter())
-        reply = checker.reply(response, there.host, there.port, now.s)
-        pair.server.take_in(reply, pair.client.address)
+        pair.server.take_in(cookie_reply(response, CLIENT.public, COOKIE), pair.client.address)
         await asyncio.sleep(0)
         assert pair.client.results() == {str(Refusal.UNKNOWN_INDEX): 1}
         assert pair.server.results() == {}
@@ -448,17 +442,14 @@ def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
         pair.client.sessions.begin(0)
         await asyncio.sleep(0.02)
         ((initiation, _),) = pair.client.sockets.sent
-        here = pair.client.address
-        checker = CookieChecker(SERVER.public, SourceLimiter())
-        reply = checker.reply(initiation, here.host, here.port, now.s)
-        pair.client.take_in(reply, pair.server.address)
+        pair.client.take_in(cookie_reply(initiation, SERVER.public, COOKIE), pair.server.address)
         await asyncio.sleep(0)
         pair.client.sockets.sent.clear()
         now.s += 6
         pair.client.sessions.tick()
         await asyncio.sleep(0.02)
         ((again, _),) = pair.client.sockets.sent
-        checker.check(again, here.host, here.port, now.s, under_load=True)
+        assert again[-16:] == primitives.mac(COOKIE, again[:-16])
 
     run(claim())
 
@@ -830,7 +821,10 @@ def test_a_fresh_link_reader_is_told_the_gates_key_and_where_the_peers_are() -> 
         assert pair.server.lane.take() == []
         pair.server.sessions.tell_worker("link-reader")
         assert pair.server.lane.take() == [
-            ("link-reader", SetMac1Key(cookies.mac1_key(SERVER.public))),
+            (
+                "link-reader",
+                SetGateKeys(cookies.mac1_key(SERVER.public), cookies.cookie_key(SERVER.public)),
+            ),
             ("link-reader", SetEndpoint(0, pair.client.address.pack())),
         ]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt
 
 from fastun.session import cookies, keys, noise
-from fastun.session.messages import MACS_BYTES
-from fastun.session.protocol import NO_PRESHARED_KEY
+from fastun.session.messages import MACS_BYTES, CookieReply
+from fastun.session.protocol import MAC_BYTES, NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 
 if TYPE_CHECKING:
@@ -70,6 +72,14 @@ def refusal_of(call: Callable[[], object]) -> Refusal:
 def with_right_macs(message: bytes, receiver_public: bytes) -> bytes:
     """Return a changed message as its forger would send it: mac1 needs no secret."""
     return cookies.append_macs(message[:-MACS_BYTES], receiver_public)
+
+
+def cookie_reply(message: bytes, responder_public: bytes, cookie: bytes) -> bytes:
+    """Return how a responder under load answers a message 1 or 2 (whitepaper 5.4.7)."""
+    nonce, mac1 = os.urandom(24), message[-MACS_BYTES:][:MAC_BYTES]
+    key = cookies.cookie_key(responder_public)
+    sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(cookie, mac1, nonce, key)
+    return CookieReply(int.from_bytes(message[4:8], "little"), nonce, sealed).pack()
 
 
 def flip_bit(message: bytes, bit: int) -> bytes:
