@@ -439,6 +439,18 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
         await asyncio.sleep(0)
         assert pair.client.results() == {str(Refusal.UNKNOWN_INDEX): 1}
         assert pair.server.results() == {}
+        # The next response shows it.
+        pair.client.sockets.sent.clear()
+        now.s += 6
+        pair.client.sessions.tick()
+        await asyncio.sleep(0.02)
+        ((again, _),) = pair.client.sockets.sent
+        pair.server.sockets.sent.clear()
+        pair.server.take_in(again, pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        ((response, _),) = pair.server.sockets.sent
+        checker.check(response, there.host, there.port, now.s, under_load=True)
 
     run(claim())
 
