@@ -162,7 +162,7 @@ class Side:
 class Pair:
     """A client that dials a server."""
 
-    def __init__(self, preshared_key: bytes | None = None) -> None:
+    def __init__(self, preshared_key: bytes | None = None, keepalive_s: int = 0) -> None:
         endpoint = Endpoint("udp", "192.0.2.2", 51820)
         self.client = Side(
             "connect",
@@ -173,6 +173,7 @@ class Pair:
                 public_key=SERVER.public,
                 endpoints=(endpoint,),
                 preshared_key=preshared_key,
+                keepalive_s=keepalive_s,
             ),
         )
         self.server = Side(
@@ -432,6 +433,18 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response() -> Non
         await asyncio.sleep(0)
         assert pair.client.results() == {str(Refusal.UNKNOWN_INDEX): 1}
         assert pair.server.results() == {}
+        # The next response shows it.
+        pair.client.sockets.sent.clear()
+        now.s += 6
+        pair.client.sessions.tick()
+        await asyncio.sleep(0.02)
+        ((again, _),) = pair.client.sockets.sent
+        pair.server.sockets.sent.clear()
+        pair.server.take_in(again, pair.client.address)
+        await asyncio.sleep(0)
+        pair.server.work()
+        ((response, _),) = pair.server.sockets.sent
+        checker.check(response, there.host, there.port, now.s, under_load=True)
 
     run(claim())
 
@@ -575,6 +588,23 @@ def test_only_a_client_is_pushed_to_and_once_a_link(now: SimpleNamespace) -> Non
         pair.client.work()
         pair.client.told_of(SendKeepalive)
         now.s += 25
+        pair.client.sessions.tick()
+        pair.client.work()
+        assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
+        await rekey(pair, now)
+        assert pair.client.pushed == [push]
+
+    run(claim())
+
+
+def test_a_keepalive_of_our_own_comes_before_one_that_is_pushed(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair(keepalive_s=5)
+        push = Push(keepalive=25)
+        pair.server.hello = msgspec.structs.replace(HELLO, push=push)
+        await pair.begin()
+        assert pair.client.pushed == [push]
+        now.s += 5.5
         pair.client.sessions.tick()
         pair.client.work()
         assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
