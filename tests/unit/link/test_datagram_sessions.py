@@ -417,7 +417,9 @@ def test_a_response_or_cookie_for_no_handshake_of_ours_is_counted() -> None:
     run(claim())
 
 
-def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response() -> None:
+def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
+    now: SimpleNamespace,
+) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
