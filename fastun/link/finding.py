@@ -26,8 +26,8 @@ from fastun.session.refusal import HandshakeError
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, LinkCounts
 
-# Connections that greet at once, in all and from one source. Each is some 4 KiB of gateway memory
-# and some 8 KiB of the kernel's; a real greeting takes two round trips.
+# Connections that greet at once, in all and from one source (tcp.source_of). Each is some 4 KiB of
+# gateway memory and some 8 KiB of the kernel's; a real greeting takes two round trips.
 GREETING_MAX = 256
 GREETING_PER_SOURCE_MAX = 64
 
@@ -82,7 +82,7 @@ class Acceptor:
         self._greeter = greeter
         self._gateway = gateway
         self._counts = counts
-        self._greeting: dict[asyncio.Task[None], str] = {}  # and the source, oldest first
+        self._greeting: dict[asyncio.Task[None], bytes] = {}  # and the source, oldest first
         self._log = log.get("link")
 
     async def run(self) -> None:
@@ -112,13 +112,14 @@ class Acceptor:
                 self._log.warning("cannot accept", error=error.strerror)
                 await asyncio.sleep(tcp.BACKOFF_FIRST_S)
                 continue
-            self._make_room(address[0])
+            source = tcp.source_of(address[0])
+            self._make_room(source)
             task = asyncio.create_task(self._welcome(connection))
-            self._greeting[task] = address[0]
+            self._greeting[task] = source
             task.add_done_callback(self._greeting.pop)
             await asyncio.sleep(0)  # those who came before have a turn, however many come
 
-    def _make_room(self, source: str) -> None:
+    def _make_room(self, source: bytes) -> None:
         """Let the oldest go when there are too many, of this source first."""
         waiting = [task for task in self._greeting if not task.cancelling()]
         same = [task for task in waiting if self._greeting[task] == source]

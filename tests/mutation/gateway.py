@@ -97,10 +97,11 @@ _MUTANTS = (
         ("who hangs up on an initiation may not know us", "        except frames.HungUpError:", "        except ZeroDivisionError:"),
     ),
     *in_python(
-        "link/finding", "unit/link/test_finding.py",
+        "link/finding", "unit/link/test_finding.py fault/test_one_source.py",
         ("a source has its limit", "((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX))", "((waiting, GREETING_MAX),)"),
         ("all have a limit", "((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX))", "((same, GREETING_PER_SOURCE_MAX),)"),
         ("the limit is one source's", "if self._greeting[task] == source", "if self._greeting[task]"),
+        ("a source is a network of IPv6", "source = tcp.source_of(address[0])", "source = address[0].encode()"),
         ("a limit is no limit before it is reached", "if len(tasks) >= most:", "if len(tasks) >= most - 1:"),
         ("a limit is kept", "if len(tasks) >= most:", "if len(tasks) > most:"),
         ("the oldest goes", "tasks[0].cancel()", "tasks[-1].cancel()"),
@@ -127,6 +128,12 @@ _MUTANTS = (
         ("a hello shows that the peer took the link", "return greeted.hello is not None or", "return greeted.hello is None or"),
         ("a short simpletun link was none", "loop.time() - since > STABLE_SIMPLETUN_LINK_S", "True"),
         ("a long simpletun link was one", "or loop.time() - since > STABLE_SIMPLETUN_LINK_S", ""),
+    ),
+    *in_python(
+        "link/tcp", "unit/link/test_tcp.py",
+        ("one host has a /64 of IPv6", "address.packed[:8]", "address.packed"),
+        ("a /64 is not less", "address.packed[:8]", "address.packed[:7]"),
+        ("IPv4 in IPv6 is IPv4", "address.ipv4_mapped.packed if address.ipv4_mapped else ", ""),
     ),
     *in_python(
         "link/table", "unit/link/test_table.py",
