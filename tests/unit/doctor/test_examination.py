@@ -243,6 +243,13 @@ def test_a_state_directory_that_others_can_write_fails(subject: Subject) -> None
     assert (finding.verdict, finding.mend) == ("FAIL", f"chmod 700 {subject.state}")
 
 
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_run_directory_that_others_can_write_fails(subject: Subject, mode: int) -> None:
+    subject.run_dir.chmod(mode)
+    finding = found(subject, "run directory")
+    assert (finding.verdict, finding.mend) == ("FAIL", f"chmod go-w {subject.run_dir}")
+
+
 @pytest.mark.parametrize("below", ["", "below"])
 @pytest.mark.parametrize("check", ["state", "run directory"])
 def test_a_file_where_a_directory_should_be_fails(tmp_path: Path, check: str, below: str) -> None:
