@@ -261,6 +261,18 @@ _MUTANTS = (
         ("one gateway makes its socket at a time", "async with run_directory.locked(path.parent):", "if True:"),
     ),
     *in_python(
+        "metrics/server", "unit/metrics/test_metrics.py",
+        ("a request has its time", "            self._cut_off(lambda due_s: due_s <= time.monotonic())\n", ""),
+        ("its time is awaited", "else max(0.0, due_s - time.monotonic())", "else None"),
+        ("who has time left is not cut off", "                if is_due(due_s):\n", "                if True:\n"),
+        ("the oldest goes when all threads are taken", "            self._cut_off(lambda _: True)\n", ""),
+        ("who is cut off is done with", "                    del self._due_s[request]\n", "                    pass\n"),
+        ("who is answered is done with", "            self._due_s.pop(request, None)\n", "            pass\n"),
+        ("threads are bounded in number", "BoundedSemaphore(REQUESTS_MAX)", "BoundedSemaphore(9 * REQUESTS_MAX)"),
+        ("a thread that is done makes room", "        finally:\n            self._free.release()", "        finally:\n            pass"),
+        ("without a descriptor it waits", "                time.sleep(_ACCEPT_RETRY_S)\n", "                pass\n"),
+    ),
+    *in_python(
         "config/peer", "unit/config/test_peer.py unit/config/test_settings.py",
         ("a name is one", "if not _NAME.fullmatch(text):", "if not _NAME.match(text):"),
         ("a name has 64 characters at most", "{0,63}", "{0,99}"),
