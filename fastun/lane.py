@@ -43,6 +43,15 @@ RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
 
+# What cannot be sent for want of memory is tried again after so long.
+SEND_RETRY_S = 0.1
+
+# A worker acts on a message within milliseconds. One that has taken none of those that wait for so
+# long does not work: it is killed and replaced. Its channel holds a thousand; a thousand peers with
+# some rekeys each are a few thousand more, and twenty times that is some 100 MiB.
+UNREAD_MAX_S = 10.0
+UNSENT_MAX = 100_000
+
 # Of one worker's messages, at most so many before others have their turn. Handshakes that come
 # faster than they are worked off must come to stand in their own queue, whose length tells that,
 # and not in the channel, where nobody sees them.
@@ -66,6 +75,8 @@ class Worker:
         self.pidfd = -1
         self.respawn: asyncio.TimerHandle | None = None
         self.unsent: deque[tuple[ToWorker, int]] = deque()
+        self.send_retry: asyncio.TimerHandle | None = None
+        self.unread: asyncio.TimerHandle | None = None  # set while some wait
         self._cpu_seconds_of_predecessors = 0.0
 
     def cpu_seconds(self) -> float:
@@ -179,6 +190,7 @@ class Lane:
         """Send a message and ring the doorbell. ``fd`` is duplicated, and may be closed after.
 
         To a worker that is dead nothing is sent: its successor is told what it needs at its start.
+        One that takes no messages is killed, after UNREAD_MAX_S or with UNSENT_MAX of them waiting.
         """
         worker = self.workers[role]
         if worker.channel is None or worker.process is None:
@@ -186,6 +198,8 @@ class Lane:
         worker.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
         if len(worker.unsent) == 1:
             self._flush(worker)
+        elif len(worker.unsent) == UNSENT_MAX:
+            self._kill(worker, f"{UNSENT_MAX:,} messages wait for it")
 
     async def stop(self) -> None:
         """Let the workers go: closing the channel ends them; who stays is killed."""
@@ -228,8 +242,12 @@ class Lane:
             mss_mtu=self._mss_mtu,
         )
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
-        with contextlib.suppress(OSError):  # dead already; the pidfd will say so
+        try:
             ours.send(boot, fds)
+        except ConnectionError:  # dead already; the pidfd will say so
+            pass
+        except OSError as error:
+            self._kill(worker, f"it cannot be told what to do: {error.strerror}")
         loop = asyncio.get_running_loop()
         loop.add_reader(worker.pidfd, self._replace, worker)
         loop.add_reader(ours.fileno(), self._receive, worker)
@@ -253,9 +271,11 @@ class Lane:
         return True
 
     def _flush(self, worker: Worker) -> None:
-        """Send what waits; the rest when the worker has read some."""
+        """Send what waits; the rest when the worker has read some, or there is memory again."""
         assert worker.channel is not None  # noqa: S101 (send looked)
         loop, fileno = asyncio.get_running_loop(), worker.channel.fileno()
+        loop.remove_writer(fileno)
+        n_waited = len(worker.unsent)
         try:
             while worker.unsent:
                 message, fd = worker.unsent[0]
@@ -264,11 +284,21 @@ class Lane:
                 _close(fd)
         except BlockingIOError:
             loop.add_writer(fileno, self._flush, worker)
-        except OSError:  # it is dying; the pidfd will say so
-            loop.remove_writer(fileno)
-        else:
-            loop.remove_writer(fileno)
+        except ConnectionError:  # it is dying; the pidfd will say so
+            pass
+        except OSError:
+            worker.send_retry = loop.call_later(SEND_RETRY_S, self._flush, worker)
+        if worker.unread is not None and len(worker.unsent) < n_waited:
+            worker.unread.cancel()
+            worker.unread = None
+        if worker.unread is None and worker.unsent:
+            worker.unread = loop.call_later(UNREAD_MAX_S, self._kill, worker, "takes no messages")
         self._ring_of(worker).ring_doorbell(worker.role)
+
+    def _kill(self, worker: Worker, why: str) -> None:
+        """End a worker that cannot do its work; the pidfd will say so, and it is replaced."""
+        self._log.error("killing a worker", worker=worker.name, why=why)
+        signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
 
     def _receive(self, worker: Worker) -> None:
         for _ in range(MESSAGES_A_TURN):
@@ -324,6 +354,10 @@ class Lane:
         if worker.channel is not None:
             loop.remove_reader(worker.channel.fileno())
             loop.remove_writer(worker.channel.fileno())
+        for timer in (worker.send_retry, worker.unread):
+            if timer is not None:
+                timer.cancel()
+        worker.send_retry = worker.unread = None
 
     def _close_channel(self, worker: Worker) -> None:
         if worker.channel is not None:

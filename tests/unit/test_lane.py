@@ -7,14 +7,16 @@ import contextlib
 import os
 import signal
 import socket
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fastun import lane as lanes
 from fastun._native import ROLES, Mode, Wire
+from fastun.channel import DetachLink, SendMessage
 from fastun.lane import Lane, Worker
-from tests.unit.descriptors import no_descriptor_left
+from tests.unit.descriptors import no_descriptor_left, too_many_descriptors_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -162,5 +164,117 @@ def test_a_lane_that_stops_spawns_nothing_more(monkeypatch: pytest.MonkeyPatch) 
                 await until(lambda: owner.worker().boot_failures)
         await asyncio.sleep(0.5)
         assert owner.worker().process is None
+
+    run(claim())
+
+
+# -- a worker that takes no messages ----------------------------------------------------------
+
+
+def fill(owner: Owner) -> int:
+    """Send until some wait; how many were sent. The worker does not read."""
+    n_sent = 0
+    while not owner.worker().unsent:
+        owner.lane.send("link-writer", SendMessage(1, bytes(100)))
+        n_sent += 1
+    return n_sent
+
+
+def test_what_a_slow_worker_has_not_read_comes_when_it_reads() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            for n in range(100):
+                owner.lane.send("link-writer", SendMessage(1, bytes([n])))
+            await asyncio.sleep(0.1)
+            assert len(owner.worker().unsent) == 101
+            os.kill(owner.pid(), signal.SIGCONT)
+            await until(lambda: not owner.worker().unsent)
+            await asyncio.sleep(0.3)
+            assert owner.died == []
+
+    run(claim())
+
+
+def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.3)
+
+    async def claim() -> None:
+        async with running() as owner:
+            n_before = n_descriptors()
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.lane.send("link-writer", DetachLink(1), 0)  # its descriptor is not forgotten
+            await until(lambda: owner.died == ["link-writer"])
+            await until(owner.lane.is_whole)
+            assert owner.worker().unsent == deque()
+            assert n_descriptors() == n_before
+            await asyncio.sleep(0.5)  # its successor is not killed as well
+            assert owner.died == ["link-writer"]
+
+    run(claim())
+
+
+def test_a_worker_for_which_too_many_messages_wait_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNSENT_MAX", 50)
+
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            for _ in range(48):
+                owner.lane.send("link-writer", DetachLink(1))
+            await asyncio.sleep(0.1)
+            assert owner.died == []
+            owner.lane.send("link-writer", DetachLink(1))
+            await until(lambda: owner.died == ["link-writer"])
+            await until(owner.lane.is_whole)
+
+    run(claim())
+
+
+def test_a_worker_that_takes_some_messages_has_its_time_anew() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.lane.send("link-writer", DetachLink(1))
+            deadline = owner.worker().unread
+            assert deadline is not None
+            os.kill(owner.pid(), signal.SIGCONT)
+            await until(deadline.cancelled)
+            await until(lambda: not owner.worker().unsent)
+            assert owner.worker().unread is None
+
+    run(claim())
+
+
+def test_what_the_kernel_cannot_take_now_is_sent_a_moment_later() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with too_many_descriptors_in_flight():
+                owner.lane.send("link-writer", DetachLink(1), 0)
+                owner.lane.send("link-writer", DetachLink(2))
+                await asyncio.sleep(0.3)
+                assert len(owner.worker().unsent) == 2
+            await until(lambda: not owner.worker().unsent)
+            assert owner.died == []
+
+    run(claim())
+
+
+def test_a_worker_that_cannot_be_told_what_to_do_is_replaced() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with too_many_descriptors_in_flight():
+                owner.kill()
+                await until(lambda: owner.worker().boot_failures >= 2)
+            await until(owner.lane.is_whole)
+            assert owner.failures == []
 
     run(claim())
