@@ -189,6 +189,8 @@ class Lane:
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
         """Send a message and ring the doorbell. ``fd`` is duplicated, and may be closed after.
 
+        Raises OSError when it cannot be duplicated.
+
         To a worker that is dead nothing is sent: its successor is told what it needs at its start.
         One that takes no messages is killed, after UNREAD_MAX_S or with UNSENT_MAX of them waiting.
         """
@@ -242,16 +244,16 @@ class Lane:
             mss_mtu=self._mss_mtu,
         )
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(worker.pidfd, self._replace, worker)
+        loop.add_reader(ours.fileno(), self._receive, worker)
         try:
             ours.send(boot, fds)
+            self._on_start(worker)
         except ConnectionError:  # dead already; the pidfd will say so
             pass
         except OSError as error:
             self._kill(worker, f"it cannot be told what to do: {error.strerror}")
-        loop = asyncio.get_running_loop()
-        loop.add_reader(worker.pidfd, self._replace, worker)
-        loop.add_reader(ours.fileno(), self._receive, worker)
-        self._on_start(worker)
 
     def _start_later(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()

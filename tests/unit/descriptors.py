@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """Let this process open nothing while the context lasts: EMFILE."""
-    with _limited_to(_lowest_free()):
+    with descriptors_left(0):
+        yield
+
+
+@contextlib.contextmanager
+def descriptors_left(n: int) -> Iterator[None]:
+    """Let this process open no more than so many while the context lasts."""
+    with limited_to(_lowest_free() + n):
         yield
 
 
@@ -29,7 +36,7 @@ def too_many_descriptors_in_flight() -> Iterator[None]:
     """
     n_most = max(200, _lowest_free() + 50)
     ours, theirs = socket.socketpair()
-    with ours, theirs, _limited_to(n_most), _without_capabilities(_SYS_ADMIN, _SYS_RESOURCE):
+    with ours, theirs, limited_to(n_most), _without_capabilities(_SYS_ADMIN, _SYS_RESOURCE):
         for _ in range(n_most // _SCM_MAX_FD + 1):
             socket.send_fds(ours, [b"x"], [0] * _SCM_MAX_FD)
         yield
@@ -45,7 +52,8 @@ def _lowest_free() -> int:
 
 
 @contextlib.contextmanager
-def _limited_to(n_descriptors: int) -> Iterator[None]:
+def limited_to(n_descriptors: int) -> Iterator[None]:
+    """Lower the soft limit of this process, which its children inherit, while the context lasts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (n_descriptors, hard))
     try:

@@ -38,17 +38,22 @@ class Owner:
         self.died: list[str] = []
         self.failures: list[RuntimeFailure] = []
         self.messages: list[ToGateway] = []
+        self.tell: Callable[[Worker], None] = lambda _: None
         self.lane = Lane(
             0,
             device.fileno(),
             Wire.PLAIN,
             Mode.TUN,
             holds=False,
-            on_start=lambda worker: self.started.append(worker.role),
+            on_start=self._on_start,
             on_message=lambda _, message: self.messages.append(message),
             on_death=lambda worker: self.died.append(worker.role),
             on_failure=self.failures.append,
         )
+
+    def _on_start(self, worker: Worker) -> None:
+        self.started.append(worker.role)
+        self.tell(worker)
 
     def worker(self, role: str = "link-writer") -> Worker:
         return self.lane.workers[role]
@@ -150,6 +155,25 @@ def test_a_worker_that_cannot_be_watched_is_killed_and_leaves_nothing(
                 os.kill(refused[0], 0)
             await until(owner.lane.is_whole)
             assert n_descriptors() == n_before
+
+    run(claim())
+
+
+def test_a_worker_for_which_no_descriptor_can_be_duplicated_is_replaced() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            refused = []
+
+            def tell(worker: Worker) -> None:
+                with no_descriptor_left() if not refused else contextlib.nullcontext():
+                    refused.append(worker.role)
+                    owner.lane.send(worker.role, DetachLink(1), 0)
+
+            owner.tell = tell
+            owner.kill()
+            await until(lambda: len(refused) == 2)
+            await until(owner.lane.is_whole)
+            assert owner.died == ["link-writer"] * 2
 
     run(claim())
 

@@ -225,6 +225,18 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
     assert found(Sound(subject.state, subject.run_dir), "locked memory").verdict == "ok"
 
 
+@pytest.mark.parametrize(("n_peers", "verdict"), [(2, "ok"), (3, "warn")])
+def test_files_for_fewer_connections_than_there_are_peers_is_a_warning(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, n_peers: int, verdict: str
+) -> None:
+    fresh = Sound(subject.state, subject.run_dir)
+    assert found(fresh, "open files").said == "enough for 1,024 peers at once over tcp"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 384 + 2))
+    add_peers(subject, n_peers)
+    finding = found(subject, "open files")
+    assert (finding.verdict, "enough for 2 peers" in finding.said) == (verdict, True)
+
+
 # -- files ------------------------------------------------------------------------------------
 
 
