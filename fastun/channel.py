@@ -273,6 +273,15 @@ ToGateway = (
 AnyMessage = ToWorker | ToGateway
 
 
+class DescriptorsLost(RuntimeFailure):
+    """A message came without all of its descriptors: this process may open no more (EMFILE)."""
+
+    def __init__(self, message: AnyMessage) -> None:
+        """Keep the message."""
+        super().__init__("control channel: too many open files for what a message brings")
+        self.message = message
+
+
 class Channel:
     """One end of a control channel. Not thread-safe; owns its socket."""
 
@@ -296,19 +305,24 @@ class Channel:
     def receive(self) -> tuple[AnyMessage, list[int]] | None:
         """Return one message and its descriptors (the caller's to close), or None at the end.
 
-        Raises BlockingIOError when there is none now, RuntimeFailure for an invalid message.
+        Raises BlockingIOError when there is none now, RuntimeFailure for an invalid message and
+        DescriptorsLost for one whose descriptors did not all come.
         """
         data, fds, flags = _receive(self._socket)
         if not data:
             return None
-        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if flags & socket.MSG_TRUNC:
             close_all(fds)
             raise RuntimeFailure("control channel: a message was longer than the limit")
         try:
-            return msgspec.convert(_unpack(data), AnyMessage), fds
+            message: AnyMessage = msgspec.convert(_unpack(data), AnyMessage)
         except (msgspec.ValidationError, ValueError, msgpack.UnpackException) as error:
             close_all(fds)
             raise RuntimeFailure(f"control channel: {error}") from error
+        if flags & socket.MSG_CTRUNC:
+            close_all(fds)
+            raise DescriptorsLost(message)
+        return message, fds
 
     def set_blocking(self, blocking: bool) -> None:
         """Choose between waiting in receive and BlockingIOError."""

@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
-from fastun import log
+from fastun import descriptors, log
 from fastun._native import UdpAddress, Wire
 from fastun.channel import (
     ControlCame,
@@ -316,6 +316,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     log.configure(settings.log_format, settings.verbosity)
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
+    descriptors.allow()
     with Device(settings) as device:
         asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
 

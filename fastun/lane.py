@@ -31,7 +31,8 @@ from fastun.errors import RuntimeFailure
 # wake-up, small enough to stay near the cores' caches. 4 MiB measured no faster.
 RING_BYTES = 2 * 1024 * 1024
 
-# A worker that dies before it says Ready so often in a row will not do better the next time.
+# A worker that so often in a row could not be spawned, or died before it said Ready, will not do
+# better the next time.
 BOOT_FAILURES_MAX = 5
 
 # One that says Ready and then dies young so often in a row is replaced without haste: it would
@@ -41,6 +42,15 @@ SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
+
+# What cannot be sent for want of memory is tried again after so long.
+SEND_RETRY_S = 0.1
+
+# A worker acts on a message within milliseconds. One that has taken none of those that wait for so
+# long does not work: it is killed and replaced. Its channel holds a thousand; a thousand peers with
+# some rekeys each are a few thousand more, and twenty times that is some 100 MiB.
+UNREAD_MAX_S = 10.0
+UNSENT_MAX = 100_000
 
 # Of one worker's messages, at most so many before others have their turn. Handshakes that come
 # faster than they are worked off must come to stand in their own queue, whose length tells that,
@@ -63,7 +73,10 @@ class Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: Channel | None = None
         self.pidfd = -1
+        self.respawn: asyncio.TimerHandle | None = None
         self.unsent: deque[tuple[ToWorker, int]] = deque()
+        self.send_retry: asyncio.TimerHandle | None = None
+        self.unread: asyncio.TimerHandle | None = None  # set while some wait
         self._cpu_seconds_of_predecessors = 0.0
 
     def cpu_seconds(self) -> float:
@@ -78,22 +91,32 @@ class Worker:
             return predecessors
         return float(predecessors + times.user + times.system)
 
-    def spawn(self) -> None:
-        """Start a fresh interpreter that inherits one descriptor: its end of the channel."""
-        self.channel, inherited = channel.pair()
-        with inherited:
+    def spawn(self) -> Channel:
+        """Start a fresh interpreter that inherits one descriptor: its end of the channel.
+
+        Returns our end. Raises OSError, and has left nothing behind then: no memory, no process or
+        no descriptor is to be had.
+        """
+        ours, inherited = channel.pair()
+        with inherited, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
             # -I: neither the environment nor the current directory has a say in what is imported.
-            self.process = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-m", "fastun.worker", *arguments],
                 pass_fds=[inherited.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 cwd=Path("/"),
             )
-        self.pidfd = os.pidfd_open(self.process.pid)
+            undo.callback(process.wait)  # the last is called first
+            undo.callback(process.kill)
+            self.pidfd = os.pidfd_open(process.pid)
+            undo.pop_all()
+        self.channel, self.process = ours, process
         self.spawned = time.monotonic()
         self.is_ready = False
+        return ours
 
     def reap(self) -> int:
         """Collect the dead process; return its exit status (negative: a signal)."""
@@ -106,6 +129,7 @@ class Worker:
         self.pidfd = -1
         if self.channel is not None:
             self.channel.close()
+            self.channel = None
         while self.unsent:
             _close(self.unsent.popleft()[1])
         return os.waitstatus_to_exitcode(status)
@@ -151,7 +175,6 @@ class Lane:
         self._on_message = on_message
         self._on_death = on_death
         self._on_failure = on_failure
-        self._respawns: list[asyncio.TimerHandle] = []
         self._log = log.get("lane")
 
     def start(self) -> None:
@@ -166,7 +189,10 @@ class Lane:
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
         """Send a message and ring the doorbell. ``fd`` is duplicated, and may be closed after.
 
+        Raises OSError when it cannot be duplicated.
+
         To a worker that is dead nothing is sent: its successor is told what it needs at its start.
+        One that takes no messages is killed, after UNREAD_MAX_S or with UNSENT_MAX of them waiting.
         """
         worker = self.workers[role]
         if worker.channel is None or worker.process is None:
@@ -174,11 +200,14 @@ class Lane:
         worker.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
         if len(worker.unsent) == 1:
             self._flush(worker)
+        elif len(worker.unsent) == UNSENT_MAX:
+            self._kill(worker, f"{UNSENT_MAX:,} messages wait for it")
 
     async def stop(self) -> None:
         """Let the workers go: closing the channel ends them; who stays is killed."""
-        for respawn in self._respawns:
-            respawn.cancel()
+        for worker in self.workers.values():
+            if worker.respawn is not None:
+                worker.respawn.cancel()
         living = [worker for worker in self.workers.values() if worker.process is not None]
         for worker in living:
             self._unwatch(worker)
@@ -197,8 +226,14 @@ class Lane:
         return self.rings[DIRECTIONS[worker.role]]
 
     def _start_worker(self, worker: Worker) -> None:
-        worker.spawn()
-        assert worker.channel is not None  # noqa: S101 (spawn made it)
+        """Spawn the worker and tell it all that it needs; try again later if that cannot be."""
+        try:
+            ours = worker.spawn()
+        except OSError as error:
+            self._log.warning("worker not started", worker=worker.name, error=error.strerror)
+            if not self._gives_up(worker, error.strerror or str(error)):
+                self._start_later(worker)
+            return
         ring = self._ring_of(worker)
         boot = Boot(
             ring_bytes=ring.size_bytes,
@@ -209,17 +244,40 @@ class Lane:
             mss_mtu=self._mss_mtu,
         )
         fds = (self.stats.fd, ring.fd, self.peers.fd, self._device_fd, self._wake_fd)
-        with contextlib.suppress(OSError):  # dead already; the pidfd will say so
-            worker.channel.send(boot, fds)
         loop = asyncio.get_running_loop()
         loop.add_reader(worker.pidfd, self._replace, worker)
-        loop.add_reader(worker.channel.fileno(), self._receive, worker)
-        self._on_start(worker)
+        loop.add_reader(ours.fileno(), self._receive, worker)
+        try:
+            ours.send(boot, fds)
+            self._on_start(worker)
+        except ConnectionError:  # dead already; the pidfd will say so
+            pass
+        except OSError as error:
+            self._kill(worker, f"it cannot be told what to do: {error.strerror}")
+
+    def _start_later(self, worker: Worker) -> None:
+        loop = asyncio.get_running_loop()
+        worker.respawn = loop.call_later(RESPAWN_DELAY_S, self._start_worker, worker)
+
+    def _gives_up(self, worker: Worker, why: str) -> bool:
+        """Count a failure to start; whether it was the last, which ends the gateway."""
+        worker.boot_failures += 1
+        if worker.boot_failures < BOOT_FAILURES_MAX:
+            return False
+        self._on_failure(
+            RuntimeFailure(
+                f"worker {worker.name} failed to start {worker.boot_failures} times in a row "
+                f"(last: {why}); the lines above say why"
+            )
+        )
+        return True
 
     def _flush(self, worker: Worker) -> None:
-        """Send what waits; the rest when the worker has read some."""
+        """Send what waits; the rest when the worker has read some, or there is memory again."""
         assert worker.channel is not None  # noqa: S101 (send looked)
         loop, fileno = asyncio.get_running_loop(), worker.channel.fileno()
+        loop.remove_writer(fileno)
+        n_waited = len(worker.unsent)
         try:
             while worker.unsent:
                 message, fd = worker.unsent[0]
@@ -228,11 +286,21 @@ class Lane:
                 _close(fd)
         except BlockingIOError:
             loop.add_writer(fileno, self._flush, worker)
-        except OSError:  # it is dying; the pidfd will say so
-            loop.remove_writer(fileno)
-        else:
-            loop.remove_writer(fileno)
+        except ConnectionError:  # it is dying; the pidfd will say so
+            pass
+        except OSError:
+            worker.send_retry = loop.call_later(SEND_RETRY_S, self._flush, worker)
+        if worker.unread is not None and len(worker.unsent) < n_waited:
+            worker.unread.cancel()
+            worker.unread = None
+        if worker.unread is None and worker.unsent:
+            worker.unread = loop.call_later(UNREAD_MAX_S, self._kill, worker, "takes no messages")
         self._ring_of(worker).ring_doorbell(worker.role)
+
+    def _kill(self, worker: Worker, why: str) -> None:
+        """End a worker that cannot do its work; the pidfd will say so, and it is replaced."""
+        self._log.error("killing a worker", worker=worker.name, why=why)
+        signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
 
     def _receive(self, worker: Worker) -> None:
         for _ in range(MESSAGES_A_TURN):
@@ -270,15 +338,8 @@ class Lane:
         status = worker.reap()
         worker.is_ready = False
         worker.restarts += 1
-        worker.boot_failures += not was_ready
         self._log.warning("worker died, replacing it", worker=worker.name, status=status)
-        if worker.boot_failures >= BOOT_FAILURES_MAX:
-            self._on_failure(
-                RuntimeFailure(
-                    f"worker {worker.name} failed to start {worker.boot_failures} times in a row "
-                    f"(last exit status {status}); the lines above say why"
-                )
-            )
+        if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return
         self._on_death(worker)
         if time.monotonic() - worker.spawned > SHORT_LIFE_S:
@@ -287,8 +348,7 @@ class Lane:
         if worker.n_short_lives < SHORT_LIVES_MAX:
             self._start_worker(worker)
         else:
-            loop = asyncio.get_running_loop()
-            self._respawns.append(loop.call_later(RESPAWN_DELAY_S, self._start_worker, worker))
+            self._start_later(worker)
 
     def _unwatch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
@@ -296,6 +356,10 @@ class Lane:
         if worker.channel is not None:
             loop.remove_reader(worker.channel.fileno())
             loop.remove_writer(worker.channel.fileno())
+        for timer in (worker.send_retry, worker.unread):
+            if timer is not None:
+                timer.cancel()
+        worker.send_retry = worker.unread = None
 
     def _close_channel(self, worker: Worker) -> None:
         if worker.channel is not None:

@@ -27,6 +27,7 @@ from fastun.channel import (
     Channel,
     ControlCame,
     DatagramCame,
+    DescriptorsLost,
     DetachLink,
     DeviceGone,
     ForgetIps,
@@ -47,6 +48,7 @@ from fastun.channel import (
     ToGateway,
     close_all,
 )
+from fastun.errors import FastunError
 
 # What anybody can send, or has sent again in a moment: the loop does not wait for the gateway.
 _OF_ANYBODY = (EventKind.DATAGRAM, EventKind.CONTROL)
@@ -127,6 +129,9 @@ class Worker:
                 received = self._channel.receive()
             except BlockingIOError:
                 return True
+            except DescriptorsLost as error:
+                self._end_unattached(error)
+                continue
             if received is None:
                 return False
             # What is for a link that has gone meanwhile is of no use any more.
@@ -174,6 +179,14 @@ class Worker:
                 self._loop.set_path_mtu(slot, message.path_mtu)
             case SendMessage(slot=slot):
                 self._loop.send_message(slot, message.message)
+
+    def _end_unattached(self, error: DescriptorsLost) -> None:
+        """Tell the gateway of a link whose socket did not come; the others go on."""
+        if not isinstance(error.message, AttachLink):
+            raise error
+        slot = error.message.slot
+        self._detach(slot)
+        self._send(LinkEnded(slot, error.message.link_id, "a worker has too many open files"))
 
     def _add_receiving_key(self, message: AddReceivingKey) -> None:
         for aead, key in message.keys:
@@ -238,6 +251,9 @@ def main() -> None:
         Worker(name.partition("/")[0], channel).run()
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         pass  # the gateway is gone, and there is nobody to tell
+    except FastunError as error:
+        sys.stderr.write(f"fastun: {name}: {error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "cipher": kernel.cipher,
     "libgcrypt": kernel.libgcrypt,
     "locked memory": kernel.locked_memory,
+    "open files": kernel.open_files,
     "state": files.state_directory,
     "private key": files.private_key,
     "peers": files.peer_directory,

@@ -60,6 +60,8 @@ def run_directory(subject: Subject) -> Finding:
     if not path.is_dir():
         return finding("FAIL", f"{path} is not a directory", "choose another --run-dir")
     require(path, os.R_OK | os.W_OK | os.X_OK)
+    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return finding("FAIL", f"{path}: others can replace its sockets", f"chmod go-w {path}")
     running = ", ".join(gateway.interface for gateway in subject.gateways)
     return finding("ok", f"{path} can be written; gateways that run: {running or 'none'}")
 

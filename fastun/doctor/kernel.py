@@ -176,3 +176,16 @@ def locked_memory(subject: Subject) -> Finding:
     if (PROC / "swaps").read_text(encoding="ascii").count("\n") <= 1:
         return finding("ok", f"{said}, of {n_peers:,}; there is no swap")
     return finding("warn", f"{said}, of {n_peers:,}; others may be swapped out", mend)
+
+
+def open_files(subject: Subject) -> Finding:
+    """Check that all peers can be connected over TCP at once: a descriptor each."""
+    from fastun import descriptors  # noqa: PLC0415 (it may not load: that is a finding)
+
+    n_enough, n_peers = descriptors.peers_at_once(), max(1, len(subject.peers_known()))
+    said = f"enough for {n_enough:,} peers at once over tcp"
+    if n_enough >= n_peers:
+        return finding("ok", said)
+    most = descriptors.WANTED
+    mend = f"raise the hard limit: ulimit -Hn {most}, or LimitNOFILE={most} in the service"
+    return finding("warn", f"{said}, of {n_peers:,}", mend)

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
-from fastun import log
+from fastun import descriptors, log
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.link import tcp
@@ -26,10 +26,13 @@ from fastun.session.refusal import HandshakeError
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, LinkCounts
 
-# Connections that greet at once, in all and from one source. Each is some 4 KiB of gateway memory
-# and some 8 KiB of the kernel's; a real greeting takes two round trips.
+# Connections that greet at once, in all and from one source (tcp.source_of). Each is some 4 KiB of
+# gateway memory and some 8 KiB of the kernel's; a real greeting takes two round trips.
 GREETING_MAX = 256
 GREETING_PER_SOURCE_MAX = 64
+
+# What keeps the kernel from giving us a connection does not pass at once, and each try is a line.
+ACCEPT_RETRY_S = 1.0
 
 # A client that re-dials can arrive before the end of its old link has been noticed.
 OLD_LINK_GRACE_S = 1.0
@@ -82,7 +85,8 @@ class Acceptor:
         self._greeter = greeter
         self._gateway = gateway
         self._counts = counts
-        self._greeting: dict[asyncio.Task[None], str] = {}  # and the source, oldest first
+        self._has_refused = False
+        self._greeting: dict[asyncio.Task[None], bytes] = {}  # and the source, oldest first
         self._log = log.get("link")
 
     async def run(self) -> None:
@@ -108,17 +112,29 @@ class Acceptor:
         while True:
             try:
                 connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # out of descriptors, or the connection is gone already
+            except OSError as error:  # out of memory, or the connection is gone already
                 self._log.warning("cannot accept", error=error.strerror)
-                await asyncio.sleep(tcp.BACKOFF_FIRST_S)
+                await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
-            self._make_room(address[0])
+            if descriptors.is_spare(connection.fileno()):
+                self._refuse(connection)
+                continue
+            source = tcp.source_of(address[0])
+            self._make_room(source)
             task = asyncio.create_task(self._welcome(connection))
-            self._greeting[task] = address[0]
+            self._greeting[task] = source
             task.add_done_callback(self._greeting.pop)
             await asyncio.sleep(0)  # those who came before have a turn, however many come
 
-    def _make_room(self, source: str) -> None:
+    def _refuse(self, connection: socket.socket) -> None:
+        """Let one go for which there is no descriptor to spare. The first is worth a line."""
+        connection.close()
+        self._counts.refused += 1
+        if not self._has_refused:
+            self._has_refused = True
+            self._log.warning("connections are refused: too many open files; see fastun doctor")
+
+    def _make_room(self, source: bytes) -> None:
         """Let the oldest go when there are too many, of this source first."""
         waiting = [task for task in self._greeting if not task.cancelling()]
         same = [task for task in waiting if self._greeting[task] == source]

@@ -74,14 +74,21 @@ class LinkTable:
     # -- beginning ----------------------------------------------------------------------------
 
     def attach_stream(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
-        """Carry a connection, in place of the peer's last link; the table owns it now."""
+        """Carry a connection, in place of the peer's last link; the table owns it now.
+
+        OSError where no descriptor is left to hand it to the workers; the link has ended then.
+        """
         slot = greeted.member.slot
         self._stop_lingering(slot)
         self.end(slot, "the peer has connected anew")
         link = self._make(greeted.member, greeted.link_format, remote, greeted.software, connection)
         message = AttachLink(slot, link.id, greeted.link_format)
-        for role in LINK_ROLES:
-            self._lane.send(role, message, connection.fileno())
+        try:
+            for role in LINK_ROLES:
+                self._lane.send(role, message, connection.fileno())
+        except OSError as error:
+            self.end(slot, f"the workers cannot have it: {error.strerror}", link.id)
+            raise
         self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)
         return link

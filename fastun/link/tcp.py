@@ -7,6 +7,7 @@ import errno
 import random
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address
 
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.link import listening
@@ -98,6 +99,17 @@ def remote_address(connection: socket.socket) -> str:
     except OSError:
         return "?"
     return format_host_port(host.removeprefix("::ffff:"), port)
+
+
+def source_of(host: str) -> bytes:
+    """Return what counts as one source: an IPv4 address, mapped or not, or an IPv6 /64.
+
+    One host has all of its /64 (as Linux drivers/net/wireguard/ratelimiter.c counts).
+    """
+    address = ip_address(host)
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]
+    return address.packed
 
 
 def backoff_delays_s() -> Iterator[float]:

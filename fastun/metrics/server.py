@@ -19,6 +19,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler
@@ -41,15 +42,19 @@ if TYPE_CHECKING:
 
     from fastun.gateway import Gateway
 
-# A client that sends no whole request, or does not take its answer, is let go: a scrape takes
-# milliseconds, for some 30 KiB and 600 bytes a peer.
+# For a whole request and its answer, however slowly either moves: a scrape takes milliseconds, for
+# some 30 KiB and 600 bytes a peer.
 REQUEST_TIMEOUT_S = 5.0
 
 # The highest takes ten times as long for a tenth less.
 COMPRESSION_LEVEL = 1
 
-# Prometheus, a probe or two and a person; each costs a thread.
+# Prometheus, a probe or two and a person; each costs a thread. When there are more, the oldest
+# goes, so that however many come and say nothing, the next scrape is answered.
 REQUESTS_MAX = 16
+
+# While there is no descriptor for a connection, it stays in the queue, and accept fails at once.
+_ACCEPT_RETRY_S = 0.1
 
 
 @contextlib.contextmanager
@@ -76,7 +81,11 @@ def serve(gateway: Gateway, listen: tuple[str, int] | None) -> Iterator[None]:
 
 
 class _Server(ThreadingWSGIServer):
-    """prometheus_client's server, for IPv6 too, and with no more threads than REQUESTS_MAX."""
+    """prometheus_client's server, for IPv6 too, and bounded: in threads, and in a request's time.
+
+    A thread waits for its client without an end; the server's own ends it by shutting the
+    connection down.
+    """
 
     # socketserver's 5 would have a burst of clients wait a second for the next SYN.
     request_queue_size = 2 * REQUESTS_MAX
@@ -84,13 +93,19 @@ class _Server(ThreadingWSGIServer):
     def __init__(self, family: socket.AddressFamily, address: Any) -> None:
         self.address_family = family
         self._free = threading.BoundedSemaphore(REQUESTS_MAX)
+        # Those that may be shut down, the oldest first, and when that is due. The lock keeps a
+        # thread from closing its connection meanwhile: the descriptor could be another's by then.
+        self._due_s: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
         self._is_stopping = False
         super().__init__(address, _Handler)
 
     def run(self) -> None:
         """Answer until :meth:`stop`."""
         while not self._is_stopping:
+            self.timeout = self._time_left_s()
             self.handle_request()
+            self._cut_off(lambda due_s: due_s <= time.monotonic())
         self.server_close()
 
     def stop(self) -> None:
@@ -104,15 +119,46 @@ class _Server(ThreadingWSGIServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            if not self._is_stopping:
+                time.sleep(_ACCEPT_RETRY_S)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+            self._cut_off(lambda _: True)
+            self._free.acquire()
+        with self._lock:
+            self._due_s[request] = time.monotonic() + REQUEST_TIMEOUT_S
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread to be had
             self._free.release()
             raise
+
+    def _time_left_s(self) -> float | None:
+        """Return when the oldest client is due, None when there is none."""
+        with self._lock:
+            due_s = next(iter(self._due_s.values()), None)
+        return None if due_s is None else max(0.0, due_s - time.monotonic())
+
+    def _cut_off(self, is_due: Callable[[float], bool]) -> None:
+        """Shut the oldest connection down, if it is due: its thread finds that and ends."""
+        with self._lock:
+            for request, due_s in self._due_s.items():
+                if is_due(due_s):
+                    del self._due_s[request]
+                    with contextlib.suppress(OSError):  # the client is gone already
+                        request.shutdown(socket.SHUT_RDWR)
+                return
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._due_s.pop(request, None)
+        super().shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
@@ -123,15 +169,13 @@ class _Server(ThreadingWSGIServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         del request, client_address
         error = sys.exception()
-        if isinstance(error, OSError):  # the client hung, or did not wait for its answer
+        if isinstance(error, OSError):  # it hung and was cut off, or did not wait for its answer
             log.get("metrics").debug("client cut off", error=str(error))
         else:
             log.get("metrics").error("unexpected error", exc_info=error)
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = REQUEST_TIMEOUT_S
-
     def log_message(self, *_: Any) -> None:
         """Say nothing: scrapes would fill the log."""
 

@@ -5,7 +5,8 @@
 
 A connection carries one request and one reply. The server runs on the gateway's event loop, which
 must never wait for a client: everything that one sends is bounded in size and time, and their
-number too. The socket is made with mode 0600, so whoever may connect is this user or root.
+number too. The socket is made with mode 0600, so whoever may connect is this user or root, and in
+a directory that nobody else may write to.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -24,10 +24,11 @@ import msgspec
 
 from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.status import run_directory
 from fastun.status.reply import Status, read_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from fastun.config.settings import Settings
@@ -87,11 +88,11 @@ def is_alive(path: Path) -> bool:
 async def serve(gateway: Gateway, settings: Settings) -> AsyncIterator[None]:
     """Answer on the control socket as long as the context lasts.
 
-    Raises RuntimeFailure when the run directory cannot be used, or another gateway uses it.
+    Raises RuntimeFailure when the run directory cannot be used, or another gateway uses the socket.
     """
     path = socket_path(settings.run_dir, settings.interface)
     clients = _Clients(gateway)
-    with _listening(path) as listener:
+    async with _listening(path) as listener:
         server = await asyncio.start_unix_server(
             clients.answer, sock=listener, limit=REQUEST_BYTES_MAX
         )
@@ -157,21 +158,22 @@ class _Clients:
         return Reply(status=read_status(self._gateway))
 
 
-@contextlib.contextmanager
-def _listening(path: Path) -> Iterator[socket.socket]:
+@contextlib.asynccontextmanager
+async def _listening(path: Path) -> AsyncIterator[socket.socket]:
     """Make the socket, and remove it at the end."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with listener:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _locked(path.parent):
+            run_directory.check(path.parent)
+            async with run_directory.locked(path.parent):
                 _clear(path)
                 # On Linux the socket's own mode becomes the file's at bind (unix_bind_bsd in
                 # net/unix/af_unix.c), so there is no moment at which others could connect.
                 os.fchmod(listener.fileno(), 0o600)
                 listener.bind(str(path))
                 listener.listen(CLIENTS_MAX)
-                ours = _identity(path)
+                ours = run_directory.identity(path)
         except OSError as error:
             raise RuntimeFailure(
                 f"--run-dir {path.parent}: {path.name} cannot be made ({error.strerror}); "
@@ -181,19 +183,7 @@ def _listening(path: Path) -> Iterator[socket.socket]:
         try:
             yield listener
         finally:
-            if _identity(path) == ours:
-                path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Keep two gateways that start at once from taking each other's new socket for a stale one."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+            _remove(path, ours)
 
 
 def _clear(path: Path) -> None:
@@ -211,13 +201,10 @@ def _clear(path: Path) -> None:
     path.unlink()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file from another of the same name, None when there is none."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+def _remove(path: Path, ours: tuple[int, int] | None) -> None:
+    """Remove our socket, and not one that took its place."""
+    if run_directory.identity(path) == ours:
+        path.unlink(missing_ok=True)
 
 
 # -- the client's side ------------------------------------------------------------------------

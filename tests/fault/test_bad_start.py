@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -99,6 +100,24 @@ def test_a_missing_privilege_is_named_with_the_mend(host: Host, tmp_path: Path) 
     code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=NO_PRIVILEGE)
     assert code == 1
     assert "CAP_NET_ADMIN" in complaint
+
+
+def test_a_run_directory_that_is_locked_is_one_line(host: Host, tmp_path: Path) -> None:
+    lock = os.open(tmp_path / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code, complaint = refused(host, tmp_path, "serve", *INSECURE)
+    os.close(lock)
+    assert code == 1
+    assert "--run-dir" in complaint
+    assert "another start" in complaint
+
+
+def test_a_run_directory_of_everybody_is_one_line(host: Host, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    code, complaint = refused(host, tmp_path, "serve", *INSECURE)
+    assert code == 1
+    assert "--run-dir" in complaint
+    assert "others may write" in complaint
 
 
 def test_an_unknown_field_is_named_with_the_nearest(host: Host, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from fastun.channel import (
     Channel,
     ControlCame,
     DatagramCame,
+    DescriptorsLost,
+    DetachLink,
     HandshakeCame,
     LinkFormat,
     Ready,
@@ -27,6 +29,7 @@ from fastun.channel import (
     SetSendingKey,
 )
 from fastun.errors import RuntimeFailure
+from tests.unit.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,6 +160,20 @@ def test_more_descriptors_than_a_message_has_are_refused_and_closed(
     ours, theirs = ends
     before = open_descriptors()
     socket.send_fds(theirs, [msgpack.packb({"type": "ready"})], [0] * 20)
-    with pytest.raises(RuntimeFailure, match="longer than the limit"):
+    with pytest.raises(DescriptorsLost):
         ours.receive()
     assert open_descriptors() == before
+
+
+def test_of_a_message_for_whose_descriptors_there_is_no_room_the_rest_comes(
+    ends: tuple[Channel, socket.socket],
+) -> None:
+    ours, theirs = ends
+    before = open_descriptors()
+    Channel(theirs).send(DetachLink(7), (0, 0))
+    with no_descriptor_left(), pytest.raises(DescriptorsLost) as lost:
+        ours.receive()
+    assert lost.value.message == DetachLink(7)
+    assert open_descriptors() == before
+    with pytest.raises(BlockingIOError):
+        ours.receive()

@@ -225,6 +225,18 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
     assert found(Sound(subject.state, subject.run_dir), "locked memory").verdict == "ok"
 
 
+@pytest.mark.parametrize(("n_peers", "verdict"), [(2, "ok"), (3, "warn")])
+def test_files_for_fewer_connections_than_there_are_peers_is_a_warning(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, n_peers: int, verdict: str
+) -> None:
+    fresh = Sound(subject.state, subject.run_dir)
+    assert found(fresh, "open files").said == "enough for 1,024 peers at once over tcp"
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 384 + 2))
+    add_peers(subject, n_peers)
+    finding = found(subject, "open files")
+    assert (finding.verdict, "enough for 2 peers" in finding.said) == (verdict, True)
+
+
 # -- files ------------------------------------------------------------------------------------
 
 
@@ -241,6 +253,13 @@ def test_a_state_directory_that_others_can_write_fails(subject: Subject) -> None
     subject.state.chmod(0o770)
     finding = found(subject, "state")
     assert (finding.verdict, finding.mend) == ("FAIL", f"chmod 700 {subject.state}")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+def test_a_run_directory_that_others_can_write_fails(subject: Subject, mode: int) -> None:
+    subject.run_dir.chmod(mode)
+    finding = found(subject, "run directory")
+    assert (finding.verdict, finding.mend) == ("FAIL", f"chmod go-w {subject.run_dir}")
 
 
 @pytest.mark.parametrize("below", ["", "below"])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import structlog
 
-from fastun import log
+from fastun import descriptors, log
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.gateway import LinkCounts
@@ -20,6 +20,7 @@ from fastun.link import finding, tcp
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.hello import HelloError
 from fastun.session.refusal import HandshakeError, Refusal
+from tests.unit.descriptors import descriptors_left, no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -246,6 +247,40 @@ def test_who_is_still_greeting_when_the_gateway_stops_is_let_go() -> None:
         assert client.fileno() == -1
 
     run(claim())
+
+
+def test_who_comes_when_no_descriptor_is_left_is_accepted_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finding, "ACCEPT_RETRY_S", 0.05)
+
+    async def claim() -> None:
+        async with accepting("greeted") as office:
+            with socket.socket() as client:
+                with no_descriptor_left():
+                    client.connect(("127.0.0.1", office.port))
+                    await asyncio.sleep(0.2)
+                    assert office.gateway.links == []
+                await until(lambda: office.gateway.links)
+
+    run(claim())
+
+
+def test_the_last_descriptors_are_not_for_connections(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def claim() -> None:
+        async with accepting("greeted") as office:
+            with descriptors_left(descriptors.SPARE + 2):  # the client takes one, too
+                await office.dial()
+                await until(lambda: office.gateway.links)
+            with descriptors_left(descriptors.SPARE + 1):
+                for n in (1, 2):
+                    assert await office.is_closed(await office.dial())
+                    assert office.counts.refused == n
+
+    run(claim())
+    assert capsys.readouterr().err.count("too many open files") == 1
 
 
 # -- dialling ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import time
@@ -23,6 +24,8 @@ from tests.unit.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fastun.channel import ToWorker
 
 
 def link_format(wire: Wire) -> LinkFormat:
@@ -308,3 +311,26 @@ def test_all_streams_can_be_ended_and_datagrams_go_on(stack: ExitStack) -> None:
 
     asyncio.run(claim())
     assert sorted(office.table.by_slot) == [1, 2]
+
+
+def test_a_link_that_the_workers_cannot_have_has_ended(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no descriptor is left for the duplicate that the second would have had."""
+    send, told = office.lane.send, []
+
+    def send_one(role: str, message: ToWorker, fd: int = -1) -> None:
+        if fd >= 0 and told:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        told.append(role)
+        send(role, message, fd)
+
+    monkeypatch.setattr(office.lane, "send", send_one)
+    ours, theirs = socket.socketpair()
+    greeted = Greeted(member_of(3, "ant"), link_format(office.wire), "test")
+    with theirs:
+        with pytest.raises(OSError, match="Too many open files"):
+            office.table.attach_stream(greeted, ours, "somewhere")
+        assert theirs.recv(1) == b""
+    assert office.table.by_slot == {}
+    assert ("link-reader", DetachLink(3)) in office.lane.take()

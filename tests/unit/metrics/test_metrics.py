@@ -6,6 +6,7 @@ import http.client
 import mmap
 import re
 import socket
+import socketserver
 import struct
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,7 @@ from fastun._native import ROLES, Mode, Wire
 from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import Gateway, Link, LinkCounts
+from fastun.lab.host import wait_until
 from fastun.lane import Lane
 from fastun.link import hello, udp
 from fastun.link.greeting import SealedGreeter
@@ -39,6 +41,7 @@ from fastun.peers.roster import Roster
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
+from tests.unit.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -536,20 +539,79 @@ def test_off_means_no_thread_and_no_socket(gateway: Gateway) -> None:
         assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1  # that of iterdir itself
 
 
-def test_clients_that_hang_are_bounded_in_number_and_time(
+@contextmanager
+def hanging(port: int, n: int = REQUESTS_MAX) -> Iterator[list[socket.socket]]:
+    """Clients that have sent half a request."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 5)) for _ in range(n)
+        ]
+        for client in clients:
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            client.setblocking(False)
+        yield clients
+
+
+def is_cut_off(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> None:
+    port = free_port()
+    with serve(gateway, ("127.0.0.1", port)), ExitStack() as stack:
+        assert ask(port, "/healthz")[0] == 503  # it is done with, and not the oldest any more
+        clients = stack.enter_context(hanging(port))
+        assert ask(port, "/metrics")[0] == 200
+        assert [is_cut_off(client) for client in clients] == [True] + [False] * (REQUESTS_MAX - 1)
+        with hanging(port, 2):
+            wait_until(lambda: is_cut_off(clients[1]), "the next goes")
+            assert not any(map(is_cut_off, clients[2:]))
+            assert ask(port, "/metrics")[0] == 200
+            assert is_cut_off(clients[2])
+
+
+def test_a_client_has_its_time_however_steadily_it_sends(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastun.metrics.server._Handler.timeout", 0.5)
+    monkeypatch.setattr("fastun.metrics.server.REQUEST_TIMEOUT_S", 0.5)
     port = free_port()
-    with serve(gateway, ("127.0.0.1", port)), ExitStack() as hanging:
-        for _ in range(REQUESTS_MAX):
-            connection = socket.create_connection(("127.0.0.1", port))
-            hanging.enter_context(connection)
-            connection.sendall(b"GET /metrics HT")
-        with pytest.raises(ConnectionError):  # http.client.RemoteDisconnected is one
-            ask(port, "/metrics")
-        time.sleep(0.7)
+    with serve(gateway, ("127.0.0.1", port)), hanging(port, 3) as clients:
+        deadline = time.monotonic() + 5
+        while not all(map(is_cut_off, clients)):
+            assert time.monotonic() < deadline
+            for client in clients:
+                with suppress(OSError):  # it is cut off
+                    client.sendall(b"x")
+            time.sleep(0.05)
         assert ask(port, "/metrics")[0] == 200
+
+
+def test_without_a_descriptor_left_the_server_waits_and_does_not_spin(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_tried = 0
+    get_request = socketserver.TCPServer.get_request
+
+    def count(self: socketserver.TCPServer) -> object:
+        nonlocal n_tried
+        n_tried += 1
+        return get_request(self)
+
+    monkeypatch.setattr(socketserver.TCPServer, "get_request", count)
+    port = free_port()
+    with serve(gateway, ("127.0.0.1", port)), socket.socket() as client:
+        with no_descriptor_left():
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            time.sleep(0.5)
+        assert 1 < n_tried < 20
+        client.settimeout(5)
+        assert client.recv(12) == b"HTTP/1.0 503"
 
 
 def test_leaving_takes_no_time_and_frees_the_port(gateway: Gateway) -> None:

@@ -1,0 +1,43 @@
+"""How many descriptors the gateway and its workers may have open.
+
+A peer on TCP takes one of the gateway, of the link-reader and of the link-writer, and the usual
+soft limit of 1,024 is less than 1,024 peers need. Workers inherit the gateway's limits.
+"""
+
+from __future__ import annotations
+
+import resource
+
+from fastun._native import PEER_SLOTS
+
+# Of the gateway: one a peer, and two more while its workers have not taken the link over; those
+# that greet; clients of metrics and control socket; and its own.
+WANTED = 4 * PEER_SLOTS
+
+# What connections leave: to replace workers, to answer scrapes, to read the peer directory.
+SPARE = 64
+
+# What the peers' connections leave: the spare ones, those that greet, and the gateway's own.
+_NOT_OF_PEERS = SPARE + 256 + 64
+
+
+def allow() -> None:
+    """Raise the soft limit to what is wanted, as far as the hard one goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def is_spare(descriptor: int) -> bool:
+    """Return whether one that was opened just now is of the last SPARE: the lowest come first."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft != resource.RLIM_INFINITY and descriptor >= soft - SPARE
+
+
+def peers_at_once() -> int:
+    """Return how many peers can be connected over TCP under the hard limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return PEER_SLOTS
+    return max(0, min(PEER_SLOTS, hard - _NOT_OF_PEERS))

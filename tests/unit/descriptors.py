@@ -1,0 +1,84 @@
+"""What it is like when a process has no descriptor left, by the kernel's own limits."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import socket
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing while the context lasts: EMFILE."""
+    with descriptors_left(0):
+        yield
+
+
+@contextlib.contextmanager
+def descriptors_left(n: int) -> Iterator[None]:
+    """Let this process open no more than so many while the context lasts."""
+    with limited_to(_lowest_free() + n):
+        yield
+
+
+@contextlib.contextmanager
+def too_many_descriptors_in_flight() -> Iterator[None]:
+    """Let this process send no descriptor while the context lasts: ETOOMANYREFS.
+
+    So many of this user's may have been sent and not received as a process may have open
+    (too_many_unix_fds in net/unix/scm.c), unless it has one of two capabilities.
+    """
+    n_most = max(200, _lowest_free() + 50)
+    ours, theirs = socket.socketpair()
+    with ours, theirs, limited_to(n_most), _without_capabilities(_SYS_ADMIN, _SYS_RESOURCE):
+        for _ in range(n_most // _SCM_MAX_FD + 1):
+            socket.send_fds(ours, [b"x"], [0] * _SCM_MAX_FD)
+        yield
+
+
+_SCM_MAX_FD = 253  # net/scm.h
+
+
+def _lowest_free() -> int:
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    return lowest_free
+
+
+@contextlib.contextmanager
+def limited_to(n_descriptors: int) -> Iterator[None]:
+    """Lower the soft limit of this process, which its children inherit, while the context lasts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_descriptors, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# linux/capability.h
+_SYS_ADMIN, _SYS_RESOURCE = 21, 24
+_VERSION_3 = 0x20080522
+
+
+@contextlib.contextmanager
+def _without_capabilities(*numbers: int) -> Iterator[None]:
+    """Have these capabilities of this thread not in effect."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_VERSION_3, 0)
+    had = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice, the low bits first
+    assert libc.capget(header, had) == 0
+    left = type(had)(*had)
+    for number in numbers:
+        left[0] &= ~(1 << number)
+    assert libc.capset(header, left) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, had) == 0
