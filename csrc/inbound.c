@@ -128,10 +128,22 @@ static enum inbound_end report(struct loop *loop, const struct receiving_key *ke
 }
 
 /* A control message on UDP: a hello, a probe. (A stream's hello was read by the gateway.) */
-static bool is_control(const struct arrival *arrival, const struct receiving_key *key,
-                       const uint8_t *content, size_t length) {
+static bool is_control(const struct arrival *arrival, const uint8_t *content, size_t length) {
     return arrival->slot < 0 && length > 0 && content[0] == MESSAGE_CONTROL &&
-           length <= EVENT_BYTES_MAX && key->n_controls < CONTROLS_MAX;
+           length <= EVENT_BYTES_MAX;
+}
+
+/* An authentic peer may still flood, and a session more would be no new allowance. */
+static bool may_reach_gateway(struct loop *loop, const struct arrival *arrival, unsigned slot) {
+    return token_take(&loop->controls_full_at_ns[slot], arrival->now_ns, CONTROLS_PER_SECOND,
+                      CONTROLS_BURST);
+}
+
+static enum inbound_end pass_control(struct loop *loop, const struct receiving_key *key,
+                                     const uint8_t *content, size_t length) {
+    memcpy(loop->event.bytes, content, length);
+    loop->event.length = (uint32_t)length;
+    return report(loop, key, EVENT_CONTROL);
 }
 
 static enum inbound_end pass_opened(struct loop *loop, const struct arrival *arrival,
@@ -140,14 +152,13 @@ static enum inbound_end pass_opened(struct loop *loop, const struct arrival *arr
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     bool is_first = !key->is_confirmed;
     key->is_confirmed = true;
-    if (is_control(arrival, key, content, length)) {
-        key->n_controls++;
-        memcpy(loop->event.bytes, content, length);
-        loop->event.length = (uint32_t)length;
-        return report(loop, key, EVENT_CONTROL);
-    }
+    bool has_control = is_control(arrival, content, length);
+    if (has_control && may_reach_gateway(loop, arrival, key->slot))
+        return pass_control(loop, key, content, length);
     const struct loop_link *link = loop->links[key->slot];
-    if (length > 0)
+    if (has_control)
+        drop(loop, DROP_link_reader_control_flood, length);
+    else if (length > 0)
         pass_content(loop, key->slot, arrival->slot < 0 ? &loop->datagram_format : &link->format,
                      record, length, arrival->now_ns);
     return is_first ? report(loop, key, EVENT_CONFIRMED) : INBOUND_MORE;

@@ -18,6 +18,14 @@ struct arrival {
     uint64_t boottime_ns;
 };
 
+enum {
+    /* Control messages of a peer on UDP that reach the gateway; each costs it some 50 us. A search
+     * of the path's MTU takes some 20 questions, which on a near path come in one burst; the peer's
+     * answers to ours and the hellos come beside them. */
+    CONTROLS_PER_SECOND = 20,
+    CONTROLS_BURST = 60,
+};
+
 enum inbound_end {
     INBOUND_MORE, /* done with: go on */
     INBOUND_FULL, /* the ring has no room: the same message again later */

@@ -113,6 +113,7 @@ struct loop {
     struct datagrams *datagrams;
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
+    uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* buckets of tokens, which outlive sessions */
     struct link_format datagram_format;
 
     /* tun-writer */

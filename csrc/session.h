@@ -20,12 +20,7 @@
 #include "replay.h"
 #include "seal.h"
 
-enum {
-    N_AEADS = 2,
-    /* Control messages that a session may bring to the gateway: its hellos, and their repetitions,
-     * and probes of the path now and then. Each costs it 0.2 ms. */
-    CONTROLS_MAX = 256,
-};
+enum { N_AEADS = 2 };
 
 enum {
     MESSAGE_INITIATION = 1,
@@ -56,7 +51,6 @@ struct receiving_key {
     unsigned slot;
     uint64_t expires_ns;
     bool is_confirmed; /* something has opened under it */
-    unsigned n_controls;
     struct replay replay;
     uint64_t control_replay[GATEWAY_COUNTERS / 64]; /* a bit for each counter of the gateway's */
 };

@@ -25,6 +25,5 @@ On UDP:
     handshake_queue      what handshake messages may cost
     initiating           where initiations are sent
     path, probe          the MTU of the way to a peer
-    control_limit        how many control messages of a peer are looked at
     preference           UDP or TCP, where a server has both
 """

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastun._native import GATEWAY_COUNTERS, Aead, UdpAddress
-from fastun.link.control_limit import ControlLimit
 from fastun.link.hello import Hello
 from fastun.link.observer import Observer
 from fastun.link.probe import PathSearch
@@ -69,7 +68,6 @@ class Correspondent:
     path_seen_s: float = float("-inf")
     path_address: UdpAddress | None = None  # where the path was that was seen
     path_search: PathSearch = field(default_factory=PathSearch)
-    control_limit: ControlLimit = field(default_factory=ControlLimit)
 
     def index_waits(self, index: int) -> bool:
         """Return whether a handshake of ours named itself by this index."""

@@ -215,9 +215,6 @@ class DatagramSessions:
         if correspondent is None or keys is None or keys.local_index != index:
             return
         now_s = clock.boottime_s()
-        if not correspondent.control_limit.admit(now_s):
-            self._log.debug("too many control messages", peer=correspondent.member.peer.name)
-            return
         is_carried = self._known.is_carried(correspondent)
         if is_carried and self._paths.hear(correspondent, message, now_s):
             return

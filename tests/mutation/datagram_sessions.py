@@ -120,18 +120,6 @@ _MUTANTS = (
         ("the oldest is first", "self._queue.popleft()", "self._queue.pop()"),
     ),
     *in_python(
-        "link/control_limit", "unit/link/test_control_limit.py",
-        ("a bucket has a size", "min(CONTROLS_BURST, filled)", "filled"),
-        ("a bucket fills", "filled = self.tokens + (now_s - self.since_s) * CONTROLS_PER_SECOND", "filled = self.tokens"),
-        ("a bucket fills by its rate", "* CONTROLS_PER_SECOND", "* CONTROLS_PER_SECOND * 2"),
-        ("a bucket fills once", "self.tokens, self.since_s = min(CONTROLS_BURST, filled), now_s", "self.tokens = min(CONTROLS_BURST, filled)"),
-        ("an empty bucket refuses", "        if self.tokens < 1:\n            return False\n", ""),
-        ("a whole token is there", "if self.tokens < 1:", "if self.tokens <= 0:"),
-        ("the last token is one", "if self.tokens < 1:", "if self.tokens <= 1:"),
-        ("a token is taken", "        self.tokens -= 1\n", ""),
-        ("a bucket begins full", "tokens: float = CONTROLS_BURST", "tokens: float = 0.0"),
-    ),
-    *in_python(
         "link/path", "unit/link/test_path.py",
         ("who is nowhere has no path", "if address is None or link is None:", "if link is None:"),
         ("who has no link has no path", "if address is None or link is None:", "if address is None:"),

@@ -10,6 +10,7 @@
 #include "check.h"
 #include "datagram_link.h"
 #include "handshakes.h"
+#include "inbound.h"
 
 static bool endpoint_is(unsigned slot, const struct endpoint *expected) {
     struct endpoint endpoint;
@@ -192,6 +193,30 @@ static void control_messages_go_up_and_longer_ones_are_of_a_bad_type(void) {
     datagrams_close();
 }
 
+/* By its own rekeys as little as by their number. */
+static void a_peer_has_so_many_control_messages_whatever_its_sessions(void) {
+    const uint8_t content[] = {MESSAGE_CONTROL, 0x80};
+    enum { N_MORE = 30, NEXT_KEY = 9, NEXT_INDEX = 0x90000001 };
+    datagrams_open(AEAD_AES_256_GCM, true);
+    add_key(NEXT_KEY, NEXT_INDEX, 0);
+    for (uint64_t i = 0; i < CONTROLS_BURST + N_MORE; i++) {
+        bool is_next = i >= CONTROLS_BURST;
+        sealed_make(&sealed, reader.aead, is_next ? NEXT_KEY : KEY, is_next ? NEXT_INDEX : INDEX, i,
+                    content, sizeof content);
+        datagram_send_sealed(0);
+    }
+    datagrams_run();
+    size_t n_passed = count_events(EVENT_CONTROL);
+    CHECK(n_passed >= CONTROLS_BURST && n_passed < CONTROLS_BURST + N_MORE);
+    check_counted(0, DROP_link_reader_control_flood, CONTROLS_BURST + N_MORE - n_passed);
+    for (size_t slot = 0; slot < N_PEER_SLOTS; slot++)
+        CHECK_EQUAL(reader.loop->controls_full_at_ns[slot] != 0,
+                    slot == SLOT || slot == OTHER_SLOT /* the end of what is sent */);
+    if (n_passed == CONTROLS_BURST) /* no time went by: the next key's were all too many */
+        CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
+    datagrams_close();
+}
+
 static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
@@ -367,6 +392,7 @@ int main(void) {
     RUN(a_key_that_has_expired_opens_nothing);
     RUN(a_socket_carries_the_messages_of_all_peers);
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
+    RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
     RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
     RUN(a_handshake_message_without_our_mac1_is_dropped);
     RUN(who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes);

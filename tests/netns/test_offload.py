@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab_host import LabError
-from fastun.lab_transfer import start_transfer
+from fastun.lab.host import LabError
+from fastun.lab.transfer import start_transfer
 
 if TYPE_CHECKING:
-    from fastun.lab_tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
 TRANSPORTS = ["tcp", "udp"]
