@@ -83,7 +83,10 @@ class Device:
         self._routes.add(routes)
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        """Look up names through the device until it goes. Blocks for seconds; never raises."""
+        """Look up names through the device until it goes. Blocks for seconds.
+
+        Raises RuntimeFailure for what no resolver should be told.
+        """
         self._name_servers.set(servers, domains)
 
     def statistics(self) -> dict[str, int]:

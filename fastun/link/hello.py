@@ -22,7 +22,7 @@ from fastun.config.host import parse_dns
 from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import parse_keepalive
 from fastun.config.settings import Settings
-from fastun.errors import ConfigError
+from fastun.errors import ConfigError, quote
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -121,13 +121,20 @@ def decode(message: bytes) -> Hello:
 
 
 def _check_push(push: Push) -> None:
-    """Raise ValueError for what cannot be an address, a network, an MTU or the like."""
+    """Raise ValueError for what cannot be an address, a network, an MTU or the like.
+
+    A zone (fe80::1%eth0) may be any text for `ipaddress`, which gives it back in str(), and it is
+    an interface of the host that says it: nothing that is pushed has one.
+    """
+    for text in (*push.addresses, *push.routes):
+        if "%" in text:
+            raise ValueError(f"{quote(text)} has a zone")
     for address in push.addresses:
         ip_interface(address)
     for route in push.routes:
         ip_network(route)
     try:
-        parse_dns(push.dns, "dns")
+        parse_dns(push.dns, "dns", has_zones=False)
         parse_keepalive(push.keepalive, "keepalive")
     except ConfigError as error:
         raise ValueError(str(error)) from None

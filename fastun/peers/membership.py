@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 from typing import Self
@@ -111,12 +112,17 @@ class Membership:
         addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
         mtu = push.mtu if "mtu" in accept else 0
         routes = self._allowed_routes(push.routes) if "routes" in accept else []
+        await self._tell(device.apply, addresses, routes, mtu)
+        if "dns" in accept and not self._settings.dns:
+            servers, domains = parse_dns(push.dns, "dns", has_zones=False)
+            await self._tell(device.apply_dns, servers, domains)
+
+    async def _tell(self, apply: Callable[..., None], *what: object) -> None:
+        """Have the device apply something, which blocks; a refusal is a warning."""
         try:
-            await asyncio.to_thread(device.apply, addresses, routes, mtu)
+            await asyncio.to_thread(apply, *what)
         except FastunError as error:
             self._log.warning("cannot apply what the server pushes", error=str(error))
-        if "dns" in accept and not self._settings.dns:
-            await asyncio.to_thread(device.apply_dns, *parse_dns(push.dns, "dns"))
 
     def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
         """Return those that lead where the server may send from: it shall not pull in more."""
