@@ -124,7 +124,7 @@ def decode(message: bytes) -> Hello:
         if hello.push is not None:
             _check_push(hello.push)
     except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
-        why = one_line(str(error))[:_COMPLAINT_CHARS_MAX]
+        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
         raise HelloError(f"the peer's hello is malformed: {why}") from None
     return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])
 
