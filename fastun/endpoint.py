@@ -23,7 +23,9 @@ _HOST_PORT = re.compile(
 )
 _PORT = re.compile(r"[0-9]{1,5}")
 _MAX_PORT = 65535
-_ZONE = re.compile(r"[!-~]{1,15}")  # An interface: IFNAMSIZ less its NUL.
+# An interface: IFNAMSIZ less its NUL. The kernel takes more signs than these, but an address goes
+# with its zone to programs that may read them as something else.
+_ZONE = re.compile(r"[A-Za-z0-9._-]{1,15}")
 
 # RFC 1123 section 2.1, with the underscore that names in use have; the dot at the end is DNS's
 # mark of a full name. RFC 1035 section 2.3.4 gives the lengths.
@@ -93,11 +95,22 @@ def _ipv6_host(text: str) -> str:
         raise ConfigError(
             f"{quote(text)} in brackets is not an IPv6 address; names stand without brackets"
         ) from None
-    if address.scope_id is not None and not _ZONE.fullmatch(address.scope_id):
-        raise ConfigError(
-            f"zone {quote(address.scope_id)} is not an interface; write it as in [fe80::1%eth0]"
-        )
+    check_zone(address)
     return str(address)
+
+
+def check_zone(address: IPv4Address | IPv6Address) -> None:
+    """Raise ConfigError for a zone that is no interface, or whose address needs none.
+
+    `ipaddress` takes any text after the %, and gives it back in str().
+    """
+    zone = address.scope_id if isinstance(address, IPv6Address) else None
+    if zone is None:
+        return
+    if not _ZONE.fullmatch(zone):
+        raise ConfigError(f"zone {quote(zone)} is not an interface; write it as in [fe80::1%eth0]")
+    if not address.is_link_local:
+        raise ConfigError(f"zone {quote(zone)} is for link-local addresses (fe80::) only")
 
 
 def _plain_host(text: str) -> str:

@@ -47,7 +47,7 @@ def read(sources: Sources, role: Role, mode: Mode) -> HostFields:
         _refuse_clients_fields(sources)
     else:
         port = _port(section.listen_port, sources.where("interface.listen_port"))
-    servers, domains = parse_dns(section.dns, sources.where("interface.dns"))
+    servers, domains = parse_dns(section.dns, sources.where("interface.dns"), has_zones=True)
     return HostFields(
         udp_port=port,
         fwmark=_mark(section.fwmark, sources.where("interface.fwmark")),
@@ -97,8 +97,14 @@ def _table(table: str | int | None, where: str, mode: Mode) -> Table:
     return table
 
 
-def parse_dns(texts: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the servers' addresses and the domains to search, of a list that mixes both."""
+def parse_dns(
+    texts: tuple[str, ...], where: str, *, has_zones: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the servers' addresses and the domains to search, of a list that mixes both.
+
+    `has_zones`: a link-local address may name the interface behind a %. That is one of this host's,
+    so what is pushed has none.
+    """
     servers: dict[str, None] = {}  # An ordered set, as the next.
     domains: dict[str, None] = {}
     for text in texts:
@@ -109,6 +115,12 @@ def parse_dns(texts: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tupl
             continue
         if address.is_unspecified or address.is_multicast:
             raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
+        if "%" in text and not has_zones:
+            raise ConfigError(f"{where}: {quote(text)} has a zone, which no other host knows")
+        try:
+            endpoint.check_zone(address)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
         servers[str(address)] = None
     return tuple(servers), tuple(domains)
 

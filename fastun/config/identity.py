@@ -149,7 +149,7 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
 
 def _pushed(sources: Sources) -> Pushed:
     section = sources.document.push or PushSection()
-    servers, domains = parse_dns(section.dns, sources.where("push.dns"))
+    servers, domains = parse_dns(section.dns, sources.where("push.dns"), has_zones=False)
     return Pushed(
         routes=parse_allowed_ips(section.routes, sources.where("push.routes")),
         dns=servers + domains,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
@@ -19,7 +20,7 @@ import psutil
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import _native
+from fastun import _native, log
 from fastun._native import Mode, Offload
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
@@ -50,6 +51,8 @@ class Device:
         self.fd = _open(self.name, self.mode)
         self._routes = HostRoutes(self.name, settings)
         self._name_servers = NameServers(self.name)
+        self.mtu = settings.mtu  # in bytes; a server may push another
+        self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
@@ -72,13 +75,25 @@ class Device:
     ) -> None:
         """Add addresses and routes to what the interface has; ``mtu`` in bytes, 0 leaves it.
 
-        Not on the event loop's thread. Raises RuntimeFailure. Routes go with the interface.
+        An address that another interface has is left to it, with a warning.
+
+        Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
+        there any more. Routes go with it.
         """
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            index = netlink.link_lookup(ifname=self.name)[0]
+            index = socket.if_nametoindex(self.name)
             if mtu:
-                netlink.link("set", index=index, mtu=mtu)
+                with _explained(f"interface {self.name}: mtu {mtu}"):
+                    netlink.link("set", index=index, mtu=mtu)
+                self.mtu = mtu
+            taken = _taken(netlink, but=index)
             for address in addresses:
+                if str(address.ip) in taken:
+                    self._log.warning(
+                        "another interface of this host has the address that the server pushes",
+                        address=str(address),
+                    )
+                    continue
                 with _explained(f"address {address}"):
                     netlink.addr(
                         "replace",
@@ -89,7 +104,10 @@ class Device:
         self._routes.add(routes)
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        """Look up names through the device until it goes. Blocks for seconds; never raises."""
+        """Look up names through the device until it goes. Blocks for seconds.
+
+        Raises RuntimeFailure for what no resolver should be told.
+        """
         self._name_servers.set(servers, domains)
 
     def statistics(self) -> dict[str, int]:
@@ -131,10 +149,7 @@ class Device:
             with _explained(f"interface {self.name}: mtu {settings.mtu}"):
                 netlink.link("set", index=index, mtu=settings.mtu)
             netlink.link("set", index=index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-            taken = {
-                address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-                for address in netlink.get_addr()
-            }
+            taken = _taken(netlink, but=index)
             for address in settings.addresses:
                 if str(address.ip) in taken:
                     raise RuntimeFailure(
@@ -149,6 +164,15 @@ class Device:
                         prefixlen=address.network.prefixlen,
                     )
             netlink.link("set", index=index, state="up")
+
+
+def _taken(netlink: IPRoute, but: int) -> set[str]:
+    """Return the addresses that this host has on other interfaces than the one of index ``but``."""
+    return {
+        address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
+        for address in netlink.get_addr()
+        if address["index"] != but
+    }
 
 
 def _open(name: str, mode: Mode) -> int:

@@ -7,12 +7,22 @@ addresses, for a person to set by hand: a tunnel that carries packets is not end
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 
 from fastun import log
+from fastun.errors import RuntimeFailure, quote
 
 _TIMEOUT_S = 10.0  # They restart what caches names, on slow machines too.
+
+# openresolv is a shell script that evals what it is told, and runs as root. So whatever was checked
+# before, here no word passes that could be more than an address, a domain, or a name, or that could
+# be an option.
+_SERVER = re.compile("[0-9A-Fa-f.:]{2,45}(%[A-Za-z0-9._-]{1,15})?")
+_DOMAIN = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,253}")
+_INTERFACE = re.compile("[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}")  # As wg-quick(8) names them.
 
 
 class NameServers:
@@ -26,9 +36,15 @@ class NameServers:
         self._log = log.get("dns")
 
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        """Have all names looked up at `servers`, short ones in `domains` as well; never raises."""
+        """Have all names looked up at `servers`, short ones in `domains` as well.
+
+        Raises RuntimeFailure for a word that no resolver should be told.
+        """
         if not servers or (servers, domains) == self._is:
             return
+        _check(_INTERFACE, [self._interface])
+        _check(_SERVER, servers)
+        _check(_DOMAIN, domains)
         self._is = servers, domains
         lines = [f"nameserver {server}" for server in servers]
         if domains:
@@ -57,6 +73,12 @@ class NameServers:
             self._undo = []
             if failed:
                 self._log.warning("DNS is not as before", error=failed)
+
+
+def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
+    for word in words:
+        if not kind.fullmatch(word):
+            raise RuntimeFailure(f"DNS: {quote(word)} is nothing that a resolver could be told")
 
 
 def _run(command: list[str], stdin: str = "") -> str:

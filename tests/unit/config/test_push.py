@@ -8,15 +8,18 @@ from typing import Any
 
 import msgpack
 import pytest
+import structlog
 from msgspec import structs
 
+from fastun import log
 from fastun.config.identity import Pushed
 from fastun.config.settings import Options, Role, Settings, load
-from fastun.errors import ConfigError
+from fastun.errors import ConfigError, RuntimeFailure
 from fastun.link import hello
 from fastun.link.hello import HelloError, Push
 from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
+from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member
 from fastun.session import keys
 
@@ -71,6 +74,8 @@ def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
         ("connect", PUSH + CLIENT, "push: connect pushes nothing; take it out"),
         ("serve", "[push]\nroute = []", "'push.route': no such field; did you mean routes?"),
         ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits beyond"),
+        ("serve", "[push]\nroutes = ['fe80::%eth0/64']", "push.routes: 'fe80::%eth0/64' is not a"),
+        ("serve", "[push]\ndns = ['fe80::1%eth0']", "push.dns: 'fe80::1%eth0' has a zone"),
         ("serve", "[push]\ndns = ['10.0.0']", "push.dns: '10.0.0' is neither a DNS server's"),
         ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is no interval"),
         ("serve", "[push]\nkeepalive = '25'", "push.keepalive: Expected int, got str"),
@@ -126,9 +131,23 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
     tmp_path: Path, interface: dict[str, Any], applied: list[Any]
 ) -> None:
     settings = replace(loaded("connect", tmp_path, CLIENT), **interface)
-    membership, device = Membership(settings, roster=None), Device()  # type: ignore[arg-type]
-    asyncio.run(membership.accept_push(GIVEN, device))  # type: ignore[arg-type]
+    device = Device()
+    asyncio.run(Pushes(settings, device, lambda: None).apply(GIVEN))  # type: ignore[arg-type]
     assert device.applied == applied
+
+
+def test_dns_that_no_resolver_should_be_told_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Wall(Device):
+        def apply_dns(self, *_: object) -> None:
+            raise RuntimeFailure("DNS: 'x' is nothing that a resolver could be told")
+
+    settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
+    log.configure("console", 0)
+    asyncio.run(Pushes(settings, Wall(), lambda: None).apply(GIVEN))  # type: ignore[arg-type]
+    structlog.reset_defaults()
+    assert "cannot apply what the server pushes" in capsys.readouterr().err
 
 
 def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
@@ -162,6 +181,15 @@ def test_a_push_is_read_as_it_was_written_and_by_older_versions_too() -> None:
         {"dns": ["10.0.0"]},
         {"dns": ["a\nnameserver 10.0.0.1"]},
         {"dns": ["-a"]},
+        {"dns": ["fe80::1%$(touch${IFS}PWNED;id>OUT)"]},
+        {"dns": ["fe80::1%eth0"]},
+        {"dns": ["a$(id).net"]},
+        {"dns": ["a" * 64]},
+        {"dns": [".".join(["a" * 63] * 5)]},
+        {"addresses": ["fe80::1%eth0/64"]},
+        {"addresses": ["fe80::1%$(id)/64"]},
+        {"routes": ["fe80::%eth0/64"]},
+        {"routes": ["fe80::%a\nb/64"]},
         {"dns": ["::"]},
         {"dns": "10.0.0.1"},
         {"dns": [1]},

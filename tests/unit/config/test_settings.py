@@ -634,7 +634,7 @@ HOST = """
 listen_port = 51821
 fwmark = 51820
 table = 4242
-dns = ["10.9.0.1", "example.net", "fd00:9::1", "Example.NET", "10.9.0.1"]
+dns = ["10.9.0.1", "example.net", "fd00:9::1", "Example.NET", "10.9.0.1", "fe80::1%eth0.7"]
 udp_offload = false
 mss_clamp = true
 """
@@ -645,7 +645,10 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
     path = file(tmp_path, HOST + peer_table(LINES | UDP))
     loaded = load("connect", str(path), Options())
     assert (loaded.udp_port, loaded.fwmark, loaded.table) == (51821, 51820, 4242)
-    assert (loaded.dns, loaded.dns_search) == (("10.9.0.1", "fd00:9::1"), ("example.net",))
+    assert (loaded.dns, loaded.dns_search) == (
+        ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7"),
+        ("example.net",),
+    )
     assert (loaded.udp_offload, loaded.mss_clamp) == (False, True)
 
 
@@ -670,6 +673,11 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("dns = ['a b']", "dns: 'a b' is neither"),
         ("dns = ['0.0.0.0']", "dns: 0.0.0.0 cannot be a DNS server"),
         ("dns = ['ff02::fb']", "dns: ff02::fb cannot be a DNS server"),
+        ("dns = ['fe80::1%$(id>OUT)']", "dns: zone '$(id>OUT)' is not an interface"),
+        ('dns = ["fe80::1%a\\nb"]', "dns: zone 'a\\nb' is not an interface"),
+        ("dns = ['fe80::1%0123456789abcdef']", "dns: zone '0123456789abcdef' is not an"),
+        ("dns = ['fd00::1%eth0']", "dns: zone 'eth0' is for link-local addresses"),
+        ("dns = ['a;b']", "dns: 'a;b' is neither"),
     ],
 )
 def test_what_connect_cannot_change_of_its_host_is_named(

@@ -195,6 +195,11 @@ def test_what_is_no_such_file_is_named_by_its_line_or_key(
         ("ListenPort = 65536", "Interface.ListenPort: 65536 is no port"),
         ("Table = main", "Interface.Table: 'main' is not one of auto, off, or"),
         ("DNS = a_!b", "Interface.DNS: 'a_!b' is neither a DNS server's address"),
+        (
+            "DNS = fe80::1%$(touch${IFS}PWNED;id>OUT)",
+            "Interface.DNS: zone '$(touch${IFS}PWNED;id>OUT)' is not",
+        ),
+        ("DNS = fd00::1%eth0", "Interface.DNS: zone 'eth0' is for link-local"),
         ("Address = 10.9.0.2/33", "Interface.Address: '10.9.0.2/33' is not an"),
         ("MTU = 100", "Interface.MTU: 100 is no MTU"),
         ("PrivateKey = x", "Interface.PrivateKey: not a key"),

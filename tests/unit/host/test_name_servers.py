@@ -1,0 +1,72 @@
+"""DNS: what the resolver's programs are told, and what they never are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.errors import RuntimeFailure
+from fastun.host.name_servers import NameServers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RECORDER = """#!/bin/sh
+{{ echo "$*"; [ "$1" != -a ] || while read -r line; do echo "$line"; done; }} >> {record}
+"""
+SHELL = "$(touch${IFS}PWNED)"
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a resolvconf, the only program that there is, was told."""
+    record, program = tmp_path / "record", tmp_path / "resolvconf"
+    record.touch()
+    program.write_text(RECORDER.format(record=record))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return record
+
+
+def test_addresses_zones_and_domains_are_told(record: Path) -> None:
+    servers = ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7", "::ffff:10.9.0.1")
+    NameServers("wg=a+b.c-d_e").set(servers, ("example.net", "_a.b-c.", "x"))
+    assert record.read_text().splitlines() == [
+        "-a wg=a+b.c-d_e -m 0 -x",
+        *(f"nameserver {server}" for server in servers),
+        "search example.net _a.b-c. x",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interface", "server", "domain"),
+    [
+        ("wg0", f"fe80::1%{SHELL}", "a"),
+        ("wg0", "fe80::1%a\nsearch b", "a"),
+        ("wg0", "fe80::1%a\n", "a"),
+        ("wg0", "fe80::1%0123456789abcdef", "a"),
+        ("wg0", "fe80::1%", "a"),
+        ("wg0", "10.9.0.1\n", "a"),
+        ("wg0", "-x", "a"),
+        ("wg0", "", "a"),
+        ("wg0", "10.9.0.1 10.9.0.2", "a"),
+        ("wg0", "10.9.0.1", SHELL),
+        ("wg0", "10.9.0.1", "a b"),
+        ("wg0", "10.9.0.1", "a\n"),
+        ("wg0", "10.9.0.1", "-a"),
+        ("wg0", "10.9.0.1", ""),
+        ("wg0", "10.9.0.1", "a" * 255),
+        (SHELL[:15], "10.9.0.1", "a"),
+        ("a;b", "10.9.0.1", "a"),
+        ("-d", "10.9.0.1", "a"),
+    ],
+)
+def test_what_a_shell_could_read_as_more_is_told_to_nobody(
+    record: Path, interface: str, server: str, domain: str
+) -> None:
+    servers = NameServers(interface)
+    with pytest.raises(RuntimeFailure, match="nothing that a resolver could be told"):
+        servers.set(("10.9.0.9", server), ("a", domain))
+    servers.unset()
+    assert record.read_text() == ""
