@@ -266,18 +266,15 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     collector.close()
 
 
-def test_a_scrape_with_a_thousand_peers_takes_little_time(gateway: Gateway) -> None:
+def test_a_scrape_names_each_of_a_thousand_peers(gateway: Gateway) -> None:
+    # What it costs is measured in bench/micro/test_scrape.py.
     gateway.roster.replace(peers_named(*(f"peer{n}" for n in range(1000))))
     collector = GatewayCollector(gateway)
-    cpu_s = []
     with tcp_pair() as (one, _):
         gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
-        for _ in range(5):
-            began = time.thread_time()
-            text = collector.text()
-            cpu_s.append(time.thread_time() - began)
-    assert text.count("\nfastun_peer_up{") == 1000
-    assert min(cpu_s) < 0.05  # some 25 ms on an idle machine
+        text = collector.text()
+    for n in range(1000):
+        assert f'\nfastun_peer_up{{peer="peer{n}"}} 1' in text
     collector.close()
 
 
