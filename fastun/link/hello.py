@@ -22,7 +22,7 @@ from fastun.config.host import parse_dns
 from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import parse_keepalive
 from fastun.config.settings import Settings
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, one_line, quote
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -30,6 +30,11 @@ HELLO_TIMEOUT_S = 5.0
 # A hello is some 200 bytes, and what is pushed some 100 more; this leaves room for what later
 # versions add, and bounds what an unknown sender can make us hold.
 HELLO_BYTES_MAX = 4096
+
+# What a peer says of itself ends up in the log, in labels and on terminals; a name with a version
+# has room in it. A complaint may show a text of the peer's, and is cut as well.
+SOFTWARE_CHARS_MAX = 64
+_COMPLAINT_CHARS_MAX = 200
 
 TYPE = b"\x01\x00\x00\x00"
 _MESSAGE_MAX = 65535  # what the u16 length prefix can say
@@ -106,7 +111,10 @@ def encode(hello: Hello) -> bytes:
 
 
 def decode(message: bytes) -> Hello:
-    """Return the hello in a message; HelloError when it is none."""
+    """Return the hello in a message; HelloError when it is none.
+
+    `software` is printable, of SOFTWARE_CHARS_MAX characters at most.
+    """
     if message[: len(TYPE)] != TYPE:
         raise HelloError("the peer does not speak this wire; give both ends the same --wire")
     if len(message) > HELLO_BYTES_MAX:
@@ -116,8 +124,9 @@ def decode(message: bytes) -> Hello:
         if hello.push is not None:
             _check_push(hello.push)
     except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
-        raise HelloError(f"the peer's hello is malformed: {error}") from None
-    return hello
+        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
+        raise HelloError(f"the peer's hello is malformed: {why}") from None
+    return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])
 
 
 def _check_push(push: Push) -> None:

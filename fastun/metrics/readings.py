@@ -16,7 +16,6 @@ from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, Tcp
 from fastun.link.greeting import SealedGreeter
 from fastun.metrics.sockets import SocketState
 from fastun.session.refusal import Refusal
-from fastun.status.reply import software_shown
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
@@ -218,7 +217,7 @@ def peer_info(source: Source) -> Samples:
     wire = source.gateway.settings.wire
     for peer in source.peers:
         if peer.link is not None:
-            yield (peer.name, wire, software_shown(peer.link), peer.link.transport), 1
+            yield (peer.name, wire, peer.link.peer_software, peer.link.transport), 1
 
 
 def path_mtu(source: Source) -> Samples:

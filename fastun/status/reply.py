@@ -18,7 +18,6 @@ import msgspec
 from fastun import __version__, _native
 from fastun._native import DIRECTIONS, ROLES
 from fastun.endpoint import format_host_port
-from fastun.errors import one_line
 from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.worker_states import Ends, State, ends_of, state_of
 
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from fastun.gateway import Gateway, Link
     from fastun.lane import Lane
     from fastun.peers.roster import Member
-
-# What a peer says of itself ends up in labels and terminals; a name with a version has room in it.
-SOFTWARE_CHARS_MAX = 64
 
 # One of each IP version is usual; a reply with all peers has to stay within its bounds.
 INNER_ADDRESSES_MAX = 4
@@ -180,11 +176,6 @@ def read_status(gateway: Gateway) -> Status:
     )
 
 
-def software_shown(link: Link) -> str:
-    """Return what the peer calls its software, printable and not longer than a name is."""
-    return one_line(link.peer_software)[:SOFTWARE_CHARS_MAX]
-
-
 def _peer(gateway: Gateway, member: Member) -> PeerStatus:
     slot, link = member.slot, gateway.links.by_slot.get(member.slot)
     counted = {field: gateway.lane.peers.read(slot, field) for field in _COUNTED_BY_PEER}
@@ -211,7 +202,7 @@ def _inner_addresses(member: Member) -> list[str]:
 
 def _link(link: Link) -> LinkStatus:
     return LinkStatus(
-        software=software_shown(link),
+        software=link.peer_software,
         transport=link.transport,
         super_packets_outbound=link.link_format.super_outbound,
         super_packets_inbound=link.link_format.super_inbound,

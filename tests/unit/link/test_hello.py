@@ -51,6 +51,28 @@ def test_a_field_of_a_newer_version_is_passed_over() -> None:
     assert hello.decode(encoded(colour="blue")) == OURS
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("s" * 64, "s" * 64),
+        ("s" * 65, "s" * 64),
+        ("x\x1b[2J\nup", "x\\x1b[2J\\nup"),
+        ("\x1b" * 64, "\\x1b" * 16),
+    ],
+)
+def test_what_a_peer_calls_itself_is_short_and_printable(said: str, read: str) -> None:
+    assert hello.decode(hello.encode(changed(software=said))).software == read
+
+
+def test_a_complaint_shows_little_of_what_it_is_about() -> None:
+    shown = "x\n\x1b" * 1000
+    for message in (encoded(mode=shown), encoded(push={"addresses": [shown]})):
+        with pytest.raises(HelloError, match="malformed") as caught:
+            hello.decode(message)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("place", range(4))
 def test_another_type_is_another_wire(place: int) -> None:
     message = bytearray(hello.encode(OURS))

