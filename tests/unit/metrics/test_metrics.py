@@ -8,6 +8,7 @@ import re
 import socket
 import socketserver
 import struct
+import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -560,7 +561,9 @@ def is_cut_off(client: socket.socket) -> bool:
 def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> None:
     port = free_port()
     with serve(gateway, ("127.0.0.1", port)), ExitStack() as stack:
+        n_threads = threading.active_count()
         assert ask(port, "/healthz")[0] == 503  # it is done with, and not the oldest any more
+        wait_until(lambda: threading.active_count() == n_threads, "its thread is free again")
         clients = stack.enter_context(hanging(port))
         assert ask(port, "/metrics")[0] == 200
         assert [is_cut_off(client) for client in clients] == [True] + [False] * (REQUESTS_MAX - 1)
