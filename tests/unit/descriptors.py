@@ -16,14 +16,7 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def no_descriptor_left() -> Iterator[None]:
     """Let this process open nothing while the context lasts: EMFILE."""
-    with descriptors_left(0):
-        yield
-
-
-@contextlib.contextmanager
-def descriptors_left(n: int) -> Iterator[None]:
-    """Let this process open no more than so many while the context lasts."""
-    with limited_to(_lowest_free() + n):
+    with limited_to(next_free(1)[0]):
         yield
 
 
@@ -34,7 +27,7 @@ def too_many_descriptors_in_flight() -> Iterator[None]:
     So many of this user's may have been sent and not received as a process may have open
     (too_many_unix_fds in net/unix/scm.c), unless it has one of two capabilities.
     """
-    n_most = max(200, _lowest_free() + 50)
+    n_most = max(200, next_free(1)[0] + 50)
     ours, theirs = socket.socketpair()
     with ours, theirs, limited_to(n_most), _without_capabilities(_SYS_ADMIN, _SYS_RESOURCE):
         for _ in range(n_most // _SCM_MAX_FD + 1):
@@ -45,10 +38,12 @@ def too_many_descriptors_in_flight() -> Iterator[None]:
 _SCM_MAX_FD = 253  # net/scm.h
 
 
-def _lowest_free() -> int:
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    return lowest_free
+def next_free(n: int) -> list[int]:
+    """Return the descriptors that the next calls will open, in their order."""
+    opened = [os.dup(0) for _ in range(n)]
+    for descriptor in opened:
+        os.close(descriptor)
+    return opened
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from fastun.link import finding, tcp
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.hello import HelloError
 from fastun.session.refusal import HandshakeError, Refusal
-from tests.unit.descriptors import descriptors_left, no_descriptor_left
+from tests.unit.descriptors import limited_to, next_free, no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -271,11 +271,13 @@ def test_the_last_descriptors_are_not_for_connections(
 ) -> None:
     async def claim() -> None:
         async with accepting("greeted") as office:
-            with descriptors_left(descriptors.SPARE + 2):  # the client takes one, too
+            _client, accepted = next_free(2)
+            with limited_to(accepted + 1 + descriptors.SPARE):
                 await office.dial()
                 await until(lambda: office.gateway.links)
-            with descriptors_left(descriptors.SPARE + 1):
-                for n in (1, 2):
+            for n in (1, 2):
+                _client, accepted = next_free(2)
+                with limited_to(accepted + descriptors.SPARE):
                     assert await office.is_closed(await office.dial())
                     assert office.counts.refused == n
 
