@@ -70,30 +70,29 @@ class Membership:
             self._store.close()
             self._store = None
 
-    def refresh(self) -> list[int]:
-        """Follow the directory; return the slots of peers that are gone or have changed."""
+    def refresh(self) -> None:
+        """Follow the directory."""
         if self._store is None:
-            return []
+            return
         try:
-            gone = self._fill() if self._store.version() != self._version else []
+            if self._store.version() != self._version:
+                self._fill()
         except FastunError as error:  # those who are connected stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
                 self._log.warning("the peer directory cannot be read", error=str(error))
-            return []
+            return
         self._n_failed = 0
-        return gone
 
-    def _fill(self) -> list[int]:
+    def _fill(self) -> None:
         peers = list(self._settings.peers)
         version = self._version
         if self._store is not None:
             version = self._store.version()  # first: what is changed meanwhile is seen next time
             peers += self._store.peers()
         check_together(peers, self._settings.addresses)
-        gone = self._roster.replace(peers)
-        self._version = version
-        return gone
+        if self._roster.replace(peers):
+            self._version = version
 
     def first_steps(self) -> list[str]:
         """Return what a person is to do when nobody may connect yet."""
