@@ -154,6 +154,16 @@ _MUTANTS = (
         ("streams that are only read end with all", "        for slot in list(self._lingering):\n            self._stop_lingering(slot)\n", ""),
     ),
     *in_python(
+        "link/stream_sessions", "unit/link/test_stream_sessions.py",
+        ("a link that has ended gets no keys", "        carried = self._present(slot)\n        if carried is None or carried.link.id", "        carried = self._by_slot.get(slot)\n        if carried is None or carried.link.id"),
+        ("another link's handshake gives no keys", "if carried is None or carried.link.id != link_id:", "if carried is None:"),
+        ("a response waits until its key opens", "carried.pending is None or carried.pending.local_index != index:", "carried.pending is None:"),
+        ("who initiates seals when its key opens", "        elif carried.pending.is_initiator:\n            self._switch(carried)\n", "        elif carried.pending.is_initiator:\n            pass\n"),
+        ("who initiates proves its keys", '            self._switch(carried)\n            self._lane.send("tun-reader", SendKeepalive(slot))\n', "            self._switch(carried)\n"),
+        ("who answers seals after the proof", "        if carried.pending.local_index == index and not carried.pending.is_initiator:\n            self._switch(carried)\n", ""),
+        ("keys are proved by themselves", "if carried.pending.local_index == index and not", "if not"),
+    ),
+    *in_python(
         "peers/roster", "unit/peers/test_roster.py",
         ("a changed peer is let go", "if wanted.get(member.peer.public_key) != member.peer", "if wanted.get(member.peer.public_key) is None"),
         ("an unchanged peer stays", "if wanted.get(member.peer.public_key) != member.peer", "if True"),
