@@ -112,6 +112,18 @@ _MUTANTS = (
         ("lost keys are lost", "        self.current = None\n", ""),
     ),
     *in_python(
+        "link/observer", "unit/link/test_observer.py",
+        ("what happened first is told first", "sorted(self._news())", "self._news()"),
+        ("data is told once", "if data_ns > self._seen_ns.get(data, 0):", "if data_ns > 0:"),
+        ("data is no keepalive", "if message_ns > max(data_ns, self._seen_ns.get(message, 0)):", "if message_ns > self._seen_ns.get(message, 0):"),
+        ("a keepalive is told once", "if message_ns > max(data_ns, self._seen_ns.get(message, 0)):", "if message_ns > data_ns:"),
+        ("what was counted for the last session is known", "        self._news()\n\n    def observe", "        pass\n\n    def observe"),
+        ("data that came is told", 'case "received_data":', 'case "never":'),
+        ("a keepalive that came is told", 'case "received":', 'case "never":'),
+        ("data that was sent is told", 'case "sent_data":', 'case "never":'),
+        ("a keepalive that was sent is told", 'case "sent":', 'case "never":'),
+    ),
+    *in_python(
         "link/initiating", "unit/link/test_datagram_sessions.py",
         ("who is removed meanwhile is not asked", "if correspondent.address is None or not self._known.is_present(correspondent):", "if correspondent.address is None:"),
     ),
@@ -179,6 +191,7 @@ SUITE = Suite(
     tests=(
         "tests/unit/link/test_datagram_sessions.py",
         "tests/unit/link/test_handshake_queue.py",
+        "tests/unit/link/test_observer.py",
         "tests/unit/link/test_path.py",
         "tests/unit/link/test_preference.py",
     ),
