@@ -94,13 +94,14 @@ class Side:
         self.address = UdpAddress(ip_address(address), 51820)
         self.fields: dict[str, int] = {}
         self.endpoint: UdpAddress | None = None
+        self.is_told = True  # who was removed
         self.lane = RecordingLane()
         self.lane.peers = SimpleNamespace(
             clear=lambda _: None,
             read=lambda _, name: self.fields.get(name, 0),
             endpoint=lambda _: self.endpoint,
         )
-        self.roster = Roster(self.lane.as_lane())
+        self.roster = Roster(self.lane.as_lane(), self.let_go)
         self.roster.replace(peers)
         self.hello = HELLO
         self.greeter = SealedGreeter(self.roster, own, lambda _: self.hello)
@@ -123,6 +124,17 @@ class Side:
         self.confirmed: set[int] = set()
         self.told: list[tuple[str, ToWorker]] = []
         self.lane.take()
+
+    def let_go(self, slot: int) -> None:
+        """End what a removed peer has, as the gateway does."""
+        if self.is_told:
+            self.links.end(slot, "the peer was removed or changed")
+            self.sessions.forget(slot)
+
+    def have(self, *peers: Peer) -> None:
+        """Have exactly these peers, as after two looks at the directory."""
+        while not self.roster.replace(peers):
+            pass
 
     def work(self) -> None:
         """Do what the workers are told."""
@@ -468,6 +480,27 @@ def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
     run(claim())
 
 
+def test_a_cookie_is_shown_by_the_next_response(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        for is_asked in (True, False):
+            await asyncio.sleep(0.02)
+            pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+            await asyncio.sleep(0)
+            pair.server.work()
+            ((response, _),) = pair.server.sockets.sent
+            pair.server.sockets.sent.clear()
+            if is_asked:
+                reply = cookie_reply(response, CLIENT.public, COOKIE)
+                pair.server.take_in(reply, pair.client.address)
+                now.s += 6
+                pair.client.sessions.tick()
+        assert response[-16:] == primitives.mac(COOKIE, response[:-16])
+
+    run(claim())
+
+
 # -- hello ------------------------------------------------------------------------------------
 
 
@@ -500,6 +533,17 @@ def test_a_hello_that_is_answered_is_not_answered() -> None:
         await pair.begin()
         (index,) = pair.client.receiving
         pair.client.sessions.on_control(0, index, hello.encode(HELLO))
+        assert pair.client.sockets.sent == []
+
+    run(claim())
+
+
+def test_a_hello_that_was_answered_is_not_said_again(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        now.s += 1.1
+        pair.client.sessions.tick()
         assert pair.client.sockets.sent == []
 
     run(claim())
@@ -854,6 +898,93 @@ def test_a_removed_peers_keys_are_forgotten() -> None:
         pair.server.work()
         assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
         assert pair.server.sessions.last_handshake_s(0) == 0.0
+
+    run(claim())
+
+
+BEE = Peer(name="bee", public_key=STRANGER.public)
+
+
+async def unanswered(pair: Pair, now: SimpleNamespace) -> tuple[bytes, bytes]:
+    """Let the server ask its client anew; return the initiation and the response, kept back."""
+    await pair.begin()
+    now.s += 1
+    pair.server.sessions.doubt(0)
+    await asyncio.sleep(0.02)
+    ((initiation, _),) = pair.server.sockets.sent
+    pair.server.sockets.sent.clear()
+    pair.client.take_in(initiation, pair.server.address)
+    await asyncio.sleep(0)
+    pair.client.work()
+    ((response, _),) = pair.client.sockets.sent
+    pair.client.sockets.sent.clear()
+    return initiation, response
+
+
+ELSEWHERE = UdpAddress(ip_address("203.0.113.66"), 6666)
+
+
+@pytest.mark.parametrize("is_heard_of", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_removed_peer_that_answers_at_last_gets_nobodys_place(
+    now: SimpleNamespace, is_replaced: bool, is_heard_of: bool
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        server = pair.server
+        _, response = await unanswered(pair, now)
+        if not is_heard_of:  # whatever goes wrong: who is not in the roster gets in nowhere
+            server.is_told = False
+        server.have(*((BEE,) if is_replaced else ()))
+        server.lane.take()
+        server.take_in(response, ELSEWHERE)
+        await asyncio.sleep(0)
+        assert server.lane.take() == []
+        assert server.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 1}
+
+    run(claim())
+
+
+def test_a_removed_peers_cookie_is_for_nobody(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        initiation, _ = await unanswered(pair, now)
+        reply = cookie_reply(initiation, CLIENT.public, COOKIE)
+        pair.server.have(BEE)
+        pair.server.take_in(reply, ELSEWHERE)
+        await asyncio.sleep(0)
+        assert pair.server.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 1}
+
+    run(claim())
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_peer_that_is_removed_while_its_name_is_resolved_is_not_asked(is_member: bool) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0)
+        if is_member:  # it has changed, say
+            pair.client.sessions.forget(0)
+        else:
+            pair.client.have()
+        await asyncio.sleep(0.05)
+        assert pair.client.sockets.sent == []
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("pause_s", "is_taken"), [(89, True), (90, False)])
+def test_an_initiation_is_not_answered_when_there_would_be_no_other(
+    now: SimpleNamespace, pause_s: float, is_taken: bool
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        _, response = await unanswered(pair, now)
+        now.s += pause_s
+        pair.server.take_in(response, pair.client.address)
+        await pair.settle()
+        assert pair.server.results()["ok"] == 1 + is_taken
 
     run(claim())
 
