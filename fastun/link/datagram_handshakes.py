@@ -6,8 +6,9 @@
                 --KeyAdded--> response sent, or our own keys in use
                 --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
 
-Either side may begin. A message costs some hundred microseconds, so the link-reader's gate asks for
-cookies when too many come, and the others wait in a bounded queue.
+Either side may begin. Where both do at once, each answers and each concludes: two sessions, and who
+has concluded its own goes on to seal under that one. A message costs some hundred microseconds, so
+the link-reader's gate asks for cookies when too many come, and the others wait in a bounded queue.
 """
 
 from __future__ import annotations
@@ -126,6 +127,9 @@ class DatagramHandshakes:
             correspondent.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:
             correspondent.concluding = None
+            # The peer may have asked us, too. What it seals under those keys opens, but we do not
+            # go over to them: had both sides done so, neither would be the one that rekeys.
+            self._known.end_response(correspondent)
             self._use(correspondent, concluding)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:

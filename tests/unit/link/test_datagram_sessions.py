@@ -87,6 +87,16 @@ class Sockets:
         """The sockets are not passed on."""
 
 
+async def names_resolved(at_least_s: float = 0.02) -> None:
+    """Wait for all that was begun beside: a name is resolved in a thread, even a number.
+
+    Initiations have a time of their own only each 2^24 ns.
+    """
+    await asyncio.sleep(at_least_s)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+
+
 class Side:
     """One gateway, with what its workers would know."""
 
@@ -197,7 +207,7 @@ class Pair:
     async def settle(self, *, n_rounds: int = 12) -> None:
         """Carry datagrams to and fro until there are none."""
         for _ in range(n_rounds):
-            await asyncio.sleep(0.002)  # a name is resolved in a thread, even a number
+            await names_resolved(0.002)
             for side, other in ((self.client, self.server), (self.server, self.client)):
                 side.work()
                 for message, _ in [side.sockets.sent.pop(0) for _ in list(side.sockets.sent)]:
@@ -219,7 +229,11 @@ pytestmark = pytest.mark.usefixtures("now")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 20))
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await work
+
+    asyncio.run(bounded())
 
 
 # -- beginning --------------------------------------------------------------------------------
@@ -265,7 +279,7 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         pair.server.take_in(initiation, pair.client.address)
         await asyncio.sleep(0)
@@ -285,7 +299,7 @@ def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -306,7 +320,7 @@ def test_whom_we_have_asked_seals_only_under_the_keys_that_the_link_reader_has()
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -342,7 +356,7 @@ def test_of_several_peers_a_response_is_for_the_one_that_it_names() -> None:
             ),
         )
         client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         client.sockets.sent.clear()
         client.sessions.begin(1)
         await pair.settle()
@@ -357,7 +371,7 @@ def test_a_peer_that_is_nowhere_is_not_begun_with() -> None:
         pair = Pair()
         pair.server.sessions.begin_all()
         pair.server.sessions.begin(77)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert pair.server.sockets.sent == []
 
     run(claim())
@@ -374,7 +388,7 @@ def test_a_handshake_message_that_cannot_be_sent_is_as_good_as_lost(
         pair.server.sockets.failure = None
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -403,7 +417,7 @@ def test_a_stranger_gets_no_answer() -> None:
             ),
         )
         stranger.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = stranger.sockets.sent
         pair.server.take_in(initiation, stranger.address)
         await asyncio.sleep(0)
@@ -434,7 +448,7 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         stray = bytes([3, 0, 0, 0, 8, 8, 8, 8]).ljust(64)
         pair.client.take_in(stray, pair.server.address)
@@ -450,7 +464,7 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
         pair.client.sockets.sent.clear()
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((again, _),) = pair.client.sockets.sent
         pair.server.sockets.sent.clear()
         pair.server.take_in(again, pair.client.address)
@@ -466,14 +480,14 @@ def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         pair.client.take_in(cookie_reply(initiation, SERVER.public, COOKIE), pair.server.address)
         await asyncio.sleep(0)
         pair.client.sockets.sent.clear()
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((again, _),) = pair.client.sockets.sent
         assert again[-16:] == primitives.mac(COOKIE, again[:-16])
 
@@ -485,7 +499,7 @@ def test_a_cookie_is_shown_by_the_next_response(now: SimpleNamespace) -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
         for is_asked in (True, False):
-            await asyncio.sleep(0.02)
+            await names_resolved()
             pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
             await asyncio.sleep(0)
             pair.server.work()
@@ -588,7 +602,7 @@ def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -691,13 +705,13 @@ def test_a_path_is_doubted_once_until_a_handshake_answers(now: SimpleNamespace) 
         for _ in range(3):
             pair.client.sessions.doubt(0)
         pair.client.sessions.doubt(5)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.client.sockets.sent) == 1
         await pair.settle()
         assert pair.client.sessions.last_handshake_s(0) == now.s
         now.s += 1
         pair.client.sessions.doubt(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.client.sockets.sent) == 1
 
     run(claim())
@@ -718,7 +732,7 @@ def test_where_a_peer_has_roamed_to_is_followed() -> None:
         pair.client.endpoint = roamed
         pair.client.sessions.tick()
         pair.client.sessions.doubt(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert [to for _, to in pair.client.sockets.sent] == [roamed]
 
     run(claim())
@@ -851,12 +865,12 @@ def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> 
             for _ in range(60):
                 now.s += 2
                 side.sessions.tick()
-            await asyncio.sleep(0.02)
+            await names_resolved()
             side.sockets.sent.clear()
             for _ in range(10):
                 now.s += 2
                 side.sessions.tick()
-            await asyncio.sleep(0.02)
+            await names_resolved()
             assert bool(side.sockets.sent) == goes_on
 
     run(claim())
@@ -876,7 +890,7 @@ def test_after_all_an_answer_is_too_late(now: SimpleNamespace) -> None:
         for _ in range(60):
             now.s += 2
             side.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         initiation = side.sockets.sent[-1][0]
         side.sockets.sent.clear()
         now.s += 3 * 180
@@ -910,7 +924,7 @@ async def unanswered(pair: Pair, now: SimpleNamespace) -> tuple[bytes, bytes]:
     await pair.begin()
     now.s += 1
     pair.server.sessions.doubt(0)
-    await asyncio.sleep(0.02)
+    await names_resolved()
     ((initiation, _),) = pair.server.sockets.sent
     pair.server.sockets.sent.clear()
     pair.client.take_in(initiation, pair.server.address)
@@ -968,7 +982,7 @@ def test_a_peer_that_is_removed_while_its_name_is_resolved_is_not_asked(is_membe
             pair.client.sessions.forget(0)
         else:
             pair.client.have()
-        await asyncio.sleep(0.05)
+        await names_resolved()
         assert pair.client.sockets.sent == []
 
     run(claim())
@@ -1028,7 +1042,7 @@ def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
         if begins_anew:  # the old keys are gone
             pair.server.sessions.on_control(0, index, hello.encode(HELLO))
             assert pair.server.sockets.sent == []
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.server.sockets.sent) == begins_anew
         assert DetachLink(0) in [message for _, message in pair.server.lane.take()] or not (
             begins_anew
@@ -1044,11 +1058,11 @@ def test_a_peer_that_was_not_connected_is_not_asked_when_a_worker_dies() -> None
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.sessions.on_worker_death("link-reader")
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert pair.server.sockets.sent == []
 
     run(claim())
