@@ -40,11 +40,11 @@ from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.finding import find_links
 from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
-from fastun.link.hello import Push
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.metrics.server import serve as serve_metrics
 from fastun.peers.membership import Membership
+from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
@@ -83,6 +83,7 @@ class Gateway:
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.roster = Roster(self.lane)
         self.membership = Membership(settings, self.roster)
+        self.pushes = Pushes(settings, device)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
         self.sessions: StreamSessions | None = None
@@ -90,7 +91,6 @@ class Gateway:
         self.sockets = udp.UdpSockets((), offload=False)
         self._constants = constants
         self._stopped: asyncio.Future[None] | None = None
-        self._applying: asyncio.Task[None] | None = None
         self._log = log.get("gateway")
 
     def _make_greeter(self) -> Greeter:
@@ -122,7 +122,8 @@ class Gateway:
             stack.callback(self.sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
-            for work in (*find_links(self), self._watch_peers(), self._watch_sessions()):
+            watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
+            for work in (*find_links(self), *watching):
                 await stack.enter_async_context(self._running(work))
             self._log.info(
                 "up",
@@ -195,7 +196,7 @@ class Gateway:
             self.membership.own,
             self._constants,
             self.session_counts,
-            self._on_push,
+            self.pushes.take,
         )
 
     def has_room(self) -> bool:
@@ -221,12 +222,8 @@ class Gateway:
         if self.sessions is not None:
             self.sessions.begin(greeted, link)
         if greeted.hello is not None and greeted.hello.push is not None:
-            self._on_push(greeted.hello.push)
+            self.pushes.take(greeted.hello.push)
         return link
-
-    def _on_push(self, push: Push) -> None:
-        work = self.membership.accept_push(push, self.device)
-        self._applying = asyncio.create_task(work)  # kept, or it could be collected
 
     def _check_tap_room(self, greeted: Greeted) -> None:
         """Ethernet frames name no peer: they all go to the one that is connected."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv6Interface
@@ -66,10 +67,11 @@ class Device:
     ) -> None:
         """Add addresses and routes to what the interface has; ``mtu`` in bytes, 0 leaves it.
 
-        Not on the event loop's thread. Raises RuntimeFailure. Routes go with the interface.
+        Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
+        there any more. Routes go with it.
         """
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            index = netlink.link_lookup(ifname=self.name)[0]
+            index = socket.if_nametoindex(self.name)
             if mtu:
                 netlink.link("set", index=index, mtu=mtu)
             for address in addresses:

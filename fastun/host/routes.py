@@ -124,7 +124,7 @@ class HostRoutes:
         """
         networks = sorted(map(ip_network, prefixes), key=lambda network: -network.prefixlen)
         with IPRoute() as netlink, _explained(f"interface {self._interface}"):
-            index = netlink.link_lookup(ifname=self._interface)[0]
+            index = socket.if_nametoindex(self._interface)
             for network in networks:
                 self._add_one(netlink, index, network)
 

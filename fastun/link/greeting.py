@@ -20,7 +20,9 @@ import socket
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from msgspec import structs
 
 from fastun._native import Aead, Wire
 from fastun.channel import LinkFormat
@@ -57,9 +59,9 @@ class Greeter(ABC):
     """Greets on one wire. Raises HelloError, HandshakeError, OSError or TimeoutError."""
 
     async def welcome(self, connection: socket.socket) -> Greeted:
-        """Greet who has dialled us."""
+        """Greet who has dialled us. It may push nothing: only a server does."""
         async with asyncio.timeout(hello.HELLO_TIMEOUT_S):
-            return await self._welcome(connection)
+            return _without_push(await self._welcome(connection))
 
     async def approach(self, connection: socket.socket) -> Greeted:
         """Greet whom we have dialled."""
@@ -71,6 +73,12 @@ class Greeter(ABC):
 
     @abstractmethod
     async def _approach(self, connection: socket.socket) -> Greeted: ...
+
+
+def _without_push(greeted: Greeted) -> Greeted:
+    if greeted.hello is None or greeted.hello.push is None:
+        return greeted
+    return replace(greeted, hello=structs.replace(greeted.hello, push=None))
 
 
 class SilentGreeter(Greeter):

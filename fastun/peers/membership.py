@@ -6,19 +6,14 @@ at twice a second, so that a removed peer is cut off within one.
 
 from __future__ import annotations
 
-import asyncio
 import shlex
-from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface, ip_network
 from typing import Self
 
 from fastun import _native, log
 from fastun._native import Wire
-from fastun.config.host import parse_dns
 from fastun.config.settings import Options, Settings
 from fastun.errors import FastunError
-from fastun.host.device import Device
 from fastun.link.hello import Push
 from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.roster import Member, Roster
@@ -105,34 +100,6 @@ class Membership:
             mtu=self._settings.mtu,
             keepalive=push.keepalive_s,
         )
-
-    async def accept_push(self, push: Push, device: Device) -> None:
-        """Apply what the server gave and the configuration accepts."""
-        accept = self._settings.accept
-        addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
-        mtu = push.mtu if "mtu" in accept else 0
-        routes = self._allowed_routes(push.routes) if "routes" in accept else []
-        await self._tell(device.apply, addresses, routes, mtu)
-        if "dns" in accept and not self._settings.dns:
-            servers, domains = parse_dns(push.dns, "dns", has_zones=False)
-            await self._tell(device.apply_dns, servers, domains)
-
-    async def _tell(self, apply: Callable[..., None], *what: object) -> None:
-        """Have the device apply something, which blocks; a refusal is a warning."""
-        try:
-            await asyncio.to_thread(apply, *what)
-        except FastunError as error:
-            self._log.warning("cannot apply what the server pushes", error=str(error))
-
-    def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
-        """Return those that lead where the server may send from: it shall not pull in more."""
-        allowed = [network for peer in self._settings.peers for network in peer.allowed_ips]
-        return [
-            route
-            for route in routes
-            for network in allowed
-            if network.version == ip_network(route).version and ip_network(route).subnet_of(network)  # type: ignore[arg-type]
-        ]
 
 
 def server_of(settings: Settings, public_key: bytes) -> Server:

@@ -19,6 +19,7 @@ from fastun.link import hello
 from fastun.link.hello import HelloError, Push
 from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
+from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member
 from fastun.session import keys
 
@@ -130,8 +131,8 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
     tmp_path: Path, interface: dict[str, Any], applied: list[Any]
 ) -> None:
     settings = replace(loaded("connect", tmp_path, CLIENT), **interface)
-    membership, device = Membership(settings, roster=None), Device()  # type: ignore[arg-type]
-    asyncio.run(membership.accept_push(GIVEN, device))  # type: ignore[arg-type]
+    device = Device()
+    asyncio.run(Pushes(settings, device).apply(GIVEN))  # type: ignore[arg-type]
     assert device.applied == applied
 
 
@@ -143,9 +144,8 @@ def test_dns_that_no_resolver_should_be_told_ends_nothing(
             raise RuntimeFailure("DNS: 'x' is nothing that a resolver could be told")
 
     settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
-    membership = Membership(settings, roster=None)  # type: ignore[arg-type]
     log.configure("console", 0)
-    asyncio.run(membership.accept_push(GIVEN, Wall()))  # type: ignore[arg-type]
+    asyncio.run(Pushes(settings, Wall()).apply(GIVEN))  # type: ignore[arg-type]
     structlog.reset_defaults()
     assert "cannot apply what the server pushes" in capsys.readouterr().err
 

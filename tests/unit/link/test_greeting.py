@@ -241,6 +241,15 @@ def test_an_authentic_peer_without_a_hello_is_refused(content: bytes) -> None:
     assert serving.results["ok"] == 0
 
 
+def test_who_dials_can_push_nothing() -> None:
+    pushing = msgspec.structs.replace(HELLO, push=Push(keepalive=1))
+    greeted, _ = together(
+        server(peer("ant", CLIENT)).welcome,
+        SealedGreeter(roster_of(peer("server", SERVER)), CLIENT, lambda _: pushing).approach,
+    )
+    assert greeted.hello == HELLO
+
+
 def test_the_listening_sides_hello_has_counter_0_too() -> None:
     async def listening(connection: socket.socket) -> None:
         initiation = await frames.receive(connection, 148)

@@ -1,19 +1,17 @@
-"""Membership: what a server pushes to whom, what a client takes of it, and who is let go."""
+"""Membership: what a server pushes to whom, and who is let go."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from ipaddress import ip_interface, ip_network
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
 
 from fastun import _native, log
 from fastun.config.settings import Options, Settings, load
-from fastun.errors import ConfigError, RuntimeFailure
+from fastun.errors import ConfigError
 from fastun.link.hello import Push
 from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
@@ -24,8 +22,6 @@ from tests.unit.recording_lane import RecordingLane
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from fastun.host.device import Device
 
 
 @pytest.fixture(autouse=True)
@@ -74,60 +70,6 @@ def test_a_client_is_given_its_addresses_the_way_to_ours_and_the_mtu() -> None:
 @pytest.mark.parametrize("prefix", ["10.9.0.0/28", "192.168.7.0/24", "192.168.7.7/32", "::/0"])
 def test_a_network_behind_a_client_is_no_address_of_it(prefix: str) -> None:
     assert pushed_to(prefix).addresses == ()
-
-
-# -- what is accepted -------------------------------------------------------------------------
-
-PUSH = Push(
-    addresses=("10.9.0.2/24",),
-    routes=("10.9.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd00:9::/64", "192.168.7.0/24"),
-    mtu=1400,
-)
-
-
-def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
-    """Return the addresses, routes and MTU that the device is given."""
-    given: list[tuple[Any, ...]] = []
-    device = cast(
-        "Device",
-        SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
-    )
-    membership = Membership(settings(accept=accept, peers=(peer("server", *allowed),)), roster())
-    asyncio.run(membership.accept_push(PUSH, device))
-    return given[0]
-
-
-def test_nothing_is_applied_that_is_not_accepted() -> None:
-    assert applied((), "0.0.0.0/0") == ([], [], 0)
-    assert applied(("addresses",), "0.0.0.0/0") == ([ip_interface("10.9.0.2/24")], [], 0)
-    assert applied(("mtu",), "0.0.0.0/0") == ([], [], 1400)
-
-
-@pytest.mark.parametrize(
-    ("allowed", "routes"),
-    [
-        ((), []),
-        (("10.9.0.0/24",), ["10.9.0.0/24"]),
-        (("10.9.0.0/25",), []),
-        (("10.0.0.0/8",), ["10.9.0.0/24", "10.0.0.0/8"]),
-        (("10.9.0.0/24", "fd00::/16"), ["10.9.0.0/24", "fd00:9::/64"]),
-        (("::/0",), ["fd00:9::/64"]),
-    ],
-)
-def test_a_route_is_taken_only_within_what_the_server_may_send_from(
-    allowed: tuple[str, ...], routes: list[str]
-) -> None:
-    assert applied(("routes",), *allowed)[1] == routes
-
-
-def test_a_push_that_the_kernel_refuses_ends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse(*_: object) -> None:
-        raise RuntimeFailure("route 10.9.0.0/24: the kernel refuses it")
-
-    device = cast("Device", SimpleNamespace(apply=refuse))
-    membership = Membership(settings(accept=("routes",)), roster())
-    asyncio.run(membership.accept_push(PUSH, device))
-    assert "cannot apply what the server pushes" in capsys.readouterr().err
 
 
 # -- who belongs to us ------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""What servers push to a client: applied as far as the configuration accepts it, one by one.
+
+Applying blocks, for seconds where it is DNS: it happens on another thread, while here the next ones
+wait. Whoever says more than can wait is not heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import ip_interface, ip_network
+from typing import TYPE_CHECKING
+
+from fastun import log
+from fastun.config.host import parse_dns
+from fastun.errors import FastunError
+from fastun.link.hello import Push
+
+if TYPE_CHECKING:
+    from fastun.config.settings import Settings
+    from fastun.host.device import Device
+
+# A server pushes once a link; so many peers may do it at once, and what it comes to is a few KiB.
+WAITING_MAX = 16
+
+
+class Pushes:
+    """Takes what is pushed. Event loop only."""
+
+    def __init__(self, settings: Settings, device: Device) -> None:
+        """Have ``device`` apply what ``settings`` accept."""
+        self._settings = settings
+        self._device = device
+        self._waiting: asyncio.Queue[Push] = asyncio.Queue(WAITING_MAX)
+        self._log = log.get("push")
+
+    def take(self, push: Push) -> None:
+        """Have it applied when the ones before it are; a serving side is pushed nothing."""
+        if self._settings.role != "connect":
+            return
+        try:
+            self._waiting.put_nowait(push)
+        except asyncio.QueueFull:
+            self._log.debug("the server pushes faster than it can be applied")
+
+    async def run(self) -> None:
+        """Apply what is taken, for ever."""
+        while True:
+            await self.apply(await self._waiting.get())
+
+    async def apply(self, push: Push) -> None:
+        """Apply what the server gave and the configuration accepts."""
+        accept = self._settings.accept
+        addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
+        mtu = push.mtu if "mtu" in accept else 0
+        routes = self._allowed_routes(push.routes) if "routes" in accept else []
+        await self._tell(self._device.apply, addresses, routes, mtu)
+        if "dns" in accept and not self._settings.dns:
+            servers, domains = parse_dns(push.dns, "dns", has_zones=False)
+            await self._tell(self._device.apply_dns, servers, domains)
+
+    async def _tell(self, apply: Callable[..., None], *what: object) -> None:
+        """Have the device apply something, which blocks; a refusal is a warning."""
+        try:
+            await asyncio.to_thread(apply, *what)
+        except (FastunError, OSError) as error:
+            self._log.warning("cannot apply what the server pushes", error=str(error))
+
+    def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
+        """Return those that lead where the server may send from: it shall not pull in more."""
+        allowed = [network for peer in self._settings.peers for network in peer.allowed_ips]
+        return [
+            route
+            for route in routes
+            for network in allowed
+            if network.version == ip_network(route).version and ip_network(route).subnet_of(network)  # type: ignore[arg-type]
+        ]

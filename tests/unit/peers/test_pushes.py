@@ -1,0 +1,179 @@
+"""What a server pushes, as a client takes it: whose, which of it, and in what order."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from ipaddress import ip_interface, ip_network
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import structlog
+
+from fastun import log
+from fastun.config.settings import Options, Settings, load
+from fastun.errors import RuntimeFailure
+from fastun.link.hello import Push
+from fastun.peers.peer import Peer
+from fastun.peers.pushes import WAITING_MAX, Pushes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fastun.host.device import Device
+
+
+@pytest.fixture(autouse=True)
+def logging() -> Iterator[None]:
+    log.configure("console", 0)
+    yield
+    structlog.reset_defaults()
+
+
+def settings(*allowed: str, **fields: Any) -> Settings:
+    """Settings of a client whose only peer has these allowed IPs."""
+    plain = load("connect", "tcp://server", Options(wire="plain", insecure=True))
+    server = Peer(name="server", public_key=bytes(32), allowed_ips=tuple(map(ip_network, allowed)))
+    return dataclasses.replace(plain, peers=(server,), **fields)
+
+
+PUSH = Push(
+    addresses=("10.9.0.2/24",),
+    routes=("10.9.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd00:9::/64", "192.168.7.0/24"),
+    mtu=1400,
+)
+
+
+def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
+    """Return the addresses, routes and MTU that the device is given."""
+    given: list[tuple[Any, ...]] = []
+    device = cast(
+        "Device",
+        SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
+    )
+    asyncio.run(Pushes(settings(*allowed, accept=accept), device).apply(PUSH))
+    return given[0]
+
+
+def test_nothing_is_applied_that_is_not_accepted() -> None:
+    assert applied((), "0.0.0.0/0") == ([], [], 0)
+    assert applied(("addresses",), "0.0.0.0/0") == ([ip_interface("10.9.0.2/24")], [], 0)
+    assert applied(("mtu",), "0.0.0.0/0") == ([], [], 1400)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "routes"),
+    [
+        ((), []),
+        (("10.9.0.0/24",), ["10.9.0.0/24"]),
+        (("10.9.0.0/25",), []),
+        (("10.0.0.0/8",), ["10.9.0.0/24", "10.0.0.0/8"]),
+        (("10.9.0.0/24", "fd00::/16"), ["10.9.0.0/24", "fd00:9::/64"]),
+        (("::/0",), ["fd00:9::/64"]),
+    ],
+)
+def test_a_route_is_taken_only_within_what_the_server_may_send_from(
+    allowed: tuple[str, ...], routes: list[str]
+) -> None:
+    assert applied(("routes",), *allowed)[1] == routes
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeFailure("route 10.9.0.0/24: the kernel refuses it"), OSError(19, "no such device")],
+)
+def test_a_push_that_the_kernel_refuses_ends_nothing(
+    capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    device = cast("Device", SimpleNamespace(apply=refuse))
+    asyncio.run(Pushes(settings(accept=("routes",)), device).apply(PUSH))
+    assert "cannot apply what the server pushes" in capsys.readouterr().err
+
+
+# -- one by one -------------------------------------------------------------------------------
+
+
+class SlowDevice:
+    """Takes a while to apply what it is told; `begun` and `done` have the MTUs."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.done: list[int] = []
+        self.go_on = threading.Semaphore(0)
+
+    def apply(self, _addresses: object, _routes: object, mtu: int) -> None:
+        self.begun.append(mtu)
+        self.go_on.acquire(timeout=5)  # a test that fails ends all the same
+        self.done.append(mtu)
+
+    def release(self, n: int = 1) -> None:
+        self.go_on.release(n)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110 (a thread makes it so)
+            await asyncio.sleep(0.001)
+
+
+def taking(role: str, device: SlowDevice) -> Pushes:
+    accepting = settings(role=role, accept=("mtu",))
+    return Pushes(accepting, cast("Device", device))
+
+
+def test_pushes_are_applied_one_after_the_other_and_none_is_left_out() -> None:
+    async def scene() -> None:
+        device = SlowDevice()
+        pushes = taking("connect", device)
+        running = asyncio.create_task(pushes.run())
+        for mtu in (1300, 1400, 1300):
+            pushes.take(Push(mtu=mtu))
+        await until(lambda: device.begun == [1300])
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert device.begun == [1300]
+        device.release()
+        await until(lambda: device.begun == [1300, 1400])
+        assert device.done == [1300]
+        device.release(2)
+        await until(lambda: device.done == [1300, 1400, 1300])
+        running.cancel()
+
+    asyncio.run(scene())
+
+
+def test_who_pushes_faster_than_it_can_be_applied_is_not_heard() -> None:
+    async def scene() -> None:
+        device = SlowDevice()
+        pushes = taking("connect", device)
+        for mtu in range(1000, 1000 + WAITING_MAX + 10):
+            pushes.take(Push(mtu=mtu))
+        device.release(WAITING_MAX + 10)
+        running = asyncio.create_task(pushes.run())
+        await until(lambda: len(device.done) >= WAITING_MAX)
+        pushes.take(Push(mtu=1500))
+        await until(lambda: device.done[-1] == 1500)
+        assert device.done == [*range(1000, 1000 + WAITING_MAX), 1500]
+        running.cancel()
+
+    asyncio.run(scene())
+
+
+def test_a_serving_side_is_pushed_nothing() -> None:
+    async def scene() -> None:
+        device = SlowDevice()
+        device.release(10)
+        pushes = taking("serve", device)
+        pushes.take(Push(mtu=1300))
+        running = asyncio.create_task(pushes.run())
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert device.begun == []
+        running.cancel()
+
+    asyncio.run(scene())
