@@ -20,7 +20,7 @@ import psutil
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import _native
+from fastun import _native, log
 from fastun._native import Mode, Offload
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
@@ -45,6 +45,7 @@ class Device:
         self.fd = _open(self.name, self.mode)
         self._routes = HostRoutes(self.name, settings)
         self._name_servers = NameServers(self.name)
+        self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
@@ -67,6 +68,8 @@ class Device:
     ) -> None:
         """Add addresses and routes to what the interface has; ``mtu`` in bytes, 0 leaves it.
 
+        An address that another interface has is left to it, with a warning.
+
         Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
         there any more. Routes go with it.
         """
@@ -74,7 +77,14 @@ class Device:
             index = socket.if_nametoindex(self.name)
             if mtu:
                 netlink.link("set", index=index, mtu=mtu)
+            taken = _taken(netlink, but=index)
             for address in addresses:
+                if str(address.ip) in taken:
+                    self._log.warning(
+                        "another interface of this host has the address that the server pushes",
+                        address=str(address),
+                    )
+                    continue
                 with _explained(f"address {address}"):
                     netlink.addr(
                         "replace",
@@ -130,10 +140,7 @@ class Device:
             with _explained(f"interface {self.name}: mtu {settings.mtu}"):
                 netlink.link("set", index=index, mtu=settings.mtu)
             netlink.link("set", index=index, gso_max_size=GSO_MAX_BYTES)
-            taken = {
-                address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-                for address in netlink.get_addr()
-            }
+            taken = _taken(netlink, but=index)
             for address in settings.addresses:
                 if str(address.ip) in taken:
                     raise RuntimeFailure(
@@ -148,6 +155,15 @@ class Device:
                         prefixlen=address.network.prefixlen,
                     )
             netlink.link("set", index=index, state="up")
+
+
+def _taken(netlink: IPRoute, but: int) -> set[str]:
+    """Return the addresses that this host has on other interfaces than the one of index ``but``."""
+    return {
+        address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
+        for address in netlink.get_addr()
+        if address["index"] != but
+    }
 
 
 def _open(name: str, mode: Mode) -> int:

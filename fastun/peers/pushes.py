@@ -15,6 +15,7 @@ from fastun import log
 from fastun.config.host import parse_dns
 from fastun.errors import FastunError
 from fastun.link.hello import Push
+from fastun.peers.peer import Address, Network
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 # A server pushes once a link; so many peers may do it at once, and what it comes to is a few KiB.
 WAITING_MAX = 16
+
+# 10.0.0.0/8 and fd00::/8 are the widest that anybody's network is. An address with a shorter prefix
+# would be a default route, of a client that may be pushed addresses and no routes.
+_WIDEST_PREFIX = 8
 
 
 class Pushes:
@@ -51,7 +56,7 @@ class Pushes:
     async def apply(self, push: Push) -> None:
         """Apply what the server gave and the configuration accepts."""
         accept = self._settings.accept
-        addresses = [ip_interface(text) for text in push.addresses if "addresses" in accept]
+        addresses = self._allowed_addresses(push.addresses) if "addresses" in accept else []
         mtu = push.mtu if "mtu" in accept else 0
         routes = self._allowed_routes(push.routes) if "routes" in accept else []
         await self._tell(self._device.apply, addresses, routes, mtu)
@@ -66,12 +71,42 @@ class Pushes:
         except (FastunError, OSError) as error:
             self._log.warning("cannot apply what the server pushes", error=str(error))
 
+    def _allowed_addresses(self, texts: tuple[str, ...]) -> list[Address]:
+        """Return those whose networks the server may send from: each brings a route to its own.
+
+        One warning says why others are not taken.
+        """
+        refused: dict[Address, str] = {}
+        for address in map(ip_interface, texts):
+            if why := self._why_not(address):
+                refused[address] = why
+        if refused:
+            first, why = next(iter(refused.items()))
+            self._log.warning(
+                "an address that the server pushes is not taken",
+                address=str(first),
+                reason=why,
+                others=len(refused) - 1,
+            )
+        return [address for address in map(ip_interface, texts) if address not in refused]
+
+    def _why_not(self, address: Address) -> str:
+        """Return why a device should not have the address; empty where it may."""
+        if address.ip.is_multicast or address.ip.is_unspecified or address.ip.is_loopback:
+            return "no device has such an address"
+        if address.network.prefixlen < _WIDEST_PREFIX:
+            return f"no network is that wide; /{_WIDEST_PREFIX} is the most"
+        if not self._is_allowed(address.network):
+            return "its network is not within the peer's allowed IPs"
+        return ""
+
     def _allowed_routes(self, routes: tuple[str, ...]) -> list[str]:
         """Return those that lead where the server may send from: it shall not pull in more."""
-        allowed = [network for peer in self._settings.peers for network in peer.allowed_ips]
-        return [
-            route
-            for route in routes
-            for network in allowed
-            if network.version == ip_network(route).version and ip_network(route).subnet_of(network)  # type: ignore[arg-type]
-        ]
+        return [route for route in routes if self._is_allowed(ip_network(route))]
+
+    def _is_allowed(self, network: Network) -> bool:
+        allowed = [prefix for peer in self._settings.peers for prefix in peer.allowed_ips]
+        return any(
+            prefix.version == network.version and network.subnet_of(prefix)  # type: ignore[arg-type]
+            for prefix in allowed
+        )

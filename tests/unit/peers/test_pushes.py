@@ -59,7 +59,7 @@ def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
 
 def test_nothing_is_applied_that_is_not_accepted() -> None:
     assert applied((), "0.0.0.0/0") == ([], [], 0)
-    assert applied(("addresses",), "0.0.0.0/0") == ([ip_interface("10.9.0.2/24")], [], 0)
+    assert applied(("addresses",), "10.9.0.0/24") == ([ip_interface("10.9.0.2/24")], [], 0)
     assert applied(("mtu",), "0.0.0.0/0") == ([], [], 1400)
 
 
@@ -78,6 +78,67 @@ def test_a_route_is_taken_only_within_what_the_server_may_send_from(
     allowed: tuple[str, ...], routes: list[str]
 ) -> None:
     assert applied(("routes",), *allowed)[1] == routes
+
+
+def addresses_taken(addresses: tuple[str, ...], *allowed: str) -> list[str]:
+    given: list[str] = []
+    device = SimpleNamespace(apply=lambda some, *_: given.extend(map(str, some)))
+    pushes = Pushes(settings(*allowed, accept=("addresses",)), cast("Device", device))
+    asyncio.run(pushes.apply(Push(addresses=addresses)))
+    return given
+
+
+EVERYTHING = ("0.0.0.0/0", "::/0")
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("10.9.0.2/24", ("10.9.0.0/24",)),
+        ("10.9.0.2/24", ("fd00:9::/64", "10.0.0.0/8")),
+        ("10.9.0.2/8", EVERYTHING),
+        ("10.9.0.2/32", ("10.9.0.2/32",)),
+        ("fd00:9::2/64", ("fd00:9::/64",)),
+    ],
+)
+def test_an_address_is_taken_whose_network_the_server_may_send_from(
+    address: str, allowed: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert addresses_taken((address,), *allowed) == [address]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed", "why"),
+    [
+        ("10.9.0.2/23", ("10.9.0.0/24",), "not within"),
+        ("10.9.1.2/24", ("10.9.0.0/24",), "not within"),
+        ("10.9.0.2/24", (), "not within"),
+        ("10.9.0.2/24", ("::/0",), "not within"),
+        ("8.8.8.8/1", EVERYTHING, "no network is that wide"),
+        ("200.0.0.1/1", EVERYTHING, "no network is that wide"),
+        ("1.2.3.4/0", EVERYTHING, "no network is that wide"),
+        ("10.9.0.2/7", EVERYTHING, "no network is that wide"),
+        ("2000::1/3", EVERYTHING, "no network is that wide"),
+        ("0.0.0.0/0", EVERYTHING, "no device has such an address"),
+        ("0.0.0.0/32", EVERYTHING, "no device has such an address"),
+        ("::/64", EVERYTHING, "no device has such an address"),
+        ("224.0.0.1/24", EVERYTHING, "no device has such an address"),
+        ("ff02::1/64", EVERYTHING, "no device has such an address"),
+        ("127.0.0.53/32", EVERYTHING, "no device has such an address"),
+        ("::1/128", EVERYTHING, "no device has such an address"),
+    ],
+)
+def test_an_address_that_pulls_in_more_is_not_taken_and_one_warning_says_why(
+    address: str, allowed: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = "fd00:7::2/64"
+    taken = addresses_taken((address, good, "172.16.0.1/4"), "fd00:7::/64", *allowed)
+    assert taken == [good]
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert address in warning
+    assert why in warning
+    assert "others=1" in warning
 
 
 @pytest.mark.parametrize(
