@@ -67,6 +67,7 @@ class Correspondent:
     link: Link | None = None
     path_mtu: int = 0  # of the packets inside; 0: the device's fits
     path_seen_s: float = float("-inf")
+    narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     path_address: UdpAddress | None = None  # where the path was that was seen
     path_search: PathSearch = field(default_factory=PathSearch)
     control_limit: ControlLimit = field(default_factory=ControlLimit)

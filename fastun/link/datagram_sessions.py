@@ -245,7 +245,7 @@ class DatagramSessions:
         """Measure the path: a datagram did not fit it."""
         correspondent = self._by_slot.get(slot)
         if correspondent is not None:
-            self._paths.measure(correspondent, clock.boottime_s())
+            self._paths.on_too_narrow(correspondent, clock.boottime_s())
 
     def _do(self, correspondent: Correspondent, action: Action) -> None:
         slot, peer = correspondent.member.slot, correspondent.member.peer

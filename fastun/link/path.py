@@ -30,6 +30,9 @@ _LEAST_MTU = 576
 
 LOOK_INTERVAL_S = 10.0
 
+# Each datagram that does not fit is reported, and each look takes a socket.
+NARROW_INTERVAL_S = 1.0
+
 
 class PathWatch:
     """Keeps the tun-reader's idea of each path in step with the kernel's and the peers' answers."""
@@ -40,6 +43,12 @@ class PathWatch:
         self._longest = settings.mtu + (_FRAME_BYTES if settings.mode == "tap" else 0)
         self._fwmark = settings.fwmark
         self._log = log.get("session")
+
+    def on_too_narrow(self, correspondent: Correspondent, now_s: float) -> None:
+        """Measure the path, which a datagram did not fit, unless that was done just now."""
+        if now_s - correspondent.narrow_seen_s >= NARROW_INTERVAL_S:
+            correspondent.narrow_seen_s = now_s
+            self.measure(correspondent, now_s)
 
     def watch(self, correspondent: Correspondent, now_s: float) -> None:
         """Look again, and ask the peer, where that is due."""

@@ -38,6 +38,7 @@ class Office:
             link=self.link,
             path_mtu=0,
             path_seen_s=float("-inf"),
+            narrow_seen_s=float("-inf"),
             path_address=None,
             path_search=PathSearch(),
             hello=SimpleNamespace(theirs=None),
@@ -122,3 +123,17 @@ def test_a_path_is_looked_at_now_and_then(office: Office) -> None:
     assert looks_at(100.0)
     assert not looks_at(100.0 + path.LOOK_INTERVAL_S - 0.1)
     assert looks_at(100.0 + path.LOOK_INTERVAL_S)
+
+
+def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: Office) -> None:
+    office.outside = 1500
+
+    def looks_at(now_s: float) -> bool:
+        office.marks.clear()
+        office.watch.on_too_narrow(cast("Correspondent", office.peer), now_s)
+        return bool(office.marks)
+
+    office.measure(1500)
+    assert looks_at(5.0), "the look before had another cause"
+    assert not looks_at(5.0 + path.NARROW_INTERVAL_S - 0.1)
+    assert looks_at(5.0 + path.NARROW_INTERVAL_S)
