@@ -101,6 +101,12 @@ class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
     path_mtu: int
 
 
+class ClampMss(Message, frozen=True, tag="clamp-mss"):
+    """To tun-reader and link-reader: TCP's segments are to fit packets of ``mtu`` bytes; 0: any."""
+
+    mtu: int
+
+
 class AllowIps(Message, frozen=True, tag="allow-ips"):
     """These addresses, each 4 or 16 bytes with a prefix length, belong to the peer as well."""
 
@@ -246,6 +252,7 @@ ToWorker = (
     | SetMac1Key
     | SetEndpoint
     | SetPathMtu
+    | ClampMss
     | AllowIps
     | ForgetIps
     | SetSendingKey

@@ -83,13 +83,14 @@ class Gateway:
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.roster = Roster(self.lane)
         self.membership = Membership(settings, self.roster)
-        self.pushes = Pushes(settings, device)
+        self.pushes = Pushes(settings, device, self._follow_mtu)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = udp.UdpSockets((), offload=False)
         self._constants = constants
+        self._mtu = device.mtu
         self._stopped: asyncio.Future[None] | None = None
         self._log = log.get("gateway")
 
@@ -224,6 +225,18 @@ class Gateway:
         if greeted.hello is not None and greeted.hello.push is not None:
             self.pushes.take(greeted.hello.push)
         return link
+
+    def _follow_mtu(self) -> None:
+        """Make everything fit the device's MTU, which a server may have changed."""
+        mtu = self.device.mtu
+        if mtu == self._mtu:
+            return
+        self._mtu = mtu
+        self._log.info("the server has changed the MTU", mtu=mtu)
+        if self.settings.mss_clamp:
+            self.lane.clamp_mss(mtu)
+        if self.datagrams is not None:
+            self.datagrams.follow_mtu(mtu)
 
     def _check_tap_room(self, greeted: Greeted) -> None:
         """Ethernet frames name no peer: they all go to the one that is connected."""

@@ -24,7 +24,7 @@ import psutil
 
 from fastun import channel, log
 from fastun._native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
-from fastun.channel import Boot, Channel, Ready, ToGateway, ToWorker
+from fastun.channel import Boot, Channel, ClampMss, Ready, ToGateway, ToWorker
 from fastun.errors import RuntimeFailure
 
 # Two MiB hold some thirty of the longest frames: enough that neither side waits for the other's
@@ -174,6 +174,12 @@ class Lane:
         worker.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
         if len(worker.unsent) == 1:
             self._flush(worker)
+
+    def clamp_mss(self, mtu: int) -> None:
+        """Make TCP's segments fit packets of ``mtu`` bytes from now on; 0 leaves them."""
+        self._mss_mtu = mtu
+        for role in ("tun-reader", "link-reader"):
+            self.send(role, ClampMss(mtu))
 
     async def stop(self) -> None:
         """Let the workers go: closing the channel ends them; who stays is killed."""

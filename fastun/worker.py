@@ -25,6 +25,7 @@ from fastun.channel import (
     AttachLink,
     Boot,
     Channel,
+    ClampMss,
     ControlCame,
     DatagramCame,
     DetachLink,
@@ -172,6 +173,8 @@ class Worker:
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):
                 self._loop.set_path_mtu(slot, message.path_mtu)
+            case ClampMss(mtu=mtu):
+                self._loop.clamp_mss(mtu)
             case SendMessage(slot=slot):
                 self._loop.send_message(slot, message.message)
 

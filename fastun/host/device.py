@@ -45,6 +45,7 @@ class Device:
         self.fd = _open(self.name, self.mode)
         self._routes = HostRoutes(self.name, settings)
         self._name_servers = NameServers(self.name)
+        self.mtu = settings.mtu  # in bytes; a server may push another
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
@@ -76,7 +77,9 @@ class Device:
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
             index = socket.if_nametoindex(self.name)
             if mtu:
-                netlink.link("set", index=index, mtu=mtu)
+                with _explained(f"interface {self.name}: mtu {mtu}"):
+                    netlink.link("set", index=index, mtu=mtu)
+                self.mtu = mtu
             taken = _taken(netlink, but=index)
             for address in addresses:
                 if str(address.ip) in taken:

@@ -65,7 +65,7 @@ class Correspondent:
     is_doubted: bool = False  # the path; until the next handshake
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
-    path_mtu: int = 0  # of the packets inside; 0: the device's fits
+    path_mtu: int = 0  # of the packets inside, the device's at most; 0: not known
     path_seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     path_address: UdpAddress | None = None  # where the path was that was seen

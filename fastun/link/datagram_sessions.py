@@ -14,6 +14,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from msgspec import structs
+
 from fastun import log
 from fastun._native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.channel import (
@@ -246,6 +248,14 @@ class DatagramSessions:
         correspondent = self._by_slot.get(slot)
         if correspondent is not None:
             self._paths.on_too_narrow(correspondent, clock.boottime_s())
+
+    def follow_mtu(self, mtu: int) -> None:
+        """Let ``mtu`` be the device's, in bytes, which a server has pushed."""
+        self._format = structs.replace(self._format, mtu=mtu)
+        self._paths.follow_mtu(mtu)
+        for correspondent in self._by_slot.values():
+            if self._known.is_carried(correspondent):
+                self._paths.measure(correspondent, clock.boottime_s())
 
     def _do(self, correspondent: Correspondent, action: Action) -> None:
         slot, peer = correspondent.member.slot, correspondent.member.peer

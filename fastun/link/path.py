@@ -40,9 +40,14 @@ class PathWatch:
     def __init__(self, lane: Lane, settings: Settings) -> None:
         """Watch the paths of the peers of ``lane``."""
         self._lane = lane
-        self._longest = settings.mtu + (_FRAME_BYTES if settings.mode == "tap" else 0)
+        self._frame_bytes = _FRAME_BYTES if settings.mode == "tap" else 0
+        self._longest = settings.mtu + self._frame_bytes
         self._fwmark = settings.fwmark
         self._log = log.get("session")
+
+    def follow_mtu(self, mtu: int) -> None:
+        """Let ``mtu`` be the device's, in bytes; the paths are to be measured again."""
+        self._longest = mtu + self._frame_bytes
 
     def on_too_narrow(self, correspondent: Correspondent, now_s: float) -> None:
         """Measure the path, which a datagram did not fit, unless that was done just now."""
@@ -73,8 +78,9 @@ class PathWatch:
         search.follow(address, min(outside, longest, probe.LONGEST))
         outside = min(outside, search.limit or outside)
         link.path_mtu = outside
-        inside = outside - header_bytes - _DATA_MESSAGE_BYTES
-        path_mtu = inside if inside < self._longest else 0
+        # Also where all that the device has fits: nothing is padded beyond it, and the device may
+        # be given a longer MTU at any moment.
+        path_mtu = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
         if path_mtu != correspondent.path_mtu or link.is_new_path:
             correspondent.path_mtu = path_mtu
             link.is_new_path = False

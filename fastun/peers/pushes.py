@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fastun import log
 from fastun.config.host import parse_dns
-from fastun.errors import FastunError
+from fastun.config.interface import check_mtu
+from fastun.errors import ConfigError, FastunError
 from fastun.link.hello import Push
 from fastun.peers.peer import Address, Network
 
@@ -32,10 +33,11 @@ _WIDEST_PREFIX = 8
 class Pushes:
     """Takes what is pushed. Event loop only."""
 
-    def __init__(self, settings: Settings, device: Device) -> None:
-        """Have ``device`` apply what ``settings`` accept."""
+    def __init__(self, settings: Settings, device: Device, on_applied: Callable[[], None]) -> None:
+        """Have ``device`` apply what ``settings`` accept; its MTU may be another ``on_applied``."""
         self._settings = settings
         self._device = device
+        self._on_applied = on_applied
         self._waiting: asyncio.Queue[Push] = asyncio.Queue(WAITING_MAX)
         self._log = log.get("push")
 
@@ -57,9 +59,10 @@ class Pushes:
         """Apply what the server gave and the configuration accepts."""
         accept = self._settings.accept
         addresses = self._allowed_addresses(push.addresses) if "addresses" in accept else []
-        mtu = push.mtu if "mtu" in accept else 0
+        mtu = self._allowed_mtu(push.mtu, addresses) if "mtu" in accept else 0
         routes = self._allowed_routes(push.routes) if "routes" in accept else []
         await self._tell(self._device.apply, addresses, routes, mtu)
+        self._on_applied()
         if "dns" in accept and not self._settings.dns:
             servers, domains = parse_dns(push.dns, "dns", has_zones=False)
             await self._tell(self._device.apply_dns, servers, domains)
@@ -70,6 +73,18 @@ class Pushes:
             await asyncio.to_thread(apply, *what)
         except (FastunError, OSError) as error:
             self._log.warning("cannot apply what the server pushes", error=str(error))
+
+    def _allowed_mtu(self, mtu: int, addresses: list[Address]) -> int:
+        """Return 0, with a warning, for an MTU that would take the device its IPv6 addresses."""
+        own = (*self._settings.addresses, *addresses)
+        try:
+            if mtu:
+                mode, wire = self._settings.mode, self._settings.wire
+                check_mtu(mtu, "mtu", mode=mode, wire=wire, addresses=own)
+        except ConfigError as error:
+            self._log.warning("the MTU that the server pushes is not taken", error=str(error))
+            return 0
+        return mtu
 
     def _allowed_addresses(self, texts: tuple[str, ...]) -> list[Address]:
         """Return those whose networks the server may send from: each brings a route to its own.

@@ -160,7 +160,7 @@ def read_status(gateway: Gateway) -> Status:
         mode=settings.mode,
         wire=settings.wire,
         addresses=[str(address) for address in settings.addresses],
-        mtu_bytes=settings.mtu,
+        mtu_bytes=gateway.device.mtu,
         started_unix_seconds=gateway.started,
         listen=[str(endpoint) for endpoint in settings.listen],
         endpoint=None if settings.endpoint is None else str(settings.endpoint),

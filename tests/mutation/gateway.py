@@ -195,6 +195,11 @@ _MUTANTS = (
     ),
     *in_python(
         "peers/pushes", "unit/peers/test_pushes.py unit/config/test_push.py",
+        ("no pushed MTU takes the device its IPv6 addresses", "check_mtu(mtu,", "(lambda *_, **__: None)(mtu,"),
+        ("those that it is pushed are its own", "own = (*self._settings.addresses, *addresses)", "own = self._settings.addresses"),
+        ("those of its file are, too", "own = (*self._settings.addresses, *addresses)", "own = tuple(addresses)"),
+        ("no MTU need be pushed", "            if mtu:\n", "            if True:\n"),
+        ("what is applied is followed", "        self._on_applied()\n", ""),
         ("a server takes no push", 'if self._settings.role != "connect":', "if False:"),
         ("too many pushes are not waited for", "except asyncio.QueueFull:", "except ZeroDivisionError:"),
         ("what waits has a limit", "asyncio.Queue(WAITING_MAX)", "asyncio.Queue()"),
@@ -209,7 +214,7 @@ _MUTANTS = (
         ("an address's network is within the allowed IPs", "if not self._is_allowed(address.network):", "if False:"),
         ("the whole network is", "if not self._is_allowed(address.network):", "if not self._is_allowed(ip_network(address.ip)):"),
         ("what is refused is not taken", "if address not in refused]", "]"),
-        ("an MTU is taken if accepted", 'push.mtu if "mtu" in accept else 0', "push.mtu"),
+        ("an MTU is taken if accepted", 'self._allowed_mtu(push.mtu, addresses) if "mtu" in accept else 0', "self._allowed_mtu(push.mtu, addresses)"),
         ("a route is taken if accepted", 'self._allowed_routes(push.routes) if "routes" in accept else []', "self._allowed_routes(push.routes)"),
         ("a route is within the allowed IPs", "network.subnet_of(prefix)", "network.overlaps(prefix)"),
         ("a route needs allowed IPs", "if self._is_allowed(ip_network(route))]", "]"),
@@ -417,6 +422,16 @@ _MUTANTS = (
         ("a file's name may be none of an interface", "    with contextlib.suppress(ConfigError):\n        return parse_interface_name", "    with contextlib.suppress(ZeroDivisionError):\n        return parse_interface_name"),
         ("what is not said is not written", "if value != getattr(defaults, field):", "if True:"),
         ("an endpoint is written without a scheme", 'str(value).removeprefix("udp://")', "str(value)"),
+    ),
+    *in_python(
+        "lane", "unit/test_lane.py",
+        ("the readers are told of another MSS", "            self.send(role, ClampMss(mtu))\n", "            pass\n"),
+        ("both are", 'for role in ("tun-reader", "link-reader"):', 'for role in ("tun-reader",):'),
+        ("their successors are", "        self._mss_mtu = mtu\n", ""),
+    ),
+    *in_python(
+        "status/reply", "unit/status/test_control.py",
+        ("the MTU is the device's", "mtu_bytes=gateway.device.mtu,", "mtu_bytes=settings.mtu,"),
     ),
     *in_python(
         "endpoint", "unit/test_endpoint.py unit/config/test_settings.py",

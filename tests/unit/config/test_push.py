@@ -132,7 +132,7 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
 ) -> None:
     settings = replace(loaded("connect", tmp_path, CLIENT), **interface)
     device = Device()
-    asyncio.run(Pushes(settings, device).apply(GIVEN))  # type: ignore[arg-type]
+    asyncio.run(Pushes(settings, device, lambda: None).apply(GIVEN))  # type: ignore[arg-type]
     assert device.applied == applied
 
 
@@ -145,7 +145,7 @@ def test_dns_that_no_resolver_should_be_told_ends_nothing(
 
     settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
     log.configure("console", 0)
-    asyncio.run(Pushes(settings, Wall()).apply(GIVEN))  # type: ignore[arg-type]
+    asyncio.run(Pushes(settings, Wall(), lambda: None).apply(GIVEN))  # type: ignore[arg-type]
     structlog.reset_defaults()
     assert "cannot apply what the server pushes" in capsys.readouterr().err
 

@@ -685,6 +685,29 @@ def test_a_path_is_measured_when_a_datagram_does_not_fit_and_now_and_then(
     run(claim())
 
 
+def test_links_follow_the_devices_mtu(
+    now: SimpleNamespace,  # noqa: ARG001 (stands still)
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def claim() -> None:
+        monkeypatch.setattr(udp, "path_mtu", lambda *_: 9000)
+        pair = Pair()
+        pair.client.sessions.follow_mtu(1300)
+        await pair.begin()
+        client = pair.client
+        assert client.links.by_slot[0].link_format.mtu == 1300
+        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1300)]
+        client.sessions.follow_mtu(8000)
+        client.work()
+        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 8000)]
+        client.links.end(0, "test")
+        client.sessions.follow_mtu(1300)
+        client.work()
+        assert client.told_of(SetPathMtu) == []
+
+    run(claim())
+
+
 def test_what_came_before_the_link_is_not_its_sessions(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()

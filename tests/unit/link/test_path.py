@@ -67,7 +67,7 @@ def office(monkeypatch: pytest.MonkeyPatch) -> Office:
 
 
 def test_a_new_link_is_told_once_of_a_path_that_fits(office: Office) -> None:
-    assert office.measure(1500) == [0]
+    assert office.measure(1500) == [1420]
     assert office.measure(1500) == []
     assert office.measure(1480) == []
     assert office.link.path_mtu == 1480
@@ -78,7 +78,7 @@ def test_a_narrow_path_is_told_and_a_wide_one_again(office: Office) -> None:
     assert office.measure(1479) == [1419]
     assert office.measure(1479) == []
     assert office.measure(1300) == [1240]
-    assert office.measure(1500) == [0]
+    assert office.measure(1500) == [1420]
 
 
 def test_a_new_link_is_told_of_what_the_last_one_knew(office: Office) -> None:
@@ -94,7 +94,8 @@ def test_ipv6_has_a_longer_header(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_ethernet_frame_is_longer_than_its_packet(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch, mode="tap")
     assert office.measure(1501) == [1441]
-    assert office.measure(1502) == [0]
+    assert office.measure(1502) == [1442]
+    assert office.measure(1503) == []
 
 
 def test_no_path_is_narrower_than_ip_allows(office: Office) -> None:
@@ -123,6 +124,28 @@ def test_a_path_is_looked_at_now_and_then(office: Office) -> None:
     assert looks_at(100.0)
     assert not looks_at(100.0 + path.LOOK_INTERVAL_S - 0.1)
     assert looks_at(100.0 + path.LOOK_INTERVAL_S)
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+@pytest.mark.parametrize(
+    ("mtu", "outside", "inside"),
+    [(1300, 1500, 1300), (1400, 1500, 1400), (1500, 1500, 1440), (8000, 9000, 8000)],
+)
+def test_a_path_follows_the_devices_mtu(
+    monkeypatch: pytest.MonkeyPatch, mode: str, mtu: int, outside: int, inside: int
+) -> None:
+    office = Office(monkeypatch, mode=mode)
+    office.measure(outside)
+    office.watch.follow_mtu(mtu)
+    office.link.is_new_path = True  # or nothing is told where the path is what limits
+    assert office.measure(outside) == [min(inside + (22 if mode == "tap" else 0), outside - 60)]
+
+
+def test_probes_follow_the_devices_mtu(office: Office) -> None:
+    for mtu, longest in ((1420, 1480), (1300, 1360), (1500, 1500)):
+        office.watch.follow_mtu(mtu)
+        office.measure(1500)
+        assert office.peer.path_search.due(0.0) == longest
 
 
 def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: Office) -> None:

@@ -39,6 +39,10 @@ def settings(*allowed: str, **fields: Any) -> Settings:
     return dataclasses.replace(plain, peers=(server,), **fields)
 
 
+def nothing() -> None:
+    """What is to be done when a push was applied, where there is nothing."""
+
+
 PUSH = Push(
     addresses=("10.9.0.2/24",),
     routes=("10.9.0.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd00:9::/64", "192.168.7.0/24"),
@@ -53,7 +57,7 @@ def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
         "Device",
         SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
     )
-    asyncio.run(Pushes(settings(*allowed, accept=accept), device).apply(PUSH))
+    asyncio.run(Pushes(settings(*allowed, accept=accept), device, nothing).apply(PUSH))
     return given[0]
 
 
@@ -83,7 +87,7 @@ def test_a_route_is_taken_only_within_what_the_server_may_send_from(
 def addresses_taken(addresses: tuple[str, ...], *allowed: str) -> list[str]:
     given: list[str] = []
     device = SimpleNamespace(apply=lambda some, *_: given.extend(map(str, some)))
-    pushes = Pushes(settings(*allowed, accept=("addresses",)), cast("Device", device))
+    pushes = Pushes(settings(*allowed, accept=("addresses",)), cast("Device", device), nothing)
     asyncio.run(pushes.apply(Push(addresses=addresses)))
     return given
 
@@ -152,8 +156,44 @@ def test_a_push_that_the_kernel_refuses_ends_nothing(
         raise error
 
     device = cast("Device", SimpleNamespace(apply=refuse))
-    asyncio.run(Pushes(settings(accept=("routes",)), device).apply(PUSH))
+    asyncio.run(Pushes(settings(accept=("routes",)), device, nothing).apply(PUSH))
     assert "cannot apply what the server pushes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("mtu", "own", "pushed", "applied"),
+    [
+        (1500, ("fd00:9::2/64",), (), 1500),
+        (1280, ("fd00:9::2/64",), (), 1280),
+        (1279, ("fd00:9::2/64",), (), 0),
+        (1279, (), ("fd00:9::2/64",), 0),
+        (1279, ("10.9.0.2/24",), (), 1279),
+        (0, ("fd00:9::2/64",), (), 0),
+    ],
+)
+def test_no_mtu_is_taken_that_would_take_ipv6_from_the_device(
+    mtu: int,
+    own: tuple[str, ...],
+    pushed: tuple[str, ...],
+    applied: int,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given: list[int] = []
+    device = SimpleNamespace(apply=lambda _addresses, _routes, mtu: given.append(mtu))
+    client = settings("::/0", addresses=tuple(map(ip_interface, own)), accept=("addresses", "mtu"))
+    pushes = Pushes(client, cast("Device", device), nothing)
+    asyncio.run(pushes.apply(Push(addresses=pushed, mtu=mtu)))
+    assert given == [applied]
+    said = capsys.readouterr().err
+    assert ("the MTU that the server pushes is not taken" in said) == (mtu != applied)
+
+
+def test_what_follows_the_device_does_so_when_it_has_changed() -> None:
+    seen: list[str] = []
+    device = SimpleNamespace(apply=lambda *_: seen.append("applied"))
+    pushes = Pushes(settings(), cast("Device", device), lambda: seen.append("followed"))
+    asyncio.run(pushes.apply(PUSH))
+    assert seen == ["applied", "followed"]
 
 
 # -- one by one -------------------------------------------------------------------------------
@@ -184,7 +224,7 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 def taking(role: str, device: SlowDevice) -> Pushes:
     accepting = settings(role=role, accept=("mtu",))
-    return Pushes(accepting, cast("Device", device))
+    return Pushes(accepting, cast("Device", device), nothing)
 
 
 def test_pushes_are_applied_one_after_the_other_and_none_is_left_out() -> None:

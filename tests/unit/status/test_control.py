@@ -73,7 +73,7 @@ def serving(
         "Gateway",
         SimpleNamespace(
             settings=settings,
-            device=SimpleNamespace(has_frames=lambda: False),
+            device=SimpleNamespace(has_frames=lambda: False, mtu=1400),
             sockets=udp.UdpSockets((), offload=False),
             lane=lane,
             links=LinkTable(lane, hello.format_without_peer(settings)),
@@ -176,6 +176,7 @@ def exchange(path: Path, sent: bytes) -> dict[str, object] | None:
 def test_status_comes_back_as_the_struct_that_was_sent(path: Path) -> None:
     answer = control.request(path, "status")
     assert (answer.interface, answer.role, answer.wire) == (INTERFACE, "serve", "plain")
+    assert answer.mtu_bytes == 1400, "the device's, which need not be that of the settings"
     assert answer.pid == os.getpid()
     assert [(peer.name, peer.up, peer.link) for peer in answer.peers] == [
         ("ant", False, None),
