@@ -45,12 +45,19 @@ static void forget_at(struct key_table *table, unsigned slot, unsigned at) {
     keys[N_RECEIVING_KEYS - 1] = NULL;
 }
 
+/* Handshakes that nobody finishes must not cost the session in use, so unused keys make way first.
+ * But a single one may be just in the making: where two handshakes cross, it opens in a moment what
+ * the peer seals. */
 static void make_room(struct key_table *table, unsigned slot) {
     struct receiving_key **keys = table->by_slot[slot];
-    unsigned oldest_unused = 0;
-    while (oldest_unused < N_RECEIVING_KEYS && keys[oldest_unused]->is_confirmed)
-        oldest_unused++;
-    forget_at(table, slot, oldest_unused < N_RECEIVING_KEYS ? oldest_unused : 0);
+    unsigned n_unused = 0, oldest_unused = 0;
+    for (unsigned at = N_RECEIVING_KEYS; at-- > 0;) {
+        if (keys[at]->is_confirmed)
+            continue;
+        oldest_unused = at;
+        n_unused++;
+    }
+    forget_at(table, slot, n_unused > 1 ? oldest_unused : 0);
 }
 
 struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint32_t index) {

@@ -26,8 +26,8 @@ struct key_table {
 /* NULL: no session has this index. */
 struct receiving_key *key_table_find(const struct key_table *table, uint32_t index);
 /* The peer's key of that index, made if it is not there; where the peer has no place left, the
- * oldest key that was never used makes way, else the oldest. NULL: no memory, or the index is
- * another peer's. */
+ * oldest of several keys that were never used makes way, else the oldest. NULL: no memory, or the
+ * index is another peer's. */
 struct receiving_key *key_table_add(struct key_table *table, unsigned slot, uint32_t index);
 void key_table_forget_slot(struct key_table *table, unsigned slot);
 

@@ -81,7 +81,7 @@ class Gateway:
             on_failure=self._fail,
         )
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
-        self.roster = Roster(self.lane)
+        self.roster = Roster(self.lane, self._on_removed)
         self.membership = Membership(settings, self.roster)
         self.pushes = Pushes(settings, device, self._follow_mtu)
         self.greeter = self._make_greeter()
@@ -247,12 +247,14 @@ class Gateway:
     async def _watch_peers(self) -> None:
         """Follow the peer directory."""
         while True:
-            for slot in self.membership.refresh():
-                self.links.end(slot, "the peer was removed or changed")
-                if self.datagrams is not None:
-                    self.datagrams.forget(slot)
-                self.session_counts.last_handshake.pop(slot, None)
+            self.membership.refresh()
             await asyncio.sleep(Membership.REFRESH_S)
+
+    def _on_removed(self, slot: int) -> None:
+        self.links.end(slot, "the peer was removed or changed")
+        if self.datagrams is not None:
+            self.datagrams.forget(slot)
+        self.session_counts.last_handshake.pop(slot, None)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:

@@ -20,7 +20,7 @@ import pytest
 from bench.micro.calibration import measure
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.server import COMPRESSION_LEVEL
-from tests.unit.metrics.test_metrics import idle_gateway, link_over, peers_named, tcp_pair
+from tests.unit.metrics.test_metrics import have, idle_gateway, link_over, peers_named, tcp_pair
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def test_scrape(benchmark: BenchmarkFixture, n_peers: int) -> None:
     """Measure scrapes that follow one another."""
     with idle_gateway() as gateway, tcp_pair() as (one, _):
-        gateway.roster.replace(peers_named(*(f"peer{n}" for n in range(n_peers))))
+        have(gateway, *peers_named(*(f"peer{n}" for n in range(n_peers))))
         gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
         collector = GatewayCollector(gateway)
 

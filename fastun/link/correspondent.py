@@ -70,11 +70,6 @@ class Correspondent:
     path_address: UdpAddress | None = None  # where the path was that was seen
     path_search: PathSearch = field(default_factory=PathSearch)
 
-    def index_waits(self, index: int) -> bool:
-        """Return whether a handshake of ours named itself by this index."""
-        initiator = self.initiator is not None and self.initiator.local_index == index
-        return initiator or (self.responding is not None and self.responding.local_index == index)
-
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""
         keys, counter = self.current, self.hello.next_counter
@@ -83,16 +78,8 @@ class Correspondent:
         self.hello.next_counter += 1
         return transport.seal_data(keys.send, keys.remote_index, counter, content)
 
-    def forget_sessions(self) -> None:
-        """Drop all keys, which are too old for use."""
-        self._drop_keys()
-        self.timers.on_sessions_dropped()
-
     def lose_sessions(self) -> None:
-        """Drop all keys: a worker has died with its own."""
-        self._drop_keys()
-        self.timers.on_keys_lost()
-
-    def _drop_keys(self) -> None:
-        self.initiator = self.concluding = self.responding = self.current = self.response = None
+        """Drop the keys in use: a worker has died with its own."""
+        self.current = None
         self.hello = HelloExchange()
+        self.timers.on_keys_lost()

@@ -1,7 +1,8 @@
-"""The peers on UDP by their slots, and where each is reached.
+"""The peers on UDP by their slots, whose handshakes wait for what, and where each is reached.
 
-Where an authentic handshake message came from, the link-reader is told; where authentic data came
-from, it tells (``Correspondents.follow``).
+A handshake message names an index and comes from anybody, at any time: it is for who is at its slot
+now, or for nobody. Where an authentic one came from, the link-reader is told; where authentic data
+came from, it tells (``Correspondents.follow``).
 """
 
 from __future__ import annotations
@@ -14,22 +15,33 @@ from fastun.link.correspondent import Correspondent
 from fastun.link.observer import Observer
 from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
-from fastun.peers.roster import Member
+from fastun.peers.roster import Member, Roster
+from fastun.session import clock
 from fastun.session.cookies import CookieJar
+from fastun.session.noise import InitiatorState
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import PeerTimers
+from fastun.session.transport import SessionKeys
 
 
 class Correspondents:
     """Those who were heard, or are tried. Event loop only."""
 
     def __init__(
-        self, lane: Lane, links: LinkTable, sockets: UdpSockets, constants: TimerConstants
+        self,
+        lane: Lane,
+        links: LinkTable,
+        roster: Roster,
+        sockets: UdpSockets,
+        constants: TimerConstants,
     ) -> None:
         """Begin without any."""
         self.by_slot: dict[int, Correspondent] = {}
+        # By our index of the handshake; with CLOCK_BOOTTIME seconds, when it is over.
+        self._waiting: dict[int, tuple[Correspondent, float]] = {}
         self._lane = lane
         self._links = links
+        self._roster = roster
         self._sockets = sockets
         self._constants = constants
         self._log = log.get("session")
@@ -38,6 +50,7 @@ class Correspondents:
         """Return the member's, new where the slot was another's."""
         correspondent = self.by_slot.get(member.slot)
         if correspondent is None or correspondent.member is not member:
+            self.forget(member.slot)
             timers = PeerTimers(
                 self._constants, persistent_keepalive_s=member.peer.keepalive_s or None
             )
@@ -48,6 +61,19 @@ class Correspondents:
             self.by_slot[member.slot] = correspondent
         return correspondent
 
+    def forget(self, slot: int) -> bool:
+        """Forget the slot's peer; return whether one was known."""
+        correspondent = self.by_slot.pop(slot, None)
+        if correspondent is not None:
+            self.forget_handshakes(correspondent)
+        return correspondent is not None
+
+    def is_present(self, correspondent: Correspondent) -> bool:
+        """Return whether the peer may still connect, and this is what is known of it."""
+        member = correspondent.member
+        is_known = self.by_slot.get(member.slot) is correspondent
+        return is_known and self._roster.by_slot.get(member.slot) is member
+
     def is_carried(self, correspondent: Correspondent) -> bool:
         """Return whether the peer's link is the one on UDP."""
         link = self._links.by_slot.get(correspondent.member.slot)
@@ -57,6 +83,52 @@ class Correspondents:
         """Send a datagram to the peer, if it is known where. Raises OSError."""
         if correspondent.address is not None:
             self._sockets.send(message, correspondent.address)
+
+    # -- whose handshakes wait ----------------------------------------------------------------
+
+    def wait_for_response(self, correspondent: Correspondent, initiator: InitiatorState) -> None:
+        """Take note of an initiation to the peer, which replaces the last.
+
+        It can be answered no longer than others would have followed it.
+        """
+        self.end_initiation(correspondent)
+        correspondent.initiator = initiator
+        until_s = clock.boottime_s() + self._constants.rekey_attempt_time_s
+        self._waiting[initiator.local_index] = (correspondent, until_s)
+
+    def wait_for_proof(
+        self, correspondent: Correspondent, keys: SessionKeys, response: bytes
+    ) -> None:
+        """Take note of a response to the peer, which replaces the last."""
+        self.end_response(correspondent)
+        correspondent.responding, correspondent.response = keys, response
+        until_s = keys.created_s + self._constants.reject_after_time_s
+        self._waiting[keys.local_index] = (correspondent, until_s)
+
+    def waiting(self, index: int) -> Correspondent | None:
+        """Return whose handshake waits by this index, if it still does."""
+        correspondent, until_s = self._waiting.get(index, (None, 0.0))
+        if correspondent is None or not self.is_present(correspondent):
+            return None
+        return correspondent if clock.boottime_s() < until_s else None
+
+    def end_initiation(self, correspondent: Correspondent) -> None:
+        """Let our initiation be answered no more."""
+        if correspondent.initiator is not None:
+            self._waiting.pop(correspondent.initiator.local_index, None)
+            correspondent.initiator = None
+
+    def end_response(self, correspondent: Correspondent) -> None:
+        """Let the keys of our response be confirmed no more."""
+        if correspondent.responding is not None:
+            self._waiting.pop(correspondent.responding.local_index, None)
+            correspondent.responding = correspondent.response = None
+
+    def forget_handshakes(self, correspondent: Correspondent) -> None:
+        """Let no message go on with a handshake of the peer's."""
+        self.end_initiation(correspondent)
+        self.end_response(correspondent)
+        correspondent.concluding = None
 
     # -- where they are -----------------------------------------------------------------------
 

@@ -6,8 +6,9 @@
                 --KeyAdded--> response sent, or our own keys in use
                 --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
 
-Either side may begin. A message costs some hundred microseconds, so the link-reader's gate asks for
-cookies when too many come, and the others wait in a bounded queue.
+Either side may begin. Where both do at once, each answers and each concludes: two sessions, and who
+has concluded its own goes on to seal under that one. A message costs some hundred microseconds, so
+the link-reader's gate asks for cookies when too many come, and the others wait in a bounded queue.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ class DatagramHandshakes:
         self._installer = installer
         self._use = use
         self._queue = HandshakeQueue(greeter, self._take)
-        self._by_index: dict[int, Correspondent] = {}  # those that wait, by our index
-        self._initiator = Initiator(greeter, sockets, self._by_index)
+        self._initiator = Initiator(greeter, sockets, known)
 
     def initiate(self, correspondent: Correspondent) -> None:
         """Send an initiation to the peer."""
@@ -74,8 +74,8 @@ class DatagramHandshakes:
 
     def _waiting(self, index: int) -> Correspondent:
         """Return whose handshake waits by this index. HandshakeError, counted."""
-        correspondent = self._by_index.get(index)
-        if correspondent is None or not correspondent.index_waits(index):
+        correspondent = self._known.waiting(index)
+        if correspondent is None:
             with self._greeter.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         return correspondent
@@ -95,10 +95,7 @@ class DatagramHandshakes:
         cookie = correspondent.jar.current(clock.boottime_s())
         response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
         correspondent.jar.remember_sent(response)
-        if correspondent.responding is not None:
-            self._by_index.pop(correspondent.responding.local_index, None)
-        self._by_index[keys.local_index] = correspondent
-        correspondent.responding, correspondent.response = keys, response
+        self._known.wait_for_proof(correspondent, keys, response)
         self._known.set_address(correspondent, address)
         self._installer.add_receiving(member.slot, keys, counter=0)
 
@@ -110,8 +107,8 @@ class DatagramHandshakes:
             with self._greeter.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         keys = self._greeter.conclude(correspondent.member, initiator, response)
-        del self._by_index[index]
-        correspondent.initiator, correspondent.concluding = None, keys
+        self._known.end_initiation(correspondent)
+        correspondent.concluding = keys
         self._known.set_address(correspondent, address)
         self._installer.add_receiving(correspondent.member.slot, keys, counter=0)
 
@@ -130,6 +127,9 @@ class DatagramHandshakes:
             correspondent.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:
             correspondent.concluding = None
+            # The peer may have asked us, too. What it seals under those keys opens, but we do not
+            # go over to them: had both sides done so, neither would be the one that rekeys.
+            self._known.end_response(correspondent)
             self._use(correspondent, concluding)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
@@ -137,6 +137,5 @@ class DatagramHandshakes:
         correspondent = self._known.by_slot.get(slot)
         keys = None if correspondent is None else correspondent.responding
         if correspondent is not None and keys is not None and keys.local_index == index:
-            correspondent.responding = None
-            self._by_index.pop(index, None)
+            self._known.end_response(correspondent)
             self._use(correspondent, keys)

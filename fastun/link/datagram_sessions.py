@@ -75,7 +75,7 @@ class DatagramSessions:
         self._counts = counts
         self._installer = KeyInstaller(lane, constants)
         self._paths = PathWatch(lane, settings)
-        self._known = Correspondents(lane, links, sockets, constants)
+        self._known = Correspondents(lane, links, roster, sockets, constants)
         self._by_slot = self._known.by_slot
         self._hellos = DatagramHellos(settings, greeter, self._known, self._installer, on_push)
         self._handshakes = DatagramHandshakes(
@@ -114,6 +114,7 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         for correspondent in self._by_slot.values():
             was_connected = correspondent.current is not None
+            self._known.forget_handshakes(correspondent)
             correspondent.lose_sessions()
             correspondent.link = None
             if was_connected:
@@ -122,7 +123,7 @@ class DatagramSessions:
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed or changed."""
-        if self._by_slot.pop(slot, None) is not None:
+        if self._known.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
     def last_handshake_s(self, slot: int) -> float:
@@ -271,7 +272,8 @@ class DatagramSessions:
                 if self._settings.role == "connect":  # somebody wants this tunnel
                     correspondent.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
-                correspondent.forget_sessions()
+                self._known.forget_handshakes(correspondent)
+                correspondent.timers.on_sessions_dropped()
                 # The peer may be on a stream by now, whose keys stand in the same place.
                 if slot not in self._links.by_slot or self._known.is_carried(correspondent):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))

@@ -8,6 +8,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.link import udp
 from fastun.link.correspondent import Correspondent
+from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
 from fastun.link.udp import UdpSockets
 from fastun.peers.roster import Member
@@ -17,14 +18,9 @@ from fastun.session import clock
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
 
-    def __init__(
-        self,
-        greeter: SealedGreeter,
-        sockets: UdpSockets,
-        by_index: dict[int, Correspondent],
-    ) -> None:
-        """Send by ``sockets``; ``by_index`` is told by which index the answer will come."""
-        self._by_index = by_index
+    def __init__(self, greeter: SealedGreeter, sockets: UdpSockets, known: Correspondents) -> None:
+        """Send by ``sockets``; ``known`` is told by which index the answer will come."""
+        self._known = known
         self._greeter = greeter
         self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,15 +36,13 @@ class Initiator:
         peer = correspondent.member.peer.name
         try:
             await self._find_address(correspondent)
-            if correspondent.address is None:
+            # It may have been removed while its name was resolved.
+            if correspondent.address is None or not self._known.is_present(correspondent):
                 return
-            if correspondent.initiator is not None:
-                self._by_index.pop(correspondent.initiator.local_index, None)
             initiation, state = self._greeter.initiate(
                 correspondent.member, correspondent.jar.current(clock.boottime_s())
             )
-            correspondent.initiator = state
-            self._by_index[state.local_index] = correspondent
+            self._known.wait_for_response(correspondent, state)
             correspondent.jar.remember_sent(initiation)
             self._sockets.send(initiation, correspondent.address)
             self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))

@@ -24,25 +24,36 @@ class Observer:
 
     def skip(self) -> None:
         """Take what has been so far as known: it was another session's."""
-        for name in ("received_ns", "received_data_ns", "sent_ns", "sent_data_ns"):
-            self._news(name)
+        self._news()
 
     def observe(self) -> None:
-        """Tell the timers what is new."""
+        """Tell the timers what is new, in the order in which it happened."""
         counter = self.table.read(self.slot, "sealed")
-        if at_s := self._news("received_data_ns"):
-            self.timers.on_data_received(at_s)
-        elif at_s := self._news("received_ns"):
-            self.timers.on_keepalive_received(at_s)
-        if at_s := self._news("sent_data_ns"):
-            self.timers.on_data_sent(at_s, counter)
-        elif at_s := self._news("sent_ns"):
-            self.timers.on_keepalive_sent(at_s, counter)
+        for at_ns, what in sorted(self._news()):
+            at_s = at_ns / _NS_PER_S
+            match what:
+                case "received":
+                    self.timers.on_keepalive_received(at_s)
+                case "received_data":
+                    self.timers.on_data_received(at_s)
+                case "sent":
+                    self.timers.on_keepalive_sent(at_s, counter)
+                case "sent_data":
+                    self.timers.on_data_sent(at_s, counter)
 
-    def _news(self, name: str) -> float | None:
-        """Return the time in a field of the peer table, if it is a new one."""
-        value = self.table.read(self.slot, name)
-        if value <= self._seen_ns.get(name, 0):
-            return None
-        self._seen_ns[name] = value
-        return value / _NS_PER_S
+    def _news(self) -> list[tuple[int, str]]:
+        """Return what has happened since the last time: when, and what.
+
+        Data counts as a message as well: behind the last data there was a keepalive, or nothing.
+        """
+        news = []
+        for message, data in (("received", "received_data"), ("sent", "sent_data")):
+            # In the order in which the worker writes them: of data the second is no older.
+            message_ns = self.table.read(self.slot, f"{message}_ns")
+            data_ns = self.table.read(self.slot, f"{data}_ns")
+            if data_ns > self._seen_ns.get(data, 0):
+                news.append((data_ns, data))
+            if message_ns > max(data_ns, self._seen_ns.get(message, 0)):
+                news.append((message_ns, message))
+            self._seen_ns[data], self._seen_ns[message] = data_ns, max(message_ns, data_ns)
+        return news

@@ -118,7 +118,7 @@ class StreamSessions:
 
     def on_handshake(self, slot: int, link_id: int, message: bytes) -> None:
         """Answer or conclude a rekey. A wrong message is counted, and else as if it never came."""
-        carried = self._by_slot.get(slot)
+        carried = self._present(slot)
         if carried is None or carried.link.id != link_id:
             return
         try:

@@ -24,6 +24,12 @@ from fastun.session.keys import KeyPair
 # The one peer of an unsealed wire has no key; the roster wants one to tell peers apart.
 _NO_KEY = bytes(32)
 
+# How long a look at the directory may keep the event loop. A change takes milliseconds, or some
+# tens on a slow disk; what takes longer is seen by the next look.
+_LOOK_S = 0.05
+# Looks in a row that fail before it is said. One may just have met a change.
+_FAILED_LOOKS = 2
+
 
 class Membership:
     """Keeps the roster in step with the configuration. Event loop only; a context manager."""
@@ -36,7 +42,8 @@ class Membership:
         self._settings = settings
         self._roster = roster
         self._store: PeerStore | None = None
-        self._version = -1
+        self._version = -1  # of the directory that the roster is in step with
+        self._n_failed = 0  # looks since the last that succeeded
         self._log = log.get("peers")
 
     def __enter__(self) -> Self:
@@ -49,6 +56,8 @@ class Membership:
             self._store = PeerStore(settings.state_dir)
             self._store.remember_server(server_of(settings, self.own.public))
         self._fill()
+        if self._store is not None:
+            self._store.wait_at_most(_LOOK_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -57,23 +66,29 @@ class Membership:
             self._store.close()
             self._store = None
 
-    def refresh(self) -> list[int]:
-        """Follow the directory; return the slots of peers that are gone or have changed."""
+    def refresh(self) -> None:
+        """Follow the directory."""
         if self._store is None:
-            return []
+            return
         try:
-            return self._fill() if self._store.version() != self._version else []
-        except FastunError as error:  # those who are connected stay; it may be mended meanwhile
-            self._log.error("the peer directory cannot be read", error=str(error))
-            return []
+            if self._store.version() != self._version:
+                self._fill()
+        except FastunError as error:  # those who are connected stay; the next look may succeed
+            self._n_failed += 1
+            if self._n_failed == _FAILED_LOOKS:
+                self._log.warning("the peer directory cannot be read", error=str(error))
+            return
+        self._n_failed = 0
 
-    def _fill(self) -> list[int]:
+    def _fill(self) -> None:
         peers = list(self._settings.peers)
+        version = self._version
         if self._store is not None:
-            self._version = self._store.version()
+            version = self._store.version()  # first: what is changed meanwhile is seen next time
             peers += self._store.peers()
         check_together(peers, self._settings.addresses)
-        return self._roster.replace(peers)
+        if self._roster.replace(peers):
+            self._version = version
 
     def first_steps(self) -> list[str]:
         """Return what a person is to do when nobody may connect yet."""

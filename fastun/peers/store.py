@@ -87,6 +87,11 @@ class PeerStore(PeerDirectory):
         """Close it."""
         self.close()
 
+    def wait_at_most(self, seconds: float) -> None:
+        """Let others' changes keep whoever calls from now on no longer than this."""
+        with self._explained():
+            self._database.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+
     def close(self) -> None:
         """Let the file go; what is unfinished did not happen."""
         self._database.close()

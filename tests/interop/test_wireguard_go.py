@@ -242,6 +242,22 @@ def test_fastun_proves_its_address_to_a_wireguard_go_under_load(interop: Interop
 # -- in real time -----------------------------------------------------------------------------
 
 
+def test_the_last_answer_is_answered_by_a_keepalive_and_not_by_a_handshake(
+    interop: Interop,
+) -> None:
+    """Whoever got the last data says within 10 s that it lives; after 15 s it would be asked."""
+    interop.serve()
+    interop.let_begin()  # so no hello is said, which would be data, too
+    interop.wait_up(interop.theirs, OUR_INNER[0])
+    assert ping(interop.ours, THEIR_INNER[0], n=1).n_received == 1
+    messages = interop.messages
+    before = messages.came(DATA), messages.went(DATA)
+    handshakes = messages.came(INITIATION), messages.went(INITIATION)
+    time.sleep(18)
+    assert (messages.came(DATA) - before[0], messages.went(DATA) - before[1]) == (1, 0)
+    assert (messages.came(INITIATION), messages.went(INITIATION)) == handshakes
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_wireguard_go_rekeys_three_times_without_loss(interop: Interop) -> None:

@@ -2,10 +2,10 @@
 
 Left out is what no test can tell from the code, because another check says the same:
 
-- correspondent.py: that a response is dropped with the keys. Without keys it is not sent.
 - datagram_sessions.py: that a link is forgotten with its worker. The table has none any more.
   That who is nowhere is not begun with: the initiator finds no address either.
-- correspondents.py: that a slot's last owner is another peer: the gateway has it forgotten at
+- correspondents.py: that no index of a peer's is kept when it is forgotten, or its keys are: who
+  waits by it is looked at as well. That a slot's last owner is another peer: the gateway has it forgotten at
   once. That what is nowhere is sent nothing: who has keys has an address.
 """
 
@@ -31,8 +31,8 @@ _MUTANTS = (
         ("who was connected is asked anew", "            if was_connected:\n", "            if False:\n"),
         ("who was not connected is not", "            if was_connected:\n", "            if True:\n"),
         ("who is asked anew is asked at once", "        asyncio.get_running_loop().call_soon(self.tick)", "        asyncio.get_running_loop()"),
-        ("a removed peer's keys are forgotten", "        if self._by_slot.pop(slot, None) is not None:\n            self._lane", "        if False:\n            self._lane"),
-        ("a peer that is unknown has none", "        if self._by_slot.pop(slot, None) is not None:\n            self._lane", "        if True:\n            self._by_slot.pop(slot, None)\n            self._lane"),
+        ("a removed peer's keys are forgotten", "        if self._known.forget(slot):\n            self._lane", "        if self._known.forget(slot) and False:\n            self._lane"),
+        ("a peer that is unknown has none", "        if self._known.forget(slot):\n            self._lane", "        if self._known.forget(slot) or True:\n            self._lane"),
         ("a path is doubted once", "if correspondent is not None and not correspondent.is_doubted:", "if correspondent is not None:"),
         ("who is unknown is not doubted", "if correspondent is not None and not correspondent.is_doubted:", "if not correspondent.is_doubted:"),
         ("a doubt is noted", "            correspondent.is_doubted = True\n", ""),
@@ -65,18 +65,20 @@ _MUTANTS = (
         ("a server gives up", 'if self._settings.role == "connect":  # somebody', "if True:  # somebody"),
     ),
     *in_python(
-        "link/datagram_handshakes", "unit/link/test_datagram_sessions.py",
+        "link/datagram_handshakes", "unit/link/test_datagram_sessions.py unit/link/test_crossing_handshakes.py",
         ("a response shows the cookie", "noise.respond(consumed, preshared_key, cookie=cookie)", "noise.respond(consumed, preshared_key)"),
         ("a response may be asked for a cookie", "        correspondent.jar.remember_sent(response)\n", ""),
         ("the preshared key is the peer's own", "preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY", "preshared_key = NO_PRESHARED_KEY"),
-        ("an initiation is answered once", "correspondent.initiator, correspondent.concluding = None, keys", "correspondent.concluding = keys"),
+        ("an initiation is answered once", "        self._known.end_initiation(correspondent)\n", ""),
         ("who answers is there", "        self._known.set_address(correspondent, address)\n        self._installer.add_receiving(correspondent.member.slot", "        self._installer.add_receiving(correspondent.member.slot"),
         ("who initiates is there", "        self._known.set_address(correspondent, address)\n        self._installer.add_receiving(member.slot", "        self._installer.add_receiving(member.slot"),
+        ("keys are confirmed once", "            self._known.end_response(correspondent)\n            self._use(correspondent, keys)", "            self._use(correspondent, keys)"),
+        ("of two handshakes that cross our own counts", "            self._known.end_response(correspondent)\n            self._use(correspondent, concluding)", "            self._use(correspondent, concluding)"),
         ("a response waits for its own key", "if responding is not None and responding.local_index == index and correspondent.response:", "if responding is not None and correspondent.response:"),
         ("a response is sent once", "            correspondent.response = None\n            correspondent.timers", "            correspondent.timers"),
         ("a response may be lost", "            with contextlib.suppress(OSError):  # lost, as any datagram may be\n                self._known.send(correspondent, correspondent.response)", "            self._known.send(correspondent, correspondent.response)"),
         ("a concluded handshake waits for its own key", "elif concluding is not None and concluding.local_index == index:", "elif concluding is not None:"),
-        ("a handshake is concluded once", "            correspondent.concluding = None\n            self._use", "            self._use"),
+        ("a handshake is concluded once", "            correspondent.concluding = None\n            # The", "            # The"),
         ("keys are confirmed by themselves", "if correspondent is not None and keys is not None and keys.local_index == index:", "if correspondent is not None and keys is not None:"),
     ),
     *in_python(
@@ -97,18 +99,38 @@ _MUTANTS = (
     *in_python(
         "link/correspondents", "unit/link/test_datagram_sessions.py",
         ("a link of another's is not watched", "return link is not None and link is correspondent.link", "return link is not None"),
+        ("who is forgotten is unknown", "self.by_slot.pop(slot, None)", "self.by_slot.get(slot)"),
+        ("who has come in its place is not it", "is_known = self.by_slot.get(member.slot) is correspondent", "is_known = True"),
+        ("who is no member is not present", "return is_known and self._roster.by_slot.get(member.slot) is member", "return is_known"),
+        ("who has got its slot is another member", "self._roster.by_slot.get(member.slot) is member", "member.slot in self._roster.by_slot"),
+        ("who is absent is not waited for", "if correspondent is None or not self.is_present(correspondent):", "if correspondent is None:"),
+        ("what is answered must be under way", "return correspondent if clock.boottime_s() < until_s else None", "return correspondent"),
+        ("an initiation may be answered", "        self._waiting[initiator.local_index] = (correspondent, until_s)\n", ""),
+        ("a response may be asked for a cookie", "        self._waiting[keys.local_index] = (correspondent, until_s)\n", ""),
     ),
     *in_python(
         "link/correspondent", "unit/link/test_datagram_sessions.py",
         ("hellos keep their distance", "now_s - self.sent_s >= HELLO_INTERVAL_S", "True"),
         ("a hello that was answered is not said again", "waits = self.theirs is None and", "waits ="),
         ("hellos have an end", "return waits and self.n_sent < HELLOS_MAX", "return waits"),
-        ("a cookie may answer an initiation", "return initiator or (self", "return (self"),
-        ("an initiation has its own index", "self.initiator is not None and self.initiator.local_index == index", "self.initiator is not None"),
-        ("a cookie may answer a response", "return initiator or (self.responding is not None and self.responding.local_index == index)", "return initiator"),
         ("lost keys are asked for at once", "        self.timers.on_keys_lost()\n", "        self.timers.on_sessions_dropped()\n"),
-        ("dropped keys are dropped", "        self._drop_keys()\n        self.timers.on_sessions_dropped()", "        self.timers.on_sessions_dropped()"),
-        ("lost keys are lost", "        self._drop_keys()\n        self.timers.on_keys_lost()", "        self.timers.on_keys_lost()"),
+        ("lost keys are lost", "        self.current = None\n", ""),
+    ),
+    *in_python(
+        "link/observer", "unit/link/test_observer.py",
+        ("what happened first is told first", "sorted(self._news())", "self._news()"),
+        ("data is told once", "if data_ns > self._seen_ns.get(data, 0):", "if data_ns > 0:"),
+        ("data is no keepalive", "if message_ns > max(data_ns, self._seen_ns.get(message, 0)):", "if message_ns > self._seen_ns.get(message, 0):"),
+        ("a keepalive is told once", "if message_ns > max(data_ns, self._seen_ns.get(message, 0)):", "if message_ns > data_ns:"),
+        ("what was counted for the last session is known", "        self._news()\n\n    def observe", "        pass\n\n    def observe"),
+        ("data that came is told", 'case "received_data":', 'case "never":'),
+        ("a keepalive that came is told", 'case "received":', 'case "never":'),
+        ("data that was sent is told", 'case "sent_data":', 'case "never":'),
+        ("a keepalive that was sent is told", 'case "sent":', 'case "never":'),
+    ),
+    *in_python(
+        "link/initiating", "unit/link/test_datagram_sessions.py",
+        ("who is removed meanwhile is not asked", "if correspondent.address is None or not self._known.is_present(correspondent):", "if correspondent.address is None:"),
     ),
     *in_python(
         "link/handshake_queue", "unit/link/test_handshake_queue.py",
@@ -176,6 +198,7 @@ SUITE = Suite(
     tests=(
         "tests/unit/link/test_datagram_sessions.py",
         "tests/unit/link/test_handshake_queue.py",
+        "tests/unit/link/test_observer.py",
         "tests/unit/link/test_path.py",
         "tests/unit/link/test_preference.py",
     ),

@@ -26,8 +26,10 @@ _MUTANTS = (
         ("a key that goes is found no more", "    table->by_index[place] = NULL;\n    for", "    for"),
         ("the place that is emptied is the key's", "while (table->by_index[place]->index != index)\n        place = (place + 1) % KEY_TABLE_PLACES;", ""),
         ("the list has no gaps", "memmove(&keys[at], &keys[at + 1], (N_RECEIVING_KEYS - 1 - at) * sizeof keys[0]);", ""),
-        ("the oldest unconfirmed key makes way", "while (oldest_unused < N_RECEIVING_KEYS && keys[oldest_unused]->is_confirmed)", "while (0)"),
-        ("if all are confirmed the oldest makes way", "oldest_unused < N_RECEIVING_KEYS ? oldest_unused : 0", "oldest_unused < N_RECEIVING_KEYS ? oldest_unused : 1"),
+        ("the oldest unconfirmed key makes way", "        if (keys[at]->is_confirmed)\n            continue;\n", ""),
+        ("unused keys make way", "n_unused > 1 ? oldest_unused : 0", "0"),
+        ("the only one does not", "n_unused > 1 ?", "n_unused > 0 ?"),
+        ("if all are confirmed the oldest makes way", "n_unused > 1 ? oldest_unused : 0", "n_unused > 1 ? oldest_unused : 1"),
         ("all of a peer's keys are forgotten", "while (table->by_slot[slot][0] != NULL)", "if (table->by_slot[slot][0] != NULL)"),
     ),
     *in_c(

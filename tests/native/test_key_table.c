@@ -41,16 +41,17 @@ static void forget_known(struct known *gone) {
 
 static void make_room(unsigned slot) {
     struct known *unused = NULL, *oldest = NULL;
-    size_t n = 0;
+    size_t n = 0, n_unused = 0;
     for (size_t i = n_known; i-- > 0;) {
         if (known[i].slot != slot)
             continue;
         n++;
         oldest = &known[i];
         unused = known[i].is_confirmed ? unused : &known[i];
+        n_unused += !known[i].is_confirmed;
     }
     if (n == N_RECEIVING_KEYS)
-        forget_known(unused != NULL ? unused : oldest);
+        forget_known(n_unused > 1 ? unused : oldest);
 }
 
 /* -- the operations ---------------------------------------------------------------------------- */

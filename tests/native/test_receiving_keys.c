@@ -114,6 +114,23 @@ static void a_key_that_was_never_used_goes_before_one_that_was(void) {
     reader_close();
 }
 
+/* Of two handshakes that cross the peer may seal under either, and does not do so yet. */
+static void the_only_key_that_was_not_used_yet_stays(void) {
+    reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
+    for (unsigned key = 1; key <= 3; key++)
+        add_key(key, key, 1); /* the gateway has seen their counter 0 */
+    add_keys(4, 5);
+    for (unsigned key = 1; key <= 5; key++) {
+        make_packet(key, key, 1);
+        send_sealed();
+    }
+    check_counts(4, DROP_link_reader_unknown_index, 1);
+    CHECK_EQUAL(reader.n_events, 2);
+    for (size_t i = 0; i < reader.n_events; i++)
+        CHECK_EQUAL(reader.events[i].index, 4 + i);
+    reader_close();
+}
+
 static void of_keys_that_were_all_used_the_oldest_goes(void) {
     reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
     for (unsigned key = 1; key <= 4; key++)
@@ -205,6 +222,7 @@ int main(void) {
     RUN(handshake_messages_go_up_whole_and_in_order_among_data);
     RUN(of_five_keys_the_oldest_goes);
     RUN(a_key_that_was_never_used_goes_before_one_that_was);
+    RUN(the_only_key_that_was_not_used_yet_stays);
     RUN(of_keys_that_were_all_used_the_oldest_goes);
     RUN(forgotten_keys_open_nothing_and_a_new_one_does);
     RUN(keys_outlive_the_link);

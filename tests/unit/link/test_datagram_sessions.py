@@ -87,6 +87,16 @@ class Sockets:
         """The sockets are not passed on."""
 
 
+async def names_resolved(at_least_s: float = 0.02) -> None:
+    """Wait for all that was begun beside: a name is resolved in a thread, even a number.
+
+    Initiations have a time of their own only each 2^24 ns.
+    """
+    await asyncio.sleep(at_least_s)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+
+
 class Side:
     """One gateway, with what its workers would know."""
 
@@ -94,13 +104,14 @@ class Side:
         self.address = UdpAddress(ip_address(address), 51820)
         self.fields: dict[str, int] = {}
         self.endpoint: UdpAddress | None = None
+        self.is_told = True  # who was removed
         self.lane = RecordingLane()
         self.lane.peers = SimpleNamespace(
             clear=lambda _: None,
             read=lambda _, name: self.fields.get(name, 0),
             endpoint=lambda _: self.endpoint,
         )
-        self.roster = Roster(self.lane.as_lane())
+        self.roster = Roster(self.lane.as_lane(), self.let_go)
         self.roster.replace(peers)
         self.hello = HELLO
         self.greeter = SealedGreeter(self.roster, own, lambda _: self.hello)
@@ -123,6 +134,17 @@ class Side:
         self.confirmed: set[int] = set()
         self.told: list[tuple[str, ToWorker]] = []
         self.lane.take()
+
+    def let_go(self, slot: int) -> None:
+        """End what a removed peer has, as the gateway does."""
+        if self.is_told:
+            self.links.end(slot, "the peer was removed or changed")
+            self.sessions.forget(slot)
+
+    def have(self, *peers: Peer) -> None:
+        """Have exactly these peers, as after two looks at the directory."""
+        while not self.roster.replace(peers):
+            pass
 
     def work(self) -> None:
         """Do what the workers are told."""
@@ -185,7 +207,7 @@ class Pair:
     async def settle(self, *, n_rounds: int = 12) -> None:
         """Carry datagrams to and fro until there are none."""
         for _ in range(n_rounds):
-            await asyncio.sleep(0.002)  # a name is resolved in a thread, even a number
+            await names_resolved(0.002)
             for side, other in ((self.client, self.server), (self.server, self.client)):
                 side.work()
                 for message, _ in [side.sockets.sent.pop(0) for _ in list(side.sockets.sent)]:
@@ -207,7 +229,11 @@ pytestmark = pytest.mark.usefixtures("now")
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 20))
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await work
+
+    asyncio.run(bounded())
 
 
 # -- beginning --------------------------------------------------------------------------------
@@ -253,7 +279,7 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         pair.server.take_in(initiation, pair.client.address)
         await asyncio.sleep(0)
@@ -273,7 +299,7 @@ def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -294,7 +320,7 @@ def test_whom_we_have_asked_seals_only_under_the_keys_that_the_link_reader_has()
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -330,7 +356,7 @@ def test_of_several_peers_a_response_is_for_the_one_that_it_names() -> None:
             ),
         )
         client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         client.sockets.sent.clear()
         client.sessions.begin(1)
         await pair.settle()
@@ -345,7 +371,7 @@ def test_a_peer_that_is_nowhere_is_not_begun_with() -> None:
         pair = Pair()
         pair.server.sessions.begin_all()
         pair.server.sessions.begin(77)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert pair.server.sockets.sent == []
 
     run(claim())
@@ -362,7 +388,7 @@ def test_a_handshake_message_that_cannot_be_sent_is_as_good_as_lost(
         pair.server.sockets.failure = None
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -391,7 +417,7 @@ def test_a_stranger_gets_no_answer() -> None:
             ),
         )
         stranger.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = stranger.sockets.sent
         pair.server.take_in(initiation, stranger.address)
         await asyncio.sleep(0)
@@ -422,7 +448,7 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         stray = bytes([3, 0, 0, 0, 8, 8, 8, 8]).ljust(64)
         pair.client.take_in(stray, pair.server.address)
@@ -438,7 +464,7 @@ def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
         pair.client.sockets.sent.clear()
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((again, _),) = pair.client.sockets.sent
         pair.server.sockets.sent.clear()
         pair.server.take_in(again, pair.client.address)
@@ -454,16 +480,37 @@ def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((initiation, _),) = pair.client.sockets.sent
         pair.client.take_in(cookie_reply(initiation, SERVER.public, COOKIE), pair.server.address)
         await asyncio.sleep(0)
         pair.client.sockets.sent.clear()
         now.s += 6
         pair.client.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         ((again, _),) = pair.client.sockets.sent
         assert again[-16:] == primitives.mac(COOKIE, again[:-16])
+
+    run(claim())
+
+
+def test_a_cookie_is_shown_by_the_next_response(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        for is_asked in (True, False):
+            await names_resolved()
+            pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
+            await asyncio.sleep(0)
+            pair.server.work()
+            ((response, _),) = pair.server.sockets.sent
+            pair.server.sockets.sent.clear()
+            if is_asked:
+                reply = cookie_reply(response, CLIENT.public, COOKIE)
+                pair.server.take_in(reply, pair.client.address)
+                now.s += 6
+                pair.client.sessions.tick()
+        assert response[-16:] == primitives.mac(COOKIE, response[:-16])
 
     run(claim())
 
@@ -500,6 +547,17 @@ def test_a_hello_that_is_answered_is_not_answered() -> None:
         await pair.begin()
         (index,) = pair.client.receiving
         pair.client.sessions.on_control(0, index, hello.encode(HELLO))
+        assert pair.client.sockets.sent == []
+
+    run(claim())
+
+
+def test_a_hello_that_was_answered_is_not_said_again(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        now.s += 1.1
+        pair.client.sessions.tick()
         assert pair.client.sockets.sent == []
 
     run(claim())
@@ -544,7 +602,7 @@ def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.work()
@@ -647,13 +705,13 @@ def test_a_path_is_doubted_once_until_a_handshake_answers(now: SimpleNamespace) 
         for _ in range(3):
             pair.client.sessions.doubt(0)
         pair.client.sessions.doubt(5)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.client.sockets.sent) == 1
         await pair.settle()
         assert pair.client.sessions.last_handshake_s(0) == now.s
         now.s += 1
         pair.client.sessions.doubt(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.client.sockets.sent) == 1
 
     run(claim())
@@ -674,7 +732,7 @@ def test_where_a_peer_has_roamed_to_is_followed() -> None:
         pair.client.endpoint = roamed
         pair.client.sessions.tick()
         pair.client.sessions.doubt(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert [to for _, to in pair.client.sockets.sent] == [roamed]
 
     run(claim())
@@ -807,12 +865,12 @@ def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> 
             for _ in range(60):
                 now.s += 2
                 side.sessions.tick()
-            await asyncio.sleep(0.02)
+            await names_resolved()
             side.sockets.sent.clear()
             for _ in range(10):
                 now.s += 2
                 side.sessions.tick()
-            await asyncio.sleep(0.02)
+            await names_resolved()
             assert bool(side.sockets.sent) == goes_on
 
     run(claim())
@@ -832,7 +890,7 @@ def test_after_all_an_answer_is_too_late(now: SimpleNamespace) -> None:
         for _ in range(60):
             now.s += 2
             side.sessions.tick()
-        await asyncio.sleep(0.02)
+        await names_resolved()
         initiation = side.sockets.sent[-1][0]
         side.sockets.sent.clear()
         now.s += 3 * 180
@@ -854,6 +912,93 @@ def test_a_removed_peers_keys_are_forgotten() -> None:
         pair.server.work()
         assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
         assert pair.server.sessions.last_handshake_s(0) == 0.0
+
+    run(claim())
+
+
+BEE = Peer(name="bee", public_key=STRANGER.public)
+
+
+async def unanswered(pair: Pair, now: SimpleNamespace) -> tuple[bytes, bytes]:
+    """Let the server ask its client anew; return the initiation and the response, kept back."""
+    await pair.begin()
+    now.s += 1
+    pair.server.sessions.doubt(0)
+    await names_resolved()
+    ((initiation, _),) = pair.server.sockets.sent
+    pair.server.sockets.sent.clear()
+    pair.client.take_in(initiation, pair.server.address)
+    await asyncio.sleep(0)
+    pair.client.work()
+    ((response, _),) = pair.client.sockets.sent
+    pair.client.sockets.sent.clear()
+    return initiation, response
+
+
+ELSEWHERE = UdpAddress(ip_address("203.0.113.66"), 6666)
+
+
+@pytest.mark.parametrize("is_heard_of", [True, False])
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_removed_peer_that_answers_at_last_gets_nobodys_place(
+    now: SimpleNamespace, is_replaced: bool, is_heard_of: bool
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        server = pair.server
+        _, response = await unanswered(pair, now)
+        if not is_heard_of:  # whatever goes wrong: who is not in the roster gets in nowhere
+            server.is_told = False
+        server.have(*((BEE,) if is_replaced else ()))
+        server.lane.take()
+        server.take_in(response, ELSEWHERE)
+        await asyncio.sleep(0)
+        assert server.lane.take() == []
+        assert server.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 1}
+
+    run(claim())
+
+
+def test_a_removed_peers_cookie_is_for_nobody(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        initiation, _ = await unanswered(pair, now)
+        reply = cookie_reply(initiation, CLIENT.public, COOKIE)
+        pair.server.have(BEE)
+        pair.server.take_in(reply, ELSEWHERE)
+        await asyncio.sleep(0)
+        assert pair.server.results() == {"ok": 1, str(Refusal.UNKNOWN_INDEX): 1}
+
+    run(claim())
+
+
+@pytest.mark.parametrize("is_member", [True, False])
+def test_a_peer_that_is_removed_while_its_name_is_resolved_is_not_asked(is_member: bool) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await asyncio.sleep(0)
+        if is_member:  # it has changed, say
+            pair.client.sessions.forget(0)
+        else:
+            pair.client.have()
+        await names_resolved()
+        assert pair.client.sockets.sent == []
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("pause_s", "is_taken"), [(89, True), (90, False)])
+def test_an_initiation_is_not_answered_when_there_would_be_no_other(
+    now: SimpleNamespace, pause_s: float, is_taken: bool
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        _, response = await unanswered(pair, now)
+        now.s += pause_s
+        pair.server.take_in(response, pair.client.address)
+        await pair.settle()
+        assert pair.server.results()["ok"] == 1 + is_taken
 
     run(claim())
 
@@ -897,7 +1042,7 @@ def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
         if begins_anew:  # the old keys are gone
             pair.server.sessions.on_control(0, index, hello.encode(HELLO))
             assert pair.server.sockets.sent == []
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert len(pair.server.sockets.sent) == begins_anew
         assert DetachLink(0) in [message for _, message in pair.server.lane.take()] or not (
             begins_anew
@@ -913,11 +1058,11 @@ def test_a_peer_that_was_not_connected_is_not_asked_when_a_worker_dies() -> None
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
-        await asyncio.sleep(0.02)
+        await names_resolved()
         pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
         await asyncio.sleep(0)
         pair.server.sessions.on_worker_death("link-reader")
-        await asyncio.sleep(0.02)
+        await names_resolved()
         assert pair.server.sockets.sent == []
 
     run(claim())

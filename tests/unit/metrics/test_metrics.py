@@ -8,6 +8,7 @@ import re
 import socket
 import socketserver
 import struct
+import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -197,8 +198,13 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
     raise AssertionError(field)
 
 
+def have(gateway: Gateway, *peers: Peer) -> None:
+    while not gateway.roster.replace(peers):  # a slot that has just become free rests
+        pass
+
+
 def test_every_peer_has_its_own_samples(gateway: Gateway) -> None:
-    gateway.roster.replace(peers_named("ant", "bee"))
+    have(gateway, *peers_named("ant", "bee"))
     slots = {member.peer.name: slot for slot, member in gateway.roster.by_slot.items()}
     write_field(gateway, slots["ant"], "transmit_bytes", 5)
     write_field(gateway, slots["bee"], "dropped_packets", 2)
@@ -217,14 +223,14 @@ def test_every_peer_has_its_own_samples(gateway: Gateway) -> None:
 
 def test_a_changed_peer_counts_from_zero_and_a_removed_one_is_gone(gateway: Gateway) -> None:
     name = "fastun_peer_receive_bytes"
-    gateway.roster.replace(peers_named("ant", "bee"))
+    have(gateway, *peers_named("ant", "bee"))
     collector = GatewayCollector(gateway)
     write_field(gateway, 0, "receive_bytes", 7)
     assert by_peer(collector, name) == {"ant": 7, "bee": 0}
     (_, bee) = peers_named("ant", "bee")
-    gateway.roster.replace([Peer(name="ant", public_key=bytes(32)), bee])
+    have(gateway, Peer(name="ant", public_key=bytes(32)), bee)
     assert by_peer(collector, name) == {"ant": 0, "bee": 0}
-    gateway.roster.replace([bee])
+    have(gateway, bee)
     assert by_peer(collector, name) == {"bee": 0}
     collector.close()
 
@@ -266,18 +272,15 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     collector.close()
 
 
-def test_a_scrape_with_a_thousand_peers_takes_little_time(gateway: Gateway) -> None:
-    gateway.roster.replace(peers_named(*(f"peer{n}" for n in range(1000))))
+def test_a_scrape_names_each_of_a_thousand_peers(gateway: Gateway) -> None:
+    # What it costs is measured in bench/micro/test_scrape.py.
+    have(gateway, *peers_named(*(f"peer{n}" for n in range(1000))))
     collector = GatewayCollector(gateway)
-    cpu_s = []
     with tcp_pair() as (one, _):
         gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
-        for _ in range(5):
-            began = time.thread_time()
-            text = collector.text()
-            cpu_s.append(time.thread_time() - began)
-    assert text.count("\nfastun_peer_up{") == 1000
-    assert min(cpu_s) < 0.05  # some 25 ms on an idle machine
+        text = collector.text()
+    for n in range(1000):
+        assert f'\nfastun_peer_up{{peer="peer{n}"}} 1' in text
     collector.close()
 
 
@@ -563,7 +566,9 @@ def is_cut_off(client: socket.socket) -> bool:
 def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> None:
     port = free_port()
     with serve(gateway, ("127.0.0.1", port)), ExitStack() as stack:
+        n_threads = threading.active_count()
         assert ask(port, "/healthz")[0] == 503  # it is done with, and not the oldest any more
+        wait_until(lambda: threading.active_count() == n_threads, "its thread is free again")
         clients = stack.enter_context(hanging(port))
         assert ask(port, "/metrics")[0] == 200
         assert [is_cut_off(client) for client in clients] == [True] + [False] * (REQUESTS_MAX - 1)

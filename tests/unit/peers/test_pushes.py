@@ -209,7 +209,7 @@ class SlowDevice:
 
     def apply(self, _addresses: object, _routes: object, mtu: int) -> None:
         self.begun.append(mtu)
-        self.go_on.acquire()
+        self.go_on.acquire(timeout=5)  # a test that fails ends all the same
         self.done.append(mtu)
 
     def release(self, n: int = 1) -> None:

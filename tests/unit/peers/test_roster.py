@@ -34,7 +34,7 @@ def lane() -> RecordingLane:
 def full(lane: RecordingLane) -> Roster:
     """A roster of two, whose workers have been told."""
     filled = Roster(lane.as_lane())
-    assert filled.replace([ANT, BEE]) == []
+    assert filled.replace([ANT, BEE])
     return filled
 
 
@@ -69,7 +69,7 @@ def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
     full: Roster, lane: RecordingLane
 ) -> None:
     lane.take()
-    assert full.replace([BEE]) == [0]
+    assert full.replace([BEE])
     assert full.member_of(ANT.public_key) is None
     assert list(full.by_slot) == [1]
     assert lane.take() == [
@@ -82,7 +82,7 @@ def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
 def test_who_stays_keeps_its_slot_and_what_guards_it(full: Roster, lane: RecordingLane) -> None:
     lane.take()
     before = full.member_of(BEE.public_key)
-    assert full.replace([BEE, ANT]) == []
+    assert full.replace([BEE, ANT])
     assert full.member_of(BEE.public_key) is before
     assert lane.take() == []
 
@@ -92,11 +92,43 @@ def test_a_changed_peer_is_a_new_member_that_counts_from_zero(
 ) -> None:
     lane.cleared.clear()
     moved = peer("bee", "10.9.0.4/32")
-    assert full.replace([ANT, moved]) == [1]
+    assert not full.replace([ANT, moved])
+    assert full.replace([ANT, moved])
     found = full.member_of(BEE.public_key)
     assert found is not None
     assert (found.slot, found.peer) == (1, moved)
     assert lane.cleared == [1]
+
+
+def test_a_slot_is_nobodys_until_the_workers_have_heard_so(lane: RecordingLane) -> None:
+    """What the last peer there had is ended at once, and the next comes with the next call."""
+    ended: list[int] = []
+
+    def end(slot: int) -> None:
+        assert slot not in members.by_slot
+        assert lane.take()[-1] == ("link-reader", ForgetReceivingKeys(slot))
+        ended.append(slot)
+
+    members = Roster(lane.as_lane(), end)
+    members.replace([ANT, BEE])
+    cat, dog = peer("cat", "10.9.0.2/32"), peer("dog")
+    for _ in range(2):
+        assert not members.replace([BEE, cat, dog])
+        assert (ended, list(members.by_slot), lane.take()) == ([0], [1], [])
+        ended.clear()
+        assert members.replace([BEE, cat, dog])
+        assert [members.by_slot[slot].peer.name for slot in (0, 1, 2)] == ["cat", "bee", "dog"]
+        assert ended == []
+        members.replace([ANT, BEE])
+        members.replace([ANT, BEE])
+        ended.clear()
+        lane.take()
+
+
+def test_who_gets_another_slot_does_not_wait(full: Roster) -> None:
+    full.replace([BEE])
+    assert full.replace([peer("cat")])
+    assert [member.peer.name for member in full.by_slot.values()] == ["cat"]
 
 
 def test_the_first_free_slot_is_taken(full: Roster) -> None:
@@ -117,7 +149,7 @@ def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: Roster) -> None:
 def test_a_full_roster_takes_nobody_and_keeps_those_it_has(lane: RecordingLane) -> None:
     full = Roster(lane.as_lane())
     peers = [peer(f"p{n}") for n in range(PEER_SLOTS + 1)]
-    assert full.replace(peers) == []
+    assert full.replace(peers)
     assert len(full.by_slot) == PEER_SLOTS
     assert full.member_of(peers[-1].public_key) is None
     assert full.member_of(peers[-2].public_key) is not None
