@@ -356,7 +356,7 @@ _MUTANTS = (
         ("the last are as many as that", "descriptor >= soft - SPARE", "descriptor >= soft"),
     ),
     *in_python(
-        "worker", "fault/test_open_files.py",
+        "worker", "unit/test_worker.py",
         ("a link without its socket ends alone", "                self._end_unattached(error)\n", "                raise\n"),
         ("the gateway is told of it", '        self._send(LinkEnded(slot, error.message.link_id, "a worker', '        str(LinkEnded(slot, error.message.link_id, "a worker'),
     ),
