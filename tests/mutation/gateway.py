@@ -332,9 +332,7 @@ _MUTANTS = (
         "lane", "unit/test_lane.py",
         ("a worker that cannot be spawned is tried again", "                self._start_later(worker)\n            return\n", "                pass\n            return\n"),
         ("no memory for a worker is no end", '        except OSError as error:\n            self._log.warning("worker not started"', '        except ZeroDivisionError as error:\n            self._log.warning("worker not started"'),
-        ("the channel of a worker that is none is closed", "            undo.callback(ours.close)\n", ""),
         ("a worker that cannot be watched is killed", "            undo.callback(process.kill)\n", ""),
-        ("a worker that cannot be watched is collected", "            undo.callback(process.wait)  # the last is called first\n", ""),
         ("failures to start are counted", "        worker.boot_failures += 1\n", ""),
         ("failures to start have an end", "if worker.boot_failures < BOOT_FAILURES_MAX:", "if True:"),
         ("the end is not before it is due", "if worker.boot_failures < BOOT_FAILURES_MAX:", "if False:"),
@@ -350,7 +348,7 @@ _MUTANTS = (
         ("a lane that stops spawns nothing", "                worker.respawn.cancel()\n", "                pass\n"),
     ),
     *in_python(
-        "descriptors", "fault/test_open_files.py unit/link/test_finding.py unit/doctor",
+        "descriptors", "unit/test_descriptors.py unit/link/test_finding.py fault/test_open_files.py",
         ("the soft limit is raised", "        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))\n", "        pass\n"),
         ("the hard limit is the most", "else min(WANTED, hard)", "else WANTED"),
         ("a higher limit stays", "soft < most", "soft != most"),
@@ -358,7 +356,7 @@ _MUTANTS = (
         ("the last are as many as that", "descriptor >= soft - SPARE", "descriptor >= soft"),
     ),
     *in_python(
-        "worker", "fault/test_open_files.py",
+        "worker", "unit/test_worker.py",
         ("a link without its socket ends alone", "                self._end_unattached(error)\n", "                raise\n"),
         ("the gateway is told of it", '        self._send(LinkEnded(slot, error.message.link_id, "a worker', '        str(LinkEnded(slot, error.message.link_id, "a worker'),
     ),

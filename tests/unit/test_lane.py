@@ -236,7 +236,23 @@ def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
             await until(owner.lane.is_whole)
             assert owner.worker().unsent == deque()
             assert n_descriptors() == n_before
-            await asyncio.sleep(0.5)  # its successor is not killed as well
+
+    run(claim())
+
+
+def test_the_time_of_a_worker_that_died_is_not_its_successors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.5)
+
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.kill()
+            await until(lambda: owner.died)
+            await until(owner.lane.is_whole)
+            await asyncio.sleep(0.6)
             assert owner.died == ["link-writer"]
 
     run(claim())
@@ -246,6 +262,7 @@ def test_a_worker_for_which_too_many_messages_wait_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lanes, "UNSENT_MAX", 50)
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 1000)
 
     async def claim() -> None:
         async with running() as owner:
@@ -274,6 +291,7 @@ def test_a_worker_that_takes_some_messages_has_its_time_anew() -> None:
             await until(deadline.cancelled)
             await until(lambda: not owner.worker().unsent)
             assert owner.worker().unread is None
+            assert owner.died == []
 
     run(claim())
 
