@@ -1,8 +1,9 @@
 """The control socket, RUN_DIR/INTERFACE.sock: how ``fastun status`` asks a running gateway.
 
-    u32 big-endian length | msgpack map        request {"command": "status"}
+    u32 big-endian length | msgpack map        request {"command": "status" or "peers-changed"}
     u32 big-endian length | msgpack map        reply   {"status": {…}} or {"error": "…"}
 
+"peers-changed" has the peer directory looked at before the reply, which is the status as well.
 A connection carries one request and one reply. The server runs on the gateway's event loop, which
 must never wait for a client: everything that one sends is bounded in size and time, and their
 number too. The socket is made with mode 0600, so whoever may connect is this user or root, and in
@@ -46,6 +47,8 @@ EXCHANGE_TIMEOUT_S = 5.0
 
 # Clients are people and scripts. One that is turned away tries again; descriptors are for links.
 CLIENTS_MAX = 16
+
+COMMANDS = ("status", "peers-changed")
 
 _PREFIX = struct.Struct(">I")
 
@@ -153,8 +156,11 @@ class _Clients:
             request = msgspec.msgpack.decode(encoded, type=Request)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             return Reply(error=f"malformed request: {error}")
-        if request.command != "status":
-            return Reply(error=f"unknown command {request.command!r:.80}; there is: status")
+        if request.command not in COMMANDS:
+            known = ", ".join(COMMANDS)
+            return Reply(error=f"unknown command {request.command!r:.80}; there is: {known}")
+        if request.command == "peers-changed":
+            self._gateway.membership.refresh()
         return Reply(status=read_status(self._gateway))
 
 

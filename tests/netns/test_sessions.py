@@ -73,8 +73,9 @@ class Office:
         return start_gateway(host, self.tmp_path, "connect", str(file), wire="wireguard")
 
     def peer(self, *arguments: str) -> str:
+        """Run `fastun peer`; return what it says on stderr."""
         command = [sys.executable, "-m", "fastun", "peer", *arguments]
-        return self.host.run(*command, "--state", str(self.tmp_path / "server")).stdout
+        return self.host.run(*command, "--state", str(self.tmp_path / "server")).stderr
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_removed_peer_is_cut_off_within_a_second_and_the_others_stay(
     gone, stays = (office.connect(n, transport=transport) for n in (1, 2))
     wait_for_answer(gone.host)
     wait_for_answer(stays.host)
-    office.peer("remove", "client1")
+    assert "the gateway of ft0 has taken it up" in office.peer("remove", "client1")
     time.sleep(1.0)
     assert not answers_ping(gone.host, SERVER_INNER)
     assert answers_ping(stays.host, SERVER_INNER)

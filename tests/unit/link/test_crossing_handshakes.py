@@ -134,7 +134,7 @@ class Tunnel:
         if kind is MessageType.INITIATION:
             self.workers[side].n_initiations += 1
         elif kind is MessageType.RESPONSE:
-            self.workers[self.other(side)].answered_by.add(messages.sender_of(message))
+            self.workers[self.other(side)].answered_by.add(int.from_bytes(message[4:8], "little"))
         else:
             self.workers[self.other(side)].confirmed.add(messages.receiver_of(message))
         self.other(side).take_in(message, side.address)

@@ -52,7 +52,9 @@ def settings_for(run_dir: Path, interface: str = INTERFACE) -> Settings:
 
 @contextlib.contextmanager
 def serving(
-    run_dir: Path, interface: str = INTERFACE, peer_names: Sequence[str] = ("ant", "bee")
+    run_dir: Path,
+    interface: str = INTERFACE,
+    peer_names: Sequence[str] = ("ant", "bee"),
 ) -> Iterator[Path]:
     """Serve the socket of an idle gateway from a thread; yield the socket's path."""
     settings = settings_for(run_dir, interface)
@@ -68,7 +70,8 @@ def serving(
         on_failure=lambda *_: None,
     )
     roster = Roster(lane)
-    roster.replace(Peer(name=name, public_key=name.encode().ljust(32)) for name in peer_names)
+    peers = [Peer(name=name, public_key=name.encode().ljust(32)) for name in peer_names]
+    roster.replace(peers)
     gateway = cast(
         "Gateway",
         SimpleNamespace(
@@ -78,6 +81,8 @@ def serving(
             lane=lane,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             roster=roster,
+            # The first has been removed from the directory meanwhile.
+            membership=SimpleNamespace(refresh=lambda: roster.replace(peers[1:])),
             sessions=None,
             session_counts=SessionCounts(),
             counts=LinkCounts(refused=3),
@@ -203,8 +208,13 @@ def test_as_many_peers_as_there_are_slots_fit_in_the_reply(tmp_path: Path) -> No
     assert len(msgspec.msgpack.encode(control.Reply(longest))) < control.REPLY_BYTES_MAX / 2
 
 
+def test_a_change_of_the_peers_is_taken_up_before_the_reply(path: Path) -> None:
+    assert [peer.name for peer in control.request(path, "status").peers] == ["ant", "bee"]
+    assert [peer.name for peer in control.request(path, "peers-changed").peers] == ["bee"]
+
+
 def test_an_unknown_command_gets_an_error_that_names_the_known(path: Path) -> None:
-    with pytest.raises(RuntimeFailure, match="refuses: unknown command 'stop'; there is: status"):
+    with pytest.raises(RuntimeFailure, match="unknown command 'stop'; there is: status, peers-"):
         control.request(path, "stop")
 
 
