@@ -1,11 +1,11 @@
-/* gso: a frame of the device as the packets that the network would see.
+/* gso: a super-packet as the packets that the network would see.
  *
  * For links whose other end takes plain packets only: a super-packet is cut into segments as the
  * kernel would cut it (net/ipv4/tcp_offload.c, udp_offload.c), and what the kernel left to the
  * network card, the checksums, is completed. Each segment is written in one go, headers and
  * payload, to wherever it is wanted:
  *
- *     n = gso_split_begin(&split, &vnet, frame, length, l3);
+ *     n = gso_split_begin(&split, &vnet, frame, length);
  *     for (int i = 0; i < n; i++)
  *         gso_write_segment(&split, i, room for gso_segment_length(&split, i));
  */
@@ -13,13 +13,6 @@
 #define FASTUN_GSO_H
 
 #include "vnet.h"
-
-enum gso_kind {
-    GSO_WHOLE,         /* nothing to cut, nothing to complete */
-    GSO_UNCHECKSUMMED, /* nothing to cut */
-    GSO_TCP,
-    GSO_UDP,
-};
 
 /* A frame that is being cut; it must stay as it is meanwhile. */
 struct gso_split {
@@ -32,19 +25,14 @@ struct gso_split {
     uint64_t ip_sum;        /* of the IPv4 header, */
     uint64_t transport_sum; /* of pseudo-header and transport header: without what differs */
     int n_segments;
-    bool is_ipv4;
-    enum gso_kind kind;
+    bool is_ipv4, is_udp;
 };
 
-/* `vnet` has passed vnet_check for this frame and this `l3`; VLAN tags, two at most, are passed
- * over here. Where a checksum is to be completed its field holds the pseudo-header's sum, as the
- * kernel leaves it. Returns the number of segments (1 for what is no super-packet, whatever it
- * holds), or -1 for a super-packet whose headers do not allow cutting it: an Ethernet or IP header
- * that contradicts gso_type, an IP header that does not end where the transport's begins, an IPv4
- * or IPv6 fragment, an IPv6 extension header other than options and routing (an authentication
- * header covers the whole packet), an IPv6 packet without a length (a jumbogram). */
+/* `vnet` is a super-packet's and has passed vnet_check or vnet_check_own for this frame. The
+ * checksum's field holds the pseudo-header's sum, as the kernel leaves it. Returns the number of
+ * segments, at least 1. */
 int gso_split_begin(struct gso_split *split, const struct vnet *vnet, const uint8_t *frame,
-                    size_t length, size_t l3);
+                    size_t length);
 
 /* Bytes of segment `i`, from 0: all are equally long but the last, which is never longer. */
 static inline size_t gso_segment_length(const struct gso_split *split, int i) {

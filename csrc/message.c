@@ -60,25 +60,36 @@ void message_lay_out_plain(const struct link_format *format, uint8_t *frame, siz
     };
 }
 
-bool message_takes_whole(const struct link_format *format, const struct vnet *vnet) {
-    if (vnet_is_plain(vnet))
+bool message_takes_whole(const struct link_format *format, const struct vnet *vnet,
+                         size_t frame_length) {
+    if (vnet->gso_type == VNET_GSO_NONE)
         return true;
-    return format->super_outbound && !(format->splits_udp && vnet->gso_type == VNET_GSO_UDP_L4);
+    return format->super_outbound && !vnet_has_many_segments(vnet, frame_length) &&
+           !(format->splits_udp && vnet->gso_type == VNET_GSO_UDP_L4);
+}
+
+int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_bytes,
+                      size_t frame_length) {
+    *vnet = vnet_read(vnet_bytes);
+    /* "Checksum verified" is our own kernel's word; the far end has no reason to believe it. */
+    vnet->flags &= (uint8_t)~VNET_DATA_VALID;
+    return vnet_check_own(vnet, vnet_bytes + VNET_LENGTH, frame_length, l3_offset(mode));
 }
 
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet_bytes,
                                    size_t frame_length, struct message_outbound *outbound) {
-    const uint8_t *frame = vnet_bytes + VNET_LENGTH;
-    struct vnet vnet = vnet_read(vnet_bytes);
+    uint8_t *frame = vnet_bytes + VNET_LENGTH;
+    struct vnet vnet;
     if (!message_is_frame(format->mode, frame, frame_length))
         return MESSAGE_NOT_IP;
-    /* "Checksum verified" is our own kernel's word; the far end has no reason to believe it. */
-    vnet.flags &= (uint8_t)~VNET_DATA_VALID;
-    outbound->n_packets = vnet_check(&vnet, frame, frame_length, l3_offset(format->mode));
-    if (outbound->n_packets < 0)
-        return MESSAGE_BAD_VIRTIO;
-    if (!message_takes_whole(format, &vnet))
-        return MESSAGE_NOT_OFFERED;
+    outbound->n_packets = message_check_own(format->mode, &vnet, vnet_bytes, frame_length);
+    if (!message_takes_whole(format, &vnet, frame_length))
+        return outbound->n_packets < 0 ? MESSAGE_BAD_VIRTIO : MESSAGE_NOT_OFFERED;
+    if (outbound->n_packets < 0 || (!format->super_outbound && !vnet_is_plain(&vnet))) {
+        if (!vnet_complete(&vnet, frame, frame_length, l3_offset(format->mode)))
+            return MESSAGE_BAD_VIRTIO;
+        outbound->n_packets = 1;
+    }
 
     uint8_t *start = message_start(format, &vnet, vnet_bytes);
     size_t message_length = (size_t)(frame - start) + frame_length;
@@ -91,9 +102,8 @@ enum message_fault message_lay_out(const struct link_format *format, uint8_t *vn
 }
 
 uint64_t message_count_packets(enum mode mode, const uint8_t *vnet_bytes, size_t frame_length) {
-    struct vnet vnet = vnet_read(vnet_bytes);
-    vnet.flags &= (uint8_t)~VNET_DATA_VALID;
-    int n = vnet_check(&vnet, vnet_bytes + VNET_LENGTH, frame_length, l3_offset(mode));
+    struct vnet vnet;
+    int n = message_check_own(mode, &vnet, vnet_bytes, frame_length);
     return n > 0 ? (uint64_t)n : 1;
 }
 

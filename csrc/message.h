@@ -69,12 +69,18 @@ struct message_outbound {
 };
 
 /* `vnet` points at the frame's virtio_net_hdr[12]; the frame follows. MESSAGE_HEADROOM bytes before
- * it and the header itself may be overwritten. */
+ * it and the header itself may be overwritten; a checksum that the peer is not to complete, or that
+ * vnet_check would not let it, is completed here. */
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
-/* Whether a frame with this header can go to the peer as it is. */
-bool message_takes_whole(const struct link_format *format, const struct vnet *vnet);
-/* The same for a segment of a split frame: complete, without virtio_net_hdr and known to fit. */
+/* Whether a frame with this header goes to the peer whole; else it has to be split. */
+bool message_takes_whole(const struct link_format *format, const struct vnet *vnet,
+                         size_t frame_length);
+/* vnet_check_own of what the device handed over, behind `vnet_bytes`. */
+int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_bytes,
+                      size_t frame_length);
+/* message_lay_out for a segment of a split frame: complete, without virtio_net_hdr and known to
+ * fit. */
 void message_lay_out_plain(const struct link_format *format, uint8_t *frame, size_t frame_length,
                            struct message_outbound *outbound);
 /* The packets in such a frame, as the network counts; 1 where its header makes no sense. */

@@ -32,17 +32,14 @@ static size_t segment_space(const struct loop *loop, const struct link_format *f
 }
 
 static enum stats_drop begin_split(struct loop *loop, const struct loop_link *link,
-                                   size_t frame_length) {
+                                   size_t frame_length, uint64_t *n_packets) {
     struct splitting *splitting = loop->splitting;
     const uint8_t *frame = splitting->frame + VNET_LENGTH;
-    struct vnet vnet = vnet_read(splitting->frame);
-    size_t l3 = loop->mode == MODE_TAP ? ETHERNET_HEADER : 0;
-    vnet.flags &= (uint8_t)~VNET_DATA_VALID;
-    if (vnet_check(&vnet, frame, frame_length, l3) < 0)
+    struct vnet vnet;
+    if (message_check_own(loop->mode, &vnet, splitting->frame, frame_length) < 0)
         return DROP_tun_reader_bad_virtio;
-    int n = gso_split_begin(&splitting->split, &vnet, frame, frame_length, l3);
-    if (n < 0)
-        return DROP_tun_reader_not_split;
+    int n = gso_split_begin(&splitting->split, &vnet, frame, frame_length);
+    *n_packets = (uint64_t)n;
     size_t longest = gso_segment_length(&splitting->split, 0);
     if (longest + segment_type_length(&link->format) > link->format.message_max)
         return DROP_tun_reader_too_large;
@@ -60,8 +57,8 @@ size_t splitting_take(struct loop *loop, unsigned slot, size_t frame_length, uin
                       uint64_t boottime_ns) {
     struct splitting *splitting = loop->splitting;
     struct loop_link *link = loop->links[slot];
-    uint64_t n_packets = message_count_packets(loop->mode, splitting->frame, frame_length);
-    enum stats_drop reason = begin_split(loop, link, frame_length);
+    uint64_t n_packets = 1;
+    enum stats_drop reason = begin_split(loop, link, frame_length, &n_packets);
     if (reason == DROP_tun_reader_too_big) {
         outbound_refuse(loop, link, splitting->frame + VNET_LENGTH, frame_length, n_packets);
         return 0;

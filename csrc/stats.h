@@ -52,7 +52,6 @@
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
     X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
-    X(tun_reader, not_split, "a super-packet that cannot be split for a peer that takes none")     \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
     X(link_writer, link_ended, "the link ended with the packet in its queue")                      \

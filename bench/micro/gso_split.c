@@ -49,7 +49,10 @@ static void make_frame(uint8_t *frame, const struct kind *kind) {
     frame_length = header_length + N_SEGMENTS * PAYLOAD;
     frame[0] = kind->version == 4 ? 0x45 : 0x60;
     frame[kind->version == 4 ? 9 : 6] = kind->is_udp ? 17 : 6;
-    be16_write(frame + (kind->version == 4 ? 6 : 4), kind->version == 4 ? 0 : 0xff00);
+    be16_write(frame + (kind->version == 4 ? 2 : 4),
+               (uint16_t)(frame_length - (kind->version == 4 ? 0 : 40)));
+    if (kind->version == 4)
+        be16_write(frame + 6, 0); /* no fragment */
     if (!kind->is_udp)
         frame[transport + 12] = TCP_HEADER / 4 << 4;
     vnet = (struct vnet){VNET_NEEDS_CSUM,
@@ -57,7 +60,8 @@ static void make_frame(uint8_t *frame, const struct kind *kind) {
                          0,
                          PAYLOAD,
                          (uint16_t)transport,
-                         kind->is_udp ? 6 : 16};
+                         kind->is_udp ? 6 : 16,
+                         0};
     if (kind->is_udp)
         vnet.gso_type = VNET_GSO_UDP_L4;
     if (vnet_check(&vnet, frame, frame_length, 0) != N_SEGMENTS)
@@ -68,7 +72,7 @@ static void make_frame(uint8_t *frame, const struct kind *kind) {
 
 static void split(const uint8_t *frame) {
     struct gso_split gso;
-    if (gso_split_begin(&gso, &vnet, frame, frame_length, 0) != N_SEGMENTS)
+    if (gso_split_begin(&gso, &vnet, frame, frame_length) != N_SEGMENTS)
         exit(EXIT_FAILURE);
     for (int i = 0; i < N_SEGMENTS; i++)
         gso_write_segment(&gso, i, segments + i * SEGMENT_SPACE);

@@ -52,7 +52,7 @@ uint64_t run_split(uint64_t n) {
     struct gso_split split;
     for (uint64_t i = 0; i < n; i++) {
         int n_segments =
-            gso_split_begin(&split, &super_packet.vnet, super_packet.bytes, super_packet.length, 0);
+            gso_split_begin(&split, &super_packet.vnet, super_packet.bytes, super_packet.length);
         for (int segment = 0; segment < n_segments; segment++)
             gso_write_segment(&split, segment, packets[segment]);
         done += n_segments == N_SEGMENTS;

@@ -7,6 +7,7 @@
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
+#include "super_packet.h"
 
 static struct frame frame;
 
@@ -174,9 +175,68 @@ static void a_super_packet_goes_only_to_who_takes_it(void) {
     struct random random = {9};
     struct link_format format = plain(MODE_TUN);
     format.super_outbound = false;
-    for (int kind = N_PLAIN_KINDS; kind < N_FRAME_KINDS; kind++) {
+    for (int kind = FRAME_TCP4_SUPER; kind < N_FRAME_KINDS; kind++) {
         frame_make(&frame, &random, MODE_TUN, (enum frame_kind)kind, 3000);
         CHECK_EQUAL(lay_out_fault(&format), MESSAGE_NOT_OFFERED);
+    }
+}
+
+/* The frame goes out as a plain one, and complete. */
+static void check_completed(const struct link_format *format) {
+    struct message_outbound outbound;
+    struct message_inbound inbound;
+    enum message_fault fault;
+    struct vnet vnet = vnet_read(frame.bytes);
+    size_t length = frame.length - VNET_LENGTH;
+    uint8_t *slot = lay_out(format, &fault, &outbound), *packet = frame.bytes + VNET_LENGTH;
+    CHECK_EQUAL(fault, MESSAGE_OK);
+    CHECK_EQUAL(outbound.n_packets, 1);
+    uint16_t sum = naive_sum(0, packet + vnet.csum_start, length - vnet.csum_start);
+    be16_write(packet + vnet.csum_start + vnet.csum_offset, sum == 0xffff ? sum : (uint16_t)~sum);
+    CHECK_EQUAL(message_take_apart(format, outbound.start, outbound.length, &inbound), MESSAGE_OK);
+    CHECK(vnet_is_plain(&inbound.vnet));
+    CHECK_EQUAL(inbound.length, length);
+    CHECK_EQUAL(memcmp(inbound.frame, packet, length), 0);
+    free(slot);
+}
+
+static void what_a_peer_is_not_to_complete_is_complete(void) {
+    struct random random = {13};
+    for (int i = 0; i < 200; i++) {
+        enum mode mode = i % 2 == 0 ? MODE_TUN : MODE_TAP;
+        struct link_format original = simpletun_format(mode), format = plain(mode);
+        format.super_outbound = false;
+        frame_make(&frame, &random, mode, FRAME_UNCHECKSUMMED, 200 + (size_t)i);
+        check_completed(i % 4 < 2 ? &original : &format);
+    }
+}
+
+/* The kernel leaves that of a VXLAN's inner packet to be completed, for one. */
+static void a_checksum_that_is_not_the_packets_own_is_completed_for_everybody(void) {
+    struct random random = {14};
+    for (size_t start = 0; start < 180; start++) {
+        enum mode mode = start % 2 == 0 ? MODE_TUN : MODE_TAP;
+        size_t own = IPV4_HEADER_MIN + (mode == MODE_TAP ? ETHERNET_HEADER : 0);
+        struct link_format format = plain(mode);
+        struct vnet vnet = {VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 0, (uint16_t)start, 6, 0};
+        if (start < own + 20) /* the headers that are looked at stay as they are */
+            continue;
+        frame_make(&frame, &random, mode, FRAME_UNCHECKSUMMED, 200);
+        vnet_write(&vnet, frame.bytes);
+        check_completed(&format);
+        vnet.csum_start = 193; /* outside, by a byte */
+        vnet_write(&vnet, frame.bytes);
+        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_BAD_VIRTIO);
+    }
+}
+
+static void an_unknown_flag_is_not_passed_over(void) {
+    struct random random = {15};
+    struct link_format format = plain(MODE_TUN);
+    frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, 500);
+    for (int bit = 2; bit < 8; bit++) {
+        frame.bytes[0] = (uint8_t)(1 << bit);
+        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_BAD_VIRTIO);
     }
 }
 
@@ -201,6 +261,9 @@ int main(void) {
     RUN(a_type_that_was_not_offered_is_refused);
     RUN(a_frame_is_as_long_as_the_peer_takes_and_no_longer);
     RUN(a_super_packet_goes_only_to_who_takes_it);
+    RUN(what_a_peer_is_not_to_complete_is_complete);
+    RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_everybody);
+    RUN(an_unknown_flag_is_not_passed_over);
     RUN(a_checksum_our_kernel_verified_is_no_news_for_the_peer);
     return EXIT_SUCCESS;
 }

@@ -139,6 +139,7 @@ static void a_super_packet_from_a_strangers_address_counts_as_all_its_packets(vo
                               .csum_start = IPV4_HEADER_MIN,
                               .csum_offset = 16};
     ipv4_make(packet, 540, OTHER_ADDRESS, OUR_ADDRESS);
+    packet[9] = 6; /* TCP */
     packet[IPV4_HEADER_MIN + 12] = 5 << 4;
     vnet_write(&vnet, content + MESSAGE_TYPE_LENGTH);
     reader_open(AEAD_CHACHA20_POLY1305);

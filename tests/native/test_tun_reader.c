@@ -69,6 +69,7 @@ static void give_super_packet(void) {
     frame_make(&frame, &random, MODE_TUN, FRAME_TCP4_SUPER, 8000);
     ipv4_make(frame.bytes + VNET_LENGTH, IPV4_HEADER_MIN, US, 0x0a000002);
     be16_write(frame.bytes + VNET_LENGTH + 2, 8000);
+    frame.bytes[VNET_LENGTH + 9] = 6; /* TCP */
     CHECK(frame.n_packets > 2);
     give_frame(frame.bytes, frame.length);
 }

@@ -89,6 +89,9 @@ struct vnet {
 struct vnet vnet_read(const uint8_t *bytes);
 void vnet_write(const struct vnet *vnet, uint8_t *bytes);
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+int vnet_check_own(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
+bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
 
 struct link_format {
     enum wire wire; enum mode mode; int super_outbound; int super_inbound; size_t message_max;

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 ETHERNET = 14
 VNET = 12
+TCP = 6
 RING_BYTES = 1 << 20  # holds all that one example sends
 
 
@@ -57,6 +58,15 @@ def device_frames(draw: st.DrawFn, fmt: Format) -> bytes:
     content = draw(st.integers(0, 255))
     frame = bytearray([content]) * (transport + 20 + payload)
     frame[l3] = version << 4 | 5
+    if l3:
+        frame[l3 - 2 : l3] = b"\x08\x00" if version == 4 else b"\x86\xdd"
+    if version == 4:
+        frame[l3 + 2 : l3 + 4] = (len(frame) - l3).to_bytes(2)
+        frame[l3 + 6 : l3 + 8] = bytes(2)  # no fragment
+        frame[l3 + 9] = TCP
+    else:
+        frame[l3 + 4 : l3 + 6] = (len(frame) - l3 - 40).to_bytes(2)
+        frame[l3 + 6] = TCP
     frame[transport + 12] = 5 << 4
     kind = draw(st.sampled_from(["plain", "checksum", "super"] if fmt.carries_super else ["plain"]))
     header = struct.pack("<BBHHHHH", *vnet_fields(kind, version, transport, draw))

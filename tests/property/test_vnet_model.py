@@ -4,8 +4,10 @@ The model is the kernel's rules (include/linux/virtio_net.h: virtio_net_hdr_to_s
 skb_partial_csum_set) and, on top of them, what fastun refuses of its own accord:
 
 - any flag but NEEDS_CSUM; a super-packet without NEEDS_CSUM
-- on a TUN device, an IP version that the gso_type contradicts, or a TCP header elsewhere than
-  behind the IPv4 header
+- a checksum that is not the TCP or UDP header's to which the packet's own headers lead: behind two
+  VLAN tags at most, IPv4 options, four IPv6 options and routing headers; no fragment's
+- a gso_type that is not that of protocol and IP version; a super-packet that is not as long as its
+  IP header says
 - a TCP header that is not whole; a super-packet without payload; TCP segments under 8 bytes
 """
 
@@ -26,6 +28,7 @@ NEEDS_CSUM = 1
 NONE, TCPV4, TCPV6, UDP_L4, ECN = 0, 1, 4, 5, 0x80
 TYPES = [TCPV4, TCPV6, TCPV4 | ECN, TCPV6 | ECN, UDP_L4]
 GSO_BY_FRAGS = 0xFFFF
+TCP, UDP = 6, 17
 ETHERNET = 14
 
 
@@ -61,32 +64,77 @@ def kernel_takes(vnet: Vnet, length: int, l3: int) -> bool:
     return True
 
 
-def ip_fits(vnet: Vnet, frame: bytes) -> bool:
-    """On a TUN device: the transport header stands where the IP header can end."""
-    version, kind = frame[0] >> 4, vnet.gso_type & ~ECN
-    if kind == TCPV4:
-        return version == 4 and vnet.csum_start == (frame[0] & 15) * 4
-    if kind == TCPV6:
-        return version == 6
-    return vnet.csum_start >= (20 if version == 4 else 40)
+@dataclass(frozen=True)
+class Headers:
+    """What the packet's own headers say, in offsets from the frame's start."""
+
+    ip: int
+    version: int
+    protocol: int
+    transport: int
+    end: int  # where the packet ends, by its IP header
+
+
+def ip_begins(frame: bytes, l3: int) -> int | None:
+    """Behind the VLAN tags; None when the Ethernet header does not announce what is there."""
+    if l3 == 0:
+        return 0
+    at = l3
+    while frame[at - 2 : at] in (b"\x81\x00", b"\x88\xa8") and at < l3 + 8:
+        at += 4
+    announced = {b"\x08\x00": 4, b"\x86\xdd": 6}.get(frame[at - 2 : at])
+    return at if len(frame) > at and announced == frame[at] >> 4 else None
+
+
+def walk(frame: bytes, l3: int) -> Headers | None:
+    ip = ip_begins(frame, l3)
+    if ip is None:
+        return None
+    packet = frame[ip:]
+    if packet[0] >> 4 == 4 and len(packet) >= 20:
+        header = (packet[0] & 15) * 4
+        is_fragment = int.from_bytes(packet[6:8]) & 0x3FFF != 0
+        if header < 20 or is_fragment:
+            return None
+        return Headers(ip, 4, packet[9], ip + header, ip + int.from_bytes(packet[2:4]))
+    if packet[0] >> 4 == 6 and len(packet) >= 40:
+        kind, at, n = packet[6], 40, 0
+        while kind in (0, 43, 60) and n < 4:
+            if at + 8 > len(packet):
+                return None
+            kind, at, n = packet[at], at + 8 + packet[at + 1] * 8, n + 1
+        return Headers(ip, 6, kind, ip + at, ip + 40 + int.from_bytes(packet[4:6]))
+    return None
 
 
 def expected_packets(vnet: Vnet, frame: bytes, l3: int) -> int:
     """Return the number of packets, -1 when the header must be refused."""
-    length = len(frame)
-    if vnet.flags & ~NEEDS_CSUM or not kernel_takes(vnet, length, l3):
+    if vnet.flags & ~NEEDS_CSUM or not kernel_takes(vnet, len(frame), l3):
         return -1
-    if vnet.flags and l3 == 0 and not ip_fits(vnet, frame):
+    if not vnet.flags:
+        return 1 if vnet.gso_type == NONE else -1
+    headers = walk(frame, l3)
+    if headers is None or headers.protocol not in (TCP, UDP):
         return -1
-    if vnet.gso_type == NONE:
-        return 1
-    if not vnet.flags or vnet.gso_size == GSO_BY_FRAGS:
+    whole, place = (20, 16) if headers.protocol == TCP else (8, 6)
+    if headers.transport + whole > len(frame):
+        return -1
+    if (vnet.csum_start, vnet.csum_offset) != (headers.transport, place):
+        return -1
+    return 1 if vnet.gso_type == NONE else expected_segments(vnet, frame, headers)
+
+
+def expected_segments(vnet: Vnet, frame: bytes, headers: Headers) -> int:
+    tcp = TCPV4 if headers.version == 4 else TCPV6
+    if vnet.gso_type & ~ECN != (UDP_L4 if headers.protocol == UDP else tcp):
+        return -1
+    least = 8 if headers.protocol == TCP else 1
+    if headers.end != len(frame) or not least <= vnet.gso_size < GSO_BY_FRAGS:
         return -1
     header = header_end(vnet, frame)
-    tcp_too_short = vnet.gso_type != UDP_L4 and vnet.gso_size < 8
-    if header is None or header >= length or tcp_too_short:
+    if header is None or header >= len(frame):
         return -1
-    return math.ceil((length - header) / vnet.gso_size)
+    return math.ceil((len(frame) - header) / vnet.gso_size)
 
 
 def header_end(vnet: Vnet, frame: bytes) -> int | None:
@@ -107,25 +155,82 @@ class Case:
     l3: int
 
 
+def ipv4_header(n_options: int, protocol: int, n_behind: int) -> bytes:
+    words = 5 + n_options
+    length = 4 * words + n_behind
+    return bytes([0x40 | words, 0, *length.to_bytes(2), 0, 0, 0, 0, 64, protocol]) + bytes(
+        10 + 4 * n_options
+    )
+
+
+def ipv6_headers(extensions: list[tuple[int, int]], protocol: int, n_behind: int) -> bytes:
+    """The IPv6 header and, of each type and length in units of 8 bytes, what follows it."""
+    kinds = [kind for kind, _ in extensions] + [protocol]
+    behind = b"".join(
+        bytes([kinds[i + 1], units]) + bytes(6 + 8 * units)
+        for i, (_, units) in enumerate(extensions)
+    )
+    length = len(behind) + n_behind
+    return bytes([0x60, 0, 0, 0, *length.to_bytes(2), kinds[0], 64]) + bytes(32) + behind
+
+
+TAGS = [b"\x88\xa8\x00\x01", b"\x81\x00\x00\x02"]
+
+
+def ethernet_header(version: int, n_tags: int) -> bytes:
+    tags = b"".join(TAGS[2 - n_tags :])
+    return bytes(12) + tags + (b"\x08\x00" if version == 4 else b"\x86\xdd")
+
+
+def transport_header(protocol: int, n_options: int) -> bytes:
+    if protocol == UDP:
+        return bytes(8)
+    return bytes(12) + bytes([(5 + n_options) << 4]) + bytes(7 + 4 * n_options)
+
+
+def frame_of(
+    version: int,
+    protocol: int,
+    *,
+    payload: int = 200,
+    l3: int = 0,
+    n_tags: int = 0,
+    ip_options: int = 0,
+    extensions: list[tuple[int, int]] | None = None,
+    tcp_options: int = 0,
+) -> tuple[bytes, int]:
+    """Return a frame and where its transport's header begins."""
+    upper = transport_header(protocol, tcp_options) + bytes(payload)
+    ip = (
+        ipv4_header(ip_options, protocol, len(upper))
+        if version == 4
+        else ipv6_headers(extensions or [], protocol, len(upper))
+    )
+    ethernet = ethernet_header(version, n_tags) if l3 else b""
+    return ethernet + ip + upper, len(ethernet + ip)
+
+
 @st.composite
 def sound_cases(draw: st.DrawFn, gso_types: list[int] | None = None) -> Case:
     """A frame as a kernel makes it, with the header that belongs to it."""
     gso_type = draw(st.sampled_from(gso_types or [NONE, *TYPES]))
     kind = gso_type & ~ECN
     version = {TCPV4: 4, TCPV6: 6}.get(kind) or draw(st.sampled_from([4, 6]))
-    l3 = draw(st.sampled_from([0, ETHERNET]))
-    ip_length = 4 * draw(st.integers(5, 15)) if version == 4 else 40
-    transport = l3 + ip_length
-    tcp_words = draw(st.integers(5, 15))
-    header = transport + (8 if kind == UDP_L4 else 4 * tcp_words)
+    protocol = {UDP_L4: UDP, NONE: draw(st.sampled_from([TCP, UDP]))}.get(kind, TCP)
     payload = draw(st.integers(1, 4000))
     gso_size = draw(st.integers(math.ceil(payload / 64) if kind == UDP_L4 else 8, 1500))
-    frame = bytearray(header + payload)
-    frame[l3] = version << 4 | (ip_length // 4 if version == 4 else 0)
-    if kind != UDP_L4:
-        frame[transport + 12] = tcp_words << 4
-    if l3:
-        frame[12:14] = b"\x08\x00" if version == 4 else b"\x86\xdd"
+    extension = st.tuples(st.sampled_from([0, 43, 60]), st.integers(0, 3))
+    l3 = draw(st.sampled_from([0, ETHERNET]))
+    frame, transport = frame_of(
+        version,
+        protocol,
+        payload=payload,
+        l3=l3,
+        n_tags=draw(st.integers(0, 2)),
+        ip_options=draw(st.integers(0, 10)),
+        extensions=draw(st.lists(extension, max_size=4)),
+        tcp_options=draw(st.integers(0, 10)),
+    )
     needs_csum = gso_type != NONE or draw(st.booleans())
     vnet = Vnet(
         flags=int(needs_csum),
@@ -133,9 +238,9 @@ def sound_cases(draw: st.DrawFn, gso_types: list[int] | None = None) -> Case:
         hdr_len=draw(st.integers(0, 0xFFFF)),
         gso_size=gso_size if gso_type else 0,
         csum_start=transport,
-        csum_offset=6 if kind == UDP_L4 else 16,
+        csum_offset=6 if protocol == UDP else 16,
     )
-    return Case(vnet, bytes(frame), l3)
+    return Case(vnet, frame, l3)
 
 
 def near(value: int, limit: int) -> st.SearchStrategy[int]:
@@ -150,24 +255,23 @@ LIMITS = {"flags": 0xFF, "gso_type": 0xFF, "gso_size": 0xFFFF, "csum_start": 0xF
 
 @st.composite
 def disturbed_cases(draw: st.DrawFn) -> Case:
-    """One field of the header, the frame's end, or a length inside it is not what it was."""
+    """One field of the header, the frame's end, or a byte of the headers is not what it was."""
     case = draw(sound_cases())
-    what = draw(st.sampled_from([*LIMITS, "length", "ip_header", "ip_length", "tcp_header"]))
+    what = draw(st.sampled_from([*LIMITS, "length", "header", "believed"]))
     if what in LIMITS:
         value = draw(near(getattr(case.vnet, what), LIMITS[what]))
         return replace(case, vnet=replace(case.vnet, **{what: value}))
-    frame = bytearray(case.frame)
-    if what == "ip_length":  # and an offload header that believes it
-        words = draw(st.integers(0, 15))
-        start = case.l3 + 4 * words
-        frame[case.l3] = frame[case.l3] & 0xF0 | words
-        frame[min(start + 12, len(frame) - 1)] = 5 << 4
-        return Case(replace(case.vnet, csum_start=start), bytes(frame), case.l3)
     if what == "length":
-        ends = st.one_of(st.integers(1, 140), near(case.vnet.csum_start, len(frame)))
-        return replace(case, frame=bytes(frame[: max(case.l3 + 1, draw(ends))]))
-    at = case.l3 if what == "ip_header" else min(case.vnet.csum_start + 12, len(frame) - 1)
+        ends = st.one_of(st.integers(1, 140), near(case.vnet.csum_start, len(case.frame)))
+        return replace(case, frame=case.frame[: max(case.l3 + 1, draw(ends))])
+    frame = bytearray(case.frame)
+    at = draw(st.integers(max(0, case.l3 - 2), min(case.vnet.csum_start + 13, len(frame) - 1)))
     frame[at] = draw(st.integers(0, 255))
+    headers = walk(bytes(frame), case.l3)
+    if what == "believed" and headers is not None:  # by an offload header that says the same
+        offset = 6 if headers.protocol == UDP else 16
+        vnet = replace(case.vnet, csum_start=headers.transport & 0xFFFF, csum_offset=offset)
+        return Case(vnet, bytes(frame), case.l3)
     return replace(case, frame=bytes(frame))
 
 
@@ -209,18 +313,30 @@ def near_every_bound(case: Case) -> Iterator[Case]:
 
 @pytest.mark.parametrize("l3", [0, ETHERNET])
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("gso_type", [NONE, *TYPES])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("is_super", [False, True])
 def test_each_field_is_judged_as_the_model_does_at_every_bound(
-    internals: Any, gso_type: int, version: int, l3: int
+    internals: Any, *, is_super: bool, protocol: int, version: int, l3: int
 ) -> None:
-    transport = l3 + (20 if version == 4 else 40)
-    offset = 6 if gso_type == UDP_L4 else 16
-    frame = bytearray(transport + 20 + 200)
-    frame[l3], frame[transport + 12] = version << 4 | 5, 5 << 4
-    sound = Case(Vnet(NEEDS_CSUM, gso_type, 0, 50, transport, offset), bytes(frame), l3)
-    for case in near_every_bound(sound):
+    frame, transport = frame_of(version, protocol, l3=l3, n_tags=1, extensions=[(0, 0)])
+    kind = UDP_L4 if protocol == UDP else TCPV4 if version == 4 else TCPV6
+    offset = 6 if protocol == UDP else 16
+    vnet = Vnet(NEEDS_CSUM, kind if is_super else NONE, 0, 50, transport, offset)
+    for case in near_every_bound(Case(vnet, frame, l3)):
         n_packets, _ = check(internals, case)
         assert n_packets == expected_packets(case.vnet, case.frame, l3), case.vnet
+
+
+@given(extensions=st.lists(st.tuples(st.sampled_from([0, 43, 60, 44, 51]), st.integers(0, 3))))
+def test_extension_headers_are_walked_as_the_model_does(
+    internals: Any, extensions: list[tuple[int, int]]
+) -> None:
+    frame, transport = frame_of(6, UDP, extensions=extensions)
+    vnet = Vnet(NEEDS_CSUM, UDP_L4, 0, 100, transport, 6)
+    n_packets, _ = check(internals, Case(vnet, frame, 0))
+    assert n_packets == expected_packets(vnet, frame, 0)
+    known = all(kind in (0, 43, 60) for kind, _ in extensions)
+    assert n_packets == (2 if known and len(extensions) <= 4 else -1)
 
 
 @given(
@@ -235,15 +351,49 @@ def test_garbage_is_judged_as_the_model_does(
     assert n_packets == expected_packets(vnet, frame, l3)
 
 
-@given(case=sound_cases(gso_types=[UDP_L4]), n_segments=st.integers(60, 68), tail=st.integers(0, 9))
-def test_a_udp_super_packet_has_64_segments_at_most(
-    internals: Any, case: Case, n_segments: int, tail: int
+@given(
+    version=st.sampled_from([4, 6]),
+    n_segments=st.integers(60, 68),
+    tail=st.integers(0, 9),
+    l3=st.sampled_from([0, ETHERNET]),
+)
+def test_a_udp_super_packet_has_64_segments_at_most_but_our_own_kernels(
+    internals: Any, version: int, n_segments: int, tail: int, l3: int
 ) -> None:
-    size = 10
-    header = case.frame[: case.vnet.csum_start + 8]
-    frame = header + bytes(n_segments * size - tail)
-    n_packets, _ = check(internals, Case(replace(case.vnet, gso_size=size), frame, case.l3))
+    ffi, lib = internals
+    frame, transport = frame_of(version, UDP, payload=n_segments * 10 - tail, l3=l3)
+    case = Case(Vnet(NEEDS_CSUM, UDP_L4, 0, 10, transport, 6), frame, l3)
+    n_packets, vnet = check(internals, case)
     assert n_packets == (n_segments if n_segments <= 64 else -1)
+    assert lib.vnet_has_many_segments(vnet, len(frame)) == (n_segments > 64)
+    own = ffi.new("struct vnet *", vars(case.vnet))
+    assert lib.vnet_check_own(own, frame, len(frame), l3) == n_segments
+
+
+@given(
+    frame=st.binary(min_size=2, max_size=200),
+    start=st.integers(0, 210),
+    offset=st.integers(0, 210),
+    l3=st.sampled_from([0, ETHERNET]),
+    has_sum=st.booleans(),
+)
+def test_a_checksum_is_completed_wherever_it_stands_behind_ip_in_the_frame(
+    internals: Any, frame: bytes, start: int, offset: int, l3: int, *, has_sum: bool
+) -> None:
+    ffi, lib = internals
+    vnet = ffi.new("struct vnet *", vars(Vnet(int(has_sum), NONE, 0, 0, start, offset)))
+    completed = ffi.new("uint8_t[]", list(frame))
+    place = start + offset
+    if not has_sum or place + 2 > len(frame) or start < l3 + 20:
+        assert not lib.vnet_complete(vnet, completed, len(frame), l3)
+        assert bytes(completed) == frame
+        return
+    assert lib.vnet_complete(vnet, completed, len(frame), l3)
+    summed = frame[start:] + bytes(len(frame[start:]) % 2)
+    words = sum(int.from_bytes(summed[i : i + 2]) for i in range(0, len(summed), 2))
+    checksum = 0xFFFF - (words % 0xFFFF or 0xFFFF * (words > 0))
+    assert bytes(completed) == frame[:place] + (checksum or 0xFFFF).to_bytes(2) + frame[place + 2 :]
+    assert vnet.flags == 0
 
 
 @given(raw=st.binary(min_size=12, max_size=12))

@@ -4,14 +4,33 @@
 
 #include "fuzz.h"
 
-static void check_super(const struct vnet *vnet, size_t length) {
+/* What the kernel would write to is the checksum of a TCP or UDP header: its protocol stands in the
+ * IP header, or in an extension header before it. */
+static void check_checksum(const struct vnet *vnet, const uint8_t *frame, size_t length) {
+    const uint8_t *ip = frame + vnet->ip_start;
+    bool is_ipv4 = ip[0] >> 4 == 4;
+    size_t header = (size_t)vnet->csum_start - vnet->ip_start;
+    uint8_t protocol = ip[is_ipv4 ? 9 : 6];
+    if (is_ipv4)
+        FUZZ_CHECK(header == (ip[0] & 15u) * 4u && header >= IPV4_HEADER_MIN);
+    else
+        FUZZ_CHECK(ip[0] >> 4 == 6 && header >= IPV6_HEADER && header % 8 == 0);
+    bool is_behind = !is_ipv4 && header > IPV6_HEADER;
+    if (!is_behind)
+        FUZZ_CHECK(protocol == (vnet->csum_offset == 6 ? 17 : 6));
+    FUZZ_CHECK(vnet->csum_offset == 6 || vnet->csum_offset == 16);
+    FUZZ_CHECK((size_t)vnet->csum_start + vnet->csum_offset + 2 <= length);
+}
+
+static void check_super(const struct vnet *vnet, const uint8_t *frame, size_t length) {
     if ((vnet->flags & VNET_NEEDS_CSUM) != 0)
-        FUZZ_CHECK((size_t)vnet->csum_start + vnet->csum_offset + 2 <= length);
+        check_checksum(vnet, frame, length);
     FUZZ_CHECK((vnet->flags & ~VNET_NEEDS_CSUM) == 0);
     if (vnet->gso_type == VNET_GSO_NONE)
         return;
     FUZZ_CHECK((vnet->flags & VNET_NEEDS_CSUM) != 0);
     FUZZ_CHECK(vnet->gso_size > 0);
+    FUZZ_CHECK((vnet->gso_type == VNET_GSO_UDP_L4) == (vnet->csum_offset == 6));
     FUZZ_CHECK(vnet->hdr_len > vnet->csum_start && vnet->hdr_len < length);
 }
 
@@ -24,7 +43,7 @@ static void check_taken_apart(const struct link_format *format, const uint8_t *m
     FUZZ_CHECK(inbound->n_packets >= 1 && (size_t)inbound->n_packets <= inbound->length);
     FUZZ_CHECK(inbound->length >= (l3 != 0 ? ETHERNET_HEADER : IPV4_HEADER_MIN));
     FUZZ_CHECK(format->super_inbound || vnet_is_plain(&inbound->vnet));
-    check_super(&inbound->vnet, inbound->length);
+    check_super(&inbound->vnet, inbound->frame, inbound->length);
 
     struct vnet again = inbound->vnet; /* what passed once passes unchanged */
     FUZZ_CHECK(vnet_check(&again, inbound->frame, inbound->length, l3) == inbound->n_packets);
