@@ -93,6 +93,18 @@ int vnet_check_own(struct vnet *vnet, const uint8_t *frame, size_t length, size_
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
 
+struct gso_split { int n_segments; ...; };
+int gso_split_begin(struct gso_split *split, const struct vnet *vnet, const uint8_t *frame,
+                    size_t length);
+size_t gso_segment_length(const struct gso_split *split, int i);
+void gso_write_segment(const struct gso_split *split, int i, uint8_t *out);
+
+struct iovec { void *iov_base; size_t iov_len; };
+struct gro_group { size_t n_packets; struct iovec iov[...]; ...; };
+bool gro_begin(struct gro_group *group, const uint8_t *packet, size_t length);
+bool gro_extend(struct gro_group *group, const uint8_t *packet, size_t length);
+int gro_finish(struct gro_group *group);
+
 struct link_format {
     enum wire wire; enum mode mode; int super_outbound; int super_inbound; size_t message_max;
     ...;
@@ -135,7 +147,7 @@ def _build(directory: Path) -> ModuleType:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "fastun_internals",
-        '#include <stdbool.h>\n#include "loop.h"\n',
+        '#include <stdbool.h>\n#include "gro.h"\n#include "gso.h"\n#include "loop.h"\n',
         sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],
