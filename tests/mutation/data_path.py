@@ -86,7 +86,7 @@ _MUTANTS = (
         ("what is complete is plain", "    *vnet = (struct vnet){0};\n", ""),
     ),
     *in_c(
-        "message", "test_message test_padding test_link_reader test_sealed_reader test_tun_reader_drops",
+        "message", "test_message test_padding test_link_reader test_sealed_reader test_tun_reader_drops test_outbound",
         ("an Ethernet header is whole", "return length >= ETHERNET_HEADER;", "return true;"),
         ("an IPv4 header is whole", "if (length < IPV4_HEADER_MIN)", "if (length < 1)"),
         ("an IPv6 header is whole", "return length >= IPV6_HEADER;", "return true;"),

@@ -181,6 +181,29 @@ static void a_super_packet_goes_only_to_who_takes_it(void) {
     }
 }
 
+static void who_takes_super_packets_of_tcp_only_gets_those(void) {
+    struct random random = {16};
+    struct link_format format = plain(MODE_TUN);
+    format.splits_udp = true;
+    for (int kind = 0; kind < N_FRAME_KINDS; kind++) {
+        bool is_udp = kind == FRAME_UDP4_SUPER || kind == FRAME_UDP6_SUPER;
+        frame_make(&frame, &random, MODE_TUN, (enum frame_kind)kind, 3000);
+        CHECK_EQUAL(lay_out_fault(&format), is_udp ? MESSAGE_NOT_OFFERED : MESSAGE_OK);
+    }
+}
+
+static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
+    struct random random = {17};
+    struct link_format format = plain(MODE_TUN);
+    for (size_t n = 64; n <= 65; n++) {
+        frame_make(&frame, &random, MODE_TUN, FRAME_UDP4_SUPER, IPV4_HEADER_MIN + 8 + 100 * n);
+        struct vnet vnet = vnet_read(frame.bytes);
+        vnet.gso_size = 100;
+        vnet_write(&vnet, frame.bytes);
+        CHECK_EQUAL(lay_out_fault(&format), n == 64 ? MESSAGE_OK : MESSAGE_NOT_OFFERED);
+    }
+}
+
 /* The frame goes out as a plain one, and complete. */
 static void check_completed(const struct link_format *format) {
     struct message_outbound outbound;
@@ -261,6 +284,8 @@ int main(void) {
     RUN(a_type_that_was_not_offered_is_refused);
     RUN(a_frame_is_as_long_as_the_peer_takes_and_no_longer);
     RUN(a_super_packet_goes_only_to_who_takes_it);
+    RUN(who_takes_super_packets_of_tcp_only_gets_those);
+    RUN(more_segments_of_udp_than_every_kernel_takes_go_to_nobody);
     RUN(what_a_peer_is_not_to_complete_is_complete);
     RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_everybody);
     RUN(an_unknown_flag_is_not_passed_over);

@@ -111,8 +111,9 @@ static size_t check_message(const struct link_format *format, enum aead aead, co
     size_t length = segment != 0 && segment < left ? segment : left;
     length = open_message(aead, format->is_datagram, at, length);
     CHECK(type == 0 || opened.content[0] == MESSAGE_ETHERNET);
+    size_t padded_max = format->mtu != 0 ? format->mtu : SIZE_MAX;
     check_content(opened.content + type, (size_t)opened.length - type,
-                  format->mtu != 0 ? format->mtu : SIZE_MAX);
+                  format->mode == MODE_TAP ? 0 : padded_max);
     return length;
 }
 
@@ -208,6 +209,20 @@ static void so_does_an_ethernet_frame(void) {
     sender_run();
     CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), 3);
+    sender_close();
+}
+
+/* Longer than a train, which is no matter on a stream. */
+static void a_super_packet_of_one_segment_is_a_message_of_any_length(void) {
+    struct super_packet_shape shape = tcp4(65200, 65200);
+    struct link_format format = plain_format(MODE_TUN, false);
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    give_super(&shape);
+    sender_run();
+    bool corrupt = false;
+    const struct ring_record *record = ring_peek(sender.consumer, &cursor, &corrupt);
+    CHECK(record != NULL && record->n_packets == 1);
+    CHECK_EQUAL(record->length, STREAM_LENGTH_PREFIX + given[0].frame.length);
     sender_close();
 }
 
@@ -321,6 +336,7 @@ int main(void) {
     RUN(simpletun_gets_packets_and_frames);
     RUN(a_segment_longer_than_the_peer_takes_drops_the_super_packet);
     RUN(so_does_an_ethernet_frame);
+    RUN(a_super_packet_of_one_segment_is_a_message_of_any_length);
     RUN(what_cannot_be_split_is_counted);
     RUN(udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody);
     RUN(a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood);

@@ -167,6 +167,18 @@ static void an_address_of_nobodys_is_not_the_first_peers(void) {
     sender_close();
 }
 
+static void a_frame_for_nobody_whose_header_does_not_fit_is_one_packet(void) {
+    const uint8_t beyond[VNET_LENGTH] = {[0] = VNET_NEEDS_CSUM, [1] = VNET_GSO_TCPV4, [4] = 1};
+    uint8_t packet[PACKET];
+    sender_open(MODE_TUN);
+    ipv4_make(packet, PACKET, US, 0x0b000001);
+    give(beyond, packet, PACKET);
+    run_for_ms(20);
+    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 1);
+    sender_close();
+}
+
 static void a_burst_for_nobody_is_answered_once_and_counted_whole(void) {
     sender_open(MODE_TUN);
     for (int i = 0; i < 20; i++)
@@ -269,6 +281,7 @@ int main(void) {
     RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(an_address_of_nobodys_is_not_the_first_peers);
+    RUN(a_frame_for_nobody_whose_header_does_not_fit_is_one_packet);
     RUN(a_burst_for_nobody_is_answered_once_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);
     RUN(who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
