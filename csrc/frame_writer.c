@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "reconcile.h"
+
 enum {
     /* A kernel that refuses does so every time; a packet that it has its reasons to refuse must not
      * cost the others. */
@@ -37,7 +39,8 @@ static enum write_end end_of_write(ssize_t written) {
 }
 
 /* One frame with so many packets, written or not. */
-static void account(struct loop *loop, enum write_end end, uint64_t n_packets, uint64_t n_bytes) {
+static void account(struct loop *loop, enum write_end end, uint32_t n_packets, uint64_t n_bytes) {
+    n_packets = reconcile_uncounted(loop, n_packets);
     switch (end) {
     case WRITE_DONE:
         stats_count(loop->stats, n_packets, n_bytes);
@@ -88,7 +91,8 @@ static void write_together(struct loop *loop, struct frame_run *run) {
             write_record(loop, run->records[i]);
         return;
     }
-    uint64_t n_packets = 0, n_bytes = 0;
+    uint32_t n_packets = 0;
+    uint64_t n_bytes = 0;
     for (size_t i = 0; i < run->group.n_packets; i++) {
         n_packets += run->records[i]->n_packets;
         n_bytes += run->records[i]->n_bytes;

@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 
 #include "datagram_writer.h"
+#include "reconcile.h"
 
 enum {
     BATCH_RECORDS_MAX = 256,
@@ -73,6 +74,7 @@ void link_writer_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint
                       uint64_t delay_ns) {
     if (n_packets == 0)
         return; /* a keepalive or a handshake message: nobody's packet */
+    n_packets = reconcile_uncounted(loop, n_packets);
     stats_queue_delay(loop->stats, delay_ns);
     stats_count(loop->stats, n_packets, n_bytes);
     stats_add(&loop->peers->slots[slot].transmit_packets, n_packets);
@@ -81,6 +83,7 @@ void link_writer_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint
 
 void link_writer_dropped(struct loop *loop, unsigned slot, enum stats_drop reason,
                          uint32_t n_packets) {
+    n_packets = reconcile_uncounted(loop, n_packets);
     stats_dropped(loop->stats, reason, n_packets);
     if (slot < N_PEER_SLOTS)
         stats_add(&loop->peers->slots[slot].dropped_packets, n_packets);

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "loop.h"
+#include "reconcile.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -93,6 +93,8 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
         error = prepare_role(loop);
     if (error == 0)
         error = open_epoll(loop);
+    if (error == 0)
+        reconcile(loop);
     if (error < 0) {
         loop_free(loop);
         errno = -error;

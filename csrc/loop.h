@@ -83,8 +83,9 @@ struct loop {
     struct peer_table *peers;
     int device_fd;
     int channel_fd;
-    int epoll_fd; /* link-writer and link-reader: the channel and the links */
-    int error;    /* the errno behind the last LOOP_DEVICE_GONE */
+    int epoll_fd;               /* link-writer and link-reader: the channel and the links */
+    int error;                  /* the errno behind the last LOOP_DEVICE_GONE */
+    uint64_t n_counted_already; /* writers: packets in the ring that a predecessor counted */
     struct loop_event event;
 
     struct loop_link *links[N_PEER_SLOTS];

@@ -37,6 +37,13 @@ static uint8_t *map_twice(int fd, size_t size) {
     return NULL;
 }
 
+static uint64_t published_before(const struct ring_shared *shared, uint64_t index) {
+    for (int i = 0; i < 2; i++)
+        if (atomic_load(&shared->published[i].index) == index)
+            return atomic_load(&shared->published[i].n_packets);
+    return 0;
+}
+
 static struct ring *ring_map(int fd, size_t size) {
     uint8_t *base = map_twice(fd, size);
     struct ring *ring = base == NULL ? NULL : calloc(1, sizeof *ring);
@@ -51,6 +58,7 @@ static struct ring *ring_map(int fd, size_t size) {
     /* tail first: it may move on meanwhile, and must not be seen ahead of head */
     ring->tail = atomic_load(&ring->shared->tail);
     ring->head = atomic_load(&ring->shared->head);
+    ring->n_packets = published_before(ring->shared, ring->head);
     ring->wake_fd = -1;
     ring->peer = ring->tail; /* true for a producer; makes a consumer look at head first */
     return ring;
@@ -130,10 +138,22 @@ struct ring_record *ring_reserve(struct ring *ring, size_t space) {
 void ring_commit(struct ring *ring, struct ring_record *record) {
     uint32_t used = record->offset + record->length;
     record->space = (used + RING_RECORD_ALIGN - 1) & ~(uint32_t)(RING_RECORD_ALIGN - 1);
+    record->n_before = ring->n_packets;
+    ring->n_packets += record->n_packets;
     ring->head += record->space;
 }
 
+/* Into the entry that is not head's. */
+static void write_ledger(const struct ring *ring) {
+    struct ring_shared *shared = ring->shared;
+    uint64_t head = atomic_load_explicit(&shared->head, memory_order_relaxed);
+    int i = atomic_load_explicit(&shared->published[0].index, memory_order_relaxed) == head;
+    atomic_store_explicit(&shared->published[i].n_packets, ring->n_packets, memory_order_relaxed);
+    atomic_store_explicit(&shared->published[i].index, ring->head, memory_order_release);
+}
+
 void ring_publish(struct ring *ring, struct stats_block *stats) {
+    write_ledger(ring);
     /* release: the records' bytes are visible before the index (partner: ring_peek) */
     atomic_store_explicit(&ring->shared->head, ring->head, memory_order_release);
     waiter_wake(&ring->shared->consumer, ring->wake_fd, stats);
@@ -193,6 +213,17 @@ void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats)
     uint64_t free_now = ring->size - (head - cursor);
     if (free_now >= atomic_load_explicit(&producer->wanted, memory_order_relaxed))
         waiter_wake(producer, -1, stats); /* a producer sleeps on its futex only */
+}
+
+uint64_t ring_released_packets(const struct ring *ring) {
+    for (;;) {
+        uint64_t head = atomic_load(&ring->shared->head);
+        if (head != ring->tail)
+            return ((const struct ring_record *)(const void *)place(ring, ring->tail))->n_before;
+        uint64_t n_packets = published_before(ring->shared, head);
+        if (atomic_load(&ring->shared->head) == head) /* the producer leaves head's entry alone */
+            return n_packets;
+    }
 }
 
 void ring_discard(struct ring *ring, struct stats_block *stats) {

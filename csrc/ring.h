@@ -10,7 +10,8 @@
  * fill, position modulo size the place. No pointer stands in shared memory.
  *
  * Both ends survive a kill: what was reserved but not published is as if it had never been, and
- * what was peeked at but not released is there for the successor. A consumer checks each record
+ * what was peeked at but not released is there for the successor. Packets are numbered, so that
+ * either can tell how many went through before it (reconcile.h). A consumer checks each record
  * header once before it follows it.
  */
 #ifndef FASTUN_RING_H
@@ -32,10 +33,17 @@ enum {
     RING_SIZE_MAX = 1 << 28,
 };
 
+/* How many packets were in all records before `index`, since the ring was made. */
+struct ring_ledger {
+    _Atomic uint64_t index;
+    _Atomic uint64_t n_packets;
+};
+
 struct ring_shared {
     uint32_t magic;
     uint32_t size_bytes;
-    alignas(64) _Atomic uint64_t head; /* written by the producer */
+    alignas(64) _Atomic uint64_t head; /* written by the producer, */
+    struct ring_ledger published[2];   /* and before it one of these: that of head is true */
     alignas(64) _Atomic uint64_t tail; /* written by the consumer */
     alignas(64) struct waiter producer;
     alignas(64) struct waiter consumer;
@@ -53,6 +61,7 @@ struct ring_record {
     uint32_t link_id; /* outbound: the link that it was laid out for */
     uint32_t segment; /* outbound: bytes of each datagram in it but the last, or a value below */
     uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
+    uint64_t n_before;    /* packets in all records before it */
 };
 
 enum ring_segment {
@@ -65,17 +74,19 @@ struct ring {
     struct ring_shared *shared;
     uint8_t *data;
     uint64_t size;
-    uint64_t head; /* the producer's: commits not yet published included */
-    uint64_t tail; /* the consumer's */
-    uint64_t peer; /* the other side's index when last read */
-    int wake_fd;   /* the consumer's eventfd, or -1 where it sleeps on the futex only */
+    uint64_t head;      /* the producer's: commits not yet published included */
+    uint64_t tail;      /* the consumer's */
+    uint64_t peer;      /* the other side's index when last read */
+    uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
+    int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
 };
 
 /* -- producer ---------------------------------------------------------------------------------- */
 
 /* Room for a record of `space` bytes, header included, or NULL. Valid until ring_commit. */
 struct ring_record *ring_reserve(struct ring *ring, size_t space);
-/* Appends the reserved record, whose fields but `space` are filled in. Not yet visible. */
+/* Appends the reserved record, whose fields but `space` and `n_before` are filled in. Not yet
+ * visible. */
 void ring_commit(struct ring *ring, struct ring_record *record);
 /* Makes all commits visible and wakes the consumer if it sleeps. */
 void ring_publish(struct ring *ring, struct stats_block *stats);
@@ -103,6 +114,9 @@ bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
 /* Sleeps until there is a record at the cursor. */
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
                                struct stats_block *stats);
+
+/* Packets in all records that were given back, by this consumer or those before it. */
+uint64_t ring_released_packets(const struct ring *ring);
 
 static inline uint64_t ring_first(const struct ring *ring) {
     return ring->tail;

@@ -15,6 +15,7 @@ import pytest
 from fastun.lab_host import wait_until
 from fastun.lab_transfer import probing, start_transfer
 from fastun.lab_tunnel import UDP_PORT
+from tests.fault.accounting import assert_adds_up
 from tests.fault.test_worker_killed import ROLES, kill_worker
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def test_a_killed_worker_is_replaced_and_no_counter_seals_two_messages(
             outages.append(probe.seconds_until_answer())
     kills_go_on = False
     assert transfer.result(timeout=60).is_exact
+    assert_adds_up((pair.client, pair.server))
     end_capture(capture, file)
     print(f"{role}: outages", *(f"{outage * 1000:.0f}" for outage in outages), "ms")  # noqa: T201
     new_handshakes = pair.client.scrape().total("fastun_handshakes_total", result="ok") - rekeys

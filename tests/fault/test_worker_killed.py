@@ -12,6 +12,7 @@ import pytest
 
 from fastun.lab_host import wait_until
 from fastun.lab_transfer import probing, start_transfer
+from tests.fault.accounting import assert_adds_up
 
 if TYPE_CHECKING:
     from fastun.lab_tunnel import GatewayProcess
@@ -73,6 +74,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
     assert result.is_exact
     assert result.received.n_bytes >= GIGABYTE
     assert max(outages) < 1.0
+    assert_adds_up(gateways)
     for gateway, n_files in zip(gateways, n_files_before, strict=True):
         restarts = gateway.scrape().total("fastun_worker_restarts_total", role=role)
         assert restarts == N_KILLS / 2

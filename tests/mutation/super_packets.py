@@ -116,7 +116,8 @@ _MUTANTS = (
         ("what is left is counted", "stats_dropped(loop->stats, DROP_tun_reader_no_session,", "(void)(loop->stats, DROP_tun_reader_no_session,"),
     ),
     *in_c(
-        "frame_writer", "test_coalescing test_tun_writer test_writers test_device",
+        "frame_writer", "test_coalescing test_tun_writer test_writers test_device test_reconcile",
+        ("what a killed tun-writer counted is counted once", "    n_packets = reconcile_uncounted(loop, n_packets);\n", ""),
         ("what the device took is delivered", "if (written >= 0)", "if (1)"),
         ("a deleted device is told", "    case EBADFD:\n        return WRITE_DEVICE_GONE;\n", ""),
         ("a device that is down has its reason", "    case EIO:\n        return WRITE_DEVICE_DOWN;\n", ""),

@@ -65,9 +65,9 @@ const char *stats_drop_reason(unsigned drop);
 
 struct ring_record {
     uint32_t space; uint32_t offset; uint32_t length; uint32_t n_packets; uint32_t n_bytes;
-    uint64_t enqueued_ns; ...;
+    uint64_t enqueued_ns; uint64_t n_before; ...;
 };
-struct ring { ...; };
+struct ring { uint64_t n_packets; ...; };
 struct ring *ring_create(size_t size_bytes, int *fd);
 struct ring *ring_attach(int fd, size_t size_bytes);
 void ring_detach(struct ring *ring);
@@ -80,6 +80,7 @@ const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *c
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 void ring_discard(struct ring *ring, struct stats_block *stats);
 uint64_t ring_first(const struct ring *ring);
+uint64_t ring_released_packets(const struct ring *ring);
 uint8_t *ring_payload(const struct ring_record *record);
 
 struct vnet {

@@ -2,6 +2,7 @@
 
 Either side may be killed and replaced at any step. What was not published has then never been;
 what was not released is there again. The indices begin shortly before 2**64, so they wrap too.
+Packets are numbered from 0, over all deaths.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 LINE = 64  # records begin on cache lines
-HEADER = 40
+HEADER = 48
 HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/ring.h
 
 
@@ -31,6 +32,7 @@ HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/rin
 class Record:
     content: bytes
     headroom: int
+    n_packets: int
 
     @property
     def space(self) -> int:
@@ -50,6 +52,7 @@ class RingMachine(RuleBasedStateMachine):
         self.unpublished: list[Record] = []
         self.n_peeked = 0
         self.n_made = 0
+        self.n_released = 0  # packets
 
     @initialize(lines=st.integers(0, 3 * 2**18 // LINE))
     def open_ring(self, lines: int) -> None:
@@ -83,11 +86,14 @@ class RingMachine(RuleBasedStateMachine):
     def free(self) -> int:
         return self.size - sum(record.space for record in self.filled + self.unpublished)
 
+    def packets_before(self, i: int) -> int:
+        return self.n_released + sum(record.n_packets for record in self.filled[:i])
+
     # -- the producer
 
     def produce(self, headroom: int, length: int, reserved: int) -> None:
         self.n_made += 1
-        record = Record(bytes([self.n_made % 251]) * length, headroom)
+        record = Record(bytes([self.n_made % 251]) * length, headroom, self.n_made)
         slot = self.lib.ring_reserve(self.producer, reserved)
         if reserved > self.free():
             assert slot == self.ffi.NULL
@@ -132,6 +138,7 @@ class RingMachine(RuleBasedStateMachine):
         self.lib.ring_detach(self.producer)
         self.producer = self.attach()
         self.unpublished = []
+        assert self.producer.n_packets == self.packets_before(len(self.filled))
 
     # -- the consumer
 
@@ -151,6 +158,7 @@ class RingMachine(RuleBasedStateMachine):
         expected = self.filled[self.n_peeked]
         assert record != self.ffi.NULL
         assert record.offset == HEADER + expected.headroom
+        assert record.n_before == self.packets_before(self.n_peeked)
         assert self.ffi.buffer(self.lib.ring_payload(record), record.length)[:] == expected.content
         assert cursor[0] == (self.cursors[-1] + expected.space) % 2**64
         self.n_peeked += 1
@@ -159,6 +167,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(fraction=st.floats(0, 1))
     def release(self, fraction: float) -> None:
         n = round(self.n_peeked * fraction)
+        self.n_released = self.packets_before(n)
         self.lib.ring_release(self.consumer, self.cursors[n], self.block)
         self.filled, self.cursors = self.filled[n:], self.cursors[n:]
         self.n_peeked -= n
@@ -166,6 +175,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule()
     def discard(self) -> None:
         self.lib.ring_discard(self.consumer, self.block)
+        self.n_released = self.packets_before(len(self.filled))
         self.filled, self.n_peeked = [], 0
         self.cursors = [self.lib.ring_first(self.consumer)]
 
@@ -184,6 +194,7 @@ class RingMachine(RuleBasedStateMachine):
             filled = sum(record.space for record in self.filled)
             assert self.lib.ring_used_bytes(self.consumer) == filled
             assert self.lib.ring_has_unpublished(self.producer) == bool(self.unpublished)
+            assert self.lib.ring_released_packets(self.consumer) == self.n_released
 
 
 def test_the_ring_is_a_list_of_records_for_whoever_attaches(internals: Any) -> None:

@@ -1,0 +1,42 @@
+"""Whether every packet that a gateway took in is delivered or dropped with a reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastun.lab_host import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastun.lab_tunnel import GatewayProcess
+
+STAGES = {"outbound": ("tun-reader", "link-writer"), "inbound": ("link-reader", "tun-writer")}
+
+
+def missing_packets(gateway: GatewayProcess) -> dict[str, float]:
+    """By direction: taken in, less delivered and dropped."""
+    scrape = gateway.scrape()
+    packets = {
+        role: scrape.total("fastun_packets_total", role=role)
+        for stages in STAGES.values()
+        for role in stages
+    }
+    return {
+        direction: packets[reader]
+        - packets[writer]
+        - scrape.total("fastun_dropped_packets_total", direction=direction)
+        for direction, (reader, writer) in STAGES.items()
+    }
+
+
+def assert_adds_up(gateways: Iterable[GatewayProcess]) -> None:
+    """Wait for what is under way, and for workers that have to start again."""
+    for gateway in gateways:
+        try:
+            wait_until(
+                lambda g=gateway: not any(missing_packets(g).values()), "it adds up", timeout_s=10
+            )
+        finally:
+            dropped = gateway.scrape().total("fastun_dropped_packets_total", reason="worker_died")
+            print(f"{gateway.role}: missing {missing_packets(gateway)}, died {dropped}")  # noqa: T201

@@ -1,0 +1,276 @@
+/* Workers that were killed between counting packets and moving the ring's index: whatever the
+ * moment, what their successors count adds up. The predecessor is played here, step by step. */
+#define _GNU_SOURCE
+#include "reconcile.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "link_writer.h"
+
+enum { RECORD_SPACE = 256 };
+
+static struct {
+    struct ring *ring; /* the neighbour's */
+    int ring_fd, stats_fd, peers_fd, channel[2];
+    struct stats *stats;
+    struct peer_table *peers;
+} lane;
+
+static void lane_open(void) {
+    lane.ring = ring_create(RING_SIZE_MIN, &lane.ring_fd);
+    lane.stats = stats_create(&lane.stats_fd);
+    lane.peers = peer_table_create(&lane.peers_fd);
+    CHECK(lane.ring != NULL && lane.stats != NULL && lane.peers != NULL);
+    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane.channel), 0);
+}
+
+static void lane_close(void) {
+    ring_detach(lane.ring);
+    stats_detach(lane.stats);
+    peer_table_detach(lane.peers);
+    close(lane.ring_fd);
+    close(lane.stats_fd);
+    close(lane.peers_fd);
+    close(lane.channel[0]);
+    close(lane.channel[1]);
+}
+
+static uint64_t counted(enum stats_role role) {
+    return stats_read_counter(lane.stats, role, COUNTER_packets);
+}
+
+static uint64_t dropped(enum stats_drop drop) {
+    return stats_read_drop(lane.stats, drop);
+}
+
+/* A worker starts; what it found is its loop's. */
+static struct loop *start(enum stats_role role) {
+    struct ring *ring = ring_attach(lane.ring_fd, RING_SIZE_MIN);
+    CHECK(ring != NULL);
+    struct loop *loop =
+        loop_new(role, WIRE_PLAIN, MODE_TUN, ring, lane.stats, lane.peers, -1, lane.channel[0], -1);
+    CHECK(loop != NULL);
+    return loop;
+}
+
+static void end(struct loop *loop) {
+    struct ring *ring = loop->ring;
+    loop_free(loop);
+    ring_detach(ring);
+}
+
+static void restart(enum stats_role role) {
+    end(start(role));
+}
+
+static void commit(struct ring *ring, uint32_t n_packets) {
+    struct ring_record *record = ring_reserve(ring, RECORD_SPACE);
+    CHECK(record != NULL);
+    *record = (struct ring_record){.offset = sizeof *record, .length = 100, .n_packets = n_packets};
+    ring_commit(ring, record);
+}
+
+static void publish(struct ring *ring, struct stats_block *stats, uint32_t n_packets) {
+    commit(ring, n_packets);
+    ring_publish(ring, stats);
+}
+
+/* -- readers ----------------------------------------------------------------------------------- */
+
+static const struct {
+    enum stats_role role;
+    enum stats_drop reason, other;
+} readers[] = {
+    {ROLE_tun_reader, DROP_tun_reader_worker_died, DROP_tun_reader_no_peer},
+    {ROLE_link_reader, DROP_link_reader_worker_died, DROP_link_reader_bad_tag},
+};
+
+static void what_a_reader_counted_and_did_not_publish_is_dropped_once(void) {
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++) {
+        lane_open();
+        struct loop *loop = start(readers[i].role);
+        stats_count(loop->stats, 7, 700);
+        publish(loop->ring, loop->stats, 7);
+        stats_count(loop->stats, 2, 200);
+        stats_dropped(loop->stats, readers[i].other, 2);
+        stats_count(loop->stats, 40, 4000); /* a burst, */
+        commit(loop->ring, 30);             /* or a frame that is being split */
+        end(loop);
+        restart(readers[i].role);
+        CHECK_EQUAL(dropped(readers[i].reason), 40);
+        restart(readers[i].role);
+        CHECK_EQUAL(dropped(readers[i].reason), 40);
+        CHECK_EQUAL(counted(readers[i].role), 7 + dropped(readers[i].reason) + 2);
+        lane_close();
+    }
+}
+
+static void a_drop_of_which_only_half_was_counted_is_a_drop(void) {
+    for (size_t i = 0; i < sizeof readers / sizeof readers[0]; i++) {
+        lane_open();
+        struct loop *loop = start(readers[i].role);
+        stats_count(loop->stats, 3, 300); /* and not its reason */
+        end(loop);
+        restart(readers[i].role);
+        CHECK_EQUAL(dropped(readers[i].reason), 3);
+        lane_close();
+    }
+}
+
+static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands(void) {
+    lane_open();
+    uint64_t n_packets = 0, cursor = ring_first(lane.ring);
+    bool corrupt = false;
+    for (uint32_t round = 1; round < 3000; round++) {
+        struct loop *loop = start(ROLE_tun_reader);
+        for (uint32_t i = 0; i < round % 4; i++) {
+            stats_count(loop->stats, round, 100);
+            publish(loop->ring, loop->stats, round);
+            n_packets += round;
+        }
+        end(loop);
+        lane.ring->peer = cursor; /* as a consumer, on this handle */
+        while (ring_peek(lane.ring, &cursor, &corrupt) != NULL)
+            CHECK(!corrupt);
+        if (round % 3 == 0)
+            ring_release(lane.ring, cursor, &lane.stats->blocks[ROLE_link_writer]);
+    }
+    restart(ROLE_tun_reader);
+    CHECK_EQUAL(counted(ROLE_tun_reader), n_packets);
+    CHECK_EQUAL(dropped(DROP_tun_reader_worker_died), 0);
+    lane_close();
+}
+
+/* The last moment: the ledger is written, head is not. */
+static void a_burst_whose_head_was_not_moved_is_not_published(void) {
+    lane_open();
+    struct loop *loop = start(ROLE_tun_reader);
+    for (uint32_t round = 0; round < 2; round++) { /* either entry of the ledger */
+        stats_count(loop->stats, 5, 500);
+        publish(loop->ring, loop->stats, 5);
+        stats_count(loop->stats, 6, 600);
+        uint64_t head = atomic_load(&loop->ring->shared->head);
+        publish(loop->ring, loop->stats, 6);
+        atomic_store(&loop->ring->shared->head, head);
+        end(loop);
+        loop = start(ROLE_tun_reader);
+        CHECK_EQUAL(dropped(DROP_tun_reader_worker_died), 6 * (round + 1));
+        CHECK_EQUAL(loop->ring->n_packets, 5 * (round + 1));
+    }
+    end(loop);
+    lane_close();
+}
+
+/* -- writers ----------------------------------------------------------------------------------- */
+
+/* `n` records of 3 packets each are in the ring, and of the first `n_counted` packets a writer has
+ * said what became of them. */
+static struct loop *start_writer(enum stats_role role, size_t n, uint64_t n_counted) {
+    lane_open();
+    for (size_t i = 0; i < n; i++)
+        publish(lane.ring, &lane.stats->blocks[ROLE_tun_reader], 3);
+    struct loop *loop = start(role);
+    stats_count(loop->stats, n_counted, 100);
+    return loop;
+}
+
+static void release(struct loop *loop, size_t n) {
+    uint64_t cursor = ring_first(loop->ring);
+    bool corrupt = false;
+    for (; n > 0; n--)
+        CHECK(ring_peek(loop->ring, &cursor, &corrupt) != NULL);
+    ring_release(loop->ring, cursor, loop->stats);
+}
+
+static void what_a_writer_counted_and_did_not_release_is_counted_once(void) {
+    const enum stats_role roles[] = {ROLE_link_writer, ROLE_tun_writer};
+    for (int i = 0; i < 2; i++)
+        for (size_t n_released = 0; n_released <= 4; n_released++) {
+            struct loop *loop = start_writer(roles[i], 8, 12);
+            release(loop, n_released);
+            end(loop);
+            loop = start(roles[i]);
+            uint64_t already = 12 - 3 * n_released;
+            CHECK_EQUAL(loop->n_counted_already, already);
+            CHECK_EQUAL(reconcile_uncounted(loop, 2), already > 2 ? 0 : 2 - already);
+            CHECK_EQUAL(reconcile_uncounted(loop, 100), already > 2 ? 102 - already : 100);
+            CHECK_EQUAL(loop->n_counted_already, 0);
+            CHECK_EQUAL(dropped(DROP_link_writer_worker_died), 0);
+            end(loop);
+            lane_close();
+        }
+}
+
+static void drops_were_counted_as_well(void) {
+    struct loop *loop = start_writer(ROLE_tun_writer, 8, 3);
+    stats_dropped(loop->stats, DROP_tun_writer_device_full, 6);
+    end(loop);
+    loop = start(ROLE_tun_writer);
+    CHECK_EQUAL(loop->n_counted_already, 9);
+    end(loop);
+    lane_close();
+}
+
+static void a_tun_writer_counts_each_packet_once_whatever_its_predecessor_counted(void) {
+    for (uint64_t n_counted = 0; n_counted <= 24; n_counted++) {
+        int device[2];
+        struct loop *loop = start_writer(ROLE_tun_writer, 8, n_counted);
+        CHECK_EQUAL(socketpair(AF_UNIX, SOCK_DGRAM, 0, device), 0);
+        end(loop);
+        loop = start(ROLE_tun_writer);
+        loop->device_fd = device[0];
+        CHECK_EQUAL(write(lane.channel[1], "!", 1), 1); /* ends the loop when the ring is empty */
+        CHECK_EQUAL(loop_run(loop), LOOP_DOORBELL);
+        CHECK_EQUAL(counted(ROLE_tun_writer), 24);
+        CHECK_EQUAL(loop->n_counted_already, 0);
+        end(loop);
+        lane_close();
+        close(device[0]);
+        close(device[1]);
+    }
+}
+
+static void so_does_a_link_writer_sent_or_dropped(void) {
+    struct loop *loop = start_writer(ROLE_link_writer, 8, 9);
+    end(loop);
+    loop = start(ROLE_link_writer);
+    link_writer_sent(loop, 0, 5, 500, 1);
+    link_writer_dropped(loop, 0, DROP_link_writer_no_link, 5);
+    CHECK_EQUAL(counted(ROLE_link_writer), 9);
+    CHECK_EQUAL(dropped(DROP_link_writer_no_link), 1);
+    link_writer_sent(loop, 0, 14, 1400, 1);
+    CHECK_EQUAL(counted(ROLE_link_writer), 23);
+    end(loop);
+    lane_close();
+}
+
+/* Released, and neither delivered nor dropped yet. With the ring empty and not. */
+static void what_was_in_a_links_queue_is_dropped_once(void) {
+    for (size_t n_released = 5; n_released <= 8; n_released++) {
+        struct loop *loop = start_writer(ROLE_link_writer, 8, 6);
+        release(loop, n_released);
+        end(loop);
+        for (int i = 0; i < 2; i++) {
+            loop = start(ROLE_link_writer);
+            CHECK_EQUAL(loop->n_counted_already, 0);
+            CHECK_EQUAL(dropped(DROP_link_writer_worker_died), 3 * n_released - 6);
+            end(loop);
+        }
+        lane_close();
+    }
+}
+
+int main(void) {
+    RUN(what_a_reader_counted_and_did_not_publish_is_dropped_once);
+    RUN(a_drop_of_which_only_half_was_counted_is_a_drop);
+    RUN(what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands);
+    RUN(a_burst_whose_head_was_not_moved_is_not_published);
+    RUN(what_a_writer_counted_and_did_not_release_is_counted_once);
+    RUN(drops_were_counted_as_well);
+    RUN(a_tun_writer_counts_each_packet_once_whatever_its_predecessor_counted);
+    RUN(so_does_a_link_writer_sent_or_dropped);
+    RUN(what_was_in_a_links_queue_is_dropped_once);
+    return EXIT_SUCCESS;
+}
