@@ -1,11 +1,14 @@
-"""A worker's Python side, in a thread of this process: the gateway's end is the test's."""
+"""A worker process as the lane starts it; the gateway's end of its channel is the test's."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import socket
-import threading
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,8 +26,6 @@ from fastun.channel import (
     ToGateway,
 )
 from fastun.lab.host import wait_until
-from fastun.worker import Worker
-from tests.unit.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,11 +36,11 @@ FORMAT = LinkFormat(
 )
 
 
-class Gateway:
-    """The gateway's end of a link-reader's channel."""
+class LinkReader:
+    """The process, and the gateway's end of its channel."""
 
-    def __init__(self, ours: Channel, ring: Ring) -> None:
-        self._ours, self._ring = ours, ring
+    def __init__(self, process: subprocess.Popen[bytes], ours: Channel, ring: Ring) -> None:
+        self._pid, self._ours, self._ring = process.pid, ours, ring
 
     def send(self, message: AttachLink | DetachLink, fds: tuple[int, ...] = ()) -> None:
         self._ours.send(message, fds)
@@ -51,9 +52,24 @@ class Gateway:
         assert isinstance(received[0], ToGateway)
         return received[0]
 
+    def descriptors(self) -> set[int]:
+        return {int(entry.name) for entry in Path(f"/proc/{self._pid}/fd").iterdir()}
+
+    @contextlib.contextmanager
+    def no_descriptor_left(self) -> Iterator[None]:
+        """Let it open nothing while the context lasts."""
+        opened = self.descriptors()
+        next_free = min(set(range(len(opened) + 1)) - opened)
+        soft, hard = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (next_free, hard))
+        try:
+            yield
+        finally:
+            resource.prlimit(self._pid, resource.RLIMIT_NOFILE, (soft, hard))
+
 
 @pytest.fixture
-def gateway() -> Iterator[Gateway]:
+def link_reader() -> Iterator[LinkReader]:
     with contextlib.ExitStack() as stack:
         ours, theirs = channel.pair()
         ours.set_blocking(True)
@@ -72,35 +88,35 @@ def gateway() -> Iterator[Gateway]:
             mss_mtu=0,
         )
         ours.send(boot, (stats.fd, ring.fd, peers.fd, device.fileno(), wake_fd))
-        worker = Worker("link-reader", Channel(theirs))
-        thread = threading.Thread(target=worker.run)
-        thread.start()
-        end = Gateway(ours, ring)
-        assert end.receive() == Ready()
-        yield end
+        arguments = ["link-reader/0", str(theirs.fileno()), str(os.getpid())]
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+            pass_fds=[theirs.fileno()],
+        )
+        stack.callback(process.wait)  # the last is called first
+        stack.callback(process.kill)
+        theirs.close()
+        started = LinkReader(process, ours, ring)
+        assert started.receive() == Ready()
+        yield started
         ours.close()
         ring.ring_doorbell("link-reader")
-        thread.join(10)
-        assert not thread.is_alive()
+        assert process.wait(10) == 0
 
 
-def n_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (their number is all that is wanted)
-
-
-def test_a_link_whose_socket_does_not_come_ends_alone(gateway: Gateway) -> None:
+def test_a_link_whose_socket_does_not_come_ends_alone(link_reader: LinkReader) -> None:
     near, far = socket.socketpair()
     other, other_far = socket.socketpair()
     with near, far, other, other_far:
-        n_before = n_descriptors()
-        gateway.send(AttachLink(1, 1, FORMAT), (other.fileno(),))
-        wait_until(lambda: n_descriptors() > n_before, "the worker has it")
-        with no_descriptor_left():
-            gateway.send(AttachLink(2, 7, FORMAT), (near.fileno(),))
-            ended = gateway.receive()
+        before = link_reader.descriptors()
+        link_reader.send(AttachLink(1, 1, FORMAT), (other.fileno(),))
+        wait_until(lambda: link_reader.descriptors() > before, "the worker has it")
+        with link_reader.no_descriptor_left():
+            link_reader.send(AttachLink(2, 7, FORMAT), (near.fileno(),))
+            ended = link_reader.receive()
         assert ended == LinkEnded(2, 7, "a worker has too many open files")
         other_far.close()  # the first is still carried
         other.close()
-        gone = gateway.receive()
+        gone = link_reader.receive()
         assert isinstance(gone, LinkEnded)
         assert (gone.slot, gone.link_id) == (1, 1)
