@@ -68,12 +68,14 @@ class Scrape(dict[str, float]):
         return sum(matching)
 
     def dropped(self) -> float:
-        """Sum the dropped packets, less those for nobody.
+        """Sum the dropped packets, less those for nobody and those that tell TCP to send slower.
 
-        On a sealed wire these are the multicasts by which the host's IPv6 greets its new device.
+        On a sealed wire the former are the multicasts by which the host's IPv6 greets its new
+        device; the latter come whenever the machine is slow.
         """
         name = "fastun_dropped_packets_total"
-        return self.total(name) - self.total(name, reason="no_peer")
+        expected = [self.total(name, reason=reason) for reason in ("no_peer", "queue_delay")]
+        return self.total(name) - sum(expected)
 
 
 @dataclass(eq=False, slots=True)

@@ -61,7 +61,8 @@ def test_an_application_reaches_the_office_through_the_tunnel(
 ) -> None:
     pair, server = office
     client, address = pair.client.host, OFFICE[family]
-    before = pair.client.scrape()
+    gateways = (pair.client, pair.server)
+    before = [gateway.scrape() for gateway in gateways]  # with what came before the link
 
     assert ping(client, address, n=10).n_received == 10
     for reverse in (False, True):
@@ -69,11 +70,10 @@ def test_an_application_reaches_the_office_through_the_tunnel(
     assert start_transfer(client, server, address, n_bytes=50 * 10**6).result(60).is_exact
 
     # It was the tunnel that carried it, and it lost nothing.
-    after = pair.client.scrape()
+    after = [gateway.scrape() for gateway in gateways]
     for role in ("link-writer", "tun-writer"):
-        grown = [s.total("fastun_bytes_total", role=role) for s in (before, after)]
+        grown = [s.total("fastun_bytes_total", role=role) for s in (before[0], after[0])]
         assert grown[1] - grown[0] > 10**6
-    for gateway in (pair.client, pair.server):
-        assert gateway.scrape().dropped() == 0
-    for gateway in (pair.client, pair.server):
+    assert [scrape.dropped() for scrape in after] == [scrape.dropped() for scrape in before]
+    for gateway in gateways:
         assert gateway.stop() == 0
