@@ -17,7 +17,7 @@ from tests.mutation.mutant import Suite, in_python
 
 _MUTANTS = (
     *in_python(
-        "link/datagram_sessions", "unit/link/test_datagram_sessions.py",
+        "link/datagram_sessions", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py",
         ("a new link has the device's MTU", "        self._format = structs.replace(self._format, mtu=mtu)\n", ""),
         ("paths follow the device's MTU", "        self._paths.follow_mtu(mtu)\n", ""),
         ("links that are there follow the device's MTU", "            if self._known.is_carried(correspondent):\n                self._paths.measure(", "            if False:\n                self._paths.measure("),
@@ -65,7 +65,7 @@ _MUTANTS = (
         ("a server gives up", 'if self._settings.role == "connect":  # somebody', "if True:  # somebody"),
     ),
     *in_python(
-        "link/datagram_handshakes", "unit/link/test_datagram_sessions.py unit/link/test_crossing_handshakes.py",
+        "link/datagram_handshakes", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py unit/link/test_crossing_handshakes.py",
         ("a response shows the cookie", "noise.respond(consumed, preshared_key, cookie=cookie)", "noise.respond(consumed, preshared_key)"),
         ("a response may be asked for a cookie", "        correspondent.jar.remember_sent(response)\n", ""),
         ("the preshared key is the peer's own", "preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY", "preshared_key = NO_PRESHARED_KEY"),
@@ -82,7 +82,7 @@ _MUTANTS = (
         ("keys are confirmed by themselves", "if correspondent is not None and keys is not None and keys.local_index == index:", "if correspondent is not None and keys is not None:"),
     ),
     *in_python(
-        "link/datagram_hellos", "unit/link/test_datagram_sessions.py",
+        "link/datagram_hellos", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py",
         ("a hello that is none ends nothing", "        except HelloError as error:\n", "        except ZeroDivisionError as error:\n"),
         ("a hello is answered", "        if not keys.is_initiator:\n            self.say(correspondent)\n", ""),
         ("an answer is not", "        if not keys.is_initiator:\n            self.say(correspondent)\n", "        self.say(correspondent)\n"),
@@ -97,7 +97,7 @@ _MUTANTS = (
         ("a hello may be lost", "        with contextlib.suppress(OSError):  # lost, as any datagram may be\n            self._known.send(correspondent, message)", "        self._known.send(correspondent, message)"),
     ),
     *in_python(
-        "link/correspondents", "unit/link/test_datagram_sessions.py",
+        "link/correspondents", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py",
         ("a link of another's is not watched", "return link is not None and link is correspondent.link", "return link is not None"),
         ("who is forgotten is unknown", "self.by_slot.pop(slot, None)", "self.by_slot.get(slot)"),
         ("who has come in its place is not it", "is_known = self.by_slot.get(member.slot) is correspondent", "is_known = True"),
@@ -109,7 +109,7 @@ _MUTANTS = (
         ("a response may be asked for a cookie", "        self._waiting[keys.local_index] = (correspondent, until_s)\n", ""),
     ),
     *in_python(
-        "link/correspondent", "unit/link/test_datagram_sessions.py",
+        "link/correspondent", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py",
         ("hellos keep their distance", "now_s - self.sent_s >= HELLO_INTERVAL_S", "True"),
         ("a hello that was answered is not said again", "waits = self.theirs is None and", "waits ="),
         ("hellos have an end", "return waits and self.n_sent < HELLOS_MAX", "return waits"),
@@ -129,7 +129,7 @@ _MUTANTS = (
         ("a keepalive that was sent is told", 'case "sent":', 'case "never":'),
     ),
     *in_python(
-        "link/initiating", "unit/link/test_datagram_sessions.py",
+        "link/initiating", "unit/link/test_datagram_handshakes.py unit/link/test_datagram_hellos.py unit/link/test_datagram_sessions.py",
         ("who is removed meanwhile is not asked", "if correspondent.address is None or not self._known.is_present(correspondent):", "if correspondent.address is None:"),
     ),
     *in_python(
@@ -196,6 +196,8 @@ _MUTANTS = (
 SUITE = Suite(
     name="datagram-sessions",
     tests=(
+        "tests/unit/link/test_datagram_handshakes.py",
+        "tests/unit/link/test_datagram_hellos.py",
         "tests/unit/link/test_datagram_sessions.py",
         "tests/unit/link/test_handshake_queue.py",
         "tests/unit/link/test_observer.py",

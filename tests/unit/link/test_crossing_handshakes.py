@@ -21,9 +21,9 @@ from fastun import log
 from fastun.channel import AddReceivingKey, DetachLink, SendKeepalive, SetSendingKey
 from fastun.session import clock, messages, tai64n
 from fastun.session.messages import MessageType
-from tests.unit.link import test_datagram_sessions
+from tests.unit.link import datagram_pair
+from tests.unit.link.datagram_pair import START_S, Pair, Side
 from tests.unit.link.every_way import every_way
-from tests.unit.link.test_datagram_sessions import START_S, Pair, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -186,9 +186,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(clock, "boottime_s", lambda: time.s)
     monkeypatch.setattr(tai64n, "now", lambda: tai64n.from_unix_ns(int(time.s * 1e9)))
     monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", _resolve)
-    monkeypatch.setattr(
-        test_datagram_sessions, "settings", functools.cache(test_datagram_sessions.settings)
-    )
+    monkeypatch.setattr(datagram_pair, "settings", functools.cache(datagram_pair.settings))
     return time
 
 
