@@ -4,8 +4,8 @@
  * data (WireGuard whitepaper 5.4.6). A sealed message is as long as its text and the tag. A key
  * seals or opens, not both, and no counter may be used twice with it: the caller counts.
  *
- * The library behind it is libgcrypt, chosen by measurement (bench/micro/README.md). All that it
- * keeps stands in secret memory.
+ * The library behind it is the fastest here of those in seal_library.h, by measurement
+ * (bench/micro/README.md). All that it keeps stands in secret memory.
  *
  * A key may be used by one thread at a time.
  */
@@ -22,8 +22,8 @@ enum { SEAL_KEY = 32, SEAL_TAG = 16 };
 
 struct seal_key;
 
-/* Prepares the library, once a process; later calls return what the first did. -EBUSY when another
- * part of the process uses libgcrypt already: its memory is then not ours to choose. */
+/* Prepares the libraries, once a process; later calls return what the first did. -EBUSY when
+ * another part of the process uses libgcrypt already: its memory is then not ours to choose. */
 int seal_init(void);
 
 /* NULL with errno set on failure. `key` is the caller's to wipe. */

@@ -7,7 +7,9 @@ Run by setuptools (``cffi_modules`` in setup.py).
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import cffi
@@ -16,6 +18,24 @@ CSRC = Path("csrc")
 SOURCES = sorted(str(path) for path in CSRC.glob("*.c"))
 HEADERS = sorted(str(path) for path in CSRC.glob("*.h"))
 COMPILE_ARGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
+
+
+def has_header(name: str) -> bool:
+    """Return whether the C compiler finds a header."""
+    # fmt: off
+    asked = subprocess.run(
+        [os.environ.get("CC", "cc"), "-E", "-"], input=f"#include <{name}>\n",
+        capture_output=True, text=True, check=False,
+    )
+    # fmt: on
+    return asked.returncode == 0
+
+
+#: The sealing libraries: libgcrypt always, the other where it is (csrc/seal_library.h).
+LIBRARIES, DEFINES = ["gcrypt"], []
+if has_header("intel-ipsec-mb.h"):
+    LIBRARIES.append("IPSec_MB")
+    DEFINES.append(("FASTUN_WITH_IPSEC_MB", "1"))
 
 
 def declarations(header: str) -> str:
@@ -32,7 +52,8 @@ ffi.set_source(
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],
-    libraries=["gcrypt"],
+    libraries=LIBRARIES,
+    define_macros=DEFINES,
     extra_compile_args=COMPILE_ARGS,
     py_limited_api=True,
 )

@@ -129,6 +129,11 @@ def has_aes_instructions() -> bool:
     return bool(_lib.seal_has_aes_instructions())
 
 
+def sealing_library() -> str:
+    """Return the name of the library that seals; "" when none can."""
+    return str(_ffi.string(_lib.seal_library_name()).decode())
+
+
 @dataclass(frozen=True, slots=True)
 class TcpInfo:
     """What the kernel tells of a TCP connection."""

@@ -25,7 +25,7 @@ DIRECTORY = CHECKOUT / "bench" / "micro"
 COMPILER = os.environ.get("CC", "cc")
 
 with contextlib.chdir(CHECKOUT):  # the build's paths begin there
-    from fastun._build import COMPILE_ARGS, declarations
+    from fastun._build import COMPILE_ARGS, DEFINES, LIBRARIES, declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,8 @@ def compile_into(directory: Path) -> Path:
     sources = [*sorted(DIRECTORY.glob("measured*.c")), *sorted((CHECKOUT / "csrc").glob("*.c"))]
     includes = [f"-I{CHECKOUT / path}" for path in ("csrc", "tests/native")]
     command = [COMPILER, "-shared", "-fPIC", *COMPILE_ARGS, *includes]
-    command += ["-o", str(library), *map(str, sources), "-lgcrypt"]
+    command += [f"-D{name}={value}" for name, value in DEFINES]
+    command += ["-o", str(library), *map(str, sources), *(f"-l{name}" for name in LIBRARIES)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:

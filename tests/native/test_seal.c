@@ -1,15 +1,18 @@
-/* Sealing against known answers of another library, against every kind of damage. Buffers
- * are exactly as long as they need be, for ASan. */
+/* Sealing by each library that is here, against known answers of another one, against every kind of
+ * damage. Buffers are exactly as long as they need be, for ASan. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "check.h"
-#include "seal.h"
+#include "seal_library.h"
 
 static const enum aead aeads[] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
 enum { N_AEADS = sizeof aeads / sizeof aeads[0] };
+
+/* The one under test. */
+static const struct seal_library *library;
 
 static uint8_t *bytes_new(size_t length) {
     uint8_t *bytes = malloc(length);
@@ -22,7 +25,7 @@ static struct seal_key *test_key(enum aead aead) {
     uint8_t bytes[SEAL_KEY];
     for (int i = 0; i < SEAL_KEY; i++)
         bytes[i] = (uint8_t)(32 + i);
-    struct seal_key *key = seal_key_new(aead, bytes);
+    struct seal_key *key = library->key_new(aead, bytes);
     CHECK(key != NULL);
     return key;
 }
@@ -61,7 +64,7 @@ static bool is_zero(const uint8_t *bytes, size_t length) {
 /* Test cases 13 and 14 of McGrew and Viega's GCM specification: all zeros, so counter 0 says it. */
 static void the_gcm_specifications_cases_are_met(void) {
     uint8_t zeros[SEAL_KEY] = {0}, text[16 + SEAL_TAG] = {0};
-    struct seal_key *key = seal_key_new(AEAD_AES_256_GCM, zeros);
+    struct seal_key *key = library->key_new(AEAD_AES_256_GCM, zeros);
     CHECK_EQUAL(seal_in_place(key, 0, text, 0), SEAL_TAG);
     CHECK(is_hex(text, "530f8afbc74536b9a963b4f1c4cb738b"));
     memset(text, 0, sizeof text);
@@ -220,7 +223,7 @@ static void another_counter_key_or_cipher_does_not_open_it(void) {
     uint8_t other_bytes[SEAL_KEY] = {1};
     for (int i = 0; i < N_AEADS; i++) {
         uint8_t *sealed = sealed_new(keys[i], 5, 64);
-        struct seal_key *other = seal_key_new(aeads[i], other_bytes);
+        struct seal_key *other = library->key_new(aeads[i], other_bytes);
         check_refused(other, 5, sealed, 64 + SEAL_TAG);
         check_refused(keys[1 - i], 5, sealed, 64 + SEAL_TAG);
         for (int bit = 0; bit < 64; bit++)
@@ -254,13 +257,33 @@ static void aes_instructions_are_reported_as_the_kernel_does(void) {
     CHECK_EQUAL(seal_has_aes_instructions(), expected);
 }
 
+/* -- the libraries ----------------------------------------------------------------------------- */
+
 static void preparing_again_changes_nothing(void) {
     CHECK_EQUAL(seal_init(), 0);
+    const char *name = seal_library_name();
     CHECK_EQUAL(seal_init(), 0);
+    CHECK(seal_library_name() == name);
 }
 
-int main(void) {
-    RUN(preparing_again_changes_nothing);
+/* Compiled in, it is used where the kernel shows what it is the faster for. */
+static void the_faster_library_seals(void) {
+#ifdef FASTUN_WITH_IPSEC_MB
+    bool is_expected =
+        has_cpu_flag(" avx512vl ") && has_cpu_flag(" vaes ") && has_cpu_flag(" vpclmulqdq ");
+#else
+    bool is_expected = false;
+#endif
+    const struct seal_library *expected = is_expected ? &seal_ipsec_mb : &seal_gcrypt;
+    CHECK(strcmp(seal_library_name(), expected->name) == 0);
+    struct seal_key *key = seal_key_new(AEAD_AES_256_GCM, (const uint8_t[SEAL_KEY]){1});
+    CHECK(key->library == expected);
+    seal_key_free(key);
+}
+
+static void run_with(const struct seal_library *with) {
+    library = with;
+    printf("  %s\n", library->name);
     RUN(the_gcm_specifications_cases_are_met);
     RUN(the_known_answers_of_another_library_are_met);
     RUN(every_length_up_to_1600_is_sealed_as_another_library_does);
@@ -268,6 +291,14 @@ int main(void) {
     RUN(a_single_flipped_bit_is_refused_and_leaves_no_text);
     RUN(a_message_cut_short_or_drawn_out_is_refused);
     RUN(another_counter_key_or_cipher_does_not_open_it);
+}
+
+int main(void) {
+    RUN(preparing_again_changes_nothing);
+    RUN(the_faster_library_seals);
+    run_with(&seal_gcrypt);
+    if (strcmp(seal_library_name(), seal_gcrypt.name) != 0)
+        run_with(&seal_ipsec_mb);
     RUN(aes_instructions_are_reported_as_the_kernel_does);
     return EXIT_SUCCESS;
 }

@@ -194,6 +194,14 @@ static void a_keepalive_is_an_empty_message_and_nobodys_packet(void) {
     sender_close();
 }
 
+static void an_unsealed_wire_has_no_keepalives(void) {
+    sender_open_wire(WIRE_PLAIN, MODE_TUN);
+    sender_attach(0, plain_format(MODE_TUN, true));
+    CHECK(loop_send_keepalive(sender.worker.loop, 0) < 0);
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    sender_close();
+}
+
 static void keepalives_for_a_full_ring_are_refused_and_use_up_no_counter(void) {
     uint64_t n = 0;
     sender_open(MODE_TUN);
@@ -291,6 +299,7 @@ int main(void) {
     RUN(another_cipher_of_a_session_goes_on_counting);
     RUN(a_key_that_is_too_old_seals_nothing);
     RUN(a_keepalive_is_an_empty_message_and_nobodys_packet);
+    RUN(an_unsealed_wire_has_no_keepalives);
     RUN(keepalives_for_a_full_ring_are_refused_and_use_up_no_counter);
     RUN(a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is);
     RUN(a_tap_frame_goes_to_the_one_peer_and_is_not_padded);
