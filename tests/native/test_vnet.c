@@ -436,7 +436,7 @@ static void a_checksum_that_is_completed_lies_inside_the_frame_and_behind_ip(voi
             }
     struct vnet vnet = {.flags = VNET_NEEDS_CSUM, .csum_start = 0xfff0, .csum_offset = 0x0040};
     CHECK(!vnet_complete(&vnet, packet.bytes, 1000, 0)); /* the sum would wrap in 16 bits */
-    vnet = (struct vnet){.flags = VNET_DATA_VALID};
+    vnet = (struct vnet){.flags = VNET_DATA_VALID, .csum_start = IPV4, .csum_offset = 16};
     CHECK(!vnet_complete(&vnet, packet.bytes, 1000, 0));
 }
 
