@@ -264,7 +264,15 @@ class Lane:
 
     def _start_later(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
-        worker.respawn = loop.call_later(RESPAWN_DELAY_S, self._start_worker, worker)
+        worker.respawn = loop.call_later(RESPAWN_DELAY_S, self._start_after_all, worker)
+
+    def _start_after_all(self, worker: Worker) -> None:
+        """Start a worker that there was none of for a while.
+
+        Nobody took the keys and links that were made meanwhile: they are as lost as a dead one's.
+        """
+        self._on_death(worker)
+        self._start_worker(worker)
 
     def _gives_up(self, worker: Worker, why: str) -> bool:
         """Count a failure to start; whether it was the last, which ends the gateway."""

@@ -105,7 +105,7 @@ class DatagramSessions:
             self._known.say_endpoint(correspondent)
 
     def on_worker_death(self, role: str) -> None:
-        """Drop what the worker knew, and begin anew with those who were connected.
+        """Drop what the worker knew, and begin anew with those who were, or were to be, connected.
 
         A link-writer knows nothing: its successor goes on where the ring's tail stands.
         """
@@ -113,11 +113,11 @@ class DatagramSessions:
             return
         now_s = clock.boottime_s()
         for correspondent in self._by_slot.values():
-            was_connected = correspondent.current is not None
+            is_wanted = correspondent.current is not None or correspondent.timers.is_trying()
             self._known.forget_handshakes(correspondent)
             correspondent.lose_sessions()
             correspondent.link = None
-            if was_connected:
+            if is_wanted:
                 correspondent.timers.on_data_queued(now_s)
         asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be told of keys
 

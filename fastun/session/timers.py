@@ -210,6 +210,10 @@ class PeerTimers:
             and self._session.counter < self.constants.reject_after_messages
         )
 
+    def is_trying(self) -> bool:
+        """Whether a handshake is wanted or under way."""
+        return self._attempts_since_s is not None
+
     # The handshake
 
     def _want_handshake(self, now_s: float) -> None:

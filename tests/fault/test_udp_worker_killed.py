@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,7 @@ def test_a_killed_worker_is_replaced_and_no_counter_seals_two_messages(
         for n in range(n_kills):
             kill_worker((pair.client, pair.server)[n % 2], role)
             outages.append(probe.seconds_until_answer())
+            time.sleep(0.3)  # one that dies young again and again is replaced without haste
     kills_go_on = False
     assert transfer.result(timeout=60).is_exact
     assert_adds_up((pair.client, pair.server))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from fastun import lane
 from fastun.lab.host import wait_until
 from fastun.lab.transfer import probing, start_transfer
 from tests.fault.accounting import assert_adds_up
 
 if TYPE_CHECKING:
-    from fastun.lab.tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess, Transport
     from tests.conftest import StartTunnel
 
 ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
@@ -34,11 +35,12 @@ def worker_pid(gateway: GatewayProcess, role: str) -> int | None:
     return None
 
 
-def kill_worker(gateway: GatewayProcess, role: str) -> None:
+def kill_worker(gateway: GatewayProcess, role: str) -> int:
     wait_until(lambda: worker_pid(gateway, role) is not None, f"{role} runs")
     pid = worker_pid(gateway, role)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    return pid
 
 
 def open_files(gateway: GatewayProcess) -> int:
@@ -79,6 +81,22 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
         restarts = gateway.scrape().total("fastun_worker_restarts_total", role=role)
         assert restarts == N_KILLS / 2
         wait_until(lambda g=gateway, n=n_files: open_files(g) <= n, "no descriptor is left open")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("role", ["tun-reader", "link-reader"])
+def test_keys_made_while_their_worker_is_held_back_are_made_anew(
+    tunnel: StartTunnel, role: str, transport: Transport
+) -> None:
+    pair = tunnel(transport=transport)
+    with probing(pair.client.host, pair.server.host, pair.server.inner_address) as probe:
+        for gateway in (pair.client, pair.server):
+            for _ in range(lane.SHORT_LIVES_MAX):
+                pid = kill_worker(gateway, role)
+                wait_until(lambda g=gateway, p=pid: worker_pid(g, role) != p, "it is gone")
+            probe.seconds_until_answer()  # with sessions that are lost when the worker comes
+            time.sleep(lane.RESPAWN_DELAY_S + 0.5)
+            assert probe.seconds_until_answer() < 3.0
 
 
 def test_a_gateway_killed_takes_its_workers_and_its_device_along(tunnel: StartTunnel) -> None:

@@ -33,6 +33,27 @@ static void after_a_broken_link_is_detached_the_others_and_the_next_one_go_on(vo
     peer_links_close(&links);
 }
 
+/* Three frames in one batch, the one in the middle sealed for the peer's last link: 1, 2 and 3
+ * packets. */
+static void what_was_sealed_for_another_link_is_left_out_of_a_batch(void) {
+    peer_links_open(&links, WIRE_WIREGUARD);
+    peer_attach(&links, 1, 0);
+    CHECK(peer_commit(&links, 1, PACKET));
+    struct ring_record *record = ring_reserve(links.producer, 2 * PACKET);
+    CHECK(peer_commit(&links, 1, PACKET));
+    record->link_id = 99;
+    CHECK(peer_commit(&links, 1, PACKET));
+    peer_publish(&links);
+    peer_links_run(&links);
+    peer_links_await_empty_ring(&links);
+    peer_links_stop(&links);
+    peer_read_all(&links, 1);
+    CHECK_EQUAL(links.peers[1].n_packets, 1 + 3);
+    CHECK_EQUAL(stats_read_drop(links.stats, DROP_link_writer_no_link), 2);
+    peer_detach(&links, 1);
+    peer_links_close(&links);
+}
+
 static void a_handshake_message_is_nobodys_packet(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
@@ -49,6 +70,7 @@ static void a_handshake_message_is_nobodys_packet(void) {
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
+    RUN(what_was_sealed_for_another_link_is_left_out_of_a_batch);
     RUN(a_handshake_message_is_nobodys_packet);
     return EXIT_SUCCESS;
 }

@@ -121,6 +121,52 @@ static void ipv6_packets_up_to_its_least_mtu_pass_every_path(void) {
     sender_close();
 }
 
+static void an_ipv4_sender_is_told_less_than_ipv6s_least_mtu(void) {
+    open_path(NARROW);
+    make_ipv4(NARROW + 1, false);
+    give_and_run(NARROW + 1);
+    check_told(packet, NARROW);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 1);
+    sender_close();
+}
+
+/* A frame of an Ethernet has no sender that could be told, and stands behind its message type. */
+static void an_ethernet_frame_goes_in_fragments(void) {
+    const uint32_t expected[] = {SEGMENT_WHOLE, SEGMENT_FRAGMENTS};
+    struct link_format format = datagram_format(MTU);
+    format.mode = MODE_TAP;
+    sender_open(MODE_TAP);
+    sender_attach(0, format);
+    set_key(0, AEAD_CHACHA20_POLY1305, 0);
+    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU);
+    memset(packet, 0, sizeof packet);
+    for (size_t i = 0; i < 2; i++) {
+        size_t length = PATH_MTU - MESSAGE_TYPE_LENGTH + i;
+        give_and_run(length);
+        take();
+        CHECK_EQUAL(opened.record->segment, expected[i]);
+        CHECK_EQUAL(memcmp(opened.content + MESSAGE_TYPE_LENGTH, packet, length), 0);
+    }
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    check_not_told();
+    sender_close();
+}
+
+/* TCP cuts as it has to. */
+static void a_stream_has_no_path_mtu(void) {
+    sender_open(MODE_TUN);
+    sender_attach(SLOT, sealed_format(MODE_TUN, true));
+    set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
+    sender_allow_ten(SLOT);
+    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU);
+    make_ipv4(PATH_MTU + 1, false);
+    give_and_run(PATH_MTU + 1);
+    CHECK(open_next(AEAD_CHACHA20_POLY1305));
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    check_not_told();
+    sender_close();
+}
+
 static void without_a_path_mtu_everything_goes(void) {
     open_path(0);
     make_ipv4(2000, false);
@@ -213,6 +259,9 @@ int main(void) {
     RUN(a_packet_that_may_not_be_fragmented_is_refused_and_its_sender_told);
     RUN(a_packet_that_may_be_fragmented_is);
     RUN(ipv6_packets_up_to_its_least_mtu_pass_every_path);
+    RUN(an_ipv4_sender_is_told_less_than_ipv6s_least_mtu);
+    RUN(an_ethernet_frame_goes_in_fragments);
+    RUN(a_stream_has_no_path_mtu);
     RUN(without_a_path_mtu_everything_goes);
     RUN(padding_never_goes_beyond_the_mtu);
     RUN(the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long);

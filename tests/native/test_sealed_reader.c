@@ -213,6 +213,20 @@ static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
     }
 }
 
+/* The first message is told of; what came behind it stays unread, and there is no link then. */
+static void what_waits_to_be_passed_on_goes_with_its_link(void) {
+    reader_open(AEAD_AES_256_GCM);
+    send_good(0);
+    send_good(1);
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_EVENT);
+    CHECK_EQUAL(loop_event(reader.loop)->kind, EVENT_CONFIRMED);
+    loop_detach_link(reader.loop, SLOT);
+    CHECK_EQUAL(send(reader.channel[0], "", 1, 0), 1);
+    CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL);
+    check_counted(1, NO_DROP, 0);
+    reader_close();
+}
+
 static void only_what_opens_moves_the_time_of_the_last_receipt(void) {
     reader_open(AEAD_CHACHA20_POLY1305);
     make_packet(KEY, INDEX, 0);
@@ -249,6 +263,7 @@ int main(void) {
     RUN(padding_is_cut_off_by_the_packets_own_length);
     RUN(an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason);
     RUN(a_keepalive_is_noted_and_is_nobodys_packet);
+    RUN(what_waits_to_be_passed_on_goes_with_its_link);
     RUN(only_what_opens_moves_the_time_of_the_last_receipt);
     RUN(a_frame_on_a_sealed_tap_link_comes_from_any_address);
     return EXIT_SUCCESS;

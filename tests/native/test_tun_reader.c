@@ -119,14 +119,14 @@ static void a_new_key_takes_over_with_its_own_counter(void) {
     sender_open(MODE_TUN);
     sender_attach(1, sealed_format(MODE_TUN, true));
     sender_allow_ten(1);
-    set_key(1, AEAD_CHACHA20_POLY1305, 0);
+    set_key(1, AEAD_CHACHA20_POLY1305, 20);
     give_packet(0x0a000002);
     sender_run();
     set_session(1, AEAD_AES_256_GCM, 1, 7, UINT64_MAX);
     give_packet(0x0a000002);
     sender_run();
     CHECK(open_next(AEAD_CHACHA20_POLY1305));
-    CHECK_EQUAL(opened.counter, 0);
+    CHECK_EQUAL(opened.counter, 20);
     CHECK(open_next(AEAD_AES_256_GCM));
     CHECK_EQUAL(opened.counter, 7);
     CHECK_EQUAL(sender_field(1, "sealed"), 8);

@@ -190,6 +190,17 @@ static void what_has_waited_too_long_is_dropped_and_the_rest_waits_on(void) {
     sender_close();
 }
 
+static void what_waits_is_looked_at_although_nothing_comes(void) {
+    open_peers();
+    CHECK(stage_ago(1, STAGED_MS_MAX - 100));
+    worker_start(&sender.worker);
+    for (int i = 0; i < 500 && sender_dropped(DROP_tun_reader_no_session) == 0; i++)
+        usleep(10 * 1000);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(worker_stop(&sender.worker), LOOP_DOORBELL);
+    sender_close();
+}
+
 static void so_many_peers_wait_and_each_with_so_much(void) {
     static uint8_t packet[60000];
     uint64_t n_given = 0;
@@ -216,6 +227,7 @@ int main(void) {
     RUN(what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again);
     RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
+    RUN(what_waits_is_looked_at_although_nothing_comes);
     RUN(so_many_peers_wait_and_each_with_so_much);
     return EXIT_SUCCESS;
 }

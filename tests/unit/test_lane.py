@@ -111,7 +111,7 @@ def test_a_worker_that_cannot_be_spawned_is_tried_again_until_it_can() -> None:
                 assert not owner.lane.is_whole()
             await until(owner.lane.is_whole)
             assert owner.failures == []
-            assert owner.died == ["link-writer"]
+            assert set(owner.died) == {"link-writer"}
             assert owner.started == [*ROLES, "link-writer"]
             assert owner.worker().boot_failures == 0
             assert n_descriptors() == n_before
@@ -173,7 +173,26 @@ def test_a_worker_for_which_no_descriptor_can_be_duplicated_is_replaced() -> Non
             owner.kill()
             await until(lambda: len(refused) == 2)
             await until(owner.lane.is_whole)
-            assert owner.died == ["link-writer"] * 2
+            assert set(owner.died) == {"link-writer"}
+
+    run(claim())
+
+
+def test_what_was_made_while_there_was_no_worker_is_lost_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "SHORT_LIVES_MAX", 1)
+
+    async def claim() -> None:
+        async with running() as owner:
+            owner.kill("tun-reader")
+            await until(lambda: owner.died)
+            owner.lane.send("tun-reader", DetachLink(1))  # to nobody
+            assert owner.died == ["tun-reader"]
+            assert owner.started == [*ROLES]
+            owner.tell = lambda worker: owner.died.append(f"{worker.role} is back")
+            await until(owner.lane.is_whole)
+            assert owner.died == ["tun-reader", "tun-reader", "tun-reader is back"]
 
     run(claim())
 

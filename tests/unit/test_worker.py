@@ -89,9 +89,11 @@ def link_reader() -> Iterator[LinkReader]:
         )
         ours.send(boot, (stats.fd, ring.fd, peers.fd, device.fileno(), wake_fd))
         arguments = ["link-reader/0", str(theirs.fileno()), str(os.getpid())]
+        # Without -I: of several copies of the checkout each is to test its own.
         process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+            [sys.executable, "-m", "fastun.worker", *arguments],
             pass_fds=[theirs.fileno()],
+            cwd=Path(__file__).parents[2],
         )
         stack.callback(process.wait)  # the last is called first
         stack.callback(process.kill)

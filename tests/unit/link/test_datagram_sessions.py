@@ -412,6 +412,23 @@ def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
     run(claim())
 
 
+def test_who_was_being_asked_is_asked_anew_when_workers_die_in_a_row(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        for n in range(4):
+            pair.client.sessions.on_worker_death(("tun-reader", "link-reader")[n % 2])
+            await names_resolved()
+        initiations = [message for message, _ in pair.client.sockets.sent]
+        assert len(set(initiations)) == 4
+        del pair.client.sockets.sent[:-1]  # the others were for sessions that are given up
+        now.s += 1  # it is not so soon after the first
+        await pair.settle()
+        assert pair.client.results()["ok"] == 2
+
+    run(claim())
+
+
 def test_a_peer_that_was_not_connected_is_not_asked_when_a_worker_dies() -> None:
     async def claim() -> None:
         pair = Pair()
