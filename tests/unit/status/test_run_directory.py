@@ -88,16 +88,16 @@ def test_a_lock_that_was_removed_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waited on the file that another removes would hold what nobody looks at."""
-    look = run_directory.identity
+    lock, take = tmp_path / run_directory.LOCK_NAME, fcntl.flock
     removed = []
 
-    def remove_first(path: Path) -> tuple[int, int] | None:
+    def remove_first(descriptor: int, operation: int) -> None:
+        take(descriptor, operation)
         if not removed:
-            removed.append(path)
-            path.unlink()
-        return look(path)
+            removed.append(lock)
+            lock.unlink()
 
-    monkeypatch.setattr(run_directory, "identity", remove_first)
+    monkeypatch.setattr(fcntl, "flock", remove_first)
     assert is_locked_once(tmp_path)
 
 
