@@ -69,7 +69,7 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
         for n in range(N_KILLS):
             kill_worker(gateways[n % 2], role)
             outages.append(probe.seconds_until_answer())
-            time.sleep(0.3)
+            time.sleep(0.15)
     kills_go_on = False
     result = transfer.result(timeout=60)
     print(f"{role} {wire}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
@@ -90,13 +90,12 @@ def test_keys_made_while_their_worker_is_held_back_are_made_anew(
 ) -> None:
     pair = tunnel(transport=transport)
     with probing(pair.client.host, pair.server.host, pair.server.inner_address) as probe:
-        for gateway in (pair.client, pair.server):
-            for _ in range(lane.SHORT_LIVES_MAX):
-                pid = kill_worker(gateway, role)
-                wait_until(lambda g=gateway, p=pid: worker_pid(g, role) != p, "it is gone")
-            probe.seconds_until_answer()  # with sessions that are lost when the worker comes
-            time.sleep(lane.RESPAWN_DELAY_S + 0.5)
-            assert probe.seconds_until_answer() < 3.0
+        for _ in range(lane.SHORT_LIVES_MAX):
+            pid = kill_worker(pair.server, role)
+            wait_until(lambda p=pid: worker_pid(pair.server, role) != p, "it is gone")
+        probe.seconds_until_answer()  # with sessions that are lost when the worker comes
+        time.sleep(lane.RESPAWN_DELAY_S + 0.5)
+        assert probe.seconds_until_answer() < 3.0
 
 
 def test_a_gateway_killed_takes_its_workers_and_its_device_along(tunnel: StartTunnel) -> None:

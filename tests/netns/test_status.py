@@ -16,6 +16,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE, start_gateway
+from fastun.lane import RING_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,7 +130,7 @@ def test_the_json_agrees_with_the_metrics(tunnel: StartTunnel, wire: str, peer_n
         assert 0 < before.total(name) <= peer[counter] <= after.total(name)
     (lane,) = report["lanes"]
     for direction in (lane["outbound"], lane["inbound"]):
-        assert direction["ring_capacity_bytes"] == 2 * 2**20
+        assert direction["ring_capacity_bytes"] == RING_BYTES
         for stage in (direction["reader"], direction["writer"]):
             for counter in ("packets", "frames", "bytes"):
                 name = f"fastun_{counter}_total"

@@ -162,7 +162,7 @@ def test_a_loaded_tunnel_is_seen_at_80_by_24(tunnel: StartTunnel) -> None:
         ]
         assert len(terminal.line("tun-reader").split()) == 12, "no cell is cut or runs together"
         assert "bit" in terminal.line("tun-reader")
-        assert terminal.line("ring").endswith("% of 2 MiB")
+        assert terminal.line("ring").endswith("% of 1 MiB")
         heading, peer = _peers(lines)
         assert heading.split()[:5] == ["peers,", "1", "of", "1", "connected"]
         assert heading.split()[5:] == ["received", "sent", "handshake", "dropped"]
