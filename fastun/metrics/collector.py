@@ -6,6 +6,7 @@ a counter all the same never goes back.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import socket
 import threading
@@ -181,6 +182,7 @@ def _line(name: str, labels: str, value: float) -> str:
     return f"{name}{{{labels}}} {+value}\n" if labels else f"{name} {+value}\n"
 
 
+@functools.lru_cache(maxsize=4096)  # a peer has a dozen series, and the next scrape comes
 def _label(name: str, value: str) -> str:
     quoted = _escape(value).replace('"', r"\"")
     return f'{name}="{quoted}"'
