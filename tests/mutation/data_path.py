@@ -519,7 +519,7 @@ _MUTANTS = (
         ("an empty queue gives nothing", "if (link_queue_is_empty(queue))\n        return false;", ""),
     ),
     *in_c(
-        "tun_writer", "test_writers test_tun_writer test_device test_lane",
+        "tun_writer", "test_writers test_tun_writer test_coalescing test_device test_lane",
         ("a corrupt ring is emptied", "if (corrupt) {", "if (0) {"),
         ("what came before the corrupt record is released", "ring_release(loop->ring, cursor, loop->stats);", ""),
         ("a deleted device is told", "return loop->error != 0 ? -1 : n_frames;", "return n_frames;"),

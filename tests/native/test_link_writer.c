@@ -2,11 +2,13 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "check.h"
+#include "link_writer.h"
 #include "peer_links.h"
 
-enum { BROKEN = 0, PACKET = 1000 };
+enum { BROKEN = 0, PACKET = 1000, SEND_BUFFER = 4096 };
 
 static struct peer_links links;
 
@@ -54,6 +56,39 @@ static void what_was_sealed_for_another_link_is_left_out_of_a_batch(void) {
     peer_links_close(&links);
 }
 
+static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
+    peer_links_open(&links, WIRE_WIREGUARD);
+    peer_attach(&links, 1, 0);
+    peer_attach(&links, 2, 0);
+    link_writer_too_long(links.worker.loop, 1);
+    peer_detach(&links, 1);
+    peer_send(&links, 2, PACKET);
+    peer_links_run(&links);
+    peer_links_await_empty_ring(&links);
+    peer_links_stop(&links); /* and nothing was told */
+    peer_detach(&links, 2);
+    peer_links_close(&links);
+}
+
+/* The first frame is half out, and its rest in the link's queue; the second waits in the ring. */
+static void a_links_oldest_frame_says_how_long_it_has_waited(void) {
+    peer_links_open(&links, WIRE_WIREGUARD);
+    peer_attach(&links, 1, SEND_BUFFER);
+    uint64_t before_ns = clock_now_ns();
+    CHECK(peer_commit(&links, 1, PEER_FRAME_MAX));
+    uint64_t between_ns = clock_now_ns();
+    CHECK(peer_commit(&links, 1, PEER_FRAME_MAX));
+    peer_publish(&links);
+    peer_links_run(&links);
+    usleep(100 * 1000);
+    peer_links_stop(&links);
+    CHECK(ring_used_bytes(links.producer) > 0);
+    uint64_t since_ns = atomic_load(&links.table->slots[1].waiting_since_ns);
+    CHECK(since_ns >= before_ns && since_ns <= between_ns);
+    peer_detach(&links, 1);
+    peer_links_close(&links);
+}
+
 static void a_handshake_message_is_nobodys_packet(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
@@ -71,6 +106,8 @@ int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
     RUN(what_was_sealed_for_another_link_is_left_out_of_a_batch);
+    RUN(what_was_too_long_for_a_link_that_is_gone_is_not_told);
+    RUN(a_links_oldest_frame_says_how_long_it_has_waited);
     RUN(a_handshake_message_is_nobodys_packet);
     return EXIT_SUCCESS;
 }
