@@ -172,7 +172,7 @@ _MUTANTS = (
         ("only what may be fragmented is", "set_may_fragment(where, false);", ";"),
         ("what may be fragmented is", "set_may_fragment(where, true);", ";"),
         ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", ""),
-        ("our address may have gone", "memset(link->endpoint.local, 0, sizeof link->endpoint.local);", ""),
+        ("our address may have gone", "memset(link->endpoint.local, 0, sizeof link->endpoint.local);", ";"),
         ("a refused train goes singly", "uint32_t n_failed = send_singly(loop, trains, train, &error);\n    if (n_failed == 0 && train", "uint32_t n_failed = (uint32_t)train->n_segments;\n    if (n_failed == 0 && train"),
         ("a kernel that refuses trains gets no more", "where->has_offload = false;", ""),
         ("a train that fails singly is no fault of the offload", "if (n_failed == 0 && train->n_segments", "if (train->n_segments"),

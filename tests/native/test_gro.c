@@ -537,6 +537,16 @@ static void a_packet_cut_short_is_refused_without_reading_past_its_end(void) {
     }
 }
 
+static void ip_has_version_4_or_6_and_ipv4_no_options(void) {
+    const uint8_t odd[][2] = {{4, 0x46}, {4, 0x55}, {6, 0x50}, {6, 0x70}};
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        make_clean(1, odd[i][0], SPLIT_TCP, 1000);
+        CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+        packets[0].bytes[0] = odd[i][1];
+        CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length));
+    }
+}
+
 /* A first packet that nothing follows costs no look at its payload. */
 static void a_lone_packet_is_not_summed(void) {
     make_clean(2, 4, SPLIT_TCP, 1368);
@@ -551,6 +561,7 @@ static void a_lone_packet_is_not_summed(void) {
 }
 
 int main(void) {
+    RUN(ip_has_version_4_or_6_and_ipv4_no_options);
     RUN(what_is_put_together_is_what_the_model_says_and_splits_into_the_same_bytes);
     RUN(as_many_packets_as_64_kib_hold_become_one);
     RUN(a_super_packet_may_have_65535_bytes_and_no_more);
