@@ -18,11 +18,11 @@ static const struct seal_library *library;
 
 int seal_init(void) {
     static int result;
-    if (library != NULL || result != 0)
-        return result;
-    /* Needed beside: the MAC of handshakes and the cookies are its work. */
-    result = seal_gcrypt.prepare();
-    library = seal_ipsec_mb.prepare() == 0 ? &seal_ipsec_mb : &seal_gcrypt;
+    if (library == NULL) {
+        /* Needed in any case: the MACs of handshakes and the cookies are its work. */
+        result = seal_gcrypt.prepare();
+        library = seal_ipsec_mb.prepare() == 0 ? &seal_ipsec_mb : &seal_gcrypt;
+    }
     return result;
 }
 

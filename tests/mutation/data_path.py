@@ -4,7 +4,8 @@ Left out is what no test can tell from the code, because another check says the 
 
 - message.c: that only a TUN's packets are padded. On a TAP only simpletun's frames are bare. That
   what is no frame is not laid out: outbound.c has looked before it looks for the peer.
-- seal_ipsec_mb.c: that a context is wiped, which stands on the stack; that each feature is looked for.
+- seal_ipsec_mb.c: that a context is wiped, which stands on the stack; that each feature is looked for,
+  and the self-test's end.
   Its other mutants survive where it is not used: on a processor without AVX-512.
 - allowedips.c: that a range is replaced by one that begins in the same place. It saves a line.
 - ring.c: that a record holds its header. Its payload begins behind it and inside the record.
@@ -197,7 +198,7 @@ _MUTANTS = (
         ("a nonce is little-endian", "counter >> 8 * i", "counter >> (56 - 8 * i)"),
         ("a nonce begins with 4 zeros", "nonce[NONCE_COUNTER + i]", "nonce[i]"),
         ("the faster library is used", "seal_ipsec_mb.prepare() == 0 ? &seal_ipsec_mb : &seal_gcrypt", "&seal_gcrypt"),
-        ("the library is prepared once", "if (library != NULL || result != 0)", "if (0)"),
+        ("the library is prepared once", "if (library == NULL) {", "if (true) {"),
     ),
     *in_c(
         "seal_gcrypt", "test_seal test_secret_memory",
