@@ -24,12 +24,22 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(CHECKOUT))
 
 from tests.mutation import (  # noqa: E402 (found through the line above)
+    amplification,
     data_path,
     datagram_sessions,
     datagrams,
+    endings,
+    endpoints,
     gateway,
+    hints,
+    limits_data,
+    limits_gateway,
+    logs,
+    neighbours,
+    pushed_settings,
     session,
     super_packets,
+    switches,
 )
 from tests.mutation.testing import BROKEN, KILLED, SURVIVED  # noqa: E402
 
@@ -43,6 +53,17 @@ SUITES = (
     data_path.SUITE,
     super_packets.SUITE,
     datagrams.SUITE,
+    # One module a rule of SECURITY.md.
+    *hints.SUITES,
+    *amplification.SUITES,
+    *switches.SUITES,
+    *limits_data.SUITES,
+    *limits_gateway.SUITES,
+    *endpoints.SUITES,
+    *pushed_settings.SUITES,
+    *neighbours.SUITES,
+    *endings.SUITES,
+    *logs.SUITES,
 )
 
 NOT_COPIED = shutil.ignore_patterns(

@@ -1,0 +1,10 @@
+"""Mutants of the rule "switches" of SECURITY.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.mutation.mutant import Suite
+
+SUITES: tuple[Suite, ...] = ()
