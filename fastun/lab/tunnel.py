@@ -190,11 +190,12 @@ def start_gateway(
     mode: str = "tun",
     addresses: Sequence[str] = (),
     interface: str = INTERFACE,
+    program: Sequence[str] = FASTUN,
 ) -> GatewayProcess:
     """Start `fastun ROLE` on a host. Its log, state and socket go to `directory`/HOST."""
     home = directory / host.name
     home.mkdir(exist_ok=True)
-    command = [*FASTUN, role, *arguments]
+    command = [*program, role, *arguments]
     command += ["-i", interface, "--mode", mode, "--wire", wire]
     command += [] if wire == "wireguard" else ["--insecure"]
     for address in addresses:

@@ -9,18 +9,24 @@ from bench.tunnel.pair import Pair, Program
 from fastun.config import document as toml
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.endpoint import DEFAULT_PORTS, Endpoint
-from fastun.lab.tunnel import start_gateway
+from fastun.lab.tunnel import FASTUN, start_gateway
 from fastun.session import keys
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fastun.endpoint import Scheme
     from fastun.session.keys import KeyPair
 
 
-def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp") -> None:
-    """Start `fastun serve` and `fastun connect`, on the wireguard wire with keys made here."""
+def start(
+    pair: Pair, *, wire: str, scheme: Scheme = "tcp", program: Sequence[str] = FASTUN
+) -> None:
+    """Start `fastun serve` and `fastun connect`, on the wireguard wire with keys made here.
+
+    `program` is how fastun is called; another checkout's is another version.
+    """
     endpoint = Endpoint(scheme, OUTER.server.bare_v4, DEFAULT_PORTS[scheme])
     serve, connect = ["--listen", str(endpoint)], [str(endpoint)]
     if wire == "wireguard":
@@ -33,7 +39,13 @@ def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp") -> None:
     )
     for host, role, arguments, addresses in ends:
         gateway = start_gateway(
-            host, pair.directory, role, *arguments, wire=wire, addresses=addresses
+            host,
+            pair.directory,
+            role,
+            *arguments,
+            wire=wire,
+            addresses=addresses,
+            program=program,
         )
         pair.programs.append(Program(f"fastun {role}", gateway.process, gateway.log_file))
         if host is pair.server:

@@ -1,0 +1,181 @@
+"""Measure this checkout beside another one of fastun: what a change costs, or gains.
+
+Both versions are up at once and take turns, and the one that is measured first changes from round
+to round. What counts is the ratio within a round: a machine that is busy for a while is so for
+both. Of the rounds' ratios the median is shown, with an interval that holds the true one with a
+confidence of 95 % whatever the distribution (order statistics: each ratio is above the true median
+or below it, like the fall of a coin).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.tunnel.cases import OURS, Case
+from bench.tunnel.figures import FIGURES, HIGHER
+from bench.tunnel.measures import MEASURES, socket_buffer_bytes
+from bench.tunnel.programs import fastun
+from bench.tunnel.report import Grid
+from bench.tunnel.results import Settings
+from bench.tunnel.rounds import Run
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.lab.network import Lab
+from fastun.lab.tunnel import FASTUN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bench.tunnel.results import CaseResult
+    from fastun.endpoint import Scheme
+
+# With six rounds the whole span is 97 % sure; with nine the least and the most can be left out.
+ROUNDS = 9
+ROUNDS_MIN = 6
+# A ratio whose interval does not reach this far is a loss, not noise.
+LEAST_RATIO = 0.97
+_UNSURE = 0.05
+
+_WIRES: tuple[tuple[str, str, Scheme], ...] = (
+    ("plain TCP", "plain", "tcp"),
+    ("secure TCP", "wireguard", "tcp"),
+    ("secure UDP", "wireguard", "udp"),
+)
+_MEASURES = ("one-stream", "four-streams", "idle-ping", "packets-64", "packets-1200", "memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure of one wire, this version by the other; above 1 this one is better."""
+
+    wire: str
+    figure: str
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether this version is surely worse than the other by more than noise."""
+        return self.high < LEAST_RATIO
+
+
+def interval(ratios: Sequence[float]) -> tuple[float, float]:
+    """Return where the median of what `ratios` are drawn from lies, with a confidence of 95 %.
+
+    That takes ROUNDS_MIN of them; fewer give their span.
+    """
+    ordered, n = sorted(ratios), len(ratios)
+    n_left_out, unsure = 0, 2 * 0.5**n
+    while n_left_out + 1 < n / 2:
+        unsure += 2 * math.comb(n, n_left_out + 1) * 0.5**n
+        if unsure > _UNSURE:
+            break
+        n_left_out += 1
+    return ordered[n_left_out], ordered[-1 - n_left_out]
+
+
+def compare(wire: str, this: CaseResult, other: CaseResult) -> list[Comparison]:
+    """Return how the two versions stand on one wire, in the order of the figures.
+
+    What was taken too seldom to be sure of anything, as the start-up is, is left out.
+    """
+    found = []
+    for figure in FIGURES:
+        rounds = (case.values.get(figure.name, ()) for case in (this, other))
+        ratios = [
+            mine / theirs if figure.better == HIGHER else theirs / mine
+            for mine, theirs in zip(*rounds, strict=True)
+            if mine and theirs
+        ]
+        if len(ratios) >= ROUNDS_MIN:
+            found.append(
+                Comparison(wire, figure.title, statistics.median(ratios), *interval(ratios))
+            )
+    return found
+
+
+def as_grid(comparisons: Sequence[Comparison], n_rounds: int) -> Grid:
+    """Return the comparisons as a table."""
+    grid = Grid(
+        f"This checkout by the other one, {n_rounds} rounds; above 1 is better",
+        ["", "median", "95 % from", "to", ""],
+    )
+    for one in comparisons:
+        cells = (f"{value:.3f}" for value in (one.ratio, one.low, one.high))
+        grid.rows.append([f"{one.wire}: {one.figure}", *cells, "LOSS" if one.is_loss else ""])
+    return grid
+
+
+def program_of(checkout: Path) -> Path:
+    """Return the fastun of a checkout that is built; ConfigError if there is none."""
+    program = checkout.resolve() / ".venv" / "bin" / "fastun"
+    if not program.exists():
+        raise ConfigError(f"{checkout}: no .venv/bin/fastun; build it there first: ./run demo")
+    return program
+
+
+def _pairs(other: Path) -> list[tuple[Case, Case]]:
+    def case(version: str, title: str, wire: str, scheme: Scheme, program: tuple[str, ...]) -> Case:
+        start = partial(fastun.start, wire=wire, scheme=scheme, program=program)
+        return Case(f"{version}-{wire}-{scheme}"[:20], f"{title}, {version}", OURS, start)
+
+    return [
+        (
+            case("this", title, wire, scheme, FASTUN),
+            case("other", title, wire, scheme, (str(other),)),
+        )
+        for title, wire, scheme in _WIRES
+    ]
+
+
+def measure(other: Path, settings: Settings, console: Console) -> list[Comparison]:
+    """Measure both versions on every wire. Raises FastunError."""
+    pairs = _pairs(other)
+    with ExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastun-bench-"))
+        lab = stack.enter_context(Lab())
+        run = Run(lab, Path(directory), settings, partial(console.print, highlight=False))
+        run.bring_up([case for pair in pairs for case in pair])
+        run.measure([one for one in MEASURES if one.name in _MEASURES], swaps=True)
+    failed = [f"{case.title}: {reason}" for case in run.cases for reason in case.reasons]
+    if failed:
+        raise RuntimeFailure("; ".join(failed))
+    results = {case.name: case for case in run.cases}
+    return [
+        one
+        for (this, theirs), (title, *_) in zip(pairs, _WIRES, strict=True)
+        for one in compare(title, results[this.name], results[theirs.name])
+    ]
+
+
+def main(arguments: Sequence[str], console: Console) -> int:
+    """Measure and print; return 1 where this version has lost. Raises FastunError."""
+    parser = argparse.ArgumentParser(
+        prog="./run bench against", description="Measure this checkout beside another version's."
+    )
+    parser.add_argument("checkout", type=Path, metavar="CHECKOUT", help="built by its own ./run")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
+    parser.add_argument("--seconds", type=int, default=1, metavar="S", help="of one transfer")
+    chosen = parser.parse_args(arguments)
+    if chosen.rounds < ROUNDS_MIN or chosen.seconds < 1:
+        parser.error(f"--rounds must be {ROUNDS_MIN} or more, --seconds 1 or more")
+    settings = Settings(
+        is_quick=True,
+        n_rounds=chosen.rounds,
+        seconds=chosen.seconds,
+        n_trials=4,
+        socket_buffer_bytes=socket_buffer_bytes(),
+    )
+    comparisons = measure(program_of(chosen.checkout), settings, console)
+    console.print(as_grid(comparisons, chosen.rounds).as_table())
+    return 1 if any(one.is_loss for one in comparisons) else 0
