@@ -169,10 +169,10 @@ static void padding_is_cut_off_by_the_packets_own_length(void) {
         send_content(0, packet, padded);
         check_counts(1, NO_DROP, 0);
         cursor = reader.ring->peer = ring_first(reader.ring);
-        const struct ring_record *record = ring_peek(reader.ring, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(reader.ring, &cursor, &corrupt);
         CHECK_EQUAL(record->n_bytes, length);
         CHECK_EQUAL(record->length, VNET_LENGTH + length);
-        CHECK_EQUAL(memcmp(ring_payload(record) + VNET_LENGTH, packet, length), 0);
+        CHECK_EQUAL(memcmp(record->payload + VNET_LENGTH, packet, length), 0);
         CHECK_EQUAL(field(SLOT, "receive_bytes"), length);
         reader_close();
     }

@@ -67,6 +67,7 @@ struct ring_record {
     uint32_t space; uint32_t offset; uint32_t length; uint32_t n_packets; uint32_t n_bytes;
     uint64_t enqueued_ns; uint64_t n_before; ...;
 };
+struct ring_view { uint8_t *payload; uint32_t length; uint32_t n_packets; ...; };
 struct ring { uint64_t n_packets; ...; };
 struct ring *ring_create(size_t size_bytes, int *fd);
 struct ring *ring_attach(int fd, size_t size_bytes);
@@ -76,7 +77,7 @@ struct ring_record *ring_reserve(struct ring *ring, size_t space);
 void ring_commit(struct ring *ring, struct ring_record *record);
 void ring_publish(struct ring *ring, struct stats_block *stats);
 bool ring_has_unpublished(const struct ring *ring);
-const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 void ring_discard(struct ring *ring, struct stats_block *stats);
 uint64_t ring_first(const struct ring *ring);

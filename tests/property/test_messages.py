@@ -207,7 +207,7 @@ class LinkReader:
         cursor[0] = self.lib.ring_first(self.consumer)
         frames = []
         while record := self.lib.ring_peek(self.consumer, cursor, corrupt):
-            frames.append(self.ffi.buffer(self.lib.ring_payload(record), record.length)[:])
+            frames.append(self.ffi.buffer(record.payload, record.length)[:])
         assert not corrupt[0]
         return frames
 
