@@ -68,7 +68,7 @@
     X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
     X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
     X(link_reader, amplifies,                                                                      \
-      "a super-packet that would grow to over 3 times its size, or has IPv6 extension headers")    \
+      "a super-packet that would grow to over twice its size, or has IPv6 extension headers")      \
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \

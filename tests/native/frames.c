@@ -8,8 +8,8 @@ enum {
     TCP_CSUM_OFFSET = 16,
     UDP_CSUM_OFFSET = 6,
     /* Super-packets that go whole (amplification.h). */
-    SUPER_LENGTH_MIN = 69,
-    GSO_SIZE_MIN = 128,
+    SUPER_LENGTH_MIN = 137,
+    GSO_SIZE_MIN = 273,
 };
 
 static bool is_ipv6(enum frame_kind kind) {

@@ -131,14 +131,14 @@ static void a_source_that_is_not_the_peers_own_is_dropped(void) {
 }
 
 static void a_super_packet_from_a_strangers_address_counts_as_all_its_packets(void) {
-    uint8_t content[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 540] = {MESSAGE_SUPER};
+    uint8_t content[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 1540] = {MESSAGE_SUPER};
     uint8_t *packet = content + MESSAGE_TYPE_LENGTH + VNET_LENGTH;
     const struct vnet vnet = {.flags = VNET_NEEDS_CSUM,
                               .gso_type = VNET_GSO_TCPV4,
-                              .gso_size = 100,
+                              .gso_size = 300,
                               .csum_start = IPV4_HEADER_MIN,
                               .csum_offset = 16};
-    ipv4_make(packet, 540, OTHER_ADDRESS, OUR_ADDRESS);
+    ipv4_make(packet, 1540, OTHER_ADDRESS, OUR_ADDRESS);
     packet[9] = 6; /* TCP */
     packet[IPV4_HEADER_MIN + 12] = 5 << 4;
     vnet_write(&vnet, content + MESSAGE_TYPE_LENGTH);

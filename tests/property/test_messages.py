@@ -46,7 +46,7 @@ class Format:
 
 FORMATS = [Format(wire, mode) for wire in ("plain", "simpletun") for mode in ("tun", "tap")]
 # Super-packets that amplify nothing (csrc/amplification.h): these go whole.
-SUPER_BYTES_MIN, SEGMENT_BYTES_MIN = 69, 128
+SUPER_BYTES_MIN, SEGMENT_BYTES_MIN = 137, 273
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.wire}-{fmt.mode}")
 
@@ -84,7 +84,15 @@ def vnet_fields(kind: str, version: int, transport: int, draw: st.DrawFn) -> tup
     if kind == "checksum":
         return (1, 0, 0, 0, transport, 16, 0)
     gso_type = {4: 1, 6: 4}[version]
-    return (1, gso_type, transport + 20, draw(st.integers(SEGMENT_BYTES_MIN, 1500)), transport, 16, 0)
+    return (
+        1,
+        gso_type,
+        transport + 20,
+        draw(st.integers(SEGMENT_BYTES_MIN, 1500)),
+        transport,
+        16,
+        0,
+    )
 
 
 def n_packets(frame: bytes) -> int:
