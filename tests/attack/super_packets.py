@@ -64,7 +64,7 @@ def packet(shape: Shape, source: str, destination: str, port: int = 9) -> tuple[
     else:
         upper = struct.pack(">HHHH", 40000, port, length, pseudo)
     upper += bytes(shape.payload)
-    if shape.version == 6:  # noqa: PLR2004
+    if shape.version == 6:
         before = _extensions(shape.extension, protocol)
         first = 60 if before else protocol
         header = struct.pack(">IHBB", 6 << 28, len(before) + length, first, 64) + addresses

@@ -1,8 +1,8 @@
 """What a client with a key sends becomes three times its bytes at most, wherever it goes.
 
-attacker (keyed_client.py)  === veth === server (fastun serve) === veth === udp   (fastun connect)
-10.99.0.2, fd99::2                       10.99.0.1, fd99::1    === veth === tcp   (fastun connect)
-                                                               === veth === third (behind the server)
+attacker (keyed_client.py) ==veth== server (fastun serve) ==veth== udp   (fastun connect)
+10.99.0.2, fd99::2                  10.99.0.1, fd99::1    ==veth== tcp   (fastun connect)
+                                                          ==veth== third (behind the server)
 
 The server forwards, and its devices cut nothing: what goes out by a veth are packets, which the
 kernel counts with their Ethernet headers. Input is what the attacker writes into its stream.
@@ -50,13 +50,8 @@ N_EACH = 3
 
 SEGMENTS = (1, 8, 48, 89, 165, 180, 197, 1300)
 SHAPES = [
-    Shape(
-        protocol,
-        version,
-        segment,
-        min(UDP_SEGMENTS * segment, PAYLOAD) if protocol == "udp" else PAYLOAD,
-    )
-    for protocol in ("tcp", "udp")
+    Shape(protocol, version, segment, min(most * segment, PAYLOAD))
+    for protocol, most in (("tcp", PAYLOAD), ("udp", UDP_SEGMENTS))
     for version in (4, 6)
     for segment in SEGMENTS
 ] + [
@@ -290,10 +285,10 @@ def test_a_neighbour_keeps_its_goodput_and_its_round_trip_beside_the_worst_super
                     gbits[what].append(goodput(server, neighbour))
                     pings[what].append(round_trip_ms(neighbour))
     kept = {what: max(gbits[what]) / max(gbits["alone"]) for what in WORST}
-    for what in gbits:
+    for what, figures in gbits.items():
         print(  # noqa: T201 (the figure is the test's)
-            f"{what}: {max(gbits[what]):.2f} Gbit/s, ping {min(pings[what]):.2f} ms,"
-            f" of {[round(each, 2) for each in gbits[what]]}"
+            f"{what}: {max(figures):.2f} Gbit/s, ping {min(pings[what]):.2f} ms,"
+            f" of {[round(each, 2) for each in figures]}"
         )
     assert min(kept.values()) >= GOODPUT_MIN, kept
     for what in WORST:

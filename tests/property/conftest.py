@@ -150,7 +150,8 @@ def _build(directory: Path) -> ModuleType:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "fastun_internals",
-        '#include <stdbool.h>\n#include "amplification.h"\n#include "gro.h"\n#include "gso.h"\n#include "loop.h"\n',
+        '#include <stdbool.h>\n#include "amplification.h"\n#include "gro.h"\n#include "gso.h"\n'
+        '#include "loop.h"\n',
         sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere
