@@ -162,6 +162,21 @@ static void the_sender_lets_go_whole_what_the_receiver_takes_and_nothing_else(vo
     }
 }
 
+/* Neither whole nor split; the look at its segments would be at nothing. */
+static void what_our_own_kernel_left_wrong_is_refused(void) {
+    const struct link_format format = plain_format(MODE_TUN, true);
+    struct message_outbound sent;
+    uint8_t *vnet = device_frame + MESSAGE_HEADROOM;
+    for (int version = 4; version <= 6; version += 2) {
+        make((struct super_packet_shape){.version = version, .size = 1000, .payload = 9000});
+        packet.vnet.csum_offset++;
+        vnet_write(&packet.vnet, vnet);
+        memcpy(vnet + VNET_LENGTH, packet.bytes, packet.length);
+        CHECK(!message_takes_whole(&format, vnet, packet.length));
+        CHECK_EQUAL(message_lay_out(&format, vnet, packet.length, &sent), MESSAGE_BAD_VIRTIO);
+    }
+}
+
 /* However short: it has paid for itself. */
 static void a_packet_alone_goes_as_it_is(void) {
     const struct link_format format = plain_format(MODE_TUN, true);
@@ -185,6 +200,7 @@ int main(void) {
     RUN(ipv6_extension_headers_are_not_for_super_packets);
     RUN(what_linux_usually_makes_goes_whole);
     RUN(the_sender_lets_go_whole_what_the_receiver_takes_and_nothing_else);
+    RUN(what_our_own_kernel_left_wrong_is_refused);
     RUN(a_packet_alone_goes_as_it_is);
     return EXIT_SUCCESS;
 }
