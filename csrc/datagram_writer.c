@@ -27,7 +27,7 @@ struct train {
 struct trains {
     struct train trains[TRAINS_MAX];
     int n;
-    const struct ring_record *records[TRAIN_RECORDS_MAX]; /* in the order of the trains */
+    const struct ring_view *records[TRAIN_RECORDS_MAX]; /* in the order of the trains */
     struct iovec iov[TRAIN_RECORDS_MAX];
     int n_records;
 };
@@ -38,19 +38,19 @@ static struct loop_socket *socket_of(struct loop *loop, unsigned slot) {
 
 /* -- collecting -------------------------------------------------------------------------------- */
 
-static size_t segment_of(const struct ring_record *record) {
+static size_t segment_of(const struct ring_view *record) {
     bool is_one = record->segment == SEGMENT_WHOLE || record->segment == SEGMENT_FRAGMENTS;
     return is_one || record->segment > record->length ? record->length : record->segment;
 }
 
-static int segments_of(const struct ring_record *record) {
+static int segments_of(const struct ring_view *record) {
     size_t segment = segment_of(record);
     return (int)((record->length + segment - 1) / segment);
 }
 
 /* The record's datagrams can follow those of the train: that one is of whole segments so far, and
  * none here is longer. */
-static bool continues(const struct train *train, const struct ring_record *record) {
+static bool continues(const struct train *train, const struct ring_view *record) {
     bool is_even = train->n_bytes == train->segment * (size_t)train->n_segments;
     bool is_equal = segment_of(record) == train->segment ||
                     (segments_of(record) == 1 && record->length <= train->segment);
@@ -61,7 +61,7 @@ static bool continues(const struct train *train, const struct ring_record *recor
 }
 
 /* false: there is no room for another train. */
-static bool collect(struct trains *trains, const struct ring_record *record) {
+static bool collect(struct trains *trains, const struct ring_view *record) {
     struct train *train = trains->n > 0 ? &trains->trains[trains->n - 1] : NULL;
     if (train == NULL || !continues(train, record)) {
         if (trains->n == TRAINS_MAX)
@@ -75,7 +75,7 @@ static bool collect(struct trains *trains, const struct ring_record *record) {
         };
     }
     trains->records[trains->n_records] = record;
-    trains->iov[trains->n_records] = (struct iovec){ring_payload(record), record->length};
+    trains->iov[trains->n_records] = (struct iovec){record->payload, record->length};
     trains->n_records++;
     train->n_records++;
     train->n_bytes += record->length;
@@ -88,7 +88,7 @@ static bool collect(struct trains *trains, const struct ring_record *record) {
 /* How many of the record's packets are lost with the first `n_failed` datagrams of its train, less
  * those of the records before it. A super-packet's are all in one datagram, a keepalive has none.
  */
-static uint32_t count_lost(const struct ring_record *record, uint32_t *n_failed) {
+static uint32_t count_lost(const struct ring_view *record, uint32_t *n_failed) {
     uint32_t n_datagrams = (uint32_t)segments_of(record);
     uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;
     *n_failed -= n_lost;
@@ -100,7 +100,7 @@ static void settle(struct loop *loop, const struct trains *trains, const struct 
                    uint32_t n_failed, enum stats_drop reason) {
     uint64_t now_ns = clock_now_ns();
     for (int i = train->first; i < train->first + train->n_records; i++) {
-        const struct ring_record *record = trains->records[i];
+        const struct ring_view *record = trains->records[i];
         uint32_t n_lost = count_lost(record, &n_failed);
         uint32_t n_sent = record->n_packets - n_lost;
         if (n_lost > 0)
@@ -274,7 +274,7 @@ static void refresh_endpoint(struct loop *loop, unsigned slot) {
     peer_read_endpoint(&loop->peers->slots[slot], &link->endpoint_version, &link->endpoint);
 }
 
-enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *const *records,
+enum datagrams_end datagrams_write(struct loop *loop, const struct ring_view *const *records,
                                    bool *is_done, int n) {
     int next = 0;
     while (next < n) {

@@ -25,7 +25,7 @@ enum datagrams_end {
 
 /* Sends or drops, and counts, those of the `n` records whose link is on UDP and that are not done;
  * marks them done. */
-enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *const *records,
+enum datagrams_end datagrams_write(struct loop *loop, const struct ring_view *const *records,
                                    bool *is_done, int n);
 
 /* Sends one message that is in no record, whole or not at all. Returns 0 or -errno; of EMSGSIZE the

@@ -61,10 +61,10 @@ static void account(struct loop *loop, enum write_end end, uint32_t n_packets, u
     }
 }
 
-static void write_record(struct loop *loop, const struct ring_record *record) {
+static void write_record(struct loop *loop, const struct ring_view *record) {
     ssize_t n;
     do {
-        n = write(loop->device_fd, ring_payload(record), record->length);
+        n = write(loop->device_fd, record->payload, record->length);
         stats_call(loop->stats, CALL_write);
     } while (n < 0 && errno == EINTR);
     account(loop, end_of_write(n), record->n_packets, record->n_bytes);
@@ -102,11 +102,11 @@ static void write_together(struct loop *loop, struct frame_run *run) {
 
 /* -- runs -------------------------------------------------------------------------------------- */
 
-static bool is_plain_packet(const struct loop *loop, const struct ring_record *record) {
+static bool is_plain_packet(const struct loop *loop, const struct ring_view *record) {
     if (loop->mode != MODE_TUN || loop->coalesce == DEVICE_OFFLOAD_NONE ||
         record->length <= VNET_LENGTH)
         return false;
-    struct vnet vnet = vnet_read(ring_payload(record));
+    struct vnet vnet = vnet_read(record->payload);
     return vnet_is_plain(&vnet);
 }
 
@@ -123,10 +123,10 @@ void frame_run_end(struct loop *loop, struct frame_run *run) {
     run->group.n_packets = 0;
 }
 
-void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_record *record) {
+void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_view *record) {
     struct gro_group *group = &run->group;
     bool is_plain = is_plain_packet(loop, record);
-    const uint8_t *packet = ring_payload(record) + VNET_LENGTH;
+    const uint8_t *packet = record->payload + VNET_LENGTH;
     size_t length = record->length - VNET_LENGTH;
     if (is_plain && gro_extend(group, packet, length)) {
         run->records[group->n_packets - 1] = record;

@@ -38,7 +38,7 @@ enum {
 
 /* What one pass looks at. */
 struct batch {
-    const struct ring_record *records[BATCH_RECORDS_MAX];
+    const struct ring_view *records[BATCH_RECORDS_MAX];
     uint64_t ends[BATCH_RECORDS_MAX]; /* the ring's cursor behind each */
     bool is_done[BATCH_RECORDS_MAX];
     int n;
@@ -49,7 +49,7 @@ static struct loop_link *link_at(struct loop *loop, unsigned slot) {
     return link != NULL && !link->is_over && link->broken == 0 ? link : NULL;
 }
 
-struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *record) {
+struct loop_link *link_writer_link(struct loop *loop, const struct ring_view *record) {
     struct loop_link *link = link_at(loop, record->slot);
     /* What was sealed for a link that is gone cannot be opened at the end of the next one. */
     if (link != NULL && loop->wire == WIRE_WIREGUARD && link->id != record->link_id)
@@ -57,7 +57,7 @@ struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *
     return link;
 }
 
-bool link_writer_is_datagram(struct loop *loop, const struct ring_record *record) {
+bool link_writer_is_datagram(struct loop *loop, const struct ring_view *record) {
     const struct loop_link *link = link_writer_link(loop, record);
     return link != NULL && link->format.is_datagram;
 }
@@ -102,7 +102,7 @@ void link_writer_too_long(struct loop *loop, unsigned slot) {
 
 /* -- a link's own queue ------------------------------------------------------------------------ */
 
-static void enqueue(struct loop *loop, const struct ring_record *record, size_t n_sent) {
+static void enqueue(struct loop *loop, const struct ring_view *record, size_t n_sent) {
     struct queue_entry entry = {
         .length = record->length - (uint32_t)n_sent,
         .n_packets = record->n_packets,
@@ -110,13 +110,13 @@ static void enqueue(struct loop *loop, const struct ring_record *record, size_t 
         .enqueued_ns = record->enqueued_ns,
     };
     struct link_queue *queue = &loop->links[record->slot]->queue;
-    if (!link_queue_append(queue, &entry, ring_payload(record) + n_sent))
+    if (!link_queue_append(queue, &entry, record->payload + n_sent))
         link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
 }
 
 /* Lets the tun-reader see how long the oldest of the link's frames has waited; those in the link's
  * own queue came before those in the ring, of which `rest` is the first or NULL. */
-static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_record *rest) {
+static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_view *rest) {
     struct link_queue *queue = &loop->links[slot]->queue;
     struct queue_entry first = {.enqueued_ns = rest != NULL ? rest->enqueued_ns : 0};
     if (!link_queue_is_empty(queue))
@@ -182,7 +182,7 @@ static bool collect(struct loop *loop, struct batch *batch) {
     size_t n_bytes = 0;
     bool corrupt = false;
     for (batch->n = 0; batch->n < BATCH_RECORDS_MAX && n_bytes < BATCH_BYTES_MAX; batch->n++) {
-        const struct ring_record *record = ring_peek(loop->ring, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
             break;
         batch->records[batch->n] = record;
@@ -203,10 +203,10 @@ static int choose(struct loop *loop, const struct batch *batch, int first, int *
     unsigned slot = batch->records[first]->slot;
     int n = 0;
     for (int i = first; i < batch->n; i++) {
-        const struct ring_record *record = batch->records[i];
+        const struct ring_view *record = batch->records[i];
         if (record->slot != slot || link_writer_link(loop, record) == NULL)
             continue;
-        iov[n] = (struct iovec){ring_payload(record), record->length};
+        iov[n] = (struct iovec){record->payload, record->length};
         chosen[n++] = i;
     }
     return n;
@@ -218,7 +218,7 @@ static int settle(struct loop *loop, struct batch *batch, const int *chosen, int
     uint64_t now_ns = clock_now_ns();
     int n_done = 0;
     while (n_done < n_chosen && n_written >= batch->records[chosen[n_done]]->length) {
-        const struct ring_record *record = batch->records[chosen[n_done]];
+        const struct ring_view *record = batch->records[chosen[n_done]];
         n_written -= record->length;
         batch->is_done[chosen[n_done++]] = true;
         link_writer_sent(loop, record->slot, record->n_packets, record->n_bytes,
@@ -283,7 +283,7 @@ static int pass_records(struct loop *loop, struct batch *batch, enum wait_end *e
         batch->n = first_unsent_datagram(loop, batch);
     }
     for (int i = 0; i < batch->n; i++) {
-        const struct ring_record *record = batch->records[i];
+        const struct ring_view *record = batch->records[i];
         const struct loop_link *link = link_writer_link(loop, record);
         if (batch->is_done[i])
             continue;
@@ -313,7 +313,7 @@ static void drop_expired(struct loop *loop) {
     uint64_t cursor = ring_first(loop->ring), released = cursor;
     uint64_t now_ns = clock_now_ns();
     bool corrupt = false;
-    const struct ring_record *record;
+    const struct ring_view *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
            record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
         link_writer_dropped(loop, record->slot, DROP_link_writer_no_link, record->n_packets);

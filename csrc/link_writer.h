@@ -5,9 +5,9 @@
 #include "loop.h"
 
 /* The link that the record was laid out for, or NULL when that is no more. */
-struct loop_link *link_writer_link(struct loop *loop, const struct ring_record *record);
+struct loop_link *link_writer_link(struct loop *loop, const struct ring_view *record);
 /* Whether it goes to a peer on UDP. */
-bool link_writer_is_datagram(struct loop *loop, const struct ring_record *record);
+bool link_writer_is_datagram(struct loop *loop, const struct ring_view *record);
 /* Counts what has gone out, and what has not. */
 void link_writer_sent(struct loop *loop, unsigned slot, uint32_t n_packets, uint32_t n_bytes,
                       uint64_t delay_ns);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -184,25 +185,52 @@ static bool is_sound(const struct ring *ring, const struct ring_record *record, 
            record->length <= record->space - record->offset;
 }
 
-const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt) {
+/* The header as it is now. The barrier keeps the compiler from reading any of it again later, when
+ * the producer may have changed it. */
+static struct ring_record read_header(const uint8_t *at) {
+    struct ring_record record;
+    memcpy(&record, at, sizeof record);
+    atomic_signal_fence(memory_order_seq_cst);
+    return record;
+}
+
+static const struct ring_view *make_view(struct ring *ring, const struct ring_record *record,
+                                         uint8_t *at) {
+    struct ring_view *view = &ring->views[ring->next_view++ % RING_VIEWS_MAX];
+    *view = (struct ring_view){
+        .payload = at + record->offset,
+        .length = record->length,
+        .n_packets = record->n_packets,
+        .n_bytes = record->n_bytes,
+        .slot = record->slot,
+        .link_id = record->link_id,
+        .segment = record->segment,
+        .enqueued_ns = record->enqueued_ns,
+    };
+    return view;
+}
+
+const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt) {
     if (ring->peer == *cursor) {
         /* acquire: pairs with the release in ring_publish */
         ring->peer = atomic_load_explicit(&ring->shared->head, memory_order_acquire);
         if (ring->peer == *cursor)
             return NULL;
     }
-    const struct ring_record *record = (const void *)place(ring, *cursor);
-    if (*cursor % RING_RECORD_ALIGN != 0 || !is_sound(ring, record, ring->peer - *cursor)) {
+    uint8_t *at = place(ring, *cursor);
+    struct ring_record record = read_header(at);
+    if (*cursor % RING_RECORD_ALIGN != 0 || !is_sound(ring, &record, ring->peer - *cursor)) {
         *corrupt = true;
         return NULL;
     }
-    *cursor += record->space;
-    return record;
+    *cursor += record.space;
+    return make_view(ring, &record, at);
 }
 
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats) {
     struct waiter *producer = &ring->shared->producer;
     ring->tail = cursor;
+    ring->next_view = 0; /* the same few again, which are in the cache */
     /* release: our reads of the records are done before they may be overwritten
      * (partner: ring_reserve) */
     atomic_store_explicit(&ring->shared->tail, cursor, memory_order_release);

@@ -11,8 +11,9 @@
  *
  * Both ends survive a kill: what was reserved but not published is as if it had never been, and
  * what was peeked at but not released is there for the successor. Packets are numbered, so that
- * either can tell how many went through before it (reconcile.h). A consumer checks each record
- * header once before it follows it.
+ * either can tell how many went through before it (reconcile.h). A consumer reads each record's
+ * header once, into memory of its own, and checks and follows only that copy: what the producer
+ * writes there afterwards changes nothing.
  */
 #ifndef FASTUN_RING_H
 #define FASTUN_RING_H
@@ -31,6 +32,8 @@ enum {
     RING_RECORD_ALIGN = 64,
     RING_SIZE_MIN = 1 << 18,
     RING_SIZE_MAX = 1 << 28,
+    /* Views that are valid at a time: no writer's batch has more records. */
+    RING_VIEWS_MAX = 256,
 };
 
 /* How many packets were in all records before `index`, since the ring was made. */
@@ -69,7 +72,20 @@ enum ring_segment {
     SEGMENT_FRAGMENTS = UINT32_MAX, /* one datagram, which may be fragmented on its way */
 };
 
-/* A process's own view. */
+/* What a consumer sees of a record: its own copy of the header, checked. The payload lies in the
+ * ring, all of it, and only its bytes are the producer's. */
+struct ring_view {
+    uint8_t *payload;
+    uint32_t length;
+    uint32_t n_packets;
+    uint32_t n_bytes;
+    uint32_t slot;
+    uint32_t link_id;
+    uint32_t segment;
+    uint64_t enqueued_ns;
+};
+
+/* A process's own handle. */
 struct ring {
     struct ring_shared *shared;
     uint8_t *data;
@@ -79,6 +95,8 @@ struct ring {
     uint64_t peer;      /* the other side's index when last read */
     uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
     int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
+    unsigned next_view; /* the consumer's: of these, in turn */
+    struct ring_view views[RING_VIEWS_MAX];
 };
 
 /* -- producer ---------------------------------------------------------------------------------- */
@@ -101,8 +119,9 @@ static inline bool ring_has_unpublished(const struct ring *ring) {
 /* -- consumer ---------------------------------------------------------------------------------- */
 
 /* The record at *cursor (begin with ring_first) and moves *cursor past it; NULL when there is none.
- * *corrupt is set when the memory holds an impossible record: call ring_discard. */
-const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+ * *corrupt is set when the memory holds an impossible record: call ring_discard. The view is valid
+ * until its record is released, or RING_VIEWS_MAX more were peeked at. */
+const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
 /* Gives all before `cursor` back to the producer and wakes it if it waits for that. */
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 /* Empties the ring. */
@@ -122,6 +141,7 @@ static inline uint64_t ring_first(const struct ring *ring) {
     return ring->tail;
 }
 
+/* The producer's. */
 static inline uint8_t *ring_payload(const struct ring_record *record) {
     return (uint8_t *)(uintptr_t)record + record->offset;
 }

@@ -28,7 +28,7 @@ static int write_burst(struct loop *loop) {
     struct frame_run run;
     run.group.n_packets = 0;
     while (n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && loop->error == 0) {
-        const struct ring_record *record = ring_peek(loop->ring, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
             break;
         stats_queue_delay(loop->stats, clock_now_ns() - record->enqueued_ns);

@@ -54,11 +54,11 @@ static void produce(uint64_t n) {
 }
 
 static uint64_t consume(void) {
-    const struct ring_record *record;
+    const struct ring_view *record;
     uint64_t cursor = ring_first(consumer), n = 0;
     bool corrupt = false;
     while ((record = ring_peek(consumer, &cursor, &corrupt)) != NULL) {
-        memcpy(went, ring_payload(record), record->length);
+        memcpy(went, record->payload, record->length);
         keep(went);
         n++;
     }

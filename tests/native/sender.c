@@ -121,7 +121,7 @@ bool open_next(enum aead aead) {
     if (opened.record == NULL)
         return false;
     CHECK_EQUAL(opened.record->link_id, opened.record->slot);
-    CHECK_EQUAL(open_message(aead, false, ring_payload(opened.record), opened.record->length),
+    CHECK_EQUAL(open_message(aead, false, opened.record->payload, opened.record->length),
                 opened.record->length);
     return true;
 }

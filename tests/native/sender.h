@@ -26,7 +26,7 @@ struct sender {
 
 /* The next record of the ring, and what a message in it sealed. */
 struct opened {
-    const struct ring_record *record;
+    const struct ring_view *record;
     uint64_t counter;
     uint8_t content[MESSAGE_MAX];
     int length;

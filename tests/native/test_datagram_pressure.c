@@ -28,8 +28,8 @@ struct device {
 static struct device device;
 
 /* Every packet has its number behind the header. */
-static void check_record(const struct ring_record *record) {
-    const uint8_t *packet = ring_payload(record) + VNET_LENGTH;
+static void check_record(const struct ring_view *record) {
+    const uint8_t *packet = record->payload + VNET_LENGTH;
     CHECK_EQUAL(record->n_bytes, BIG_PACKET);
     CHECK_EQUAL(be32_read(packet + IPV4_HEADER_MIN), device.n_packets);
     CHECK_EQUAL(packet[BIG_PACKET - 1], (uint8_t)device.n_packets);
@@ -38,7 +38,7 @@ static void check_record(const struct ring_record *record) {
 
 static void take_all(void) {
     uint64_t cursor = ring_first(device.ring);
-    const struct ring_record *record;
+    const struct ring_view *record;
     bool corrupt = false;
     while ((record = ring_peek(device.ring, &cursor, &corrupt)) != NULL)
         check_record(record);

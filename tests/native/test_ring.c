@@ -54,12 +54,12 @@ static bool commit(struct ring *ring, uint32_t length, uint8_t content) {
 /* The next record's content, or -1 when there is none. */
 static int peek(struct ring *ring, uint64_t *cursor) {
     bool corrupt = false;
-    const struct ring_record *record = ring_peek(ring, cursor, &corrupt);
+    const struct ring_view *record = ring_peek(ring, cursor, &corrupt);
     CHECK(!corrupt);
     if (record == NULL)
         return -1;
     for (uint32_t i = 0; i < record->length; i++)
-        CHECK_EQUAL(ring_payload(record)[i], (uint8_t)record->n_packets);
+        CHECK_EQUAL(record->payload[i], (uint8_t)record->n_packets);
     return (int)record->n_packets;
 }
 

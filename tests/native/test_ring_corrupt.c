@@ -22,7 +22,7 @@ static enum verdict judge(struct ring_record record, uint64_t filled) {
     atomic_store(&ring->shared->head, filled);
     uint64_t cursor = ring_first(ring);
     bool corrupt = false;
-    const struct ring_record *seen = ring_peek(ring, &cursor, &corrupt);
+    const struct ring_view *seen = ring_peek(ring, &cursor, &corrupt);
     CHECK(seen == NULL || !corrupt);
     CHECK_EQUAL(cursor, seen == NULL ? 0 : record.space);
     ring_detach(ring);
@@ -98,6 +98,63 @@ static void more_published_than_the_ring_holds_is_corrupt(void) {
     CHECK_EQUAL(judge(sound(), UINT64_MAX & ~63ull), CORRUPT);
 }
 
+/* What was checked is what is followed. */
+static void what_the_producer_writes_behind_the_check_changes_nothing(void) {
+    int fd;
+    struct ring *ring = ring_create(SIZE, &fd);
+    CHECK(ring != NULL);
+    struct ring_record record = sound();
+    record.n_packets = 1;
+    record.n_bytes = 2;
+    record.slot = 3;
+    record.link_id = 4;
+    record.segment = 5;
+    record.enqueued_ns = 6;
+    memcpy(ring->data, &record, sizeof record);
+    atomic_store(&ring->shared->head, SPACE);
+    uint64_t cursor = ring_first(ring);
+    bool corrupt = false;
+    const struct ring_view *seen = ring_peek(ring, &cursor, &corrupt);
+    memset(ring->data, 0xff, sizeof record);
+    CHECK(seen->payload == ring->data + RECORD);
+    CHECK_EQUAL(seen->length, SPACE - RECORD);
+    CHECK_EQUAL(seen->n_packets, 1);
+    CHECK_EQUAL(seen->n_bytes, 2);
+    CHECK_EQUAL(seen->slot, 3);
+    CHECK_EQUAL(seen->link_id, 4);
+    CHECK_EQUAL(seen->segment, 5);
+    CHECK_EQUAL(seen->enqueued_ns, 6);
+    CHECK_EQUAL(cursor, SPACE);
+    ring_detach(ring);
+    close(fd);
+}
+
+/* As a link-writer's batch holds them, and when some were looked at before. */
+static void a_whole_batch_of_views_is_valid_at_once(void) {
+    int fd;
+    struct ring *ring = ring_create(SIZE, &fd);
+    CHECK(ring != NULL);
+    const struct ring_view *seen[RING_VIEWS_MAX];
+    for (uint32_t i = 0; i < RING_VIEWS_MAX; i++) {
+        struct ring_record *record = ring_reserve(ring, SPACE);
+        *record = (struct ring_record){.offset = RECORD, .length = 1 + i % 16, .n_packets = i};
+        ring_commit(ring, record);
+    }
+    ring_publish(ring, &stats);
+    for (int round = 0; round < 2; round++) {
+        uint64_t cursor = ring_first(ring);
+        bool corrupt = false;
+        for (uint32_t i = 0; i < RING_VIEWS_MAX; i++)
+            CHECK((seen[i] = ring_peek(ring, &cursor, &corrupt)) != NULL);
+        for (uint32_t i = 0; i < RING_VIEWS_MAX; i++)
+            CHECK_EQUAL(seen[i]->n_packets, i);
+        cursor = ring_first(ring);
+        CHECK(ring_peek(ring, &cursor, &corrupt) != NULL);
+    }
+    ring_detach(ring);
+    close(fd);
+}
+
 static void after_a_discard_the_corrupt_record_is_gone(void) {
     int fd;
     bool corrupt = false;
@@ -141,6 +198,8 @@ int main(void) {
     RUN(a_payload_that_begins_in_the_header_is_corrupt);
     RUN(a_payload_that_leaves_its_record_is_corrupt);
     RUN(more_published_than_the_ring_holds_is_corrupt);
+    RUN(what_the_producer_writes_behind_the_check_changes_nothing);
+    RUN(a_whole_batch_of_views_is_valid_at_once);
     RUN(after_a_discard_the_corrupt_record_is_gone);
     RUN(a_head_that_is_not_on_a_line_does_not_shift_the_consumer_for_good);
     return EXIT_SUCCESS;

@@ -92,11 +92,11 @@ static void check_producer(uint64_t index, unsigned producer) {
         CHECK(index >= __atomic_load_n(&journal->published_until[producer - 1], __ATOMIC_ACQUIRE));
 }
 
-static void check_record(uint64_t index, const struct ring_record *record) {
+static void check_record(uint64_t index, const struct ring_view *record) {
     CHECK_EQUAL(record->length, length_at(index));
     CHECK(record->n_packets <= N_KILLS);
     check_producer(index, record->n_packets);
-    const uint8_t *payload = ring_payload(record);
+    const uint8_t *payload = record->payload;
     uint8_t expected = byte_at(index, record->n_packets);
     for (uint32_t i = 0; i < record->length; i++)
         if (payload[i] != expected)
@@ -121,7 +121,7 @@ static void consume(unsigned consumer) {
     for (;;) {
         struct stats_block stats = {0};
         bool corrupt = false, last = atomic_load(&journal->finish);
-        const struct ring_record *record = ring_peek(ring, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(ring, &cursor, &corrupt);
         CHECK(!corrupt);
         if (record == NULL && last)
             break;

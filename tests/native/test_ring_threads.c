@@ -138,7 +138,7 @@ static void *consume(void *argument) {
     size_t until_release = 1;
     for (uint32_t number = 0; number < N_RECORDS;) {
         bool corrupt = false;
-        const struct ring_record *record = ring_peek(side->ring, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(side->ring, &cursor, &corrupt);
         CHECK(!corrupt);
         if (record == NULL) {
             ring_release(side->ring, cursor, &side->stats);
@@ -147,7 +147,7 @@ static void *consume(void *argument) {
         }
         CHECK_EQUAL(record->n_packets, number);
         CHECK_EQUAL(record->length, length_of(&lengths));
-        check_content(ring_payload(record), record->length, number);
+        check_content(record->payload, record->length, number);
         number++;
         if (--until_release == 0) {
             ring_release(side->ring, cursor, &side->stats);

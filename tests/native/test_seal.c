@@ -281,6 +281,23 @@ static void the_faster_library_seals(void) {
     seal_key_free(key);
 }
 
+/* It gets no text, nonce or place for a tag, and does nothing. */
+static void what_the_library_refuses_is_neither_sealed_nor_opened(void) {
+    const uint8_t nonce[SEAL_NONCE] = {0};
+    for (size_t i = 0; i < N_AEADS; i++) {
+        struct seal_key *key = test_key(aeads[i]);
+        uint8_t tag[SEAL_TAG], text[64], *sealed = sealed_new(key, 0, sizeof text);
+        CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, text), 0);
+        CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, NULL), -EBADMSG);
+        CHECK_EQUAL(library->seal(key, nonce, NULL, sizeof text, tag), -EINVAL);
+        CHECK_EQUAL(library->seal(key, NULL, text, sizeof text, tag), -EINVAL);
+        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, NULL), -EINVAL);
+        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, tag), 0);
+        free(sealed);
+        seal_key_free(key);
+    }
+}
+
 static void run_with(const struct seal_library *with) {
     library = with;
     printf("  %s\n", library->name);
@@ -299,6 +316,8 @@ int main(void) {
     run_with(&seal_gcrypt);
     if (strcmp(seal_library_name(), seal_gcrypt.name) != 0)
         run_with(&seal_ipsec_mb);
+    if (library == &seal_ipsec_mb)
+        RUN(what_the_library_refuses_is_neither_sealed_nor_opened);
     RUN(aes_instructions_are_reported_as_the_kernel_does);
     return EXIT_SUCCESS;
 }

@@ -129,7 +129,7 @@ static void check_numbered(unsigned slot, uint32_t number) {
     opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
     CHECK(opened.record != NULL);
     CHECK_EQUAL(opened.record->slot, slot);
-    open_message(AEAD_CHACHA20_POLY1305, true, ring_payload(opened.record), opened.record->length);
+    open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
     CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_MIN), number);
 }
 

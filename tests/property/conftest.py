@@ -67,6 +67,7 @@ struct ring_record {
     uint32_t space; uint32_t offset; uint32_t length; uint32_t n_packets; uint32_t n_bytes;
     uint64_t enqueued_ns; uint64_t n_before; ...;
 };
+struct ring_view { uint8_t *payload; uint32_t length; uint32_t n_packets; ...; };
 struct ring { uint64_t n_packets; ...; };
 struct ring *ring_create(size_t size_bytes, int *fd);
 struct ring *ring_attach(int fd, size_t size_bytes);
@@ -76,7 +77,7 @@ struct ring_record *ring_reserve(struct ring *ring, size_t space);
 void ring_commit(struct ring *ring, struct ring_record *record);
 void ring_publish(struct ring *ring, struct stats_block *stats);
 bool ring_has_unpublished(const struct ring *ring);
-const struct ring_record *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
 void ring_discard(struct ring *ring, struct stats_block *stats);
 uint64_t ring_first(const struct ring *ring);
@@ -85,12 +86,13 @@ uint8_t *ring_payload(const struct ring_record *record);
 
 struct vnet {
     uint8_t flags; uint8_t gso_type; uint16_t hdr_len; uint16_t gso_size; uint16_t csum_start;
-    uint16_t csum_offset; ...;
+    uint16_t csum_offset; uint16_t ip_start; ...;
 };
 struct vnet vnet_read(const uint8_t *bytes);
 void vnet_write(const struct vnet *vnet, uint8_t *bytes);
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
 int vnet_check_own(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+bool amplifies(const struct vnet *vnet, int n_segments, const uint8_t *frame, size_t length);
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
 
@@ -148,7 +150,8 @@ def _build(directory: Path) -> ModuleType:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "fastun_internals",
-        '#include <stdbool.h>\n#include "gro.h"\n#include "gso.h"\n#include "loop.h"\n',
+        '#include <stdbool.h>\n#include "amplification.h"\n#include "gro.h"\n#include "gso.h"\n'
+        '#include "loop.h"\n',
         sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere

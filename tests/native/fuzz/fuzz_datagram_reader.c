@@ -166,13 +166,13 @@ static void pass_chunk(uint8_t what, uint64_t *counter, const uint8_t *bytes, si
 }
 
 static uint64_t check_records(void) {
-    const struct ring_record *record;
+    const struct ring_view *record;
     uint64_t cursor = ring_first(consumer), n_packets = 0;
     bool corrupt = false;
     for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL;
          n_packets += record->n_packets) {
-        const uint8_t *packet = ring_payload(record) + VNET_LENGTH;
-        struct vnet vnet = vnet_read(ring_payload(record));
+        const uint8_t *packet = record->payload + VNET_LENGTH;
+        struct vnet vnet = vnet_read(record->payload);
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
         FUZZ_CHECK(vnet_check(&vnet, packet, record->n_bytes, 0) == (int)record->n_packets);
         FUZZ_CHECK(packet[0] >> 4 == 4 ? packet[12] == 10 : packet[8] == 0xfd);

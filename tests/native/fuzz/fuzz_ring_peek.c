@@ -20,12 +20,13 @@ static void set_memory(const uint8_t *data, size_t size) {
     memcpy(memory->data + (tail & (SIZE - 1)), data + INDICES, size - INDICES);
 }
 
-static void check_inside(const struct ring *ring, const struct ring_record *record) {
-    const uint8_t *start = (const uint8_t *)record, *payload = ring_payload(record);
-    FUZZ_CHECK(start >= ring->data && start < ring->data + SIZE);
-    FUZZ_CHECK(payload >= start + sizeof *record);
-    FUZZ_CHECK(payload + record->length <= start + record->space);
-    FUZZ_CHECK(start + record->space <= ring->data + 2 * (size_t)SIZE);
+/* Between `begin` and `end`, positions of the ring. */
+static void check_inside(const struct ring *ring, const struct ring_view *record, uint64_t begin,
+                         uint64_t end) {
+    const uint8_t *start = ring->data + (begin & (SIZE - 1));
+    FUZZ_CHECK(record->payload >= start + sizeof(struct ring_record));
+    FUZZ_CHECK(record->payload + record->length <= start + (end - begin));
+    FUZZ_CHECK(start + (end - begin) <= ring->data + 2 * (size_t)SIZE);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -37,11 +38,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct ring *consumer = ring_attach(fd, SIZE);
     if (consumer == NULL) /* said to be no ring: fine */
         return 0;
-    const struct ring_record *record;
-    uint64_t cursor = ring_first(consumer), n_records = 0;
+    const struct ring_view *record;
+    uint64_t begin = ring_first(consumer), cursor = begin, n_records = 0;
     bool corrupt = false;
-    while ((record = ring_peek(consumer, &cursor, &corrupt)) != NULL) {
-        check_inside(consumer, record);
+    for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL; begin = cursor) {
+        check_inside(consumer, record, begin, cursor);
         FUZZ_CHECK(++n_records <= SIZE / RING_RECORD_ALIGN);
     }
     FUZZ_CHECK(corrupt || cursor == atomic_load(&consumer->shared->head));

@@ -100,13 +100,13 @@ static void check_source(const uint8_t *packet) {
 }
 
 static uint64_t check_records(const struct link_format *format) {
-    const struct ring_record *record;
+    const struct ring_view *record;
     uint64_t cursor = ring_first(consumer), n_packets = 0;
     bool corrupt = false;
     for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL;
          n_packets += record->n_packets) {
-        const uint8_t *frame = ring_payload(record) + VNET_LENGTH;
-        struct vnet vnet = vnet_read(ring_payload(record));
+        const uint8_t *frame = record->payload + VNET_LENGTH;
+        struct vnet vnet = vnet_read(record->payload);
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
         FUZZ_CHECK(vnet_check(&vnet, frame, record->n_bytes,
                               format->mode == MODE_TAP ? ETHERNET_HEADER : 0) ==
