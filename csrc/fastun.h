@@ -135,6 +135,15 @@ enum event_kind {
     EVENT_CONFIRMED, /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
+    /* The kernel refuses an offload for this peer, an offload_kind in `index`, with `error`; 0: it
+     * takes it again. */
+    EVENT_OFFLOAD,
+};
+
+enum offload_kind {
+    OFFLOAD_TRAINS,     /* UDP_SEGMENT: many datagrams in one call */
+    OFFLOAD_TCP_GROUPS, /* packets of the peer's that are written as one super-packet */
+    OFFLOAD_UDP_GROUPS,
 };
 
 enum {

@@ -142,6 +142,20 @@ enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind
     return LOOP_EVENT;
 }
 
+void loop_note_news(struct loop *loop, struct refusals *refusals) {
+    /* Off and on again before the gateway heard of it: nothing is to be told. */
+    loop->n_news += refusals->is_news ? -1u : 1u;
+    refusals->is_news = !refusals->is_news;
+}
+
+enum loop_end loop_report_news(struct loop *loop, unsigned slot, struct refusals *refusals,
+                               enum offload_kind kind) {
+    loop_note_news(loop, refusals);
+    loop->event.index = kind;
+    return loop_report(loop, slot, EVENT_OFFLOAD,
+                       refusals->off_until_ns != 0 ? refusals->error : 0);
+}
+
 const struct loop_event *loop_event(struct loop *loop) {
     return &loop->event;
 }

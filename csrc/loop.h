@@ -23,6 +23,7 @@
 #include "link_queue.h"
 #include "message.h"
 #include "peer_table.h"
+#include "refusals.h"
 #include "ring.h"
 #include "session.h"
 #include "staging.h"
@@ -41,8 +42,7 @@ enum {
 struct loop_socket {
     int fd;
     int family;       /* AF_INET or AF_INET6 */
-    bool has_offload; /* the kernel cuts what we send */
-    unsigned n_offload_faults;
+    bool has_offload; /* the kernel knows how to cut what we send */
 };
 
 /* The link to one peer, as one worker sees it. */
@@ -60,7 +60,9 @@ struct loop_link {
     /* link-writer, on UDP */
     struct endpoint endpoint;
     uint64_t endpoint_version;
-    bool is_too_long; /* a datagram did not fit the path: to be reported */
+    bool is_too_long;             /* a datagram did not fit the path: to be reported */
+    struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
+    uint64_t sourceless_until_ns; /* our address that the peer knows is not sent from; 0: it is */
 
     /* link-writer, on streams */
     struct link_queue queue;
@@ -97,6 +99,7 @@ struct loop {
     unsigned n_full;         /* link-writer: links that wait for room in their socket */
     unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
+    unsigned n_news;         /* writers: switches that were turned and are not reported */
     uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
     bool keeps_all;          /* tun-reader: drops nothing for its delay; for tests that count */
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
@@ -118,8 +121,8 @@ struct loop {
     struct link_format datagram_format;
 
     /* tun-writer */
-    enum device_offload coalesce; /* which packets may be put together */
-    unsigned n_refusals[2];       /* super-packets so made that were refused in a row: TCP, UDP */
+    enum device_offload coalesce;            /* which packets may be put together */
+    struct refusals groups[N_PEER_SLOTS][2]; /* super-packets so made, by sender: TCP, UDP */
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);
@@ -133,6 +136,11 @@ void link_writer_forget(struct loop *loop, unsigned slot);
 /* The tun-reader's own (outbound.h). */
 struct splitting *splitting_new(void);
 void splitting_free(struct splitting *splitting);
+
+/* Writers: a switch of the peer's was turned; loop_report_news reports one such. */
+void loop_note_news(struct loop *loop, struct refusals *refusals);
+enum loop_end loop_report_news(struct loop *loop, unsigned slot, struct refusals *refusals,
+                               enum offload_kind kind);
 
 /* Fills in loop->event about a link, marks it as over where it is, and returns LOOP_EVENT. */
 enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind, int error);

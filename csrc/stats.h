@@ -26,9 +26,10 @@
     X(tun_writer, "tun-writer")
 
 #define STATS_COUNTERS(X)                                                                          \
-    X(packets) /* as the network counts: a super-packet of 40 segments counts 40 */                \
-    X(frames)  /* as the device gives or takes them: a super-packet counts 1 */                    \
-    X(bytes)   /* of packets or Ethernet frames, without any header of ours */
+    X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
+    X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
+    X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
+    X(refused_offloads) /* trains, super-packets: what the kernel refused and went singly */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \

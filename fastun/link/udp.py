@@ -169,8 +169,8 @@ def _tune(each: socket.socket, fwmark: int) -> None:
     if each.family == socket.AF_INET6:
         each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DO)
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    # Also for IPv4 on a socket of IPv6: only this tells which of our addresses a broadcast came to.
+    each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     if fwmark:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
 

@@ -228,6 +228,7 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
         CHECK_EQUAL(datagram_peer_receive_all(0), 10);
         CHECK_EQUAL(calls(CALL_sendmsg), round); /* after that the train went as one */
     }
+    CHECK_EQUAL(peers->n_events, 0); /* it was never the offload */
     end();
 }
 
