@@ -363,6 +363,12 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *
         for (; next < n; next++) {
             if (is_done[next] || !link_writer_is_datagram(loop, records[next]))
                 continue;
+            if (loop->links[records[next]->slot]->is_blocked) {
+                link_writer_dropped(loop, records[next]->slot, DROP_link_writer_inside_tunnel,
+                                    records[next]->n_packets);
+                is_done[next] = true;
+                continue;
+            }
             if (trains.n == 0 || trains.trains[trains.n - 1].slot != records[next]->slot)
                 refresh_endpoint(loop, records[next]->slot);
             if (!collect(&trains, records[next]))
@@ -383,6 +389,8 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_record *
 
 int datagram_write(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
     struct iovec iov = {(uint8_t *)(uintptr_t)message, length};
+    if (loop->links[slot]->is_blocked)
+        return -ELOOP;
     refresh_endpoint(loop, slot);
     int error = send_anyhow(loop, slot, &iov, 1, 0, MSG_DONTWAIT, 0);
     if (error == EMSGSIZE)

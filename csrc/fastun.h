@@ -228,6 +228,9 @@ void loop_forget_ips(struct loop *loop, unsigned slot);
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
+/* link-writer: the route to the peer on UDP leads into the tunnel, so nothing is sent to it until
+ * it does not. */
+void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 /* tun-reader: longer packets than this do not fit the path to the peer. */
 void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */

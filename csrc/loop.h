@@ -22,6 +22,7 @@
 #include "key_table.h"
 #include "link_queue.h"
 #include "message.h"
+#include "own_packets.h"
 #include "peer_table.h"
 #include "refusals.h"
 #include "ring.h"
@@ -61,6 +62,7 @@ struct loop_link {
     struct endpoint endpoint;
     uint64_t endpoint_version;
     bool is_too_long;             /* a datagram did not fit the path: to be reported */
+    bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
     struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
     uint64_t sourceless_until_ns; /* our address that the peer knows is not sent from; 0: it is */
 
@@ -105,6 +107,7 @@ struct loop {
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
     struct splitting *splitting;      /* tun-reader: the frame that is being split */
+    struct own_packets *own_packets;  /* tun-reader: by which it knows what we have sent */
     struct staging *staging;          /* tun-reader: frames that wait for a session */
     int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
@@ -115,6 +118,7 @@ struct loop {
     int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
     struct key_table *keys;
     struct datagrams *datagrams;
+    unsigned device_index;      /* the device as an interface; 0: not known */
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* buckets of tokens, which outlive sessions */

@@ -242,6 +242,17 @@ class PathTooNarrow(Message, frozen=True, tag="path-too-narrow"):
     slot: int
 
 
+class OffloadChanged(Message, frozen=True, tag="offload-changed"):
+    """The kernel refuses an offload for the peer, because of ``error``; "": it takes it again.
+
+    ``kind`` is ``enum offload_kind`` of csrc/fastun.h.
+    """
+
+    slot: int
+    kind: int
+    error: str
+
+
 class DeviceGone(Message, frozen=True, tag="device-gone"):
     """Worker to gateway: the interface was deleted under us."""
 
@@ -275,6 +286,7 @@ ToGateway = (
     | KeyConfirmed
     | SessionWanted
     | PathTooNarrow
+    | OffloadChanged
     | DeviceGone
 )
 AnyMessage = ToWorker | ToGateway

@@ -28,6 +28,7 @@ from fastun.channel import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    OffloadChanged,
     PathTooNarrow,
     SessionWanted,
     ToGateway,
@@ -40,6 +41,7 @@ from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.finding import find_links
 from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
+from fastun.link.offloads import OffloadLog
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.metrics.server import serve as serve_metrics
@@ -86,6 +88,7 @@ class Gateway:
         self.pushes = Pushes(settings, device, self._follow_mtu)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
+        self._offloads = OffloadLog()
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = udp.UdpSockets((), offload=False)
@@ -283,6 +286,8 @@ class Gateway:
                         f"({message.reason}); start fastun again"
                     )
                 )
+            case OffloadChanged():
+                self._note_offload(message)
             case _ if self.sessions is None:
                 self._log.error("unexpected message", worker=worker.name, message=repr(message))
             case HandshakeCame():
@@ -297,6 +302,11 @@ class Gateway:
                     self.datagrams.on_key_confirmed(message.slot, message.index)
             case _ if self.datagrams is not None:
                 self._on_datagram_message(self.datagrams, message)
+
+    def _note_offload(self, change: OffloadChanged) -> None:
+        member = self.roster.by_slot.get(change.slot)
+        if member is not None:
+            self._offloads.note(change.slot, member.peer.name, change.kind, change.error)
 
     def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
         match message:

@@ -37,6 +37,7 @@ from fastun.channel import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    OffloadChanged,
     PathTooNarrow,
     Ready,
     SendKeepalive,
@@ -53,7 +54,7 @@ from fastun.errors import FastunError
 
 # What anybody can send, or has sent again in a moment: the loop does not wait for the gateway.
 _OF_ANYBODY = (EventKind.DATAGRAM, EventKind.CONTROL)
-_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG)
+_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 
 
 class Worker:
@@ -224,6 +225,8 @@ def _message_of(event: Event) -> ToGateway:  # noqa: PLR0911 (a table)
             return SessionWanted(slot)
         case EventKind.TOO_LONG:
             return PathTooNarrow(slot)
+        case EventKind.OFFLOAD:
+            return OffloadChanged(slot, event.index, event.error)
         case EventKind.CONFIRMED:
             return KeyConfirmed(slot, link_id, event.index)
         case EventKind.LINK_CLOSED:
