@@ -141,6 +141,10 @@ class Loop:
         """Refuse packets that are longer; bytes, 0 for any."""
         _lib.loop_set_path_mtu(self._pointer, slot, path_mtu)
 
+    def block_link(self, slot: int, *, is_blocked: bool) -> None:
+        """Send nothing to the peer on UDP while it is blocked."""
+        _lib.loop_block_link(self._pointer, slot, is_blocked)
+
     def hold_without_session(self) -> None:
         """Let the device's queue hold packets for a second while the only session is made."""
         _lib.loop_hold_without_session(self._pointer)

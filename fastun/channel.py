@@ -105,6 +105,13 @@ class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
     path_mtu: int
 
 
+class BlockLink(Message, frozen=True, tag="block-link"):
+    """To the link-writer: send nothing to the peer on UDP, whose route leads into the tunnel."""
+
+    slot: int
+    is_blocked: bool
+
+
 class ClampMss(Message, frozen=True, tag="clamp-mss"):
     """To tun-reader and link-reader: TCP's segments are to fit packets of ``mtu`` bytes; 0: any."""
 
@@ -267,6 +274,7 @@ ToWorker = (
     | SetGateKeys
     | SetEndpoint
     | SetPathMtu
+    | BlockLink
     | ClampMss
     | AllowIps
     | ForgetIps

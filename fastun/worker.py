@@ -23,6 +23,7 @@ from fastun.channel import (
     AllowIps,
     AnyMessage,
     AttachLink,
+    BlockLink,
     Boot,
     Channel,
     ClampMss,
@@ -179,6 +180,8 @@ class Worker:
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):
                 self._loop.set_path_mtu(slot, message.path_mtu)
+            case BlockLink(slot=slot):
+                self._loop.block_link(slot, is_blocked=message.is_blocked)
             case ClampMss(mtu=mtu):
                 self._loop.clamp_mss(mtu)
             case SendMessage(slot=slot):
@@ -211,7 +214,7 @@ class Worker:
             os.close(fd)
 
 
-def _message_of(event: Event) -> ToGateway:  # noqa: PLR0911 (a table)
+def _message_of(event: Event) -> ToGateway:  # noqa: C901, PLR0911 (a table)
     """Return what the gateway is told."""
     slot, link_id = event.slot, event.link_id
     match event.kind:

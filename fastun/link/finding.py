@@ -150,6 +150,10 @@ class Acceptor:
         with contextlib.ExitStack() as unless_established:
             unless_established.callback(connection.close)
             try:
+                if self._gateway.inside.holds_connection(connection):
+                    self._counts.refused += 1
+                    self._log.debug("refused: it came through the tunnel", remote=remote)
+                    return
                 tcp.tune(connection)
                 if not await self._has_room():
                     self._counts.refused += 1
@@ -219,7 +223,9 @@ class Dialler:
         """Return when a link has ended: whether it was one that the peer had taken."""
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as unless_established:
-            connection = await tcp.dial(self._endpoint, self._gateway.settings.fwmark)
+            connection = await tcp.dial(
+                self._endpoint, self._gateway.settings.fwmark, self._gateway.inside
+            )
             unless_established.callback(connection.close)
             self._has_resolved = True
             greeted = await self._greeter.approach(connection)

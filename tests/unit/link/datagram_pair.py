@@ -16,6 +16,7 @@ from fastun.link import hello
 from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import Hello, Push
+from fastun.link.inside import Inside
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers.peer import Peer
@@ -100,6 +101,7 @@ class Side:
         self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
+        self.inside = Inside(0, "ft0", None)
         self.sessions = DatagramSessions(
             settings(role),
             self.lane.as_lane(),
@@ -111,6 +113,7 @@ class Side:
             TimerConstants(),
             self.counts,
             self.pushed.append,
+            self.inside,
         )
         self.receiving: dict[int, tuple[int, bytes]] = {}
         self.confirmed: set[int] = set()
