@@ -20,6 +20,7 @@ from fastun.errors import RuntimeFailure
 from fastun.link import tcp
 from fastun.link.greeting import Greeter
 from fastun.link.hello import HelloError
+from fastun.link.inside import LeadsInsideError
 from fastun.link.preference import Preference
 from fastun.session.refusal import HandshakeError
 
@@ -213,6 +214,9 @@ class Dialler:
                         "check its spelling and this host's DNS"
                     ) from None
                 self._warn(error.strerror or str(error))
+            except LeadsInsideError:
+                name = self._gateway.roster.by_slot[0].peer.name
+                self._gateway.inside.note(name, str(self._endpoint), is_inside=True)
             except HandshakeError as error:
                 self._warn(f"the handshake failed ({error})")
             except (HelloError, OSError) as error:
