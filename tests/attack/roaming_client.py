@@ -82,3 +82,10 @@ class RoamingClient:
     def send_through_tunnel(self, message: bytes, to: str) -> None:
         """Send a datagram to an address of the server's, inside the tunnel."""
         self.send(self.seal(udp_packet(self.inner, to, UDP_PORT, message)))
+
+    def received(self) -> bytes:
+        """Return the next datagram; b"" when there is none."""
+        try:
+            return self.socket.recv(65535)
+        except BlockingIOError:
+            return b""
