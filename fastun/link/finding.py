@@ -152,8 +152,8 @@ class Acceptor:
             unless_established.callback(connection.close)
             try:
                 if self._gateway.inside.holds_connection(connection):
-                    self._counts.refused += 1
                     self._log.debug("refused: it came through the tunnel", remote=remote)
+                    self._counts.refused += 1
                     return
                 tcp.tune(connection)
                 if not await self._has_room():
