@@ -17,7 +17,7 @@ from fastun.lane import Lane
 from fastun.link.inside import Inside
 from fastun.link.table import Link, LinkTable
 
-LOOK_INTERVAL_S = 0.25
+LOOK_INTERVAL_S = 0.5
 
 # All links, where the kernel said nothing: rules may depend on more than it tells of.
 ALL_INTERVAL_S = 10.0
