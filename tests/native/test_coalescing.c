@@ -3,6 +3,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -173,6 +174,26 @@ static uint64_t pass_two(struct stand_in *stand_in, unsigned slot, enum loop_end
     return writer_calls(&stand_in->writer, CALL_write) - n_before;
 }
 
+/* EBADF stands for what the kernel has against the packets, whichever way they come. */
+static void packets_that_are_refused_singly_as_well_are_no_fault_of_the_group(void) {
+    enum { N_RUNS = 10, N_EACH = 20 };
+    struct writer writer;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    int read_only = open("/dev/null", O_RDONLY);
+    writer_open(&writer, MODE_TUN, read_only);
+    for (int i = 0; i < N_RUNS; i++) {
+        flow.acknowledgement++;
+        writer_put_flow(&writer, &flow, i * N_EACH, N_EACH, -1);
+    }
+    writer_run(&writer);
+    CHECK_EQUAL(writer_calls(&writer, CALL_writev), N_RUNS);
+    CHECK_EQUAL(stats_read_drop(writer.stats, DROP_tun_writer_device_refused), N_RUNS * N_EACH);
+    CHECK_EQUAL(writer_counter(&writer, COUNTER_refused_offloads), 0);
+    CHECK_EQUAL(writer.worker.loop->groups[0][0].n, 0);
+    writer_close(&writer);
+    close(read_only);
+}
+
 static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) {
     enum { OTHERS = 7 };
     struct stand_in stand_in;
@@ -217,6 +238,7 @@ int main(void) {
     RUN(what_is_not_asked_for_is_not_put_together);
     RUN(a_frame_with_an_offload_header_goes_as_it_is);
     RUN(refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made);
+    RUN(packets_that_are_refused_singly_as_well_are_no_fault_of_the_group);
     RUN(what_is_refused_of_one_peer_costs_no_other_and_is_tried_again);
     RUN(a_super_packet_that_is_taken_ends_the_count_of_refusals);
     return EXIT_SUCCESS;
