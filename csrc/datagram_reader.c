@@ -7,6 +7,20 @@
 #define _GNU_SOURCE
 #include "link_reader.h"
 
+/* What came by our own device came through the tunnel: a peer would be where only it can lead. */
+static bool is_from_inside(const struct loop *loop, const struct endpoint *sender) {
+    return loop->device_index != 0 && sender->local_zone == loop->device_index;
+}
+
+static enum inbound_end pass_one(struct loop *loop, const struct arrival *arrival,
+                                 const uint8_t *message, size_t length) {
+    if (is_from_inside(loop, arrival->endpoint)) {
+        inbound_drop(loop, DROP_link_reader_inside_tunnel, length);
+        return INBOUND_MORE;
+    }
+    return inbound_pass(loop, arrival, message, length);
+}
+
 enum source_end datagrams_pass(struct loop *loop) {
     struct datagrams *datagrams = loop->datagrams;
     struct arrival arrival = {-1, &datagrams->endpoint, clock_now_ns(), clock_boottime_ns()};
@@ -15,7 +29,7 @@ enum source_end datagrams_pass(struct loop *loop) {
     uint64_t n_messages = 0;
     size_t length;
     while (end == INBOUND_MORE && datagrams_peek(datagrams, &message, &length)) {
-        end = inbound_pass(loop, &arrival, message, length);
+        end = pass_one(loop, &arrival, message, length);
         if (end == INBOUND_FULL)
             break;
         datagrams_advance(datagrams);

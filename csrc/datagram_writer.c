@@ -10,8 +10,8 @@
 #include "link_writer.h"
 
 enum {
-    /* So many refused trains that went out well one by one are no accident of the route. */
-    OFFLOAD_FAULTS_MAX = 8,
+    /* So many refused trains in a row that went out well one by one are no accident. */
+    TRAINS_REFUSED_MAX = 8,
 };
 
 /* One sendmsg's worth. */
@@ -122,20 +122,74 @@ static enum stats_drop failure_reason(struct loop *loop, unsigned slot, int erro
 
 /* -- addresses --------------------------------------------------------------------------------- */
 
+/* Whether to send from our address that the peer knows. An address that had gone may be back. */
+static bool has_source(struct loop_link *link) {
+    if (link->sourceless_until_ns != 0 && clock_now_ns() >= link->sourceless_until_ns)
+        link->sourceless_until_ns = 0;
+    return link->sourceless_until_ns == 0;
+}
+
 static void address_message(struct loop *loop, unsigned slot, struct envelope *envelope,
                             struct iovec *iov, size_t n_iov, struct msghdr *message) {
+    struct loop_link *link = loop->links[slot];
     *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
-    endpoint_address(&loop->links[slot]->endpoint, socket_of(loop, slot)->family, envelope,
-                     message);
+    endpoint_address(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
+    if (!has_source(link))
+        message->msg_controllen = 0; /* the routing table knows another */
+}
+
+/* `segment` 0: the iov is one datagram. */
+static void address_segments(struct loop *loop, unsigned slot, struct envelope *envelope,
+                             struct iovec *iov, size_t n_iov, size_t segment,
+                             struct msghdr *message) {
+    uint16_t segment_length = (uint16_t)segment;
+    address_message(loop, slot, envelope, iov, n_iov, message);
+    if (segment > 0)
+        control_append(message, IPPROTO_UDP, UDP_SEGMENT, &segment_length, sizeof segment_length);
 }
 
 static void address_train(struct loop *loop, struct trains *trains, const struct train *train,
                           struct envelope *envelope, struct msghdr *message) {
-    uint16_t segment = (uint16_t)train->segment;
-    address_message(loop, train->slot, envelope, &trains->iov[train->first],
-                    (size_t)train->n_records, message);
-    if (train->n_segments > 1)
-        control_append(message, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
+    address_segments(loop, train->slot, envelope, &trains->iov[train->first],
+                     (size_t)train->n_records, train->n_segments > 1 ? train->segment : 0, message);
+}
+
+/* -- one message, whatever becomes of our address ---------------------------------------------- */
+
+/* Whether `error` may be about the address that we send from, and there is one: the peer may have
+ * learned one that we no longer have, or that cannot be sent from (anycast). Linux says EINVAL, of
+ * late ENETUNREACH for IPv4. */
+static bool may_be_the_source(struct loop_link *link, int error) {
+    static const uint8_t unknown[sizeof link->endpoint.local];
+    return (error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL) &&
+           memcmp(link->endpoint.local, unknown, sizeof unknown) != 0 && has_source(link);
+}
+
+static int send_once(struct loop *loop, unsigned slot, struct iovec *iov, size_t n_iov,
+                     size_t segment, int flags) {
+    struct envelope envelope;
+    struct msghdr message;
+    address_segments(loop, slot, &envelope, iov, n_iov, segment, &message);
+    ssize_t n = sendmsg(socket_of(loop, slot)->fd, &message, MSG_NOSIGNAL | flags);
+    int error = n < 0 ? errno : 0;
+    stats_call(loop->stats, CALL_sendmsg);
+    return error;
+}
+
+/* The message was refused with `error`, or not yet sent (0). Without our address, where that may be
+ * the fault: if it is sent so, it is not sent from for a while. Returns 0 or the errno. */
+static int send_anyhow(struct loop *loop, unsigned slot, struct iovec *iov, size_t n_iov,
+                       size_t segment, int flags, int error) {
+    struct loop_link *link = loop->links[slot];
+    if (error == 0)
+        error = send_once(loop, slot, iov, n_iov, segment, flags);
+    if (!may_be_the_source(link, error))
+        return error;
+    link->sourceless_until_ns = clock_now_ns() + REFUSED_RETRY_NS;
+    error = send_once(loop, slot, iov, n_iov, segment, flags);
+    if (error != 0)
+        link->sourceless_until_ns = 0; /* that was not it */
+    return error;
 }
 
 /* -- one by one -------------------------------------------------------------------------------- */
@@ -155,23 +209,18 @@ static struct iovec datagram_at(const struct trains *trains, const struct train 
 /* Sends each datagram of the train by itself. Returns how many were refused; *error is why. */
 static uint32_t send_singly(struct loop *loop, const struct trains *trains,
                             const struct train *train, int *error) {
-    int fd = socket_of(loop, train->slot)->fd;
     uint32_t n_failed = 0;
     for (size_t offset = 0; offset < train->n_bytes;) {
         struct iovec iov = datagram_at(trains, train, offset);
-        struct envelope envelope;
-        struct msghdr message;
-        address_message(loop, train->slot, &envelope, &iov, 1, &message);
-        ssize_t n = sendmsg(fd, &message, MSG_NOSIGNAL);
-        stats_call(loop->stats, CALL_sendmsg);
-        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        int refused = send_anyhow(loop, train->slot, &iov, 1, 0, 0, 0);
+        if (refused == EAGAIN || refused == EINTR) {
             /* Not for the channel: the train is to be finished, and the network makes room. */
-            wait_fd(fd, POLLOUT, -1, -1, loop->stats);
+            wait_fd(socket_of(loop, train->slot)->fd, POLLOUT, -1, -1, loop->stats);
             continue;
         }
-        if (n < 0)
-            *error = errno;
-        n_failed += n < 0;
+        if (refused != 0)
+            *error = refused;
+        n_failed += refused != 0;
         offset += iov.iov_len;
     }
     return n_failed;
@@ -199,24 +248,52 @@ static void pass_singly(struct loop *loop, const struct trains *trains, const st
 
 /* -- trains ------------------------------------------------------------------------------------ */
 
-/* The kernel refused the train with `error`. Its offload may not work on this route or at all
- * (EIO: no checksum offload; EINVAL: also a segment over the MTU), our address may have gone. */
-static void pass_refused(struct loop *loop, const struct trains *trains, const struct train *train,
+/* Whether the kernel's cutting may be at fault. It is not where there was no room. */
+static bool may_be_the_offload(int error) {
+    return error != ENOBUFS && error != ENOMEM && error != EAGAIN && error != EINTR;
+}
+
+static void note_train_taken(struct loop *loop, const struct train *train) {
+    struct refusals *refusals = &loop->links[train->slot]->trains;
+    if (train->n_segments > 1 && refusals->n > 0 && refusals_end(refusals))
+        loop_note_news(loop, refusals);
+}
+
+static void note_train_refused(struct loop *loop, const struct train *train, int error) {
+    struct refusals *refusals = &loop->links[train->slot]->trains;
+    stats_add(&loop->stats->counters[COUNTER_refused_offloads], 1);
+    if (refusals_add(refusals, TRAINS_REFUSED_MAX, error, clock_now_ns()))
+        loop_note_news(loop, refusals);
+}
+
+/* The kernel refused the train with `error`. What goes out instead shows the cause: the same train
+ * without our address, its datagrams one by one, or nothing. Only in the second case it is the
+ * offload, which may not work on this peer's route (EIO: IPsec, no checksum offload; EPERM: a
+ * firewall that takes a train for one long packet). */
+static void pass_refused(struct loop *loop, struct trains *trains, const struct train *train,
                          int error) {
-    struct loop_link *link = loop->links[train->slot];
-    struct loop_socket *where = socket_of(loop, train->slot);
-    if (error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL)
-        memset(link->endpoint.local, 0, sizeof link->endpoint.local);
-    uint32_t n_failed = send_singly(loop, trains, train, &error);
-    if (n_failed == 0 && train->n_segments > 1 && ++where->n_offload_faults >= OFFLOAD_FAULTS_MAX)
-        where->has_offload = false;
+    uint32_t n_failed = 0;
+    int refused =
+        send_anyhow(loop, train->slot, &trains->iov[train->first], (size_t)train->n_records,
+                    train->n_segments > 1 ? train->segment : 0, 0, error);
+    if (refused != 0)
+        n_failed = send_singly(loop, trains, train, &error);
+    if (refused == 0)
+        note_train_taken(loop, train);
+    else if (n_failed == 0 && train->n_segments > 1 && may_be_the_offload(refused))
+        note_train_refused(loop, train, refused);
     settle(loop, trains, train, n_failed,
            n_failed > 0 ? failure_reason(loop, train->slot, error) : N_DROPS);
 }
 
+static bool may_be_a_train(struct loop *loop, unsigned slot) {
+    const struct refusals *refusals = &loop->links[slot]->trains;
+    return socket_of(loop, slot)->has_offload &&
+           (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns()));
+}
+
 static bool goes_singly(struct loop *loop, const struct train *train) {
-    return train->may_fragment ||
-           (train->n_segments > 1 && !socket_of(loop, train->slot)->has_offload);
+    return train->may_fragment || (train->n_segments > 1 && !may_be_a_train(loop, train->slot));
 }
 
 /* The trains from `first` on that go by the same socket in one call. */
@@ -244,8 +321,10 @@ static int send_some(struct loop *loop, struct trains *trains, int first) {
         address_train(loop, trains, &trains_left[i], &envelopes[i], &headers[i].msg_hdr);
     int n_sent = sendmmsg(fd, headers, (unsigned)n, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_call(loop->stats, CALL_sendmmsg);
-    for (int i = 0; i < n_sent; i++)
+    for (int i = 0; i < n_sent; i++) {
+        note_train_taken(loop, &trains_left[i]);
         settle(loop, trains, &trains_left[i], 0, N_DROPS);
+    }
     if (n_sent > 0)
         return n_sent;
     if (errno == EAGAIN) /* the network device has no room; it will */
@@ -271,7 +350,8 @@ static int send_trains(struct loop *loop, struct trains *trains) {
 
 static void refresh_endpoint(struct loop *loop, unsigned slot) {
     struct loop_link *link = loop->links[slot];
-    peer_read_endpoint(&loop->peers->slots[slot], &link->endpoint_version, &link->endpoint);
+    if (peer_read_endpoint(&loop->peers->slots[slot], &link->endpoint_version, &link->endpoint))
+        link->sourceless_until_ns = 0;
 }
 
 enum datagrams_end datagrams_write(struct loop *loop, const struct ring_view *const *records,
@@ -283,6 +363,12 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_view *co
         for (; next < n; next++) {
             if (is_done[next] || !link_writer_is_datagram(loop, records[next]))
                 continue;
+            if (loop->links[records[next]->slot]->is_blocked) {
+                link_writer_dropped(loop, records[next]->slot, DROP_link_writer_inside_tunnel,
+                                    records[next]->n_packets);
+                is_done[next] = true;
+                continue;
+            }
             if (trains.n == 0 || trains.trains[trains.n - 1].slot != records[next]->slot)
                 refresh_endpoint(loop, records[next]->slot);
             if (!collect(&trains, records[next]))
@@ -303,13 +389,10 @@ enum datagrams_end datagrams_write(struct loop *loop, const struct ring_view *co
 
 int datagram_write(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
     struct iovec iov = {(uint8_t *)(uintptr_t)message, length};
-    struct envelope envelope;
-    struct msghdr header;
+    if (loop->links[slot]->is_blocked)
+        return -ELOOP;
     refresh_endpoint(loop, slot);
-    address_message(loop, slot, &envelope, &iov, 1, &header);
-    ssize_t n = sendmsg(socket_of(loop, slot)->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
-    int error = n < 0 ? errno : 0;
-    stats_call(loop->stats, CALL_sendmsg);
+    int error = send_anyhow(loop, slot, &iov, 1, 0, MSG_DONTWAIT, 0);
     if (error == EMSGSIZE)
         link_writer_too_long(loop, slot);
     return -error;

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
+#include <net/if.h>
 #include <linux/if_tun.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -48,4 +48,9 @@ int device_open(const char *name, enum mode mode) {
 int device_set_offload(int fd, enum device_offload offload) {
     /* Changes only what the kernel hands out on read; super-packets can always be written. */
     return ioctl(fd, TUNSETOFFLOAD, (unsigned long)tun_offloads[offload]) < 0 ? -errno : 0;
+}
+
+unsigned device_index(int fd) {
+    struct ifreq request = {0};
+    return ioctl(fd, TUNGETIFF, &request) < 0 ? 0 : if_nametoindex(request.ifr_name);
 }

@@ -15,4 +15,7 @@ enum {
     DEVICE_FRAME_MAX = 65535 + ETHERNET_HEADER + 8,
 };
 
+/* The interface behind the descriptor, as others know it; 0: it is none. */
+unsigned device_index(int fd);
+
 #endif

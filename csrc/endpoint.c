@@ -31,20 +31,29 @@ static void read_source6(struct endpoint *endpoint, const struct sockaddr_in6 *s
         memcpy(endpoint->address, &source->sin6_addr, IPV6_LENGTH);
 }
 
+/* Not the address in the packet, which may be a broadcast or multicast one: for those the kernel
+ * chooses one that can be sent from (net/ipv4/fib_frontend.c, fib_compute_spec_dst). */
+static void read_local4(struct endpoint *endpoint, const struct in_pktinfo *info) {
+    memcpy(endpoint->local, &info->ipi_spec_dst, IPV4_LENGTH);
+    endpoint->local_zone = (uint32_t)info->ipi_ifindex;
+}
+
+/* On a socket of IPv6 IPv4's address comes twice, and what stands here is the one in the packet. */
+static void read_local6(struct endpoint *endpoint, const struct in6_pktinfo *info) {
+    if (!is_mapped(&info->ipi6_addr) && !IN6_IS_ADDR_MULTICAST(&info->ipi6_addr))
+        memcpy(endpoint->local, &info->ipi6_addr, IPV6_LENGTH);
+    endpoint->local_zone = (uint32_t)info->ipi6_ifindex;
+}
+
 static void read_local(struct endpoint *endpoint, const struct cmsghdr *control) {
     if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
         struct in_pktinfo info;
         memcpy(&info, CMSG_DATA(control), sizeof info);
-        memcpy(endpoint->local, &info.ipi_addr, IPV4_LENGTH);
-        endpoint->local_zone = (uint32_t)info.ipi_ifindex;
+        read_local4(endpoint, &info);
     } else if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
         struct in6_pktinfo info;
         memcpy(&info, CMSG_DATA(control), sizeof info);
-        if (is_mapped(&info.ipi6_addr))
-            memcpy(endpoint->local, info.ipi6_addr.s6_addr + MAPPED_PREFIX, IPV4_LENGTH);
-        else
-            memcpy(endpoint->local, &info.ipi6_addr, IPV6_LENGTH);
-        endpoint->local_zone = (uint32_t)info.ipi6_ifindex;
+        read_local6(endpoint, &info);
     }
 }
 

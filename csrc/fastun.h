@@ -135,6 +135,15 @@ enum event_kind {
     EVENT_CONFIRMED, /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
+    /* The kernel refuses an offload for this peer, an offload_kind in `index`, with `error`; 0: it
+     * takes it again. */
+    EVENT_OFFLOAD,
+};
+
+enum offload_kind {
+    OFFLOAD_TRAINS,     /* UDP_SEGMENT: many datagrams in one call */
+    OFFLOAD_TCP_GROUPS, /* packets of the peer's that are written as one super-packet */
+    OFFLOAD_UDP_GROUPS,
 };
 
 enum {
@@ -219,6 +228,9 @@ void loop_forget_ips(struct loop *loop, unsigned slot);
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
+/* link-writer: the route to the peer on UDP leads into the tunnel, so nothing is sent to it until
+ * it does not. */
+void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 /* tun-reader: longer packets than this do not fit the path to the peer. */
 void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */

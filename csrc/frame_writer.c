@@ -3,7 +3,7 @@
  *
  * Some kernels refuse super-packets that are in order (6.6.44 and its time, with EINVAL), and those
  * before 6.2 every one of UDP. Nothing is lost to that: the packets are written again one by one,
- * and after some refusals in a row no more are put together.
+ * and after some refusals in a row no more of that peer's are put together for a while.
  */
 #define _GNU_SOURCE
 #include "frame_writer.h"
@@ -14,8 +14,8 @@
 #include "reconcile.h"
 
 enum {
-    /* A kernel that refuses does so every time; a packet that it has its reasons to refuse must not
-     * cost the others. */
+    /* A kernel that refuses does so every time; what it has its reasons to refuse must not cost the
+     * others of the peer. */
     REFUSALS_MAX = 8,
 };
 
@@ -61,13 +61,15 @@ static void account(struct loop *loop, enum write_end end, uint32_t n_packets, u
     }
 }
 
-static void write_record(struct loop *loop, const struct ring_view *record) {
+static enum write_end write_record(struct loop *loop, const struct ring_view *record) {
     ssize_t n;
     do {
         n = write(loop->device_fd, record->payload, record->length);
         stats_call(loop->stats, CALL_write);
     } while (n < 0 && errno == EINTR);
-    account(loop, end_of_write(n), record->n_packets, record->n_bytes);
+    enum write_end end = end_of_write(n);
+    account(loop, end, record->n_packets, record->n_bytes);
+    return end;
 }
 
 /* -- super-packets of our own ------------------------------------------------------------------ */
@@ -82,15 +84,40 @@ static enum write_end write_group(struct loop *loop, struct gro_group *group) {
     return end_of_write(n);
 }
 
+static struct refusals *refusals_of(struct loop *loop, const struct frame_run *run) {
+    return &loop->groups[run->records[0]->slot % N_PEER_SLOTS][run->group.is_udp];
+}
+
+static void note_group_taken(struct loop *loop, const struct frame_run *run) {
+    struct refusals *refusals = refusals_of(loop, run);
+    if (refusals->n > 0 && refusals_end(refusals))
+        loop_note_news(loop, refusals);
+}
+
+static void note_group_refused(struct loop *loop, const struct frame_run *run, int error) {
+    struct refusals *refusals = refusals_of(loop, run);
+    stats_add(&loop->stats->counters[COUNTER_refused_offloads], 1);
+    if (refusals_add(refusals, REFUSALS_MAX, error, clock_now_ns()))
+        loop_note_news(loop, refusals);
+}
+
+/* What a group was refused for may be in one of its packets: then that is refused as well. */
+static void write_singly(struct loop *loop, const struct frame_run *run, int error) {
+    bool is_refused = false;
+    for (size_t i = 0; i < run->group.n_packets; i++)
+        is_refused = write_record(loop, run->records[i]) != WRITE_DONE || is_refused;
+    if (!is_refused)
+        note_group_refused(loop, run, error);
+}
+
 static void write_together(struct loop *loop, struct frame_run *run) {
     enum write_end end = write_group(loop, &run->group);
-    unsigned *n_refusals = &loop->n_refusals[run->group.is_udp];
-    *n_refusals = end == WRITE_REFUSED ? *n_refusals + 1 : 0;
     if (end == WRITE_REFUSED) {
-        for (size_t i = 0; i < run->group.n_packets; i++)
-            write_record(loop, run->records[i]);
+        write_singly(loop, run, errno);
         return;
     }
+    if (end == WRITE_DONE)
+        note_group_taken(loop, run);
     uint32_t n_packets = 0;
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < run->group.n_packets; i++) {
@@ -110,8 +137,9 @@ static bool is_plain_packet(const struct loop *loop, const struct ring_view *rec
     return vnet_is_plain(&vnet);
 }
 
-static bool may_coalesce(const struct loop *loop, bool is_udp) {
-    return loop->n_refusals[is_udp] < REFUSALS_MAX &&
+static bool may_coalesce(const struct loop *loop, unsigned slot, bool is_udp) {
+    const struct refusals *refusals = &loop->groups[slot % N_PEER_SLOTS][is_udp];
+    return (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns())) &&
            (!is_udp || loop->coalesce == DEVICE_OFFLOAD_TCP_UDP);
 }
 
@@ -126,14 +154,16 @@ void frame_run_end(struct loop *loop, struct frame_run *run) {
 void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_view *record) {
     struct gro_group *group = &run->group;
     bool is_plain = is_plain_packet(loop, record);
+    bool is_of_the_peer = group->n_packets == 0 || run->records[0]->slot == record->slot;
     const uint8_t *packet = record->payload + VNET_LENGTH;
     size_t length = record->length - VNET_LENGTH;
-    if (is_plain && gro_extend(group, packet, length)) {
+    if (is_plain && is_of_the_peer && gro_extend(group, packet, length)) {
         run->records[group->n_packets - 1] = record;
         return;
     }
     frame_run_end(loop, run);
-    if (is_plain && gro_begin(group, packet, length) && may_coalesce(loop, group->is_udp)) {
+    if (is_plain && gro_begin(group, packet, length) &&
+        may_coalesce(loop, record->slot, group->is_udp)) {
         run->records[0] = record;
         return;
     }

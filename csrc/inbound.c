@@ -83,6 +83,7 @@ static void pass_content(struct loop *loop, unsigned slot, const struct link_for
         .length = (uint32_t)(VNET_LENGTH + inbound.length),
         .n_packets = (uint32_t)inbound.n_packets,
         .n_bytes = (uint32_t)inbound.length,
+        .slot = slot,
         .enqueued_ns = now_ns,
     };
     ring_commit(loop->ring, record);

@@ -173,6 +173,7 @@ void link_writer_forget(struct loop *loop, unsigned slot) {
     set_full(loop, link, false);
     loop->n_broken -= link->broken != 0;
     loop->n_too_long -= link->is_too_long;
+    loop->n_news -= link->trains.is_news;
 }
 
 /* -- the batch --------------------------------------------------------------------------------- */
@@ -385,6 +386,13 @@ static enum loop_end report_too_long(struct loop *loop) {
     return loop_report(loop, slot, EVENT_TOO_LONG, 0);
 }
 
+static enum loop_end report_news(struct loop *loop) {
+    unsigned slot = 0;
+    while (loop->links[slot] == NULL || !loop->links[slot]->trains.is_news)
+        slot++;
+    return loop_report_news(loop, slot, &loop->links[slot]->trains, OFFLOAD_TRAINS);
+}
+
 static bool is_held(struct loop *loop) {
     return loop->wire != WIRE_WIREGUARD && link_at(loop, 0) == NULL;
 }
@@ -402,6 +410,8 @@ enum loop_end link_writer_loop(struct loop *loop) {
             return report_broken(loop);
         if (loop->n_too_long > 0)
             return report_too_long(loop);
+        if (loop->n_news > 0)
+            return report_news(loop);
         if (is_held(loop))
             end = wait_without_link(loop);
         else if (!is_stuck(loop) && collect(loop, &batch))

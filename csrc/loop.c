@@ -38,6 +38,7 @@ static int open_epoll(struct loop *loop) {
 }
 
 static int prepare_link_reader(struct loop *loop) {
+    loop->device_index = device_index(loop->device_fd);
     loop->keys = calloc(1, sizeof *loop->keys);
     loop->datagrams = calloc(1, sizeof *loop->datagrams);
     loop->endpoints = calloc(N_PEER_SLOTS, sizeof *loop->endpoints);
@@ -59,7 +60,10 @@ static int prepare_role(struct loop *loop) {
     case ROLE_tun_reader:
         loop->splitting = splitting_new();
         loop->staging = staging_new();
-        return loop->splitting == NULL || loop->staging == NULL ? -ENOMEM : 0;
+        loop->own_packets = own_packets_new();
+        return loop->splitting == NULL || loop->staging == NULL || loop->own_packets == NULL
+                   ? -ENOMEM
+                   : 0;
     default:
         return 0;
     }
@@ -113,6 +117,7 @@ void loop_free(struct loop *loop) {
     handshake_gate_free(&loop->gate);
     splitting_free(loop->splitting);
     staging_free(loop->staging);
+    own_packets_free(loop->own_packets);
     free(loop->keys);
     free(loop->datagrams);
     free(loop->endpoints);
@@ -140,6 +145,20 @@ enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind
         epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, link->fd, NULL);
     }
     return LOOP_EVENT;
+}
+
+void loop_note_news(struct loop *loop, struct refusals *refusals) {
+    /* Off and on again before the gateway heard of it: nothing is to be told. */
+    loop->n_news += refusals->is_news ? -1u : 1u;
+    refusals->is_news = !refusals->is_news;
+}
+
+enum loop_end loop_report_news(struct loop *loop, unsigned slot, struct refusals *refusals,
+                               enum offload_kind kind) {
+    loop_note_news(loop, refusals);
+    loop->event.index = kind;
+    return loop_report(loop, slot, EVENT_OFFLOAD,
+                       refusals->off_until_ns != 0 ? refusals->error : 0);
 }
 
 const struct loop_event *loop_event(struct loop *loop) {
@@ -254,6 +273,7 @@ void loop_detach_link(struct loop *loop, unsigned slot) {
     free(link);
     loop->links[slot] = NULL;
     loop->n_links--;
+    own_packets_changed(loop->own_packets);
     if (loop->unpassed_source == (int)slot)
         loop->unpassed_source = SOURCE_NONE;
 }
@@ -297,6 +317,7 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     }
     sending_key_free(link->sending);
     link->sending = sending;
+    own_packets_changed(loop->own_packets);
     return 0;
 }
 
@@ -306,6 +327,13 @@ void loop_forget_sending_key(struct loop *loop, unsigned slot) {
         return;
     sending_key_free(link->sending);
     link->sending = NULL;
+    own_packets_changed(loop->own_packets);
+}
+
+void loop_block_link(struct loop *loop, unsigned slot, int is_blocked) {
+    struct loop_link *link = link_of(loop, slot);
+    if (link != NULL)
+        link->is_blocked = is_blocked;
 }
 
 void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu) {

@@ -22,7 +22,9 @@
 #include "key_table.h"
 #include "link_queue.h"
 #include "message.h"
+#include "own_packets.h"
 #include "peer_table.h"
+#include "refusals.h"
 #include "ring.h"
 #include "session.h"
 #include "staging.h"
@@ -41,8 +43,7 @@ enum {
 struct loop_socket {
     int fd;
     int family;       /* AF_INET or AF_INET6 */
-    bool has_offload; /* the kernel cuts what we send */
-    unsigned n_offload_faults;
+    bool has_offload; /* the kernel knows how to cut what we send */
 };
 
 /* The link to one peer, as one worker sees it. */
@@ -60,7 +61,10 @@ struct loop_link {
     /* link-writer, on UDP */
     struct endpoint endpoint;
     uint64_t endpoint_version;
-    bool is_too_long; /* a datagram did not fit the path: to be reported */
+    bool is_too_long;             /* a datagram did not fit the path: to be reported */
+    bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
+    struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
+    uint64_t sourceless_until_ns; /* our address that the peer knows is not sent from; 0: it is */
 
     /* link-writer, on streams */
     struct link_queue queue;
@@ -97,11 +101,13 @@ struct loop {
     unsigned n_full;         /* link-writer: links that wait for room in their socket */
     unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
+    unsigned n_news;         /* writers: switches that were turned and are not reported */
     uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
     bool keeps_all;          /* tun-reader: drops nothing for its delay; for tests that count */
     bool holds;              /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;  /* 0: it does not wait now */
     struct splitting *splitting;      /* tun-reader: the frame that is being split */
+    struct own_packets *own_packets;  /* tun-reader: by which it knows what we have sent */
     struct staging *staging;          /* tun-reader: frames that wait for a session */
     int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
@@ -112,14 +118,15 @@ struct loop {
     int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
     struct key_table *keys;
     struct datagrams *datagrams;
+    unsigned device_index;      /* the device as an interface; 0: not known */
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* buckets of tokens, which outlive sessions */
     struct link_format datagram_format;
 
     /* tun-writer */
-    enum device_offload coalesce; /* which packets may be put together */
-    unsigned n_refusals[2];       /* super-packets so made that were refused in a row: TCP, UDP */
+    enum device_offload coalesce;            /* which packets may be put together */
+    struct refusals groups[N_PEER_SLOTS][2]; /* super-packets so made, by sender: TCP, UDP */
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);
@@ -133,6 +140,11 @@ void link_writer_forget(struct loop *loop, unsigned slot);
 /* The tun-reader's own (outbound.h). */
 struct splitting *splitting_new(void);
 void splitting_free(struct splitting *splitting);
+
+/* Writers: a switch of the peer's was turned; loop_report_news reports one such. */
+void loop_note_news(struct loop *loop, struct refusals *refusals);
+enum loop_end loop_report_news(struct loop *loop, unsigned slot, struct refusals *refusals,
+                               enum offload_kind kind);
 
 /* Fills in loop->event about a link, marks it as over where it is, and returns LOOP_EVENT. */
 enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind, int error);

@@ -304,6 +304,11 @@ size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_
         outbound_drop(loop, DROP_tun_reader_not_ip, 1, frame_length);
         return 0;
     }
+    if (own_packets_has(loop, frame, frame_length)) {
+        outbound_drop(loop, DROP_tun_reader_own_packet,
+                      message_count_packets(loop->mode, vnet, frame_length), frame_length);
+        return 0;
+    }
     int slot = find_slot(loop, frame);
     if (slot < 0) {
         outbound_drop(loop, DROP_tun_reader_no_peer,

@@ -26,9 +26,10 @@
     X(tun_writer, "tun-writer")
 
 #define STATS_COUNTERS(X)                                                                          \
-    X(packets) /* as the network counts: a super-packet of 40 segments counts 40 */                \
-    X(frames)  /* as the device gives or takes them: a super-packet counts 1 */                    \
-    X(bytes)   /* of packets or Ethernet frames, without any header of ours */
+    X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
+    X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
+    X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
+    X(refused_offloads) /* trains, super-packets: what the kernel refused and went singly */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
@@ -54,12 +55,14 @@
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
     X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
+    X(tun_reader, own_packet, "what fastun itself has sent: its route leads into the tunnel")      \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
     X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
     X(link_writer, too_long, "the datagram did not fit the path's MTU")                            \
     X(link_writer, not_sent, "the network refused the datagram: no route, or a firewall")          \
+    X(link_writer, inside_tunnel, "the route to the peer leads into the tunnel itself")            \
     X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
     X(link_writer, worker_died, "in a link's queue when the worker was killed")                    \
     X(link_reader, bad_length, "a length prefix of 0 or over the limit; the link is closed")       \
@@ -79,6 +82,7 @@
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
+    X(link_reader, inside_tunnel, "a datagram that came to us through the tunnel itself")          \
     X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \

@@ -48,9 +48,19 @@ static int write_burst(struct loop *loop) {
     return loop->error != 0 ? -1 : n_frames;
 }
 
+static enum loop_end report_news(struct loop *loop) {
+    unsigned i = 0;
+    while (!loop->groups[i / 2][i % 2].is_news)
+        i++;
+    return loop_report_news(loop, i / 2, &loop->groups[i / 2][i % 2],
+                            i % 2 == 0 ? OFFLOAD_TCP_GROUPS : OFFLOAD_UDP_GROUPS);
+}
+
 enum loop_end tun_writer_loop(struct loop *loop) {
     enum wait_end end = WAIT_READY;
     while (end == WAIT_READY && !waiter_is_rung(loop->self)) {
+        if (loop->n_news > 0)
+            return report_news(loop);
         int n_frames = write_burst(loop);
         if (n_frames < 0)
             return LOOP_DEVICE_GONE;

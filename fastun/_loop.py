@@ -40,6 +40,15 @@ class EventKind(IntEnum):
     CONFIRMED = _lib.EVENT_CONFIRMED
     NO_SESSION = _lib.EVENT_NO_SESSION
     TOO_LONG = _lib.EVENT_TOO_LONG
+    OFFLOAD = _lib.EVENT_OFFLOAD
+
+
+class OffloadKind(IntEnum):
+    """What the kernel may refuse for a peer: ``enum offload_kind`` of csrc/fastun.h."""
+
+    TRAINS = _lib.OFFLOAD_TRAINS
+    TCP_GROUPS = _lib.OFFLOAD_TCP_GROUPS
+    UDP_GROUPS = _lib.OFFLOAD_UDP_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,8 @@ class Event:
     """What a loop returned for.
 
     ``message`` is a handshake's or a control message, ``index`` the session's of a confirmation or
-    a control message, ``endpoint`` the packed UdpAddress that a datagram came from.
+    a control message or an OffloadKind, ``endpoint`` the packed UdpAddress that a datagram came
+    from. ``error`` is "" where there is none.
     """
 
     kind: EventKind
@@ -102,7 +112,7 @@ class Loop:
             event.slot,
             event.link_id,
             event.index,
-            os.strerror(event.error),
+            os.strerror(event.error) if event.error else "",
             bytes(_ffi.buffer(event.bytes, event.length)),
             bytes(_ffi.buffer(_ffi.addressof(event, "endpoint"))),
         )
@@ -130,6 +140,10 @@ class Loop:
     def set_path_mtu(self, slot: int, path_mtu: int) -> None:
         """Refuse packets that are longer; bytes, 0 for any."""
         _lib.loop_set_path_mtu(self._pointer, slot, path_mtu)
+
+    def block_link(self, slot: int, *, is_blocked: bool) -> None:
+        """Send nothing to the peer on UDP while it is blocked."""
+        _lib.loop_block_link(self._pointer, slot, is_blocked)
 
     def hold_without_session(self) -> None:
         """Let the device's queue hold packets for a second while the only session is made."""

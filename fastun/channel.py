@@ -105,6 +105,13 @@ class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
     path_mtu: int
 
 
+class BlockLink(Message, frozen=True, tag="block-link"):
+    """To the link-writer: send nothing to the peer on UDP, whose route leads into the tunnel."""
+
+    slot: int
+    is_blocked: bool
+
+
 class ClampMss(Message, frozen=True, tag="clamp-mss"):
     """To tun-reader and link-reader: TCP's segments are to fit packets of ``mtu`` bytes; 0: any."""
 
@@ -242,6 +249,17 @@ class PathTooNarrow(Message, frozen=True, tag="path-too-narrow"):
     slot: int
 
 
+class OffloadChanged(Message, frozen=True, tag="offload-changed"):
+    """The kernel refuses an offload for the peer, because of ``error``; "": it takes it again.
+
+    ``kind`` is ``enum offload_kind`` of csrc/fastun.h.
+    """
+
+    slot: int
+    kind: int
+    error: str
+
+
 class DeviceGone(Message, frozen=True, tag="device-gone"):
     """Worker to gateway: the interface was deleted under us."""
 
@@ -256,6 +274,7 @@ ToWorker = (
     | SetGateKeys
     | SetEndpoint
     | SetPathMtu
+    | BlockLink
     | ClampMss
     | AllowIps
     | ForgetIps
@@ -275,6 +294,7 @@ ToGateway = (
     | KeyConfirmed
     | SessionWanted
     | PathTooNarrow
+    | OffloadChanged
     | DeviceGone
 )
 AnyMessage = ToWorker | ToGateway

@@ -28,6 +28,7 @@ from fastun.channel import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    OffloadChanged,
     PathTooNarrow,
     SessionWanted,
     ToGateway,
@@ -35,11 +36,15 @@ from fastun.channel import (
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.host.device import Device
+from fastun.host.route_lookup import RouteLookup
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
+from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.finding import find_links
 from fastun.link.greeting import Greeted, Greeter, PlainGreeter, SealedGreeter, SilentGreeter
+from fastun.link.inside import Inside
+from fastun.link.offloads import OffloadLog
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.metrics.server import serve as serve_metrics
@@ -86,6 +91,9 @@ class Gateway:
         self.pushes = Pushes(settings, device, self._follow_mtu)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
+        self._offloads = OffloadLog()
+        self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
+        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = udp.UdpSockets((), offload=False)
@@ -117,13 +125,19 @@ class Gateway:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self.inside.close)
             stack.enter_context(serve_metrics(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
             self._make_sessions()
             stack.callback(self.sockets.close)
             await stack.enter_async_context(self._running_lane())
             stack.enter_context(self.membership)
-            watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
+            watching = (
+                self._watch_peers(),
+                self._watch_sessions(),
+                self.pushes.run(),
+                self._endpoint_watch.run(),
+            )
             for work in (*find_links(self), *watching):
                 await stack.enter_async_context(self._running(work))
             self._log.info(
@@ -184,7 +198,7 @@ class Gateway:
         self.sessions = StreamSessions(
             self.lane, self.links, self.greeter, self._constants, self.session_counts
         )
-        self.sockets = udp.open_for(self.settings)
+        self.sockets = udp.open_for(self.settings, self.inside)
         if not self.sockets.all():
             return
         self.datagrams = DatagramSessions(
@@ -198,6 +212,7 @@ class Gateway:
             self._constants,
             self.session_counts,
             self.pushes.take,
+            self.inside,
         )
 
     def has_room(self) -> bool:
@@ -272,7 +287,7 @@ class Gateway:
             self.datagrams.tell_worker(worker.role)
         self.links.tell_worker(worker.role)
 
-    def _on_message(self, worker: Worker, message: ToGateway) -> None:
+    def _on_message(self, worker: Worker, message: ToGateway) -> None:  # noqa: C901 (a table)
         match message:
             case LinkEnded():
                 self.links.end(message.slot, message.reason, message.link_id)
@@ -283,6 +298,8 @@ class Gateway:
                         f"({message.reason}); start fastun again"
                     )
                 )
+            case OffloadChanged():
+                self._note_offload(message)
             case _ if self.sessions is None:
                 self._log.error("unexpected message", worker=worker.name, message=repr(message))
             case HandshakeCame():
@@ -297,6 +314,11 @@ class Gateway:
                     self.datagrams.on_key_confirmed(message.slot, message.index)
             case _ if self.datagrams is not None:
                 self._on_datagram_message(self.datagrams, message)
+
+    def _note_offload(self, change: OffloadChanged) -> None:
+        member = self.roster.by_slot.get(change.slot)
+        if member is not None:
+            self._offloads.note(change.slot, member.peer.name, change.kind, change.error)
 
     def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
         match message:
@@ -318,6 +340,8 @@ class Gateway:
         """
         if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
             return
+        if worker.role == "link-writer":
+            self._endpoint_watch.on_link_writer_death()
         self.links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
         if self.datagrams is not None:
             self.datagrams.on_worker_death(worker.role)

@@ -23,6 +23,7 @@ from fastun.channel import (
     AllowIps,
     AnyMessage,
     AttachLink,
+    BlockLink,
     Boot,
     Channel,
     ClampMss,
@@ -37,6 +38,7 @@ from fastun.channel import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    OffloadChanged,
     PathTooNarrow,
     Ready,
     SendKeepalive,
@@ -53,7 +55,7 @@ from fastun.errors import FastunError
 
 # What anybody can send, or has sent again in a moment: the loop does not wait for the gateway.
 _OF_ANYBODY = (EventKind.DATAGRAM, EventKind.CONTROL)
-_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG)
+_REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 
 
 class Worker:
@@ -178,6 +180,8 @@ class Worker:
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):
                 self._loop.set_path_mtu(slot, message.path_mtu)
+            case BlockLink(slot=slot):
+                self._loop.block_link(slot, is_blocked=message.is_blocked)
             case ClampMss(mtu=mtu):
                 self._loop.clamp_mss(mtu)
             case SendMessage(slot=slot):
@@ -210,7 +214,7 @@ class Worker:
             os.close(fd)
 
 
-def _message_of(event: Event) -> ToGateway:  # noqa: PLR0911 (a table)
+def _message_of(event: Event) -> ToGateway:  # noqa: C901, PLR0911 (a table)
     """Return what the gateway is told."""
     slot, link_id = event.slot, event.link_id
     match event.kind:
@@ -224,6 +228,8 @@ def _message_of(event: Event) -> ToGateway:  # noqa: PLR0911 (a table)
             return SessionWanted(slot)
         case EventKind.TOO_LONG:
             return PathTooNarrow(slot)
+        case EventKind.OFFLOAD:
+            return OffloadChanged(slot, event.index, event.error)
         case EventKind.CONFIRMED:
             return KeyConfirmed(slot, link_id, event.index)
         case EventKind.LINK_CLOSED:

@@ -94,13 +94,17 @@ def _inside(direction: str, reader: str, writer: str) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{direction} system calls",
-            "System calls a second of the two workers.",
+            "System calls a second of the two workers, and offloads that the kernel refused.",
             "More futex calls than frames: the workers wait for each other at every frame, as "
-            "they do when there is little traffic.",
+            "they do when there is little traffic. Refused offloads: the log names the peer.",
             (
                 (
                     rate("fastun_syscalls_total", f'role=~"{reader}|{writer}"', "role, call"),
                     "{{role}} {{call}}",
+                ),
+                (
+                    rate("fastun_refused_offloads_total", f'role="{writer}"', "role"),
+                    "{{role}} refused offloads",
                 ),
             ),
             unit=PER_S,

@@ -49,6 +49,7 @@ class Device:
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
+        self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self._routes = HostRoutes(self.name, settings)
         self._name_servers = NameServers(self.name)
         self.mtu = settings.mtu  # in bytes; a server may push another

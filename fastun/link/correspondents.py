@@ -12,6 +12,7 @@ from fastun._native import UdpAddress
 from fastun.channel import SetEndpoint
 from fastun.lane import Lane
 from fastun.link.correspondent import Correspondent
+from fastun.link.inside import Inside
 from fastun.link.observer import Observer
 from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
@@ -27,15 +28,17 @@ from fastun.session.transport import SessionKeys
 class Correspondents:
     """Those who were heard, or are tried. Event loop only."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 (what it stands between)
         self,
         lane: Lane,
         links: LinkTable,
         roster: Roster,
         sockets: UdpSockets,
         constants: TimerConstants,
+        inside: Inside,
     ) -> None:
         """Begin without any."""
+        self._inside = inside
         self.by_slot: dict[int, Correspondent] = {}
         # By our index of the handshake; with CLOCK_BOOTTIME seconds, when it is over.
         self._waiting: dict[int, tuple[Correspondent, float]] = {}
@@ -147,6 +150,10 @@ class Correspondents:
         """Learn from the link-reader where the peer has roamed to."""
         address = self._lane.peers.endpoint(correspondent.member.slot)
         if address is None or address == correspondent.address:
+            return
+        if correspondent.address is not None and self._inside.holds(address):
+            # Authentic, but from where only this very session leads: it stays where it was.
+            self.say_endpoint(correspondent)
             return
         if correspondent.link is not None and str(address) != correspondent.link.remote:
             correspondent.link.remote = str(address)

@@ -23,6 +23,7 @@ from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
 from fastun.link.handshake_queue import HandshakeQueue
 from fastun.link.initiating import Initiator
+from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.udp import UdpSockets
 from fastun.session import clock, messages, noise
@@ -43,15 +44,17 @@ class DatagramHandshakes:
         known: Correspondents,
         installer: KeyInstaller,
         use: Callable[[Correspondent, SessionKeys], None],
+        inside: Inside,
     ) -> None:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
+        self._inside = inside
         self._settings = settings
         self._greeter = greeter
         self._known = known
         self._installer = installer
         self._use = use
         self._queue = HandshakeQueue(greeter, self._take)
-        self._initiator = Initiator(greeter, sockets, known)
+        self._initiator = Initiator(greeter, sockets, known, inside)
 
     def initiate(self, correspondent: Correspondent) -> None:
         """Send an initiation to the peer."""
@@ -64,6 +67,9 @@ class DatagramHandshakes:
         self._queue.put(address, message)
 
     def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
+        if self._inside.holds(address):
+            with self._greeter.counting():
+                raise HandshakeError(Refusal.INSIDE_TUNNEL)
         match kind:
             case MessageType.INITIATION:
                 self._respond(address, message)

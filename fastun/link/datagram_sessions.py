@@ -34,6 +34,7 @@ from fastun.link.datagram_hellos import DatagramHellos
 from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import Push
 from fastun.link.initiating import endpoints_of
+from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.path import PathWatch
 from fastun.link.stream_sessions import TICK_S, SessionCounts
@@ -62,6 +63,7 @@ class DatagramSessions:
         constants: TimerConstants,
         counts: SessionCounts,
         on_push: Callable[[Push], None],
+        inside: Inside,
     ) -> None:
         """Begin without any session. ``on_push`` is given what a server's hello pushes."""
         self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
@@ -75,11 +77,11 @@ class DatagramSessions:
         self._counts = counts
         self._installer = KeyInstaller(lane, constants)
         self._paths = PathWatch(lane, settings)
-        self._known = Correspondents(lane, links, roster, sockets, constants)
+        self._known = Correspondents(lane, links, roster, sockets, constants, inside)
         self._by_slot = self._known.by_slot
         self._hellos = DatagramHellos(settings, greeter, self._known, self._installer, on_push)
         self._handshakes = DatagramHandshakes(
-            settings, greeter, sockets, self._known, self._installer, self._use
+            settings, greeter, sockets, self._known, self._installer, self._use, inside
         )
         self._format = LinkFormat(
             wire=Wire.WIREGUARD,

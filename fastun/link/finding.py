@@ -20,6 +20,7 @@ from fastun.errors import RuntimeFailure
 from fastun.link import tcp
 from fastun.link.greeting import Greeter
 from fastun.link.hello import HelloError
+from fastun.link.inside import LeadsInsideError
 from fastun.link.preference import Preference
 from fastun.session.refusal import HandshakeError
 
@@ -150,6 +151,10 @@ class Acceptor:
         with contextlib.ExitStack() as unless_established:
             unless_established.callback(connection.close)
             try:
+                if self._gateway.inside.holds_connection(connection):
+                    self._log.debug("refused: it came through the tunnel", remote=remote)
+                    self._counts.refused += 1
+                    return
                 tcp.tune(connection)
                 if not await self._has_room():
                     self._counts.refused += 1
@@ -209,6 +214,9 @@ class Dialler:
                         "check its spelling and this host's DNS"
                     ) from None
                 self._warn(error.strerror or str(error))
+            except LeadsInsideError:
+                name = self._gateway.roster.by_slot[0].peer.name
+                self._gateway.inside.note(name, str(self._endpoint), is_inside=True)
             except HandshakeError as error:
                 self._warn(f"the handshake failed ({error})")
             except (HelloError, OSError) as error:
@@ -219,7 +227,9 @@ class Dialler:
         """Return when a link has ended: whether it was one that the peer had taken."""
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as unless_established:
-            connection = await tcp.dial(self._endpoint, self._gateway.settings.fwmark)
+            connection = await tcp.dial(
+                self._endpoint, self._gateway.settings.fwmark, self._gateway.inside
+            )
             unless_established.callback(connection.close)
             self._has_resolved = True
             greeted = await self._greeter.approach(connection)

@@ -10,6 +10,7 @@ from fastun.link import udp
 from fastun.link.correspondent import Correspondent
 from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
+from fastun.link.inside import Inside, LeadsInsideError
 from fastun.link.udp import UdpSockets
 from fastun.peers.roster import Member
 from fastun.session import clock
@@ -18,8 +19,11 @@ from fastun.session import clock
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
 
-    def __init__(self, greeter: SealedGreeter, sockets: UdpSockets, known: Correspondents) -> None:
+    def __init__(
+        self, greeter: SealedGreeter, sockets: UdpSockets, known: Correspondents, inside: Inside
+    ) -> None:
         """Send by ``sockets``; ``known`` is told by which index the answer will come."""
+        self._inside = inside
         self._known = known
         self._greeter = greeter
         self._sockets = sockets
@@ -45,7 +49,10 @@ class Initiator:
             self._known.wait_for_response(correspondent, state)
             correspondent.jar.remember_sent(initiation)
             self._sockets.send(initiation, correspondent.address)
+            self._inside.note(peer, str(correspondent.address), is_inside=False)
             self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))
+        except LeadsInsideError:
+            self._inside.note(peer, str(correspondent.address), is_inside=True)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
 

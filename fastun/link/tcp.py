@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.link import listening
+from fastun.link.inside import Inside, LeadsInsideError
 
 # Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
@@ -51,16 +52,19 @@ def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
     return listener
 
 
-async def dial(endpoint: Endpoint, fwmark: int = 0) -> socket.socket:
+async def dial(endpoint: Endpoint, fwmark: int = 0, inside: Inside | None = None) -> socket.socket:
     """Return a connected, tuned socket; the addresses of the host are tried in turn.
 
-    ``fwmark`` goes on every packet of it, 0 is none.
+    ``fwmark`` goes on every packet of it, 0 is none. What is ``inside`` the tunnel is not tried.
     Raises OSError (socket.gaierror when the host cannot be resolved) or TimeoutError.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     failure: OSError | None = None
     for family, kind, protocol, _, address in found:
+        if inside is not None and inside.holds_stream(address):
+            failure = LeadsInsideError()
+            continue
         connection = socket.socket(family, kind, protocol)
         connection.setblocking(False)
         if fwmark:

@@ -23,6 +23,7 @@ from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.lane import Lane
 from fastun.link import listening
+from fastun.link.inside import Inside, LeadsInsideError
 
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
@@ -56,12 +57,22 @@ class UdpSocket:
 class UdpSockets:
     """All UDP sockets of a gateway, by index. Event loop only."""
 
-    def __init__(self, sockets: Iterable[socket.socket], *, offload: bool, fwmark: int = 0) -> None:
+    def __init__(
+        self,
+        sockets: Iterable[socket.socket],
+        *,
+        offload: bool,
+        fwmark: int = 0,
+        inside: Inside | None = None,
+    ) -> None:
         """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none.
+
+        Nothing is sent to what is ``inside`` the tunnel.
 
         RuntimeFailure where there are more than a worker can have.
         """
         self._sockets: list[UdpSocket] = []
+        self._inside = inside
         for each in sockets:
             if len(self._sockets) == SOCKETS_MAX:
                 raise RuntimeFailure(
@@ -97,7 +108,9 @@ class UdpSockets:
         raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
 
     def send(self, message: bytes, to: UdpAddress) -> None:
-        """Send one datagram from where the peer knows us. Raises OSError."""
+        """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""
+        if self._inside is not None and self._inside.holds(to):
+            raise LeadsInsideError
         where = self._sockets[to.socket_index].socket
         try:
             where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
@@ -109,7 +122,7 @@ class UdpSockets:
             where.sendmsg([message], [], 0, _sockaddr(where.family, to))
 
 
-def open_for(settings: Settings) -> UdpSockets:
+def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
     """Return the sockets that a side listens on, or dials by; none where nothing is udp.
 
     Raises RuntimeFailure.
@@ -120,7 +133,7 @@ def open_for(settings: Settings) -> UdpSockets:
             sockets += listen(endpoint) if endpoint.scheme == "udp" else []
     elif any(endpoint.scheme == "udp" for endpoint in settings.endpoints):
         sockets += any_port(settings.udp_port)
-    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark)
+    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
 
 
 # -- opening ----------------------------------------------------------------------------------
@@ -169,8 +182,8 @@ def _tune(each: socket.socket, fwmark: int) -> None:
     if each.family == socket.AF_INET6:
         each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DO)
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    else:
-        each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    # Also for IPv4 on a socket of IPv6: only this tells which of our addresses a broadcast came to.
+    each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     if fwmark:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
 

@@ -108,6 +108,14 @@ FAMILIES: tuple[Family, ...] = (
         readings.syscalls,
     ),
     Family(
+        "fastun_refused_offloads_total",
+        "counter",
+        ("role",),
+        "Trains of datagrams and super-packets that the kernel refused and that went packet by "
+        "packet, so that nothing was lost but speed.",
+        readings.refused_offloads,
+    ),
+    Family(
         "fastun_worker_cpu_seconds_total",
         "counter",
         ("role", "lane"),

@@ -180,6 +180,12 @@ def syscalls(source: Source) -> Samples:
             yield (role, call), sum(lane.stats.calls(role, call) for lane in source.lanes)
 
 
+def refused_offloads(source: Source) -> Samples:
+    """Yield what the kernel refused of the writers' offloads."""
+    for role in CONSUMERS:
+        yield (role,), sum(lane.stats.counter(role, "refused_offloads") for lane in source.lanes)
+
+
 def of_workers(read_value: Callable[[Worker], float]) -> Callable[[Source], Samples]:
     """Return what reads a number of every worker."""
 

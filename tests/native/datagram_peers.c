@@ -139,7 +139,7 @@ void datagram_peers_run(void) {
             peers->events[peers->n_events++] = *loop_event(peers->worker.loop);
         }
     } while (end == LOOP_EVENT || ring_used_bytes(peers->producer) > 0 ||
-             peers->worker.loop->n_too_long > 0);
+             peers->worker.loop->n_too_long > 0 || peers->worker.loop->n_news > 0);
 }
 
 /* -- the peers --------------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
  * pair, where one write is one frame too.
  */
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -110,6 +112,14 @@ static void a_frame_with_an_offload_header_goes_as_it_is(void) {
     stand_in_close(&stand_in);
 }
 
+static void check_event(struct stand_in *stand_in, enum offload_kind kind, int error) {
+    const struct loop_event *event = loop_event(stand_in->writer.worker.loop);
+    CHECK_EQUAL(event->kind, EVENT_OFFLOAD);
+    CHECK_EQUAL(event->slot, 0);
+    CHECK_EQUAL(event->index, kind);
+    CHECK_EQUAL(event->error, error);
+}
+
 /* A socket refuses what is longer than its send buffer, as some kernels refuse super-packets. */
 static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made(void) {
     enum { N_RUNS = 12, N_REFUSALS = 8, N_EACH = 20, SEND_BUFFER = 8192 };
@@ -129,11 +139,73 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
         CHECK_EQUAL(read(stand_in.far[1], frame, sizeof frame), VNET_LENGTH + 40 + FLOW_PAYLOAD);
         CHECK_EQUAL(frame[VNET_LENGTH + 40], (uint8_t)i);
     }
-    CHECK_EQUAL(worker_stop(&stand_in.writer.worker), LOOP_DOORBELL);
+    CHECK_EQUAL(worker_join(&stand_in.writer.worker), LOOP_EVENT);
+    check_event(&stand_in, OFFLOAD_TCP_GROUPS, EMSGSIZE);
     CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), N_REFUSALS);
     CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), N_RUNS * N_EACH);
+    CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_refused_offloads), N_REFUSALS);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), N_RUNS * N_EACH);
     CHECK_EQUAL(stats_read_drop(stand_in.writer.stats, DROP_tun_writer_device_refused), 0);
+    stand_in_close(&stand_in);
+}
+
+/* Publishes two packets of one flow from the peer at `slot`; returns the writes that they took. */
+static uint64_t pass_two(struct stand_in *stand_in, unsigned slot, enum loop_end end) {
+    static struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    uint8_t frame[VNET_LENGTH + 2 * FLOW_PACKET_MAX], packet[FLOW_PACKET_MAX];
+    uint64_t n_before = writer_calls(&stand_in->writer, CALL_write);
+    flow.acknowledgement++;
+    for (int i = 0; i < 2; i++) {
+        size_t length = flow_packet(&flow, FLOW_ACK, FLOW_PAYLOAD, i, packet);
+        uint8_t *vnet = writer_put(&stand_in->writer, packet, length);
+        struct ring_record *record = (struct ring_record *)(void *)(vnet - sizeof *record);
+        CHECK(ring_payload(record) == vnet);
+        record->slot = slot;
+    }
+    ring_publish(stand_in->writer.producer, &stand_in->writer.producer_stats);
+    worker_start(&stand_in->writer.worker);
+    if (end == LOOP_EVENT)
+        CHECK_EQUAL(worker_join(&stand_in->writer.worker), LOOP_EVENT);
+    CHECK(read(stand_in->far[1], frame, sizeof frame) > VNET_LENGTH);
+    if (writer_calls(&stand_in->writer, CALL_write) > n_before || end == LOOP_DOORBELL)
+        recv(stand_in->far[1], frame, sizeof frame, MSG_DONTWAIT);
+    if (end == LOOP_DOORBELL)
+        CHECK_EQUAL(worker_stop(&stand_in->writer.worker), LOOP_DOORBELL);
+    return writer_calls(&stand_in->writer, CALL_write) - n_before;
+}
+
+/* EBADF stands for what the kernel has against the packets, whichever way they come. */
+static void packets_that_are_refused_singly_as_well_are_no_fault_of_the_group(void) {
+    enum { N_RUNS = 10, N_EACH = 20 };
+    struct writer writer;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    int read_only = open("/dev/null", O_RDONLY);
+    writer_open(&writer, MODE_TUN, read_only);
+    for (int i = 0; i < N_RUNS; i++) {
+        flow.acknowledgement++;
+        writer_put_flow(&writer, &flow, i * N_EACH, N_EACH, -1);
+    }
+    writer_run(&writer);
+    CHECK_EQUAL(writer_calls(&writer, CALL_writev), N_RUNS);
+    CHECK_EQUAL(stats_read_drop(writer.stats, DROP_tun_writer_device_refused), N_RUNS * N_EACH);
+    CHECK_EQUAL(writer_counter(&writer, COUNTER_refused_offloads), 0);
+    CHECK_EQUAL(writer.worker.loop->groups[0][0].n, 0);
+    writer_close(&writer);
+    close(read_only);
+}
+
+static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) {
+    enum { OTHERS = 7 };
+    struct stand_in stand_in;
+    stand_in_open(&stand_in, MODE_TUN);
+    struct refusals *refusals = stand_in.writer.worker.loop->groups[0];
+    refusals[0] = (struct refusals){.n = 8, .off_until_ns = UINT64_MAX, .error = EINVAL};
+    CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 2);
+    CHECK_EQUAL(pass_two(&stand_in, OTHERS, LOOP_DOORBELL), 0);
+    refusals[0].off_until_ns = 1; /* its time is over */
+    CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_EVENT), 0);
+    check_event(&stand_in, OFFLOAD_TCP_GROUPS, 0);
+    CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 0);
     stand_in_close(&stand_in);
 }
 
@@ -166,6 +238,8 @@ int main(void) {
     RUN(what_is_not_asked_for_is_not_put_together);
     RUN(a_frame_with_an_offload_header_goes_as_it_is);
     RUN(refused_super_packets_are_written_packet_by_packet_and_soon_no_more_are_made);
+    RUN(packets_that_are_refused_singly_as_well_are_no_fault_of_the_group);
+    RUN(what_is_refused_of_one_peer_costs_no_other_and_is_tried_again);
     RUN(a_super_packet_that_is_taken_ends_the_count_of_refusals);
     return EXIT_SUCCESS;
 }

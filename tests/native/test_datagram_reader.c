@@ -11,6 +11,7 @@
 #include "datagram_link.h"
 #include "handshakes.h"
 #include "inbound.h"
+#include "link_reader.h"
 
 static bool endpoint_is(unsigned slot, const struct endpoint *expected) {
     struct endpoint endpoint;
@@ -341,6 +342,31 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
     datagrams_close();
 }
 
+/* Loopback stands for the device. */
+static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint(void) {
+    uint8_t initiation[HANDSHAKE_BYTES_MAX];
+    struct endpoint before = sender_endpoints[1];
+    before.port = 9;
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &before), 0);
+    datagram_send_good(0, 0);
+    memset(initiation, 0, sizeof initiation);
+    initiation[0] = MESSAGE_INITIATION;
+    datagram_send(0, initiation, sizeof initiation);
+    datagram_send(0, "?", 1);
+    struct datagrams *datagrams = reader.loop->datagrams;
+    reader.loop->device_index = 1;
+    CHECK_EQUAL(datagrams_receive(datagrams, reader.loop->sockets[DATAGRAM_SOCKET].fd, 0), 3);
+    CHECK_EQUAL(datagrams_pass(reader.loop), SOURCE_MORE);
+    CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_inside_tunnel), 3);
+    CHECK(endpoint_is(SLOT, &before));
+    reader.loop->device_index = 2; /* another interface's is ours */
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
 static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     datagram_send_good(0, 0);
@@ -399,6 +425,7 @@ int main(void) {
     RUN(who_shows_its_cookie_passes_until_it_shows_too_many);
     RUN(a_cookie_that_cannot_be_sent_is_counted);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
+    RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
     RUN(an_error_that_somebody_has_sent_back_ends_nothing);
     RUN(there_are_so_many_sockets_and_no_more);

@@ -197,6 +197,24 @@ static void a_datagram_for_a_link_that_is_no_more_is_dropped(void) {
     end();
 }
 
+static void to_a_peer_whose_route_leads_into_the_tunnel_nothing_is_sent(void) {
+    datagram_peers_open(AF_INET, true);
+    loop_block_link(peers->worker.loop, 0, true);
+    loop_block_link(peers->worker.loop, N_PEER_SLOTS, true);
+    for (unsigned slot = 0; slot < 2; slot++)
+        datagrams_commit(slot, 3, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_inside_tunnel), 3);
+    CHECK_EQUAL(datagram_peer_receive_all(0), 0);
+    CHECK_EQUAL(datagram_peer_receive_all(1), 3);
+    CHECK_EQUAL(datagram_write(peers->worker.loop, 0, (const uint8_t *)"?????", 5), -ELOOP);
+    loop_block_link(peers->worker.loop, 0, false);
+    datagrams_commit(0, 3, 200, 200);
+    datagram_peers_run();
+    CHECK_EQUAL(datagram_peer_receive_all(0), 3);
+    end();
+}
+
 /* -- where the peer is ------------------------------------------------------------------------- */
 
 static void datagrams_follow_the_peer_to_its_new_endpoint(void) {
@@ -228,6 +246,7 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
         CHECK_EQUAL(datagram_peer_receive_all(0), 10);
         CHECK_EQUAL(calls(CALL_sendmsg), round); /* after that the train went as one */
     }
+    CHECK_EQUAL(peers->n_events, 0); /* it was never the offload */
     end();
 }
 
@@ -303,6 +322,7 @@ int main(void) {
     RUN(a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs);
     RUN(the_packets_that_are_lost_are_counted_and_not_the_datagrams);
     RUN(a_datagram_for_a_link_that_is_no_more_is_dropped);
+    RUN(to_a_peer_whose_route_leads_into_the_tunnel_nothing_is_sent);
     RUN(datagrams_follow_the_peer_to_its_new_endpoint);
     RUN(our_address_that_has_gone_is_no_longer_sent_from);
     RUN(on_a_new_link_nothing_has_waited_yet);

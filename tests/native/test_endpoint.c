@@ -20,9 +20,8 @@ static int open_server(int family, uint16_t *port) {
     socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof address;
     int off = 0, on = 1, fd = socket(family, SOCK_DGRAM, 0);
     CHECK(fd >= 0);
-    if (family == AF_INET) {
-        CHECK_EQUAL(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0);
-    } else {
+    CHECK_EQUAL(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0);
+    if (family == AF_INET6) {
         CHECK_EQUAL(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off), 0);
         CHECK_EQUAL(setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on), 0);
     }
@@ -141,6 +140,37 @@ static void a_link_local_address_keeps_its_zone(void) {
     check_exchange(AF_INET6, "fe80::5", "fe80::9", LOOPBACK_INDEX);
 }
 
+/* What is sent to all hosts of a network is answered from our own address in it. */
+static void check_sent_to_all(int family, const char *from, const char *to, uint32_t zone,
+                              const char *ours) {
+    struct sockaddr_in6 address;
+    uint16_t port;
+    uint8_t local[16] = {0};
+    int on = 1, server = open_server(family, &port);
+    socklen_t length = parse(from, 0, zone, &address);
+    int client = socket(address.sin6_family, SOCK_DGRAM, 0);
+    CHECK_EQUAL(setsockopt(client, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
+    CHECK_EQUAL(bind(client, (struct sockaddr *)&address, length), 0);
+    length = parse(to, port, zone, &address);
+    CHECK_EQUAL(sendto(client, "?", 1, 0, (struct sockaddr *)&address, length), 1);
+    struct endpoint endpoint = receive(server);
+    CHECK(*ours == 0 || inet_pton(AF_INET, ours, local) == 1);
+    CHECK_EQUAL(memcmp(endpoint.local, local, sizeof local), 0);
+    CHECK_EQUAL(endpoint.local_zone, zone);
+    close(client);
+    close(server);
+}
+
+static void a_broadcast_or_multicast_address_is_not_answered_from(void) {
+    const int families[] = {AF_INET, AF_INET6};
+    uint32_t wire = if_nametoindex("wire");
+    for (int i = 0; i < 2; i++) {
+        check_sent_to_all(families[i], "10.7.0.1", "10.7.0.255", wire, "10.7.0.1");
+        check_sent_to_all(families[i], "10.7.0.1", "255.255.255.255", wire, "10.7.0.1");
+    }
+    check_sent_to_all(AF_INET6, "fe80::7", "ff02::1", wire, "");
+}
+
 /* -- without ----------------------------------------------------------------------------------- */
 
 static void equal_is_equal_in_every_byte(void) {
@@ -203,11 +233,15 @@ int main(void) {
         return EXIT_SKIP;
     }
     CHECK_EQUAL(system("ip link set lo up && for address in fd00::5 fd00::9 fe80::5 fe80::9; do "
-                       "ip address add $address/64 dev lo nodad; done"),
+                       "ip address add $address/64 dev lo nodad; done; "
+                       "ip link add wire type veth peer name end && ip link set wire up && "
+                       "ip link set end up && ip address add 10.7.0.1/24 brd + dev wire && "
+                       "ip address add fe80::7/64 dev wire nodad"),
                 0);
     RUN(ipv4_is_answered_from_the_address_it_was_sent_to);
     RUN(ipv4_on_a_socket_of_ipv6_is_plain_ipv4);
     RUN(ipv6_is_answered_from_the_address_it_was_sent_to);
     RUN(a_link_local_address_keeps_its_zone);
+    RUN(a_broadcast_or_multicast_address_is_not_answered_from);
     return EXIT_SUCCESS;
 }

@@ -16,6 +16,7 @@ from fastun.link import hello
 from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import Hello, Push
+from fastun.link.inside import Inside
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers.peer import Peer
@@ -82,7 +83,9 @@ async def names_resolved(at_least_s: float = 0.02) -> None:
 class Side:
     """One gateway, with what its workers would know."""
 
-    def __init__(self, role: str, own: KeyPair, address: str, *peers: Peer) -> None:
+    def __init__(
+        self, role: str, own: KeyPair, address: str, *peers: Peer, inside: Inside | None = None
+    ) -> None:
         self.address = UdpAddress(ip_address(address), 51820)
         self.fields: dict[str, int] = {}
         self.endpoint: UdpAddress | None = None
@@ -100,6 +103,7 @@ class Side:
         self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
+        self.inside = inside or Inside(0, "ft0", None)
         self.sessions = DatagramSessions(
             settings(role),
             self.lane.as_lane(),
@@ -111,6 +115,7 @@ class Side:
             TimerConstants(),
             self.counts,
             self.pushed.append,
+            self.inside,
         )
         self.receiving: dict[int, tuple[int, bytes]] = {}
         self.confirmed: set[int] = set()
@@ -165,7 +170,12 @@ class Side:
 class Pair:
     """A client that dials a server."""
 
-    def __init__(self, preshared_key: bytes | None = None, keepalive_s: int = 0) -> None:
+    def __init__(
+        self,
+        preshared_key: bytes | None = None,
+        keepalive_s: int = 0,
+        server_inside: Inside | None = None,
+    ) -> None:
         endpoint = Endpoint("udp", "192.0.2.2", 51820)
         self.client = Side(
             "connect",
@@ -184,6 +194,7 @@ class Pair:
             SERVER,
             "192.0.2.2",
             Peer(name="ant", public_key=CLIENT.public, preshared_key=preshared_key),
+            inside=server_inside,
         )
 
     async def settle(self, *, n_rounds: int = 12) -> None:

@@ -26,6 +26,7 @@ from fastun.peers.peer import Peer
 from fastun.session import cookies
 from fastun.session.refusal import Refusal
 from tests.unit.link.datagram_pair import COOKIE, HELLO, Pair, Side, names_resolved, rekey, run
+from tests.unit.link.inside_of import DEVICE, Routes
 from tests.unit.session.parties import CLIENT, SERVER, STRANGER, cookie_reply
 
 pytestmark = pytest.mark.usefixtures("now")
@@ -92,6 +93,36 @@ def test_where_a_peer_has_roamed_to_is_followed() -> None:
         pair.client.sessions.doubt(0)
         await names_resolved()
         assert [to for _, to in pair.client.sockets.sent] == [roamed]
+
+    run(claim())
+
+
+def test_a_peer_does_not_roam_into_the_tunnel() -> None:
+    async def claim() -> None:
+        routes = Routes()
+        pair = Pair(server_inside=routes.inside())
+        await pair.begin()
+        before = pair.server.links.by_slot[0].remote
+        pair.server.told_of(SetEndpoint)
+        pair.server.endpoint = UdpAddress(ip_address("10.99.0.2"), 1234)
+        routes.to["10.99.0.2"] = DEVICE
+        pair.server.sessions.tick()
+        pair.server.work()
+        assert pair.server.links.by_slot[0].remote == before
+        assert pair.server.told_of(SetEndpoint) == [SetEndpoint(0, pair.client.address.pack())]
+
+    run(claim())
+
+
+def test_a_handshake_from_inside_the_tunnel_is_refused_and_counted() -> None:
+    async def claim() -> None:
+        routes = Routes()
+        pair = Pair(server_inside=routes.inside())
+        routes.to[str(pair.client.address.host)] = DEVICE
+        await pair.begin()
+        assert pair.server.results() == {"inside_tunnel": 1}
+        assert pair.server.told_of(SetEndpoint) == []
+        assert 0 not in pair.server.links.by_slot
 
     run(claim())
 

@@ -19,14 +19,17 @@ from fastun.gateway import LinkCounts
 from fastun.link import finding, tcp
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.hello import HelloError
+from fastun.peers.peer import Peer
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.unit.descriptors import limited_to, next_free, no_descriptor_left
+from tests.unit.link.inside_of import DEVICE, Routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from fastun.gateway import Gateway
     from fastun.link.greeting import Greeter
+    from fastun.link.inside import Inside
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +67,11 @@ class Established:
     def __init__(self, old: asyncio.Event | None = None) -> None:
         self.old = old
         self.settings = SimpleNamespace(fwmark=0)
+        self.routes = Routes()
+        self.inside = self.routes.inside()
+        self.roster = SimpleNamespace(
+            by_slot={0: SimpleNamespace(peer=Peer(name="ant", public_key=bytes(32)))}
+        )
         self.links: list[Any] = []
         self.connections: list[socket.socket] = []
 
@@ -149,6 +157,21 @@ def test_who_greets_well_becomes_a_link_whose_connection_stays_open() -> None:
             assert office.counts == LinkCounts()
 
     run(claim())
+
+
+def test_what_is_inside_the_tunnel_is_not_dialled_and_that_is_logged_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def claim() -> None:
+        async with dialling(SimpleNamespace(hello=None)) as (_, greeter, gateway):
+            gateway.routes.to["127.0.0.1"] = DEVICE
+            await asyncio.sleep(0.1)
+            assert greeter.asked == []
+            gateway.routes.to.clear()
+            await until(lambda: gateway.links)
+
+    run(claim())
+    assert capsys.readouterr().err.count("leads into the tunnel itself") == 1
 
 
 @pytest.mark.parametrize(
@@ -285,6 +308,21 @@ def test_the_last_descriptors_are_not_for_connections(
     assert capsys.readouterr().err.count("too many open files") == 1
 
 
+def test_a_connection_that_came_through_the_tunnel_is_closed_and_counted() -> None:
+    async def claim() -> None:
+        async with accepting("greeted") as office:
+            office.gateway.routes.to["127.0.0.1"] = DEVICE
+            client = await office.dial()
+            assert await office.is_closed(client)
+            assert office.counts.refused == 1
+            assert office.greeter.asked == []
+            office.gateway.routes.to.clear()
+            await office.dial()
+            await until(lambda: office.gateway.links)
+
+    run(claim())
+
+
 # -- dialling ---------------------------------------------------------------------------------
 
 
@@ -354,12 +392,12 @@ def test_a_name_that_was_there_once_is_waited_for(
         dialled = 0
         really = tcp.dial
 
-        async def dial(endpoint: Endpoint, fwmark: int) -> socket.socket:
+        async def dial(endpoint: Endpoint, fwmark: int, inside: Inside) -> socket.socket:
             nonlocal dialled
             dialled += 1
             if 1 < dialled <= 1 + n_failures:
                 raise socket.gaierror(socket.EAI_AGAIN, "no DNS")
-            return await really(endpoint, fwmark)
+            return await really(endpoint, fwmark, inside)
 
         monkeypatch.setattr(tcp, "dial", dial)
         greeted = SimpleNamespace(hello=None)

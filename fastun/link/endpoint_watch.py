@@ -1,0 +1,92 @@
+"""Routes that come to lead our own packets into the tunnel, noticed while links are up.
+
+Looked at when the kernel says that routes have changed, when a peer's address is another, and now
+and then in any case. A peer on UDP keeps its session and is sent nothing (the link-writer drops and
+counts) until the route leads outside again; a stream ends, and is dialled again when it does.
+Meanwhile what has gone into the device already is dropped there (csrc/own_packets.h).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastun._native import UdpAddress
+from fastun.channel import BlockLink
+from fastun.lane import Lane
+from fastun.link.inside import Inside
+from fastun.link.table import Link, LinkTable
+
+LOOK_INTERVAL_S = 0.5
+
+# All links, where the kernel said nothing: rules may depend on more than it tells of.
+ALL_INTERVAL_S = 10.0
+
+# On a router routes change all the time, and 1,000 links are some 15 ms.
+CHANGED_INTERVAL_S = 1.0
+
+
+class EndpointWatch:
+    """Looks at the routes to all peers with a link. Event loop only."""
+
+    def __init__(self, lane: Lane, links: LinkTable, inside: Inside) -> None:
+        """Watch ``links``."""
+        self._lane = lane
+        self._links = links
+        self._inside = inside
+        self._seen: dict[int, tuple[int, UdpAddress]] = {}  # link and address, by slot
+        self._blocked: dict[int, int] = {}  # links that the link-writer sends nothing on, by slot
+        self._all_seen_s = float("-inf")
+        self._has_changed = False
+
+    async def run(self) -> None:
+        """Look again and again."""
+        while True:
+            self.look(time.monotonic())
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def look(self, now_s: float) -> None:
+        """Look at what may be different from the last time."""
+        self._has_changed = self._inside.routes_have_changed() or self._has_changed
+        interval_s = CHANGED_INTERVAL_S if self._has_changed else ALL_INTERVAL_S
+        is_due = now_s - self._all_seen_s >= interval_s
+        if is_due:
+            self._all_seen_s, self._has_changed = now_s, False
+        for link in list(self._links.by_slot.values()):
+            if link.connection is None:
+                self._look_at_datagrams(link, is_due=is_due)
+            elif is_due:
+                self._look_at_stream(link)
+        for known in (self._seen, self._blocked):
+            for slot in known.keys() - self._links.by_slot.keys():
+                del known[slot]
+
+    def on_link_writer_death(self) -> None:
+        """Tell its successor anew."""
+        self._seen.clear()
+        self._blocked.clear()
+
+    def _look_at_datagrams(self, link: Link, *, is_due: bool) -> None:
+        address = self._lane.peers.endpoint(link.slot)
+        if address is None or (not is_due and self._seen.get(link.slot) == (link.id, address)):
+            return
+        self._seen[link.slot] = (link.id, address)
+        is_inside = self._inside.holds(address)
+        if is_inside != (self._blocked.get(link.slot) == link.id):
+            self._lane.send("link-writer", BlockLink(link.slot, is_inside))
+        if is_inside:
+            self._blocked[link.slot] = link.id
+        else:
+            self._blocked.pop(link.slot, None)
+        self._inside.note(link.peer_name, str(address), is_inside=is_inside)
+
+    def _look_at_stream(self, link: Link) -> None:
+        try:
+            is_inside = link.connection is not None and self._inside.holds_stream(
+                link.connection.getpeername()
+            )
+        except OSError:  # it is ending
+            return
+        self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
+        if is_inside:
+            self._links.end(link.slot, "its route leads into the tunnel itself", link.id)

@@ -1,0 +1,126 @@
+"""What is inside the tunnel, and so is no endpoint: a route to it leads into our own device.
+
+A peer there would be reached only through the session whose datagrams it is sent: each would come
+round again, longer each time. Who came from there is refused (by the interface that it came by, or
+by the route back); where a route leads there, nothing is sent until it does not.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from fastun import log
+from fastun._native import UdpAddress
+from fastun.host.route_lookup import RouteLookup
+
+# linux/in.h, linux/in6.h: what the kernel keeps of the packet that ended a handshake of TCP.
+_IP_PKTINFO, _IP_PKTOPTIONS = 8, 9
+_CMSG: Final = struct.Struct("@Nii")  # length, level, type
+_PKTOPTIONS_BYTES: Final = 256
+
+
+class LeadsInsideError(OSError):
+    """The route to where something was to be sent leads into the tunnel."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__(errno.ELOOP, "its route leads into the tunnel itself")
+
+
+class Inside:
+    """The inside of one device. Event loop only."""
+
+    def __init__(self, device_index: int, interface: str, lookup: RouteLookup | None) -> None:
+        """Ask ``lookup`` for routes; without one, nothing is inside."""
+        self._device_index = device_index
+        self._interface = interface
+        self._lookup = lookup
+        self._noted: dict[str, str] = {}  # by peer, where its route leads inside
+        self._log = log.get("link")
+
+    def close(self) -> None:
+        """Close what routes are asked by."""
+        if self._lookup is not None:
+            self._lookup.close()
+
+    def routes_have_changed(self) -> bool:
+        """Return whether another answer may be due than the last time."""
+        return self._lookup is not None and self._lookup.have_changed()
+
+    # -- where ----------------------------------------------------------------------------------
+
+    def holds(self, address: UdpAddress) -> bool:
+        """Return whether a datagram to ``address`` would go into the tunnel."""
+        if address.zone:
+            return address.zone == self._device_index
+        return self._leads(address.host, address.port, socket.IPPROTO_UDP, address.local)
+
+    def holds_stream(self, sockaddr: tuple[object, ...]) -> bool:
+        """Return whether a stream to ``sockaddr``, as a socket of IPv4 or IPv6 has it, would."""
+        host, port = str(sockaddr[0]).partition("%")[0], sockaddr[1]
+        if len(sockaddr) > 3 and sockaddr[3]:  # noqa: PLR2004 (flow info stands before the zone)
+            return sockaddr[3] == self._device_index
+        return isinstance(port, int) and self._leads(
+            _unmapped(ip_address(host)), port, socket.IPPROTO_TCP, None
+        )
+
+    def holds_connection(self, connection: socket.socket) -> bool:
+        """Return whether a connection came through the tunnel, or would be answered there."""
+        if self._lookup is None:
+            return False
+        try:
+            arrived_by = _arrived_by(connection)
+            return arrived_by == self._device_index or self.holds_stream(connection.getpeername())
+        except OSError:  # it has ended already
+            return False
+
+    def _leads(
+        self,
+        host: IPv4Address | IPv6Address,
+        port: int,
+        protocol: int,
+        source: IPv4Address | IPv6Address | None,
+    ) -> bool:
+        if self._lookup is None:
+            return False
+        found = self._lookup.interface_to(host, port, protocol, source)
+        if not found and source is not None:  # it may have gone
+            found = self._lookup.interface_to(host, port, protocol)
+        return found == self._device_index
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def note(self, peer: str, remote: str, *, is_inside: bool) -> None:
+        """Log that the route to the peer leads inside, or that it no longer does; once each."""
+        if is_inside and self._noted.get(peer) != remote:
+            self._noted[peer] = remote
+            self._log.warning(
+                f"the route to {remote} leads into the tunnel itself ({self._interface}), so "
+                f"nothing is sent there; give the peer's endpoint a route by another interface",
+                peer=peer,
+            )
+        elif not is_inside and self._noted.pop(peer, None) is not None:
+            self._log.info(f"the route to {remote} is outside the tunnel again", peer=peer)
+
+
+def _unmapped(host: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    return (host.ipv4_mapped or host) if isinstance(host, IPv6Address) else host
+
+
+def _arrived_by(connection: socket.socket) -> int:
+    """Return the interface by which an accepted connection's first packets came. OSError."""
+    if connection.family == socket.AF_INET6:
+        # net/ipv6/tcp_ipv6.c, tcp_v6_syn_recv_sock; for IPv4 on such a socket, too.
+        return connection.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF)
+    connection.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    try:
+        options = connection.getsockopt(socket.IPPROTO_IP, _IP_PKTOPTIONS, _PKTOPTIONS_BYTES)
+    finally:
+        connection.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 0)
+    if len(options) < _CMSG.size + 4 or _CMSG.unpack_from(options)[1:] != (0, _IP_PKTINFO):
+        return 0
+    return int(struct.unpack_from("=i", options, _CMSG.size)[0])

@@ -1,0 +1,150 @@
+"""What leads a peer's endpoint, or our own packets, into the tunnel: neither goes round.
+
+client (fastun connect, or one with a key that keeps to nothing)  ==== veth ==== 10.0.0.1  server
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
+from tests.attack.roaming_client import RoamingClient
+
+if TYPE_CHECKING:
+    from fastun.lab.host import Host
+    from fastun.lab.tunnel import GatewayProcess, Transport
+    from tests.conftest import StartTunnel
+
+N_PINGS = 20
+PING_BYTES = 100  # a data message with less is a keepalive
+FEW = 12  # keepalives, handshakes, neighbour discovery: what goes on beside
+
+
+def went(host: Host, device: str) -> int:
+    (link,) = json.loads(host.ip("-s", "-j", "link", "show", device))
+    return int(link["stats64"]["tx"]["packets"])
+
+
+def pings(host: Host, address: str) -> int:
+    """Send them, whether or not there is an answer; return how many came."""
+    done = host.run(
+        "ping", "-n", "-q", "-c", str(N_PINGS), "-i", "0.02", "-W", "1", address, check=False
+    )
+    return int(done.stdout.split(" received")[0].split()[-1])
+
+
+def dropped(gateway: GatewayProcess, reason: str) -> int:
+    return int(gateway.scrape().total("fastun_dropped_packets_total", reason=reason))
+
+
+def logged(gateway: GatewayProcess, text: str) -> list[str]:
+    return [line for line in gateway.log_tail(1000) if text in line]
+
+
+def led_inside(gateway: GatewayProcess) -> list[str]:
+    return logged(gateway, "leads into the tunnel itself (ft0)")
+
+
+def test_a_client_that_comes_through_its_own_tunnel_moves_no_endpoint(tunnel: StartTunnel) -> None:
+    pair = tunnel(transport="udp")
+    server = pair.server.host
+    file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
+    time.sleep(1.2)  # the server looks at its directory each second
+    with RoamingClient(pair.client.host, file, "10.0.0.1") as client:
+        client.send(client.seal())
+        wait_until(lambda: bool(logged(pair.server, "peer=hostile")), "the hostile client is up")
+        before, n_frames = went(server, "to-client"), went(server, "ft0")
+        for _ in range(3):
+            client.send_through_tunnel(client.seal(), "10.0.0.1")
+        wait_until(lambda: dropped(pair.server, "inside_tunnel") == 3, "three dropped")
+        pings(server, client.inner)
+        n_outer, n_inner = went(server, "to-client") - before, went(server, "ft0") - n_frames
+        client.socket.setblocking(False)
+        n_came = sum(len(message) > PING_BYTES for message in iter(client.received, b""))
+    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
+    assert n_outer <= N_PINGS + FEW
+    assert n_inner <= N_PINGS + FEW
+    assert n_came == N_PINGS
+    assert not logged(pair.server, "roamed")
+    assert pings(pair.client.host, pair.server.inner_address) == N_PINGS
+
+
+def test_a_datagram_with_a_forged_source_inside_the_tunnel_moves_no_endpoint(
+    tunnel: StartTunnel,
+) -> None:
+    pair = tunnel(transport="udp")
+    server, client = pair.server.host, pair.client.host
+    for scope in ("all", "to-client"):
+        server.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)
+    file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
+    time.sleep(1.2)
+    with RoamingClient(client, file, "10.0.0.1") as hostile:
+        hostile.send(hostile.seal())
+        wait_until(lambda: bool(logged(pair.server, "peer=hostile")), "the hostile client is up")
+        # The client's host has the source of what it forges.
+        client.ip("address", "add", "10.99.0.77/32", "dev", "lo")
+        client.ip("route", "add", "10.0.0.1/32", "dev", "to-server", "src", "10.99.0.77")
+        forger = client.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        forger.bind(("10.99.0.77", 0))
+        before, n_frames = went(server, "to-client"), went(server, "ft0")
+        with forger:
+            forger.sendto(hostile.seal(), ("10.0.0.1", UDP_PORT))
+            time.sleep(0.5)
+        pings(server, hostile.inner)
+        n_outer, n_inner = went(server, "to-client") - before, went(server, "ft0") - n_frames
+    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
+    assert n_outer <= N_PINGS + FEW
+    assert n_inner <= N_PINGS + FEW
+    assert not logged(pair.server, "roamed")
+
+
+@pytest.mark.parametrize(
+    ("transport", "mode", "outer"),
+    [("udp", "tun", 4), ("udp", "tap", 6), ("tcp", "tun", 4)],
+)
+def test_a_route_that_leads_our_packets_inside_is_logged_once_and_multiplies_nothing(
+    tunnel: StartTunnel, transport: Transport, mode: str, outer: int
+) -> None:
+    pair = tunnel(transport=transport, mode=mode, outer=outer)
+    client, there = pair.client.host, "10.0.0.1/32" if outer == 4 else "fd00::1/128"
+    before, n_frames = went(client, "to-server"), went(client, "ft0")
+    hop = ("via", pair.server.inner_address_v6 if outer == 6 else pair.server.inner_address)
+    client.ip("route", "add", there, *(hop if mode == "tap" else ()), "dev", "ft0")
+    pings(client, pair.server.inner_address)
+    n_outer, n_inner = went(client, "to-server") - before, went(client, "ft0") - n_frames
+    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
+    assert n_outer <= FEW
+    assert n_inner <= 2 * N_PINGS + FEW
+    assert len(led_inside(pair.client)) == 1
+    if transport == "udp":
+        assert dropped(pair.client, "inside_tunnel") > 0
+    client.ip("route", "del", there, "dev", "ft0")
+    wait_until(lambda: answers_ping(client, pair.server.inner_address), "the way back", timeout_s=8)
+    assert len(led_inside(pair.client)) == 1
+    wait_until(
+        lambda: bool(logged(pair.client, "outside the tunnel again")), "a line", timeout_s=12
+    )
+
+
+def test_a_connection_that_comes_through_the_tunnel_becomes_no_link(tunnel: StartTunnel) -> None:
+    listen = ("--listen", f"tcp://[::]:{PORT + 1}")
+    pair = tunnel(transport="tcp", server_arguments=listen)
+    refused, client = "fastun_connections_refused_total", pair.client.host
+    before = pair.server.scrape().total(refused)
+    for family, address, port in (
+        (socket.AF_INET, pair.server.inner_address, PORT + 1),
+        (socket.AF_INET6, pair.server.inner_address_v6, PORT + 1),
+    ):
+        with client.socket(family) as connection:
+            connection.settimeout(5)
+            connection.connect((address, port))
+            assert connection.recv(1) == b""
+    assert pair.server.scrape().total(refused) == before + 2
+    assert answers_ping(client, pair.server.inner_address)
