@@ -59,7 +59,9 @@ static int prepare_role(struct loop *loop) {
     case ROLE_tun_reader:
         loop->splitting = splitting_new();
         loop->staging = staging_new();
-        return loop->splitting == NULL || loop->staging == NULL ? -ENOMEM : 0;
+        if (loop->splitting == NULL || loop->staging == NULL)
+            return -ENOMEM;
+        return answer_limit_init(&loop->answers);
     default:
         return 0;
     }
@@ -285,11 +287,15 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     struct sending_key *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         return -ENOMEM;
-    /* Another cipher of the same session: the other side has one window for both. */
-    if (link->sending != NULL && link->sending->receiver_index == receiver_index)
+    /* Another cipher of the same session, or the same again: the other side has one window for
+     * both, and what was sealed under a key stays so. */
+    uint64_t n_blocks = 0;
+    if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
         counter = counter > link->sending->counter ? counter : link->sending->counter;
+        n_blocks = link->sending->n_blocks;
+    }
     *sending = (struct sending_key){
-        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns,
+        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
     };
     if (sending->key == NULL) {
         sending_key_free(sending);
@@ -297,6 +303,8 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     }
     sending_key_free(link->sending);
     link->sending = sending;
+    peer_set(&loop->peers->slots[slot].sealed, counter);
+    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 #include "allowedips.h"
+#include "answer_limit.h"
 #include "codel.h"
 #include "datagrams.h"
 #include "device.h"
@@ -94,16 +95,16 @@ struct loop {
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
 
-    unsigned n_full;         /* link-writer: links that wait for room in their socket */
-    unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
-    unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
-    uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
-    bool keeps_all;          /* tun-reader: drops nothing for its delay; for tests that count */
-    bool holds;              /* tun-reader: waits for a session before it reads and drops */
-    uint64_t held_since_ns;  /* 0: it does not wait now */
-    struct splitting *splitting;      /* tun-reader: the frame that is being split */
-    struct staging *staging;          /* tun-reader: frames that wait for a session */
-    int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
+    unsigned n_full;     /* link-writer: links that wait for room in their socket */
+    unsigned n_broken;   /* link-writer: links with an error that is not yet reported */
+    unsigned n_too_long; /* link-writer: links with a datagram too long that is not reported */
+    struct answer_limit answers; /* tun-reader: who is told by ICMP */
+    bool keeps_all;              /* tun-reader: drops nothing for its delay; for tests that count */
+    bool holds;                  /* tun-reader: waits for a session before it reads and drops */
+    uint64_t held_since_ns;      /* 0: it does not wait now */
+    struct splitting *splitting; /* tun-reader: the frame that is being split */
+    struct staging *staging;     /* tun-reader: frames that wait for a session */
+    int wanted_slot;             /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 
     /* link-reader */
