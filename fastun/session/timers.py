@@ -265,13 +265,12 @@ class PeerTimers:
         session.counter = max(session.counter, counter)
         age_s = now_s - session.created_s
         is_old = age_s >= self.constants.rekey_after_time_s
-        # What is told of a new session may for a moment still be the blocks of the last one.
-        has_settled = age_s >= self.constants.rekey_timeout_s
-        if n_blocks >= self.constants.rekey_after_blocks and has_settled:
-            self._want_handshake(now_s)
-        elif session.counter >= self.constants.rekey_after_messages or (
-            session.is_initiator and is_old
-        ):
+        # Of a new session, the blocks that are told may for a moment still be the last one's.
+        has_blocks = age_s < self.constants.rekey_timeout_s or (
+            n_blocks < self.constants.rekey_after_blocks
+        )
+        is_used_up = session.counter >= self.constants.rekey_after_messages or not has_blocks
+        if is_used_up or (session.is_initiator and is_old):
             self._want_handshake(now_s)
 
     def _rekey_on_receive(self, now_s: float) -> None:
