@@ -188,6 +188,11 @@ int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
     return handshake_gate_init(&loop->gate, mac1_key, cookie_key);
 }
 
+void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
+    if (slot < N_PEER_SLOTS)
+        loop->awaited_index[slot] = index;
+}
+
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {
     if (slot >= N_PEER_SLOTS || loop->endpoints == NULL)
         return -EINVAL;

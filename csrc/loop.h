@@ -71,7 +71,6 @@ struct loop_link {
     /* link-reader */
     uint8_t *staging; /* bytes from the stream that are not yet a whole message */
     size_t staging_start, staging_end;
-    uint64_t handshakes_full_at_ns; /* a bucket of tokens (handshake_gate.h) */
 };
 
 struct loop {
@@ -115,7 +114,11 @@ struct loop {
     struct datagrams *datagrams;
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
-    uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* buckets of tokens, which outlive sessions */
+    uint32_t awaited_index[N_PEER_SLOTS]; /* of our last initiation to each; 0: none */
+    /* Buckets of tokens, which outlive links and sessions. */
+    uint64_t controls_full_at_ns[N_PEER_SLOTS];
+    uint64_t replies_full_at_ns[N_PEER_SLOTS];
+    uint64_t handshakes_full_at_ns[N_PEER_SLOTS]; /* of those on streams */
     struct link_format datagram_format;
 
     /* tun-writer */

@@ -74,6 +74,7 @@
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
     X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
     X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \
+    X(link_reader, cookie_unasked, "a cookie reply on UDP to no handshake message of ours")        \
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
