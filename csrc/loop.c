@@ -87,6 +87,7 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
     loop->channel_fd = channel_fd;
     loop->unpassed_source = SOURCE_NONE;
     loop->wanted_slot = -1;
+    loop->queue_pool.max = LINK_POOL_BYTES;
     for (unsigned i = 0; i < N_SOCKETS; i++)
         loop->sockets[i].fd = -1;
     loop->allowed_ips = allowedips_new();
@@ -211,7 +212,7 @@ static int prepare_link(struct loop *loop, struct loop_link *link, unsigned slot
         if (link->format.is_datagram)
             return 0;
         /* Edge-triggered: each time a full socket has room again is told once. */
-        if (link_queue_init(&link->queue) < 0)
+        if (link_queue_init(&link->queue, &loop->queue_pool) < 0)
             return -ENOMEM;
         return watch(loop->epoll_fd, link->fd, EPOLLOUT | EPOLLET, slot);
     case ROLE_link_reader:

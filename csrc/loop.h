@@ -94,8 +94,9 @@ struct loop {
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
 
-    unsigned n_full;     /* link-writer: links that wait for room in their socket */
-    unsigned n_broken;   /* link-writer: links with an error that is not yet reported */
+    struct queue_pool queue_pool; /* link-writer: of its links' queues */
+    unsigned n_full;              /* link-writer: links that wait for room in their socket */
+    unsigned n_broken;            /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long; /* link-writer: links with a datagram too long that is not reported */
     struct answer_limit answers; /* tun-reader: who is told by ICMP */
     bool keeps_all;              /* tun-reader: drops nothing for its delay; for tests that count */
