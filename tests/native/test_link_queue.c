@@ -175,6 +175,13 @@ static void what_goes_beyond_a_share_comes_from_one_pool_and_goes_back(void) {
     CHECK_EQUAL(fill_up(&first, SIZE_MAX), share + 256);
     CHECK_EQUAL(fill_up(&second, SIZE_MAX), share);
     CHECK_EQUAL(common.n_used, POOL);
+    for (size_t n = 1; n < share; n++) { /* what is left is moved once its place is free twice */
+        struct queue_entry entry;
+        CHECK(link_queue_take(&second, &entry));
+        CHECK_EQUAL(fill_up(&second, 1), n >= share - n);
+        if (n >= share - n)
+            break;
+    }
     CHECK_EQUAL(link_queue_pooled(&first), POOL);
     CHECK_EQUAL(common.n_queues, 1);
     CHECK(!link_queue_is_owed(&first, ENTRY));
@@ -183,7 +190,8 @@ static void what_goes_beyond_a_share_comes_from_one_pool_and_goes_back(void) {
     CHECK_EQUAL(common.n_used, 0);
     CHECK_EQUAL(common.n_queues, 0);
     CHECK(link_queue_is_empty(&first));
-    CHECK_EQUAL(fill_up(&second, 128), 128);
+    take_all(&second);
+    CHECK_EQUAL(fill_up(&second, share + 128), share + 128);
     CHECK_EQUAL(fill_up(&first, share + 128), share + 128);
     CHECK_EQUAL(common.n_queues, 2);
     CHECK(!link_queue_is_owed(&second, ENTRY)); /* each has half */

@@ -27,6 +27,7 @@ static struct stats_block producer_stats;
 static struct peer_table *table;
 static int ring_fd, stats_fd, table_fd, wake_fd, peers[N_PEER_SLOTS][2];
 static unsigned n_links;
+static const uint32_t magic = 0x6d616703; /* each frame begins with it */
 
 static size_t resident_bytes(void) {
     char text[100] = {0};
@@ -85,6 +86,8 @@ static void send_frame(unsigned slot) {
                                    .slot = slot,
                                    .link_id = slot,
                                    .enqueued_ns = clock_now_ns()};
+    memset(ring_payload(record), (int)slot, FRAME);
+    memcpy(ring_payload(record), &magic, sizeof magic);
     ring_commit(producer, record);
     ring_publish(producer, &producer_stats);
 }
@@ -115,11 +118,14 @@ static size_t held(unsigned slot) {
 /* The peer reads until all of its `n` frames have come out or were dropped; the loop runs. Returns
  * bytes read. */
 static size_t read_all(unsigned slot, uint64_t n) {
-    static uint8_t bytes[1 << 20];
+    static uint8_t bytes[FRAME];
     size_t n_read = 0;
     for (unsigned i = 0; n_read < (n - dropped(slot)) * FRAME; i++) {
         CHECK(i < 500000);
-        ssize_t got = read(peers[slot][1], bytes, sizeof bytes);
+        size_t at = n_read % FRAME;
+        ssize_t got = read(peers[slot][1], bytes, FRAME - at);
+        if (got > (ssize_t)sizeof magic && at == 0)
+            CHECK_EQUAL(memcmp(bytes, &magic, sizeof magic), 0);
         n_read += got > 0 ? (size_t)got : 0;
         if (got <= 0)
             usleep(20);
