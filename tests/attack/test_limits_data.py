@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun._native import has_aes_instructions
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
-from fastun.lab.traffic import answers_ping
+from fastun.lab.traffic import answers_ping, iperf3
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, UDP_PORT, add_peer, start_gateway
 from tests.attack.hasty_client import add_clients, greet, udp_packet
 from tests.fault.test_udp_flood import forged, forged_source, initiation, raw_socket, server_key
@@ -41,6 +42,19 @@ ABSENT = "10.99.0.77"
 IP_RECVERR, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE = 11, 10, 3  # linux/in.h
 MIB = 1 << 20
 N_TIMES = 12  # that 300 packets come behind a hello
+
+# A gateway that makes new keys after 32 MiB under AES-256-GCM, in place of 192 GiB.
+FEW_BLOCKS = """
+import sys
+from fastun import gateway
+from fastun.session.timer_constants import TimerConstants
+run = gateway.run
+gateway.run = lambda settings: run(settings, TimerConstants(
+    rekey_after_blocks=2**21, rekey_timeout_s=0.2, jitter_s=0.01,
+))
+from fastun.command.cli import main
+main()
+"""
 
 # Timers a hundred times as fast, and a look each moment at the oldest keys that Python has.
 WATCHED = """
@@ -275,6 +289,29 @@ def test_no_key_is_kept_for_longer_than_three_times_its_life(
     assert rekeys > 5
     assert len(oldest) == 2
     assert max(oldest.values()) < 4.5
+
+
+@pytest.mark.skipif(not has_aes_instructions(), reason="AES-256-GCM is not offered here")
+@pytest.mark.parametrize("transport", ["tcp", pytest.param("udp", marks=pytest.mark.soak)])
+def test_who_sends_much_under_aes_makes_new_keys_from_either_side(
+    monkeypatch: pytest.MonkeyPatch, tunnel: StartTunnel, transport: Transport
+) -> None:
+    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", FEW_BLOCKS))
+    pair = tunnel(transport=transport)
+    client, server = pair.client, pair.server
+
+    def rekeys() -> float:
+        return server.scrape().total("fastun_rekeys_total")
+
+    for is_reverse in (False, True):  # the server is the session's responder at first
+        before = rekeys()
+        done = iperf3(client.host, server.host, pair.server.inner_address, reverse=is_reverse)
+        assert done.gbit_per_second > 0
+        n_rekeys = rekeys() - before
+        print(f"{done.gbit_per_second:.1f} Gbit/s, reverse={is_reverse}: {n_rekeys:.0f} rekeys")  # noqa: T201
+        assert n_rekeys >= 2
+    for gateway in (client, server):
+        assert dropped(gateway, "no_session", "unknown_index") == 0
 
 
 # -- memory -------------------------------------------------------------------------------------
