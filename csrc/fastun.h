@@ -208,6 +208,8 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
 /* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
  * (whitepaper 5.4.4, 5.4.7). */
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);
+/* link-reader: our last initiation to the peer has this index: a cookie reply may name it. */
+void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
 /* link-reader: the event could not be told; it is counted. */

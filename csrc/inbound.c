@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "byteorder.h"
 #include "mss.h"
 
 enum {
@@ -205,17 +206,38 @@ static enum stats_drop answer_with_cookie(struct loop *loop, const struct arriva
     return is_sent ? DROP_link_reader_cookie_sent : DROP_link_reader_cookie_not_sent;
 }
 
+/* The peer whose cookie reply this may be: it names our last initiation to it, or a response of
+ * ours that it has not confirmed. -1: nobody's. Only who reads along knows those indices; anybody
+ * else could use up a limit in all others' names. */
+static int slot_replying(const struct loop *loop, const uint8_t *reply) {
+    uint32_t index = session_receiver_index(reply);
+    const struct receiving_key *key = key_table_find(loop->keys, index);
+    if (key != NULL && !key->is_confirmed)
+        return (int)key->slot;
+    for (int slot = 0; index != 0 && slot < N_PEER_SLOTS; slot++)
+        if (loop->awaited_index[slot] == index)
+            return slot;
+    return -1;
+}
+
 static enum inbound_end pass_handshake(struct loop *loop, const struct arrival *arrival,
                                        const uint8_t *message, size_t length) {
     memcpy(loop->event.bytes, message, length);
     loop->event.length = (uint32_t)length;
     if (arrival->slot >= 0) {
-        struct loop_link *link = loop->links[arrival->slot];
-        if (!token_take(&link->handshakes_full_at_ns, arrival->now_ns, HANDSHAKES_PER_SECOND,
-                        HANDSHAKES_BURST))
+        if (!token_take(&loop->handshakes_full_at_ns[arrival->slot], arrival->now_ns,
+                        HANDSHAKES_PER_SECOND, HANDSHAKES_BURST))
             return drop(loop, DROP_link_reader_handshake_flood, length);
         loop_report(loop, (unsigned)arrival->slot, EVENT_HANDSHAKE, 0);
         return INBOUND_EVENT;
+    }
+    if (le32_read(message) == MESSAGE_COOKIE) {
+        int slot = slot_replying(loop, message);
+        if (slot < 0)
+            return drop(loop, DROP_link_reader_cookie_unasked, length);
+        if (!token_take(&loop->replies_full_at_ns[slot], arrival->now_ns, REPLIES_PER_SECOND,
+                        REPLIES_BURST))
+            return drop(loop, DROP_link_reader_handshake_flood, length);
     }
     switch (
         handshake_gate_judge(&loop->gate, message, length, arrival->endpoint, arrival->now_ns)) {

@@ -1,9 +1,15 @@
 /* link_queue: what waits for one full socket, so that it delays nobody else's.
  *
  * Private to the link-writer. A ring is first in, first out over all peers: records of a peer whose
- * socket is full are copied here, in order and whole, and the ring goes on. Memory: one stretch of
- * LINK_QUEUE_ROOM of addresses, whose pages cost nothing until they are used; one wave of
- * congestion later they stay until the link goes.
+ * socket is full are copied here, in order and whole, and the ring goes on.
+ *
+ * Memory: one stretch of LINK_QUEUE_ROOM of addresses, whose pages cost nothing until they are
+ * used. A queue always has its share of them, in which any one message finds room; all that its
+ * pages go beyond comes from a pool, which all queues of the worker have together. So the most that
+ * they hold is N_PEER_SLOTS shares and the pool, 128 MiB for a link-writer, however many peers do
+ * not read. When the pool is used up, who holds less of it than an equal part is owed one, and the
+ * queue with the most makes way (link_writer.c). What a queue has of the pool goes back when it is
+ * empty.
  */
 #ifndef FASTUN_LINK_QUEUE_H
 #define FASTUN_LINK_QUEUE_H
@@ -20,12 +26,27 @@ enum {
     /* Twice that, so that entries are moved to the front only after as many bytes have gone out:
      * a byte is moved once at most, however full the queue is. */
     LINK_QUEUE_ROOM = 2 * LINK_QUEUE_BYTES,
+    /* Whole pages for the longest message with its header. */
+    LINK_QUEUE_SHARE = 72 * 1024,
+    LINK_POOL_BYTES = 56 * 1024 * 1024,
+    /* A queue that fills and empties all the time does not have its pages made anew each time. */
+    LINK_QUEUE_RETURN_MS = 1000,
+};
+
+/* Of one worker's queues: what they have in use beyond their shares. */
+struct queue_pool {
+    size_t max; /* bytes, as is n_used */
+    size_t n_used;
+    unsigned n_queues; /* that use any of it */
 };
 
 struct link_queue {
     uint8_t *memory;
-    size_t start, end; /* of the entries, in bytes */
-    size_t n_sent;     /* bytes of the first entry that the socket has taken */
+    struct queue_pool *pool;
+    size_t start, end;    /* of the entries, in bytes */
+    size_t n_sent;        /* bytes of the first entry that the socket has taken */
+    size_t n_paged;       /* bytes from `memory` on that may have pages */
+    uint64_t returned_ns; /* CLOCK_MONOTONIC: when those beyond the share last went back */
 };
 
 /* What is counted when an entry has gone out. */
@@ -33,6 +54,7 @@ struct queue_entry {
     uint32_t length;
     uint32_t n_packets; /* 0: a handshake message */
     uint32_t n_bytes;
+    uint32_t is_rest;     /* of a message whose beginning is out already */
     uint64_t enqueued_ns; /* when it entered the ring */
 };
 
@@ -40,8 +62,8 @@ static inline bool link_queue_is_empty(const struct link_queue *queue) {
     return queue->start == queue->end;
 }
 
-/* Returns 0 or -errno. */
-int link_queue_init(struct link_queue *queue);
+/* Returns 0 or -errno. The pool has to outlive the queue. */
+int link_queue_init(struct link_queue *queue, struct queue_pool *pool);
 /* Appends a copy. false: there is no room. */
 bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry,
                        const uint8_t *bytes);
@@ -54,6 +76,15 @@ bool link_queue_settle(struct link_queue *queue, size_t n, struct queue_entry *e
 const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry);
 /* Takes the first entry, sent or not. false: empty. */
 bool link_queue_take(struct link_queue *queue, struct queue_entry *entry);
+/* Bytes that it has of the pool. */
+size_t link_queue_pooled(const struct link_queue *queue);
+/* Whether it would have no more than an equal part of the pool if such an entry were appended. */
+bool link_queue_is_owed(const struct link_queue *queue, size_t entry_length);
+/* Drops all entries but one that is half out, and gives back what it has of the pool. Returns how
+ * many packets that were. */
+uint64_t link_queue_cut(struct link_queue *queue);
+/* Gives back what an empty queue has of the pool, unless it did so of late. */
+void link_queue_rest(struct link_queue *queue, uint64_t now_ns);
 void link_queue_free(struct link_queue *queue);
 
 #endif

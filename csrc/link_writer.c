@@ -102,18 +102,6 @@ void link_writer_too_long(struct loop *loop, unsigned slot) {
 
 /* -- a link's own queue ------------------------------------------------------------------------ */
 
-static void enqueue(struct loop *loop, const struct ring_view *record, size_t n_sent) {
-    struct queue_entry entry = {
-        .length = record->length - (uint32_t)n_sent,
-        .n_packets = record->n_packets,
-        .n_bytes = record->n_bytes,
-        .enqueued_ns = record->enqueued_ns,
-    };
-    struct link_queue *queue = &loop->links[record->slot]->queue;
-    if (!link_queue_append(queue, &entry, record->payload + n_sent))
-        link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
-}
-
 /* Lets the tun-reader see how long the oldest of the link's frames has waited; those in the link's
  * own queue came before those in the ring, of which `rest` is the first or NULL. */
 static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_view *rest) {
@@ -124,13 +112,54 @@ static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_vie
     peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);
 }
 
+/* The queue that has most of the pool makes way: its peer reads least of what it is sent. false:
+ * none has more than the one at `slot`. */
+static bool cut_longest(struct loop *loop, unsigned slot) {
+    size_t most = link_queue_pooled(&loop->links[slot]->queue);
+    unsigned longest = slot;
+    for (unsigned i = 0; i < N_PEER_SLOTS; i++) {
+        size_t n_pooled = loop->links[i] == NULL ? 0 : link_queue_pooled(&loop->links[i]->queue);
+        longest = n_pooled > most ? i : longest;
+        most = n_pooled > most ? n_pooled : most;
+    }
+    if (longest == slot)
+        return false;
+    uint64_t n_packets = link_queue_cut(&loop->links[longest]->queue);
+    link_writer_dropped(loop, longest, DROP_link_writer_link_full, (uint32_t)n_packets);
+    mark_waiting(loop, longest, NULL);
+    return true;
+}
+
+/* false: there is no room, or none that others have a better claim to. */
+static bool append(struct loop *loop, unsigned slot, const struct queue_entry *entry,
+                   const uint8_t *bytes) {
+    struct link_queue *queue = &loop->links[slot]->queue;
+    if (link_queue_append(queue, entry, bytes))
+        return true;
+    return link_queue_is_owed(queue, entry->length) && cut_longest(loop, slot) &&
+           link_queue_append(queue, entry, bytes);
+}
+
+static void enqueue(struct loop *loop, const struct ring_view *record, size_t n_sent) {
+    struct queue_entry entry = {
+        .length = record->length - (uint32_t)n_sent,
+        .n_packets = record->n_packets,
+        .n_bytes = record->n_bytes,
+        .is_rest = n_sent > 0,
+        .enqueued_ns = record->enqueued_ns,
+    };
+    if (!append(loop, record->slot, &entry, record->payload + n_sent))
+        link_writer_dropped(loop, record->slot, DROP_link_writer_link_full, record->n_packets);
+}
+
 static void flush_queue(struct loop *loop, unsigned slot) {
     struct loop_link *link = loop->links[slot];
     struct iovec iov[BATCH_RECORDS_MAX];
     struct queue_entry entry;
+    uint64_t now_ns = 0;
     while (!link_queue_is_empty(&link->queue) && !link->is_full && link->broken == 0) {
         ssize_t n = writev(link->fd, iov, link_queue_gather(&link->queue, iov, BATCH_RECORDS_MAX));
-        uint64_t now_ns = clock_now_ns();
+        now_ns = clock_now_ns();
         stats_call(loop->stats, CALL_writev);
         if (n < 0 && errno == EAGAIN)
             set_full(loop, link, true);
@@ -141,6 +170,7 @@ static void flush_queue(struct loop *loop, unsigned slot) {
             link_writer_sent(loop, slot, entry.n_packets, entry.n_bytes,
                              now_ns - entry.enqueued_ns);
     }
+    link_queue_rest(&link->queue, now_ns);
     /* The only link's frames wait in the ring as well: the pass that takes them out tells, unless
      * the half that was just sent was the last. */
     if (loop->n_links > 1 || ring_used_bytes(loop->ring) == 0)
@@ -158,7 +188,7 @@ int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, 
         return -EINVAL;
     memcpy(outbound.start, message, length);
     message_prefix(&outbound);
-    if (!link_queue_append(&link->queue, &entry, outbound.start))
+    if (!append(loop, slot, &entry, outbound.start))
         return -ENOBUFS;
     flush_queue(loop, slot);
     return 0;

@@ -61,9 +61,9 @@ static int prepare_role(struct loop *loop) {
         loop->splitting = splitting_new();
         loop->staging = staging_new();
         loop->own_packets = own_packets_new();
-        return loop->splitting == NULL || loop->staging == NULL || loop->own_packets == NULL
-                   ? -ENOMEM
-                   : 0;
+        if (loop->splitting == NULL || loop->staging == NULL || loop->own_packets == NULL)
+            return -ENOMEM;
+        return answer_limit_init(&loop->answers);
     default:
         return 0;
     }
@@ -89,6 +89,7 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
     loop->channel_fd = channel_fd;
     loop->unpassed_source = SOURCE_NONE;
     loop->wanted_slot = -1;
+    loop->queue_pool.max = LINK_POOL_BYTES;
     for (unsigned i = 0; i < N_SOCKETS; i++)
         loop->sockets[i].fd = -1;
     loop->allowed_ips = allowedips_new();
@@ -205,6 +206,11 @@ int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
     return handshake_gate_init(&loop->gate, mac1_key, cookie_key);
 }
 
+void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
+    if (slot < N_PEER_SLOTS)
+        loop->awaited_index[slot] = index;
+}
+
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {
     if (slot >= N_PEER_SLOTS || loop->endpoints == NULL)
         return -EINVAL;
@@ -223,7 +229,7 @@ static int prepare_link(struct loop *loop, struct loop_link *link, unsigned slot
         if (link->format.is_datagram)
             return 0;
         /* Edge-triggered: each time a full socket has room again is told once. */
-        if (link_queue_init(&link->queue) < 0)
+        if (link_queue_init(&link->queue, &loop->queue_pool) < 0)
             return -ENOMEM;
         return watch(loop->epoll_fd, link->fd, EPOLLOUT | EPOLLET, slot);
     case ROLE_link_reader:
@@ -305,11 +311,15 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     struct sending_key *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         return -ENOMEM;
-    /* Another cipher of the same session: the other side has one window for both. */
-    if (link->sending != NULL && link->sending->receiver_index == receiver_index)
+    /* Another cipher of the same session, or the same again: the other side has one window for
+     * both, and what was sealed under a key stays so. */
+    uint64_t n_blocks = 0;
+    if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
         counter = counter > link->sending->counter ? counter : link->sending->counter;
+        n_blocks = link->sending->n_blocks;
+    }
     *sending = (struct sending_key){
-        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns,
+        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
     };
     if (sending->key == NULL) {
         sending_key_free(sending);
@@ -318,6 +328,8 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     sending_key_free(link->sending);
     link->sending = sending;
     own_packets_changed(loop->own_packets);
+    peer_set(&loop->peers->slots[slot].sealed, counter);
+    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
     return 0;
 }
 

@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 #include "allowedips.h"
+#include "answer_limit.h"
 #include "codel.h"
 #include "datagrams.h"
 #include "device.h"
@@ -74,7 +75,6 @@ struct loop_link {
     /* link-reader */
     uint8_t *staging; /* bytes from the stream that are not yet a whole message */
     size_t staging_start, staging_end;
-    uint64_t handshakes_full_at_ns; /* a bucket of tokens (handshake_gate.h) */
 };
 
 struct loop {
@@ -98,18 +98,19 @@ struct loop {
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
 
-    unsigned n_full;         /* link-writer: links that wait for room in their socket */
-    unsigned n_broken;       /* link-writer: links with an error that is not yet reported */
-    unsigned n_too_long;     /* link-writer: links with a datagram too long that is not reported */
-    unsigned n_news;         /* writers: switches that were turned and are not reported */
-    uint64_t icmp_tokens_ns; /* tun-reader: when the next ICMP answer may be sent */
-    bool keeps_all;          /* tun-reader: drops nothing for its delay; for tests that count */
-    bool holds;              /* tun-reader: waits for a session before it reads and drops */
-    uint64_t held_since_ns;  /* 0: it does not wait now */
-    struct splitting *splitting;      /* tun-reader: the frame that is being split */
-    struct own_packets *own_packets;  /* tun-reader: by which it knows what we have sent */
-    struct staging *staging;          /* tun-reader: frames that wait for a session */
-    int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
+    struct queue_pool queue_pool; /* link-writer: of its links' queues */
+    unsigned n_full;              /* link-writer: links that wait for room in their socket */
+    unsigned n_broken;            /* link-writer: links with an error that is not yet reported */
+    unsigned n_too_long; /* link-writer: links with a datagram too long that is not reported */
+    unsigned n_news;     /* writers: switches that were turned and are not reported */
+    struct answer_limit answers; /* tun-reader: who is told by ICMP */
+    bool keeps_all;              /* tun-reader: drops nothing for its delay; for tests that count */
+    bool holds;                  /* tun-reader: waits for a session before it reads and drops */
+    uint64_t held_since_ns;      /* 0: it does not wait now */
+    struct splitting *splitting; /* tun-reader: the frame that is being split */
+    struct own_packets *own_packets; /* tun-reader: by which it knows what we have sent */
+    struct staging *staging;         /* tun-reader: frames that wait for a session */
+    int wanted_slot;                 /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 
     /* link-reader */
@@ -121,7 +122,11 @@ struct loop {
     unsigned device_index;      /* the device as an interface; 0: not known */
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
-    uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* buckets of tokens, which outlive sessions */
+    uint32_t awaited_index[N_PEER_SLOTS]; /* of our last initiation to each; 0: none */
+    /* Buckets of tokens, which outlive links and sessions. */
+    uint64_t controls_full_at_ns[N_PEER_SLOTS];
+    uint64_t replies_full_at_ns[N_PEER_SLOTS];
+    uint64_t handshakes_full_at_ns[N_PEER_SLOTS]; /* of those on streams */
     struct link_format datagram_format;
 
     /* tun-writer */

@@ -10,10 +10,6 @@
 #include "mss.h"
 
 enum {
-    /* "Unreachable" and "too big" answers, at most so many a second: what is sent in vain in bulk
-     * shall not cost more than it is worth. The kernel's own default for a destination is one. */
-    ICMP_PER_SECOND = 100,
-
     NS_PER_S = 1000000000,
     NS_PER_MS = 1000000,
     /* A peer that nobody can reach is not asked for more often than WireGuard would try. */
@@ -34,20 +30,27 @@ void outbound_drop(struct loop *loop, enum stats_drop reason, uint64_t n_packets
 
 /* -- answers ----------------------------------------------------------------------------------- */
 
-/* Tells the sender at once, instead of letting it wait for its time-outs. `mtu` 0: unreachable. */
-static void answer(struct loop *loop, const uint8_t *packet, size_t length, size_t mtu) {
+/* The peer that the sender belongs to; -1: our own side, as where the allowed IPs tell nothing. */
+static int origin_of(struct loop *loop, const uint8_t *packet) {
+    return loop->wire == WIRE_WIREGUARD ? allowedips_lookup_ip(loop->allowed_ips, packet, true)
+                                        : -1;
+}
+
+/* Tells the sender at once, instead of letting it wait for its time-outs; `mtu` is for "too big".
+ * false: it is not told, because it may not be, or too many were (answer_limit.h). */
+static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, const uint8_t *packet,
+                   size_t length, size_t mtu) {
     uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
     uint8_t *icmp = bytes + VNET_LENGTH;
-    uint64_t now_ns = clock_now_ns();
-    if (loop->mode != MODE_TUN || now_ns < loop->icmp_tokens_ns)
-        return;
-    size_t answer_length = mtu == 0 ? icmp_unreachable(packet, length, icmp, ICMP_ANSWER_MAX)
-                                    : icmp_too_big(packet, length, mtu, icmp, ICMP_ANSWER_MAX);
-    if (answer_length == 0)
-        return;
-    loop->icmp_tokens_ns = now_ns + NS_PER_S / ICMP_PER_SECOND;
-    ssize_t written = write(loop->device_fd, bytes, VNET_LENGTH + answer_length);
-    (void)written; /* an answer that cannot be delivered is no loss */
+    if (loop->mode != MODE_TUN)
+        return false;
+    size_t answer_length = kind == ANSWER_TOO_BIG
+                               ? icmp_too_big(packet, length, mtu, icmp, ICMP_ANSWER_MAX)
+                               : icmp_unreachable(packet, length, icmp, ICMP_ANSWER_MAX);
+    if (answer_length == 0 || !answer_limit_take(&loop->answers, kind, packet,
+                                                 origin_of(loop, packet), slot, clock_now_ns()))
+        return false;
+    return write(loop->device_fd, bytes, VNET_LENGTH + answer_length) > 0;
 }
 
 /* -- finding the peer -------------------------------------------------------------------------- */
@@ -60,11 +63,12 @@ static int find_slot(struct loop *loop, const uint8_t *frame) {
     return slot < 0 ? -1 : slot;
 }
 
-/* Whether the link can take frames. What is sealed is not sealed under a key that is too old. */
+/* Whether the link can take frames. Nothing is sealed under a key that is too old or used up. */
 static bool is_open(const struct loop *loop, const struct loop_link *link, uint64_t boottime_ns) {
     if (link == NULL || loop->wire != WIRE_WIREGUARD)
         return link != NULL;
-    return link->sending != NULL && boottime_ns < link->sending->expires_ns;
+    return link->sending != NULL && boottime_ns < link->sending->expires_ns &&
+           session_may_seal(link->sending);
 }
 
 /* On UDP a peer without a session may be reached by a handshake, which the gateway makes. */
@@ -84,7 +88,7 @@ static void drop_without_session(struct loop *loop, unsigned slot, const uint8_t
     outbound_drop(loop, DROP_tun_reader_no_session, n_packets, frame_length);
     stats_add(&loop->peers->slots[slot].no_session_packets, n_packets);
     if (!loop->holds)
-        answer(loop, vnet + VNET_LENGTH, frame_length, 0);
+        answer(loop, ANSWER_NO_SESSION, slot, vnet + VNET_LENGTH, frame_length, 0);
 }
 
 static void drop_staged(struct loop *loop, unsigned i) {
@@ -144,6 +148,7 @@ bool outbound_finish(struct loop *loop, struct loop_link *link, unsigned slot,
         if (!session_seal(link->sending, message, mtu_of(link)))
             return false;
         peer_set(&loop->peers->slots[slot].sealed, link->sending->counter);
+        peer_set(&loop->peers->slots[slot].sealed_blocks, link->sending->n_blocks);
     }
     if (!link->format.is_datagram)
         message_prefix(message);
@@ -210,13 +215,14 @@ enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, con
     return FITS_NOT;
 }
 
-void outbound_refuse(struct loop *loop, const struct loop_link *link, const uint8_t *packet,
-                     size_t frame_length, uint64_t n_packets) {
-    size_t mtu = link->path_mtu;
+void outbound_refuse(struct loop *loop, unsigned slot, const uint8_t *packet, size_t frame_length,
+                     uint64_t n_packets) {
+    size_t mtu = loop->links[slot]->path_mtu;
     if (packet[0] >> 4 == 6 && mtu < IPV6_MTU_MIN)
         mtu = IPV6_MTU_MIN;
-    outbound_drop(loop, DROP_tun_reader_too_big, n_packets, frame_length);
-    answer(loop, packet, frame_length, mtu);
+    bool is_told = answer(loop, ANSWER_TOO_BIG, slot, packet, frame_length, mtu);
+    outbound_drop(loop, is_told ? DROP_tun_reader_too_big : DROP_tun_reader_too_big_untold,
+                  n_packets, frame_length);
 }
 
 /* -- a frame that stays whole ------------------------------------------------------------------ */
@@ -246,7 +252,7 @@ static size_t take_whole(struct loop *loop, struct ring_record *record, uint8_t 
     }
     enum fit fit = outbound_fit(loop, link, vnet + VNET_LENGTH, frame_length);
     if (fit == FITS_NOT) {
-        outbound_refuse(loop, link, vnet + VNET_LENGTH, frame_length, n_packets);
+        outbound_refuse(loop, slot, vnet + VNET_LENGTH, frame_length, n_packets);
         return 0;
     }
     if (!outbound_finish(loop, link, slot, &message)) {
@@ -313,7 +319,7 @@ size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_
     if (slot < 0) {
         outbound_drop(loop, DROP_tun_reader_no_peer,
                       message_count_packets(loop->mode, vnet, frame_length), frame_length);
-        answer(loop, frame, frame_length, 0);
+        answer(loop, ANSWER_NO_PEER, 0, frame, frame_length, 0);
         return 0;
     }
     struct loop_link *link = loop->links[slot];

@@ -72,8 +72,8 @@ enum fit { FITS, FITS_IN_FRAGMENTS, FITS_NOT };
 enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, const uint8_t *packet,
                       size_t length);
 /* Drops what does not fit the path, and tells its sender. */
-void outbound_refuse(struct loop *loop, const struct loop_link *link, const uint8_t *packet,
-                     size_t frame_length, uint64_t n_packets);
+void outbound_refuse(struct loop *loop, unsigned slot, const uint8_t *packet, size_t frame_length,
+                     uint64_t n_packets);
 
 static inline bool outbound_is_splitting(const struct loop *loop) {
     return loop->splitting->next < loop->splitting->n_segments;

@@ -21,6 +21,7 @@ enum { N_PEER_SLOTS = 1024 };
     X(sent_ns)                                                                                     \
     X(sent_data_ns)                                                                                \
     X(sealed)                                                                                      \
+    X(sealed_blocks)                                                                               \
     X(no_session_packets)                                                                          \
     X(waiting_since_ns)                                                                            \
     X(transmit_packets)                                                                            \
@@ -39,6 +40,7 @@ struct peer_slot {
     alignas(64) _Atomic uint64_t sent_ns; /* when anything was last sealed */
     _Atomic uint64_t sent_data_ns;        /* the same without keepalives */
     _Atomic uint64_t sealed;              /* the next counter of the sending key */
+    _Atomic uint64_t sealed_blocks;       /* by it, under AES-256-GCM */
     _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
     /* link-writer */
     alignas(64) _Atomic uint64_t

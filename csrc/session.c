@@ -66,11 +66,24 @@ static void pad(struct message_outbound *message, size_t mtu) {
     message->length += n_zeros;
 }
 
+/* Of the content, and two a message: the tag's mask, and its hash's last block. */
+static uint64_t count_blocks(size_t length) {
+    return (length + AES_BLOCK - 1) / AES_BLOCK + 2;
+}
+
+bool session_may_seal(const struct sending_key *sending) {
+    bool has_blocks = sending->aead != AEAD_AES_256_GCM ||
+                      sending->n_blocks <= AES_BLOCKS_MAX - count_blocks(MESSAGE_MAX);
+    return has_blocks && sending->counter < REJECT_AFTER_MESSAGES;
+}
+
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu) {
-    if (sending->counter >= REJECT_AFTER_MESSAGES)
+    if (!session_may_seal(sending))
         return false;
     if (message->is_bare)
         pad(message, mtu);
+    if (sending->aead == AEAD_AES_256_GCM)
+        sending->n_blocks += count_blocks(message->length);
     uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
     if (seal_in_place(sending->key, counter, message->start, message->length) < 0)
         return false;

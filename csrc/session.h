@@ -36,12 +36,21 @@ enum {
     SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - (DATA_PADDING - 1),
 };
 
+/* AES-256-GCM seals at most so many blocks of 16 bytes under one key: what an attacker can tell of
+ * them grows with the square of their number, and stays below 2^-60 up to here. At 40 Gbit/s that
+ * is under a minute. One longest message before it nothing more is sealed; the gateway has begun a
+ * handshake long before (REKEY_AFTER_BLOCKS in protocol.py). ChaCha20 has no such limit. */
+#define AES_BLOCKS_MAX ((uint64_t)1 << 34)
+
+enum { AES_BLOCK = 16 };
+
 struct sending_key {
     struct seal_key *key;
     enum aead aead;
     uint32_t receiver_index;
     uint64_t counter;    /* of the next message */
     uint64_t expires_ns; /* CLOCK_BOOTTIME; no message is sealed from then on */
+    uint64_t n_blocks;   /* sealed under AES-256-GCM so far */
 };
 
 /* A session may have a key for each cipher; the counters and their window are the session's. */
@@ -60,6 +69,8 @@ void receiving_key_free(struct receiving_key *receiving);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
+/* Whether one more message, however long, may be sealed: the key is not used up. */
+bool session_may_seal(const struct sending_key *sending);
 /* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
  * `mtu` bytes (0: no limit). false: the key is used up. */
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);

@@ -60,7 +60,7 @@ size_t splitting_take(struct loop *loop, unsigned slot, size_t frame_length, uin
     uint64_t n_packets = 1;
     enum stats_drop reason = begin_split(loop, link, frame_length, &n_packets);
     if (reason == DROP_tun_reader_too_big) {
-        outbound_refuse(loop, link, splitting->frame + VNET_LENGTH, frame_length, n_packets);
+        outbound_refuse(loop, slot, splitting->frame + VNET_LENGTH, frame_length, n_packets);
         return 0;
     }
     if (reason != N_DROPS) {

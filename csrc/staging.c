@@ -3,7 +3,10 @@
 #include <stdlib.h>
 
 struct staging *staging_new(void) {
-    return calloc(1, sizeof(struct staging));
+    struct staging *staging = calloc(1, sizeof *staging);
+    if (staging != NULL)
+        staging->pool.max = STAGED_POOL_BYTES;
+    return staging;
 }
 
 void staging_free(struct staging *staging) {
@@ -21,7 +24,7 @@ int staging_find(const struct staging *staging, unsigned slot) {
 
 static struct staged_peer *add_peer(struct staging *staging, unsigned slot) {
     struct staged_peer *peer = &staging->peers[staging->n];
-    if (staging->n == STAGED_PEERS_MAX || link_queue_init(&peer->queue) < 0)
+    if (staging->n == STAGED_PEERS_MAX || link_queue_init(&peer->queue, &staging->pool) < 0)
         return NULL;
     peer->slot = slot;
     staging->n++;

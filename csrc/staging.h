@@ -3,7 +3,7 @@
  * A session on UDP may lapse while nobody sends, and the first packet after that asks for a new
  * one, which takes a round trip or, if a handshake message is lost, five seconds more. Until then
  * the peer's frames wait here, oldest first; WireGuard does the same (MAX_STAGED_PACKETS). Bounded
- * in bytes by peer and in all, and in time. Belongs to the tun-reader.
+ * in bytes by peer and in all (36 MiB), and in time. Belongs to the tun-reader.
  */
 #ifndef FASTUN_STAGING_H
 #define FASTUN_STAGING_H
@@ -15,6 +15,8 @@ enum {
     /* Two retransmissions of a handshake; what waited longer, TCP has given up or sent again. */
     STAGED_MS_MAX = 6000,
     STAGED_PEERS_MAX = 64, /* peers that wait at once, each with at most LINK_QUEUE_BYTES */
+    /* For what is beyond their shares: 16 of them can wait with as much as one can. */
+    STAGED_POOL_BYTES = 32 * 1024 * 1024,
 };
 
 struct staging {
@@ -23,6 +25,7 @@ struct staging {
         struct link_queue queue; /* entries are frames with their virtio_net_hdr */
     } peers[STAGED_PEERS_MAX];
     unsigned n; /* of peers that wait */
+    struct queue_pool pool;
 };
 
 struct staging *staging_new(void);

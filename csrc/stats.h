@@ -54,6 +54,7 @@
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
     X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
+    X(tun_reader, too_big_untold, "the same, but too many senders were told, or this may not be")  \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, own_packet, "what fastun itself has sent: its route leads into the tunnel")      \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
@@ -79,6 +80,7 @@
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
     X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
     X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \
+    X(link_reader, cookie_unasked, "a cookie reply on UDP to no handshake message of ours")        \
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \

@@ -132,6 +132,10 @@ class Loop:
         """
         _checked(_lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
+    def await_reply(self, slot: int, index: int) -> None:
+        """Let cookie replies pass that name ``index``, the last initiation's to the peer."""
+        _lib.loop_await_reply(self._pointer, slot, index)
+
     def set_endpoint(self, slot: int, endpoint: bytes) -> None:
         """Say where the peer is on UDP: a packed UdpAddress."""
         native = _ffi.from_buffer("struct endpoint *", endpoint)

@@ -91,6 +91,13 @@ class SetGateKeys(Message, frozen=True, tag="set-gate-keys"):
     cookie_key: bytes
 
 
+class AwaitReply(Message, frozen=True, tag="await-reply"):
+    """To the link-reader: the last initiation to the peer has this index, which a cookie names."""
+
+    slot: int
+    index: int
+
+
 class SetEndpoint(Message, frozen=True, tag="set-endpoint"):
     """To the link-reader: where the peer is on UDP, a packed UdpAddress."""
 
@@ -272,6 +279,7 @@ ToWorker = (
     | DetachLink
     | AddSocket
     | SetGateKeys
+    | AwaitReply
     | SetEndpoint
     | SetPathMtu
     | BlockLink

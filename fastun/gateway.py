@@ -234,9 +234,8 @@ class Gateway:
             self._check_tap_room(greeted)
         if self.roster.by_slot.get(greeted.member.slot) is not greeted.member:
             raise hello.HelloError("the peer was removed meanwhile")
-        link = self.links.attach_stream(greeted, connection, remote)
-        if self.sessions is not None:
-            self.sessions.begin(greeted, link)
+        attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
+        link = attach(greeted, connection, remote)
         if greeted.hello is not None and greeted.hello.push is not None:
             self.pushes.take(greeted.hello.push)
         return link

@@ -23,6 +23,7 @@ from fastun.channel import (
     AllowIps,
     AnyMessage,
     AttachLink,
+    AwaitReply,
     BlockLink,
     Boot,
     Channel,
@@ -176,6 +177,8 @@ class Worker:
                 self._loop.add_socket(index, fds[0], has_offload=message.has_offload)
             case SetGateKeys():
                 self._loop.set_gate_keys(message.mac1_key, message.cookie_key)
+            case AwaitReply(slot=slot):
+                self._loop.await_reply(slot, message.index)
             case SetEndpoint(slot=slot):
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fastun import log
 from fastun._native import UdpAddress
-from fastun.channel import SetEndpoint
+from fastun.channel import AwaitReply, SetEndpoint
 from fastun.lane import Lane
 from fastun.link.correspondent import Correspondent
 from fastun.link.inside import Inside
@@ -98,6 +98,8 @@ class Correspondents:
         correspondent.initiator = initiator
         until_s = clock.boottime_s() + self._constants.rekey_attempt_time_s
         self._waiting[initiator.local_index] = (correspondent, until_s)
+        awaited = AwaitReply(correspondent.member.slot, initiator.local_index)
+        self._lane.send("link-reader", awaited)
 
     def wait_for_proof(
         self, correspondent: Correspondent, keys: SessionKeys, response: bytes

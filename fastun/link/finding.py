@@ -26,6 +26,7 @@ from fastun.session.refusal import HandshakeError
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, LinkCounts
+    from fastun.link.table import Link
 
 # Connections that greet at once, in all and from one source (tcp.source_of). Each is some 4 KiB of
 # gateway memory and some 8 KiB of the kernel's; a real greeting takes two round trips.
@@ -226,6 +227,13 @@ class Dialler:
     async def _carry_one_link(self) -> bool:
         """Return when a link has ended: whether it was one that the peer had taken."""
         loop = asyncio.get_running_loop()
+        link, has_hello = await self._make_link()
+        since = loop.time()
+        await link.ended.wait()
+        return has_hello or loop.time() - since > STABLE_SIMPLETUN_LINK_S
+
+    async def _make_link(self) -> tuple[Link, bool]:
+        """Return a new link, and whether the peer has said hello."""
         with contextlib.ExitStack() as unless_established:
             connection = await tcp.dial(
                 self._endpoint, self._gateway.settings.fwmark, self._gateway.inside
@@ -235,9 +243,7 @@ class Dialler:
             greeted = await self._greeter.approach(connection)
             link = self._gateway.establish(greeted, connection, str(self._endpoint))
             unless_established.pop_all()
-        since = loop.time()
-        await link.ended.wait()
-        return greeted.hello is not None or loop.time() - since > STABLE_SIMPLETUN_LINK_S
+        return link, greeted.hello is not None
 
     def _warn(self, reason: str) -> None:
         self._log.warning("no link", endpoint=str(self._endpoint), error=reason)

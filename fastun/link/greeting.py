@@ -42,9 +42,12 @@ _FIRST_DATA_MAX = 65535
 _PLAIN_AFTER_S = 2.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Greeted:
-    """Who is there, and what was agreed on. ``keys`` have sealed one message."""
+    """Who is there, and what was agreed on. ``keys`` have sealed one message.
+
+    Whoever keeps this while the link lives does not keep its first keys: they are handed on once.
+    """
 
     member: Member
     link_format: LinkFormat
@@ -53,6 +56,12 @@ class Greeted:
     keys: SessionKeys | None = field(default=None, repr=False)
     n_opened: int = 0  # counters of the peer's that are used up
     aead: Aead = Aead.CHACHA20_POLY1305
+
+    def take_keys(self) -> SessionKeys:
+        """Return the keys of a sealed greeting, and forget them."""
+        keys, self.keys = self.keys, None
+        assert keys is not None  # noqa: S101 (a sealed greeting has them)
+        return keys
 
 
 class Greeter(ABC):

@@ -29,6 +29,7 @@ class Observer:
     def observe(self) -> None:
         """Tell the timers what is new, in the order in which it happened."""
         counter = self.table.read(self.slot, "sealed")
+        n_blocks = self.table.read(self.slot, "sealed_blocks")
         for at_ns, what in sorted(self._news()):
             at_s = at_ns / _NS_PER_S
             match what:
@@ -39,7 +40,7 @@ class Observer:
                 case "sent":
                     self.timers.on_keepalive_sent(at_s, counter)
                 case "sent_data":
-                    self.timers.on_data_sent(at_s, counter)
+                    self.timers.on_data_sent(at_s, counter, n_blocks)
 
     def _news(self) -> list[tuple[int, str]]:
         """Return what has happened since the last time: when, and what.

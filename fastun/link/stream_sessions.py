@@ -17,6 +17,7 @@ reaches its end takes the link along, and the dialling side makes a new one.
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass, field
 
@@ -89,10 +90,20 @@ class StreamSessions:
         self._installer = KeyInstaller(lane, constants)
         self._log = log.get("session")
 
-    def begin(self, greeted: Greeted, link: Link) -> None:
-        """Hand the greeting's keys to the workers of a link that has just been attached."""
-        keys = greeted.keys
-        assert keys is not None  # noqa: S101 (a sealed greeting has them)
+    def attach(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
+        """Carry a connection under the greeting's keys. OSError as from ``attach_stream``.
+
+        The peer may send data right behind its hello, so the link-reader has the key first: once it
+        has the connection, it reads.
+        """
+        keys = greeted.take_keys()
+        # The peer's hello has used up counter 0, and so has ours.
+        self._installer.add_receiving(greeted.member.slot, keys, counter=greeted.n_opened)
+        link = self._links.attach_stream(greeted, connection, remote)
+        self._begin(greeted, keys, link)
+        return link
+
+    def _begin(self, greeted: Greeted, keys: SessionKeys, link: Link) -> None:
         push = None if greeted.hello is None else greeted.hello.push
         keepalive_s = greeted.member.peer.keepalive_s or (push.keepalive if push else 0)
         timers = PeerTimers(self._constants, persistent_keepalive_s=keepalive_s or None)
@@ -104,8 +115,6 @@ class StreamSessions:
         carried = Carried(greeted.member, link, greeted.aead, timers, observer)
         self._by_slot[link.slot] = carried
         self._counts.last_handshake[link.slot] = time.time()
-        # Our hello has used up counter 0, and so has theirs.
-        self._installer.add_receiving(link.slot, keys, counter=greeted.n_opened)
         self._installer.use_for_sending(link.slot, keys, greeted.aead, counter=1)
 
     def _present(self, slot: int) -> Carried | None:

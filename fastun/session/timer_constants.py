@@ -7,7 +7,7 @@ from fastun.session import protocol
 
 @dataclass(frozen=True, slots=True)
 class TimerConstants:
-    """Seconds and message counts; protocol.py says what they mean."""
+    """Seconds and counts of messages and blocks; protocol.py says what they mean."""
 
     rekey_after_time_s: float = protocol.REKEY_AFTER_TIME_S
     reject_after_time_s: float = protocol.REJECT_AFTER_TIME_S
@@ -17,6 +17,7 @@ class TimerConstants:
     jitter_s: float = protocol.REKEY_JITTER_S
     rekey_after_messages: int = protocol.REKEY_AFTER_MESSAGES
     reject_after_messages: int = protocol.REJECT_AFTER_MESSAGES
+    rekey_after_blocks: int = protocol.REKEY_AFTER_BLOCKS
 
     @property
     def rekey_on_receive_s(self) -> float:

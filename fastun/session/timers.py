@@ -7,7 +7,8 @@ from a table that is read now and then, but in the order in which they happened.
     what                                                            when
     rekey, the session's initiator only                             it sends, 120 s after the
                                                                     handshake, or receives, 165 s
-    rekey, either side                                              2^60 messages sent
+    rekey, either side                                              2^60 messages sent, or 3 * 2^32
+                                                                    blocks under AES-256-GCM
     handshake: packets wait and there is no session                 at once
     handshake: data was sent and nothing came back                  15 s + jitter after it
     handshake again: no response                                    5 s + jitter; at most one each
@@ -97,12 +98,15 @@ class PeerTimers:
         self._last_handshake_sent_s = float("-inf")
         self._want_handshake(now_s)
 
-    def on_data_sent(self, now_s: float, counter: int = 0) -> None:
-        """Learn that data was sent; `counter` is the session's last."""
+    def on_data_sent(self, now_s: float, counter: int = 0, n_blocks: int = 0) -> None:
+        """Learn that data was sent; `counter` is the session's last.
+
+        `n_blocks` is how many the session has sealed under AES-256-GCM.
+        """
         if self._dead_at is None:
             self._dead_at = now_s + self.constants.dead_after_s + self._jitter()
         self._any_sent(now_s)
-        self._rekey_on_send(now_s, counter)
+        self._rekey_on_send(now_s, counter, n_blocks)
 
     def on_keepalive_sent(self, now_s: float, counter: int = 0) -> None:
         """Learn that an empty data message was sent; nobody has to answer it."""
@@ -254,15 +258,19 @@ class PeerTimers:
             self._zero_at = now_s + self.constants.zero_keys_after_s
         return [Action.GIVE_UP]
 
-    def _rekey_on_send(self, now_s: float, counter: int) -> None:
+    def _rekey_on_send(self, now_s: float, counter: int, n_blocks: int = 0) -> None:
         session = self._session
         if session is None:
             return
         session.counter = max(session.counter, counter)
-        is_old = now_s - session.created_s >= self.constants.rekey_after_time_s
-        if session.counter >= self.constants.rekey_after_messages or (
-            session.is_initiator and is_old
-        ):
+        age_s = now_s - session.created_s
+        is_old = age_s >= self.constants.rekey_after_time_s
+        # Of a new session, the blocks that are told may for a moment still be the last one's.
+        has_blocks = age_s < self.constants.rekey_timeout_s or (
+            n_blocks < self.constants.rekey_after_blocks
+        )
+        is_used_up = session.counter >= self.constants.rekey_after_messages or not has_blocks
+        if is_used_up or (session.is_initiator and is_old):
             self._want_handshake(now_s)
 
     def _rekey_on_receive(self, now_s: float) -> None:

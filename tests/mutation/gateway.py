@@ -137,7 +137,7 @@ _MUTANTS = (
         ("endpoints are dialled in turn", "            self._endpoint = next(self._endpoints)\n", ""),
         ("a failed dial is closed", "            unless_established.callback(connection.close)\n            self._has_resolved", "            self._has_resolved"),
         ("a link is waited for", "        await link.ended.wait()\n", ""),
-        ("a hello shows that the peer took the link", "return greeted.hello is not None or", "return greeted.hello is None or"),
+        ("a hello shows that the peer took the link", "return link, greeted.hello is not None", "return link, greeted.hello is None"),
         ("a short simpletun link was none", "loop.time() - since > STABLE_SIMPLETUN_LINK_S", "True"),
         ("a long simpletun link was one", "or loop.time() - since > STABLE_SIMPLETUN_LINK_S", ""),
     ),

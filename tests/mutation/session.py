@@ -149,8 +149,8 @@ _MUTANTS = (
     ),
     *_in(
         "timers",
-        ("rekey by age", "is_old = now_s - session.created_s >= ", "is_old = now_s - session.created_s >= 2 * "),
-        ("rekey at that age", "is_old = now_s - session.created_s >= ", "is_old = now_s - session.created_s > "),
+        ("rekey by age", "is_old = age_s >= ", "is_old = age_s >= 2 * "),
+        ("rekey at that age", "is_old = age_s >= ", "is_old = age_s > "),
         ("only the initiator rekeys on send", "session.is_initiator and is_old", "is_old"),
         ("only the initiator rekeys on receive", "or not session.is_initiator or session", "or session"),
         ("rekey on receive once", "session.rekeyed_on_receive = True", "session.rekeyed_on_receive = False"),

@@ -221,6 +221,8 @@ static void a_peer_has_so_many_control_messages_whatever_its_sessions(void) {
 static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    loop_await_reply(reader.loop, SLOT, 0x02020202); /* the indices of the third and the last */
+    loop_await_reply(reader.loop, OTHER_SLOT, 0x05050505);
     for (unsigned i = 0; i < 6; i++) {
         size_t length = handshake_make(message, 1 + i % 3, (uint8_t)i, mac1_key);
         datagram_send(i % 2, message, length);
@@ -252,6 +254,63 @@ static void a_handshake_message_without_our_mac1_is_dropped(void) {
     datagrams_run();
     check_counted(0, DROP_link_reader_bad_mac1, 2);
     CHECK_EQUAL(reader.n_events, 0);
+    datagrams_close();
+}
+
+static void send_reply(unsigned sender, uint32_t index) {
+    uint8_t message[HANDSHAKE_BYTES_MAX];
+    size_t length = handshake_make(message, MESSAGE_COOKIE, 9, mac1_key);
+    le32_write(message + 4, index);
+    datagram_send(sender, message, length);
+}
+
+/* Anybody can send them, in everybody's name: so only who read along can use up a limit. */
+static void cookie_replies_that_nobody_waits_for_keep_no_other_out(void) {
+    enum { N_ROUNDS = 10, N_A_ROUND = 100, AWAITED = 0x1234567 };
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    loop_await_reply(reader.loop, OTHER_SLOT, AWAITED);
+    for (uint32_t round = 0; round < N_ROUNDS; round++) {
+        for (uint32_t i = 0; i < N_A_ROUND; i++)
+            send_reply(0, i == 0 ? 0 : AWAITED + 1 + i); /* 0 is what no peer waits for */
+        datagrams_run();
+    }
+    check_counted(0, DROP_link_reader_cookie_unasked, N_ROUNDS * N_A_ROUND);
+    CHECK_EQUAL(reader.n_events, 0);
+    send_reply(0, AWAITED);
+    datagrams_run();
+    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    loop_await_reply(reader.loop, OTHER_SLOT, AWAITED + 1);
+    send_reply(0, AWAITED); /* of an attempt before */
+    datagrams_run();
+    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    datagrams_close();
+}
+
+static void a_cookie_reply_may_name_a_response_until_its_key_is_confirmed(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    send_reply(0, INDEX);
+    datagrams_run();
+    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    datagram_send_good(0, 0);
+    send_reply(0, INDEX);
+    datagrams_run();
+    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    check_counted(1, DROP_link_reader_cookie_unasked, 1);
+    datagrams_close();
+}
+
+static void who_reads_along_can_use_up_one_peers_replies_only(void) {
+    enum { N_SENT = 100, ONE = 0x1234567, OTHER = 0x2345678 };
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    loop_await_reply(reader.loop, SLOT, ONE);
+    loop_await_reply(reader.loop, OTHER_SLOT, OTHER);
+    for (int i = 0; i < N_SENT; i++)
+        send_reply(0, ONE);
+    send_reply(0, OTHER);
+    datagrams_run();
+    size_t n_passed = count_events(EVENT_DATAGRAM);
+    CHECK(n_passed >= REPLIES_BURST + 1 && n_passed <= REPLIES_BURST + 5);
+    CHECK_EQUAL(memcmp(reader.events[reader.n_events - 1].bytes + 4, (uint32_t[]){OTHER}, 4), 0);
     datagrams_close();
 }
 
@@ -421,6 +480,9 @@ int main(void) {
     RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
     RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
     RUN(a_handshake_message_without_our_mac1_is_dropped);
+    RUN(cookie_replies_that_nobody_waits_for_keep_no_other_out);
+    RUN(a_cookie_reply_may_name_a_response_until_its_key_is_confirmed);
+    RUN(who_reads_along_can_use_up_one_peers_replies_only);
     RUN(who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes);
     RUN(who_shows_its_cookie_passes_until_it_shows_too_many);
     RUN(a_cookie_that_cannot_be_sent_is_counted);

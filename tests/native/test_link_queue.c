@@ -17,6 +17,7 @@ struct model {
 static uint8_t bytes[LENGTH_MAX];
 static struct model model;
 static struct link_queue queue;
+static struct queue_pool pool = {.max = LINK_QUEUE_ROOM};
 
 static uint8_t content(size_t number, size_t i) {
     return (uint8_t)(number * 37 + i);
@@ -90,7 +91,7 @@ static void take(void) {
 
 static void open_queue(void) {
     memset(&model, 0, sizeof model);
-    CHECK_EQUAL(link_queue_init(&queue), 0);
+    CHECK_EQUAL(link_queue_init(&queue, &pool), 0);
     CHECK(link_queue_is_empty(&queue));
 }
 
@@ -143,6 +144,105 @@ static void it_holds_up_to_its_last_byte_and_nothing_more(void) {
     link_queue_free(&queue);
 }
 
+/* -- what queues have in common ------------------------------------------------------------------
+ */
+
+enum { ENTRY = 4096 - sizeof(struct queue_entry), POOL = 256 * 4096 };
+
+static const uint64_t S = 1000000000;
+
+/* Entries of a page each. Returns how many there was room for. */
+static size_t fill_up(struct link_queue *filled, size_t n_max) {
+    const struct queue_entry entry = {.length = ENTRY, .n_packets = 3};
+    size_t n = 0;
+    while (n < n_max && link_queue_append(filled, &entry, bytes))
+        n++;
+    return n;
+}
+
+static void take_all(struct link_queue *emptied) {
+    struct queue_entry entry;
+    while (link_queue_take(emptied, &entry))
+        ;
+}
+
+static void what_goes_beyond_a_share_comes_from_one_pool_and_goes_back(void) {
+    struct queue_pool common = {.max = POOL};
+    struct link_queue first, second;
+    const size_t share = LINK_QUEUE_SHARE / 4096;
+    CHECK_EQUAL(link_queue_init(&first, &common), 0);
+    CHECK_EQUAL(link_queue_init(&second, &common), 0);
+    CHECK_EQUAL(fill_up(&first, SIZE_MAX), share + 256);
+    CHECK_EQUAL(fill_up(&second, SIZE_MAX), share);
+    CHECK_EQUAL(common.n_used, POOL);
+    for (size_t n = 1; n < share; n++) { /* what is left is moved once its place is free twice */
+        struct queue_entry entry;
+        CHECK(link_queue_take(&second, &entry));
+        CHECK_EQUAL(fill_up(&second, 1), n >= share - n);
+        if (n >= share - n)
+            break;
+    }
+    CHECK_EQUAL(link_queue_pooled(&first), POOL);
+    CHECK_EQUAL(common.n_queues, 1);
+    CHECK(!link_queue_is_owed(&first, ENTRY));
+    CHECK(link_queue_is_owed(&second, ENTRY));
+    CHECK_EQUAL(link_queue_cut(&first), 3 * (share + 256));
+    CHECK_EQUAL(common.n_used, 0);
+    CHECK_EQUAL(common.n_queues, 0);
+    CHECK(link_queue_is_empty(&first));
+    take_all(&second);
+    CHECK_EQUAL(fill_up(&second, share + 128), share + 128);
+    CHECK_EQUAL(fill_up(&first, share + 128), share + 128);
+    CHECK_EQUAL(common.n_queues, 2);
+    CHECK(!link_queue_is_owed(&second, ENTRY)); /* each has half */
+    link_queue_free(&first);
+    CHECK_EQUAL(common.n_used, POOL / 2);
+    link_queue_free(&second);
+    CHECK_EQUAL(common.n_used, 0);
+    CHECK_EQUAL(common.n_queues, 0);
+}
+
+static void a_queue_that_is_empty_gives_its_part_back_once_a_second(void) {
+    struct queue_pool common = {.max = POOL};
+    struct link_queue only;
+    const size_t large = LINK_QUEUE_SHARE / 4096 + 10;
+    CHECK_EQUAL(link_queue_init(&only, &common), 0);
+    fill_up(&only, large);
+    link_queue_rest(&only, 5 * S);
+    CHECK_EQUAL(common.n_used, 10 * 4096); /* it is not empty */
+    take_all(&only);
+    link_queue_rest(&only, 5 * S);
+    CHECK_EQUAL(common.n_used, 0);
+    fill_up(&only, large);
+    take_all(&only);
+    link_queue_rest(&only, 6 * S - 1);
+    CHECK_EQUAL(common.n_used, 10 * 4096);
+    link_queue_rest(&only, 6 * S);
+    CHECK_EQUAL(common.n_used, 0);
+    link_queue_free(&only);
+}
+
+/* Half out, or the rest of what was written from the ring: the stream needs it. */
+static void what_is_half_out_stays_when_a_queue_is_cut(void) {
+    struct queue_pool common = {.max = POOL};
+    struct link_queue cut;
+    struct queue_entry entry;
+    struct queue_entry rest = {.length = ENTRY, .n_packets = 1, .is_rest = 1};
+    CHECK_EQUAL(link_queue_init(&cut, &common), 0);
+    fill_up(&cut, 40);
+    CHECK(!link_queue_settle(&cut, 100, &entry));
+    CHECK_EQUAL(link_queue_cut(&cut), 3 * 39);
+    CHECK(link_queue_settle(&cut, ENTRY - 100, &entry));
+    CHECK(link_queue_is_empty(&cut));
+    CHECK(link_queue_append(&cut, &rest, bytes));
+    fill_up(&cut, 39);
+    CHECK_EQUAL(link_queue_cut(&cut), 3 * 39);
+    CHECK(link_queue_take(&cut, &entry));
+    CHECK_EQUAL(entry.n_packets, 1);
+    CHECK_EQUAL(link_queue_cut(&cut), 0);
+    link_queue_free(&cut);
+}
+
 static void freed_twice_or_never_begun_does_no_harm(void) {
     struct link_queue never = {0};
     link_queue_free(&never);
@@ -155,6 +255,9 @@ static void freed_twice_or_never_begun_does_no_harm(void) {
 int main(void) {
     RUN(whatever_is_done_to_it_it_is_a_list_of_entries);
     RUN(it_holds_up_to_its_last_byte_and_nothing_more);
+    RUN(what_goes_beyond_a_share_comes_from_one_pool_and_goes_back);
+    RUN(a_queue_that_is_empty_gives_its_part_back_once_a_second);
+    RUN(what_is_half_out_stays_when_a_queue_is_cut);
     RUN(freed_twice_or_never_begun_does_no_harm);
     return EXIT_SUCCESS;
 }

@@ -191,6 +191,44 @@ static void padding_never_goes_beyond_the_mtu(void) {
     }
 }
 
+/* The flood that once made a black hole of every narrow path. */
+static void what_is_sent_to_an_absent_peer_hides_no_narrow_path(void) {
+    enum { N_FLOOD = 150, N_TOO_BIG = 40, ABSENT = 0x0b000001 };
+    uint8_t answer[2000];
+    const uint8_t eleven[4] = {11};
+    unsigned n_told = 0;
+    open_path(PATH_MTU);
+    sender_allow(SLOT + 1, eleven, sizeof eleven, 8);
+    for (int i = 0; i < N_FLOOD; i++)
+        give_packet(ABSENT);
+    make_ipv4(PATH_MTU + 1, false);
+    for (int i = 0; i < N_TOO_BIG; i++)
+        give(packet, PATH_MTU + 1);
+    sender_run();
+    for (ssize_t n; (n = read(sender.device[1], answer, sizeof answer)) > 0;)
+        n_told += icmp_answer_fault(packet, answer + VNET_LENGTH, (size_t)n - VNET_LENGTH,
+                                    sizeof answer, PATH_MTU) == NULL;
+    CHECK_EQUAL(n_told, N_TOO_BIG);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), N_TOO_BIG);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), N_FLOOD);
+    sender_close();
+}
+
+static void a_sender_that_is_not_told_is_counted_apart(void) {
+    enum { N = 150 };
+    open_path(PATH_MTU);
+    make_ipv4(PATH_MTU + 1, false);
+    for (int i = 0; i < N; i++) {
+        give(packet, PATH_MTU + 1);
+        if (i % 30 == 29)
+            sender_run();
+    }
+    CHECK(sender_dropped(DROP_tun_reader_too_big) >= ANSWERS_PER_SENDER);
+    CHECK(sender_dropped(DROP_tun_reader_too_big_untold) > 0);
+    CHECK_EQUAL(sender_dropped_in_all(), N);
+    sender_close();
+}
+
 /* -- super-packets ----------------------------------------------------------------------------- */
 
 static struct super_packet frame;
@@ -263,6 +301,8 @@ int main(void) {
     RUN(a_stream_has_no_path_mtu);
     RUN(without_a_path_mtu_everything_goes);
     RUN(padding_never_goes_beyond_the_mtu);
+    RUN(what_is_sent_to_an_absent_peer_hides_no_narrow_path);
+    RUN(a_sender_that_is_not_told_is_counted_apart);
     RUN(the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long);
     RUN(segments_that_nobody_can_make_shorter_go_in_fragments);
     return EXIT_SUCCESS;

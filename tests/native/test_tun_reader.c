@@ -115,6 +115,55 @@ static void counters_go_up_by_one_and_a_key_that_is_used_up_seals_no_more(void) 
     sender_close();
 }
 
+static void give_and_run(unsigned n) {
+    for (unsigned i = 0; i < n; i++)
+        give_packet(0x0a000002);
+    sender_run();
+}
+
+/* PACKET bytes are padded to 7 blocks; two more go into the tag. */
+static void blocks_under_aes_are_counted_and_those_under_chacha_are_not(void) {
+    enum { BLOCKS_A_PACKET = 7 + 2 };
+    sender_open(MODE_TUN);
+    sender_attach(1, sealed_format(MODE_TUN, true));
+    sender_allow_ten(1);
+    set_session(1, AEAD_CHACHA20_POLY1305, 1, 0, UINT64_MAX);
+    give_and_run(3);
+    CHECK_EQUAL(sender_field(1, "sealed_blocks"), 0);
+    set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX);
+    give_and_run(3);
+    CHECK_EQUAL(sender_field(1, "sealed_blocks"), 3 * BLOCKS_A_PACKET);
+    set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX); /* the same key, told again */
+    give_and_run(1);
+    CHECK_EQUAL(sender_field(1, "sealed_blocks"), 4 * BLOCKS_A_PACKET);
+    set_session(1, AEAD_AES_256_GCM, 2, 0, UINT64_MAX);
+    CHECK_EQUAL(sender_field(1, "sealed_blocks"), 0); /* the gateway hears nothing of the last */
+    give_and_run(1);
+    CHECK_EQUAL(sender_field(1, "sealed_blocks"), BLOCKS_A_PACKET);
+    sender_close();
+}
+
+/* Of 2^34 blocks; whatever the next message's length, it still fits. */
+static void under_aes_no_more_than_its_blocks_are_sealed(void) {
+    const uint64_t longest = (MESSAGE_MAX + AES_BLOCK - 1) / AES_BLOCK + 2;
+    CHECK_EQUAL(AES_BLOCKS_MAX, 17179869184u);
+    sender_open(MODE_TUN);
+    sender_attach(1, sealed_format(MODE_TUN, true));
+    sender_allow_ten(1);
+    set_key(1, AEAD_AES_256_GCM, 0);
+    sender.worker.loop->links[1]->sending->n_blocks = AES_BLOCKS_MAX - longest;
+    give_and_run(3);
+    CHECK(open_next(AEAD_AES_256_GCM));
+    CHECK(!open_next(AEAD_AES_256_GCM));
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2);
+    CHECK(loop_send_keepalive(sender.worker.loop, 1) < 0);
+    CHECK(sender_field(1, "sealed_blocks") <= AES_BLOCKS_MAX);
+    set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX); /* a new key has all of them */
+    give_and_run(1);
+    CHECK(open_next(AEAD_AES_256_GCM));
+    sender_close();
+}
+
 static void a_new_key_takes_over_with_its_own_counter(void) {
     sender_open(MODE_TUN);
     sender_attach(1, sealed_format(MODE_TUN, true));
@@ -295,6 +344,8 @@ int main(void) {
     RUN(a_packet_goes_to_the_peer_with_the_longest_prefix);
     RUN(a_packet_for_nobody_is_counted_and_answered);
     RUN(counters_go_up_by_one_and_a_key_that_is_used_up_seals_no_more);
+    RUN(blocks_under_aes_are_counted_and_those_under_chacha_are_not);
+    RUN(under_aes_no_more_than_its_blocks_are_sealed);
     RUN(a_new_key_takes_over_with_its_own_counter);
     RUN(another_cipher_of_a_session_goes_on_counting);
     RUN(a_key_that_is_too_old_seals_nothing);

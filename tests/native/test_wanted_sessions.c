@@ -220,6 +220,28 @@ static void so_many_peers_wait_and_each_with_so_much(void) {
     sender_close();
 }
 
+static void all_peers_that_wait_share_one_pool(void) {
+    static uint8_t frame[60000];
+    const struct queue_entry entry = {.length = sizeof frame, .enqueued_ns = clock_now_ns()};
+    size_t n_staged = 0;
+    open_peers();
+    struct staging *staging = sender.worker.loop->staging;
+    for (unsigned slot = 1; slot <= STAGED_PEERS_MAX; slot++) {
+        size_t n = 0;
+        while (staging_append(staging, slot, &entry, frame))
+            n++;
+        CHECK(n > 0); /* its share is its own */
+        n_staged += n;
+    }
+    CHECK(n_staged * sizeof frame > STAGED_POOL_BYTES);
+    CHECK(n_staged * sizeof frame < STAGED_POOL_BYTES + STAGED_PEERS_MAX * LINK_QUEUE_SHARE);
+    CHECK(staging->pool.n_used <= STAGED_POOL_BYTES);
+    while (staging->n > 0)
+        staging_take(staging, 0);
+    CHECK_EQUAL(staging->pool.n_used, 0);
+    sender_close();
+}
+
 int main(void) {
     RUN(every_peer_of_a_burst_is_asked_for_once_a_second);
     RUN(a_peer_with_a_session_is_not_asked_for);
@@ -229,5 +251,6 @@ int main(void) {
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
     RUN(what_waits_is_looked_at_although_nothing_comes);
     RUN(so_many_peers_wait_and_each_with_so_much);
+    RUN(all_peers_that_wait_share_one_pool);
     return EXIT_SUCCESS;
 }

@@ -63,6 +63,8 @@ static void begin(void) {
     memset(&loop->gate.proven, 0, sizeof loop->gate.proven);
     memset(&loop->gate.unproven, 0, sizeof loop->gate.unproven);
     memset(&loop->gate.replies, 0, sizeof loop->gate.replies);
+    memset(loop->replies_full_at_ns, 0, sizeof loop->replies_full_at_ns);
+    loop_await_reply(loop, SLOT, INDEX + 2);
     loop->gate.loaded_until_ns = 0;
     for (uint32_t index = INDEX; index <= INDEX + 1; index++) {
         struct receiving_key *key = key_table_find(loop->keys, index);

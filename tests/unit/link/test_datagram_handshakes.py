@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastun._native import Aead, has_aes_instructions
-from fastun.channel import AddReceivingKey, AttachLink, SetEndpoint, SetSendingKey
+from fastun.channel import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
 from fastun.endpoint import Endpoint
 from fastun.link.correspondent import GATEWAY_COUNTERS
 from fastun.peers.peer import Peer
@@ -55,6 +55,19 @@ def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
             assert told[-1].aead == agreed
             assert {key.counter for key in told} == {GATEWAY_COUNTERS}
             assert len({key.receiver_index for key in told}) == 1
+
+    run(claim())
+
+
+def test_the_link_reader_knows_which_initiation_a_cookie_may_be_for() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.sessions.begin(0)
+        await names_resolved()
+        ((initiation, _),) = pair.client.sockets.sent
+        sender = messages.Initiation.unpack(initiation).sender
+        told = [(role, each) for role, each in pair.client.lane.take() if type(each) is AwaitReply]
+        assert told == [("link-reader", AwaitReply(0, sender))]
 
     run(claim())
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
+import weakref
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -56,7 +58,7 @@ class Greets:
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return outcome() if callable(outcome) else outcome
 
     approach = welcome
 
@@ -370,6 +372,25 @@ def test_a_link_that_ends_is_dialled_again() -> None:
             assert len(gateway.links) == 1
             gateway.links[0].ended.set()
             await until(lambda: len(gateway.links) == 2)
+
+    run(claim())
+
+
+class Agreement:
+    """A greeting's result, with keys in it: whoever keeps it keeps those."""
+
+    hello = None
+
+
+def test_while_the_link_lives_nobody_keeps_what_was_greeted() -> None:
+    async def claim() -> None:
+        async with dialling(Agreement) as (_, _greeter, gateway):
+            await until(lambda: gateway.links)
+            kept = weakref.ref(gateway.links[0].greeted)
+            gateway.links[0].greeted = None
+            await asyncio.sleep(0.05)
+            gc.collect()
+            assert kept() is None
 
     run(claim())
 

@@ -156,3 +156,13 @@ def test_who_got_the_last_data_says_once_that_it_lives(
                     worker.count("sent", now_s, is_data=False)
                     sides[1 - who][0].count("received", now_s + 1e-4, is_data=False)
     assert said == [("KEEPALIVE", 0)]
+
+
+def test_the_timers_hear_how_many_blocks_were_sealed(worker: Worker) -> None:
+    timers = PeerTimers(jitter=lambda: 0.0)
+    timers.on_handshake_complete(100, is_initiator=False)
+    observer = Observer(worker.table, SLOT, timers)
+    worker.fields["sealed_blocks"] = timers.constants.rekey_after_blocks
+    worker.count("sent", 110)
+    observer.observe()
+    assert timers.due(110) == [Action.INITIATE]

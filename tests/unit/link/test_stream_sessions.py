@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import gc
 import socket
 from collections import deque
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from fastun import log
 from fastun._native import Mode, Wire
 from fastun.channel import (
     AddReceivingKey,
+    AttachLink,
     LinkFormat,
     SendKeepalive,
     SendMessage,
@@ -35,6 +37,7 @@ from fastun.session import clock, messages, tai64n
 from fastun.session.messages import MessageType
 from fastun.session.protocol import REKEY_AFTER_MESSAGES
 from fastun.session.timer_constants import TimerConstants
+from fastun.session.transport import SessionKeys
 from tests.unit.link.every_way import every_way
 from tests.unit.recording_lane import RecordingLane
 from tests.unit.session.parties import CLIENT, SERVER, shake_hands
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
 
     from fastun.channel import ToWorker
     from fastun.session.keys import KeyPair
-    from fastun.session.transport import SessionKeys
     from tests.unit.link.every_way import Way
 
 START_S = 5000.0
@@ -83,8 +85,7 @@ class Side:
     def _begin(self, keys: SessionKeys) -> None:
         ours, self._theirs = socket.socketpair()
         greeted = Greeted(self.roster.by_slot[0], LINK_FORMAT, "test", None, keys, 1)
-        self.link = self.links.attach_stream(greeted, ours, "somewhere")
-        self.sessions.begin(greeted, self.link)
+        self.link = self.sessions.attach(greeted, ours, "somewhere")
         self.tell(self)
         while steps := self.steps(self):
             steps[0]()
@@ -239,6 +240,49 @@ def test_whatever_crosses_the_sides_agree_and_one_of_them_rekeys_again(
         assert sum(side.initiations() for side in pair.sides) > 0
         n_ways += 1
     assert n_ways > 100
+
+
+def test_the_link_reader_has_the_key_before_it_has_the_connection() -> None:
+    side = Pair().server
+    ours, theirs = socket.socketpair()
+    greeted = Greeted(
+        side.roster.by_slot[0], LINK_FORMAT, "test", None, shaken_hands().server, n_opened=1
+    )
+    side.lane.take()
+    side.sessions.attach(greeted, ours, "somewhere")
+    told = [
+        type(message)
+        for role, message in side.lane.take()
+        if role == "link-reader" and isinstance(message, AddReceivingKey | AttachLink)
+    ]
+    assert told == [AddReceivingKey, AttachLink]
+    theirs.close()
+
+
+def test_a_greeting_hands_its_keys_on_once() -> None:
+    side = Pair().server
+    ours, theirs = socket.socketpair()
+    greeted = Greeted(side.roster.by_slot[0], LINK_FORMAT, "test", None, shaken_hands().server)
+    side.sessions.attach(greeted, ours, "somewhere")
+    assert greeted.keys is None
+    theirs.close()
+
+
+def session_keys() -> list[SessionKeys]:
+    """Return those that somebody in this process keeps."""
+    gc.collect()
+    return [thing for thing in gc.get_objects() if isinstance(thing, SessionKeys)]
+
+
+def test_after_a_rekey_nobody_keeps_the_old_keys(now: SimpleNamespace) -> None:
+    known = session_keys()
+    pair = Pair()
+    for _ in range(3):
+        now.s += 121
+        pair.both_send(now)
+        pair.settle()
+    kept = [keys for keys in session_keys() if all(keys is not other for other in known)]
+    assert kept == []
 
 
 @pytest.mark.parametrize("what", ["replaced", "removed", "another link's"])

@@ -65,6 +65,7 @@ def test_the_constants_are_the_whitepapers() -> None:
     assert constants.keepalive_timeout_s == 10
     assert constants.rekey_after_messages == 2**60
     assert constants.reject_after_messages == 2**64 - 2**13 - 1
+    assert constants.rekey_after_blocks == 0.75 * 2**34  # ours: AES-256-GCM's are 2^34
     assert constants.rekey_on_receive_s == 165
     assert constants.dead_after_s == 15
     assert constants.zero_keys_after_s == 540
@@ -241,6 +242,25 @@ def test_either_side_rekeys_after_2_to_the_60_messages() -> None:
         assert timers.due(START + 6) == []
         timers.on_data_sent(START + 7, counter=2**60)
         assert timers.due(START + 7) == [INITIATE]
+
+
+@pytest.mark.parametrize("is_initiator", [True, False])
+def test_either_side_rekeys_when_three_quarters_of_its_blocks_are_sealed(
+    is_initiator: bool,
+) -> None:
+    timers = with_session(is_initiator=is_initiator)
+    timers.on_data_sent(START + 20, 9, 3 * 2**32 - 1)
+    assert timers.due(START + 20) == []
+    timers.on_data_sent(START + 21, 9, 3 * 2**32)
+    assert timers.due(START + 21) == [INITIATE]
+
+
+def test_the_last_sessions_blocks_do_not_rekey_the_new_one() -> None:
+    timers = with_session()
+    timers.on_data_sent(START + 4, 9, 3 * 2**32)
+    assert timers.due(START + 4) == []
+    timers.on_data_sent(START + 5, 9, 3)
+    assert timers.due(START + 5) == []
 
 
 def test_a_session_that_is_used_up_is_none() -> None:

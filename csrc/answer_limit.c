@@ -1,0 +1,62 @@
+#define _GNU_SOURCE
+#include "answer_limit.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "byteorder.h"
+#include "handshake_gate.h"
+
+int answer_limit_init(struct answer_limit *limit) {
+    memset(limit, 0, sizeof *limit);
+    bool is_random =
+        getrandom(&limit->hash_key, sizeof limit->hash_key, 0) == (ssize_t)sizeof limit->hash_key;
+    return is_random ? 0 : -EIO;
+}
+
+/* What one host has whole: an IPv4 address, an IPv6 /64. */
+static uint64_t sender_of(const uint8_t *packet) {
+    return packet[0] >> 4 == 4 ? be32_read(packet + 12) : le64_read(packet + 8);
+}
+
+static uint64_t *bucket_of(struct answer_limit *limit, uint64_t who, uint64_t what) {
+    uint64_t words[] = {who, what}, mixed = limit->hash_key;
+    for (int i = 0; i < 2; i++) {
+        mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15u;
+        mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u + limit->hash_key;
+    }
+    return &limit->full_at_ns[(mixed >> 40) % ANSWER_BUCKETS];
+}
+
+/* Looked at before any is taken: who is not answered takes nothing of those it shares with. */
+static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second) {
+    return token_take(&full_at_ns, now_ns, per_second, per_second);
+}
+
+bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
+                       int origin, unsigned slot, uint64_t now_ns) {
+    enum { OF_ORIGIN_AND_PEER = 1, OF_ORIGIN = 2, SHIFT_LEVEL = 8, SHIFT_SLOT = 16 };
+    uint64_t version = packet[0] >> 4, from = (uint64_t)(origin + 1);
+    uint64_t what = (uint64_t)kind | (uint64_t)slot << SHIFT_SLOT;
+    const struct {
+        uint64_t who, what;
+        unsigned per_second;
+    } levels[] = {
+        {sender_of(packet), what | version << SHIFT_LEVEL, ANSWERS_PER_SENDER},
+        {from, what | OF_ORIGIN_AND_PEER << SHIFT_LEVEL, ANSWERS_PER_ORIGIN_AND_PEER},
+        {from, (uint64_t)kind | OF_ORIGIN << SHIFT_LEVEL, ANSWERS_PER_ORIGIN},
+    };
+    enum { N_LEVELS = sizeof levels / sizeof levels[0] };
+    uint64_t *full_at_ns[N_LEVELS];
+    for (size_t i = 0; i < N_LEVELS; i++) {
+        full_at_ns[i] = bucket_of(limit, levels[i].who, levels[i].what);
+        if (!has_token(*full_at_ns[i], now_ns, levels[i].per_second))
+            return false;
+    }
+    if (!token_take(&limit->all_full_at_ns[kind], now_ns, ANSWERS_PER_SECOND, ANSWERS_BURST))
+        return false;
+    for (size_t i = 0; i < N_LEVELS; i++)
+        token_take(full_at_ns[i], now_ns, levels[i].per_second, levels[i].per_second);
+    return true;
+}
