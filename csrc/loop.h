@@ -90,6 +90,7 @@ struct loop {
 
     struct loop_link *links[N_PEER_SLOTS];
     unsigned n_links;
+    unsigned last_slot; /* of the link attached last: where a TAP device's one peer is */
     struct allowedips *allowed_ips;
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
