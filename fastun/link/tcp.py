@@ -114,7 +114,11 @@ def source_of(host: str) -> bytes:
 
     One host has all of its /64 (as Linux drivers/net/wireguard/ratelimiter.c counts).
     """
-    address = ip_address(host)
+    return source_of_address(ip_address(host))
+
+
+def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
+    """As ``source_of``."""
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]
     return address.packed
