@@ -98,7 +98,7 @@ class Acceptor:
         self._has_refused = False
         self._warned_s = float("-inf")
         self._limits = SourceLimits()
-        self._turned_away = TurnedAway(())
+        self._turned_away = TurnedAway((), self._on_dropped)
         self._arrivals = Arrivals(greeter, self._greet, self._on_refused, self._on_failed)
         self._greeting: set[asyncio.Task[None]] = set()
         self._log = log.get("link")
@@ -112,7 +112,7 @@ class Acceptor:
                 for endpoint in self._endpoints
                 for listener in tcp.listen(endpoint)
             ]
-            self._turned_away = TurnedAway(listeners)
+            self._turned_away = TurnedAway(listeners, self._on_dropped)
             stack.callback(self._turned_away.close)
             for listener in listeners:
                 loop.add_reader(listener, self._on_readable, listener)
@@ -184,6 +184,9 @@ class Acceptor:
 
     def _on_refused(self) -> None:
         self._counts.refused += 1
+
+    def _on_dropped(self, n_syns: int) -> None:
+        self._counts.refused += n_syns
 
     def _on_failed(self, arrival: Arrival, why: str) -> None:
         self._counts.failed_hellos += 1

@@ -14,10 +14,11 @@ import contextlib
 import ctypes
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastun.link.source_limits import SourceLimits
 from fastun.link.tcp import IPV4_BYTES
+from fastun.metrics.sockets import n_drops
 
 # A source that is refused more often is turned away by the kernel. Below, refusing costs us 0.4 %
 # of a core at most, and others who share the source can try again at once.
@@ -88,9 +89,13 @@ def detach(connection: socket.socket) -> None:
 class TurnedAway:
     """The sources that some listeners turn away now. Event loop only."""
 
-    def __init__(self, listeners: Sequence[socket.socket]) -> None:
-        """Begin with none."""
+    def __init__(
+        self, listeners: Sequence[socket.socket], on_dropped: Callable[[int], None]
+    ) -> None:
+        """Begin with none. ``on_dropped`` is told how many SYNs the kernel has dropped since."""
         self._listeners = listeners
+        self._on_dropped = on_dropped
+        self._n_dropped = 0
         self._refusals = SourceLimits(REFUSALS_PER_SECOND, REFUSALS_BURST)
         self._until_s: dict[bytes, float] = {}  # the loop's time, the first to return first
         self._is_changed = False
@@ -110,12 +115,18 @@ class TurnedAway:
         if not self._is_changed:
             return
         self._is_changed = False
+        self._count()
         for listener in self._listeners:
             with contextlib.suppress(OSError):  # without memory for it we refuse by ourselves
                 attach(listener, tuple(self._until_s))
         if self._until_s and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(next(iter(self._until_s.values())), self._let_in)
+
+    def _count(self) -> None:
+        n_dropped = sum(map(n_drops, self._listeners))
+        self._on_dropped(n_dropped - self._n_dropped)
+        self._n_dropped = n_dropped
 
     def _let_in(self) -> None:
         self._timer = None

@@ -77,9 +77,11 @@ def test_a_source_is_turned_away_when_it_is_refused_too_often_and_only_for_a_mom
 ) -> None:
     monkeypatch.setattr(listener_filter, "TURNED_AWAY_S", 0.5)
 
+    dropped: list[int] = []
+
     async def claim() -> None:
         loop = asyncio.get_running_loop()
-        turned_away = TurnedAway([listener])
+        turned_away = TurnedAway([listener], dropped.append)
 
         def refuse(source: str, times: int) -> None:
             for _ in range(times):
@@ -92,6 +94,29 @@ def test_a_source_is_turned_away_when_it_is_refused_too_often_and_only_for_a_mom
         assert not is_heard(listener, "127.0.0.3")
         await asyncio.sleep(0.6)
         assert is_heard(listener, "127.0.0.3")
+        assert dropped == [0, 1]
+        turned_away.close()
+
+    asyncio.run(claim())
+
+
+def test_each_is_turned_away_for_its_own_time(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener_filter, "TURNED_AWAY_S", 1.0)
+
+    async def claim() -> None:
+        loop = asyncio.get_running_loop()
+        turned_away = TurnedAway([listener], lambda _: None)
+        for source in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(300):
+                turned_away.refuse(source_of(source), loop.time())
+            turned_away.apply()
+            await asyncio.sleep(0.6)
+        assert is_heard(listener, "127.0.0.2")
+        assert not is_heard(listener, "127.0.0.3")
+        await asyncio.sleep(0.5)
+        assert is_heard(listener, "127.0.0.3")
         turned_away.close()
 
     asyncio.run(claim())
@@ -102,9 +127,11 @@ def test_so_many_at_most_are_turned_away(
 ) -> None:
     monkeypatch.setattr(listener_filter, "TURNED_AWAY_MAX", 2)
 
+    dropped: list[int] = []
+
     async def claim() -> None:
         loop = asyncio.get_running_loop()
-        turned_away = TurnedAway([listener])
+        turned_away = TurnedAway([listener], dropped.append)
         sources = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
         for source in sources:
             for _ in range(300):
