@@ -220,6 +220,10 @@ class Acceptor:
             except (HelloError, HandshakeError, OSError) as error:
                 self._counts.failed_hellos += 1
                 self._log.debug("no link", remote=remote, error=str(error) or "too slow")
+            except asyncio.CancelledError:
+                if self._greeter.opening_bytes:  # the peer greets on a newer connection
+                    self._counts.failed_hellos += 1
+                raise
 
     async def _has_room(self) -> bool:
         """Return whether a client may be greeted, giving an old link a moment to end."""

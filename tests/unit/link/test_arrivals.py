@@ -180,12 +180,14 @@ def test_time_is_short_for_the_rest_of_a_message_and_when_half_of_the_places_are
 
 
 def test_who_says_nothing_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "HELLO_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(arrivals, "HELLO_TIMEOUT_S", 0.25)
 
     async def claim() -> None:
         with porch() as here:
             client = here.arrive()
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.15)
+            assert is_open(client)
+            await asyncio.sleep(0.4)
             assert not is_open(client)
             assert here.failed == ["too slow"]
 
