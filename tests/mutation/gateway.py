@@ -119,7 +119,7 @@ _MUTANTS = (
         ("the moment has an end", "asyncio.wait_for(in_the_way.wait(), OLD_LINK_GRACE_S)", "in_the_way.wait()"),
         ("a hello that is none is counted", "except (HelloError, HandshakeError, OSError) as error:\n                self._counts", "except (HandshakeError, OSError) as error:\n                self._counts"),
         ("a handshake that fails is counted", "except (HelloError, HandshakeError, OSError) as error:\n                self._counts", "except (HelloError, OSError) as error:\n                self._counts"),
-        ("failures are counted", "                self._counts.failed_hellos += 1\n", ""),
+        ("failures are counted", "                self._counts.failed_hellos += 1\n                self._log", "                self._log"),
         ("who greets is let go at the end", "                for task in self._greeting:\n                    task.cancel()\n", ""),
         ("a failed handshake is dialled again", '            except HandshakeError as error:\n                self._warn(f"the handshake failed ({error})")\n', ""),
         ("a failed hello is dialled again", "except (HelloError, OSError) as error:\n                self._warn", "except OSError as error:\n                self._warn"),
