@@ -258,6 +258,7 @@ int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
         link->format.message_max = longest;
     loop->links[slot] = link;
     loop->n_links++;
+    loop->last_slot = slot;
     int error = prepare_link(loop, link, slot);
     if (error < 0)
         loop_detach_link(loop, slot);

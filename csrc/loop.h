@@ -94,6 +94,7 @@ struct loop {
 
     struct loop_link *links[N_PEER_SLOTS];
     unsigned n_links;
+    unsigned last_slot; /* of the link attached last: where a TAP device's one peer is */
     struct allowedips *allowed_ips;
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
@@ -108,9 +109,9 @@ struct loop {
     bool holds;                  /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;      /* 0: it does not wait now */
     struct splitting *splitting; /* tun-reader: the frame that is being split */
-    struct own_packets *own_packets; /* tun-reader: by which it knows what we have sent */
-    struct staging *staging;         /* tun-reader: frames that wait for a session */
-    int wanted_slot;                 /* tun-reader: needs a session, to be reported; -1: none */
+    struct own_packets *own_packets;  /* tun-reader: by which it knows what we have sent */
+    struct staging *staging;          /* tun-reader: frames that wait for a session */
+    int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 
     /* link-reader */

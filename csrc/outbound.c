@@ -55,10 +55,11 @@ static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, cons
 
 /* -- finding the peer -------------------------------------------------------------------------- */
 
-/* The slot that the destination belongs to, or -1. TAP and the unsealed wires have one peer. */
+/* The slot that the destination belongs to, or -1. TAP and the unsealed wires have one peer at a
+ * time, which is at the slot of the last link. */
 static int find_slot(struct loop *loop, const uint8_t *frame) {
     if (loop->wire != WIRE_WIREGUARD || loop->mode == MODE_TAP)
-        return 0;
+        return (int)loop->last_slot;
     int slot = allowedips_lookup_ip(loop->allowed_ips, frame, false);
     return slot < 0 ? -1 : slot;
 }

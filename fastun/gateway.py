@@ -47,6 +47,7 @@ from fastun.link.inside import Inside
 from fastun.link.offloads import OffloadLog
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
+from fastun.link.tap_place import TapPlace
 from fastun.metrics.server import serve as serve_metrics
 from fastun.peers.membership import Membership
 from fastun.peers.pushes import Pushes
@@ -89,6 +90,7 @@ class Gateway:
         self.roster = Roster(self.lane, self._on_removed)
         self.membership = Membership(settings, self.roster)
         self.pushes = Pushes(settings, device, self._follow_mtu)
+        self.tap_place = TapPlace(settings.mode, self.links)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
         self._offloads = OffloadLog()
@@ -110,7 +112,9 @@ class Gateway:
             return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
         is_tun = self.settings.mode == "tun"
         plain = hello.format_without_peer(self.settings) if is_tun else None
-        return SealedGreeter(self.roster, self.membership.own, self._hello_for, plain)
+        return SealedGreeter(
+            self.roster, self.membership.own, self._hello_for, plain, self.tap_place.check
+        )
 
     def _hello_for(self, member: Member) -> hello.Hello:
         push = self.membership.push_to(member) if self.settings.role == "serve" else None
@@ -227,11 +231,11 @@ class Gateway:
         return None if self.has_room() else self.links.by_slot[0].ended
 
     def establish(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
-        """Carry a connection that has greeted well. Raises HelloError."""
+        """Carry a connection that has greeted well. Raises HelloError or HandshakeError."""
         if not self.has_room():
             raise hello.HelloError("another client is connected")
-        if self.settings.mode == "tap":
-            self._check_tap_room(greeted)
+        if isinstance(self.greeter, SealedGreeter):
+            self.greeter.check_still_room(greeted.member)
         if self.roster.by_slot.get(greeted.member.slot) is not greeted.member:
             raise hello.HelloError("the peer was removed meanwhile")
         attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
@@ -251,12 +255,6 @@ class Gateway:
             self.lane.clamp_mss(mtu)
         if self.datagrams is not None:
             self.datagrams.follow_mtu(mtu)
-
-    def _check_tap_room(self, greeted: Greeted) -> None:
-        """Ethernet frames name no peer: they all go to the one that is connected."""
-        others = [link for link in self.links.by_slot.values() if link.slot != greeted.member.slot]
-        if others or greeted.member.slot != 0:
-            raise hello.HelloError("a TAP device has one peer, and it is another one")
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory."""

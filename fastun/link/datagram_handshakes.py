@@ -17,7 +17,6 @@ import contextlib
 from collections.abc import Callable
 
 from fastun._native import UdpAddress
-from fastun.config.settings import Settings
 from fastun.link.correspondent import Correspondent
 from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
@@ -38,7 +37,6 @@ class DatagramHandshakes:
 
     def __init__(  # noqa: PLR0917 (what it stands between)
         self,
-        settings: Settings,
         greeter: SealedGreeter,
         sockets: UdpSockets,
         known: Correspondents,
@@ -48,7 +46,6 @@ class DatagramHandshakes:
     ) -> None:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
         self._inside = inside
-        self._settings = settings
         self._greeter = greeter
         self._known = known
         self._installer = installer
@@ -93,9 +90,6 @@ class DatagramHandshakes:
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
         member, consumed = self._greeter.admit(initiation)
-        if self._settings.mode == "tap" and member.slot != 0:
-            # Ethernet frames name no peer: a TAP device has one, as on streams.
-            raise HandshakeError(Refusal.UNKNOWN_PEER)
         correspondent = self._known.of_member(member)
         preshared_key = member.peer.preshared_key or NO_PRESHARED_KEY
         cookie = correspondent.jar.current(clock.boottime_s())
@@ -112,6 +106,7 @@ class DatagramHandshakes:
         if initiator is None or initiator.local_index != index:
             with self._greeter.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
+        self._greeter.check_still_room(correspondent.member)
         keys = self._greeter.conclude(correspondent.member, initiator, response)
         self._known.end_initiation(correspondent)
         correspondent.concluding = keys

@@ -43,6 +43,7 @@ from fastun.link.udp import UdpSockets
 from fastun.peers.roster import Roster
 from fastun.session import clock, cookies
 from fastun.session.keys import KeyPair
+from fastun.session.refusal import HandshakeError
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action
 from fastun.session.transport import SessionKeys
@@ -81,7 +82,7 @@ class DatagramSessions:
         self._by_slot = self._known.by_slot
         self._hellos = DatagramHellos(settings, greeter, self._known, self._installer, on_push)
         self._handshakes = DatagramHandshakes(
-            settings, greeter, sockets, self._known, self._installer, self._use, inside
+            greeter, sockets, self._known, self._installer, self._use, inside
         )
         self._format = LinkFormat(
             wire=Wire.WIREGUARD,
@@ -178,6 +179,11 @@ class DatagramSessions:
 
     def _use(self, correspondent: Correspondent, keys: SessionKeys) -> None:
         slot = correspondent.member.slot
+        try:
+            self._greeter.check_still_room(correspondent.member)
+        except HandshakeError:  # another peer was faster
+            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+            return
         is_rekey = correspondent.current is not None
         correspondent.current, correspondent.n_attempts = keys, 0
         correspondent.is_doubted = False

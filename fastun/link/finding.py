@@ -1,8 +1,8 @@
 """Finding links: ``serve`` accepts connections, ``connect`` dials its server again and again.
 
 Both greet and then offer the connection to the gateway (``establish``). A connection that has not
-proved who it is costs one task and HELLO_TIMEOUT_S at most; when there are too many, the oldest
-goes, so that however many come and say nothing, the next real client is served.
+proved who it is costs some microseconds and a place among the arrivals (arrivals.py), which are so
+many, and of each source so many: however many come and say nothing, the next real client is served.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from typing import TYPE_CHECKING
 from fastun import descriptors, log
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import RuntimeFailure
-from fastun.link import tcp
+from fastun.link import listener_filter, tcp
+from fastun.link.arrivals import Arrival, Arrivals
 from fastun.link.greeting import Greeter
 from fastun.link.hello import HelloError
 from fastun.link.inside import LeadsInsideError
+from fastun.link.listener_filter import TurnedAway
 from fastun.link.preference import Preference
+from fastun.link.source_limits import HANDSHAKES_PER_SECOND, SourceLimits
 from fastun.session.refusal import HandshakeError
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway, LinkCounts
     from fastun.link.table import Link
 
-# Connections that greet at once, in all and from one source (tcp.source_of). Each is some 4 KiB of
-# gateway memory and some 8 KiB of the kernel's; a real greeting takes two round trips.
-GREETING_MAX = 256
-GREETING_PER_SOURCE_MAX = 64
+# Connections that are accepted before others have a turn: some milliseconds.
+ACCEPTED_AT_ONCE = 64
+
+# Who is refused may come back at once, and each time would be a line.
+WARNING_INTERVAL_S = 60.0
 
 # What keeps the kernel from giving us a connection does not pass at once, and each try is a line.
 ACCEPT_RETRY_S = 1.0
@@ -73,7 +77,13 @@ def find_links(gateway: Gateway) -> list[Coroutine[None, None, None]]:
 
 
 class Acceptor:
-    """Waits for clients on all endpoints."""
+    """Waits for clients on all endpoints.
+
+    What a stranger can make us do is bounded by source first: each may make as many connections as
+    handshakes on UDP (source_limits.py). One over its limit is closed at once, and if it goes on,
+    turned away by the kernel (listener_filter.py). The others have a place among the arrivals until
+    their first message is there; only then does one cost a task.
+    """
 
     def __init__(
         self,
@@ -88,45 +98,72 @@ class Acceptor:
         self._gateway = gateway
         self._counts = counts
         self._has_refused = False
-        self._greeting: dict[asyncio.Task[None], bytes] = {}  # and the source, oldest first
+        self._warned_s = float("-inf")
+        self._limits = SourceLimits()
+        self._turned_away = TurnedAway((), self._on_dropped)
+        self._arrivals = Arrivals(greeter, self._greet, self._on_refused, self._on_failed)
+        self._greeting: set[asyncio.Task[None]] = set()
         self._log = log.get("link")
 
     async def run(self) -> None:
         """Listen and accept. Raises RuntimeFailure where that is not possible."""
+        loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             listeners = [
                 stack.enter_context(listener)
                 for endpoint in self._endpoints
                 for listener in tcp.listen(endpoint)
             ]
+            self._turned_away = TurnedAway(listeners, self._on_dropped)
+            stack.callback(self._turned_away.close)
+            for listener in listeners:
+                loop.add_reader(listener, self._on_readable, listener)
+                stack.callback(loop.remove_reader, listener)
+                self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
             try:
-                async with asyncio.TaskGroup() as group:
-                    for listener in listeners:
-                        group.create_task(self._accept(listener))
+                await loop.create_future()  # until cancelled
             finally:
+                self._arrivals.close()
                 for task in self._greeting:
                     task.cancel()
                 await asyncio.gather(*self._greeting, return_exceptions=True)
 
-    async def _accept(self, listener: socket.socket) -> None:
+    # -- accepting: a few microseconds for whoever comes ---------------------------------------
+
+    def _on_readable(self, listener: socket.socket) -> None:
+        """Accept some; the rest after others have had their turn."""
+        try:
+            for _ in range(ACCEPTED_AT_ONCE):
+                connection, address = listener.accept()
+                self._receive(connection, tcp.source_of(address[0]))
+        except BlockingIOError:
+            pass
+        except OSError as error:  # out of memory, or the connection is gone already
+            self._log.warning("cannot accept", error=error.strerror)
+            self._pause(listener)
+        self._turned_away.apply()
+
+    def _pause(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listener)
-            except OSError as error:  # out of memory, or the connection is gone already
-                self._log.warning("cannot accept", error=error.strerror)
-                await asyncio.sleep(ACCEPT_RETRY_S)
-                continue
-            if descriptors.is_spare(connection.fileno()):
-                self._refuse(connection)
-                continue
-            source = tcp.source_of(address[0])
-            self._make_room(source)
-            task = asyncio.create_task(self._welcome(connection))
-            self._greeting[task] = source
-            task.add_done_callback(self._greeting.pop)
-            await asyncio.sleep(0)  # those who came before have a turn, however many come
+        loop.remove_reader(listener)
+
+        def go_on() -> None:
+            if listener.fileno() >= 0:
+                loop.add_reader(listener, self._on_readable, listener)
+
+        loop.call_later(ACCEPT_RETRY_S, go_on)
+
+    def _receive(self, connection: socket.socket, source: bytes) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if descriptors.is_spare(connection.fileno()):
+            self._refuse(connection)
+        elif not self._limits.take(source, now_s):
+            connection.close()
+            self._on_too_many(source, now_s)
+        else:
+            arrival = self._arrivals.add(connection, source)
+            if not self._greeter.opening_bytes:
+                self._greet(arrival)
 
     def _refuse(self, connection: socket.socket) -> None:
         """Let one go for which there is no descriptor to spare. The first is worth a line."""
@@ -136,37 +173,63 @@ class Acceptor:
             self._has_refused = True
             self._log.warning("connections are refused: too many open files; see fastun doctor")
 
-    def _make_room(self, source: bytes) -> None:
-        """Let the oldest go when there are too many, of this source first."""
-        waiting = [task for task in self._greeting if not task.cancelling()]
-        same = [task for task in waiting if self._greeting[task] == source]
-        for tasks, most in ((same, GREETING_PER_SOURCE_MAX), (waiting, GREETING_MAX)):
-            if len(tasks) >= most:
-                tasks[0].cancel()
-                self._counts.refused += 1
-                return
+    def _on_too_many(self, source: bytes, now_s: float) -> None:
+        self._counts.refused += 1
+        self._turned_away.refuse(source, now_s)
+        if now_s - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now_s
+            self._log.warning(
+                "connections are refused: too many from one source",
+                source=tcp.name_of(source),
+                most_per_second=HANDSHAKES_PER_SECOND,
+            )
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    def _on_refused(self) -> None:
+        self._counts.refused += 1
+
+    def _on_dropped(self, n_syns: int) -> None:
+        self._counts.refused += n_syns
+
+    def _on_failed(self, arrival: Arrival, why: str) -> None:
+        self._counts.failed_hellos += 1
+        self._log.debug("no link", source=tcp.name_of(arrival.source), error=why)
+
+    # -- greeting ------------------------------------------------------------------------------
+
+    def _greet(self, arrival: Arrival) -> None:
+        arrival.task = task = asyncio.create_task(self._welcome(arrival))
+        self._greeting.add(task)
+        task.add_done_callback(self._greeting.discard)
+
+    async def _welcome(self, arrival: Arrival) -> None:
         """Make an accepted connection a link, if it greets well."""
+        connection = arrival.connection
         remote = tcp.remote_address(connection)
         with contextlib.ExitStack() as unless_established:
             unless_established.callback(connection.close)
+            unless_established.callback(self._arrivals.leave, arrival)
             try:
                 if self._gateway.inside.holds_connection(connection):
                     self._log.debug("refused: it came through the tunnel", remote=remote)
                     self._counts.refused += 1
                     return
                 tcp.tune(connection)
+                listener_filter.detach(connection)
                 if not await self._has_room():
                     self._counts.refused += 1
                     self._log.debug("refused: another client is connected", remote=remote)
                     return
-                greeted = await self._greeter.welcome(connection)
+                greeted = await self._greeter.welcome(connection, arrival.opening)
                 self._gateway.establish(greeted, connection, remote)
+                self._arrivals.leave(arrival)
                 unless_established.pop_all()
             except (HelloError, HandshakeError, OSError) as error:
                 self._counts.failed_hellos += 1
                 self._log.debug("no link", remote=remote, error=str(error) or "too slow")
+            except asyncio.CancelledError:
+                if self._greeter.opening_bytes:  # the peer greets on a newer connection
+                    self._counts.failed_hellos += 1
+                raise
 
     async def _has_room(self) -> bool:
         """Return whether a client may be greeted, giving an old link a moment to end."""

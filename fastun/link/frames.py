@@ -15,6 +15,9 @@ from fastun.link.hello import HelloError
 
 _PREFIX = struct.Struct(">H")
 
+# Length, and the type of what is inside: from these it shows what cannot be one of ours.
+HEAD_BYTES = _PREFIX.size + 4
+
 
 class HungUpError(HelloError):
     """The peer closed the connection where it owed a frame."""
@@ -22,8 +25,27 @@ class HungUpError(HelloError):
 
 async def send(connection: socket.socket, message: bytes) -> None:
     """Send one frame. Raises OSError."""
-    frame = _PREFIX.pack(len(message)) + message
-    await asyncio.get_running_loop().sock_sendall(connection, frame)
+    await asyncio.get_running_loop().sock_sendall(connection, of(message))
+
+
+def prefix(length: int) -> bytes:
+    """Return what stands before a message of ``length`` bytes."""
+    return _PREFIX.pack(length)
+
+
+def of(message: bytes) -> bytes:
+    """Return the frame of a message."""
+    return prefix(len(message)) + message
+
+
+def message_of(frame: bytes) -> bytes:
+    """Return the message of a whole frame."""
+    return frame[_PREFIX.size :]
+
+
+def wake_for(connection: socket.socket, n_bytes: int) -> None:
+    """Let the socket be readable from so many bytes on, or at its end. Raises OSError."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
 
 
 async def wait(connection: socket.socket) -> None:

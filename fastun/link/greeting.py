@@ -3,7 +3,8 @@
     simpletun   nothing is said; whoever connects is the peer
     plain       both send their hello, then read the other's
     wireguard   dialling side                       listening side
-                initiation (148 bytes)         -->  who is it? a peer of ours, and not a replay
+                initiation (148 bytes)         -->  does it know our key? are there too many?
+                                                    who is it? a peer of ours, and not a replay
                                                <--  response (92 bytes)
                 hello, sealed, counter 0       -->  confirms the keys
                                                <--  hello, sealed, counter 0
@@ -28,15 +29,26 @@ from fastun._native import Aead, Wire
 from fastun.channel import LinkFormat
 from fastun.link import frames, hello
 from fastun.link.hello import Hello, HelloError
+from fastun.link.source_limits import (
+    PROVEN_BURST_OF_ALL,
+    PROVEN_PER_SECOND_OF_ALL,
+    TokenBucket,
+)
 from fastun.peers.roster import Member, Roster
-from fastun.session import clock, messages, noise, transport
+from fastun.session import clock, cookies, messages, noise, transport
 from fastun.session.keys import KeyPair
+from fastun.session.messages import MessageType
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import SessionKeys
 
 # In the place of the hello there may be a packet of any length.
 _FIRST_DATA_MAX = 65535
+
+# What a sealed stream begins with: the length and the type of an initiation.
+_INITIATION_HEAD = frames.prefix(messages.INITIATION_BYTES) + bytes(
+    [MessageType.INITIATION, 0, 0, 0]
+)
 
 # A dialled peer that is fastun answers in one round trip.
 _PLAIN_AFTER_S = 2.0
@@ -67,10 +79,20 @@ class Greeted:
 class Greeter(ABC):
     """Greets on one wire. Raises HelloError, HandshakeError, OSError or TimeoutError."""
 
-    async def welcome(self, connection: socket.socket) -> Greeted:
-        """Greet who has dialled us. It may push nothing: only a server does."""
+    opening_bytes = 0
+    """Length of what a client says first, with its frame; 0: it need not say anything."""
+
+    def check_opening(self, opening: bytes) -> None:
+        """Raise HandshakeError, counted, for what is not the beginning of a client's first frame.
+
+        Cheap, and to be called with each part that comes: nothing is computed for strangers here.
+        """
+        del opening
+
+    async def welcome(self, connection: socket.socket, opening: bytes = b"") -> Greeted:
+        """Greet who has dialled us, with what it has said already. It may push nothing."""
         async with asyncio.timeout(hello.HELLO_TIMEOUT_S):
-            return _without_push(await self._welcome(connection))
+            return _without_push(await self._welcome(connection, opening))
 
     async def approach(self, connection: socket.socket) -> Greeted:
         """Greet whom we have dialled."""
@@ -78,7 +100,7 @@ class Greeter(ABC):
             return await self._approach(connection)
 
     @abstractmethod
-    async def _welcome(self, connection: socket.socket) -> Greeted: ...
+    async def _welcome(self, connection: socket.socket, opening: bytes) -> Greeted: ...
 
     @abstractmethod
     async def _approach(self, connection: socket.socket) -> Greeted: ...
@@ -98,10 +120,12 @@ class SilentGreeter(Greeter):
         self._roster = roster
         self._link_format = link_format
 
-    async def _welcome(self, connection: socket.socket) -> Greeted:  # noqa: ARG002 (unused here)
-        return Greeted(self._roster.by_slot[0], self._link_format, "simpletun")
+    async def _welcome(self, connection: socket.socket, opening: bytes) -> Greeted:
+        del opening
+        return await self._approach(connection)
 
-    _approach = _welcome
+    async def _approach(self, connection: socket.socket) -> Greeted:  # noqa: ARG002 (unused here)
+        return Greeted(self._roster.by_slot[0], self._link_format, "simpletun")
 
 
 class PlainGreeter(Greeter):
@@ -112,17 +136,21 @@ class PlainGreeter(Greeter):
         self._roster = roster
         self._ours = ours
 
-    async def _welcome(self, connection: socket.socket) -> Greeted:
+    async def _welcome(self, connection: socket.socket, opening: bytes) -> Greeted:
+        del opening
+        return await self._approach(connection)
+
+    async def _approach(self, connection: socket.socket) -> Greeted:
         await frames.send(connection, hello.encode(self._ours))
         theirs = hello.decode(await frames.receive(connection, hello.HELLO_BYTES_MAX))
         link_format, _ = hello.agree(self._ours, theirs, Wire.PLAIN)
         return Greeted(self._roster.by_slot[0], link_format, theirs.software, theirs)
 
-    _approach = _welcome
-
 
 class SealedGreeter(Greeter):
     """The wireguard wire. ``results`` counts handshakes by what became of them."""
+
+    opening_bytes = len(frames.of(bytes(messages.INITIATION_BYTES)))
 
     def __init__(
         self,
@@ -130,20 +158,63 @@ class SealedGreeter(Greeter):
         own: KeyPair,
         hello_for: Callable[[Member], Hello],
         plain_format: LinkFormat | None = None,
+        check_room: Callable[[Member], None] = lambda _: None,
     ) -> None:
         """Be ``own``; ``hello_for(member)`` is what a member is told.
 
         ``plain_format`` is for peers without a hello; without it, there can be none.
+        ``check_room(member)`` raises HandshakeError where a member cannot connect now.
         """
         self._roster = roster
         self._own = own
         self.hello_for = hello_for
         self._plain_format = plain_format
+        self._check_room = check_room
+        self._proven = TokenBucket(PROVEN_PER_SECOND_OF_ALL, PROVEN_BURST_OF_ALL)
+        self._greeting: dict[int, asyncio.Task[None] | None] = {}  # by slot
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
-    async def _welcome(self, connection: socket.socket) -> Greeted:
-        initiation = await frames.receive(connection, messages.INITIATION_BYTES)
+    def check_opening(self, opening: bytes) -> None:
+        """Look at the length and type of an initiation, and at its mac1: before any DH."""
+        with self.counting():
+            if opening[:2] != _INITIATION_HEAD[: len(opening)][:2]:
+                raise HandshakeError(Refusal.BAD_LENGTH)
+            if opening[: frames.HEAD_BYTES] != _INITIATION_HEAD[: len(opening)]:
+                raise HandshakeError(Refusal.BAD_TYPE)
+            if len(opening) < self.opening_bytes:
+                return
+            if not cookies.has_valid_mac1(frames.message_of(opening), self._own.public):
+                raise HandshakeError(Refusal.BAD_MAC1)
+            if not self._proven.take(clock.boottime_s()):
+                raise HandshakeError(Refusal.TOO_MANY)
+
+    async def _welcome(self, connection: socket.socket, opening: bytes) -> Greeted:
+        initiation = frames.message_of(opening)
+        if not opening:
+            initiation = await frames.receive(connection, messages.INITIATION_BYTES)
         member, consumed = self.admit(initiation)
+        with self._one_at_a_time(member.slot):
+            return await self._answer(connection, member, consumed)
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self, slot: int) -> Iterator[None]:
+        """Let go of the member's last greeting, if it has not come to an end: this one is newer.
+
+        So the connections that greet, which nobody else's can displace, are as many as the members.
+        """
+        last, task = self._greeting.get(slot), asyncio.current_task()
+        if last is not None:
+            last.cancel()
+        self._greeting[slot] = task
+        try:
+            yield
+        finally:
+            if self._greeting.get(slot) is task:
+                del self._greeting[slot]
+
+    async def _answer(
+        self, connection: socket.socket, member: Member, consumed: noise.ConsumedInitiation
+    ) -> Greeted:
         response, keys = noise.respond(consumed, member.peer.preshared_key or NO_PRESHARED_KEY)
         await frames.send(connection, response)
         content = self._open_first(keys, await frames.receive(connection, _FIRST_DATA_MAX))
@@ -157,15 +228,20 @@ class SealedGreeter(Greeter):
         initiation, state = noise.initiate(self._own, member.peer.public_key)
         await frames.send(connection, initiation)
         try:
-            response = await frames.receive(connection, messages.INITIATION_BYTES)
-        except frames.HungUpError:
-            raise HelloError(
-                "the server closed the connection without an answer; does it know this key? "
-                "'fastun peer list' there shows"
-            ) from None
+            response = await frames.receive(connection, messages.RESPONSE_BYTES)
+        except (frames.HungUpError, ConnectionResetError):
+            raise HelloError(self._without_answer(member)) from None
         keys = self.conclude(member, state, response)
         await self._send_hello(connection, keys, member)
         return self._agree(member, keys, await self._first_content(connection, keys))
+
+    def _without_answer(self, member: Member) -> str:
+        text = (
+            "the server closed the connection without an answer; does it know this key? "
+            "'fastun peer list' there shows"
+        )
+        is_tap = self.hello_for(member).mode == "tap"
+        return f"{text}; or another client uses its TAP device, which takes one" if is_tap else text
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""
@@ -184,7 +260,13 @@ class SealedGreeter(Greeter):
             if member is None:
                 raise HandshakeError(Refusal.UNKNOWN_PEER)
             member.guard.admit(consumed.timestamp, clock.boottime_s())
+            self._check_room(member)
             return member, consumed
+
+    def check_still_room(self, member: Member) -> None:
+        """Look again at the end of a handshake: another may have been faster. HandshakeError."""
+        with self.counting():
+            self._check_room(member)
 
     def conclude(self, member: Member, state: noise.InitiatorState, response: bytes) -> SessionKeys:
         """Return the keys that a response gives. HandshakeError, counted."""

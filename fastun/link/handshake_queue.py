@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from fastun import log
 from fastun._native import UdpAddress
 from fastun.link.greeting import SealedGreeter
+from fastun.link.tcp import source_of_address
 from fastun.session import messages
 from fastun.session.messages import MessageType
 from fastun.session.refusal import HandshakeError, Refusal
@@ -22,6 +23,9 @@ from fastun.session.refusal import HandshakeError, Refusal
 # Messages that wait: as many as the gate lets through at once of those who have shown no cookie.
 # Worked off at some 3,000 a second, so the last one waits 0.2 s.
 QUEUE_MAX = 512
+
+# And of one source: an eighth, so that it takes eight to keep the others out.
+QUEUE_PER_SOURCE_MAX = QUEUE_MAX // 8
 
 # How long the event loop may be kept from everything else by handshakes.
 TURN_S = 0.005
@@ -37,16 +41,24 @@ class HandshakeQueue:
         self._greeter = greeter
         self._deliver = deliver
         self._queue: deque[tuple[UdpAddress, bytes]] = deque()
+        self._n_of_source: Counter[bytes] = Counter()  # that wait
         self._is_working = False
         self._log = log.get("session")
 
     def put(self, address: UdpAddress, message: bytes) -> None:
         """Take a handshake message of anybody."""
-        if len(self._queue) >= QUEUE_MAX:
+        source = source_of_address(address.host)
+        if len(self._queue) >= QUEUE_MAX or self._n_of_source[source] >= QUEUE_PER_SOURCE_MAX:
             self._greeter.results[Refusal.QUEUE_FULL] += 1
             return
+        self._n_of_source[source] += 1
         self._queue.append((address, message))
         self._go_on()
+
+    def _count_down(self, source: bytes) -> None:
+        self._n_of_source[source] -= 1
+        if not self._n_of_source[source]:
+            del self._n_of_source[source]
 
     def _go_on(self) -> None:
         if self._queue and not self._is_working:
@@ -59,6 +71,7 @@ class HandshakeQueue:
         until_s = time.monotonic() + TURN_S
         while self._queue and time.monotonic() < until_s:
             address, message = self._queue.popleft()
+            self._count_down(source_of_address(address.host))
             try:
                 self._deliver(messages.type_of(message), address, message)
             except HandshakeError as error:

@@ -15,6 +15,9 @@ from fastun.link.udp import UdpSockets
 from fastun.peers.roster import Member
 from fastun.session import clock
 
+# Initiations in a row without an answer, 5 s apart, after which a person is told.
+SILENT_ATTEMPTS = 2
+
 
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
@@ -51,10 +54,22 @@ class Initiator:
             self._sockets.send(initiation, correspondent.address)
             self._inside.note(peer, str(correspondent.address), is_inside=False)
             self._log.debug("initiation sent", peer=peer, to=str(correspondent.address))
+            self._warn_of_tap(correspondent)
         except LeadsInsideError:
             self._inside.note(peer, str(correspondent.address), is_inside=True)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
+
+    def _warn_of_tap(self, correspondent: Correspondent) -> None:
+        """Say, once until it answers, why a peer with a TAP device may be silent."""
+        member = correspondent.member
+        is_tap = self._greeter.hello_for(member).mode == "tap"
+        if is_tap and correspondent.n_attempts == SILENT_ATTEMPTS:
+            self._log.warning(
+                "no answer; another peer may be connected to its TAP device, which takes one",
+                peer=member.peer.name,
+                remote=str(correspondent.address),
+            )
 
     async def _find_address(self, correspondent: Correspondent) -> None:
         attempt, endpoints = correspondent.n_attempts, endpoints_of(correspondent.member)

@@ -7,7 +7,7 @@ import errno
 import random
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.link import listening
@@ -32,6 +32,14 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 30.0
 
 
+IPV4_BYTES = 4
+
+# Connections that wait to be accepted; the kernel takes somaxconn if that is less (4,096). They
+# wait for one turn of the event loop, in which a crowd must find room: when the queue is full, the
+# kernel drops the SYNs of all alike, and a client whose SYN is dropped comes back after a second.
+BACKLOG = 4096
+
+
 def listen(endpoint: Endpoint) -> list[socket.socket]:
     """Return listening sockets for ``endpoint``. Raises RuntimeFailure."""
     return listening.listen(endpoint, socket.SOCK_STREAM, _listener)
@@ -44,7 +52,7 @@ def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
         listener.bind(address)
-        listener.listen(128)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
     except BaseException:
         listener.close()
@@ -110,10 +118,21 @@ def source_of(host: str) -> bytes:
 
     One host has all of its /64 (as Linux drivers/net/wireguard/ratelimiter.c counts).
     """
-    address = ip_address(host)
+    return source_of_address(ip_address(host))
+
+
+def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
+    """As ``source_of``."""
     if isinstance(address, IPv6Address):
         return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]
     return address.packed
+
+
+def name_of(source: bytes) -> str:
+    """Return a source as a person writes it: an address, or a network of IPv6."""
+    if len(source) == IPV4_BYTES:
+        return str(IPv4Address(source))
+    return f"{IPv6Address(source.ljust(16, bytes(1)))}/64"
 
 
 def backoff_delays_s() -> Iterator[float]:

@@ -19,6 +19,7 @@ from fastun._native import PeerTable, Ring, Stats
 from fastun.metrics.families import FAMILIES, Family
 from fastun.metrics.readings import Histogram, LaneView, PeerView, Source
 from fastun.metrics.sockets import SocketState, socket_state
+from fastun.metrics.software import SoftwareLabel
 
 if TYPE_CHECKING:
     from fastun.gateway import Gateway
@@ -50,6 +51,7 @@ class PeerCounts:
 
     retransmits: OfAllLinks = field(default_factory=OfAllLinks)
     drops: OfAllLinks = field(default_factory=OfAllLinks)
+    software: SoftwareLabel = field(default_factory=SoftwareLabel)
 
 
 class GatewayCollector:
@@ -114,7 +116,14 @@ class GatewayCollector:
         if link is not None and state is not None:
             counts.drops.see(link.id, state.n_drops)
         return PeerView(
-            name, slot, link, tcp, state, counts.retransmits.total(), counts.drops.total()
+            name,
+            slot,
+            link,
+            tcp,
+            state,
+            counts.retransmits.total(),
+            counts.drops.total(),
+            "" if link is None else counts.software.of(link.peer_software),
         )
 
     def _lines(self, family: Family, source: Source) -> Iterator[str]:

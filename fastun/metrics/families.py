@@ -167,7 +167,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_peer_info",
         "gauge",
         ("peer", "wire", "software", "transport"),
-        "1 while there is a link to the peer; the labels tell what is at its other end.",
+        "1 while there is a link to the peer; the labels tell what is at its other end "
+        "(software: other, where it is no version of fastun or the peer has changed it often).",
         readings.peer_info,
     ),
     Family(
@@ -238,7 +239,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_connections_refused_total",
         "counter",
         (),
-        "Connections closed unanswered: another client has the link, or too many were greeting.",
+        "Connections closed unanswered, or SYNs dropped: too many of one source or in all; or, "
+        "without encryption, another client has the link.",
         readings.refused,
     ),
     Family(

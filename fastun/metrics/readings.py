@@ -77,6 +77,7 @@ class PeerView:
     socket: SocketState | None
     n_retransmits: int
     n_drops: int
+    software: str  # as a label
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +232,7 @@ def peer_info(source: Source) -> Samples:
     wire = source.gateway.settings.wire
     for peer in source.peers:
         if peer.link is not None:
-            yield (peer.name, wire, peer.link.peer_software, peer.link.transport), 1
+            yield (peer.name, wire, peer.software, peer.link.transport), 1
 
 
 def path_mtu(source: Source) -> Samples:

@@ -26,6 +26,13 @@ class SocketState:
     n_drops: int
 
 
+def n_drops(connection: socket.socket) -> int:
+    """Return the kernel's count of what came in and was thrown away. Raises OSError."""
+    memory = connection.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _SK_MEMINFO.size)
+    dropped: int = _SK_MEMINFO.unpack(memory)[_SK_MEMINFO_DROPS]
+    return dropped
+
+
 def socket_state(connection: socket.socket) -> SocketState:
     """Return the state of a socket. Any thread. Raises OSError when it is closed."""
     memory = connection.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _SK_MEMINFO.size)

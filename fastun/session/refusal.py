@@ -11,10 +11,12 @@ class Refusal(StrEnum):
     BAD_MAC1 = "bad_mac1"  # the sender does not know the receiver's public key
     QUEUE_FULL = "queue_full"  # too many handshakes wait already
     INSIDE_TUNNEL = "inside_tunnel"  # from where only the tunnel itself leads
+    TOO_MANY = "too_many"  # more a second, of all sources, than there is time for
     LOW_ORDER_POINT = "low_order_point"  # a public key that makes every shared secret zero
     BAD_STATIC = "bad_static"  # the initiator's public key does not open
     BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half
     UNKNOWN_PEER = "unknown_peer"  # authentic, but no peer of ours
+    TAP_IN_USE = "tap_in_use"  # authentic, but another peer is connected to the TAP device
     REPLAYED_TIMESTAMP = "replayed_timestamp"  # not newer than the peer's last
     TOO_SOON = "too_soon"  # within 20 ms of the peer's last
     UNKNOWN_INDEX = "unknown_index"  # answers a handshake or names a session that is not there

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, start_gateway
-from fastun.link.finding import GREETING_MAX, GREETING_PER_SOURCE_MAX
+from fastun.link.arrivals import ARRIVALS_MAX, ARRIVALS_PER_SOURCE_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,11 +47,11 @@ def test_who_has_a_whole_ipv6_network_is_one_source(lab: Lab, tmp_path: Path) ->
 
     with contextlib.ExitStack() as stack:
         honest = stack.enter_context(client.inside(lambda: dial("2001:db8:1::2")))
-        sources = [f"{_NETWORK}{n:x}" for n in range(1, GREETING_MAX + 50)]
+        sources = [f"{_NETWORK}{n:x}" for n in range(1, ARRIVALS_MAX + 50)]
         crowd = client.inside(lambda: [stack.enter_context(dial(source)) for source in sources])
 
         def rest_is_closed() -> bool:
-            return sum(map(is_open, crowd)) <= GREETING_PER_SOURCE_MAX
+            return sum(map(is_open, crowd)) <= ARRIVALS_PER_SOURCE_MAX
 
         wait_until(rest_is_closed, "all but so many of one source are let go", timeout_s=3)
         assert is_open(honest)

@@ -420,7 +420,7 @@ _MUTANTS = (
         ("a peer without a session has its reason", "    outbound_drop(loop, DROP_tun_reader_no_session, n_packets, frame_length);\n    stats_add", "    outbound_drop(loop, DROP_tun_reader_no_peer, n_packets, frame_length);\n    stats_add"),
         ("without a key nothing is sent", "return link->sending != NULL && boottime_ns", "return boottime_ns"),
         ("a key has an end", "link->sending != NULL && boottime_ns < link->sending->expires_ns &&", "link->sending != NULL &&"),
-        ("a TAP has one peer", " || loop->mode == MODE_TAP)\n        return 0;", ")\n        return 0;"),
+        ("a TAP has one peer", " || loop->mode == MODE_TAP)\n        return (int)loop->last_slot;", ")\n        return (int)loop->last_slot;"),
         ("on the sealed wire everything is sealed", "if (loop->wire == WIRE_WIREGUARD) {\n        if (!session_seal(", "if (loop->wire == WIRE_WIREGUARD && message->is_bare) {\n        if (!session_seal("),
         ("what cannot be sealed is not sent", "        if (!session_seal(link->sending, message, mtu_of(link)))\n            return false;\n", "        session_seal(link->sending, message, mtu_of(link));\n"),
         ("a datagram has no length in front", "if (!link->format.is_datagram)\n        message_prefix(message);", "message_prefix(message);"),

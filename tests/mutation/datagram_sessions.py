@@ -136,8 +136,8 @@ _MUTANTS = (
     ),
     *in_python(
         "link/handshake_queue", "unit/link/test_handshake_queue.py",
-        ("the queue has its bound", "if len(self._queue) >= QUEUE_MAX:", "if False:"),
-        ("the bound is exact", "if len(self._queue) >= QUEUE_MAX:", "if len(self._queue) > QUEUE_MAX:"),
+        ("the queue has its bound", "len(self._queue) >= QUEUE_MAX or", "False or"),
+        ("the bound is exact", "len(self._queue) >= QUEUE_MAX or", "len(self._queue) > QUEUE_MAX or"),
         ("what finds no room is counted", "            self._greeter.results[Refusal.QUEUE_FULL] += 1\n            return", "            return"),
         ("others have their turn", "while self._queue and time.monotonic() < until_s:", "while self._queue:"),
         ("a refusal ends nothing", "            except HandshakeError as error:\n                self._log", "            except ZeroDivisionError as error:\n                self._log"),

@@ -340,6 +340,26 @@ static void a_tap_frame_goes_to_the_one_peer_and_is_not_padded(void) {
     sender_close();
 }
 
+static void a_tap_frame_goes_to_the_peer_whose_link_came_last(void) {
+    const unsigned slots[] = {7, 3, 1023};
+    sender_open(MODE_TAP);
+    for (size_t i = 0; i < 3; i++) {
+        sender_attach(slots[i], sealed_format(MODE_TAP, false));
+        set_key(slots[i], AEAD_CHACHA20_POLY1305, 0);
+        give_packet(0x0a000002);
+        sender_run();
+        CHECK(open_next(AEAD_CHACHA20_POLY1305));
+        CHECK_EQUAL(opened.record->slot, slots[i]);
+        loop_detach_link(sender.worker.loop, slots[i]);
+        give_packet(0x0a000002);
+        sender_run();
+        CHECK_EQUAL(sender_field(slots[i], "no_session_packets"), 1);
+    }
+    CHECK(!open_next(AEAD_CHACHA20_POLY1305));
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 3);
+    sender_close();
+}
+
 int main(void) {
     RUN(a_packet_goes_to_the_peer_with_the_longest_prefix);
     RUN(a_packet_for_nobody_is_counted_and_answered);
@@ -354,6 +374,7 @@ int main(void) {
     RUN(keepalives_for_a_full_ring_are_refused_and_use_up_no_counter);
     RUN(a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is);
     RUN(a_tap_frame_goes_to_the_one_peer_and_is_not_padded);
+    RUN(a_tap_frame_goes_to_the_peer_whose_link_came_last);
     RUN(without_link_or_key_each_packet_is_counted_on_the_peers_name);
     RUN(no_frame_is_so_long_that_its_message_overflows_the_prefix);
     return EXIT_SUCCESS;

@@ -18,9 +18,10 @@ from fastun import descriptors, log
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.gateway import LinkCounts
-from fastun.link import finding, tcp
+from fastun.link import arrivals, finding, tcp
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.hello import HelloError
+from fastun.link.source_limits import HANDSHAKES_BURST
 from fastun.peers.peer import Peer
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.unit.descriptors import limited_to, next_free, no_descriptor_left
@@ -50,9 +51,16 @@ class Greets:
     def __init__(self, *outcomes: object) -> None:
         self.outcomes = list(outcomes)
         self.asked: list[socket.socket] = []
+        self.opening_bytes = 0
+        self.openings: list[bytes] = []
 
-    async def welcome(self, connection: socket.socket) -> object:
+    def check_opening(self, opening: bytes) -> None:
+        if not b"open".startswith(opening):
+            raise HandshakeError(Refusal.BAD_TYPE)
+
+    async def welcome(self, connection: socket.socket, opening: bytes = b"") -> object:
         self.asked.append(connection)
+        self.openings.append(opening)
         if not self.outcomes:
             await asyncio.sleep(60)
         outcome = self.outcomes.pop(0)
@@ -191,7 +199,7 @@ def test_who_greets_badly_is_closed_and_counted(failure: Exception) -> None:
 
 
 def test_of_too_many_from_one_source_its_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "GREETING_PER_SOURCE_MAX", 3)
+    monkeypatch.setattr(arrivals, "ARRIVALS_PER_SOURCE_MAX", 3)
 
     async def claim() -> None:
         async with accepting() as office:
@@ -210,24 +218,29 @@ def test_of_too_many_from_one_source_its_oldest_goes(monkeypatch: pytest.MonkeyP
     run(claim())
 
 
-def test_of_too_many_in_all_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "GREETING_MAX", 3)
+def test_of_too_many_in_all_the_oldest_of_the_source_that_has_most_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrivals, "ARRIVALS_MAX", 4)
 
     async def claim() -> None:
         async with accepting() as office:
-            clients = [await office.dial(f"127.0.0.{n}") for n in (2, 3, 4)]
-            await until(lambda: len(office.greeter.asked) == 3)
+            clients = [await office.dial(f"127.0.0.{n}") for n in (2, 3, 3, 4)]
+            await until(lambda: len(office.greeter.asked) == 4)
             assert office.counts.refused == 0
             await office.dial("127.0.0.5")
-            assert await office.is_closed(clients[0])
-            await until(lambda: len(office.greeter.asked) == 4)
+            assert await office.is_closed(clients[1])
+            await until(lambda: len(office.greeter.asked) == 5)
             assert office.counts.refused == 1
+            for waiting in (clients[0], *clients[2:]):
+                with pytest.raises(BlockingIOError):
+                    waiting.recv(1)
 
     run(claim())
 
 
 def test_a_greeting_that_is_over_makes_room_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "GREETING_PER_SOURCE_MAX", 2)
+    monkeypatch.setattr(arrivals, "ARRIVALS_PER_SOURCE_MAX", 2)
 
     async def claim() -> None:
         async with accepting(*[HelloError("no hello")] * 10) as office:
@@ -258,6 +271,64 @@ def test_who_comes_before_the_old_link_has_ended_is_given_a_moment() -> None:
             old.set()
             await until(lambda: office.gateway.links)
             assert office.counts.refused == 0
+
+    run(claim())
+
+
+def test_a_source_over_its_limit_is_closed_unheard_and_others_are_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def claim() -> None:
+        async with accepting(*[HelloError("no hello")] * 200) as office:
+            for _ in range(HANDSHAKES_BURST):
+                await office.dial()
+            await until(lambda: len(office.greeter.asked) == HANDSHAKES_BURST)
+            for _ in range(5):
+                assert await office.is_closed(await office.dial())
+            assert len(office.greeter.asked) <= HANDSHAKES_BURST + 3  # a token comes in 50 ms
+            assert office.counts.refused >= 2
+            await office.dial("127.0.0.2")
+            n_asked = len(office.greeter.asked)
+            await until(lambda: len(office.greeter.asked) > n_asked)
+
+    run(claim())
+    log = capsys.readouterr().err
+    assert log.count("too many from one source") == 1
+    assert "source=127.0.0.1" in log
+
+
+def test_a_connection_costs_a_task_only_when_its_first_message_is_there() -> None:
+    async def claim() -> None:
+        async with accepting("greeted") as office:
+            office.greeter.opening_bytes = 4
+            silent, honest = await office.dial(), await office.dial()
+            honest.send(b"open and more")
+            await until(lambda: office.gateway.links)
+            assert office.greeter.openings == [b"open"]
+            assert office.gateway.connections[0].recv(100) == b" and more"
+            with pytest.raises(BlockingIOError):
+                silent.recv(1)
+
+    run(claim())
+
+
+def test_who_is_greeted_is_not_let_go_for_those_who_are_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrivals, "ARRIVALS_PER_SOURCE_MAX", 2)
+
+    async def claim() -> None:
+        async with accepting() as office:
+            office.greeter.opening_bytes = 4
+            honest = await office.dial()
+            honest.send(b"open")
+            await until(lambda: office.greeter.asked)
+            silent = [await office.dial() for _ in range(5)]
+            for gone in silent[:3]:
+                assert await office.is_closed(gone)
+            for waiting in (honest, *silent[3:]):
+                with pytest.raises(BlockingIOError):
+                    waiting.recv(1)
 
     run(claim())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from fastun.channel import LinkFormat
 from fastun.link import frames, greeting, hello
 from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
 from fastun.link.hello import Hello, HelloError, Push
+from fastun.link.source_limits import PROVEN_BURST_OF_ALL, PROVEN_PER_SECOND_OF_ALL
 from fastun.peers.peer import Peer
 from fastun.peers.roster import Member, Roster
 from fastun.session import noise, transport
@@ -24,6 +25,7 @@ from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import SimpleNamespace
 
     from fastun.session.keys import KeyPair
 
@@ -176,6 +178,128 @@ def test_nothing_longer_than_an_initiation_is_read(length: int) -> None:
     refused, answer = together(server(peer("ant", CLIENT)).welcome, talker)
     assert isinstance(refused, HelloError)
     assert answer == b""
+
+
+# -- what a first message can be --------------------------------------------------------------
+
+
+def opening_of(initiation: bytes) -> bytes:
+    return len(initiation).to_bytes(2, "big") + initiation
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2, 3, 5, 6, 7, 100, 149, 150])
+def test_an_initiation_may_be_one_from_its_first_byte_on(n_bytes: int) -> None:
+    serving = server(peer("ant", CLIENT))
+    assert serving.opening_bytes == 150
+    serving.check_opening(opening_of(noise.initiate(CLIENT, SERVER.public)[0])[:n_bytes])
+    assert not any(serving.results.values())
+
+
+@pytest.mark.parametrize("length", [*range(148), *range(149, 300), 4096, 0x9400, 65535])
+def test_every_other_length_is_refused_with_its_two_bytes(length: int) -> None:
+    serving = server(peer("ant", CLIENT))
+    with pytest.raises(HandshakeError, match="bad_length"):
+        serving.check_opening(length.to_bytes(2, "big"))
+    assert serving.results[Refusal.BAD_LENGTH] == 1
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x00", b"\x02", b"\x03\0\0\0", b"\x04\0\0\0", b"\x01\x01", b"\x01\0\0\x01", b"\xff"]
+)
+def test_every_other_type_is_refused_with_its_bytes(head: bytes) -> None:
+    serving = server(peer("ant", CLIENT))
+    with pytest.raises(HandshakeError, match="bad_type"):
+        serving.check_opening(b"\x00\x94" + head)
+    assert serving.results[Refusal.BAD_TYPE] == 1
+
+
+def test_an_initiation_for_another_key_is_refused_before_any_diffie_hellman(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serving = server(peer("ant", CLIENT))
+    theirs = opening_of(noise.initiate(CLIENT, STRANGER.public)[0])
+    monkeypatch.setattr("fastun.session.ikpsk2.dh", lambda *_: pytest.fail("a DH"))
+    with pytest.raises(HandshakeError, match="bad_mac1"):
+        serving.check_opening(theirs)
+    assert serving.results[Refusal.BAD_MAC1] == 1
+
+
+def test_of_all_sources_so_many_a_second_pass_and_garbage_takes_nothing_of_that(
+    now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving = server(peer("ant", CLIENT))
+    good = opening_of(noise.initiate(CLIENT, SERVER.public)[0])
+    monkeypatch.setattr("fastun.session.ikpsk2.dh", lambda *_: pytest.fail("a DH"))
+    for _ in range(1000):
+        with pytest.raises(HandshakeError, match="bad_mac1"):
+            serving.check_opening(good[:-20] + bytes(20))
+    for _ in range(PROVEN_BURST_OF_ALL):
+        serving.check_opening(good)
+    with pytest.raises(HandshakeError, match="too_many"):
+        serving.check_opening(good)
+    assert serving.results[Refusal.TOO_MANY] == 1
+    now.s += 0.01
+    for _ in range(PROVEN_PER_SECOND_OF_ALL // 100):
+        serving.check_opening(good)
+    with pytest.raises(HandshakeError, match="too_many"):
+        serving.check_opening(good)
+
+
+def test_a_first_message_that_was_read_already_is_taken() -> None:
+    serving = server(peer("ant", CLIENT))
+    initiation, _ = noise.initiate(CLIENT, SERVER.public)
+
+    async def silent(connection: socket.socket) -> bytes:
+        response = await frames.receive(connection, 92)
+        connection.shutdown(socket.SHUT_WR)
+        return response
+
+    _, response = together(lambda end: serving.welcome(end, opening_of(initiation)), silent)
+    assert response[:4] == bytes([2, 0, 0, 0])
+
+
+def test_a_member_greets_on_one_connection_at_a_time_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastun.session.protocol.INITIATION_INTERVAL_S", 0)
+    serving = server(peer("ant", CLIENT), peer("bee", STRANGER))
+
+    async def claim() -> None:
+        ends: list[socket.socket] = []
+        tasks = []
+        for pair in (CLIENT, STRANGER, CLIENT):
+            ours, theirs = socket.socketpair()
+            ours.setblocking(False)
+            ends += [ours, theirs]
+            opening = opening_of(noise.initiate(pair, SERVER.public)[0])
+            tasks.append(asyncio.create_task(serving.welcome(ours, opening)))
+            await asyncio.sleep(0.05)
+        assert [task.cancelled() for task in tasks] == [True, False, False]
+        assert not any(task.done() for task in tasks[1:])
+        for end in ends:
+            end.shutdown(socket.SHUT_RDWR)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            end.close()
+
+    asyncio.run(asyncio.wait_for(claim(), 10))
+
+
+@pytest.mark.parametrize("mode", ["tun", "tap"])
+def test_a_client_is_told_why_a_server_may_be_silent(mode: Literal["tun", "tap"]) -> None:
+    connecting = SealedGreeter(
+        roster_of(peer("server", SERVER)),
+        CLIENT,
+        lambda _: msgspec.structs.replace(HELLO, mode=mode),
+    )
+
+    async def silent(connection: socket.socket) -> None:
+        await frames.receive(connection, 148)
+
+    _, refused = together(silent, connecting.approach)
+    assert isinstance(refused, HelloError)
+    assert "does it know this key?" in str(refused)
+    assert ("TAP device" in str(refused)) == (mode == "tap")
 
 
 def test_the_preshared_key_is_the_peers_own() -> None:

@@ -73,6 +73,29 @@ def test_a_full_queue_takes_no_more_until_it_is_worked_off(
     assert len(office.delivered) == 4
 
 
+def test_one_source_has_a_part_of_the_queue_and_gets_it_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handshake_queue, "QUEUE_PER_SOURCE_MAX", 2)
+    office = Office()
+    other = UdpAddress(ip_address("192.0.2.2"), 4711)
+    replies = [bytes([3, 0, 0, 0, n]).ljust(64) for n in range(6)]
+
+    async def put_all() -> None:
+        for address, reply in zip([ADDRESS] * 4 + [other], replies, strict=False):
+            office.queue.put(address, reply)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        office.queue.put(ADDRESS, replies[5])
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    asyncio.run(put_all())
+    delivered = [message for _, _, message in office.delivered]
+    assert delivered == [replies[0], replies[1], replies[4], replies[5]]
+    assert office.greeter.results[Refusal.QUEUE_FULL] == 2
+
+
 @pytest.mark.parametrize(
     "failure", [HandshakeError(Refusal.UNKNOWN_PEER), OSError(101, "no route")]
 )

@@ -30,6 +30,7 @@ from fastun.link.greeting import SealedGreeter
 from fastun.link.stream_sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metrics import collector as metric_collector
+from fastun.metrics import server as metric_server
 from fastun.metrics import worker_states
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
@@ -238,12 +239,37 @@ def test_a_changed_peer_counts_from_zero_and_a_removed_one_is_gone(gateway: Gate
 def test_what_a_peer_says_of_itself_cannot_break_the_format(gateway: Gateway) -> None:
     collector = GatewayCollector(gateway)
     with tcp_pair() as (one, _):
-        software = 'evil"} 1\nfastun_x{a="\\'
-        gateway.links.by_slot[0] = link_over(one, software=software)
+        evil = 'evil"} 1\nfastun_x{a="\\'
+        have(gateway, *peers_named(evil))  # as no peer can be called
+        (slot,) = gateway.roster.by_slot
+        gateway.links.by_slot[slot] = link_over(one, software=evil)
         families = collect(collector)
     assert "fastun_x" not in families
     (sample,) = families["fastun_peer_info"].samples
-    assert sample.labels["software"] == software
+    assert sample.labels["peer"] == evil
+    assert sample.labels["software"] == "other"
+    collector.close()
+
+
+def test_however_often_a_peer_changes_its_name_it_has_a_few_series(gateway: Gateway) -> None:
+    have(gateway, *peers_named("ant", "bee"))
+    collector = GatewayCollector(gateway)
+
+    def label_of(slot: int, software: str) -> str:
+        gateway.links.by_slot[slot] = link_over(one, software=software)
+        samples = collect(collector)["fastun_peer_info"].samples
+        (mine,) = (s for s in samples if s.labels["peer"] == ("ant", "bee")[slot])
+        return mine.labels["software"]
+
+    with tcp_pair() as (one, _):
+        assert label_of(0, "WireGuard") == "WireGuard"
+        said = [f"fastun 0.{n}.0" for n in range(100)] + [f"me {n}" for n in range(100)]
+        labels = {label_of(0, software) for software in said}
+        assert labels == {"fastun 0.0.0", "fastun 0.1.0", "fastun 0.2.0", "other"}
+        assert label_of(0, "fastun 0.1.0") == "fastun 0.1.0"
+        assert label_of(1, "fastun 0.99.0") == "fastun 0.99.0"
+        assert label_of(1, "fastun 1" + "0" * 50) == "other"
+        assert label_of(1, "fastun 1.2\u202e") == "other"
     collector.close()
 
 
@@ -577,6 +603,35 @@ def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> 
             assert not any(map(is_cut_off, clients[2:]))
             assert ask(port, "/metrics")[0] == 200
             assert is_cut_off(clients[2])
+
+
+def test_of_too_many_the_source_that_has_most_loses_one(gateway: Gateway) -> None:
+    port = free_port()
+    with serve(gateway, ("0.0.0.0", port)), ExitStack() as stack:  # noqa: S104 (127.0.0.2, too)
+
+        def hang(source: str) -> socket.socket:
+            address = ("127.0.0.1", port)
+            client = stack.enter_context(socket.create_connection(address, 5, (source, 0)))
+            client.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            client.setblocking(False)
+            return client
+
+        quiet = [hang("127.0.0.2") for _ in range(3)]
+        crowd = [hang("127.0.0.3") for _ in range(REQUESTS_MAX - 3 + 20)]
+        wait_until(lambda: all(map(is_cut_off, crowd[:20])), "the oldest of the crowd go")
+        assert not any(map(is_cut_off, [*quiet, *crowd[20:]]))
+        assert ask(port, "/metrics")[0] == 200
+
+
+def test_a_source_that_is_not_this_host_has_a_rate() -> None:
+    server = metric_server._bind("127.0.0.1", 0)  # noqa: SLF001 (other hosts are not at hand)
+    with server:
+        for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
+            assert all(server.verify_request(None, (here, 1)) for _ in range(500))
+        for elsewhere in ("192.0.2.1", "fe80::1%lo"):
+            n_passed = sum(server.verify_request(None, (elsewhere, 1)) for _ in range(500))
+            assert 100 <= n_passed <= 110
+        assert server.verify_request(None, ("192.0.2.2", 1))
 
 
 def test_a_client_has_its_time_however_steadily_it_sends(

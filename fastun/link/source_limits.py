@@ -1,0 +1,80 @@
+"""How often a source may do what costs us something: buckets of tokens, a source each.
+
+A source is what one host has whole (``tcp.source_of``): an IPv4 address, an IPv6 /64. On UDP the
+link-reader keeps the same limits (csrc/handshake_gate.h). A TCP connection has shown that its
+source is where it says, so the limits are those of who has shown a cookie.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+# The numbers of csrc/handshake_gate.h, where the reasons are; a test compares them.
+HANDSHAKES_PER_SECOND = 20
+HANDSHAKES_BURST = 100
+PROVEN_PER_SECOND_OF_ALL = 2000
+PROVEN_BURST_OF_ALL = 500
+
+# Sources that are remembered, some 200 bytes each. One whose bucket is full again (5 s) need not
+# be; when so many come within that time, the one not seen for longest begins with a full bucket.
+SOURCES_MAX = 8192
+
+_NS_PER_S = 10**9
+
+
+class TokenBucket:
+    """Tokens, kept as the one moment at which the bucket would be full."""
+
+    def __init__(self, per_second: int, burst: int) -> None:
+        """Begin full."""
+        self._token_ns = _NS_PER_S // per_second
+        self._burst_ns = burst * self._token_ns
+        self._full_at_ns = 0
+
+    def take(self, now_s: float) -> bool:
+        """Take a token; False: there is none."""
+        now_ns = int(now_s * _NS_PER_S)
+        full_at_ns = max(self._full_at_ns, now_ns) + self._token_ns
+        if full_at_ns > now_ns + self._burst_ns:
+            return False
+        self._full_at_ns = full_at_ns
+        return True
+
+    def is_full(self, now_s: float) -> bool:
+        """Return whether a new bucket would be the same."""
+        return self._full_at_ns <= now_s * _NS_PER_S
+
+
+class SourceLimits:
+    """A bucket for each source. Memory is bounded by SOURCES_MAX, whoever comes."""
+
+    def __init__(
+        self, per_second: int = HANDSHAKES_PER_SECOND, burst: int = HANDSHAKES_BURST
+    ) -> None:
+        """Begin with every bucket full."""
+        self._per_second, self._burst = per_second, burst
+        self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()  # last seen last
+
+    def __len__(self) -> int:
+        """Return how many sources are remembered."""
+        return len(self._buckets)
+
+    def take(self, source: bytes, now_s: float) -> bool:
+        """Take a token of the source's; False: it has none."""
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            self._forget_some(now_s)
+            bucket = self._buckets[source] = TokenBucket(self._per_second, self._burst)
+        else:
+            self._buckets.move_to_end(source)
+        return bucket.take(now_s)
+
+    def _forget_some(self, now_s: float) -> None:
+        """Forget who has been silent for longest: two at most, so that no call is a long one."""
+        for _ in range(2):
+            source, bucket = next(iter(self._buckets.items()), (None, None))
+            if source is None or bucket is None:
+                return
+            if len(self._buckets) < SOURCES_MAX and not bucket.is_full(now_s):
+                return
+            del self._buckets[source]

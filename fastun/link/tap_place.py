@@ -1,0 +1,45 @@
+"""The one place at a TAP device on the wireguard wire: whichever peer connects first has it.
+
+Ethernet frames name no peer, so a TAP device carries one link. Any peer that may connect can have
+it, as long as it lives; another one is refused meanwhile, on TCP and UDP alike. The data path sends
+what the device says to the link that was attached last (``last_slot`` in csrc/loop.h).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from fastun import log
+from fastun.link.table import LinkTable
+from fastun.peers.roster import Member
+from fastun.session.refusal import HandshakeError, Refusal
+
+# One that is refused tries again every few seconds.
+WARNING_INTERVAL_S = 60.0
+
+
+class TapPlace:
+    """Tells who may connect now. Event loop only."""
+
+    def __init__(self, mode: Literal["tun", "tap"], links: LinkTable) -> None:
+        """Look at ``links`` where ``mode`` is tap; a TUN device has room for all."""
+        self._is_tap = mode == "tap"
+        self._links = links
+        self._warned_s = float("-inf")
+        self._log = log.get("link")
+
+    def check(self, member: Member) -> None:
+        """Raise HandshakeError TAP_IN_USE where another peer is connected."""
+        others = [link for link in self._links.by_slot.values() if link.slot != member.slot]
+        if not self._is_tap or not others:
+            return
+        now_s = time.monotonic()
+        if now_s - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now_s
+            self._log.warning(
+                "refused: a TAP device carries one peer, and another is connected",
+                peer=member.peer.name,
+                connected=others[0].peer_name,
+            )
+        raise HandshakeError(Refusal.TAP_IN_USE)
