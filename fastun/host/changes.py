@@ -121,7 +121,7 @@ class NftTable(Change, frozen=True, tag="nft-table"):
             return
         # Adding one that is there does nothing, so this succeeds whether it is there or not.
         script = f"add table inet {self.name}\ndelete table inet {self.name}\n"
-        _raise(programs.run(("nft", "-f", "-"), script, limit_s=limit_s, is_undo=True))
+        programs.run(("nft", "-f", "-"), script, limit_s=limit_s, is_undo=True)
 
 
 class Sysctl(Change, frozen=True, tag="sysctl"):
@@ -175,10 +175,14 @@ class Dns(Change, frozen=True, tag="dns"):
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
         exists = _exists(self.interface)
-        # systemd-resolved's settings are the interface's, and go with it.
-        if (owner_died and exists) or (self.program == "resolvectl" and not exists):
+        if owner_died and exists:
             return
-        _raise(programs.run(self._command(), limit_s=limit_s, is_undo=True))
+        try:
+            programs.run(self._command(), limit_s=limit_s, is_undo=True)
+        except RuntimeFailure:
+            # systemd-resolved's settings are the interface's, and go with it.
+            if self.program != "resolvectl" or exists:
+                raise
 
 
 AnyChange = RoutingRules | NftTable | Sysctl | Dns
@@ -196,8 +200,3 @@ def write_sysctl(name: str, value: str) -> None:
 
 def _exists(interface: str) -> bool:
     return interface in {name for _, name in socket.if_nameindex()}
-
-
-def _raise(went_wrong: str) -> None:
-    if went_wrong:
-        raise RuntimeFailure(went_wrong)

@@ -118,6 +118,12 @@ class Journal:
             with self.changing(shared or sysctl):
                 changes.write_sysctl(name, value)
 
+    def strike(self, change: AnyChange) -> None:
+        """Take out a change that was not made after all."""
+        with self._mutex:
+            for line in [line for line, made in self._pending.items() if made == change]:
+                self._strike(line, self._pending, self._file)
+
     def _open(self) -> None:
         """Make the file, if there is none yet."""
         if self._file is None and self._is_written:
@@ -205,14 +211,17 @@ class Journal:
                 is_needed = change.is_shared and any(map(change.is_same, self._others(file)))
                 why = "" if is_needed else self._within(limit_s, change, owner_died=owner_died)
                 if not why:
-                    del pending[line]
-                    with contextlib.suppress(OSError):
-                        if file is not None:
-                            file.append(Undone(line))
+                    self._strike(line, pending, file)
             if why:
                 self._log.warning(f"could not restore {change.what}", error=why)
                 failures.append(f"could not restore {change.what}: {why}; run '{change.by_hand}'")
         return failures
+
+    def _strike(self, line: int, pending: Pending, file: JournalFile | None) -> None:
+        del pending[line]
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.append(Undone(line))
 
     def _exclusive(self, change: AnyChange) -> contextlib.AbstractContextManager[None]:
         """Keep other gateways from sharing a change while it is undone."""

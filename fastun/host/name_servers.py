@@ -7,17 +7,19 @@ addresses, for a person to set by hand: a tunnel that carries packets is not end
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from fastun import log
+from fastun import ending, log
 from fastun.errors import RuntimeFailure, quote
 from fastun.host import programs
 from fastun.host.changes import Dns
+from fastun.host.programs import ProgramRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fastun.host.journal import Journal
 
@@ -44,7 +46,7 @@ class NameServers:
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Have all names looked up at `servers`, short ones in `domains` as well.
 
-        Raises RuntimeFailure for a word that no resolver should be told.
+        Raises RuntimeFailure for a word that no resolver should be told, and AskedToStop.
         """
         if not servers or (servers, domains) == self._is:
             return
@@ -52,25 +54,43 @@ class NameServers:
         _check(_SERVER, servers)
         _check(_DOMAIN, domains)
         self._is = servers, domains
-        lines = [f"nameserver {server}" for server in servers]
-        if domains:
-            lines.append(f"search {' '.join(domains)}")
-        text = "".join(f"{line}\n" for line in lines)
-        if shutil.which("resolvconf"):
-            with self._journal.changing(Dns(self._interface, "resolvconf")):
-                failed = _run("resolvconf", "-a", self._interface, "-m", "0", "-x", stdin=text)
-        elif shutil.which("resolvectl"):
-            with self._journal.changing(Dns(self._interface, "resolvectl")):
-                # ~. is systemd-resolved's domain of all names.
-                failed = _run("resolvectl", "dns", self._interface, *servers) or _run(
-                    "resolvectl", "domain", self._interface, "~.", *domains
-                )
-        else:
-            failed = "this host has neither resolvconf nor resolvectl"
-        if failed:
-            self._log.warning("DNS is not set", servers=" ".join(servers), error=failed)
+        try:
+            self._tell(servers, domains)
+        except RuntimeFailure as error:
+            ending.check()
+            self._log.warning("DNS is not set", servers=" ".join(servers), error=str(error))
         else:
             self._log.info("DNS is set", servers=" ".join(servers))
+
+    def _tell(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+        if shutil.which("resolvconf"):
+            lines = [f"nameserver {server}" for server in servers]
+            if domains:
+                lines.append(f"search {' '.join(domains)}")
+            text = "".join(f"{line}\n" for line in lines)
+            with self._changing("resolvconf"):
+                _run("resolvconf", "-a", self._interface, "-m", "0", "-x", stdin=text)
+        elif shutil.which("resolvectl"):
+            with self._changing("resolvectl"):
+                _run("resolvectl", "dns", self._interface, *servers)
+                # ~. is systemd-resolved's domain of all names.
+                _run("resolvectl", "domain", self._interface, "~.", *domains)
+        else:
+            raise RuntimeFailure("this host has neither resolvconf nor resolvectl")
+
+    @contextlib.contextmanager
+    def _changing(self, program: Literal["resolvconf", "resolvectl"]) -> Iterator[None]:
+        """Have the journal undo what a program is about to do, unless it refuses."""
+        change = Dns(self._interface, program)
+        try:
+            with self._journal.changing(change):
+                yield
+        except ProgramRefused:
+            # Half of it may be done. A program that refuses the undoing as well has done nothing.
+            with contextlib.suppress(ProgramRefused):
+                change.undo(change.limit_s, owner_died=False)
+            self._journal.strike(change)
+            raise
 
 
 def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
@@ -79,6 +99,5 @@ def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
             raise RuntimeFailure(f"DNS: {quote(word)} is nothing that a resolver could be told")
 
 
-def _run(*command: str, stdin: str = "") -> str:
-    """Return what went wrong, empty when nothing."""
-    return programs.run(command, stdin, limit_s=_LIMIT_S)
+def _run(*command: str, stdin: str = "") -> None:
+    programs.run(command, stdin, limit_s=_LIMIT_S)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fastun import ending
+from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,16 @@ _SAID_BYTES_MAX = 4096
 _KILL_GRACE_S = 1.0
 
 
-def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: bool = False) -> str:
-    """Run a program to its end; return what went wrong, empty when nothing.
+class ProgramRefused(RuntimeFailure):
+    """A program is missing, or ended with a failure of its own."""
+
+
+class ProgramKilled(RuntimeFailure):
+    """A program was killed by us: what it has done until then, only its undoing will tell."""
+
+
+def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: bool = False) -> None:
+    """Run a program to its end. Raises ProgramRefused, or ProgramKilled.
 
     Unless it ``is_undo``, it is killed as soon as fastun is asked to stop.
     """
@@ -41,15 +50,15 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
                 command, stdin=given, stdout=said, stderr=said, start_new_session=True, cwd="/"
             )
         except OSError as error:
-            return f"{name}: {error.strerror}"
+            raise ProgramRefused(f"{name}: {error.strerror}") from None
         why_killed = _wait(process, limit_s, may_be_cut=not is_undo)
         if why_killed:
-            return f"{name}: {why_killed}"
-        if process.returncode == 0:
-            return ""
-        said.seek(0)
-        lines = said.read(_SAID_BYTES_MAX).decode(errors="replace").strip().splitlines()
-        return f"{name}: {lines[-1] if lines else f'exit code {process.returncode}'}"
+            raise ProgramKilled(f"{name}: {why_killed}")
+        if process.returncode != 0:
+            said.seek(0)
+            lines = said.read(_SAID_BYTES_MAX).decode(errors="replace").strip().splitlines()
+            why = lines[-1] if lines else f"exit code {process.returncode}"
+            raise ProgramRefused(f"{name}: {why}")
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float, *, may_be_cut: bool) -> str:
