@@ -354,6 +354,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
         contextlib.suppress(ending.AskedToStop),
         ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
     ):
+        ending.check()
         settings = prepared(settings)
         with Device(settings, journal) as device:
             gateway = Gateway(settings, device, constants or TimerConstants())

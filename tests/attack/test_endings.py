@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import pty
+import random
 import signal
 import subprocess
 import time
@@ -48,6 +49,8 @@ echo "$1 begun" >> {record}
 case $1 in {cases} esac
 echo "$1 done" >> {record}
 """
+
+ALL_TOLD = ["-a begun", "-a done", "-d begun", "-d done"]
 
 #: A gateway promises to be gone within so long, whatever hangs.
 END_LIMIT_S = 15.0
@@ -184,14 +187,14 @@ def ask_all(asked: list[tuple[Victim, signal.Signals, int]], act: str = "-d begu
 
 def test_every_signal_once_and_twice_leaves_the_host_as_it_was(make: Callable[..., Victim]) -> None:
     asked = [(make(d="sleep 1"), number, TWICE) for number in SIGNALS]
-    asked.append((make(), signal.SIGHUP, ONCE))
+    asked += [(make(), signal.SIGHUP, ONCE), (make(), signal.SIGUSR1, ONCE)]
     start_all([victim for victim, *_ in asked])
     ask_all(asked)
     await_ends([victim for victim, *_ in asked])
     for victim, number, times in asked:
         assert victim.process.returncode == 0, (number, times, victim.log())
         assert victim.left() == []
-        assert victim.told() == ["-a begun", "-a done", "-d begun", "-d done"], "cut in half"
+        assert victim.told() == ALL_TOLD, "cut in half"
         assert list((victim.home / "journal").glob("*.jsonl")) == []
 
 
@@ -242,7 +245,7 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     assert victim.process.wait(20) == 1
     (victim.home / "wg0.sock").unlink()
     assert victim.left() == []
-    assert victim.told() == ["-a begun", "-a done", "-d begun", "-d done"]
+    assert victim.told() == ALL_TOLD
     assert "undoing what a killed fastun has left" in victim.log()
 
 
@@ -273,6 +276,35 @@ def test_a_signal_ends_a_start_that_hangs(make: Callable[..., Victim]) -> None:
 def _has_begun(victim: Victim) -> bool:
     assert victim.process.poll() is None, victim.log()
     return "-a begun" in victim.told()
+
+
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(2, id="short"), pytest.param(30, id="long", marks=pytest.mark.soak)]
+)
+def test_no_moment_of_a_start_or_an_end_is_a_bad_one_for_signals(
+    make: Callable[..., Victim], rounds: int
+) -> None:
+    """Signals from the first instant to the last, of all kinds, some milliseconds apart.
+
+    While Python itself starts they end it as they end any program: nothing is changed yet.
+    """
+    dice = random.Random(1)
+    victims = [make() for _ in range(4)]
+    for _ in range(rounds):
+        for victim in victims:
+            victim.start()
+        time.sleep(dice.uniform(0, 2.5))
+        deadline = time.monotonic() + END_LIMIT_S
+        while running := [victim for victim in victims if victim.process.poll() is None]:
+            assert time.monotonic() < deadline
+            dice.choice(running).process.send_signal(dice.choice(SIGNALS))
+            time.sleep(dice.uniform(0, 0.05))
+        for victim in victims:
+            if victim.told():
+                assert victim.process.returncode == 0, victim.log()
+            assert victim.left() == []
+            assert victim.told() in ([], ["-a begun", "-d begun", "-d done"], ALL_TOLD)
+            (victim.home / "record").unlink(missing_ok=True)
 
 
 # -- terminals and what was ignored -----------------------------------------------------------
@@ -310,7 +342,7 @@ def test_a_terminal_s_signals_to_all_its_processes_end_one_gateway_in_order(
     await_ends([victim])
     assert victim.process.returncode == 0, victim.log()
     assert victim.left() == []
-    assert victim.told() == ["-a begun", "-a done", "-d begun", "-d done"]
+    assert victim.told() == ALL_TOLD
     assert "worker died" not in victim.log()
     if how == "^C":
         os.close(ours)
