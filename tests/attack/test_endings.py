@@ -92,7 +92,8 @@ class Victim:
         home = str(self.home)
         with (self.home / "log").open("ab") as stderr:
             self.process = self.host.spawn(
-                *(*prefix, *FASTUN, "connect", target),
+                # A background job of a shell has SIGINT and SIGQUIT ignored.
+                *("env", "--default-signal", *prefix, *FASTUN, "connect", target),
                 *("--state", home, "--run-dir", home, "--metrics", "off"),
                 stdin=stdin,
                 stderr=stderr,

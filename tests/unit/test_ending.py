@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PROGRAM = """
 import os, signal, sys, time
 from fastun import ending
+for number in (*ending.SIGNALS, signal.SIGUSR1):  # whatever the shell has ignored
+    signal.signal(number, signal.SIG_DFL)
 def send(*numbers):
     for number in numbers:
         os.kill(os.getpid(), number)
@@ -49,14 +51,20 @@ def asked_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(autouse=True)
 def _signals_as_before() -> Iterator[None]:
     numbers = (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU)
-    before = {number: signal.getsignal(number) for number in (*numbers, signal.SIGPWR)}
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (*numbers, signal.SIGPWR)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", [*SIGNALS, signal.SIGUSR1])
-def test_a_signal_is_noted_and_wakes_who_waits(number: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "ALRM", "PWR"])
+def test_a_signal_is_noted_and_ends_nothing_by_itself(name: str) -> None:
+    done = run(f"with ending.watched():\n    send(signal.SIG{name})\nprint(ending.reason())")
+    assert (done.returncode, done.stdout) == (0, f"SIG{name}\n")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_wakes_who_waits(number: signal.Signals) -> None:
     with ending.watched() as asked:
         assert not ending.is_asked()
         ending.check()
