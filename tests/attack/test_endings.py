@@ -6,6 +6,7 @@ be slow or to hang, with a child that keeps its pipes open. Those of one test ru
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pty
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import FASTUN
+from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from fastun.session import keys
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Victim:
         return self.host.ip("-4", "rule") + self.host.ip("-6", "rule")
 
     def log(self) -> str:
-        return (self.home / "log").read_text(errors="replace")
+        log = self.home / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
     def told(self) -> list[str]:
         record = self.home / "record"
@@ -308,6 +310,35 @@ def test_no_moment_of_a_start_or_an_end_is_a_bad_one_for_signals(
             (victim.home / "record").unlink(missing_ok=True)
 
 
+def test_what_a_server_pushes_does_not_hold_up_the_end(
+    lab: Lab, make: Callable[..., Victim], tmp_path: Path
+) -> None:
+    """DNS is being set, on a thread beside the event loop, when the signal comes."""
+    victim, server = make(a="sleep 60"), lab.host("server")
+    lab.wire(server, victim.host, ["10.1.0.1/24"], ["10.1.0.2/24"])
+    config = tmp_path / "server.toml"
+    config.write_text("[push]\ndns = ['10.99.0.1']\n")
+    serving = start_gateway(
+        server, tmp_path, "serve", "-c", str(config), wire="wireguard", addresses=SERVER_ADDRESSES
+    )
+    wait_until(partial(server.listens, 55555), "the server listens", timeout_s=30)
+    file = add_peer(serving, "client", "10.1.0.1", "udp")
+    file.write_text(
+        file.read_text().replace("[interface]\n", "[interface]\nname = 'wg0'\naccept = ['dns']\n")
+    )
+    victim.start(target=str(file))
+    wait_until(partial(_has_begun, victim), "pushed DNS", timeout_s=30)
+    for _ in range(2):
+        victim.ask(signal.SIGTERM)
+        time.sleep(0.05)
+    await_ends([victim])
+    assert victim.process.returncode == 0, victim.log()
+    assert victim.left() == []
+    assert victim.told() == ["-a begun", "-d begun", "-d done"]
+    assert victim.ended_s < RULES_LIMIT_S
+    assert serving.stop() == 0
+
+
 # -- terminals and what was ignored -----------------------------------------------------------
 
 
@@ -322,6 +353,21 @@ def test_what_was_ignored_at_the_start_stays_ignored(make: Callable[..., Victim]
     await_ends([victim])
     assert victim.process.returncode == 0
     assert victim.left() == []
+
+
+def test_a_service_manager_s_signal_to_all_processes_ends_one_gateway_in_order(
+    make: Callable[..., Victim],
+) -> None:
+    victim = make(d="sleep 1")
+    start_all([victim])
+    victim.ask(signal.SIGTERM)
+    for pid in victim.host.pids():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    await_ends([victim])
+    assert victim.process.returncode == 0, victim.log()
+    assert victim.left() == []
+    assert victim.told() == ALL_TOLD
 
 
 @pytest.mark.parametrize("how", ["^C", "hang-up"])

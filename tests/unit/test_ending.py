@@ -138,6 +138,11 @@ def test_a_last_resort_that_fails_ends_it_all_the_same() -> None:
     assert run(body).returncode == 1
 
 
+def test_the_guard_does_nothing_before_the_end_begins() -> None:
+    done = run(STUCK.format(body="time.sleep(0.8)") + "print('fine')")
+    assert (done.returncode, done.stdout) == (0, "fine\n")
+
+
 def test_what_ends_in_time_is_left_alone() -> None:
     done = run(STUCK.format(body="send(signal.SIGTERM)") + "time.sleep(0.8)\nprint('fine')")
     assert (done.returncode, done.stdout) == (0, "fine\n")
