@@ -63,9 +63,9 @@ _MUTANTS = (
         ("an interface's name is no option", 'r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\\Z"', 'r"^.{1,15}\\Z"'),
         ("a table goes before what can hang", "    interface: _InterfaceName\n    rank: ClassVar[int] = 1", "    interface: _InterfaceName\n    rank: ClassVar[int] = 3"),
         ("DNS goes last", "    rank: ClassVar[int] = 2", "    rank: ClassVar[int] = -1"),
-        ("DNS of a living gateway is left alone", "        if owner_died and exists:\n", "        if False:\n"),
-        ("a table of a living gateway is left alone", "        if owner_died and _exists(self.interface):\n", "        if False:\n"),
-        ("an interface that is gone takes resolvectl's settings along", 'if self.program != "resolvectl" or exists:', "if True:"),
+        ("DNS of a living gateway is left alone", "        if owner_died and _is_there_to_stay(self.interface):\n            return\n        try:", "        try:"),
+        ("a table of a living gateway is left alone", "        if owner_died and _is_there_to_stay(self.interface):\n            return\n        #", "        #"),
+        ("an interface that is gone takes resolvectl's settings along", 'if self.program != "resolvectl" or _exists(self.interface):', "if True:"),
     ),
     *in_python(
         "host/journal", "unit/host/test_journal.py",
