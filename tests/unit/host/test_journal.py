@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastun import ending
 from fastun.errors import RuntimeFailure
-from fastun.host import changes, journal_file, routes
+from fastun.host import changes, journal_file, routing_rules
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
 from fastun.host.journal import Journal
 
@@ -468,8 +468,15 @@ def test_a_file_cut_anywhere_says_what_stood_before_the_cut(
 
 
 def test_the_setting_that_routes_need_is_within_what_a_record_may_name() -> None:
-    assert f'"{NAME}"' in Path(routes.__file__).read_text()
-    assert journal_file.parse([journal_file.encode(Sysctl(NAME, "0", "1"))]) == (
-        {1: Sysctl(NAME, "0", "1")},
-        "",
-    )
+    assert changes.SRC_VALID_MARK == NAME
+    sysctl = Sysctl(NAME, "0", "1")
+    assert journal_file.parse([journal_file.encode(sysctl)]) == ({1: sysctl}, "")
+
+
+def test_a_setting_that_another_tunnel_s_rules_need_stays(
+    journal: Journal, sysctl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routing_rules, "leads_any", lambda _: True)
+    journal.set_sysctl(NAME, "1")
+    assert journal.undo_all() == []
+    assert sysctl.read_text() == "1\n"
