@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[..., subprocess.Popen[bytes]]
 
+VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
 OUT_THERE = "198.51.100.1"
 SERVER = keys.format_key(keys.public_of(keys.generate_private()))
 INTERFACE = f"""
@@ -122,9 +123,9 @@ def test_a_default_route_takes_everything_but_the_tunnels_own_packets(
         assert way(client, somewhere, "mark", "51820") == "to-internet"
     for known in ("192.0.2.1", "fd01::1"):
         assert way(client, known) == "to-internet", "the own network stays beside the tunnel"
-    valid_mark = client.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip()
-    assert valid_mark == "1"
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "1"
     stop(process)
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "0"
     for family, before in RULES.items():
         assert rules(client, family) == before
     assert way(client, "203.0.113.1") == "to-internet"
@@ -208,10 +209,12 @@ def test_two_tunnels_have_two_marks_and_the_end_of_one_leaves_the_others(
     assert sum("not fwmark" in rule for rule in rules(client, "-4")) == 2
     assert "32765: not fwmark 51821 51821" in rules(client, "-4")
     stop(second)
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "1"
     assert rules(client, "-4")[1:3] == LEADING
     assert way(client, "203.0.113.1") == "wg0"
     stop(first)
     assert rules(client, "-4") == RULES["-4"]
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "0"
 
 
 # -- DNS --------------------------------------------------------------------------------------
