@@ -245,9 +245,10 @@ class Gateway:
             raise hello.HelloError("a TAP device has one peer, and it is another one")
 
     async def _watch_peers(self) -> None:
-        """Follow the peer directory."""
+        """Follow the peer directory; and say what the log has held back."""
         while True:
             self.membership.refresh()
+            log.say_held_back()
             await asyncio.sleep(Membership.REFRESH_S)
 
     def _on_removed(self, slot: int) -> None:
@@ -326,6 +327,7 @@ class Gateway:
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     """Run a gateway until it is asked to stop. Raises FastunError."""
     log.configure(settings.log_format, settings.verbosity)
+    log.unblock()
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     descriptors.allow()

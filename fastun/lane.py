@@ -103,11 +103,13 @@ class Worker:
             undo.callback(ours.close)
             arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
             # -I: neither the environment nor the current directory has a say in what is imported.
+            # -u: what it says to a stderr that is full is lost at once, and does not stop it.
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+                [sys.executable, "-I", "-u", "-m", "fastun.worker", *arguments],
                 pass_fds=[inherited.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=log.stderr_of_workers(),
                 cwd=Path("/"),
             )
             undo.callback(process.wait)  # the last is called first
