@@ -35,6 +35,8 @@ from fastun.channel import (
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.host.device import Device
+from fastun.host.journal import Journal
+from fastun.host.routes import prepared
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
@@ -331,8 +333,10 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     descriptors.allow()
-    with Device(settings) as device:
-        asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
+    with Journal(settings.state_dir, settings.interface) as journal:
+        settings = prepared(settings)
+        with Device(settings, journal) as device:
+            asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
 
 
 __all__ = ["Gateway", "Link", "LinkCounts", "run"]

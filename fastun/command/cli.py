@@ -338,10 +338,9 @@ def remove(name: str, state: Path) -> None:
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
-    from fastun.host.routes import prepared  # noqa: PLC0415
 
     try:
-        run(prepared(settings))
+        run(settings)
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(_of_the_system(error)) from error

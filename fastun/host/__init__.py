@@ -1,5 +1,8 @@
-"""What fastun changes of its host, through netlink and programs, and takes back at its end.
+"""What fastun changes of its host, through netlink and programs, and undoes at its end.
 
+journal        what was changed, and undoing it, also after a SIGKILL
+changes        the kinds of changes, each with how it is undone
+programs       the host's programs, run with a time limit
 device         the TUN or TAP interface, with its addresses
 routes         the ways to what is behind the peers
 routing_rules  what a default route needs besides, so that the tunnel's own packets stay out

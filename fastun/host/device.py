@@ -24,6 +24,7 @@ from fastun import _native, log
 from fastun._native import Mode, Offload
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.routes import HostRoutes
 
@@ -41,16 +42,17 @@ QUEUE_FRAMES = 4096
 class Device:
     """An interface of ours. Use as a context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, journal: Journal) -> None:
         """Make the interface, give it MTU and addresses, bring it up, lead packets and names to it.
 
-        Raises RuntimeFailure in one line that names the interface, the address or the route.
+        What does not go with the interface is for ``journal`` to undo. Raises RuntimeFailure in one
+        line that names the interface, the address or the route, and AskedToStop.
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
-        self._routes = HostRoutes(self.name, settings)
-        self._name_servers = NameServers(self.name)
+        self._routes = HostRoutes(self.name, settings, journal)
+        self._name_servers = NameServers(self.name, journal)
         self.mtu = settings.mtu  # in bytes; a server may push another
         self._log = log.get("device")
         try:
@@ -67,7 +69,7 @@ class Device:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the interface, and what of the host was changed for it."""
+        """Remove the interface, with its addresses and routes."""
         self._close()
 
     def apply(
@@ -126,8 +128,6 @@ class Device:
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
-        self._name_servers.unset()
-        self._routes.remove_rules()
         os.close(self.fd)
 
     def _find_offload(self) -> Offload:

@@ -21,6 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.host import routing_rules
+from fastun.host.changes import RoutingRules
 from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
+    from fastun.host.journal import Journal
     from fastun.peers.peer import Network, Peer
 
 _SYSCTL: Final = Path("/proc/sys/net/ipv4/conf")
@@ -105,11 +107,11 @@ class HostRoutes:
     Not on the event loop's thread: pyroute2 brings its own.
     """
 
-    def __init__(self, interface: str, settings: Settings) -> None:
-        """Prepare; `add` and `add_configured` make routes, `remove_rules` is for the end."""
+    def __init__(self, interface: str, settings: Settings, journal: Journal) -> None:
+        """Prepare; `add` and `add_configured` make routes, and rules that ``journal`` undoes."""
         self._interface = interface
         self._settings = settings
-        self._has_rules = False
+        self._journal = journal
         self._log = log.get("routes")
 
     def add_configured(self) -> None:
@@ -128,13 +130,6 @@ class HostRoutes:
             for network in networks:
                 self._add_one(netlink, index, network)
 
-    def remove_rules(self) -> None:
-        """Remove the rules; the routes go with the device."""
-        if self._has_rules:
-            self._has_rules = False
-            with contextlib.suppress(NetlinkError, OSError), IPRoute() as netlink:
-                routing_rules.lead_none(netlink, self._settings.fwmark)
-
     def _add_one(self, netlink: IPRoute, index: int, network: Network) -> None:
         settings = self._settings
         table = settings.table if isinstance(settings.table, int) else MAIN_TABLE
@@ -148,22 +143,22 @@ class HostRoutes:
         except NetlinkError as error:
             raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
         if takes_all:
-            self._has_rules = True
-            routing_rules.lead_all(netlink, network.version, settings.fwmark)
+            with self._journal.changing(RoutingRules(settings.fwmark)):
+                routing_rules.lead_all(netlink, network.version, settings.fwmark)
             if network.version == 4:  # noqa: PLR2004
                 self._check_source_validation()
 
     def _check_source_validation(self) -> None:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
         try:
-            (_SYSCTL / "all" / "src_valid_mark").write_text("1")
+            self._journal.set_sysctl("net/ipv4/conf/all/src_valid_mark", "1")
             strict = [
                 path.parent.name
                 for path in _SYSCTL.glob("*/rp_filter")
                 if path.read_text().strip() == _STRICT and path.parent.name != self._interface
             ]
         except OSError as error:
-            self._log.warning("source validation is not known", error=error.strerror)
+            self._log.warning("cannot read rp_filter", error=error.strerror)
             return
         if strict:
             self._log.warning(

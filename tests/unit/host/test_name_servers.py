@@ -12,6 +12,8 @@ from fastun.host.name_servers import NameServers
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fastun.host.journal import Journal
+
 RECORDER = """#!/bin/sh
 {{ echo "$*"; [ "$1" != -a ] || while read -r line; do echo "$line"; done; }} >> {record}
 """
@@ -29,9 +31,9 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def test_addresses_zones_and_domains_are_told(record: Path) -> None:
+def test_addresses_zones_and_domains_are_told(record: Path, journal: Journal) -> None:
     servers = ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7", "::ffff:10.9.0.1")
-    NameServers("wg=a+b.c-d_e").set(servers, ("example.net", "_a.b-c.", "x"))
+    NameServers("wg=a+b.c-d_e", journal).set(servers, ("example.net", "_a.b-c.", "x"))
     assert record.read_text().splitlines() == [
         "-a wg=a+b.c-d_e -m 0 -x",
         *(f"nameserver {server}" for server in servers),
@@ -63,10 +65,10 @@ def test_addresses_zones_and_domains_are_told(record: Path) -> None:
     ],
 )
 def test_what_a_shell_could_read_as_more_is_told_to_nobody(
-    record: Path, interface: str, server: str, domain: str
+    record: Path, journal: Journal, interface: str, server: str, domain: str
 ) -> None:
-    servers = NameServers(interface)
+    servers = NameServers(interface, journal)
     with pytest.raises(RuntimeFailure, match="nothing that a resolver could be told"):
         servers.set(("10.9.0.9", server), ("a", domain))
-    servers.unset()
+    assert journal.undo_all() == []
     assert record.read_text() == ""
