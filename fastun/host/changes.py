@@ -28,6 +28,7 @@ _PROC_SYS = Path("/proc/sys")
 _ROUTES_GO_S = 0.05
 
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
+_OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
 _TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 _SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
 _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
@@ -105,7 +106,7 @@ class NftTable(Change, frozen=True, tag="nft-table"):
     """A table of the inet family that belongs to an interface of ours."""
 
     name: _TableName
-    interface: _InterfaceName
+    interface: _OddInterfaceName
     rank: ClassVar[int] = 1
 
     @property
