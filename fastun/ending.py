@@ -1,10 +1,14 @@
-"""Ending signals: noticed, never acted upon in the handler, and ignored once the end has begun.
+"""Ending signals: noted by the handler, acted upon by who can, and ignored once the end has begun.
 
-SIGTERM, SIGINT, SIGQUIT and SIGHUP all ask for the same: stop, and leave the host as it was. From
-`watched` on, a handler only notes the first of them. What may wait (a name to be looked up, a
-program, the event loop) looks at the note: the loop through `descriptor`, the others through
-`is_asked`. So no signal cuts a change of the host, or its undoing, in half. A signal that was
-ignored when fastun was started (nohup) stays ignored.
+All signals that would end the process ask for the same: stop, and leave the host as it was. From
+`watched` on, a handler only notes the first of them. What can wait looks at the note: the event
+loop through the socket that `watched` yields, a name lookup or a program through `is_asked`. So no
+signal cuts a change of the host, or its undoing, in half. A signal that was ignored when fastun was
+started (nohup, a shell's background job) stays ignored.
+
+    a signal, or ask() --> is_asked: no change is begun any more
+                             |--- the loop ends, and the workers --> the host is restored --> exit
+                             `--- they do not: `guarded` restores it without them --> exit 1
 
 One process has one such state, so it is the module's.
 """
@@ -12,18 +16,29 @@ One process has one such state, so it is the module's.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Any, Final
+import threading
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+Result = TypeVar("Result")
+
+# What people, terminals and service managers send.
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
+# What else ends a process that does not know it, and may well be sent to one (signal(7)).
+_OTHERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR)
+
+_LOOK_EVERY_S = 0.05
+
 _asked_by: list[str] = []  # the first one's name
+_bells: list[int] = []  # eventfds that are rung then, of `guarded`
 
 
 class AskedToStop(RuntimeFailure):
@@ -40,6 +55,8 @@ def ask(why: str) -> None:
     """Note that the end has begun; whoever asks again is not heard."""
     if not _asked_by:
         _asked_by.append(why)
+        for bell in _bells:
+            os.eventfd_write(bell, 1)
 
 
 def is_asked() -> bool:
@@ -58,6 +75,34 @@ def check() -> None:
         raise AskedToStop
 
 
+def unless_asked(function: Callable[[], Result]) -> Result:
+    """Call what may block for long, in a thread; leave it behind with AskedToStop if asked."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # noqa: BLE001 (it is the caller's)
+            errors.append(error)
+
+    thread = threading.Thread(target=call, name="waiting", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        check()
+        thread.join(_LOOK_EVERY_S)
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def handle(how: Callable[..., Any], numbers: Sequence[signal.Signals] = SIGNALS) -> None:
+    """Have ``how`` called for each of these signals that is not ignored."""
+    for number in numbers:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, how)
+
+
 @contextlib.contextmanager
 def watched() -> Iterator[socket.socket]:
     """Note ending signals from now on; yields what becomes readable when one comes.
@@ -69,22 +114,42 @@ def watched() -> Iterator[socket.socket]:
     with readable, written:
         for end in (readable, written):
             end.setblocking(False)
-        _asked_by.clear()
         # The kernel may give a signal to any thread: the descriptor wakes the main one regardless.
         signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
-        handle()
+        handle(_note, (*SIGNALS, *_OTHERS))
         try:
             yield readable
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, *_OTHERS))
             signal.set_wakeup_fd(-1)
 
 
-def handle(how: Any = None) -> None:
-    """Have ``how`` called for each ending signal that is not ignored; by default it is noted."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, how or _note)
+@contextlib.contextmanager
+def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
+    """See to it that the block ends within ``limit_s`` of the end's beginning.
+
+    If it does not, ``last_resort`` is called on another thread, and the process exits with 1.
+    """
+    left = threading.Event()
+    bell = os.eventfd(0, os.EFD_CLOEXEC)
+
+    def guard() -> None:
+        os.eventfd_read(bell)
+        if not left.wait(limit_s):
+            try:
+                last_resort()
+            finally:
+                os._exit(1)
+
+    threading.Thread(target=guard, name="guard", daemon=True).start()
+    _bells.append(bell)
+    if is_asked():
+        os.eventfd_write(bell, 1)
+    try:
+        yield
+    finally:
+        _bells.remove(bell)
+        left.set()
 
 
 def _note(number: int, _frame: object) -> None:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
-from fastun import descriptors, log
+from fastun import descriptors, ending, log
 from fastun._native import UdpAddress, Wire
 from fastun.channel import (
     ControlCame,
@@ -50,6 +49,11 @@ from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
+from fastun.threads import DaemonThreads
+
+# From being asked to stop until device and workers are gone: a tenth of a second as a rule, and
+# lane.py's limits where a worker hangs. Then the host is restored regardless.
+LOOP_END_LIMIT_S = 4.0
 
 
 @dataclass
@@ -112,12 +116,15 @@ class Gateway:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises FastunError when it cannot go on."""
+    async def run(self, asked: socket.socket) -> None:
+        """Run until fastun is asked to stop, when ``asked`` becomes readable (ending.py).
+
+        Raises FastunError when it cannot go on.
+        """
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(DaemonThreads())
         self._stopped = loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
+        loop.add_reader(asked, self._stop, asked)
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(serve_metrics(self, self.settings.metrics))
             await stack.enter_async_context(control.serve(self, self.settings))
@@ -136,12 +143,14 @@ class Gateway:
             )
             for line in self.membership.first_steps():
                 self._log.info(line)
+            stack.callback(ending.ask, "a failure")  # the first to be called
             await self._stopped
 
-    def _stop(self, why: str) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the handlers are)
+    def _stop(self, asked: socket.socket) -> None:
+        assert self._stopped is not None  # noqa: S101 (set before the loop looks)
+        asyncio.get_running_loop().remove_reader(asked)
         if not self._stopped.done():
-            self._log.info("stopping", signal=why)
+            self._log.info("stopping", signal=ending.reason())
             self._stopped.set_result(None)
 
     def _fail(self, error: FastunError) -> None:
@@ -326,17 +335,31 @@ class Gateway:
             self.datagrams.on_worker_death(worker.role)
 
 
+def _end_regardless(journal: Journal) -> None:
+    journal.undo_all()
+    log.get("gateway").error("fastun did not end in time; the host was restored without it")
+
+
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
-    """Run a gateway until it is asked to stop. Raises FastunError."""
+    """Run a gateway until it is asked to stop, and undo what it has changed of the host.
+
+    Main thread only. Raises FastunError, also for what could not be undone.
+    """
     log.configure(settings.log_format, settings.verbosity)
     log.unblock()
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     descriptors.allow()
-    with Journal(settings.state_dir, settings.interface) as journal:
+    with (
+        ending.watched() as asked,
+        Journal(settings.state_dir, settings.interface) as journal,
+        contextlib.suppress(ending.AskedToStop),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
+    ):
         settings = prepared(settings)
         with Device(settings, journal) as device:
-            asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
+            gateway = Gateway(settings, device, constants or TimerConstants())
+            asyncio.run(gateway.run(asked))
 
 
 __all__ = ["Gateway", "Link", "LinkCounts", "run"]

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fastun import __version__
+from fastun import __version__, ending
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
@@ -351,8 +351,8 @@ def main() -> NoReturn:
 
     Whatever went wrong is one line on stderr; FASTUN_DEBUG=1 shows the traceback instead.
     """
-    # Until the gateway has its own handlers: to be asked to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until the gateway has its own handlers: to be asked to stop is no failure. SIGINT is click's.
+    ending.handle(lambda *_: sys.exit(0), (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
     try:
         exit_code = cli.main(prog_name="fastun", standalone_mode=False)
     except click.Abort:  # click's word for Ctrl-C.

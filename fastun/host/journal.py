@@ -218,7 +218,7 @@ class Journal:
         return failures
 
     def _strike(self, line: int, pending: Pending, file: JournalFile | None) -> None:
-        del pending[line]
+        pending.pop(line, None)
         if file is not None:
             with contextlib.suppress(OSError):
                 file.append(Undone(line))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import log
+from fastun import ending, log
 from fastun.errors import RuntimeFailure
 from fastun.host import routing_rules
 from fastun.host.changes import RoutingRules
@@ -89,7 +89,9 @@ def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
         ip_address(endpoint.host)
         return (endpoint,)
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        found = ending.unless_asked(
+            lambda: socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        )
     except OSError as error:
         raise RuntimeFailure(
             f"{endpoint}: the host cannot be resolved ({error.strerror}); "
