@@ -338,6 +338,7 @@ class Gateway:
 def _end_regardless(journal: Journal) -> None:
     journal.undo_all()
     log.get("gateway").error("fastun did not end in time; the host was restored without it")
+    log.end()
 
 
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:

@@ -98,7 +98,7 @@ def unblock() -> None:
         errors="backslashreplace",
         write_through=True,
     )
-    atexit.register(_end)
+    atexit.register(end)
 
 
 def stderr_of_workers() -> int | None:
@@ -125,8 +125,8 @@ def _say_dropped(n_lines: int) -> None:
     get(OWN_COMPONENT).warning("lines dropped: stderr did not take them", lines=n_lines)
 
 
-def _end() -> None:
-    """Write the last lines, if anyone reads them."""
+def end() -> None:
+    """Write the last lines, if they are read within a second. At the exit it is called anyway."""
     say_held_back(at_end=True)
     if _unblocked is not None and _unblocked.end(_END_TIMEOUT_S):
         sys.stderr = sys.__stderr__

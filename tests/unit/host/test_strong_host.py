@@ -126,7 +126,7 @@ def test_a_default_route_may_come_in_halves() -> None:
 
 
 def test_the_rule_is_wg_quicks() -> None:
-    document = table("fastun_fastun0", ("iifname", "fastun0"), {4: ("10.9.0.2",)})
+    document = table("fastun_fastun0", ("iifname", "fastun0"), ADDRESSES)
     chain = document["nftables"][3]["add"]["chain"]
     assert (chain["hook"], chain["prio"], chain["policy"]) == ("prerouting", -300, "accept")
     assert document["nftables"][4]["add"]["rule"]["expr"] == [
@@ -148,6 +148,8 @@ def test_the_rule_is_wg_quicks() -> None:
         {"counter": None},
         {"drop": None},
     ]
+    destination = document["nftables"][5]["add"]["rule"]["expr"][1]["match"]["left"]
+    assert destination == {"payload": {"protocol": "ip6", "field": "daddr"}}
 
 
 def test_the_table_is_replaced_in_one_transaction_that_was_checked_before(
