@@ -116,6 +116,7 @@ def test_what_is_remembered_of_sources_is_bounded_and_the_latest() -> None:
     buckets = Buckets(Limit(burst=1, interval_s=1e9))
     for n in range(3 * SOURCES_MAX):
         assert buckets.take(n, 0.0)
+        assert not buckets.take(n, 0.0)
         assert not buckets.take(0, 0.0)  # it is in use, so it is not forgotten
     assert len(buckets) == SOURCES_MAX
 
