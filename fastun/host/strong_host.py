@@ -7,13 +7,16 @@
 Linux takes packets for any of its addresses by any interface (RFC 1122 section 3.3.4.2 calls that
 the weak model). So a neighbour can ask which address a host has in its tunnel, infer connections
 within it and inject into them (CVE-2019-14899), and reach what listens on that address alone. The
-strong model for the device's addresses is what wg-quick(8) makes as well:
+strong model for the device's addresses is what wg-quick(8) makes as well, and here also for what
+has a source of our own forged, which Linux drops of IPv4 only:
 
     table inet fastun_fastun0 {
         chain prerouting {
             type filter hook prerouting priority raw; policy accept;
             iifname != "fastun0" ip daddr { 10.9.0.2 } fib saddr type != local counter drop
+            iifname != { "fastun0", "lo" } ip daddr { 10.9.0.2 } counter drop
             iifname != "fastun0" ip6 daddr { fd00:9::2 } fib saddr type != local counter drop
+            iifname != { "fastun0", "lo" } ip6 daddr { fd00:9::2 } counter drop
         }
     }
 
@@ -30,7 +33,7 @@ import re
 import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyroute2 import IPRoute
 
@@ -60,7 +63,18 @@ DEFAULT_ROUTES: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go)
 # What nft takes for a name as it stands: it reads * as a wildcard, @ as a set.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=+-]+")
 
+_LOOPBACK: Final = "lo"
+_LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
+
 Guarded = dict[int, tuple[str, ...]]  # addresses by IP version
+
+
+class Inputs(NamedTuple):
+    """Interfaces as nft is told of them: by `iifname` or, as numbers, by `iif`."""
+
+    key: str
+    device: str | int
+    loopback: str | int
 
 
 class StrongHost:
@@ -85,7 +99,7 @@ class StrongHost:
         if guarded == self._guarded:
             return
         change = NftTable(table_name(self._interface), self._interface)
-        document = json.dumps(table(change.name, self._match(), guarded))
+        document = json.dumps(table(change.name, self._inputs(), guarded))
         try:
             _nft(document, "-c")
             with self._journal.changing(change):
@@ -119,11 +133,11 @@ class StrongHost:
             )
         return kept
 
-    def _match(self) -> tuple[str, str | int]:
+    def _inputs(self) -> Inputs:
         """Return what tells the device's packets: its name, or its index for an odd one."""
         if _PLAIN_NAME.fullmatch(self._interface):
-            return "iifname", self._interface
-        return "iif", socket.if_nametoindex(self._interface)
+            return Inputs("iifname", self._interface, _LOOPBACK)
+        return Inputs("iif", socket.if_nametoindex(self._interface), _LOOPBACK_INDEX)
 
 
 def _nft(document: str, *options: str) -> None:
@@ -137,10 +151,10 @@ def table_name(interface: str) -> str:
     return "fastun_" + re.sub("[^A-Za-z0-9]", lambda odd: f"_{ord(odd.group()):02x}", interface)
 
 
-def table(name: str, device: tuple[str, str | int], guarded: Guarded) -> dict[str, Any]:
+def table(name: str, inputs: Inputs, guarded: Guarded) -> dict[str, Any]:
     """Return the transaction, in nft's JSON, that replaces the table; or removes it: no addresses.
 
-    `device` is what packets are known by: `iifname` or `iif`, and its value.
+    `inputs` is how packets of the device and of the host itself are told from others.
     """
     whole = {"table": {"family": "inet", "name": name}}
     commands: list[dict[str, Any]] = [{"add": whole}, {"delete": whole}]  # it need not be there
@@ -156,29 +170,30 @@ def table(name: str, device: tuple[str, str | int], guarded: Guarded) -> dict[st
         }
         commands += [{"add": whole}, {"add": {"chain": chain}}]
         for version, addresses in guarded.items():
-            rule = {
-                "family": "inet",
-                "table": name,
-                "chain": chain["name"],
-                "expr": _expression(_PROTOCOLS[version], device, addresses),
-            }
-            commands.append({"add": {"rule": rule}})
+            for expression in _expressions(_PROTOCOLS[version], inputs, addresses):
+                rule = {
+                    "family": "inet",
+                    "table": name,
+                    "chain": chain["name"],
+                    "expr": expression,
+                }
+                commands.append({"add": {"rule": rule}})
     return {"nftables": commands}
 
 
-def _expression(
-    protocol: str, device: tuple[str, str | int], addresses: Sequence[str]
-) -> list[dict[str, Any]]:
-    key, value = device
+def _expressions(
+    protocol: str, inputs: Inputs, addresses: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield wg-quick's rule, and that for sources of our own, which only lo may bring."""
+    interface = {"meta": {"key": inputs.key}}
     destination = {"payload": {"protocol": protocol, "field": "daddr"}}
     source_type = {"fib": {"result": "type", "flags": ["saddr"]}}
-    return [
-        _match("!=", {"meta": {"key": key}}, value),
-        _match("==", destination, {"set": list(addresses)}),
-        _match("!=", source_type, "local"),
-        {"counter": None},
-        {"drop": None},
-    ]
+    for_us = _match("==", destination, {"set": list(addresses)})
+    drop: list[dict[str, Any]] = [{"counter": None}, {"drop": None}]
+    by_others = _match("!=", interface, inputs.device)
+    yield [by_others, for_us, _match("!=", source_type, "local"), *drop]
+    by_wire = _match("!=", interface, {"set": [inputs.device, inputs.loopback]})
+    yield [by_wire, for_us, *drop]
 
 
 def _match(operator: str, left: dict[str, Any], right: object) -> dict[str, Any]:

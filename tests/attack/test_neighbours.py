@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from fastun.host.strong_host import StrongHost, table_name
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, start_gateway
+from tests.fault.plain_peer import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -190,3 +192,39 @@ def test_whatever_an_interface_is_called_it_has_a_table_of_its_own(
     host.ip("tuntap", "del", "dev", name, "mode", "tun")
     host.inside(lambda: NftTable(table_name(name), name).undo(5.0, owner_died=True))
     assert tables(host) == [TABLE]
+
+
+def test_a_neighbour_that_forges_the_hosts_own_address_gets_nothing_in(
+    hosts: tuple[Host, Host], neighbour: Host, connect: Start
+) -> None:
+    client = hosts[1]
+    gateway = connect('table = "auto"', allowed_ips=ALL)
+    with client.socket(socket.AF_INET6, socket.SOCK_DGRAM) as listener:
+        listener.bind((CLIENT_INNER[1], SERVICE))
+        listener.settimeout(1)
+        for source in ("fd07::2", "fd07::1", CLIENT_INNER[1]):
+            send_as(neighbour, source, CLIENT_INNER[1])
+        with pytest.raises(TimeoutError):
+            listener.recv(100)
+        assert n_dropped(client) >= 3
+        client.run("nft", "delete", "table", "inet", TABLE)
+        send_as(neighbour, "fd07::1", CLIENT_INNER[1])
+        assert listener.recv(100) == b"forged", "without the table it gets in"
+    assert gateway.stop(timeout_s=5) == 0
+
+
+def send_as(host: Host, source: str, destination: str) -> None:
+    """Send a UDP datagram over IPv6 with a source that need not be the host's."""
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(
+        socket.AF_INET6, destination
+    )
+    payload = b"forged"
+    length = 8 + len(payload)
+    # The checksum is over a pseudo-header with the length and UDP's number, and UDP's own.
+    summed = ends + struct.pack(">II4H", length, socket.IPPROTO_UDP, 1000, SERVICE, length, 0)
+    udp = struct.pack(">4H", 1000, SERVICE, length, checksum(summed + payload)) + payload
+    header = struct.pack(">IHBB", 6 << 28, length, socket.IPPROTO_UDP, 64) + ends
+    with host.inside(
+        lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    ) as raw:
+        raw.sendto(header + udp, (destination, 0))

@@ -9,10 +9,12 @@ from tests.mutation.mutant import Suite, in_python
 _MUTANTS = (
     *in_python(
         "host/strong_host", "unit/host/test_strong_host.py",
-        ("the device's own packets pass", '_match("!=", {"meta": {"key": key}}, value)', '_match("==", {"meta": {"key": key}}, value)'),
-        ("only packets for its addresses are dropped", '_match("==", destination, {"set": list(addresses)})', '_match("!=", destination, {"set": list(addresses)})'),
+        ("the device's own packets pass", 'by_others = _match("!=", interface', 'by_others = _match("==", interface'),
+        ("only packets for its addresses are dropped", 'for_us = _match("==", destination', 'for_us = _match("!=", destination'),
         ("the host's own packets pass", '_match("!=", source_type, "local")', '_match("==", source_type, "local")'),
-        ("it is dropped", '        {"drop": None},\n', ""),
+        ("it is dropped", '[{"counter": None}, {"drop": None}]', '[{"counter": None}]'),
+        ("a forged source of our own is dropped", "    yield [by_wire, for_us, *drop]\n", ""),
+        ("the host's own packets pass by the loopback", '{"set": [inputs.device, inputs.loopback]}', '{"set": [inputs.device]}'),
         ("it is dropped before connections are tracked", "_RAW_PRIORITY: Final = -300", "_RAW_PRIORITY: Final = 0"),
         ("IPv6 has its own header", '6: "ip6"}', '6: "ip"}'),
         ("the table is replaced", '[{"add": whole}, {"delete": whole}]', "[]"),

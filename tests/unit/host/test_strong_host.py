@@ -12,7 +12,7 @@ import structlog
 from fastun import log
 from fastun.host import programs, strong_host
 from fastun.host.programs import ProgramRefused
-from fastun.host.strong_host import StrongHost, has_default, table, table_name
+from fastun.host.strong_host import Inputs, StrongHost, has_default, table, table_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,9 @@ def guarded(document: dict[str, Any]) -> list[str]:
         for command in document["nftables"]
         if "rule" in command.get("add", {})
     ]
-    return [address for rule in rules for address in rule["expr"][1]["match"]["right"]["set"]]
+    matches = [rule["expr"][1]["match"] for rule in rules]
+    assert matches[::2] == matches[1::2], "both rules are for the same addresses"
+    return [address for match in matches[::2] for address in match["right"]["set"]]
 
 
 EVERY = ["10.9.0.2", "fd00:9::2"]
@@ -126,7 +128,7 @@ def test_a_default_route_may_come_in_halves() -> None:
 
 
 def test_the_rule_is_wg_quicks() -> None:
-    document = table("fastun_fastun0", ("iifname", "fastun0"), ADDRESSES)
+    document = table("fastun_fastun0", Inputs("iifname", "fastun0", "lo"), ADDRESSES)
     chain = document["nftables"][3]["add"]["chain"]
     assert (chain["hook"], chain["prio"], chain["policy"]) == ("prerouting", -300, "accept")
     assert document["nftables"][4]["add"]["rule"]["expr"] == [
@@ -148,8 +150,20 @@ def test_the_rule_is_wg_quicks() -> None:
         {"counter": None},
         {"drop": None},
     ]
-    destination = document["nftables"][5]["add"]["rule"]["expr"][1]["match"]["left"]
+    destination = document["nftables"][6]["add"]["rule"]["expr"][1]["match"]["left"]
     assert destination == {"payload": {"protocol": "ip6", "field": "daddr"}}
+
+
+def test_what_has_a_source_of_our_own_comes_by_the_loopback_only() -> None:
+    document = table("fastun_fastun0", Inputs("iifname", "fastun0", "lo"), ADDRESSES)
+    rule = document["nftables"][5]["add"]["rule"]
+    inputs = {"set": ["fastun0", "lo"]}
+    assert rule["expr"] == [
+        {"match": {"op": "!=", "left": {"meta": {"key": "iifname"}}, "right": inputs}},
+        document["nftables"][4]["add"]["rule"]["expr"][1],
+        {"counter": None},
+        {"drop": None},
+    ]
 
 
 def test_the_table_is_replaced_in_one_transaction_that_was_checked_before(
@@ -221,6 +235,8 @@ def test_an_odd_name_is_never_read_as_a_pattern(host: Host, journal: Journal) ->
     StrongHost("fastun*", True, journal).follow()
     rule = host.made()[0]["nftables"][4]["add"]["rule"]
     assert rule["expr"][0]["match"] == {"op": "!=", "left": {"meta": {"key": "iif"}}, "right": 7}
+    rule = host.made()[0]["nftables"][5]["add"]["rule"]
+    assert rule["expr"][0]["match"]["right"] == {"set": [7, 1]}
 
 
 @pytest.mark.parametrize(
