@@ -1,7 +1,7 @@
 """Ending signals: noted by the handler, acted upon by who can, and ignored once the end has begun.
 
 All signals that would end the process ask for the same: stop, and leave the host as it was. From
-`watched` on, a handler only notes the first of them. What can wait looks at the note: the event
+`note` on, a handler only notes the first of them. What can wait looks at the note: the event
 loop through the socket that `watched` yields, a name lookup or a program through `is_asked`. So no
 signal cuts a change of the host, or its undoing, in half. A signal that was ignored when fastun was
 started (nohup, a shell's background job) stays ignored.
@@ -19,6 +19,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _OTHERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR)
 
 _LOOK_EVERY_S = 0.05
+_RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
 
 _asked_by: list[str] = []  # the first one's name
 _bells: list[int] = []  # eventfds that are rung then, of `guarded`
@@ -56,7 +58,7 @@ def ask(why: str) -> None:
     if not _asked_by:
         _asked_by.append(why)
         for bell in _bells:
-            os.eventfd_write(bell, 1)
+            os.write(bell, _RING)
 
 
 def is_asked() -> bool:
@@ -96,19 +98,26 @@ def unless_asked(function: Callable[[], Result]) -> Result:
     return results[0]
 
 
-def handle(how: Callable[..., Any], numbers: Sequence[signal.Signals] = SIGNALS) -> None:
-    """Have ``how`` called for each of these signals that is not ignored."""
+def handle(
+    how: Callable[..., Any] | signal.Handlers, numbers: Sequence[signal.Signals] = SIGNALS
+) -> None:
+    """Handle each of these signals so, but those that are ignored."""
     for number in numbers:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, how)
+
+
+def note() -> None:
+    """Note ending signals from now on, for `watched` to see."""
+    handle(_on_signal, (*SIGNALS, *_OTHERS))
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[socket.socket]:
     """Note ending signals from now on; yields what becomes readable when one comes.
 
-    Main thread only. When it is left the signals are blocked for good, since the process is about
-    to exit: one that comes in its last moment must not change the exit code.
+    Main thread only. When it is left they are ignored for good, since the process is about to exit:
+    one that comes in its last moment must not change the exit code.
     """
     readable, written = socket.socketpair()
     with readable, written:
@@ -116,11 +125,14 @@ def watched() -> Iterator[socket.socket]:
             end.setblocking(False)
         # The kernel may give a signal to any thread: the descriptor wakes the main one regardless.
         signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
-        handle(_note, (*SIGNALS, *_OTHERS))
+        note()
+        if is_asked():
+            written.send(b"\0")
         try:
             yield readable
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, (*SIGNALS, *_OTHERS))
+            # Python's own end would give a handler of ours, and only that, back to the default.
+            handle(signal.SIG_IGN, (*SIGNALS, *_OTHERS))
             signal.set_wakeup_fd(-1)
 
 
@@ -134,7 +146,7 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
     bell = os.eventfd(0, os.EFD_CLOEXEC)
 
     def guard() -> None:
-        os.eventfd_read(bell)
+        os.read(bell, 8)  # eventfd_read would not go on after a signal
         if not left.wait(limit_s):
             try:
                 last_resort()
@@ -144,7 +156,7 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
     threading.Thread(target=guard, name="guard", daemon=True).start()
     _bells.append(bell)
     if is_asked():
-        os.eventfd_write(bell, 1)
+        os.write(bell, _RING)
     try:
         yield
     finally:
@@ -152,5 +164,5 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
         left.set()
 
 
-def _note(number: int, _frame: object) -> None:
+def _on_signal(number: int, _frame: object) -> None:
     ask(signal.Signals(number).name)

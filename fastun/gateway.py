@@ -126,25 +126,30 @@ class Gateway:
         self._stopped = loop.create_future()
         loop.add_reader(asked, self._stop, asked)
         async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(serve_metrics(self, self.settings.metrics))
-            await stack.enter_async_context(control.serve(self, self.settings))
-            self._make_sessions()
-            stack.callback(self.sockets.close)
-            await stack.enter_async_context(self._running_lane())
-            stack.enter_context(self.membership)
-            watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
-            for work in (*find_links(self), *watching):
-                await stack.enter_async_context(self._running(work))
-            self._log.info(
-                "up",
-                interface=self.settings.interface,
-                addresses=" ".join(map(str, self.settings.addresses)) or "none",
-                wire=self.settings.wire,
-            )
-            for line in self.membership.first_steps():
-                self._log.info(line)
-            stack.callback(ending.ask, "a failure")  # the first to be called
-            await self._stopped
+            try:
+                await self._start(stack)
+                await self._stopped
+            finally:  # before anything is taken down
+                ending.ask("a failure")
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.enter_context(serve_metrics(self, self.settings.metrics))
+        await stack.enter_async_context(control.serve(self, self.settings))
+        self._make_sessions()
+        stack.callback(self.sockets.close)
+        await stack.enter_async_context(self._running_lane())
+        stack.enter_context(self.membership)
+        watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
+        for work in (*find_links(self), *watching):
+            await stack.enter_async_context(self._running(work))
+        self._log.info(
+            "up",
+            interface=self.settings.interface,
+            addresses=" ".join(map(str, self.settings.addresses)) or "none",
+            wire=self.settings.wire,
+        )
+        for line in self.membership.first_steps():
+            self._log.info(line)
 
     def _stop(self, asked: socket.socket) -> None:
         assert self._stopped is not None  # noqa: S101 (set before the loop looks)
@@ -357,6 +362,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
         contextlib.suppress(ending.AskedToStop),
         ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
     ):
+        ending.check()
         settings = prepared(settings)
         with Device(settings, journal) as device:
             gateway = Gateway(settings, device, constants or TimerConstants())

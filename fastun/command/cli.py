@@ -7,6 +7,7 @@ options. What runs a command is imported inside it: `fastun --help` loads no net
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,8 @@ from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.peers.client_file import FORMATS
+
+_LAST_LINE_LIMIT_S = 1.0
 
 
 @click.group(
@@ -337,6 +340,7 @@ def remove(name: str, state: Path) -> None:
 
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
+    ending.note()  # an exception that a handler raises is lost where Python calls us back
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
 
     try:
@@ -361,9 +365,22 @@ def main() -> NoReturn:
         if os.environ.get("FASTUN_DEBUG"):
             raise
         exit_code, line = _explain(error)
-        with suppress(OSError):
-            click.echo(f"fastun: {one_line(line)}", err=True)
+        _say(f"fastun: {one_line(line)}", exit_code)
     sys.exit(exit_code)
+
+
+def _say(line: str, exit_code: int) -> None:
+    """Print the last line. A stderr that nobody reads must not keep the process from ending."""
+
+    def say() -> None:
+        with suppress(OSError, ValueError):
+            click.echo(line, err=True)
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(_LAST_LINE_LIMIT_S)
+    if saying.is_alive():
+        os._exit(exit_code)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -25,7 +25,10 @@ from fastun.errors import RuntimeFailure
 from fastun.host import programs, routing_rules
 
 _PROC_SYS = Path("/proc/sys")
-_ROUTES_GO_S = 0.05
+
+# A gateway that was killed this instant: its workers, with the device, are a moment late to go.
+_DEVICE_GOES_LIMIT_S = 1.0
+_DEVICE_GOES_S = 0.05
 
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
 _OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
@@ -92,14 +95,10 @@ class RoutingRules(Change, frozen=True, tag="routing-rules"):
                 raise RuntimeFailure("the kernel does not remove them")
 
     def _clear_stale(self, netlink: IPRoute, limit_s: float) -> None:
-        """Remove the rules unless their table has routes: then a living gateway has the mark.
-
-        The device of one that was killed this instant, and with it its routes, may be a moment late
-        to go.
-        """
-        deadline = time.monotonic() + limit_s
+        """Remove the rules unless their table has routes: then a living gateway has the mark."""
+        deadline = time.monotonic() + min(limit_s, _DEVICE_GOES_LIMIT_S)
         while routing_rules.clear_stale(netlink, self.mark) and time.monotonic() < deadline:
-            time.sleep(_ROUTES_GO_S)
+            time.sleep(_DEVICE_GOES_S)
 
 
 class NftTable(Change, frozen=True, tag="nft-table"):
@@ -118,7 +117,7 @@ class NftTable(Change, frozen=True, tag="nft-table"):
         return f"nft delete table inet {self.name}"
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
-        if owner_died and _exists(self.interface):
+        if owner_died and _is_there_to_stay(self.interface):
             return
         # Adding one that is there does nothing, so this succeeds whether it is there or not.
         script = f"add table inet {self.name}\ndelete table inet {self.name}\n"
@@ -175,14 +174,13 @@ class Dns(Change, frozen=True, tag="dns"):
         return ("resolvectl", "revert", self.interface)
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
-        exists = _exists(self.interface)
-        if owner_died and exists:
+        if owner_died and _is_there_to_stay(self.interface):
             return
         try:
             programs.run(self._command(), limit_s=limit_s, is_undo=True)
         except RuntimeFailure:
             # systemd-resolved's settings are the interface's, and go with it.
-            if self.program != "resolvectl" or exists:
+            if self.program != "resolvectl" or _exists(self.interface):
                 raise
 
 
@@ -197,6 +195,16 @@ def read_sysctl(name: str) -> str:
 def write_sysctl(name: str, value: str) -> None:
     """Change a setting. Raises OSError."""
     (_PROC_SYS / name).write_text(f"{value}\n", encoding="ascii")
+
+
+def _is_there_to_stay(interface: str) -> bool:
+    """Return whether an interface is another gateway's: that of a dead one goes within moments."""
+    deadline = time.monotonic() + _DEVICE_GOES_LIMIT_S
+    while _exists(interface):
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(_DEVICE_GOES_S)
+    return False
 
 
 def _exists(interface: str) -> bool:

@@ -68,7 +68,7 @@ class Journal:
         self._directory = state_dir / DIRECTORY
         self._header = Header(
             boot=Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-            netns=Path("/proc/thread-self/ns/net").stat().st_ino,
+            netns=Path("/proc/thread-self/ns/net").stat().st_ino,  # this thread's
             interface=interface,
         )
         self._file: JournalFile | None = None

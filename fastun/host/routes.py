@@ -154,6 +154,9 @@ class HostRoutes:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
         try:
             self._journal.set_sysctl("net/ipv4/conf/all/src_valid_mark", "1")
+        except OSError as error:
+            self._log.warning("cannot set src_valid_mark", error=error.strerror)
+        try:
             strict = [
                 path.parent.name
                 for path in _SYSCTL.glob("*/rp_filter")

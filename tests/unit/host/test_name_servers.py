@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastun.errors import RuntimeFailure
+from fastun.host import name_servers
 from fastun.host.name_servers import NameServers
 
 if TYPE_CHECKING:
@@ -72,3 +74,25 @@ def test_what_a_shell_could_read_as_more_is_told_to_nobody(
         servers.set(("10.9.0.9", server), ("a", domain))
     assert journal.undo_all() == []
     assert record.read_text() == ""
+
+
+def test_what_is_refused_is_undone_at_once_and_never_again(record: Path, journal: Journal) -> None:
+    program = record.with_name("resolvconf")
+    program.write_text(program.read_text() + "exit 3\n")
+    NameServers("wg0", journal).set(("10.9.0.1",), ())
+    told = ["-a wg0 -m 0 -x", "nameserver 10.9.0.1", "-d wg0 -f"]
+    assert record.read_text().splitlines() == told
+    assert journal.undo_all() == []
+    assert record.read_text().splitlines() == told
+
+
+def test_what_hangs_is_undone_at_the_end(
+    record: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_servers, "_LIMIT_S", 0.2)
+    program, sleep = record.with_name("resolvconf"), shutil.which("sleep", path="/usr/bin:/bin")
+    program.write_text(program.read_text() + f"[ $1 = -d ] || {sleep} 20\n")
+    NameServers("wg0", journal).set(("10.9.0.1",), ())
+    assert "-d wg0 -f" not in record.read_text()
+    assert journal.undo_all() == []
+    assert record.read_text().endswith("-d wg0 -f\n")
