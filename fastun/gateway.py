@@ -273,9 +273,10 @@ class Gateway:
             self.datagrams.follow_mtu(mtu)
 
     async def _watch_peers(self) -> None:
-        """Follow the peer directory."""
+        """Follow the peer directory; and say what the log has held back."""
         while True:
             self.membership.refresh()
+            log.say_held_back()
             await asyncio.sleep(Membership.REFRESH_S)
 
     def _on_removed(self, slot: int) -> None:
@@ -363,6 +364,7 @@ class Gateway:
 def _end_regardless(journal: Journal) -> None:
     journal.undo_all()
     log.get("gateway").error("fastun did not end in time; the host was restored without it")
+    log.end()
 
 
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
@@ -371,6 +373,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     Main thread only. Raises FastunError, also for what could not be undone.
     """
     log.configure(settings.log_format, settings.verbosity)
+    log.unblock()
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     descriptors.allow()

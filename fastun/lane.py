@@ -104,11 +104,13 @@ class Worker:
             undo.callback(ours.close)
             arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
             # -I: neither the environment nor the current directory has a say in what is imported.
+            # -u: what it says to a stderr that is full is lost at once, and does not stop it.
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+                [sys.executable, "-I", "-u", "-m", "fastun.worker", *arguments],
                 pass_fds=[inherited.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=log.stderr_of_workers(),
                 cwd=Path("/"),
                 # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers.
                 start_new_session=True,

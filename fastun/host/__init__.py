@@ -7,4 +7,5 @@ device         the TUN or TAP interface, with its addresses
 routes         the ways to what is behind the peers
 routing_rules  what a default route needs besides, so that the tunnel's own packets stay out
 name_servers   DNS
+strong_host    packets for the device's addresses that come by other interfaces
 """

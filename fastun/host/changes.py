@@ -34,6 +34,7 @@ _DEVICE_GOES_LIMIT_S = 1.0
 _DEVICE_GOES_S = 0.05
 
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
+_OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
 _TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 _SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
 _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
@@ -107,7 +108,7 @@ class NftTable(Change, frozen=True, tag="nft-table"):
     """A table of the inet family that belongs to an interface of ours."""
 
     name: _TableName
-    interface: _InterfaceName
+    interface: _OddInterfaceName
     rank: ClassVar[int] = 1
 
     @property

@@ -27,6 +27,7 @@ from fastun.errors import RuntimeFailure
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.routes import HostRoutes
+from fastun.host.strong_host import StrongHost
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.
@@ -54,12 +55,14 @@ class Device:
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self._routes = HostRoutes(self.name, settings, journal)
         self._name_servers = NameServers(self.name, journal)
+        self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.mtu = settings.mtu  # in bytes; a server may push another
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
             self._routes.add_configured()
+            self._strong_host.follow()
             self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
@@ -104,7 +107,10 @@ class Device:
                         address=str(address.ip),
                         prefixlen=address.network.prefixlen,
                     )
-        self._routes.add(routes)
+        try:
+            self._routes.add(routes)
+        finally:
+            self._strong_host.follow()
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes. Blocks for seconds.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LOOK_EVERY_S = 0.02
 _SAID_BYTES_MAX = 4096
+_SBIN = ("/usr/sbin", "/sbin")
 _KILL_GRACE_S = 1.0
 
 
@@ -31,6 +33,11 @@ class ProgramRefused(RuntimeFailure):
 
 class ProgramKilled(RuntimeFailure):
     """A program was killed by us: what it has done until then, only its undoing will tell."""
+
+
+def find(name: str) -> str | None:
+    """Return where a program is, None when it is missing. sbin is not on every PATH."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))
 
 
 def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: bool = False) -> None:
@@ -47,7 +54,12 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
         given.seek(0)
         try:
             process = subprocess.Popen(
-                command, stdin=given, stdout=said, stderr=said, start_new_session=True, cwd="/"
+                [find(name) or name, *command[1:]],
+                stdin=given,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                cwd="/",
             )
         except OSError as error:
             raise ProgramRefused(f"{name}: {error.strerror}") from None
