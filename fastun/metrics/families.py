@@ -238,7 +238,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_connections_refused_total",
         "counter",
         (),
-        "Connections closed unanswered: another client has the link, or too many were greeting.",
+        "Connections closed unanswered: another client has the link, too many were greeting, or it "
+        "came through the tunnel.",
         readings.refused,
     ),
     Family(
