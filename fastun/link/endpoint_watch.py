@@ -57,9 +57,6 @@ class EndpointWatch:
                 self._look_at_datagrams(link, is_due=is_due)
             elif is_due:
                 self._look_at_stream(link)
-        for known in (self._seen, self._blocked):
-            for slot in known.keys() - self._links.by_slot.keys():
-                del known[slot]
 
     def on_link_writer_death(self) -> None:
         """Tell its successor anew."""

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastun.lab.traffic import iperf3
@@ -16,31 +17,46 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.tunnel import Tunnel
 
-ROUNDS, ROUNDS_MAX = 2, 8
+OUTER = "10.0.0.1"
+ROUNDS_MAX = 6
 _UDP_SEGMENT = 103  # linux/udp.h
 _SEGMENT, _SEGMENTS = 1000, 40
 
 
-def usual(pair: Tunnel) -> float:
-    """Return bit/s from the server to the client: the lesser of two seconds'."""
-    return min(_one_second(pair) for _ in range(ROUNDS))
+@dataclass(frozen=True)
+class Goodput:
+    """Bit/s from the server to the client, through the tunnel and beside it."""
+
+    tunnel: float
+    bare: float
+
+    def kept_of(self, before: Goodput) -> float:
+        """Return the part that is left: as such, or beside what the machine has left."""
+        left = self.tunnel / before.tunnel
+        return max(left, left * before.bare / self.bare if self.bare else 0.0)
 
 
-def best(pair: Tunnel, enough: float) -> float:
-    """Return the same of the best second, trying until it is `enough`, eight at most."""
-    found = 0.0
+def usual(pair: Tunnel) -> Goodput:
+    """Return that of one second each."""
+    return Goodput(_one_second(pair, pair.server.inner_address), _one_second(pair, OUTER))
+
+
+def after(pair: Tunnel, before: Goodput, kept: float) -> Goodput:
+    """Return that of the first second in which `kept` of it is left, or the last of six."""
+    now = Goodput(0.0, 0.0)
     for _ in range(ROUNDS_MAX):
-        found = max(found, _one_second(pair))
-        if found >= enough:
+        now = Goodput(_one_second(pair, pair.server.inner_address), 0.0)
+        if now.kept_of(before) >= kept:
             break
-    return found
+        now = Goodput(now.tunnel, _one_second(pair, OUTER))
+        if now.kept_of(before) >= kept:
+            break
+    return now
 
 
-def _one_second(pair: Tunnel) -> float:
-    server, client = pair.server, pair.client
-    return iperf3(
-        client.host, server.host, server.inner_address, duration_s=1, reverse=True
-    ).bits_per_second
+def _one_second(pair: Tunnel, address: str) -> float:
+    hosts = pair.client.host, pair.server.host
+    return iperf3(*hosts, address, duration_s=1, reverse=True).bits_per_second
 
 
 @contextmanager

@@ -52,57 +52,48 @@ def led_inside(gateway: GatewayProcess) -> list[str]:
     return logged(gateway, "leads into the tunnel itself (ft0)")
 
 
-def test_a_client_that_comes_through_its_own_tunnel_moves_no_endpoint(tunnel: StartTunnel) -> None:
+def ping_hostile(server: Host, client: RoamingClient) -> tuple[int, int]:
+    """Ping it, who does not answer; return packets to all clients and through the device."""
+    before, n_frames = went(server, "to-client"), went(server, "ft0")
+    pings(server, client.inner)
+    n_outer, n_inner = went(server, "to-client") - before, went(server, "ft0") - n_frames
+    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
+    return n_outer, n_inner
+
+
+def send_from_inside(client: RoamingClient, host: Host) -> None:
+    """Send a datagram beside the tunnel, whose forged source is inside; the host is given it."""
+    host.ip("address", "add", "10.99.0.77/32", "dev", "lo")
+    host.ip("route", "add", "10.0.0.1/32", "dev", "to-server", "src", "10.99.0.77")
+    with host.socket(socket.AF_INET, socket.SOCK_DGRAM) as forger:
+        forger.bind(("10.99.0.77", 0))
+        forger.sendto(client.seal(), ("10.0.0.1", UDP_PORT))
+    host.ip("route", "del", "10.0.0.1/32", "dev", "to-server")
+
+
+def test_a_client_that_comes_from_inside_the_tunnel_moves_no_endpoint(tunnel: StartTunnel) -> None:
     pair = tunnel(transport="udp")
     server = pair.server.host
+    for scope in ("all", "to-client"):
+        server.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)  # lets forged sources in
     file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
     time.sleep(1.2)  # the server looks at its directory each second
     with RoamingClient(pair.client.host, file, "10.0.0.1") as client:
         client.send(client.seal())
         wait_until(lambda: bool(logged(pair.server, "peer=hostile")), "the hostile client is up")
-        before, n_frames = went(server, "to-client"), went(server, "ft0")
         for _ in range(3):
             client.send_through_tunnel(client.seal(), "10.0.0.1")
         wait_until(lambda: dropped(pair.server, "inside_tunnel") == 3, "three dropped")
-        pings(server, client.inner)
-        n_outer, n_inner = went(server, "to-client") - before, went(server, "ft0") - n_frames
+        n_outer, n_inner = ping_hostile(server, client)
         client.socket.setblocking(False)
         n_came = sum(len(message) > PING_BYTES for message in iter(client.received, b""))
-    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
-    assert n_outer <= N_PINGS + FEW
-    assert n_inner <= N_PINGS + FEW
+        send_from_inside(client, pair.client.host)
+        time.sleep(1.2)  # the gateway looks where its peers are twice a second
+        n_outer_then, n_inner_then = ping_hostile(server, client)
+    assert max(n_outer, n_outer_then, n_inner, n_inner_then) <= N_PINGS + FEW
     assert n_came == N_PINGS
     assert not logged(pair.server, "roamed")
     assert pings(pair.client.host, pair.server.inner_address) == N_PINGS
-
-
-def test_a_datagram_with_a_forged_source_inside_the_tunnel_moves_no_endpoint(
-    tunnel: StartTunnel,
-) -> None:
-    pair = tunnel(transport="udp")
-    server, client = pair.server.host, pair.client.host
-    for scope in ("all", "to-client"):
-        server.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)
-    file = add_peer(pair.server, "hostile", "10.0.0.1", "udp")
-    time.sleep(1.2)
-    with RoamingClient(client, file, "10.0.0.1") as hostile:
-        hostile.send(hostile.seal())
-        wait_until(lambda: bool(logged(pair.server, "peer=hostile")), "the hostile client is up")
-        # The client's host has the source of what it forges.
-        client.ip("address", "add", "10.99.0.77/32", "dev", "lo")
-        client.ip("route", "add", "10.0.0.1/32", "dev", "to-server", "src", "10.99.0.77")
-        forger = client.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        forger.bind(("10.99.0.77", 0))
-        before, n_frames = went(server, "to-client"), went(server, "ft0")
-        with forger:
-            forger.sendto(hostile.seal(), ("10.0.0.1", UDP_PORT))
-            time.sleep(0.5)
-        pings(server, hostile.inner)
-        n_outer, n_inner = went(server, "to-client") - before, went(server, "ft0") - n_frames
-    print(f"{N_PINGS} pings: {n_outer} outer packets, {n_inner} through the device")  # noqa: T201
-    assert n_outer <= N_PINGS + FEW
-    assert n_inner <= N_PINGS + FEW
-    assert not logged(pair.server, "roamed")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,6 @@ _PYTHON = (
         ("all are looked at now and then", "CHANGED_INTERVAL_S if self._has_changed else ALL_INTERVAL_S", "CHANGED_INTERVAL_S if self._has_changed else 1e9"),
         ("a peer that moved is looked at", "if address is None or (not is_due and self._seen", "if address is None or not is_due or (self._seen"),
         ("a new link-writer knows nothing", "        self._seen.clear()\n        self._blocked.clear()\n", ""),
-        ("a link that is gone is forgotten", "                del known[slot]\n", "                pass\n"),
         ("a stream that leads inside ends", "        if is_inside:\n            self._links.end(", "        if False:\n            self._links.end("),
     ),
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """Mutants of the rule "switches" of SECURITY.md.
 
 Left out is what no test can tell from the code: how long what is refused is not tried again, beyond
-its bounds; that "no room" is no fault of an offload, which no test can bring about.
+its bounds; that "no room" is no fault of an offload, nor what a lone datagram was refused for and at
+once no more, which no test can bring about.
 """
 
 # ruff: noqa: E501 (a table: what is replaced stands in one piece)
@@ -40,7 +41,6 @@ _NATIVE = (
         ("a new endpoint is answered from where it knows us", "        link->sourceless_until_ns = 0;\n}", "        ;\n}"),
         ("a train that goes without our address is no fault of the offload", "    if (refused == 0)\n        note_train_taken(loop, train);\n    else if", "    if"),
         ("a train that fails singly is no fault of the offload", "else if (n_failed == 0 && train->n_segments", "else if (train->n_segments"),
-        ("a lone datagram shows nothing of the offload", "n_failed == 0 && train->n_segments > 1 &&", "n_failed == 0 &&"),
         ("a refused train is counted", "    stats_add(&loop->stats->counters[COUNTER_refused_offloads], 1);\n", ""),
         ("a kernel that refuses trains gets no more", "(refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns()))", "true"),
         ("trains are tried again", "!refusals_is_off(refusals, clock_now_ns())", "false"),

@@ -142,6 +142,16 @@ static void a_key_that_is_gone_is_not_ours(void) {
     sender_close();
 }
 
+static void sessions_without_end_leave_nothing(void) {
+    unsigned slot = open_link(MODE_TUN);
+    for (unsigned session = 0; session < 5000; session++) {
+        set_session(slot, AEAD_CHACHA20_POLY1305, session, 0, UINT64_MAX);
+        struct outer own = make(MODE_TUN, 4, 0, MESSAGE_DATA_CHACHA, index_of(slot));
+        CHECK(has(&own));
+    }
+    sender_close();
+}
+
 static void the_indices_of_all_peers_are_found_also_when_they_are_alike(void) {
     const uint8_t key[32] = {1};
     struct link_format format = sealed_format(MODE_TUN, false);
@@ -185,6 +195,7 @@ int main(void) {
     RUN(only_data_messages_on_udp_are_ours);
     RUN(a_vlan_tag_hides_nothing);
     RUN(a_key_that_is_gone_is_not_ours);
+    RUN(sessions_without_end_leave_nothing);
     RUN(the_indices_of_all_peers_are_found_also_when_they_are_alike);
     RUN(any_frame_cut_anywhere_is_looked_at_within_its_bounds);
     return EXIT_SUCCESS;

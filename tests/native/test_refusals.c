@@ -96,6 +96,20 @@ static void a_train_that_is_taken_ends_the_count(void) {
     end();
 }
 
+static void a_lone_datagram_that_is_taken_ends_no_count(void) {
+    open_all();
+    set_fault(1);
+    for (unsigned i = 0; i < MAX; i++) {
+        CHECK_EQUAL(trains_of(0)->off_until_ns, 0);
+        send_train(0);
+        datagrams_commit(0, 1, 200, 200);
+        datagram_peers_run();
+        CHECK_EQUAL(datagram_peer_receive_all(0), 1);
+    }
+    CHECK(trains_of(0)->off_until_ns > 0);
+    end();
+}
+
 static void after_a_while_one_train_is_the_trial_and_loses_nothing(void) {
     open_all();
     set_fault(1);
@@ -206,6 +220,7 @@ int main(void) {
     RUN(trains_that_are_refused_go_singly_and_after_some_are_no_longer_tried);
     RUN(another_peers_trains_go_on);
     RUN(a_train_that_is_taken_ends_the_count);
+    RUN(a_lone_datagram_that_is_taken_ends_no_count);
     RUN(after_a_while_one_train_is_the_trial_and_loses_nothing);
     RUN(a_fault_of_our_address_is_none_of_the_offload);
     RUN(without_offload_our_address_that_has_gone_costs_no_datagram);
