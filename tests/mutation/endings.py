@@ -61,7 +61,7 @@ _MUTANTS = (
         ("no path leads upwards", 'r"^net(/[^/\\s.][^/\\s]*)+\\Z"', 'r"^net(/[^/\\s]+)+\\Z"'),
         ("a table's name is a word", 'r"^[A-Za-z_][A-Za-z0-9_]{0,63}\\Z"', 'r"^[A-Za-z_]"'),
         ("an interface's name is no option", 'r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\\Z"', 'r"^.{1,15}\\Z"'),
-        ("a table goes before what can hang", "    interface: _InterfaceName\n    rank: ClassVar[int] = 1", "    interface: _InterfaceName\n    rank: ClassVar[int] = 3"),
+        ("a table goes before what can hang", "    interface: _OddInterfaceName\n    rank: ClassVar[int] = 1", "    interface: _OddInterfaceName\n    rank: ClassVar[int] = 3"),
         ("DNS goes last", "    rank: ClassVar[int] = 2", "    rank: ClassVar[int] = -1"),
         ("DNS of a living gateway is left alone", "        if owner_died and _is_there_to_stay(self.interface):\n            return\n        try:", "        try:"),
         ("a table of a living gateway is left alone", "        if owner_died and _is_there_to_stay(self.interface):\n            return\n        #", "        #"),
