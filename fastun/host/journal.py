@@ -113,13 +113,10 @@ class Journal:
         """Change a setting below /proc/sys, by its path there. Raises OSError."""
         self._open()
         with journal_file.locked(self._directory):
-            before = changes.read_sysctl(name)
-            sysctl = Sysctl(name, before, value)
-            shared = next((o for o in self._others(self._file) if sysctl.is_same(o)), None)
-            if shared is None and before == value:
-                return
+            sysctl = Sysctl(name, changes.read_sysctl(name), value)
             # What it was before the first of us, and not what the first made it.
-            with self.changing(shared or sysctl):
+            shared = next((o for o in self._others(self._file) if sysctl.is_same(o)), sysctl)
+            with self.changing(shared):
                 changes.write_sysctl(name, value)
 
     def strike(self, change: AnyChange) -> None:

@@ -274,6 +274,17 @@ def test_the_next_start_undoes_what_a_killed_one_left(
     assert not files(tmp_path)
 
 
+def test_a_change_is_recorded_before_it_is_made(tmp_path: Path, sysctl: Path) -> None:
+    def work(journal: Journal) -> None:
+        with journal.changing(Sysctl(NAME, "0", "1")):
+            sysctl.write_text("1\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    killed(tmp_path, work)
+    start(tmp_path)
+    assert sysctl.read_text() == "0\n"
+
+
 def test_what_was_recorded_and_not_made_is_undone_without_harm(
     tmp_path: Path, sysctl: Path
 ) -> None:
