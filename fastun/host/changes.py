@@ -15,7 +15,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,9 @@ from pyroute2 import IPRoute
 
 from fastun.errors import RuntimeFailure
 from fastun.host import programs, routing_rules
+
+#: What has the kernel look at marks when it validates sources: a default route by rules needs it.
+SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
 
 _PROC_SYS = Path("/proc/sys")
 
@@ -145,6 +148,12 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
         return isinstance(other, Sysctl) and (other.name, other.ours) == (self.name, self.ours)
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
+        if self.name == SRC_VALID_MARK:
+            # Gateways with another state directory are not in our journal, but their rules are
+            # seen; ours are gone by now. To leave it as it is costs nothing, to lose it a tunnel.
+            with IPRoute() as netlink:
+                if routing_rules.leads_any(netlink):
+                    return
         try:
             if read_sysctl(self.name) == self.ours:
                 write_sysctl(self.name, self.before)

@@ -69,7 +69,8 @@ class JournalFile:
     @classmethod
     def create(cls, directory: Path, header: Header) -> Self:
         """Make a file with its header. Raises OSError."""
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
         path = directory / f"{header.interface}-{secrets.token_hex(4)}.jsonl"
         with locked(directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC

@@ -21,7 +21,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fastun import ending, log
 from fastun.errors import RuntimeFailure
 from fastun.host import routing_rules
-from fastun.host.changes import RoutingRules
+from fastun.host.changes import SRC_VALID_MARK, RoutingRules
 from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class HostRoutes:
     def _check_source_validation(self) -> None:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
         try:
-            self._journal.set_sysctl("net/ipv4/conf/all/src_valid_mark", "1")
+            self._journal.set_sysctl(SRC_VALID_MARK, "1")
         except OSError as error:
             self._log.warning("cannot set src_valid_mark", error=error.strerror)
         try:

@@ -103,6 +103,16 @@ def clear_stale(netlink: IPRoute, mark: int = 0) -> bool:
     return any(mark and rule.get_attr("FRA_FWMARK") == mark for rule in _ours(netlink))
 
 
+def leads_any(netlink: IPRoute) -> bool:
+    """Return whether a living gateway has a default route over IPv4, whatever its mark."""
+    return any(
+        rule["family"] == socket.AF_INET
+        and rule.get_attr("FRA_FWMARK")
+        and list(netlink.get_routes(family=socket.AF_INET, table=rule.get_attr("FRA_TABLE")))
+        for rule in _ours(netlink)
+    )
+
+
 def _rules(netlink: IPRoute) -> Iterator[Any]:
     for family in FAMILIES.values():
         yield from netlink.get_rules(family=family)

@@ -192,3 +192,12 @@ def test_a_mark_whose_table_has_routes_is_a_living_gateway_s(kernel: Kernel) -> 
     kernel.routes.clear()
     assert not routing_rules.clear_stale(kernel.as_netlink(), 60000)
     assert kernel.places() == []
+
+
+def test_a_default_route_over_ipv4_is_seen_while_its_route_is_there(kernel: Kernel) -> None:
+    kernel.lead(6, 60000)
+    assert not routing_rules.leads_any(kernel.as_netlink())
+    kernel.lead(4, 60001)
+    assert routing_rules.leads_any(kernel.as_netlink())
+    kernel.routes.clear()
+    assert not routing_rules.leads_any(kernel.as_netlink())
