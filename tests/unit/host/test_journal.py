@@ -114,9 +114,11 @@ def test_rules_go_before_what_can_hang(
 
 
 def test_a_setting_is_as_it_was(journal: Journal, sysctl: Path, tmp_path: Path) -> None:
-    journal.set_sysctl(NAME, "1")
+    for _ in range(2):
+        journal.set_sysctl(NAME, "1")
     assert sysctl.read_text() == "1\n"
-    assert files(tmp_path / "state")
+    (path,) = files(tmp_path / "state")
+    assert len(path.read_text().splitlines()) == 2, "the header, and one change"
     assert journal.undo_all() == []
     assert sysctl.read_text() == "0\n"
     assert not files(tmp_path / "state")
