@@ -115,8 +115,8 @@ class Journal:
         with journal_file.locked(self._directory):
             sysctl = Sysctl(name, changes.read_sysctl(name), value)
             # What it was before the first of us, and not what the first made it.
-            shared = next((o for o in self._others(self._file) if sysctl.is_same(o)), sysctl)
-            with self.changing(shared):
+            known = [*self._pending.values(), *self._others(self._file)]
+            with self.changing(next(filter(sysctl.is_same, known), sysctl)):
                 changes.write_sysctl(name, value)
 
     def strike(self, change: AnyChange) -> None:

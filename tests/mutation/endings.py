@@ -74,7 +74,7 @@ _MUTANTS = (
         ("nothing is changed after the undoing", "if self._is_over or ending.is_asked():", "if ending.is_asked():"),
         ("a change is recorded before it is made", "                self._record(change)\n            yield\n", "                pass\n            yield\n            self._record(change)\n"),
         ("the undoing waits for a change", "is_quiet = self._mutex.acquire(timeout=_CHANGING_LIMIT_S)", "is_quiet = self._mutex.acquire(blocking=False)"),
-        ("a sharer remembers what it was at first", "self.changing(shared)", "self.changing(sysctl)"),
+        ("a sharer remembers what it was at first", "self.changing(next(filter(sysctl.is_same, known), sysctl))", "self.changing(sysctl)"),
         ("the last sharer undoes", "is_needed = change.is_shared and any(", "is_needed = False and any("),
         ("our own file is not another's", "if but is not None and path == but.path:", "if False:"),
         ("after a reboot the kernel's state is gone", "if change.outlives_boot}", "}"),
