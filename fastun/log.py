@@ -36,8 +36,9 @@ _LEVEL_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[
 # The longest value of an event: a path, a hostname, a kernel's or a peer's own words.
 _VALUE_CHARACTERS_MAX = 512
 
-# How long the end of a gateway waits for a reader of its last lines.
+# How long the end of a gateway waits for a reader of its last lines, and for one that takes none.
 _END_TIMEOUT_S = 1.0
+_STANDSTILL_S = 0.5
 
 _limits = LineLimits()
 _unblocked: UnblockedStderr | None = None
@@ -126,9 +127,9 @@ def _say_dropped(n_lines: int) -> None:
 
 
 def end() -> None:
-    """Write the last lines, if they are read within a second. At the exit it is called anyway."""
+    """Write the last lines, if they are read at once. At the exit it is called anyway."""
     say_held_back(at_end=True)
-    if _unblocked is not None and _unblocked.end(_END_TIMEOUT_S):
+    if _unblocked is not None and _unblocked.end(_END_TIMEOUT_S, _STANDSTILL_S):
         sys.stderr = sys.__stderr__
 
 

@@ -35,9 +35,9 @@ class Limit:
 PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
 
 # Of all strangers together, who may have many addresses, and of events that name no source.
-PER_EVENT: Final = Limit(burst=50, interval_s=1.0)
+PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
 
-# What is remembered: of 1,024 peers four events each, and as much of strangers; some 1 MiB in all.
+# What is remembered: of 1,024 peers four events each, and as much of strangers; 3 MiB in all.
 SOURCES_MAX: Final = 4096
 
 # What was held back is said after so long, with the last such event.

@@ -47,6 +47,7 @@ class UnblockedStderr(io.RawIOBase):
         self._target_fd = target_fd
         self._say_dropped = say_dropped
         self._n_unsaid = 0
+        self._n_passed = 0  # bytes that the target took
         self._is_failing = False  # the target refuses what it is given: nothing can be said
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -70,21 +71,23 @@ class UnblockedStderr(io.RawIOBase):
                 self._count(whole)
         return len(whole)
 
-    def end(self, timeout_s: float) -> bool:
-        """Wait until the target has taken what was written; whether it did so in time."""
-        until_s = time.monotonic() + timeout_s
-        while not self._says_all() and time.monotonic() < until_s:
-            time.sleep(_LOOK_INTERVAL_S)
-        with self._lock:
-            writer, self._writer = self._writer, -1
-        if writer >= 0:
-            os.close(writer)
-        self._thread.join(max(0.0, until_s - time.monotonic()))
-        return not self._thread.is_alive()
+    def end(self, timeout_s: float, standstill_s: float) -> bool:
+        """Wait until the target has taken what was written; whether it did so in time.
 
-    def _says_all(self) -> bool:
-        with self._lock:
-            return self._catch_up()
+        Not longer than ``timeout_s``, nor when it has taken nothing for ``standstill_s``.
+        """
+        now_s = time.monotonic()
+        end_s, n_passed, still_until_s = now_s + timeout_s, self._n_passed, now_s + standstill_s
+        while self._thread.is_alive() and now_s < min(end_s, still_until_s):
+            with self._lock:
+                if self._writer >= 0 and self._catch_up():
+                    os.close(self._writer)
+                    self._writer = -1
+            self._thread.join(_LOOK_INTERVAL_S)
+            now_s = time.monotonic()
+            if n_passed != self._n_passed:
+                n_passed, still_until_s = self._n_passed, now_s + standstill_s
+        return not self._thread.is_alive()
 
     def _put(self, data: bytes) -> bool:
         """Put all of it into the pipe. What is longer than a page may lose its end."""
@@ -116,13 +119,34 @@ class UnblockedStderr(io.RawIOBase):
 
     def _pass_on(self) -> None:
         while data := os.read(self._reader, _READ_BYTES):
-            is_written = _write_all(self._target_fd, data)
+            is_written = self._write_all(data)
             with self._lock:
                 self._is_failing = not is_written
                 if is_written:
                     self._catch_up()
                 else:
                     self._count(data)
+
+    def _write_all(self, data: bytes) -> bool:
+        """Write for as long as it takes; False where the target refuses (EPIPE, ENOSPC).
+
+        Whole lines at once, as far as a pipe takes them so: others may write to it as well.
+        """
+        rest = data
+        while rest:
+            piece = rest[: rest.rfind(b"\n", 0, _WHOLE_BYTES) + 1 or _WHOLE_BYTES]
+            try:
+                n_written = os.write(self._target_fd, piece)
+            except BlockingIOError:  # another program has made it non-blocking
+                poll = select.poll()
+                poll.register(self._target_fd, select.POLLOUT)
+                poll.poll()
+            except OSError:
+                return False
+            else:
+                self._n_passed += n_written
+                rest = rest[n_written:]
+        return True
 
 
 def _has_room(fd: int) -> bool:
@@ -132,18 +156,3 @@ def _has_room(fd: int) -> bool:
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     return any(events & select.POLLOUT for _, events in poll.poll(0))
-
-
-def _write_all(fd: int, data: bytes) -> bool:
-    """Write for as long as it takes; False where the target refuses (EPIPE, ENOSPC)."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:  # another program has made it non-blocking
-            poll = select.poll()
-            poll.register(fd, select.POLLOUT)
-            poll.poll()
-        except OSError:
-            return False
-    return True

@@ -74,7 +74,7 @@ class Journal:
         self._file: JournalFile | None = None
         self._is_written = True  # whether changes go to the disk
         self._pending: Pending = {}
-        self._n_changes = 0
+        self._n_lines = 0  # of our file, less the header
         self._is_over = False
         self._mutex = threading.Lock()
         self._log = log.get("journal")
@@ -82,8 +82,12 @@ class Journal:
     def __enter__(self) -> Self:
         """Undo what killed gateways left; a failure is a warning."""
         for path in journal_file.paths(self._directory):
-            with contextlib.suppress(OSError):
+            try:
                 self._settle(path)
+            except FileNotFoundError:  # another start was quicker
+                pass
+            except OSError as error:
+                self._leave_alone(path, error.strerror)
         return self
 
     def __exit__(self, kind: object, error: object, _: object) -> None:
@@ -109,13 +113,10 @@ class Journal:
         """Change a setting below /proc/sys, by its path there. Raises OSError."""
         self._open()
         with journal_file.locked(self._directory):
-            before = changes.read_sysctl(name)
-            sysctl = Sysctl(name, before, value)
-            shared = next((o for o in self._others(self._file) if sysctl.is_same(o)), None)
-            if shared is None and before == value:
-                return
+            sysctl = Sysctl(name, changes.read_sysctl(name), value)
             # What it was before the first of us, and not what the first made it.
-            with self.changing(shared or sysctl):
+            known = [*self._pending.values(), *self._others(self._file)]
+            with self.changing(next(filter(sysctl.is_same, known), sysctl)):
                 changes.write_sysctl(name, value)
 
     def strike(self, change: AnyChange) -> None:
@@ -131,8 +132,8 @@ class Journal:
                 self._file = JournalFile.create(self._directory, self._header)
 
     def _record(self, change: AnyChange) -> None:
-        self._n_changes += 1
-        self._pending[self._n_changes] = change
+        self._n_lines += 1
+        self._pending[self._n_lines] = change
         if self._file is not None and self._is_written:
             with self._warning():
                 self._file.append(change)
@@ -183,7 +184,7 @@ class Journal:
         try:
             header, pending, complaint = file.read()
         except RuntimeFailure as error:
-            self._log.warning("a journal is left alone", file=str(path), error=str(error))
+            self._leave_alone(path, str(error))
             file.close()
             return
         if header.boot != self._header.boot:
@@ -200,6 +201,9 @@ class Journal:
             file.close()  # for the next start
         else:
             file.remove()
+
+    def _leave_alone(self, path: Path, why: str | None) -> None:
+        self._log.warning("a journal is left alone", file=str(path), error=why)
 
     def _undo(self, pending: Pending, file: JournalFile | None, *, owner_died: bool) -> list[str]:
         """Undo what is pending, and strike it out; return what could not be undone."""
@@ -219,6 +223,8 @@ class Journal:
 
     def _strike(self, line: int, pending: Pending, file: JournalFile | None) -> None:
         pending.pop(line, None)
+        if pending is self._pending:
+            self._n_lines += 1
         if file is not None:
             with contextlib.suppress(OSError):
                 file.append(Undone(line))

@@ -53,13 +53,9 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
         given.write(stdin.encode())
         given.seek(0)
         try:
+            found = [find(name) or name, *command[1:]]
             process = subprocess.Popen(
-                [find(name) or name, *command[1:]],
-                stdin=given,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-                cwd="/",
+                found, stdin=given, stdout=said, stderr=said, start_new_session=True, cwd="/"
             )
         except OSError as error:
             raise ProgramRefused(f"{name}: {error.strerror}") from None

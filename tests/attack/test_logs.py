@@ -99,8 +99,8 @@ def test_with_stderr_full_status_answers_traffic_flows_and_the_gateway_ends(
         wait_until(lambda: answers_ping(outside, INNER), "the tunnel again", timeout_s=10)
         dropped = server.scrape()['fastun_log_lines_dropped_total{reason="rate_limit"}']
         assert dropped > N_STRANGERS / 2
+        assert client.stop(timeout_s=10) == 0
         begun_s = time.monotonic()
-        assert client.stop() == 0
         assert server.stop(signal.SIGTERM, timeout_s=10) == 0
         took_s = time.monotonic() - begun_s
         print(f"status within {max(waited_s):.3f} s, SIGTERM took {took_s:.2f} s")  # noqa: T201

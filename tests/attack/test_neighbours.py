@@ -159,9 +159,6 @@ def test_without_a_default_route_or_where_the_host_forwards_it_is_an_option(
     assert reached(neighbour) == [what for what in EVERYTHING if ":" not in what]
     assert "this host forwards" in "\n".join(gateway.log_tail(20))
     assert gateway.stop(timeout_s=5) == 0
-    gateway = connect('table = "auto"', "strong_host = false", allowed_ips=ALL)
-    assert tables(client) == []
-    assert gateway.stop(timeout_s=5) == 0
 
 
 def test_what_a_killed_gateway_leaves_goes_with_the_next_start(

@@ -62,12 +62,19 @@ def connect(client: Host, tmp_path: Path) -> Connect:
     """A function that starts `fastun connect` with a file and returns when it is up."""
 
     def start(
-        text: str, name: str = "wg0.conf", path: Sequence[Path] = ()
+        text: str, name: str = "wg0.conf", path: Sequence[Path] = (), state: str = "."
     ) -> subprocess.Popen[bytes]:
         file = tmp_path / name
         file.touch(0o600)
         file.write_text(text)
-        arguments = ("--state", str(tmp_path), "--run-dir", str(tmp_path), "--metrics", "off")
+        arguments = (
+            "--state",
+            str(tmp_path / state),
+            "--run-dir",
+            str(tmp_path),
+            "--metrics",
+            "off",
+        )
         log = tmp_path / f"{file.stem}.log"
         with log.open("wb") as stderr:
             process = client.spawn(
@@ -200,12 +207,13 @@ def test_rules_that_a_killed_gateway_left_lead_nowhere_and_go_at_the_next_start(
     stop(process)
 
 
+@pytest.mark.parametrize("state", [".", "another"])
 def test_two_tunnels_have_two_marks_and_the_end_of_one_leaves_the_others(
-    client: Host, connect: Connect
+    client: Host, connect: Connect, state: str
 ) -> None:
     first = connect(INTERFACE + PEER + ALL)
     addresses = INTERFACE.replace("10.9.0.2", "10.8.0.2").replace("fd00:9::2", "fd00:8::2")
-    second = connect(addresses + PEER + "AllowedIPs = 0.0.0.0/0\n", name="wg1.conf")
+    second = connect(addresses + PEER + "AllowedIPs = 0.0.0.0/0\n", name="wg1.conf", state=state)
     assert sum("not fwmark" in rule for rule in rules(client, "-4")) == 2
     assert "32765: not fwmark 51821 51821" in rules(client, "-4")
     stop(second)
