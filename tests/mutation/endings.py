@@ -1,6 +1,7 @@
 """Mutants of the rule "Ending" of SECURITY.md: what a signal does, and what the journal undoes.
 
-Left out is that background threads are daemons: the test notices, and pytest itself never ends.
+Left out is that background threads are daemons: the test notices, and pytest itself never ends. And
+that workers ignore ending signals: a worker runs the installed fastun, and not the mutant's copy.
 """
 
 # ruff: noqa: E501 (a table: what is replaced stands in one piece)
@@ -37,10 +38,6 @@ _MUTANTS = (
         ("a terminal does not reach a worker", "                start_new_session=True,\n", ""),
         ("a worker in the kernel is not waited for", "            if not await _exited(worker.pidfd, KILL_GRACE_S):\n                return False\n", "            await _exited(worker.pidfd, 3600)\n"),
         ("a worker that stays is said", "        if stuck:", "        if False:"),
-    ),
-    *in_python(
-        "worker", "unit/test_lane.py",
-        ("a worker ignores what asks a gateway", "        signal.signal(number, signal.SIG_IGN)", "        signal.getsignal(number)"),
     ),
     *in_python(
         "host/programs", "unit/host/test_programs.py",
