@@ -119,7 +119,11 @@ class Gateway:
         is_tun = self.settings.mode == "tun"
         plain = hello.format_without_peer(self.settings) if is_tun else None
         return SealedGreeter(
-            self.roster, self.membership.own, self._hello_for, plain, self.tap_place.check
+            self.roster,
+            self.membership.own,
+            self._hello_for,
+            plain,
+            check_room=self.tap_place.check,
         )
 
     def _hello_for(self, member: Member) -> hello.Hello:

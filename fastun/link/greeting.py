@@ -158,6 +158,7 @@ class SealedGreeter(Greeter):
         own: KeyPair,
         hello_for: Callable[[Member], Hello],
         plain_format: LinkFormat | None = None,
+        *,
         check_room: Callable[[Member], None] = lambda _: None,
     ) -> None:
         """Be ``own``; ``hello_for(member)`` is what a member is told.

@@ -21,7 +21,7 @@ from fastun.gateway import LinkCounts
 from fastun.link import arrivals, finding, tcp
 from fastun.link.finding import Acceptor, Dialler
 from fastun.link.hello import HelloError
-from fastun.link.source_limits import HANDSHAKES_BURST
+from fastun.link.source_limits import SourceLimits
 from fastun.peers.peer import Peer
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.unit.descriptors import limited_to, next_free, no_descriptor_left
@@ -276,20 +276,20 @@ def test_who_comes_before_the_old_link_has_ended_is_given_a_moment() -> None:
 
 
 def test_a_source_over_its_limit_is_closed_unheard_and_others_are_not(
-    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    slow = SourceLimits(per_second=1, burst=20)  # full again in 20 s
+    monkeypatch.setattr(finding, "SourceLimits", lambda: slow)
+
     async def claim() -> None:
-        async with accepting(*[HelloError("no hello")] * 200) as office:
-            for _ in range(HANDSHAKES_BURST):
-                await office.dial()
-            await until(lambda: len(office.greeter.asked) == HANDSHAKES_BURST)
-            for _ in range(5):
+        async with accepting(*[HelloError("no hello")] * 50) as office:
+            for _ in range(40):
                 assert await office.is_closed(await office.dial())
-            assert len(office.greeter.asked) <= HANDSHAKES_BURST + 3  # a token comes in 50 ms
-            assert office.counts.refused >= 2
-            await office.dial("127.0.0.2")
             n_asked = len(office.greeter.asked)
-            await until(lambda: len(office.greeter.asked) > n_asked)
+            assert 20 <= n_asked < 40
+            assert office.counts.refused == 40 - n_asked
+            assert await office.is_closed(await office.dial("127.0.0.2"))
+            assert len(office.greeter.asked) == n_asked + 1
 
     run(claim())
     log = capsys.readouterr().err
