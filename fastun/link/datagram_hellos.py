@@ -13,7 +13,7 @@ from fastun import log
 from fastun._native import GATEWAY_COUNTERS, Aead, Wire
 from fastun.config.settings import Settings
 from fastun.link import hello
-from fastun.link.correspondent import Correspondent
+from fastun.link.correspondent import HELLOS_MAX, Correspondent
 from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import HelloError, Push
@@ -60,7 +60,8 @@ class DatagramHellos:
         except HelloError as error:
             self._log.debug("hello refused", peer=correspondent.member.peer.name, error=str(error))
             return
-        if not keys.is_initiator:
+        # As often as it may be said; ours may be long, and a peer could ask for it on and on.
+        if not keys.is_initiator and correspondent.hello.n_sent < HELLOS_MAX:
             self.say(correspondent)
         if correspondent.hello.theirs is None:
             self._agree(correspondent, keys, theirs, aead)

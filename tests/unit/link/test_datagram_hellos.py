@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from fastun._native import Aead
-from fastun.channel import SendKeepalive, SetSendingKey
-from fastun.link import hello
+from fastun.channel import SendKeepalive, SendMessage, SetSendingKey
+from fastun.link import hello, probe
 from fastun.link.correspondent import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.hello import Hello, HelloError, Push
 from tests.unit.link.datagram_pair import HELLO, Pair, names_resolved, rekey, run
@@ -37,6 +37,23 @@ def test_a_hello_counts_only_under_the_keys_in_use_and_only_if_it_is_one() -> No
         sessions.on_control(0, index, other)
         assert len(pair.server.sockets.sent) == 1
         assert link.peer_software == "another"
+
+    run(claim())
+
+
+def test_a_hello_is_answered_as_often_as_it_may_be_said_in_each_session(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        for _ in range(2):
+            pair.server.sockets.sent.clear()
+            for _ in range(3 * HELLOS_MAX):
+                index = list(pair.server.receiving)[-1]
+                pair.server.sessions.on_control(0, index, hello.encode(HELLO))
+            assert len(pair.server.sockets.sent) == HELLOS_MAX - 1
+            await rekey(pair, now)
 
     run(claim())
 
@@ -91,9 +108,13 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> No
         pair = Pair()
         await pair.begin()
         (index,) = pair.server.receiving
+        pair.server.work()
+        pair.server.told_of(SendMessage)
         for _ in range(2 * GATEWAY_COUNTERS):
-            pair.server.sessions.on_control(0, index, hello.encode(HELLO))
-        assert len(pair.server.sockets.sent) == GATEWAY_COUNTERS - 1
+            pair.server.sessions.on_control(0, index, probe.question(1300))
+        pair.server.work()
+        # The hello took the first.
+        assert len(pair.server.told_of(SendMessage)) == GATEWAY_COUNTERS - 1
 
     run(claim())
 
