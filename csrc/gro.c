@@ -34,7 +34,7 @@ enum {
     TCP_WINDOW = 14,
     TCP_CHECKSUM = 16,
     TCP_URGENT = 18,
-    TCP_GSO_SIZE_MIN = 8, /* as vnet_check has it */
+    TCP_GSO_SIZE_MIN = 8, /* no Linux sender cuts less: TCP_MIN_SND_MSS, less all options */
 
     UDP_HEADER = 8,
     UDP_LENGTH = 4,

@@ -46,6 +46,8 @@ static enum stats_drop fault_reason(enum message_fault fault) {
         return DROP_link_reader_not_ip;
     case MESSAGE_BAD_VIRTIO:
         return DROP_link_reader_bad_virtio;
+    case MESSAGE_AMPLIFIES:
+        return DROP_link_reader_amplifies;
     default:
         return DROP_link_reader_bad_type;
     }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "amplification.h"
 #include "byteorder.h"
 
 static size_t l3_offset(enum mode mode) {
@@ -60,20 +61,31 @@ void message_lay_out_plain(const struct link_format *format, uint8_t *frame, siz
     };
 }
 
-bool message_takes_whole(const struct link_format *format, const struct vnet *vnet,
-                         size_t frame_length) {
-    if (vnet->gso_type == VNET_GSO_NONE)
-        return true;
-    return format->super_outbound && !vnet_has_many_segments(vnet, frame_length) &&
-           !(format->splits_udp && vnet->gso_type == VNET_GSO_UDP_L4);
-}
-
 int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_bytes,
                       size_t frame_length) {
     *vnet = vnet_read(vnet_bytes);
     /* "Checksum verified" is our own kernel's word; the far end has no reason to believe it. */
     vnet->flags &= (uint8_t)~VNET_DATA_VALID;
     return vnet_check_own(vnet, vnet_bytes + VNET_LENGTH, frame_length, l3_offset(mode));
+}
+
+/* `vnet` was checked, and has so many packets. The peer asks the same of it. */
+static bool takes_checked(const struct link_format *format, const struct vnet *vnet, int n_packets,
+                          const uint8_t *frame, size_t frame_length) {
+    if (vnet->gso_type == VNET_GSO_NONE)
+        return true;
+    return n_packets > 0 && format->super_outbound && !vnet_has_many_segments(vnet, frame_length) &&
+           !(format->splits_udp && vnet->gso_type == VNET_GSO_UDP_L4) &&
+           !amplifies(vnet, n_packets, frame, frame_length);
+}
+
+bool message_takes_whole(const struct link_format *format, const uint8_t *vnet_bytes,
+                         size_t frame_length) {
+    struct vnet vnet = vnet_read(vnet_bytes);
+    if (vnet.gso_type == VNET_GSO_NONE)
+        return true;
+    int n_packets = message_check_own(format->mode, &vnet, vnet_bytes, frame_length);
+    return takes_checked(format, &vnet, n_packets, vnet_bytes + VNET_LENGTH, frame_length);
 }
 
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet_bytes,
@@ -83,7 +95,7 @@ enum message_fault message_lay_out(const struct link_format *format, uint8_t *vn
     if (!message_is_frame(format->mode, frame, frame_length))
         return MESSAGE_NOT_IP;
     outbound->n_packets = message_check_own(format->mode, &vnet, vnet_bytes, frame_length);
-    if (!message_takes_whole(format, &vnet, frame_length))
+    if (!takes_checked(format, &vnet, outbound->n_packets, frame, frame_length))
         return outbound->n_packets < 0 ? MESSAGE_BAD_VIRTIO : MESSAGE_NOT_OFFERED;
     if (outbound->n_packets < 0 || (!format->super_outbound && !vnet_is_plain(&vnet))) {
         if (!vnet_complete(&vnet, frame, frame_length, l3_offset(format->mode)))
@@ -122,7 +134,12 @@ static enum message_fault take_frame(const struct link_format *format, uint8_t *
     inbound->frame = frame;
     inbound->length = length;
     inbound->n_packets = vnet_check(&inbound->vnet, frame, length, l3_offset(format->mode));
-    return inbound->n_packets < 0 ? MESSAGE_BAD_VIRTIO : MESSAGE_OK;
+    if (inbound->n_packets < 0)
+        return MESSAGE_BAD_VIRTIO;
+    bool is_super = inbound->vnet.gso_type != VNET_GSO_NONE;
+    return is_super && amplifies(&inbound->vnet, inbound->n_packets, frame, length)
+               ? MESSAGE_AMPLIFIES
+               : MESSAGE_OK;
 }
 
 /* The length of an IP packet by its own header, where the wire pads; what claims more than there is

@@ -58,6 +58,7 @@ enum message_fault {
     MESSAGE_TOO_LARGE,
     MESSAGE_NOT_OFFERED,
     MESSAGE_BAD_TYPE,
+    MESSAGE_AMPLIFIES,
 };
 
 /* A frame in outbound form. */
@@ -73,8 +74,9 @@ struct message_outbound {
  * vnet_check would not let it, is completed here. */
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
-/* Whether a frame with this header goes to the peer whole; else it has to be split. */
-bool message_takes_whole(const struct link_format *format, const struct vnet *vnet,
+/* Whether the frame behind this header goes to the peer whole, who would take it; else it has to be
+ * split. */
+bool message_takes_whole(const struct link_format *format, const uint8_t *vnet,
                          size_t frame_length);
 /* vnet_check_own of what the device handed over, behind `vnet_bytes`. */
 int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_bytes,

@@ -295,12 +295,6 @@ static void clamp(const struct loop *loop, const struct loop_link *link, uint8_t
         mss_clamp(vnet_bytes + VNET_LENGTH, frame_length, mtu, (vnet.flags & VNET_NEEDS_CSUM) == 0);
 }
 
-static bool has_to_be_split(const struct link_format *format, const uint8_t *vnet_bytes,
-                            size_t frame_length) {
-    struct vnet vnet = vnet_read(vnet_bytes);
-    return !message_takes_whole(format, &vnet, frame_length);
-}
-
 size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_length,
                      uint64_t now_ns, uint64_t boottime_ns) {
     uint8_t *vnet = outbound_target(loop, record), *frame = vnet + VNET_LENGTH;
@@ -329,7 +323,7 @@ size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_
     }
     if (loop->mss_mtu != 0 && loop->mode == MODE_TUN)
         clamp(loop, link, vnet, frame_length);
-    bool split = has_to_be_split(&link->format, vnet, frame_length);
+    bool split = !message_takes_whole(&link->format, vnet, frame_length);
     uint8_t *wanted = split ? loop->splitting->frame : in_record;
     if (vnet != wanted)
         memcpy(wanted, vnet, read_length);

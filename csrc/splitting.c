@@ -68,6 +68,7 @@ size_t splitting_take(struct loop *loop, unsigned slot, size_t frame_length, uin
         return 0;
     }
     splitting->slot = slot;
+    splitting->link_id = link->id;
     splitting->now_ns = now_ns;
     stats_count(loop->stats, n_packets, frame_length);
     outbound_mark_sent(loop, slot, boottime_ns, true);
@@ -128,25 +129,34 @@ static bool fill_record(struct loop *loop, struct loop_link *link, struct ring_r
     return length > 0;
 }
 
-static void give_up_split(struct loop *loop) {
+static void give_up_split(struct loop *loop, enum stats_drop reason) {
     struct splitting *splitting = loop->splitting;
-    stats_dropped(loop->stats, DROP_tun_reader_no_session,
-                  (uint64_t)(splitting->n_segments - splitting->next));
+    stats_dropped(loop->stats, reason, (uint64_t)(splitting->n_segments - splitting->next));
     splitting->next = splitting->n_segments;
+}
+
+/* Cut for one link's path and format, the rest of a frame is not for the session that comes after
+ * it. What is not sealed may go by the next link, as in the link-writer. */
+static bool is_replaced(const struct loop *loop, const struct loop_link *link) {
+    return link == NULL || (loop->wire == WIRE_WIREGUARD && link->id != loop->splitting->link_id);
 }
 
 bool outbound_split(struct loop *loop) {
     while (outbound_is_splitting(loop)) {
         struct loop_link *link = loop->links[loop->splitting->slot];
-        if (link == NULL || (loop->wire == WIRE_WIREGUARD && link->sending == NULL)) {
-            give_up_split(loop); /* the link has gone since */
+        if (is_replaced(loop, link)) {
+            give_up_split(loop, DROP_tun_reader_link_ended);
+            break;
+        }
+        if (loop->wire == WIRE_WIREGUARD && link->sending == NULL) {
+            give_up_split(loop, DROP_tun_reader_no_session);
             break;
         }
         struct ring_record *record = ring_reserve(loop->ring, OUTBOUND_SPACE);
         if (record == NULL)
             return false;
         if (!fill_record(loop, link, record))
-            give_up_split(loop);
+            give_up_split(loop, DROP_tun_reader_no_session);
     }
     return true;
 }

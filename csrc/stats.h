@@ -53,6 +53,7 @@
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
     X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
+    X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
@@ -66,6 +67,8 @@
     X(link_reader, bad_type, "a message type that this side did not offer")                        \
     X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
     X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
+    X(link_reader, amplifies,                                                                      \
+      "a super-packet that would grow to over twice its size, or has IPv6 extension headers")      \
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \

@@ -36,9 +36,6 @@ enum {
     UDP_CSUM_OFFSET = 6,
     TCP_HEADER_MIN = 20,
     UDP_HEADER = 8,
-    /* The least TCP payload a Linux sender ever cuts (TCP_MIN_SND_MSS less the longest options).
-     * Without it one message of 64 KiB could ask the receiving kernel for 65,000 packets. */
-    TCP_GSO_SIZE_MIN = 8,
     /* Inside the kernel this gso_size means something else, so it refuses it from outside. */
     GSO_BY_FRAGS = 0xffff,
     /* UDP_MAX_SEGMENTS of the kernels before 6.9; later ones make and take 128. */
@@ -174,7 +171,7 @@ static int count_segments(struct vnet *vnet, const struct headers *headers, cons
         return -1;
     if (header == 0 || header >= length)
         return -1;
-    if (vnet->gso_size < (headers->is_udp ? 1 : TCP_GSO_SIZE_MIN) || vnet->gso_size == GSO_BY_FRAGS)
+    if (vnet->gso_size == 0 || vnet->gso_size == GSO_BY_FRAGS)
         return -1;
     vnet->hdr_len = (uint16_t)header;
     return (int)((length - header + vnet->gso_size - 1) / vnet->gso_size);

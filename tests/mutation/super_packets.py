@@ -111,9 +111,9 @@ _MUTANTS = (
         ("a train's record says how long its datagrams are", "return link->format.is_datagram ? (uint32_t)first : SEGMENT_WHOLE;", "return SEGMENT_WHOLE;"),
         ("a stream's record says nothing", "return link->format.is_datagram ? (uint32_t)first : SEGMENT_WHOLE;", "return (uint32_t)first;"),
         ("an empty record is none", "if (message.n_packets > 0)\n        outbound_commit(", "outbound_commit("),
-        ("a link that has gone gets no more", "if (link == NULL || (loop->wire", "if ((loop->wire"),
-        ("without a key nothing more is sealed", "(loop->wire == WIRE_WIREGUARD && link->sending == NULL)", "false"),
-        ("what is left is counted", "stats_dropped(loop->stats, DROP_tun_reader_no_session,", "(void)(loop->stats, DROP_tun_reader_no_session,"),
+        ("a link that has gone gets no more", "return link == NULL || (loop->wire", "return (loop->wire"),
+        ("without a key nothing more is sealed", "loop->wire == WIRE_WIREGUARD && link->sending == NULL", "false"),
+        ("what is left is counted", "stats_dropped(loop->stats, reason,", "(void)(loop->stats, reason,"),
     ),
     *in_c(
         "frame_writer", "test_coalescing test_tun_writer test_writers test_device test_reconcile",

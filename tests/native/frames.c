@@ -2,7 +2,15 @@
 
 #include "byteorder.h"
 
-enum { TCP_HEADER = 20, UDP_HEADER = 8, TCP_CSUM_OFFSET = 16, UDP_CSUM_OFFSET = 6 };
+enum {
+    TCP_HEADER = 20,
+    UDP_HEADER = 8,
+    TCP_CSUM_OFFSET = 16,
+    UDP_CSUM_OFFSET = 6,
+    /* Super-packets that go whole (amplification.h). */
+    SUPER_LENGTH_MIN = 137,
+    GSO_SIZE_MIN = 273,
+};
 
 static bool is_ipv6(enum frame_kind kind) {
     return kind == FRAME_IPV6 || kind == FRAME_TCP6_SUPER || kind == FRAME_UDP6_SUPER;
@@ -54,10 +62,11 @@ void frame_make(struct frame *frame, struct random *random, enum mode mode, enum
         vnet.csum_offset = is_udp(kind) ? UDP_CSUM_OFFSET : TCP_CSUM_OFFSET;
         packet[transport + 12] = (TCP_HEADER / 4) << 4;
     }
-    if (gso_type(kind) != VNET_GSO_NONE) {
+    if (gso_type(kind) != VNET_GSO_NONE && length >= SUPER_LENGTH_MIN) {
         size_t header = transport + (is_udp(kind) ? UDP_HEADER : TCP_HEADER);
         size_t payload = length - header;
-        size_t size_min = is_udp(kind) ? payload / 64 + 1 : 8; /* 64 segments at most */
+        size_t size_min = is_udp(kind) ? payload / 64 + 1 : 1; /* 64 segments at most */
+        size_min = size_min < GSO_SIZE_MIN ? GSO_SIZE_MIN : size_min;
         vnet.gso_type = gso_type(kind);
         vnet.gso_size = (uint16_t)(size_min + random_below(random, 2000));
         vnet.hdr_len = (uint16_t)header;

@@ -196,9 +196,9 @@ static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
     struct random random = {17};
     struct link_format format = plain(MODE_TUN);
     for (size_t n = 64; n <= 65; n++) {
-        frame_make(&frame, &random, MODE_TUN, FRAME_UDP4_SUPER, IPV4_HEADER_MIN + 8 + 100 * n);
+        frame_make(&frame, &random, MODE_TUN, FRAME_UDP4_SUPER, IPV4_HEADER_MIN + 8 + 300 * n);
         struct vnet vnet = vnet_read(frame.bytes);
-        vnet.gso_size = 100;
+        vnet.gso_size = 300;
         vnet_write(&vnet, frame.bytes);
         CHECK_EQUAL(lay_out_fault(&format), n == 64 ? MESSAGE_OK : MESSAGE_NOT_OFFERED);
     }

@@ -127,7 +127,7 @@ static uint64_t take_all(const struct link_format *format, enum aead aead) {
         CHECK(opened.record->length <= TRAIN_BYTES_MAX);
         CHECK(format->is_datagram || opened.record->segment == SEGMENT_WHOLE);
         for (size_t at = 0; at < opened.record->length; n++)
-            at += check_message(format, aead, ring_payload(opened.record) + at,
+            at += check_message(format, aead, opened.record->payload + at,
                                 opened.record->length - at);
         CHECK_EQUAL(opened.record->n_packets, n);
         n_packets += n;
@@ -220,7 +220,7 @@ static void a_super_packet_of_one_segment_is_a_message_of_any_length(void) {
     give_super(&shape);
     sender_run();
     bool corrupt = false;
-    const struct ring_record *record = ring_peek(sender.consumer, &cursor, &corrupt);
+    const struct ring_view *record = ring_peek(sender.consumer, &cursor, &corrupt);
     CHECK(record != NULL && record->n_packets == 1);
     CHECK_EQUAL(record->length, STREAM_LENGTH_PREFIX + given[0].frame.length);
     sender_close();
@@ -261,6 +261,27 @@ static void udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody(
     sender_close();
 }
 
+/* As what a kernel makes of a small MSS, of short datagrams, and of options of IPv6. */
+static void what_would_amplify_is_split_for_everybody(void) {
+    const struct link_format format = sealed_format(MODE_TUN, true);
+    const struct super_packet_shape shapes[] = {
+        {.version = 4, .size = 48, .payload = 6000},
+        {.version = 4, .size = 1, .payload = 50},
+        {.version = 6, .is_udp = true, .size = 20, .payload = 640},
+        {.version = 6, .ip_options = 8, .size = 1200, .payload = 12000},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        open_link(format, AEAD_CHACHA20_POLY1305);
+        give_super(&shapes[i]);
+        sender_run();
+        CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305),
+                    (shapes[i].payload + shapes[i].size - 1) / shapes[i].size);
+        CHECK_EQUAL(next_frame, n_given);
+        CHECK_EQUAL(sender_dropped_in_all(), 0);
+        sender_close();
+    }
+}
+
 /* -- a full ring ------------------------------------------------------------------------------- */
 
 /* Gives super-packets until one is half in the ring. */
@@ -294,23 +315,72 @@ static void a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood(voi
     }
 }
 
+/* By a link of another id, which has a session. */
+static void replace_link(struct link_format format) {
+    loop_detach_link(sender.worker.loop, SLOT);
+    CHECK_EQUAL(loop_attach_link(sender.worker.loop, SLOT, SLOT + 1, -1, &format), 0);
+    set_session(SLOT, AEAD_CHACHA20_POLY1305, 1, 0, UINT64_MAX);
+}
+
+static void check_left_over(struct link_format format, enum stats_drop reason) {
+    uint64_t n_packets = take_all(&format, AEAD_CHACHA20_POLY1305);
+    sender_run();
+    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK(sender_dropped(reason) > 0);
+    CHECK_EQUAL(n_packets + sender_dropped(reason), sender_counter(COUNTER_packets));
+    sender_close();
+}
+
 static void what_is_left_of_a_frame_whose_link_or_key_has_gone_is_counted(void) {
     const struct link_format format = datagram_format(MTU);
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    fill_ring();
+    loop_detach_link(sender.worker.loop, SLOT);
+    check_left_over(format, DROP_tun_reader_link_ended);
+
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    fill_ring();
+    loop_forget_sending_key(sender.worker.loop, SLOT);
+    check_left_over(format, DROP_tun_reader_no_session);
+}
+
+/* From UDP to a stream, and the other way; the next frame goes by the new link. */
+static void what_is_left_of_a_frame_does_not_go_by_the_link_that_replaced_its_own(void) {
+    const struct link_format udp = datagram_format(MTU), stream = sealed_format(MODE_TUN, false);
     for (int i = 0; i < 2; i++) {
-        open_link(format, AEAD_CHACHA20_POLY1305);
+        const struct link_format old = i == 0 ? udp : stream, new = i == 0 ? stream : udp;
+        open_link(old, AEAD_CHACHA20_POLY1305);
         fill_ring();
-        if (i == 0)
-            loop_detach_link(sender.worker.loop, SLOT);
-        else
-            loop_forget_sending_key(sender.worker.loop, SLOT);
-        uint64_t n_packets = take_all(&format, AEAD_CHACHA20_POLY1305);
+        replace_link(new);
+        uint64_t n_packets = take_all(&old, AEAD_CHACHA20_POLY1305);
         sender_run();
         CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
-        CHECK(sender_dropped(DROP_tun_reader_no_session) > 0);
-        CHECK_EQUAL(n_packets + sender_dropped(DROP_tun_reader_no_session),
-                    sender_counter(COUNTER_packets));
+        uint64_t n_left = sender_dropped(DROP_tun_reader_link_ended);
+        CHECK(n_left > 0);
+        CHECK_EQUAL(n_packets + n_left, sender_counter(COUNTER_packets));
+        n_given = next_frame = next_segment = 0;
+        give_plain(100);
+        sender_run();
+        bool corrupt = false;
+        const struct ring_view *record = ring_peek(sender.consumer, &cursor, &corrupt);
+        CHECK(record != NULL && record->link_id == SLOT + 1);
         sender_close();
     }
+}
+
+/* Which is not sealed, and waits for the next link. */
+static void what_is_left_on_a_plain_wire_goes_by_the_next_link(void) {
+    const struct link_format format = plain_format(MODE_TUN, false);
+    open_link(format, AEAD_CHACHA20_POLY1305);
+    fill_ring();
+    loop_detach_link(sender.worker.loop, 0);
+    CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 7, -1, &format), 0);
+    uint64_t n_packets = take_all(&format, AEAD_CHACHA20_POLY1305);
+    sender_run();
+    n_packets += take_all(&format, AEAD_CHACHA20_POLY1305);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    CHECK_EQUAL(n_packets, sender_counter(COUNTER_packets));
+    sender_close();
 }
 
 static void a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest(void) {
@@ -341,6 +411,9 @@ int main(void) {
     RUN(udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody);
     RUN(a_frame_that_finds_the_ring_full_half_way_goes_on_where_it_stood);
     RUN(what_is_left_of_a_frame_whose_link_or_key_has_gone_is_counted);
+    RUN(what_is_left_of_a_frame_does_not_go_by_the_link_that_replaced_its_own);
+    RUN(what_is_left_on_a_plain_wire_goes_by_the_next_link);
+    RUN(what_would_amplify_is_split_for_everybody);
     RUN(a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest);
     return EXIT_SUCCESS;
 }

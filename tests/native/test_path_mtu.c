@@ -219,8 +219,7 @@ static void check_segments_in_fragments(size_t n) {
         CHECK(opened.record != NULL);
         CHECK_EQUAL(opened.record->segment, SEGMENT_FRAGMENTS);
         CHECK_EQUAL(opened.record->n_packets, 1);
-        open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload,
-                     opened.record->length);
+        open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
         size_t length = super_packet_segment(&frame, i, segment);
         CHECK_EQUAL(opened.length, length); /* longer than the path: no padding */
         CHECK_EQUAL(memcmp(opened.content, segment, length), 0);

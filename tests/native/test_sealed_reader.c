@@ -130,20 +130,32 @@ static void a_source_that_is_not_the_peers_own_is_dropped(void) {
     reader_close();
 }
 
-static void a_super_packet_from_a_strangers_address_counts_as_all_its_packets(void) {
-    uint8_t content[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 540] = {MESSAGE_SUPER};
+/* By `segment` bytes, from `source` to us. */
+static void send_super(uint16_t segment, uint32_t source) {
+    uint8_t content[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 1540] = {MESSAGE_SUPER};
     uint8_t *packet = content + MESSAGE_TYPE_LENGTH + VNET_LENGTH;
     const struct vnet vnet = {.flags = VNET_NEEDS_CSUM,
                               .gso_type = VNET_GSO_TCPV4,
-                              .gso_size = 100,
+                              .gso_size = segment,
                               .csum_start = IPV4_HEADER_MIN,
                               .csum_offset = 16};
-    ipv4_make(packet, 540, OTHER_ADDRESS, OUR_ADDRESS);
+    ipv4_make(packet, 1540, source, OUR_ADDRESS);
     packet[9] = 6; /* TCP */
     packet[IPV4_HEADER_MIN + 12] = 5 << 4;
     vnet_write(&vnet, content + MESSAGE_TYPE_LENGTH);
-    reader_open(AEAD_CHACHA20_POLY1305);
     send_content(0, content, sizeof content);
+}
+
+static void a_super_packet_that_amplifies_is_refused_with_its_reason(void) {
+    reader_open(AEAD_CHACHA20_POLY1305);
+    send_super(8, PEER_ADDRESS);
+    check_counts(0, DROP_link_reader_amplifies, 1);
+    reader_close();
+}
+
+static void a_super_packet_from_a_strangers_address_counts_as_all_its_packets(void) {
+    reader_open(AEAD_CHACHA20_POLY1305);
+    send_super(300, OTHER_ADDRESS);
     check_counts(0, DROP_link_reader_bad_source, 5);
     reader_close();
 }
@@ -258,6 +270,7 @@ int main(void) {
     RUN(the_counters_at_the_end_of_a_key_are_refused);
     RUN(counters_that_the_handover_used_up_are_used_up);
     RUN(a_source_that_is_not_the_peers_own_is_dropped);
+    RUN(a_super_packet_that_amplifies_is_refused_with_its_reason);
     RUN(a_super_packet_from_a_strangers_address_counts_as_all_its_packets);
     RUN(a_source_whose_prefix_was_taken_away_is_dropped);
     RUN(padding_is_cut_off_by_the_packets_own_length);

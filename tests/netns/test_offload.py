@@ -9,9 +9,10 @@ import pytest
 
 from fastun.lab.host import LabError
 from fastun.lab.transfer import start_transfer
+from fastun.lab.tunnel import INTERFACE
 
 if TYPE_CHECKING:
-    from fastun.lab.tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess, Transport, Tunnel
     from tests.conftest import StartTunnel
 
 TRANSPORTS = ["tcp", "udp"]
@@ -47,6 +48,43 @@ def test_a_vxlan_over_the_tunnel_carries_a_connection(tunnel: StartTunnel, trans
     transfer = start_transfer(pair.client.host, pair.server.host, "10.77.0.2", n_bytes=10**7)
     assert transfer.result(timeout=60).is_exact
     assert bad_headers(pair.client) == bad_headers(pair.server) == 0
+
+
+def amplifying(gateway: GatewayProcess) -> float:
+    return gateway.scrape().total("fastun_dropped_packets_total", reason="amplifies")
+
+
+def send_short_datagrams(pair: Tunnel, segment_bytes: int) -> bytes:
+    """Send 64 datagrams in one call; return what arrived, in order."""
+    address = (pair.server.inner_address, 5311)
+    with (
+        pair.server.host.socket(kind=socket.SOCK_DGRAM) as receiver,
+        pair.client.host.socket(kind=socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(address)
+        receiver.settimeout(5)
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, segment_bytes)
+        sender.sendto(bytes(i % 251 for i in range(64 * segment_bytes)), address)
+        return b"".join(receiver.recv(2 * segment_bytes) for _ in range(64))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_segments_too_short_to_go_whole_arrive_one_by_one(
+    tunnel: StartTunnel, transport: Transport
+) -> None:
+    """The receiver would refuse them as a super-packet, and the sender knows it."""
+    pair = tunnel(transport=transport)
+    for segment_bytes in (1, 20, 150):
+        expected = bytes(i % 251 for i in range(64 * segment_bytes))
+        assert send_short_datagrams(pair, segment_bytes) == expected
+    pair.client.host.ip("route", "add", "10.99.0.1", "dev", INTERFACE, "advmss", "88")
+    pair.server.host.ip("route", "add", "10.99.0.2", "dev", INTERFACE, "advmss", "88")
+    transfer = start_transfer(
+        pair.client.host, pair.server.host, pair.server.inner_address, n_bytes=2 * 10**6
+    )
+    assert transfer.result(timeout=60).is_exact
+    for gateway in (pair.client, pair.server):
+        assert bad_headers(gateway) == amplifying(gateway) == 0
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -86,12 +86,13 @@ uint8_t *ring_payload(const struct ring_record *record);
 
 struct vnet {
     uint8_t flags; uint8_t gso_type; uint16_t hdr_len; uint16_t gso_size; uint16_t csum_start;
-    uint16_t csum_offset; ...;
+    uint16_t csum_offset; uint16_t ip_start; ...;
 };
 struct vnet vnet_read(const uint8_t *bytes);
 void vnet_write(const struct vnet *vnet, uint8_t *bytes);
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
 int vnet_check_own(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+bool amplifies(const struct vnet *vnet, int n_segments, const uint8_t *frame, size_t length);
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
 
@@ -149,7 +150,8 @@ def _build(directory: Path) -> ModuleType:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "fastun_internals",
-        '#include <stdbool.h>\n#include "gro.h"\n#include "gso.h"\n#include "loop.h"\n',
+        '#include <stdbool.h>\n#include "amplification.h"\n#include "gro.h"\n#include "gso.h"\n'
+        '#include "loop.h"\n',
         sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere

@@ -45,6 +45,9 @@ class Format:
 
 
 FORMATS = [Format(wire, mode) for wire in ("plain", "simpletun") for mode in ("tun", "tap")]
+# Super-packets that amplify nothing (csrc/amplification.h): these go whole.
+SUPER_BYTES_MIN, SEGMENT_BYTES_MIN = 137, 273
+
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.wire}-{fmt.mode}")
 
 
@@ -68,7 +71,9 @@ def device_frames(draw: st.DrawFn, fmt: Format) -> bytes:
         frame[l3 + 4 : l3 + 6] = (len(frame) - l3 - 40).to_bytes(2)
         frame[l3 + 6] = TCP
     frame[transport + 12] = 5 << 4
-    kind = draw(st.sampled_from(["plain", "checksum", "super"] if fmt.carries_super else ["plain"]))
+    kinds = ["plain", "checksum"] if fmt.carries_super else ["plain"]
+    kinds += ["super"] if fmt.carries_super and len(frame) >= SUPER_BYTES_MIN else []
+    kind = draw(st.sampled_from(kinds))
     header = struct.pack("<BBHHHHH", *vnet_fields(kind, version, transport, draw))
     return header + bytes(frame)
 
@@ -79,7 +84,15 @@ def vnet_fields(kind: str, version: int, transport: int, draw: st.DrawFn) -> tup
     if kind == "checksum":
         return (1, 0, 0, 0, transport, 16, 0)
     gso_type = {4: 1, 6: 4}[version]
-    return (1, gso_type, transport + 20, draw(st.integers(8, 1500)), transport, 16, 0)
+    return (
+        1,
+        gso_type,
+        transport + 20,
+        draw(st.integers(SEGMENT_BYTES_MIN, 1500)),
+        transport,
+        16,
+        0,
+    )
 
 
 def n_packets(frame: bytes) -> int:

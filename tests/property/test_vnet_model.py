@@ -8,7 +8,7 @@ skb_partial_csum_set) and, on top of them, what fastun refuses of its own accord
   VLAN tags at most, IPv4 options, four IPv6 options and routing headers; no fragment's
 - a gso_type that is not that of protocol and IP version; a super-packet that is not as long as its
   IP header says
-- a TCP header that is not whole; a super-packet without payload; TCP segments under 8 bytes
+- a TCP header that is not whole; a super-packet without payload
 """
 
 from __future__ import annotations
@@ -128,8 +128,7 @@ def expected_segments(vnet: Vnet, frame: bytes, headers: Headers) -> int:
     tcp = TCPV4 if headers.version == 4 else TCPV6
     if vnet.gso_type & ~ECN != (UDP_L4 if headers.protocol == UDP else tcp):
         return -1
-    least = 8 if headers.protocol == TCP else 1
-    if headers.end != len(frame) or not least <= vnet.gso_size < GSO_BY_FRAGS:
+    if headers.end != len(frame) or vnet.gso_size == GSO_BY_FRAGS:
         return -1
     header = header_end(vnet, frame)
     if header is None or header >= len(frame):
@@ -218,7 +217,7 @@ def sound_cases(draw: st.DrawFn, gso_types: list[int] | None = None) -> Case:
     version = {TCPV4: 4, TCPV6: 6}.get(kind) or draw(st.sampled_from([4, 6]))
     protocol = {UDP_L4: UDP, NONE: draw(st.sampled_from([TCP, UDP]))}.get(kind, TCP)
     payload = draw(st.integers(1, 4000))
-    gso_size = draw(st.integers(math.ceil(payload / 64) if kind == UDP_L4 else 8, 1500))
+    gso_size = draw(st.integers(math.ceil(payload / 64) if kind == UDP_L4 else 1, 1500))
     extension = st.tuples(st.sampled_from([0, 43, 60]), st.integers(0, 3))
     l3 = draw(st.sampled_from([0, ETHERNET]))
     frame, transport = frame_of(
@@ -368,6 +367,29 @@ def test_a_udp_super_packet_has_64_segments_at_most_but_our_own_kernels(
     assert lib.vnet_has_many_segments(vnet, len(frame)) == (n_segments > 64)
     own = ffi.new("struct vnet *", vars(case.vnet))
     assert lib.vnet_check_own(own, frame, len(frame), l3) == n_segments
+
+
+def wire_bytes(case: Case, header: int) -> int:
+    """Return what a super-packet becomes: its packets, and the most that stands around each."""
+    around = 14 + 24 + 40 + 8 + 32 + 15 + 4  # Ethernet on the wire, IPv6, UDP, ours
+    payloads = range(header, len(case.frame), case.vnet.gso_size)
+    return sum(
+        around + header + min(case.vnet.gso_size, len(case.frame) - start) for start in payloads
+    )
+
+
+@settings(max_examples=4 * settings().max_examples)
+@given(case=sound_cases(TYPES))
+def test_a_super_packet_amplifies_when_it_becomes_over_twice_its_bytes_or_has_extensions(
+    internals: Any, case: Case
+) -> None:
+    _, lib = internals
+    n_packets, vnet = check(internals, case)
+    headers = walk(case.frame, case.l3)
+    assert headers is not None
+    is_extended = headers.version == 6 and headers.transport != headers.ip + 40
+    is_grown = wire_bytes(case, vnet.hdr_len) > 2 * len(case.frame)
+    assert lib.amplifies(vnet, n_packets, case.frame, len(case.frame)) == (is_grown or is_extended)
 
 
 @given(

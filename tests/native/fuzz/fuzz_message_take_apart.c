@@ -2,6 +2,7 @@
  * whose offload header the device can be given. */
 #include <stdlib.h>
 
+#include "amplification.h"
 #include "fuzz.h"
 
 /* What the kernel would write to is the checksum of a TCP or UDP header: its protocol stands in the
@@ -34,6 +35,17 @@ static void check_super(const struct vnet *vnet, const uint8_t *frame, size_t le
     FUZZ_CHECK(vnet->hdr_len > vnet->csum_start && vnet->hdr_len < length);
 }
 
+/* In a wide integer, and by division. */
+static void check_amplification(const struct message_inbound *inbound) {
+    const struct vnet *vnet = &inbound->vnet;
+    if (vnet->gso_type == VNET_GSO_NONE)
+        return;
+    uint64_t headers = (uint64_t)inbound->n_packets * (vnet->hdr_len + AMPLIFICATION_OVERHEAD);
+    FUZZ_CHECK((headers + inbound->length - vnet->hdr_len + 1) / 2 <= inbound->length);
+    if (inbound->frame[vnet->ip_start] >> 4 == 6)
+        FUZZ_CHECK(vnet->csum_start == vnet->ip_start + IPV6_HEADER);
+}
+
 static void check_taken_apart(const struct link_format *format, const uint8_t *message,
                               size_t length, const struct message_inbound *inbound) {
     size_t l3 = format->mode == MODE_TAP ? ETHERNET_HEADER : 0;
@@ -44,6 +56,7 @@ static void check_taken_apart(const struct link_format *format, const uint8_t *m
     FUZZ_CHECK(inbound->length >= (l3 != 0 ? ETHERNET_HEADER : IPV4_HEADER_MIN));
     FUZZ_CHECK(format->super_inbound || vnet_is_plain(&inbound->vnet));
     check_super(&inbound->vnet, inbound->frame, inbound->length);
+    check_amplification(inbound);
 
     struct vnet again = inbound->vnet; /* what passed once passes unchanged */
     FUZZ_CHECK(vnet_check(&again, inbound->frame, inbound->length, l3) == inbound->n_packets);
