@@ -239,8 +239,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_connections_refused_total",
         "counter",
         (),
-        "Connections closed unanswered, or SYNs dropped: too many of one source or in all; one that "
-        "came through the tunnel; or, without encryption, another client has the link.",
+        "Connections closed unanswered, or SYNs dropped: too many of one source or in all; one "
+        "that came through the tunnel; or, without encryption, another client has the link.",
         readings.refused,
     ),
     Family(
