@@ -34,7 +34,9 @@ from fastun.channel import (
 )
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.host import outer_addresses
 from fastun.host.device import Device
+from fastun.host.outer_addresses import OuterAddress
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
@@ -47,6 +49,7 @@ from fastun.peers.membership import Membership
 from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
+from fastun.session.timestamps import Timestamps
 from fastun.status import control
 
 
@@ -83,7 +86,7 @@ class Gateway:
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.roster = Roster(self.lane, self._on_removed)
         self.membership = Membership(settings, self.roster)
-        self.pushes = Pushes(settings, device, self._follow_mtu)
+        self.pushes = Pushes(settings, device, self._follow_mtu, self._outer_addresses)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
         self.sessions: StreamSessions | None = None
@@ -102,7 +105,9 @@ class Gateway:
             return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
         is_tun = self.settings.mode == "tun"
         plain = hello.format_without_peer(self.settings) if is_tun else None
-        return SealedGreeter(self.roster, self.membership.own, self._hello_for, plain)
+        own = self.membership.own
+        timestamps = Timestamps(self.settings.state_dir, own.public)
+        return SealedGreeter(self.roster, own, self._hello_for, plain, timestamps)
 
     def _hello_for(self, member: Member) -> hello.Hello:
         push = self.membership.push_to(member) if self.settings.role == "serve" else None
@@ -223,8 +228,17 @@ class Gateway:
         if self.sessions is not None:
             self.sessions.begin(greeted, link)
         if greeted.hello is not None and greeted.hello.push is not None:
-            self.pushes.take(greeted.hello.push)
+            self.pushes.take(greeted.member.peer.name, greeted.hello.push)
         return link
+
+    def _outer_addresses(self) -> set[OuterAddress]:
+        """Return where our own packets go at the moment."""
+        found = set() if self.datagrams is None else self.datagrams.addresses()
+        for link in self.links.by_slot.values():
+            with contextlib.suppress(OSError):
+                if link.connection is not None:
+                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
+        return found
 
     def _follow_mtu(self) -> None:
         """Make everything fit the device's MTU, which a server may have changed."""

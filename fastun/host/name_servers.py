@@ -68,6 +68,7 @@ class NameServers:
 
     def unset(self) -> None:
         """Have names looked up as before; never raises."""
+        self._is = ((), ())
         if self._undo:
             failed = _run(self._undo)
             self._undo = []
