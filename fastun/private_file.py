@@ -1,8 +1,8 @@
 """Files that hold keys: whose they are, and who else could read or replace them.
 
 A file is its owner's alone, and the owner is root or the user who runs us: another could change it
-under us, whatever its mode. The same goes for the directory it stands in, since whoever may write
-there may put another file in its place.
+under us, whatever its mode. The same goes for its directory: anyone with write access there can put
+another file in its place.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check_directory(path: Path, name: str) -> None:
         quoted = shlex.quote(str(directory))
         if status.st_uid not in trusted_users():
             raise ConfigError(
-                f"{name} can be replaced by {_user(status.st_uid)}, to whom its directory belongs;"
+                f"{name} can be replaced by {_user(status.st_uid)}, the owner of its directory;"
                 f" run: {_chown(quoted)}"
             )
         # In a sticky directory, as /tmp is, a file is only its owner's to replace.
@@ -52,7 +52,7 @@ def check_directory(path: Path, name: str) -> None:
 
 
 def trusted_users() -> set[int]:
-    """Return root, the user who runs us, and who has become root by sudo(8): root is theirs."""
+    """Return root, the user that runs us, and the caller of sudo(8), who has root anyway."""
     users = {0, os.geteuid()}
     by_sudo = os.environ.get("SUDO_UID", "")
     if os.geteuid() == 0 and by_sudo.isascii() and by_sudo.isdigit():

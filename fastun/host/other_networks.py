@@ -58,9 +58,9 @@ def is_inside(inner: Network, outer: Network) -> bool:
 def of_others(netlink: IPRoute, but: int) -> list[OtherNetwork]:
     """Return what other interfaces than the one of index `but` have: routes and addresses.
 
-    Addresses count as well: the interface may be down at the moment, or its network's route be
-    somebody else's business. Default routes are nobody's network, and link-local ones are known
-    apart by their interfaces.
+    Addresses count as well: the interface may be down at the moment, or have no route to its
+    network in the main table. Default routes do not count, nor do link-local networks, which every
+    interface has.
     """
     found = [*_routes(netlink, but), *_addresses(netlink, but)]
     return [

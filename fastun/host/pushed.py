@@ -97,7 +97,7 @@ class PushedSettings:
             else:
                 wanted.append(address)
         for address in self._addresses - set(wanted):
-            with contextlib.suppress(NetlinkError):  # somebody has removed or changed it
+            with contextlib.suppress(NetlinkError):  # removed or changed since
                 netlink.addr("del", index=index, **_fields(address))
         self._addresses &= set(wanted)
         # Looked at now: with an IPv4 address those that came after it in its network go.

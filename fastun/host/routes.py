@@ -116,7 +116,7 @@ def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
 
 
 class _Place(NamedTuple):
-    """Where a route of the device stands."""
+    """A route of the device: its prefix and its table."""
 
     network: Network
     table: int
@@ -185,7 +185,7 @@ class HostRoutes:
                 routing_rules.lead_none(netlink, self._settings.fwmark)
 
     def _place(self, network: Network, outer: Iterable[OuterAddress]) -> _Place:
-        """Return where a route stands: apart from the main table if it would take our own packets.
+        """Return a route's table: not the main one if it would take our own packets from their way.
 
         The main table is asked for these, too.
         """
@@ -228,7 +228,7 @@ class HostRoutes:
         for place in gone:
             # Without these the kernel would take the first route that has the prefix.
             as_made = {"oif": index, "proto": PROTOCOL, "table": place.table}
-            with contextlib.suppress(NetlinkError):  # somebody has removed or changed it
+            with contextlib.suppress(NetlinkError):  # removed or changed since
                 netlink.route("del", dst=str(place.network), **as_made)
         self._pushed -= gone
         if any(self._is_led(place.table) for place in gone):

@@ -6,8 +6,8 @@ empty, the clock alone would have us refused until it has caught up:
 
     max(last + step, now)
 
-The last is kept over restarts in a file of the state directory, for each key pair. What stands
-there is RESERVED_NS ahead of what was used, so that it is written once a second at most; being so
+The last is kept over restarts in a file of the state directory, for each key pair. Its value
+is RESERVED_NS ahead of what was used, so that it is written once a second at most; being so
 little ahead, it does not run away from the clock however often we start. A file that cannot be
 read or written is a warning, once: the handshake goes on.
 """

@@ -187,9 +187,9 @@ def test_a_network_with_the_servers_own_address_loops_nothing(
 def test_a_push_replaces_the_last_as_a_whole_and_leaves_what_others_made(
     scene: Scene,
 ) -> None:
-    serving = scene.serve("172.16.0.0/24", "172.16.1.0/24", "10.0.0.0/8", "0.0.0.0/0")
+    serving = scene.serve("172.16.0.0/24", "172.16.1.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd76::/32")
     client = scene.connect(serving, EVERYTHING)
-    wait_until(lambda: len(scene.routes()) == 4, "the routes")
+    wait_until(lambda: len(scene.routes()) == 5, "the routes")
     scene.client.ip("route", "add", "172.20.0.0/24", "dev", INTERFACE)
     scene.client.ip("route", "replace", "172.16.1.0/24", "dev", INTERFACE, "proto", "static")
     scene.client.ip("address", "add", "10.77.0.1/24", "dev", INTERFACE)
@@ -205,7 +205,7 @@ def test_a_push_replaces_the_last_as_a_whole_and_leaves_what_others_made(
     assert "10.99.0.2" in scene.addresses()
     assert "mtu 1300" in scene.client.ip("link", "show", INTERFACE)
     assert client.stop(signal.SIGTERM) == 0
-    print("4 routes replaced by 1")  # noqa: T201
+    print("5 routes replaced by 1")  # noqa: T201
 
 
 def test_250_routes_are_refused_where_they_are_configured(lab: Lab, tmp_path: Path) -> None:

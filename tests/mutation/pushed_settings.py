@@ -40,7 +40,7 @@ _MUTANTS = (
         ("addresses of the last push go", "for address in self._addresses - set(wanted):", "for address in ():"),
         ("those of others stay", "for address in self._addresses - set(wanted):", 'for address in map(__import__("ipaddress").ip_interface, ("10.9.0.1/24",)):'),
         ("what others have made is not ours", "            if _key(address) in present:\n                continue\n", "            if _key(address) in present:\n                self._addresses.add(address)\n                continue\n"),
-        ("an address that has gone is no fault", "            with contextlib.suppress(NetlinkError):  # somebody", "            if True:  # somebody"),
+        ("an address that has gone is no fault", "            with contextlib.suppress(NetlinkError):  # removed", "            if True:  # removed"),
         ("the MTU goes back", "wanted = mtu or (self._settings.mtu if is_now == self._mtu else is_now)", "wanted = mtu or is_now"),
         ("only where it is as it was pushed", "(self._settings.mtu if is_now == self._mtu else is_now)", "self._settings.mtu"),
         ("what is refused again is not said again", "if said and said != self._said.get(what):", "if said:"),
