@@ -392,6 +392,8 @@ def test_an_address_that_is_named_may_lie_in_another_network_but_be_nobody_elses
         addresses=("192.168.77.9/32", "192.168.77.2/32")
     )
     assert kernel.addresses_of() == {"192.168.77.9/32"}
+    Client("192.168.77.8/32", "192.168.0.0/16").push(addresses=("192.168.77.8/16",))
+    assert "192.168.77.8/16" in kernel.addresses_of()
 
 
 def test_an_address_whose_network_is_named_may_lie_in_a_wider_one_but_in_no_narrower(
