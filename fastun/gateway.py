@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 
-from fastun import descriptors, log
+from fastun import descriptors, ending, log
 from fastun._native import UdpAddress, Wire
 from fastun.channel import (
     ControlCame,
@@ -36,7 +35,9 @@ from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.host import outer_addresses
 from fastun.host.device import Device
+from fastun.host.journal import Journal
 from fastun.host.outer_addresses import OuterAddress
+from fastun.host.routes import prepared
 from fastun.lane import Lane, Worker
 from fastun.link import hello, udp
 from fastun.link.datagram_sessions import DatagramSessions
@@ -51,6 +52,11 @@ from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.status import control
+from fastun.threads import DaemonThreads
+
+# From being asked to stop until device and workers are gone: a tenth of a second as a rule, and
+# lane.py's limits where a worker hangs. Then the host is restored regardless.
+LOOP_END_LIMIT_S = 4.0
 
 
 @dataclass
@@ -115,36 +121,46 @@ class Gateway:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Run until SIGTERM or SIGINT. Raises FastunError when it cannot go on."""
-        loop = asyncio.get_running_loop()
-        self._stopped = loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop, signal.Signals(number).name)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.enter_context(serve_metrics(self, self.settings.metrics))
-            await stack.enter_async_context(control.serve(self, self.settings))
-            self._make_sessions()
-            stack.callback(self.sockets.close)
-            await stack.enter_async_context(self._running_lane())
-            stack.enter_context(self.membership)
-            watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
-            for work in (*find_links(self), *watching):
-                await stack.enter_async_context(self._running(work))
-            self._log.info(
-                "up",
-                interface=self.settings.interface,
-                addresses=" ".join(map(str, self.settings.addresses)) or "none",
-                wire=self.settings.wire,
-            )
-            for line in self.membership.first_steps():
-                self._log.info(line)
-            await self._stopped
+    async def run(self, asked: socket.socket) -> None:
+        """Run until fastun is asked to stop, when ``asked`` becomes readable (ending.py).
 
-    def _stop(self, why: str) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the handlers are)
+        Raises FastunError when it cannot go on.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(DaemonThreads())
+        self._stopped = loop.create_future()
+        loop.add_reader(asked, self._stop, asked)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await self._start(stack)
+                await self._stopped
+            finally:  # before anything is taken down
+                ending.ask("a failure")
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.enter_context(serve_metrics(self, self.settings.metrics))
+        await stack.enter_async_context(control.serve(self, self.settings))
+        self._make_sessions()
+        stack.callback(self.sockets.close)
+        await stack.enter_async_context(self._running_lane())
+        stack.enter_context(self.membership)
+        watching = (self._watch_peers(), self._watch_sessions(), self.pushes.run())
+        for work in (*find_links(self), *watching):
+            await stack.enter_async_context(self._running(work))
+        self._log.info(
+            "up",
+            interface=self.settings.interface,
+            addresses=" ".join(map(str, self.settings.addresses)) or "none",
+            wire=self.settings.wire,
+        )
+        for line in self.membership.first_steps():
+            self._log.info(line)
+
+    def _stop(self, asked: socket.socket) -> None:
+        assert self._stopped is not None  # noqa: S101 (set before the loop looks)
+        asyncio.get_running_loop().remove_reader(asked)
         if not self._stopped.done():
-            self._log.info("stopping", signal=why)
+            self._log.info("stopping", signal=ending.reason())
             self._stopped.set_result(None)
 
     def _fail(self, error: FastunError) -> None:
@@ -259,9 +275,10 @@ class Gateway:
             raise hello.HelloError("a TAP device has one peer, and it is another one")
 
     async def _watch_peers(self) -> None:
-        """Follow the peer directory."""
+        """Follow the peer directory; and say what the log has held back."""
         while True:
             self.membership.refresh()
+            log.say_held_back()
             await asyncio.sleep(Membership.REFRESH_S)
 
     def _on_removed(self, slot: int) -> None:
@@ -337,14 +354,33 @@ class Gateway:
             self.datagrams.on_worker_death(worker.role)
 
 
+def _end_regardless(journal: Journal) -> None:
+    journal.undo_all()
+    log.get("gateway").error("fastun did not end in time; the host was restored without it")
+    log.end()
+
+
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
-    """Run a gateway until it is asked to stop. Raises FastunError."""
+    """Run a gateway until it is asked to stop, and undo what it has changed of the host.
+
+    Main thread only. Raises FastunError, also for what could not be undone.
+    """
     log.configure(settings.log_format, settings.verbosity)
+    log.unblock()
     if settings.metrics is not None and settings.metrics_are_exposed:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
     descriptors.allow()
-    with Device(settings) as device:
-        asyncio.run(Gateway(settings, device, constants or TimerConstants()).run())
+    with (
+        ending.watched() as asked,
+        Journal(settings.state_dir, settings.interface) as journal,
+        contextlib.suppress(ending.AskedToStop),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
+    ):
+        ending.check()
+        settings = prepared(settings)
+        with Device(settings, journal) as device:
+            gateway = Gateway(settings, device, constants or TimerConstants())
+            asyncio.run(gateway.run(asked))
 
 
 __all__ = ["Gateway", "Link", "LinkCounts", "run"]

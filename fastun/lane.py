@@ -43,6 +43,7 @@ SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
+KILL_GRACE_S = 1.5  # to one that sits in the kernel when it is killed
 
 # What cannot be sent for want of memory is tried again after so long.
 SEND_RETRY_S = 0.1
@@ -103,12 +104,16 @@ class Worker:
             undo.callback(ours.close)
             arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
             # -I: neither the environment nor the current directory has a say in what is imported.
+            # -u: what it says to a stderr that is full is lost at once, and does not stop it.
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "fastun.worker", *arguments],
+                [sys.executable, "-I", "-u", "-m", "fastun.worker", *arguments],
                 pass_fds=[inherited.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=log.stderr_of_workers(),
                 cwd=Path("/"),
+                # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers.
+                start_new_session=True,
             )
             undo.callback(process.wait)  # the last is called first
             undo.callback(process.kill)
@@ -211,7 +216,10 @@ class Lane:
             self.send(role, ClampMss(mtu))
 
     async def stop(self) -> None:
-        """Let the workers go: closing the channel ends them; who stays is killed."""
+        """Let the workers go: closing the channel ends them; who stays is killed.
+
+        Raises RuntimeFailure after all else when one cannot be killed: the device stays with it.
+        """
         for worker in self.workers.values():
             if worker.respawn is not None:
                 worker.respawn.cancel()
@@ -220,12 +228,15 @@ class Lane:
             self._unwatch(worker)
             self._close_channel(worker)
             self._ring_of(worker).ring_doorbell(worker.role)
-        await asyncio.gather(*(self._reap_or_kill(worker) for worker in living))
+        gone = await asyncio.gather(*(self._reap_or_kill(worker) for worker in living))
         for ring in self.rings.values():
             ring.close()
         self.stats.close()
         self.peers.close()
         os.close(self._wake_fd)
+        stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
+        if stuck:
+            raise RuntimeFailure(f"the kernel does not end the workers {', '.join(stuck)}")
 
     # -- one worker ---------------------------------------------------------------------------
 
@@ -381,15 +392,17 @@ class Lane:
             worker.channel.close()
             worker.channel = None
 
-    async def _reap_or_kill(self, worker: Worker) -> None:
+    async def _reap_or_kill(self, worker: Worker) -> bool:
+        """Return whether the worker is gone."""
         assert worker.process is not None  # noqa: S101 (stop collected the living)
-        try:
-            await asyncio.wait_for(_exited(worker.pidfd), STOP_GRACE_S)
-        except TimeoutError:
+        if not await _exited(worker.pidfd, STOP_GRACE_S):
             self._log.warning("worker does not stop, killing it", worker=worker.name)
             # Not Popen.kill: it would collect a worker that has just ended, and reap finds none.
             signal.pidfd_send_signal(worker.pidfd, signal.SIGKILL)
+            if not await _exited(worker.pidfd, KILL_GRACE_S):
+                return False
         worker.reap()
+        return True
 
 
 def _close(fd: int) -> None:
@@ -397,12 +410,15 @@ def _close(fd: int) -> None:
         os.close(fd)
 
 
-async def _exited(pidfd: int) -> None:
-    """Return when the process behind ``pidfd`` has exited."""
-    loop = asyncio.get_running_loop()
-    exited = loop.create_future()
-    loop.add_reader(pidfd, exited.set_result, None)
+async def _exited(pidfd: int, limit_s: float) -> bool:
+    """Return whether the process behind ``pidfd`` has exited, as soon as it has."""
+    loop, exited = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, exited.set)
     try:
-        await exited
-    finally:  # before the loop looks again: set_result must not be called twice
+        await asyncio.wait_for(exited.wait(), limit_s)
+    except TimeoutError:
+        return False
+    else:
+        return True
+    finally:
         loop.remove_reader(pidfd)

@@ -14,7 +14,7 @@ import sys
 
 import setproctitle
 
-from fastun import _loop, _native
+from fastun import _loop, _native, ending
 from fastun._loop import Event, EventKind, LoopEnd
 from fastun._native import Offload, Wire
 from fastun.channel import (
@@ -245,8 +245,9 @@ def main() -> None:
     """Run one worker until its gateway lets it go or dies."""
     name, channel_fd, parent_pid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     setproctitle.setproctitle(f"fastun: {name}")
-    # A ^C in the terminal goes to the whole group; stopping is the gateway's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A service manager may signal all processes of a service; stopping is the gateway's decision.
+    for number in ending.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         _native.hide_memory()
         _native.die_with_parent(parent_pid)

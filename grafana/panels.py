@@ -292,7 +292,6 @@ FAULTS = Row(
             "handshakes; link_full: a peer does not read; no_peer: nobody has the destination.",
             ((rate("fastun_dropped_packets_total", by="reason"), "{{reason}}"),),
             unit=PACKETS,
-            width=12,
         ),
         Panel(
             "Device bytes",
@@ -313,6 +312,13 @@ FAULTS = Row(
                 ("scrape_duration_seconds{$at}", "scrape"),
             ),
             unit=SECONDS,
+        ),
+        Panel(
+            "Log lines dropped",
+            "Log lines not written: one source caused too many, or stderr is not read.",
+            "rate_limit: the log names the source; stderr_blocked: what reads the log is stuck.",
+            ((rate("fastun_log_lines_dropped_total", by="reason"), "{{reason}}"),),
+            unit=PER_S,
         ),
     ),
 )

@@ -7,18 +7,21 @@ options. What runs a command is imported inside it: `fastun --help` loads no net
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from fastun import __version__
+from fastun import __version__, ending
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.peers.client_file import FORMATS
+
+_LAST_LINE_LIMIT_S = 1.0
 
 
 @click.group(
@@ -337,11 +340,11 @@ def remove(name: str, state: Path) -> None:
 
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
+    ending.note()  # an exception that a handler raises is lost where Python calls us back
     from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
-    from fastun.host.routes import prepared  # noqa: PLC0415
 
     try:
-        run(prepared(settings))
+        run(settings)
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(_of_the_system(error)) from error
@@ -352,8 +355,8 @@ def main() -> NoReturn:
 
     Whatever went wrong is one line on stderr; FASTUN_DEBUG=1 shows the traceback instead.
     """
-    # Until the gateway has its own handlers: to be asked to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until the gateway has its own handlers: to be asked to stop is no failure. SIGINT is click's.
+    ending.handle(lambda *_: sys.exit(0), (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
     try:
         exit_code = cli.main(prog_name="fastun", standalone_mode=False)
     except click.Abort:  # click's word for Ctrl-C.
@@ -362,9 +365,22 @@ def main() -> NoReturn:
         if os.environ.get("FASTUN_DEBUG"):
             raise
         exit_code, line = _explain(error)
-        with suppress(OSError):
-            click.echo(f"fastun: {one_line(line)}", err=True)
+        _say(f"fastun: {one_line(line)}", exit_code)
     sys.exit(exit_code)
+
+
+def _say(line: str, exit_code: int) -> None:
+    """Print the last line. A stderr that nobody reads must not keep the process from ending."""
+
+    def say() -> None:
+        with suppress(OSError, ValueError):
+            click.echo(line, err=True)
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(_LAST_LINE_LIMIT_S)
+    if saying.is_alive():
+        os._exit(exit_code)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

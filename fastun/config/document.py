@@ -70,6 +70,7 @@ class InterfaceSection(_Section, frozen=True):
     listen_port: _Int | None = None
     fwmark: _Int = 0
     table: str | _Int | None = None
+    strong_host: bool | str = "auto"
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
 Table = int | Literal["auto", "off"]
 
+# Whether packets for the device's addresses that come by another interface are dropped. "auto":
+# where a default route leads into the tunnel and the host does not forward.
+StrongHost = bool | Literal["auto"]
+
 _MAX_PORT = 65535
 _MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
 _KERNEL_TABLES: Final = (
@@ -35,6 +39,7 @@ class HostFields:
     udp_port: int | None
     fwmark: int
     table: Table
+    strong_host: StrongHost
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
 
@@ -52,6 +57,7 @@ def read(sources: Sources, role: Role, mode: Mode) -> HostFields:
         udp_port=port,
         fwmark=_mark(section.fwmark, sources.where("interface.fwmark")),
         table=_table(section.table, sources.where("interface.table"), mode),
+        strong_host=_strong_host(section.strong_host, sources.where("interface.strong_host")),
         dns=servers,
         dns_search=domains,
     )
@@ -95,6 +101,14 @@ def _table(table: str | int | None, where: str, mode: Mode) -> Table:
             " or off"
         )
     return table
+
+
+def _strong_host(value: bool | str, where: str) -> StrongHost:
+    if isinstance(value, str):
+        if value != "auto":
+            raise ConfigError(f'{where}: {quote(value)} is not one of true, false, "auto"')
+        return "auto"
+    return value
 
 
 def parse_dns(

@@ -19,7 +19,7 @@ from fastun import endpoint
 from fastun.config import document as toml
 from fastun.config import host, identity, wg_quick
 from fastun.config.document import NOT_YET, Document
-from fastun.config.host import Table
+from fastun.config.host import StrongHost, Table
 from fastun.config.identity import Accept, Identity, Pushed
 from fastun.config.interface import (
     check_mtu,
@@ -86,6 +86,7 @@ class Settings:
     udp_port: int | None = None
     fwmark: int = 0
     table: Table = "off"
+    strong_host: StrongHost = "auto"
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     peer_name: str
@@ -161,6 +162,7 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
         udp_port=of_host.udp_port,
         fwmark=of_host.fwmark,
         table=of_host.table,
+        strong_host=of_host.strong_host,
         dns=of_host.dns,
         dns_search=of_host.dns_search,
         peer_name=us_and_them.peer_name,

@@ -43,6 +43,7 @@ CHECKS: dict[str, Check] = {
     "metrics port": network.metrics_port,
     "forwarding": network.forwarding,
     "rp_filter": network.source_validation,
+    "nft": network.nft,
     "congestion": network.congestion_control,
 }
 

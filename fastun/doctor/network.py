@@ -10,6 +10,7 @@ from fastun.config.document import MetricsSection
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.doctor.finding import PROC, Finding, Subject, finding
 from fastun.endpoint import parse, parse_host_port
+from fastun.host import programs
 
 # By IP version.
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
@@ -48,6 +49,14 @@ def forwarding(subject: Subject) -> Finding:
         said = f"{len(peers):,} peers reach this host, but not each other or what is behind it"
         return finding("warn", said, mend)
     return finding("ok", "off; a server of several peers would need it")
+
+
+def nft(_: Subject) -> Finding:
+    """Check for the program that keeps the network's other hosts from the tunnel's addresses."""
+    if programs.find("nft"):
+        return finding("ok", "nft drops other interfaces' packets for the tunnel's addresses")
+    said = "nft is missing: other hosts of the network can reach this host's address in the tunnel"
+    return finding("warn", said, "install the package nftables")
 
 
 def source_validation(_: Subject) -> Finding:

@@ -22,10 +22,12 @@ from fastun import _native, log
 from fastun._native import Mode, Offload
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.pushed import PushedSettings
 from fastun.host.routes import HostRoutes
+from fastun.host.strong_host import StrongHost
 from fastun.peers.peer import Address, Network
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
@@ -42,23 +44,26 @@ QUEUE_FRAMES = 4096
 class Device:
     """An interface of ours. Use as a context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, journal: Journal) -> None:
         """Make the interface, give it MTU and addresses, bring it up, lead packets and names to it.
 
-        Raises RuntimeFailure in one line that names the interface, the address or the route.
+        What does not go with the interface is for ``journal`` to undo. Raises RuntimeFailure in one
+        line that names the interface, the address or the route, and AskedToStop.
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
-        self._routes = HostRoutes(self.name, settings)
+        self._routes = HostRoutes(self.name, settings, journal)
         self._pushed = PushedSettings(self.name, settings, self._routes)
-        self._name_servers = NameServers(self.name)
+        self._name_servers = NameServers(self.name, journal)
+        self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.mtu = settings.mtu  # in bytes; a server may push another
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
             self._routes.add_configured()
+            self._strong_host.follow()
             self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
@@ -69,7 +74,7 @@ class Device:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the interface, and what of the host was changed for it."""
+        """Remove the interface, with its addresses and routes."""
         self._close()
 
     def apply(
@@ -87,8 +92,11 @@ class Device:
         Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
         there any more. Routes go with it.
         """
-        with _explained(f"interface {self.name}"):
-            self.mtu = self._pushed.replace(addresses, routes, mtu, outer)
+        try:
+            with _explained(f"interface {self.name}"):
+                self.mtu = self._pushed.replace(addresses, routes, mtu, outer)
+        finally:
+            self._strong_host.follow()
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -116,8 +124,6 @@ class Device:
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
-        self._name_servers.unset()
-        self._routes.remove_rules()
         os.close(self.fd)
 
     def _find_offload(self) -> Offload:

@@ -7,15 +7,23 @@ addresses, for a person to set by hand: a tunnel that carries packets is not end
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-import subprocess
-from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
 
-from fastun import log
+from fastun import ending, log
 from fastun.errors import RuntimeFailure, quote
+from fastun.host import programs
+from fastun.host.changes import Dns
+from fastun.host.programs import ProgramRefused
 
-_TIMEOUT_S = 10.0  # They restart what caches names, on slow machines too.
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fastun.host.journal import Journal
+
+_LIMIT_S = 10.0  # They restart what caches names, on slow machines too.
 
 # openresolv is a shell script that evals what it is told, and runs as root. So whatever was checked
 # before, here no word passes that could be more than an address, a domain, or a name, or that could
@@ -28,17 +36,18 @@ _INTERFACE = re.compile("[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}")  # As wg-quick(
 class NameServers:
     """What one device's DNS is set to. Blocks: not on the event loop's thread."""
 
-    def __init__(self, interface: str) -> None:
-        """Prepare; nothing is changed before `set`."""
+    def __init__(self, interface: str, journal: Journal) -> None:
+        """Prepare; nothing is changed before `set`, and ``journal`` undoes it."""
         self._interface = interface
+        self._journal = journal
         self._is: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-        self._undo: list[str] = []
+        self._change: Dns | None = None
         self._log = log.get("dns")
 
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Have all names looked up at `servers`, short ones in `domains` as well.
 
-        Raises RuntimeFailure for a word that no resolver should be told.
+        Raises RuntimeFailure for a word that no resolver should be told, and AskedToStop.
         """
         if not servers or (servers, domains) == self._is:
             return
@@ -46,34 +55,56 @@ class NameServers:
         _check(_SERVER, servers)
         _check(_DOMAIN, domains)
         self._is = servers, domains
-        lines = [f"nameserver {server}" for server in servers]
-        if domains:
-            lines.append(f"search {' '.join(domains)}")
-        text = "".join(f"{line}\n" for line in lines)
-        if shutil.which("resolvconf"):
-            self._undo = ["resolvconf", "-d", self._interface, "-f"]
-            done = _run(["resolvconf", "-a", self._interface, "-m", "0", "-x"], text)
-        elif shutil.which("resolvectl"):
-            self._undo = ["resolvectl", "revert", self._interface]
-            # ~. is systemd-resolved's domain of all names.
-            done = _run(["resolvectl", "dns", self._interface, *servers]) or _run(
-                ["resolvectl", "domain", self._interface, "~.", *domains]
-            )
-        else:
-            done = "this host has neither resolvconf nor resolvectl"
-        if done:
-            self._log.warning("DNS is not set", servers=" ".join(servers), error=done)
+        try:
+            self._tell(servers, domains)
+        except RuntimeFailure as error:
+            ending.check()
+            self._log.warning("DNS is not set", servers=" ".join(servers), error=str(error))
         else:
             self._log.info("DNS is set", servers=" ".join(servers))
 
     def unset(self) -> None:
-        """Have names looked up as before; never raises."""
-        self._is = ((), ())
-        if self._undo:
-            failed = _run(self._undo)
-            self._undo = []
-            if failed:
-                self._log.warning("DNS is not as before", error=failed)
+        """Have names looked up as before the last `set`; a failure is a warning."""
+        change, self._change, self._is = self._change, None, ((), ())
+        if change is None:
+            return
+        try:
+            change.undo(change.limit_s, owner_died=False)
+        except RuntimeFailure as error:
+            self._log.warning("could not restore DNS settings", error=str(error))
+            return  # the end tries again
+        self._journal.strike(change)
+
+    def _tell(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+        if shutil.which("resolvconf"):
+            lines = [f"nameserver {server}" for server in servers]
+            if domains:
+                lines.append(f"search {' '.join(domains)}")
+            text = "".join(f"{line}\n" for line in lines)
+            with self._changing("resolvconf"):
+                _run("resolvconf", "-a", self._interface, "-m", "0", "-x", stdin=text)
+        elif shutil.which("resolvectl"):
+            with self._changing("resolvectl"):
+                _run("resolvectl", "dns", self._interface, *servers)
+                # ~. is systemd-resolved's domain of all names.
+                _run("resolvectl", "domain", self._interface, "~.", *domains)
+        else:
+            raise RuntimeFailure("this host has neither resolvconf nor resolvectl")
+
+    @contextlib.contextmanager
+    def _changing(self, program: Literal["resolvconf", "resolvectl"]) -> Iterator[None]:
+        """Have the journal undo what a program is about to do, unless it refuses."""
+        change = Dns(self._interface, program)
+        try:
+            with self._journal.changing(change):
+                yield
+            self._change = change
+        except ProgramRefused:
+            # Half of it may be done. A program that refuses the undoing as well has done nothing.
+            with contextlib.suppress(ProgramRefused):
+                change.undo(change.limit_s, owner_died=False)
+            self._journal.strike(change)
+            raise
 
 
 def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
@@ -82,23 +113,5 @@ def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
             raise RuntimeFailure(f"DNS: {quote(word)} is nothing that a resolver could be told")
 
 
-def _run(command: list[str], stdin: str = "") -> str:
-    """Return what went wrong, empty when nothing."""
-    try:
-        subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip().splitlines()
-        return f"{command[0]}: {said[-1] if said else f'exit code {error.returncode}'}"
-    except subprocess.TimeoutExpired:
-        return f"{command[0]}: not done within {_TIMEOUT_S:g} s"
-    except OSError as error:
-        return f"{command[0]}: {error.strerror}"
-    return ""
+def _run(*command: str, stdin: str = "") -> None:
+    programs.run(command, stdin, limit_s=_LIMIT_S)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import log
+from fastun import ending, log
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, routing_rules
+from fastun.host.changes import SRC_VALID_MARK, RoutingRules
 from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
+    from fastun.host.journal import Journal
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Network, Peer
 
@@ -103,7 +105,9 @@ def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
         ip_address(endpoint.host)
         return (endpoint,)
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        found = ending.unless_asked(
+            lambda: socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
+        )
     except OSError as error:
         raise RuntimeFailure(
             f"{endpoint}: the host cannot be resolved ({error.strerror}); "
@@ -128,11 +132,11 @@ class HostRoutes:
     Not on the event loop's thread: pyroute2 brings its own.
     """
 
-    def __init__(self, interface: str, settings: Settings) -> None:
-        """Prepare; `add_configured` and `replace_pushed` make routes, `remove_rules` ends them."""
+    def __init__(self, interface: str, settings: Settings, journal: Journal) -> None:
+        """Prepare; the others make routes, and rules that ``journal`` undoes."""
         self._interface = interface
         self._settings = settings
-        self._has_rules = False
+        self._journal = journal
         self._pushed: set[_Place] = set()  # made for a push, and for nothing else
         self._log = log.get("routes")
 
@@ -177,13 +181,6 @@ class HostRoutes:
                     refused[place.network] = str(error).partition(": ")[2]
         return refused
 
-    def remove_rules(self) -> None:
-        """Remove the rules; the routes go with the device."""
-        if self._has_rules:
-            self._has_rules = False
-            with contextlib.suppress(NetlinkError, OSError), IPRoute() as netlink:
-                routing_rules.lead_none(netlink, self._settings.fwmark)
-
     def _place(self, network: Network, outer: Iterable[OuterAddress]) -> _Place:
         """Return a route's table: not the main one if it would take our own packets from their way.
 
@@ -211,8 +208,8 @@ class HostRoutes:
         except NetlinkError as error:
             raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
         if self._is_led(table):
-            self._has_rules = True
-            routing_rules.lead_all(netlink, network.version, self._settings.fwmark)
+            with self._journal.changing(RoutingRules(self._settings.fwmark)):
+                routing_rules.lead_all(netlink, network.version, self._settings.fwmark)
             if network.version == 4:  # noqa: PLR2004
                 self._check_source_validation()
         return True
@@ -237,14 +234,17 @@ class HostRoutes:
     def _check_source_validation(self) -> None:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
         try:
-            (_SYSCTL / "all" / "src_valid_mark").write_text("1")
+            self._journal.set_sysctl(SRC_VALID_MARK, "1")
+        except OSError as error:
+            self._log.warning("cannot set src_valid_mark", error=error.strerror)
+        try:
             strict = [
                 path.parent.name
                 for path in _SYSCTL.glob("*/rp_filter")
                 if path.read_text().strip() == _STRICT and path.parent.name != self._interface
             ]
         except OSError as error:
-            self._log.warning("source validation is not known", error=error.strerror)
+            self._log.warning("cannot read rp_filter", error=error.strerror)
             return
         if strict:
             self._log.warning(

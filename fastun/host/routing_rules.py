@@ -6,9 +6,9 @@ It stands in a table of its own, which all packets are led to but those with our
     32765: not from all fwmark MARK lookup TABLE            what is not our own goes into the tunnel
     32766: from all lookup main                             our own goes on as ever
 
-That is wg-quick(8)'s way. Routes go with their device, however the gateway ends; rules would stay
-after a SIGKILL. Leading to an empty table they change nothing, and the next start removes them: a
-rule of ours with no route in its table is stale. So a route is made before its rule.
+That is wg-quick(8)'s way. Routes go with their device, however the gateway ends; rules stay after a
+SIGKILL, until the next start undoes them (journal.py). Leading to an empty table they change
+nothing: a rule of ours with no route in its table is stale. So a route is made before its rule.
 """
 
 from __future__ import annotations
@@ -76,16 +76,19 @@ def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
                 raise
 
 
-def lead_none(netlink: IPRoute, mark: int) -> None:
-    """Undo `lead_all` for both versions; rules that others need, or have removed, are no fault."""
+def lead_none(netlink: IPRoute, mark: int) -> bool:
+    """Undo `lead_all` for both versions; rules that others need, or have removed, are no fault.
+
+    Returns whether none is left.
+    """
     for rule in _ours(netlink):
         if rule.get_attr("FRA_FWMARK") == mark:
             _remove(netlink, rule)
-    clear_stale(netlink)
+    return not clear_stale(netlink, mark)
 
 
-def clear_stale(netlink: IPRoute) -> None:
-    """Remove the rules of gateways that are gone."""
+def clear_stale(netlink: IPRoute, mark: int = 0) -> bool:
+    """Remove the rules of gateways that are gone; return whether one with ``mark`` is left."""
     for family in FAMILIES.values():
         ours = [rule for rule in _ours(netlink) if rule["family"] == family]
         leading = [rule for rule in ours if rule.get_attr("FRA_FWMARK")]
@@ -97,6 +100,17 @@ def clear_stale(netlink: IPRoute) -> None:
         for rule in ours if not living else leading:
             if rule not in living:
                 _remove(netlink, rule)
+    return any(mark and rule.get_attr("FRA_FWMARK") == mark for rule in _ours(netlink))
+
+
+def leads_any(netlink: IPRoute) -> bool:
+    """Return whether a living gateway has a default route over IPv4, whatever its mark."""
+    return any(
+        rule["family"] == socket.AF_INET
+        and rule.get_attr("FRA_FWMARK")
+        and list(netlink.get_routes(family=socket.AF_INET, table=rule.get_attr("FRA_TABLE")))
+        for rule in _ours(netlink)
+    )
 
 
 def _rules(netlink: IPRoute) -> Iterator[Any]:

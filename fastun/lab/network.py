@@ -8,7 +8,7 @@
 A host is a namespace named ``ft-PID-N-NAME``: PID is this process, so that the next
 laboratory can tell which namespaces a killed one left behind; N tells the laboratories
 of one process apart. Leaving the ``with`` block ends every process in every host and
-removes the namespaces, whether it is left by an exception, SIGINT, SIGTERM or SIGHUP.
+removes the namespaces, whether it is left by an exception, SIGINT, SIGTERM, SIGHUP or SIGQUIT.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ALLOWED_ALGORITHMS = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 STOP_TIMEOUT_S = 2.0
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _serial = itertools.count()
 
 

@@ -190,8 +190,12 @@ def start_gateway(
     mode: str = "tun",
     addresses: Sequence[str] = (),
     interface: str = INTERFACE,
+    stderr: int = subprocess.STDOUT,
 ) -> GatewayProcess:
-    """Start `fastun ROLE` on a host. Its log, state and socket go to `directory`/HOST."""
+    """Start `fastun ROLE` on a host. Its log, state and socket go to `directory`/HOST.
+
+    The log goes to `stderr` where that is a descriptor.
+    """
     home = directory / host.name
     home.mkdir(exist_ok=True)
     command = [*FASTUN, role, *arguments]
@@ -203,7 +207,7 @@ def start_gateway(
     command += ["--metrics", f"127.0.0.1:{METRICS_PORT}"]
     log_file = home / f"{role}.log"
     with log_file.open("ab") as log:
-        process = host.spawn(*command, stdout=log, stderr=subprocess.STDOUT)
+        process = host.spawn(*command, stdout=log, stderr=stderr)
     return GatewayProcess(host, process, log_file, tuple(addresses), interface)
 
 

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable
 
+from fastun import ending
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 
@@ -21,7 +22,9 @@ def listen(endpoint: Endpoint, kind: socket.SocketKind, open_one: Open) -> list[
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"  # noqa: S104 (what [::] asks for)
     try:
-        found = socket.getaddrinfo(host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
+        found = ending.unless_asked(
+            lambda: socket.getaddrinfo(host, endpoint.port, type=kind, flags=socket.AI_PASSIVE)
+        )
         addresses = {(family, address) for family, _, _, _, address in found}
         return [open_one(family, address) for family, address in sorted(addresses)]
     except socket.gaierror as error:

@@ -289,4 +289,12 @@ FAMILIES: tuple[Family, ...] = (
         "The kernel's own count of a UDP socket: datagrams that found its queue full.",
         readings.of_udp_sockets(lambda state: state.n_drops),
     ),
+    Family(
+        "fastun_log_lines_dropped_total",
+        "counter",
+        ("reason",),
+        "Log lines not written: one source caused too many (rate_limit), or stderr is not read "
+        "(stderr_blocked).",
+        readings.log_lines_dropped,
+    ),
 )

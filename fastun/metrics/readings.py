@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from fastun import __version__
+from fastun import __version__, log
 from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.link.greeting import SealedGreeter
 from fastun.metrics.sockets import SocketState
@@ -249,6 +249,12 @@ def handshakes(source: Source) -> Samples:
     if isinstance(greeter, SealedGreeter):
         for result in HANDSHAKE_RESULTS:
             yield (result,), greeter.results[result]
+
+
+def log_lines_dropped(_: Source) -> Samples:
+    """Yield the lines that the log did not get, by reason."""
+    for reason, n_lines in log.lines_dropped().items():
+        yield (reason,), n_lines
 
 
 def rekeys(source: Source) -> Samples:

@@ -32,7 +32,7 @@ from prometheus_client.exposition import (
     gzip_accepted,
 )
 
-from fastun import log
+from fastun import ending, log
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.metrics.collector import GatewayCollector
@@ -187,7 +187,9 @@ class _Handler(WSGIRequestHandler):
 def _bind(host: str, port: int) -> _Server:
     where = f"--metrics {format_host_port(host, port)}"
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = ending.unless_asked(
+            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        )
         family, _, _, _, address = found[0]
         return _Server(family, address)
     except socket.gaierror as error:

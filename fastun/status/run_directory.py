@@ -10,6 +10,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from fastun import ending
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ async def locked(directory: Path) -> AsyncIterator[None]:
                 f"--run-dir {directory}: another start has held {LOCK_NAME} for "
                 f"{LOCK_TIMEOUT_S:g} s; end that one, or choose another directory"
             )
+        ending.check()
         await asyncio.sleep(_RETRY_S)
     try:
         yield

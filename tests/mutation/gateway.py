@@ -576,7 +576,7 @@ _MUTANTS = (
         ("other faults are told", "if error.code != errno.EEXIST:", "if False:"),
         ("only our mark's rules go", '        if rule.get_attr("FRA_FWMARK") == mark:\n', "        if True:\n"),
         ("our mark's rules go", '        if rule.get_attr("FRA_FWMARK") == mark:\n', "        if False:\n"),
-        ("who goes looks after the others", "            _remove(netlink, rule)\n    clear_stale(netlink)", "            _remove(netlink, rule)"),
+        ("who goes looks after the others", "return not clear_stale(netlink, mark)", "return True"),
         ("each IP version has its rules", '[rule for rule in _ours(netlink) if rule["family"] == family]', "list(_ours(netlink))"),
         ("a rule whose route is there lives", 'if list(netlink.get_routes(family=family, table=rule.get_attr("FRA_TABLE")))', "if False"),
         ("a rule whose route is gone is stale", 'if list(netlink.get_routes(family=family, table=rule.get_attr("FRA_TABLE")))', "if True"),

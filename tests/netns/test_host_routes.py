@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Connect = Callable[..., subprocess.Popen[bytes]]
 
+VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
 OUT_THERE = "198.51.100.1"
 SERVER = keys.format_key(keys.public_of(keys.generate_private()))
 INTERFACE = f"""
@@ -61,12 +62,19 @@ def connect(client: Host, tmp_path: Path) -> Connect:
     """A function that starts `fastun connect` with a file and returns when it is up."""
 
     def start(
-        text: str, name: str = "wg0.conf", path: Sequence[Path] = ()
+        text: str, name: str = "wg0.conf", path: Sequence[Path] = (), state: str = "."
     ) -> subprocess.Popen[bytes]:
         file = tmp_path / name
         file.touch(0o600)
         file.write_text(text)
-        arguments = ("--state", str(tmp_path), "--run-dir", str(tmp_path), "--metrics", "off")
+        arguments = (
+            "--state",
+            str(tmp_path / state),
+            "--run-dir",
+            str(tmp_path),
+            "--metrics",
+            "off",
+        )
         log = tmp_path / f"{file.stem}.log"
         with log.open("wb") as stderr:
             process = client.spawn(
@@ -122,9 +130,9 @@ def test_a_default_route_takes_everything_but_the_tunnels_own_packets(
         assert way(client, somewhere, "mark", "51820") == "to-internet"
     for known in ("192.0.2.1", "fd01::1"):
         assert way(client, known) == "to-internet", "the own network stays beside the tunnel"
-    valid_mark = client.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip()
-    assert valid_mark == "1"
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "1"
     stop(process)
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "0"
     for family, before in RULES.items():
         assert rules(client, family) == before
     assert way(client, "203.0.113.1") == "to-internet"
@@ -199,19 +207,22 @@ def test_rules_that_a_killed_gateway_left_lead_nowhere_and_go_at_the_next_start(
     stop(process)
 
 
+@pytest.mark.parametrize("state", [".", "another"])
 def test_two_tunnels_have_two_marks_and_the_end_of_one_leaves_the_others(
-    client: Host, connect: Connect
+    client: Host, connect: Connect, state: str
 ) -> None:
     first = connect(INTERFACE + PEER + ALL)
     addresses = INTERFACE.replace("10.9.0.2", "10.8.0.2").replace("fd00:9::2", "fd00:8::2")
-    second = connect(addresses + PEER + "AllowedIPs = 0.0.0.0/0\n", name="wg1.conf")
+    second = connect(addresses + PEER + "AllowedIPs = 0.0.0.0/0\n", name="wg1.conf", state=state)
     assert sum("not fwmark" in rule for rule in rules(client, "-4")) == 2
     assert "32765: not fwmark 51821 51821" in rules(client, "-4")
     stop(second)
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "1"
     assert rules(client, "-4")[1:3] == LEADING
     assert way(client, "203.0.113.1") == "wg0"
     stop(first)
     assert rules(client, "-4") == RULES["-4"]
+    assert client.run("sysctl", "-n", VALID_MARK).stdout.strip() == "0"
 
 
 # -- DNS --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import pytest
 from fastun import lane as lanes
 from fastun._native import ROLES, Mode, Wire
 from fastun.channel import DetachLink, SendMessage
+from fastun.errors import RuntimeFailure
 from fastun.lane import Lane, Worker
 from tests.unit.descriptors import no_descriptor_left, too_many_descriptors_in_flight
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from fastun.channel import ToGateway
-    from fastun.errors import RuntimeFailure
 
 
 @pytest.fixture(autouse=True)
@@ -337,5 +337,44 @@ def test_a_worker_that_cannot_be_told_what_to_do_is_replaced() -> None:
                 await until(lambda: owner.worker().boot_failures >= 2)
             await until(owner.lane.is_whole)
             assert owner.failures == []
+
+    run(claim())
+
+
+# -- the end ----------------------------------------------------------------------------------
+
+
+def test_a_worker_that_cannot_be_killed_is_said_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def claim() -> None:
+        device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with device, far_end:
+            owner = Owner(device)
+            owner.lane.start()
+            await until(owner.lane.is_whole)
+            os.kill(owner.pid(), signal.SIGSTOP)
+            monkeypatch.setattr(lanes, "KILL_GRACE_S", 0.2)
+            kill, immortal = signal.pidfd_send_signal, owner.worker().pidfd
+            monkeypatch.setattr(
+                signal, "pidfd_send_signal", lambda fd, n: None if fd == immortal else kill(fd, n)
+            )
+            with pytest.raises(RuntimeFailure) as caught:
+                await owner.lane.stop()
+            assert str(caught.value) == "the kernel does not end the workers link-writer/0"
+            kill(immortal, signal.SIGKILL)
+            owner.worker().reap()
+
+    run(claim())
+
+
+def test_no_signal_but_sigkill_ends_a_worker() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                os.kill(owner.pid(), number)
+            await asyncio.sleep(0.3)
+            assert owner.died == []
+            assert os.getsid(owner.pid()) == owner.pid(), "a terminal does not reach it"
 
     run(claim())

@@ -1,5 +1,6 @@
 """The command line as a person and a service manager meet it: one line, one exit code."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -213,6 +214,24 @@ def test_only_fastun_debug_shows_a_traceback() -> None:
 def test_to_be_asked_to_stop_before_the_gateway_runs_is_no_failure(asked: signal.Signals) -> None:
     completed = with_gateway(f"os.kill(os.getpid(), {asked.value})", "serve", *PLAIN)
     assert (completed.returncode, completed.stderr.strip()) == (0, "")
+
+
+def test_a_full_stderr_does_not_keep_a_failure_from_ending() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    done = subprocess.run(
+        [sys.executable, "-m", "fastun", "serve", "--mtu", "1"],
+        stderr=write_end,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    os.close(read_end)
+    os.close(write_end)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])

@@ -665,6 +665,8 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("table = 255", "table: 255 is no table for routes"),
         ("table = 4294967296", "table: 4294967296 is no table for routes"),
         ("table = true", "table: Expected"),
+        ("strong_host = 'yes'", "strong_host: 'yes' is not one of true, false, \"auto\""),
+        ("strong_host = 1", "strong_host: Expected"),
         ("mode = 'tap'\ntable = 'auto'", "table: a TAP device's routes need gateways"),
         ("dns = ['10.9.0.300']", "dns: '10.9.0.300' is neither a DNS server's address nor"),
         ("dns = ['fd00::1%eth0x/']", "is neither a DNS server's address nor"),
@@ -781,7 +783,7 @@ HEADERS = st.sampled_from(
 FIELDS = st.sampled_from(
     [
         *("name", "mode", "address", "mtu", "lanes", "wire", "gso"),
-        *("listen_port", "fwmark", "table", "dns", "udp_offload", "mss_clamp"),
+        *("listen_port", "fwmark", "table", "strong_host", "dns", "udp_offload", "mss_clamp"),
         *("tcp", "udp", "listen", "endpoint", "keepalive", "nmae", "''", "'a b'"),
         *("private_key", "private_key_file", "accept", "public_key", "preshared_key"),
         *("preshared_key_file", "allowed_ips", "endpoints"),

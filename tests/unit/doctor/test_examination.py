@@ -23,6 +23,7 @@ from fastun.doctor import network as doctor_network
 from fastun.doctor import probe as doctor_probe
 from fastun.doctor.finding import Finding, Subject
 from fastun.doctor.probe import Probe
+from fastun.host import programs
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.session import keys
@@ -349,6 +350,16 @@ def test_strict_source_validation_is_a_warning_where_the_kernel_has_it(
     finding = found(subject, "rp_filter")
     assert finding.verdict == verdict
     assert ("strict on eth0:" in finding.said) == (verdict == "warn")
+
+
+@pytest.mark.parametrize(("path", "verdict"), [("/usr/sbin/nft", "ok"), (None, "warn")])
+def test_a_missing_nft_is_a_warning_that_names_the_package(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch, path: str | None, verdict: str
+) -> None:
+    monkeypatch.setattr(programs, "find", lambda _: path)
+    finding = found(subject, "nft")
+    assert finding.verdict == verdict
+    assert ("nftables" in finding.mend) == (verdict == "warn")
 
 
 def test_forwarding_is_missed_where_there_are_several_peers(subject: Subject, proc: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fastun.errors import RuntimeFailure
+from fastun.host import name_servers
 from fastun.host.name_servers import NameServers
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from fastun.host.journal import Journal
 
 RECORDER = """#!/bin/sh
 {{ echo "$*"; [ "$1" != -a ] || while read -r line; do echo "$line"; done; }} >> {record}
@@ -29,9 +33,9 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def test_addresses_zones_and_domains_are_told(record: Path) -> None:
+def test_addresses_zones_and_domains_are_told(record: Path, journal: Journal) -> None:
     servers = ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7", "::ffff:10.9.0.1")
-    NameServers("wg=a+b.c-d_e").set(servers, ("example.net", "_a.b-c.", "x"))
+    NameServers("wg=a+b.c-d_e", journal).set(servers, ("example.net", "_a.b-c.", "x"))
     assert record.read_text().splitlines() == [
         "-a wg=a+b.c-d_e -m 0 -x",
         *(f"nameserver {server}" for server in servers),
@@ -63,10 +67,32 @@ def test_addresses_zones_and_domains_are_told(record: Path) -> None:
     ],
 )
 def test_what_a_shell_could_read_as_more_is_told_to_nobody(
-    record: Path, interface: str, server: str, domain: str
+    record: Path, journal: Journal, interface: str, server: str, domain: str
 ) -> None:
-    servers = NameServers(interface)
+    servers = NameServers(interface, journal)
     with pytest.raises(RuntimeFailure, match="nothing that a resolver could be told"):
         servers.set(("10.9.0.9", server), ("a", domain))
-    servers.unset()
+    assert journal.undo_all() == []
     assert record.read_text() == ""
+
+
+def test_what_is_refused_is_undone_at_once_and_never_again(record: Path, journal: Journal) -> None:
+    program = record.with_name("resolvconf")
+    program.write_text(program.read_text() + "exit 3\n")
+    NameServers("wg0", journal).set(("10.9.0.1",), ())
+    told = ["-a wg0 -m 0 -x", "nameserver 10.9.0.1", "-d wg0 -f"]
+    assert record.read_text().splitlines() == told
+    assert journal.undo_all() == []
+    assert record.read_text().splitlines() == told
+
+
+def test_what_hangs_is_undone_at_the_end(
+    record: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_servers, "_LIMIT_S", 0.2)
+    program, sleep = record.with_name("resolvconf"), shutil.which("sleep", path="/usr/bin:/bin")
+    program.write_text(program.read_text() + f"[ $1 = -d ] || {sleep} 20\n")
+    NameServers("wg0", journal).set(("10.9.0.1",), ())
+    assert "-d wg0 -f" not in record.read_text()
+    assert journal.undo_all() == []
+    assert record.read_text().endswith("-d wg0 -f\n")

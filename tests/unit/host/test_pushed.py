@@ -5,10 +5,12 @@ tests/attack/test_pushed_settings.py asks the real one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -28,7 +30,11 @@ from tests.unit.host.fake_kernel import ETH0, FT0, LAN, MAIN, NAMES, FakeKernel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fastun.host.journal import Journal
+
 MARK = FIRST_MARK
+# One that records nothing.
+JOURNAL = cast("Journal", SimpleNamespace(changing=lambda _: contextlib.nullcontext()))
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +73,7 @@ class Client:
 
     def __init__(self, *allowed: str, **fields: Any) -> None:
         its = settings(*allowed, **fields)
-        self._pushed = PushedSettings("ft0", its, HostRoutes("ft0", its))
+        self._pushed = PushedSettings("ft0", its, HostRoutes("ft0", its, JOURNAL))
 
     def push(
         self, *routes: str, addresses: tuple[str, ...] = (), mtu: int = 0, outer: str = ""
@@ -271,13 +277,13 @@ def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: F
     its = settings(
         "203.0.113.0/24", "10.7.0.0/16", endpoints=(parse("udp://203.0.113.1"),), table="auto"
     )
-    HostRoutes("ft0", its).add_configured()
+    HostRoutes("ft0", its, JOURNAL).add_configured()
     assert kernel.routes_of() == {("203.0.113.0/24", MARK), ("10.7.0.0/16", MAIN)}
 
 
 def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
     with pytest.raises(RuntimeFailure, match=r"route 192\.168\.77\.0/24: this host has it already"):
-        HostRoutes("ft0", settings("192.168.77.0/24", table="auto")).add_configured()
+        HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
 
 
 def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
@@ -333,7 +339,7 @@ def test_what_others_made_on_the_device_stays(kernel: FakeKernel) -> None:
 
 def test_what_is_configured_stays_when_it_is_pushed_and_then_not(kernel: FakeKernel) -> None:
     its = settings("10.0.0.0/8", "0.0.0.0/0", table="auto")
-    host_routes = HostRoutes("ft0", its)
+    host_routes = HostRoutes("ft0", its, JOURNAL)
     host_routes.add_configured()
     host_routes.replace_pushed([ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0")], ())
     host_routes.replace_pushed([], ())

@@ -175,3 +175,29 @@ def test_a_rule_that_somebody_else_has_removed_is_no_fault(kernel: Kernel) -> No
     kernel.routes.clear()
     kernel.refuses = errno.ENOENT
     routing_rules.clear_stale(kernel.as_netlink())
+
+
+def test_rules_that_stay_are_said(kernel: Kernel) -> None:
+    kernel.lead(4, 60000)
+    kernel.refuses = errno.EPERM
+    assert not routing_rules.lead_none(kernel.as_netlink(), 60000)
+    kernel.refuses = 0
+    assert routing_rules.lead_none(kernel.as_netlink(), 60000)
+
+
+def test_a_mark_whose_table_has_routes_is_a_living_gateway_s(kernel: Kernel) -> None:
+    kernel.lead(4, 60000)
+    assert routing_rules.clear_stale(kernel.as_netlink(), 60000)
+    assert not routing_rules.clear_stale(kernel.as_netlink(), 60001)
+    kernel.routes.clear()
+    assert not routing_rules.clear_stale(kernel.as_netlink(), 60000)
+    assert kernel.places() == []
+
+
+def test_a_default_route_over_ipv4_is_seen_while_its_route_is_there(kernel: Kernel) -> None:
+    kernel.lead(6, 60000)
+    assert not routing_rules.leads_any(kernel.as_netlink())
+    kernel.lead(4, 60001)
+    assert routing_rules.leads_any(kernel.as_netlink())
+    kernel.routes.clear()
+    assert not routing_rules.leads_any(kernel.as_netlink())

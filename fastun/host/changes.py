@@ -1,0 +1,220 @@
+"""What fastun changes of its host: a record for each change, which says how it is undone.
+
+routing-rules   the two rules of a default route (routing_rules.py)
+nft-table       a table of our own
+sysctl          a setting of the network namespace
+dns             the name servers of an interface (name_servers.py)
+
+A record is what the journal keeps, so it is checked like any input: whatever stands in a journal
+file, undoing it touches nothing but such rules, such tables, settings below /proc/sys/net, and the
+DNS of an interface. A new kind is a new class here and a member of `AnyChange`.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import Annotated, ClassVar, Final, Literal
+
+import msgspec
+from msgspec import Meta
+from pyroute2 import IPRoute
+
+from fastun.errors import RuntimeFailure
+from fastun.host import programs, routing_rules
+
+#: What has the kernel look at marks when it validates sources: a default route by rules needs it.
+SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
+
+_PROC_SYS = Path("/proc/sys")
+
+# A gateway that was killed this instant: its workers, with the device, are a moment late to go.
+_DEVICE_GOES_LIMIT_S = 1.0
+_DEVICE_GOES_S = 0.05
+
+_InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
+_OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
+_TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
+_SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
+_SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
+_Mark = Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+    """One change of the host. Equal records are one change."""
+
+    #: Undone in this order, the newest of one rank first. What the kernel does at once comes before
+    #: programs: a resolver that hangs must not keep all packets on their way into a dead tunnel.
+    rank: ClassVar[int] = 0
+    limit_s: ClassVar[float] = 2.0
+    #: The kernel's state and /run are gone after a reboot; an edited file would not be.
+    outlives_boot: ClassVar[bool] = False
+    #: Several gateways may make the same change; the last one that ends undoes it.
+    is_shared: ClassVar[bool] = False
+
+    @property
+    def what(self) -> str:
+        """What it is, for "could not restore …"."""
+        raise NotImplementedError
+
+    @property
+    def by_hand(self) -> str:
+        """The command by which a person undoes it."""
+        raise NotImplementedError
+
+    def is_same(self, other: Change) -> bool:
+        """Return whether both are about one thing of the host."""
+        return self == other
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:
+        """Undo it where it is still as we left it. Not on the event loop's thread.
+
+        After the death of the gateway that made it, it may belong to another one by now. Raises
+        RuntimeFailure or OSError.
+        """
+        raise NotImplementedError
+
+
+class RoutingRules(Change, frozen=True, tag="routing-rules"):
+    """The rules of both IP versions that lead packets to a mark's table."""
+
+    mark: _Mark
+
+    @property
+    def what(self) -> str:  # noqa: D102 (Change has it, here and below)
+        return "routing rules"
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        rule = f"rule del not fwmark {self.mark:#x} table {routing_rules.table_of(self.mark)}"
+        return f"ip {rule}; ip -6 {rule}"
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
+        with IPRoute() as netlink:
+            if owner_died:
+                self._clear_stale(netlink, limit_s)
+            elif not routing_rules.lead_none(netlink, self.mark):
+                raise RuntimeFailure("the kernel does not remove them")
+
+    def _clear_stale(self, netlink: IPRoute, limit_s: float) -> None:
+        """Remove the rules unless their table has routes: then a living gateway has the mark."""
+        deadline = time.monotonic() + min(limit_s, _DEVICE_GOES_LIMIT_S)
+        while routing_rules.clear_stale(netlink, self.mark) and time.monotonic() < deadline:
+            time.sleep(_DEVICE_GOES_S)
+
+
+class NftTable(Change, frozen=True, tag="nft-table"):
+    """A table of the inet family that belongs to an interface of ours."""
+
+    name: _TableName
+    interface: _OddInterfaceName
+    rank: ClassVar[int] = 1
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return f"nft table inet {self.name}"
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return f"nft delete table inet {self.name}"
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
+        if owner_died and _is_there_to_stay(self.interface):
+            return
+        # Adding one that is there does nothing, so this succeeds whether it is there or not.
+        script = f"add table inet {self.name}\ndelete table inet {self.name}\n"
+        programs.run(("nft", "-f", "-"), script, limit_s=limit_s, is_undo=True)
+
+
+class Sysctl(Change, frozen=True, tag="sysctl"):
+    """A setting, by its path below /proc/sys: what it was, and what we made it."""
+
+    name: _SysctlName
+    before: _SysctlValue
+    ours: _SysctlValue
+    rank: ClassVar[int] = 1
+    is_shared: ClassVar[bool] = True
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return self.name.replace("/", ".")
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return f"sysctl -w {self.name}={self.before}"
+
+    def is_same(self, other: Change) -> bool:  # noqa: D102
+        return isinstance(other, Sysctl) and (other.name, other.ours) == (self.name, self.ours)
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
+        if self.name == SRC_VALID_MARK:
+            # Gateways with another state directory are not in our journal, but their rules are
+            # seen; ours are gone by now. To leave it as it is costs nothing, to lose it a tunnel.
+            with IPRoute() as netlink:
+                if routing_rules.leads_any(netlink):
+                    return
+        try:
+            if read_sysctl(self.name) == self.ours:
+                write_sysctl(self.name, self.before)
+        except FileNotFoundError:  # that of an interface which is gone
+            pass
+
+
+class Dns(Change, frozen=True, tag="dns"):
+    """The name servers of an interface of ours, set by one of two programs."""
+
+    interface: _InterfaceName
+    program: Literal["resolvconf", "resolvectl"]
+    rank: ClassVar[int] = 2
+    limit_s: ClassVar[float] = 8.0  # it restarts what caches names, on slow machines too
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return "DNS settings"
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return " ".join(self._command())
+
+    def _command(self) -> tuple[str, ...]:
+        if self.program == "resolvconf":
+            return ("resolvconf", "-d", self.interface, "-f")
+        return ("resolvectl", "revert", self.interface)
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
+        if owner_died and _is_there_to_stay(self.interface):
+            return
+        try:
+            programs.run(self._command(), limit_s=limit_s, is_undo=True)
+        except RuntimeFailure:
+            # systemd-resolved's settings are the interface's, and go with it.
+            if self.program != "resolvectl" or _exists(self.interface):
+                raise
+
+
+AnyChange = RoutingRules | NftTable | Sysctl | Dns
+
+
+def read_sysctl(name: str) -> str:
+    """Return a setting without its newline. Raises OSError."""
+    return (_PROC_SYS / name).read_text(encoding="ascii").strip()
+
+
+def write_sysctl(name: str, value: str) -> None:
+    """Change a setting. Raises OSError."""
+    (_PROC_SYS / name).write_text(f"{value}\n", encoding="ascii")
+
+
+def _is_there_to_stay(interface: str) -> bool:
+    """Return whether an interface is another gateway's: that of a dead one goes within moments."""
+    deadline = time.monotonic() + _DEVICE_GOES_LIMIT_S
+    while _exists(interface):
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(_DEVICE_GOES_S)
+    return False
+
+
+def _exists(interface: str) -> bool:
+    return interface in {name for _, name in socket.if_nameindex()}

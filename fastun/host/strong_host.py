@@ -1,0 +1,246 @@
+"""Packets for the device's addresses that come by another interface: dropped.
+
+    a neighbour on the LAN --eth0--> 10.9.0.2, which is fastun0's      dropped here
+    a peer ----------------fastun0-> 10.9.0.2                          taken
+    a program of this host -----lo-> 10.9.0.2                          taken
+
+Linux takes packets for any of its addresses by any interface (RFC 1122 section 3.3.4.2 calls that
+the weak model). So a neighbour can ask which address a host has in its tunnel, infer connections
+within it and inject into them (CVE-2019-14899), and reach what listens on that address alone. The
+strong model for the device's addresses is what wg-quick(8) makes as well, and here also for what
+has a source of our own forged, which Linux drops of IPv4 only:
+
+    table inet fastun_fastun0 {
+        chain prerouting {
+            type filter hook prerouting priority raw; policy accept;
+            iifname != "fastun0" ip daddr { 10.9.0.2 } fib saddr type != local counter drop
+            iifname != { "fastun0", "lo" } ip daddr { 10.9.0.2 } counter drop
+            iifname != "fastun0" ip6 daddr { fd00:9::2 } fib saddr type != local counter drop
+            iifname != { "fastun0", "lo" } ip6 daddr { fd00:9::2 } counter drop
+        }
+    }
+
+A host that forwards is the router of others, who may reach it by any of its addresses: there it is
+off unless asked for. Looked at at the start and with every push; the table is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import re
+import socket
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pyroute2 import IPRoute
+
+from fastun import log
+from fastun.host import programs
+from fastun.host.changes import NftTable
+from fastun.host.programs import ProgramKilled, ProgramRefused
+from fastun.host.routing_rules import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from fastun.config.host import StrongHost as Wanted
+    from fastun.host.journal import Journal
+    from fastun.peers.peer import Network
+
+_SYSCTL: Final = Path("/proc/sys/net")
+_LIMIT_S: Final = 5.0  # nft takes some 20 ms
+_RAW_PRIORITY: Final = -300  # NF_IP_PRI_RAW: before connections are tracked
+_PROTOCOLS: Final = {4: "ip", 6: "ip6"}
+_UNICAST: Final = 1  # linux/rtnetlink.h, RTN_UNICAST
+_MISSING: Final = "nft is missing; install the package nftables"
+
+DEFAULT_ROUTES: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go)
+
+# What nft takes for a name as it stands: it reads * as a wildcard, @ as a set.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=+-]+")
+
+_LOOPBACK: Final = "lo"
+_LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
+
+Guarded = dict[int, tuple[str, ...]]  # addresses by IP version
+
+
+class Inputs(NamedTuple):
+    """Interfaces as nft is told of them: by `iifname` or, as numbers, by `iif`."""
+
+    key: str
+    device: str | int
+    loopback: str | int
+
+
+class StrongHost:
+    """The nft table of one device. Not on the event loop's thread: pyroute2 brings its own."""
+
+    def __init__(self, interface: str, wanted: Wanted, journal: Journal) -> None:
+        """Prepare; `follow` makes the table, and the journal's end removes it."""
+        self._interface = interface
+        self._wanted = wanted
+        self._journal = journal
+        self._guarded: Guarded = {}
+        self._has_said_forwarding = False
+        self._log = log.get("device")
+
+    def follow(self) -> None:
+        """Make the table fit the device's addresses and routes of now.
+
+        A failure is a warning: a tunnel that carries packets is not ended for it. Raises
+        AskedToStop, and OSError where the interface is not there any more.
+        """
+        guarded = self._to_guard()
+        if guarded == self._guarded:
+            return
+        change = NftTable(table_name(self._interface), self._interface)
+        document = json.dumps(table(change.name, self._inputs(), guarded))
+        try:
+            _nft(document, "-c")
+            with self._journal.changing(change):
+                _nft(document)
+        except (ProgramRefused, ProgramKilled) as error:
+            self._log.warning(
+                "the network's other hosts can reach the tunnel's addresses: no nft table is made",
+                interface=self._interface,
+                error=str(error),
+            )
+            return
+        self._guarded = guarded
+
+    def _to_guard(self) -> Guarded:
+        if self._wanted is False:
+            return {}
+        with IPRoute(strict_check=True) as netlink:
+            index = socket.if_nametoindex(self._interface)
+            addresses = _addresses(netlink, index)
+            if self._wanted is True or not addresses:
+                return addresses
+            if not has_default(_routes(netlink, index)):
+                return {}
+        kept = {version: addresses[version] for version in addresses if not forwards(version)}
+        if kept != addresses and not self._has_said_forwarding:
+            self._has_said_forwarding = True
+            self._log.info(
+                "this host forwards, so other interfaces' packets for the tunnel's addresses are"
+                " taken; strong_host = true drops them",
+                interface=self._interface,
+            )
+        return kept
+
+    def _inputs(self) -> Inputs:
+        """Return what tells the device's packets: its name, or its index for an odd one."""
+        if _PLAIN_NAME.fullmatch(self._interface):
+            return Inputs("iifname", self._interface, _LOOPBACK)
+        return Inputs("iif", socket.if_nametoindex(self._interface), _LOOPBACK_INDEX)
+
+
+def _nft(document: str, *options: str) -> None:
+    if not programs.find("nft"):
+        raise ProgramRefused(_MISSING)
+    programs.run(("nft", *options, "-j", "-f", "-"), document, limit_s=_LIMIT_S)
+
+
+def table_name(interface: str) -> str:
+    """Return the table's name: letters, digits and underscores, another for each interface."""
+    return "fastun_" + re.sub("[^A-Za-z0-9]", lambda odd: f"_{ord(odd.group()):02x}", interface)
+
+
+def table(name: str, inputs: Inputs, guarded: Guarded) -> dict[str, Any]:
+    """Return the transaction, in nft's JSON, that replaces the table; or removes it: no addresses.
+
+    `inputs` is how packets of the device and of the host itself are told from others.
+    """
+    whole = {"table": {"family": "inet", "name": name}}
+    commands: list[dict[str, Any]] = [{"add": whole}, {"delete": whole}]  # it need not be there
+    if guarded:
+        chain = {
+            "family": "inet",
+            "table": name,
+            "name": "prerouting",
+            "type": "filter",
+            "hook": "prerouting",
+            "prio": _RAW_PRIORITY,
+            "policy": "accept",
+        }
+        commands += [{"add": whole}, {"add": {"chain": chain}}]
+        for version, addresses in guarded.items():
+            for expression in _expressions(_PROTOCOLS[version], inputs, addresses):
+                rule = {
+                    "family": "inet",
+                    "table": name,
+                    "chain": chain["name"],
+                    "expr": expression,
+                }
+                commands.append({"add": {"rule": rule}})
+    return {"nftables": commands}
+
+
+def _expressions(
+    protocol: str, inputs: Inputs, addresses: Sequence[str]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield wg-quick's rule, and that for sources of our own, which only lo may bring."""
+    interface = {"meta": {"key": inputs.key}}
+    destination = {"payload": {"protocol": protocol, "field": "daddr"}}
+    source_type = {"fib": {"result": "type", "flags": ["saddr"]}}
+    for_us = _match("==", destination, {"set": list(addresses)})
+    drop: list[dict[str, Any]] = [{"counter": None}, {"drop": None}]
+    by_others = _match("!=", interface, inputs.device)
+    yield [by_others, for_us, _match("!=", source_type, "local"), *drop]
+    by_wire = _match("!=", interface, {"set": [inputs.device, inputs.loopback]})
+    yield [by_wire, for_us, *drop]
+
+
+def _match(operator: str, left: dict[str, Any], right: object) -> dict[str, Any]:
+    return {"match": {"op": operator, "left": left, "right": right}}
+
+
+def forwards(version: int) -> bool:
+    """Return whether this host forwards packets of an IP version between any two interfaces."""
+    for path in (_SYSCTL / f"ipv{version}" / "conf").glob("*/forwarding"):
+        with contextlib.suppress(OSError):  # an interface that has just gone
+            if path.parent.name != "default" and path.read_text(encoding="ascii").strip() != "0":
+                return True
+    return False
+
+
+def has_default(routes: Iterable[Network]) -> bool:
+    """Return whether the routes take all packets of an IP version, in halves or as a whole."""
+    by_version: dict[int, list[Network]] = {4: [], 6: []}
+    for route in routes:
+        by_version[route.version].append(route)
+    return any(
+        merged.prefixlen == 0
+        for networks in by_version.values()
+        for merged in ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
+    )
+
+
+def _addresses(netlink: IPRoute, index: int) -> Guarded:
+    """Return the device's addresses that are of this host alone, in their order."""
+    found: dict[int, set[IPv4Address | IPv6Address]] = {4: set(), 6: set()}
+    for message in netlink.get_addr(index=index):
+        if message["index"] == index:
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            address = ip_address(text)
+            if not address.is_link_local:  # every link may have it
+                found[address.version].add(address)
+    return {
+        version: tuple(str(address) for address in sorted(addresses, key=int))
+        for version, addresses in found.items()
+        if addresses
+    }
+
+
+def _routes(netlink: IPRoute, index: int) -> Iterator[Network]:
+    """Yield the prefixes of the device in all tables, of both IP versions."""
+    for version, family in FAMILIES.items():
+        for route in netlink.get_routes(family=family, oif=index):
+            if route.get_attr("RTA_OIF") == index and route["type"] == _UNICAST:
+                address = route.get_attr("RTA_DST") or DEFAULT_ROUTES[version]
+                yield ip_network(f"{address}/{route['dst_len']}")

@@ -1,0 +1,149 @@
+"""How many lines one source may cause: a processor of structlog that holds back the rest.
+
+    event --> of this event, by this source?  --> of this event, by all strangers?  --> the log
+                       no: held back, counted, and said later: "... more_like_it=12"
+
+A source is a peer by its name, which has proved its key, or else what the event's remote address
+belongs to: an IPv4 address or an IPv6 /64. This holds for every event at every level, whoever
+writes it and whatever causes it, so none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Any, Final
+
+import structlog
+
+Event = MutableMapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many lines at once, and from then on one in so many seconds."""
+
+    burst: int
+    interval_s: float
+
+
+# Tries that are spaced as WireGuard's (5 s) are all seen.
+PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
+
+# Of all strangers together, who may have many addresses, and of events that name no source.
+PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
+
+# What is remembered: of 1,024 peers four events each, and as much of strangers; 3 MiB in all.
+SOURCES_MAX: Final = 4096
+
+# What was held back is said after so long, with the last such event.
+SAY_AFTER_S: Final = 10.0
+
+# What the log says of itself is not held back.
+OWN_COMPONENT: Final = "log"
+
+_MORE = "more_like_it"
+
+
+class Buckets:
+    """Token buckets by key, the one least recently used first. A full one need not be kept."""
+
+    def __init__(self, limit: Limit) -> None:
+        """Begin with all full."""
+        self._limit = limit
+        self._by_key: OrderedDict[object, tuple[float, float]] = OrderedDict()  # tokens, when
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._by_key)
+
+    def take(self, key: object, now_s: float) -> bool:
+        """Take one token; whether there was one."""
+        burst = float(self._limit.burst)
+        tokens, since_s = self._by_key.pop(key, (burst, now_s))
+        tokens = min(burst, tokens + (now_s - since_s) / self._limit.interval_s)
+        has_one = tokens >= 1
+        self._by_key[key] = (tokens - has_one, now_s)
+        if len(self._by_key) > SOURCES_MAX:
+            self._by_key.popitem(last=False)
+        return has_one
+
+
+@dataclass(slots=True)
+class _HeldBack:
+    since_s: float
+    n: int = 0
+    method: str = "info"
+    event: Event | None = None
+
+
+class LineLimits:
+    """The processor; the first, before anything is added to the event. Any thread."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """Begin with all buckets full."""
+        self.n_held_back = 0
+        self._clock_s = clock_s
+        self._of_peers = Buckets(PER_SOURCE)
+        self._of_strangers = Buckets(PER_SOURCE)
+        self._of_events = Buckets(PER_EVENT)
+        self._held_back: dict[object, _HeldBack] = {}  # by event, of which the code has few dozen
+        self._lock = threading.RLock()
+
+    def __call__(self, _logger: Any, method: str, event: Event) -> Event:
+        """Return the event, or raise structlog.DropEvent."""
+        if _MORE in event or event.get("component") == OWN_COMPONENT:
+            return event
+        name = (event.get("component"), event.get("event"))
+        with self._lock:
+            now_s = self._clock_s()
+            if self._admits(name, event, now_s):
+                return event
+            self.n_held_back += 1
+            held = self._held_back.setdefault(name, _HeldBack(now_s))
+            held.n, held.method, held.event = held.n + 1, method, dict(event)
+        raise structlog.DropEvent
+
+    def due(self, *, at_end: bool = False) -> list[tuple[str, Event]]:
+        """Return what is to be said of events held back: how they are logged, and the last one."""
+        with self._lock:
+            now_s = self._clock_s()
+            names = [
+                name
+                for name, held in self._held_back.items()
+                if at_end or now_s - held.since_s >= SAY_AFTER_S
+            ]
+            due = [self._held_back.pop(name) for name in names]
+        return [(held.method, _summary(held)) for held in due if held.event is not None]
+
+    def _admits(self, name: object, event: Event, now_s: float) -> bool:
+        if peer := event.get("peer"):
+            return self._of_peers.take((name, peer), now_s)
+        if remote := event.get("remote"):
+            # The source first: one that has used up its own takes nothing of what is for all.
+            source = (name, source_of(str(remote)))
+            return self._of_strangers.take(source, now_s) and self._of_events.take(name, now_s)
+        return self._of_events.take(name, now_s)
+
+
+def _summary(held: _HeldBack) -> Event:
+    event = dict(held.event or {})
+    event.pop("exc_info", None)  # it is not being handled any more
+    return {**event, _MORE: held.n - 1}
+
+
+def source_of(remote: str) -> str:
+    """Return what counts as one source of `HOST:PORT` or a URL: an IPv4 address, an IPv6 /64."""
+    host = remote.rpartition("://")[2].rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else address.packed[:8].hex()
+    return str(address)

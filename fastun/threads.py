@@ -1,0 +1,49 @@
+"""The event loop's threads for what blocks: name lookups, netlink, DNS programs.
+
+Like the loop's own pool, but its threads are daemons, and nothing waits for them at the end: a name
+lookup blocks for as long as its servers do not answer, and must not keep a gateway from ending.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N_THREADS: Final = 8
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """An executor that a loop takes as its default one, which has to be of this class."""
+
+    def __init__(self) -> None:
+        """Start no thread before there is work."""
+        super().__init__(max_workers=N_THREADS)  # whose own threads are never started
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._n_started = 0
+
+    def submit(self, function: Any, /, *args: Any, **named: Any) -> Future[Any]:
+        """Have a thread call ``function``."""
+        future: Future[Any] = Future()
+        self._work.put((future, lambda: function(*args, **named)))
+        if self._n_started < N_THREADS:
+            self._n_started += 1
+            threading.Thread(target=self._run, name="background", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the threads to the process's end."""
+
+    def _run(self) -> None:
+        while True:
+            future, call = self._work.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 (it is the caller's)
+                future.set_exception(error)
