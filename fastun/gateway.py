@@ -34,8 +34,10 @@ from fastun.channel import (
 )
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.host import outer_addresses
 from fastun.host.device import Device
 from fastun.host.journal import Journal
+from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.host.routes import prepared
 from fastun.lane import Lane, Worker
@@ -54,6 +56,7 @@ from fastun.peers.membership import Membership
 from fastun.peers.pushes import Pushes
 from fastun.peers.roster import Member, Roster
 from fastun.session.timer_constants import TimerConstants
+from fastun.session.timestamps import Timestamps
 from fastun.status import control
 from fastun.threads import DaemonThreads
 
@@ -95,7 +98,7 @@ class Gateway:
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.roster = Roster(self.lane, self._on_removed)
         self.membership = Membership(settings, self.roster)
-        self.pushes = Pushes(settings, device, self._follow_mtu)
+        self.pushes = Pushes(settings, device, self._follow_mtu, self._outer_addresses)
         self.tap_place = TapPlace(settings.mode, self.links)
         self.greeter = self._make_greeter()
         self.session_counts = SessionCounts()
@@ -118,12 +121,11 @@ class Gateway:
             return PlainGreeter(self.roster, hello.own(self.settings, offload_max))
         is_tun = self.settings.mode == "tun"
         plain = hello.format_without_peer(self.settings) if is_tun else None
+        own = self.membership.own
+        timestamps = Timestamps(self.settings.state_dir, own.public)
+        check_room = self.tap_place.check
         return SealedGreeter(
-            self.roster,
-            self.membership.own,
-            self._hello_for,
-            plain,
-            check_room=self.tap_place.check,
+            self.roster, own, self._hello_for, plain, timestamps, check_room=check_room
         )
 
     def _hello_for(self, member: Member) -> hello.Hello:
@@ -261,8 +263,17 @@ class Gateway:
         attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
         link = attach(greeted, connection, remote)
         if greeted.hello is not None and greeted.hello.push is not None:
-            self.pushes.take(greeted.hello.push)
+            self.pushes.take(greeted.member.peer.name, greeted.hello.push)
         return link
+
+    def _outer_addresses(self) -> set[OuterAddress]:
+        """Return where our own packets go at the moment."""
+        found = set() if self.datagrams is None else self.datagrams.addresses()
+        for link in self.links.by_slot.values():
+            with contextlib.suppress(OSError):
+                if link.connection is not None:
+                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
+        return found
 
     def _follow_mtu(self) -> None:
         """Make everything fit the device's MTU, which a server may have changed."""

@@ -22,6 +22,7 @@ from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.link import push
 from fastun.peers import client_file
 from fastun.peers.peer import Peer, Server, is_host, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
@@ -122,6 +123,8 @@ def _new_client(
     """Make the keys, add the peer, and return what its file says, and a word on where it dials."""
     server = directory.server()
     addresses = _addresses(directory, server, given_addresses, state)
+    if server is not None and server.room_bytes is not None:
+        push.check_addresses(addresses, server.room_bytes, "--address")
     endpoints = given_endpoints or directory.public_endpoints()
     how = _list(endpoints)
     if not endpoints:

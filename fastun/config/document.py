@@ -10,7 +10,6 @@ import difflib
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ from typing import Annotated, BinaryIO, Final
 
 import msgspec
 
+from fastun import private_file
 from fastun.errors import ConfigError, quote
 
 NOT_YET: Final = "is not part of this version yet"
 
 _MAX_FILE_BYTES = 1 << 20  # Thousands of peers; more is another kind of file.
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class NotYet:
@@ -178,11 +177,11 @@ def _decode(kind: type, value: object) -> Secret:
 
 
 def _check_private(file: BinaryIO, path: Path, document: Document) -> None:
-    """Refuse a file that holds a key and can be read by group or others."""
+    """Refuse a file that holds a key and can be read or replaced by others."""
     held = [document.interface.private_key, *(peer.preshared_key for peer in document.peer)]
     # Looked at through the descriptor: the path could mean another file by now.
-    if any(held) and os.fstat(file.fileno()).st_mode & _OTHERS:
-        raise ConfigError(f"{path}: holds a key and is open to other users; run: chmod 600 {path}")
+    if any(held):
+        private_file.check(path, os.fstat(file.fileno()), f"{path}: holds a key and")
 
 
 def _explain(complaint: str) -> str:

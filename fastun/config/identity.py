@@ -11,6 +11,7 @@ from typing import Final, Literal, get_args
 from fastun.config import links
 from fastun.config.document import PeerSection, PushSection
 from fastun.config.host import parse_dns
+from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import (
     dialled_endpoint,
     parse_allowed_ips,
@@ -22,6 +23,8 @@ from fastun.config.peer import (
 from fastun.config.sources import Sources
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
+from fastun.link import push
+from fastun.link.push import Push
 from fastun.peers.peer import Address, Network, Peer, check_together
 
 Accept = Literal["addresses", "routes", "dns", "mtu"]
@@ -72,7 +75,7 @@ def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
         listen=listen,
         private_key=private_key,
         peers=peers,
-        push=_pushed(sources),
+        push=_pushed(sources, addresses, listen),
     )
 
 
@@ -147,14 +150,33 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
             raise ConfigError(f"{place}: this is the key of this side; write the other end's")
 
 
-def _pushed(sources: Sources) -> Pushed:
+def _pushed(
+    sources: Sources, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
+) -> Pushed:
     section = sources.document.push or PushSection()
     servers, domains = parse_dns(section.dns, sources.where("push.dns"), has_zones=False)
-    return Pushed(
+    pushed = Pushed(
         routes=parse_allowed_ips(section.routes, sources.where("push.routes")),
         dns=servers + domains,
         keepalive_s=parse_keepalive(section.keepalive, sources.where("push.keepalive")),
     )
+    _check_fits(sources, pushed, addresses, listen)
+    return pushed
+
+
+def _check_fits(
+    sources: Sources, pushed: Pushed, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
+) -> None:
+    """Raise ConfigError where a client with an address in each network could not be told."""
+    own = push.routes_of(addresses, ())
+    longest = Push(
+        addresses=push.longest_addresses(addresses),
+        routes=push.routes_of(addresses, pushed.routes),
+        dns=pushed.dns,
+        mtu=MTU_RANGE[-1],
+        keepalive=pushed.keepalive_s,
+    )
+    push.check_fits(longest, push.room_for(listen), len(own), sources.where)
 
 
 def _accept(sources: Sources) -> tuple[Accept, ...]:

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from fastun import private_file
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.doctor.finding import Finding, Subject, finding, require
 from fastun.errors import FastunError
@@ -19,7 +20,11 @@ def state_directory(subject: Subject) -> Finding:
     if not path.is_dir():
         return finding("FAIL", f"{path} is not a directory", "choose another --state")
     require(path, os.R_OK | os.X_OK)
-    if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    status = path.stat()
+    if status.st_uid not in private_file.trusted_users():
+        said = f"{path}: its owner, user {status.st_uid}, can replace its files"
+        return finding("FAIL", said, f"chown {os.geteuid()} {path}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return finding("FAIL", f"{path}: others can replace its files", f"chmod 700 {path}")
     if not os.access(path, os.W_OK):
         return finding("warn", f"{path} cannot be written", "run as root, or mount it writable")

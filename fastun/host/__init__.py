@@ -1,11 +1,14 @@
 """What fastun changes of its host, through netlink and programs, and undoes at its end.
 
-journal        what was changed, and undoing it, also after a SIGKILL
-changes        the kinds of changes, each with how it is undone
-programs       the host's programs, run with a time limit
-device         the TUN or TAP interface, with its addresses
-routes         the ways to what is behind the peers
-routing_rules  what a default route needs besides, so that the tunnel's own packets stay out
-name_servers   DNS
-strong_host    packets for the device's addresses that come by other interfaces
+journal         what was changed, and undoing it, also after a SIGKILL
+changes         the kinds of changes, each with how it is undone
+programs        the host's programs, run with a time limit
+device          the TUN or TAP interface, with its addresses
+routes          the ways to what is behind the peers
+pushed          what a server's push has made of the device, replaced by the next as a whole
+other_networks  what other interfaces have, which no push may beat
+outer_addresses where our own packets go, which no route may lead back
+routing_rules   what a default route needs besides, so that the tunnel's own packets stay out
+name_servers    DNS
+strong_host     packets for the device's addresses that come by other interfaces
 """

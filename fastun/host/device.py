@@ -10,10 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any, Self
 
 import psutil
@@ -26,8 +24,11 @@ from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
+from fastun.host.outer_addresses import OuterAddress
+from fastun.host.pushed import PushedSettings
 from fastun.host.routes import HostRoutes
 from fastun.host.strong_host import StrongHost
+from fastun.peers.peer import Address, Network
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.
@@ -54,6 +55,7 @@ class Device:
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self._routes = HostRoutes(self.name, settings, journal)
+        self._pushed = PushedSettings(self.name, settings, self._routes)
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.mtu = settings.mtu  # in bytes; a server may push another
@@ -77,47 +79,35 @@ class Device:
         self._close()
 
     def apply(
-        self, addresses: Sequence[IPv4Interface | IPv6Interface], routes: Sequence[str], mtu: int
+        self,
+        addresses: Iterable[Address],
+        routes: Iterable[Network],
+        mtu: int,
+        outer: Iterable[OuterAddress] = (),
     ) -> None:
-        """Add addresses and routes to what the interface has; ``mtu`` in bytes, 0 leaves it.
+        """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
 
-        An address that another interface has is left to it, with a warning.
+        What would take packets from another interface, or our own from their way to ``outer``, is
+        left out, with a warning.
 
         Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
         there any more. Routes go with it.
         """
-        with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            index = socket.if_nametoindex(self.name)
-            if mtu:
-                with _explained(f"interface {self.name}: mtu {mtu}"):
-                    netlink.link("set", index=index, mtu=mtu)
-                self.mtu = mtu
-            taken = _taken(netlink, but=index)
-            for address in addresses:
-                if str(address.ip) in taken:
-                    self._log.warning(
-                        "another interface of this host has the address that the server pushes",
-                        address=str(address),
-                    )
-                    continue
-                with _explained(f"address {address}"):
-                    netlink.addr(
-                        "replace",
-                        index=index,
-                        address=str(address.ip),
-                        prefixlen=address.network.prefixlen,
-                    )
         try:
-            self._routes.add(routes)
+            with _explained(f"interface {self.name}"):
+                self.mtu = self._pushed.replace(addresses, routes, mtu, outer)
         finally:
             self._strong_host.follow()
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        """Look up names through the device until it goes. Blocks for seconds.
+        """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
 
         Raises RuntimeFailure for what no resolver should be told.
         """
-        self._name_servers.set(servers, domains)
+        if servers:
+            self._name_servers.set(servers, domains)
+        else:
+            self._name_servers.unset()
 
     def statistics(self) -> dict[str, int]:
         """Return the kernel's own counters of the interface; empty when it is gone. Any thread.

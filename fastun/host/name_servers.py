@@ -41,6 +41,7 @@ class NameServers:
         self._interface = interface
         self._journal = journal
         self._is: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+        self._change: Dns | None = None
         self._log = log.get("dns")
 
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
@@ -61,6 +62,18 @@ class NameServers:
             self._log.warning("DNS is not set", servers=" ".join(servers), error=str(error))
         else:
             self._log.info("DNS is set", servers=" ".join(servers))
+
+    def unset(self) -> None:
+        """Have names looked up as before the last `set`; a failure is a warning."""
+        change, self._change, self._is = self._change, None, ((), ())
+        if change is None:
+            return
+        try:
+            change.undo(change.limit_s, owner_died=False)
+        except RuntimeFailure as error:
+            self._log.warning("could not restore DNS settings", error=str(error))
+            return  # the end tries again
+        self._journal.strike(change)
 
     def _tell(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         if shutil.which("resolvconf"):
@@ -85,6 +98,7 @@ class NameServers:
         try:
             with self._journal.changing(change):
                 yield
+            self._change = change
         except ProgramRefused:
             # Half of it may be done. A program that refuses the undoing as well has done nothing.
             with contextlib.suppress(ProgramRefused):

@@ -13,23 +13,25 @@ import socket
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun import ending, log
 from fastun.errors import RuntimeFailure
-from fastun.host import routing_rules
+from fastun.host import outer_addresses, routing_rules
 from fastun.host.changes import SRC_VALID_MARK, RoutingRules
+from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator
 
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
     from fastun.host.journal import Journal
+    from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Network, Peer
 
 _SYSCTL: Final = Path("/proc/sys/net/ipv4/conf")
@@ -47,9 +49,10 @@ def prepared(settings: Settings) -> Settings:
     Removes rules that a killed gateway left. Raises RuntimeFailure.
     """
     takes_all = _may_take_all(settings)
+    needs_mark = takes_all or _may_catch_ourselves(settings)
     with IPRoute() as netlink, _explained("routing rules"):
         routing_rules.clear_stale(netlink)
-        if takes_all and not settings.fwmark:
+        if needs_mark and not settings.fwmark:
             settings = replace(settings, fwmark=routing_rules.free_mark(netlink))
     if takes_all or settings.dns or "dns" in settings.accept:
         settings = _with_addresses(settings)
@@ -57,11 +60,24 @@ def prepared(settings: Settings) -> Settings:
 
 
 def _may_take_all(settings: Settings) -> bool:
-    """Return whether there may be a default route that is not to take our own packets."""
+    """Return whether there may be a default route, or half of one."""
+    return any(prefix.prefixlen <= HALF_PREFIX for prefix in _may_be_routed(settings))
+
+
+def _may_catch_ourselves(settings: Settings) -> bool:
+    """Return whether there may be a route that takes our own packets; also where none can tell."""
+    prefixes = _may_be_routed(settings)
+    if not prefixes:
+        return False
+    outer, is_complete = outer_addresses.of_settings(settings)
+    return not is_complete or any(outer_addresses.catches(prefix, outer) for prefix in prefixes)
+
+
+def _may_be_routed(settings: Settings) -> list[Network]:
+    """Return what all routes lie within, whoever asks for them; empty where there may be none."""
     if settings.table == "auto" or "routes" in settings.accept:
-        prefixes = [prefix for peer in settings.peers for prefix in peer.allowed_ips]
-        return any(prefix.prefixlen == 0 for prefix in prefixes)
-    return False
+        return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
+    return []
 
 
 def _with_addresses(settings: Settings) -> Settings:
@@ -103,6 +119,13 @@ def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
 # -- with the device --------------------------------------------------------------------------
 
 
+class _Place(NamedTuple):
+    """A route of the device: its prefix and its table."""
+
+    network: Network
+    table: int
+
+
 class HostRoutes:
     """The routes of one device, for settings that are `prepared`.
 
@@ -110,45 +133,103 @@ class HostRoutes:
     """
 
     def __init__(self, interface: str, settings: Settings, journal: Journal) -> None:
-        """Prepare; `add` and `add_configured` make routes, and rules that ``journal`` undoes."""
+        """Prepare; the others make routes, and rules that ``journal`` undoes."""
         self._interface = interface
         self._settings = settings
         self._journal = journal
+        self._pushed: set[_Place] = set()  # made for a push, and for nothing else
         self._log = log.get("routes")
 
     def add_configured(self) -> None:
-        """Make the routes to what is behind the peers, where the settings ask for them."""
-        if self._settings.table != "off":
-            self.add([prefix for peer in self._settings.peers for prefix in peer.allowed_ips])
-
-    def add(self, prefixes: Sequence[Network | str]) -> None:
-        """Make routes through the device but where it has one that covers the prefix.
+        """Make the routes to what is behind the peers, where the settings ask for them.
 
         Raises RuntimeFailure, also where another device has the same route: it is not replaced.
         """
-        networks = sorted(map(ip_network, prefixes), key=lambda network: -network.prefixlen)
+        if self._settings.table == "off":
+            return
+        prefixes = [prefix for peer in self._settings.peers for prefix in peer.allowed_ips]
+        outer, _ = outer_addresses.of_settings(self._settings)
         with IPRoute() as netlink, _explained(f"interface {self._interface}"):
             index = socket.if_nametoindex(self._interface)
-            for network in networks:
-                self._add_one(netlink, index, network)
+            for prefix in prefixes:
+                self._add_one(netlink, index, self._place(prefix, outer))
 
-    def _add_one(self, netlink: IPRoute, index: int, network: Network) -> None:
+    def replace_pushed(
+        self, networks: Iterable[Network], outer: Collection[OuterAddress]
+    ) -> dict[Network, str]:
+        """Have these routes in place of those of the last push; return which not, and why.
+
+        `outer`: where our own packets go. A route that contains one is made with the mark and the
+        rules that keep them out of it, or not at all. What others have made on the device stays.
+        """
+        refused: dict[Network, str] = {}
+        wanted: list[_Place] = []
+        for network in networks:
+            place = self._place(network, outer)
+            if place.table == MAIN_TABLE and self._needs_rules(network, outer):
+                refused[network] = "it contains the server's address, and our packets have no mark"
+            else:
+                wanted.append(place)
+        with IPRoute() as netlink, _explained(f"interface {self._interface}"):
+            index = socket.if_nametoindex(self._interface)
+            self._remove_pushed(netlink, index, self._pushed - set(wanted))
+            for place in wanted:
+                try:
+                    if self._add_one(netlink, index, place):
+                        self._pushed.add(place)
+                except RuntimeFailure as error:
+                    refused[place.network] = str(error).partition(": ")[2]
+        return refused
+
+    def _place(self, network: Network, outer: Iterable[OuterAddress]) -> _Place:
+        """Return a route's table: not the main one if it would take our own packets from their way.
+
+        The main table is asked for these, too.
+        """
         settings = self._settings
-        table = settings.table if isinstance(settings.table, int) else MAIN_TABLE
-        takes_all = network.prefixlen == 0 and table == MAIN_TABLE
-        if takes_all:
-            table = routing_rules.table_of(settings.fwmark)
-        if any(_covers(route, network) for route in _routes(netlink, index, table, network)):
-            return
+        if isinstance(settings.table, int):
+            return _Place(network, settings.table)
+        if settings.fwmark and self._needs_rules(network, outer):
+            return _Place(network, routing_rules.table_of(settings.fwmark))
+        return _Place(network, MAIN_TABLE)
+
+    @staticmethod
+    def _needs_rules(network: Network, outer: Iterable[OuterAddress]) -> bool:
+        is_default = network.prefixlen <= HALF_PREFIX
+        return is_default or outer_addresses.catches(network, outer)
+
+    def _add_one(self, netlink: IPRoute, index: int, place: _Place) -> bool:
+        """Make a route, with the rules that it needs; return False where the device has it."""
+        network, table = place
+        if network in _routes(netlink, index, table, network):
+            return False
         try:
             netlink.route("add", dst=str(network), oif=index, proto=PROTOCOL, table=table)
         except NetlinkError as error:
             raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
-        if takes_all:
-            with self._journal.changing(RoutingRules(settings.fwmark)):
-                routing_rules.lead_all(netlink, network.version, settings.fwmark)
+        if self._is_led(table):
+            with self._journal.changing(RoutingRules(self._settings.fwmark)):
+                routing_rules.lead_all(netlink, network.version, self._settings.fwmark)
             if network.version == 4:  # noqa: PLR2004
                 self._check_source_validation()
+        return True
+
+    def _is_led(self, table: int) -> bool:
+        """Return whether it is the mark's table, to which rules lead."""
+        mark = self._settings.fwmark
+        is_ours = not isinstance(self._settings.table, int)
+        return is_ours and mark != 0 and table == routing_rules.table_of(mark)
+
+    def _remove_pushed(self, netlink: IPRoute, index: int, gone: set[_Place]) -> None:
+        """Remove routes that a push had made, where they are still as it made them."""
+        for place in gone:
+            # Without these the kernel would take the first route that has the prefix.
+            as_made = {"oif": index, "proto": PROTOCOL, "table": place.table}
+            with contextlib.suppress(NetlinkError):  # removed or changed since
+                netlink.route("del", dst=str(place.network), **as_made)
+        self._pushed -= gone
+        if any(self._is_led(place.table) for place in gone):
+            routing_rules.clear_stale(netlink)
 
     def _check_source_validation(self) -> None:
         """Let the kernel take marks into account, and warn where it would drop all answers."""
@@ -170,10 +251,6 @@ class HostRoutes:
                 "strict source validation drops what comes from the peer; set rp_filter to 2",
                 interfaces=" ".join(sorted(strict)),
             )
-
-
-def _covers(route: Network, network: Network) -> bool:
-    return network.subnet_of(route)  # type: ignore[arg-type]
 
 
 def _routes(netlink: IPRoute, index: int, table: int, like: Network) -> Iterator[Network]:

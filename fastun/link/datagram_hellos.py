@@ -1,7 +1,7 @@
 """Hellos on UDP: the initiator's first message under new keys, and the responder's answer.
 
 The initiator says its own until it is answered, a few times; the responder answers each. The first
-that comes settles the cipher; what it pushes is taken once a link.
+that comes settles the cipher; what it pushes is taken once a session, in place of the last.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from fastun.link import hello
 from fastun.link.correspondent import HELLOS_MAX, Correspondent
 from fastun.link.correspondents import Correspondents
 from fastun.link.greeting import SealedGreeter
-from fastun.link.hello import HelloError, Push
+from fastun.link.hello import HelloError
 from fastun.link.key_installer import KeyInstaller
+from fastun.link.push import Push
 from fastun.session import clock
 from fastun.session.transport import SessionKeys
 
@@ -31,9 +32,9 @@ class DatagramHellos:
         greeter: SealedGreeter,
         known: Correspondents,
         installer: KeyInstaller,
-        on_push: Callable[[Push], None],
+        on_push: Callable[[str, Push], None],
     ) -> None:
-        """Say what ``greeter`` says. ``on_push`` is given what a server's hello pushes."""
+        """Say what ``greeter`` says. ``on_push`` is given who pushes, and what."""
         self._settings = settings
         self._greeter = greeter
         self._known = known
@@ -78,12 +79,12 @@ class DatagramHellos:
         if aead is not correspondent.aead and self._known.is_carried(correspondent):
             correspondent.aead = aead
             self._installer.use_for_sending(correspondent.member.slot, keys, aead, GATEWAY_COUNTERS)
-        if is_new and theirs.push is not None and self._settings.role == "connect":
-            if theirs.push.keepalive and not correspondent.member.peer.keepalive_s:
+        if theirs.push is not None and self._settings.role == "connect":
+            if not correspondent.member.peer.keepalive_s:
                 correspondent.timers.set_persistent_keepalive(
-                    theirs.push.keepalive, clock.boottime_s()
+                    theirs.push.keepalive or None, clock.boottime_s()
                 )
-            self._on_push(theirs.push)
+            self._on_push(correspondent.member.peer.name, theirs.push)
 
     def _own_hello(self, correspondent: Correspondent) -> hello.Hello:
         return self._greeter.hello_for(correspondent.member)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 
 from msgspec import structs
 
@@ -32,11 +33,11 @@ from fastun.link.correspondents import Correspondents
 from fastun.link.datagram_handshakes import DatagramHandshakes
 from fastun.link.datagram_hellos import DatagramHellos
 from fastun.link.greeting import SealedGreeter
-from fastun.link.hello import Push
 from fastun.link.initiating import endpoints_of
 from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.path import PathWatch
+from fastun.link.push import Push
 from fastun.link.stream_sessions import TICK_S, SessionCounts
 from fastun.link.table import LinkTable
 from fastun.link.udp import UdpSockets
@@ -63,10 +64,10 @@ class DatagramSessions:
         own: KeyPair,
         constants: TimerConstants,
         counts: SessionCounts,
-        on_push: Callable[[Push], None],
+        on_push: Callable[[str, Push], None],
         inside: Inside,
     ) -> None:
-        """Begin without any session. ``on_push`` is given what a server's hello pushes."""
+        """Begin without any session. ``on_push`` is given who pushes, and what."""
         self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
         self._settings = settings
         self._lane = lane
@@ -128,6 +129,11 @@ class DatagramSessions:
         """Forget a peer that was removed or changed."""
         if self._known.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    def addresses(self) -> set[IPv4Address | IPv6Address]:
+        """Return where the peers are."""
+        known = [correspondent.address for correspondent in self._by_slot.values()]
+        return {address.host for address in known if address is not None}
 
     def last_handshake_s(self, slot: int) -> float:
         """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""

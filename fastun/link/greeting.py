@@ -40,6 +40,7 @@ from fastun.session.keys import KeyPair
 from fastun.session.messages import MessageType
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.timestamps import Timestamps
 from fastun.session.transport import SessionKeys
 
 # In the place of the hello there may be a packet of any length.
@@ -158,14 +159,17 @@ class SealedGreeter(Greeter):
         own: KeyPair,
         hello_for: Callable[[Member], Hello],
         plain_format: LinkFormat | None = None,
+        timestamps: Timestamps | None = None,
         *,
         check_room: Callable[[Member], None] = lambda _: None,
     ) -> None:
         """Be ``own``; ``hello_for(member)`` is what a member is told.
 
-        ``plain_format`` is for peers without a hello; without it, there can be none.
+        ``plain_format`` is for peers without a hello; without it, there can be none. ``timestamps``
+        are those of all initiations under these keys.
         ``check_room(member)`` raises HandshakeError where a member cannot connect now.
         """
+        self._timestamps = timestamps or Timestamps()
         self._roster = roster
         self._own = own
         self.hello_for = hello_for
@@ -226,7 +230,7 @@ class SealedGreeter(Greeter):
 
     async def _approach(self, connection: socket.socket) -> Greeted:
         member = self._roster.by_slot[0]
-        initiation, state = noise.initiate(self._own, member.peer.public_key)
+        initiation, state = self.initiate(member)
         await frames.send(connection, initiation)
         try:
             response = await frames.receive(connection, messages.RESPONSE_BYTES)
@@ -279,7 +283,8 @@ class SealedGreeter(Greeter):
         self, member: Member, cookie: bytes | None = None
     ) -> tuple[bytes, noise.InitiatorState]:
         """Return a new initiation to a member, with what its cookie reply gave."""
-        return noise.initiate(self._own, member.peer.public_key, cookie=cookie)
+        timestamp = self._timestamps.next()
+        return noise.initiate(self._own, member.peer.public_key, cookie=cookie, timestamp=timestamp)
 
     def _agree(self, member: Member, keys: SessionKeys, content: bytes | None) -> Greeted:
         """Return what is agreed on by the first content of the peer's; HelloError."""

@@ -9,7 +9,6 @@ pushes. Nobody answers a hello that cannot be read.
 
 from __future__ import annotations
 
-from ipaddress import ip_interface, ip_network
 from typing import Literal
 
 import msgpack
@@ -18,18 +17,14 @@ import msgspec
 from fastun import __version__
 from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
 from fastun.channel import LinkFormat
-from fastun.config.host import parse_dns
-from fastun.config.interface import MTU_RANGE
-from fastun.config.peer import parse_keepalive
 from fastun.config.settings import Settings
-from fastun.errors import ConfigError, one_line, quote
+from fastun.errors import one_line
+from fastun.link import push as push_form
+from fastun.link.push import Push
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
-
-# A hello is some 200 bytes, and what is pushed some 100 more; this leaves room for what later
-# versions add, and bounds what an unknown sender can make us hold.
-HELLO_BYTES_MAX = 4096
+HELLO_BYTES_MAX = push_form.HELLO_BYTES_MAX
 
 # What a peer says of itself ends up in the log, in labels and on terminals; a name with a version
 # has room in it. A complaint may show a text of the peer's, and is cut as well.
@@ -55,20 +50,6 @@ CHACHA = "chacha20-poly1305"
 
 class HelloError(Exception):
     """The other side's hello cannot be accepted; the text says why, in one line."""
-
-
-class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listening side gives a connecting one; 0 is for nothing said.
-
-    ``mtu`` is in bytes, ``keepalive`` in seconds. ``dns`` has addresses of servers and domains to
-    search.
-    """
-
-    addresses: tuple[str, ...] = ()
-    routes: tuple[str, ...] = ()
-    dns: tuple[str, ...] = ()
-    mtu: int = 0
-    keepalive: int = 0
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,33 +103,11 @@ def decode(message: bytes) -> Hello:
     try:
         hello = msgspec.convert(msgpack.unpackb(message[len(TYPE) :]), Hello)
         if hello.push is not None:
-            _check_push(hello.push)
+            push_form.check(hello.push)
     except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
         why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
         raise HelloError(f"the peer's hello is malformed: {why}") from None
     return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])
-
-
-def _check_push(push: Push) -> None:
-    """Raise ValueError for what cannot be an address, a network, an MTU or the like.
-
-    A zone (fe80::1%eth0) may be any text for `ipaddress`, which gives it back in str(), and it is
-    an interface of the host that says it: nothing that is pushed has one.
-    """
-    for text in (*push.addresses, *push.routes):
-        if "%" in text:
-            raise ValueError(f"{quote(text)} has a zone")
-    for address in push.addresses:
-        ip_interface(address)
-    for route in push.routes:
-        ip_network(route)
-    try:
-        parse_dns(push.dns, "dns", has_zones=False)
-        parse_keepalive(push.keepalive, "keepalive")
-    except ConfigError as error:
-        raise ValueError(str(error)) from None
-    if push.mtu and push.mtu not in MTU_RANGE:
-        raise ValueError(f"mtu: {push.mtu} is no MTU")
 
 
 def native_mode(settings: Settings) -> Mode:

@@ -10,11 +10,14 @@ import shlex
 from dataclasses import replace
 from typing import Self
 
+from msgspec import structs
+
 from fastun import _native, log
 from fastun._native import Wire
 from fastun.config.settings import Options, Settings
 from fastun.errors import FastunError
-from fastun.link.hello import Push
+from fastun.link import push as push_form
+from fastun.link.push import Push
 from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.roster import Member, Roster
 from fastun.peers.store import PeerStore
@@ -43,6 +46,7 @@ class Membership:
         self._roster = roster
         self._store: PeerStore | None = None
         self._version = -1  # of the directory that the roster is in step with
+        self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._n_failed = 0  # looks since the last that succeeded
         self._log = log.get("peers")
 
@@ -87,6 +91,7 @@ class Membership:
             version = self._store.version()  # first: what is changed meanwhile is seen next time
             peers += self._store.peers()
         check_together(peers, self._settings.addresses)
+        self._check_pushes(peers)
         if self._roster.replace(peers):
             self._version = version
 
@@ -99,22 +104,32 @@ class Membership:
 
     def push_to(self, member: Member) -> Push:
         """Return what a connecting peer is given: its addresses, the way to ours, and the like."""
-        push = self._settings.push
-        networks = [address.network for address in self._settings.addresses]
-        addresses = [
-            f"{network.network_address}/{inner.prefixlen}"
-            for network in member.peer.allowed_ips
-            if network.num_addresses == 1
-            for inner in networks
-            if inner.version == network.version and network.network_address in inner
-        ]
-        return Push(
-            addresses=tuple(addresses),
-            routes=tuple(map(str, (*networks, *push.routes))),
-            dns=push.dns,
-            mtu=self._settings.mtu,
-            keepalive=push.keepalive_s,
-        )
+        return self._pushed_to(member.peer)
+
+    def _pushed_to(self, peer: Peer) -> Push:
+        """Return what of it a hello carries: all but addresses was looked at when configured."""
+        own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
+        addresses = push_form.addresses_of(peer.allowed_ips, own)
+        few = addresses[: push_form.ADDRESSES_MAX]
+        push = structs.replace(_pushed_to_all(self._settings), addresses=few)
+        while push.addresses and not push_form.fits(push, room):
+            push = structs.replace(push, addresses=push.addresses[:-1])
+        if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
+            self._cut_short.add(peer.name)
+            self._log.warning(
+                "a peer has more addresses than a hello can carry; it is pushed the first ones",
+                peer=peer.name,
+                pushed=len(push.addresses),
+                addresses=len(addresses),
+            )
+        return push
+
+    def _check_pushes(self, peers: list[Peer]) -> None:
+        """Warn of peers whose addresses a hello cannot carry; one in each network always fits."""
+        if self._settings.role == "serve":
+            for peer in peers:
+                if len(peer.allowed_ips) > len(self._settings.addresses):
+                    self._pushed_to(peer)
 
 
 def server_of(settings: Settings, public_key: bytes) -> Server:
@@ -128,6 +143,17 @@ def server_of(settings: Settings, public_key: bytes) -> Server:
         listen=settings.listen,
         routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
+        room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+    )
+
+
+def _pushed_to_all(settings: Settings) -> Push:
+    """Return what every peer is pushed."""
+    return Push(
+        routes=push_form.routes_of(settings.addresses, settings.push.routes),
+        dns=settings.push.dns,
+        mtu=settings.mtu,
+        keepalive=settings.push.keepalive_s,
     )
 
 

@@ -37,7 +37,8 @@ class Server:
     """What the gateway that serves a directory's peers tells those who add to it.
 
     `routes` are what it pushes: networks behind it. `peers` are those of its configuration file;
-    their pre-shared keys are left out.
+    their pre-shared keys are left out. In `room_bytes` of its hello a client's addresses have to
+    fit, None where a version before this one has served.
     """
 
     interface: str
@@ -48,6 +49,7 @@ class Server:
     listen: tuple[Endpoint, ...]
     routes: tuple[Network, ...] = ()
     peers: tuple[Peer, ...] = ()
+    room_bytes: int | None = None
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -63,7 +63,8 @@ class ServerText(msgspec.Struct, frozen=True):
     public_key: bytes
     listen: tuple[str, ...]
     peers: tuple[_PeerText, ...]
-    routes: tuple[str, ...] = ()  # Not in what older versions wrote.
+    routes: tuple[str, ...] = ()  # Not in what older versions wrote, as the next.
+    room_bytes: int | None = None
 
     @classmethod
     def of(cls, server: Server) -> Self:
@@ -80,6 +81,7 @@ class ServerText(msgspec.Struct, frozen=True):
                 for peer in server.peers
             ),
             tuple(map(str, server.routes)),
+            server.room_bytes,
         )
 
     def value(self) -> Server:
@@ -92,6 +94,7 @@ class ServerText(msgspec.Struct, frozen=True):
             public_key=self.public_key,
             listen=endpoints_of(" ".join(self.listen)),
             routes=tuple(map(ip_network, self.routes)),
+            room_bytes=self.room_bytes,
             peers=tuple(
                 Peer(
                     name=peer.name,

@@ -6,7 +6,7 @@
 
 Several processes use it at once: each change is one transaction, begun by taking SQLite's write
 lock, and what is decided by a look (which address is free) is decided under that lock. The file
-holds pre-shared keys, so it is made with mode 0600 and refused when others can read it.
+holds pre-shared keys, so it is made with mode 0600 and refused when others can read or replace it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from fastun import private_file
 from fastun.errors import ConfigError, FastunError, RuntimeFailure, quote
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
@@ -63,8 +64,8 @@ class PeerStore(PeerDirectory):
     def __init__(self, state_dir: Path) -> None:
         """Open the file below `state_dir`, both made where they are missing.
 
-        Raises ConfigError when others can read the file, and RuntimeFailure when it cannot be
-        used, is damaged or was written by a newer version.
+        Raises ConfigError when others can read or replace the file, and RuntimeFailure when it
+        cannot be used, is damaged or was written by a newer version.
         """
         self.path = state_dir / FILE_NAME
         with self._explained():
@@ -246,16 +247,19 @@ def _explain(error: sqlite3.Error) -> str:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file with mode 0600, or check that nobody else can read the one that is there."""
+    """Make the file with mode 0600, or check that the one that is there is ours alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     # By its path: to open and close a file drops the locks that SQLite holds on it in this process
     # (fcntl(2), advisory record locking).
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise ConfigError(f"peer directory {quote(str(path))}: not a file; choose another --state")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(
-            f"peer directory {quote(str(path))} is open to other users; run: chmod 600 {path}"
-        )
+    status = path.stat()
+    name = f"peer directory {quote(str(path))}"
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{name}: not a file; choose another --state")
+    private_file.check(path, status, name)
+    # SQLite takes these for its own: a journal that another has put there would be played back.
+    for suffix in ("-journal", "-wal", "-shm"):
+        beside = path.with_name(f"{path.name}{suffix}")
+        if beside.is_file():
+            private_file.check(beside, beside.stat(), quote(str(beside)))

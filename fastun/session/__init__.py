@@ -5,6 +5,7 @@
     primitives           its functions Hash, Mac, Kdf, Aead, Xaead, DH
     messages             the five messages' layouts
     tai64n               the timestamp inside an initiation
+    timestamps           those of our own, which only ever grow
     symmetric_state      Noise's chaining key and hash
     ikpsk2               Noise's pattern IKpsk2: two messages over any payload
     noise                the handshake: the pattern inside messages 1 and 2

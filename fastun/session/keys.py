@@ -12,11 +12,11 @@ import binascii
 import contextlib
 import os
 import secrets
-import shlex
 import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fastun import private_file
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.session import primitives
 from fastun.session.protocol import KEY_BYTES
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _TEXT_CHARS = 44
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _PROBE_PRIVATE = bytes(range(KEY_BYTES))  # any private key finds the low-order points
 
 
@@ -99,8 +98,8 @@ def parse_public(text: str, field_name: str) -> bytes:
 def load_private(path: Path) -> bytes:
     """Return the private or pre-shared key in a file: 44 characters and a line end.
 
-    ConfigError in one line that names the path if the file cannot be read, can be read by group or
-    others, or holds no key.
+    ConfigError in one line that names the path if the file cannot be read, can be read or replaced
+    by others, or holds no key.
     """
     name = f"key file {quote(str(path))}"
     try:
@@ -111,9 +110,7 @@ def load_private(path: Path) -> bytes:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"{name}: not a file; name the file that holds the key")
-            if status.st_mode & _OTHERS:
-                mend = f"chmod 600 {shlex.quote(str(path))}"
-                raise ConfigError(f"{name} is open to other users; run: {mend}")
+            private_file.check(path, status, name)
             content = os.read(descriptor, _TEXT_CHARS + 3)  # a line end, and that there is more
         finally:
             os.close(descriptor)

@@ -76,9 +76,10 @@ class PeerTimers:
         self._expire_at: float | None = None
         self._zero_at: float | None = None
 
-    def set_persistent_keepalive(self, interval_s: float, now_s: float) -> None:
-        """Send a keepalive whenever nothing was sent or received for `interval_s`."""
+    def set_persistent_keepalive(self, interval_s: float | None, now_s: float) -> None:
+        """Send a keepalive whenever nothing was sent or received for `interval_s`; None: never."""
         self._persistent_keepalive_s = interval_s
+        self._persistent_at = None
         self._put_off_persistent(now_s)
 
     # What happened

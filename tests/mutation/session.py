@@ -196,9 +196,7 @@ _MUTANTS = (
     ),
     *_in(
         "keys",
-        ("the group may not read", "_OTHERS = stat.S_IRWXG | stat.S_IRWXO", "_OTHERS = stat.S_IRWXO"),
-        ("others may not read", "_OTHERS = stat.S_IRWXG | stat.S_IRWXO", "_OTHERS = stat.S_IRWXG"),
-        ("the mode is checked", "if status.st_mode & _OTHERS:", "if False:"),
+        ("the file is looked at", "            private_file.check(path, status, name)\n", ""),
         ("a file is a file", "if not stat.S_ISREG(status.st_mode):", "if False:"),
         ("opening does not block", " | os.O_NONBLOCK", ""),
         ("one spelling of a key", " or format_key(key) != text", ""),

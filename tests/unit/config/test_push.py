@@ -16,7 +16,8 @@ from fastun.config.identity import Pushed
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.link import hello
-from fastun.link.hello import HelloError, Push
+from fastun.link.hello import HelloError
+from fastun.link.push import Push
 from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
 from fastun.peers.pushes import Pushes
@@ -52,11 +53,17 @@ class Device:
     def __init__(self) -> None:
         self.applied: list[Any] = []
 
-    def apply(self, addresses: list[Any], routes: list[str], mtu: int) -> None:
-        self.applied.append((addresses, routes, mtu))
+    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> None:
+        self.applied.append((addresses, list(map(str, routes)), mtu))
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         self.applied.append((servers, domains))
+
+
+def apply(settings: Settings, device: Device, push: Push) -> None:
+    pushes = Pushes(settings, device, lambda: None)  # type: ignore[arg-type]
+    pushes.take(settings.peers[0].name, push)
+    asyncio.run(pushes.apply())
 
 
 def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
@@ -132,7 +139,7 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
 ) -> None:
     settings = replace(loaded("connect", tmp_path, CLIENT), **interface)
     device = Device()
-    asyncio.run(Pushes(settings, device, lambda: None).apply(GIVEN))  # type: ignore[arg-type]
+    apply(settings, device, GIVEN)
     assert device.applied == applied
 
 
@@ -145,7 +152,7 @@ def test_dns_that_no_resolver_should_be_told_ends_nothing(
 
     settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
     log.configure("console", 0)
-    asyncio.run(Pushes(settings, Wall(), lambda: None).apply(GIVEN))  # type: ignore[arg-type]
+    apply(settings, Wall(), GIVEN)
     structlog.reset_defaults()
     assert "cannot apply what the server pushes" in capsys.readouterr().err
 

@@ -15,8 +15,9 @@ from fastun.endpoint import Endpoint
 from fastun.link import hello
 from fastun.link.datagram_sessions import DatagramSessions
 from fastun.link.greeting import SealedGreeter
-from fastun.link.hello import Hello, Push
+from fastun.link.hello import Hello
 from fastun.link.inside import Inside
+from fastun.link.push import Push
 from fastun.link.stream_sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.peers.peer import Peer
@@ -114,7 +115,7 @@ class Side:
             own,
             TimerConstants(),
             self.counts,
-            self.pushed.append,
+            lambda _, push: self.pushed.append(push),
             self.inside,
         )
         self.receiving: dict[int, tuple[int, bytes]] = {}

@@ -1,4 +1,4 @@
-"""Hellos on UDP: said again until answered, agreed on, and pushed once."""
+"""Hellos on UDP: said again until answered, agreed on, and pushed once a session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from fastun._native import Aead
 from fastun.channel import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello, probe
 from fastun.link.correspondent import GATEWAY_COUNTERS, HELLOS_MAX
-from fastun.link.hello import Hello, HelloError, Push
+from fastun.link.hello import Hello, HelloError
+from fastun.link.push import Push
 from tests.unit.link.datagram_pair import HELLO, Pair, names_resolved, rekey, run
 
 pytestmark = pytest.mark.usefixtures("now")
@@ -149,7 +150,9 @@ def test_a_cipher_that_both_begin_with_is_told_once() -> None:
     run(claim())
 
 
-def test_only_a_client_is_pushed_to_and_once_a_link(now: SimpleNamespace) -> None:
+def test_only_a_client_is_pushed_to_and_each_session_replaces_it(
+    now: SimpleNamespace,
+) -> None:
     async def claim() -> None:
         pair = Pair()
         push = Push(addresses=("10.9.0.2/24",), keepalive=25)
@@ -166,8 +169,18 @@ def test_only_a_client_is_pushed_to_and_once_a_link(now: SimpleNamespace) -> Non
         pair.client.sessions.tick()
         pair.client.work()
         assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
+        # A server that was restarted pushes something else, and no keepalive any more.
+        pair.server.hello = msgspec.structs.replace(HELLO, push=Push(mtu=1300))
         await rekey(pair, now)
-        assert pair.client.pushed == [push]
+        assert pair.client.pushed == [push, Push(mtu=1300)]
+        now.s += 10.5
+        pair.client.sessions.tick()
+        pair.client.work()
+        pair.client.told_of(SendKeepalive)
+        now.s += 25
+        pair.client.sessions.tick()
+        pair.client.work()
+        assert pair.client.told_of(SendKeepalive) == []
 
     run(claim())
 

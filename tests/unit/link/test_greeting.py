@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -13,18 +14,21 @@ from fastun._native import Aead
 from fastun.channel import LinkFormat
 from fastun.link import frames, greeting, hello
 from fastun.link.greeting import Greeted, PlainGreeter, SealedGreeter
-from fastun.link.hello import Hello, HelloError, Push
+from fastun.link.hello import Hello, HelloError
+from fastun.link.push import Push
 from fastun.link.source_limits import PROVEN_BURST_OF_ALL, PROVEN_PER_SECOND_OF_ALL
 from fastun.peers.peer import Peer
 from fastun.peers.roster import Member, Roster
-from fastun.session import noise, transport
+from fastun.session import clock, noise, transport
 from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.timestamps import Timestamps
 from tests.unit.recording_lane import RecordingLane
 from tests.unit.session.parties import CLIENT, PSK, SERVER, STRANGER, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
     from types import SimpleNamespace
 
     from fastun.session.keys import KeyPair
@@ -498,3 +502,33 @@ def test_a_plain_hello_has_a_longest_length() -> None:
     greeter = PlainGreeter(roster_of(Peer(name="ant", public_key=bytes(32))), HELLO)
     refused, _ = together(greeter.welcome, talker)
     assert isinstance(refused, HelloError)
+
+
+def test_a_clock_that_is_set_back_an_hour_has_nobody_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a client that goes on nor one that is started again, on either transport."""
+    now_s, clock_ns = 1000.0, time.time_ns()
+
+    def now_ns() -> int:
+        return clock_ns
+
+    monkeypatch.setattr(clock, "boottime_s", lambda: now_s)
+    monkeypatch.setattr(time, "time_ns", now_ns)
+    serving = server(peer("ant", CLIENT))
+    for _ in range(3):
+        roster = roster_of(peer("server", SERVER))
+        connecting = SealedGreeter(
+            roster,
+            CLIENT,
+            lambda _: HELLO,
+            timestamps=Timestamps(tmp_path, CLIENT.public, now_ns),
+        )
+        for _ in range(2):
+            now_s += 1
+            welcomed, _ = together(serving.welcome, connecting.approach)
+            assert isinstance(welcomed, Greeted)
+            now_s += 1
+            serving.admit(connecting.initiate(roster.by_slot[0])[0])
+            clock_ns -= 3600 * 10**9
+    assert serving.results[Refusal.REPLAYED_TIMESTAMP] == 0

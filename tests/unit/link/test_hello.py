@@ -12,7 +12,8 @@ import pytest
 from fastun._native import Aead, Mode, Offload, Wire
 from fastun.config.settings import Options, Settings, load
 from fastun.link import hello
-from fastun.link.hello import Hello, HelloError, Push
+from fastun.link.hello import Hello, HelloError
+from fastun.link.push import Push
 
 OURS = Hello(
     version=hello.PROTOCOL_VERSION,

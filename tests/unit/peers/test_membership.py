@@ -14,7 +14,7 @@ import structlog
 from fastun import _native, log
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.link.hello import Push
+from fastun.link.push import Push
 from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
 from fastun.peers.roster import Member, Roster

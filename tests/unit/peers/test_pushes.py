@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 import structlog
 
-from fastun import log
+from fastun import log, peers
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
-from fastun.link.hello import Push
+from fastun.link.push import Push
 from fastun.peers.peer import Peer
-from fastun.peers.pushes import WAITING_MAX, Pushes
+from fastun.peers.pushes import Pushes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,6 +50,11 @@ PUSH = Push(
 )
 
 
+def apply(pushes: Pushes, push: Push) -> None:
+    pushes.take("server", push)
+    asyncio.run(pushes.apply())
+
+
 def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
     """Return the addresses, routes and MTU that the device is given."""
     given: list[tuple[Any, ...]] = []
@@ -57,8 +62,9 @@ def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
         "Device",
         SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
     )
-    asyncio.run(Pushes(settings(*allowed, accept=accept), device, nothing).apply(PUSH))
-    return given[0]
+    apply(Pushes(settings(*allowed, accept=accept), device, nothing), PUSH)
+    addresses, routes, mtu, _ = given[0]
+    return addresses, list(map(str, routes)), mtu
 
 
 def test_nothing_is_applied_that_is_not_accepted() -> None:
@@ -88,7 +94,7 @@ def addresses_taken(addresses: tuple[str, ...], *allowed: str) -> list[str]:
     given: list[str] = []
     device = SimpleNamespace(apply=lambda some, *_: given.extend(map(str, some)))
     pushes = Pushes(settings(*allowed, accept=("addresses",)), cast("Device", device), nothing)
-    asyncio.run(pushes.apply(Push(addresses=addresses)))
+    apply(pushes, Push(addresses=addresses))
     return given
 
 
@@ -156,7 +162,7 @@ def test_a_push_that_the_kernel_refuses_ends_nothing(
         raise error
 
     device = cast("Device", SimpleNamespace(apply=refuse))
-    asyncio.run(Pushes(settings(accept=("routes",)), device, nothing).apply(PUSH))
+    apply(Pushes(settings(accept=("routes",)), device, nothing), PUSH)
     assert "cannot apply what the server pushes" in capsys.readouterr().err
 
 
@@ -179,10 +185,10 @@ def test_no_mtu_is_taken_that_would_take_ipv6_from_the_device(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given: list[int] = []
-    device = SimpleNamespace(apply=lambda _addresses, _routes, mtu: given.append(mtu))
+    device = SimpleNamespace(apply=lambda _addresses, _routes, mtu, _outer: given.append(mtu))
     client = settings("::/0", addresses=tuple(map(ip_interface, own)), accept=("addresses", "mtu"))
     pushes = Pushes(client, cast("Device", device), nothing)
-    asyncio.run(pushes.apply(Push(addresses=pushed, mtu=mtu)))
+    apply(pushes, Push(addresses=pushed, mtu=mtu))
     assert given == [applied]
     said = capsys.readouterr().err
     assert ("the MTU that the server pushes is not taken" in said) == (mtu != applied)
@@ -192,7 +198,7 @@ def test_what_follows_the_device_does_so_when_it_has_changed() -> None:
     seen: list[str] = []
     device = SimpleNamespace(apply=lambda *_: seen.append("applied"))
     pushes = Pushes(settings(), cast("Device", device), lambda: seen.append("followed"))
-    asyncio.run(pushes.apply(PUSH))
+    apply(pushes, PUSH)
     assert seen == ["applied", "followed"]
 
 
@@ -207,7 +213,7 @@ class SlowDevice:
         self.done: list[int] = []
         self.go_on = threading.Semaphore(0)
 
-    def apply(self, _addresses: object, _routes: object, mtu: int) -> None:
+    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> None:
         self.begun.append(mtu)
         self.go_on.acquire(timeout=5)  # a test that fails ends all the same
         self.done.append(mtu)
@@ -227,42 +233,84 @@ def taking(role: str, device: SlowDevice) -> Pushes:
     return Pushes(accepting, cast("Device", device), nothing)
 
 
-def test_pushes_are_applied_one_after_the_other_and_none_is_left_out() -> None:
+def test_one_is_applied_at_a_time_and_of_those_that_come_meanwhile_the_newest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers.pushes, "PAUSE_S", 0.0)
+
     async def scene() -> None:
         device = SlowDevice()
         pushes = taking("connect", device)
         running = asyncio.create_task(pushes.run())
-        for mtu in (1300, 1400, 1300):
-            pushes.take(Push(mtu=mtu))
+        pushes.take("server", Push(mtu=1300))
         await until(lambda: device.begun == [1300])
+        for mtu in (1400, 1301, 1500):
+            pushes.take("server", Push(mtu=mtu))
         for _ in range(20):
             await asyncio.sleep(0.001)
         assert device.begun == [1300]
-        device.release()
-        await until(lambda: device.begun == [1300, 1400])
-        assert device.done == [1300]
-        device.release(2)
-        await until(lambda: device.done == [1300, 1400, 1300])
+        device.release(5)
+        await until(lambda: device.done == [1300, 1500])
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert device.begun == [1300, 1500]
         running.cancel()
 
     asyncio.run(scene())
 
 
-def test_who_pushes_faster_than_it_can_be_applied_is_not_heard() -> None:
+def test_who_pushes_on_and_on_is_heard_once_a_pause() -> None:
     async def scene() -> None:
         device = SlowDevice()
+        device.release(100)
         pushes = taking("connect", device)
-        for mtu in range(1000, 1000 + WAITING_MAX + 10):
-            pushes.take(Push(mtu=mtu))
-        device.release(WAITING_MAX + 10)
         running = asyncio.create_task(pushes.run())
-        await until(lambda: len(device.done) >= WAITING_MAX)
-        pushes.take(Push(mtu=1500))
-        await until(lambda: device.done[-1] == 1500)
-        assert device.done == [*range(1000, 1000 + WAITING_MAX), 1500]
+        for mtu in range(1000, 1100):
+            pushes.take("server", Push(mtu=mtu))
+            await asyncio.sleep(0.002)
+        assert len(device.begun) == 1
         running.cancel()
 
     asyncio.run(scene())
+
+
+def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given: list[Any] = []
+    device = SimpleNamespace(apply=lambda _, routes, *__: given.append(list(map(str, routes))))
+    two = settings("10.9.0.0/16", accept=("routes",))
+    others_ips = (ip_network("10.8.0.0/16"),)
+    other = Peer(name="other", public_key=bytes(31) + b"1", allowed_ips=others_ips)
+    two = dataclasses.replace(two, peers=(*two.peers, other))
+    pushes = Pushes(two, cast("Device", device), nothing)
+    apply(pushes, Push(routes=("10.9.1.0/24", "10.8.1.0/24")))
+    pushes.take("other", Push(routes=("10.8.2.0/24", "10.9.2.0/24")))
+    asyncio.run(pushes.apply())
+    apply(pushes, Push(routes=("10.9.3.0/24",)))
+    assert given == [
+        ["10.9.1.0/24"],
+        ["10.9.1.0/24", "10.8.2.0/24"],
+        ["10.9.3.0/24", "10.8.2.0/24"],
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
+    told: list[Any] = []
+    device = SimpleNamespace(apply=lambda *_: None, apply_dns=lambda *dns: told.append(dns))
+    pushes = Pushes(settings(accept=("dns",)), cast("Device", device), nothing)
+    apply(pushes, Push(dns=("10.9.0.1",)))
+    apply(pushes, Push())
+    assert told == [(("10.9.0.1",), ()), ((), ())]
+
+
+def test_what_is_wrong_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    device = SimpleNamespace(apply=lambda *_: None)
+    pushes = Pushes(settings(accept=("addresses",)), cast("Device", device), nothing)
+    for address in ("10.9.0.2/24", "10.9.0.2/24", "10.9.0.3/24"):
+        apply(pushes, Push(addresses=(address,)))
+    assert len(capsys.readouterr().err.splitlines()) == 2
 
 
 def test_a_serving_side_is_pushed_nothing() -> None:
@@ -270,7 +318,7 @@ def test_a_serving_side_is_pushed_nothing() -> None:
         device = SlowDevice()
         device.release(10)
         pushes = taking("serve", device)
-        pushes.take(Push(mtu=1300))
+        pushes.take("server", Push(mtu=1300))
         running = asyncio.create_task(pushes.run())
         for _ in range(50):
             await asyncio.sleep(0.001)

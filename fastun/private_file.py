@@ -1,0 +1,71 @@
+"""Files that hold keys: whose they are, and who else could read or replace them.
+
+A file is its owner's alone, and the owner is root or the user who runs us: another could change it
+under us, whatever its mode. The same goes for its directory: anyone with write access there can put
+another file in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import stat
+from pathlib import Path
+from typing import Final
+
+from fastun.errors import ConfigError
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check(path: Path, status: os.stat_result, name: str) -> None:
+    """Raise ConfigError where others can read or replace a file, whose `status` is given.
+
+    The status is of what was opened, so of a link's target. `name` begins the complaint.
+    """
+    quoted = shlex.quote(str(path))
+    if status.st_uid not in trusted_users():
+        raise ConfigError(f"{name} belongs to {_user(status.st_uid)}; run: {_chown(quoted)}")
+    if status.st_mode & _OTHERS:
+        raise ConfigError(f"{name} is open to other users; run: chmod 600 {quoted}")
+    check_directory(path, name)
+
+
+def check_directory(path: Path, name: str) -> None:
+    """Raise ConfigError where others can put another file in the place of this one.
+
+    Of a link, its own directory and its target's.
+    """
+    for directory in dict.fromkeys((path.absolute().parent, path.resolve().parent)):
+        status = directory.stat()
+        quoted = shlex.quote(str(directory))
+        if status.st_uid not in trusted_users():
+            raise ConfigError(
+                f"{name} can be replaced by {_user(status.st_uid)}, the owner of its directory;"
+                f" run: {_chown(quoted)}"
+            )
+        # In a sticky directory, as /tmp is, a file is only its owner's to replace.
+        if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+            raise ConfigError(f"{name} can be replaced by other users; run: chmod go-w {quoted}")
+
+
+def trusted_users() -> set[int]:
+    """Return root, the user that runs us, and the caller of sudo(8), who has root anyway."""
+    users = {0, os.geteuid()}
+    by_sudo = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and by_sudo.isascii() and by_sudo.isdigit():
+        users.add(int(by_sudo))
+    return users
+
+
+def _user(uid: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def _chown(quoted: str) -> str:
+    return f"chown {_user(os.geteuid()).removeprefix('user ')} {quoted}"

@@ -1,0 +1,113 @@
+"""The timestamps of our initiations: they only ever grow, whatever becomes of the clock.
+
+A responder refuses an initiation whose timestamp is not greater than all before it (whitepaper
+section 5.1). So after a clock was set back, by an administrator, by NTP, or by a battery that is
+empty, the clock alone would have us refused until it has caught up:
+
+    max(last + step, now)
+
+The last is kept over restarts in a file of the state directory, for each key pair. Its value
+is RESERVED_NS ahead of what was used, so that it is written once a second at most; being so
+little ahead, it does not run away from the clock however often we start. A file that cannot be
+read or written is a warning, once: the handshake goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from hashlib import blake2s
+from typing import TYPE_CHECKING, Final
+
+from fastun import log
+from fastun.session import tai64n
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# The least by which two timestamps differ after whitening.
+STEP_NS: Final = 2**24
+
+RESERVED_NS: Final = 10**9
+
+# 2200: no clock is that far ahead, and what a damaged file says is not believed.
+_LATEST_NS: Final = 7_258_118_400 * 10**9
+_DIGITS_MAX: Final = 19
+
+
+class Timestamps:
+    """Those of one key pair. One thread."""
+
+    def __init__(
+        self,
+        state_dir: Path | None = None,
+        public_key: bytes = b"",
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Go on behind what `state_dir` has kept for the key; None keeps nothing."""
+        name = f"initiations-{blake2s(public_key, digest_size=8).hexdigest()}"
+        self._path = None if state_dir is None else state_dir / name
+        self._now_ns = now_ns
+        self._log = log.get("session")
+        self._has_warned = False
+        self._reserved_ns = self._read()
+        self._last_ns = self._reserved_ns
+
+    def next(self) -> bytes:
+        """Return a timestamp for an initiation, greater than all before it."""
+        self._last_ns = max(self._last_ns + STEP_NS, self._now_ns())
+        if self._last_ns > self._reserved_ns:
+            self._reserved_ns = self._last_ns + RESERVED_NS
+            self._write()
+        return tai64n.from_unix_ns(self._last_ns)
+
+    def _read(self) -> int:
+        if self._path is None:
+            return 0
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                text = os.read(descriptor, _DIGITS_MAX + 2).decode("latin-1").strip()
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            self._warn(error.strerror or str(error))
+            return 0
+        kept_ns = int(text) if text.isascii() and text.isdigit() else 0
+        if not 0 < kept_ns < _LATEST_NS:
+            self._warn("damaged")
+            return 0
+        return kept_ns
+
+    def _write(self) -> None:
+        """Replace the file; what a crash of the host takes back are seconds."""
+        if self._path is None:
+            return
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(temporary, flags, 0o600)
+            try:
+                os.write(descriptor, f"{self._reserved_ns}\n".encode())
+            finally:
+                os.close(descriptor)
+            temporary.replace(self._path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            self._warn(error.strerror or str(error))
+
+    def _warn(self, why: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            self._log.warning(
+                "cannot keep the time of the last handshake: if the clock is set back before the"
+                " next start, the peers refuse us until it has caught up",
+                file=str(self._path),
+                error=why,
+            )

@@ -1,0 +1,26 @@
+"""What a device does with pushed name servers: they are replaced as the rest is."""
+
+from __future__ import annotations
+
+from fastun.host.device import Device
+
+
+class Names:
+    """Takes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+        self.told.append((servers, domains))
+
+    def unset(self) -> None:
+        self.told.append(None)
+
+
+def test_name_servers_that_are_not_pushed_any_more_are_unset() -> None:
+    device = Device.__new__(Device)  # without an interface
+    device._name_servers = names = Names()  # type: ignore[assignment]  # noqa: SLF001
+    device.apply_dns(("10.9.0.1",), ("example.net",))
+    device.apply_dns((), ())
+    assert names.told == [(("10.9.0.1",), ("example.net",)), None]

@@ -1,0 +1,446 @@
+"""What a push makes of a device, against a kernel of dictionaries: made, refused, taken back.
+
+tests/attack/test_pushed_settings.py asks the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import socket
+from ipaddress import ip_address, ip_interface, ip_network
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+import structlog
+
+from fastun import log
+from fastun.config.settings import Options, Settings, load
+from fastun.endpoint import parse
+from fastun.errors import RuntimeFailure
+from fastun.host import outer_addresses, pushed, routes
+from fastun.host.outer_addresses import catches, of_settings
+from fastun.host.pushed import PushedSettings
+from fastun.host.routes import HostRoutes, prepared
+from fastun.host.routing_rules import FIRST_MARK, PROTOCOL
+from fastun.peers.peer import Peer
+from tests.unit.host.fake_kernel import ETH0, FT0, LAN, MAIN, NAMES, FakeKernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.host.journal import Journal
+
+MARK = FIRST_MARK
+# One that records nothing.
+JOURNAL = cast("Journal", SimpleNamespace(changing=lambda _: contextlib.nullcontext()))
+
+
+@pytest.fixture(autouse=True)
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
+    """A host with a LAN, a way out, and the device of the tunnel."""
+    kernel = FakeKernel()
+    for module in (pushed, routes):
+        monkeypatch.setattr(module, "IPRoute", kernel)
+    monkeypatch.setattr(socket, "if_nametoindex", NAMES.__getitem__)
+    monkeypatch.setattr(
+        socket, "if_indextoname", {index: name for name, index in NAMES.items()}.__getitem__
+    )
+    monkeypatch.setattr(HostRoutes, "_check_source_validation", lambda _: None)
+    kernel.have_address("198.18.0.2/24", ETH0)
+    kernel.have_route("198.18.0.0/24", ETH0)
+    kernel.have_route("0.0.0.0/0", ETH0)
+    kernel.have_address("192.168.77.2/24", LAN)
+    kernel.have_address("fd77::2/64", LAN)
+    kernel.have_address("fe80::1/64", LAN)
+    kernel.have_route("192.168.77.0/24", LAN)
+    kernel.have_route("fe80::/64", LAN)
+    log.configure("console", 0)
+    yield kernel
+    structlog.reset_defaults()
+
+
+def settings(*allowed: str, **fields: Any) -> Settings:
+    plain = load("connect", "tcp://203.0.113.1", Options(wire="plain", insecure=True))
+    fields = {"endpoints": (), "mtu": 1420, "fwmark": MARK, "accept": ("routes",)} | fields
+    server = Peer(name="server", public_key=bytes(32), allowed_ips=tuple(map(ip_network, allowed)))
+    return dataclasses.replace(plain, interface="ft0", peers=(server,), **fields)
+
+
+class Client:
+    """A device that is pushed to."""
+
+    def __init__(self, *allowed: str, **fields: Any) -> None:
+        its = settings(*allowed, **fields)
+        self._pushed = PushedSettings("ft0", its, HostRoutes("ft0", its, JOURNAL))
+
+    def push(
+        self, *routes: str, addresses: tuple[str, ...] = (), mtu: int = 0, outer: str = ""
+    ) -> int:
+        return self._pushed.replace(
+            list(map(ip_interface, addresses)),
+            list(map(ip_network, routes)),
+            mtu,
+            {ip_address(outer)} if outer else set(),
+        )
+
+
+# -- what others have -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "route",
+    ["192.168.77.0/24", "192.168.77.0/25", "192.168.77.9/32", "fd77::/64", "fd77::9/128"],
+)
+def test_a_route_that_would_beat_a_lan_is_refused_unless_it_is_named(
+    kernel: FakeKernel, route: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Client("0.0.0.0/0", "::/0", "192.168.77.0/26").push(route)
+    assert kernel.routes_of() == set()
+    (said,) = capsys.readouterr().err.splitlines()
+    assert route in said
+    assert "on lan" in said
+    assert "name exactly it in allowed_ips" in said
+    if route != "192.168.77.0/24":  # to which the kernel has a route already
+        Client(route).push(route)
+        assert kernel.routes_of() == {(route, MAIN)}
+
+
+def test_an_equal_route_that_is_named_does_not_replace_the_lans_and_stops_no_other(
+    kernel: FakeKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Client("192.168.77.0/24", "10.0.0.0/8").push("192.168.77.0/24", "10.0.0.0/8")
+    assert kernel.routes_of() == {("10.0.0.0/8", MAIN)}
+    assert "this host has it already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "route", ["192.168.0.0/16", "192.168.76.0/23", "10.0.0.0/8", "fd00::/8", "192.168.78.0/24"]
+)
+def test_a_route_that_covers_a_lan_or_lies_beside_it_is_made(
+    kernel: FakeKernel, route: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Client().push(route)
+    assert kernel.routes_of() == {(route, MAIN)}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "index", "route", "is_made"),
+    [
+        ("10.9.0.0/16", 0, "10.9.1.0/24", False),  # a blackhole
+        ("0.0.0.0/1", LAN, "10.9.1.0/24", True),  # half of another tunnel's default route
+        ("0.0.0.0/1", LAN, "0.0.0.0/1", False),
+        ("8000::/1", LAN, "fd00:9::/64", True),
+        ("::/0", LAN, "fd00:9::/64", True),
+        ("2000::/3", LAN, "2001:db8::/32", True),
+        ("2000::/4", LAN, "2001:db8::/32", False),
+        ("10.9.0.0/16", FT0, "10.9.1.0/24", True),
+    ],
+)
+def test_what_counts_as_a_network_of_another_interface(
+    kernel: FakeKernel, other: str, index: int, route: str, *, is_made: bool
+) -> None:
+    kernel.have_route(other, index)
+    before = kernel.routes_of()
+    Client().push(route)
+    assert (kernel.routes_of() != before) == is_made
+
+
+def test_a_route_by_several_ways_counts_unless_all_are_ours(kernel: FakeKernel) -> None:
+    for text, ways in (("10.9.0.0/16", (FT0, LAN)), ("10.8.0.0/16", (FT0, FT0))):
+        kernel.have_route(text, 0)
+        kernel.routes[-1]["RTA_MULTIPATH"] = [{"oif": index} for index in ways]
+    Client().push("10.9.1.0/24", "10.8.1.0/24")
+    assert kernel.routes_of() == {("10.8.1.0/24", MAIN)}
+
+
+def test_the_other_end_of_a_point_to_point_link_counts(kernel: FakeKernel) -> None:
+    kernel.have_address("10.9.0.1/32", LAN)
+    kernel.addresses[-1]["IFA_ADDRESS"] = "10.9.0.2"
+    Client().push("10.9.0.1/32", "10.9.0.2/32", "10.9.0.3/32")
+    assert kernel.routes_of() == {("10.9.0.3/32", MAIN)}
+
+
+@pytest.mark.parametrize("route", ["fe80:1::/64", "ff02::/16", "127.0.0.0/8", "224.0.0.0/4"])
+def test_what_is_never_routed_is_refused_unless_it_is_named(kernel: FakeKernel, route: str) -> None:
+    Client("0.0.0.0/0", "::/0").push(route)
+    assert kernel.routes_of() == set()
+    Client(route).push(route)
+    assert kernel.routes_of() == {(route, MAIN)}
+
+
+def test_a_lan_that_comes_later_takes_its_route_back(kernel: FakeKernel) -> None:
+    client = Client()
+    client.push("10.1.2.0/24", "10.1.3.0/24")
+    kernel.have_address("10.1.2.7/24", LAN)
+    client.push("10.1.2.0/24", "10.1.3.0/24")
+    assert kernel.routes_of() == {("10.1.3.0/24", MAIN)}
+
+
+def test_what_is_refused_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    client = Client()
+    for refused in ("192.168.77.0/25", "192.168.77.0/25", "192.168.77.0/26"):
+        client.push(refused, "192.168.77.1/32")
+    first, second = capsys.readouterr().err.splitlines()
+    assert "others=1" in first
+    assert "192.168.77.0/26" in second
+
+
+# -- our own packets --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("route", "outer"),
+    [
+        ("203.0.113.0/24", "203.0.113.9"),
+        ("203.0.113.9/32", "203.0.113.9"),
+        ("2001:db8::/32", "2001:db8::9"),
+        ("0.0.0.0/1", "::1"),
+        ("0.0.0.0/0", "::1"),
+    ],
+)
+def test_a_route_with_our_servers_address_is_made_with_rules_or_not_at_all(
+    kernel: FakeKernel, route: str, outer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Client()
+    client.push(route, outer=outer)
+    ((_, table),) = kernel.routes_of()
+    assert table == MARK
+    assert [rule["FRA_FWMARK"] for rule in kernel.rules] == [MARK, None]
+    client.push()
+    assert kernel.routes_of() == set()
+    assert kernel.rules == []
+    Client(fwmark=0).push(route, "10.0.0.0/8", outer=outer)
+    assert kernel.routes_of() == {("10.0.0.0/8", MAIN)}
+    assert "our packets have no mark" in capsys.readouterr().err
+
+
+def test_a_server_that_has_moved_moves_the_route_with_the_next_push(kernel: FakeKernel) -> None:
+    client = Client()
+    client.push("203.0.113.0/24", outer="203.0.112.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MAIN)}
+    client.push("203.0.113.0/24", outer="203.0.113.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MARK)}
+    client.push("203.0.113.0/24", outer="203.0.112.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MAIN)}
+    assert kernel.rules == []
+
+
+def test_the_configured_endpoints_count_beside_those_in_use(kernel: FakeKernel) -> None:
+    client = Client(endpoints=(parse("udp://203.0.113.1"), parse("udp://203.0.114.1")))
+    client.push("203.0.113.0/24", "203.0.114.0/24", "203.0.115.0/24", outer="203.0.115.1")
+    assert {table for _, table in kernel.routes_of()} == {MARK}
+
+
+@pytest.mark.parametrize("table", [4242, MARK])
+def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
+    kernel: FakeKernel, table: int
+) -> None:
+    Client(table=table).push("203.0.113.0/24", "0.0.0.0/0", outer="203.0.113.1")
+    assert {table for _, table in kernel.routes_of()} == {table}
+    assert kernel.rules == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "endpoint", "fields", "mark"),
+    [
+        ("10.0.0.0/8", "udp://10.1.2.3", {}, MARK),
+        ("10.0.0.0/8", "tcp://10.1.2.3", {}, MARK),
+        ("0.0.0.0/1", "udp://[2001:db8::1]", {}, MARK),
+        ("2001:db8::/32", "udp://[2001:db8::1]", {}, MARK),
+        ("10.0.0.0/8", "udp://11.1.2.3", {}, 0),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"accept": ()}, 0),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"accept": (), "table": "auto"}, MARK),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"fwmark": 5}, 5),
+        ("10.0.0.0/8", "udp://name.invalid", {}, MARK),
+    ],
+)
+def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch_them(
+    allowed: str,
+    endpoint: str,
+    fields: dict[str, Any],
+    mark: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", _unresolved)
+    its = settings(allowed, endpoints=(parse(endpoint),), **({"fwmark": 0} | fields))
+    assert prepared(its).fwmark == mark
+
+
+def _unresolved(*_: object, **__: object) -> None:
+    raise socket.gaierror(-2, "Name or service not known")
+
+
+def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: FakeKernel) -> None:
+    its = settings(
+        "203.0.113.0/24", "10.7.0.0/16", endpoints=(parse("udp://203.0.113.1"),), table="auto"
+    )
+    HostRoutes("ft0", its, JOURNAL).add_configured()
+    assert kernel.routes_of() == {("203.0.113.0/24", MARK), ("10.7.0.0/16", MAIN)}
+
+
+def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
+    with pytest.raises(RuntimeFailure, match=r"route 192\.168\.77\.0/24: this host has it already"):
+        HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
+
+
+def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(name: str, *_: object, **__: object) -> list[Any]:
+        if name == "slow.example":
+            socket_is_never_ready.wait(10)
+        return [(0, 0, 0, "", ("203.0.113.7", 0)), (0, 0, 0, "", ("::ffff:203.0.113.8", 0, 0, 0))]
+
+    import threading  # noqa: PLC0415
+
+    socket_is_never_ready = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    monkeypatch.setattr(outer_addresses, "_LOOKUP_S", 0.3)
+    quick = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
+    expected = set(map(ip_address, ("203.0.113.7", "203.0.113.8", "192.0.2.1")))
+    assert of_settings(quick) == (expected, True)
+    slow = settings(endpoints=(parse("udp://slow.example"), parse("tcp://192.0.2.1")))
+    assert of_settings(slow) == ({ip_address("192.0.2.1")}, False)
+    socket_is_never_ready.set()
+
+
+def test_an_address_is_in_networks_of_its_own_version_only() -> None:
+    assert catches(ip_network("0.0.0.0/0"), [ip_address("10.0.0.1")])
+    assert not catches(ip_network("::/0"), [ip_address("10.0.0.1")])
+    assert not catches(ip_network("10.0.1.0/24"), [ip_address("10.0.0.1")])
+
+
+# -- replaced as a whole ----------------------------------------------------------------------
+
+
+def test_a_push_replaces_the_last_and_keeps_what_both_have(kernel: FakeKernel) -> None:
+    client = Client()
+    client.push("10.1.0.0/16", "10.2.0.0/16", "0.0.0.0/0")
+    kept = next(route for route in kernel.routes if route.get("RTA_DST") == "10.2.0.0")
+    client.push("10.2.0.0/16", "10.3.0.0/16")
+    assert kernel.routes_of() == {("10.2.0.0/16", MAIN), ("10.3.0.0/16", MAIN)}
+    assert any(route is kept for route in kernel.routes), "it was not made anew"
+    assert kernel.rules == []
+
+
+def test_what_others_made_on_the_device_stays(kernel: FakeKernel) -> None:
+    kernel.have_route("10.1.0.0/16", FT0)
+    client = Client()
+    client.push("10.1.0.0/16", "10.2.0.0/16")
+    # An administrator has made it anew.
+    kernel.route("del", dst="10.2.0.0/16", oif=FT0, proto=PROTOCOL, table=MAIN)
+    kernel.have_route("10.2.0.0/16", FT0)
+    client.push()
+    assert kernel.routes_of() == {("10.1.0.0/16", MAIN), ("10.2.0.0/16", MAIN)}
+
+
+def test_what_is_configured_stays_when_it_is_pushed_and_then_not(kernel: FakeKernel) -> None:
+    its = settings("10.0.0.0/8", "0.0.0.0/0", table="auto")
+    host_routes = HostRoutes("ft0", its, JOURNAL)
+    host_routes.add_configured()
+    host_routes.replace_pushed([ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0")], ())
+    host_routes.replace_pushed([], ())
+    assert kernel.routes_of() == {("10.0.0.0/8", MAIN), ("default/0", MARK)}
+    assert len(kernel.rules) == 2
+
+
+def test_addresses_are_replaced_and_those_of_others_stay(kernel: FakeKernel) -> None:
+    kernel.have_address("10.9.0.1/24", FT0)
+    client = Client()
+    client.push(addresses=("10.9.0.1/24", "10.9.0.2/24", "fd00:9::2/64"))
+    assert kernel.addresses_of() == {"10.9.0.1/24", "10.9.0.2/24", "fd00:9::2/64"}
+    client.push(addresses=("10.9.0.3/24",))
+    assert kernel.addresses_of() == {"10.9.0.1/24", "10.9.0.3/24"}
+    kernel.addr("del", index=FT0, address="10.9.0.3", prefixlen=24)
+    client.push()
+    assert kernel.addresses_of() == {"10.9.0.1/24"}
+
+
+def test_an_address_that_went_with_another_of_its_network_is_made_again(
+    kernel: FakeKernel,
+) -> None:
+    client = Client()
+    client.push(addresses=("10.9.0.2/24", "10.9.0.3/24"))
+    kernel.addr("del", index=FT0, address="10.9.0.3", prefixlen=24)
+    client.push(addresses=("10.9.0.3/24",))
+    assert kernel.addresses_of() == {"10.9.0.3/24"}
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("192.168.77.2/32", "another interface of this host has it"),
+        ("fd77::2/64", "another interface of this host has it"),
+        ("192.168.77.9/24", "it would take packets from 192.168.77.0/24 on lan"),
+        ("192.168.77.9/32", "it would take packets from 192.168.77.0/24 on lan"),
+        ("192.168.77.9/16", "it would take packets from 192.168.77.0/24 on lan"),
+        ("203.0.113.9/24", "its network contains the server's own address"),
+        ("203.0.113.1/32", "its network contains the server's own address"),
+    ],
+)
+def test_an_address_beats_no_more_than_a_route(
+    kernel: FakeKernel, address: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Client("0.0.0.0/0", "::/0").push(addresses=(address, "192.168.0.1/16"), outer="203.0.113.1")
+    assert kernel.addresses_of() == {"192.168.0.1/16"}
+    (said,) = capsys.readouterr().err.splitlines()
+    assert address in said
+    assert why in said
+
+
+def test_an_address_that_is_named_may_lie_in_another_network_but_be_nobody_elses(
+    kernel: FakeKernel,
+) -> None:
+    Client("192.168.77.9/32", "192.168.77.2/32").push(
+        addresses=("192.168.77.9/32", "192.168.77.2/32")
+    )
+    assert kernel.addresses_of() == {"192.168.77.9/32"}
+    Client("192.168.77.8/32", "192.168.0.0/16").push(addresses=("192.168.77.8/16",))
+    assert "192.168.77.8/16" in kernel.addresses_of()
+
+
+def test_an_address_whose_network_is_named_may_lie_in_a_wider_one_but_in_no_narrower(
+    kernel: FakeKernel,
+) -> None:
+    kernel.have_route("10.0.0.0/8", LAN)
+    client = Client("10.9.0.0/24", "192.168.0.0/16")
+    client.push(addresses=("10.9.0.2/24", "10.9.1.2/24", "192.168.77.9/16", "192.168.78.9/16"))
+    assert kernel.addresses_of() == {"10.9.0.2/24", "192.168.78.9/16"}
+
+
+def test_the_mtu_goes_back_where_it_is_still_as_it_was_pushed(
+    kernel: FakeKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Client()
+    assert client.push(mtu=1300) == kernel.mtu == 1300
+    assert client.push() == kernel.mtu == 1420
+    client.push(mtu=1300)
+    kernel.mtu = 1350  # an administrator's
+    assert client.push() == kernel.mtu == 1350
+    assert capsys.readouterr().err == ""
+
+
+def test_an_mtu_that_the_kernel_refuses_leaves_it_as_it_is(
+    kernel: FakeKernel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel.refused_mtu = 1300
+    client = Client()
+    assert client.push("10.0.0.0/8", mtu=1300) == 1420
+    assert kernel.routes_of() == {("10.0.0.0/8", MAIN)}
+    assert "1300" in capsys.readouterr().err
+    kernel.mtu = 1350
+    assert client.push() == 1350
+
+
+def test_an_interface_that_is_gone_by_now_is_named_by_its_number(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(index: int) -> str:
+        raise OSError(index)
+
+    monkeypatch.setattr(socket, "if_indextoname", gone)
+    Client().push("192.168.77.0/25")
+    assert f"on interface {LAN}" in capsys.readouterr().err
