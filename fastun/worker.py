@@ -177,7 +177,7 @@ class Worker:
             case SetEndpoint(slot=slot):
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):
-                self._loop.set_path_mtu(slot, message.path_mtu)
+                self._loop.set_path_mtu(slot, message.path_mtu, message.whole)
             case ClampMss(mtu=mtu):
                 self._loop.clamp_mss(mtu)
             case SendMessage(slot=slot):

@@ -26,7 +26,7 @@ static void open_path(size_t path_mtu) {
     sender_attach(SLOT, datagram_format(MTU));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu);
+    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu, 0);
 }
 
 static void make_ipv4(size_t length, bool may_fragment) {
@@ -138,7 +138,7 @@ static void an_ethernet_frame_goes_in_fragments(void) {
     sender_open(MODE_TAP);
     sender_attach(0, format);
     set_key(0, AEAD_CHACHA20_POLY1305, 0);
-    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU, 0);
     memset(packet, 0, sizeof packet);
     for (size_t i = 0; i < 2; i++) {
         size_t length = PATH_MTU - MESSAGE_TYPE_LENGTH + i;
@@ -158,7 +158,7 @@ static void a_stream_has_no_path_mtu(void) {
     sender_attach(SLOT, sealed_format(MODE_TUN, true));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, 0);
     make_ipv4(PATH_MTU + 1, false);
     give_and_run(PATH_MTU + 1);
     CHECK(open_next(AEAD_CHACHA20_POLY1305));

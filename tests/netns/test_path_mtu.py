@@ -166,7 +166,7 @@ def test_a_way_that_swallows_what_is_too_long_is_found_out_by_probes(
     for gateway in (pair.client, pair.server):
         assert path_mtu(gateway) == NARROW_MTU
     # The server's own link is narrow, which its kernel knows; the client's kernel was told nothing.
-    assert "longer datagrams get lost" in "\n".join(pair.client.log_tail(40))
+    assert "path MTU lowered" in "\n".join(pair.client.log_tail(40))
     assert "mtu" not in pair.client.host.ip("route", "get", "10.2.0.2")
     if outer == 4:  # the router cuts what may not be told to be shorter; of IPv6 it cuts nothing
         inner = pair.server.inner_address_v6

@@ -1,4 +1,4 @@
-"""The MTU of a path as the kernel knows it, and what the tun-reader is told of it."""
+"""The MTU of a path as it is known, and what the tun-reader is told of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from fastun._native import UdpAddress
 from fastun.channel import SetPathMtu
-from fastun.link import path, udp
+from fastun.link import path
+from fastun.link.hinted import HintedLimit, RecentCounters
 from fastun.link.path import PathWatch
 from fastun.link.probe import PathSearch
 from tests.unit.recording_lane import RecordingLane
@@ -21,30 +22,39 @@ if TYPE_CHECKING:
     from fastun.link.correspondent import Correspondent
 
 
+INDEX = 0xABCD
+
+
 class Office:
     """A path whose MTU outside is `outside`, to a peer in slot 3."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mode: str = "tun", host: str = "") -> None:
         self.outside: int | None = 1500
         self.marks: list[int] = []
-        monkeypatch.setattr(udp, "path_mtu", self._path_mtu)
+        monkeypatch.setattr(path, "local_mtu", self._local_mtu)
         self.lane = RecordingLane()
+        self.sealed = 1000
+        self.lane.peers = SimpleNamespace(read=lambda _, field: {"sealed": self.sealed}[field])
         settings = SimpleNamespace(mtu=1420, mode=mode, fwmark=7)
         self.watch = PathWatch(self.lane.as_lane(), cast("Settings", settings))
         self.link = SimpleNamespace(path_mtu=0, is_new_path=True)
         self.peer = SimpleNamespace(
-            member=SimpleNamespace(slot=3),
+            member=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
             path_mtu=0,
+            path_whole=0,
             path_seen_s=float("-inf"),
             narrow_seen_s=float("-inf"),
             path_address=None,
             path_search=PathSearch(),
-            hello=SimpleNamespace(theirs=None),
+            path_hinted=HintedLimit(),
+            recent=RecentCounters(),
+            hello=SimpleNamespace(theirs=None, next_counter=20),
+            current=SimpleNamespace(remote_index=INDEX),
         )
 
-    def _path_mtu(self, _: UdpAddress, fwmark: int) -> int:
+    def _local_mtu(self, _: UdpAddress, fwmark: int) -> int:
         self.marks.append(fwmark)
         if self.outside is None:
             raise OSError(errno.ENETUNREACH, "no route")
