@@ -170,9 +170,8 @@ class PathWatch:
         if is_verified and (not _answers_probes(correspondent) or hint.mtu >= probe.LONGEST):
             result = "followed" if self._follow(correspondent, hint, now_s) else "ignored"
         elif _answers_probes(correspondent):
-            size = _plausible(hint)
             is_begun = correspondent.path_search.on_hint(
-                size, now_s, is_verified=is_verified and size > 0
+                _plausible(hint), now_s, is_verified=is_verified
             )
             result = "searched" if is_begun else "ignored"
             if is_begun:

@@ -42,9 +42,11 @@ SILENT_AGAIN_S = 60.0
 # A search that a verified hint began: the next question after two round trips, or so many seconds
 # as long as none is known. Routers say once a second what does not fit (net.ipv4.icmp_ratelimit).
 QUICK_INTERVAL_S = 0.3
-QUICK_INTERVAL_MIN_S = 0.1
-# Hints that were false, or are not verified, begin no second search before: it costs two datagrams
-# and two of the session's counters for control messages.
+QUICK_INTERVAL_MIN_S = 0.05
+# Of a question whose companion is not answered either: the path, or the peer, makes a pause.
+SILENT_TRIES = 3 * TRIES
+# Hints that were false, or are not verified, begin no second search before: it costs three
+# datagrams and as many of the session's counters for control messages.
 DEAF_S = 10.0
 
 _SEAL_BYTES = 32  # the data message's header and tag
@@ -134,6 +136,8 @@ class PathSearch:
 
         Return whether it was begun: not when there is nothing new in it, nor too often.
         """
+        is_verified = is_verified and size > 0
+        size = max(size, _SHORTEST_HINT) if size else 0
         is_busy = self._asked != 0 and (self._is_quick or not is_verified)
         is_lower = self._hint != 0 and is_verified and size < self._hint
         has_news = size < (self.limit or self._longest) and (not is_busy or is_lower)
@@ -143,9 +147,9 @@ class PathSearch:
             self._deaf_until_s[False] = now_s + DEAF_S
         self._begin()
         if size:
-            self._is_quick = is_verified
-            self._hint = max(size, _SHORTEST_HINT)
-            self._ask(self._hint)
+            self._is_quick, self._hint = is_verified, size
+            self._round_trip_s = 0.0  # an older one may be that of a busy hour
+            self._ask(size)
         return True
 
     @property
@@ -215,7 +219,7 @@ class PathSearch:
         """Give the size up, unless its companion got lost as well."""
         if self._hint == 0:
             self._give_up(now_s)
-        elif self._found == 0 or self._n_tries >= 2 * TRIES:
+        elif self._found == 0 or self._n_tries >= SILENT_TRIES:
             self._deaf_until_s[True] = now_s + DEAF_S
             self._begin()  # the hinted size is not answered: search from the top
         elif self._n_companions >= TRIES:

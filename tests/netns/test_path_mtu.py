@@ -123,8 +123,8 @@ def test_senders_inside_are_told_what_fits_and_others_are_carried_in_fragments(
     narrow: Tunnel,
 ) -> None:
     client, inner = narrow.client.host, narrow.server.inner_address
-    # The first that does not fit is lost to the router, which tells; the second to that.
-    client.run("ping", "-c3", "-i0.3", "-W1", "-M", "do", "-s", "1380", inner, check=False)
+    # The first that does not fit is lost to the router, which tells; one more when probes agree.
+    client.run("ping", "-c5", "-i0.3", "-W1", "-M", "do", "-s", "1380", inner, check=False)
     wait_until(lambda: path_mtu(narrow.client) == NARROW_MTU, "the path is known")
     done = client.run("ping", "-c1", "-W1", "-M", "do", "-s", "1380", inner, check=False)
     assert f"mtu={INNER_MTU}\n" in done.stderr  # "local error: message too long"
