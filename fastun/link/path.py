@@ -28,6 +28,7 @@ from fastun.link.hinted import HintedLimit
 from fastun.link.hints import Hint
 from fastun.link.local_mtu import local_mtu
 from fastun.link.probe import Probe
+from fastun.link.table import Link
 from fastun.session import clock
 
 # Outside a packet on UDP: the data message's header and tag, and UDP's; and the IP header's.
@@ -50,6 +51,9 @@ NARROW_INTERVAL_S = 1.0
 
 # A hint may quote a control message of the gateway's, such as a probe, of so many last ones.
 _RECENT_CONTROLS = 16
+
+# The event loop's clock is not ours; a question before its time would be put off by a tick.
+_CLOCKS_DIFFER_S = 0.001
 
 # What may come of a hint, in the order of /metrics; and why a path has become narrower.
 HINT_RESULTS = ("followed", "searched", "ignored")
@@ -258,10 +262,10 @@ class PathWatch:
     def _ask_again(self, correspondent: Correspondent, wait_s: float) -> None:
         """Go on with a quick search before the next tick."""
         call_later = self._call_later or asyncio.get_running_loop().call_later
-        call_later(wait_s, self._go_on, correspondent)
+        call_later(wait_s + _CLOCKS_DIFFER_S, self._go_on, correspondent, correspondent.link)
 
-    def _go_on(self, correspondent: Correspondent) -> None:
-        if correspondent.link is not None:
+    def _go_on(self, correspondent: Correspondent, link: Link | None) -> None:
+        if link is not None and link is correspondent.link and not link.ended.is_set():
             self._ask(correspondent, clock.boottime_s())
 
     def _question(self, correspondent: Correspondent, size: int) -> bool:

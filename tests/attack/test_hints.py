@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +37,7 @@ N_FORGED = 1000
 SERVER, CLIENT, ATTACKER = ({4: f"10.0.0.{i}", 6: f"fd00::{i}"} for i in (1, 2, 9))
 PREFIX = {4: 24, 6: 64}
 WITHIN_S = 10.0
-N_RUNS = 3  # a machine with neighbours is not evenly fast: before the attack the median counts
+N_RUNS = 2  # a machine with neighbours is not evenly fast: before the attack the mean counts
 
 
 @dataclass
@@ -92,8 +92,17 @@ def office(lab: Lab, directory: Path, mode: str, outer: int) -> Office:
     return Office(pair, attacker, outer)
 
 
+def either(mode: str, outer: int, *marks: pytest.MarkDecorator) -> object:
+    return pytest.param((mode, outer), id=f"{mode}-v{outer}", marks=marks)
+
+
 @pytest.fixture(
-    params=[("tun", 4), ("tun", 6), ("tap", 4), ("tap", 6)], ids=lambda p: f"{p[0]}-v{p[1]}"
+    params=[
+        either("tun", 4),
+        either("tun", 6, pytest.mark.soak),
+        either("tap", 4, pytest.mark.soak),
+        either("tap", 6),
+    ]
 )
 def attacked(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Office]:
     made = office(lab, tmp_path, *request.param)
@@ -111,7 +120,7 @@ def count_hints(gateway: GatewayProcess) -> float:
 def test_a_thousand_forged_messages_leave_path_and_goodput_as_they_were(attacked: Office) -> None:
     server = attacked.pair.server
     wait_until(lambda: path_mtu(server) == 1500, "the path is known")
-    before = median(attacked.goodput() for _ in range(N_RUNS))
+    before = mean(attacked.goodput() for _ in range(N_RUNS))
     stranger = data_head(0x12345678, 300)
     messages = [
         too_big(quote, mtu)
@@ -146,7 +155,7 @@ def test_messages_that_quote_what_was_sent_narrow_nothing_where_the_peer_answers
         return last_seen(attacked.attacker, device, attacked.victim, host, inner)
 
     replayed = seen()
-    for mtu in (576, 1000, 1280, 1400):
+    for mtu in (576, 1400):
         ping(host, inner, n=3)
         for payload in (replayed, seen()):
             messages = [too_big(quote, mtu) for quote in attacked.quotes(payload)]
@@ -196,7 +205,7 @@ def test_a_plain_wireguard_peer_keeps_its_path_and_its_goodput(interop: Interop)
     def measure() -> float:
         return goodput(ours, theirs, inner)
 
-    before = median(measure() for _ in range(N_RUNS))
+    before = mean(measure() for _ in range(N_RUNS))
     between = ((SERVER[4], next(iter(udp_ports(ours)))), (CLIENT[4], UDP_PORT))
     stranger = datagram_head(*between, data_head(0x12345678, 300))
     forge(theirs, SERVER[4], [too_big(stranger, 552)] * N_FORGED)
@@ -204,15 +213,6 @@ def test_a_plain_wireguard_peer_keeps_its_path_and_its_goodput(interop: Interop)
     print(f"strangers: goodput {after / before:.2f} of before after {took_s:.1f} s")  # noqa: T201
     assert path_mtu(interop.gateway) == 1500
     assert after >= 0.8 * before
-
-    old = last_seen(theirs, "to-ours", SERVER[4], ours, inner)
-    for _ in range(2):  # so much later that what was seen is old
-        time.sleep(RECENT_S)
-        ping(ours, inner, n=3)
-    quote = datagram_head(*between, old)
-    forge(theirs, SERVER[4], [too_big(quote, 552)] * N_FORGED)
-    time.sleep(0.5)
-    assert path_mtu(interop.gateway) == 1500, "what was seen long ago proves nothing"
 
     new = last_seen(theirs, "to-ours", SERVER[4], ours, inner)
     quote = datagram_head(*between, new)
@@ -225,6 +225,23 @@ def test_a_plain_wireguard_peer_keeps_its_path_and_its_goodput(interop: Interop)
     log = "\n".join(interop.gateway.log_tail(100))
     assert log.count("path MTU lowered") == 1
     assert "cause=hint" in log
+
+
+@pytest.mark.soak
+def test_what_was_seen_long_ago_narrows_no_path(interop: Interop) -> None:
+    interop.connect()
+    ours, theirs, inner = interop.ours, interop.theirs, THEIR_INNER[0]
+    interop.wait_up(ours, inner)
+    wait_until(lambda: path_mtu(interop.gateway) == 1500, "the path is known")
+    between = ((SERVER[4], next(iter(udp_ports(ours)))), (CLIENT[4], UDP_PORT))
+    old = last_seen(theirs, "to-ours", SERVER[4], ours, inner)
+    for _ in range(2):  # so much later that what was seen is old
+        time.sleep(RECENT_S)
+        ping(ours, inner, n=3)
+    quote = datagram_head(*between, old)
+    forge(theirs, SERVER[4], [too_big(quote, 552)] * N_FORGED)
+    time.sleep(0.5)
+    assert path_mtu(interop.gateway) == 1500, "what was seen long ago proves nothing"
 
 
 # -- a path that is really narrower ---------------------------------------------------------------

@@ -6,7 +6,7 @@ import dataclasses
 import errno
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -38,13 +38,15 @@ class Office:
         self.sealed = 1100
         self.lane.peers = SimpleNamespace(read=lambda _, field: {"sealed": self.sealed}[field])
         settings = SimpleNamespace(mtu=1420, mode=mode, fwmark=7)
-        self.laters: list[tuple[object, ...]] = []
+        self.laters: list[tuple[Any, ...]] = []
         self.watch = PathWatch(
             self.lane.as_lane(),
             cast("Settings", settings),
             lambda *later: self.laters.append(later),
         )
-        self.link = SimpleNamespace(path_mtu=0, is_new_path=True)
+        self.is_over = False
+        ended = SimpleNamespace(is_set=lambda: self.is_over)
+        self.link = SimpleNamespace(path_mtu=0, is_new_path=True, ended=ended)
         self.peer = SimpleNamespace(
             member=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
@@ -311,6 +313,21 @@ def test_one_that_is_not_begins_a_slow_one_now_and_then(
     assert probed.laters == []
     for now_s in (20.1, 25.0, 29.9):
         assert take_hint(probed, hint(1300, **changes), now_s) == "ignored"
+
+
+def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
+    probed: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SimpleNamespace(s=20.0)
+    monkeypatch.setattr(path.clock, "boottime_s", lambda: now.s)
+    take_hint(probed, hint(1400))
+    assert asked(probed) == [1400]
+    for is_over in (False, True):
+        probed.is_over = is_over
+        wait_s, go_on, *whose = probed.laters.pop()
+        now.s += wait_s
+        go_on(*whose)
+        assert asked(probed) == ([] if is_over else [1400])
 
 
 def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
