@@ -28,7 +28,7 @@ from fastun import log
 # At most so many are looked at in a turn, and so many turns a second: some 1 % of a core.
 HINTS_PER_TURN = 20
 TURN_S = 0.1
-# What waits meanwhile; what finds no room was sent by somebody who sends very many.
+# What waits meanwhile; only a flood finds no room.
 BUFFER_BYTES = 128 * 1024
 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h

@@ -169,7 +169,7 @@ class PathWatch:
     # -- hints --------------------------------------------------------------------------------
 
     def on_hint(self, correspondent: Correspondent, hint: Hint, now_s: float) -> None:
-        """Take what a router, or somebody else, says of the path to the peer."""
+        """Process an ICMP message, true or forged, about the path to the peer."""
         is_verified = self._is_verified(correspondent, hint)
         if is_verified and (not _answers_probes(correspondent) or hint.mtu >= probe.LONGEST):
             result = "followed" if self._follow(correspondent, hint, now_s) else "ignored"
@@ -183,7 +183,7 @@ class PathWatch:
         else:
             result = "ignored"
         self.counts.hints[result] += 1
-        if result != "ignored":  # no line for each that anybody sends
+        if result != "ignored":  # strangers can send any number of those
             self._log.debug(
                 "ICMP: packet too big",
                 peer=correspondent.member.peer.name,

@@ -132,7 +132,7 @@ class PathSearch:
         self._begin()
 
     def on_hint(self, size: int, now_s: float, *, is_verified: bool) -> bool:
-        """Begin a search, as somebody says that ``size`` is all that fits (0: less than now).
+        """Begin a search: it is said that ``size`` is all that fits (0: less than now).
 
         Return whether it was begun: not when there is nothing new in it, nor too often.
         """
