@@ -12,6 +12,8 @@
 enum {
     /* So many refused trains in a row that went out well one by one are no accident. */
     TRAINS_REFUSED_MAX = 8,
+
+    IPV6_MTU_MIN = 1280,
 };
 
 /* One sendmsg's worth. */
@@ -226,24 +228,60 @@ static uint32_t send_singly(struct loop *loop, const struct trains *trains,
     return n_failed;
 }
 
-/* "Don't fragment" belongs to the socket, not to the datagram (ip(7), ipv6(7)). */
-static void set_may_fragment(const struct loop_socket *where, bool may) {
-    int discover = may ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO;
-    setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);
-    if (where->family == AF_INET6)
-        setsockopt(where->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover, sizeof discover);
+/* "Don't fragment" belongs to the socket, not to the datagram (ip(7), ipv6(7)). Neither mode heeds
+ * the kernel's PMTU cache, in which anyone can write by ICMP: PROBE and OMIT go by the device's
+ * MTU, OMIT cuts what is longer, and in IPv4 lets routers cut. Those of IPv6 do not, so there all
+ * is cut to what every path takes (IPV6_MTU, which would hold for all datagrams: RFC 8200 section
+ * 5). Returns 0 or -errno. */
+static int set_may_fragment(const struct loop_socket *where, bool may) {
+    int discover = may ? IP_PMTUDISC_OMIT : IP_PMTUDISC_PROBE, cut_to = may ? IPV6_MTU_MIN : 0;
+    int result = setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);
+    if (where->family == AF_INET6) {
+        result |= setsockopt(where->fd, IPPROTO_IPV6, IPV6_MTU, &cut_to, sizeof cut_to);
+        result |=
+            setsockopt(where->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &discover, sizeof discover);
+    }
+    return result < 0 ? -errno : 0;
+}
+
+int datagram_writer_adopt(const struct loop_socket *where) {
+    return set_may_fragment(where, false);
 }
 
 static void pass_singly(struct loop *loop, const struct trains *trains, const struct train *train) {
-    const struct loop_socket *where = socket_of(loop, train->slot);
     int error = 0;
-    if (train->may_fragment)
-        set_may_fragment(where, true);
     uint32_t n_failed = send_singly(loop, trains, train, &error);
-    if (train->may_fragment)
-        set_may_fragment(where, false);
     settle(loop, trains, train, n_failed,
            n_failed > 0 ? failure_reason(loop, train->slot, error) : N_DROPS);
+}
+
+static bool may_be_a_train(struct loop *loop, unsigned slot) {
+    const struct refusals *refusals = &loop->links[slot]->trains;
+    return socket_of(loop, slot)->has_offload &&
+           (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns()));
+}
+
+/* One call for all, where each fits the device: then it is a router that may have to cut them. */
+static bool send_whole(struct loop *loop, struct trains *trains, const struct train *train) {
+    struct loop_socket *where = socket_of(loop, train->slot);
+    struct envelope envelope;
+    struct msghdr message;
+    if (train->n_segments == 1 || !may_be_a_train(loop, train->slot))
+        return false;
+    address_train(loop, trains, train, &envelope, &message);
+    ssize_t n = sendmsg(where->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    stats_call(loop->stats, CALL_sendmsg);
+    return n >= 0;
+}
+
+static void pass_in_fragments(struct loop *loop, struct trains *trains, const struct train *train) {
+    const struct loop_socket *where = socket_of(loop, train->slot);
+    set_may_fragment(where, true);
+    if (send_whole(loop, trains, train))
+        settle(loop, trains, train, 0, N_DROPS);
+    else
+        pass_singly(loop, trains, train);
+    set_may_fragment(where, false);
 }
 
 /* -- trains ------------------------------------------------------------------------------------ */
@@ -286,12 +324,6 @@ static void pass_refused(struct loop *loop, struct trains *trains, const struct 
            n_failed > 0 ? failure_reason(loop, train->slot, error) : N_DROPS);
 }
 
-static bool may_be_a_train(struct loop *loop, unsigned slot) {
-    const struct refusals *refusals = &loop->links[slot]->trains;
-    return socket_of(loop, slot)->has_offload &&
-           (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns()));
-}
-
 static bool goes_singly(struct loop *loop, const struct train *train) {
     return train->may_fragment || (train->n_segments > 1 && !may_be_a_train(loop, train->slot));
 }
@@ -314,7 +346,10 @@ static int send_some(struct loop *loop, struct trains *trains, int first) {
     int fd = socket_of(loop, trains_left->slot)->fd;
     int n = same_call(loop, trains, first);
     if (n == 0) {
-        pass_singly(loop, trains, trains_left);
+        if (trains_left->may_fragment)
+            pass_in_fragments(loop, trains, trains_left);
+        else
+            pass_singly(loop, trains, trains_left);
         return 1;
     }
     for (int i = 0; i < n; i++)

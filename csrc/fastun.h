@@ -233,8 +233,9 @@ void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: the route to the peer on UDP leads into the tunnel, so nothing is sent to it until
  * it does not. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: longer packets than this do not fit the path to the peer. */
-void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu);
+/* tun-reader: longer packets than `path_mtu` do not fit the path to the peer; those longer than
+ * `whole` may be fragmented on it. 0: any fit, none may. */
+void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up

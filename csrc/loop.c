@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "datagram_writer.h"
+
 static enum loop_end (*const loops[])(struct loop *) = {
     [ROLE_tun_reader] = tun_reader_loop,
     [ROLE_link_writer] = link_writer_loop,
@@ -195,9 +197,9 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
         return -errno;
     loop->sockets[index] = (struct loop_socket){
         .fd = fd, .family = ((struct sockaddr *)&address)->sa_family, .has_offload = has_offload};
-    if (loop->role != ROLE_link_reader)
-        return 0;
-    return watch(loop->epoll_fd, fd, EPOLLIN, POLL_SOCKET + index);
+    if (loop->role == ROLE_link_reader)
+        return watch(loop->epoll_fd, fd, EPOLLIN, POLL_SOCKET + index);
+    return datagram_writer_adopt(&loop->sockets[index]);
 }
 
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
@@ -349,10 +351,12 @@ void loop_block_link(struct loop *loop, unsigned slot, int is_blocked) {
         link->is_blocked = is_blocked;
 }
 
-void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu) {
+void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole) {
     struct loop_link *link = link_of(loop, slot);
-    if (link != NULL)
-        link->path_mtu = path_mtu;
+    if (link == NULL)
+        return;
+    link->path_mtu = path_mtu;
+    link->whole = whole;
 }
 
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],

@@ -58,6 +58,7 @@ struct loop_link {
     struct sending_key *sending;
     struct codel codel;
     size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
+    size_t whole;    /* longer ones may be fragmented on it; 0: none may */
 
     /* link-writer, on UDP */
     struct endpoint endpoint;

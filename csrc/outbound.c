@@ -203,8 +203,10 @@ int loop_send_keepalive(struct loop *loop, unsigned slot) {
 enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, const uint8_t *packet,
                       size_t length) {
     size_t type_length = loop->mode == MODE_TAP ? MESSAGE_TYPE_LENGTH : 0;
-    if (!link->format.is_datagram || link->path_mtu == 0 || type_length + length <= link->path_mtu)
+    if (!link->format.is_datagram || link->path_mtu == 0)
         return FITS;
+    if (type_length + length <= link->path_mtu)
+        return link->whole == 0 || type_length + length <= link->whole ? FITS : FITS_IN_FRAGMENTS;
     if (loop->mode == MODE_TAP)
         return FITS_IN_FRAGMENTS;
     bool is_ipv4 = packet[0] >> 4 == 4;

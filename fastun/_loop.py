@@ -141,9 +141,12 @@ class Loop:
         native = _ffi.from_buffer("struct endpoint *", endpoint)
         _checked(_lib.loop_set_endpoint(self._pointer, slot, native))
 
-    def set_path_mtu(self, slot: int, path_mtu: int) -> None:
-        """Refuse packets that are longer; bytes, 0 for any."""
-        _lib.loop_set_path_mtu(self._pointer, slot, path_mtu)
+    def set_path_mtu(self, slot: int, path_mtu: int, whole: int = 0) -> None:
+        """Refuse packets that are longer; bytes, 0 for any.
+
+        Those longer than ``whole`` may be fragmented on their way; 0 for none.
+        """
+        _lib.loop_set_path_mtu(self._pointer, slot, path_mtu, whole)
 
     def block_link(self, slot: int, *, is_blocked: bool) -> None:
         """Send nothing to the peer on UDP while it is blocked."""

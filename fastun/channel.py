@@ -106,10 +106,14 @@ class SetEndpoint(Message, frozen=True, tag="set-endpoint"):
 
 
 class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
-    """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any."""
+    """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
+
+    Longer ones than ``whole`` go without "don't fragment", since a router may have to; 0 for none.
+    """
 
     slot: int
     path_mtu: int
+    whole: int = 0
 
 
 class BlockLink(Message, frozen=True, tag="block-link"):
@@ -251,7 +255,7 @@ class SessionWanted(Message, frozen=True, tag="session-wanted"):
 
 
 class PathTooNarrow(Message, frozen=True, tag="path-too-narrow"):
-    """The link-writer's datagram did not fit the path to the peer."""
+    """The link-writer's datagram did not fit this host's own way to the peer."""
 
     slot: int
 

@@ -156,6 +156,9 @@ class Gateway:
         await stack.enter_async_context(control.serve(self, self.settings))
         self._make_sessions()
         stack.callback(self.sockets.close)
+        if self.datagrams is not None:
+            self.datagrams.listen()
+            stack.callback(self.datagrams.close)
         await stack.enter_async_context(self._running_lane())
         stack.enter_context(self.membership)
         watching = (

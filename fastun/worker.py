@@ -182,7 +182,7 @@ class Worker:
             case SetEndpoint(slot=slot):
                 self._loop.set_endpoint(slot, message.endpoint)
             case SetPathMtu(slot=slot):
-                self._loop.set_path_mtu(slot, message.path_mtu)
+                self._loop.set_path_mtu(slot, message.path_mtu, message.whole)
             case BlockLink(slot=slot):
                 self._loop.block_link(slot, is_blocked=message.is_blocked)
             case ClampMss(mtu=mtu):

@@ -223,7 +223,7 @@ PEERS = Row(
         ),
         _of_peers(
             "Path MTU",
-            "What the path to the peer takes outside, on UDP, as far as the kernel knows.",
+            "What the path to the peer takes outside, on UDP, as far as probes tell.",
             "Below 1420 + 80: packets inside are cut to less than the device's MTU; lower that, or "
             "mend the path.",
             "fastun_peer_path_mtu_bytes{$at} or fastun_peer_up{$at} * 0",
@@ -274,14 +274,17 @@ FAULTS = Row(
         ),
         Panel(
             "Connections",
-            "Links made anew, rekeys, connections refused, and those that became no link.",
+            "Links made anew, rekeys, connections refused, those that became no link; and on UDP "
+            "paths that became narrower, and ICMP about them.",
             "Reconnects without end: the network cuts the link; failed ones: another program, or "
-            "a peer with other settings.",
+            "a peer with other settings; ICMP ignored in bulk: it is forged.",
             (
                 (rate("fastun_reconnects_total"), "reconnects"),
                 (rate("fastun_rekeys_total"), "rekeys"),
                 (rate("fastun_connections_refused_total"), "refused"),
                 (rate("fastun_hello_failures_total"), "no link made"),
+                (rate("fastun_path_mtu_narrowings_total", by="cause"), "narrower: {{cause}}"),
+                (rate("fastun_path_mtu_hints_total", by="result"), "ICMP: {{result}}"),
             ),
             unit=PER_S,
         ),

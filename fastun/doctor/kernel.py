@@ -75,7 +75,7 @@ def net_admin(_: Subject) -> Finding:
     """Check the capability that makes devices, addresses and routes."""
     if capabilities() >> _CAP_NET_ADMIN & 1:
         return finding("ok", "this process may make devices and routes")
-    mend = "run as root, or with AmbientCapabilities=CAP_NET_ADMIN in the service"
+    mend = "run as root, or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the service"
     return finding("FAIL", "this process may not make devices and routes", mend)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fastun._native import GATEWAY_COUNTERS, Aead, UdpAddress
 from fastun.link.hello import Hello
+from fastun.link.hinted import HintedLimit, RecentCounters
 from fastun.link.observer import Observer
 from fastun.link.probe import PathSearch
 from fastun.link.table import Link
@@ -65,10 +66,13 @@ class Correspondent:
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
     path_mtu: int = 0  # of the packets inside, the device's at most; 0: not known
+    path_whole: int = 0  # longer ones may be fragmented by routers; 0: none may
     path_seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     path_address: UdpAddress | None = None  # where the path was that was seen
     path_search: PathSearch = field(default_factory=PathSearch)
+    path_hinted: HintedLimit = field(default_factory=HintedLimit)
+    recent: RecentCounters = field(default_factory=RecentCounters)  # of the tun-reader's messages
 
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""

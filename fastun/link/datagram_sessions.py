@@ -36,7 +36,8 @@ from fastun.link.greeting import SealedGreeter
 from fastun.link.initiating import endpoints_of
 from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.path import PathWatch
+from fastun.link.path import PathCounts, PathWatch
+from fastun.link.path_listener import PathListener
 from fastun.link.push import Push
 from fastun.link.stream_sessions import TICK_S, SessionCounts
 from fastun.link.table import LinkTable
@@ -94,9 +95,24 @@ class DatagramSessions:
             is_datagram=True,
             mtu=settings.mtu,
         )
+        self._listener: PathListener | None = None
         self._log = log.get("session")
 
     # -- life ---------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Hear of changes of our routes, and what routers say of paths, until ``close``."""
+        self._listener = PathListener(self._paths, self._known, self._sockets)
+
+    def close(self) -> None:
+        """Hear no more."""
+        if self._listener is not None:
+            self._listener.close()
+
+    @property
+    def path_counts(self) -> PathCounts:
+        """What happened to paths."""
+        return self._paths.counts
 
     def tell_worker(self, role: str) -> None:
         """Tell a fresh worker of the sockets and where the peers are."""
@@ -242,11 +258,12 @@ class DatagramSessions:
     def tick(self) -> None:
         """Tell every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
+        is_due = self._listener is not None and self._listener.tick(now_s)
         for correspondent in list(self._by_slot.values()):
             if self._known.is_carried(correspondent):
                 self._known.follow(correspondent)
                 correspondent.observer.observe()
-                self._paths.watch(correspondent, now_s)
+                self._paths.watch(correspondent, now_s, is_due=is_due)
                 keys = correspondent.current
                 if keys is not None and keys.is_initiator and correspondent.hello.is_due(now_s):
                     self._hellos.say(correspondent)

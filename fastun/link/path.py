@@ -1,21 +1,35 @@
 """The MTU of the paths to peers on UDP, so that no datagram is lost for its length.
 
-The kernel learns it from its routes and from ICMP (too big); the link-writer reports a datagram
-that the kernel refused for that. Where ICMP gets lost, probes to the peer tell (probe.py); the
-less of both counts. What does not fit inside is then refused at the device, with an
+    this host's device and route    local_mtu.py   decide at once
+    probes that the peer answers    probe.py       decide when a search has ended
+    ICMP of routers, or of others   hints.py       begins a search, and decides nothing
+
+The less of the first two counts. What does not fit inside is then refused at the device, with an
 ICMP answer to its sender, or travels in fragments where there can be no such answer. A path may get
-wider again, so a narrow one is looked at now and then.
+wider again, so a narrow one is looked at now and then. A peer that answers no probes (plain
+WireGuard) cannot be asked: there a hint that quotes a message which we have just sent is followed,
+for some time and not below a floor (hinted.py).
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
 from fastun import log
+from fastun._native import GATEWAY_COUNTERS
 from fastun.channel import SendMessage, SetPathMtu
 from fastun.config.settings import Settings
 from fastun.lane import Lane
 from fastun.link import probe, udp
 from fastun.link.correspondent import Correspondent
+from fastun.link.hinted import HintedLimit
+from fastun.link.hints import Hint
+from fastun.link.local_mtu import local_mtu
 from fastun.link.probe import Probe
+from fastun.link.table import Link
+from fastun.session import clock
 
 # Outside a packet on UDP: the data message's header and tag, and UDP's; and the IP header's.
 _DATA_MESSAGE_BYTES = 32
@@ -27,22 +41,48 @@ _FRAME_BYTES = 4 + 18
 
 # The least that any path takes (RFC 791 section 3.2: 576 to be received; RFC 8200 section 5).
 _LEAST_MTU = 576
+_LEAST_MTU_IPV6 = 1280
 
+# Changes of routes and links are looked at sooner; this is for what tells of no change.
 LOOK_INTERVAL_S = 10.0
 
 # Each datagram that does not fit is reported, and each look takes a socket.
 NARROW_INTERVAL_S = 1.0
 
+# A hint may quote a control message of the gateway's, such as a probe, of so many last ones.
+_RECENT_CONTROLS = 16
+
+# The event loop's clock is not ours; a question before its time would be put off by a tick.
+_CLOCKS_DIFFER_S = 0.001
+
+# What may come of a hint, in the order of /metrics; and why a path has become narrower.
+HINT_RESULTS = ("followed", "searched", "ignored")
+NARROWING_CAUSES = ("route", "probes", "hint")
+
+
+class PathCounts:
+    """What happened to paths since the start."""
+
+    def __init__(self) -> None:
+        """Count from 0."""
+        self.hints: Counter[str] = Counter()
+        self.narrowings: Counter[str] = Counter()
+
 
 class PathWatch:
-    """Keeps the tun-reader's idea of each path in step with the kernel's and the peers' answers."""
+    """Keeps the tun-reader's idea of each path in step with what is known of it."""
 
-    def __init__(self, lane: Lane, settings: Settings) -> None:
-        """Watch the paths of the peers of ``lane``."""
+    def __init__(
+        self, lane: Lane, settings: Settings, call_later: Callable[..., object] | None = None
+    ) -> None:
+        """Watch the paths of the peers of ``lane``. ``call_later`` is the event loop's."""
+        self.counts = PathCounts()
+        self.hears_hints = True
         self._lane = lane
         self._frame_bytes = _FRAME_BYTES if settings.mode == "tap" else 0
         self._longest = settings.mtu + self._frame_bytes
         self._fwmark = settings.fwmark
+        self._call_later = call_later
         self._log = log.get("session")
 
     def follow_mtu(self, mtu: int) -> None:
@@ -50,41 +90,141 @@ class PathWatch:
         self._longest = mtu + self._frame_bytes
 
     def on_too_narrow(self, correspondent: Correspondent, now_s: float) -> None:
-        """Measure the path, which a datagram did not fit, unless that was done just now."""
-        if now_s - correspondent.narrow_seen_s >= NARROW_INTERVAL_S:
-            correspondent.narrow_seen_s = now_s
-            self.measure(correspondent, now_s)
+        """Measure the path, unless that was done just now: this host refused to send a datagram.
 
-    def watch(self, correspondent: Correspondent, now_s: float) -> None:
+        Where that was for no MTU that we know of (an IPsec policy, a tunnel below), probes tell.
+        """
+        if now_s - correspondent.narrow_seen_s < NARROW_INTERVAL_S:
+            return
+        correspondent.narrow_seen_s = now_s
+        before = correspondent.path_mtu
+        self.measure(correspondent, now_s)
+        if correspondent.path_mtu == before:
+            correspondent.path_search.on_hint(0, now_s, is_verified=False)
+
+    def watch(self, correspondent: Correspondent, now_s: float, *, is_due: bool = False) -> None:
         """Look again, and ask the peer, where that is due."""
+        sealed = self._lane.peers.read(correspondent.member.slot, "sealed")
+        correspondent.recent.note(sealed, now_s)
         has_moved = correspondent.address != correspondent.path_address
-        if has_moved or now_s - correspondent.path_seen_s >= LOOK_INTERVAL_S:
+        if correspondent.path_hinted.expire(now_s):
+            self._log.info("trying the whole path MTU", peer=correspondent.member.peer.name)
+            is_due = True
+        if is_due or has_moved or now_s - correspondent.path_seen_s >= LOOK_INTERVAL_S:
             self.measure(correspondent, now_s)
         self._ask(correspondent, now_s)
 
     def measure(self, correspondent: Correspondent, now_s: float) -> None:
-        """Ask the kernel, and tell the tun-reader and the link what has changed."""
+        """Look at our own way there, and tell the tun-reader and the link what has changed."""
         address, link = correspondent.address, correspondent.link
         if address is None or link is None:
             return
+        if address != correspondent.path_address:
+            correspondent.path_hinted = HintedLimit()
+            link.path_mtu = 0  # of another path
         correspondent.path_seen_s, correspondent.path_address = now_s, address
         try:
-            outside = max(udp.path_mtu(address, self._fwmark), _LEAST_MTU)
+            local = max(local_mtu(address, self._fwmark), _LEAST_MTU)
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(correspondent)
         longest = self._longest + _DATA_MESSAGE_BYTES + header_bytes
-        search = correspondent.path_search
-        search.follow(address, min(outside, longest, probe.LONGEST))
-        outside = min(outside, search.limit or outside)
+        search, hinted = correspondent.path_search, correspondent.path_hinted
+        search.follow(address, min(local, longest, probe.LONGEST))
+        outside, cause = min(
+            (local, "route"),
+            (search.limit or local, "probes"),
+            (hinted.size or local, "hint"),
+            key=lambda pair: pair[0],
+        )
+        if not self.hears_hints:
+            self._take_cached(correspondent, outside, now_s)
+        self._note_change(correspondent, link.path_mtu, outside, cause)
         link.path_mtu = outside
         # Also where all that the device has fits: nothing is padded beyond it, and the device may
         # be given a longer MTU at any moment.
         path_mtu = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
-        if path_mtu != correspondent.path_mtu or link.is_new_path:
-            correspondent.path_mtu = path_mtu
+        whole = max(hinted.whole - header_bytes - _DATA_MESSAGE_BYTES, 1) if hinted.whole else 0
+        told = (path_mtu, whole)
+        if told != (correspondent.path_mtu, correspondent.path_whole) or link.is_new_path:
+            correspondent.path_mtu, correspondent.path_whole = told
             link.is_new_path = False
-            self._lane.send("tun-reader", SetPathMtu(correspondent.member.slot, path_mtu))
+            self._lane.send("tun-reader", SetPathMtu(correspondent.member.slot, *told))
+
+    def _note_change(
+        self, correspondent: Correspondent, before: int, after: int, cause: str
+    ) -> None:
+        name = correspondent.member.peer.name
+        if 0 < after < before:
+            self.counts.narrowings[cause] += 1
+            if after != correspondent.path_hinted.said:
+                self._log.warning(
+                    "path MTU lowered", peer=name, before=before, mtu=after, cause=cause
+                )
+            if cause == "hint":
+                correspondent.path_hinted.said = after
+        elif 0 < before < after and not correspondent.path_hinted.said:
+            self._log.info("path MTU raised", peer=name, before=before, mtu=after)
+
+    # -- hints --------------------------------------------------------------------------------
+
+    def on_hint(self, correspondent: Correspondent, hint: Hint, now_s: float) -> None:
+        """Process an ICMP message, true or forged, about the path to the peer."""
+        is_verified = self._is_verified(correspondent, hint)
+        if is_verified and (not _answers_probes(correspondent) or hint.mtu >= probe.LONGEST):
+            result = "followed" if self._follow(correspondent, hint, now_s) else "ignored"
+        elif _answers_probes(correspondent):
+            is_begun = correspondent.path_search.on_hint(
+                _plausible(hint), now_s, is_verified=is_verified
+            )
+            result = "searched" if is_begun else "ignored"
+            if is_begun:
+                self._ask(correspondent, now_s)
+        else:
+            result = "ignored"
+        self.counts.hints[result] += 1
+        if result != "ignored":  # strangers can send any number of those
+            self._log.debug(
+                "ICMP: packet too big",
+                peer=correspondent.member.peer.name,
+                mtu=hint.mtu,
+                verified=is_verified,
+                result=result,
+            )
+
+    def _is_verified(self, correspondent: Correspondent, hint: Hint) -> bool:
+        """Return whether it quotes a message that we sent in this session, some seconds ago."""
+        keys, counter = correspondent.current, hint.counter
+        if keys is None or counter is None or hint.index != keys.remote_index:
+            return False
+        if counter < GATEWAY_COUNTERS:
+            return 0 < correspondent.hello.next_counter - counter <= _RECENT_CONTROLS
+        sealed = self._lane.peers.read(correspondent.member.slot, "sealed")
+        return correspondent.recent.has(counter, sealed)
+
+    def _follow(self, correspondent: Correspondent, hint: Hint, now_s: float) -> bool:
+        is_ipv6 = hint.host.version == 6  # noqa: PLR2004
+        if is_ipv6 and hint.mtu < _LEAST_MTU_IPV6:
+            return False
+        link = correspondent.link
+        if link is None or (hint.mtu >= link.path_mtu > 0):
+            return False
+        if not correspondent.path_hinted.on_hint(hint.mtu, now_s):
+            return False
+        self.measure(correspondent, now_s)
+        return True
+
+    def _take_cached(self, correspondent: Correspondent, outside: int, now_s: float) -> None:
+        """Take what ICMP has told the kernel for a hint: without raw sockets there is no other."""
+        address = correspondent.address
+        if address is None or not _answers_probes(correspondent):
+            return
+        try:
+            cached = udp.cached_path_mtu(address, self._fwmark)
+        except OSError:
+            return
+        if cached < outside:
+            correspondent.path_search.on_hint(cached, now_s, is_verified=False)
 
     # -- probes -------------------------------------------------------------------------------
 
@@ -105,16 +245,31 @@ class PathWatch:
 
     def _ask(self, correspondent: Correspondent, now_s: float) -> None:
         """Send the probe that is due to a peer that has said that it answers."""
-        theirs, search = correspondent.hello.theirs, correspondent.path_search
-        if theirs is None or not theirs.answers_probes:
+        if not _answers_probes(correspondent):
             return
+        search = correspondent.path_search
         before = search.limit
         size = search.due(now_s)
         self._conclude(correspondent, before, now_s)
-        if size:
-            content = probe.question(size - _header_bytes(correspondent))
-            if self._say(correspondent, content):
-                search.on_asked(now_s)
+        if size and self._question(correspondent, size):
+            if search.companion:  # behind it, so that its answer comes later
+                self._question(correspondent, search.companion)
+            search.on_asked(now_s)
+            wait_s = search.wait_s(now_s)
+            if wait_s is not None:
+                self._ask_again(correspondent, wait_s)
+
+    def _ask_again(self, correspondent: Correspondent, wait_s: float) -> None:
+        """Go on with a quick search before the next tick."""
+        call_later = self._call_later or asyncio.get_running_loop().call_later
+        call_later(wait_s + _CLOCKS_DIFFER_S, self._go_on, correspondent, correspondent.link)
+
+    def _go_on(self, correspondent: Correspondent, link: Link | None) -> None:
+        if link is not None and link is correspondent.link and not link.ended.is_set():
+            self._ask(correspondent, clock.boottime_s())
+
+    def _question(self, correspondent: Correspondent, size: int) -> bool:
+        return self._say(correspondent, probe.question(size - _header_bytes(correspondent)))
 
     def _say(self, correspondent: Correspondent, content: bytes) -> bool:
         """Send a control message; False when the session has no counter left for it."""
@@ -124,14 +279,18 @@ class PathWatch:
         return message is not None
 
     def _conclude(self, correspondent: Correspondent, before: int, now_s: float) -> None:
-        limit = correspondent.path_search.limit
-        if limit != before:
+        if correspondent.path_search.limit != before:
             self.measure(correspondent, now_s)
-            name = correspondent.member.peer.name
-            if limit:
-                self._log.warning("longer datagrams get lost on the path", peer=name, mtu=limit)
-            else:
-                self._log.info("the path takes all datagrams again", peer=name)
+
+
+def _answers_probes(correspondent: Correspondent) -> bool:
+    theirs = correspondent.hello.theirs
+    return theirs is not None and theirs.answers_probes
+
+
+def _plausible(hint: Hint) -> int:
+    """Return the size to begin a search with, 0 for none: no path of IPv6 is so narrow."""
+    return 0 if hint.host.version == 6 and hint.mtu < _LEAST_MTU_IPV6 else hint.mtu  # noqa: PLR2004
 
 
 def _header_bytes(correspondent: Correspondent) -> int:

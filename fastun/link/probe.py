@@ -10,12 +10,13 @@ should say so by ICMP; where that is filtered, silence is all that there is to b
 The search is that of RFC 8899 (sections 5.2 and 5.3) with a short list of sizes: the longest that
 data can be; if that is not answered the shortest, and then upwards until one is not answered. A
 size is given up after three questions, so mere loss seldom narrows a path, and a pause of the
-whole network never does: the search then ends at the longest.
+whole network never does: the search then ends at the longest. What a router is said to have told
+(hints.py) begins a search at once, and concludes none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgpack
 import msgspec
@@ -38,8 +39,19 @@ AGAIN_S = 600.0
 # Nothing at all was answered, so nothing is known of the path.
 SILENT_AGAIN_S = 60.0
 
+# A search that a verified hint began: the next question after two round trips, or so many seconds
+# as long as none is known. Routers say once a second what does not fit (net.ipv4.icmp_ratelimit).
+QUICK_INTERVAL_S = 0.3
+QUICK_INTERVAL_MIN_S = 0.05
+# Of a question whose companion is not answered either: the path, or the peer, makes a pause.
+SILENT_TRIES = 3 * TRIES
+# Hints that were false, or are not verified, begin no second search before: it costs three
+# datagrams and as many of the session's counters for control messages.
+DEAF_S = 10.0
+
 _SEAL_BYTES = 32  # the data message's header and tag
 _SHORTEST = 512  # of a question; its answer is far shorter, whoever asks
+_SHORTEST_HINT = 576  # RFC 791 section 3.2; with IP and UDP header longer than _SHORTEST
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +98,13 @@ def decode(message: bytes) -> Probe | Probed | None:
 
 @dataclass
 class PathSearch:
-    """The search for one path's MTU. All sizes are those of IP packets outside, in bytes."""
+    """The search for one path's MTU. All sizes are those of IP packets outside, in bytes.
+
+    A hint has its size asked for first. When that is answered, each longer size is asked for
+    together with it (``companion``): what is lost while the companion arrives is too long, and
+    neither lost to a full queue's whim nor to a pause of the network. So such a search may be
+    quick, and no hint decides how it ends.
+    """
 
     limit: int = 0  # what the path takes, when that is less than it should; else 0
     _address: UdpAddress | None = None
@@ -95,6 +113,12 @@ class PathSearch:
     _found: int = 0  # the longest that was answered in this search
     _n_tries: int = 0
     _due_s: float = float("-inf")
+    _hint: int = 0  # the size that this search began with; 0: no hint is behind it
+    _is_quick: bool = False
+    _n_companions: int = 0  # answered since `_asked` was first asked for
+    _began_s: float = 0.0  # when it was
+    _round_trip_s: float = 0.0  # 0: not known
+    _deaf_until_s: list[float] = field(default_factory=lambda: [float("-inf")] * 2)
 
     def follow(self, address: UdpAddress, longest: int) -> None:
         """Search the path to ``address`` up to ``longest``; a path that is known goes on."""
@@ -102,8 +126,36 @@ class PathSearch:
             return
         if address != self._address:
             self.limit = 0
+            self._round_trip_s = 0.0
+            self._deaf_until_s = [float("-inf")] * 2
         self._address, self._longest = address, longest
         self._begin()
+
+    def on_hint(self, size: int, now_s: float, *, is_verified: bool) -> bool:
+        """Begin a search: it is said that ``size`` is all that fits (0: less than now).
+
+        Return whether it was begun: not when there is nothing new in it, nor too often.
+        """
+        is_verified = is_verified and size > 0
+        size = max(size, _SHORTEST_HINT) if size else 0
+        is_busy = self._asked != 0 and (self._is_quick or not is_verified)
+        is_lower = self._hint != 0 and is_verified and size < self._hint
+        has_news = size < (self.limit or self._longest) and (not is_busy or is_lower)
+        if not has_news or now_s < self._deaf_until_s[is_verified]:
+            return False
+        if not is_verified:
+            self._deaf_until_s[False] = now_s + DEAF_S
+        self._begin()
+        if size:
+            self._is_quick, self._hint = is_verified, size
+            self._round_trip_s = 0.0  # an older one may be that of a busy hour
+            self._ask(size)
+        return True
+
+    @property
+    def companion(self) -> int:
+        """The size to be asked for right behind the one that is due, or 0."""
+        return self._found if self._hint else 0
 
     def due(self, now_s: float) -> int:
         """Return the size to ask for now, or 0."""
@@ -111,35 +163,67 @@ class PathSearch:
             return 0
         if self._asked == 0:
             self._begin()
-        elif self._n_tries == TRIES:
-            self._give_up(now_s)
+        elif self._n_tries >= TRIES:
+            self._decide(now_s)
         return self._asked
 
+    def wait_s(self, now_s: float) -> float | None:
+        """Return how long a quick search waits for its next step; None: no such search."""
+        return max(self._due_s - now_s, 0.0) if self._is_quick and self._asked else None
+
     def on_asked(self, now_s: float) -> None:
-        """Note that the size was asked for."""
+        """Note that the size was asked for, and its companion."""
+        if self._n_tries == 0:
+            self._began_s = now_s
         self._n_tries += 1
-        self._due_s = now_s + TRY_INTERVAL_S
+        self._due_s = now_s + self._interval_s()
 
     def on_answer(self, size: int, now_s: float) -> None:
         """Take an answer, maybe to an earlier question."""
         sizes = self._sizes()
-        if self._asked == 0 or size < self._asked or size not in sizes:
+        if self._asked == 0 or size not in sizes:
+            return
+        if size < self._asked:
+            self._n_companions += size == self._found
             return
         self._found = size
+        self._round_trip_s = now_s - self._began_s
         if size == self._longest:
             self._end(now_s)
+        elif size == self._hint:
+            self._ask(self._longest)
         else:
             self._ask(sizes[sizes.index(size) + 1])
 
+    def _interval_s(self) -> float:
+        if not self._is_quick:
+            return TRY_INTERVAL_S
+        if self._round_trip_s == 0:
+            return QUICK_INTERVAL_S
+        return min(max(2 * self._round_trip_s, QUICK_INTERVAL_MIN_S), TRY_INTERVAL_S)
+
     def _sizes(self) -> list[int]:
-        return [size for size in _SIZES if size < self._longest] + [self._longest]
+        between = {size for size in (*_SIZES, self._hint) if 0 < size < self._longest}
+        return [*sorted(between), self._longest]
 
     def _begin(self) -> None:
-        self._found = 0
+        self._found = self._hint = 0
+        self._is_quick = False
         self._ask(self._longest)
 
     def _ask(self, size: int) -> None:
         self._asked, self._n_tries, self._due_s = size, 0, float("-inf")
+        self._n_companions = 0
+
+    def _decide(self, now_s: float) -> None:
+        """Give the size up, unless its companion got lost as well."""
+        if self._hint == 0:
+            self._give_up(now_s)
+        elif self._found == 0 or self._n_tries >= SILENT_TRIES:
+            self._deaf_until_s[True] = now_s + DEAF_S
+            self._begin()  # the hinted size is not answered: search from the top
+        elif self._n_companions >= TRIES:
+            self._give_up_hinted(now_s)
 
     def _give_up(self, now_s: float) -> None:
         shortest = self._sizes()[0]
@@ -148,9 +232,20 @@ class PathSearch:
         else:
             self._end(now_s)
 
+    def _give_up_hinted(self, now_s: float) -> None:
+        sizes = self._sizes()
+        above = sizes[sizes.index(self._found) + 1]
+        if self._asked == self._longest != above:
+            self._ask(above)
+        else:
+            self._end(now_s)
+
     def _end(self, now_s: float) -> None:
         """Conclude. What senders inside are told is not changed before: they remember the least."""
-        self._asked = 0
+        if self._found > self._hint > 0:  # it was false
+            self._deaf_until_s = [now_s + DEAF_S] * 2
+        self._asked = self._hint = 0
+        self._is_quick = False
         if self._found:
             self.limit = self._found if self._found < self._longest else 0
         self._due_s = now_s + (AGAIN_S if self._found else SILENT_AGAIN_S)

@@ -34,7 +34,7 @@ SOCKET_ROLES = ("link-reader", "link-writer")
 
 # linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
 _IP_PKTINFO = 8
-_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_DO = 10, 23, 2
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 _IP_MTU, _IPV6_MTU = 14, 24
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _UDP_SEGMENT, _UDP_GRO = 103, 104
@@ -177,10 +177,11 @@ def _tune(each: socket.socket, fwmark: int) -> None:
             each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
         except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
             each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
-    # An IPv6 socket that carries IPv4 wants both.
-    each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_DO)
+    # "Don't fragment", whatever ICMP has told the kernel of the path (path.py knows better). An
+    # IPv6 socket that carries IPv4 wants both. csrc/datagram_writer.c sets the same.
+    each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     if each.family == socket.AF_INET6:
-        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_DO)
+        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     # Also for IPv4 on a socket of IPv6: only this tells which of our addresses a broadcast came to.
     each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
@@ -222,8 +223,8 @@ def _source(family: int, to: UdpAddress) -> list[tuple[int, int, bytes]]:
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
 
 
-def path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
-    """Return the MTU of the path there, as far as the kernel knows it. Raises OSError."""
+def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
+    """Return the MTU of the path there, as ICMP has told the kernel: a hint. Raises OSError."""
     is_ipv4 = isinstance(to.host, IPv4Address)
     with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         if fwmark:

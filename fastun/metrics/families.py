@@ -208,6 +208,20 @@ FAMILIES: tuple[Family, ...] = (
         readings.path_mtu,
     ),
     Family(
+        "fastun_path_mtu_narrowings_total",
+        "counter",
+        ("cause",),
+        "Paths that became narrower: by this host's route, by probes, by a hint. Only on UDP.",
+        readings.path_narrowings,
+    ),
+    Family(
+        "fastun_path_mtu_hints_total",
+        "counter",
+        ("result",),
+        "ICMP 'packet too big' about our datagrams, true or forged: what came of it. Only on UDP.",
+        readings.path_hints,
+    ),
+    Family(
         "fastun_peer_last_handshake_timestamp_seconds",
         "gauge",
         ("peer",),

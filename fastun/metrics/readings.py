@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastun import __version__, log
 from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.link.greeting import SealedGreeter
+from fastun.link.path import HINT_RESULTS, NARROWING_CAUSES
 from fastun.metrics.sockets import SocketState
 from fastun.session.refusal import Refusal
 
@@ -240,6 +241,20 @@ def path_mtu(source: Source) -> Samples:
     for peer in source.peers:
         if peer.link is not None and peer.link.path_mtu > 0:
             yield (peer.name,), peer.link.path_mtu
+
+
+def path_narrowings(source: Source) -> Samples:
+    """Yield how often paths became narrower, by what has told so."""
+    if source.gateway.datagrams is not None:
+        for cause in NARROWING_CAUSES:
+            yield (cause,), source.gateway.datagrams.path_counts.narrowings[cause]
+
+
+def path_hints(source: Source) -> Samples:
+    """Yield the ICMP messages about paths by what came of them."""
+    if source.gateway.datagrams is not None:
+        for result in HINT_RESULTS:
+            yield (result,), source.gateway.datagrams.path_counts.hints[result]
 
 
 def last_handshake(source: Source) -> Samples:

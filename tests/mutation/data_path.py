@@ -446,7 +446,7 @@ _MUTANTS = (
         ("what waits too long is dropped", "else if (now_ns > entry.enqueued_ns + STAGED_MS_MAX * (uint64_t)NS_PER_MS)", "else if (0)"),
         ("what waits has its time", "else if (now_ns > entry.enqueued_ns + STAGED_MS_MAX * (uint64_t)NS_PER_MS)", "else if (1)"),
         ("a stream has no path's MTU", "if (!link->format.is_datagram || link->path_mtu == 0", "if (link->path_mtu == 0"),
-        ("an unknown path takes all", "|| link->path_mtu == 0 ||", "||"),
+        ("an unknown path takes all", "|| link->path_mtu == 0)", ")"),
         ("what fills the path fits", "type_length + length <= link->path_mtu", "type_length + length < link->path_mtu"),
         ("a frame's type counts", "type_length + length <= link->path_mtu", "length <= link->path_mtu"),
         ("an Ethernet frame goes in fragments", "if (loop->mode == MODE_TAP)\n        return FITS_IN_FRAGMENTS;", "if (loop->mode == MODE_TAP)\n        return FITS_NOT;"),

@@ -169,7 +169,7 @@ _MUTANTS = (
         ("a datagram ends with its record", "left < train->segment ? left : train->segment", "train->segment"),
         ("a datagram begins in its record", "while (offset >= trains->iov[i].iov_len)", "while (offset > trains->iov[i].iov_len)"),
         ("a datagram that is refused is counted", "n_failed += refused != 0;", ""),
-        ("only what may be fragmented is", "set_may_fragment(where, false);", ";"),
+        ("only what may be fragmented is", "    set_may_fragment(where, false);\n", ""),
         ("what may be fragmented is", "set_may_fragment(where, true);", ";"),
         ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", ""),
         ("a refused train goes singly", "        n_failed = send_singly(loop, trains, train, &error);", "        n_failed = (uint32_t)train->n_segments;"),

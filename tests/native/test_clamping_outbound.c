@@ -14,7 +14,7 @@ static const uint8_t *pass(enum mode mode, size_t mtu, size_t path_mtu, const st
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
     loop_clamp_mss(sender.worker.loop, mtu);
-    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu);
+    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu, 0);
     make_syn(US, TO);
     vnet_write(vnet, frame);
     memcpy(frame + VNET_LENGTH, syn, SYN_LENGTH);

@@ -26,7 +26,7 @@ static void open_path(size_t path_mtu) {
     sender_attach(SLOT, datagram_format(MTU));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu);
+    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu, 0);
 }
 
 static void make_ipv4(size_t length, bool may_fragment) {
@@ -107,6 +107,25 @@ static void a_packet_that_may_be_fragmented_is(void) {
     sender_close();
 }
 
+/* A router is said to take so little that it has to cut what every sender may send. */
+static void what_fits_the_path_may_be_fragmented_where_it_is_so_narrow(void) {
+    open_path(PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, NARROW);
+    make_ipv4(NARROW, false);
+    check_passes(NARROW, SEGMENT_WHOLE);
+    make_ipv4(NARROW + 1, false);
+    check_passes(NARROW + 1, SEGMENT_FRAGMENTS);
+    make_ipv4(PATH_MTU, false);
+    check_passes(PATH_MTU, SEGMENT_FRAGMENTS);
+    make_ipv4(PATH_MTU + 1, false);
+    give_and_run(PATH_MTU + 1);
+    check_told(packet, PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, 0);
+    make_ipv4(PATH_MTU, false);
+    check_passes(PATH_MTU, SEGMENT_WHOLE);
+    sender_close();
+}
+
 /* No IPv6 sender goes below 1280, so what is that long has to get through. */
 static void ipv6_packets_up_to_its_least_mtu_pass_every_path(void) {
     open_path(NARROW);
@@ -138,7 +157,7 @@ static void an_ethernet_frame_goes_in_fragments(void) {
     sender_open(MODE_TAP);
     sender_attach(0, format);
     set_key(0, AEAD_CHACHA20_POLY1305, 0);
-    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU, 0);
     memset(packet, 0, sizeof packet);
     for (size_t i = 0; i < 2; i++) {
         size_t length = PATH_MTU - MESSAGE_TYPE_LENGTH + i;
@@ -158,7 +177,7 @@ static void a_stream_has_no_path_mtu(void) {
     sender_attach(SLOT, sealed_format(MODE_TUN, true));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU);
+    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, 0);
     make_ipv4(PATH_MTU + 1, false);
     give_and_run(PATH_MTU + 1);
     CHECK(open_next(AEAD_CHACHA20_POLY1305));
@@ -295,6 +314,7 @@ static void segments_that_nobody_can_make_shorter_go_in_fragments(void) {
 int main(void) {
     RUN(a_packet_that_may_not_be_fragmented_is_refused_and_its_sender_told);
     RUN(a_packet_that_may_be_fragmented_is);
+    RUN(what_fits_the_path_may_be_fragmented_where_it_is_so_narrow);
     RUN(ipv6_packets_up_to_its_least_mtu_pass_every_path);
     RUN(an_ipv4_sender_is_told_less_than_ipv6s_least_mtu);
     RUN(an_ethernet_frame_goes_in_fragments);

@@ -43,6 +43,8 @@ SEALED_ONLY = (
 # What only a link over UDP has; these links are over TCP.
 UDP_ONLY = (
     "fastun_peer_path_mtu_bytes",
+    "fastun_path_mtu_narrowings_total",
+    "fastun_path_mtu_hints_total",
     "fastun_udp_receive_queue_bytes",
     "fastun_udp_drops_total",
 )

@@ -21,7 +21,7 @@ from fastun.channel import (
     SetSendingKey,
 )
 from fastun.endpoint import Endpoint
-from fastun.link import hello, udp
+from fastun.link import hello, path
 from fastun.peers.peer import Peer
 from fastun.session import cookies
 from fastun.session.refusal import Refusal
@@ -135,12 +135,12 @@ def test_a_path_is_measured_when_a_datagram_does_not_fit_and_now_and_then(
         await pair.begin()
         client = pair.client
         client.told_of(SetPathMtu)
-        monkeypatch.setattr(udp, "path_mtu", lambda *_: 1300)
+        monkeypatch.setattr(path, "local_mtu", lambda *_: 1300)
         client.sessions.on_path_too_narrow(5)
         client.sessions.on_path_too_narrow(0)
         client.work()
         assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1240)]
-        monkeypatch.setattr(udp, "path_mtu", lambda *_: 1400)
+        monkeypatch.setattr(path, "local_mtu", lambda *_: 1400)
         now.s += 10
         client.sessions.tick()
         client.work()
@@ -154,7 +154,7 @@ def test_links_follow_the_devices_mtu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def claim() -> None:
-        monkeypatch.setattr(udp, "path_mtu", lambda *_: 9000)
+        monkeypatch.setattr(path, "local_mtu", lambda *_: 9000)
         pair = Pair()
         pair.client.sessions.follow_mtu(1300)
         await pair.begin()

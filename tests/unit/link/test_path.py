@@ -1,17 +1,20 @@
-"""The MTU of a path as the kernel knows it, and what the tun-reader is told of it."""
+"""The MTU of a path as it is known, and what the tun-reader is told of it."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from fastun._native import UdpAddress
-from fastun.channel import SetPathMtu
+from fastun.channel import SendMessage, SetPathMtu
 from fastun.link import path, udp
+from fastun.link.hinted import HOLD_S, HintedLimit, RecentCounters
+from fastun.link.hints import Hint
 from fastun.link.path import PathWatch
 from fastun.link.probe import PathSearch
 from tests.unit.recording_lane import RecordingLane
@@ -21,30 +24,46 @@ if TYPE_CHECKING:
     from fastun.link.correspondent import Correspondent
 
 
+INDEX = 0xABCD
+
+
 class Office:
     """A path whose MTU outside is `outside`, to a peer in slot 3."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mode: str = "tun", host: str = "") -> None:
         self.outside: int | None = 1500
         self.marks: list[int] = []
-        monkeypatch.setattr(udp, "path_mtu", self._path_mtu)
+        monkeypatch.setattr(path, "local_mtu", self._local_mtu)
         self.lane = RecordingLane()
+        self.sealed = 1100
+        self.lane.peers = SimpleNamespace(read=lambda _, field: {"sealed": self.sealed}[field])
         settings = SimpleNamespace(mtu=1420, mode=mode, fwmark=7)
-        self.watch = PathWatch(self.lane.as_lane(), cast("Settings", settings))
-        self.link = SimpleNamespace(path_mtu=0, is_new_path=True)
+        self.laters: list[tuple[Any, ...]] = []
+        self.watch = PathWatch(
+            self.lane.as_lane(),
+            cast("Settings", settings),
+            lambda *later: self.laters.append(later),
+        )
+        self.is_over = False
+        ended = SimpleNamespace(is_set=lambda: self.is_over)
+        self.link = SimpleNamespace(path_mtu=0, is_new_path=True, ended=ended)
         self.peer = SimpleNamespace(
-            member=SimpleNamespace(slot=3),
+            member=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
             path_mtu=0,
+            path_whole=0,
             path_seen_s=float("-inf"),
             narrow_seen_s=float("-inf"),
             path_address=None,
             path_search=PathSearch(),
-            hello=SimpleNamespace(theirs=None),
+            path_hinted=HintedLimit(),
+            recent=RecentCounters(),
+            hello=SimpleNamespace(theirs=None, next_counter=20),
+            current=SimpleNamespace(remote_index=INDEX),
         )
 
-    def _path_mtu(self, _: UdpAddress, fwmark: int) -> int:
+    def _local_mtu(self, _: UdpAddress, fwmark: int) -> int:
         self.marks.append(fwmark)
         if self.outside is None:
             raise OSError(errno.ENETUNREACH, "no route")
@@ -160,3 +179,180 @@ def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: 
     assert looks_at(5.0), "the look before had another cause"
     assert not looks_at(5.0 + path.NARROW_INTERVAL_S - 0.1)
     assert looks_at(5.0 + path.NARROW_INTERVAL_S)
+
+
+# -- hints ------------------------------------------------------------------------------------
+
+
+def hint(mtu: int, **changes: object) -> Hint:
+    said = Hint(mtu, 1500, ip_address("192.0.2.1"), 51820, INDEX, 1150)
+    return dataclasses.replace(said, **changes)  # type: ignore[arg-type]
+
+
+def take_hint(office: Office, said: Hint, now_s: float = 20.0) -> str:
+    """Return what came of it."""
+    before = office.watch.counts.hints.copy()
+    office.watch.on_hint(cast("Correspondent", office.peer), said, now_s)
+    return str(next(iter(office.watch.counts.hints - before)))
+
+
+@pytest.fixture
+def plain(office: Office) -> Office:
+    """A path to a peer that answers no probes, and which has been in use for a while."""
+    office.measure(1500)
+    for now_s in (5.0, 11.0, 17.0):
+        office.watch.watch(cast("Correspondent", office.peer), now_s)
+    office.sealed += 100
+    return office
+
+
+VERIFIED = [
+    pytest.param({}, id="data"),
+    pytest.param({"counter": 1199}, id="the newest"),
+    pytest.param({"counter": 19}, id="a control message"),
+    pytest.param({"counter": 4}, id="a control message of late"),
+]
+NOT_VERIFIED = [
+    pytest.param({"index": INDEX + 1}, id="another index"),
+    pytest.param({"index": None, "counter": None}, id="a short quote"),
+    pytest.param({"counter": 1200}, id="not sent yet"),
+    pytest.param({"counter": 2**63}, id="never sent"),
+    pytest.param({"counter": 20}, id="a control message not sent yet"),
+    pytest.param({"counter": 3}, id="an old control message"),
+]
+
+
+@pytest.mark.parametrize("changes", VERIFIED)
+def test_a_verified_hint_is_followed_where_the_peer_answers_no_probes(
+    plain: Office, changes: dict[str, int]
+) -> None:
+    plain.lane.take()
+    assert take_hint(plain, hint(1400, **changes)) == "followed"
+    assert plain.link.path_mtu == 1400
+    assert plain.lane.take() == [("tun-reader", SetPathMtu(3, 1340))]
+    assert take_hint(plain, hint(1400, **changes)) == "ignored"
+    assert plain.watch.counts.narrowings == {"hint": 1}
+
+
+@pytest.mark.parametrize("changes", NOT_VERIFIED)
+def test_one_that_is_not_changes_nothing(plain: Office, changes: dict[str, int]) -> None:
+    assert take_hint(plain, hint(1400, **changes)) == "ignored"
+    assert plain.link.path_mtu == 1500
+
+
+def test_a_counter_of_long_ago_proves_nothing(plain: Office) -> None:
+    for now_s in (23.0, 29.0):
+        plain.sealed += 1000
+        plain.watch.watch(cast("Correspondent", plain.peer), now_s)
+    assert take_hint(plain, hint(1400, counter=1150)) == "ignored"
+
+
+def test_below_the_floor_datagrams_may_be_fragmented_instead(plain: Office) -> None:
+    plain.lane.take()
+    take_hint(plain, hint(552))
+    assert plain.link.path_mtu == 1280
+    assert plain.lane.take() == [("tun-reader", SetPathMtu(3, 1220, 492))]
+
+
+def test_a_hint_is_followed_for_some_time(plain: Office) -> None:
+    take_hint(plain, hint(1400))
+    plain.watch.watch(cast("Correspondent", plain.peer), 20.0 + HOLD_S - 1)
+    assert plain.link.path_mtu == 1400
+    plain.watch.watch(cast("Correspondent", plain.peer), 20.0 + HOLD_S)
+    assert plain.link.path_mtu == 1500
+
+
+def test_another_path_has_no_hints_yet(plain: Office) -> None:
+    take_hint(plain, hint(1400))
+    plain.peer.address = UdpAddress(ip_address("192.0.2.9"), 51820)
+    plain.measure(1500)
+    assert plain.link.path_mtu == 1500
+
+
+def test_no_path_of_ipv6_is_below_its_least_mtu(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office(monkeypatch, host="2001:db8::1")
+    office.measure(1500)
+    there = ip_address("2001:db8::1")
+    office.sealed += 100
+    assert take_hint(office, hint(1279, host=there)) == "ignored"
+    assert take_hint(office, hint(1280, host=there)) == "followed"
+
+
+@pytest.fixture
+def probed(plain: Office) -> Office:
+    """The same to a peer that answers probes."""
+    plain.peer.hello.theirs = SimpleNamespace(answers_probes=True)
+    plain.peer.seal_control = lambda content: content
+    plain.peer.path_search.due(20.0)
+    plain.peer.path_search.on_answer(1480, 20.0)
+    plain.lane.take()
+    return plain
+
+
+def asked(office: Office) -> list[int]:
+    """The sizes that were asked for, of packets."""
+    told = [message for role, message in office.lane.take() if role == "link-writer"]
+    assert all(isinstance(message, SendMessage) for message in told)
+    return [len(message.message) + 32 + 28 for message in told if isinstance(message, SendMessage)]
+
+
+def test_a_verified_hint_begins_a_quick_search_and_decides_nothing(probed: Office) -> None:
+    assert take_hint(probed, hint(1400)) == "searched"
+    assert asked(probed) == [1400]
+    assert probed.link.path_mtu == 1500
+    assert probed.laters[0][0] < 1
+    assert take_hint(probed, hint(1400)) == "ignored"
+
+
+@pytest.mark.parametrize("changes", NOT_VERIFIED)
+def test_one_that_is_not_begins_a_slow_one_now_and_then(
+    probed: Office, changes: dict[str, int]
+) -> None:
+    assert take_hint(probed, hint(1400, **changes)) == "searched"
+    assert asked(probed) == [1400]
+    assert probed.laters == []
+    for now_s in (20.1, 25.0, 29.9):
+        assert take_hint(probed, hint(1300, **changes), now_s) == "ignored"
+
+
+def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
+    probed: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = SimpleNamespace(s=20.0)
+    monkeypatch.setattr(path.clock, "boottime_s", lambda: now.s)
+    take_hint(probed, hint(1400))
+    assert asked(probed) == [1400]
+    for is_over in (False, True):
+        probed.is_over = is_over
+        wait_s, go_on, *whose = probed.laters.pop()
+        now.s += wait_s
+        go_on(*whose)
+        assert asked(probed) == ([] if is_over else [1400])
+
+
+def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    office = Office(monkeypatch)
+    office.peer.hello.theirs = SimpleNamespace(answers_probes=True)
+    office.watch.follow_mtu(8900)
+    office.measure(9000)
+    office.sealed += 100
+    assert take_hint(office, hint(5000, length=9000)) == "followed"
+    assert office.link.path_mtu == 5000
+
+
+def test_a_refusal_that_no_mtu_explains_is_searched_for(probed: Office) -> None:
+    probed.outside = 1500
+    probed.watch.on_too_narrow(cast("Correspondent", probed.peer), 40.0)
+    assert probed.peer.path_search.due(40.0) == 1480
+
+
+def test_without_raw_sockets_the_kernels_cache_begins_a_search(
+    probed: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(udp, "cached_path_mtu", lambda *_: 1300)
+    probed.watch.measure(cast("Correspondent", probed.peer), 30.0)
+    assert probed.peer.path_search.due(30.0) == 0
+    probed.watch.hears_hints = False
+    probed.watch.measure(cast("Correspondent", probed.peer), 40.0)
+    assert probed.peer.path_search.due(40.0) == 1300
+    assert probed.link.path_mtu == 1500

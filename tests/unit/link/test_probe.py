@@ -181,6 +181,140 @@ def test_what_the_kernel_learns_begins_a_search_and_undoes_nothing() -> None:
     assert narrow.search.limit == 1400
 
 
+# -- hints ------------------------------------------------------------------------------------
+
+
+@dataclass
+class HintedPath(Path):
+    """Asked as by the gateway: a companion behind each question, and at its own pace if quick."""
+
+    n_companions_lost: int = 0
+
+    def tick(self) -> None:
+        size = self.search.due(self.now_s)
+        if size:
+            sizes = [size, *filter(None, [self.search.companion])]
+            self.asked += sizes
+            self.search.on_asked(self.now_s)
+            for each in sizes:
+                is_lost = each > self.mtu or self.n_lost > 0
+                self.n_lost -= 1
+                if len(sizes) > 1 and each == sizes[1] and self.n_companions_lost > 0:
+                    self.n_companions_lost -= 1
+                    is_lost = True
+                if not is_lost:
+                    self.search.on_answer(each, self.now_s + 0.001)
+        wait_s = self.search.wait_s(self.now_s)
+        self.now_s += TICK_S if wait_s is None else max(wait_s, 0.001)
+
+
+def hinted(mtu: int, hint: int, *, is_verified: bool = True) -> HintedPath:
+    """A path that was wide, has got narrower, and of which a hint says so."""
+    made = HintedPath(1500)
+    made.search.follow(HERE, 1500)
+    made.run(2)
+    made.take_asked()
+    made.mtu = mtu
+    made.is_begun = made.search.on_hint(hint, made.now_s, is_verified=is_verified)  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("mtu", [576, 1000, 1280, 1300, 1399, 1400, 1492, 1499])
+def test_a_verified_hint_that_is_true_is_followed_within_half_a_second(mtu: int) -> None:
+    narrow = hinted(mtu, mtu)
+    began_s = last_s = narrow.now_s
+    while not narrow.search.limit:
+        last_s = narrow.now_s
+        narrow.tick()
+    assert narrow.search.limit == mtu
+    assert last_s - began_s < 0.5
+    assert narrow.asked[0] == mtu, "the size of the hint is asked for first"
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+@pytest.mark.parametrize("hint", [0, 1, 552, 576, 1280, 1400, 1499])
+def test_a_hint_that_is_false_costs_three_questions_and_changes_nothing(
+    hint: int, is_verified: bool
+) -> None:
+    wide = hinted(1500, hint, is_verified=is_verified)
+    for _ in range(100):
+        wide.tick()
+        wide.search.on_hint(hint, wide.now_s, is_verified=is_verified)
+        assert wide.search.limit == 0
+    n_searches = 1 + 50 // probe.DEAF_S
+    assert len(wide.asked) <= 3 * n_searches
+
+
+def test_a_hint_that_says_less_than_is_true_does_not_decide() -> None:
+    narrow = hinted(1400, 1000)
+    narrow.run(3)
+    assert narrow.search.limit == 1400
+
+
+def test_a_hint_that_says_more_than_is_true_is_followed_by_a_search_from_the_top() -> None:
+    narrow = hinted(1300, 1450)
+    narrow.run(10)
+    assert narrow.search.limit == 1280
+
+
+def test_a_second_router_may_say_less_while_the_first_hint_is_searched() -> None:
+    narrow = hinted(1300, 1450)
+    narrow.tick()
+    assert narrow.search.on_hint(1300, narrow.now_s, is_verified=True)
+    narrow.run(1)
+    assert narrow.search.limit == 1300
+
+
+def test_a_verified_hint_does_not_wait_for_the_search_of_one_that_is_not() -> None:
+    narrow = hinted(1400, 600, is_verified=False)
+    narrow.tick()
+    assert narrow.search.on_hint(1400, narrow.now_s, is_verified=True)
+    narrow.run(1)
+    assert narrow.search.limit == 1400
+
+
+def test_a_hint_that_is_not_verified_interrupts_no_search() -> None:
+    wide = path(1500)
+    assert not wide.search.on_hint(1400, wide.now_s, is_verified=False)
+    wide.run(1)
+    assert wide.take_asked() == [1500]
+
+
+def test_a_path_that_is_narrower_without_its_hint_being_verified_is_found_all_the_same() -> None:
+    narrow = hinted(1400, 1300, is_verified=False)
+    narrow.run(10)
+    assert narrow.search.limit == 1400
+
+
+@pytest.mark.parametrize("n_lost", range(1, 12))
+def test_a_pause_of_the_network_after_a_false_hint_narrows_nothing(n_lost: int) -> None:
+    wide = hinted(1500, 1280)
+    wide.tick()  # the hinted size arrives, and then nothing does
+    wide.n_lost = n_lost
+    wide.run(20)
+    assert wide.search.limit == 0
+
+
+def test_what_is_lost_together_with_its_companion_is_not_too_long() -> None:
+    wide = hinted(1499, 1280)
+    wide.tick()
+    wide.n_companions_lost = 5
+    for _ in range(5):
+        wide.tick()
+        assert wide.asked[-2:] == [1500, 1280]
+
+
+def test_hints_of_what_is_known_are_not_searched_for() -> None:
+    narrow = hinted(1400, 1400)
+    narrow.run(1)
+    for size in (1400, 1450, 1500, 4000):
+        assert not narrow.search.on_hint(size, narrow.now_s, is_verified=True)
+    narrow.mtu = 1300
+    assert narrow.search.on_hint(1300, narrow.now_s, is_verified=True)
+    narrow.run(1)
+    assert narrow.search.limit == 1300
+
+
 # -- answers ----------------------------------------------------------------------------------
 
 

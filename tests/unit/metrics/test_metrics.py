@@ -83,6 +83,7 @@ def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Ga
             greeter=None,
             sockets=udp.UdpSockets((), offload=False),
             sessions=None,
+            datagrams=None,
             session_counts=SessionCounts(),
             counts=LinkCounts(),
         ),

@@ -1,0 +1,208 @@
+"""Hints of routers: ICMP "fragmentation needed" and "packet too big", and what they quote.
+
+    IPv4   type 3, code 4   the next link's MTU (RFC 1191), IP header and 8 bytes or more
+    IPv6   type 2           the next link's MTU (RFC 4443), as much of the packet as fits 1280
+
+Anyone can send one, so it is a hint and no more (path.py says what becomes of it). What a stranger
+cannot know is the receiver's index and the counter of a message of ours, which most routers quote.
+The kernel would hand the errors of a UDP socket over only together with failing sends (IP_RECVERR),
+and to whoever sends next. So they are read from raw sockets, in which a filter in the kernel lets
+nothing through but those about datagrams from our ports. What is read is bounded, whoever sends.
+Source: icmp(7), raw(7), bpf(4) in linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from fastun import log
+
+# At most so many are looked at in a turn, and so many turns a second: some 1 % of a core.
+HINTS_PER_TURN = 20
+TURN_S = 0.1
+# What waits meanwhile; only a flood finds no room.
+BUFFER_BYTES = 128 * 1024
+
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h
+_UDP = 17
+_UNREACHABLE, _FRAGMENTATION_NEEDED, _PACKET_TOO_BIG = 3, 4, 2
+_ICMP_BYTES, _UDP_BYTES = 8, 8
+_IPV4_BYTES, _IPV6_BYTES = 20, 40
+_DATA_TYPES = (4, 5)
+_DATA = struct.Struct("<B3xIQ")  # type, receiver's index, counter
+_READ_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A datagram of ours of ``length`` bytes, it says, does not fit ``mtu`` on the way to a peer.
+
+    Both are of IP packets. ``index`` and ``counter`` are None where too little is quoted.
+    """
+
+    mtu: int
+    length: int
+    host: IPv4Address | IPv6Address
+    port: int
+    index: int | None = None
+    counter: int | None = None
+
+
+# -- reading ----------------------------------------------------------------------------------
+
+
+def read_ipv4(packet: bytes) -> Hint | None:
+    """Return what an IPv4 packet hints; None when it is no such message about UDP."""
+    if not packet or len(packet) < (packet[0] & 15) * 4 + _ICMP_BYTES:
+        return None
+    icmp = packet[(packet[0] & 15) * 4 :]
+    quote = icmp[_ICMP_BYTES:]
+    if icmp[:2] != bytes((_UNREACHABLE, _FRAGMENTATION_NEEDED)):
+        return None
+    # Our datagrams have no options in their header; and a later fragment has no UDP header.
+    if len(quote) < _IPV4_BYTES + _UDP_BYTES or quote[0] != 0x45 or quote[9] != _UDP:  # noqa: PLR2004
+        return None
+    if int.from_bytes(quote[6:8], "big") & 0x1FFF:
+        return None
+    mtu, length = int.from_bytes(icmp[6:8], "big"), int.from_bytes(quote[2:4], "big")
+    return _about(mtu, length, IPv4Address(quote[16:20]), quote[_IPV4_BYTES:])
+
+
+def read_ipv6(icmp: bytes) -> Hint | None:
+    """Return what an ICMPv6 message hints; None when it is no such message about UDP."""
+    quote = icmp[_ICMP_BYTES:]
+    if len(quote) < _IPV6_BYTES + _UDP_BYTES or icmp[0] != _PACKET_TOO_BIG or quote[6] != _UDP:
+        return None
+    mtu = int.from_bytes(icmp[4:8], "big")
+    length = int.from_bytes(quote[4:6], "big") + _IPV6_BYTES
+    return _about(mtu, length, IPv6Address(quote[24:40]), quote[_IPV6_BYTES:])
+
+
+def _about(mtu: int, length: int, host: IPv4Address | IPv6Address, udp: bytes) -> Hint | None:
+    if mtu >= length:  # then it would have fitted
+        return None
+    hint = Hint(mtu, length, host, int.from_bytes(udp[2:4], "big"))
+    if len(udp) < _UDP_BYTES + _DATA.size:
+        return hint
+    kind, index, counter = _DATA.unpack_from(udp, _UDP_BYTES)
+    if kind not in _DATA_TYPES:
+        return hint
+    return Hint(mtu, length, host, hint.port, index, counter)
+
+
+# -- hearing ----------------------------------------------------------------------------------
+
+
+class HintListener:
+    """Reads hints about datagrams from ``ports``. Event loop only."""
+
+    def __init__(self, ports: Iterable[int], on_hint: Callable[[Hint], None]) -> None:
+        """Listen from now on, as far as that is allowed (CAP_NET_RAW)."""
+        self._on_hint = on_hint
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[tuple[socket.socket, Callable[[bytes], Hint | None]]] = []
+        self.is_allowed = True
+        ports = sorted(set(ports))
+        self._open(socket.AF_INET, socket.IPPROTO_ICMP, filter_ipv4(ports), read_ipv4)
+        self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, filter_ipv6(ports), read_ipv6)
+        if not self.is_allowed:
+            log.get("session").warning(
+                "cannot read ICMP (needs CAP_NET_RAW): a path that gets narrower is noticed later, "
+                "and not at all where the peer is plain WireGuard"
+            )
+
+    def _open(
+        self, family: int, protocol: int, accept: bytes, read: Callable[[bytes], Hint | None]
+    ) -> None:
+        try:
+            opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
+        except OSError as error:
+            self.is_allowed &= error.errno not in (errno.EPERM, errno.EACCES)
+            return  # else there is no such IP here, and nothing to be heard
+        attach_filter(opened, accept)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        self._sockets.append((opened, read))
+        self._wait(len(self._sockets) - 1)
+
+    def _wait(self, place: int) -> None:
+        if place < len(self._sockets):
+            self._loop.add_reader(self._sockets[place][0], self._take_turn, place)
+
+    def _take_turn(self, place: int) -> None:
+        """Read some, then none for a while."""
+        opened, read = self._sockets[place]
+        self._loop.remove_reader(opened)
+        self._loop.call_later(TURN_S, self._wait, place)
+        with contextlib.suppress(OSError):
+            for _ in range(HINTS_PER_TURN):
+                hint = read(opened.recv(_READ_BYTES))
+                if hint is not None:
+                    self._on_hint(hint)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for opened, _ in self._sockets:
+            self._loop.remove_reader(opened)
+            opened.close()
+        self._sockets.clear()
+
+
+# -- the filter in the kernel -----------------------------------------------------------------
+
+# Classic BPF: load a byte or 16 bits at X plus a place, X = 4 * (low nibble of a byte), compare.
+_LOAD_BYTE, _LOAD_HALF, _LOAD_HEADER, _EQUAL, _RETURN = 0x50, 0x48, 0xB1, 0x15, 0x06
+_X_IMMEDIATE = 0x01
+_INSTRUCTION = struct.Struct("=HBBI")
+
+
+def filter_ipv4(ports: list[int]) -> bytes:
+    """Return the program for a raw socket of IPv4, which is given the IP header as well."""
+    quote = _ICMP_BYTES
+    checks = [
+        (_LOAD_BYTE, 0, _UNREACHABLE),
+        (_LOAD_BYTE, 1, _FRAGMENTATION_NEEDED),
+        (_LOAD_BYTE, quote, 0x45),
+        (_LOAD_BYTE, quote + 9, _UDP),
+    ]
+    return _program((_LOAD_HEADER, 0), checks, quote + _IPV4_BYTES, ports)
+
+
+def filter_ipv6(ports: list[int]) -> bytes:
+    """Return the program for a raw socket of ICMPv6, which begins with the message."""
+    quote = _ICMP_BYTES
+    checks = [(_LOAD_BYTE, 0, _PACKET_TOO_BIG), (_LOAD_BYTE, quote + 6, _UDP)]
+    return _program((_X_IMMEDIATE, 0), checks, quote + _IPV6_BYTES, ports)
+
+
+def _program(
+    first: tuple[int, int], checks: list[tuple[int, int, int]], port_at: int, ports: list[int]
+) -> bytes:
+    """Accept what meets all checks and has one of the ports; a load behind the end refuses."""
+    n_left = 2 * len(checks) + 1 + len(ports)  # instructions before the refusal, the first aside
+    program = [_INSTRUCTION.pack(first[0], 0, 0, first[1])]
+    for load, place, value in checks:
+        n_left -= 2
+        program.append(_INSTRUCTION.pack(load, 0, 0, place))
+        program.append(_INSTRUCTION.pack(_EQUAL, 0, n_left, value))
+    program.append(_INSTRUCTION.pack(_LOAD_HALF, 0, 0, port_at))
+    for i, port in enumerate(ports):
+        program.append(_INSTRUCTION.pack(_EQUAL, len(ports) - i, 0, port))
+    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0))
+    program.append(_INSTRUCTION.pack(_RETURN, 0, 0, 0xFFFF))
+    return b"".join(program)
+
+
+def attach_filter(to: socket.socket, program: bytes) -> None:
+    """Let the kernel drop what the program refuses. Raises OSError."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    n = len(program) // _INSTRUCTION.size
+    head = struct.pack("@HP", n, ctypes.addressof(instructions))
+    to.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
