@@ -76,7 +76,7 @@ _NATIVE = in_c(
     ("what is fragmented is so by the device's MTU", "may ? IP_PMTUDISC_OMIT", "may ? IP_PMTUDISC_PROBE"),
     ("fragments of IPv6 fit every path", "may ? IPV6_MTU_MIN : 0;", "0;"),
     ("and only fragments are so short", "may ? IPV6_MTU_MIN : 0;", "IPV6_MTU_MIN;"),
-    ("without offload they go singly", "if (train->n_segments == 1 || !where->has_offload)", "if (train->n_segments == 1)"),
+    ("without offload they go singly", "if (train->n_segments == 1 || !may_be_a_train(loop, train->slot))", "if (train->n_segments == 1)"),
     ("what fits goes as a train", "    if (send_whole(loop, trains, train))", "    if (false)"),
 )  # fmt: skip
 
