@@ -171,7 +171,7 @@ _MUTANTS = (
         ("a datagram that is refused is counted", "n_failed += n < 0;", ""),
         ("only what may be fragmented is", "    set_may_fragment(where, false);\n", ""),
         ("what may be fragmented is", "set_may_fragment(where, true);", ";"),
-        ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", ""),
+        ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", "0;"),
         ("our address may have gone", "memset(link->endpoint.local, 0, sizeof link->endpoint.local);", ";"),
         ("a refused train goes singly", "uint32_t n_failed = send_singly(loop, trains, train, &error);\n    if (n_failed == 0 && train", "uint32_t n_failed = (uint32_t)train->n_segments;\n    if (n_failed == 0 && train"),
         ("a kernel that refuses trains gets no more", "where->has_offload = false;", ""),
