@@ -171,7 +171,7 @@ _MUTANTS = (
         ("a datagram that is refused is counted", "n_failed += refused != 0;", ""),
         ("only what may be fragmented is", "    set_may_fragment(where, false);\n", ""),
         ("what may be fragmented is", "set_may_fragment(where, true);", ";"),
-        ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", ""),
+        ("IPv4 may be fragmented", "setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);", "0;"),
         ("a refused train goes singly", "        n_failed = send_singly(loop, trains, train, &error);", "        n_failed = (uint32_t)train->n_segments;"),
         ("what may be fragmented goes singly", "return train->may_fragment || (train", "return (train"),
         ("without offload trains go singly", "return socket_of(loop, slot)->has_offload &&\n           ", "return "),
