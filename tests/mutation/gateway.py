@@ -111,10 +111,9 @@ _MUTANTS = (
     *in_python(
         "link/finding", "unit/link/test_finding.py",
         ("connections leave descriptors to spare", "if descriptors.is_spare(connection.fileno()):", "if False:"),
-        ("who is refused for that is closed", "        connection.close()\n        self._counts.refused += 1\n        if not", "        self._counts.refused += 1\n        if not"),
         ("who is refused for that is counted", "        connection.close()\n        self._counts.refused += 1\n", "        connection.close()\n"),
         ("the first to be refused for that is worth a line, no other", "            self._has_refused = True\n", ""),
-        ("without a descriptor it accepts later", "            self._pause(listener)\n", "            raise\n"),
+        ("without a descriptor it accepts later", "            self._pause(listener)\n", "            pass\n"),
         ("who fails is closed", "unless_established.callback(connection.close)\n            unless_established.callback(self._arrivals", "unless_established.callback(self._arrivals"),
         ("a link stays open", "                self._arrivals.leave(arrival)\n                unless_established.pop_all()", "                self._arrivals.leave(arrival)"),
         ("who has no room is not heard", "if not await self._has_room():", "if False:"),
