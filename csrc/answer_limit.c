@@ -20,43 +20,40 @@ static uint64_t sender_of(const uint8_t *packet) {
     return packet[0] >> 4 == 4 ? be32_read(packet + 12) : le64_read(packet + 8);
 }
 
-static uint64_t *bucket_of(struct answer_limit *limit, uint64_t who, uint64_t what) {
+static size_t hash(const struct answer_limit *limit, uint64_t who, uint64_t what) {
     uint64_t words[] = {who, what}, mixed = limit->hash_key;
     for (int i = 0; i < 2; i++) {
         mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15u;
         mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u + limit->hash_key;
     }
-    return &limit->full_at_ns[(mixed >> 40) % ANSWER_BUCKETS];
+    return (mixed >> 40) % ANSWER_BUCKETS;
 }
 
-/* Looked at before any is taken: who is not answered takes nothing of those it shares with. */
+/* All levels are checked before a token is taken: a packet without an answer takes none. */
 static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second) {
     return token_take(&full_at_ns, now_ns, per_second, per_second);
 }
 
 bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
                        int origin, unsigned slot, uint64_t now_ns) {
-    enum { OF_ORIGIN_AND_PEER = 1, OF_ORIGIN = 2, SHIFT_LEVEL = 8, SHIFT_SLOT = 16 };
+    enum { SHIFT_VERSION = 8, SHIFT_SLOT = 16 };
     uint64_t version = packet[0] >> 4, from = (uint64_t)(origin + 1);
     uint64_t what = (uint64_t)kind | (uint64_t)slot << SHIFT_SLOT;
     const struct {
-        uint64_t who, what;
+        size_t bucket;
         unsigned per_second;
-    } levels[] = {
-        {sender_of(packet), what | version << SHIFT_LEVEL, ANSWERS_PER_SENDER},
-        {from, what | OF_ORIGIN_AND_PEER << SHIFT_LEVEL, ANSWERS_PER_ORIGIN_AND_PEER},
-        {from, (uint64_t)kind | OF_ORIGIN << SHIFT_LEVEL, ANSWERS_PER_ORIGIN},
+    } levels[N_ANSWER_LEVELS] = {
+        {hash(limit, sender_of(packet), what | version << SHIFT_VERSION), ANSWERS_PER_SENDER},
+        {hash(limit, from, what), ANSWERS_PER_ORIGIN_AND_PEER},
+        {hash(limit, from, (uint64_t)kind), ANSWERS_PER_ORIGIN},
     };
-    enum { N_LEVELS = sizeof levels / sizeof levels[0] };
-    uint64_t *full_at_ns[N_LEVELS];
-    for (size_t i = 0; i < N_LEVELS; i++) {
-        full_at_ns[i] = bucket_of(limit, levels[i].who, levels[i].what);
-        if (!has_token(*full_at_ns[i], now_ns, levels[i].per_second))
+    for (size_t i = 0; i < N_ANSWER_LEVELS; i++)
+        if (!has_token(limit->full_at_ns[i][levels[i].bucket], now_ns, levels[i].per_second))
             return false;
-    }
     if (!token_take(&limit->all_full_at_ns[kind], now_ns, ANSWERS_PER_SECOND, ANSWERS_BURST))
         return false;
-    for (size_t i = 0; i < N_LEVELS; i++)
-        token_take(full_at_ns[i], now_ns, levels[i].per_second, levels[i].per_second);
+    for (size_t i = 0; i < N_ANSWER_LEVELS; i++)
+        token_take(&limit->full_at_ns[i][levels[i].bucket], now_ns, levels[i].per_second,
+                   levels[i].per_second);
     return true;
 }

@@ -1,19 +1,18 @@
-/* answer_limit: which senders inside the tunnel are told by ICMP that their packet was dropped.
+/* answer_limit: which dropped packets are answered by ICMP.
  *
  * An answer costs a write to the device, and what is sent in vain in bulk shall not cost more than
- * it is worth. But "too big" is also how a path's MTU is learned: a sender that is never told sends
- * into a black hole. So nobody's answers may be used up by somebody else's packets:
+ * it is worth. But "too big" is also how a path's MTU is learned: a sender that never gets one
+ * sends into a black hole. So no sender's packets may use up another sender's answers:
  *
  *   1. each kind has limits of its own
  *   2. each sender towards each peer has its own: an IPv4 address, an IPv6 /64
- *   3. then all senders of one origin (the peer that has them among its allowed IPs, or the
- * networks on our side) towards one peer: a peer with a whole network may send from any address in
- * it
+ *   3. then all senders of one origin towards one peer: the peer that has them among its allowed
+ *      IPs may send from any of these; our own side is one origin
  *   4. then all of one origin, which may choose peers as well
  *   5. last, all
  *
- * 2 to 4 are buckets in one table, found by a hash under a random key as in handshake_gate: nothing
- * is allocated, and nobody can aim at another's. Belongs to the tun-reader.
+ * 2 to 4 are tables of buckets, found by a hash under a random key as in handshake_gate: nothing
+ * is allocated, and no sender can aim at another's bucket. Belongs to the tun-reader.
  */
 #ifndef FASTUN_ANSWER_LIMIT_H
 #define FASTUN_ANSWER_LIMIT_H
@@ -25,7 +24,7 @@
 enum answer_kind {
     ANSWER_TOO_BIG,
     ANSWER_NO_SESSION, /* unreachable: the destination's peer is not connected */
-    ANSWER_NO_PEER,    /* unreachable: the sender may choose any destination that is nobody's */
+    ANSWER_NO_PEER,    /* unreachable: the sender may choose any address that no peer has */
     N_ANSWER_KINDS,
 };
 
@@ -35,21 +34,22 @@ enum {
     ANSWERS_BURST = 1000,
     ANSWERS_PER_ORIGIN = 400, /* a second, and at once; so are the next two */
     ANSWERS_PER_ORIGIN_AND_PEER = 200,
-    /* A path's MTU is told once a destination and ten minutes; this is for senders of many flows
-     * that do not listen at once. */
+    /* A sender needs one answer a destination every ten minutes; this is for senders of many
+     * flows that do not react at once. */
     ANSWERS_PER_SENDER = 100,
-    ANSWER_BUCKETS = 8192,
+    N_ANSWER_LEVELS = 3, /* of these */
+    ANSWER_BUCKETS = 4096,
 };
 
 struct answer_limit {
     uint64_t hash_key;
-    uint64_t full_at_ns[ANSWER_BUCKETS]; /* buckets of tokens (token_take) */
+    uint64_t full_at_ns[N_ANSWER_LEVELS][ANSWER_BUCKETS]; /* buckets of tokens (token_take) */
     uint64_t all_full_at_ns[N_ANSWER_KINDS];
 };
 
 /* Returns 0 or -errno. */
 int answer_limit_init(struct answer_limit *limit);
-/* Whether the sender of an IP packet may be told. `origin` is the slot of the peer that the
+/* Whether an IP packet may be answered. `origin` is the slot of the peer that the
  * packet's source belongs to, -1 for our own side; `slot` that of its destination. */
 bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
                        int origin, unsigned slot, uint64_t now_ns);

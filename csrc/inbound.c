@@ -207,8 +207,8 @@ static enum stats_drop answer_with_cookie(struct loop *loop, const struct arriva
 }
 
 /* The peer whose cookie reply this may be: it names our last initiation to it, or a response of
- * ours that it has not confirmed. -1: nobody's. Only who reads along knows those indices; anybody
- * else could use up a limit in all others' names. */
+ * ours that it has not confirmed. -1: no peer's. Only a host on the path can know those indices;
+ * without this check any host could use up the limits in all others' names. */
 static int slot_replying(const struct loop *loop, const uint8_t *reply) {
     uint32_t index = session_receiver_index(reply);
     const struct receiving_key *key = key_table_find(loop->keys, index);

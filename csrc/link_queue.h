@@ -7,9 +7,9 @@
  * used. A queue always has its share of them, in which any one message finds room; all that its
  * pages go beyond comes from a pool, which all queues of the worker have together. So the most that
  * they hold is N_PEER_SLOTS shares and the pool, 128 MiB for a link-writer, however many peers do
- * not read. When the pool is used up, who holds less of it than an equal part is owed one, and the
- * queue with the most makes way (link_writer.c). What a queue has of the pool goes back when it is
- * empty.
+ * not read. When the pool is used up, a queue that holds less of it than an equal part is owed
+ * one, and the queue with the most makes way (link_writer.c). What a queue has of the pool goes
+ * back when it is empty.
  */
 #ifndef FASTUN_LINK_QUEUE_H
 #define FASTUN_LINK_QUEUE_H

@@ -105,7 +105,7 @@ struct loop {
     unsigned n_broken;            /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long; /* link-writer: links with a datagram too long that is not reported */
     unsigned n_news;     /* writers: switches that were turned and are not reported */
-    struct answer_limit answers; /* tun-reader: who is told by ICMP */
+    struct answer_limit answers; /* tun-reader: which packets ICMP answers */
     bool keeps_all;              /* tun-reader: drops nothing for its delay; for tests that count */
     bool holds;                  /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;      /* 0: it does not wait now */

@@ -37,7 +37,7 @@ static int origin_of(struct loop *loop, const uint8_t *packet) {
 }
 
 /* Tells the sender at once, instead of letting it wait for its time-outs; `mtu` is for "too big".
- * false: it is not told, because it may not be, or too many were (answer_limit.h). */
+ * false: no answer was sent, because none is allowed or a limit was reached (answer_limit.h). */
 static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, const uint8_t *packet,
                    size_t length, size_t mtu) {
     uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
@@ -224,7 +224,7 @@ void outbound_refuse(struct loop *loop, unsigned slot, const uint8_t *packet, si
     if (packet[0] >> 4 == 6 && mtu < IPV6_MTU_MIN)
         mtu = IPV6_MTU_MIN;
     bool is_told = answer(loop, ANSWER_TOO_BIG, slot, packet, frame_length, mtu);
-    outbound_drop(loop, is_told ? DROP_tun_reader_too_big : DROP_tun_reader_too_big_untold,
+    outbound_drop(loop, is_told ? DROP_tun_reader_too_big : DROP_tun_reader_too_big_unanswered,
                   n_packets, frame_length);
 }
 

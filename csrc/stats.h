@@ -54,7 +54,8 @@
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
     X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
-    X(tun_reader, too_big_untold, "the same, but too many senders were told, or this may not be")  \
+    X(tun_reader, too_big_unanswered,                                                              \
+      "as too_big, but no ICMP answer was sent: its limit was reached")                            \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, own_packet, "what fastun itself has sent: its route leads into the tunnel")      \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \

@@ -266,7 +266,7 @@ class PeerTimers:
         session.counter = max(session.counter, counter)
         age_s = now_s - session.created_s
         is_old = age_s >= self.constants.rekey_after_time_s
-        # Of a new session, the blocks that are told may for a moment still be the last one's.
+        # Right after a handshake the peer table may still show the previous session's blocks.
         has_blocks = age_s < self.constants.rekey_timeout_s or (
             n_blocks < self.constants.rekey_after_blocks
         )
