@@ -96,3 +96,16 @@ def test_what_hangs_is_undone_at_the_end(
     assert "-d wg0 -f" not in record.read_text()
     assert journal.undo_all() == []
     assert record.read_text().endswith("-d wg0 -f\n")
+
+
+def test_what_is_unset_is_undone_once_and_may_be_set_again(record: Path, journal: Journal) -> None:
+    servers = NameServers("wg0", journal)
+    servers.unset()
+    for _ in range(2):
+        servers.set(("10.9.0.1",), ())
+        servers.unset()
+        servers.unset()
+    set_and_unset = ["-a wg0 -m 0 -x", "nameserver 10.9.0.1", "-d wg0 -f"]
+    assert record.read_text().splitlines() == 2 * set_and_unset
+    assert journal.undo_all() == []
+    assert record.read_text().splitlines() == 2 * set_and_unset, "nothing is left for the end"
