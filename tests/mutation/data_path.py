@@ -431,7 +431,7 @@ _MUTANTS = (
         ("a bad offload header has its reason", "return DROP_tun_reader_bad_virtio;", "return DROP_tun_reader_not_ip;"),
         ("what nobody gets is answered", "        answer(loop, ANSWER_NO_PEER, 0, frame, frame_length, 0);\n", ""),
         ("Ethernet frames are not answered", "    if (loop->mode != MODE_TUN)\n        return false;\n", ""),
-        ("answers are limited", "if (answer_length == 0 || !answer_limit_take(", "if (answer_length == 0 || !memcpy("),
+        ("answers are limited", "if (answer_length == 0 || !answer_limit_take(", "if (answer_length == 0 || answer_limit_take("),
         ("who dials does not answer meanwhile", "if (!loop->holds)\n        answer(", "answer("),
         ("a keepalive needs a session", "if (outbound_is_splitting(loop) || !is_open(loop, link, boottime_ns))", "if (outbound_is_splitting(loop) || link == NULL)"),
         ("a keepalive waits for the end of a super-packet", "if (outbound_is_splitting(loop) || !is_open", "if (!is_open"),
