@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -185,13 +184,21 @@ static bool is_sound(const struct ring *ring, const struct ring_record *record, 
            record->length <= record->space - record->offset;
 }
 
-/* The header as it is now. The barrier keeps the compiler from reading any of it again later, when
- * the producer may have changed it. */
-static struct ring_record read_header(const uint8_t *at) {
-    struct ring_record record;
-    memcpy(&record, at, sizeof record);
-    atomic_signal_fence(memory_order_seq_cst);
-    return record;
+/* The header as it is now. Volatile, so that the compiler reads no field again later, when the
+ * producer may have changed it; one by one as they were written, which is faster than in vectors.
+ */
+static struct ring_record read_header(const volatile struct ring_record *at) {
+    return (struct ring_record){
+        .space = at->space,
+        .offset = at->offset,
+        .length = at->length,
+        .n_packets = at->n_packets,
+        .n_bytes = at->n_bytes,
+        .slot = at->slot,
+        .link_id = at->link_id,
+        .segment = at->segment,
+        .enqueued_ns = at->enqueued_ns,
+    };
 }
 
 static const struct ring_view *make_view(struct ring *ring, const struct ring_record *record,
@@ -218,8 +225,10 @@ const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *cor
             return NULL;
     }
     uint8_t *at = place(ring, *cursor);
-    struct ring_record record = read_header(at);
-    if (*cursor % RING_RECORD_ALIGN != 0 || !is_sound(ring, &record, ring->peer - *cursor)) {
+    struct ring_record record = {0}; /* which is not sound */
+    if (*cursor % RING_RECORD_ALIGN == 0)
+        record = read_header((const void *)at);
+    if (!is_sound(ring, &record, ring->peer - *cursor)) {
         *corrupt = true;
         return NULL;
     }

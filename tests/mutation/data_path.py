@@ -382,7 +382,7 @@ _MUTANTS = (
         ("a payload has bytes", "record->length > 0 &&", ""),
         ("a payload ends in its record", "record->length <= record->space - record->offset", "1"),
         ("a payload may fill its record", "record->length <= record->space - record->offset", "record->length < record->space - record->offset"),
-        ("a cursor is on a line", "*cursor % RING_RECORD_ALIGN != 0 ||", ""),
+        ("a cursor is on a line", "if (*cursor % RING_RECORD_ALIGN == 0)", "if (1)"),
         ("what is corrupt is told", "*corrupt = true;", ""),
     ),
     *in_c(
