@@ -28,7 +28,6 @@ from bench.tunnel.results import Settings
 from bench.tunnel.rounds import Run
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.network import Lab
-from fastun.lab.tunnel import FASTUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -131,7 +130,7 @@ def _pairs(other: Path) -> list[tuple[Case, Case]]:
 
     return [
         (
-            case("this", title, wire, scheme, FASTUN),
+            case("this", title, wire, scheme, ()),
             case("other", title, wire, scheme, (str(other),)),
         )
         for title, wire, scheme in _WIRES

@@ -190,16 +190,16 @@ def start_gateway(
     mode: str = "tun",
     addresses: Sequence[str] = (),
     interface: str = INTERFACE,
-    program: Sequence[str] = FASTUN,
+    program: Sequence[str] = (),
     stderr: int = subprocess.STDOUT,
 ) -> GatewayProcess:
     """Start `fastun ROLE` on a host. Its log, state and socket go to `directory`/HOST.
 
-    The log goes to `stderr` where that is a descriptor.
+    The log goes to `stderr` where that is a descriptor; `program` is another fastun than this one.
     """
     home = directory / host.name
     home.mkdir(exist_ok=True)
-    command = [*program, role, *arguments]
+    command = [*(program or FASTUN), role, *arguments]
     command += ["-i", interface, "--mode", mode, "--wire", wire]
     command += [] if wire == "wireguard" else ["--insecure"]
     for address in addresses:

@@ -5,9 +5,12 @@ client (fastun connect, or one with a key that keeps to nothing)  ==== veth ====
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
+import struct
 import time
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
+from fastun.session import keys, noise
 from tests.attack.roaming_client import RoamingClient
 
 if TYPE_CHECKING:
@@ -124,11 +128,20 @@ def test_a_route_that_leads_our_packets_inside_is_logged_once_and_multiplies_not
     )
 
 
+def an_initiation(server: GatewayProcess) -> bytes:
+    """A stranger's, which is looked at only after where the connection comes from."""
+    file = tomllib.loads((server.log_file.parent / "client.toml").read_text(encoding="utf-8"))
+    stranger = keys.pair_of(keys.generate_private())
+    message, _ = noise.initiate(stranger, base64.b64decode(file["peer"][0]["public_key"]))
+    return struct.pack(">H", len(message)) + message
+
+
 def test_a_connection_that_comes_through_the_tunnel_becomes_no_link(tunnel: StartTunnel) -> None:
     listen = ("--listen", f"tcp://[::]:{PORT + 1}")
     pair = tunnel(transport="tcp", server_arguments=listen)
     refused, client = "fastun_connections_refused_total", pair.client.host
     before = pair.server.scrape().total(refused)
+    initiation = an_initiation(pair.server)
     for family, address, port in (
         (socket.AF_INET, pair.server.inner_address, PORT + 1),
         (socket.AF_INET6, pair.server.inner_address_v6, PORT + 1),
@@ -136,6 +149,7 @@ def test_a_connection_that_comes_through_the_tunnel_becomes_no_link(tunnel: Star
         with client.socket(family) as connection:
             connection.settimeout(5)
             connection.connect((address, port))
+            connection.sendall(initiation)
             assert connection.recv(1) == b""
     assert pair.server.scrape().total(refused) == before + 2
     assert answers_ping(client, pair.server.inner_address)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess
 
 OUTER, INNER = "10.0.0.1", "10.99.0.1"
-N_STRANGERS = 300
+CLIENT, STRANGER = "10.0.0.2", "10.0.0.3"
+# What one source may do at once (fastun/link/source_limits.py); beyond that it is not even heard.
+N_STRANGERS = 90
 
 
 def fill(pipe: int) -> None:
@@ -59,6 +61,7 @@ def knock(host: Host, n: int) -> None:
     for _ in range(n):
         with host.socket() as connection:
             connection.settimeout(5)
+            connection.bind((STRANGER, 0))
             connection.connect((OUTER, PORT))
             connection.sendall(b"\x00\x04what")
 
@@ -75,7 +78,7 @@ def test_with_stderr_full_status_answers_traffic_flows_and_the_gateway_ends(
     lab: Lab, hosts: tuple[Host, Host], tmp_path: Path, when: str
 ) -> None:
     inside, outside = hosts
-    lab.wire(inside, outside, [f"{OUTER}/24"], ["10.0.0.2/24"])
+    lab.wire(inside, outside, [f"{OUTER}/24"], [f"{CLIENT}/24", f"{STRANGER}/24"])
     with unread_pipe() as (reader, writer):
         if when == "from the start":
             fill(writer)
@@ -98,7 +101,7 @@ def test_with_stderr_full_status_answers_traffic_flows_and_the_gateway_ends(
         wait_until(lambda: worker_pid(server, "tun-writer") is not None, "it is replaced")
         wait_until(lambda: answers_ping(outside, INNER), "the tunnel again", timeout_s=10)
         dropped = server.scrape()['fastun_log_lines_dropped_total{reason="rate_limit"}']
-        assert dropped > N_STRANGERS / 2
+        assert dropped > N_STRANGERS / 4
         assert client.stop(timeout_s=10) == 0
         begun_s = time.monotonic()
         assert server.stop(signal.SIGTERM, timeout_s=10) == 0
@@ -113,7 +116,7 @@ def test_what_one_source_causes_is_logged_ten_times_and_then_counted(
     lab: Lab, hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
     inside, outside = hosts
-    lab.wire(inside, outside, [f"{OUTER}/24"], ["10.0.0.2/24"])
+    lab.wire(inside, outside, [f"{OUTER}/24"], [f"{CLIENT}/24", f"{STRANGER}/24"])
     begun_s = time.monotonic()
     server = start_gateway(inside, tmp_path, "serve", "-v", addresses=SERVER_ADDRESSES)
     wait_until(lambda: inside.listens(PORT), "fastun listens", timeout_s=15)

@@ -29,7 +29,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.prometheus import Prometheus, start_prometheus
 from fastun.lab.stall import slowed, worker_pid
-from fastun.lab.tunnel import Tunnel, start_tunnel
+from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with Lab() as lab:
         server, client = lab.host("server"), lab.host("client")
         lab.wire(server, client, ["10.0.0.1/24"], ["10.0.0.2/24"])
-        tunnel = start_tunnel(server, client, "10.0.0.1", directory)
+        # On UDP as well, where nobody comes: it has figures of its own.
+        listen = ("--listen", f"udp://10.0.0.1:{UDP_PORT}")
+        tunnel = start_tunnel(server, client, "10.0.0.1", directory, server_arguments=listen)
         rule_files = [shortened(name, directory) for name in RULE_FILES]
         prometheus = start_prometheus(
             server, directory / "prometheus", rule_files=rule_files, interval=INTERVAL

@@ -9,7 +9,7 @@ from bench.tunnel.pair import Pair, Program
 from fastun.config import document as toml
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.endpoint import DEFAULT_PORTS, Endpoint
-from fastun.lab.tunnel import FASTUN, start_gateway
+from fastun.lab.tunnel import start_gateway
 from fastun.session import keys
 
 if TYPE_CHECKING:
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
     from fastun.session.keys import KeyPair
 
 
-def start(
-    pair: Pair, *, wire: str, scheme: Scheme = "tcp", program: Sequence[str] = FASTUN
-) -> None:
+def start(pair: Pair, *, wire: str, scheme: Scheme = "tcp", program: Sequence[str] = ()) -> None:
     """Start `fastun serve` and `fastun connect`, on the wireguard wire with keys made here.
 
-    `program` is how fastun is called; another checkout's is another version.
+    `program` is how another version of fastun is called.
     """
     endpoint = Endpoint(scheme, OUTER.server.bare_v4, DEFAULT_PORTS[scheme])
     serve, connect = ["--listen", str(endpoint)], [str(endpoint)]
