@@ -381,7 +381,7 @@ class Gateway:
 
 def _end_regardless(journal: Journal) -> None:
     journal.undo_all()
-    log.get("gateway").error("fastun did not end in time; the host was restored without it")
+    log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()
 
 

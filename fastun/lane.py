@@ -236,7 +236,7 @@ class Lane:
         os.close(self._wake_fd)
         stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
         if stuck:
-            raise RuntimeFailure(f"the kernel does not end the workers {', '.join(stuck)}")
+            raise RuntimeFailure(f"cannot kill the workers {', '.join(stuck)}")
 
     # -- one worker ---------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ def say_held_back(*, at_end: bool = False) -> None:
 
 
 def _say_dropped(n_lines: int) -> None:
-    get(OWN_COMPONENT).warning("lines dropped: stderr did not take them", lines=n_lines)
+    get(OWN_COMPONENT).warning("lines dropped: stderr was blocked", lines=n_lines)
 
 
 def end() -> None:

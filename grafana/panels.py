@@ -223,7 +223,7 @@ PEERS = Row(
         ),
         _of_peers(
             "Path MTU",
-            "What the path to the peer takes outside, on UDP, as far as probes tell.",
+            "The path MTU to the peer on UDP, outside the tunnel, as far as it is known.",
             "Below 1420 + 80: packets inside are cut to less than the device's MTU; lower that, or "
             "mend the path.",
             "fastun_peer_path_mtu_bytes{$at} or fastun_peer_up{$at} * 0",
@@ -274,8 +274,8 @@ FAULTS = Row(
         ),
         Panel(
             "Connections",
-            "Links made anew, rekeys, connections refused, those that became no link; and on UDP "
-            "paths that became narrower, and ICMP about them.",
+            "Reconnects, rekeys, connections refused, failed links; on UDP also lowered path MTUs "
+            "and ICMP messages about them.",
             "Reconnects without end: the network cuts the link; failed ones: another program, or "
             "a peer with other settings; ICMP ignored in bulk: it is forged.",
             (

@@ -26,7 +26,7 @@ state_option = click.option(
     metavar="DIR",
     default=_OPTIONS.state,
     show_default=True,
-    help="Directory for keys, peers, and how to undo changes of this host.",
+    help="Directory for keys, peers, and the journal of changes to this host.",
 )
 run_dir_option = click.option(
     "--run-dir",

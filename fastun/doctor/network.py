@@ -54,8 +54,8 @@ def forwarding(subject: Subject) -> Finding:
 def nft(_: Subject) -> Finding:
     """Check for the program that keeps the network's other hosts from the tunnel's addresses."""
     if programs.find("nft"):
-        return finding("ok", "nft drops other interfaces' packets for the tunnel's addresses")
-    said = "nft is missing: other hosts of the network can reach this host's address in the tunnel"
+        return finding("ok", "nft is installed, to drop packets for the tunnel on other interfaces")
+    said = "nft is missing: other hosts on the network can reach this host's address in the tunnel"
     return finding("warn", said, "install the package nftables")
 
 

@@ -146,7 +146,7 @@ class Journal:
         except OSError as error:
             self._is_written = False
             self._log.warning(
-                "cannot write the journal: if fastun is killed, its changes of this host stay",
+                "cannot write the journal: if fastun is killed, its changes to this host remain",
                 directory=str(self._directory),
                 error=error.strerror,
             )
@@ -193,9 +193,9 @@ class Journal:
             file.close()
             return
         if complaint:
-            self._log.warning("a journal is damaged", file=str(path), error=complaint)
+            self._log.warning("damaged journal", file=str(path), error=complaint)
         if pending:
-            self._log.info("undoing what a killed fastun has left", interface=header.interface)
+            self._log.info("undoing the changes of a killed fastun", interface=header.interface)
         self._undo(pending, file, owner_died=True)
         if pending:
             file.close()  # for the next start
@@ -203,7 +203,7 @@ class Journal:
             file.remove()
 
     def _leave_alone(self, path: Path, why: str | None) -> None:
-        self._log.warning("a journal is left alone", file=str(path), error=why)
+        self._log.warning("journal ignored", file=str(path), error=why)
 
     def _undo(self, pending: Pending, file: JournalFile | None, *, owner_died: bool) -> list[str]:
         """Undo what is pending, and strike it out; return what could not be undone."""
@@ -253,4 +253,4 @@ class Journal:
         if thread.is_alive():
             self._log.info(f"still restoring {change.what}", limit=f"{limit_s:.0f} s")
             thread.join(limit_s + _GRACE_S - _SLOW_S)
-        return outcome[0] if outcome else f"not done within {limit_s:.3g} s"
+        return outcome[0] if outcome else f"not finished within {limit_s:.3g} s"

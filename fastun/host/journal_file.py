@@ -166,9 +166,9 @@ def _lock(descriptor: int) -> bool:
 def _read(descriptor: int) -> tuple[Header, Pending, str]:
     status = os.fstat(descriptor)
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise RuntimeFailure("others may write to it; look at it, and remove it")
+        raise RuntimeFailure("others may write to it; check it, then remove it")
     if not stat.S_ISREG(status.st_mode) or status.st_size > _BYTES_MAX:
-        raise RuntimeFailure("it is no journal of fastun's; remove it")
+        raise RuntimeFailure("not a fastun journal; remove it")
     # What follows the last newline was being written when its writer was killed.
     first, *lines = os.pread(descriptor, _BYTES_MAX, 0).split(b"\n")[:-1] or [b""]
     return _header(first), *parse(lines)
@@ -178,9 +178,9 @@ def _header(line: bytes) -> Header:
     try:
         header = _header_decoder.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise RuntimeFailure("it is damaged; look at it, and remove it") from None
+        raise RuntimeFailure("damaged; check it, then remove it") from None
     if header.version != VERSION:
-        raise RuntimeFailure("another version of fastun has written it; start that one, and end it")
+        raise RuntimeFailure("written by another version of fastun; start and stop that version")
     return header
 
 

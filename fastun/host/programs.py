@@ -76,7 +76,11 @@ def _wait(process: subprocess.Popen[bytes], limit_s: float, *, may_be_cut: bool)
         is_cut = may_be_cut and ending.is_asked()
         if is_cut or time.monotonic() >= deadline:
             _kill(process)
-            return "cut short, fastun is stopping" if is_cut else f"not done within {limit_s:.3g} s"
+            return (
+                "stopped, because fastun is stopping"
+                if is_cut
+                else f"not finished within {limit_s:.3g} s"
+            )
         time.sleep(_LOOK_EVERY_S)
     return ""
 

@@ -62,7 +62,7 @@ class PushedSettings:
             self._replace_addresses(netlink, index, addresses, (others, outer))
         allowed, refused = self._allowed(routes, others)
         refused |= self._routes.replace_pushed(allowed, outer)
-        self._warn("a route that the server pushes is not made", refused)
+        self._warn("pushed route refused", refused)
         return now
 
     def _replace_mtu(self, netlink: IPRoute, index: int, mtu: int) -> int:
@@ -76,9 +76,7 @@ class PushedSettings:
             netlink.link("set", index=index, mtu=wanted)
         except NetlinkError as error:
             self._mtu = 0
-            self._log.warning(
-                "the MTU that the server pushes is not taken", mtu=wanted, error=_said(error)
-            )
+            self._log.warning("pushed MTU refused", mtu=wanted, error=_said(error))
             return is_now
         return wanted
 
@@ -111,7 +109,7 @@ class PushedSettings:
                 refused[address] = f"the kernel refuses it: {_said(error)}"
             else:
                 self._addresses.add(address)
-        self._warn("an address that the server pushes is not taken", refused)
+        self._warn("pushed address refused", refused)
 
     def _why_no_address(
         self, address: Address, others: list[OtherNetwork], outer: set[OuterAddress]
@@ -142,7 +140,7 @@ class PushedSettings:
             if network in self._named:
                 allowed.append(network)
             elif network.is_multicast or network.is_link_local or network.is_loopback:
-                refused[network] = "no network to be routed"
+                refused[network] = "a multicast, link-local or loopback network"
             elif other is not None:
                 refused[network] = _beats(other)
             else:
@@ -161,8 +159,8 @@ class PushedSettings:
 
 def _beats(other: OtherNetwork) -> str:
     return (
-        f"it would take packets from {other.network} on {other.owner}; to have it all the same,"
-        " name exactly it in allowed_ips"
+        f"it would take packets from {other.network} on {other.owner}; to allow it, add"
+        " exactly this prefix to allowed_ips"
     )
 
 

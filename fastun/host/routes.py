@@ -167,7 +167,7 @@ class HostRoutes:
         for network in networks:
             place = self._place(network, outer)
             if place.table == MAIN_TABLE and self._needs_rules(network, outer):
-                refused[network] = "it contains the server's address, and our packets have no mark"
+                refused[network] = "it contains the server's address; our packets have no mark"
             else:
                 wanted.append(place)
         with IPRoute() as netlink, _explained(f"interface {self._interface}"):

@@ -106,7 +106,7 @@ class StrongHost:
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
             self._log.warning(
-                "the network's other hosts can reach the tunnel's addresses: no nft table is made",
+                "other hosts on the network can reach the tunnel's addresses: no nft table",
                 interface=self._interface,
                 error=str(error),
             )
@@ -127,8 +127,8 @@ class StrongHost:
         if kept != addresses and not self._has_said_forwarding:
             self._has_said_forwarding = True
             self._log.info(
-                "this host forwards, so other interfaces' packets for the tunnel's addresses are"
-                " taken; strong_host = true drops them",
+                "this host forwards, so other interfaces accept packets for the tunnel's addresses;"
+                " strong_host = true drops them",
                 interface=self._interface,
             )
         return kept

@@ -210,7 +210,7 @@ class Acceptor:
             unless_established.callback(self._arrivals.leave, arrival)
             try:
                 if self._gateway.inside.holds_connection(connection):
-                    self._log.debug("refused: it came through the tunnel", remote=remote)
+                    self._log.debug("refused: it arrived through the tunnel", remote=remote)
                     self._counts.refused += 1
                     return
                 tcp.tune(connection)

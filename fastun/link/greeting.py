@@ -246,7 +246,7 @@ class SealedGreeter(Greeter):
             "'fastun peer list' there shows"
         )
         is_tap = self.hello_for(member).mode == "tap"
-        return f"{text}; or another client uses its TAP device, which takes one" if is_tap else text
+        return f"{text}; or another client may be using its TAP device" if is_tap else text
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""

@@ -115,8 +115,8 @@ class HintListener:
         self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, filter_ipv6(ports), read_ipv6)
         if not self.is_allowed:
             log.get("session").warning(
-                "cannot read ICMP (needs CAP_NET_RAW): a path that gets narrower is noticed later, "
-                "and not at all where the peer is plain WireGuard"
+                "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later,  "
+                "and never for plain WireGuard peers"
             )
 
     def _open(

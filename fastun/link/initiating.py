@@ -66,7 +66,7 @@ class Initiator:
         is_tap = self._greeter.hello_for(member).mode == "tap"
         if is_tap and correspondent.n_attempts == SILENT_ATTEMPTS:
             self._log.warning(
-                "no answer; another peer may be connected to its TAP device, which takes one",
+                "no answer; another peer may be using its TAP device, which takes only one",
                 peer=member.peer.name,
                 remote=str(correspondent.address),
             )

@@ -100,7 +100,7 @@ class Inside:
             self._noted[peer] = remote
             self._log.warning(
                 f"the route to {remote} leads into the tunnel itself ({self._interface}), so "
-                f"nothing is sent there; give the peer's endpoint a route by another interface",
+                f"nothing is sent there; add a route to it through another interface",
                 peer=peer,
             )
         elif not is_inside and self._noted.pop(peer, None) is not None:

@@ -108,7 +108,7 @@ class PathWatch:
         correspondent.recent.note(sealed, now_s)
         has_moved = correspondent.address != correspondent.path_address
         if correspondent.path_hinted.expire(now_s):
-            self._log.info("trying the whole path MTU", peer=correspondent.member.peer.name)
+            self._log.info("trying the full path MTU", peer=correspondent.member.peer.name)
             is_due = True
         if is_due or has_moved or now_s - correspondent.path_seen_s >= LOOK_INTERVAL_S:
             self.measure(correspondent, now_s)

@@ -70,10 +70,10 @@ def check(push: Push) -> None:
     """
     for name, most in _MOST.items():
         if len(getattr(push, name)) > most:
-            raise ValueError(f"{name}: {len(getattr(push, name))} pushed, {most} is the most")
+            raise ValueError(f"{name}: {len(getattr(push, name))} pushed, at most {most} allowed")
     for text in (*push.addresses, *push.routes):
         if "%" in text:
-            raise ValueError(f"{quote(text)} has a zone")
+            raise ValueError(f"{quote(text)} has a zone; a pushed address has none")
     for address in push.addresses:
         ip_interface(address)
     for route in push.routes:
@@ -84,7 +84,7 @@ def check(push: Push) -> None:
     except ConfigError as error:
         raise ValueError(str(error)) from None
     if push.mtu and push.mtu not in MTU_RANGE:
-        raise ValueError(f"mtu: {push.mtu} is no MTU")
+        raise ValueError(f"mtu: {push.mtu} is out of range ({MTU_RANGE[0]}-{MTU_RANGE[-1]})")
 
 
 _MOST: Final = {"addresses": ADDRESSES_MAX, "routes": ROUTES_MAX, "dns": DNS_MAX}
@@ -121,7 +121,7 @@ def check_addresses(addresses: Sequence[Address], left: int, where: str) -> None
     texts = tuple(map(str, addresses))
     if not fits(Push(addresses=texts), left + size_bytes(Push())):
         raise ConfigError(
-            f"{where}: {len(texts)} addresses do not fit the hello that tells the client; give it"
+            f"{where}: {len(texts)} addresses do not fit the hello to the client; use"
             " fewer, or push fewer routes"
         )
 
@@ -176,6 +176,6 @@ def _most(n: int, is_so: Callable[[int], bool]) -> int:
 
 def _refuse(place: str, what: str, n_fit: int, push: Push, room: int) -> NoReturn:
     raise ConfigError(
-        f"{place}: {what} do not fit the hello that tells clients ({size_bytes(push):,} bytes, room"
-        f" for {room:,}); {n_fit} would: leave some out, or join them to wider prefixes"
+        f"{place}: {what} do not fit the hello to clients ({size_bytes(push):,} bytes, limit"
+        f" for {room:,}); {n_fit} would fit: remove some, or combine them into wider prefixes"
     )

@@ -38,7 +38,7 @@ class TapPlace:
         if now_s - self._warned_s >= WARNING_INTERVAL_S:
             self._warned_s = now_s
             self._log.warning(
-                "refused: a TAP device carries one peer, and another is connected",
+                "refused: the TAP device takes one peer, and another is connected",
                 peer=member.peer.name,
                 connected=others[0].peer_name,
             )

@@ -111,8 +111,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_refused_offloads_total",
         "counter",
         ("role",),
-        "Trains of datagrams and super-packets that the kernel refused and that went packet by "
-        "packet, so that nothing was lost but speed.",
+        "Trains of datagrams and super-packets that the kernel refused and that were sent "
+        "packet by packet instead: slower, but nothing is lost.",
         readings.refused_offloads,
     ),
     Family(
@@ -167,8 +167,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_peer_info",
         "gauge",
         ("peer", "wire", "software", "transport"),
-        "1 while there is a link to the peer; the labels tell what is at its other end "
-        "(software: other, where it is no version of fastun or the peer has changed it often).",
+        "1 while there is a link to the peer; the labels describe its other end "
+        "(software is 'other' if it is unknown, or if the peer has changed it often).",
         readings.peer_info,
     ),
     Family(
@@ -211,14 +211,14 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_path_mtu_narrowings_total",
         "counter",
         ("cause",),
-        "Paths that became narrower: by this host's route, by probes, by a hint. Only on UDP.",
+        "Path MTUs lowered, by cause: this host's route, probes, or an ICMP hint. Only on UDP.",
         readings.path_narrowings,
     ),
     Family(
         "fastun_path_mtu_hints_total",
         "counter",
         ("result",),
-        "ICMP 'packet too big' about our datagrams, true or forged: what came of it. Only on UDP.",
+        "ICMP 'packet too big' about our datagrams, genuine or forged, by result. Only on UDP.",
         readings.path_hints,
     ),
     Family(
@@ -253,8 +253,8 @@ FAMILIES: tuple[Family, ...] = (
         "fastun_connections_refused_total",
         "counter",
         (),
-        "Connections closed unanswered, or SYNs dropped: too many of one source or in all; one "
-        "that came through the tunnel; or, without encryption, another client has the link.",
+        "Connections closed unanswered, and SYNs dropped: too many from one source or in all; "
+        "through the tunnel; or, without encryption, while another client has the link.",
         readings.refused,
     ),
     Family(

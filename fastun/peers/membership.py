@@ -117,7 +117,7 @@ class Membership:
         if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
             self._cut_short.add(peer.name)
             self._log.warning(
-                "a peer has more addresses than a hello can carry; it is pushed the first ones",
+                "the peer has more addresses than fit a hello; only the first ones are pushed",
                 peer=peer.name,
                 pushed=len(push.addresses),
                 addresses=len(addresses),

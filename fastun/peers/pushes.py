@@ -95,7 +95,7 @@ class Pushes:
         try:
             await asyncio.to_thread(apply, *what)
         except (FastunError, OSError) as error:
-            self._warn("cannot apply what the server pushes", error=str(error))
+            self._warn("cannot apply pushed settings", error=str(error))
 
     def _warn(self, what: str, **fields: object) -> None:
         """Say what is wrong with a push, and not again while the pushes that follow are alike."""
@@ -112,7 +112,7 @@ class Pushes:
                 mode, wire = self._settings.mode, self._settings.wire
                 check_mtu(mtu, "mtu", mode=mode, wire=wire, addresses=own)
         except ConfigError as error:
-            self._warn("the MTU that the server pushes is not taken", error=str(error))
+            self._warn("pushed MTU refused", error=str(error))
             return 0
         return mtu
 
@@ -128,7 +128,7 @@ class Pushes:
         if refused:
             first, why = next(iter(refused.items()))
             self._warn(
-                "an address that the server pushes is not taken",
+                "pushed address refused",
                 address=str(first),
                 reason=why,
                 others=len(refused) - 1,
@@ -139,9 +139,9 @@ class Pushes:
 def _why_not(address: Address, peer: Peer) -> str:
     """Return why a device should not have the address; empty where it may."""
     if address.ip.is_multicast or address.ip.is_unspecified or address.ip.is_loopback:
-        return "no device has such an address"
+        return "a multicast, unspecified or loopback address"
     if address.network.prefixlen < _WIDEST_PREFIX:
-        return f"no network is that wide; /{_WIDEST_PREFIX} is the most"
+        return f"its network is wider than /{_WIDEST_PREFIX}"
     if not _is_its(address.network, peer):
         return "its network is not within the peer's allowed IPs"
     return ""

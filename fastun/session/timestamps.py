@@ -106,8 +106,8 @@ class Timestamps:
         if not self._has_warned:
             self._has_warned = True
             self._log.warning(
-                "cannot keep the time of the last handshake: if the clock is set back before the"
-                " next start, the peers refuse us until it has caught up",
+                "cannot save the time of the last handshake: if the clock is set back before the"
+                " next start, peers refuse us until it has caught up",
                 file=str(self._path),
                 error=why,
             )

@@ -219,7 +219,7 @@ def test_a_resolver_that_hangs_at_the_end_keeps_nothing_and_is_said(
         assert victim.process.returncode == 1, (number, times, victim.log())
         assert victim.left() == []
         assert victim.log().splitlines()[-1] == (
-            "fastun: could not restore DNS settings: resolvconf: not done within 8 s; "
+            "fastun: could not restore DNS settings: resolvconf: not finished within 8 s; "
             "run 'resolvconf -d wg0 -f'"
         )
         assert len(list((victim.home / "journal").glob("*.jsonl"))) == 1, "for the next start"
@@ -249,7 +249,7 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     (victim.home / "wg0.sock").unlink()
     assert victim.left() == []
     assert victim.told() == ALL_TOLD
-    assert "undoing what a killed fastun has left" in victim.log()
+    assert "undoing the changes of a killed fastun" in victim.log()
 
 
 # -- while it starts --------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def scene(lab: Lab, tmp_path: Path, transport: Transport) -> Scene:
 
 
 def warnings(client: GatewayProcess) -> list[str]:
-    return [line for line in client.log_tail(100) if "warning" in line and "server pushes" in line]
+    return [line for line in client.log_tail(100) if "warning" in line and "pushed" in line]
 
 
 HOSTILE = ("192.168.77.0/25", "192.168.77.0/24", "192.168.77.9/32", "fd77::/80", "fd77::9/128")

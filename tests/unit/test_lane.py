@@ -361,7 +361,7 @@ def test_a_worker_that_cannot_be_killed_is_said_and_not_waited_for(
             )
             with pytest.raises(RuntimeFailure) as caught:
                 await owner.lane.stop()
-            assert str(caught.value) == "the kernel does not end the workers link-writer/0"
+            assert str(caught.value) == "cannot kill the workers link-writer/0"
             kill(immortal, signal.SIGKILL)
             owner.worker().reap()
 

@@ -101,7 +101,7 @@ def test_a_route_that_would_beat_a_lan_is_refused_unless_it_is_named(
     (said,) = capsys.readouterr().err.splitlines()
     assert route in said
     assert "on lan" in said
-    assert "name exactly it in allowed_ips" in said
+    assert "add exactly this prefix to allowed_ips" in said
     if route != "192.168.77.0/24":  # to which the kernel has a route already
         Client(route).push(route)
         assert kernel.routes_of() == {(route, MAIN)}

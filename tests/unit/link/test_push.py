@@ -142,6 +142,6 @@ def test_a_client_takes_so_many_of_each_and_no_more(
 ) -> None:
     ((name, texts),) = pushed.items()
     push.check(Push(**{name: texts[:most]}))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=f"{name}: {most + 1} pushed, {most} is the most"):
+    with pytest.raises(ValueError, match=f"{name}: {most + 1} pushed, at most {most} allowed"):
         push.check(Push(**{name: texts[: most + 1]}))  # type: ignore[arg-type]
     assert not push.fits(Push(**{name: texts[: most + 1]}), 10**6)  # type: ignore[arg-type]

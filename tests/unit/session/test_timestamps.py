@@ -139,7 +139,7 @@ def test_a_state_directory_that_cannot_be_written_is_one_warning(
         clock.ns += 5 * S
     (line,) = capsys.readouterr().err.splitlines()
     assert "warning" in line
-    assert "cannot keep the time of the last handshake" in line
+    assert "cannot save the time of the last handshake" in line
 
 
 def test_a_file_that_would_never_end_does_not_hold_up_the_start(tmp_path: Path) -> None:
