@@ -1,20 +1,20 @@
-/* amplification: what a super-packet from the network may become.
+/* amplification: how much a super-packet from the network may expand.
  *
- * One message can ask for thousands of packets: our kernel, or our own splitting for a peer on UDP,
- * cuts it by gso_size and puts a copy of its headers in front of every piece, and around each
- * stands what a packet costs on a wire. The sender pays for all of that once. So whoever has a key
- * could fill another peer's link, or a third party's, with many times what he sends, and keep the
- * tun-writer busy for everyone.
+ * One message can cause thousands of packets: our kernel, or our own splitting for a peer on UDP,
+ * cuts it by gso_size and puts a copy of its headers in front of every segment, and each segment
+ * has the overhead of a packet on a wire. The sender pays for all of that once. So a peer with a
+ * valid key could fill another peer's link, or a third party's, with many times what it sends, and
+ * keep the tun-writer busy for everyone.
  *
- * The rule: what a super-packet becomes, counted in bytes on a wire, is AMPLIFICATION_MAX times the
- * frame at most. Of many segments each has then at least 165 bytes (UDP on IPv4) to 237 (TCP on
- * IPv6 with all its options) of payload, and the same bytes could have come as more packets, sent
- * singly. IPv6 extension headers, which our kernel puts in front of every segment, are not for
- * super-packets.
+ * The rule: the expansion of a super-packet, counted in bytes on a wire, is at most
+ * AMPLIFICATION_MAX times the frame. With many segments, each then has at least 165 bytes (UDP on
+ * IPv4) to 237 (TCP on IPv6 with all its options) of payload, and the same bytes sent as single
+ * packets would have made more of them. Super-packets with IPv6 extension headers, which our kernel
+ * copies to every segment, are refused.
  *
- * The receiver refuses what breaks the rule. The sender asks the same of what its own kernel hands
- * over, which may be legitimate (small MSS, short datagrams by UDP_SEGMENT, options of IPv6), and
- * splits it: packets that are sent singly have paid for themselves.
+ * The receiver refuses what breaks the rule. The sender checks the same for what its own kernel
+ * hands over, which may be legitimate (small MSS, short datagrams by UDP_SEGMENT, IPv6 options),
+ * and splits it: packets that are sent singly have paid for themselves.
  */
 #ifndef FASTUN_AMPLIFICATION_H
 #define FASTUN_AMPLIFICATION_H
@@ -30,8 +30,8 @@ enum {
     AMPLIFICATION_OVERHEAD = 38 + 48 + 32 + 15 + 4,
 };
 
-/* Whether a super-packet, of which vnet_check or vnet_check_own has said that it has `n_segments`,
- * breaks the rule. */
+/* Whether a super-packet with `n_segments` (as returned by vnet_check or vnet_check_own) breaks
+ * the rule. */
 bool amplifies(const struct vnet *vnet, int n_segments, const uint8_t *frame, size_t length);
 
 #endif

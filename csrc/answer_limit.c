@@ -15,7 +15,7 @@ int answer_limit_init(struct answer_limit *limit) {
     return is_random ? 0 : -EIO;
 }
 
-/* What one host has whole: an IPv4 address, an IPv6 /64. */
+/* A source: an IPv4 address, an IPv6 /64. */
 static uint64_t sender_of(const uint8_t *packet) {
     return packet[0] >> 4 == 4 ? be32_read(packet + 12) : le64_read(packet + 8);
 }
@@ -29,7 +29,7 @@ static size_t hash(const struct answer_limit *limit, uint64_t who, uint64_t what
     return (mixed >> 40) % ANSWER_BUCKETS;
 }
 
-/* All levels are checked before a token is taken: a packet without an answer takes none. */
+/* All levels are checked before a token is taken: a packet that gets no answer uses none. */
 static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second) {
     return token_take(&full_at_ns, now_ns, per_second, per_second);
 }

@@ -1,18 +1,18 @@
 /* answer_limit: which dropped packets are answered by ICMP.
  *
- * An answer costs a write to the device, and what is sent in vain in bulk shall not cost more than
- * it is worth. But "too big" is also how a path's MTU is learned: a sender that never gets one
- * sends into a black hole. So no sender's packets may use up another sender's answers:
+ * An answer costs a write to the device, so answers to floods must be limited. But "too big" is
+ * also how senders learn a path's MTU: a sender that never gets one sends into a black hole. So no
+ * sender's packets may use up another sender's answers:
  *
  *   1. each kind has limits of its own
  *   2. each sender towards each peer has its own: an IPv4 address, an IPv6 /64
- *   3. then all senders of one origin towards one peer: the peer that has them among its allowed
- *      IPs may send from any of these; our own side is one origin
- *   4. then all of one origin, which may choose peers as well
- *   5. last, all
+ *   3. so have all senders of one origin towards one peer: a peer may send from any of its allowed
+ *      IPs; our own side is one origin
+ *   4. so has each origin, since it may choose the destination peers as well
+ *   5. so have all together
  *
- * 2 to 4 are tables of buckets, found by a hash under a random key as in handshake_gate: nothing
- * is allocated, and no sender can aim at another's bucket. Belongs to the tun-reader.
+ * Levels 2 to 4 are tables of buckets, indexed by a keyed hash as in handshake_gate: nothing is
+ * allocated, and no sender can aim at another's bucket. Belongs to the tun-reader.
  */
 #ifndef FASTUN_ANSWER_LIMIT_H
 #define FASTUN_ANSWER_LIMIT_H
@@ -34,8 +34,8 @@ enum {
     ANSWERS_BURST = 1000,
     ANSWERS_PER_ORIGIN = 400, /* a second, and at once; so are the next two */
     ANSWERS_PER_ORIGIN_AND_PEER = 200,
-    /* A sender needs one answer a destination every ten minutes; this is for senders of many
-     * flows that do not react at once. */
+    /* A sender needs one answer for each destination every ten minutes; this is for senders of
+     * many flows that do not react at once. */
     ANSWERS_PER_SENDER = 100,
     N_ANSWER_LEVELS = 3, /* of these */
     ANSWER_BUCKETS = 4096,

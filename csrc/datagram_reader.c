@@ -7,7 +7,8 @@
 #define _GNU_SOURCE
 #include "link_reader.h"
 
-/* What came by our own device came through the tunnel: a peer would be where only it can lead. */
+/* A datagram that arrived on our own device came through the tunnel: its source would be an
+ * endpoint inside the tunnel. */
 static bool is_from_inside(const struct loop *loop, const struct endpoint *sender) {
     return loop->device_index != 0 && sender->local_zone == loop->device_index;
 }

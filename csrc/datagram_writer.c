@@ -10,7 +10,8 @@
 #include "link_writer.h"
 
 enum {
-    /* So many refused trains in a row that went out well one by one are no accident. */
+    /* After so many refused trains in a row whose datagrams could be sent one by one, the offload
+     * is turned off. */
     TRAINS_REFUSED_MAX = 8,
 
     IPV6_MTU_MIN = 1280,
@@ -124,7 +125,8 @@ static enum stats_drop failure_reason(struct loop *loop, unsigned slot, int erro
 
 /* -- addresses --------------------------------------------------------------------------------- */
 
-/* Whether to send from our address that the peer knows. An address that had gone may be back. */
+/* Whether to set our source address to the one that the peer knows. If it was removed, it may be
+ * back. */
 static bool has_source(struct loop_link *link) {
     if (link->sourceless_until_ns != 0 && clock_now_ns() >= link->sourceless_until_ns)
         link->sourceless_until_ns = 0;
@@ -137,7 +139,7 @@ static void address_message(struct loop *loop, unsigned slot, struct envelope *e
     *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
     endpoint_address(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
     if (!has_source(link))
-        message->msg_controllen = 0; /* the routing table knows another */
+        message->msg_controllen = 0; /* the routing table chooses the source */
 }
 
 /* `segment` 0: the iov is one datagram. */
@@ -156,11 +158,12 @@ static void address_train(struct loop *loop, struct trains *trains, const struct
                      (size_t)train->n_records, train->n_segments > 1 ? train->segment : 0, message);
 }
 
-/* -- one message, whatever becomes of our address ---------------------------------------------- */
+/* -- one message, with or without our source address --------------------------------------------
+ */
 
-/* Whether `error` may be about the address that we send from, and there is one: the peer may have
- * learned one that we no longer have, or that cannot be sent from (anycast). Linux says EINVAL, of
- * late ENETUNREACH for IPv4. */
+/* Whether a source address is set and `error` may be about it: it may have been removed since the
+ * peer learned it, or may not be usable as a source (anycast). Linux returns EINVAL; recent
+ * versions ENETUNREACH for IPv4. */
 static bool may_be_the_source(struct loop_link *link, int error) {
     static const uint8_t unknown[sizeof link->endpoint.local];
     return (error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL) &&
@@ -178,8 +181,9 @@ static int send_once(struct loop *loop, unsigned slot, struct iovec *iov, size_t
     return error;
 }
 
-/* The message was refused with `error`, or not yet sent (0). Without our address, where that may be
- * the fault: if it is sent so, it is not sent from for a while. Returns 0 or the errno. */
+/* The message was refused with `error`, or not yet sent (0). If our source address may be the
+ * cause, it is sent without; if that works, the address is not used for a while. Returns 0 or the
+ * errno. */
 static int send_anyhow(struct loop *loop, unsigned slot, struct iovec *iov, size_t n_iov,
                        size_t segment, int flags, int error) {
     struct loop_link *link = loop->links[slot];
@@ -190,7 +194,7 @@ static int send_anyhow(struct loop *loop, unsigned slot, struct iovec *iov, size
     link->sourceless_until_ns = clock_now_ns() + REFUSED_RETRY_NS;
     error = send_once(loop, slot, iov, n_iov, segment, flags);
     if (error != 0)
-        link->sourceless_until_ns = 0; /* that was not it */
+        link->sourceless_until_ns = 0; /* the address was not the cause */
     return error;
 }
 
@@ -228,11 +232,11 @@ static uint32_t send_singly(struct loop *loop, const struct trains *trains,
     return n_failed;
 }
 
-/* "Don't fragment" belongs to the socket, not to the datagram (ip(7), ipv6(7)). Neither mode heeds
- * the kernel's PMTU cache, in which anyone can write by ICMP: PROBE and OMIT go by the device's
- * MTU, OMIT cuts what is longer, and in IPv4 lets routers cut. Those of IPv6 do not, so there all
- * is cut to what every path takes (IPV6_MTU, which would hold for all datagrams: RFC 8200 section
- * 5). Returns 0 or -errno. */
+/* "Don't fragment" is set on the socket, not on the datagram (ip(7), ipv6(7)). Neither mode uses
+ * the kernel's PMTU cache, which anyone can write to by ICMP. Both use the device's MTU; OMIT
+ * fragments what is longer, and lets IPv4 routers fragment. IPv6 routers do not, so there fragments
+ * have the size that fits every path (IPV6_MTU, RFC 8200 section 5), which is set only for this
+ * datagram because it would apply to all. Returns 0 or -errno. */
 static int set_may_fragment(const struct loop_socket *where, bool may) {
     int discover = may ? IP_PMTUDISC_OMIT : IP_PMTUDISC_PROBE, cut_to = may ? IPV6_MTU_MIN : 0;
     int result = setsockopt(where->fd, IPPROTO_IP, IP_MTU_DISCOVER, &discover, sizeof discover);
@@ -261,7 +265,7 @@ static bool may_be_a_train(struct loop *loop, unsigned slot) {
            (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns()));
 }
 
-/* One call for all, where each fits the device: then it is a router that may have to cut them. */
+/* One call for all, if each fits the device: then only a router may have to fragment them. */
 static bool send_whole(struct loop *loop, struct trains *trains, const struct train *train) {
     struct loop_socket *where = socket_of(loop, train->slot);
     struct envelope envelope;
@@ -286,7 +290,7 @@ static void pass_in_fragments(struct loop *loop, struct trains *trains, const st
 
 /* -- trains ------------------------------------------------------------------------------------ */
 
-/* Whether the kernel's cutting may be at fault. It is not where there was no room. */
+/* Whether the segmentation in the kernel may be the cause. It is not if the buffer was full. */
 static bool may_be_the_offload(int error) {
     return error != ENOBUFS && error != ENOMEM && error != EAGAIN && error != EINTR;
 }
@@ -304,10 +308,10 @@ static void note_train_refused(struct loop *loop, const struct train *train, int
         loop_note_news(loop, refusals);
 }
 
-/* The kernel refused the train with `error`. What goes out instead shows the cause: the same train
- * without our address, its datagrams one by one, or nothing. Only in the second case it is the
- * offload, which may not work on this peer's route (EIO: IPsec, no checksum offload; EPERM: a
- * firewall that takes a train for one long packet). */
+/* The kernel refused the train with `error`. What can be sent instead shows the cause: the same
+ * train without our source address, its datagrams one by one, or nothing. Only in the second case
+ * is it the offload, which may not work on this peer's route (EIO: IPsec, no checksum offload;
+ * EPERM: a firewall that sees a train as one long packet). */
 static void pass_refused(struct loop *loop, struct trains *trains, const struct train *train,
                          int error) {
     uint32_t n_failed = 0;

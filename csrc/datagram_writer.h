@@ -19,8 +19,8 @@ enum {
 struct loop;
 struct loop_socket;
 
-/* A fresh link-writer's first act on a socket: its predecessor may have been killed between letting
- * one datagram be fragmented and forbidding it again. Returns 0 or -errno. */
+/* Called first by a new link-writer: its predecessor may have been killed between clearing "don't
+ * fragment" for one datagram and setting it again. Returns 0 or -errno. */
 int datagram_writer_adopt(const struct loop_socket *where);
 
 enum datagrams_end {

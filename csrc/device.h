@@ -15,7 +15,7 @@ enum {
     DEVICE_FRAME_MAX = 65535 + ETHERNET_HEADER + 8,
 };
 
-/* The interface behind the descriptor, as others know it; 0: it is none. */
+/* The interface index of the device behind the descriptor; 0: it is not a TUN/TAP device. */
 unsigned device_index(int fd);
 
 #endif

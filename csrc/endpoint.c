@@ -31,14 +31,15 @@ static void read_source6(struct endpoint *endpoint, const struct sockaddr_in6 *s
         memcpy(endpoint->address, &source->sin6_addr, IPV6_LENGTH);
 }
 
-/* Not the address in the packet, which may be a broadcast or multicast one: for those the kernel
- * chooses one that can be sent from (net/ipv4/fib_frontend.c, fib_compute_spec_dst). */
+/* Not the destination address in the packet, which may be broadcast or multicast: for those the
+ * kernel chooses an address that we can send from (net/ipv4/fib_frontend.c, fib_compute_spec_dst).
+ */
 static void read_local4(struct endpoint *endpoint, const struct in_pktinfo *info) {
     memcpy(endpoint->local, &info->ipi_spec_dst, IPV4_LENGTH);
     endpoint->local_zone = (uint32_t)info->ipi_ifindex;
 }
 
-/* On a socket of IPv6 IPv4's address comes twice, and what stands here is the one in the packet. */
+/* On an IPv6 socket an IPv4 address is given twice; this one is the destination in the packet. */
 static void read_local6(struct endpoint *endpoint, const struct in6_pktinfo *info) {
     if (!is_mapped(&info->ipi6_addr) && !IN6_IS_ADDR_MULTICAST(&info->ipi6_addr))
         memcpy(endpoint->local, &info->ipi6_addr, IPV6_LENGTH);

@@ -14,16 +14,16 @@
 
 #include "fastun.h"
 
-/* Room for IPV6_PKTINFO and IP_PKTINFO, which both come with IPv4 on a socket of IPv6, and for one
+/* Room for IPV6_PKTINFO and IP_PKTINFO, which both come with IPv4 on an IPv6 socket, and for one
  * UDP_SEGMENT or UDP_GRO. */
 enum {
     ENDPOINT_CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) +
                        CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
 };
 
-/* The source of a datagram, and by its control messages our address that it came to (the socket has
- * IP_PKTINFO, and IPV6_RECVPKTINFO if it is of IPv6); never a broadcast or multicast one. What is
- * no address of IP leaves the family unknown. */
+/* The source of a datagram and, from its control messages, the local address to answer from (the
+ * socket has IP_PKTINFO, and IPV6_RECVPKTINFO for IPv6); never a broadcast or multicast one. The
+ * family stays unset if the source is not an IP address. */
 void endpoint_read(struct endpoint *endpoint, unsigned socket_index, struct msghdr *message);
 
 /* The address to send to on a socket of `socket_family`. Returns its length, 0 when that socket

@@ -135,14 +135,14 @@ enum event_kind {
     EVENT_CONFIRMED, /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
-    /* The kernel refuses an offload for this peer, an offload_kind in `index`, with `error`; 0: it
-     * takes it again. */
+    /* The kernel refuses an offload for this peer (an offload_kind in `index`) with `error`; 0: it
+     * accepts it again. */
     EVENT_OFFLOAD,
 };
 
 enum offload_kind {
     OFFLOAD_TRAINS,     /* UDP_SEGMENT: many datagrams in one call */
-    OFFLOAD_TCP_GROUPS, /* packets of the peer's that are written as one super-packet */
+    OFFLOAD_TCP_GROUPS, /* the peer's packets, written to the device as one super-packet */
     OFFLOAD_UDP_GROUPS,
 };
 
@@ -208,7 +208,7 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
 /* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
  * (whitepaper 5.4.4, 5.4.7). */
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);
-/* link-reader: our last initiation to the peer has this index: a cookie reply may name it. */
+/* link-reader: the index of our last initiation to the peer, which a cookie reply may name. */
 void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
@@ -230,11 +230,10 @@ void loop_forget_ips(struct loop *loop, unsigned slot);
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
-/* link-writer: the route to the peer on UDP leads into the tunnel, so nothing is sent to it until
- * it does not. */
+/* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: longer packets than `path_mtu` do not fit the path to the peer; those longer than
- * `whole` may be fragmented on it. 0: any fit, none may. */
+/* tun-reader: packets longer than `path_mtu` do not fit the path to the peer (0: all fit); packets
+ * longer than `whole` are sent without "don't fragment" (0: none). */
 void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);

@@ -14,8 +14,8 @@
 #include "reconcile.h"
 
 enum {
-    /* A kernel that refuses does so every time; what it has its reasons to refuse must not cost the
-     * others of the peer. */
+    /* A kernel without the offload refuses every time; a refusal for another reason must not turn
+     * it off for the peer's other packets. */
     REFUSALS_MAX = 8,
 };
 
@@ -101,7 +101,7 @@ static void note_group_refused(struct loop *loop, const struct frame_run *run, i
         loop_note_news(loop, refusals);
 }
 
-/* What a group was refused for may be in one of its packets: then that is refused as well. */
+/* If one packet of a refused group was the cause, that packet is refused as well. */
 static void write_singly(struct loop *loop, const struct frame_run *run, int error) {
     bool is_refused = false;
     for (size_t i = 0; i < run->group.n_packets; i++)

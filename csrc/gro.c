@@ -34,7 +34,7 @@ enum {
     TCP_WINDOW = 14,
     TCP_CHECKSUM = 16,
     TCP_URGENT = 18,
-    TCP_GSO_SIZE_MIN = 8, /* no Linux sender cuts less: TCP_MIN_SND_MSS, less all options */
+    TCP_GSO_SIZE_MIN = 8, /* Linux senders use no less: TCP_MIN_SND_MSS minus all options */
 
     UDP_HEADER = 8,
     UDP_LENGTH = 4,

@@ -3,9 +3,9 @@
  * Anybody can send them, and the gateway's answer costs it some hundred microseconds of Curve25519.
  * So the link-reader, which looks at every datagram anyway, judges them:
  *
- *   1. a cookie reply has no macs. Before it comes here it has named the index of a handshake
- *      message of ours, and was in its peer's limit (inbound.c); a limit for each source, one for
- * all
+ *   1. a cookie reply has no macs. inbound.c has checked that it names the index of a handshake
+ *      message of ours and is within its peer's limit; here there is a limit for each source and
+ *      one for all
  *   2. without a mac1 for our key the sender does not know whom it talks to: dropped
  *   3. with a mac2 by the present cookie (cookie.h) the sender is where it says: a limit for each
  *      source, and one for all
@@ -44,7 +44,7 @@ enum {
      * go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
     PROVEN_PER_SECOND_OF_ALL = 2000,
     PROVEN_BURST_OF_ALL = 500,
-    /* Replies to us: one is due for an initiation or a response of ours, so a peer is due few. */
+    /* Cookie replies to us: at most one for each initiation or response that we send. */
     REPLIES_PER_SECOND = 20,
     REPLIES_BURST = 20,
     REPLIES_PER_SECOND_OF_ALL = 500,

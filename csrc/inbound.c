@@ -206,9 +206,9 @@ static enum stats_drop answer_with_cookie(struct loop *loop, const struct arriva
     return is_sent ? DROP_link_reader_cookie_sent : DROP_link_reader_cookie_not_sent;
 }
 
-/* The peer whose cookie reply this may be: it names our last initiation to it, or a response of
- * ours that it has not confirmed. -1: no peer's. Only a host on the path can know those indices;
- * without this check any host could use up the limits in all others' names. */
+/* The peer that this cookie reply may be from: it names our last initiation to that peer, or an
+ * unconfirmed response of ours. -1: none. Only a host on the path can know those indices; without
+ * this check any host could use up the limits under forged addresses. */
 static int slot_replying(const struct loop *loop, const uint8_t *reply) {
     uint32_t index = session_receiver_index(reply);
     const struct receiving_key *key = key_table_find(loop->keys, index);

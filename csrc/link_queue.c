@@ -16,7 +16,7 @@ static struct queue_entry *entry_at(const struct link_queue *queue, size_t place
 
 /* -- memory ------------------------------------------------------------------------------------ */
 
-enum { PAGE = 4096 }; /* a larger one is used up faster than it is counted, at most once a queue */
+enum { PAGE = 4096 }; /* with larger pages each queue may use up to one more than is counted */
 
 static size_t beyond_share(size_t n_paged) {
     return n_paged > LINK_QUEUE_SHARE ? n_paged - LINK_QUEUE_SHARE : 0;
@@ -30,7 +30,7 @@ static size_t whole_pages(size_t n_bytes) {
     return (n_bytes + PAGE - 1) & ~(size_t)(PAGE - 1);
 }
 
-/* Has pages for `n_bytes`, if the pool allows it. */
+/* Accounts for pages for `n_bytes`, if the pool allows it. */
 static bool grow(struct link_queue *queue, size_t n_bytes) {
     size_t n_paged = whole_pages(n_bytes);
     if (n_paged <= queue->n_paged)
@@ -93,7 +93,7 @@ bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry
     if (held + space > LINK_QUEUE_BYTES)
         return false;
     if (!grow(queue, queue->end + space)) {
-        /* Only then is no byte moved twice; with all its room the queue gets there. */
+        /* Only then is no byte moved twice; LINK_QUEUE_ROOM is large enough for that. */
         if (queue->start < held || !grow(queue, held + space))
             return false;
         move_to_front(queue);
@@ -148,7 +148,8 @@ uint64_t link_queue_cut(struct link_queue *queue) {
     uint64_t n_packets = 0;
     bool is_empty = link_queue_is_empty(queue);
     if (!is_empty && (queue->n_sent > 0 || entry_at(queue, place)->is_rest))
-        place += entry_space(entry_at(queue, place)->length); /* the stream would be out of step */
+        place += entry_space(
+            entry_at(queue, place)->length); /* else the stream would lose its framing */
     size_t kept_end = place;
     for (; place < queue->end; place += entry_space(entry_at(queue, place)->length))
         n_packets += entry_at(queue, place)->n_packets;

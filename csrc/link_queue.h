@@ -3,13 +3,12 @@
  * Private to the link-writer. A ring is first in, first out over all peers: records of a peer whose
  * socket is full are copied here, in order and whole, and the ring goes on.
  *
- * Memory: one stretch of LINK_QUEUE_ROOM of addresses, whose pages cost nothing until they are
- * used. A queue always has its share of them, in which any one message finds room; all that its
- * pages go beyond comes from a pool, which all queues of the worker have together. So the most that
- * they hold is N_PEER_SLOTS shares and the pool, 128 MiB for a link-writer, however many peers do
- * not read. When the pool is used up, a queue that holds less of it than an equal part is owed
- * one, and the queue with the most makes way (link_writer.c). What a queue has of the pool goes
- * back when it is empty.
+ * Memory: a mapping of LINK_QUEUE_ROOM bytes, whose pages cost nothing until they are used. A queue
+ * always has LINK_QUEUE_SHARE of them, enough for any one message. What it uses beyond that comes
+ * from a pool that all queues of the worker share. So all queues together hold at most N_PEER_SLOTS
+ * shares and the pool, 128 MiB for a link-writer, however many peers do not read. When the pool is
+ * used up, a queue with less than an equal part of it is entitled to more, which the queue with the
+ * most gives up (link_writer.c). A queue's part of the pool is returned when it is empty.
  */
 #ifndef FASTUN_LINK_QUEUE_H
 #define FASTUN_LINK_QUEUE_H
@@ -29,15 +28,15 @@ enum {
     /* Whole pages for the longest message with its header. */
     LINK_QUEUE_SHARE = 72 * 1024,
     LINK_POOL_BYTES = 56 * 1024 * 1024,
-    /* A queue that fills and empties all the time does not have its pages made anew each time. */
+    /* Keeps a queue that fills and empties all the time from returning its pages each time. */
     LINK_QUEUE_RETURN_MS = 1000,
 };
 
-/* Of one worker's queues: what they have in use beyond their shares. */
+/* Memory that one worker's queues use beyond their shares. */
 struct queue_pool {
     size_t max; /* bytes, as is n_used */
     size_t n_used;
-    unsigned n_queues; /* that use any of it */
+    unsigned n_queues; /* queues that use any of it */
 };
 
 struct link_queue {
@@ -46,7 +45,7 @@ struct link_queue {
     size_t start, end;    /* of the entries, in bytes */
     size_t n_sent;        /* bytes of the first entry that the socket has taken */
     size_t n_paged;       /* bytes from `memory` on that may have pages */
-    uint64_t returned_ns; /* CLOCK_MONOTONIC: when those beyond the share last went back */
+    uint64_t returned_ns; /* CLOCK_MONOTONIC: when pages were last returned */
 };
 
 /* What is counted when an entry has gone out. */
@@ -54,7 +53,7 @@ struct queue_entry {
     uint32_t length;
     uint32_t n_packets; /* 0: a handshake message */
     uint32_t n_bytes;
-    uint32_t is_rest;     /* of a message whose beginning is out already */
+    uint32_t is_rest;     /* the rest of a message that is partly sent */
     uint64_t enqueued_ns; /* when it entered the ring */
 };
 
@@ -76,14 +75,14 @@ bool link_queue_settle(struct link_queue *queue, size_t n, struct queue_entry *e
 const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry);
 /* Takes the first entry, sent or not. false: empty. */
 bool link_queue_take(struct link_queue *queue, struct queue_entry *entry);
-/* Bytes that it has of the pool. */
+/* Bytes of the pool that it uses. */
 size_t link_queue_pooled(const struct link_queue *queue);
-/* Whether it would have no more than an equal part of the pool if such an entry were appended. */
+/* Whether it would use no more than an equal part of the pool with such an entry appended. */
 bool link_queue_is_owed(const struct link_queue *queue, size_t entry_length);
-/* Drops all entries but one that is half out, and gives back what it has of the pool. Returns how
- * many packets that were. */
+/* Drops all entries except one that is partly sent, and returns its part of the pool. Returns the
+ * number of dropped packets. */
 uint64_t link_queue_cut(struct link_queue *queue);
-/* Gives back what an empty queue has of the pool, unless it did so of late. */
+/* Returns an empty queue's part of the pool, unless it did so recently. */
 void link_queue_rest(struct link_queue *queue, uint64_t now_ns);
 void link_queue_free(struct link_queue *queue);
 

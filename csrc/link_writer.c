@@ -112,8 +112,8 @@ static void mark_waiting(struct loop *loop, unsigned slot, const struct ring_vie
     peer_set(&loop->peers->slots[slot].waiting_since_ns, first.enqueued_ns);
 }
 
-/* The queue that has most of the pool makes way: its peer reads least of what it is sent. false:
- * none has more than the one at `slot`. */
+/* Empties the queue that uses most of the pool: its peer reads least of what it is sent. false:
+ * none uses more than the one at `slot`. */
 static bool cut_longest(struct loop *loop, unsigned slot) {
     size_t most = link_queue_pooled(&loop->links[slot]->queue);
     unsigned longest = slot;
@@ -130,7 +130,7 @@ static bool cut_longest(struct loop *loop, unsigned slot) {
     return true;
 }
 
-/* false: there is no room, or none that others have a better claim to. */
+/* false: there is no room, and the queue already has its equal part of the pool. */
 static bool append(struct loop *loop, unsigned slot, const struct queue_entry *entry,
                    const uint8_t *bytes) {
     struct link_queue *queue = &loop->links[slot]->queue;

@@ -151,7 +151,7 @@ enum loop_end loop_report(struct loop *loop, unsigned slot, enum event_kind kind
 }
 
 void loop_note_news(struct loop *loop, struct refusals *refusals) {
-    /* Off and on again before the gateway heard of it: nothing is to be told. */
+    /* Off and on again before the gateway was informed: nothing to report. */
     loop->n_news += refusals->is_news ? -1u : 1u;
     refusals->is_news = !refusals->is_news;
 }
@@ -314,8 +314,8 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
     struct sending_key *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         return -ENOMEM;
-    /* Another cipher of the same session, or the same again: the other side has one window for
-     * both, and what was sealed under a key stays so. */
+    /* Another cipher of the same session, or the same key again: the peer has one replay window
+     * for both, and the count of blocks sealed under the key goes on. */
     uint64_t n_blocks = 0;
     if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
         counter = counter > link->sending->counter ? counter : link->sending->counter;

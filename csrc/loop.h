@@ -44,7 +44,7 @@ enum {
 struct loop_socket {
     int fd;
     int family;       /* AF_INET or AF_INET6 */
-    bool has_offload; /* the kernel knows how to cut what we send */
+    bool has_offload; /* the kernel supports UDP_SEGMENT */
 };
 
 /* The link to one peer, as one worker sees it. */
@@ -58,7 +58,7 @@ struct loop_link {
     struct sending_key *sending;
     struct codel codel;
     size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
-    size_t whole;    /* longer ones may be fragmented on it; 0: none may */
+    size_t whole;    /* longer packets go without "don't fragment"; 0: none do */
 
     /* link-writer, on UDP */
     struct endpoint endpoint;
@@ -66,7 +66,7 @@ struct loop_link {
     bool is_too_long;             /* a datagram did not fit the path: to be reported */
     bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
     struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
-    uint64_t sourceless_until_ns; /* our address that the peer knows is not sent from; 0: it is */
+    uint64_t sourceless_until_ns; /* until then no source address is set; 0: it is set */
 
     /* link-writer, on streams */
     struct link_queue queue;
@@ -95,7 +95,7 @@ struct loop {
 
     struct loop_link *links[N_PEER_SLOTS];
     unsigned n_links;
-    unsigned last_slot; /* of the link attached last: where a TAP device's one peer is */
+    unsigned last_slot; /* slot of the last attached link: the one peer of a TAP device */
     struct allowedips *allowed_ips;
     size_t mss_mtu; /* tun-reader and link-reader: TCP is to fit this; 0: as it likes */
     struct loop_socket sockets[N_SOCKETS]; /* link-reader and link-writer; fd -1: none */
@@ -104,13 +104,13 @@ struct loop {
     unsigned n_full;              /* link-writer: links that wait for room in their socket */
     unsigned n_broken;            /* link-writer: links with an error that is not yet reported */
     unsigned n_too_long; /* link-writer: links with a datagram too long that is not reported */
-    unsigned n_news;     /* writers: switches that were turned and are not reported */
+    unsigned n_news;     /* writers: offloads turned off or on that are not yet reported */
     struct answer_limit answers; /* tun-reader: which packets ICMP answers */
     bool keeps_all;              /* tun-reader: drops nothing for its delay; for tests that count */
     bool holds;                  /* tun-reader: waits for a session before it reads and drops */
     uint64_t held_since_ns;      /* 0: it does not wait now */
     struct splitting *splitting; /* tun-reader: the frame that is being split */
-    struct own_packets *own_packets;  /* tun-reader: by which it knows what we have sent */
+    struct own_packets *own_packets;  /* tun-reader: recognises our own outer packets */
     struct staging *staging;          /* tun-reader: frames that wait for a session */
     int wanted_slot;                  /* tun-reader: needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
@@ -121,7 +121,7 @@ struct loop {
     int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
     struct key_table *keys;
     struct datagrams *datagrams;
-    unsigned device_index;      /* the device as an interface; 0: not known */
+    unsigned device_index;      /* the device's interface index; 0: unknown */
     struct endpoint *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
     uint32_t awaited_index[N_PEER_SLOTS]; /* of our last initiation to each; 0: none */
@@ -133,7 +133,7 @@ struct loop {
 
     /* tun-writer */
     enum device_offload coalesce;            /* which packets may be put together */
-    struct refusals groups[N_PEER_SLOTS][2]; /* super-packets so made, by sender: TCP, UDP */
+    struct refusals groups[N_PEER_SLOTS][2]; /* super-packets from them, by sender: TCP, UDP */
 };
 
 enum loop_end tun_reader_loop(struct loop *loop);
@@ -148,7 +148,7 @@ void link_writer_forget(struct loop *loop, unsigned slot);
 struct splitting *splitting_new(void);
 void splitting_free(struct splitting *splitting);
 
-/* Writers: a switch of the peer's was turned; loop_report_news reports one such. */
+/* Writers: an offload was turned off or on for a peer; loop_report_news reports one of them. */
 void loop_note_news(struct loop *loop, struct refusals *refusals);
 enum loop_end loop_report_news(struct loop *loop, unsigned slot, struct refusals *refusals,
                                enum offload_kind kind);

@@ -69,7 +69,7 @@ int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_byt
     return vnet_check_own(vnet, vnet_bytes + VNET_LENGTH, frame_length, l3_offset(mode));
 }
 
-/* `vnet` was checked, and has so many packets. The peer asks the same of it. */
+/* `vnet` was checked and has `n_packets`. The peer makes the same check. */
 static bool takes_checked(const struct link_format *format, const struct vnet *vnet, int n_packets,
                           const uint8_t *frame, size_t frame_length) {
     if (vnet->gso_type == VNET_GSO_NONE)

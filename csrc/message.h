@@ -74,8 +74,8 @@ struct message_outbound {
  * vnet_check would not let it, is completed here. */
 enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
-/* Whether the frame behind this header goes to the peer whole, who would take it; else it has to be
- * split. */
+/* Whether the frame after this header may go to the peer whole, because the peer would accept it;
+ * otherwise it has to be split. */
 bool message_takes_whole(const struct link_format *format, const uint8_t *vnet,
                          size_t frame_length);
 /* vnet_check_own of what the device handed over, behind `vnet_bytes`. */

@@ -30,14 +30,15 @@ void outbound_drop(struct loop *loop, enum stats_drop reason, uint64_t n_packets
 
 /* -- answers ----------------------------------------------------------------------------------- */
 
-/* The peer that the sender belongs to; -1: our own side, as where the allowed IPs tell nothing. */
+/* The slot of the sender's peer; -1: our own side, also where there are no allowed IPs. */
 static int origin_of(struct loop *loop, const uint8_t *packet) {
     return loop->wire == WIRE_WIREGUARD ? allowedips_lookup_ip(loop->allowed_ips, packet, true)
                                         : -1;
 }
 
-/* Tells the sender at once, instead of letting it wait for its time-outs; `mtu` is for "too big".
- * false: no answer was sent, because none is allowed or a limit was reached (answer_limit.h). */
+/* Answers the sender by ICMP, so that it does not have to wait for a timeout; `mtu` is for "too
+ * big". false: no answer was sent, because none is allowed or a limit was reached (answer_limit.h).
+ */
 static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, const uint8_t *packet,
                    size_t length, size_t mtu) {
     uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
@@ -55,8 +56,8 @@ static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, cons
 
 /* -- finding the peer -------------------------------------------------------------------------- */
 
-/* The slot that the destination belongs to, or -1. TAP and the unsealed wires have one peer at a
- * time, which is at the slot of the last link. */
+/* The slot of the destination's peer, or -1. TAP and the unsealed wires have one peer at a time, at
+ * the slot of the last attached link. */
 static int find_slot(struct loop *loop, const uint8_t *frame) {
     if (loop->wire != WIRE_WIREGUARD || loop->mode == MODE_TAP)
         return (int)loop->last_slot;
@@ -64,7 +65,8 @@ static int find_slot(struct loop *loop, const uint8_t *frame) {
     return slot < 0 ? -1 : slot;
 }
 
-/* Whether the link can take frames. Nothing is sealed under a key that is too old or used up. */
+/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used up.
+ */
 static bool is_open(const struct loop *loop, const struct loop_link *link, uint64_t boottime_ns) {
     if (link == NULL || loop->wire != WIRE_WIREGUARD)
         return link != NULL;

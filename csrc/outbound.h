@@ -28,7 +28,7 @@ struct splitting {
     int n_segments, next; /* equal: nothing is being split */
     bool in_fragments;    /* each segment is too long for the path, and goes in fragments */
     unsigned slot;
-    uint32_t link_id; /* what is left of a frame goes to no other link: it was cut for this one */
+    uint32_t link_id; /* the frame is split for this link; the rest of it goes to no other */
     uint64_t now_ns;
     struct gso_split split;
     uint8_t frame[VNET_LENGTH + DEVICE_FRAME_MAX];

@@ -9,7 +9,7 @@
 #include "loop.h"
 
 enum {
-    PLACES = 4 * N_PEER_SLOTS, /* a power of two; a search ends at the first that is empty */
+    PLACES = 4 * N_PEER_SLOTS, /* a power of two; a search ends at the first empty place */
     PLACE_BITS = 12,
 
     IPV4_FRAGMENT = 6,
@@ -30,7 +30,7 @@ _Static_assert(1 << PLACE_BITS == PLACES, "a place is so many bits of the hash")
 
 struct own_packets {
     bool is_stale;
-    uint64_t hash_key;       /* peers choose the indices, and are not to choose the places */
+    uint64_t hash_key;       /* so that peers, who choose the indices, cannot choose the places */
     uint16_t places[PLACES]; /* slots + 1, by hash; 0: empty */
 };
 
@@ -48,7 +48,7 @@ void own_packets_free(struct own_packets *own) {
     free(own);
 }
 
-/* The table is made when it is next asked, which is next to never. */
+/* The table is rebuilt at the next lookup, which is rare. */
 void own_packets_changed(struct own_packets *own) {
     if (own != NULL)
         own->is_stale = true;
@@ -96,7 +96,7 @@ static bool seals_for(struct loop *loop, uint32_t index) {
 
 /* -- the packet -------------------------------------------------------------------------------- */
 
-/* Where the IP header begins; `length` where there is none. */
+/* Offset of the IP header; `length` if there is none. */
 static size_t ip_at(enum mode mode, const uint8_t *frame, size_t length) {
     size_t at = ETHERTYPE_AT;
     if (mode == MODE_TUN)
@@ -109,7 +109,7 @@ static size_t ip_at(enum mode mode, const uint8_t *frame, size_t length) {
     return type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6 ? at + 2 : length;
 }
 
-/* Where UDP's payload begins; `length` where there is none. */
+/* Offset of the UDP payload; `length` if there is none. */
 static size_t payload_at(const uint8_t *packet, size_t length) {
     if (length >= IPV4_HEADER_MIN && packet[0] >> 4 == 4) {
         bool is_first = (be16_read(packet + IPV4_FRAGMENT) & IPV4_FRAGMENT_OFFSET) == 0;

@@ -40,7 +40,7 @@ struct peer_slot {
     alignas(64) _Atomic uint64_t sent_ns; /* when anything was last sealed */
     _Atomic uint64_t sent_data_ns;        /* the same without keepalives */
     _Atomic uint64_t sealed;              /* the next counter of the sending key */
-    _Atomic uint64_t sealed_blocks;       /* by it, under AES-256-GCM */
+    _Atomic uint64_t sealed_blocks;       /* by the tun-reader, under AES-256-GCM */
     _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
     /* link-writer */
     alignas(64) _Atomic uint64_t

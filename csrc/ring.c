@@ -184,8 +184,8 @@ static bool is_sound(const struct ring *ring, const struct ring_record *record, 
            record->length <= record->space - record->offset;
 }
 
-/* The header as it is now. Volatile, so that the compiler reads no field again later, when the
- * producer may have changed it; one by one as they were written, which is faster than in vectors.
+/* A copy of the header. Volatile, so that the compiler does not read a field again later, when the
+ * producer may have changed it; field by field as it was written, which is faster than by vectors.
  */
 static struct ring_record read_header(const volatile struct ring_record *at) {
     return (struct ring_record){
@@ -225,7 +225,7 @@ const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *cor
             return NULL;
     }
     uint8_t *at = place(ring, *cursor);
-    struct ring_record record = {0}; /* which is not sound */
+    struct ring_record record = {0}; /* fails the check */
     if (*cursor % RING_RECORD_ALIGN == 0)
         record = read_header((const void *)at);
     if (!is_sound(ring, &record, ring->peer - *cursor)) {
@@ -239,7 +239,7 @@ const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *cor
 void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats) {
     struct waiter *producer = &ring->shared->producer;
     ring->tail = cursor;
-    ring->next_view = 0; /* the same few again, which are in the cache */
+    ring->next_view = 0; /* reuse the first few, which are in the cache */
     /* release: our reads of the records are done before they may be overwritten
      * (partner: ring_reserve) */
     atomic_store_explicit(&ring->shared->tail, cursor, memory_order_release);

@@ -32,7 +32,7 @@ enum {
     RING_RECORD_ALIGN = 64,
     RING_SIZE_MIN = 1 << 18,
     RING_SIZE_MAX = 1 << 28,
-    /* Views that are valid at a time: no writer's batch has more records. */
+    /* Views that are valid at the same time: no writer's batch has more records. */
     RING_VIEWS_MAX = 256,
 };
 
@@ -72,8 +72,8 @@ enum ring_segment {
     SEGMENT_FRAGMENTS = UINT32_MAX, /* one datagram, which may be fragmented on its way */
 };
 
-/* What a consumer sees of a record: its own copy of the header, checked. The payload lies in the
- * ring, all of it, and only its bytes are the producer's. */
+/* A consumer's view of a record: a checked copy of its header. The payload stays in the ring, lies
+ * wholly inside it, and is the only part that the producer may still change. */
 struct ring_view {
     uint8_t *payload;
     uint32_t length;
@@ -95,7 +95,7 @@ struct ring {
     uint64_t peer;      /* the other side's index when last read */
     uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
     int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
-    unsigned next_view; /* the consumer's: of these, in turn */
+    unsigned next_view; /* the consumer's next one of `views` */
     struct ring_view views[RING_VIEWS_MAX];
 };
 

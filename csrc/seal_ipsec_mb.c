@@ -55,7 +55,7 @@ static int prepare(void) {
     return -ENOTSUP;
 }
 
-/* What was last called has done its work: each call sets this anew. */
+/* Whether the last call succeeded: each call sets the error code anew. */
 static bool is_done(void) {
     return imb_get_errno(manager) == 0;
 }
@@ -131,7 +131,7 @@ static bool open_chacha(const struct ipsec_mb_key *key, union context *context,
     return done && is_done();
 }
 
-/* A tag that the library has not written proves nothing, whatever stands in its place. */
+/* If the library has not written the tag, the buffer's content proves nothing. */
 static int open(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], const uint8_t *sealed,
                 size_t length, uint8_t *text) {
     struct ipsec_mb_key *opening = whole(key);

@@ -66,7 +66,7 @@ static void pad(struct message_outbound *message, size_t mtu) {
     message->length += n_zeros;
 }
 
-/* Of the content, and two a message: the tag's mask, and its hash's last block. */
+/* The blocks of the content, and two for each message: the tag's mask and the last hash block. */
 static uint64_t count_blocks(size_t length) {
     return (length + AES_BLOCK - 1) / AES_BLOCK + 2;
 }

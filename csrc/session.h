@@ -36,10 +36,10 @@ enum {
     SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - (DATA_PADDING - 1),
 };
 
-/* AES-256-GCM seals at most so many blocks of 16 bytes under one key: what an attacker can tell of
- * them grows with the square of their number, and stays below 2^-60 up to here. At 40 Gbit/s that
- * is under a minute. One longest message before it nothing more is sealed; the gateway has begun a
- * handshake long before (REKEY_AFTER_BLOCKS in protocol.py). ChaCha20 has no such limit. */
+/* AES-256-GCM seals at most this many blocks of 16 bytes under one key: an attacker's advantage
+ * grows with the square of their number, and is below 2^-60 up to here. At 40 Gbit/s that takes
+ * under a minute. Sealing stops one longest message before it; the gateway has started a handshake
+ * long before that (REKEY_AFTER_BLOCKS in protocol.py). ChaCha20 has no such limit. */
 #define AES_BLOCKS_MAX ((uint64_t)1 << 34)
 
 enum { AES_BLOCK = 16 };
@@ -69,7 +69,7 @@ void receiving_key_free(struct receiving_key *receiving);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
-/* Whether one more message, however long, may be sealed: the key is not used up. */
+/* Whether one more message of any length may be sealed under the key. */
 bool session_may_seal(const struct sending_key *sending);
 /* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
  * `mtu` bytes (0: no limit). false: the key is used up. */

@@ -135,8 +135,8 @@ static void give_up_split(struct loop *loop, enum stats_drop reason) {
     splitting->next = splitting->n_segments;
 }
 
-/* Cut for one link's path and format, the rest of a frame is not for the session that comes after
- * it. What is not sealed may go by the next link, as in the link-writer. */
+/* The frame was split for one link's path and format, so the rest of it does not go to the next
+ * session. What is not sealed may go to the next link, as in the link-writer. */
 static bool is_replaced(const struct loop *loop, const struct loop_link *link) {
     return link == NULL || (loop->wire == WIRE_WIREGUARD && link->id != loop->splitting->link_id);
 }

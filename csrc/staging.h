@@ -15,7 +15,7 @@ enum {
     /* Two retransmissions of a handshake; what waited longer, TCP has given up or sent again. */
     STAGED_MS_MAX = 6000,
     STAGED_PEERS_MAX = 64, /* peers that wait at once, each with at most LINK_QUEUE_BYTES */
-    /* For what is beyond their shares: 16 of them can wait with as much as one can. */
+    /* For what exceeds the shares: 16 peers can each hold the most that one may. */
     STAGED_POOL_BYTES = 32 * 1024 * 1024,
 };
 

@@ -29,7 +29,8 @@
     X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
     X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
     X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
-    X(refused_offloads) /* trains, super-packets: what the kernel refused and went singly */
+    X(refused_offloads) /* trains and super-packets that the kernel refused, sent singly instead   \
+                         */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
@@ -53,11 +54,11 @@
     X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
     X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
-    X(tun_reader, too_big, "longer than the path's MTU to the peer; its sender was told")          \
+    X(tun_reader, too_big, "longer than the path's MTU to the peer; answered by ICMP")             \
     X(tun_reader, too_big_unanswered,                                                              \
-      "as too_big, but without an ICMP answer: its limit was reached")                            \
+      "as too_big, but without an ICMP answer: its limit was reached")                             \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
-    X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")      \
+    X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")         \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
@@ -73,7 +74,7 @@
     X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
     X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
     X(link_reader, amplifies,                                                                      \
-      "a super-packet that would expand to over twice its size or has IPv6 extensions")      \
+      "a super-packet that would expand to over twice its size or has IPv6 extensions")            \
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
@@ -81,11 +82,11 @@
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
     X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
     X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \
-    X(link_reader, cookie_unasked, "a cookie reply on UDP that we did not ask for")        \
+    X(link_reader, cookie_unasked, "a cookie reply on UDP that we did not ask for")                \
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
-    X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")          \
+    X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
     X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \

@@ -61,8 +61,8 @@ static inline bool vnet_is_plain(const struct vnet *vnet) {
  * packets that the network will see (>= 1), or -1 when the header does not fit the frame: then its
  * checksum is not that of the TCP or UDP header that the frame's IP headers lead to, or its
  * gso_type is not theirs. IPv6 may have options and a routing header; no fragment has a checksum to
- * complete. A super-packet is as long as its IP header says, and what every kernel takes; whether
- * its segments are out of proportion is another question (amplification.h). */
+ * complete. A super-packet has the length in its IP header and is accepted by every kernel; whether
+ * it would expand too much is checked elsewhere (amplification.h). */
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
 
 /* The same for what our own kernel handed over: since Linux 6.9 its super-packets may have more

@@ -36,7 +36,7 @@ _NATIVE = (
         "datagram_writer", "test_refusals test_datagram_writer",
         ("our address may have gone", "    if (!may_be_the_source(link, error))\n        return error;\n", "    return error;\n"),
         ("our address that has gone is not tried each time", "    link->sourceless_until_ns = clock_now_ns() + REFUSED_RETRY_NS;\n    error", "    link->sourceless_until_ns = 1;\n    error"),
-        ("our address is not blamed for another fault", "        link->sourceless_until_ns = 0; /* that was not it */\n", "        ;\n"),
+        ("our address is not blamed for another fault", "        link->sourceless_until_ns = 0; /* the address was not the cause */\n", "        ;\n"),
         ("our address that is back is used", "        link->sourceless_until_ns = 0;\n    return link->sourceless", "        ;\n    return link->sourceless"),
         ("a new endpoint is answered from where it knows us", "        link->sourceless_until_ns = 0;\n}", "        ;\n}"),
         ("a train that goes without our address is no fault of the offload", "    if (refused == 0)\n        note_train_taken(loop, train);\n    else if", "    if"),
