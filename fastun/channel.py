@@ -92,7 +92,7 @@ class SetGateKeys(Message, frozen=True, tag="set-gate-keys"):
 
 
 class AwaitReply(Message, frozen=True, tag="await-reply"):
-    """To the link-reader: the last initiation to the peer has this index, which a cookie names."""
+    """To the link-reader: the index of the last initiation to the peer; a cookie reply names it."""
 
     slot: int
     index: int
@@ -108,7 +108,8 @@ class SetEndpoint(Message, frozen=True, tag="set-endpoint"):
 class SetPathMtu(Message, frozen=True, tag="set-path-mtu"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
-    Longer ones than ``whole`` go without "don't fragment", since a router may have to; 0 for none.
+    Packets longer than ``whole`` go without "don't fragment", so that routers may fragment them;
+    0: none.
     """
 
     slot: int
@@ -255,13 +256,13 @@ class SessionWanted(Message, frozen=True, tag="session-wanted"):
 
 
 class PathTooNarrow(Message, frozen=True, tag="path-too-narrow"):
-    """The link-writer's datagram did not fit this host's own way to the peer."""
+    """A datagram of the link-writer did not fit the MTU of this host's device or route."""
 
     slot: int
 
 
 class OffloadChanged(Message, frozen=True, tag="offload-changed"):
-    """The kernel refuses an offload for the peer, because of ``error``; "": it takes it again.
+    """The kernel refuses an offload for the peer, because of ``error``; "": accepted again.
 
     ``kind`` is ``enum offload_kind`` of csrc/fastun.h.
     """

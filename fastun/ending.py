@@ -1,16 +1,16 @@
-"""Ending signals: noted by the handler, acted upon by who can, and ignored once the end has begun.
+"""Stop signals: recorded by the handler, acted upon elsewhere, ignored once shutdown has begun.
 
-All signals that would end the process ask for the same: stop, and leave the host as it was. From
-`note` on, a handler only notes the first of them. What can wait looks at the note: the event
-loop through the socket that `watched` yields, a name lookup or a program through `is_asked`. So no
-signal cuts a change of the host, or its undoing, in half. A signal that was ignored when fastun was
+All signals that would end the process mean the same: stop, and restore the host. After `note` a
+handler only records the first of them. Code that waits checks the record: the event loop through
+the socket that `watched` yields, a name lookup or a program through `is_asked`. So no signal
+interrupts a change of the host, or its undoing, halfway. A signal that was ignored when fastun was
 started (nohup, a shell's background job) stays ignored.
 
-    a signal, or ask() --> is_asked: no change is begun any more
-                             |--- the loop ends, and the workers --> the host is restored --> exit
-                             `--- they do not: `guarded` restores it without them --> exit 1
+    a signal, or ask() --> is_asked: no further change is started
+                             |--- event loop and workers end --> the host is restored --> exit
+                             `--- they do not end: `guarded` restores it without them --> exit 1
 
-One process has one such state, so it is the module's.
+The state belongs to the process, so it is kept in the module.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# What people, terminals and service managers send.
+# Sent by people, terminals and service managers.
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 
-# What else ends a process that does not know it, and may well be sent to one (signal(7)).
+# Other signals that end a process by default and may plausibly be sent to it (signal(7)).
 _OTHERS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGXCPU, signal.SIGPWR)
 
 _LOOK_EVERY_S = 0.05
 _RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
 
 _asked_by: list[str] = []  # the first one's name
-_bells: list[int] = []  # eventfds that are rung then, of `guarded`
+_bells: list[int] = []  # eventfds of `guarded`, written to when the end begins
 
 
 class AskedToStop(RuntimeFailure):
-    """What was being done is not finished, because fastun was asked to stop."""
+    """An action was not finished, because fastun was asked to stop."""
 
     exit_code = 0
 
@@ -54,7 +54,7 @@ class AskedToStop(RuntimeFailure):
 
 
 def ask(why: str) -> None:
-    """Note that the end has begun; whoever asks again is not heard."""
+    """Record that the end has begun, and why; later calls change nothing."""
     if not _asked_by:
         _asked_by.append(why)
         for bell in _bells:
@@ -67,7 +67,7 @@ def is_asked() -> bool:
 
 
 def reason() -> str:
-    """Return what the end was begun by; empty before."""
+    """Return what started the end; empty before."""
     return _asked_by[0] if _asked_by else ""
 
 
@@ -78,7 +78,7 @@ def check() -> None:
 
 
 def unless_asked(function: Callable[[], Result]) -> Result:
-    """Call what may block for long, in a thread; leave it behind with AskedToStop if asked."""
+    """Run a call that may block for long in a thread; abandon it with AskedToStop if asked."""
     results: list[Result] = []
     errors: list[BaseException] = []
 
@@ -101,20 +101,20 @@ def unless_asked(function: Callable[[], Result]) -> Result:
 def handle(
     how: Callable[..., Any] | signal.Handlers, numbers: Sequence[signal.Signals] = SIGNALS
 ) -> None:
-    """Handle each of these signals so, but those that are ignored."""
+    """Install a handler for these signals, except those that are ignored."""
     for number in numbers:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, how)
 
 
 def note() -> None:
-    """Note ending signals from now on, for `watched` to see."""
+    """Record stop signals from now on, for `watched` to see."""
     handle(_on_signal, (*SIGNALS, *_OTHERS))
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[socket.socket]:
-    """Note ending signals from now on; yields what becomes readable when one comes.
+    """Record stop signals from now on; yields a socket that becomes readable when one arrives.
 
     Main thread only. When it is left they are ignored for good, since the process is about to exit:
     one that comes in its last moment must not change the exit code.
@@ -123,7 +123,7 @@ def watched() -> Iterator[socket.socket]:
     with readable, written:
         for end in (readable, written):
             end.setblocking(False)
-        # The kernel may give a signal to any thread: the descriptor wakes the main one regardless.
+        # The kernel may deliver a signal to any thread; the descriptor wakes the main one.
         signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
         note()
         if is_asked():
@@ -131,14 +131,14 @@ def watched() -> Iterator[socket.socket]:
         try:
             yield readable
         finally:
-            # Python's own end would give a handler of ours, and only that, back to the default.
+            # As Python exits it resets its handlers to the default, but leaves SIG_IGN alone.
             handle(signal.SIG_IGN, (*SIGNALS, *_OTHERS))
             signal.set_wakeup_fd(-1)
 
 
 @contextlib.contextmanager
 def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
-    """See to it that the block ends within ``limit_s`` of the end's beginning.
+    """Make sure that the block ends within ``limit_s`` after the end has begun.
 
     If it does not, ``last_resort`` is called on another thread, and the process exits with 1.
     """
@@ -146,7 +146,7 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
     bell = os.eventfd(0, os.EFD_CLOEXEC)
 
     def guard() -> None:
-        os.read(bell, 8)  # eventfd_read would not go on after a signal
+        os.read(bell, 8)  # eventfd_read does not resume after a signal
         if not left.wait(limit_s):
             try:
                 last_resort()

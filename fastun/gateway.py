@@ -60,8 +60,8 @@ from fastun.session.timestamps import Timestamps
 from fastun.status import control
 from fastun.threads import DaemonThreads
 
-# From being asked to stop until device and workers are gone: a tenth of a second as a rule, and
-# lane.py's limits where a worker hangs. Then the host is restored regardless.
+# From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
+# limits if a worker hangs. After that the host is restored without waiting for them.
 LOOP_END_LIMIT_S = 4.0
 
 
@@ -270,7 +270,7 @@ class Gateway:
         return link
 
     def _outer_addresses(self) -> set[OuterAddress]:
-        """Return where our own packets go at the moment."""
+        """Return the addresses that our own packets go to at the moment."""
         found = set() if self.datagrams is None else self.datagrams.addresses()
         for link in self.links.by_slot.values():
             with contextlib.suppress(OSError):
@@ -291,7 +291,7 @@ class Gateway:
             self.datagrams.follow_mtu(mtu)
 
     async def _watch_peers(self) -> None:
-        """Follow the peer directory; and say what the log has held back."""
+        """Follow the peer directory, and log what the rate limits have held back."""
         while True:
             self.membership.refresh()
             log.say_held_back()
@@ -386,7 +386,7 @@ def _end_regardless(journal: Journal) -> None:
 
 
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
-    """Run a gateway until it is asked to stop, and undo what it has changed of the host.
+    """Run a gateway until it is asked to stop, and undo its changes of the host.
 
     Main thread only. Raises FastunError, also for what could not be undone.
     """

@@ -43,7 +43,7 @@ SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
 
 STOP_GRACE_S = 0.5
-KILL_GRACE_S = 1.5  # to one that sits in the kernel when it is killed
+KILL_GRACE_S = 1.5  # for one that is blocked in the kernel when it is killed
 
 # What cannot be sent for want of memory is tried again after so long.
 SEND_RETRY_S = 0.1
@@ -104,7 +104,7 @@ class Worker:
             undo.callback(ours.close)
             arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
             # -I: neither the environment nor the current directory has a say in what is imported.
-            # -u: what it says to a stderr that is full is lost at once, and does not stop it.
+            # -u: a line that does not fit a full stderr is lost at once, and does not block it.
             process = subprocess.Popen(
                 [sys.executable, "-I", "-u", "-m", "fastun.worker", *arguments],
                 pass_fds=[inherited.fileno()],
@@ -216,7 +216,7 @@ class Lane:
             self.send(role, ClampMss(mtu))
 
     async def stop(self) -> None:
-        """Let the workers go: closing the channel ends them; who stays is killed.
+        """Stop the workers: closing the channel ends them; those that stay are killed.
 
         Raises RuntimeFailure after all else when one cannot be killed: the device stays with it.
         """

@@ -117,7 +117,7 @@ def lines_dropped() -> dict[str, int]:
 
 
 def say_held_back(*, at_end: bool = False) -> None:
-    """Say what the limits have held back for a while; to be called now and then."""
+    """Log what the limits have held back for a while; call this at intervals."""
     for method, event in _limits.due(at_end=at_end):
         getattr(structlog.get_logger(), method)(**event)
 

@@ -1,11 +1,10 @@
-"""How many lines one source may cause: a processor of structlog that holds back the rest.
+"""Limits the log lines of each source: a structlog processor that holds back the rest.
 
     event --> of this event, by this source?  --> of this event, by all strangers?  --> the log
-                       no: held back, counted, and said later: "... more_like_it=12"
+                       no: held back, counted, and reported later: "... more_like_it=12"
 
-A source is a peer by its name, which has proved its key, or else what the event's remote address
-belongs to: an IPv4 address or an IPv6 /64. This holds for every event at every level, whoever
-writes it and whatever causes it, so none can be forgotten.
+A source is a peer's name (it has proved its key), or else the IPv4 address or IPv6 /64 of the
+event's remote address. This applies to every event at every level, so no call can forget it.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ Event = MutableMapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many lines at once, and from then on one in so many seconds."""
+    """A burst of lines, and after that one line every ``interval_s``."""
 
     burst: int
     interval_s: float
 
 
-# Tries that are spaced as WireGuard's (5 s) are all seen.
+# Retries at WireGuard's interval (5 s) are all logged.
 PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
 
-# Of all strangers together, who may have many addresses, and of events that name no source.
+# For all strangers together, who may have many addresses, and for events that name no source.
 PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
 
-# What is remembered: of 1,024 peers four events each, and as much of strangers; 3 MiB in all.
+# Remembered: four events of each of 1,024 peers, and as many of strangers; 3 MiB in all.
 SOURCES_MAX: Final = 4096
 
-# What was held back is said after so long, with the last such event.
+# Held-back lines are reported after this time, with the last such event.
 SAY_AFTER_S: Final = 10.0
 
-# What the log says of itself is not held back.
+# The log's messages about itself are not held back.
 OWN_COMPONENT: Final = "log"
 
 _MORE = "more_like_it"
@@ -62,7 +61,7 @@ class Buckets:
         return len(self._by_key)
 
     def take(self, key: object, now_s: float) -> bool:
-        """Take one token; whether there was one."""
+        """Take one token; return whether there was one."""
         burst = float(self._limit.burst)
         tokens, since_s = self._by_key.pop(key, (burst, now_s))
         tokens = min(burst, tokens + (now_s - since_s) / self._limit.interval_s)

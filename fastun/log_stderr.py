@@ -1,14 +1,14 @@
-"""A stderr that never blocks whoever writes to it: what is not read is dropped and counted.
+"""A stderr that never blocks its writers: what is not read is dropped and counted.
 
     gateway  --.
                +--> pipe of our own --> thread --> stderr: a terminal, a pipe, a file, journald
     workers  --'    (never waits)                  (may wait for as long as it likes)
 
-stderr itself may not be made non-blocking: the flag belongs to the open file description, which a
+stderr itself must not be made non-blocking: the flag belongs to the open file description, which a
 terminal shares with the shell, and a pipe with every program that writes to it. So the flag is set
 on a pipe that is ours alone, and only a thread waits for the real stderr. The pipe holds 64 KiB,
-several hundred lines; its capacity is the bound on memory. Descriptor 2 stays what it is: the last
-words of a crash in C, which no thread would pass on any more, go there as ever.
+several hundred lines; its capacity is the bound on memory. Descriptor 2 is unchanged: messages of a
+crash in C, which no thread could pass on any more, still go there.
 """
 
 from __future__ import annotations

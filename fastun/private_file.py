@@ -1,8 +1,8 @@
-"""Files that hold keys: whose they are, and who else could read or replace them.
+"""Files with keys: checks of their owner, and of others' access to them.
 
-A file is its owner's alone, and the owner is root or the user who runs us: another could change it
-under us, whatever its mode. The same goes for its directory: anyone with write access there can put
-another file in its place.
+Such a file must belong to root or to the user that runs fastun: another owner could change it
+whatever its mode. The same applies to its directory: a user with write access there can replace the
+file.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def check(path: Path, status: os.stat_result, name: str) -> None:
 
 
 def check_directory(path: Path, name: str) -> None:
-    """Raise ConfigError where others can put another file in the place of this one.
+    """Raise ConfigError if others can replace this file.
 
     Of a link, its own directory and its target's.
     """

@@ -1,7 +1,7 @@
-"""The event loop's threads for what blocks: name lookups, netlink, DNS programs.
+"""The event loop's threads for blocking calls: name lookups, netlink, DNS programs.
 
-Like the loop's own pool, but its threads are daemons, and nothing waits for them at the end: a name
-lookup blocks for as long as its servers do not answer, and must not keep a gateway from ending.
+Like the loop's own pool, but with daemon threads, which are not joined at the end: a name lookup
+blocks for as long as its servers do not answer, and must not keep a gateway from ending.
 """
 
 from __future__ import annotations

@@ -370,7 +370,7 @@ def main() -> NoReturn:
 
 
 def _say(line: str, exit_code: int) -> None:
-    """Print the last line. A stderr that nobody reads must not keep the process from ending."""
+    """Print the last line. An unread stderr must not keep the process from ending."""
 
     def say() -> None:
         with suppress(OSError, ValueError):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
 Table = int | Literal["auto", "off"]
 
-# Whether packets for the device's addresses that come by another interface are dropped. "auto":
-# where a default route leads into the tunnel and the host does not forward.
+# Whether to drop packets for the device's addresses that arrive on another interface. "auto": if a
+# default route leads into the tunnel and the host does not forward.
 StrongHost = bool | Literal["auto"]
 
 _MAX_PORT = 65535

@@ -167,7 +167,7 @@ def _pushed(
 def _check_fits(
     sources: Sources, pushed: Pushed, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
 ) -> None:
-    """Raise ConfigError where a client with an address in each network could not be told."""
+    """Raise ConfigError if the push for a client with an address in each network does not fit."""
     own = push.routes_of(addresses, ())
     longest = Push(
         addresses=push.longest_addresses(addresses),

@@ -1,4 +1,4 @@
-"""What fastun changes of its host, through netlink and programs, and undoes at its end.
+"""fastun's changes of its host, through netlink and programs, undone at its end.
 
 journal         what was changed, and undoing it, also after a SIGKILL
 changes         the kinds of changes, each with how it is undone

@@ -1,13 +1,13 @@
-"""What fastun changes of its host: a record for each change, which says how it is undone.
+"""fastun's changes of its host: one record for each change, which knows how to undo it.
 
 routing-rules   the two rules of a default route (routing_rules.py)
 nft-table       a table of our own
 sysctl          a setting of the network namespace
 dns             the name servers of an interface (name_servers.py)
 
-A record is what the journal keeps, so it is checked like any input: whatever stands in a journal
-file, undoing it touches nothing but such rules, such tables, settings below /proc/sys/net, and the
-DNS of an interface. A new kind is a new class here and a member of `AnyChange`.
+The journal stores these records, so they are validated like any input: whatever a journal file
+contains, undoing it touches only such rules and tables, settings below /proc/sys/net, and the DNS
+of an interface. A new kind is a new class here and a member of `AnyChange`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pyroute2 import IPRoute
 from fastun.errors import RuntimeFailure
 from fastun.host import programs, routing_rules
 
-#: What has the kernel look at marks when it validates sources: a default route by rules needs it.
+#: Makes the kernel use marks when it validates sources: a default route by rules needs it.
 SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
 
 _PROC_SYS = Path("/proc/sys")
 
-# A gateway that was killed this instant: its workers, with the device, are a moment late to go.
+# After a gateway was killed, its workers and the device may exist for another moment.
 _DEVICE_GOES_LIMIT_S = 1.0
 _DEVICE_GOES_S = 0.05
 
@@ -44,8 +44,8 @@ _Mark = Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """One change of the host. Equal records are one change."""
 
-    #: Undone in this order, the newest of one rank first. What the kernel does at once comes before
-    #: programs: a resolver that hangs must not keep all packets on their way into a dead tunnel.
+    #: Undone in this order, the newest of one rank first. Kernel calls come before programs: a
+    #: hanging resolver must not leave the rules that lead all packets into a dead tunnel.
     rank: ClassVar[int] = 0
     limit_s: ClassVar[float] = 2.0
     #: The kernel's state and /run are gone after a reboot; an edited file would not be.
@@ -60,11 +60,11 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
 
     @property
     def by_hand(self) -> str:
-        """The command by which a person undoes it."""
+        """The command that undoes it by hand."""
         raise NotImplementedError
 
     def is_same(self, other: Change) -> bool:
-        """Return whether both are about one thing of the host."""
+        """Return whether both change the same thing."""
         return self == other
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:
@@ -149,8 +149,9 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         if self.name == SRC_VALID_MARK:
-            # Gateways with another state directory are not in our journal, but their rules are
-            # seen; ours are gone by now. To leave it as it is costs nothing, to lose it a tunnel.
+            # Gateways with another state directory are not in our journals, but their rules are
+            # visible; ours are removed by now. Leaving it set is harmless, resetting it could break
+            # another tunnel.
             with IPRoute() as netlink:
                 if routing_rules.leads_any(netlink):
                     return

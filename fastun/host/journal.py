@@ -1,7 +1,7 @@
-"""The journal: what fastun has changed of this host, kept so that it is always undone.
+"""The journal: fastun's changes of this host, recorded so that they are always undone.
 
-Before each change its record (changes.py) goes into STATE/journal/INTERFACE-XXXXXXXX.jsonl, a file
-of mode 0600 that grows by a line each, and is flushed to the disk:
+Before each change its record (changes.py) is appended to STATE/journal/INTERFACE-XXXXXXXX.jsonl, a
+file of mode 0600, as one line, and flushed to the disk:
 
     {"kind":"header","version":1,"boot":"4e3f…","netns":4026531840,"interface":"fastun0"}
     {"kind":"sysctl","name":"net/ipv4/conf/all/src_valid_mark","before":"0","ours":"1"}
@@ -9,19 +9,18 @@ of mode 0600 that grows by a line each, and is flushed to the disk:
     {"kind":"undone","line":1}
 
 The end undoes what is not undone yet, and removes the file. A gateway that was killed leaves its
-file, and the next start that has the same state directory undoes it. What holds:
+file, and the next start with the same state directory undoes its changes. Invariants:
 
-- A gateway lives as long as it holds the flock of its file; a living one's file is only read.
-- A line that was cut is the last one, and its change was not made.
-- Undoing compares first, so that to do it twice, or after others, changes nothing.
-- Boot id and network namespace say whose state it is. After a reboot the kernel's is gone, and only
-  records that outlive it are of interest. Another namespace's file is left alone.
-- A change that several gateways share is undone by the last one. `.lock` is held from the look at
-  the others to the change, and only for what the kernel does at once.
-- No step can keep the others from being done: each has its own thread and time limit, and all
-  together have one.
+- A gateway is alive as long as it holds the flock of its file; the file of a live one is only read.
+- Only the last line can be truncated, and then its change was not made.
+- Undoing compares first, so doing it twice, or after other programs, changes nothing.
+- Boot ID and network namespace identify the kernel state. After a reboot that state is gone, and
+  only records that outlive it matter. A file of another namespace is left alone.
+- A change that several gateways share is undone by the last one. `.lock` is held from the check of
+  the others until the change is made, and only for kernel calls that return at once.
+- No step can block the others: each has its own thread and time limit, and all together have one.
 
-Where the directory cannot be written the journal is in memory only, with a warning.
+If the directory cannot be written, the journal is in memory only, with a warning.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ _SLOW_S = 1.0
 # A step that runs a program gives up by itself; its thread is waited for a little longer.
 _GRACE_S = 0.5
 
-# Another thread may just be changing something. A program of its is killed when the end begins.
+# Another thread may be making a change. A program that it runs is killed when the end begins.
 _CHANGING_LIMIT_S = 2.0
 
 
@@ -114,13 +113,13 @@ class Journal:
         self._open()
         with journal_file.locked(self._directory):
             sysctl = Sysctl(name, changes.read_sysctl(name), value)
-            # What it was before the first of us, and not what the first made it.
+            # The value before the first gateway changed it, not the one that it set.
             known = [*self._pending.values(), *self._others(self._file)]
             with self.changing(next(filter(sysctl.is_same, known), sysctl)):
                 changes.write_sysctl(name, value)
 
     def strike(self, change: AnyChange) -> None:
-        """Take out a change that was not made after all."""
+        """Remove a change that was not made after all."""
         with self._mutex:
             for line in [line for line, made in self._pending.items() if made == change]:
                 self._strike(line, self._pending, self._file)
@@ -152,7 +151,7 @@ class Journal:
             )
 
     def _others(self, but: JournalFile | None) -> Iterator[AnyChange]:
-        """Yield what living gateways of this boot and namespace have changed; `.lock` is held."""
+        """Yield the changes of live gateways of this boot and namespace; `.lock` is held."""
         for path in journal_file.paths(self._directory):
             if but is not None and path == but.path:
                 continue
@@ -206,7 +205,7 @@ class Journal:
         self._log.warning("journal ignored", file=str(path), error=why)
 
     def _undo(self, pending: Pending, file: JournalFile | None, *, owner_died: bool) -> list[str]:
-        """Undo what is pending, and strike it out; return what could not be undone."""
+        """Undo what is pending, and record that; return what could not be undone."""
         deadline = time.monotonic() + UNDO_LIMIT_S
         failures = []
         for line, change in sorted(pending.items(), key=lambda item: (item[1].rank, -item[0])):
@@ -236,7 +235,7 @@ class Journal:
         return contextlib.nullcontext()
 
     def _within(self, limit_s: float, change: AnyChange, *, owner_died: bool) -> str:
-        """Undo a change, in a thread that is left behind if it hangs; return what went wrong."""
+        """Undo a change, in a thread that is abandoned if it hangs; return what went wrong."""
         outcome: list[str] = []
 
         def undo() -> None:

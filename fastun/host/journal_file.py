@@ -1,7 +1,7 @@
 """One gateway's journal file: lines of JSON, locked for as long as the gateway lives.
 
-journal.py has the format, and what it is for. Whoever opens or claims a file holds `.lock` of the
-directory meanwhile, so a file without a lock of its own is a dead gateway's.
+journal.py describes the format and purpose. `.lock` of the directory is held while a file is opened
+or claimed, so a file that is not locked belongs to a dead gateway.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ VERSION: Final = 1
 _BYTES_MAX = 256 * 1024
 
 _LOCK_NAME = ".lock"
-_LOCK_LIMIT_S = 3.0  # who holds it waits for nothing
+_LOCK_LIMIT_S = 3.0  # its holder waits for nothing
 _LOCK_RETRY_S = 0.02
 
 
 class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="header", kw_only=True):
-    """The first line: whose state of which host the changes are of."""
+    """The first line: the boot, network namespace and interface of the changes."""
 
     version: int = VERSION
     boot: str
@@ -109,11 +109,11 @@ class JournalFile:
         return _read(self._descriptor)
 
     def close(self) -> None:
-        """Let it go; it stays."""
+        """Close and unlock the file, and keep it."""
         os.close(self._descriptor)
 
     def remove(self) -> None:
-        """Remove it, and let it go."""
+        """Remove the file, and unlock it."""
         with contextlib.suppress(OSError):
             self.path.unlink()
         self.close()
@@ -140,7 +140,7 @@ def living(path: Path) -> tuple[Header, Pending] | None:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's `.lock`; without it where it cannot be had in time, or at all."""
+    """Hold the directory's `.lock`; go on without if it cannot be taken in time."""
     descriptor = -1
     with contextlib.suppress(OSError):
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

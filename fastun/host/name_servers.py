@@ -64,7 +64,7 @@ class NameServers:
             self._log.info("DNS is set", servers=" ".join(servers))
 
     def unset(self) -> None:
-        """Have names looked up as before the last `set`; a failure is a warning."""
+        """Restore name lookups to the state before the last `set`; a failure is a warning."""
         change, self._change, self._is = self._change, None, ((), ())
         if change is None:
             return
@@ -100,7 +100,7 @@ class NameServers:
                 yield
             self._change = change
         except ProgramRefused:
-            # Half of it may be done. A program that refuses the undoing as well has done nothing.
+            # It may be half done. If the undo command is refused as well, nothing was done.
             with contextlib.suppress(ProgramRefused):
                 change.undo(change.limit_s, owner_died=False)
             self._journal.strike(change)

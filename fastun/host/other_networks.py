@@ -1,8 +1,8 @@
-"""The networks that a host has on its other interfaces, which nothing that is pushed may beat.
+"""The networks on a host's other interfaces, which pushed settings must not override.
 
-A longer prefix wins over a shorter one, and of two equal ones the lower metric. So a route that is
-pushed takes packets away from another interface where it equals one of its networks, or lies inside
-one; where it only covers one, that network's own route goes on winning.
+A longer prefix wins over a shorter one, and of two equal ones the lower metric. So a pushed route
+takes packets away from another interface if it equals one of its networks, or lies inside one; if
+it only covers one, that network's own route still wins.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 _ANYWHERE: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go, not what is bound)
 
-# A default route in two halves, as other tunnels make it, leaves room for what is narrower, like
-# the default route itself. So does 2000::/3, which holds all addresses of today's IPv6 internet.
+# Default routes, halves of them as other tunnels make them, and 2000::/3, which contains all
+# addresses of today's IPv6 internet, do not claim the networks inside them.
 HALF_PREFIX: Final = 1
 _NEARLY_ALL: Final = {4: HALF_PREFIX, 6: 3}
 
 
 @dataclass(frozen=True, slots=True)
 class OtherNetwork:
-    """A network, and the name of what has it: an interface, or the kernel for a blackhole."""
+    """A network, and its owner: an interface's name, or the kernel for a blackhole."""
 
     network: Network
     owner: str
@@ -56,7 +56,7 @@ def is_inside(inner: Network, outer: Network) -> bool:
 
 
 def of_others(netlink: IPRoute, but: int) -> list[OtherNetwork]:
-    """Return what other interfaces than the one of index `but` have: routes and addresses.
+    """Return the networks of all interfaces except that of index `but`: routes and addresses.
 
     Addresses count as well: the interface may be down at the moment, or have no route to its
     network in the main table. Default routes do not count, nor do link-local networks, which every

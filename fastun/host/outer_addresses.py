@@ -1,4 +1,4 @@
-"""Where a tunnel's own packets go: a route that contains one of these addresses leads them back."""
+"""Addresses that the tunnel's own packets go to: a route that contains one loops them back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _literal(endpoint: Endpoint) -> OuterAddress | None:
 
 
 def _lookup(names: set[str]) -> tuple[set[OuterAddress], bool]:
-    """Resolve in a thread that is left behind when it takes too long: getaddrinfo has no limit."""
+    """Resolve in a thread, abandoned when it takes too long: getaddrinfo has no time limit."""
     found: set[OuterAddress] = set()
     resolved: set[str] = set()
 

@@ -1,8 +1,8 @@
-"""The host's own programs (resolvconf, resolvectl, nft), run so that none can hold fastun up.
+"""Programs of the host (resolvconf, resolvectl, nft), run so that none can block fastun.
 
 Each runs in a session of its own: a terminal's Ctrl-C, which is for fastun, does not reach it. It
-has a time limit, after which its whole process group is killed. Its streams are files in memory: a
-pipe would have us wait for whatever daemon it starts and leaves behind.
+has a time limit, after which its whole process group is killed. Its streams are files in memory:
+with a pipe we would wait for any daemon that it starts and leaves behind.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ProgramRefused(RuntimeFailure):
 
 
 class ProgramKilled(RuntimeFailure):
-    """A program was killed by us: what it has done until then, only its undoing will tell."""
+    """We killed a program: what it had done by then is unknown."""
 
 
 def find(name: str) -> str | None:

@@ -1,7 +1,7 @@
-"""What a push has made of a device: its addresses, routes and MTU, replaced by the next as a whole.
+"""Pushed addresses, routes and MTU of a device, replaced as a whole by the next push.
 
-Only what a push has made is ever taken back, and only where it is still as the push left it: what
-the configuration or an administrator has made on the device stays.
+Only what a push has created is removed, and only if it is still as the push left it: what the
+configuration or an administrator has set on the device stays.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class PushedSettings:
         mtu: int,
         in_use: Iterable[OuterAddress],
     ) -> int:
-        """Have this in place of the last push; return the MTU, in bytes, that the device has now.
+        """Replace the last push; return the MTU, in bytes, that the device has now.
 
-        `in_use`: where our own packets go at the moment. Raises OSError where the interface is not
-        there any more.
+        `in_use`: the addresses that our own packets go to at the moment. Raises OSError if the
+        interface no longer exists.
         """
         outer = outer_addresses.of_settings(self._settings)[0] | set(in_use)
         with IPRoute() as netlink:
@@ -66,7 +66,7 @@ class PushedSettings:
         return now
 
     def _replace_mtu(self, netlink: IPRoute, index: int, mtu: int) -> int:
-        """Set the MTU that is pushed; without one, what was pushed goes back to the configured."""
+        """Set the pushed MTU; without one, a previously pushed MTU is reset to the configured."""
         is_now = int(netlink.get_links(index)[0].get_attr("IFLA_MTU"))
         wanted = mtu or (self._settings.mtu if is_now == self._mtu else is_now)
         self._mtu = mtu
@@ -98,7 +98,7 @@ class PushedSettings:
             with contextlib.suppress(NetlinkError):  # removed or changed since
                 netlink.addr("del", index=index, **_fields(address))
         self._addresses &= set(wanted)
-        # Looked at now: with an IPv4 address those that came after it in its network go.
+        # Read only now: removing an IPv4 address also removes later ones in its network.
         present = _addresses_of(netlink, index)
         for address in wanted:
             if _key(address) in present:
@@ -124,7 +124,8 @@ class PushedSettings:
             return ""
         is_named = address.network in self._named
         for other in others:
-            # A network that is named may lie in another; the address in one inside it may not.
+            # A named network may lie inside another one, but the address may not lie in one of the
+            # networks inside the named one.
             is_meant = is_named and other_networks.is_inside(address.network, other.network)
             if not is_meant and other_networks.beaten_by(host, [other]):
                 return _beats(other)
@@ -148,7 +149,7 @@ class PushedSettings:
         return allowed, refused
 
     def _warn(self, what: str, refused: dict[Network, str] | dict[object, str]) -> None:
-        """Say once what of a push is refused, and again when that has changed."""
+        """Warn once about what is refused, and again when that has changed."""
         said = [f"{one}: {why}" for one, why in refused.items()]
         if said and said != self._said.get(what):
             first, _, why = said[0].partition(": ")

@@ -1,7 +1,7 @@
-"""Which interface the kernel would send by, asked as our own sockets would ask it.
+"""Looks up the interface that the kernel would use for a packet of our own sockets.
 
-One netlink question and its answer, some 10 us, so it can be asked on the event loop; pyroute2
-brings a loop of its own. Source: rtnetlink(7), linux/rtnetlink.h, net/ipv4/route.c
+One netlink request and its answer, some 10 us, so it can be used on the event loop; pyroute2 brings
+a loop of its own. Source: rtnetlink(7), linux/rtnetlink.h, net/ipv4/route.c
 (inet_rtm_getroute), net/ipv6/route.c (inet6_rtm_getroute).
 """
 

@@ -65,7 +65,7 @@ def _may_take_all(settings: Settings) -> bool:
 
 
 def _may_catch_ourselves(settings: Settings) -> bool:
-    """Return whether there may be a route that takes our own packets; also where none can tell."""
+    """Return whether a route may take our own packets; also true if that cannot be determined."""
     prefixes = _may_be_routed(settings)
     if not prefixes:
         return False
@@ -74,7 +74,7 @@ def _may_catch_ourselves(settings: Settings) -> bool:
 
 
 def _may_be_routed(settings: Settings) -> list[Network]:
-    """Return what all routes lie within, whoever asks for them; empty where there may be none."""
+    """Return networks that contain every possible route; empty if there can be none."""
     if settings.table == "auto" or "routes" in settings.accept:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
@@ -157,7 +157,7 @@ class HostRoutes:
     def replace_pushed(
         self, networks: Iterable[Network], outer: Collection[OuterAddress]
     ) -> dict[Network, str]:
-        """Have these routes in place of those of the last push; return which not, and why.
+        """Replace the routes of the last push; return those that were refused, and why.
 
         `outer`: where our own packets go. A route that contains one is made with the mark and the
         rules that keep them out of it, or not at all. What others have made on the device stays.
@@ -182,7 +182,7 @@ class HostRoutes:
         return refused
 
     def _place(self, network: Network, outer: Iterable[OuterAddress]) -> _Place:
-        """Return a route's table: not the main one if it would take our own packets from their way.
+        """Return a route's table: not the main one if it would take our own packets.
 
         The main table is asked for these, too.
         """

@@ -77,7 +77,7 @@ def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
 
 
 def lead_none(netlink: IPRoute, mark: int) -> bool:
-    """Undo `lead_all` for both versions; rules that others need, or have removed, are no fault.
+    """Undo `lead_all` for both versions; rules in use by others, or removed, are not an error.
 
     Returns whether none is left.
     """

@@ -1,14 +1,14 @@
-"""Packets for the device's addresses that come by another interface: dropped.
+"""Drops packets for the device's addresses that arrive on another interface.
 
     a neighbour on the LAN --eth0--> 10.9.0.2, which is fastun0's      dropped here
-    a peer ----------------fastun0-> 10.9.0.2                          taken
-    a program of this host -----lo-> 10.9.0.2                          taken
+    a peer ----------------fastun0-> 10.9.0.2                          accepted
+    a program of this host -----lo-> 10.9.0.2                          accepted
 
-Linux takes packets for any of its addresses by any interface (RFC 1122 section 3.3.4.2 calls that
-the weak model). So a neighbour can ask which address a host has in its tunnel, infer connections
-within it and inject into them (CVE-2019-14899), and reach what listens on that address alone. The
-strong model for the device's addresses is what wg-quick(8) makes as well, and here also for what
-has a source of our own forged, which Linux drops of IPv4 only:
+Linux accepts packets for any of its addresses on any interface (the weak host model, RFC 1122
+section 3.3.4.2). So a neighbour can probe for a host's address in the tunnel, infer connections
+through it and inject into them (CVE-2019-14899), and reach what listens on that address alone.
+These rules are the strong host model for the device's addresses, as wg-quick(8) makes it, and also
+cover forged packets from one of our own addresses, which Linux drops for IPv4 only:
 
     table inet fastun_fastun0 {
         chain prerouting {
@@ -20,8 +20,8 @@ has a source of our own forged, which Linux drops of IPv4 only:
         }
     }
 
-A host that forwards is the router of others, who may reach it by any of its addresses: there it is
-off unless asked for. Looked at at the start and with every push; the table is replaced as a whole.
+A host that forwards is a router for others, who may reach it by any of its addresses: there it is
+off by default. Evaluated at the start and with every push; the table is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _MISSING: Final = "nft is missing; install the package nftables"
 
 DEFAULT_ROUTES: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go)
 
-# What nft takes for a name as it stands: it reads * as a wildcard, @ as a set.
+# Names that nft takes literally: it reads * as a wildcard, @ as a set.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=+-]+")
 
 _LOOPBACK: Final = "lo"
@@ -70,7 +70,7 @@ Guarded = dict[int, tuple[str, ...]]  # addresses by IP version
 
 
 class Inputs(NamedTuple):
-    """Interfaces as nft is told of them: by `iifname` or, as numbers, by `iif`."""
+    """How nft matches the interfaces: by name (`iifname`) or by index (`iif`)."""
 
     key: str
     device: str | int
@@ -90,7 +90,7 @@ class StrongHost:
         self._log = log.get("device")
 
     def follow(self) -> None:
-        """Make the table fit the device's addresses and routes of now.
+        """Update the table to the device's current addresses and routes.
 
         A failure is a warning: a tunnel that carries packets is not ended for it. Raises
         AskedToStop, and OSError where the interface is not there any more.
@@ -134,7 +134,7 @@ class StrongHost:
         return kept
 
     def _inputs(self) -> Inputs:
-        """Return what tells the device's packets: its name, or its index for an odd one."""
+        """Return how to match the device's packets: by name, or by index if nft cannot parse it."""
         if _PLAIN_NAME.fullmatch(self._interface):
             return Inputs("iifname", self._interface, _LOOPBACK)
         return Inputs("iif", socket.if_nametoindex(self._interface), _LOOPBACK_INDEX)
@@ -184,7 +184,7 @@ def table(name: str, inputs: Inputs, guarded: Guarded) -> dict[str, Any]:
 def _expressions(
     protocol: str, inputs: Inputs, addresses: Sequence[str]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield wg-quick's rule, and that for sources of our own, which only lo may bring."""
+    """Yield wg-quick's rule, and one for packets from our own addresses, allowed on lo only."""
     interface = {"meta": {"key": inputs.key}}
     destination = {"payload": {"protocol": protocol, "field": "daddr"}}
     source_type = {"fib": {"result": "type", "flags": ["saddr"]}}

@@ -1,13 +1,13 @@
-"""Connections that have not shown who they are: how many there are, how long, and which has to go.
+"""Unauthenticated connections: how many there may be, for how long, and which is closed first.
 
     accepted --> silent: no task, no timer of its own, only a place among the arrivals
-             --> all of the first message is there, and may be one (Greeter.check_opening)
-             --> greeting, which is no arrival's any more: nobody is let go for those who are silent
+             --> the whole first message is there and plausible (Greeter.check_opening)
+             --> handshake: no longer an arrival, so never closed to make room for silent ones
 
-An honest client's first message is right behind the end of TCP's handshake. So whoever is silent
-when there is no room can be let go: the oldest of the source that has most, or of one of these at
-random. However many sources come and say nothing, one that has a place keeps it for as long as
-its message takes.
+An honest client sends its first message immediately after the TCP handshake. So when there is no
+room, a silent connection can be closed: the oldest one of the busiest source, or of one of these at
+random. So even if many sources connect and stay silent, a client keeps its place for as long as its
+message takes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ARRIVALS_PER_SOURCE_MAX = 64
 # How long one may be silent while more than half of the places are taken.
 PRESSED_TIMEOUT_S = 1.0
 
-# How long the rest of a first message may take. It is sent in one piece, and may be cut by the
-# network, not by its sender.
+# How long the rest of a first message may take. Its sender sends it in one piece; only the network
+# may cut it.
 REST_TIMEOUT_S = 1.0
 
 _SWEEP_S = 0.1
@@ -74,7 +74,7 @@ class Arrivals:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: socket.socket, source: bytes) -> Arrival:
-        """Give an accepted connection a place, if need be another's. It is read from now on."""
+        """Give an accepted connection a place, closing another if needed, and start to read it."""
         self._make_room(source)
         loop = asyncio.get_running_loop()
         arrival = Arrival(connection, source, loop.time())
@@ -88,7 +88,7 @@ class Arrivals:
         return arrival
 
     def leave(self, arrival: Arrival) -> None:
-        """Take one out, whose connection stays open; again does no harm."""
+        """Remove one without closing its connection. May be called again."""
         mine = self._of_source.get(arrival.source, {})
         if arrival not in mine:
             return
@@ -100,7 +100,7 @@ class Arrivals:
             asyncio.get_running_loop().remove_reader(arrival.connection)
 
     def close(self) -> None:
-        """Let all go."""
+        """Close all."""
         if self._timer is not None:
             self._timer.cancel()
         for arrival in self._all():
@@ -112,7 +112,7 @@ class Arrivals:
         return [arrival for mine in self._of_source.values() for arrival in mine]
 
     def _make_room(self, source: bytes) -> None:
-        """Let one go when there are too many, of this source first."""
+        """Close one if there are too many, of this source first."""
         mine = self._of_source.get(source, {})
         if len(mine) >= ARRIVALS_PER_SOURCE_MAX:
             crowd = mine
@@ -135,7 +135,7 @@ class Arrivals:
     # -- reading ------------------------------------------------------------------------------
 
     def _read(self, arrival: Arrival) -> None:
-        """Take in what has come; never a byte more than the first message, the rest is others'."""
+        """Read what has arrived, never beyond the first message: the rest is read elsewhere."""
         try:
             if self._receive(arrival):
                 frames.wake_for(arrival.connection, 1)
@@ -158,7 +158,7 @@ class Arrivals:
         self._greeter.check_opening(arrival.opening)
         n_missing -= len(piece)
         if n_missing:
-            # The rest in one go, or two: someone who sends byte by byte is not to wake us for each.
+            # Wake up once or twice for the rest: a sender of single bytes must not wake us often.
             n_of_head = frames.HEAD_BYTES - len(arrival.opening)
             frames.wake_for(arrival.connection, n_of_head if n_of_head > 0 else n_missing)
         return n_missing == 0
@@ -168,7 +168,7 @@ class Arrivals:
         self._on_failed(arrival, why)
 
     def _sweep(self) -> None:
-        """Let those go whose time is up."""
+        """Close those whose time is up."""
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         is_pressed = self._n > ARRIVALS_MAX // 2

@@ -1,9 +1,9 @@
-"""Routes that come to lead our own packets into the tunnel, noticed while links are up.
+"""Detects, while links are up, route changes that lead our own packets into the tunnel.
 
-Looked at when the kernel says that routes have changed, when a peer's address is another, and now
-and then in any case. A peer on UDP keeps its session and is sent nothing (the link-writer drops and
-counts) until the route leads outside again; a stream ends, and is dialled again when it does.
-Meanwhile what has gone into the device already is dropped there (csrc/own_packets.h).
+Checked when the kernel reports changed routes, when a peer's address changes, and at intervals. A
+peer on UDP keeps its session, but nothing is sent to it (the link-writer drops and counts) until
+the route leads outside again; a stream is closed, and dialled again after that. Packets that have
+entered the device in the meantime are dropped there (csrc/own_packets.h).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fastun.link.table import Link, LinkTable
 
 LOOK_INTERVAL_S = 0.5
 
-# All links, where the kernel said nothing: rules may depend on more than it tells of.
+# All links, even without a report from the kernel: rules may depend on more than it reports.
 ALL_INTERVAL_S = 10.0
 
 # On a router routes change all the time, and 1,000 links are some 15 ms.
@@ -40,13 +40,13 @@ class EndpointWatch:
         self._has_changed = False
 
     async def run(self) -> None:
-        """Look again and again."""
+        """Check at intervals, for ever."""
         while True:
             self.look(time.monotonic())
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def look(self, now_s: float) -> None:
-        """Look at what may be different from the last time."""
+        """Check what may have changed since the last time."""
         self._has_changed = self._inside.routes_have_changed() or self._has_changed
         interval_s = CHANGED_INTERVAL_S if self._has_changed else ALL_INTERVAL_S
         is_due = now_s - self._all_seen_s >= interval_s
@@ -59,7 +59,7 @@ class EndpointWatch:
                 self._look_at_stream(link)
 
     def on_link_writer_death(self) -> None:
-        """Tell its successor anew."""
+        """Send the state again, to its successor."""
         self._seen.clear()
         self._blocked.clear()
 

@@ -57,9 +57,9 @@ _PLAIN_AFTER_S = 2.0
 
 @dataclass
 class Greeted:
-    """Who is there, and what was agreed on. ``keys`` have sealed one message.
+    """The peer, and what was agreed on. ``keys`` have sealed one message.
 
-    Whoever keeps this while the link lives does not keep its first keys: they are handed on once.
+    The link keeps this object, but not its first keys: they are handed over once (take_keys).
     """
 
     member: Member
@@ -81,17 +81,17 @@ class Greeter(ABC):
     """Greets on one wire. Raises HelloError, HandshakeError, OSError or TimeoutError."""
 
     opening_bytes = 0
-    """Length of what a client says first, with its frame; 0: it need not say anything."""
+    """Length of a client's first message, with its frame; 0: it need not send one."""
 
     def check_opening(self, opening: bytes) -> None:
-        """Raise HandshakeError, counted, for what is not the beginning of a client's first frame.
+        """Raise HandshakeError, counted, if this cannot be the start of a client's first frame.
 
-        Cheap, and to be called with each part that comes: nothing is computed for strangers here.
+        Cheap, and called with each part that arrives: no cryptography but the mac1.
         """
         del opening
 
     async def welcome(self, connection: socket.socket, opening: bytes = b"") -> Greeted:
-        """Greet who has dialled us, with what it has said already. It may push nothing."""
+        """Greet a peer that has dialled us; ``opening`` is already read. It may push nothing."""
         async with asyncio.timeout(hello.HELLO_TIMEOUT_S):
             return _without_push(await self._welcome(connection, opening))
 
@@ -203,7 +203,7 @@ class SealedGreeter(Greeter):
 
     @contextlib.contextmanager
     def _one_at_a_time(self, slot: int) -> Iterator[None]:
-        """Let go of the member's last greeting, if it has not come to an end: this one is newer.
+        """Cancel the member's last greeting if it is unfinished: this one is newer.
 
         So the connections that greet, which nobody else's can displace, are as many as the members.
         """

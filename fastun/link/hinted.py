@@ -1,7 +1,7 @@
-"""Whether a hint is true, and what it may do to a peer that answers no probes.
+"""Verification of hints, and their effect for a peer that does not answer probes.
 
-A hint (hints.py) is verified when it quotes a message that we have just sent. Whoever sees our
-datagrams can quote them, so a verified hint is followed only so far, and only for some time.
+A hint (hints.py) is verified if it quotes a message that we have just sent. A host that sees our
+datagrams can quote them, so a verified hint is followed only down to a limit, and for a while.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 # -- whether a hint is true -------------------------------------------------------------------
 
-# A hint comes a round trip after its datagram; one that quotes what is older is a replay.
+# A hint arrives a round trip after its datagram; one that quotes an older datagram is a replay.
 RECENT_S = 5.0
 
 
@@ -36,11 +36,11 @@ class RecentCounters:
 
 # -- peers that answer no probes --------------------------------------------------------------
 
-# Every path of IPv6 takes so much, and nearly every one of IPv4 (RFC 8200 section 5).
+# Fits every IPv6 path (RFC 8200 section 5), and nearly every IPv4 path.
 FLOOR = 1280
 
-# After it the path is tried as if nothing had been hinted; doubled where that is refuted at once,
-# up to what the kernel takes (net.ipv4.route.mtu_expires).
+# After it the full path MTU is tried again; doubled if a hint follows at once, up to the kernel's
+# own value (net.ipv4.route.mtu_expires).
 HOLD_S = 120.0
 HOLD_MAX_S = 600.0
 _AT_ONCE_S = 10.0
@@ -74,7 +74,7 @@ class HintedLimit:
         return True
 
     def expire(self, now_s: float) -> bool:
-        """Return whether the time is over to try the whole path again, which is then done."""
+        """Return whether the hint has expired; then the full path MTU is used again."""
         if self.size == 0 or now_s < self._until_s:
             return False
         self.size = self.whole = 0

@@ -1,13 +1,13 @@
-"""Hints of routers: ICMP "fragmentation needed" and "packet too big", and what they quote.
+"""Hints from routers: ICMP "fragmentation needed" and "packet too big", and what they quote.
 
     IPv4   type 3, code 4   the next link's MTU (RFC 1191), IP header and 8 bytes or more
     IPv6   type 2           the next link's MTU (RFC 4443), as much of the packet as fits 1280
 
-Anyone can send one, so it is a hint and no more (path.py says what becomes of it). What a stranger
-cannot know is the receiver's index and the counter of a message of ours, which most routers quote.
-The kernel would hand the errors of a UDP socket over only together with failing sends (IP_RECVERR),
-and to whoever sends next. So they are read from raw sockets, in which a filter in the kernel lets
-nothing through but those about datagrams from our ports. What is read is bounded, whoever sends.
+Anyone can send one, so it is only a hint (path.py decides what it does). A stranger cannot know the
+receiver index and counter of one of our messages, which most routers quote. On a UDP socket the
+kernel reports such errors only by failing the next send (IP_RECVERR). So they are read from raw
+sockets with a kernel filter that passes only those about datagrams from our ports. The rate of
+reading is limited.
 Source: icmp(7), raw(7), bpf(4) in linux/filter.h.
 """
 
@@ -25,10 +25,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
 
-# At most so many are looked at in a turn, and so many turns a second: some 1 % of a core.
+# Messages read in one turn, and turns of 0.1 s: some 1 % of a core.
 HINTS_PER_TURN = 20
 TURN_S = 0.1
-# What waits meanwhile; only a flood finds no room.
+# For what arrives in the meantime; only a flood overflows it.
 BUFFER_BYTES = 128 * 1024
 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
@@ -43,7 +43,7 @@ _READ_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A datagram of ours of ``length`` bytes, it says, does not fit ``mtu`` on the way to a peer.
+    """Claims that our datagram of ``length`` bytes does not fit ``mtu`` on the way to a peer.
 
     Both are of IP packets. ``index`` and ``counter`` are None where too little is quoted.
     """
@@ -60,7 +60,7 @@ class Hint:
 
 
 def read_ipv4(packet: bytes) -> Hint | None:
-    """Return what an IPv4 packet hints; None when it is no such message about UDP."""
+    """Return the hint in an IPv4 packet; None if it is not such a message about UDP."""
     if not packet or len(packet) < (packet[0] & 15) * 4 + _ICMP_BYTES:
         return None
     icmp = packet[(packet[0] & 15) * 4 :]
@@ -77,7 +77,7 @@ def read_ipv4(packet: bytes) -> Hint | None:
 
 
 def read_ipv6(icmp: bytes) -> Hint | None:
-    """Return what an ICMPv6 message hints; None when it is no such message about UDP."""
+    """Return the hint in an ICMPv6 message; None if it is not such a message about UDP."""
     quote = icmp[_ICMP_BYTES:]
     if len(quote) < _IPV6_BYTES + _UDP_BYTES or icmp[0] != _PACKET_TOO_BIG or quote[6] != _UDP:
         return None
@@ -105,7 +105,7 @@ class HintListener:
     """Reads hints about datagrams from ``ports``. Event loop only."""
 
     def __init__(self, ports: Iterable[int], on_hint: Callable[[Hint], None]) -> None:
-        """Listen from now on, as far as that is allowed (CAP_NET_RAW)."""
+        """Listen from now on, if permitted (CAP_NET_RAW)."""
         self._on_hint = on_hint
         self._loop = asyncio.get_running_loop()
         self._sockets: list[tuple[socket.socket, Callable[[bytes], Hint | None]]] = []

@@ -1,8 +1,8 @@
-"""What is inside the tunnel, and so is no endpoint: a route to it leads into our own device.
+"""Addresses inside the tunnel, which cannot be endpoints: their route leads into our own device.
 
-A peer there would be reached only through the session whose datagrams it is sent: each would come
-round again, longer each time. Who came from there is refused (by the interface that it came by, or
-by the route back); where a route leads there, nothing is sent until it does not.
+A peer there could be reached only through its own session, so each datagram would loop, longer each
+time. Packets and connections from there are refused (by the interface they arrived on, or by the
+route back); while the route to a peer leads there, nothing is sent to it.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Inside:
         self._log = log.get("link")
 
     def close(self) -> None:
-        """Close what routes are asked by."""
+        """Close the route lookup."""
         if self._lookup is not None:
             self._lookup.close()
 
     def routes_have_changed(self) -> bool:
-        """Return whether another answer may be due than the last time."""
+        """Return whether answers may have changed since the last call."""
         return self._lookup is not None and self._lookup.have_changed()
 
     # -- where ----------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
-"""Sources whose connections the kernel turns away for us, for a moment.
+"""Sources whose SYNs the kernel drops for us, for a moment.
 
-To accept a connection and close it costs 20 us. Someone who does nothing but connect makes 15,000 a
-second, so even that would be a third of a core. A socket filter on the listening socket (man 7
-socket, SO_ATTACH_FILTER; classic BPF, no privilege needed) drops the SYNs of such a source before
-there is a connection. It hits only sources that have completed connections, so nobody can have
-somebody else turned away, and a SYN that is dropped comes again after a second.
+Accepting and closing a connection costs 20 us. A host that only connects makes 15,000 connections a
+second, which would still take a third of a core. A filter on the listening socket (socket(7),
+SO_ATTACH_FILTER; classic BPF, no privilege needed) drops the SYNs of such a source before there is
+a connection. It affects only sources that have completed connections, so a forged address cannot
+block another host, and a dropped SYN is sent again after a second.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from fastun.link.source_limits import SourceLimits
 from fastun.link.tcp import IPV4_BYTES
 from fastun.metrics.sockets import n_drops
 
-# A source that is refused more often is turned away by the kernel. Below, refusing costs us 0.4 %
-# of a core at most, and others who share the source can try again at once.
+# The SYNs of a source that is refused more often are dropped by the kernel. Below that, refusing
+# costs 0.4 % of a core at most, and other clients of the same source can try again at once.
 REFUSALS_PER_SECOND = 200
 REFUSALS_BURST = 200
 
@@ -69,7 +69,7 @@ def program(sources: Sequence[bytes]) -> list[_Instruction]:
 
 
 def attach(listener: socket.socket, sources: Sequence[bytes]) -> None:
-    """Let ``listener`` hear nothing of ``sources``; of none, let it hear all. Raises OSError."""
+    """Drop packets from ``sources`` on ``listener``; empty: drop none. Raises OSError."""
     if not sources:
         detach(listener)
         return
@@ -81,18 +81,18 @@ def attach(listener: socket.socket, sources: Sequence[bytes]) -> None:
 
 
 def detach(connection: socket.socket) -> None:
-    """Let a socket hear all: one that was accepted has the filter of its listener."""
+    """Remove the filter: an accepted socket inherits that of its listener."""
     with contextlib.suppress(OSError):  # ENOENT: it has none
         connection.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
 
 
 class TurnedAway:
-    """The sources that some listeners turn away now. Event loop only."""
+    """The sources whose SYNs are dropped now, on all listeners. Event loop only."""
 
     def __init__(
         self, listeners: Sequence[socket.socket], on_dropped: Callable[[int], None]
     ) -> None:
-        """Begin with none. ``on_dropped`` is told how many SYNs the kernel has dropped since."""
+        """Begin with none. ``on_dropped`` is called with the number of newly dropped SYNs."""
         self._listeners = listeners
         self._on_dropped = on_dropped
         self._n_dropped = 0
@@ -102,7 +102,7 @@ class TurnedAway:
         self._timer: asyncio.TimerHandle | None = None
 
     def refuse(self, source: bytes, now_s: float) -> None:
-        """Take note of a refusal; ``apply`` has the kernel turn away who is refused too often."""
+        """Record a refusal; after too many, ``apply`` makes the kernel drop the source's SYNs."""
         if source in self._until_s or self._refusals.take(source, now_s):
             return
         if len(self._until_s) >= TURNED_AWAY_MAX:
@@ -111,7 +111,7 @@ class TurnedAway:
         self._is_changed = True
 
     def apply(self) -> None:
-        """Tell the kernel, if there is news."""
+        """Update the filters, if anything has changed."""
         if not self._is_changed:
             return
         self._is_changed = False

@@ -1,9 +1,9 @@
-"""The MTU that this host itself sets for the way to a peer: its device's, and its route's.
+"""The MTU that this host itself sets for the path to a peer: that of the device and the route.
 
-No router has a say in it. The kernel also keeps what ICMP has claimed (its PMTU cache), in which
-anyone who knows our address and port can write; so the route is asked for as the administrator made
-it (RTM_F_FIB_MATCH; Linux 4.13, IPv6 5.0), which leaves that out. Of several next hops the least
-counts: which of them a datagram takes is the kernel's to choose, and to change.
+Routers do not affect it. The kernel's PMTU cache can be changed by ICMP from anyone who knows our
+address and port, so the route is requested as configured (RTM_F_FIB_MATCH; Linux 4.13, IPv6 5.0),
+without the cache. Of several next hops the smallest MTU counts: the kernel chooses the next hop of
+a datagram, and may change its choice.
 Source: rtnetlink(7), linux/rtnetlink.h; tried on Linux 6.18.
 """
 
@@ -45,7 +45,7 @@ _SIOCGIFMTU = 0x8921
 
 
 def local_mtu(to: UdpAddress, fwmark: int = 0) -> int:
-    """Return the MTU of this host's own way to ``to``, in bytes. OSError: there is none."""
+    """Return the MTU of this host's device and route to ``to``, in bytes. OSError: no route."""
     try:
         return _of_route(to, fwmark, to.local)
     except OSError:
@@ -55,7 +55,7 @@ def local_mtu(to: UdpAddress, fwmark: int = 0) -> int:
 
 
 class RouteChanges:
-    """Tells that links, routes or rules have changed. Reads what the kernel says of that."""
+    """Detects changes of links, routes and rules, from the kernel's notifications."""
 
     def __init__(self) -> None:
         """Listen from now on."""

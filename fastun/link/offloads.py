@@ -1,7 +1,7 @@
-"""What the kernel refuses to do for a peer, said in the log.
+"""Logs the offloads that the kernel refuses for a peer.
 
-The workers find out and do without for a while (csrc/refusals.h); nothing is lost. How often
-something was refused is counted in fastun_refused_offloads_total.
+The workers detect that and do without for a while (csrc/refusals.h); nothing is lost. Refusals are
+counted in fastun_refused_offloads_total.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from fastun import log
 from fastun._loop import OffloadKind
 
-# A peer may bring it about that something is refused and taken again; once in this time is news.
+# A peer may be able to cause refusals and successes in turn; they are logged once in this time.
 QUIET_S = 600.0
 
 _NAMES = {

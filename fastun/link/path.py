@@ -43,7 +43,7 @@ _FRAME_BYTES = 4 + 18
 _LEAST_MTU = 576
 _LEAST_MTU_IPV6 = 1280
 
-# Changes of routes and links are looked at sooner; this is for what tells of no change.
+# Changes of routes and links are seen sooner; this is for changes without a notification.
 LOOK_INTERVAL_S = 10.0
 
 # Each datagram that does not fit is reported, and each look takes a socket.
@@ -70,7 +70,7 @@ class PathCounts:
 
 
 class PathWatch:
-    """Keeps the tun-reader's idea of each path in step with what is known of it."""
+    """Keeps the tun-reader's path MTUs up to date."""
 
     def __init__(
         self, lane: Lane, settings: Settings, call_later: Callable[..., object] | None = None
@@ -115,7 +115,7 @@ class PathWatch:
         self._ask(correspondent, now_s)
 
     def measure(self, correspondent: Correspondent, now_s: float) -> None:
-        """Look at our own way there, and tell the tun-reader and the link what has changed."""
+        """Read the MTU of our device and route, and update the tun-reader and the link."""
         address, link = correspondent.address, correspondent.link
         if address is None or link is None:
             return
@@ -215,7 +215,7 @@ class PathWatch:
         return True
 
     def _take_cached(self, correspondent: Correspondent, outside: int, now_s: float) -> None:
-        """Take what ICMP has told the kernel for a hint: without raw sockets there is no other."""
+        """Use the kernel's PMTU cache as a hint: without raw sockets there is no other."""
         address = correspondent.address
         if address is None or not _answers_probes(correspondent):
             return
@@ -289,7 +289,7 @@ def _answers_probes(correspondent: Correspondent) -> bool:
 
 
 def _plausible(hint: Hint) -> int:
-    """Return the size to begin a search with, 0 for none: no path of IPv6 is so narrow."""
+    """Return the size to begin a search with; 0 if too small for any IPv6 path."""
     return 0 if hint.host.version == 6 and hint.mtu < _LEAST_MTU_IPV6 else hint.mtu  # noqa: PLR2004
 
 

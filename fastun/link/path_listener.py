@@ -1,4 +1,4 @@
-"""What is heard of paths without asking: hints of routers, and changes of this host's routes."""
+"""Unsolicited news of paths: hints from routers, and changes of this host's routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEASURED_PER_SECOND = 100
 
 
 class PathListener:
-    """Hears for all peers on UDP. Event loop only."""
+    """Listens for all peers on UDP. Event loop only."""
 
     def __init__(self, paths: PathWatch, known: Correspondents, sockets: UdpSockets) -> None:
         """Listen from now on. Raises OSError."""
@@ -35,7 +35,7 @@ class PathListener:
         self._hints.close()
 
     def tick(self, now_s: float) -> bool:
-        """Return whether all paths are to be measured, because this host's routes are new."""
+        """Return whether to measure all paths, because this host's routes have changed."""
         self._by_endpoint = None
         self._have_changed |= self._route_changes.have_come()
         if now_s - self._measured_s < len(self._known.by_slot) / MEASURED_PER_SECOND:
@@ -45,7 +45,7 @@ class PathListener:
         return is_due
 
     def on_hint(self, hint: Hint) -> None:
-        """Take a hint for the peers at the end of the path that it is about."""
+        """Process a hint for the peers at the end of its path."""
         if self._by_endpoint is None:  # made anew once a tick, since peers roam
             self._by_endpoint = {}
             for correspondent in self._known.by_slot.values():

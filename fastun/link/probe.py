@@ -43,10 +43,10 @@ SILENT_AGAIN_S = 60.0
 # as long as none is known. Routers say once a second what does not fit (net.ipv4.icmp_ratelimit).
 QUICK_INTERVAL_S = 0.3
 QUICK_INTERVAL_MIN_S = 0.05
-# Of a question whose companion is not answered either: the path, or the peer, makes a pause.
+# A probe whose companion is not answered either: the path or the peer is pausing.
 SILENT_TRIES = 3 * TRIES
-# Hints that were false, or are not verified, begin no second search before: it costs three
-# datagrams and as many of the session's counters for control messages.
+# After a false or unverified hint no further search begins before this: one costs three datagrams
+# and as many of the session's counters for control messages.
 DEAF_S = 10.0
 
 _SEAL_BYTES = 32  # the data message's header and tag
@@ -132,7 +132,7 @@ class PathSearch:
         self._begin()
 
     def on_hint(self, size: int, now_s: float, *, is_verified: bool) -> bool:
-        """Begin a search: it is said that ``size`` is all that fits (0: less than now).
+        """Begin a search because of a hint that only ``size`` fits (0: less than now).
 
         Return whether it was begun: not when there is nothing new in it, nor too often.
         """
@@ -154,7 +154,7 @@ class PathSearch:
 
     @property
     def companion(self) -> int:
-        """The size to be asked for right behind the one that is due, or 0."""
+        """The size to probe directly after the one that is due, or 0."""
         return self._found if self._hint else 0
 
     def due(self, now_s: float) -> int:

@@ -1,8 +1,8 @@
-"""What a listening side pushes to a connecting one, and how much of it a hello can carry.
+"""What a listening side pushes to a connecting one, and how much of it fits a hello.
 
 A hello is one message: on a stream of HELLO_BYTES_MAX at most, on UDP one datagram that must reach
-the peer on any path. What does not fit is refused where it is configured, because nothing would
-tell later: over TCP the client would refuse the hello, over UDP the datagram would be lost.
+the peer on any path. A push that does not fit is refused where it is configured, because later
+there would be no useful error: over TCP the client refuses the hello, over UDP it is lost.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(push: Push) -> None:
-    """Raise ValueError for what cannot be an address, a network or the like, or is too much.
+    """Raise ValueError for an invalid address, network or the like, or for too many.
 
-    A zone (fe80::1%eth0) may be any text for `ipaddress`, which gives it back in str(), and it is
-    an interface of the host that says it: nothing that is pushed has one.
+    `ipaddress` accepts any text as a zone (fe80::1%eth0), and returns it in str(). A zone names an
+    interface of the host that pushes it, so it is refused.
     """
     for name, most in _MOST.items():
         if len(getattr(push, name)) > most:
@@ -117,7 +117,7 @@ def left_bytes(push: Push, listen: Iterable[Endpoint]) -> int:
 
 
 def check_addresses(addresses: Sequence[Address], left: int, where: str) -> None:
-    """Raise ConfigError where a client's addresses do not fit what the rest of its push leaves."""
+    """Raise ConfigError if a client's addresses do not fit beside the rest of its push."""
     texts = tuple(map(str, addresses))
     if not fits(Push(addresses=texts), left + size_bytes(Push())):
         raise ConfigError(

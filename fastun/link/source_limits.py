@@ -1,8 +1,8 @@
-"""How often a source may do what costs us something: buckets of tokens, a source each.
+"""Rate limits for each source: token buckets.
 
-A source is what one host has whole (``tcp.source_of``): an IPv4 address, an IPv6 /64. On UDP the
-link-reader keeps the same limits (csrc/handshake_gate.h). A TCP connection has shown that its
-source is where it says, so the limits are those of who has shown a cookie.
+A source is an IPv4 address or an IPv6 /64 (``tcp.source_of``), which one host may have to itself.
+On UDP the link-reader has the same limits (csrc/handshake_gate.h). A TCP connection proves its
+source address, so the limits are those for messages with a valid cookie.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class SourceLimits:
         return bucket.take(now_s)
 
     def _forget_some(self, now_s: float) -> None:
-        """Forget who has been silent for longest: two at most, so that no call is a long one."""
+        """Forget the least recently seen: two at most, so that no call takes long."""
         for _ in range(2):
             source, bucket = next(iter(self._buckets.items()), (None, None))
             if source is None or bucket is None:

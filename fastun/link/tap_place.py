@@ -1,8 +1,8 @@
-"""The one place at a TAP device on the wireguard wire: whichever peer connects first has it.
+"""The one peer of a TAP device on the wireguard wire: whichever connects first.
 
-Ethernet frames name no peer, so a TAP device carries one link. Any peer that may connect can have
-it, as long as it lives; another one is refused meanwhile, on TCP and UDP alike. The data path sends
-what the device says to the link that was attached last (``last_slot`` in csrc/loop.h).
+Ethernet frames do not identify a peer, so a TAP device carries one link. Any permitted peer can
+have it; while it is up others are refused, on TCP and UDP alike. The data path sends the device's
+frames to the link that was attached last (``last_slot`` in csrc/loop.h).
 """
 
 from __future__ import annotations

@@ -177,13 +177,13 @@ def _tune(each: socket.socket, fwmark: int) -> None:
             each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
         except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
             each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
-    # "Don't fragment", whatever ICMP has told the kernel of the path (path.py knows better). An
+    # "Don't fragment", regardless of the kernel's PMTU cache (path.py knows better). An
     # IPv6 socket that carries IPv4 wants both. csrc/datagram_writer.c sets the same.
     each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     if each.family == socket.AF_INET6:
         each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    # Also for IPv4 on a socket of IPv6: only this tells which of our addresses a broadcast came to.
+    # Also for IPv4 on an IPv6 socket: only this gives the local address that a broadcast came to.
     each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
     if fwmark:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)

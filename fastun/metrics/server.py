@@ -53,10 +53,10 @@ REQUEST_TIMEOUT_S = 5.0
 # The highest takes ten times as long for a tenth less.
 COMPRESSION_LEVEL = 1
 
-# Prometheus, a probe or two and a person; each costs a thread. When there are more, the oldest of
-# the source that has most goes, so that however many come and say nothing, the next scrape is
-# answered. Where the address is not loopback, a source also has a rate, as on the tunnel's own
-# port: a request costs some 0.5 ms of the interpreter that the gateway's event loop needs.
+# Prometheus, a probe or two and a person; each costs a thread. Beyond that the oldest connection of
+# the busiest source is closed, so that silent clients, however many, do not block the next scrape.
+# Sources other than loopback also have a rate limit, as on the tunnel's own port: a request costs
+# some 0.5 ms of the interpreter that the gateway's event loop needs.
 REQUESTS_MAX = 16
 
 # While there is no descriptor for a connection, it stays in the queue, and accept fails at once.

@@ -1,7 +1,7 @@
-"""What a peer calls itself, as a label: a few values a peer, however often it changes its mind.
+"""A peer's software name as a label: a few values for each peer, however often it changes.
 
-Each value of a label is a series that Prometheus keeps for weeks, and a peer can say another one
-with every session. In status and log it stands as it was said, printable and cut (hello.py).
+Each value of a label is a series that Prometheus keeps for weeks, and a peer can send another name
+with every session. Status and log show the name as it was sent, printable and truncated (hello.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SoftwareLabel:
         self._seen: set[str] = set()
 
     def of(self, software: str) -> str:
-        """Return what stands in the label: one of VALUES_MAX, or OTHER."""
+        """Return the label's value: one of VALUES_MAX, or OTHER."""
         if software in self._seen:
             return software
         if len(self._seen) >= VALUES_MAX or not _KNOWN.fullmatch(software):

@@ -43,7 +43,7 @@ class Pushes:
         on_applied: Callable[[], None],
         outer: Callable[[], set[OuterAddress]] = set,
     ) -> None:
-        """Have ``device`` apply what ``settings`` accept; its MTU may be another ``on_applied``.
+        """Apply what ``settings`` accept to ``device``; after ``on_applied`` its MTU may differ.
 
         ``outer`` gives the addresses that our own packets go to.
         """
@@ -57,7 +57,7 @@ class Pushes:
         self._log = log.get("push")
 
     def take(self, peer: str, push: Push) -> None:
-        """Have it replace the peer's last; a serving side is pushed nothing."""
+        """Replace the peer's last push; a serving side ignores pushes."""
         if self._settings.role == "connect":
             self._by_peer[peer] = push
             self._has_come.set()
@@ -98,7 +98,7 @@ class Pushes:
             self._warn("cannot apply pushed settings", error=str(error))
 
     def _warn(self, what: str, **fields: object) -> None:
-        """Say what is wrong with a push, and not again while the pushes that follow are alike."""
+        """Warn about a push, and not again while the following pushes have the same fault."""
         said = str(fields)
         if self._said.get(what) != said:
             self._said[what] = said
@@ -148,7 +148,7 @@ def _why_not(address: Address, peer: Peer) -> str:
 
 
 def _is_its(network: Network, peer: Peer) -> bool:
-    """Return whether the peer may send from all of the network: it shall not pull in more."""
+    """Return whether the network is inside the peer's allowed IPs: it must not attract more."""
     return any(
         prefix.version == network.version and network.subnet_of(prefix)  # type: ignore[arg-type]
         for prefix in peer.allowed_ips

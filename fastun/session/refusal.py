@@ -10,8 +10,8 @@ class Refusal(StrEnum):
     BAD_TYPE = "bad_type"  # not the type expected here, or its reserved bytes are not zero
     BAD_MAC1 = "bad_mac1"  # the sender does not know the receiver's public key
     QUEUE_FULL = "queue_full"  # too many handshakes wait already
-    INSIDE_TUNNEL = "inside_tunnel"  # from where only the tunnel itself leads
-    TOO_MANY = "too_many"  # more a second, of all sources, than there is time for
+    INSIDE_TUNNEL = "inside_tunnel"  # from an address whose route leads into the tunnel
+    TOO_MANY = "too_many"  # over the limit a second of all sources together
     LOW_ORDER_POINT = "low_order_point"  # a public key that makes every shared secret zero
     BAD_STATIC = "bad_static"  # the initiator's public key does not open
     BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half

@@ -1,15 +1,15 @@
-"""The timestamps of our initiations: they only ever grow, whatever becomes of the clock.
+"""The timestamps of our initiations: they only increase, even if the clock is set back.
 
 A responder refuses an initiation whose timestamp is not greater than all before it (whitepaper
-section 5.1). So after a clock was set back, by an administrator, by NTP, or by a battery that is
-empty, the clock alone would have us refused until it has caught up:
+section 5.1). If the clock is set back, by an administrator, by NTP, or by an empty battery, its
+time alone would be refused until it has caught up. So a timestamp is:
 
     max(last + step, now)
 
-The last is kept over restarts in a file of the state directory, for each key pair. Its value
-is RESERVED_NS ahead of what was used, so that it is written once a second at most; being so
-little ahead, it does not run away from the clock however often we start. A file that cannot be
-read or written is a warning, once: the handshake goes on.
+The last one is kept across restarts in a file of the state directory, for each key pair. The stored
+value is RESERVED_NS ahead of what was used, so that it is written at most once a second; being so
+little ahead, it does not run away from the clock however often we start. If the file cannot be read
+or written, there is one warning, and the handshake goes on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STEP_NS: Final = 2**24
 
 RESERVED_NS: Final = 10**9
 
-# 2200: no clock is that far ahead, and what a damaged file says is not believed.
+# The year 2200: later values are taken for a damaged file.
 _LATEST_NS: Final = 7_258_118_400 * 10**9
 _DIGITS_MAX: Final = 19
 
@@ -46,7 +46,7 @@ class Timestamps:
         public_key: bytes = b"",
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Go on behind what `state_dir` has kept for the key; None keeps nothing."""
+        """Continue after the value stored in `state_dir` for the key; None stores nothing."""
         name = f"initiations-{blake2s(public_key, digest_size=8).hexdigest()}"
         self._path = None if state_dir is None else state_dir / name
         self._now_ns = now_ns
@@ -84,7 +84,7 @@ class Timestamps:
         return kept_ns
 
     def _write(self) -> None:
-        """Replace the file; what a crash of the host takes back are seconds."""
+        """Replace the file; a crash of the host loses at most seconds."""
         if self._path is None:
             return
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
