@@ -2,8 +2,8 @@
  * of a TUN device are looked at for one another.
  *
  * Some kernels refuse super-packets that are in order (6.6.44 and its time, with EINVAL), and those
- * before 6.2 every one of UDP. Nothing is lost to that: the packets are written again one by one,
- * and after some refusals in a row no more of that peer's are put together for a while.
+ * before 6.2 every one of UDP. Nothing is lost: the packets are written again one by one, and after
+ * several refusals in a row that peer's packets are not coalesced for a while.
  */
 #define _GNU_SOURCE
 #include "frame_writer.h"

@@ -3,8 +3,9 @@
  * Only on processors with AVX-512 and its AES: there it takes half or a third of libgcrypt's time,
  * with AVX2 it is the slower one. Its key schedules are plain memory, which is ours to choose; what
  * its functions leave in registers and on the stack they clear themselves (SAFE_DATA), and without
- * that it is not used. Nor without SAFE_PARAM: its functions return nothing, and only so do they
- * say when they refuse their arguments and have done nothing, the text plain and no tag written.
+ * that it is not used. SAFE_PARAM is required as well: the functions return nothing, and only with
+ * it do they report that they refused their arguments and did nothing, leaving the text in plain
+ * and the tag unwritten.
  */
 #define _GNU_SOURCE
 #include <errno.h>

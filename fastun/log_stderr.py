@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
-# pipe(7): so much is written whole or not at all. Linux's value; POSIX's own least is 512.
+# pipe(7): writes up to this size are atomic. Linux's value; the minimum of POSIX is 512.
 _WHOLE_BYTES = 4096
 
 _READ_BYTES = 64 * 1024
@@ -104,7 +104,7 @@ class UnblockedStderr(io.RawIOBase):
         self._n_unsaid += n_lines
 
     def _catch_up(self) -> bool:
-        """Say what was dropped, where it was; False while there is no room to."""
+        """Report dropped lines at the place where they were; False while there is no room."""
         if not self._n_unsaid or self._is_failing:
             return True
         if not _has_room(self._writer):

@@ -52,7 +52,7 @@ def check_directory(path: Path, name: str) -> None:
 
 
 def trusted_users() -> set[int]:
-    """Return root, the user that runs us, and the caller of sudo(8), who has root anyway."""
+    """Return root, the user that runs fastun, and the caller of sudo(8), which has root anyway."""
     users = {0, os.geteuid()}
     by_sudo = os.environ.get("SUDO_UID", "")
     if os.geteuid() == 0 and by_sudo.isascii() and by_sudo.isdigit():

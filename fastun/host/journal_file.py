@@ -104,7 +104,7 @@ class JournalFile:
     def read(self) -> tuple[Header, Pending, str]:
         """Return the header, what is not undone, and what is wrong with the rest, or empty.
 
-        Raises RuntimeFailure for a file whose records are not to be believed or not understood.
+        Raises RuntimeFailure for a file whose records cannot be trusted or parsed.
         """
         return _read(self._descriptor)
 

@@ -47,7 +47,7 @@ class NameServers:
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Have all names looked up at `servers`, short ones in `domains` as well.
 
-        Raises RuntimeFailure for a word that no resolver should be told, and AskedToStop.
+        Raises RuntimeFailure for a word that must not reach a resolver, and AskedToStop.
         """
         if not servers or (servers, domains) == self._is:
             return

@@ -67,8 +67,8 @@ class RouteLookup:
     ) -> int:
         """Return the index of the interface by which ``host`` is reached.
 
-        ``protocol`` is IPPROTO_UDP or IPPROTO_TCP; ``source`` our address, where it is settled.
-        0: there is no route, or the kernel would not tell.
+        ``protocol`` is IPPROTO_UDP or IPPROTO_TCP; ``source`` our address, if it is fixed. 0: there
+        is no route, or the kernel returned an error.
         """
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         question = _question(host, port, protocol, source, self._fwmark, self._sequence)

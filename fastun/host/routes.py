@@ -1,7 +1,7 @@
-"""The routes of a device to what is behind its peers; a default route with what it needs besides.
+"""The routes of a device to the networks behind its peers; for a default route also rules.
 
-What the settings of a tunnel that takes all packets need before there is a device is prepared here
-as well: a mark for its own, and addresses for the names that could not be looked up through it.
+A tunnel that takes all packets also needs preparation before the device exists: a mark for our own
+packets, and the addresses of names that could not be looked up through the tunnel.
 """
 
 from __future__ import annotations
@@ -159,8 +159,9 @@ class HostRoutes:
     ) -> dict[Network, str]:
         """Replace the routes of the last push; return those that were refused, and why.
 
-        `outer`: where our own packets go. A route that contains one is made with the mark and the
-        rules that keep them out of it, or not at all. What others have made on the device stays.
+        `outer`: the addresses that our own packets go to. A route that contains one is put in the
+        mark's table, with rules that keep our packets out of it, or is refused. Routes that others
+        have added to the device stay.
         """
         refused: dict[Network, str] = {}
         wanted: list[_Place] = []

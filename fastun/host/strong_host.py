@@ -154,7 +154,7 @@ def table_name(interface: str) -> str:
 def table(name: str, inputs: Inputs, guarded: Guarded) -> dict[str, Any]:
     """Return the transaction, in nft's JSON, that replaces the table; or removes it: no addresses.
 
-    `inputs` is how packets of the device and of the host itself are told from others.
+    `inputs` says how to match packets from the device and from the host itself.
     """
     whole = {"table": {"family": "inet", "name": name}}
     commands: list[dict[str, Any]] = [{"add": whole}, {"delete": whole}]  # it need not be there

@@ -62,8 +62,8 @@ class Arrivals:
     ) -> None:
         """Begin without any.
 
-        ``on_opening`` is given each whose first message is there, and owns it. The others are told
-        why one was closed: no room, or what was wrong with it.
+        ``on_opening`` is called with each whose first message is there, and then owns it. The other
+        two are called when one is closed: because there is no room, or because it is invalid.
         """
         self._greeter = greeter
         self._on_opening = on_opening

@@ -34,7 +34,7 @@ class DatagramHellos:
         installer: KeyInstaller,
         on_push: Callable[[str, Push], None],
     ) -> None:
-        """Say what ``greeter`` says. ``on_push`` is given who pushes, and what."""
+        """Send the hellos of ``greeter``. ``on_push`` gets the peer's name and its push."""
         self._settings = settings
         self._greeter = greeter
         self._known = known
@@ -61,7 +61,7 @@ class DatagramHellos:
         except HelloError as error:
             self._log.debug("hello refused", peer=correspondent.member.peer.name, error=str(error))
             return
-        # As often as it may be said; ours may be long, and a peer could ask for it on and on.
+        # Answered only a limited number of times: ours may be long, and a peer could ask endlessly.
         if not keys.is_initiator and correspondent.hello.n_sent < HELLOS_MAX:
             self.say(correspondent)
         if correspondent.hello.theirs is None:

@@ -68,7 +68,7 @@ class DatagramSessions:
         on_push: Callable[[str, Push], None],
         inside: Inside,
     ) -> None:
-        """Begin without any session. ``on_push`` is given who pushes, and what."""
+        """Begin without any session. ``on_push`` is called with the peer's name and its push."""
         self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
         self._settings = settings
         self._lane = lane
@@ -101,11 +101,11 @@ class DatagramSessions:
     # -- life ---------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Hear of changes of our routes, and what routers say of paths, until ``close``."""
+        """Listen for changes of our routes and for hints from routers, until ``close``."""
         self._listener = PathListener(self._paths, self._known, self._sockets)
 
     def close(self) -> None:
-        """Hear no more."""
+        """Stop listening."""
         if self._listener is not None:
             self._listener.close()
 

@@ -1,8 +1,8 @@
 """Finding links: ``serve`` accepts connections, ``connect`` dials its server again and again.
 
-Both greet and then offer the connection to the gateway (``establish``). A connection that has not
-proved who it is costs some microseconds and a place among the arrivals (arrivals.py), which are so
-many, and of each source so many: however many come and say nothing, the next real client is served.
+Both greet and then offer the connection to the gateway (``establish``). An unauthenticated
+connection costs some microseconds and a place among the arrivals (arrivals.py), which are limited
+in all and for each source: silent connections, however many, do not keep a real client out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Connections that are accepted before others have a turn: some milliseconds.
 ACCEPTED_AT_ONCE = 64
 
-# Who is refused may come back at once, and each time would be a line.
+# A refused client may come back at once, and each attempt would be a line.
 WARNING_INTERVAL_S = 60.0
 
 # What keeps the kernel from giving us a connection does not pass at once, and each try is a line.
@@ -128,7 +128,7 @@ class Acceptor:
                     task.cancel()
                 await asyncio.gather(*self._greeting, return_exceptions=True)
 
-    # -- accepting: a few microseconds for whoever comes ---------------------------------------
+    # -- accepting: a few microseconds for each connection -------------------------------------
 
     def _on_readable(self, listener: socket.socket) -> None:
         """Accept some; the rest after others have had their turn."""

@@ -29,7 +29,7 @@ async def send(connection: socket.socket, message: bytes) -> None:
 
 
 def prefix(length: int) -> bytes:
-    """Return what stands before a message of ``length`` bytes."""
+    """Return the length prefix of a message of ``length`` bytes."""
     return _PREFIX.pack(length)
 
 
@@ -44,7 +44,7 @@ def message_of(frame: bytes) -> bytes:
 
 
 def wake_for(connection: socket.socket, n_bytes: int) -> None:
-    """Let the socket be readable from so many bytes on, or at its end. Raises OSError."""
+    """Make the socket readable only with this many bytes, or at its end. Raises OSError."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, n_bytes)
 
 

@@ -205,7 +205,8 @@ class SealedGreeter(Greeter):
     def _one_at_a_time(self, slot: int) -> Iterator[None]:
         """Cancel the member's last greeting if it is unfinished: this one is newer.
 
-        So the connections that greet, which nobody else's can displace, are as many as the members.
+        So there are at most as many unfinished greetings as members, and a stranger cannot displace
+        one.
         """
         last, task = self._greeting.get(slot), asyncio.current_task()
         if last is not None:

@@ -126,7 +126,7 @@ class HintListener:
             opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
         except OSError as error:
             self.is_allowed &= error.errno not in (errno.EPERM, errno.EACCES)
-            return  # else there is no such IP here, and nothing to be heard
+            return  # otherwise this IP version is not available here
         attach_filter(opened, accept)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
         self._sockets.append((opened, read))
@@ -148,7 +148,7 @@ class HintListener:
                     self._on_hint(hint)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for opened, _ in self._sockets:
             self._loop.remove_reader(opened)
             opened.close()

@@ -15,7 +15,7 @@ from fastun.link.udp import UdpSockets
 from fastun.peers.roster import Member
 from fastun.session import clock
 
-# Initiations in a row without an answer, 5 s apart, after which a person is told.
+# Initiations in a row without an answer, 5 s apart, after which it is logged.
 SILENT_ATTEMPTS = 2
 
 

@@ -62,7 +62,7 @@ class Inside:
     def holds_stream(self, sockaddr: tuple[object, ...]) -> bool:
         """Return whether a stream to ``sockaddr``, as a socket of IPv4 or IPv6 has it, would."""
         host, port = str(sockaddr[0]).partition("%")[0], sockaddr[1]
-        if len(sockaddr) > 3 and sockaddr[3]:  # noqa: PLR2004 (flow info stands before the zone)
+        if len(sockaddr) > 3 and sockaddr[3]:  # noqa: PLR2004 (flow info precedes the zone)
             return sockaddr[3] == self._device_index
         return isinstance(port, int) and self._leads(
             _unmapped(ip_address(host)), port, socket.IPPROTO_TCP, None

@@ -38,7 +38,7 @@ _REPLY_BYTES = 65536
 
 # Multicast groups 1, 7, 8, 11, 19: links, IPv4 routes and rules, IPv6 routes and rules.
 _CHANGES = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18
-# Each receives many notices; a router may have more than one look can take, which is no matter.
+# Each read returns many notifications; on a router some may stay for the next time, which is fine.
 _READS_MAX = 64
 
 _SIOCGIFMTU = 0x8921
@@ -64,7 +64,7 @@ class RouteChanges:
         self._socket.setblocking(False)
 
     def have_come(self) -> bool:
-        """Return whether there were any since the last call; what they are is not looked at."""
+        """Return whether there were any since the last call; their content is ignored."""
         for n_read in range(_READS_MAX):
             try:
                 self._socket.recv(_REPLY_BYTES)
@@ -75,7 +75,7 @@ class RouteChanges:
         return True
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._socket.close()
 
 

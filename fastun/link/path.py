@@ -2,13 +2,13 @@
 
     this host's device and route    local_mtu.py   decide at once
     probes that the peer answers    probe.py       decide when a search has ended
-    ICMP of routers, or of others   hints.py       begins a search, and decides nothing
+    ICMP, genuine or forged         hints.py       starts a search, and decides nothing
 
-The less of the first two counts. What does not fit inside is then refused at the device, with an
-ICMP answer to its sender, or travels in fragments where there can be no such answer. A path may get
-wider again, so a narrow one is looked at now and then. A peer that answers no probes (plain
-WireGuard) cannot be asked: there a hint that quotes a message which we have just sent is followed,
-for some time and not below a floor (hinted.py).
+The smaller of the first two counts. A packet that does not fit is refused at the device with an
+ICMP answer to its sender, or is sent in fragments if such an answer is not possible. A path MTU may
+rise again, so a lowered one is probed at intervals. A peer that does not answer probes (plain
+WireGuard) cannot be measured: there a hint that quotes a message which we have just sent is
+followed, for a limited time and not below a floor (hinted.py).
 """
 
 from __future__ import annotations

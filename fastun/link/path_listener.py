@@ -30,7 +30,7 @@ class PathListener:
         paths.hears_hints = self._hints.is_allowed
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._route_changes.close()
         self._hints.close()
 
@@ -46,7 +46,7 @@ class PathListener:
 
     def on_hint(self, hint: Hint) -> None:
         """Process a hint for the peers at the end of its path."""
-        if self._by_endpoint is None:  # made anew once a tick, since peers roam
+        if self._by_endpoint is None:  # rebuilt once a tick, since peers roam
             self._by_endpoint = {}
             for correspondent in self._known.by_slot.values():
                 address = correspondent.address

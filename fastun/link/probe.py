@@ -1,7 +1,7 @@
 """Probes of a path's MTU: whether a datagram of a certain length reaches the peer.
 
     question   {"probe": N, "padding": zeros}   its datagram has N bytes; not to be fragmented
-    answer     {"probed": N}                    of whoever has received it
+    answer     {"probed": N}                    from the peer that received it
 
 Both are control messages like the hello (type 0x01, 3 zero bytes, a msgpack map), and go only to
 peers whose hello says that they answer. A router that drops what is too long for the next link
@@ -9,9 +9,9 @@ should say so by ICMP; where that is filtered, silence is all that there is to b
 
 The search is that of RFC 8899 (sections 5.2 and 5.3) with a short list of sizes: the longest that
 data can be; if that is not answered the shortest, and then upwards until one is not answered. A
-size is given up after three questions, so mere loss seldom narrows a path, and a pause of the
-whole network never does: the search then ends at the longest. What a router is said to have told
-(hints.py) begins a search at once, and concludes none.
+size is given up after three questions, so mere loss seldom lowers a path's MTU, and an outage of
+the whole network never does: the search then ends at the longest. A hint, which claims to come from
+a router (hints.py), starts a search at once, but never concludes one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ AGAIN_S = 600.0
 # Nothing at all was answered, so nothing is known of the path.
 SILENT_AGAIN_S = 60.0
 
-# A search that a verified hint began: the next question after two round trips, or so many seconds
-# as long as none is known. Routers say once a second what does not fit (net.ipv4.icmp_ratelimit).
+# In a search started by a verified hint the next question follows after two round trips, or after
+# this time while the round trip is unknown. Routers limit their ICMP to one a second
+# (net.ipv4.icmp_ratelimit).
 QUICK_INTERVAL_S = 0.3
 QUICK_INTERVAL_MIN_S = 0.05
 # A probe whose companion is not answered either: the path or the peer is pausing.

@@ -46,7 +46,7 @@ class TokenBucket:
 
 
 class SourceLimits:
-    """A bucket for each source. Memory is bounded by SOURCES_MAX, whoever comes."""
+    """A bucket for each source. Memory is bounded by SOURCES_MAX."""
 
     def __init__(
         self, per_second: int = HANDSHAKES_PER_SECOND, burst: int = HANDSHAKES_BURST

@@ -20,7 +20,7 @@ WARNING_INTERVAL_S = 60.0
 
 
 class TapPlace:
-    """Tells who may connect now. Event loop only."""
+    """Decides which peers may connect now. Event loop only."""
 
     def __init__(self, mode: Literal["tun", "tap"], links: LinkTable) -> None:
         """Look at ``links`` where ``mode`` is tap; a TUN device has room for all."""

@@ -34,9 +34,9 @@ BACKOFF_MAX_S = 30.0
 
 IPV4_BYTES = 4
 
-# Connections that wait to be accepted; the kernel takes somaxconn if that is less (4,096). They
-# wait for one turn of the event loop, in which a crowd must find room: when the queue is full, the
-# kernel drops the SYNs of all alike, and a client whose SYN is dropped comes back after a second.
+# Connections that wait to be accepted; the kernel uses somaxconn if that is less (4,096). They wait
+# for one turn of the event loop, so a burst must fit: when the queue is full, the kernel drops SYNs
+# from all sources alike, and a client whose SYN is dropped retries after a second.
 BACKLOG = 4096
 
 
@@ -129,7 +129,7 @@ def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
 
 
 def name_of(source: bytes) -> str:
-    """Return a source as a person writes it: an address, or a network of IPv6."""
+    """Return a source as text: an IPv4 address, or an IPv6 network."""
     if len(source) == IPV4_BYTES:
         return str(IPv4Address(source))
     return f"{IPv6Address(source.ljust(16, bytes(1)))}/64"

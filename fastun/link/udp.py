@@ -224,7 +224,7 @@ def _source(family: int, to: UdpAddress) -> list[tuple[int, int, bytes]]:
 
 
 def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
-    """Return the MTU of the path there, as ICMP has told the kernel: a hint. Raises OSError."""
+    """Return the path MTU in the kernel's PMTU cache: only a hint. Raises OSError."""
     is_ipv4 = isinstance(to.host, IPv4Address)
     with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         if fwmark:

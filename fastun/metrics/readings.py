@@ -244,14 +244,14 @@ def path_mtu(source: Source) -> Samples:
 
 
 def path_narrowings(source: Source) -> Samples:
-    """Yield how often paths became narrower, by what has told so."""
+    """Yield how often path MTUs were lowered, by cause."""
     if source.gateway.datagrams is not None:
         for cause in NARROWING_CAUSES:
             yield (cause,), source.gateway.datagrams.path_counts.narrowings[cause]
 
 
 def path_hints(source: Source) -> Samples:
-    """Yield the ICMP messages about paths by what came of them."""
+    """Yield the number of ICMP messages about paths, by result."""
     if source.gateway.datagrams is not None:
         for result in HINT_RESULTS:
             yield (result,), source.gateway.datagrams.path_counts.hints[result]

@@ -107,7 +107,7 @@ class Membership:
         return self._pushed_to(member.peer)
 
     def _pushed_to(self, peer: Peer) -> Push:
-        """Return what of it a hello carries: all but addresses was looked at when configured."""
+        """Return as much of it as fits a hello; all but the addresses was checked at the start."""
         own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
         addresses = push_form.addresses_of(peer.allowed_ips, own)
         few = addresses[: push_form.ADDRESSES_MAX]
@@ -125,7 +125,7 @@ class Membership:
         return push
 
     def _check_pushes(self, peers: list[Peer]) -> None:
-        """Warn of peers whose addresses a hello cannot carry; one in each network always fits."""
+        """Warn of peers whose addresses do not fit a hello; one in each network always does."""
         if self._settings.role == "serve":
             for peer in peers:
                 if len(peer.allowed_ips) > len(self._settings.addresses):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network, Peer
 
-# A server pushes with each session, every two minutes. One that pushes on and on shall not keep the
+# A server pushes with each session, every two minutes. One that pushes constantly must not keep the
 # kernel and the host's resolver busy.
 PAUSE_S = 1.0
 
