@@ -11,4 +11,9 @@ outer_addresses where our own packets go, which no route may lead back
 routing_rules   what a default route needs besides, so that the tunnel's own packets stay out
 name_servers    DNS
 strong_host     packets for the device's addresses that come by other interfaces
+
+It also asks, without changing anything:
+
+rtnetlink       the kernel's routes, and notice of their changes
+route_lookup    which interface leads to an address
 """

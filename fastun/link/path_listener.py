@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fastun.host.rtnetlink import RouteChanges
 from fastun.link.correspondent import Correspondent
 from fastun.link.correspondents import Correspondents
 from fastun.link.hints import Hint, HintListener
-from fastun.link.local_mtu import RouteChanges
 from fastun.link.path import PathWatch
 from fastun.link.udp import UdpSockets
 from fastun.session import clock

@@ -61,12 +61,17 @@ _PYTHON = (
     ),
     *in_python(
         "link/local_mtu", "unit/link/test_local_mtu.py",
-        ("what ICMP has told does not count", "0, 0, 0, _RTM_F_FIB_MATCH)", "0, 0, 0, 0)"),
+        ("what ICMP has told does not count", ", flags=RTM_F_FIB_MATCH)", ")"),
         ("the administrator's route counts", "    if _RTAX_MTU in metrics:", "    if False:"),
-        ("all next hops count", '    interfaces += _next_hops(attributes.get(_RTA_MULTIPATH, b""))\n', ""),
-        ("the mark counts", "((_RTA_MARK, fwmark), ", "("),
-        ("the source counts", "        body += _attribute(_RTA_SRC, source.packed)\n", "        pass\n"),
         ("a router's advertisement counts", "    if is_ipv6:  #", "    if False:  #"),
+    ),
+    *in_python(
+        "host/rtnetlink", "unit/link/test_local_mtu.py unit/host/test_route_lookup.py",
+        ("all next hops count", 'return found + list(_next_hops(self.attributes.get(RTA_MULTIPATH, b"")))', "return found"),
+        ("the mark counts", "((_RTA_MARK, self._fwmark), ", "("),
+        ("the source counts", "            attributes += _attribute(_RTA_SRC, source.packed)\n", "            pass\n"),
+        ("an answer is the question's", "if sequence == self._sequence:", "if True:"),
+        ("changes are heard", "_netlink_socket(_GROUPS)", "_netlink_socket()"),
     ),
 )  # fmt: skip
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun._native import UdpAddress
+from fastun.host.rtnetlink import RouteChanges
 from fastun.lab.host import wait_until
-from fastun.link.local_mtu import RouteChanges, local_mtu
+from fastun.link.local_mtu import local_mtu
 from fastun.link.udp import cached_path_mtu
 from tests.attack.forged_icmp import datagram_head, forge, too_big
 
