@@ -4,8 +4,8 @@
                        no: held back, counted, and said later: "... more_like_it=12"
 
 A source is a peer by its name, which has proved its key, or else what the event's remote address
-belongs to: an IPv4 address or an IPv6 /64. This holds for every event at every level, whoever
-writes it and whatever causes it, so none can be forgotten.
+belongs to, or what it names as its source: an IPv4 address or an IPv6 /64. This holds for every
+event at every level, whoever writes it and whatever causes it, so none can be forgotten.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class LineLimits:
     def _admits(self, name: object, event: Event, now_s: float) -> bool:
         if peer := event.get("peer"):
             return self._of_peers.take((name, peer), now_s)
-        if remote := event.get("remote"):
+        if remote := event.get("remote") or _remote_of(event.get("source")):
             # The source first: one that has used up its own takes nothing of what is for all.
             source = (name, source_of(str(remote)))
             return self._of_strangers.take(source, now_s) and self._of_events.take(name, now_s)
@@ -134,6 +134,11 @@ def _summary(held: _HeldBack) -> Event:
     event = dict(held.event or {})
     event.pop("exc_info", None)  # it is not being handled any more
     return {**event, _MORE: held.n - 1}
+
+
+def _remote_of(source: object) -> str:
+    """Return what `source_of` takes for an event that names the source itself (tcp.name_of)."""
+    return f"[{str(source).partition('/')[0]}]:0" if source else ""
 
 
 def source_of(remote: str) -> str:
