@@ -77,6 +77,10 @@ _PYTHON = (
         ("nothing is dialled there", "if inside is not None and inside.holds_stream(address):", "if False:"),
     ),
     *in_python(
+        "link/tcp", "unit/link/test_tcp.py",
+        ("what is accepted has the mark", "        if fwmark:  # net/ipv4", "        if False:  # net/ipv4"),
+    ),
+    *in_python(
         "link/datagram_handshakes", "unit/link/test_datagram_sessions.py",
         ("no handshake comes from there", "        if self._inside.holds(address):\n", "        if False:\n"),
     ),
@@ -87,6 +91,7 @@ _PYTHON = (
     ),
     *in_python(
         "link/finding", "unit/link/test_finding.py",
+        ("connections are asked for by the mark they have", "tcp.listen(endpoint, self._gateway.settings.fwmark)", "tcp.listen(endpoint)"),
         ("no connection comes from there", "if self._gateway.inside.holds_connection(connection):", "if False:"),
     ),
     *in_python(
