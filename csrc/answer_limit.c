@@ -37,14 +37,16 @@ static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second)
 bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
                        int origin, unsigned slot, uint64_t now_ns) {
     enum { SHIFT_VERSION = 8, SHIFT_SLOT = 16 };
-    uint64_t version = packet[0] >> 4, from = (uint64_t)(origin + 1);
-    uint64_t what = (uint64_t)kind | (uint64_t)slot << SHIFT_SLOT;
+    uint64_t from = (uint64_t)(origin + 1), sender = sender_of(packet);
+    uint64_t of_sender = (uint64_t)kind | (uint64_t)(packet[0] >> 4) << SHIFT_VERSION;
+    uint64_t of_peer = (uint64_t)slot << SHIFT_SLOT;
     const struct {
         size_t bucket;
         unsigned per_second;
     } levels[N_ANSWER_LEVELS] = {
-        {hash(limit, sender_of(packet), what | version << SHIFT_VERSION), ANSWERS_PER_SENDER},
-        {hash(limit, from, what), ANSWERS_PER_ORIGIN_AND_PEER},
+        {hash(limit, sender, of_sender | of_peer), ANSWERS_PER_SENDER_AND_PEER},
+        {hash(limit, sender, of_sender), ANSWERS_PER_SENDER},
+        {hash(limit, from, (uint64_t)kind | of_peer), ANSWERS_PER_ORIGIN_AND_PEER},
         {hash(limit, from, (uint64_t)kind), ANSWERS_PER_ORIGIN},
     };
     for (size_t i = 0; i < N_ANSWER_LEVELS; i++)

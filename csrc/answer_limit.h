@@ -6,12 +6,13 @@
  *
  *   1. each kind has limits of its own
  *   2. each sender towards each peer has its own: an IPv4 address, an IPv6 /64
- *   3. so have all senders of one origin towards one peer: a peer may send from any of its allowed
+ *   3. so has each sender towards all peers, since our own side may have many hosts
+ *   4. so have all senders of one origin towards one peer: a peer may send from any of its allowed
  *      IPs; our own side is one origin
- *   4. so has each origin, since it may choose the destination peers as well
- *   5. so have all together
+ *   5. so has each origin, since it may choose the destination peers as well
+ *   6. so have all together
  *
- * Levels 2 to 4 are tables of buckets, indexed by a keyed hash as in handshake_gate: nothing is
+ * Levels 2 to 5 are tables of buckets, indexed by a keyed hash as in handshake_gate: nothing is
  * allocated, and no sender can aim at another's bucket. Belongs to the tun-reader.
  */
 #ifndef FASTUN_ANSWER_LIMIT_H
@@ -32,12 +33,13 @@ enum {
     /* Each 5 us or so of the tun-reader, so all kinds together can cost 2 % of a core. */
     ANSWERS_PER_SECOND = 1000,
     ANSWERS_BURST = 1000,
-    ANSWERS_PER_ORIGIN = 400, /* a second, and at once; so are the next two */
+    ANSWERS_PER_ORIGIN = 400, /* a second, and at once; so are the next three */
     ANSWERS_PER_ORIGIN_AND_PEER = 200,
+    ANSWERS_PER_SENDER = 150,
     /* A sender needs one answer for each destination every ten minutes; this is for senders of
      * many flows that do not react at once. */
-    ANSWERS_PER_SENDER = 100,
-    N_ANSWER_LEVELS = 3, /* of these */
+    ANSWERS_PER_SENDER_AND_PEER = 100,
+    N_ANSWER_LEVELS = 4, /* of these */
     ANSWER_BUCKETS = 4096,
 };
 

@@ -32,8 +32,8 @@ void outbound_drop(struct loop *loop, enum stats_drop reason, uint64_t n_packets
 
 /* The slot of the sender's peer; -1: our own side, also where there are no allowed IPs. */
 static int origin_of(struct loop *loop, const uint8_t *packet) {
-    return loop->wire == WIRE_WIREGUARD ? allowedips_lookup_ip(loop->allowed_ips, packet, true)
-                                        : -1;
+    bool is_told = loop->wire == WIRE_WIREGUARD && loop->mode == MODE_TUN;
+    return is_told ? allowedips_lookup_ip(loop->allowed_ips, packet, true) : -1;
 }
 
 /* Answers the sender by ICMP, so that it does not have to wait for a timeout; `mtu` is for "too
@@ -109,7 +109,8 @@ static void stage(struct loop *loop, unsigned slot, const uint8_t *vnet, size_t 
     struct peer_slot *peer = &loop->peers->slots[slot];
     bool is_on_udp = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) != 0;
     outbound_want_session(loop, slot, now_ns);
-    if (loop->holds || !is_on_udp || !staging_append(loop->staging, slot, &entry, vnet))
+    int origin = origin_of(loop, vnet + VNET_LENGTH);
+    if (loop->holds || !is_on_udp || !staging_append(loop->staging, slot, origin, &entry, vnet))
         drop_without_session(loop, slot, vnet, read_length - VNET_LENGTH);
 }
 

@@ -16,6 +16,10 @@ enum {
     IPV4_FRAGMENT_OFFSET = 0x1fff,
     IPV4_PROTOCOL = 9,
     IPV6_NEXT_HEADER = 6,
+    EXTENSION_FRAGMENT = 44,
+    FRAGMENT_HEADER = 8, /* next header, reserved, offset and flags, identification */
+    FRAGMENT_OFFSET = 2,
+    IPV6_FRAGMENT_OFFSET = 0xfff8,
     PROTOCOL_UDP = 17,
     UDP_HEADER = 8,
 
@@ -109,6 +113,19 @@ static size_t ip_at(enum mode mode, const uint8_t *frame, size_t length) {
     return type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6 ? at + 2 : length;
 }
 
+/* Our kernel cuts with a fragment header and no other. */
+static size_t payload_at6(const uint8_t *packet, size_t length) {
+    size_t header = IPV6_HEADER;
+    uint8_t next = packet[IPV6_NEXT_HEADER];
+    if (next == EXTENSION_FRAGMENT && length >= IPV6_HEADER + FRAGMENT_HEADER) {
+        const uint8_t *fragment = packet + IPV6_HEADER;
+        bool is_first = (be16_read(fragment + FRAGMENT_OFFSET) & IPV6_FRAGMENT_OFFSET) == 0;
+        next = is_first ? fragment[0] : EXTENSION_FRAGMENT;
+        header += FRAGMENT_HEADER;
+    }
+    return next == PROTOCOL_UDP ? header + UDP_HEADER : length;
+}
+
 /* Offset of the UDP payload; `length` if there is none. */
 static size_t payload_at(const uint8_t *packet, size_t length) {
     if (length >= IPV4_HEADER_MIN && packet[0] >> 4 == 4) {
@@ -116,9 +133,7 @@ static size_t payload_at(const uint8_t *packet, size_t length) {
         bool is_udp = packet[IPV4_PROTOCOL] == PROTOCOL_UDP && is_first;
         return is_udp ? (packet[0] & 15u) * 4u + UDP_HEADER : length;
     }
-    if (length >= IPV6_HEADER && packet[0] >> 4 == 6)
-        return packet[IPV6_NEXT_HEADER] == PROTOCOL_UDP ? IPV6_HEADER + UDP_HEADER : length;
-    return length;
+    return length >= IPV6_HEADER && packet[0] >> 4 == 6 ? payload_at6(packet, length) : length;
 }
 
 bool own_packets_has(struct loop *loop, const uint8_t *frame, size_t length) {

@@ -22,19 +22,29 @@ int staging_find(const struct staging *staging, unsigned slot) {
     return -1;
 }
 
-static struct staged_peer *add_peer(struct staging *staging, unsigned slot) {
+static bool has_place(const struct staging *staging, int origin) {
+    unsigned n_of_origin = 0;
+    for (unsigned i = 0; i < staging->n; i++)
+        n_of_origin += staging->peers[i].origin == origin;
+    return staging->n < STAGED_PEERS_MAX &&
+           n_of_origin < (origin < 0 ? STAGED_FOR_US_MAX : STAGED_FOR_A_PEER_MAX);
+}
+
+static struct staged_peer *add_peer(struct staging *staging, unsigned slot, int origin) {
     struct staged_peer *peer = &staging->peers[staging->n];
-    if (staging->n == STAGED_PEERS_MAX || link_queue_init(&peer->queue, &staging->pool) < 0)
+    if (!has_place(staging, origin) || link_queue_init(&peer->queue, &staging->pool) < 0)
         return NULL;
     peer->slot = slot;
+    peer->origin = origin;
     staging->n++;
     return peer;
 }
 
-bool staging_append(struct staging *staging, unsigned slot, const struct queue_entry *entry,
-                    const uint8_t *bytes) {
+bool staging_append(struct staging *staging, unsigned slot, int origin,
+                    const struct queue_entry *entry, const uint8_t *bytes) {
     int found = staging_find(staging, slot);
-    struct staged_peer *peer = found >= 0 ? &staging->peers[found] : add_peer(staging, slot);
+    struct staged_peer *peer =
+        found >= 0 ? &staging->peers[found] : add_peer(staging, slot, origin);
     return peer != NULL && link_queue_append(&peer->queue, entry, bytes);
 }
 

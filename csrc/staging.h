@@ -15,6 +15,10 @@ enum {
     /* Two retransmissions of a handshake; what waited longer, TCP has given up or sent again. */
     STAGED_MS_MAX = 6000,
     STAGED_PEERS_MAX = 64, /* peers that wait at once, each with at most LINK_QUEUE_BYTES */
+    /* Frames from one peer may wait for so many others, since it chooses the destinations: eight
+     * such peers could keep all others' from waiting. Our own side has many hosts. */
+    STAGED_FOR_A_PEER_MAX = STAGED_PEERS_MAX / 8,
+    STAGED_FOR_US_MAX = STAGED_PEERS_MAX * 3 / 4,
     /* For what exceeds the shares: 16 peers can each hold the most that one may. */
     STAGED_POOL_BYTES = 32 * 1024 * 1024,
 };
@@ -22,6 +26,7 @@ enum {
 struct staging {
     struct staged_peer {
         unsigned slot;
+        int origin;              /* slot of the peer whose frame came first, -1: our own side */
         struct link_queue queue; /* entries are frames with their virtio_net_hdr */
     } peers[STAGED_PEERS_MAX];
     unsigned n; /* of peers that wait */
@@ -31,9 +36,9 @@ struct staging {
 struct staging *staging_new(void);
 void staging_free(struct staging *staging);
 
-/* Appends a copy of a frame. false: there is no room. */
-bool staging_append(struct staging *staging, unsigned slot, const struct queue_entry *entry,
-                    const uint8_t *bytes);
+/* Appends a copy of a frame that came from `origin`. false: there is no room. */
+bool staging_append(struct staging *staging, unsigned slot, int origin,
+                    const struct queue_entry *entry, const uint8_t *bytes);
 /* The first frame of the `i`-th peer that waits, of staging->n; it stays. */
 void staging_peek(struct staging *staging, unsigned i, struct queue_entry *entry,
                   const uint8_t **bytes);

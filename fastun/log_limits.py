@@ -4,7 +4,8 @@
                        no: held back, counted, and reported later: "... more_like_it=12"
 
 A source is a peer's name (it has proved its key), or else the IPv4 address or IPv6 /64 of the
-event's remote address. This applies to every event at every level, so no call can forget it.
+event's remote address, or the source that the event names. This applies to every event at every
+level, so no call can forget it.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class LineLimits:
     def _admits(self, name: object, event: Event, now_s: float) -> bool:
         if peer := event.get("peer"):
             return self._of_peers.take((name, peer), now_s)
-        if remote := event.get("remote"):
+        if remote := event.get("remote") or _remote_of(event.get("source")):
             # The source first: one that has used up its own takes nothing of what is for all.
             source = (name, source_of(str(remote)))
             return self._of_strangers.take(source, now_s) and self._of_events.take(name, now_s)
@@ -133,6 +134,11 @@ def _summary(held: _HeldBack) -> Event:
     event = dict(held.event or {})
     event.pop("exc_info", None)  # it is not being handled any more
     return {**event, _MORE: held.n - 1}
+
+
+def _remote_of(source: object) -> str:
+    """Return what `source_of` takes for an event that names the source itself (tcp.name_of)."""
+    return f"[{str(source).partition('/')[0]}]:0" if source else ""
 
 
 def source_of(remote: str) -> str:

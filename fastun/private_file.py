@@ -40,14 +40,14 @@ def check_directory(path: Path, name: str) -> None:
     """
     for directory in dict.fromkeys((path.absolute().parent, path.resolve().parent)):
         status = directory.stat()
-        quoted = shlex.quote(str(directory))
         if status.st_uid not in trusted_users():
             raise ConfigError(
                 f"{name} can be replaced by {_user(status.st_uid)}, the owner of its directory;"
-                f" run: {_chown(quoted)}"
+                f" move it to a directory that belongs to {_us()}"
             )
         # In a sticky directory, as /tmp is, a file is only its owner's to replace.
         if status.st_mode & _OTHERS_WRITE and not status.st_mode & stat.S_ISVTX:
+            quoted = shlex.quote(str(directory))
             raise ConfigError(f"{name} can be replaced by other users; run: chmod go-w {quoted}")
 
 
@@ -68,4 +68,8 @@ def _user(uid: int) -> str:
 
 
 def _chown(quoted: str) -> str:
-    return f"chown {_user(os.geteuid()).removeprefix('user ')} {quoted}"
+    return f"chown {_us()} {quoted}"
+
+
+def _us() -> str:
+    return _user(os.geteuid()).removeprefix("user ")

@@ -112,7 +112,7 @@ class Acceptor:
             listeners = [
                 stack.enter_context(listener)
                 for endpoint in self._endpoints
-                for listener in tcp.listen(endpoint)
+                for listener in tcp.listen(endpoint, self._gateway.settings.fwmark)
             ]
             self._turned_away = TurnedAway(listeners, self._on_dropped)
             stack.callback(self._turned_away.close)

@@ -40,14 +40,23 @@ IPV4_BYTES = 4
 BACKLOG = 4096
 
 
-def listen(endpoint: Endpoint) -> list[socket.socket]:
-    """Return listening sockets for ``endpoint``. Raises RuntimeFailure."""
-    return listening.listen(endpoint, socket.SOCK_STREAM, _listener)
+def listen(endpoint: Endpoint, fwmark: int = 0) -> list[socket.socket]:
+    """Return listening sockets for ``endpoint``. Raises RuntimeFailure.
+
+    ``fwmark`` goes on every packet of theirs and of what they accept; 0 is none.
+    """
+
+    def listener(family: int, address: tuple[object, ...]) -> socket.socket:
+        return _listener(family, address, fwmark)
+
+    return listening.listen(endpoint, socket.SOCK_STREAM, listener)
 
 
-def _listener(family: int, address: tuple[object, ...]) -> socket.socket:
+def _listener(family: int, address: tuple[object, ...], fwmark: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
+        if fwmark:  # net/ipv4/inet_connection_sock.c: a connection has that of its listener
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")

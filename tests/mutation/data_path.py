@@ -442,7 +442,7 @@ _MUTANTS = (
         ("a session is asked for again", "if (*reported_ns != 0 && now_ns < *reported_ns + REPORT_INTERVAL_NS)", "if (*reported_ns != 0)"),
         ("asking is noted", "    *reported_ns = now_ns;\n", ""),
         ("who was never on UDP is not waited for", "if (loop->holds || !is_on_udp || !staging_append", "if (loop->holds || !staging_append"),
-        ("what finds no room to wait is dropped", " || !staging_append(loop->staging, slot, &entry, vnet))", " || (staging_append(loop->staging, slot, &entry, vnet), false))"),
+        ("what finds no room to wait is dropped", " || !staging_append(loop->staging, slot, origin, &entry, vnet))", " || (staging_append(loop->staging, slot, origin, &entry, vnet), false))"),
         ("what waits too long is dropped", "else if (now_ns > entry.enqueued_ns + STAGED_MS_MAX * (uint64_t)NS_PER_MS)", "else if (0)"),
         ("what waits has its time", "else if (now_ns > entry.enqueued_ns + STAGED_MS_MAX * (uint64_t)NS_PER_MS)", "else if (1)"),
         ("a stream has no path's MTU", "if (!link->format.is_datagram || link->path_mtu == 0", "if (link->path_mtu == 0"),

@@ -212,7 +212,9 @@ _MUTANTS = (
     ),
     *in_c(
         "staging", "test_wanted_sessions",
-        ("peers that wait have their bound", "if (staging->n == STAGED_PEERS_MAX || link_queue", "if (link_queue"),
+        ("peers that wait have their bound", "return staging->n < STAGED_PEERS_MAX &&\n           n_of_origin", "return n_of_origin"),
+        ("so have those that one peer has made wait", "n_of_origin < (origin < 0 ? STAGED_FOR_US_MAX : STAGED_FOR_A_PEER_MAX)", "n_of_origin < STAGED_FOR_US_MAX"),
+        ("our own side leaves places to others", "n_of_origin < (origin < 0 ? STAGED_FOR_US_MAX : STAGED_FOR_A_PEER_MAX)", "(origin < 0 || n_of_origin < STAGED_FOR_A_PEER_MAX)"),
         ("each peer has its queue", "if (staging->peers[i].slot == slot)", "if (1)"),
         ("who waits no more makes room", "staging->peers[i] = staging->peers[--staging->n];", "--staging->n;"),
         ("who still waits stays", "if (!link_queue_is_empty(queue))\n        return;", ""),

@@ -34,7 +34,10 @@ _NATIVE = (
         ("TCP is not ours", "packet[IPV4_PROTOCOL] == PROTOCOL_UDP && is_first", "is_first"),
         ("a later fragment is not ours", "packet[IPV4_PROTOCOL] == PROTOCOL_UDP && is_first", "packet[IPV4_PROTOCOL] == PROTOCOL_UDP"),
         ("options stand before UDP", "(packet[0] & 15u) * 4u + UDP_HEADER", "IPV4_HEADER_MIN + UDP_HEADER"),
-        ("IPv6 carries TCP as well", "packet[IPV6_NEXT_HEADER] == PROTOCOL_UDP ? IPV6", "true ? IPV6"),
+        ("IPv6 carries TCP as well", "return next == PROTOCOL_UDP ? header", "return true ? header"),
+        ("a fragment of IPv6 carries UDP as well", "next = is_first ? fragment[0] : EXTENSION_FRAGMENT;", "next = EXTENSION_FRAGMENT;"),
+        ("a later fragment of IPv6 is not ours", "next = is_first ? fragment[0] : EXTENSION_FRAGMENT;", "next = fragment[0];"),
+        ("a fragment is looked at within its length", "next == EXTENSION_FRAGMENT && length >= IPV6_HEADER + FRAGMENT_HEADER", "next == EXTENSION_FRAGMENT"),
         ("a VLAN tag is passed over", "        at += VLAN_TAG;\n", ""),
         ("not every frame is IP", "return type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6 ? at + 2 : length;", "return at + 2;"),
     ),
@@ -74,6 +77,10 @@ _PYTHON = (
         ("nothing is dialled there", "if inside is not None and inside.holds_stream(address):", "if False:"),
     ),
     *in_python(
+        "link/tcp", "unit/link/test_tcp.py",
+        ("what is accepted has the mark", "        if fwmark:  # net/ipv4", "        if False:  # net/ipv4"),
+    ),
+    *in_python(
         "link/datagram_handshakes", "unit/link/test_datagram_sessions.py",
         ("no handshake comes from there", "        if self._inside.holds(address):\n", "        if False:\n"),
     ),
@@ -84,6 +91,7 @@ _PYTHON = (
     ),
     *in_python(
         "link/finding", "unit/link/test_finding.py",
+        ("connections are asked for by the mark they have", "tcp.listen(endpoint, self._gateway.settings.fwmark)", "tcp.listen(endpoint)"),
         ("no connection comes from there", "if self._gateway.inside.holds_connection(connection):", "if False:"),
     ),
     *in_python(

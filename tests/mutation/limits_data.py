@@ -10,9 +10,11 @@ from tests.mutation.testing import run_native
 _NATIVE = (
     *in_c(
         "answer_limit", "test_answer_limit",
-        ("each kind has its own limits", "uint64_t what = (uint64_t)kind | (uint64_t)slot << SHIFT_SLOT;", "uint64_t what = (uint64_t)slot << SHIFT_SLOT;"),
+        ("each kind has its own limits of a sender", "of_sender = (uint64_t)kind | (uint64_t)(packet", "of_sender = (uint64_t)(packet"),
+        ("each kind has its own limits of an origin", "{hash(limit, from, (uint64_t)kind), ANSWERS_PER_ORIGIN},", "{hash(limit, from, 0), ANSWERS_PER_ORIGIN},"),
+        ("a sender has a limit whatever peers it chooses", "        {hash(limit, sender, of_sender), ANSWERS_PER_SENDER},\n", "        {hash(limit, sender, of_sender), 100000},\n"),
         ("each kind has its own limit of all", "limit->all_full_at_ns[kind]", "limit->all_full_at_ns[0]"),
-        ("senders towards another peer have their own", "(uint64_t)slot << SHIFT_SLOT;", "(uint64_t)0 << SHIFT_SLOT;"),
+        ("senders towards another peer have their own", "of_peer = (uint64_t)slot << SHIFT_SLOT;", "of_peer = (uint64_t)0 * slot;"),
         ("an IPv4 sender is its address", "be32_read(packet + 12)", "be32_read(packet + 16)"),
         ("an IPv6 sender is its network", "le64_read(packet + 8)", "le64_read(packet + 16)"),
         ("each sender has its limit", "        if (!has_token(limit->full_at_ns[i][levels[i].bucket], now_ns, levels[i].per_second))\n            return false;\n", "            (void)has_token;\n"),

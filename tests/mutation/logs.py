@@ -42,6 +42,7 @@ _MUTANTS = (
         ("each peer has its own", "self._of_peers.take((name, peer), now_s)", "self._of_peers.take(name, now_s)"),
         ("each event has its own", "self._of_peers.take((name, peer), now_s)", "self._of_peers.take(peer, now_s)"),
         ("each stranger has its own", "source = (name, source_of(str(remote)))", "source = name"),
+        ("a source that is named is one", ' or _remote_of(event.get("source")):', ":"),
         ("a stranger is an address, not a port", "source = (name, source_of(str(remote)))", "source = (name, remote)"),
         ("all strangers have one together", " and self._of_events.take(name, now_s)", ""),
         ("an event without a source has a limit", "        return self._of_events.take(name, now_s)\n\n", "        return True\n\n"),

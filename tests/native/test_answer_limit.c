@@ -37,9 +37,9 @@ static unsigned told_of_many(unsigned n, enum answer_kind kind, int origin, unsi
 
 static void a_sender_has_a_burst_and_a_rate(void) {
     begin();
-    CHECK_EQUAL(told(1000, ANSWER_TOO_BIG, 1, HERE, PEER_A, S), ANSWERS_PER_SENDER);
-    CHECK_EQUAL(told(10, ANSWER_TOO_BIG, 1, HERE, PEER_A, S + S / ANSWERS_PER_SENDER), 1);
-    CHECK_EQUAL(told(1000, ANSWER_TOO_BIG, 1, HERE, PEER_A, 9 * S), ANSWERS_PER_SENDER);
+    CHECK_EQUAL(told(1000, ANSWER_TOO_BIG, 1, HERE, PEER_A, S), ANSWERS_PER_SENDER_AND_PEER);
+    CHECK_EQUAL(told(10, ANSWER_TOO_BIG, 1, HERE, PEER_A, S + S / ANSWERS_PER_SENDER_AND_PEER), 1);
+    CHECK_EQUAL(told(1000, ANSWER_TOO_BIG, 1, HERE, PEER_A, 9 * S), ANSWERS_PER_SENDER_AND_PEER);
 }
 
 static void what_is_unreachable_takes_nothing_of_what_is_too_big(void) {
@@ -61,6 +61,17 @@ static void one_loud_sender_takes_nothing_of_the_next_towards_the_same_peer(void
     begin();
     told(100000, ANSWER_TOO_BIG, 1, HERE, PEER_A, S);
     CHECK_EQUAL(told(40, ANSWER_TOO_BIG, 2, HERE, PEER_A, S), 40);
+}
+
+/* On our own side, one host of many, which are one origin. */
+static void one_loud_sender_towards_many_peers_takes_nothing_of_the_next(void) {
+    begin();
+    unsigned n_told = 0;
+    for (unsigned slot = 10; slot < 50; slot++)
+        n_told += told(1000, ANSWER_TOO_BIG, 1, HERE, slot, S);
+    CHECK_EQUAL(n_told, ANSWERS_PER_SENDER);
+    CHECK_EQUAL(told(40, ANSWER_TOO_BIG, 2, HERE, PEER_B, S), 40);
+    CHECK_EQUAL(told(40, ANSWER_TOO_BIG, 2, HERE, 10, S), 40);
 }
 
 static void many_senders_towards_one_peer_take_nothing_of_another_peers(void) {
@@ -88,7 +99,7 @@ static void an_ipv6_host_is_its_network(void) {
         memcpy(packet + 8 + 12, &i, sizeof i); /* the end of the source */
         n_told += answer_limit_take(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S);
     }
-    CHECK_EQUAL(n_told, ANSWERS_PER_SENDER);
+    CHECK_EQUAL(n_told, ANSWERS_PER_SENDER_AND_PEER);
     packet[8 + 6] ^= 1; /* another /64 */
     CHECK(answer_limit_take(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S));
 }
@@ -107,6 +118,7 @@ int main(void) {
     RUN(what_is_unreachable_takes_nothing_of_what_is_too_big);
     RUN(what_is_for_nobody_takes_nothing_of_what_is_for_an_absent_peer);
     RUN(one_loud_sender_takes_nothing_of_the_next_towards_the_same_peer);
+    RUN(one_loud_sender_towards_many_peers_takes_nothing_of_the_next);
     RUN(many_senders_towards_one_peer_take_nothing_of_another_peers);
     RUN(a_peers_many_addresses_take_nothing_of_other_origins);
     RUN(an_ipv6_host_is_its_network);

@@ -112,6 +112,34 @@ static void only_data_messages_on_udp_are_ours(void) {
     sender_close();
 }
 
+/* The kernel's, of a datagram that may be fragmented: the first one has UDP's header. */
+static void a_fragment_header_of_ipv6_hides_nothing(void) {
+    unsigned slot = open_link(MODE_TUN);
+    struct outer own = make(MODE_TUN, 6, 0, MESSAGE_DATA_CHACHA, index_of(slot)), other;
+    memmove(own.bytes + 48, own.bytes + 40, own.length - 40);
+    memset(own.bytes + 40, 0, 8);
+    own.length += 8;
+    own.bytes[6] = 44;
+    own.bytes[40] = 17;
+    own.bytes[43] = 1; /* more follow */
+    CHECK(has(&own));
+    other = own;
+    other.bytes[42] = 1; /* a later one */
+    CHECK(!has(&other));
+    other = own;
+    other.bytes[43] = 9;
+    CHECK(!has(&other));
+    other = own;
+    other.bytes[40] = 6; /* TCP */
+    CHECK(!has(&other));
+    for (size_t length = 0; length < own.length; length++) {
+        other = own;
+        other.length = length;
+        CHECK_EQUAL(length > 0 && has(&other), length >= 48 + 8 + DATA_HEADER);
+    }
+    sender_close();
+}
+
 static void a_vlan_tag_hides_nothing(void) {
     unsigned slot = open_link(MODE_TAP);
     struct outer own = make(MODE_TAP, 4, 0, MESSAGE_DATA_CHACHA, index_of(slot));
@@ -193,6 +221,7 @@ static void any_frame_cut_anywhere_is_looked_at_within_its_bounds(void) {
 int main(void) {
     RUN(what_we_have_sent_is_dropped_with_its_reason);
     RUN(only_data_messages_on_udp_are_ours);
+    RUN(a_fragment_header_of_ipv6_hides_nothing);
     RUN(a_vlan_tag_hides_nothing);
     RUN(a_key_that_is_gone_is_not_ours);
     RUN(sessions_without_end_leave_nothing);

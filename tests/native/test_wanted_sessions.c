@@ -8,7 +8,7 @@
 #include "check.h"
 #include "sender.h"
 
-enum { N_SLOTS = 3 };
+enum { N_SLOTS = 3, HERE = -1 };
 
 static uint32_t address_of(unsigned slot) {
     return 0x0a000001 | slot << 16;
@@ -166,14 +166,18 @@ static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {
 }
 
 /* As if it had come so many ms ago. */
-static bool stage_ago(unsigned slot, uint64_t ms) {
+static bool stage_of(int origin, unsigned slot, uint64_t ms) {
     uint8_t frame[VNET_LENGTH + PACKET] = {0};
     struct queue_entry entry = {
         .length = sizeof frame,
         .enqueued_ns = clock_now_ns() - ms * 1000000,
     };
     ipv4_make(frame + VNET_LENGTH, PACKET, US, address_of(slot));
-    return staging_append(sender.worker.loop->staging, slot, &entry, frame);
+    return staging_append(sender.worker.loop->staging, slot, origin, &entry, frame);
+}
+
+static bool stage_ago(unsigned slot, uint64_t ms) {
+    return stage_of(HERE, slot, ms);
 }
 
 static void what_has_waited_too_long_is_dropped_and_the_rest_waits_on(void) {
@@ -214,9 +218,42 @@ static void so_many_peers_wait_and_each_with_so_much(void) {
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session),
                 n_given - LINK_QUEUE_BYTES / sizeof packet);
     for (unsigned slot = 2; slot <= STAGED_PEERS_MAX; slot++)
-        CHECK(stage_ago(slot, 0));
+        CHECK(stage_of((int)slot, slot, 0));
     CHECK(!stage_ago(STAGED_PEERS_MAX + 1, 0));
     CHECK(stage_ago(STAGED_PEERS_MAX, 0));
+    sender_close();
+}
+
+/* Whoever sends to many absent peers takes the places of some, not of all. */
+static void frames_of_one_origin_wait_for_few_peers(void) {
+    enum { LOUD = 200, QUIET = 201 };
+    open_peers();
+    unsigned n_loud = 0, n_here = 0;
+    for (unsigned slot = 1; slot <= STAGED_PEERS_MAX; slot++)
+        n_loud += stage_of(LOUD, slot, 0);
+    for (unsigned slot = 1; slot <= 2 * STAGED_PEERS_MAX; slot++)
+        n_here += stage_ago(slot, 0);
+    CHECK_EQUAL(n_loud, STAGED_FOR_A_PEER_MAX);
+    CHECK_EQUAL(n_here, STAGED_FOR_A_PEER_MAX + STAGED_FOR_US_MAX); /* some wait already */
+    CHECK(stage_of(QUIET, 300, 0));
+    CHECK(stage_of(LOUD, 300, 0)); /* it has a place */
+    CHECK(!stage_of(LOUD, 301, 0));
+    while (staging_find(sender.worker.loop->staging, 1) >= 0)
+        staging_take(sender.worker.loop->staging, 0);
+    CHECK(stage_of(LOUD, 301, 0)); /* a place that is free again */
+    sender_close();
+}
+
+/* By the allowed IPs of who sent it. */
+static void a_frames_origin_is_the_peer_that_its_source_belongs_to(void) {
+    uint8_t packet[PACKET];
+    open_peers();
+    set_on_udp(1);
+    ipv4_make(packet, sizeof packet, address_of(2), address_of(1));
+    give(packet, sizeof packet);
+    sender_run();
+    CHECK_EQUAL(sender.worker.loop->staging->n, 1);
+    CHECK_EQUAL(sender.worker.loop->staging->peers[0].origin, 2);
     sender_close();
 }
 
@@ -228,7 +265,7 @@ static void all_peers_that_wait_share_one_pool(void) {
     struct staging *staging = sender.worker.loop->staging;
     for (unsigned slot = 1; slot <= STAGED_PEERS_MAX; slot++) {
         size_t n = 0;
-        while (staging_append(staging, slot, &entry, frame))
+        while (staging_append(staging, slot, (int)slot, &entry, frame))
             n++;
         CHECK(n > 0); /* its share is its own */
         n_staged += n;
@@ -251,6 +288,8 @@ int main(void) {
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
     RUN(what_waits_is_looked_at_although_nothing_comes);
     RUN(so_many_peers_wait_and_each_with_so_much);
+    RUN(frames_of_one_origin_wait_for_few_peers);
+    RUN(a_frames_origin_is_the_peer_that_its_source_belongs_to);
     RUN(all_peers_that_wait_share_one_pool);
     return EXIT_SUCCESS;
 }

@@ -197,6 +197,7 @@ def test_many_peers_leave_none_of_the_stages_out(tunnel: StartTunnel) -> None:
         add_peer(pair.server, f"branch{number}", "10.0.0.1")
     with top(pair.server) as terminal:
         terminal.wait_until(lambda: "1 of 21 connected" in terminal.line("peers,"), "all peers")
+        terminal.wait_until(lambda: "more" in terminal.lines()[-1], "the frame's last line")
         lines = terminal.lines()
         n_shown = sum(line.startswith(("client ", "branch")) for line in lines)
         assert lines[-1] == f"... and {21 - n_shown} more, 0 connected"

@@ -90,6 +90,21 @@ def test_ports_and_addresses_of_one_network_are_one_source(limits: LineLimits) -
 
 
 @pytest.mark.parametrize(
+    ("source", "remote", "others"),
+    [
+        ("192.0.2.1", "192.0.2.1:5", "192.0.2.2:5"),
+        ("2001:db8:1:2::/64", "[2001:db8:1:2:3::4]:5", "[2001:db8:1:3::1]:5"),
+    ],
+)
+def test_an_event_that_names_its_source_is_of_that_source(
+    limits: LineLimits, source: str, remote: str, others: str
+) -> None:
+    assert n_admitted(limits, 1000, source=source) == PER_SOURCE.burst
+    assert n_admitted(limits, 5, remote=remote) == 0
+    assert n_admitted(limits, 5, remote=others) == 5
+
+
+@pytest.mark.parametrize(
     ("remote", "source"),
     [
         ("192.0.2.1:5", "192.0.2.1"),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import os
 import socket
 import weakref
 from types import SimpleNamespace
@@ -141,9 +142,10 @@ class Accepting:
 
 @contextlib.asynccontextmanager
 async def accepting(
-    *outcomes: object, old: asyncio.Event | None = None
+    *outcomes: object, old: asyncio.Event | None = None, fwmark: int = 0
 ) -> AsyncIterator[Accepting]:
     office = Accepting(Greets(*outcomes), Established(old))
+    office.gateway.settings.fwmark = fwmark
     task = asyncio.create_task(office.acceptor().run())
     await asyncio.sleep(0.02)
     try:
@@ -165,6 +167,18 @@ def test_who_greets_well_becomes_a_link_whose_connection_stays_open() -> None:
             assert link.remote == f"127.0.0.1:{client.getsockname()[1]}"
             assert office.gateway.connections[0].fileno() >= 0
             assert office.counts == LinkCounts()
+
+    run(claim())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_NET_ADMIN, to mark packets")
+def test_an_accepted_connection_has_the_mark_by_which_its_route_is_asked() -> None:
+    async def claim() -> None:
+        async with accepting("greeted", fwmark=7) as office:
+            await office.dial()
+            await until(lambda: office.gateway.links)
+            (connection,) = office.gateway.connections
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_MARK) == 7
 
     run(claim())
 

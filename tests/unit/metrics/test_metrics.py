@@ -599,6 +599,8 @@ def test_when_all_threads_are_taken_the_oldest_client_goes(gateway: Gateway) -> 
         clients = stack.enter_context(hanging(port))
         assert ask(port, "/metrics")[0] == 200
         assert [is_cut_off(client) for client in clients] == [True] + [False] * (REQUESTS_MAX - 1)
+        n_hanging = n_threads + REQUESTS_MAX - 1
+        wait_until(lambda: threading.active_count() == n_hanging, "the scrape's thread is free")
         with hanging(port, 2):
             wait_until(lambda: is_cut_off(clients[1]), "the next goes")
             assert not any(map(is_cut_off, clients[2:]))
