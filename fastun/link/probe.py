@@ -221,7 +221,7 @@ class PathSearch:
         if self._hint == 0:
             self._give_up(now_s)
         elif self._found == 0 or self._n_tries >= SILENT_TRIES:
-            self._deaf_until_s[True] = now_s + DEAF_S
+            self._be_deaf(now_s)
             self._begin()  # the hinted size is not answered: search from the top
         elif self._n_companions >= TRIES:
             self._give_up_hinted(now_s)
@@ -241,10 +241,19 @@ class PathSearch:
         else:
             self._end(now_s)
 
+    def _be_deaf(self, now_s: float) -> None:
+        """Begin no search for a while by hints such as this one, nor by those that prove less.
+
+        What a stranger has made up keeps no verified hint from being followed at once.
+        """
+        self._deaf_until_s[False] = now_s + DEAF_S
+        if self._is_quick:
+            self._deaf_until_s[True] = now_s + DEAF_S
+
     def _end(self, now_s: float) -> None:
         """Conclude. What senders inside are told is not changed before: they remember the least."""
         if self._found > self._hint > 0:  # it was false
-            self._deaf_until_s = [now_s + DEAF_S] * 2
+            self._be_deaf(now_s)
         self._asked = self._hint = 0
         self._is_quick = False
         if self._found:

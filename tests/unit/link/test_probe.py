@@ -273,6 +273,18 @@ def test_a_verified_hint_does_not_wait_for_the_search_of_one_that_is_not() -> No
     assert narrow.search.limit == 1400
 
 
+@pytest.mark.parametrize(("false_hint", "mtu"), [(600, 1500), (1450, 1300)])
+def test_what_a_stranger_has_made_up_keeps_no_verified_hint_from_being_followed_at_once(
+    false_hint: int, mtu: int
+) -> None:
+    changing = hinted(mtu, false_hint, is_verified=False)
+    changing.run(4)
+    changing.mtu = 1290
+    assert changing.search.on_hint(1290, changing.now_s, is_verified=True)
+    changing.run(0.5)
+    assert changing.search.limit == 1290
+
+
 def test_a_hint_that_is_not_verified_interrupts_no_search() -> None:
     wide = path(1500)
     assert not wide.search.on_hint(1400, wide.now_s, is_verified=False)
