@@ -35,7 +35,7 @@ _MUTANTS = (
     ),
     *in_python(
         "lane", "unit/test_lane.py",
-        ("a terminal does not reach a worker", "                start_new_session=True,\n", ""),
+        ("a terminal does not reach a worker", "                process_group=0,\n", ""),
         ("a worker in the kernel is not waited for", "            if not await _exited(worker.pidfd, KILL_GRACE_S):\n                return False\n", "            await _exited(worker.pidfd, 3600)\n"),
         ("a worker that stays is said", "        if stuck:", "        if False:"),
     ),

@@ -375,6 +375,6 @@ def test_no_signal_but_sigkill_ends_a_worker() -> None:
                 os.kill(owner.pid(), number)
             await asyncio.sleep(0.3)
             assert owner.died == []
-            assert os.getsid(owner.pid()) == owner.pid(), "a terminal does not reach it"
+            assert os.getpgid(owner.pid()) == owner.pid(), "a terminal does not reach it"
 
     run(claim())
