@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SERVER_OUTER, SERVER_INNER = "10.0.0.1", "10.99.0.1"
 RELAY_PORT = 44444
+IDLER = "10.0.0.3"
 N_IDLE = 2000
 IDLE_MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -209,6 +210,8 @@ def test_2000_idle_connections_cost_little_and_keep_nobody_out(
     server: tuple[GatewayProcess, Host], tmp_path: Path
 ) -> None:
     gateway, outside = server
+    # Not from the address of the client: each source has limits of its own.
+    outside.ip("address", "add", f"{IDLER}/24", "dev", "to-server")
     file = add_peer(gateway, "client", SERVER_OUTER)
     process = psutil.Process(gateway.process.pid)
     before = process.memory_info().rss
@@ -217,6 +220,7 @@ def test_2000_idle_connections_cost_little_and_keep_nobody_out(
     try:
         for connection in idle:
             connection.setblocking(False)
+            connection.bind((IDLER, 0))
             connection.connect_ex((SERVER_OUTER, PORT))
         time.sleep(1)
         assert process.memory_info().rss - before < IDLE_MEMORY_BYTES
