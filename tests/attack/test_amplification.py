@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from fastun.lab.network import Lab
 
 GROWTH_MAX = 3
-GOODPUT_MIN = 0.8
+# What a neighbour keeps is 0.8 to 1 on two cores, which the attacker and the third party share with
+# the tunnel; before there was a limit it was 0.2. Asserted is what no noise crosses.
+GOODPUT_MIN = 0.6
 PING_MS_MAX = 5
 ATTACK_BITS_PER_SECOND = 40e6
 PAYLOAD = 64000
