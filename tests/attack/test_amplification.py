@@ -14,6 +14,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,9 +42,10 @@ if TYPE_CHECKING:
     from fastun.lab.network import Lab
 
 GROWTH_MAX = 3
-# What a neighbour keeps is 0.8 to 1 on two cores, which the attacker and the third party share with
-# the tunnel; before there was a limit it was 0.2. Asserted is what no noise crosses.
-GOODPUT_MIN = 0.6
+# What a neighbour keeps is 0.9 to 1 on two quiet cores, which the attacker and the third party
+# share with the tunnel; before there was a limit it was 0.2. Three short rounds beside other work
+# show less: what they assert is what no noise crosses, and the soak asserts the promise.
+GOODPUT_MIN, GOODPUT_MIN_OF_THREE = 0.8, 0.6
 PING_MS_MAX = 5
 ATTACK_BITS_PER_SECOND = 40e6
 PAYLOAD = 64000
@@ -237,12 +239,14 @@ def test_on_the_plain_wire_it_is_the_same(server: Server, tmp_path: Path) -> Non
 
 
 class Attack:
-    """Sends sealed messages at a rate until it is told to stop."""
+    """Sends sealed messages at a rate, over a connection of its own, until all are sent."""
 
-    def __init__(self, client: KeyedClient, contents: list[bytes], duration_s: float) -> None:
+    def __init__(
+        self, server: Server, file: Path, contents: list[bytes], duration_s: float
+    ) -> None:
+        self._client = KeyedClient(server.clients["attacker"], file, "10.0.1.1", PORT)
         n_messages = int(ATTACK_BITS_PER_SECOND * duration_s / 8 / len(contents[0]))
-        self._messages = [client.seal(contents[i % len(contents)]) for i in range(n_messages)]
-        self._client = client
+        self._contents = [contents[i % len(contents)] for i in range(n_messages)]
         self._thread = threading.Thread(target=self._run)
         self.bits_per_second = 0.0
 
@@ -251,13 +255,17 @@ class Attack:
         self.bits_per_second = 8 * sum(map(len, self._messages)) / took_s
 
     def __enter__(self) -> None:
+        self._client.__enter__()
+        self._messages = [self._client.seal(each) for each in self._contents]
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._thread.join()
+        self._client.__exit__(*error)
+        assert self.bits_per_second > ATTACK_BITS_PER_SECOND / 2, "the attack was cut short"
 
 
-ROUND_S, N_ROUNDS = 1, 3
+ROUND_S = 1
 
 # The shortest segments that are admitted, and what is refused and became up to 172 times its bytes.
 WORST = {
@@ -266,10 +274,14 @@ WORST = {
 }
 
 
+@pytest.mark.parametrize(
+    ("n_rounds", "kept_min"),
+    [(3, GOODPUT_MIN_OF_THREE), pytest.param(9, GOODPUT_MIN, marks=pytest.mark.soak)],
+)
 def test_a_neighbour_keeps_its_goodput_and_its_round_trip_beside_the_worst_super_packets(
-    server: Server,
+    server: Server, n_rounds: int, kept_min: float
 ) -> None:
-    """The best round of each counts, since other work on the machine only takes away."""
+    """With and without the attack in turn; the medians count."""
     file = server.serve("udp")
     neighbour, third = server.clients["udp"], server.paths["third"].addresses
     contents = {
@@ -278,23 +290,22 @@ def test_a_neighbour_keeps_its_goodput_and_its_round_trip_beside_the_worst_super
     }
     gbits: dict[str, list[float]] = {what: [] for what in ("alone", *WORST)}
     pings: dict[str, list[float]] = {what: [] for what in ("alone", *WORST)}
-    with KeyedClient(server.clients["attacker"], file, "10.0.1.1", PORT) as client:
-        for _ in range(N_ROUNDS):
-            gbits["alone"].append(goodput(server, neighbour))
-            pings["alone"].append(round_trip_ms(neighbour))
-            for what in WORST:
-                with Attack(client, contents[what], ROUND_S + 1.2):
-                    gbits[what].append(goodput(server, neighbour))
-                    pings[what].append(round_trip_ms(neighbour))
-    kept = {what: max(gbits[what]) / max(gbits["alone"]) for what in WORST}
+    for _ in range(n_rounds):
+        gbits["alone"].append(goodput(server, neighbour))
+        pings["alone"].append(round_trip_ms(neighbour))
+        for what in WORST:
+            with Attack(server, file, contents[what], ROUND_S + 1.2):
+                gbits[what].append(goodput(server, neighbour))
+                pings[what].append(round_trip_ms(neighbour))
     for what, figures in gbits.items():
         print(  # noqa: T201 (the figure is the test's)
-            f"{what}: {max(figures):.2f} Gbit/s, ping {min(pings[what]):.2f} ms,"
+            f"{what}: {median(figures):.2f} Gbit/s, ping {median(pings[what]):.2f} ms,"
             f" of {[round(each, 2) for each in figures]}"
         )
-    assert min(kept.values()) >= GOODPUT_MIN, kept
+    kept = {what: median(gbits[what]) / median(gbits["alone"]) for what in WORST}
+    assert min(kept.values()) >= kept_min, kept
     for what in WORST:
-        assert min(pings[what]) < max(PING_MS_MAX, 3 * min(pings["alone"]))
+        assert median(pings[what]) < max(PING_MS_MAX, 3 * median(pings["alone"]))
 
 
 def goodput(server: Server, neighbour: Host) -> float:
