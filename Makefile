@@ -3,9 +3,9 @@
 # Where ./run puts the tools. nft is in sbin, which is not on every user's PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/usr/sbin:/sbin
 
-C_SOURCES = $(wildcard csrc/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch] bench/micro/*.[ch])
+C_SOURCES = $(wildcard csrc/*.h csrc/*/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch] bench/micro/*.[ch])
 
-.PHONY: check lint types native test soak mutation micro clean
+.PHONY: check lint types native test soak micro clean
 .NOTPARALLEL:
 
 check: lint types native test
@@ -30,9 +30,6 @@ test:
 soak:
 	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
 
-mutation:
-	python tests/mutation/run.py
-
 # The parts of the data path, three times, and how they stand to the stored baseline.
 # One minute on a quiet machine.
 MICRO_RESULT := bench/results/micro-$(shell date -u +%Y-%m-%dT%H%M%S)
@@ -45,6 +42,6 @@ micro:
 	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
-	rm -rf build fastun/*.so fastun/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
 	$(MAKE) -C tests/native clean

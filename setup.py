@@ -3,6 +3,6 @@
 from setuptools import setup
 
 setup(
-    cffi_modules=["fastun/_build.py:ffi"],
+    cffi_modules=["fastun/native/build.py:ffi"],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -43,8 +43,8 @@ struct ring *ring_attach(int fd, size_t size_bytes);
 void ring_detach(struct ring *ring);
 uint64_t ring_used_bytes(struct ring *ring);
 /* The gateway's doorbell to the worker that produces into, or consumes from, the ring. */
-void ring_ring_producer(struct ring *ring);
-void ring_ring_consumer(struct ring *ring);
+void ring_doorbell_producer(struct ring *ring);
+void ring_doorbell_consumer(struct ring *ring);
 
 /* -- statistics -------------------------------------------------------------------------------- */
 
@@ -126,13 +126,14 @@ enum loop_end {
 };
 
 enum event_kind {
-    EVENT_LINK_CLOSED, /* the peer closed the stream between two frames */
-    EVENT_LINK_FAULT,  /* the stream broke the framing: bad length, or cut inside a frame */
-    EVENT_LINK_ERROR,  /* a socket error: `error` is the errno */
-    EVENT_HANDSHAKE,   /* a handshake message came on a stream: `bytes` */
-    EVENT_DATAGRAM,  /* a handshake message came on UDP, from `endpoint`, whose `bytes` are these */
-    EVENT_CONTROL,   /* a control message was opened under the receiving key `index`: `bytes` */
-    EVENT_CONFIRMED, /* the first data came under the receiving key `index` */
+    EVENT_LINK_CLOSED,      /* the peer closed the stream between two frames */
+    EVENT_LINK_FAULT,       /* the stream broke the framing: bad length, or cut inside a frame */
+    EVENT_LINK_ERROR,       /* a socket error: `error` is the errno */
+    EVENT_STREAM_HANDSHAKE, /* a handshake message came on a stream: `bytes` */
+    EVENT_UDP_HANDSHAKE,    /* a handshake message came on UDP, from `endpoint`, whose `bytes` are
+                               these */
+    EVENT_CONTROL,    /* a control message was opened under the receiving key `index`: `bytes` */
+    EVENT_CONFIRMED,  /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
     /* The kernel refuses an offload for this peer (an offload_kind in `index`) with `error`; 0: it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import resource
 
-from fastun._native import PEER_SLOTS
+from fastun.native import PEER_SLOTS
 
 # Of the gateway: one a peer, and two more while its workers have not taken the link over; those
 # that greet; clients of metrics and control socket; and its own.

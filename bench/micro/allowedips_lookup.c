@@ -1,6 +1,6 @@
 /* allowedips_lookup: what finding the peer of an address costs, by the number of prefixes.
  *
- *     cc -O2 -I../../csrc -o allowedips_lookup allowedips_lookup.c ../../csrc/allowedips.c
+ *     cc -O2 -I../../csrc -o allowedips_lookup allowedips_lookup.c ../../csrc/host/allowedips.c
  *     ./allowedips_lookup
  *
  * Against the table stands a path-compressed binary trie, as the kernel's WireGuard keeps it, with
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "allowedips.h"
+#include "host/allowedips.h"
 
 enum { ROUNDS = 15, N_ADDRESSES = 1 << 16, N_PREFIXES_MAX = 10000, SLOT_NONE = 65535 };
 

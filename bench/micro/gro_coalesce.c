@@ -1,7 +1,8 @@
 /* gro_coalesce: what it costs a packet to be put together with others, or to find none.
  *
- *     cc -O2 -I../../csrc -o gro_coalesce gro_coalesce.c ../../csrc/gro.c ../../csrc/checksum.c \
- *         ../../csrc/vnet.c && ./gro_coalesce
+ *     cc -O2 -I../../csrc -o gro_coalesce gro_coalesce.c ../../csrc/packet/gro.c
+ * ../../csrc/packet/checksum.c \
+ *         ../../csrc/packet/vnet.c && ./gro_coalesce
  *
  * TCP over IPv4, 1,368 bytes of payload. "In a run": super-packets of 45, every checksum verified.
  * "Alone": none continues the one before, so each is looked at twice and let go. "Not a candidate":
@@ -14,9 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "byteorder.h"
-#include "checksum.h"
-#include "gro.h"
+#include "packet/byteorder.h"
+#include "packet/checksum.h"
+#include "packet/gro.h"
 
 enum {
     ROUNDS = 31,

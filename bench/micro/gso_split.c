@@ -1,8 +1,9 @@
 /* gso_split: what cutting a super-packet costs a segment, and copying and summing in one pass or
  * two.
  *
- *     cc -O2 -I../../csrc -o gso_split gso_split.c ../../csrc/gso.c ../../csrc/checksum.c \
- *         ../../csrc/vnet.c
+ *     cc -O2 -I../../csrc -o gso_split gso_split.c ../../csrc/packet/gso.c
+ * ../../csrc/packet/checksum.c \
+ *         ../../csrc/packet/vnet.c
  *     ./gso_split
  *
  * Super-packets of 45 segments with 1,368 bytes of payload each (MTU 1420, timestamps). The frames
@@ -15,9 +16,9 @@
 #include <string.h>
 #include <time.h>
 
-#include "byteorder.h"
-#include "checksum.h"
-#include "gso.h"
+#include "packet/byteorder.h"
+#include "packet/checksum.h"
+#include "packet/gso.h"
 
 enum {
     ROUNDS = 41,

@@ -25,7 +25,7 @@ DIRECTORY = CHECKOUT / "bench" / "micro"
 COMPILER = os.environ.get("CC", "cc")
 
 with contextlib.chdir(CHECKOUT):  # the build's paths begin there
-    from fastun._build import COMPILE_ARGS, DEFINES, LIBRARIES, declarations
+    from fastun.native.build import COMPILE_ARGS, DEFINES, LIBRARIES, declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def load() -> Library:
 def compile_into(directory: Path) -> Path:
     """Compile the shared library; return its file. RuntimeFailure."""
     library = directory / "measured.so"
-    sources = [*sorted(DIRECTORY.glob("measured*.c")), *sorted((CHECKOUT / "csrc").glob("*.c"))]
+    sources = [*sorted(DIRECTORY.glob("measured*.c")), *sorted((CHECKOUT / "csrc").rglob("*.c"))]
     includes = [f"-I{CHECKOUT / path}" for path in ("csrc", "tests/native")]
     command = [COMPILER, "-shared", "-fPIC", *COMPILE_ARGS, *includes]
     command += [f"-D{name}={value}" for name, value in DEFINES]

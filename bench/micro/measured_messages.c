@@ -1,8 +1,8 @@
 /* Framing on a plain link: a frame as the device gives it becomes a message, and a frame again; the
  * check of its virtio_net_hdr alone; and the answer to a packet that is too long. */
-#include "icmp.h"
+#include "packet/icmp.h"
 #include "measured_subjects.h"
-#include "message.h"
+#include "packet/encapsulation.h"
 
 enum { PATH_MTU = 1280 };
 
@@ -23,7 +23,7 @@ static int n_packets;
 static int lay_out(void) {
     vnet_write(&packet.vnet, vnet_bytes);
     memcpy(vnet_bytes + VNET_LENGTH, packet.bytes, packet.length);
-    return message_lay_out(&format, vnet_bytes, packet.length, &message) == MESSAGE_OK ? 0 : -1;
+    return message_encapsulate(&format, vnet_bytes, packet.length, &message) == MESSAGE_OK ? 0 : -1;
 }
 
 int prepare_super(size_t size, int kind) {
@@ -45,22 +45,23 @@ int prepare_packet(size_t size, int kind) {
     return lay_out();
 }
 
-uint64_t run_lay_out(uint64_t n) {
+uint64_t run_encapsulate(uint64_t n) {
     uint64_t done = 0;
     for (uint64_t i = 0; i < n; i++) {
-        enum message_fault fault = message_lay_out(&format, vnet_bytes, packet.length, &message);
+        enum message_fault fault =
+            message_encapsulate(&format, vnet_bytes, packet.length, &message);
         message_prefix(&message);
         done += fault == MESSAGE_OK && message.n_packets == n_packets;
     }
     return done;
 }
 
-uint64_t run_take_apart(uint64_t n) {
+uint64_t run_decapsulate(uint64_t n) {
     struct message_inbound inbound;
     uint64_t done = 0;
     for (uint64_t i = 0; i < n; i++)
         done +=
-            message_take_apart(&format, message.start, message.length, &inbound) == MESSAGE_OK &&
+            message_decapsulate(&format, message.start, message.length, &inbound) == MESSAGE_OK &&
             inbound.length == packet.length;
     return done;
 }

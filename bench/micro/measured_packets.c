@@ -5,9 +5,9 @@
  */
 #include <errno.h>
 
-#include "checksum.h"
-#include "gro.h"
-#include "gso.h"
+#include "packet/checksum.h"
+#include "packet/gro.h"
+#include "packet/gso.h"
 #include "measured_subjects.h"
 
 enum { PACKET_SPACE = 2048 };

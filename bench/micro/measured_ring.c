@@ -10,7 +10,7 @@
 
 #include "fastun.h"
 #include "measured_subjects.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum { RING_BYTES = RING_SIZE_MIN, BATCH = 16, PAYLOAD_MAX = 1 << 16 };
 

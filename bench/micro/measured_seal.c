@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "mac.h"
+#include "session/mac.h"
 #include "measured_subjects.h"
-#include "seal.h"
+#include "session/aead.h"
 
 enum {
     TEXT_MAX = 1 << 16,

@@ -29,7 +29,7 @@ subject_prepare prepare_ring;
 subject_run run_ring;
 
 subject_prepare prepare_super, prepare_packet;
-subject_run run_lay_out, run_take_apart, run_vnet_check, run_icmp_too_big;
+subject_run run_encapsulate, run_decapsulate, run_vnet_check, run_icmp_too_big;
 
 subject_prepare prepare_seal, prepare_mac;
 subject_run run_seal, run_open, run_mac;

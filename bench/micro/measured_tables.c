@@ -1,9 +1,9 @@
 /* Look-ups of the peer that an address belongs to, and counters shown to a session's window. */
 #include <errno.h>
 
-#include "allowedips.h"
+#include "host/allowedips.h"
 #include "measured_subjects.h"
-#include "replay.h"
+#include "session/replay.h"
 
 /* -- allowed IPs ------------------------------------------------------------------------------- */
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from fastun._native import ROLES
 from fastun.bench.stages import RECEIVING, SENDING
+from fastun.native import ROLES
 
 if TYPE_CHECKING:
     from fastun.bench.figures import Live, LiveOneWay, Machine, OneWay, WireFigures

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fastun._native import DIRECTIONS, ROLES
+from fastun.native import DIRECTIONS, ROLES
 
 if TYPE_CHECKING:
     from fastun.status.reply import Status

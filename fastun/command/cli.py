@@ -341,7 +341,7 @@ def remove(name: str, state: Path) -> None:
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    from fastun.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
+    from fastun.gateway.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
 
     try:
         run(settings)

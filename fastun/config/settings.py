@@ -127,52 +127,53 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     if path:
         document = toml.read(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None)
     sources = Sources(options, url, document, path)
-    section, said = document.interface, sources.said
+    section, effective = document.interface, sources.effective
 
     interface = parse_interface_name(
-        *said(options.interface, "--interface", section.name, "interface.name")
+        *effective(options.interface, "--interface", section.name, "interface.name")
     )
-    mode = _one_of(MODES, *said(options.mode, "--mode", section.mode, "interface.mode"))
+    mode = _one_of(MODES, *effective(options.mode, "--mode", section.mode, "interface.mode"))
     wire = _wire(
-        *said(options.wire, "--wire", section.wire, "interface.wire"), insecure=options.insecure
+        *effective(options.wire, "--wire", section.wire, "interface.wire"),
+        insecure=options.insecure,
     )
     addresses = parse_addresses(
-        *said(options.address or None, "--address", section.address, "interface.address")
+        *effective(options.address or None, "--address", section.address, "interface.address")
     )
     if not addresses and (role, wire, mode) == ("serve", "wireguard", "tun"):
         addresses = parse_addresses(DEFAULT_SERVER_ADDRESSES, "--address")
-    _check_lanes(*said(options.lanes, "--lanes", section.lanes, "interface.lanes"))
+    _check_lanes(*effective(options.lanes, "--lanes", section.lanes, "interface.lanes"))
     _check_run_dir(options.run_dir, interface)
-    us_and_them = _identity(sources, role, wire, mode, addresses)
+    identity = _identity(sources, role, wire, mode, addresses)
     of_host = host.read(sources, role, mode)
     return Settings(
         role=role,
         interface=interface,
         mode=mode,
         addresses=addresses,
-        mtu=_mtu(sources, mode, wire, addresses, us_and_them),
+        mtu=_mtu(sources, mode, wire, addresses, identity),
         gso=section.gso,
         udp_offload=section.udp_offload,
         mss_clamp=section.mss_clamp,
         wire=wire,
         insecure=options.insecure,
         lanes=1,
-        listen=us_and_them.listen,
-        endpoints=us_and_them.endpoints,
+        listen=identity.listen,
+        endpoints=identity.endpoints,
         udp_port=of_host.udp_port,
         fwmark=of_host.fwmark,
         table=of_host.table,
         strong_host=of_host.strong_host,
         dns=of_host.dns,
         dns_search=of_host.dns_search,
-        peer_name=us_and_them.peer_name,
-        private_key=us_and_them.private_key,
+        peer_name=identity.peer_name,
+        private_key=identity.private_key,
         private_key_file=options.state / PRIVATE_KEY_FILE_NAME,
-        peers=us_and_them.peers,
-        accept=us_and_them.accept,
-        push=us_and_them.push,
+        peers=identity.peers,
+        accept=identity.accept,
+        push=identity.push,
         metrics=_metrics(
-            *said(options.metrics, "--metrics", document.metrics.listen, "metrics.listen")
+            *effective(options.metrics, "--metrics", document.metrics.listen, "metrics.listen")
         ),
         state_dir=options.state,
         run_dir=options.run_dir,
@@ -234,7 +235,7 @@ def _mtu(
     sources: Sources, mode: Mode, wire: Wire, addresses: tuple[Address, ...], links: Identity
 ) -> int:
     said = sources.document.interface.mtu
-    mtu, where = sources.said(sources.options.mtu, "--mtu", said, "interface.mtu")
+    mtu, where = sources.effective(sources.options.mtu, "--mtu", said, "interface.mtu")
     if mtu is None:
         schemes = {endpoint.scheme for endpoint in (*links.listen, *links.endpoints)}
         mtu = default_mtu(mode, has_udp="udp" in schemes)

@@ -40,7 +40,7 @@ class Sources:
     document: Document
     path: Path | None
 
-    def said(
+    def effective(
         self, option: _Value | None, flag: str, value: _Value, field: str
     ) -> tuple[_Value, str]:
         """Return the value that counts, and the place to mend it."""

@@ -20,12 +20,12 @@ TUN_DEVICE = Path("/dev/net/tun")
 _CAP_NET_ADMIN, _CAP_IPC_LOCK = 12, 14  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
-# csrc/seal_gcrypt.c refuses older ones.
+# csrc/session/aead_gcrypt.c refuses older ones.
 _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
 _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 
-# At most six keys a peer while keys change, with both ciphers (csrc/session.c); of libgcrypt's each
-# takes two pages.
+# At most six keys a peer while keys change, with both ciphers (csrc/session/session.c); of
+# libgcrypt's each takes two pages.
 LOCKED_BYTES_A_PEER = 6 * 8192
 
 Version = tuple[int, int, int]
@@ -135,17 +135,17 @@ def udp_offload(subject: Subject) -> Finding:
 
 def cipher(_: Subject) -> Finding:
     """Tell which cipher will be used."""
-    from fastun import _native  # noqa: PLC0415 (it may not load: that is a finding)
+    from fastun import native  # noqa: PLC0415 (it may not load: that is a finding)
 
     # In a process of its own, as libgcrypt below, and for the same reason.
     asked = subprocess.run(
-        [sys.executable, "-I", "-c", "from fastun import _native as n; print(n.sealing_library())"],
+        [sys.executable, "-I", "-c", "from fastun import native as n; print(n.sealing_library())"],
         capture_output=True,
         text=True,
         check=False,
     )
     seals = f"; {asked.stdout.strip()} seals" if asked.stdout.strip() else ""
-    if _native.has_aes_instructions():
+    if native.has_aes_instructions():
         said = "AES-256-GCM with fastun that has AES as well, else ChaCha20-Poly1305"
     else:
         said = "ChaCha20-Poly1305: the processor shows no AES instructions"

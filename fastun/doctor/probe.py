@@ -22,8 +22,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from fastun import _native
-from fastun._native import Mode, Offload
+from fastun import native
+from fastun.native import Mode, Offload
 
 # Starting Python and pyroute2 on a busy machine.
 _TIMEOUT_S = 20.0
@@ -105,7 +105,7 @@ def _probe() -> Probe:
     if failure := _leave_network():
         return Probe(failure=f"no network namespace to try it in ({failure})")
     try:
-        device = _native.device_open(_INTERFACE, Mode.TUN)
+        device = native.device_open(_INTERFACE, Mode.TUN)
         offload = _find_offload(device)
         _bring_up()
     except Exception as error:  # noqa: BLE001 (pyroute2's as well; whatever it was is told)
@@ -132,7 +132,7 @@ def _leave_network() -> str:
 def _find_offload(device: int) -> Offload:
     for offload in (Offload.TCP_UDP, Offload.TCP):
         try:
-            _native.device_set_offload(device, offload)
+            native.device_set_offload(device, offload)
         except OSError:
             continue
         return offload
@@ -180,7 +180,7 @@ def _try_udp_write(device: int) -> str:
 
 def _try_udp_cut(device: int) -> str:
     """Send a buffer of datagrams that the kernel has to cut, and read them from the device."""
-    _native.device_set_offload(device, Offload.TCP)
+    native.device_set_offload(device, Offload.TCP)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((_OURS, _PORT))
         segment = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", _SEGMENT))]

@@ -19,16 +19,16 @@ import psutil
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun import _native, log
-from fastun._native import Mode, Offload
+from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
-from fastun.host.pushed import PushedSettings
+from fastun.host.pushed import AppliedPush
 from fastun.host.routes import HostRoutes
 from fastun.host.strong_host import StrongHost
+from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
@@ -38,7 +38,7 @@ GSO_MAX_BYTES = 65000
 # Frames that the kernel holds for the tun-reader. What comes while it waits for a processor must
 # fit: at 120,000 small packets a second, on a machine with more to do than processors, some 30 ms.
 # With the kernel's own 500, 50,000 a second lost several percent there, and none with this. It is
-# no standing queue: behind a slow link the tun-reader drops by age (csrc/outbound.c).
+# no standing queue: behind a slow link the tun-reader drops by age (csrc/outbound/frame.c).
 QUEUE_FRAMES = 4096
 
 
@@ -56,7 +56,7 @@ class Device:
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self._routes = HostRoutes(self.name, settings, journal)
-        self._pushed = PushedSettings(self.name, settings, self._routes)
+        self._pushed = AppliedPush(self.name, settings, self._routes)
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.mtu = settings.mtu  # in bytes; a server may push another
@@ -135,7 +135,7 @@ class Device:
         """
         for offload in (Offload.TCP_UDP, Offload.TCP):
             try:
-                _native.device_set_offload(self.fd, offload)
+                native.device_set_offload(self.fd, offload)
             except OSError:
                 continue
             return offload
@@ -175,7 +175,7 @@ def _taken(netlink: IPRoute, but: int) -> set[str]:
 
 def _open(name: str, mode: Mode) -> int:
     try:
-        return _native.device_open(name, mode)
+        return native.device_open(name, mode)
     except OSError as error:
         raise RuntimeFailure(
             f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Address, Network
 
 
-class PushedSettings:
+class AppliedPush:
     """Of one device. Not on the event loop's thread: pyroute2 brings its own."""
 
     def __init__(self, interface: str, settings: Settings, routes: HostRoutes) -> None:

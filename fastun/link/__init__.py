@@ -21,8 +21,8 @@ On UDP:
     datagram_sessions    the peers' sessions, and when something is due
     datagram_handshakes  from a message of anybody to keys that both sides hold
     datagram_hellos      hellos said and heard under these keys
-    correspondents       the peers by their slots, and where each is reached
-    correspondent        what is known of one peer between its messages
+    udp_peers       the peers by their slots, and where each is reached
+    udp_peer        what is known of one peer between its messages
     handshake_queue      what handshake messages may cost
     initiating           where initiations are sent
     path, probe          the MTU of the way to a peer

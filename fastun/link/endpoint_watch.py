@@ -3,7 +3,7 @@
 Checked when the kernel reports changed routes, when a peer's address changes, and at intervals. A
 peer on UDP keeps its session, but nothing is sent to it (the link-writer drops and counts) until
 the route leads outside again; a stream is closed, and dialled again after that. Packets that have
-entered the device in the meantime are dropped there (csrc/own_packets.h).
+entered the device in the meantime are dropped there (csrc/outbound/own_packets.h).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastun._native import UdpAddress
-from fastun.channel import BlockLink
-from fastun.lane import Lane
+from fastun.lane.channel import BlockLink
+from fastun.lane.lane import Lane
 from fastun.link.inside import Inside
 from fastun.link.table import Link, LinkTable
+from fastun.native import UdpAddress
 
 LOOK_INTERVAL_S = 0.5
 

@@ -15,12 +15,12 @@ import msgpack
 import msgspec
 
 from fastun import __version__
-from fastun._native import Aead, Mode, Offload, Wire, has_aes_instructions
-from fastun.channel import LinkFormat
 from fastun.config.settings import Settings
 from fastun.errors import one_line
+from fastun.lane.channel import LinkFormat
 from fastun.link import push as push_form
 from fastun.link.push import Push
+from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0

@@ -14,8 +14,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from fastun import log
-from fastun._native import UdpAddress
 from fastun.host.route_lookup import RouteLookup
+from fastun.native import UdpAddress
 
 # linux/in.h, linux/in6.h: what the kernel keeps of the packet that ended a handshake of TCP.
 _IP_PKTINFO, _IP_PKTOPTIONS = 8, 9

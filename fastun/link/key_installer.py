@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fastun._native import Aead, has_aes_instructions
-from fastun.channel import AddReceivingKey, SetSendingKey
-from fastun.lane import Lane
+from fastun.lane.channel import AddReceivingKey, SetSendingKey
+from fastun.lane.lane import Lane
+from fastun.native import Aead, has_aes_instructions
 from fastun.session import transport
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys

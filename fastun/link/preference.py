@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 
-from fastun.lane import Lane
-from fastun.link.datagram_sessions import DatagramSessions
+from fastun.lane.lane import Lane
+from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.table import LinkTable
 from fastun.session import clock
 

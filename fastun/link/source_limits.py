@@ -1,15 +1,15 @@
 """Rate limits for each source: token buckets.
 
 A source is an IPv4 address or an IPv6 /64 (``tcp.source_of``), which one host may have to itself.
-On UDP the link-reader has the same limits (csrc/handshake_gate.h). A TCP connection proves its
-source address, so the limits are those for messages with a valid cookie.
+On UDP the link-reader has the same limits (csrc/inbound/handshake_gate.h). A TCP connection proves
+its source address, so the limits are those for messages with a valid cookie.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
-# The numbers of csrc/handshake_gate.h, where the reasons are; a test compares them.
+# The numbers of csrc/inbound/handshake_gate.h, where the reasons are; a test compares them.
 HANDSHAKES_PER_SECOND = 20
 HANDSHAKES_BURST = 100
 PROVEN_PER_SECOND_OF_ALL = 2000

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fastun import log
-from fastun._native import Wire
-from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
-from fastun.lane import Lane
+from fastun.lane.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
+from fastun.lane.lane import Lane
 from fastun.link import hello
-from fastun.link.greeting import Greeted
-from fastun.peers.roster import Member
+from fastun.link.peer_slots import SlottedPeer
+from fastun.link.stream.handshake import Established
+from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
 LINK_ROLES = ("link-reader", "link-writer")
@@ -73,16 +73,20 @@ class LinkTable:
 
     # -- beginning ----------------------------------------------------------------------------
 
-    def attach_stream(self, greeted: Greeted, connection: socket.socket, remote: str) -> Link:
+    def attach_stream(
+        self, established: Established, connection: socket.socket, remote: str
+    ) -> Link:
         """Carry a connection, in place of the peer's last link; the table owns it now.
 
         OSError where no descriptor is left to hand it to the workers; the link has ended then.
         """
-        slot = greeted.member.slot
+        slot = established.slotted.slot
         self._stop_lingering(slot)
         self.end(slot, "the peer has connected anew")
-        link = self._make(greeted.member, greeted.link_format, remote, greeted.software, connection)
-        message = AttachLink(slot, link.id, greeted.link_format)
+        link = self._make(
+            established.slotted, established.link_format, remote, established.software, connection
+        )
+        message = AttachLink(slot, link.id, established.link_format)
         try:
             for role in LINK_ROLES:
                 self._lane.send(role, message, connection.fileno())
@@ -93,11 +97,11 @@ class LinkTable:
         self._log_up(link)
         return link
 
-    def attach_datagrams(self, member: Member, link_format: LinkFormat, remote: str) -> Link:
+    def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
-        replaced = self.by_slot.get(member.slot)
-        link = self._make(member, link_format, remote, hello.PLAIN_WIREGUARD, None)
-        message = AttachLink(member.slot, link.id, link_format)
+        replaced = self.by_slot.get(slotted.slot)
+        link = self._make(slotted, link_format, remote, hello.PLAIN_WIREGUARD, None)
+        message = AttachLink(slotted.slot, link.id, link_format)
         for role in ("link-writer", "tun-reader"):
             self._lane.send(role, message)
         self._log_up(link)
@@ -107,26 +111,26 @@ class LinkTable:
 
     def _make(
         self,
-        member: Member,
+        slotted: SlottedPeer,
         link_format: LinkFormat,
         remote: str,
         software: str,
         connection: socket.socket | None,
     ) -> Link:
-        name = member.peer.name
+        name = slotted.peer.name
         self.n_established += 1
         self.n_reconnects += name in self._names_seen
         self._names_seen.add(name)
         link = Link(
             id=self.n_established,
-            slot=member.slot,
+            slot=slotted.slot,
             peer_name=name,
             connection=connection,
             remote=remote,
             link_format=link_format,
             peer_software=software,
         )
-        self.by_slot[member.slot] = link
+        self.by_slot[slotted.slot] = link
         return link
 
     def _log_up(self, link: Link) -> None:

@@ -2,7 +2,7 @@
 
 Ethernet frames do not identify a peer, so a TAP device carries one link. Any permitted peer can
 have it; while it is up others are refused, on TCP and UDP alike. The data path sends the device's
-frames to the link that was attached last (``last_slot`` in csrc/loop.h).
+frames to the link that was attached last (``last_slot`` in csrc/loop/loop.h).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 from typing import Literal
 
 from fastun import log
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import LinkTable
-from fastun.peers.roster import Member
 from fastun.session.refusal import HandshakeError, Refusal
 
 # One that is refused tries again every few seconds.
@@ -29,9 +29,9 @@ class TapPlace:
         self._warned_s = float("-inf")
         self._log = log.get("link")
 
-    def check(self, member: Member) -> None:
+    def check(self, slotted: SlottedPeer) -> None:
         """Raise HandshakeError TAP_IN_USE where another peer is connected."""
-        others = [link for link in self._links.by_slot.values() if link.slot != member.slot]
+        others = [link for link in self._links.by_slot.values() if link.slot != slotted.slot]
         if not self._is_tap or not others:
             return
         now_s = time.monotonic()
@@ -39,7 +39,7 @@ class TapPlace:
             self._warned_s = now_s
             self._log.warning(
                 "refused: the TAP device takes one peer, and another is connected",
-                peer=member.peer.name,
+                peer=slotted.peer.name,
                 connected=others[0].peer_name,
             )
         raise HandshakeError(Refusal.TAP_IN_USE)

@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastun import _native
-from fastun._native import PeerTable, Ring, Stats
+from fastun import native
 from fastun.metrics.families import FAMILIES, Family
 from fastun.metrics.readings import Histogram, LaneView, PeerView, Source
 from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.software import SoftwareLabel
+from fastun.native import PeerTable, Ring, Stats
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway
+    from fastun.gateway.gateway import Gateway
 
 
 @dataclass
-class OfAllLinks:
+class CumulativeCount:
     """A count that the kernel begins at 0 with each link of a peer."""
 
     link_id: int = 0
@@ -49,8 +49,8 @@ class OfAllLinks:
 class PeerCounts:
     """What is remembered of a peer between scrapes."""
 
-    retransmits: OfAllLinks = field(default_factory=OfAllLinks)
-    drops: OfAllLinks = field(default_factory=OfAllLinks)
+    retransmits: CumulativeCount = field(default_factory=CumulativeCount)
+    drops: CumulativeCount = field(default_factory=CumulativeCount)
     software: SoftwareLabel = field(default_factory=SoftwareLabel)
 
 
@@ -101,7 +101,9 @@ class GatewayCollector:
 
     def _peers(self) -> tuple[PeerView, ...]:
         # By name: the same series twice would cost Prometheus the whole scrape.
-        slots = {member.peer.name: slot for slot, member in self._gateway.roster.by_slot.items()}
+        slots = {
+            slotted.peer.name: slot for slot, slotted in self._gateway.peer_slots.by_slot.items()
+        }
         self._counts = {name: self._counts.get(name) or PeerCounts() for name in slots}
         return tuple(self._peer(name, slot) for name, slot in slots.items())
 
@@ -135,11 +137,11 @@ class GatewayCollector:
             if isinstance(value, Histogram):
                 yield from _histogram_lines(name, labels, value)
             elif may_lag:
-                yield _line(name, labels, self._not_back((name, *values), value))
+                yield _line(name, labels, self._monotonic((name, *values), value))
             else:
                 yield _line(name, labels, value)
 
-    def _not_back(self, key: tuple[str, ...], value: float) -> float:
+    def _monotonic(self, key: tuple[str, ...], value: float) -> float:
         """Return ``value``, or the highest reported so far.
 
         A sum of several reads can come out lower than before while its parts move, for instance
@@ -150,9 +152,9 @@ class GatewayCollector:
         return highest
 
 
-def _tcp_info(connection: socket.socket) -> _native.TcpInfo | None:
+def _tcp_info(connection: socket.socket) -> native.TcpInfo | None:
     try:
-        return _native.tcp_info(connection)
+        return native.tcp_info(connection)
     except OSError:  # ended since
         return None
 

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastun._native import Ring
 from fastun.metrics import readings
 from fastun.metrics.readings import Samples, Source
 from fastun.metrics.worker_states import worker_states
+from fastun.native import Ring
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__, log
-from fastun._native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
-from fastun.link.greeting import SealedGreeter
-from fastun.link.path import HINT_RESULTS, NARROWING_CAUSES
+from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
+from fastun.link.stream.handshake import SealedHandshaker
 from fastun.metrics.sockets import SocketState
+from fastun.native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.session.refusal import Refusal
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway, Link
-    from fastun.lane import Worker
+    from fastun.gateway.gateway import Gateway, Link
+    from fastun.lane.lane import Worker
 
 CONSUMERS = ("link-writer", "tun-writer")
 
@@ -267,10 +267,10 @@ def last_handshake(source: Source) -> Samples:
 
 def handshakes(source: Source) -> Samples:
     """Yield the handshakes by what became of them. The sealed wire's only."""
-    greeter = source.gateway.greeter
-    if isinstance(greeter, SealedGreeter):
+    handshaker = source.gateway.handshaker
+    if isinstance(handshaker, SealedHandshaker):
         for result in HANDSHAKE_RESULTS:
-            yield (result,), greeter.results[result]
+            yield (result,), handshaker.results[result]
 
 
 def log_lines_dropped(_: Source) -> Samples:

@@ -37,14 +37,14 @@ from prometheus_client.exposition import (
 from fastun import ending, log
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
-from fastun.link import tcp
 from fastun.link.source_limits import SourceLimits
+from fastun.link.stream import sockets as tcp
 from fastun.metrics.collector import GatewayCollector
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from fastun.gateway import Gateway
+    from fastun.gateway.gateway import Gateway
 
 # For a whole request and its answer, however slowly either moves: a scrape takes milliseconds, for
 # some 30 KiB and 600 bytes a peer.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastun._native import DIRECTIONS, DROPS
 from fastun.metrics.families import FAMILIES
+from fastun.native import DIRECTIONS, DROPS
 
 
 def markdown() -> str:

@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from fastun._native import DIRECTIONS, Ring
+from fastun.native import DIRECTIONS, Ring
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway, Link
+    from fastun.gateway.gateway import Gateway, Link
     from fastun.metrics.readings import Samples, Source
     from fastun.metrics.sockets import SocketState
 
@@ -27,7 +27,7 @@ State = Literal["idle", "busy", "blocked"]
 
 STATES: tuple[State, ...] = ("idle", "busy", "blocked")
 
-# A producer that found the ring full sleeps until a quarter of it is free (csrc/ring.c).
+# A producer that found the ring full sleeps until a quarter of it is free (csrc/shared/ring.c).
 FULL_FROM = 3 / 4
 
 

@@ -5,7 +5,7 @@ directory    what can be done with the peers of a server
 store        the directory in SQLite, STATE/peers.sqlite
 rows         what stands in it, as values
 client_file  the file that `fastun peer add` prints
-membership   who belongs to a running gateway, and what they are pushed
+peer_sync   who belongs to a running gateway, and what they are pushed
 pushes       what is taken of what a server pushes
-roster       the slot by which the data path knows each
+peer_slots       the slot by which the data path knows each
 """

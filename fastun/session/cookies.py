@@ -8,7 +8,7 @@
 mac1 proves that the sender knows whom it talks to, before any costly DH. Under load mac2 proves
 that the sender receives at the address it sends from, so that a limit per address means something.
 Neither authenticates: that is the handshake's. Cookies are made, and mac2 is checked, in C
-(csrc/cookie.h, handshake_gate.h); here they are asked of us.
+(csrc/inbound/cookie.h, handshake_gate.h); here they are asked of us.
 """
 
 import hmac

@@ -109,7 +109,7 @@ def open_aes(key: bytes, counter: int, ciphertext: bytes, associated: bytes) -> 
 def xopen(key: bytes, random_nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
     """Xaead, opened: the plaintext, 16 bytes shorter. NotAuthenticError if it is not authentic.
 
-    Sealed is in C only (csrc/xchacha.h).
+    Sealed is in C only (csrc/session/xchacha.h).
     """
     if len(ciphertext) < TAG_BYTES:
         raise NotAuthenticError

@@ -29,7 +29,8 @@ KEEPALIVE_TIMEOUT_S: Final = 10.0
 REKEY_AFTER_MESSAGES: Final = 2**60
 REJECT_AFTER_MESSAGES: Final = 2**64 - 2**13 - 1
 # Ours, of AES-256-GCM alone, in blocks of 16 bytes: three quarters of what the data path seals
-# under one key (csrc/session.h). At 40 Gbit/s the rest is some 13 s, for two attempts and more.
+# under one key (csrc/session/session.h). At 40 Gbit/s the rest is some 13 s, for two attempts and
+# more.
 REKEY_AFTER_BLOCKS: Final = 3 * 2**32
 COOKIE_LIFETIME_S: Final = 120.0  # section 5.4.7: how long a cookie is good for
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.config.settings import Settings
-    from fastun.gateway import Gateway
+    from fastun.gateway.gateway import Gateway
 
 # A request is a few dozen bytes; this leaves room for later commands with arguments.
 REQUEST_BYTES_MAX = 64 * 1024
@@ -160,7 +160,7 @@ class _Clients:
             known = ", ".join(COMMANDS)
             return Reply(error=f"unknown command {request.command!r:.80}; there is: {known}")
         if request.command == "peers-changed":
-            self._gateway.membership.refresh()
+            self._gateway.peer_sync.refresh()
         return Reply(status=read_status(self._gateway))
 
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from fastun import __version__, _native
-from fastun._native import DIRECTIONS, ROLES
+from fastun import __version__, native
 from fastun.endpoint import format_host_port
 from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.worker_states import Ends, State, ends_of, state_of
+from fastun.native import DIRECTIONS, ROLES
 
 if TYPE_CHECKING:
-    from fastun.gateway import Gateway, Link
-    from fastun.lane import Lane
-    from fastun.peers.roster import Member
+    from fastun.gateway.gateway import Gateway, Link
+    from fastun.lane.lane import Lane
+    from fastun.link.peer_slots import SlottedPeer
 
 # One of each IP version is usual; a reply with all peers has to stay within its bounds.
 INNER_ADDRESSES_MAX = 4
@@ -165,7 +165,7 @@ def read_status(gateway: Gateway) -> Status:
         listen=[str(endpoint) for endpoint in settings.listen],
         endpoint=None if settings.endpoint is None else str(settings.endpoint),
         metrics=None if settings.metrics is None else format_host_port(*settings.metrics),
-        peers=[_peer(gateway, member) for member in gateway.roster.by_slot.values()],
+        peers=[_peer(gateway, slotted) for slotted in gateway.peer_slots.by_slot.values()],
         links=Links(
             established=gateway.links.n_established,
             reconnects=gateway.links.n_reconnects,
@@ -176,12 +176,12 @@ def read_status(gateway: Gateway) -> Status:
     )
 
 
-def _peer(gateway: Gateway, member: Member) -> PeerStatus:
-    slot, link = member.slot, gateway.links.by_slot.get(member.slot)
+def _peer(gateway: Gateway, slotted: SlottedPeer) -> PeerStatus:
+    slot, link = slotted.slot, gateway.links.by_slot.get(slotted.slot)
     counted = {field: gateway.lane.peers.read(slot, field) for field in _COUNTED_BY_PEER}
     return PeerStatus(
-        name=member.peer.name,
-        inner_addresses=_inner_addresses(member),
+        name=slotted.peer.name,
+        inner_addresses=_inner_addresses(slotted),
         up=link is not None,
         remote=None if link is None else link.remote,
         since_unix_seconds=None if link is None else link.since,
@@ -195,8 +195,8 @@ def _peer(gateway: Gateway, member: Member) -> PeerStatus:
     )
 
 
-def _inner_addresses(member: Member) -> list[str]:
-    hosts = (network for network in member.peer.allowed_ips if network.num_addresses == 1)
+def _inner_addresses(slotted: SlottedPeer) -> list[str]:
+    hosts = (network for network in slotted.peer.allowed_ips if network.num_addresses == 1)
     return [str(host.network_address) for host in itertools.islice(hosts, INNER_ADDRESSES_MAX)]
 
 
@@ -214,7 +214,7 @@ def _tcp(link: Link) -> Tcp | None:
     if link.connection is None:
         return None
     try:
-        info = _native.tcp_info(link.connection)
+        info = native.tcp_info(link.connection)
     except OSError:
         return None
     return Tcp(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from fastun._native import DIRECTIONS
 from fastun.metrics.worker_states import FULL_FROM
+from fastun.native import DIRECTIONS
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from fastun.status.report import duration, remote_of
 from fastun.top.rates import NETWORK, directions

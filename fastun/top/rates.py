@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fastun._native import DIRECTIONS, ROLES
+from fastun.native import DIRECTIONS, ROLES
 
 if TYPE_CHECKING:
     from fastun.status.reply import Direction, PeerStatus, Stage, Status

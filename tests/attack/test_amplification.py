@@ -30,9 +30,9 @@ from fastun.lab.tunnel import (
     add_peer,
     start_gateway,
 )
-from tests.attack.keyed_client import KeyedClient
-from tests.attack.super_packets import Shape, message
-from tests.fault.plain_peer import PlainPeer, frame
+from tests.support.keyed_client import KeyedClient
+from tests.support.plain_peer import PlainPeer, frame
+from tests.support.super_packets import Shape, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

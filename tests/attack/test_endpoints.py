@@ -19,7 +19,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, UDP_PORT, add_peer
 from fastun.session import keys, noise
-from tests.attack.roaming_client import RoamingClient
+from tests.support.roaming_client import RoamingClient
 
 if TYPE_CHECKING:
     from fastun.lab.host import Host

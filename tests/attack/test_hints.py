@@ -19,11 +19,11 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import iperf3, ping
 from fastun.lab.tunnel import UDP_PORT, start_tunnel
-from fastun.link.hinted import FLOOR, RECENT_S
-from tests.attack.forged_icmp import data_head, datagram_head, forge, last_data_seen, too_big
+from fastun.link.datagram.hinted import FLOOR, RECENT_S
 from tests.interop.conftest import THEIR_INNER, Interop
-from tests.interop.wireguard_go import skip_where_missing
 from tests.netns.test_path_mtu import end, path_mtu, routed
+from tests.support.forged_icmp import data_head, datagram_head, forge, last_data_seen, too_big
+from tests.support.wireguard_go import skip_where_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import has_aes_instructions
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, iperf3
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, UDP_PORT, add_peer, start_gateway
-from tests.attack.hasty_client import add_clients, greet, udp_packet
+from fastun.native import has_aes_instructions
 from tests.fault.test_udp_flood import forged, forged_source, initiation, raw_socket, server_key
 from tests.netns.test_path_mtu import INNER_MTU, NARROW_MTU, end, path_mtu, routed
+from tests.support.hasty_client import add_clients, greet, udp_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ N_TIMES = 12  # that 300 packets come behind a hello
 # A gateway that makes new keys after 32 MiB under AES-256-GCM, in place of 192 GiB.
 FEW_BLOCKS = """
 import sys
-from fastun import gateway
+from fastun.gateway import gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(
@@ -59,7 +59,7 @@ main()
 # Timers a hundred times as fast, and a look each moment at the oldest keys that Python has.
 WATCHED = """
 import gc, os, sys, threading, time
-from fastun import gateway
+from fastun.gateway import gateway
 from fastun.session import clock
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys
@@ -151,7 +151,7 @@ def test_forty_of_forty_are_told_too_big_beside_a_flood_to_an_absent_peer(
     print(f"{n_told} of 40 told, beside {n_flood[0]} packets to an absent peer")  # noqa: T201
     assert n_flood[0] > 100
     assert n_told == 40
-    assert dropped(server, "too_big_unanswered") == 0
+    assert dropped(server, "exceeds_path_mtu_unanswered") == 0
     end(pair)
 
 

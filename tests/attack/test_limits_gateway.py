@@ -34,9 +34,10 @@ from fastun.lab.tunnel import (
     add_peer,
     start_gateway,
 )
-from fastun.link import greeting, hello
+from fastun.link import hello
+from fastun.link.peer_slots import SlottedPeer
+from fastun.link.stream import handshake as greeting
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Member
 from fastun.peers.store import PeerStore
 from fastun.session import keys, noise
 
@@ -195,11 +196,11 @@ def add_clients(gateway: GatewayProcess) -> list[Client]:
 
 
 class _Roster:
-    def __init__(self, member: Member) -> None:
-        self.by_slot = {0: member}
+    def __init__(self, slotted: SlottedPeer) -> None:
+        self.by_slot = {0: slotted}
 
 
-class DistantGreeter(greeting.SealedGreeter):
+class DistantGreeter(greeting.SealedHandshaker):
     """A client whose hello comes a round trip after the server's response, as a real one's."""
 
     async def _send_hello(self, *arguments: Any) -> None:
@@ -208,13 +209,13 @@ class DistantGreeter(greeting.SealedGreeter):
 
 
 async def greet(client: Client, target: str, public_key: bytes) -> tuple[float, int]:
-    """Dial until greeted; in how many seconds, at which attempt."""
+    """Dial until connected; in how many seconds, at which attempt."""
     ours = hello.Hello(
         version=hello.PROTOCOL_VERSION, software="t", mode="tun", offload=(), message_max=60000
     )
     server = Peer(name="server", public_key=public_key, preshared_key=client.preshared_key)
-    roster: Any = _Roster(Member(0, server))
-    greeter = DistantGreeter(roster, client.pair, lambda _: ours)
+    peer_slots: Any = _Roster(SlottedPeer(0, server))
+    handshaker = DistantGreeter(peer_slots, client.pair, lambda _: ours)
     began, n_attempts = time.monotonic(), 0
     while True:
         n_attempts += 1
@@ -225,7 +226,7 @@ async def greet(client: Client, target: str, public_key: bytes) -> tuple[float, 
                 await asyncio.wait_for(
                     asyncio.get_running_loop().sock_connect(connection, (target, PORT)), 4
                 )
-                await greeter.approach(connection)
+                await handshaker.connect(connection)
                 return time.monotonic() - began, n_attempts
         await asyncio.sleep(0.1)
 
@@ -257,18 +258,18 @@ def test_ten_of_ten_clients_are_greeted_under_a_crowd_that_says_nothing(
     ]
     time.sleep(2)
     before_s, began = cpu_s(gateway), time.monotonic()
-    greeted = greet_all(host, clients, own_key(gateway), 4)
+    established = greet_all(host, clients, own_key(gateway), 4)
     results = [result_of(process) for process in crowds]
     share = (cpu_s(gateway) - before_s) / (time.monotonic() - began)
     begun_per_s = sum(result["begun"] / result["seconds"] for result in results)
     there_per_s = sum(result["established"] / result["seconds"] for result in results)
     print(  # noqa: T201
         f"{n_sources} sources: {begun_per_s:.0f} connections a second begun, {there_per_s:.0f} "
-        f"established; {len(greeted)} of {N_CLIENTS} greeted, at worst after "
-        f"{max((each[0] for each in greeted), default=0):.2f} s at attempt "
-        f"{max((each[1] for each in greeted), default=0)}; {100 * share:.0f} % of a core"
+        f"established; {len(established)} of {N_CLIENTS} established, at worst after "
+        f"{max((each[0] for each in established), default=0):.2f} s at attempt "
+        f"{max((each[1] for each in established), default=0)}; {100 * share:.0f} % of a core"
     )
-    assert len(greeted) == N_CLIENTS
+    assert len(established) == N_CLIENTS
 
 
 # -- what a stranger can find out -----------------------------------------------------------------

@@ -16,10 +16,10 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, add_peer, start_gateway
-from fastun.log_limits import PER_SOURCE
+from fastun.log.limits import PER_SOURCE
 from fastun.status import control
-from tests.fault.plain_peer import PlainPeer
 from tests.fault.test_worker_killed import kill_worker, worker_pid
+from tests.support.plain_peer import PlainPeer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from fastun.host.strong_host import StrongHost, table_name
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, start_gateway
-from tests.fault.plain_peer import checksum
+from tests.support.plain_peer import checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,8 +21,8 @@ from fastun.lab.tunnel import (
     add_peer,
     start_gateway,
 )
-from tests.attack.goodput import Goodput, after, busy, usual
-from tests.attack.roaming_client import RoamingClient
+from tests.support.goodput import Goodput, after, busy, usual
+from tests.support.roaming_client import RoamingClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

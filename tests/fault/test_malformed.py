@@ -15,7 +15,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, GatewayProcess, start_gateway
-from tests.fault.plain_peer import PlainPeer, frame, udp_packet
+from tests.support.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

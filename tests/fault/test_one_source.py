@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, start_gateway
-from fastun.link.arrivals import ARRIVALS_MAX, ARRIVALS_PER_SOURCE_MAX
+from fastun.link.stream.arrivals import ARRIVALS_MAX, ARRIVALS_PER_SOURCE_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,22 +17,22 @@ import psutil
 import pytest
 
 from fastun import descriptors
-from fastun._native import ROLES
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.link import hello
-from fastun.link.greeting import SealedGreeter
 from fastun.link.hello import HelloError
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.native import ROLES
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Roster
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.refusal import HandshakeError
 from tests.fault.test_worker_killed import kill_worker
-from tests.unit.descriptors import limited_to
-from tests.unit.recording_lane import RecordingLane
+from tests.support.descriptors import limited_to
+from tests.support.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +78,8 @@ class Crowd:
         self.connected: dict[int, socket.socket] = {}
         self._host = host
         self._pairs = [keys.pair_of(keys.generate_private()) for _ in range(N_PEERS)]
-        self._roster = Roster(RecordingLane().as_lane())
-        self._roster.replace([Peer(name="server", public_key=SERVER_KEY.public)])
+        self._peer_slots = PeerSlots(RecordingLane().as_lane())
+        self._peer_slots.replace([Peer(name="server", public_key=SERVER_KEY.public)])
         state.mkdir()
         keys.store_private(state / "private.key", SERVER_KEY.private)
         with PeerStore(state) as store, store.changes():
@@ -110,11 +110,11 @@ class Crowd:
             message_max=60000,
             aeads=(hello.CHACHA,),
         )
-        greeter = SealedGreeter(self._roster, self._pairs[n], lambda _: says, None)
+        handshaker = SealedHandshaker(self._peer_slots, self._pairs[n], lambda _: says, None)
         try:
             loop = asyncio.get_running_loop()
             await loop.sock_connect(connection, (SERVER_OUTER, PORT))
-            await greeter.approach(connection)
+            await handshaker.connect(connection)
         except (HelloError, HandshakeError, OSError):
             return False
         return True

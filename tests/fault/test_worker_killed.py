@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from fastun import lane
 from fastun.lab.host import wait_until
 from fastun.lab.transfer import probing, start_transfer
-from tests.fault.accounting import assert_adds_up
+from fastun.lane import lane
+from tests.support.accounting import assert_adds_up
 
 if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess, Transport

@@ -16,9 +16,9 @@ from fastun.lab import tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import GatewayProcess, start_gateway
-from tests.interop.wireguard_go import Identity, WireGuardGo, skip_where_missing
-from tests.interop.wireguard_messages import MessageCounters
 from tests.netns.test_sessions import COMPRESSED
+from tests.support.wireguard_go import Identity, WireGuardGo, skip_where_missing
+from tests.support.wireguard_messages import MessageCounters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

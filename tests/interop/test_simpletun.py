@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
 
-PEER = Path(__file__).with_name("simpletun_peer.py")
+PEER = Path(__file__).parents[1] / "support" / "simpletun_peer.py"
 HUNDRED_MEGABYTES = 100 * 10**6
 FASTUN_INNER, PEER_INNER = "10.99.0.1", "10.99.0.2"
 

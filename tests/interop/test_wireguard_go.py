@@ -19,8 +19,8 @@ from tests.interop.conftest import (
     THEIRS,
     host_port,
 )
-from tests.interop.wireguard_flood import flooding
-from tests.interop.wireguard_go import wg
+from tests.support.wireguard_flood import flooding
+from tests.support.wireguard_go import wg
 
 if TYPE_CHECKING:
     from fastun.lab.host import Host

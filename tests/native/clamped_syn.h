@@ -4,10 +4,10 @@
 
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "sealing.h"
-#include "vnet.h"
+#include "packet/vnet.h"
 
 enum {
     MTU = 1420,

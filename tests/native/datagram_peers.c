@@ -7,9 +7,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "datagram_writer.h"
+#include "outbound/datagram_writer.h"
 #include "formats.h"
 
 enum { RING_BYTES = 1 << 20, DATAGRAM_MAX = 65536 };

@@ -3,7 +3,7 @@
 #ifndef FLOW_WRITER_H
 #define FLOW_WRITER_H
 
-#include "gro.h"
+#include "packet/gro.h"
 #include "worker_thread.h"
 
 enum {

@@ -2,8 +2,8 @@
 #ifndef FORMATS_H
 #define FORMATS_H
 
-#include "message.h"
-#include "session.h"
+#include "packet/encapsulation.h"
+#include "session/session.h"
 
 static inline struct link_format plain_format(enum mode mode, bool super) {
     return (struct link_format){.wire = WIRE_PLAIN,

@@ -1,6 +1,6 @@
 #include "frames.h"
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 
 enum {
     TCP_HEADER = 20,

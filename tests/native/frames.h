@@ -6,7 +6,7 @@
 #ifndef FRAMES_H
 #define FRAMES_H
 
-#include "message.h"
+#include "packet/encapsulation.h"
 #include "random.h"
 
 enum frame_kind {

@@ -4,9 +4,9 @@
 #include <gcrypt.h>
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "session.h"
+#include "session/session.h"
 
 void handshake_mac(uint8_t mac[MAC_LENGTH], const uint8_t *key, size_t key_length,
                    const uint8_t *bytes, size_t length) {

@@ -2,7 +2,7 @@
 #ifndef HANDSHAKES_H
 #define HANDSHAKES_H
 
-#include "cookie.h"
+#include "inbound/cookie.h"
 #include "fastun.h"
 
 enum { INITIATION_LENGTH = 148, RESPONSE_LENGTH = 92 };

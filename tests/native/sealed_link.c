@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 
 const enum aead aeads[2] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};

@@ -7,7 +7,7 @@
 #ifndef SEALED_LINK_H
 #define SEALED_LINK_H
 
-#include "loop.h"
+#include "loop/loop.h"
 #include "sealing.h"
 
 enum {

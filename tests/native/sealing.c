@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 
 void sealing_key(uint8_t key[SEAL_KEY], unsigned number) {

@@ -3,7 +3,7 @@
 #define SEALING_H
 
 #include "formats.h"
-#include "session.h"
+#include "session/session.h"
 
 struct sealed_message {
     uint8_t bytes[STREAM_LENGTH_PREFIX + MESSAGE_MAX]; /* its length prefix, then the message */

@@ -10,7 +10,7 @@
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum { N_FORMATS = 8 /* the choices of fuzz_format */, FRAME_BYTES = 300 };
 
@@ -48,7 +48,7 @@ static bool append_message(struct seed *seed, const struct link_format *format, 
     uint8_t slot[MESSAGE_HEADROOM + VNET_LENGTH + FRAME_BYTES];
     struct message_outbound outbound;
     memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
-    if (message_lay_out(format, slot + MESSAGE_HEADROOM, FRAME_BYTES, &outbound) != MESSAGE_OK)
+    if (message_encapsulate(format, slot + MESSAGE_HEADROOM, FRAME_BYTES, &outbound) != MESSAGE_OK)
         return false;
     if (prefixed)
         message_prefix(&outbound);

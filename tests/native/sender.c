@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 
 struct sender sender;

@@ -5,9 +5,9 @@
 
 #include <stdbool.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "random.h"
-#include "vnet.h"
+#include "packet/vnet.h"
 
 enum {
     SUPER_PACKET_MAX = 65535,

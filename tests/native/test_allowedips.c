@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdbool.h>
 
-#include "allowedips.h"
+#include "host/allowedips.h"
 #include "check.h"
 #include "random.h"
 

@@ -4,10 +4,10 @@
 #define _GNU_SOURCE
 #include <string.h>
 
-#include "amplification.h"
+#include "packet/amplification.h"
 #include "check.h"
 #include "formats.h"
-#include "message.h"
+#include "packet/encapsulation.h"
 #include "super_packet.h"
 
 enum {
@@ -21,7 +21,7 @@ static struct random noise = {31};
 
 static bool breaks_the_rule(void) {
     struct vnet vnet = packet.vnet;
-    int n = vnet_check_own(&vnet, packet.bytes, packet.length, packet.l3);
+    int n = vnet_check_local(&vnet, packet.bytes, packet.length, packet.l3);
     CHECK(n > 0);
     return amplifies(&vnet, n, packet.bytes, packet.length);
 }
@@ -121,7 +121,7 @@ static enum message_fault send(const struct link_format *format, struct message_
     vnet_write(&packet.vnet, vnet);
     memcpy(vnet + VNET_LENGTH, packet.bytes, packet.length);
     bool is_whole = message_takes_whole(format, vnet, packet.length);
-    enum message_fault fault = message_lay_out(format, vnet, packet.length, message);
+    enum message_fault fault = message_encapsulate(format, vnet, packet.length, message);
     CHECK_EQUAL(fault, is_whole ? MESSAGE_OK : MESSAGE_NOT_OFFERED);
     return fault;
 }
@@ -134,8 +134,8 @@ static enum message_fault receive_as_it_is(const struct link_format *format) {
     message[0] = MESSAGE_SUPER;
     vnet_write(&packet.vnet, message + MESSAGE_TYPE_LENGTH);
     memcpy(message + MESSAGE_TYPE_LENGTH + VNET_LENGTH, packet.bytes, packet.length);
-    return message_take_apart(format, message, MESSAGE_TYPE_LENGTH + VNET_LENGTH + packet.length,
-                              &inbound);
+    return message_decapsulate(format, message, MESSAGE_TYPE_LENGTH + VNET_LENGTH + packet.length,
+                               &inbound);
 }
 
 static void the_sender_lets_go_whole_what_the_receiver_takes_and_nothing_else(void) {
@@ -157,7 +157,8 @@ static void the_sender_lets_go_whole_what_the_receiver_takes_and_nothing_else(vo
         bool is_taken = send(format, &sent) == MESSAGE_OK;
         CHECK_EQUAL(is_taken, !breaks_the_rule());
         if (is_taken)
-            CHECK_EQUAL(message_take_apart(format, sent.start, sent.length, &received), MESSAGE_OK);
+            CHECK_EQUAL(message_decapsulate(format, sent.start, sent.length, &received),
+                        MESSAGE_OK);
         CHECK_EQUAL(receive_as_it_is(format), is_taken ? MESSAGE_OK : MESSAGE_AMPLIFIES);
     }
 }
@@ -173,7 +174,7 @@ static void what_our_own_kernel_left_wrong_is_refused(void) {
         vnet_write(&packet.vnet, vnet);
         memcpy(vnet + VNET_LENGTH, packet.bytes, packet.length);
         CHECK(!message_takes_whole(&format, vnet, packet.length));
-        CHECK_EQUAL(message_lay_out(&format, vnet, packet.length, &sent), MESSAGE_BAD_VIRTIO);
+        CHECK_EQUAL(message_encapsulate(&format, vnet, packet.length, &sent), MESSAGE_BAD_VIRTIO);
     }
 }
 

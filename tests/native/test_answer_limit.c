@@ -1,7 +1,7 @@
 /* Who is told by ICMP: nobody's answers are used up by somebody else's packets. */
 #include <string.h>
 
-#include "answer_limit.h"
+#include "outbound/answer_limit.h"
 #include "check.h"
 #include "sealing.h"
 

@@ -1,7 +1,7 @@
 /* The Internet checksum against RFC 1071 taken word for word: big-endian words, one by one. */
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "checksum.h"
+#include "packet/checksum.h"
 #include "random.h"
 
 enum { LENGTH_MAX = 3000, SUPER_PACKET = 65535 };

@@ -1,5 +1,5 @@
 /* codel: when frames are dropped, by a clock of its own. */
-#include "codel.h"
+#include "outbound/codel.h"
 
 #include <stdlib.h>
 

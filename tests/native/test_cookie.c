@@ -1,11 +1,11 @@
 /* Cookies: who was sent one shows it by mac2, from where it was sent to, while its secret is. What
  * a peer makes of a reply, tests/unit/link/test_link_reader_cookies.py says. */
 #define _GNU_SOURCE
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "cookie.h"
+#include "inbound/cookie.h"
 #include "handshakes.h"
-#include "session.h"
+#include "session/session.h"
 
 #define S ((uint64_t)1000000000)
 static const uint64_t now = 1000 * S;
@@ -33,7 +33,7 @@ static size_t make_shown(unsigned type, const struct endpoint *source, uint64_t 
 }
 
 static bool is_shown(size_t length, struct endpoint source, uint64_t at_ns) {
-    return cookie_is_shown(&maker, message, length, &source, at_ns);
+    return mac2_is_valid(&maker, message, length, &source, at_ns);
 }
 
 /* -- mac2 -------------------------------------------------------------------------------------- */

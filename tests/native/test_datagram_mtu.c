@@ -17,7 +17,7 @@ static const int families[] = {AF_INET, AF_INET6};
 static struct datagram_peers *const peers = &datagram_peers;
 
 static uint64_t too_long(void) {
-    return datagram_peers_dropped(DROP_link_writer_too_long);
+    return datagram_peers_dropped(DROP_link_writer_emsgsize);
 }
 
 static void check_told(size_t n, unsigned slot) {

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "datagram_link.h"
 
@@ -117,7 +117,7 @@ static void *ring_bell(void *argument) {
         usleep(100);
     usleep(5000);
     CHECK_EQUAL(write(reader.channel[0], "!", 1), 1);
-    ring_ring_producer(device.ring);
+    ring_doorbell_producer(device.ring);
     return NULL;
 }
 

@@ -6,12 +6,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "datagram_link.h"
 #include "handshakes.h"
-#include "inbound.h"
-#include "link_reader.h"
+#include "inbound/message_in.h"
+#include "inbound/link_reader.h"
 
 static bool endpoint_is(unsigned slot, const struct endpoint *expected) {
     struct endpoint endpoint;
@@ -232,7 +232,7 @@ static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void
     size_t n = 0;
     for (size_t i = 0; i < reader.n_events; i++) {
         const struct loop_event *event = &reader.events[i];
-        if (event->kind != EVENT_DATAGRAM)
+        if (event->kind != EVENT_UDP_HANDSHAKE)
             continue;
         size_t length = handshake_make(message, 1 + (unsigned)n % 3, (uint8_t)n, mac1_key);
         CHECK_EQUAL(event->length, length);
@@ -278,11 +278,11 @@ static void cookie_replies_that_nobody_waits_for_keep_no_other_out(void) {
     CHECK_EQUAL(reader.n_events, 0);
     send_reply(0, AWAITED);
     datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
     loop_await_reply(reader.loop, OTHER_SLOT, AWAITED + 1);
     send_reply(0, AWAITED); /* of an attempt before */
     datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
     datagrams_close();
 }
 
@@ -290,11 +290,11 @@ static void a_cookie_reply_may_name_a_response_until_its_key_is_confirmed(void) 
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     send_reply(0, INDEX);
     datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
     datagram_send_good(0, 0);
     send_reply(0, INDEX);
     datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 1);
+    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
     check_counted(1, DROP_link_reader_cookie_unasked, 1);
     datagrams_close();
 }
@@ -308,7 +308,7 @@ static void who_reads_along_can_use_up_one_peers_replies_only(void) {
         send_reply(0, ONE);
     send_reply(0, OTHER);
     datagrams_run();
-    size_t n_passed = count_events(EVENT_DATAGRAM);
+    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
     CHECK(n_passed >= REPLIES_BURST + 1 && n_passed <= REPLIES_BURST + 5);
     CHECK_EQUAL(memcmp(reader.events[reader.n_events - 1].bytes + 4, (uint32_t[]){OTHER}, 4), 0);
     datagrams_close();
@@ -324,7 +324,7 @@ static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passe
         datagram_send(0, message, length);
     datagram_send_good(0, 0);
     datagrams_run();
-    size_t n_passed = count_events(EVENT_DATAGRAM);
+    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
     CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20); /* some ms went by */
     check_counted(1, DROP_link_reader_cookie_sent, N_SENT - n_passed);
     for (; datagram_hear(0, heard, &heard_length); n_heard++) {
@@ -351,7 +351,7 @@ static void who_shows_its_cookie_passes_until_it_shows_too_many(void) {
     for (unsigned i = 0; i < N_SENT; i++)
         datagram_send(0, message, length);
     datagrams_run();
-    size_t n_passed = count_events(EVENT_DATAGRAM);
+    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
     CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20);
     check_counted(0, DROP_link_reader_handshake_flood, N_SENT - n_passed);
     CHECK(!datagram_hear(0, heard, &heard_length));
@@ -368,7 +368,7 @@ static void a_cookie_that_cannot_be_sent_is_counted(void) {
     reader.loop->sockets[DATAGRAM_SOCKET].family = AF_INET6; /* it does not take such addresses */
     datagrams_run();
     check_counted(0, DROP_link_reader_cookie_not_sent, 3);
-    CHECK_EQUAL(count_events(EVENT_DATAGRAM), 0);
+    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 0);
     datagrams_close();
 }
 

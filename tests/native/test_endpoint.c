@@ -2,7 +2,7 @@
  * loopback, reads it as the link-reader does, and answers as the link-writer does; the answer must
  * come from the very address that was sent to. */
 #define _GNU_SOURCE
-#include "endpoint.h"
+#include "host/udp_address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

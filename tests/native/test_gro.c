@@ -2,7 +2,7 @@
  * against a splitter that cuts the result up again.
  */
 #include "check.h"
-#include "gro.h"
+#include "packet/gro.h"
 #include "random.h"
 #include "splitter.h"
 

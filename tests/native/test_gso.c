@@ -1,7 +1,7 @@
 /* Cutting super-packets, against segments made the long way (super_packet.h). test_gso_kernel.c
  * asks the kernel. */
 #include "check.h"
-#include "gso.h"
+#include "packet/gso.h"
 #include "super_packet.h"
 
 enum { N_SHAPES = 4000, N_DISTURBED = 100000 };

@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "fastun.h"
-#include "gso.h"
+#include "packet/gso.h"
 #include "super_packet.h"
 
 enum { N_SHAPES = 400, PATIENCE_MS = 5000 };

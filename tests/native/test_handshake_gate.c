@@ -1,10 +1,10 @@
 /* Which handshake messages pass the gate; the clock is the test's. */
 #define _GNU_SOURCE
 #include "check.h"
-#include "handshake_gate.h"
+#include "inbound/handshake_gate.h"
 #include "handshakes.h"
 #include "random.h"
-#include "session.h"
+#include "session/session.h"
 
 #define S ((uint64_t)1000000000)
 

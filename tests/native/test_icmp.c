@@ -2,7 +2,7 @@
 #include <stdbool.h>
 
 #include "check.h"
-#include "icmp.h"
+#include "packet/icmp.h"
 #include "icmp_answer.h"
 #include "random.h"
 

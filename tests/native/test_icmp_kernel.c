@@ -13,8 +13,8 @@
 
 #include "check.h"
 #include "fastun.h"
-#include "icmp.h"
-#include "vnet.h"
+#include "packet/icmp.h"
+#include "packet/vnet.h"
 
 enum { TCP = 6, UDP = 17 };
 

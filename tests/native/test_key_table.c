@@ -1,7 +1,7 @@
 /* The table of receiving keys against a list that is searched from one end to the other. The
  * indices are few and fall on few places, so that probing is the rule and not the exception. */
 #include "check.h"
-#include "key_table.h"
+#include "session/key_table.h"
 #include "random.h"
 
 enum {

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
-#include "loop.h"
+#include "loop/loop.h"
 
 enum { RING_BYTES = 1 << 20, NO_DROP = N_DROPS };
 

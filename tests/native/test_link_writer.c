@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "link_writer.h"
+#include "outbound/link_writer.h"
 #include "peer_links.h"
 
 enum { BROKEN = 0, PACKET = 1000, SEND_BUFFER = 4096 };

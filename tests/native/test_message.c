@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
@@ -22,7 +22,8 @@ static uint8_t *lay_out(const struct link_format *format, enum message_fault *fa
     uint8_t *slot = malloc(MESSAGE_HEADROOM + frame.length);
     CHECK(slot != NULL);
     memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
-    *fault = message_lay_out(format, slot + MESSAGE_HEADROOM, frame.length - VNET_LENGTH, outbound);
+    *fault =
+        message_encapsulate(format, slot + MESSAGE_HEADROOM, frame.length - VNET_LENGTH, outbound);
     return slot;
 }
 
@@ -39,7 +40,7 @@ static enum message_fault take_apart(const struct link_format *format, const uin
     uint8_t *exact = malloc(length);
     CHECK(exact != NULL);
     memcpy(exact, message, length);
-    enum message_fault fault = message_take_apart(format, exact, length, &inbound);
+    enum message_fault fault = message_decapsulate(format, exact, length, &inbound);
     if (fault == MESSAGE_OK) {
         CHECK(inbound.frame >= exact && inbound.frame + inbound.length == exact + length);
         CHECK(inbound.n_packets >= 1);
@@ -57,7 +58,7 @@ static void check_round_trip(const struct link_format *format) {
     CHECK(outbound.start >= slot &&
           outbound.start + outbound.length == slot + MESSAGE_HEADROOM + frame.length);
     CHECK_EQUAL(outbound.n_packets, frame.n_packets);
-    CHECK_EQUAL(message_take_apart(format, outbound.start, outbound.length, &inbound), MESSAGE_OK);
+    CHECK_EQUAL(message_decapsulate(format, outbound.start, outbound.length, &inbound), MESSAGE_OK);
     vnet_write(&inbound.vnet, vnet);
     CHECK_EQUAL(inbound.n_packets, frame.n_packets);
     CHECK_EQUAL(inbound.length, frame.length - VNET_LENGTH);
@@ -216,7 +217,7 @@ static void check_completed(const struct link_format *format) {
     CHECK_EQUAL(outbound.n_packets, 1);
     uint16_t sum = naive_sum(0, packet + vnet.csum_start, length - vnet.csum_start);
     be16_write(packet + vnet.csum_start + vnet.csum_offset, sum == 0xffff ? sum : (uint16_t)~sum);
-    CHECK_EQUAL(message_take_apart(format, outbound.start, outbound.length, &inbound), MESSAGE_OK);
+    CHECK_EQUAL(message_decapsulate(format, outbound.start, outbound.length, &inbound), MESSAGE_OK);
     CHECK(vnet_is_plain(&inbound.vnet));
     CHECK_EQUAL(inbound.length, length);
     CHECK_EQUAL(memcmp(inbound.frame, packet, length), 0);

@@ -1,12 +1,12 @@
 /* mss: what is lowered, what is left, and that the checksum stays right. */
-#include "mss.h"
+#include "packet/mss.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "checksum.h"
+#include "packet/checksum.h"
 #include "random.h"
 
 enum { PACKET_MAX = 128, SYN = 2, ACK = 16, MTU = 1400 };

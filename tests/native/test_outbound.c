@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "datagram_writer.h"
-#include "outbound.h"
+#include "outbound/datagram_writer.h"
+#include "outbound/frame.h"
 #include "sender.h"
 #include "super_packet.h"
 
@@ -190,7 +190,7 @@ static void a_segment_longer_than_the_peer_takes_drops_the_super_packet(void) {
     give_super(&longer);
     sender_run();
     CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), 5);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_message_max), 5);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 10);
     sender_close();
 }
@@ -208,7 +208,7 @@ static void so_does_an_ethernet_frame(void) {
     give_super(&longer);
     sender_run();
     CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), 3);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_message_max), 3);
     sender_close();
 }
 

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
-#include "own_packets.h"
+#include "outbound/own_packets.h"
 #include "sender.h"
 
 enum { SLOT = 3, PAYLOAD = 48, OUTER_MAX = 200, N_PEERS = N_PEER_SLOTS };

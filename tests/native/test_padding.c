@@ -2,9 +2,9 @@
  * size, so that ASan sees a byte read too far. */
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
-#include "message.h"
+#include "packet/encapsulation.h"
 #include "sealing.h"
 
 enum { PACKET = 96 };
@@ -16,7 +16,7 @@ static int take_apart(const uint8_t *content, size_t length) {
     uint8_t *exact = malloc(length);
     CHECK(exact != NULL);
     memcpy(exact, content, length);
-    enum message_fault fault = message_take_apart(&format, exact, length, &inbound);
+    enum message_fault fault = message_decapsulate(&format, exact, length, &inbound);
     free(exact);
     return fault == MESSAGE_OK ? (int)inbound.length : -(int)fault;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "icmp_answer.h"
 #include "sender.h"
@@ -88,7 +88,7 @@ static void a_packet_that_may_not_be_fragmented_is_refused_and_its_sender_told(v
     ipv6_make(packet, PATH_MTU + 1, US, TO);
     give_and_run(PATH_MTU + 1);
     check_told(packet, PATH_MTU);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 2);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_path_mtu), 2);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 3);
     check_not_told();
     sender_close();
@@ -136,7 +136,7 @@ static void ipv6_packets_up_to_its_least_mtu_pass_every_path(void) {
     check_passes(1280, SEGMENT_FRAGMENTS);
     ipv6_make(packet, NARROW, US, TO);
     check_passes(NARROW, SEGMENT_WHOLE);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_path_mtu), 1);
     sender_close();
 }
 
@@ -145,7 +145,7 @@ static void an_ipv4_sender_is_told_less_than_ipv6s_least_mtu(void) {
     make_ipv4(NARROW + 1, false);
     give_and_run(NARROW + 1);
     check_told(packet, NARROW);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_path_mtu), 1);
     sender_close();
 }
 
@@ -228,7 +228,7 @@ static void what_is_sent_to_an_absent_peer_hides_no_narrow_path(void) {
         n_told += icmp_answer_fault(packet, answer + VNET_LENGTH, (size_t)n - VNET_LENGTH,
                                     sizeof answer, PATH_MTU) == NULL;
     CHECK_EQUAL(n_told, N_TOO_BIG);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), N_TOO_BIG);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_path_mtu), N_TOO_BIG);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), N_FLOOD);
     sender_close();
 }
@@ -242,8 +242,8 @@ static void a_sender_that_is_not_told_is_counted_apart(void) {
         if (i % 30 == 29)
             sender_run();
     }
-    CHECK(sender_dropped(DROP_tun_reader_too_big) >= ANSWERS_PER_SENDER_AND_PEER);
-    CHECK(sender_dropped(DROP_tun_reader_too_big_unanswered) > 0);
+    CHECK(sender_dropped(DROP_tun_reader_exceeds_path_mtu) >= ANSWERS_PER_SENDER_AND_PEER);
+    CHECK(sender_dropped(DROP_tun_reader_exceeds_path_mtu_unanswered) > 0);
     CHECK_EQUAL(sender_dropped_in_all(), N);
     sender_close();
 }
@@ -294,7 +294,7 @@ static void the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long(
     check_told(frame.bytes, PATH_MTU);
     give_super(6, PATH_MTU - 59, 7, false);
     check_told(frame.bytes, PATH_MTU);
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_big), 17);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_path_mtu), 17);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 27);
     sender_close();
 }

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "peer_table.h"
+#include "shared/peer_table.h"
 
 enum { N_READERS = 3, N_WRITES = 300000 };
 

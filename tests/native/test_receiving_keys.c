@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "sealed_link.h"
 
@@ -49,11 +49,11 @@ static void handshake_messages_go_up_whole_and_in_order_among_data(void) {
         send_good(i);
     }
     check_counts(12, NO_DROP, 0);
-    CHECK_EQUAL(count_events(EVENT_HANDSHAKE), 12);
+    CHECK_EQUAL(count_events(EVENT_STREAM_HANDSHAKE), 12);
     uint8_t next = 0;
     for (size_t i = 0; i < reader.n_events; i++) {
         const struct loop_event *event = &reader.events[i];
-        if (event->kind != EVENT_HANDSHAKE)
+        if (event->kind != EVENT_STREAM_HANDSHAKE)
             continue;
         CHECK_EQUAL(event->length, lengths[1 + next % 3]);
         CHECK_EQUAL(le32_read(event->bytes), 1 + next % 3);

@@ -1,13 +1,13 @@
 /* Workers that were killed between counting packets and moving the ring's index: whatever the
  * moment, what their successors count adds up. The predecessor is played here, step by step. */
 #define _GNU_SOURCE
-#include "reconcile.h"
+#include "loop/reconcile.h"
 
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "check.h"
-#include "link_writer.h"
+#include "outbound/link_writer.h"
 
 enum { RECORD_SPACE = 256 };
 

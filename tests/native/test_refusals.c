@@ -8,7 +8,7 @@
 
 #include "check.h"
 #include "datagram_peers.h"
-#include "datagram_writer.h"
+#include "outbound/datagram_writer.h"
 
 enum { MAX = 8, N_EACH = 10 };
 

@@ -4,7 +4,7 @@
  */
 #include "check.h"
 #include "random.h"
-#include "replay.h"
+#include "session/replay.h"
 
 enum { LIMIT = REPLAY_WINDOW + 1 /* so far ahead, and 0 has left the window by nothing */ };
 

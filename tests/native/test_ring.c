@@ -7,8 +7,8 @@
 
 #include "check.h"
 #include "fastun.h"
-#include "ring.h"
-#include "shared_memory.h"
+#include "shared/ring.h"
+#include "shared/shared_memory.h"
 
 enum { SIZE = RING_SIZE_MIN, RECORD = sizeof(struct ring_record) };
 

@@ -5,7 +5,7 @@
 
 #include "check.h"
 #include "fastun.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum { SIZE = RING_SIZE_MIN, RECORD = sizeof(struct ring_record), SPACE = 256 };
 

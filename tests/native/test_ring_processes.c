@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "random.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum {
     SIZE = RING_SIZE_MIN,

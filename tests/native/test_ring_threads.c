@@ -11,9 +11,9 @@
 #include <time.h>
 
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "random.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum {
     SIZE = RING_SIZE_MIN,
@@ -163,8 +163,8 @@ static void *consume(void *argument) {
 static void *ring_doorbells(void *argument) {
     struct lane *lane = argument;
     while (!atomic_load(&lane->over)) {
-        ring_ring_producer(lane->producer.ring);
-        ring_ring_consumer(lane->producer.ring);
+        ring_doorbell_producer(lane->producer.ring);
+        ring_doorbell_consumer(lane->producer.ring);
         pause_ns(200 * 1000);
     }
     return NULL;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "check.h"
-#include "seal_library.h"
+#include "session/aead_library.h"
 
 static const enum aead aeads[] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
 enum { N_AEADS = sizeof aeads / sizeof aeads[0] };

@@ -9,8 +9,8 @@
 
 #include "check.h"
 #include "random.h"
-#include "seal_library.h"
-#include "secret_memory.h"
+#include "session/aead_library.h"
+#include "session/secret_memory.h"
 
 static const enum aead aeads[] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
 enum { N_AEADS = sizeof aeads / sizeof aeads[0] };

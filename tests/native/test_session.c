@@ -1,6 +1,6 @@
 /* A session's two ciphers: each has its key, and both have one row of counters and one window,
  * beside which the gateway's messages have marks of their own. */
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "random.h"
 #include "sealing.h"

@@ -1,9 +1,9 @@
 /* Data messages by themselves: what is taken for one, and which check comes first. */
-#include "session.h"
+#include "session/session.h"
 
 #include <string.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "sealing.h"
 

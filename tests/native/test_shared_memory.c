@@ -1,7 +1,7 @@
 /* Which memory is taken from a neighbour: of the size expected, and sealed so that it keeps it.
  * Else a mapping could end under a reader's feet. */
 #define _GNU_SOURCE
-#include "shared_memory.h"
+#include "shared/shared_memory.h"
 
 #include <errno.h>
 #include <fcntl.h>

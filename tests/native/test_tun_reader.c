@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "frames.h"
 #include "sender.h"
@@ -317,7 +317,7 @@ static void no_frame_is_so_long_that_its_message_overflows_the_prefix(void) {
         sender_release();
     }
     CHECK(n_sent >= 17); /* up to SEALED_CONTENT_MAX in any case */
-    CHECK_EQUAL(sender_dropped(DROP_tun_reader_too_large), n - n_sent);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_message_max), n - n_sent);
     sender_close();
 }
 

@@ -216,7 +216,7 @@ static void a_segment_is_neither_nothing_nor_what_means_something_else(void) {
     CHECK_EQUAL(check(), 10);
     packet.vnet.gso_size = 0;
     CHECK_EQUAL(check(), REFUSED);
-    CHECK_EQUAL(check_with(vnet_check_own), REFUSED);
+    CHECK_EQUAL(check_with(vnet_check_local), REFUSED);
 }
 
 /* Of another's: some kernels take no more. Our own makes up to 128. */
@@ -228,7 +228,7 @@ static void udp_has_64_segments_at_most_and_tcp_has_more(void) {
         make(version, true, 10, 641);
         CHECK_EQUAL(check(), REFUSED);
         CHECK(vnet_has_many_segments(&packet.vnet, packet.length));
-        CHECK_EQUAL(check_with(vnet_check_own), 65);
+        CHECK_EQUAL(check_with(vnet_check_local), 65);
         make(version, false, 10, 641);
         CHECK_EQUAL(check(), 65);
         CHECK(!vnet_has_many_segments(&packet.vnet, packet.length));

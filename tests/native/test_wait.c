@@ -6,10 +6,10 @@
 #include <sys/socket.h>
 
 #include "check.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "random.h"
-#include "ring.h"
-#include "wait.h"
+#include "shared/ring.h"
+#include "shared/wait.h"
 
 enum {
     SIZE = RING_SIZE_MIN,

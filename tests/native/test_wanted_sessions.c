@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "check.h"
 #include "sender.h"
 

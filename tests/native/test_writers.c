@@ -11,7 +11,7 @@
 
 #include "check.h"
 #include "formats.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "worker_thread.h"
 
 enum { RING_BYTES = RING_SIZE_MIN, PACKET = 100, N_PACKETS = 3 /* each record says so many */ };

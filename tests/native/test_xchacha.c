@@ -1,7 +1,7 @@
 /* XChaCha20-Poly1305 by what others have published, and by what may not change it. */
 #define _GNU_SOURCE
 #include "check.h"
-#include "xchacha.h"
+#include "session/xchacha.h"
 
 enum { TEXT_MAX = 256 };
 

@@ -37,9 +37,9 @@ enum loop_end worker_stop(struct worker_thread *worker) {
     char message;
     CHECK_EQUAL(write(worker->channel[0], "!", 1), 1);
     if (worker->role == ROLE_tun_reader || worker->role == ROLE_link_reader)
-        ring_ring_producer(worker->ring);
+        ring_doorbell_producer(worker->ring);
     else
-        ring_ring_consumer(worker->ring);
+        ring_doorbell_consumer(worker->ring);
     enum loop_end end = worker_join(worker);
     loop_take_bell(worker->loop);
     CHECK_EQUAL(read(worker->channel[1], &message, 1), 1);

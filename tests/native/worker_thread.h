@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "loop.h"
+#include "loop/loop.h"
 
 struct worker_thread {
     enum stats_role role;

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import ROLES
 from fastun.bench.machine import CASES
 from fastun.bench.protocol import PORT
 from fastun.lab.host import NAMESPACE_DIR, wait_until
 from fastun.lab.network import missing_capability
+from fastun.native import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import ROLES
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.prometheus import Prometheus, start_prometheus
 from fastun.lab.stall import slowed, worker_pid
 from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
+from fastun.native import ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import DROPS, ROLES
 from fastun.lab.host import LabError, wait_until
 from fastun.lab.prometheus import start_prometheus
 from fastun.lab.stall import worker_pid
@@ -21,7 +20,8 @@ from fastun.lab.traffic import iperf3
 from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import METRICS_PORT, PORT, Scrape, start_gateway
 from fastun.metrics.families import FAMILIES
-from tests.fault.plain_peer import PlainPeer, frame, udp_packet
+from fastun.native import DROPS, ROLES
+from tests.support.plain_peer import PlainPeer, frame, udp_packet
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -113,7 +113,7 @@ def test_over_udp_everything_follows_a_pushed_mtu(
     assert status_of(client)["mtu_bytes"] == mtu
     scrape = quiesced(client)
     assert_adds_up(scrape)
-    assert ("link-writer", "too_long") not in drops(scrape)
+    assert ("link-writer", "emsgsize") not in drops(scrape)
 
 
 @pytest.mark.parametrize("mtu", [1500, 1300])

@@ -16,7 +16,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE, start_gateway
-from fastun.lane import RING_BYTES
+from fastun.lane.lane import RING_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

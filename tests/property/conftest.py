@@ -1,7 +1,7 @@
 """The C library with its insides, for the property tests: built once a session, used through cffi.
 
-`fastun._fastun` offers only what Python needs at run time. Here the headers' other functions are
-declared too, from the same sources. CSRC in the environment names another copy of them.
+`fastun.native._fastun` offers only what Python needs at run time. Here the headers' other functions
+are declared too, from the same sources. CSRC in the environment names another copy of them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,14 @@ settings.register_profile(
 settings.register_profile("search", parent=settings.get_profile("ci"), derandomize=False,
                           max_examples=20_000)  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+HEADERS = (
+    "<stdbool.h>",
+    '"packet/amplification.h"',
+    '"packet/gro.h"',
+    '"packet/gso.h"',
+    '"loop/loop.h"',
+)
 
 # The compiler fills in what `...` leaves open and checks the rest against the headers.
 DECLARATIONS = """
@@ -91,7 +99,7 @@ struct vnet {
 struct vnet vnet_read(const uint8_t *bytes);
 void vnet_write(const struct vnet *vnet, uint8_t *bytes);
 int vnet_check(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
-int vnet_check_own(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
+int vnet_check_local(struct vnet *vnet, const uint8_t *frame, size_t length, size_t l3);
 bool amplifies(const struct vnet *vnet, int n_segments, const uint8_t *frame, size_t length);
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
@@ -116,10 +124,10 @@ struct message_outbound { uint8_t *start; size_t length; int n_packets; ...; };
 struct message_inbound {
     struct vnet vnet; uint8_t *frame; size_t length; int n_packets; ...;
 };
-enum message_fault message_lay_out(const struct link_format *format, uint8_t *vnet,
+enum message_fault message_encapsulate(const struct link_format *format, uint8_t *vnet,
                                    size_t frame_length, struct message_outbound *outbound);
 void message_prefix(struct message_outbound *outbound);
-enum message_fault message_take_apart(const struct link_format *format, uint8_t *message,
+enum message_fault message_decapsulate(const struct link_format *format, uint8_t *message,
                                       size_t length, struct message_inbound *inbound);
 
 struct peer_table { ...; };
@@ -150,9 +158,8 @@ def _build(directory: Path) -> ModuleType:
     ffi.cdef(DECLARATIONS)
     ffi.set_source(
         "fastun_internals",
-        '#include <stdbool.h>\n#include "amplification.h"\n#include "gro.h"\n#include "gso.h"\n'
-        '#include "loop.h"\n',
-        sources=[str(path) for path in sorted(CSRC.glob("*.c"))],
+        "".join(f"#include {header}\n" for header in HEADERS),
+        sources=[str(path) for path in sorted(CSRC.rglob("*.c"))],
         include_dirs=[str(CSRC)],
         libraries=["gcrypt"],  # without its faster fellow: sealing is tested elsewhere
         extra_compile_args=["-std=c11", "-O1", "-g"],

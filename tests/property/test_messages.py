@@ -45,7 +45,7 @@ class Format:
 
 
 FORMATS = [Format(wire, mode) for wire in ("plain", "simpletun") for mode in ("tun", "tap")]
-# Super-packets that amplify nothing (csrc/amplification.h): these go whole.
+# Super-packets that amplify nothing (csrc/packet/amplification.h): these go whole.
 SUPER_BYTES_MIN, SEGMENT_BYTES_MIN = 137, 273
 
 every_format = pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.wire}-{fmt.mode}")
@@ -105,7 +105,7 @@ def lay_out(internals: Any, fmt: Format, device_frame: bytes) -> bytes:
     ffi, lib = internals
     slot = ffi.new("uint8_t[]", bytes(lib.MESSAGE_HEADROOM) + device_frame)
     outbound = ffi.new("struct message_outbound *")
-    fault = lib.message_lay_out(
+    fault = lib.message_encapsulate(
         fmt.to_c(internals), slot + lib.MESSAGE_HEADROOM, len(device_frame) - VNET, outbound
     )
     assert fault == lib.MESSAGE_OK
@@ -127,7 +127,7 @@ def test_a_frame_laid_out_and_taken_apart_is_the_frame(
     message = lay_out(internals, fmt, device_frame)
     assert int.from_bytes(message[:2], "big") == len(message) - 2
     body, inbound = ffi.new("uint8_t[]", message[2:]), ffi.new("struct message_inbound *")
-    fault = lib.message_take_apart(fmt.to_c(internals), body, len(message) - 2, inbound)
+    fault = lib.message_decapsulate(fmt.to_c(internals), body, len(message) - 2, inbound)
     assert fault == lib.MESSAGE_OK
     vnet = ffi.new("uint8_t[12]")
     lib.vnet_write(ffi.addressof(inbound, "vnet"), vnet)

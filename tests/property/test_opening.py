@@ -8,27 +8,27 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.link import frames
-from fastun.link.greeting import SealedGreeter
+from fastun.link.stream import framing as frames
+from fastun.link.stream.handshake import SealedHandshaker
 from fastun.session import cookies, noise
 from fastun.session.refusal import HandshakeError
-from tests.unit.session.parties import CLIENT, SERVER
+from tests.support.parties import CLIENT, SERVER
 
 GOOD = frames.of(noise.initiate(CLIENT, SERVER.public)[0])
 
 
 def verdicts(said: bytes, ends: list[int]) -> list[bool]:
     """Whether each beginning of what was said may go on, up to the first that may not."""
-    greeter = SealedGreeter(cast("Any", None), SERVER, cast("Any", None))
+    handshaker = SealedHandshaker(cast("Any", None), SERVER, cast("Any", None))
     found = []
     for end in ends:
         try:
-            greeter.check_opening(said[:end])
+            handshaker.check_opening(said[:end])
         except HandshakeError:
             found.append(False)
             break
         found.append(True)
-    assert sum(greeter.results.values()) == found.count(False)
+    assert sum(handshaker.results.values()) == found.count(False)
     return found
 
 

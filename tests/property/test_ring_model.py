@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 LINE = 64  # records begin on cache lines
 HEADER = 48
-HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/ring.h
+HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/shared/ring.h
 
 
 @dataclass(frozen=True)

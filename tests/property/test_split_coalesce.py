@@ -4,9 +4,10 @@ The model cuts a super-packet by the RFCs, a word at a time: IPv4 (RFC 791), IPv
 (RFC 9293), UDP (RFC 768), the checksum (RFC 1071); that FIN and PSH belong to the last segment, CWR
 to the first, and that the identification counts up, is Linux's way (net/ipv4/tcp_offload.c).
 
-What csrc/gro.c puts together is written as csrc/frame_writer.c does it: a packet that does not
-continue the group ends it. Whatever the packets, splitting what comes out must give them back; only
-identifications that were all equal, which with DF say nothing (RFC 6864 4.1), may count up.
+What csrc/packet/gro.c puts together is written as csrc/inbound/frame_writer.c does it: a packet
+that does not continue the group ends it. Whatever the packets, splitting what comes out must give
+them back; only identifications that were all equal, which with DF say nothing (RFC 6864 4.1), may
+count up.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ def split(internals: Internals, header: bytes, frame: bytes) -> list[bytes]:
     """The packets of a frame behind a virtio_net_hdr, which has to pass the check."""
     ffi, lib = internals
     vnet = ffi.new("struct vnet *", lib.vnet_read(header))
-    assert lib.vnet_check_own(vnet, frame, len(frame), 0) >= 1
+    assert lib.vnet_check_local(vnet, frame, len(frame), 0) >= 1
     if vnet.gso_type == 0:
         return [frame]
     gso, borrowed = ffi.new("struct gso_split *"), ffi.new("uint8_t[]", list(frame))

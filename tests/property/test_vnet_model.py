@@ -366,7 +366,7 @@ def test_a_udp_super_packet_has_64_segments_at_most_but_our_own_kernels(
     assert n_packets == (n_segments if n_segments <= 64 else -1)
     assert lib.vnet_has_many_segments(vnet, len(frame)) == (n_segments > 64)
     own = ffi.new("struct vnet *", vars(case.vnet))
-    assert lib.vnet_check_own(own, frame, len(frame), l3) == n_segments
+    assert lib.vnet_check_local(own, frame, len(frame), l3) == n_segments
 
 
 def wire_bytes(case: Case, header: int) -> int:

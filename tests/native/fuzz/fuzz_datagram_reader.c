@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "fuzz.h"
 #include "handshakes.h"
-#include "inbound.h"
+#include "inbound/message_in.h"
 #include "sealing.h"
 
 enum { RING_BYTES = 1 << 21, INPUT_MAX = 8192, INDEX = 0x20206006, SLOT = 1, OTHER_SLOT = 2 };
@@ -86,7 +86,7 @@ static size_t seal(uint8_t *message, enum aead aead, uint32_t index, uint64_t co
 
 static void check_event(const struct loop_event *event, const uint8_t *datagram, size_t length) {
     switch (event->kind) {
-    case EVENT_DATAGRAM:
+    case EVENT_UDP_HANDSHAKE:
         FUZZ_CHECK(event->length == length && length <= HANDSHAKE_BYTES_MAX);
         FUZZ_CHECK(memcmp(event->bytes, datagram, length) == 0);
         FUZZ_CHECK(endpoint_equal(&event->endpoint, &endpoint));

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "fuzz.h"
-#include "gro.h"
+#include "packet/gro.h"
 #include "splitter.h"
 
 enum {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "fuzz.h"
-#include "gso.h"
+#include "packet/gso.h"
 #include "super_packet.h"
 
 static struct super_packet packet;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "fuzz.h"
-#include "icmp.h"
+#include "packet/icmp.h"
 #include "icmp_answer.h"
 
 static void put_length_right(uint8_t *packet, size_t length) {

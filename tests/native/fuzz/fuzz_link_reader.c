@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "loop.h"
+#include "loop/loop.h"
 
 enum { RING_BYTES = 1 << 21, STREAM_MAX = 32768 /* its smallest frames fill half the ring */ };
 

@@ -24,7 +24,7 @@ static void check_taken_apart(const struct link_format *format, const uint8_t *v
                               size_t frame_length, const struct message_outbound *outbound) {
     struct message_inbound inbound;
     FUZZ_CHECK(outbound->length <= format->message_max);
-    FUZZ_CHECK(message_take_apart(format, outbound->start, outbound->length, &inbound) ==
+    FUZZ_CHECK(message_decapsulate(format, outbound->start, outbound->length, &inbound) ==
                MESSAGE_OK);
     FUZZ_CHECK(inbound.n_packets == outbound->n_packets && inbound.n_packets >= 1);
     FUZZ_CHECK(inbound.length == frame_length);
@@ -41,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (slot == NULL)
         return 0;
     memcpy(slot + MESSAGE_HEADROOM, data + 1, size - 1);
-    if (message_lay_out(&format, slot + MESSAGE_HEADROOM, frame_length, &outbound) == MESSAGE_OK) {
+    if (message_encapsulate(&format, slot + MESSAGE_HEADROOM, frame_length, &outbound) ==
+        MESSAGE_OK) {
         FUZZ_CHECK(outbound.start >= slot);
         FUZZ_CHECK(outbound.start + outbound.length ==
                    slot + MESSAGE_HEADROOM + VNET_LENGTH + frame_length);

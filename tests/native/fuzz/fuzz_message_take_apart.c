@@ -2,7 +2,7 @@
  * whose offload header the device can be given. */
 #include <stdlib.h>
 
-#include "amplification.h"
+#include "packet/amplification.h"
 #include "fuzz.h"
 
 /* What the kernel would write to is the checksum of a TCP or UDP header: its protocol stands in the
@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (message == NULL)
         return 0;
     memcpy(message, data + 1, length);
-    if (message_take_apart(&format, message, length, &inbound) == MESSAGE_OK)
+    if (message_decapsulate(&format, message, length, &inbound) == MESSAGE_OK)
         check_taken_apart(&format, message, length, &inbound);
     free(message);
     return 0;

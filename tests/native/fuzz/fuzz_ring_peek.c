@@ -3,7 +3,7 @@
  * begin where tail points. */
 #include "fastun.h"
 #include "fuzz.h"
-#include "ring.h"
+#include "shared/ring.h"
 
 enum { SIZE = RING_SIZE_MIN, INDICES = 2 * sizeof(uint64_t) };
 

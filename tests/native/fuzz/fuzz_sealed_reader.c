@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "byteorder.h"
+#include "packet/byteorder.h"
 #include "fuzz.h"
-#include "loop.h"
+#include "loop/loop.h"
 #include "sealing.h"
 
 enum { RING_BYTES = 1 << 21, STREAM_MAX = 128 * 1024, INPUT_MAX = 8192, INDEX = 0x20206006 };
@@ -91,7 +91,8 @@ static void run_to_the_end(struct loop *loop) {
         if (event->kind == EVENT_CONFIRMED)
             FUZZ_CHECK(++n_confirmed <= 2);
         else
-            FUZZ_CHECK(event->kind == EVENT_HANDSHAKE && event->length <= HANDSHAKE_BYTES_MAX);
+            FUZZ_CHECK(event->kind == EVENT_STREAM_HANDSHAKE &&
+                       event->length <= HANDSHAKE_BYTES_MAX);
     }
 }
 

@@ -16,7 +16,6 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from fastun._native import ROLES
 from fastun.bench import protocol as bench_protocol
 from fastun.bench import report, sink, traffic
 from fastun.bench.figures import Live, LiveOneWay, Machine, OneWay, WireFigures
@@ -35,6 +34,7 @@ from fastun.bench.protocol import (
 )
 from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.native import ROLES
 from tests.unit.top.test_top import connected, peer, status
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ WITH_GATEWAY = """
 import errno, os, signal, sys, types
 def run(settings):
     {body}
-gateway = types.ModuleType("fastun.gateway")
+gateway = types.ModuleType("fastun.gateway.gateway")
 gateway.run = run
-sys.modules["fastun.gateway"] = gateway
+sys.modules["fastun.gateway.gateway"] = gateway
 from fastun.command.cli import main
 main()
 """

@@ -19,7 +19,7 @@ from fastun.command import peers as peer_commands
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peers.membership import first_steps, server_of
+from fastun.gateway.peer_sync import first_steps, server_of
 from fastun.peers.peer import Peer, Server
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys

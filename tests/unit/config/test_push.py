@@ -15,13 +15,13 @@ from fastun import log
 from fastun.config.identity import Pushed
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.gateway.peer_sync import PeerSync
+from fastun.gateway.pushed_settings import PushedSettings
 from fastun.link import hello
 from fastun.link.hello import HelloError
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.push import Push
-from fastun.peers.membership import Membership
 from fastun.peers.peer import Peer
-from fastun.peers.pushes import Pushes
-from fastun.peers.roster import Member
 from fastun.session import keys
 
 KEY = keys.generate_private()
@@ -61,9 +61,9 @@ class Device:
 
 
 def apply(settings: Settings, device: Device, push: Push) -> None:
-    pushes = Pushes(settings, device, lambda: None)  # type: ignore[arg-type]
-    pushes.take(settings.peers[0].name, push)
-    asyncio.run(pushes.apply())
+    pushed_settings = PushedSettings(settings, device, lambda: None)  # type: ignore[arg-type]
+    pushed_settings.take(settings.peers[0].name, push)
+    asyncio.run(pushed_settings.apply())
 
 
 def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_an_unencrypted_wire_pushes_nothing(tmp_path: Path) -> None:
 def test_a_client_is_given_its_addresses_the_ways_dns_and_keepalive(tmp_path: Path) -> None:
     settings = loaded("serve", tmp_path, PUSH)
     peer = Peer(name="a", public_key=bytes(32), allowed_ips=(ip_network("10.55.0.7/32"),))
-    member = Member(slot=0, peer=peer)
-    assert Membership(settings, roster=None).push_to(member) == Push(  # type: ignore[arg-type]
+    slotted = SlottedPeer(slot=0, peer=peer)
+    assert PeerSync(settings, peer_slots=None).push_to(slotted) == Push(  # type: ignore[arg-type]
         addresses=("10.55.0.7/24",),
         routes=("10.55.0.0/24", "192.168.7.0/24", "fd00:7::/64"),
         dns=("10.55.0.1", "example.net"),

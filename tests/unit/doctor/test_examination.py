@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fastun import _native
+from fastun import native
 from fastun.doctor import examination
 from fastun.doctor import finding as doctor_finding
 from fastun.doctor import kernel as doctor_kernel
@@ -182,7 +182,7 @@ def test_a_socket_without_udp_offload_is_a_warning(
 def test_the_cipher_is_told(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, has_aes: bool, name: str
 ) -> None:
-    monkeypatch.setattr(_native, "has_aes_instructions", lambda: has_aes)
+    monkeypatch.setattr(native, "has_aes_instructions", lambda: has_aes)
     finding = found(subject, "cipher")
     assert (finding.verdict, finding.said.startswith(name)) == ("ok", True)
     assert re.search(r"; (libgcrypt|intel-ipsec-mb) seals$", finding.said)
@@ -206,7 +206,7 @@ def test_a_libgcrypt_that_does_not_do_fails(
 
 
 def test_the_least_libgcrypt_is_the_one_that_c_asks_for() -> None:
-    source = Path(__file__).parents[3] / "csrc" / "seal_gcrypt.c"
+    source = Path(__file__).parents[3] / "csrc" / "session" / "aead_gcrypt.c"
     asked = f'#define GCRYPT_VERSION_MIN "{doctor_kernel.GCRYPT_VERSION_MIN}"'
     assert asked in source.read_text(encoding="utf-8")
 
@@ -474,7 +474,7 @@ def test_the_exit_code_and_the_json_say_whether_something_failed(
 def test_a_library_that_does_not_load_is_a_failure_of_the_host(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "fastun._native", None)
-    monkeypatch.delattr("fastun._native")
+    monkeypatch.setitem(sys.modules, "fastun.native", None)
+    monkeypatch.delattr("fastun.native")
     finding = found(subject, "cipher")
     assert (finding.verdict, "does not load" in finding.said) == ("FAIL", True)

@@ -21,11 +21,11 @@ from fastun.endpoint import parse
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, pushed, routes
 from fastun.host.outer_addresses import catches, of_settings
-from fastun.host.pushed import PushedSettings
+from fastun.host.pushed import AppliedPush
 from fastun.host.routes import HostRoutes, prepared
 from fastun.host.routing_rules import FIRST_MARK, PROTOCOL
 from fastun.peers.peer import Peer
-from tests.unit.host.fake_kernel import ETH0, FT0, LAN, MAIN, NAMES, FakeKernel
+from tests.support.fake_kernel import ETH0, FT0, LAN, MAIN, NAMES, FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ class Client:
 
     def __init__(self, *allowed: str, **fields: Any) -> None:
         its = settings(*allowed, **fields)
-        self._pushed = PushedSettings("ft0", its, HostRoutes("ft0", its, JOURNAL))
+        self._pushed = AppliedPush("ft0", its, HostRoutes("ft0", its, JOURNAL))
 
     def push(
         self, *routes: str, addresses: tuple[str, ...] = (), mtu: int = 0, outer: str = ""

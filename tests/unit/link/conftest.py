@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastun.session import clock
-from tests.unit.link.datagram_pair import START_S
+from tests.support.datagram_pair import START_S
 
 
 @pytest.fixture

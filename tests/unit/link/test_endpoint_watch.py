@@ -9,19 +9,19 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun._native import Mode, UdpAddress, Wire
-from fastun.channel import BlockLink, LinkFormat
+from fastun.lane.channel import BlockLink, LinkFormat
 from fastun.link.endpoint_watch import ALL_INTERVAL_S, CHANGED_INTERVAL_S, EndpointWatch
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import LinkTable
+from fastun.native import Mode, UdpAddress, Wire
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Member
-from tests.unit.link.inside_of import DEVICE, Routes
-from tests.unit.recording_lane import RecordingLane
+from tests.support.inside_of import DEVICE, Routes
+from tests.support.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastun.link.greeting import Greeted
+    from fastun.link.stream.handshake import Established
 
 HOST, ELSEWHERE = "192.0.2.1", "192.0.2.9"
 FORMAT = LinkFormat(
@@ -53,8 +53,8 @@ class Watched:
         self.look(0)
 
     def attach(self, slot: int) -> None:
-        member = Member(slot, Peer(name=f"peer{slot}", public_key=bytes([slot]) * 32))
-        self.links.attach_datagrams(member, FORMAT, "somewhere")
+        slotted = SlottedPeer(slot, Peer(name=f"peer{slot}", public_key=bytes([slot]) * 32))
+        self.links.attach_datagrams(slotted, FORMAT, "somewhere")
 
     def look(self, after_s: float) -> list[BlockLink]:
         """Return what the link-writer is told."""
@@ -139,9 +139,11 @@ def test_a_stream_whose_route_leads_inside_ends() -> None:
         with ExitStack() as stack:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             ours = socket.create_connection(server.getsockname())
-            member = Member(2, Peer(name="peer2", public_key=bytes(32)))
-            greeted = SimpleNamespace(member=member, link_format=FORMAT, software="")
-            link = watched.links.attach_stream(cast("Greeted", greeted), ours, "127.0.0.1:1")
+            slotted = SlottedPeer(2, Peer(name="peer2", public_key=bytes(32)))
+            established = SimpleNamespace(slotted=slotted, link_format=FORMAT, software="")
+            link = watched.links.attach_stream(
+                cast("Established", established), ours, "127.0.0.1:1"
+            )
             watched.look(ALL_INTERVAL_S)
             assert watched.links.by_slot[2] is link
             watched.routes.to["127.0.0.1"] = DEVICE

@@ -9,11 +9,11 @@ import msgpack
 import msgspec
 import pytest
 
-from fastun._native import Aead, Mode, Offload, Wire
 from fastun.config.settings import Options, Settings, load
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
 from fastun.link.push import Push
+from fastun.native import Aead, Mode, Offload, Wire
 
 OURS = Hello(
     version=hello.PROTOCOL_VERSION,

@@ -9,12 +9,12 @@ from ipaddress import ip_address
 import pytest
 
 from fastun import log
-from fastun._native import UdpAddress
 from fastun.endpoint import Endpoint
-from fastun.link import tcp
+from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside, LeadsInsideError
-from fastun.link.udp import UdpSockets
-from tests.unit.link.inside_of import DEVICE, OTHER, Routes
+from fastun.link.stream import sockets as tcp
+from fastun.native import UdpAddress
+from tests.support.inside_of import DEVICE, OTHER, Routes
 
 LOOPBACK = 1
 

@@ -11,14 +11,14 @@ import structlog
 from msgspec import structs
 
 from fastun import log
-from fastun._native import Offload
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError
+from fastun.gateway.peer_sync import PeerSync, server_of
 from fastun.link import hello, push
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.push import ADDRESSES_MAX, DNS_MAX, ROUTES_MAX, Push
-from fastun.peers.membership import Membership, server_of
+from fastun.native import Offload
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Member
 from fastun.session import transport
 from fastun.session.keys import format_key, generate_private
 
@@ -77,7 +77,7 @@ def test_what_fits_goes_into_one_datagram_of_the_narrowest_path_or_a_hello(
     settings = served(tmp_path, some(n_fit), listen=listen)
     allowed = (ip_network("10.9.0.254/32"), ip_network("fd00:9::ffff:ffff:ffff:ffff/128"))
     peer = Peer(name="a", public_key=bytes(32), allowed_ips=allowed)
-    pushed = Membership(settings, roster=None).push_to(Member(0, peer))  # type: ignore[arg-type]
+    pushed = PeerSync(settings, peer_slots=None).push_to(SlottedPeer(0, peer))  # type: ignore[arg-type]
     assert len(pushed.addresses) == 2
     said = hello.own(settings, Offload.TCP_UDP, pushed)
     content = hello.encode(structs.replace(said, software="f" * 64))
@@ -100,7 +100,7 @@ def test_name_servers_and_networks_that_do_not_fit_are_named(tmp_path: Path) -> 
 def test_a_network_that_is_pushed_anyway_takes_no_more_room(tmp_path: Path) -> None:
     settings = served(tmp_path, ["10.9.0.0/24"])
     peer = Peer(name="a", public_key=bytes(32))
-    pushed = Membership(settings, roster=None).push_to(Member(0, peer))  # type: ignore[arg-type]
+    pushed = PeerSync(settings, peer_slots=None).push_to(SlottedPeer(0, peer))  # type: ignore[arg-type]
     assert pushed.routes == ("10.9.0.0/24", "fd00:9::/64")
 
 
@@ -109,10 +109,10 @@ def test_a_peer_with_more_addresses_than_fit_is_pushed_the_first_ones_and_one_wa
 ) -> None:
     hosts = list(ip_network("10.9.0.0/24").hosts())[1:]
     peer = Peer(name="ant", public_key=bytes(32), allowed_ips=tuple(map(ip_network, hosts)))
-    membership = Membership(served(tmp_path, some(20)), roster=None)  # type: ignore[arg-type]
+    peer_sync = PeerSync(served(tmp_path, some(20)), peer_slots=None)  # type: ignore[arg-type]
     log.configure("console", 0)
     for _ in range(2):
-        pushed = membership.push_to(Member(0, peer))
+        pushed = peer_sync.push_to(SlottedPeer(0, peer))
         assert push.fits(pushed, push.DATAGRAM_HELLO_BYTES_MAX - 256)
         assert pushed.addresses[0] == "10.9.0.2/24"
         assert 5 < len(pushed.addresses) < 60

@@ -10,7 +10,7 @@ import pytest
 from fastun.link import source_limits
 from fastun.link.source_limits import SourceLimits, TokenBucket
 
-GATE = Path(__file__).parents[3] / "csrc" / "handshake_gate.h"
+GATE = Path(__file__).parents[3] / "csrc" / "inbound" / "handshake_gate.h"
 
 
 def test_the_numbers_are_those_of_the_gate_on_udp() -> None:

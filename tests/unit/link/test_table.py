@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun._native import Mode, Wire
-from fastun.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
+from fastun.lane.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import table
-from fastun.link.greeting import Greeted
+from fastun.link.peer_slots import SlottedPeer
+from fastun.link.stream.handshake import Established
 from fastun.link.table import LinkTable
+from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Member
 from fastun.session.protocol import REJECT_AFTER_TIME_S
-from tests.unit.recording_lane import RecordingLane
+from tests.support.recording_lane import RecordingLane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.channel import ToWorker
+    from fastun.lane.channel import ToWorker
 
 
 def link_format(wire: Wire) -> LinkFormat:
@@ -43,8 +43,8 @@ def datagram_format() -> LinkFormat:
     )
 
 
-def member_of(slot: int, name: str) -> Member:
-    return Member(slot, Peer(name=name, public_key=name.encode().ljust(32)))
+def holder_of(slot: int, name: str) -> SlottedPeer:
+    return SlottedPeer(slot, Peer(name=name, public_key=name.encode().ljust(32)))
 
 
 class Office:
@@ -60,12 +60,12 @@ class Office:
         """Attach a stream of a peer; the peer's end of it."""
         ours, theirs = (self._stack.enter_context(end) for end in socket.socketpair())
         theirs.settimeout(5)
-        greeted = Greeted(member_of(slot, name), link_format(self.wire), "test")
-        self.table.attach_stream(greeted, ours, "somewhere")
+        established = Established(holder_of(slot, name), link_format(self.wire), "test")
+        self.table.attach_stream(established, ours, "somewhere")
         return theirs
 
     def attach_datagrams(self, slot: int, name: str) -> None:
-        self.table.attach_datagrams(member_of(slot, name), datagram_format(), "elsewhere")
+        self.table.attach_datagrams(holder_of(slot, name), datagram_format(), "elsewhere")
 
     def descriptor_of(self, slot: int) -> int:
         connection = self.table.by_slot[slot].connection
@@ -327,10 +327,10 @@ def test_a_link_that_the_workers_cannot_have_has_ended(
 
     monkeypatch.setattr(office.lane, "send", send_one)
     ours, theirs = socket.socketpair()
-    greeted = Greeted(member_of(3, "ant"), link_format(office.wire), "test")
+    established = Established(holder_of(3, "ant"), link_format(office.wire), "test")
     with theirs:
         with pytest.raises(OSError, match="Too many open files"):
-            office.table.attach_stream(greeted, ours, "somewhere")
+            office.table.attach_stream(established, ours, "somewhere")
         assert theirs.recv(1) == b""
     assert office.table.by_slot == {}
     assert ("link-reader", DetachLink(3)) in office.lane.take()

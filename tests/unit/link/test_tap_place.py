@@ -9,13 +9,13 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun.channel import ForgetReceivingKeys
+from fastun.lane.channel import ForgetReceivingKeys
 from fastun.link import tap_place
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.tap_place import TapPlace
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Member
 from fastun.session.refusal import HandshakeError, Refusal
-from tests.unit.link.datagram_pair import Pair, run
+from tests.support.datagram_pair import Pair, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ def _logged() -> Iterator[None]:
     structlog.reset_defaults()
 
 
-def member(slot: int) -> Member:
-    return Member(slot, Peer(name=f"peer{slot}", public_key=bytes([slot]) * 32))
+def slotted(slot: int) -> SlottedPeer:
+    return SlottedPeer(slot, Peer(name=f"peer{slot}", public_key=bytes([slot]) * 32))
 
 
 def links_of(*slots: int) -> Any:
@@ -42,17 +42,17 @@ def test_the_first_to_come_has_the_place_whatever_its_slot() -> None:
     links = links_of()
     place = TapPlace("tap", links)
     for slot in (0, 5):
-        place.check(member(slot))
+        place.check(slotted(slot))
     links.by_slot = links_of(5).by_slot
-    place.check(member(5))  # it connects anew
+    place.check(slotted(5))  # it connects anew
     with pytest.raises(HandshakeError, match="tap_in_use"):
-        place.check(member(0))
+        place.check(slotted(0))
     links.by_slot.clear()
-    place.check(member(0))
+    place.check(slotted(0))
 
 
 def test_a_tun_device_has_room_for_all() -> None:
-    TapPlace("tun", links_of(1, 2, 3)).check(member(4))
+    TapPlace("tun", links_of(1, 2, 3)).check(slotted(4))
 
 
 def test_who_is_refused_for_whom_is_said_once_a_minute(
@@ -64,7 +64,7 @@ def test_who_is_refused_for_whom_is_said_once_a_minute(
     for step_s in (0.0, 5.0, 5.0, 55.0):
         now.s += step_s
         with pytest.raises(HandshakeError):
-            place.check(member(1))
+            place.check(slotted(1))
     said = [line for line in capsys.readouterr().err.splitlines() if "TAP device" in line]
     assert len(said) == 2
     assert "warning" in said[0]
@@ -80,7 +80,7 @@ class Taken:
     def __init__(self, free_for: int) -> None:
         self.n_left = free_for
 
-    def check(self, _: Member) -> None:
+    def check(self, _: SlottedPeer) -> None:
         self.n_left -= 1
         if self.n_left < 0:
             raise HandshakeError(Refusal.TAP_IN_USE)
@@ -93,7 +93,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.server.greeter, "_check_room", Taken(free_for).check)
+        monkeypatch.setattr(pair.server.handshaker, "_check_room", Taken(free_for).check)
         await pair.begin()
         assert pair.server.links.by_slot == {}
         assert pair.server.results()["tap_in_use"] >= 1
@@ -109,7 +109,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 def test_a_side_that_dials_asks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.client.greeter, "_check_room", Taken(0).check)
+        monkeypatch.setattr(pair.client.handshaker, "_check_room", Taken(0).check)
         await pair.begin()
         assert pair.client.links.by_slot == {}
         assert pair.client.results()["tap_in_use"] >= 1

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastun import _native
-from fastun._native import ROLES, Mode, Wire
+from fastun import native
 from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
-from fastun.gateway import Gateway, Link, LinkCounts
+from fastun.gateway.gateway import Gateway, Link, LinkCounts
 from fastun.lab.host import wait_until
-from fastun.lane import Lane
-from fastun.link import hello, udp
-from fastun.link.greeting import SealedGreeter
-from fastun.link.stream_sessions import SessionCounts, StreamSessions
+from fastun.lane.lane import Lane
+from fastun.link import hello
+from fastun.link.datagram import sockets as udp
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.link.stream.sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metrics import collector as metric_collector
 from fastun.metrics import server as metric_server
@@ -38,12 +39,12 @@ from fastun.metrics.readings import CALLS_OF_ROLE
 from fastun.metrics.server import REQUESTS_MAX, serve
 from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.tables import markdown, markdown_of_drops
+from fastun.native import ROLES, Mode, Wire
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Roster
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
 from fastun.session.timer_constants import TimerConstants
-from tests.unit.descriptors import no_descriptor_left
+from tests.support.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +71,8 @@ def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Ga
         on_failure=lambda *_: None,
     )
     device = SimpleNamespace(name=settings.interface, statistics=dict, has_frames=lambda: False)
-    roster = Roster(lane)
-    roster.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
+    peer_slots = PeerSlots(lane)
+    peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
     yield cast(
         "Gateway",
         SimpleNamespace(
@@ -79,8 +80,8 @@ def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Ga
             lane=lane,
             device=device,
             links=LinkTable(lane, hello.format_without_peer(settings)),
-            roster=roster,
-            greeter=None,
+            peer_slots=peer_slots,
+            handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             sessions=None,
             datagrams=None,
@@ -149,8 +150,9 @@ def test_the_readme_documents_every_family_and_every_drop_reason() -> None:
 def test_only_calls_that_a_role_can_make_are_families_of_it() -> None:
     assert tuple(CALLS_OF_ROLE) == ROLES
     for role, calls in CALLS_OF_ROLE.items():
-        source = (ROOT / "csrc" / f"{role.replace('-', '_')}.c").read_text(encoding="utf-8")
-        assert set(calls) <= set(_native.CALLS)
+        [path] = (ROOT / "csrc").rglob(f"{role.replace('-', '_')}.c")
+        source = path.read_text(encoding="utf-8")
+        assert set(calls) <= set(native.CALLS)
         assert set(re.findall(r"CALL_(\w+)", source)) <= set(calls)
 
 
@@ -190,7 +192,7 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
     """Write one of PEER_FIELDS, as a worker would; where it stands is found by trying."""
     table = gateway.lane.peers
     with mmap.mmap(table.fd, 0) as memory:
-        slot_bytes = len(memory) // _native.PEER_SLOTS
+        slot_bytes = len(memory) // native.PEER_SLOTS
         for place in range(slot * slot_bytes, (slot + 1) * slot_bytes, 8):
             (before,) = struct.unpack_from("=Q", memory, place)
             struct.pack_into("=Q", memory, place, value)
@@ -201,13 +203,13 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
 
 
 def have(gateway: Gateway, *peers: Peer) -> None:
-    while not gateway.roster.replace(peers):  # a slot that has just become free rests
+    while not gateway.peer_slots.replace(peers):  # a slot that has just become free rests
         pass
 
 
 def test_every_peer_has_its_own_samples(gateway: Gateway) -> None:
     have(gateway, *peers_named("ant", "bee"))
-    slots = {member.peer.name: slot for slot, member in gateway.roster.by_slot.items()}
+    slots = {slotted.peer.name: slot for slot, slotted in gateway.peer_slots.by_slot.items()}
     write_field(gateway, slots["ant"], "transmit_bytes", 5)
     write_field(gateway, slots["bee"], "dropped_packets", 2)
     write_field(gateway, slots["bee"], "no_session_packets", 40)
@@ -242,7 +244,7 @@ def test_what_a_peer_says_of_itself_cannot_break_the_format(gateway: Gateway) ->
     with tcp_pair() as (one, _):
         evil = 'evil"} 1\nfastun_x{a="\\'
         have(gateway, *peers_named(evil))  # as no peer can be called
-        (slot,) = gateway.roster.by_slot
+        (slot,) = gateway.peer_slots.by_slot
         gateway.links.by_slot[slot] = link_over(one, software=evil)
         families = collect(collector)
     assert "fastun_x" not in families
@@ -280,9 +282,11 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     assert [collect(collector)[name].samples for name in names] == [[], [], []]
 
     keys = KeyPair(bytes(32), bytes(32))
-    gateway.greeter = SealedGreeter(gateway.roster, keys, lambda _: pytest.fail("no hello"))
+    gateway.handshaker = SealedHandshaker(
+        gateway.peer_slots, keys, lambda _: pytest.fail("no hello")
+    )
     gateway.sessions = StreamSessions(
-        gateway.lane, gateway.links, gateway.greeter, TimerConstants(), gateway.session_counts
+        gateway.lane, gateway.links, gateway.handshaker, TimerConstants(), gateway.session_counts
     )
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {(s.labels["result"], s.value) for s in handshakes} == {
@@ -290,7 +294,7 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     }
     assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
 
-    gateway.greeter.results[Refusal.BAD_MAC1] += 2
+    gateway.handshaker.results[Refusal.BAD_MAC1] += 2
     gateway.session_counts.n_rekeys = 3
     gateway.session_counts.last_handshake[0] = 1.7e9 + 0.25
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
@@ -304,7 +308,7 @@ def test_a_scrape_names_each_of_a_thousand_peers(gateway: Gateway) -> None:
     have(gateway, *peers_named(*(f"peer{n}" for n in range(1000))))
     collector = GatewayCollector(gateway)
     with tcp_pair() as (one, _):
-        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
+        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.peer_slots.by_slot})
         text = collector.text()
     for n in range(1000):
         assert f'\nfastun_peer_up{{peer="peer{n}"}} 1' in text
@@ -317,16 +321,16 @@ def test_the_kernels_counts_of_a_link_go_on_where_the_link_before_ended(
     # The kernel's figures cannot be produced at will, so they are given here.
     figures: dict[int, int] = {}
 
-    def tcp_info(connection: socket.socket) -> _native.TcpInfo:
+    def tcp_info(connection: socket.socket) -> native.TcpInfo:
         link_id = cast("int", connection)
         if link_id not in figures:
             raise OSError
-        return _native.TcpInfo(0.001, figures[link_id], 0)
+        return native.TcpInfo(0.001, figures[link_id], 0)
 
     def socket_state(connection: socket.socket) -> SocketState:
         return SocketState(0, tcp_info(connection).n_retransmits * 10)
 
-    monkeypatch.setattr(_native, "tcp_info", tcp_info)
+    monkeypatch.setattr(native, "tcp_info", tcp_info)
     monkeypatch.setattr(metric_collector, "socket_state", socket_state)
     monkeypatch.setattr(worker_states, "_has_room", lambda *_: True)
     collector = GatewayCollector(gateway)
@@ -381,8 +385,8 @@ def test_a_scrape_outlives_the_lanes_memory(gateway: Gateway) -> None:
     assert len(collect(collector)) == len(FAMILIES)
     collector.close()
     assert collector.text() == ""
-    lane.stats = _native.Stats.create()  # for the fixture to close
-    lane.peers = _native.PeerTable.create()
+    lane.stats = native.Stats.create()  # for the fixture to close
+    lane.peers = native.PeerTable.create()
     lane.rings = {}
 
 
@@ -460,18 +464,18 @@ def fill(connection: socket.socket) -> None:
 
 def test_tcp_info_tells_what_stands_unsent_in_the_socket() -> None:
     with tcp_pair() as (one, _):
-        quiet = _native.tcp_info(one)
+        quiet = native.tcp_info(one)
         assert quiet.notsent_bytes == 0
         assert 0 < quiet.rtt_s < 1
         fill(one)
-        assert _native.tcp_info(one).notsent_bytes > 65536
+        assert native.tcp_info(one).notsent_bytes > 65536
 
 
 def test_tcp_info_of_a_closed_connection_is_an_error() -> None:
     with tcp_pair() as (one, _):
         one.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
-            _native.tcp_info(one)
+            native.tcp_info(one)
 
 
 def test_a_sockets_state_tells_what_waits_in_it_and_what_it_threw_away() -> None:
@@ -509,7 +513,7 @@ def test_what_an_older_kernel_does_not_tell_reads_as_zero() -> None:
             def getsockopt(self, level: int, option: int, _length: int) -> bytes:
                 return one.getsockopt(level, option, 104)
 
-        info = _native.tcp_info(cast("socket.socket", OlderKernel()))
+        info = native.tcp_info(cast("socket.socket", OlderKernel()))
         assert info.rtt_s > 0
         assert info.notsent_bytes == 0
 

@@ -14,9 +14,9 @@ from fastun.command import peers
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
+from fastun.gateway.peer_sync import server_of
 from fastun.peers import client_file
 from fastun.peers.client_file import Client
-from fastun.peers.membership import server_of
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 

@@ -9,7 +9,7 @@ import pytest
 from fastun.session import cookies, noise
 from fastun.session.cookies import CookieJar
 from fastun.session.refusal import Refusal
-from tests.unit.session.parties import (
+from tests.support.parties import (
     CLIENT,
     SERVER,
     STRANGER,

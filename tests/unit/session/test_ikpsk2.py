@@ -13,7 +13,7 @@ from fastun.session.messages import Initiation, Response
 from fastun.session.protocol import CONSTRUCTION, IDENTIFIER, NO_PRESHARED_KEY
 from fastun.session.refusal import Refusal
 from fastun.session.transport import open_data, seal_data
-from tests.unit.session.parties import CLIENT, PSK, SERVER, load_vectors, refusal_of
+from tests.support.parties import CLIENT, PSK, SERVER, load_vectors, refusal_of
 
 if TYPE_CHECKING:
     from fastun.session.transport import SessionKeys

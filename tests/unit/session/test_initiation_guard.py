@@ -9,7 +9,7 @@ import pytest
 from fastun.session import noise, tai64n
 from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import Refusal
-from tests.unit.session.parties import CLIENT, SERVER, refusal_of
+from tests.support.parties import CLIENT, SERVER, refusal_of
 
 YESTERDAY, NOW, LATER = (
     tai64n.from_unix_ns(seconds * 10**9)

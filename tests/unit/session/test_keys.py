@@ -10,7 +10,7 @@ import pytest
 
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.session import keys
-from tests.unit.session.parties import CLIENT, LOW_ORDER_POINTS
+from tests.support.parties import CLIENT, LOW_ORDER_POINTS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import pytest
 from fastun.session import messages
 from fastun.session.messages import CookieReply, Data, Initiation, MessageType, Response
 from fastun.session.refusal import Refusal
-from tests.unit.session.parties import refusal_of
+from tests.support.parties import refusal_of
 
 INITIATION = Initiation(0x01020304, b"e" * 32, b"s" * 48, b"t" * 28)
 RESPONSE = Response(0x01020304, 0x05060708, b"e" * 32, b"n" * 16)

@@ -11,7 +11,7 @@ from fastun.session.messages import MACS_BYTES, Initiation, Response
 from fastun.session.protocol import IDENTIFIER
 from fastun.session.refusal import Refusal
 from fastun.session.transport import Aead, open_data, seal_data
-from tests.unit.session.parties import (
+from tests.support.parties import (
     CLIENT,
     LOW_ORDER_POINTS,
     PSK,

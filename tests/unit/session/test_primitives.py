@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from fastun.session import primitives, transport
 from fastun.session.primitives import NotAuthenticError
 from fastun.session.refusal import HandshakeError, Refusal
-from tests.unit.session.parties import LOW_ORDER_POINTS, load_vectors, refusal_of
+from tests.support.parties import LOW_ORDER_POINTS, load_vectors, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.refusal import Refusal
 from fastun.session.transport import Aead, aes_key, open_data, pad, seal_data, trim
-from tests.unit.session.parties import refusal_of
+from tests.support.parties import refusal_of
 
 KEY = bytes(range(32))
 IPV4 = bytes.fromhex("45000015") + bytes(16) + b"x"  # 21 bytes

@@ -25,16 +25,17 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun._native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
-from fastun.gateway import Gateway, LinkCounts
-from fastun.lane import Lane
-from fastun.link import hello, udp
-from fastun.link.stream_sessions import SessionCounts
+from fastun.gateway.gateway import Gateway, LinkCounts
+from fastun.lane.lane import Lane
+from fastun.link import hello
+from fastun.link.datagram import sockets as udp
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.stream.sessions import SessionCounts
 from fastun.link.table import LinkTable
+from fastun.native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.peers.peer import Peer
-from fastun.peers.roster import Roster
 from fastun.status import control, report
 from fastun.status.reply import INNER_ADDRESSES_MAX, LinkStatus, PeerStatus, Tcp
 
@@ -69,9 +70,9 @@ def serving(
         on_death=lambda *_: None,
         on_failure=lambda *_: None,
     )
-    roster = Roster(lane)
+    peer_slots = PeerSlots(lane)
     peers = [Peer(name=name, public_key=name.encode().ljust(32)) for name in peer_names]
-    roster.replace(peers)
+    peer_slots.replace(peers)
     gateway = cast(
         "Gateway",
         SimpleNamespace(
@@ -80,9 +81,9 @@ def serving(
             sockets=udp.UdpSockets((), offload=False),
             lane=lane,
             links=LinkTable(lane, hello.format_without_peer(settings)),
-            roster=roster,
+            peer_slots=peer_slots,
             # The first has been removed from the directory meanwhile.
-            membership=SimpleNamespace(refresh=lambda: roster.replace(peers[1:])),
+            peer_sync=SimpleNamespace(refresh=lambda: peer_slots.replace(peers[1:])),
             sessions=None,
             session_counts=SessionCounts(),
             counts=LinkCounts(refused=3),

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from rich.text import Text
 
-from fastun._native import ROLES
+from fastun.native import ROLES
 from fastun.status.reply import (
     Direction,
     LaneStatus,
@@ -147,10 +147,10 @@ def test_rates_are_those_since_the_last_frame() -> None:
 
 
 def test_only_reasons_with_drops_count_and_those_that_grow_come_first() -> None:
-    before = status(tun_reader={"drops": {"no_peer": 90, "not_ip": 0, "too_big": 5}})
-    after = status(tun_reader={"drops": {"no_peer": 90, "not_ip": 0, "too_big": 15}})
+    before = status(tun_reader={"drops": {"no_peer": 90, "not_ip": 0, "exceeds_path_mtu": 5}})
+    after = status(tun_reader={"drops": {"no_peer": 90, "not_ip": 0, "exceeds_path_mtu": 15}})
     drops = [(drop.reason, drop.total, drop.packets) for drop in history(before, after).drops()]
-    assert drops == [("too_big", 15, 10), ("no_peer", 90, 0)]
+    assert drops == [("exceeds_path_mtu", 15, 10), ("no_peer", 90, 0)]
 
 
 def test_peers_stand_in_the_order_of_their_traffic_the_connected_first() -> None:

@@ -1,0 +1,38 @@
+#define _GNU_SOURCE
+#include "loop/reconcile.h"
+
+static uint64_t read_counter(const _Atomic uint64_t *counter) {
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static uint64_t count_dropped(const struct loop *loop) {
+    uint64_t n = 0;
+    for (unsigned drop = 0; drop < N_DROPS; drop++)
+        n += read_counter(&loop->stats->drops[drop]); /* the others' are 0 in this block */
+    return n;
+}
+
+static void drop_lost(struct loop *loop, enum stats_drop reason, uint64_t counted, uint64_t moved) {
+    if (counted > moved)
+        stats_dropped(loop->stats, reason, counted - moved);
+}
+
+void reconcile(struct loop *loop) {
+    uint64_t n_packets = read_counter(&loop->stats->counters[COUNTER_packets]);
+    uint64_t n_dropped = count_dropped(loop);
+    uint64_t n_released = ring_released_packets(loop->ring);
+    switch (loop->role) {
+    case ROLE_tun_reader:
+        drop_lost(loop, DROP_tun_reader_worker_died, n_packets - n_dropped, loop->ring->n_packets);
+        break;
+    case ROLE_link_reader:
+        drop_lost(loop, DROP_link_reader_worker_died, n_packets - n_dropped, loop->ring->n_packets);
+        break;
+    case ROLE_link_writer:
+        drop_lost(loop, DROP_link_writer_worker_died, n_released, n_packets + n_dropped);
+        /* fall through */
+    default:
+        if (n_packets + n_dropped > n_released)
+            loop->n_counted_already = n_packets + n_dropped - n_released;
+    }
+}

@@ -1,0 +1,31 @@
+/* reconcile: makes the counters of a worker whose predecessor was killed add up again.
+ *
+ * Counting and moving the ring's index are two steps, and no kill waits for the second. The ring
+ * numbers its packets, so the successor sees how many went through, and compares:
+ *
+ *     reader   taken in - dropped  =  published
+ *     writer   delivered + dropped =  released
+ *
+ * What a reader counted and did not publish (its burst, the rest of a frame that was being split)
+ * and what a link-writer released into its links' queues is lost: dropped as worker_died. What a
+ * writer counted and did not release the successor finds in the ring, and does not count again.
+ *
+ * Not seen is what no counter has seen: the frame that was being read, frames that wait for a
+ * session in the tun-reader's staging, the streams' bytes in the link-reader's.
+ */
+#ifndef FASTUN_LOOP_RECONCILE_H
+#define FASTUN_LOOP_RECONCILE_H
+
+#include "loop/loop.h"
+
+/* At the start, before anything is counted. */
+void reconcile(struct loop *loop);
+
+/* How many of a record's packets a writer has to count. */
+static inline uint32_t reconcile_uncounted(struct loop *loop, uint32_t n_packets) {
+    uint64_t already = loop->n_counted_already < n_packets ? loop->n_counted_already : n_packets;
+    loop->n_counted_already -= already;
+    return n_packets - (uint32_t)already;
+}
+
+#endif

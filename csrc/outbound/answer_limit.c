@@ -1,0 +1,61 @@
+#define _GNU_SOURCE
+#include "outbound/answer_limit.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "packet/byteorder.h"
+#include "inbound/handshake_gate.h"
+
+int answer_limit_init(struct answer_limit *limit) {
+    memset(limit, 0, sizeof *limit);
+    bool is_random =
+        getrandom(&limit->hash_key, sizeof limit->hash_key, 0) == (ssize_t)sizeof limit->hash_key;
+    return is_random ? 0 : -EIO;
+}
+
+/* A source: an IPv4 address, an IPv6 /64. */
+static uint64_t sender_of(const uint8_t *packet) {
+    return packet[0] >> 4 == 4 ? be32_read(packet + 12) : le64_read(packet + 8);
+}
+
+static size_t hash(const struct answer_limit *limit, uint64_t who, uint64_t what) {
+    uint64_t words[] = {who, what}, mixed = limit->hash_key;
+    for (int i = 0; i < 2; i++) {
+        mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15u;
+        mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u + limit->hash_key;
+    }
+    return (mixed >> 40) % ANSWER_BUCKETS;
+}
+
+/* All levels are checked before a token is taken: a packet that gets no answer uses none. */
+static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second) {
+    return token_take(&full_at_ns, now_ns, per_second, per_second);
+}
+
+bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
+                       int origin, unsigned slot, uint64_t now_ns) {
+    enum { SHIFT_VERSION = 8, SHIFT_SLOT = 16 };
+    uint64_t from = (uint64_t)(origin + 1), sender = sender_of(packet);
+    uint64_t of_sender = (uint64_t)kind | (uint64_t)(packet[0] >> 4) << SHIFT_VERSION;
+    uint64_t of_peer = (uint64_t)slot << SHIFT_SLOT;
+    const struct {
+        size_t bucket;
+        unsigned per_second;
+    } levels[N_ANSWER_LEVELS] = {
+        {hash(limit, sender, of_sender | of_peer), ANSWERS_PER_SENDER_AND_PEER},
+        {hash(limit, sender, of_sender), ANSWERS_PER_SENDER},
+        {hash(limit, from, (uint64_t)kind | of_peer), ANSWERS_PER_ORIGIN_AND_PEER},
+        {hash(limit, from, (uint64_t)kind), ANSWERS_PER_ORIGIN},
+    };
+    for (size_t i = 0; i < N_ANSWER_LEVELS; i++)
+        if (!has_token(limit->full_at_ns[i][levels[i].bucket], now_ns, levels[i].per_second))
+            return false;
+    if (!token_take(&limit->all_full_at_ns[kind], now_ns, ANSWERS_PER_SECOND, ANSWERS_BURST))
+        return false;
+    for (size_t i = 0; i < N_ANSWER_LEVELS; i++)
+        token_take(&limit->full_at_ns[i][levels[i].bucket], now_ns, levels[i].per_second,
+                   levels[i].per_second);
+    return true;
+}

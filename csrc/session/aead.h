@@ -1,0 +1,43 @@
+/* aead: authenticated encryption of one message.
+ *
+ * The nonce is 4 zero bytes and the message's counter as u64 little-endian; there is no additional
+ * data (WireGuard whitepaper 5.4.6). A sealed message is as long as its text and the tag. A key
+ * seals or opens, not both, and no counter may be used twice with it: the caller counts.
+ *
+ * The library behind it is the fastest here of those in aead_library.h, by measurement
+ * (bench/micro/README.md). All that it keeps stands in secret memory.
+ *
+ * A key may be used by one thread at a time.
+ */
+#ifndef FASTUN_SESSION_AEAD_H
+#define FASTUN_SESSION_AEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastun.h"
+
+enum { SEAL_KEY = 32, SEAL_TAG = 16 };
+
+struct seal_key;
+
+/* Prepares the libraries, once a process; later calls return what the first did. -EBUSY when
+ * another part of the process uses libgcrypt already: its memory is then not ours to choose. */
+int seal_init(void);
+
+/* NULL with errno set on failure. `key` is the caller's to wipe. */
+struct seal_key *seal_key_new(enum aead aead, const uint8_t key[SEAL_KEY]);
+/* Wiped first. NULL is allowed. */
+void seal_key_free(struct seal_key *key);
+
+/* Encrypts `text` where it stands and writes SEAL_TAG bytes behind it. Returns the sealed length;
+ * -errno on failure, and `text` is then wiped. */
+int seal_in_place(struct seal_key *key, uint64_t counter, uint8_t *text, size_t length);
+/* Returns the text's length, which is SEAL_TAG less than the sealed one; -EBADMSG when the message
+ * is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or equal to
+ * it; never is more than the text's length written there. */
+int open_into(struct seal_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,
+              uint8_t *text);
+
+#endif

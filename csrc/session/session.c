@@ -1,0 +1,129 @@
+#include "session/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "packet/byteorder.h"
+
+static uint8_t data_type(enum aead aead) {
+    return aead == AEAD_AES_256_GCM ? MESSAGE_DATA_AES : MESSAGE_DATA_CHACHA;
+}
+
+static enum aead aead_of(const uint8_t *message) {
+    return message[0] == MESSAGE_DATA_AES ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+}
+
+/* -- keys -------------------------------------------------------------------------------------- */
+
+void sending_key_free(struct sending_key *sending) {
+    if (sending != NULL && sending->key != NULL)
+        seal_key_free(sending->key);
+    free(sending);
+}
+
+void receiving_key_free(struct receiving_key *receiving) {
+    for (int aead = 0; receiving != NULL && aead < N_AEADS; aead++)
+        if (receiving->keys[aead] != NULL)
+            seal_key_free(receiving->keys[aead]);
+    free(receiving);
+}
+
+/* -- counters ---------------------------------------------------------------------------------- */
+
+/* The gateway may say something when the tun-reader, whose counters are greater, is far ahead: its
+ * messages would lie behind the window. Few as its counters are, each is remembered for good. */
+static bool accept_control(struct receiving_key *receiving, uint64_t counter) {
+    uint64_t *marks = &receiving->control_replay[counter / 64];
+    uint64_t bit = (uint64_t)1 << counter % 64;
+    if ((*marks & bit) != 0)
+        return false;
+    *marks |= bit;
+    return true;
+}
+
+static bool accept(struct receiving_key *receiving, uint64_t counter, const uint8_t *content,
+                   int length) {
+    if (counter < GATEWAY_COUNTERS && length > 0 && content[0] == MESSAGE_CONTROL)
+        return accept_control(receiving, counter);
+    return replay_accept(&receiving->replay, counter);
+}
+
+void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
+    for (uint64_t used = 0; used < counter; used++) {
+        replay_accept(&receiving->replay, used);
+        if (used < GATEWAY_COUNTERS)
+            accept_control(receiving, used);
+    }
+}
+
+/* -- sealing ----------------------------------------------------------------------------------- */
+
+static void pad(struct message_outbound *message, size_t mtu) {
+    size_t n_zeros = (DATA_PADDING - message->length % DATA_PADDING) % DATA_PADDING;
+    if (mtu != 0 && message->length + n_zeros > mtu)
+        n_zeros = mtu > message->length ? mtu - message->length : 0;
+    memset(message->start + message->length, 0, n_zeros);
+    message->length += n_zeros;
+}
+
+/* The blocks of the content, and two for each message: the tag's mask and the last hash block. */
+static uint64_t count_blocks(size_t length) {
+    return (length + AES_BLOCK - 1) / AES_BLOCK + 2;
+}
+
+bool session_may_seal(const struct sending_key *sending) {
+    bool has_blocks = sending->aead != AEAD_AES_256_GCM ||
+                      sending->n_blocks <= AES_BLOCKS_MAX - count_blocks(MESSAGE_MAX);
+    return has_blocks && sending->counter < REJECT_AFTER_MESSAGES;
+}
+
+bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu) {
+    if (!session_may_seal(sending))
+        return false;
+    if (message->is_bare)
+        pad(message, mtu);
+    if (sending->aead == AEAD_AES_256_GCM)
+        sending->n_blocks += count_blocks(message->length);
+    uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
+    if (seal_in_place(sending->key, counter, message->start, message->length) < 0)
+        return false;
+    message->start -= DATA_HEADER;
+    message->length += DATA_HEADER + DATA_TAG;
+    le32_write(message->start, data_type(sending->aead));
+    le32_write(message->start + 4, sending->receiver_index);
+    le64_write(message->start + 8, counter);
+    return true;
+}
+
+/* -- opening ----------------------------------------------------------------------------------- */
+
+bool session_is_data(const uint8_t *message, size_t length) {
+    uint32_t type = length >= DATA_MESSAGE_MIN ? le32_read(message) : 0;
+    return type == MESSAGE_DATA_CHACHA || type == MESSAGE_DATA_AES;
+}
+
+bool session_is_handshake(const uint8_t *message, size_t length) {
+    static const size_t lengths[] = {
+        [MESSAGE_INITIATION] = 148, [MESSAGE_RESPONSE] = 92, [MESSAGE_COOKIE] = 64};
+    uint32_t type = length >= 4 ? le32_read(message) : 0;
+    return type >= MESSAGE_INITIATION && type <= MESSAGE_COOKIE && length == lengths[type];
+}
+
+uint32_t session_receiver_index(const uint8_t *message) {
+    return le32_read(message + 4);
+}
+
+int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                 uint8_t *content) {
+    uint64_t counter = le64_read(message + 8);
+    struct seal_key *key = receiving->keys[aead_of(message)];
+    if (key == NULL)
+        return OPEN_BAD_TYPE;
+    if (counter >= REJECT_AFTER_MESSAGES)
+        return OPEN_REPLAYED;
+    int opened = (int)open_into(key, counter, message + DATA_HEADER, length - DATA_HEADER, content);
+    if (opened < 0)
+        return OPEN_BAD_TAG;
+    /* Only what is authentic may move the window. */
+    return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;
+}

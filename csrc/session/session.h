@@ -1,0 +1,90 @@
+/* session: WireGuard's data messages, sealed and opened.
+ *
+ *     type u8 (4 ChaCha20-Poly1305, 5 AES-256-GCM), 3 zero bytes, receiver u32 LE, counter u64 LE,
+ *     sealed content, tag[16]
+ *
+ * The content is padded to 16 bytes where it is a bare IP packet. No associated data; the nonce is
+ * 4 zero bytes and the counter. Source: the WireGuard whitepaper 5.4.6; type 5 is fastun's own.
+ *
+ * A sending key belongs to the tun-reader alone, a receiving key to the link-reader alone; a
+ * counter is never used twice because neither key outlives its process. The first GATEWAY_COUNTERS
+ * are the exception: under them the gateway seals control messages.
+ */
+#ifndef FASTUN_SESSION_SESSION_H
+#define FASTUN_SESSION_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "packet/encapsulation.h"
+#include "session/replay.h"
+#include "session/aead.h"
+
+enum { N_AEADS = 2 };
+
+enum {
+    MESSAGE_INITIATION = 1,
+    MESSAGE_RESPONSE = 2,
+    MESSAGE_COOKIE = 3,
+    MESSAGE_DATA_CHACHA = 4,
+    MESSAGE_DATA_AES = 5,
+    DATA_HEADER = 16,
+    DATA_TAG = 16,
+    DATA_MESSAGE_MIN = DATA_HEADER + DATA_TAG, /* a keepalive */
+    DATA_PADDING = 16,
+    /* What fits the stream's u16 length with header, tag and the most padding. */
+    SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - (DATA_PADDING - 1),
+};
+
+/* AES-256-GCM seals at most this many blocks of 16 bytes under one key: an attacker's advantage
+ * grows with the square of their number, and is below 2^-60 up to here. At 40 Gbit/s that takes
+ * under a minute. Sealing stops one longest message before it; the gateway has started a handshake
+ * long before that (REKEY_AFTER_BLOCKS in protocol.py). ChaCha20 has no such limit. */
+#define AES_BLOCKS_MAX ((uint64_t)1 << 34)
+
+enum { AES_BLOCK = 16 };
+
+struct sending_key {
+    struct seal_key *key;
+    enum aead aead;
+    uint32_t receiver_index;
+    uint64_t counter;    /* of the next message */
+    uint64_t expires_ns; /* CLOCK_BOOTTIME; no message is sealed from then on */
+    uint64_t n_blocks;   /* sealed under AES-256-GCM so far */
+};
+
+/* A session may have a key for each cipher; the counters and their window are the session's. */
+struct receiving_key {
+    struct seal_key *keys[N_AEADS]; /* by enum aead; NULL: not offered */
+    uint32_t index;
+    unsigned slot;
+    uint64_t expires_ns;
+    bool is_confirmed; /* something has opened under it */
+    struct replay replay;
+    uint64_t control_replay[GATEWAY_COUNTERS / 64]; /* a bit for each counter of the gateway's */
+};
+
+void sending_key_free(struct sending_key *sending);
+void receiving_key_free(struct receiving_key *receiving);
+/* Counters under `counter` are used up. */
+void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
+
+/* Whether one more message of any length may be sealed under the key. */
+bool session_may_seal(const struct sending_key *sending);
+/* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
+ * `mtu` bytes (0: no limit). false: the key is used up. */
+bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);
+
+/* Whether the length is that of a data message or of a handshake message. */
+bool session_is_data(const uint8_t *message, size_t length);
+bool session_is_handshake(const uint8_t *message, size_t length);
+uint32_t session_receiver_index(const uint8_t *message);
+
+enum open_fault { OPEN_BAD_TYPE = -1, OPEN_BAD_TAG = -2, OPEN_REPLAYED = -3 };
+
+/* Opens a data message into `content` (length - DATA_MESSAGE_MIN bytes). Returns the content's
+ * length, 0 for a keepalive, or an open_fault. */
+int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                 uint8_t *content);
+
+#endif

@@ -1,0 +1,75 @@
+/* peer_table: what the data path knows and counts by peer, in shared memory.
+ *
+ * A peer is a slot. Each field has one writer, named below, and any number of readers; the fields
+ * of one writer stand on a cache line of their own. Times are CLOCK_BOOTTIME in nanoseconds, since
+ * a session ages while the machine sleeps.
+ */
+#ifndef FASTUN_SHARED_PEER_TABLE_H
+#define FASTUN_SHARED_PEER_TABLE_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fastun.h"
+
+/* Slots are indices into arrays of every worker; this many peers can be known at once. */
+enum { N_PEER_SLOTS = 1024 };
+
+#define PEER_FIELDS(X)                                                                             \
+    X(sent_ns)                                                                                     \
+    X(sent_data_ns)                                                                                \
+    X(sealed)                                                                                      \
+    X(sealed_blocks)                                                                               \
+    X(no_session_packets)                                                                          \
+    X(waiting_since_ns)                                                                            \
+    X(transmit_packets)                                                                            \
+    X(transmit_bytes)                                                                              \
+    X(dropped_packets)                                                                             \
+    X(received_ns)                                                                                 \
+    X(received_data_ns)                                                                            \
+    X(receive_packets)                                                                             \
+    X(receive_bytes)
+
+/* A struct endpoint, in the words that it is written and read by. */
+enum { ENDPOINT_WORDS = sizeof(struct endpoint) / sizeof(uint64_t) };
+
+struct peer_slot {
+    /* tun-reader */
+    alignas(64) _Atomic uint64_t sent_ns; /* when anything was last sealed */
+    _Atomic uint64_t sent_data_ns;        /* the same without keepalives */
+    _Atomic uint64_t sealed;              /* the next counter of the sending key */
+    _Atomic uint64_t sealed_blocks;       /* by the tun-reader, under AES-256-GCM */
+    _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
+    /* link-writer */
+    alignas(64) _Atomic uint64_t
+        waiting_since_ns; /* CLOCK_MONOTONIC: when the oldest frame that
+                             a full socket does not take was read; 0: none */
+    _Atomic uint64_t transmit_packets;
+    _Atomic uint64_t transmit_bytes;
+    _Atomic uint64_t dropped_packets; /* because it does not read */
+    /* link-reader */
+    alignas(64) _Atomic uint64_t received_ns; /* when anything was last authenticated */
+    _Atomic uint64_t received_data_ns;
+    _Atomic uint64_t receive_packets;
+    _Atomic uint64_t receive_bytes;
+    alignas(64) _Atomic uint64_t endpoint_version; /* odd while the endpoint is being written */
+    _Atomic uint64_t endpoint[ENDPOINT_WORDS];
+};
+
+struct peer_table {
+    struct peer_slot slots[N_PEER_SLOTS];
+};
+
+static inline void peer_set(_Atomic uint64_t *field, uint64_t value) {
+    atomic_store_explicit(field, value, memory_order_relaxed);
+}
+
+/* link-reader */
+void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint);
+/* Any process: the endpoint if it is not the one of `version`, which is then updated. false: there
+ * is nothing new, or none. */
+bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoint *endpoint);
+
+#endif

@@ -1,0 +1,149 @@
+/* ring: records of frames from one worker to its neighbour, through shared memory.
+ *
+ * Single producer, single consumer, each its own process. The memory (one memfd):
+ *
+ *     0       struct ring_shared: size, head, tail and the two waiters, a cache line each
+ *     4096    the data, size_bytes (a power of two) long
+ *
+ * The data is mapped twice, back to back, so a record that starts near the end runs on into the
+ * second view and never wraps. head and tail are free-running byte counts: head - tail is the
+ * fill, position modulo size the place. No pointer stands in shared memory.
+ *
+ * Both ends survive a kill: what was reserved but not published is as if it had never been, and
+ * what was peeked at but not released is there for the successor. Packets are numbered, so that
+ * either can tell how many went through before it (reconcile.h). A consumer reads each record's
+ * header once, into memory of its own, and checks and follows only that copy: what the producer
+ * writes there afterwards changes nothing.
+ */
+#ifndef FASTUN_SHARED_RING_H
+#define FASTUN_SHARED_RING_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "shared/wait.h"
+
+enum {
+    RING_DATA_OFFSET = 4096,
+    /* Records start on cache lines, so producer and consumer never write to the same one. */
+    RING_RECORD_ALIGN = 64,
+    RING_SIZE_MIN = 1 << 18,
+    RING_SIZE_MAX = 1 << 28,
+    /* Views that are valid at the same time: no writer's batch has more records. */
+    RING_VIEWS_MAX = 256,
+};
+
+/* How many packets were in all records before `index`, since the ring was made. */
+struct ring_ledger {
+    _Atomic uint64_t index;
+    _Atomic uint64_t n_packets;
+};
+
+struct ring_shared {
+    uint32_t magic;
+    uint32_t size_bytes;
+    alignas(64) _Atomic uint64_t head; /* written by the producer, */
+    struct ring_ledger published[2];   /* and before it one of these: that of head is true */
+    alignas(64) _Atomic uint64_t tail; /* written by the consumer */
+    alignas(64) struct waiter producer;
+    alignas(64) struct waiter consumer;
+};
+
+/* Stands before each record. `space` is the whole record with this header; the payload begins
+ * `offset` bytes from the header's start, so that a producer can leave room in front. */
+struct ring_record {
+    uint32_t space;
+    uint32_t offset;
+    uint32_t length;
+    uint32_t n_packets;
+    uint32_t n_bytes; /* of the packets inside, as counted in the statistics */
+    uint32_t slot;    /* outbound: the peer that it goes to */
+    uint32_t link_id; /* outbound: the link that it was laid out for */
+    uint32_t segment; /* outbound: bytes of each datagram in it but the last, or a value below */
+    uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
+    uint64_t n_before;    /* packets in all records before it */
+};
+
+enum ring_segment {
+    SEGMENT_WHOLE = 0,              /* a stream's bytes, or one datagram */
+    SEGMENT_FRAGMENTS = UINT32_MAX, /* one datagram, which may be fragmented on its way */
+};
+
+/* A consumer's view of a record: a checked copy of its header. The payload stays in the ring, lies
+ * wholly inside it, and is the only part that the producer may still change. */
+struct ring_view {
+    uint8_t *payload;
+    uint32_t length;
+    uint32_t n_packets;
+    uint32_t n_bytes;
+    uint32_t slot;
+    uint32_t link_id;
+    uint32_t segment;
+    uint64_t enqueued_ns;
+};
+
+/* A process's own handle. */
+struct ring {
+    struct ring_shared *shared;
+    uint8_t *data;
+    uint64_t size;
+    uint64_t head;      /* the producer's: commits not yet published included */
+    uint64_t tail;      /* the consumer's */
+    uint64_t peer;      /* the other side's index when last read */
+    uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
+    int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
+    unsigned next_view; /* the consumer's next one of `views` */
+    struct ring_view views[RING_VIEWS_MAX];
+};
+
+/* -- producer ---------------------------------------------------------------------------------- */
+
+/* Room for a record of `space` bytes, header included, or NULL. Valid until ring_commit. */
+struct ring_record *ring_reserve(struct ring *ring, size_t space);
+/* Appends the reserved record, whose fields but `space` and `n_before` are filled in. Not yet
+ * visible. */
+void ring_commit(struct ring *ring, struct ring_record *record);
+/* Makes all commits visible and wakes the consumer if it sleeps. */
+void ring_publish(struct ring *ring, struct stats_block *stats);
+/* Sleeps until a record of `space` bytes may fit. */
+enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
+                              struct stats_block *stats);
+
+static inline bool ring_has_unpublished(const struct ring *ring) {
+    return ring->head != atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
+}
+
+/* -- consumer ---------------------------------------------------------------------------------- */
+
+/* The record at *cursor (begin with ring_first) and moves *cursor past it; NULL when there is none.
+ * *corrupt is set when the memory holds an impossible record: call ring_discard. The view is valid
+ * until its record is released, or RING_VIEWS_MAX more were peeked at. */
+const struct ring_view *ring_peek(struct ring *ring, uint64_t *cursor, bool *corrupt);
+/* Gives all before `cursor` back to the producer and wakes it if it waits for that. */
+void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats);
+/* Empties the ring. */
+void ring_discard(struct ring *ring, struct stats_block *stats);
+/* Announces that the consumer goes to sleep on descriptors, wake_fd among them. false: there is a
+ * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake again.
+ */
+bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
+/* Sleeps until there is a record at the cursor. */
+enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
+                               struct stats_block *stats);
+
+/* Packets in all records that were given back, by this consumer or those before it. */
+uint64_t ring_released_packets(const struct ring *ring);
+
+static inline uint64_t ring_first(const struct ring *ring) {
+    return ring->tail;
+}
+
+/* The producer's. */
+static inline uint8_t *ring_payload(const struct ring_record *record) {
+    return (uint8_t *)(uintptr_t)record + record->offset;
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* stats: what every worker counts, in shared memory, read by the gateway at scrape time.
+ *
+ * One block a worker, written by that worker alone, so a plain load-add-store is enough; relaxed
+ * atomics keep a reader in another process from seeing torn values. A block outlives the worker:
+ * its successor counts on, so the figures never go back.
+ *
+ * The lists below are the only place where a counter, a system call or a drop reason is named; the
+ * metrics take names and help texts from here.
+ *
+ * Accounting: a reader role (tun-reader, link-reader) counts what it took in, dropped or not; a
+ * writer role (link-writer, tun-writer) counts what it delivered. At rest, in each direction:
+ *     taken in by the reader = delivered by the writer + drops of both.
+ */
+#ifndef FASTUN_SHARED_STATS_H
+#define FASTUN_SHARED_STATS_H
+
+#include <stdalign.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* role, its name on the outside */
+#define STATS_ROLES(X)                                                                             \
+    X(tun_reader, "tun-reader")                                                                    \
+    X(link_writer, "link-writer")                                                                  \
+    X(link_reader, "link-reader")                                                                  \
+    X(tun_writer, "tun-writer")
+
+#define STATS_COUNTERS(X)                                                                          \
+    X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
+    X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
+    X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
+    X(refused_offloads) /* trains and super-packets that the kernel refused, sent singly instead   \
+                         */
+
+#define STATS_CALLS(X)                                                                             \
+    X(read)                                                                                        \
+    X(write)                                                                                       \
+    X(readv)                                                                                       \
+    X(writev)                                                                                      \
+    X(recvmmsg)                                                                                    \
+    X(sendmmsg)                                                                                    \
+    X(sendmsg)                                                                                     \
+    X(getrandom)                                                                                   \
+    X(ppoll)                                                                                       \
+    X(epoll_wait)                                                                                  \
+    X(futex_wait)                                                                                  \
+    X(futex_wake)
+
+/* role, reason, help */
+#define STATS_DROPS(X)                                                                             \
+    X(tun_reader, not_ip, "the device gave something that is neither IPv4 nor IPv6")               \
+    X(tun_reader, bad_virtio, "the kernel's offload header does not fit its packet")               \
+    X(tun_reader, exceeds_message_max, "the frame is longer than the wire allows")                 \
+    X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
+    X(tun_reader, no_session, "the peer of the destination is not connected")                      \
+    X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
+    X(tun_reader, exceeds_path_mtu, "longer than the path's MTU to the peer; answered by ICMP")    \
+    X(tun_reader, exceeds_path_mtu_unanswered,                                                     \
+      "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \
+    X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
+    X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")         \
+    X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
+    X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
+    X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
+    X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
+    X(link_writer, emsgsize, "the datagram did not fit the path's MTU")                            \
+    X(link_writer, not_sent, "the network refused the datagram: no route, or a firewall")          \
+    X(link_writer, inside_tunnel, "the route to the peer leads into the tunnel itself")            \
+    X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
+    X(link_writer, worker_died, "in a link's queue when the worker was killed")                    \
+    X(link_reader, bad_length, "a length prefix of 0 or over the limit; the link is closed")       \
+    X(link_reader, truncated, "the stream ended inside a frame")                                   \
+    X(link_reader, bad_type, "a message type that this side did not offer")                        \
+    X(link_reader, not_ip, "the payload is neither IPv4 nor IPv6, or no whole Ethernet header")    \
+    X(link_reader, bad_virtio, "the peer's offload header does not fit its packet")                \
+    X(link_reader, amplifies,                                                                      \
+      "a super-packet that would expand to over twice its size or has IPv6 extensions")            \
+    X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
+    X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
+    X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
+    X(link_reader, bad_mac1, "a handshake message on UDP from who does not know our key")          \
+    X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
+    X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
+    X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \
+    X(link_reader, cookie_unasked, "a cookie reply on UDP that we did not ask for")                \
+    X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
+    X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
+    X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
+    X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
+    X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
+    X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
+    X(tun_writer, device_down, "the device was not up")                                            \
+    X(tun_writer, device_full, "the kernel had no memory or room for the frame")                   \
+    X(tun_writer, ring_corrupt, "the inbound ring held an impossible record and was emptied")
+
+enum stats_role {
+#define X(role, name) ROLE_##role,
+    STATS_ROLES(X)
+#undef X
+        N_ROLES
+};
+
+enum stats_counter {
+#define X(counter) COUNTER_##counter,
+    STATS_COUNTERS(X)
+#undef X
+        N_COUNTERS
+};
+
+enum stats_call {
+#define X(call) CALL_##call,
+    STATS_CALLS(X)
+#undef X
+        N_CALLS
+};
+
+enum stats_drop {
+#define X(role, reason, help) DROP_##role##_##reason,
+    STATS_DROPS(X)
+#undef X
+        N_DROPS
+};
+
+/* Histogram buckets hold powers of two: bucket i counts values in (2^(i-1), 2^i], the last one
+ * everything above. Frames in a batch: 1 .. 512. Queue delay: 1 us .. 2 s. */
+enum { N_BATCH_BUCKETS = 11, N_DELAY_BUCKETS = 23 };
+
+struct stats_block {
+    alignas(64) _Atomic uint64_t counters[N_COUNTERS];
+    _Atomic uint64_t drops[N_DROPS];
+    _Atomic uint64_t calls[N_CALLS];
+    _Atomic uint64_t batch_frames[N_BATCH_BUCKETS];
+    _Atomic uint64_t batch_frames_sum;
+    _Atomic uint64_t queue_delay[N_DELAY_BUCKETS];
+    _Atomic uint64_t queue_delay_sum_ns;
+};
+
+/* The memory of one lane: a block a role. */
+struct stats {
+    struct stats_block blocks[N_ROLES];
+};
+
+static inline void stats_add(_Atomic uint64_t *counter, uint64_t n) {
+    uint64_t now = __atomic_load_n((uint64_t *)counter, __ATOMIC_RELAXED);
+    __atomic_store_n((uint64_t *)counter, now + n, __ATOMIC_RELAXED);
+}
+
+static inline void stats_call(struct stats_block *stats, enum stats_call call) {
+    stats_add(&stats->calls[call], 1);
+}
+
+static inline void stats_count(struct stats_block *stats, uint64_t n_packets, uint64_t n_bytes) {
+    stats_add(&stats->counters[COUNTER_packets], n_packets);
+    stats_add(&stats->counters[COUNTER_frames], 1);
+    stats_add(&stats->counters[COUNTER_bytes], n_bytes);
+}
+
+static inline void stats_dropped(struct stats_block *stats, enum stats_drop drop,
+                                 uint64_t n_packets) {
+    stats_add(&stats->drops[drop], n_packets);
+}
+
+void stats_batch(struct stats_block *stats, uint64_t n_frames);
+void stats_queue_delay(struct stats_block *stats, uint64_t delay_ns);
+
+#endif

@@ -1,0 +1,85 @@
+#define _GNU_SOURCE
+#include "shared/wait.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static void futex_wake_all(_Atomic uint32_t *word) {
+    syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+void waiter_ring(struct waiter *waiter) {
+    atomic_store(&waiter->rung, 1);
+    /* After `rung`: an owner that read the old `event` and no bell finds the word changed and does
+     * not fall asleep. */
+    atomic_fetch_add(&waiter->event, 1);
+    futex_wake_all(&waiter->event);
+}
+
+void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats) {
+    /* Pairs with the fence in waiter_prepare: either this load sees the owner asleep, or the
+     * owner's second look sees what was published before this call. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&waiter->asleep, memory_order_relaxed) == WAITER_AWAKE)
+        return;
+    switch (atomic_exchange(&waiter->asleep, WAITER_AWAKE)) {
+    case WAITER_ON_FUTEX:
+        atomic_fetch_add(&waiter->event, 1);
+        futex_wake_all(&waiter->event);
+        stats_call(stats, CALL_futex_wake);
+        break;
+    case WAITER_ON_EVENTFD:
+        eventfd_write(wake_fd, 1);
+        break;
+    default:
+        break; /* woken already, it only has not run yet */
+    }
+}
+
+uint32_t waiter_prepare(struct waiter *waiter, enum waiter_sleep_kind kind) {
+    uint32_t event = atomic_load(&waiter->event);
+    atomic_store_explicit(&waiter->asleep, kind, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in waiter_wake */
+    return event;
+}
+
+void waiter_cancel(struct waiter *waiter) {
+    atomic_store_explicit(&waiter->asleep, WAITER_AWAKE, memory_order_relaxed);
+}
+
+static bool channel_speaks(int channel_fd) {
+    struct pollfd channel = {.fd = channel_fd, .events = POLLIN};
+    return poll(&channel, 1, 0) > 0;
+}
+
+enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
+                           struct stats_block *stats) {
+    const struct timespec heartbeat = {.tv_nsec = WAIT_HEARTBEAT_NS};
+    if (waiter_is_rung(waiter)) {
+        waiter_cancel(waiter);
+        return WAIT_DOORBELL;
+    }
+    stats_call(stats, CALL_futex_wait);
+    long slept =
+        syscall(SYS_futex, (uint32_t *)&waiter->event, FUTEX_WAIT, event, &heartbeat, NULL, 0);
+    waiter_cancel(waiter);
+    /* Only a wait that ran its whole time asks the channel: a bell that was rung says so itself. */
+    if (waiter_is_rung(waiter) || (slept != 0 && channel_speaks(channel_fd)))
+        return WAIT_DOORBELL;
+    return WAIT_READY;
+}
+
+enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
+                      struct stats_block *stats) {
+    struct pollfd fds[2] = {{.fd = channel_fd, .events = POLLIN}, {.fd = fd, .events = events}};
+    struct timespec timeout = {.tv_sec = timeout_ms / 1000,
+                               .tv_nsec = (timeout_ms % 1000) * 1000000L};
+    stats_call(stats, CALL_ppoll);
+    int n_ready = ppoll(fds, 2, timeout_ms < 0 ? NULL : &timeout, NULL);
+    return n_ready > 0 && fds[0].revents != 0 ? WAIT_DOORBELL : WAIT_READY;
+}

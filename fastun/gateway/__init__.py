@@ -1,0 +1,1 @@
+"""The gateway: the supervising process, and what it does for all peers together."""

@@ -1,0 +1,420 @@
+"""The gateway: the supervising process of ``fastun serve`` and ``fastun connect``.
+
+    device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
+
+The gateway makes the device, starts the lane, and finds links: ``serve`` accepts connections,
+``connect`` dials, both greet, and hand the socket to the lane; on UDP handshakes begin from either
+side. It then watches over sessions and workers until it is asked to stop or cannot go on. No packet
+passes through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+
+from fastun import descriptors, ending, log
+from fastun.config.settings import Settings
+from fastun.errors import FastunError, RuntimeFailure
+from fastun.gateway.peer_sync import PeerSync
+from fastun.gateway.pushed_settings import PushedSettings
+from fastun.host import outer_addresses
+from fastun.host.device import Device
+from fastun.host.journal import Journal
+from fastun.host.outer_addresses import OuterAddress
+from fastun.host.route_lookup import RouteLookup
+from fastun.host.routes import prepared
+from fastun.lane.channel import (
+    ControlCame,
+    DatagramCame,
+    DeviceGone,
+    HandshakeCame,
+    KeyAdded,
+    KeyConfirmed,
+    LinkEnded,
+    OffloadChanged,
+    PathTooNarrow,
+    SessionWanted,
+    ToGateway,
+)
+from fastun.lane.lane import Lane, Worker
+from fastun.link import hello
+from fastun.link.datagram import sockets as udp
+from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.endpoint_watch import EndpointWatch
+from fastun.link.inside import Inside
+from fastun.link.offload_log import OffloadLog
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.stream.finding import find_links
+from fastun.link.stream.handshake import (
+    Established,
+    Handshaker,
+    PlainHandshaker,
+    SealedHandshaker,
+    SilentHandshaker,
+)
+from fastun.link.stream.sessions import SessionCounts, StreamSessions
+from fastun.link.table import Link, LinkTable
+from fastun.link.tap_place import TapPlace
+from fastun.metrics.server import serve as serve_metrics
+from fastun.native import UdpAddress, Wire
+from fastun.session.timer_constants import TimerConstants
+from fastun.session.timestamps import Timestamps
+from fastun.status import control
+from fastun.threads import DaemonThreads
+
+# From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
+# limits if a worker hangs. After that the host is restored without waiting for them.
+LOOP_END_LIMIT_S = 4.0
+
+
+@dataclass
+class LinkCounts:
+    """What happened to connections since the start."""
+
+    refused: int = 0  # a client of an insecure wire while another lived, or too many at once
+    failed_hellos: int = 0
+
+
+class Gateway:
+    """One running tunnel end. Everything but reading attributes happens on the event loop."""
+
+    def __init__(self, settings: Settings, device: Device, constants: TimerConstants) -> None:
+        """Prepare; ``device`` stays the caller's to close."""
+        self.settings = settings
+        self.device = device
+        self.started = time.time()
+        self.counts = LinkCounts()
+        self.lane = Lane(
+            0,
+            device.fd,
+            Wire[settings.wire.upper()],
+            device.mode,
+            holds=settings.role == "connect" and len(settings.peers) <= 1,
+            coalesce=device.offload_max,
+            mss_mtu=settings.mtu if settings.mss_clamp else 0,
+            on_start=self._on_start,
+            on_message=self._on_message,
+            on_death=self._on_death,
+            on_failure=self._fail,
+        )
+        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.peer_slots = PeerSlots(self.lane, self._on_removed)
+        self.peer_sync = PeerSync(settings, self.peer_slots)
+        self.pushed_settings = PushedSettings(
+            settings, device, self._follow_mtu, self._outer_addresses
+        )
+        self.tap_place = TapPlace(settings.mode, self.links)
+        self.handshaker = self._make_handshaker()
+        self.session_counts = SessionCounts()
+        self._offloads = OffloadLog()
+        self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
+        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
+        self.sessions: StreamSessions | None = None
+        self.datagrams: DatagramSessions | None = None
+        self.sockets = udp.UdpSockets((), offload=False)
+        self._constants = constants
+        self._mtu = device.mtu
+        self._stopped: asyncio.Future[None] | None = None
+        self._log = log.get("gateway")
+
+    def _make_handshaker(self) -> Handshaker:
+        if self.settings.wire == "simpletun":
+            return SilentHandshaker(self.peer_slots, hello.format_without_peer(self.settings))
+        offload_max = self.device.offload_max
+        if self.settings.wire == "plain":
+            return PlainHandshaker(self.peer_slots, hello.own(self.settings, offload_max))
+        is_tun = self.settings.mode == "tun"
+        plain = hello.format_without_peer(self.settings) if is_tun else None
+        own = self.peer_sync.own
+        timestamps = Timestamps(self.settings.state_dir, own.public)
+        check_room = self.tap_place.check
+        return SealedHandshaker(
+            self.peer_slots, own, self._hello_for, plain, timestamps, check_room=check_room
+        )
+
+    def _hello_for(self, slotted: SlottedPeer) -> hello.Hello:
+        push = self.peer_sync.push_to(slotted) if self.settings.role == "serve" else None
+        return hello.own(self.settings, self.device.offload_max, push)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    async def run(self, asked: socket.socket) -> None:
+        """Run until fastun is asked to stop, when ``asked`` becomes readable (ending.py).
+
+        Raises FastunError when it cannot go on.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(DaemonThreads())
+        self._stopped = loop.create_future()
+        loop.add_reader(asked, self._stop, asked)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await self._start(stack)
+                await self._stopped
+            finally:  # before anything is taken down
+                ending.ask("a failure")
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.callback(self.inside.close)
+        stack.enter_context(serve_metrics(self, self.settings.metrics))
+        await stack.enter_async_context(control.serve(self, self.settings))
+        self._make_sessions()
+        stack.callback(self.sockets.close)
+        if self.datagrams is not None:
+            self.datagrams.listen()
+            stack.callback(self.datagrams.close)
+        await stack.enter_async_context(self._running_lane())
+        stack.enter_context(self.peer_sync)
+        watching = (
+            self._watch_peers(),
+            self._watch_sessions(),
+            self.pushed_settings.run(),
+            self._endpoint_watch.run(),
+        )
+        for work in (*find_links(self), *watching):
+            await stack.enter_async_context(self._running(work))
+        self._log.info(
+            "up",
+            interface=self.settings.interface,
+            addresses=" ".join(map(str, self.settings.addresses)) or "none",
+            wire=self.settings.wire,
+        )
+        for line in self.peer_sync.first_steps():
+            self._log.info(line)
+
+    def _stop(self, asked: socket.socket) -> None:
+        assert self._stopped is not None  # noqa: S101 (set before the loop looks)
+        asyncio.get_running_loop().remove_reader(asked)
+        if not self._stopped.done():
+            self._log.info("stopping", signal=ending.reason())
+            self._stopped.set_result(None)
+
+    def _fail(self, error: FastunError) -> None:
+        assert self._stopped is not None  # noqa: S101 (set before the lane starts)
+        if not self._stopped.done():
+            self._stopped.set_exception(error)
+
+    @contextlib.asynccontextmanager
+    async def _running_lane(self) -> AsyncIterator[None]:
+        try:
+            self.lane.start()
+            yield
+        finally:
+            self.links.end_all("stopping")
+            await self.lane.stop()
+
+    @contextlib.asynccontextmanager
+    async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+        """Run a coroutine beside the rest; its failure ends the gateway."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._on_task_done)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, FastunError):
+            self._log.error("unexpected error", exc_info=error)
+            error = RuntimeFailure(f"unexpected error: {error!r}; please report it")
+        self._fail(error)
+
+    # -- links --------------------------------------------------------------------------------
+
+    def _make_sessions(self) -> None:
+        """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use."""
+        if not isinstance(self.handshaker, SealedHandshaker):
+            return
+        self.sessions = StreamSessions(
+            self.lane, self.links, self.handshaker, self._constants, self.session_counts
+        )
+        self.sockets = udp.open_for(self.settings, self.inside)
+        if not self.sockets.all():
+            return
+        self.datagrams = DatagramSessions(
+            self.settings,
+            self.lane,
+            self.links,
+            self.peer_slots,
+            self.handshaker,
+            self.sockets,
+            self.peer_sync.own,
+            self._constants,
+            self.session_counts,
+            self.pushed_settings.take,
+            self.inside,
+        )
+
+    def has_room(self) -> bool:
+        """Return whether a connection could become a link before it has said who it is.
+
+        An unsealed wire has one peer and does not know it: the first one that lives is it.
+        """
+        return self.sessions is not None or not self.links.by_slot
+
+    def room_made(self) -> asyncio.Event | None:
+        """Return what is set when the link that stands in the way has ended."""
+        return None if self.has_room() else self.links.by_slot[0].ended
+
+    def establish(self, established: Established, connection: socket.socket, remote: str) -> Link:
+        """Carry a connection whose handshake is complete. Raises HelloError or HandshakeError."""
+        if not self.has_room():
+            raise hello.HelloError("another client is connected")
+        if isinstance(self.handshaker, SealedHandshaker):
+            self.handshaker.check_still_room(established.slotted)
+        if self.peer_slots.by_slot.get(established.slotted.slot) is not established.slotted:
+            raise hello.HelloError("the peer was removed meanwhile")
+        attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
+        link = attach(established, connection, remote)
+        if established.hello is not None and established.hello.push is not None:
+            self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
+        return link
+
+    def _outer_addresses(self) -> set[OuterAddress]:
+        """Return the addresses that our own packets go to at the moment."""
+        found = set() if self.datagrams is None else self.datagrams.addresses()
+        for link in self.links.by_slot.values():
+            with contextlib.suppress(OSError):
+                if link.connection is not None:
+                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
+        return found
+
+    def _follow_mtu(self) -> None:
+        """Make everything fit the device's MTU, which a server may have changed."""
+        mtu = self.device.mtu
+        if mtu == self._mtu:
+            return
+        self._mtu = mtu
+        self._log.info("the server has changed the MTU", mtu=mtu)
+        if self.settings.mss_clamp:
+            self.lane.clamp_mss(mtu)
+        if self.datagrams is not None:
+            self.datagrams.follow_mtu(mtu)
+
+    async def _watch_peers(self) -> None:
+        """Follow the peer directory, and log what the rate limits have held back."""
+        while True:
+            self.peer_sync.refresh()
+            log.say_held_back()
+            await asyncio.sleep(PeerSync.REFRESH_S)
+
+    def _on_removed(self, slot: int) -> None:
+        self.links.end(slot, "the peer was removed or changed")
+        if self.datagrams is not None:
+            self.datagrams.forget(slot)
+        self.session_counts.last_handshake.pop(slot, None)
+
+    async def _watch_sessions(self) -> None:
+        while self.sessions is not None:
+            self.sessions.tick()
+            self.links.forget_old_keys()
+            if self.datagrams is not None:
+                self.datagrams.tick()
+            await asyncio.sleep(self.sessions.tick_s)
+
+    # -- what workers report ------------------------------------------------------------------
+
+    def _on_start(self, worker: Worker) -> None:
+        self.peer_slots.tell_worker(worker.role)
+        if self.datagrams is not None:
+            self.datagrams.tell_worker(worker.role)
+        self.links.tell_worker(worker.role)
+
+    def _on_message(self, worker: Worker, message: ToGateway) -> None:  # noqa: C901 (a table)
+        match message:
+            case LinkEnded():
+                self.links.end(message.slot, message.reason, message.link_id)
+            case DeviceGone():
+                self._fail(
+                    RuntimeFailure(
+                        f"interface {self.settings.interface} was deleted by somebody else "
+                        f"({message.reason}); start fastun again"
+                    )
+                )
+            case OffloadChanged():
+                self._note_offload(message)
+            case _ if self.sessions is None:
+                self._log.error("unexpected message", worker=worker.name, message=repr(message))
+            case HandshakeCame():
+                self.sessions.on_handshake(message.slot, message.link_id, message.message)
+            case KeyAdded():
+                self.sessions.on_key_added(message.slot, message.index)
+                if self.datagrams is not None:
+                    self.datagrams.on_key_added(message.slot, message.index)
+            case KeyConfirmed():
+                self.sessions.on_key_confirmed(message.slot, message.index)
+                if self.datagrams is not None:
+                    self.datagrams.on_key_confirmed(message.slot, message.index)
+            case _ if self.datagrams is not None:
+                self._on_datagram_message(self.datagrams, message)
+
+    def _note_offload(self, change: OffloadChanged) -> None:
+        slotted = self.peer_slots.by_slot.get(change.slot)
+        if slotted is not None:
+            self._offloads.note(change.slot, slotted.peer.name, change.kind, change.error)
+
+    def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
+        match message:
+            case DatagramCame():
+                datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
+            case ControlCame():
+                datagrams.on_control(message.slot, message.index, message.message)
+            case SessionWanted():
+                datagrams.begin(message.slot)
+            case PathTooNarrow():
+                datagrams.on_path_too_narrow(message.slot)
+
+    def _on_death(self, worker: Worker) -> None:
+        """End the links whose state has died with the worker.
+
+        A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
+        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
+        seals it holds nothing, as the tun-writer never does: their successors just go on.
+        """
+        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
+            return
+        if worker.role == "link-writer":
+            self._endpoint_watch.on_link_writer_death()
+        self.links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
+        if self.datagrams is not None:
+            self.datagrams.on_worker_death(worker.role)
+
+
+def _end_regardless(journal: Journal) -> None:
+    journal.undo_all()
+    log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
+    log.end()
+
+
+def run(settings: Settings, constants: TimerConstants | None = None) -> None:
+    """Run a gateway until it is asked to stop, and undo its changes of the host.
+
+    Main thread only. Raises FastunError, also for what could not be undone.
+    """
+    log.configure(settings.log_format, settings.verbosity)
+    log.unblock()
+    if settings.metrics is not None and settings.metrics_are_exposed:
+        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
+    descriptors.allow()
+    with (
+        ending.watched() as asked,
+        Journal(settings.state_dir, settings.interface) as journal,
+        contextlib.suppress(ending.AskedToStop),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
+    ):
+        ending.check()
+        settings = prepared(settings)
+        with Device(settings, journal) as device:
+            gateway = Gateway(settings, device, constants or TimerConstants())
+            asyncio.run(gateway.run(asked))
+
+
+__all__ = ["Gateway", "Link", "LinkCounts", "run"]

@@ -1,0 +1,180 @@
+"""Who we are and who belongs to us: our keys, the peers, and what they are pushed.
+
+Of a serving gateway the peer directory may change at any time (``fastun peer add``); it is looked
+at twice a second, so that a removed peer is cut off within one.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from typing import Self
+
+from msgspec import structs
+
+from fastun import log, native
+from fastun.config.settings import Options, Settings
+from fastun.errors import FastunError
+from fastun.link import push as push_form
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.push import Push
+from fastun.native import Wire
+from fastun.peers.peer import Peer, Server, check_together
+from fastun.peers.store import PeerStore
+from fastun.session import keys
+from fastun.session.keys import KeyPair
+
+# The one peer of an unsealed wire has no key; the slots tell peers apart by it.
+_NO_KEY = bytes(32)
+
+# How long a look at the directory may keep the event loop. A change takes milliseconds, or some
+# tens on a slow disk; what takes longer is seen by the next look.
+_LOOK_S = 0.05
+# Looks in a row that fail before it is said. One may just have met a change.
+_FAILED_LOOKS = 2
+
+
+class PeerSync:
+    """Keeps the peer slots in step with the configuration. Event loop only; a context manager."""
+
+    REFRESH_S = 0.5
+
+    def __init__(self, settings: Settings, peer_slots: PeerSlots) -> None:
+        """Load or make our private key where the wire needs one. Raises FastunError."""
+        self.own = _own_keys(settings)
+        self._settings = settings
+        self._peer_slots = peer_slots
+        self._store: PeerStore | None = None
+        self._version = -1  # of the directory that the slots are in step with
+        self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
+        self._n_failed = 0  # looks since the last that succeeded
+        self._log = log.get("peers")
+
+    def __enter__(self) -> Self:
+        """Open the peer directory of a serving gateway and fill the slots."""
+        settings = self._settings
+        if settings.wire != "wireguard":
+            self._peer_slots.replace([Peer(name=settings.peer_name, public_key=_NO_KEY)])
+            return self
+        if settings.role == "serve":
+            self._store = PeerStore(settings.state_dir)
+            self._store.remember_server(server_of(settings, self.own.public))
+        self._fill()
+        if self._store is not None:
+            self._store.wait_at_most(_LOOK_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the directory."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    def refresh(self) -> None:
+        """Follow the directory."""
+        if self._store is None:
+            return
+        try:
+            if self._store.version() != self._version:
+                self._fill()
+        except FastunError as error:  # those who are connected stay; the next look may succeed
+            self._n_failed += 1
+            if self._n_failed == _FAILED_LOOKS:
+                self._log.warning("the peer directory cannot be read", error=str(error))
+            return
+        self._n_failed = 0
+
+    def _fill(self) -> None:
+        peers = list(self._settings.peers)
+        version = self._version
+        if self._store is not None:
+            version = self._store.version()  # first: what is changed meanwhile is seen next time
+            peers += self._store.peers()
+        check_together(peers, self._settings.addresses)
+        self._check_pushes(peers)
+        if self._peer_slots.replace(peers):
+            self._version = version
+
+    def first_steps(self) -> list[str]:
+        """Return what a person is to do when nobody may connect yet."""
+        is_alone = self._store is not None and not self._peer_slots.by_slot
+        return first_steps(self._settings) if is_alone else []
+
+    # -- what is pushed -----------------------------------------------------------------------
+
+    def push_to(self, slotted: SlottedPeer) -> Push:
+        """Return what a connecting peer is given: its addresses, the way to ours, and the like."""
+        return self._pushed_to(slotted.peer)
+
+    def _pushed_to(self, peer: Peer) -> Push:
+        """Return as much of it as fits a hello; all but the addresses was checked at the start."""
+        own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
+        addresses = push_form.addresses_of(peer.allowed_ips, own)
+        few = addresses[: push_form.ADDRESSES_MAX]
+        push = structs.replace(_pushed_to_all(self._settings), addresses=few)
+        while push.addresses and not push_form.fits(push, room):
+            push = structs.replace(push, addresses=push.addresses[:-1])
+        if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
+            self._cut_short.add(peer.name)
+            self._log.warning(
+                "the peer has more addresses than fit a hello; only the first ones are pushed",
+                peer=peer.name,
+                pushed=len(push.addresses),
+                addresses=len(addresses),
+            )
+        return push
+
+    def _check_pushes(self, peers: list[Peer]) -> None:
+        """Warn of peers whose addresses do not fit a hello; one in each network always does."""
+        if self._settings.role == "serve":
+            for peer in peers:
+                if len(peer.allowed_ips) > len(self._settings.addresses):
+                    self._pushed_to(peer)
+
+
+def server_of(settings: Settings, public_key: bytes) -> Server:
+    """Return what `serve` tells its peer directory when it starts (remember_server)."""
+    return Server(
+        interface=settings.interface,
+        run_dir=str(settings.run_dir.absolute()),
+        mode=settings.mode,
+        addresses=settings.addresses,
+        public_key=public_key,
+        listen=settings.listen,
+        routes=settings.push.routes,
+        peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
+        room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+    )
+
+
+def _pushed_to_all(settings: Settings) -> Push:
+    """Return what every peer is pushed."""
+    return Push(
+        routes=push_form.routes_of(settings.addresses, settings.push.routes),
+        dns=settings.push.dns,
+        mtu=settings.mtu,
+        keepalive=settings.push.keepalive_s,
+    )
+
+
+def first_steps(settings: Settings) -> list[str]:
+    """Return what a person is to do when `serve` has no peer at all, a line each."""
+    state = settings.state_dir
+    option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
+    return [
+        "nobody may connect yet; add the first client with",
+        f"    fastun peer add laptop{option} > laptop.toml",
+        "then take laptop.toml to the client's host, and there run",
+        "    fastun connect laptop.toml",
+    ]
+
+
+def _own_keys(settings: Settings) -> KeyPair:
+    """Return our keys. A server without any makes them; a client has them in its file."""
+    if Wire[settings.wire.upper()] is not Wire.WIREGUARD:
+        return KeyPair(_NO_KEY, _NO_KEY)
+    native.hide_memory()
+    private, file = settings.private_key, settings.private_key_file
+    if private is None and settings.role == "serve":
+        private = keys.load_or_make_private(file)
+    return keys.pair_of(private or keys.load_private(file))

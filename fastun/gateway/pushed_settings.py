@@ -1,0 +1,155 @@
+"""What servers push to a client: the newest of each, as far as the configuration accepts it.
+
+A push replaces the one before it from the same server as a whole, from whichever link it came. So
+only the newest of each waits. Applying blocks, for seconds where it is DNS: it happens on another
+thread, one at a time and with a pause, however fast a server pushes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from ipaddress import ip_interface, ip_network
+from typing import TYPE_CHECKING
+
+from fastun import log
+from fastun.config.host import parse_dns
+from fastun.config.interface import check_mtu
+from fastun.errors import ConfigError, FastunError
+from fastun.link.push import Push
+
+if TYPE_CHECKING:
+    from fastun.config.settings import Settings
+    from fastun.host.device import Device
+    from fastun.host.outer_addresses import OuterAddress
+    from fastun.peers.peer import Address, Network, Peer
+
+# A server pushes with each session, every two minutes. One that pushes constantly must not keep the
+# kernel and the host's resolver busy.
+PAUSE_S = 1.0
+
+# 10.0.0.0/8 and fd00::/8 are the widest that anybody's network is. An address with a shorter prefix
+# would be a default route, of a client that may be pushed addresses and no routes.
+_WIDEST_PREFIX = 8
+
+
+class PushedSettings:
+    """Takes what is pushed. Event loop only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        device: Device,
+        on_applied: Callable[[], None],
+        outer: Callable[[], set[OuterAddress]] = set,
+    ) -> None:
+        """Apply what ``settings`` accept to ``device``; after ``on_applied`` its MTU may differ.
+
+        ``outer`` gives the addresses that our own packets go to.
+        """
+        self._settings = settings
+        self._device = device
+        self._on_applied = on_applied
+        self._outer = outer
+        self._by_peer: dict[str, Push] = {}
+        self._has_come = asyncio.Event()
+        self._said: dict[str, str] = {}
+        self._log = log.get("push")
+
+    def take(self, peer: str, push: Push) -> None:
+        """Replace the peer's last push; a serving side ignores pushes."""
+        if self._settings.role == "connect":
+            self._by_peer[peer] = push
+            self._has_come.set()
+
+    async def run(self) -> None:
+        """Apply what is taken, for ever."""
+        while True:
+            await self._has_come.wait()
+            self._has_come.clear()
+            await self.apply()
+            await asyncio.sleep(PAUSE_S)
+
+    async def apply(self) -> None:
+        """Apply what the servers gave and the configuration accepts, in place of what it was."""
+        accept = self._settings.accept
+        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in self._settings.peers]
+        addresses: list[Address] = []
+        routes: list[Network] = []
+        for peer, push in pushed:
+            if "addresses" in accept:
+                addresses += self._allowed_addresses(push.addresses, peer)
+            if "routes" in accept:
+                routes += [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
+        mtus = [push.mtu for _, push in pushed if push.mtu]
+        mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
+        await self._tell(self._device.apply, addresses, routes, mtu, self._outer())
+        self._on_applied()
+        if "dns" in accept and not self._settings.dns:
+            dns = next((push.dns for _, push in pushed if push.dns), ())
+            servers, domains = parse_dns(dns, "dns", has_zones=False)
+            await self._tell(self._device.apply_dns, servers, domains)
+
+    async def _tell(self, apply: Callable[..., None], *what: object) -> None:
+        """Have the device apply something, which blocks; a refusal is a warning."""
+        try:
+            await asyncio.to_thread(apply, *what)
+        except (FastunError, OSError) as error:
+            self._warn("cannot apply pushed settings", error=str(error))
+
+    def _warn(self, what: str, **fields: object) -> None:
+        """Warn about a push, and not again while the following pushes have the same fault."""
+        said = str(fields)
+        if self._said.get(what) != said:
+            self._said[what] = said
+            self._log.warning(what, **fields)
+
+    def _allowed_mtu(self, mtu: int, addresses: list[Address]) -> int:
+        """Return 0, with a warning, for an MTU that would take the device its IPv6 addresses."""
+        own = (*self._settings.addresses, *addresses)
+        try:
+            if mtu:
+                mode, wire = self._settings.mode, self._settings.wire
+                check_mtu(mtu, "mtu", mode=mode, wire=wire, addresses=own)
+        except ConfigError as error:
+            self._warn("pushed MTU refused", error=str(error))
+            return 0
+        return mtu
+
+    def _allowed_addresses(self, texts: tuple[str, ...], peer: Peer) -> list[Address]:
+        """Return those whose networks the server may send from: each brings a route to its own.
+
+        One warning says why others are not taken.
+        """
+        refused: dict[Address, str] = {}
+        for address in map(ip_interface, texts):
+            if why := _why_not(address, peer):
+                refused[address] = why
+        if refused:
+            first, why = next(iter(refused.items()))
+            self._warn(
+                "pushed address refused",
+                address=str(first),
+                reason=why,
+                others=len(refused) - 1,
+            )
+        return [address for address in map(ip_interface, texts) if address not in refused]
+
+
+def _why_not(address: Address, peer: Peer) -> str:
+    """Return why a device should not have the address; empty where it may."""
+    if address.ip.is_multicast or address.ip.is_unspecified or address.ip.is_loopback:
+        return "a multicast, unspecified or loopback address"
+    if address.network.prefixlen < _WIDEST_PREFIX:
+        return f"its network is wider than /{_WIDEST_PREFIX}"
+    if not _is_its(address.network, peer):
+        return "its network is not within the peer's allowed IPs"
+    return ""
+
+
+def _is_its(network: Network, peer: Peer) -> bool:
+    """Return whether the network is inside the peer's allowed IPs: it must not attract more."""
+    return any(
+        prefix.version == network.version and network.subnet_of(prefix)  # type: ignore[arg-type]
+        for prefix in peer.allowed_ips
+    )

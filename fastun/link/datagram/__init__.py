@@ -1,0 +1,1 @@
+"""Links on UDP: sockets, handshakes, sessions, the path MTU."""

@@ -1,0 +1,88 @@
+"""Initiations on UDP: to where the peer was last heard, then to what its names resolve to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastun import log
+from fastun.endpoint import Endpoint
+from fastun.link.datagram import sockets as udp
+from fastun.link.datagram.peer import UdpPeer
+from fastun.link.datagram.peers import UdpPeers
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link.peer_slots import SlottedPeer
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.session import clock
+
+# Initiations in a row without an answer, 5 s apart, after which it is logged.
+SILENT_ATTEMPTS = 2
+
+
+class Initiator:
+    """Sends one initiation each time it is asked to. Event loop only."""
+
+    def __init__(
+        self, handshaker: SealedHandshaker, sockets: UdpSockets, known: UdpPeers, inside: Inside
+    ) -> None:
+        """Send by ``sockets``; ``known`` is told by which index the answer will come."""
+        self._inside = inside
+        self._known = known
+        self._handshaker = handshaker
+        self._sockets = sockets
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._log = log.get("session")
+
+    def initiate(self, udp_peer: UdpPeer) -> None:
+        """Send an initiation to the peer; a name is resolved meanwhile."""
+        task = asyncio.create_task(self._initiate(udp_peer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _initiate(self, udp_peer: UdpPeer) -> None:
+        peer = udp_peer.slotted.peer.name
+        try:
+            await self._find_address(udp_peer)
+            # It may have been removed while its name was resolved.
+            if udp_peer.address is None or not self._known.is_present(udp_peer):
+                return
+            initiation, state = self._handshaker.initiate(
+                udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
+            )
+            self._known.wait_for_response(udp_peer, state)
+            udp_peer.jar.remember_sent(initiation)
+            self._sockets.send(initiation, udp_peer.address)
+            self._inside.note(peer, str(udp_peer.address), is_inside=False)
+            self._log.debug("initiation sent", peer=peer, to=str(udp_peer.address))
+            self._warn_of_tap(udp_peer)
+        except LeadsInsideError:
+            self._inside.note(peer, str(udp_peer.address), is_inside=True)
+        except OSError as error:
+            self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
+
+    def _warn_of_tap(self, udp_peer: UdpPeer) -> None:
+        """Say, once until it answers, why a peer with a TAP device may be silent."""
+        slotted = udp_peer.slotted
+        is_tap = self._handshaker.hello_for(slotted).mode == "tap"
+        if is_tap and udp_peer.n_attempts == SILENT_ATTEMPTS:
+            self._log.warning(
+                "no answer; another peer may be using its TAP device, which takes only one",
+                peer=slotted.peer.name,
+                remote=str(udp_peer.address),
+            )
+
+    async def _find_address(self, udp_peer: UdpPeer) -> None:
+        attempt, endpoints = udp_peer.n_attempts, endpoints_of(udp_peer.slotted)
+        udp_peer.n_attempts += 1
+        if not endpoints or (attempt == 0 and udp_peer.address is not None):
+            return
+        endpoint = endpoints[attempt % len(endpoints)]
+        loop = asyncio.get_running_loop()
+        found = udp.resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
+        host, port, zone = found[(attempt // len(endpoints)) % len(found)]
+        udp_peer.address = self._sockets.address_of(host, port, zone)
+
+
+def endpoints_of(slotted: SlottedPeer) -> list[Endpoint]:
+    """Return where a peer may be found on UDP."""
+    return [endpoint for endpoint in slotted.peer.endpoints if endpoint.scheme == "udp"]

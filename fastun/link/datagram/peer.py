@@ -1,0 +1,89 @@
+"""One peer on UDP: what is known of it between its messages.
+
+WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
+to a connection. Which keys are where:
+
+    concluding    our initiation was answered; the link-reader is being told to open under them
+    responding    we answered; the link-reader opens, and the peer has still to prove that it does
+    current       what is sealed under now
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastun.link.datagram.hinted import HintedLimit, RecentCounters
+from fastun.link.datagram.probe import PathSearch
+from fastun.link.hello import Hello
+from fastun.link.peer_slots import SlottedPeer
+from fastun.link.table import Link
+from fastun.link.traffic_observer import Observer
+from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress
+from fastun.session import transport
+from fastun.session.cookies import CookieJar
+from fastun.session.noise import InitiatorState
+from fastun.session.timers import PeerTimers
+from fastun.session.transport import SessionKeys
+
+# A peer that has not said hello to so many, a second apart, is plain WireGuard.
+HELLOS_MAX = 5
+HELLO_INTERVAL_S = 1.0
+
+
+@dataclass
+class HelloExchange:
+    """The hellos of one session. ``next_counter`` is that of any control message."""
+
+    n_sent: int = 0
+    next_counter: int = 0
+    sent_s: float = float("-inf")
+    theirs: Hello | None = None
+
+    def is_due(self, now_s: float) -> bool:
+        """Return whether the initiator should say it again."""
+        waits = self.theirs is None and now_s - self.sent_s >= HELLO_INTERVAL_S
+        return waits and self.n_sent < HELLOS_MAX
+
+
+@dataclass
+class UdpPeer:
+    """A peer on UDP. ``address`` is where it was last heard, or is tried."""
+
+    slotted: SlottedPeer
+    timers: PeerTimers
+    observer: Observer
+    jar: CookieJar
+    address: UdpAddress | None = None
+    initiator: InitiatorState | None = field(default=None, repr=False)
+    n_attempts: int = 0  # initiations since the last response
+    concluding: SessionKeys | None = field(default=None, repr=False)
+    responding: SessionKeys | None = field(default=None, repr=False)
+    response: bytes | None = None  # to be sent when the link-reader opens under `responding`
+    current: SessionKeys | None = field(default=None, repr=False)
+    aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
+    handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
+    is_doubted: bool = False  # the path; until the next handshake
+    hello: HelloExchange = field(default_factory=HelloExchange)
+    link: Link | None = None
+    path_mtu: int = 0  # of the packets inside, the device's at most; 0: not known
+    path_whole: int = 0  # longer ones may be fragmented by routers; 0: none may
+    path_seen_s: float = float("-inf")
+    narrow_seen_s: float = float("-inf")  # because a datagram did not fit
+    path_address: UdpAddress | None = None  # where the path was that was seen
+    path_search: PathSearch = field(default_factory=PathSearch)
+    path_hinted: HintedLimit = field(default_factory=HintedLimit)
+    recent: RecentCounters = field(default_factory=RecentCounters)  # of the tun-reader's messages
+
+    def seal_control(self, content: bytes) -> bytes | None:
+        """Return a control message under the next counter of the gateway's; None: all are used."""
+        keys, counter = self.current, self.hello.next_counter
+        if keys is None or counter >= GATEWAY_COUNTERS:
+            return None
+        self.hello.next_counter += 1
+        return transport.seal_data(keys.send, keys.remote_index, counter, content)
+
+    def lose_sessions(self) -> None:
+        """Drop the keys in use: a worker has died with its own."""
+        self.current = None
+        self.hello = HelloExchange()
+        self.timers.on_keys_lost()

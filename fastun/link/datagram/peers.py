@@ -1,0 +1,161 @@
+"""The peers on UDP by their slots, whose handshakes wait for what, and where each is reached.
+
+A handshake message names an index and comes from anybody, at any time: it is for who is at its slot
+now, or for nobody. Where an authentic one came from, the link-reader is told; where authentic data
+came from, it tells (``UdpPeers.follow``).
+"""
+
+from __future__ import annotations
+
+from fastun import log
+from fastun.lane.channel import AwaitReply, SetEndpoint
+from fastun.lane.lane import Lane
+from fastun.link.datagram.peer import UdpPeer
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.inside import Inside
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.table import LinkTable
+from fastun.link.traffic_observer import Observer
+from fastun.native import UdpAddress
+from fastun.session import clock
+from fastun.session.cookies import CookieJar
+from fastun.session.noise import InitiatorState
+from fastun.session.timer_constants import TimerConstants
+from fastun.session.timers import PeerTimers
+from fastun.session.transport import SessionKeys
+
+
+class UdpPeers:
+    """Those who were heard, or are tried. Event loop only."""
+
+    def __init__(  # noqa: PLR0917 (what it stands between)
+        self,
+        lane: Lane,
+        links: LinkTable,
+        peer_slots: PeerSlots,
+        sockets: UdpSockets,
+        constants: TimerConstants,
+        inside: Inside,
+    ) -> None:
+        """Begin without any."""
+        self._inside = inside
+        self.by_slot: dict[int, UdpPeer] = {}
+        # By our index of the handshake; with CLOCK_BOOTTIME seconds, when it is over.
+        self._waiting: dict[int, tuple[UdpPeer, float]] = {}
+        self._lane = lane
+        self._links = links
+        self._peer_slots = peer_slots
+        self._sockets = sockets
+        self._constants = constants
+        self._log = log.get("session")
+
+    def of_member(self, slotted: SlottedPeer) -> UdpPeer:
+        """Return the one in this peer's slot, new where the slot was another's."""
+        udp_peer = self.by_slot.get(slotted.slot)
+        if udp_peer is None or udp_peer.slotted is not slotted:
+            self.forget(slotted.slot)
+            timers = PeerTimers(
+                self._constants, persistent_keepalive_s=slotted.peer.keepalive_s or None
+            )
+            observer = Observer(self._lane.peers, slotted.slot, timers)
+            observer.skip()
+            jar = CookieJar(slotted.peer.public_key)
+            udp_peer = UdpPeer(slotted, timers, observer, jar)
+            self.by_slot[slotted.slot] = udp_peer
+        return udp_peer
+
+    def forget(self, slot: int) -> bool:
+        """Forget the slot's peer; return whether one was known."""
+        udp_peer = self.by_slot.pop(slot, None)
+        if udp_peer is not None:
+            self.forget_handshakes(udp_peer)
+        return udp_peer is not None
+
+    def is_present(self, udp_peer: UdpPeer) -> bool:
+        """Return whether the peer may still connect, and this is what is known of it."""
+        slotted = udp_peer.slotted
+        is_known = self.by_slot.get(slotted.slot) is udp_peer
+        return is_known and self._peer_slots.by_slot.get(slotted.slot) is slotted
+
+    def is_carried(self, udp_peer: UdpPeer) -> bool:
+        """Return whether the peer's link is the one on UDP."""
+        link = self._links.by_slot.get(udp_peer.slotted.slot)
+        return link is not None and link is udp_peer.link
+
+    def send(self, udp_peer: UdpPeer, message: bytes) -> None:
+        """Send a datagram to the peer, if it is known where. Raises OSError."""
+        if udp_peer.address is not None:
+            self._sockets.send(message, udp_peer.address)
+
+    # -- whose handshakes wait ----------------------------------------------------------------
+
+    def wait_for_response(self, udp_peer: UdpPeer, initiator: InitiatorState) -> None:
+        """Take note of an initiation to the peer, which replaces the last.
+
+        It can be answered no longer than others would have followed it.
+        """
+        self.end_initiation(udp_peer)
+        udp_peer.initiator = initiator
+        until_s = clock.boottime_s() + self._constants.rekey_attempt_time_s
+        self._waiting[initiator.local_index] = (udp_peer, until_s)
+        awaited = AwaitReply(udp_peer.slotted.slot, initiator.local_index)
+        self._lane.send("link-reader", awaited)
+
+    def wait_for_proof(self, udp_peer: UdpPeer, keys: SessionKeys, response: bytes) -> None:
+        """Take note of a response to the peer, which replaces the last."""
+        self.end_response(udp_peer)
+        udp_peer.responding, udp_peer.response = keys, response
+        until_s = keys.created_s + self._constants.reject_after_time_s
+        self._waiting[keys.local_index] = (udp_peer, until_s)
+
+    def waiting(self, index: int) -> UdpPeer | None:
+        """Return whose handshake waits by this index, if it still does."""
+        udp_peer, until_s = self._waiting.get(index, (None, 0.0))
+        if udp_peer is None or not self.is_present(udp_peer):
+            return None
+        return udp_peer if clock.boottime_s() < until_s else None
+
+    def end_initiation(self, udp_peer: UdpPeer) -> None:
+        """Let our initiation be answered no more."""
+        if udp_peer.initiator is not None:
+            self._waiting.pop(udp_peer.initiator.local_index, None)
+            udp_peer.initiator = None
+
+    def end_response(self, udp_peer: UdpPeer) -> None:
+        """Let the keys of our response be confirmed no more."""
+        if udp_peer.responding is not None:
+            self._waiting.pop(udp_peer.responding.local_index, None)
+            udp_peer.responding = udp_peer.response = None
+
+    def forget_handshakes(self, udp_peer: UdpPeer) -> None:
+        """Let no message go on with a handshake of the peer's."""
+        self.end_initiation(udp_peer)
+        self.end_response(udp_peer)
+        udp_peer.concluding = None
+
+    # -- where they are -----------------------------------------------------------------------
+
+    def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
+        """Take note of where an authentic handshake message came from."""
+        udp_peer.address = address
+        self.say_endpoint(udp_peer)
+
+    def say_endpoint(self, udp_peer: UdpPeer) -> None:
+        """Tell the link-reader where the peer is, if that is known."""
+        if udp_peer.address is not None:
+            packed = udp_peer.address.pack()
+            self._lane.send("link-reader", SetEndpoint(udp_peer.slotted.slot, packed))
+
+    def follow(self, udp_peer: UdpPeer) -> None:
+        """Learn from the link-reader where the peer has roamed to."""
+        address = self._lane.peers.endpoint(udp_peer.slotted.slot)
+        if address is None or address == udp_peer.address:
+            return
+        if udp_peer.address is not None and self._inside.holds(address):
+            # Authentic, but from where only this very session leads: it stays where it was.
+            self.say_endpoint(udp_peer)
+            return
+        if udp_peer.link is not None and str(address) != udp_peer.link.remote:
+            udp_peer.link.remote = str(address)
+            self._log.info("roamed", peer=udp_peer.slotted.peer.name, remote=str(address))
+        udp_peer.address = address

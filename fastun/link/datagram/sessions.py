@@ -1,0 +1,310 @@
+"""The sessions of peers on UDP: WireGuard's handshakes, timers, cookies and roaming.
+
+    handshake (datagram_handshakes.py) --keys--> tun-reader <--SetSendingKey
+                                                 hello (datagram_hellos.py)
+                                                 tun-reader <--SetSendingKey, by the agreed cipher
+
+Here is what becomes of keys, when something is due, and what a worker's death ends. Handshakes and
+hellos are sent by the gateway, on the socket that the workers use; data never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
+from msgspec import structs
+
+from fastun import log
+from fastun.config.settings import Settings
+from fastun.lane.channel import (
+    ForgetReceivingKeys,
+    LinkFormat,
+    SendKeepalive,
+    SetGateKeys,
+)
+from fastun.lane.lane import Lane
+from fastun.link import hello
+from fastun.link.datagram.handshakes import DatagramHandshakes
+from fastun.link.datagram.hellos import DatagramHellos
+from fastun.link.datagram.initiator import endpoints_of
+from fastun.link.datagram.path_listener import PathListener
+from fastun.link.datagram.path_mtu import PathCounts, PathWatch
+from fastun.link.datagram.peer import HelloExchange, UdpPeer
+from fastun.link.datagram.peers import UdpPeers
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.inside import Inside
+from fastun.link.key_installer import KeyInstaller
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.push import Push
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.link.stream.sessions import TICK_S, SessionCounts
+from fastun.link.table import LinkTable
+from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
+from fastun.session import clock, cookies
+from fastun.session.keys import KeyPair
+from fastun.session.refusal import HandshakeError
+from fastun.session.timer_constants import TimerConstants
+from fastun.session.timers import Action
+from fastun.session.transport import SessionKeys
+
+
+class DatagramSessions:
+    """All peers on UDP. Event loop only."""
+
+    def __init__(  # noqa: PLR0917 (what it stands between)
+        self,
+        settings: Settings,
+        lane: Lane,
+        links: LinkTable,
+        peer_slots: PeerSlots,
+        handshaker: SealedHandshaker,
+        sockets: UdpSockets,
+        own: KeyPair,
+        constants: TimerConstants,
+        counts: SessionCounts,
+        on_push: Callable[[str, Push], None],
+        inside: Inside,
+    ) -> None:
+        """Begin without any session. ``on_push`` is called with the peer's name and its push."""
+        self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
+        self._settings = settings
+        self._lane = lane
+        self._links = links
+        self._peer_slots = peer_slots
+        self._handshaker = handshaker
+        self._sockets = sockets
+        self._own = own
+        self._counts = counts
+        self._installer = KeyInstaller(lane, constants)
+        self._paths = PathWatch(lane, settings)
+        self._known = UdpPeers(lane, links, peer_slots, sockets, constants, inside)
+        self._by_slot = self._known.by_slot
+        self._hellos = DatagramHellos(settings, handshaker, self._known, self._installer, on_push)
+        self._handshakes = DatagramHandshakes(
+            handshaker, sockets, self._known, self._installer, self._use, inside
+        )
+        self._format = LinkFormat(
+            wire=Wire.WIREGUARD,
+            mode=hello.native_mode(settings),
+            super_outbound=False,
+            super_inbound=False,
+            message_max=hello.SEALED_MESSAGE_MAX,
+            is_datagram=True,
+            mtu=settings.mtu,
+        )
+        self._listener: PathListener | None = None
+        self._log = log.get("session")
+
+    # -- life ---------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Listen for changes of our routes and for hints from routers, until ``close``."""
+        self._listener = PathListener(self._paths, self._known, self._sockets)
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._listener is not None:
+            self._listener.close()
+
+    @property
+    def path_counts(self) -> PathCounts:
+        """What happened to paths."""
+        return self._paths.counts
+
+    def tell_worker(self, role: str) -> None:
+        """Tell a fresh worker of the sockets and where the peers are."""
+        self._sockets.tell_worker(self._lane, role)
+        if role != "link-reader":
+            return
+        public = self._own.public
+        self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
+        for udp_peer in self._by_slot.values():
+            self._known.say_endpoint(udp_peer)
+
+    def on_worker_death(self, role: str) -> None:
+        """Drop what the worker knew, and begin anew with those who were, or were to be, connected.
+
+        A link-writer knows nothing: its successor goes on where the ring's tail stands.
+        """
+        if role not in ("tun-reader", "link-reader"):
+            return
+        now_s = clock.boottime_s()
+        for udp_peer in self._by_slot.values():
+            is_wanted = udp_peer.current is not None or udp_peer.timers.is_trying()
+            self._known.forget_handshakes(udp_peer)
+            udp_peer.lose_sessions()
+            udp_peer.link = None
+            if is_wanted:
+                udp_peer.timers.on_data_queued(now_s)
+        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be told of keys
+
+    def forget(self, slot: int) -> None:
+        """Forget a peer that was removed or changed."""
+        if self._known.forget(slot):
+            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    def addresses(self) -> set[IPv4Address | IPv6Address]:
+        """Return where the peers are."""
+        known = [udp_peer.address for udp_peer in self._by_slot.values()]
+        return {address.host for address in known if address is not None}
+
+    def last_handshake_s(self, slot: int) -> float:
+        """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
+        udp_peer = self._by_slot.get(slot)
+        return 0.0 if udp_peer is None else udp_peer.handshake_s
+
+    def doubt(self, slot: int) -> None:
+        """Try the path to the peer by a handshake, unless one was tried just now."""
+        udp_peer = self._by_slot.get(slot)
+        if udp_peer is not None and not udp_peer.is_doubted:
+            udp_peer.is_doubted = True
+            now_s = clock.boottime_s()
+            udp_peer.timers.on_path_doubted(now_s)
+            self._do_due(udp_peer, now_s)
+
+    # -- beginning ----------------------------------------------------------------------------
+
+    def begin_all(self) -> None:
+        """Want sessions with all peers that can be reached."""
+        for slot in self._peer_slots.by_slot:
+            self.begin(slot)
+
+    def begin(self, slot: int) -> None:
+        """Want a session with the peer, if it can be reached."""
+        slotted = self._peer_slots.by_slot.get(slot)
+        if slotted is None:
+            return
+        udp_peer = self._by_slot.get(slot)
+        if udp_peer is not None or endpoints_of(slotted):
+            udp_peer, now_s = self._known.of_member(slotted), clock.boottime_s()
+            udp_peer.timers.on_data_queued(now_s)
+            self._do_due(udp_peer, now_s)
+
+    # -- handshakes ---------------------------------------------------------------------------
+
+    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
+        """Take a handshake message of anybody."""
+        self._handshakes.on_datagram(address, message)
+
+    def on_key_added(self, slot: int, index: int) -> None:
+        """Go on with a handshake: the link-reader opens what names ``index``."""
+        self._handshakes.on_key_added(slot, index)
+
+    def on_key_confirmed(self, slot: int, index: int) -> None:
+        """Take what was sealed under new keys for the proof that the peer holds them."""
+        self._handshakes.on_key_confirmed(slot, index)
+
+    # -- sessions -----------------------------------------------------------------------------
+
+    def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
+        slot = udp_peer.slotted.slot
+        try:
+            self._handshaker.check_still_room(udp_peer.slotted)
+        except HandshakeError:  # another peer was faster
+            self._lane.send("link-reader", ForgetReceivingKeys(slot))
+            return
+        is_rekey = udp_peer.current is not None
+        udp_peer.current, udp_peer.n_attempts = keys, 0
+        udp_peer.is_doubted = False
+        udp_peer.handshake_s = clock.boottime_s()
+        udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
+        udp_peer.hello = HelloExchange()
+        self._attach(udp_peer)
+        self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
+        now_s = clock.boottime_s()
+        udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
+        self._handshaker.results["ok"] += 1
+        self._counts.n_rekeys += is_rekey
+        self._counts.last_handshake[slot] = time.time()
+        if keys.is_initiator:
+            self._hellos.say(udp_peer)  # the proof that the responder waits for
+            udp_peer.timers.on_keepalive_sent(now_s)
+
+    def _attach(self, udp_peer: UdpPeer) -> None:
+        """Make UDP the peer's link, if it is not."""
+        slot = udp_peer.slotted.slot
+        link = self._links.by_slot.get(slot)
+        if link is not None and link is udp_peer.link:
+            return
+        udp_peer.observer.skip()
+        udp_peer.link = self._links.attach_datagrams(
+            udp_peer.slotted, self._format, str(udp_peer.address)
+        )
+        self._paths.measure(udp_peer, clock.boottime_s())
+
+    # -- control messages ---------------------------------------------------------------------
+
+    def on_control(self, slot: int, index: int, message: bytes) -> None:
+        """Take the peer's hello, which also confirms its keys; answer an initiator's.
+
+        Or take a probe of the path, or an answer to one.
+        """
+        self.on_key_confirmed(slot, index)
+        udp_peer = self._by_slot.get(slot)
+        keys = None if udp_peer is None else udp_peer.current
+        if udp_peer is None or keys is None or keys.local_index != index:
+            return
+        now_s = clock.boottime_s()
+        is_carried = self._known.is_carried(udp_peer)
+        if is_carried and self._paths.hear(udp_peer, message, now_s):
+            return
+        self._hellos.hear(udp_peer, keys, message)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Tell every timer what the workers have counted, and do what is due."""
+        now_s = clock.boottime_s()
+        is_due = self._listener is not None and self._listener.tick(now_s)
+        for udp_peer in list(self._by_slot.values()):
+            if self._known.is_carried(udp_peer):
+                self._known.follow(udp_peer)
+                udp_peer.observer.observe()
+                self._paths.watch(udp_peer, now_s, is_due=is_due)
+                keys = udp_peer.current
+                if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
+                    self._hellos.say(udp_peer)
+            self._do_due(udp_peer, now_s)
+
+    def _do_due(self, udp_peer: UdpPeer, now_s: float) -> None:
+        for action in udp_peer.timers.due(now_s):
+            self._do(udp_peer, action)
+
+    def on_path_too_narrow(self, slot: int) -> None:
+        """Measure the path: a datagram did not fit it."""
+        udp_peer = self._by_slot.get(slot)
+        if udp_peer is not None:
+            self._paths.on_too_narrow(udp_peer, clock.boottime_s())
+
+    def follow_mtu(self, mtu: int) -> None:
+        """Let ``mtu`` be the device's, in bytes, which a server has pushed."""
+        self._format = structs.replace(self._format, mtu=mtu)
+        self._paths.follow_mtu(mtu)
+        for udp_peer in self._by_slot.values():
+            if self._known.is_carried(udp_peer):
+                self._paths.measure(udp_peer, clock.boottime_s())
+
+    def _do(self, udp_peer: UdpPeer, action: Action) -> None:
+        slot, peer = udp_peer.slotted.slot, udp_peer.slotted.peer
+        match action:
+            case Action.INITIATE:
+                self._handshakes.initiate(udp_peer)
+            case Action.KEEPALIVE:
+                self._lane.send("tun-reader", SendKeepalive(slot))
+            case Action.EXPIRE_SESSION:
+                udp_peer.current = None
+                if self._known.is_carried(udp_peer):
+                    self._links.end(slot, "no session: nothing was heard for too long")
+            case Action.GIVE_UP:
+                self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
+                if self._settings.role == "connect":  # somebody wants this tunnel
+                    udp_peer.timers.on_path_doubted(clock.boottime_s())
+            case Action.ZERO_KEYS:
+                self._known.forget_handshakes(udp_peer)
+                udp_peer.timers.on_sessions_dropped()
+                # The peer may be on a stream by now, whose keys stand in the same place.
+                if slot not in self._links.by_slot or self._known.is_carried(udp_peer):
+                    self._lane.send("link-reader", ForgetReceivingKeys(slot))

@@ -1,0 +1,248 @@
+"""The UDP sockets of a gateway: opened, tuned, handed to the workers, and sent handshakes by.
+
+One socket carries all peers, so it is never connected. A socket of IPv6 on every address carries
+IPv4 as well. The workers read and write data; the gateway writes only handshakes and hellos, and
+reads nothing. Source: udp(7), ip(7), ipv6(7), linux/in.h, linux/udp.h.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from fastun.config.settings import Settings
+from fastun.endpoint import Endpoint
+from fastun.errors import RuntimeFailure
+from fastun.lane.channel import AddSocket
+from fastun.lane.lane import Lane
+from fastun.link import listening
+from fastun.link.inside import Inside, LeadsInsideError
+from fastun.native import UdpAddress
+
+# The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
+BUFFER_BYTES = 4 * 1024 * 1024
+
+SOCKETS_MAX = 16  # N_SOCKETS of csrc/loop/loop.h
+
+SOCKET_ROLES = ("link-reader", "link-writer")
+
+# linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
+_IP_PKTINFO = 8
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
+_IP_MTU, _IPV6_MTU = 14, 24
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_UDP_SEGMENT, _UDP_GRO = 103, 104
+_IN_PKTINFO = struct.Struct("=i4s4s")  # interface, our address, (unused) destination
+_IN6_PKTINFO = struct.Struct("=16sI")  # our address, interface
+
+
+@dataclass(frozen=True, slots=True)
+class UdpSocket:
+    """One socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
+
+    socket: socket.socket
+    has_offload: bool
+
+    def reaches(self, host: IPv4Address | IPv6Address) -> bool:
+        """Return whether an address of this family can be sent to."""
+        return self.socket.family == socket.AF_INET6 or isinstance(host, IPv4Address)
+
+
+class UdpSockets:
+    """All UDP sockets of a gateway, by index. Event loop only."""
+
+    def __init__(
+        self,
+        sockets: Iterable[socket.socket],
+        *,
+        offload: bool,
+        fwmark: int = 0,
+        inside: Inside | None = None,
+    ) -> None:
+        """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none.
+
+        Nothing is sent to what is ``inside`` the tunnel.
+
+        RuntimeFailure where there are more than a worker can have.
+        """
+        self._sockets: list[UdpSocket] = []
+        self._inside = inside
+        for each in sockets:
+            if len(self._sockets) == SOCKETS_MAX:
+                raise RuntimeFailure(
+                    f"--listen: more than {SOCKETS_MAX} udp addresses; take some out"
+                )
+            _tune(each, fwmark)
+            self._sockets.append(UdpSocket(each, offload and _set_offload(each)))
+
+    def close(self) -> None:
+        """Close all."""
+        for each in self._sockets:
+            each.socket.close()
+
+    def tell_worker(self, lane: Lane, role: str) -> None:
+        """Hand the sockets to a fresh worker."""
+        if role in SOCKET_ROLES:
+            for index, each in enumerate(self._sockets):
+                lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
+
+    def all(self) -> list[socket.socket]:
+        """Return the sockets, by index."""
+        return [each.socket for each in self._sockets]
+
+    def ports(self) -> list[tuple[str, int]]:
+        """Return what the sockets are bound to."""
+        return [each.socket.getsockname()[:2] for each in self._sockets]
+
+    def address_of(self, host: IPv4Address | IPv6Address, port: int, zone: int = 0) -> UdpAddress:
+        """Return how a peer there is reached. OSError when no socket can."""
+        for index, each in enumerate(self._sockets):
+            if each.reaches(host):
+                return UdpAddress(host, port, index, zone)
+        raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
+
+    def send(self, message: bytes, to: UdpAddress) -> None:
+        """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""
+        if self._inside is not None and self._inside.holds(to):
+            raise LeadsInsideError
+        where = self._sockets[to.socket_index].socket
+        try:
+            where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
+        except OSError:
+            if to.local is None:
+                raise
+            # Our address may have gone (Linux says EINVAL to that, of late ENETUNREACH for IPv4);
+            # the routing table knows another.
+            where.sendmsg([message], [], 0, _sockaddr(where.family, to))
+
+
+def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
+    """Return the sockets that a side listens on, or dials by; none where nothing is udp.
+
+    Raises RuntimeFailure.
+    """
+    sockets: list[socket.socket] = []
+    if settings.role == "serve":
+        for endpoint in settings.listen:
+            sockets += listen(endpoint) if endpoint.scheme == "udp" else []
+    elif any(endpoint.scheme == "udp" for endpoint in settings.endpoints):
+        sockets += any_port(settings.udp_port)
+    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
+
+
+# -- opening ----------------------------------------------------------------------------------
+
+
+def listen(endpoint: Endpoint) -> list[socket.socket]:
+    """Return sockets bound to ``endpoint``. Raises RuntimeFailure."""
+    return listening.listen(endpoint, socket.SOCK_DGRAM, _bound)
+
+
+def any_port(port: int | None) -> list[socket.socket]:
+    """Return sockets for a side that begins: bound to ``port``, or to one that the kernel chooses.
+
+    Raises RuntimeFailure.
+    """
+    addresses: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("0.0.0.0", port or 0))]  # noqa: S104
+    if socket.has_dualstack_ipv6():
+        addresses = [(socket.AF_INET6, ("::", port or 0))]
+    try:
+        return [_bound(family, address) for family, address in addresses]
+    except OSError as error:
+        raise RuntimeFailure(f"UDP port {port}: {listening.mend(error)}") from None
+
+
+def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        bound.bind(address)
+        bound.setblocking(False)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _tune(each: socket.socket, fwmark: int) -> None:
+    for forced, plain in ((_SO_SNDBUFFORCE, socket.SO_SNDBUF), (_SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+        try:
+            each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
+        except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
+            each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
+    # "Don't fragment", regardless of the kernel's PMTU cache (path.py knows better). An
+    # IPv6 socket that carries IPv4 wants both. csrc/outbound/datagram_writer.c sets the same.
+    each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
+    if each.family == socket.AF_INET6:
+        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
+        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    # Also for IPv4 on an IPv6 socket: only this gives the local address that a broadcast came to.
+    each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    if fwmark:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+
+
+def _set_offload(each: socket.socket) -> bool:
+    """Turn joining on (Linux 5.0), and return whether the kernel knows cutting (4.18)."""
+    with contextlib.suppress(OSError):
+        each.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    try:
+        each.getsockopt(socket.IPPROTO_UDP, _UDP_SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
+# -- addresses --------------------------------------------------------------------------------
+
+
+def _sockaddr(family: int, to: UdpAddress) -> tuple[object, ...]:
+    if family == socket.AF_INET:
+        return (str(to.host), to.port)
+    return (str(_mapped(to.host)), to.port, 0, to.zone)
+
+
+def _mapped(host: IPv4Address | IPv6Address) -> IPv6Address:
+    return IPv6Address(f"::ffff:{host}") if isinstance(host, IPv4Address) else host
+
+
+def _source(family: int, to: UdpAddress) -> list[tuple[int, int, bytes]]:
+    if to.local is None:
+        return []
+    if family == socket.AF_INET:
+        info = _IN_PKTINFO.pack(0, to.local.packed, bytes(4))
+        return [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
+    info = _IN6_PKTINFO.pack(_mapped(to.local).packed, to.zone)
+    return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+
+
+def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
+    """Return the path MTU in the kernel's PMTU cache: only a hint. Raises OSError."""
+    is_ipv4 = isinstance(to.host, IPv4Address)
+    with socket.socket(socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        if fwmark:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+        if is_ipv4:
+            probe.connect((str(to.host), to.port))  # sends nothing
+            return probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
+        probe.connect((str(to.host), to.port, 0, to.zone))
+        return probe.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
+
+
+def resolved(
+    found: Iterable[tuple[Any, ...]],
+) -> list[tuple[IPv4Address | IPv6Address, int, int]]:
+    """Return host, port and zone of what getaddrinfo has found."""
+    addresses: list[tuple[IPv4Address | IPv6Address, int, int]] = []
+    for *_, address in found:
+        host, port = address[:2]
+        zone = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (flow info stands before it)
+        addresses.append((ip_address(host.partition("%")[0]), port, zone))
+    return addresses

@@ -1,0 +1,1 @@
+"""Links on TCP: sockets, handshakes, sessions."""

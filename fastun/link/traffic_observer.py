@@ -1,0 +1,60 @@
+"""What the workers have sent and received of a session, told to its timers.
+
+The workers write times and counters into the peer table and tell nobody; it is read now and then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastun.native import PeerTable
+from fastun.session.timers import PeerTimers
+
+_NS_PER_S = 1e9
+
+
+@dataclass
+class Observer:
+    """Reads one slot of the peer table for one peer's timers."""
+
+    table: PeerTable
+    slot: int
+    timers: PeerTimers
+    _seen_ns: dict[str, int] = field(default_factory=dict)
+
+    def skip(self) -> None:
+        """Take what has been so far as known: it was another session's."""
+        self._news()
+
+    def observe(self) -> None:
+        """Tell the timers what is new, in the order in which it happened."""
+        counter = self.table.read(self.slot, "sealed")
+        n_blocks = self.table.read(self.slot, "sealed_blocks")
+        for at_ns, what in sorted(self._news()):
+            at_s = at_ns / _NS_PER_S
+            match what:
+                case "received":
+                    self.timers.on_keepalive_received(at_s)
+                case "received_data":
+                    self.timers.on_data_received(at_s)
+                case "sent":
+                    self.timers.on_keepalive_sent(at_s, counter)
+                case "sent_data":
+                    self.timers.on_data_sent(at_s, counter, n_blocks)
+
+    def _news(self) -> list[tuple[int, str]]:
+        """Return what has happened since the last time: when, and what.
+
+        Data counts as a message as well: behind the last data there was a keepalive, or nothing.
+        """
+        news = []
+        for message, data in (("received", "received_data"), ("sent", "sent_data")):
+            # In the order in which the worker writes them: of data the second is no older.
+            message_ns = self.table.read(self.slot, f"{message}_ns")
+            data_ns = self.table.read(self.slot, f"{data}_ns")
+            if data_ns > self._seen_ns.get(data, 0):
+                news.append((data_ns, data))
+            if message_ns > max(data_ns, self._seen_ns.get(message, 0)):
+                news.append((message_ns, message))
+            self._seen_ns[data], self._seen_ns[message] = data_ns, max(message_ns, data_ns)
+        return news

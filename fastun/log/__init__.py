@@ -1,0 +1,195 @@
+"""Logging to stderr: one event a line, as text for a person or as JSON for a machine.
+
+log.configure("console", verbosity=0)        once, before the first event
+events = log.get("gateway")
+events.info("listening", endpoint="tcp://[::]:55555")
+
+12:03:04 info    gateway   listening  endpoint=tcp://[::]:55555
+
+A gateway calls log.unblock() besides: from then on nothing that is written to sys.stderr, events
+and tracebacks, makes it wait for a reader. How often one source can cause an event is limited.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from fastun.errors import one_line
+from fastun.log.limits import OWN_COMPONENT, LineLimits
+from fastun.log.stderr import UnblockedStderr
+
+_RESET = "\x1b[0m"
+_DIM = "\x1b[2m"
+_LEVEL_COLOURS = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[31m"}
+
+# The longest value of an event: a path, a hostname, a kernel's or a peer's own words.
+_VALUE_CHARACTERS_MAX = 512
+
+# How long the end of a gateway waits for a reader of its last lines, and for one that takes none.
+_END_TIMEOUT_S = 1.0
+_STANDSTILL_S = 0.5
+
+_limits = LineLimits()
+_unblocked: UnblockedStderr | None = None
+
+
+def configure(log_format: Literal["console", "json"], verbosity: int) -> None:
+    """Send events to stderr in `log_format`; `verbosity` 0 from info up, 1 and more from debug."""
+    global _limits  # noqa: PLW0603 (there is one log)
+    _limits = LineLimits()
+    render: list[Processor]
+    if log_format == "json":
+        render = [
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        render = [
+            structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+            _console_renderer(colours=_stderr_has_colours()),
+        ]
+    structlog.configure(
+        processors=[
+            _limits,
+            _cut_values,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.DEBUG if verbosity else logging.INFO
+        ),
+        logger_factory=_Stderr,
+        cache_logger_on_first_use=False,  # Modules get their logger before configure() is called.
+    )
+    if not any(isinstance(handler, _OfLibraries) for handler in logging.root.handlers):
+        logging.root.addHandler(_OfLibraries(logging.WARNING))
+
+
+def get(component: str) -> FilteringBoundLogger:
+    """Return the logger of one part of the program, named in each of its events."""
+    logger: FilteringBoundLogger = structlog.get_logger(component=component)
+    return logger
+
+
+def unblock() -> None:
+    """Let nothing that this process writes to sys.stderr wait for a reader, until it exits.
+
+    After `configure`: a terminal is asked for its colours before.
+    """
+    global _unblocked  # noqa: PLW0603 (there is one stderr)
+    if _unblocked is not None or sys.stderr is None:
+        return
+    _unblocked = UnblockedStderr(sys.stderr.fileno(), _say_dropped)
+    sys.stderr.flush()
+    sys.stderr = io.TextIOWrapper(
+        _unblocked,  # as with python -u: nothing is kept back in a buffer
+        encoding="utf-8",
+        errors="backslashreplace",
+        write_through=True,
+    )
+    atexit.register(end)
+
+
+def stderr_of_workers() -> int | None:
+    """Return what a worker is to have as its stderr, as subprocess takes it."""
+    if _unblocked is not None:
+        return _unblocked.fileno()
+    # Where there is none, descriptor 2 may be anything that was opened since.
+    return subprocess.DEVNULL if sys.stderr is None else None
+
+
+def lines_dropped() -> dict[str, int]:
+    """Return how many lines were not written, by reason. Any thread."""
+    unread = 0 if _unblocked is None else _unblocked.n_dropped_lines
+    return {"rate_limit": _limits.n_held_back, "stderr_blocked": unread}
+
+
+def say_held_back(*, at_end: bool = False) -> None:
+    """Log what the limits have held back for a while; call this at intervals."""
+    for method, event in _limits.due(at_end=at_end):
+        getattr(structlog.get_logger(), method)(**event)
+
+
+def _say_dropped(n_lines: int) -> None:
+    get(OWN_COMPONENT).warning("lines dropped: stderr was blocked", lines=n_lines)
+
+
+def end() -> None:
+    """Write the last lines, if they are read at once. At the exit it is called anyway."""
+    say_held_back(at_end=True)
+    if _unblocked is not None and _unblocked.end(_END_TIMEOUT_S, _STANDSTILL_S):
+        sys.stderr = sys.__stderr__
+
+
+class _OfLibraries(logging.Handler):
+    """Makes events of what asyncio and other libraries log: in our format, within our limits."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get(record.name.partition(".")[0])
+        is_error = record.levelno >= logging.ERROR
+        # The event is the same for all: their texts differ by a task's number or an address.
+        (log.error if is_error else log.warning)(
+            "a library reports", text=record.getMessage(), exc_info=record.exc_info
+        )
+
+
+class _Stderr:
+    """Writes lines to whatever stderr is now; a log that nobody reads must not stop the tunnel."""
+
+    def write(self, line: str) -> None:
+        with suppress(AttributeError, OSError, ValueError):  # No stderr, a broken pipe, closed.
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+    debug = info = warning = error = critical = write
+
+
+def _cut_values(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Bound a line: some values are what a peer or the kernel has said."""
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _VALUE_CHARACTERS_MAX:
+            event[key] = value[:_VALUE_CHARACTERS_MAX] + "..."
+    return event
+
+
+def _stderr_has_colours() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+
+
+def _console_renderer(*, colours: bool) -> Callable[[Any, str, MutableMapping[str, Any]], str]:
+    def paint(text: str, colour: str) -> str:
+        return f"{colour}{text}{_RESET}" if colours and colour else text
+
+    def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
+        time, level = event.pop("timestamp"), event.pop("level")
+        component, what = event.pop("component", ""), event.pop("event")
+        traceback = event.pop("exception", "")
+        details = "".join(
+            f"  {paint(key + '=', _DIM)}{_detail(value)}" for key, value in event.items()
+        )
+        line = (
+            f"{paint(time, _DIM)} {paint(f'{level:<7}', _LEVEL_COLOURS.get(level, ''))}"
+            f" {component:<9} {one_line(str(what))}{details}"
+        )
+        return f"{line}\n{traceback}" if traceback else line
+
+    return render
+
+
+def _detail(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() and text and " " not in text else repr(text)

@@ -1,0 +1,227 @@
+"""Two sides of sessions on UDP: the sockets are lists, and `Side.work` does what workers would."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from fastun.config.settings import Options, Settings, load
+from fastun.endpoint import Endpoint
+from fastun.lane.channel import AddReceivingKey, ForgetReceivingKeys
+from fastun.link import hello
+from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.hello import Hello
+from fastun.link.inside import Inside
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.push import Push
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.link.stream.sessions import SessionCounts
+from fastun.link.table import LinkTable
+from fastun.native import Aead, UdpAddress
+from fastun.peers.peer import Peer
+from fastun.session import messages, transport
+from fastun.session.messages import MessageType
+from fastun.session.timer_constants import TimerConstants
+from tests.support.parties import CLIENT, SERVER
+from tests.support.recording_lane import RecordingLane
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from fastun.lane.channel import ToWorker
+    from fastun.link.datagram.sockets import UdpSockets
+    from fastun.session.keys import KeyPair
+
+COOKIE = bytes(range(16))
+HELLO = Hello(
+    version=hello.PROTOCOL_VERSION,
+    software="fastun test",
+    mode="tun",
+    offload=("tcp",),
+    message_max=60000,
+    aeads=(hello.CHACHA, hello.AES),
+)
+START_S = 5000.0
+
+
+def settings(role: str) -> Settings:
+    plain = load("serve", None, Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
+
+
+class Sockets:
+    """Where a side's datagrams go: into a list, or nowhere at all."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, UdpAddress]] = []
+        self.failure: OSError | None = None
+
+    def send(self, message: bytes, to: UdpAddress) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append((message, to))
+
+    def address_of(self, host: Any, port: int, zone: int = 0) -> UdpAddress:
+        return UdpAddress(host, port, zone=zone)
+
+    def tell_worker(self, *_: object) -> None:
+        """The sockets are not passed on."""
+
+
+async def names_resolved(at_least_s: float = 0.02) -> None:
+    """Wait for all that was begun beside: a name is resolved in a thread, even a number.
+
+    Initiations have a time of their own only each 2^24 ns.
+    """
+    await asyncio.sleep(at_least_s)
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)
+
+
+class Side:
+    """One gateway, with what its workers would know."""
+
+    def __init__(
+        self, role: str, own: KeyPair, address: str, *peers: Peer, inside: Inside | None = None
+    ) -> None:
+        self.address = UdpAddress(ip_address(address), 51820)
+        self.fields: dict[str, int] = {}
+        self.endpoint: UdpAddress | None = None
+        self.is_told = True  # who was removed
+        self.lane = RecordingLane()
+        self.lane.peers = SimpleNamespace(
+            clear=lambda _: None,
+            read=lambda _, name: self.fields.get(name, 0),
+            endpoint=lambda _: self.endpoint,
+        )
+        self.peer_slots = PeerSlots(self.lane.as_lane(), self.let_go)
+        self.peer_slots.replace(peers)
+        self.hello = HELLO
+        self.handshaker = SealedHandshaker(self.peer_slots, own, lambda _: self.hello)
+        self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
+        self.sockets, self.counts = Sockets(), SessionCounts()
+        self.pushed: list[Push] = []
+        self.inside = inside or Inside(0, "ft0", None)
+        self.sessions = DatagramSessions(
+            settings(role),
+            self.lane.as_lane(),
+            self.links,
+            self.peer_slots,
+            self.handshaker,
+            cast("UdpSockets", self.sockets),
+            own,
+            TimerConstants(),
+            self.counts,
+            lambda _, push: self.pushed.append(push),
+            self.inside,
+        )
+        self.receiving: dict[int, tuple[int, bytes]] = {}
+        self.confirmed: set[int] = set()
+        self.told: list[tuple[str, ToWorker]] = []
+        self.lane.take()
+
+    def let_go(self, slot: int) -> None:
+        """End what a removed peer has, as the gateway does."""
+        if self.is_told:
+            self.links.end(slot, "the peer was removed or changed")
+            self.sessions.forget(slot)
+
+    def have(self, *peers: Peer) -> None:
+        """Have exactly these peers, as after two looks at the directory."""
+        while not self.peer_slots.replace(peers):
+            pass
+
+    def work(self) -> None:
+        """Do what the workers are told."""
+        for role, message in self.lane.take():
+            self.told.append((role, message))
+            if isinstance(message, AddReceivingKey):
+                key = dict(message.keys)[Aead.CHACHA20_POLY1305]
+                self.receiving[message.index] = (message.slot, key)
+                self.sessions.on_key_added(message.slot, message.index)
+            elif isinstance(message, ForgetReceivingKeys):
+                self.receiving.clear()
+
+    def take_in(self, message: bytes, source: UdpAddress) -> None:
+        """Take a datagram as the link-reader would."""
+        if messages.type_of(message) not in (MessageType.DATA, MessageType.DATA_AES):
+            self.sessions.on_datagram(source, message)
+            return
+        index = messages.receiver_of(message)
+        slot, key = self.receiving[index]
+        _, content = transport.open_data(key, index, message)
+        if content[:4] == hello.TYPE:
+            self.sessions.on_control(slot, index, content)
+        else:
+            self.sessions.on_key_confirmed(slot, index)
+
+    def told_of(self, kind: type[Any]) -> list[Any]:
+        """Return what the workers were told of one kind since the last call."""
+        found = [message for _, message in self.told if isinstance(message, kind)]
+        self.told = [told for told in self.told if not isinstance(told[1], kind)]
+        return found
+
+    def results(self) -> dict[str, int]:
+        return {str(name): n for name, n in self.handshaker.results.items() if n}
+
+
+class Pair:
+    """A client that dials a server."""
+
+    def __init__(
+        self,
+        preshared_key: bytes | None = None,
+        keepalive_s: int = 0,
+        server_inside: Inside | None = None,
+    ) -> None:
+        endpoint = Endpoint("udp", "192.0.2.2", 51820)
+        self.client = Side(
+            "connect",
+            CLIENT,
+            "192.0.2.1",
+            Peer(
+                name="server",
+                public_key=SERVER.public,
+                endpoints=(endpoint,),
+                preshared_key=preshared_key,
+                keepalive_s=keepalive_s,
+            ),
+        )
+        self.server = Side(
+            "serve",
+            SERVER,
+            "192.0.2.2",
+            Peer(name="ant", public_key=CLIENT.public, preshared_key=preshared_key),
+            inside=server_inside,
+        )
+
+    async def settle(self, *, n_rounds: int = 12) -> None:
+        """Carry datagrams to and fro until there are none."""
+        for _ in range(n_rounds):
+            await names_resolved(0.002)
+            for side, other in ((self.client, self.server), (self.server, self.client)):
+                side.work()
+                for message, _ in [side.sockets.sent.pop(0) for _ in list(side.sockets.sent)]:
+                    other.take_in(message, side.address)
+
+    async def begin(self) -> None:
+        self.client.sessions.begin(0)
+        await self.settle()
+
+
+async def rekey(pair: Pair, now: SimpleNamespace) -> None:
+    now.s += 130
+    pair.client.fields["sent_data_ns"] = int(now.s * 1e9)
+    pair.client.sessions.tick()
+    await pair.settle()
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await work
+
+    asyncio.run(bounded())

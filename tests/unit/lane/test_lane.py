@@ -1,0 +1,380 @@
+"""A lane of real workers, on a socket in place of a device: what becomes of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fastun.errors import RuntimeFailure
+from fastun.lane import lane as lanes
+from fastun.lane.channel import DetachLink, SendMessage
+from fastun.lane.lane import Lane, Worker
+from fastun.native import ROLES, Mode, Wire
+from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from fastun.lane.channel import ToGateway
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "RESPAWN_DELAY_S", 0.05)
+
+
+class Owner:
+    """A lane, and what it has told its owner."""
+
+    def __init__(self, device: socket.socket) -> None:
+        self.started: list[str] = []
+        self.died: list[str] = []
+        self.failures: list[RuntimeFailure] = []
+        self.messages: list[ToGateway] = []
+        self.tell: Callable[[Worker], None] = lambda _: None
+        self.lane = Lane(
+            0,
+            device.fileno(),
+            Wire.PLAIN,
+            Mode.TUN,
+            holds=False,
+            on_start=self._on_start,
+            on_message=lambda _, message: self.messages.append(message),
+            on_death=lambda worker: self.died.append(worker.role),
+            on_failure=self.failures.append,
+        )
+
+    def _on_start(self, worker: Worker) -> None:
+        self.started.append(worker.role)
+        self.tell(worker)
+
+    def worker(self, role: str = "link-writer") -> Worker:
+        return self.lane.workers[role]
+
+    def pid(self, role: str = "link-writer") -> int:
+        process = self.worker(role).process
+        assert process is not None
+        return process.pid
+
+    def kill(self, role: str = "link-writer") -> None:
+        os.kill(self.pid(role), signal.SIGKILL)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[Owner]:
+    """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it."""
+    device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    loop, unhandled = asyncio.get_running_loop(), list[Any]()
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    with device, far_end:
+        owner = Owner(device)
+        owner.lane.start()
+        try:
+            await until(owner.lane.is_whole)
+            yield owner
+        finally:
+            await owner.lane.stop()
+    assert unhandled == []
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 50))
+
+
+def n_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (their number is all that is wanted)
+
+
+# -- a worker that cannot be started ----------------------------------------------------------
+
+
+def test_a_worker_that_cannot_be_spawned_is_tried_again_until_it_can() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            n_before = n_descriptors()
+            with no_descriptor_left():
+                owner.kill()
+                await until(lambda: owner.worker().boot_failures >= 2)
+                assert not owner.lane.is_whole()
+            await until(owner.lane.is_whole)
+            assert owner.failures == []
+            assert set(owner.died) == {"link-writer"}
+            assert owner.started == [*ROLES, "link-writer"]
+            assert owner.worker().boot_failures == 0
+            assert n_descriptors() == n_before
+
+    run(claim())
+
+
+def test_a_worker_that_can_never_be_spawned_ends_the_gateway() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with no_descriptor_left():
+                owner.kill()
+                await until(lambda: owner.failures)
+                await asyncio.sleep(0.2)
+            (failure,) = owner.failures
+            assert "link-writer/0 failed to start 5 times" in str(failure)
+            assert "Too many open files" in str(failure)
+
+    run(claim())
+
+
+def test_a_worker_that_cannot_be_watched_is_killed_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No limit makes pidfd_open alone fail, so here it fails by itself."""
+    watch, refused = os.pidfd_open, list[int]()
+
+    def refuse_once(pid: int) -> int:
+        if refused:
+            return watch(pid)
+        refused.append(pid)
+        raise OSError(12, "Cannot allocate memory")
+
+    async def claim() -> None:
+        async with running() as owner:
+            n_before = n_descriptors()
+            monkeypatch.setattr(os, "pidfd_open", refuse_once)
+            owner.kill()
+            await until(lambda: refused)
+            with pytest.raises(ProcessLookupError):
+                os.kill(refused[0], 0)
+            await until(owner.lane.is_whole)
+            assert n_descriptors() == n_before
+
+    run(claim())
+
+
+def test_a_worker_for_which_no_descriptor_can_be_duplicated_is_replaced() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            refused = []
+
+            def tell(worker: Worker) -> None:
+                with no_descriptor_left() if not refused else contextlib.nullcontext():
+                    refused.append(worker.role)
+                    owner.lane.send(worker.role, DetachLink(1), 0)
+
+            owner.tell = tell
+            owner.kill()
+            await until(lambda: len(refused) == 2)
+            await until(owner.lane.is_whole)
+            assert set(owner.died) == {"link-writer"}
+
+    run(claim())
+
+
+def test_what_was_made_while_there_was_no_worker_is_lost_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "SHORT_LIVES_MAX", 1)
+
+    async def claim() -> None:
+        async with running() as owner:
+            owner.kill("tun-reader")
+            await until(lambda: owner.died)
+            owner.lane.send("tun-reader", DetachLink(1))  # to nobody
+            assert owner.died == ["tun-reader"]
+            assert owner.started == [*ROLES]
+            owner.tell = lambda worker: owner.died.append(f"{worker.role} is back")
+            await until(owner.lane.is_whole)
+            assert owner.died == ["tun-reader", "tun-reader", "tun-reader is back"]
+
+    run(claim())
+
+
+def test_a_lane_that_stops_spawns_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "RESPAWN_DELAY_S", 0.3)
+
+    async def claim() -> None:
+        async with running() as owner:
+            with no_descriptor_left():
+                owner.kill()
+                await until(lambda: owner.worker().boot_failures)
+        await asyncio.sleep(0.5)
+        assert owner.worker().process is None
+
+    run(claim())
+
+
+# -- a worker that takes no messages ----------------------------------------------------------
+
+
+def fill(owner: Owner) -> int:
+    """Send until some wait; how many were sent. The worker does not read."""
+    n_sent = 0
+    while not owner.worker().unsent:
+        owner.lane.send("link-writer", SendMessage(1, bytes(100)))
+        n_sent += 1
+    return n_sent
+
+
+def test_what_a_slow_worker_has_not_read_comes_when_it_reads() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            for n in range(100):
+                owner.lane.send("link-writer", SendMessage(1, bytes([n])))
+            await asyncio.sleep(0.1)
+            assert len(owner.worker().unsent) == 101
+            os.kill(owner.pid(), signal.SIGCONT)
+            await until(lambda: not owner.worker().unsent)
+            await asyncio.sleep(0.3)
+            assert owner.died == []
+
+    run(claim())
+
+
+def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.3)
+
+    async def claim() -> None:
+        async with running() as owner:
+            n_before = n_descriptors()
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.lane.send("link-writer", DetachLink(1), 0)  # its descriptor is not forgotten
+            await until(lambda: owner.died == ["link-writer"])
+            await until(owner.lane.is_whole)
+            assert owner.worker().unsent == deque()
+            assert n_descriptors() == n_before
+
+    run(claim())
+
+
+def test_the_time_of_a_worker_that_died_is_not_its_successors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.5)
+
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.kill()
+            await until(lambda: owner.died)
+            await until(owner.lane.is_whole)
+            await asyncio.sleep(0.6)
+            assert owner.died == ["link-writer"]
+
+    run(claim())
+
+
+def test_a_worker_for_which_too_many_messages_wait_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "UNSENT_MAX", 50)
+    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 1000)
+
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            for _ in range(48):
+                owner.lane.send("link-writer", DetachLink(1))
+            await asyncio.sleep(0.1)
+            assert owner.died == []
+            owner.lane.send("link-writer", DetachLink(1))
+            await until(lambda: owner.died == ["link-writer"])
+            await until(owner.lane.is_whole)
+
+    run(claim())
+
+
+def test_a_worker_that_takes_some_messages_has_its_time_anew() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSTOP)
+            fill(owner)
+            owner.lane.send("link-writer", DetachLink(1))
+            deadline = owner.worker().unread
+            assert deadline is not None
+            os.kill(owner.pid(), signal.SIGCONT)
+            await until(deadline.cancelled)
+            await until(lambda: not owner.worker().unsent)
+            assert owner.worker().unread is None
+            assert owner.died == []
+
+    run(claim())
+
+
+def test_what_the_kernel_cannot_take_now_is_sent_a_moment_later() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with too_many_descriptors_in_flight():
+                owner.lane.send("link-writer", DetachLink(1), 0)
+                owner.lane.send("link-writer", DetachLink(2))
+                await asyncio.sleep(0.3)
+                assert len(owner.worker().unsent) == 2
+            await until(lambda: not owner.worker().unsent)
+            assert owner.died == []
+
+    run(claim())
+
+
+def test_a_worker_that_cannot_be_told_what_to_do_is_replaced() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with too_many_descriptors_in_flight():
+                owner.kill()
+                await until(lambda: owner.worker().boot_failures >= 2)
+            await until(owner.lane.is_whole)
+            assert owner.failures == []
+
+    run(claim())
+
+
+# -- the end ----------------------------------------------------------------------------------
+
+
+def test_a_worker_that_cannot_be_killed_is_said_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def claim() -> None:
+        device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with device, far_end:
+            owner = Owner(device)
+            owner.lane.start()
+            await until(owner.lane.is_whole)
+            os.kill(owner.pid(), signal.SIGSTOP)
+            monkeypatch.setattr(lanes, "KILL_GRACE_S", 0.2)
+            kill, immortal = signal.pidfd_send_signal, owner.worker().pidfd
+            monkeypatch.setattr(
+                signal, "pidfd_send_signal", lambda fd, n: None if fd == immortal else kill(fd, n)
+            )
+            with pytest.raises(RuntimeFailure) as caught:
+                await owner.lane.stop()
+            assert str(caught.value) == "cannot kill the workers link-writer/0"
+            kill(immortal, signal.SIGKILL)
+            owner.worker().reap()
+
+    run(claim())
+
+
+def test_no_signal_but_sigkill_ends_a_worker() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+                os.kill(owner.pid(), number)
+            await asyncio.sleep(0.3)
+            assert owner.died == []
+            assert os.getpgid(owner.pid()) == owner.pid(), "a terminal does not reach it"
+
+    run(claim())

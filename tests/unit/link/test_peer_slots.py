@@ -1,0 +1,170 @@
+"""Peer slots: who holds which key, and what the workers are told of whose addresses."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from fastun.lane.channel import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.link import peer_slots
+from fastun.link.peer_slots import PeerSlots
+from fastun.native import PEER_SLOTS
+from fastun.peers.peer import Peer
+from tests.support.recording_lane import RecordingLane
+
+
+def peer(name: str, *prefixes: str) -> Peer:
+    return Peer(
+        name=name,
+        public_key=name.encode().ljust(32, b"."),
+        allowed_ips=tuple(map(ip_network, prefixes)),
+    )
+
+
+ANT, BEE = peer("ant", "10.9.0.2/32"), peer("bee", "10.9.0.3/32", "fd00::/64")
+
+
+@pytest.fixture
+def lane() -> RecordingLane:
+    return RecordingLane()
+
+
+@pytest.fixture
+def full(lane: RecordingLane) -> PeerSlots:
+    """Slots of two, whose workers have been told."""
+    filled = PeerSlots(lane.as_lane())
+    assert filled.replace([ANT, BEE])
+    return filled
+
+
+def test_who_holds_a_key_is_found_and_nobody_else(full: PeerSlots) -> None:
+    found = full.holder_of(BEE.public_key)
+    assert found is not None
+    assert (found.slot, found.peer) == (1, BEE)
+    assert full.holder_of(bytes(32)) is None
+
+
+def test_both_routing_workers_learn_whose_addresses_are_whose(
+    full: PeerSlots, lane: RecordingLane
+) -> None:
+    expected = [
+        (role, AllowIps(slot, networks))
+        for slot, networks in (
+            (0, ((bytes([10, 9, 0, 2]), 32),)),
+            (1, ((bytes([10, 9, 0, 3]), 32), (bytes([0xFD]) + bytes(15), 64))),
+        )
+        for role in ("tun-reader", "link-reader")
+    ]
+    assert lane.take() == expected
+    assert lane.cleared == [0, 1]
+    full.tell_worker("tun-writer")
+    full.tell_worker("link-writer")
+    assert lane.take() == []
+    full.tell_worker("link-reader")
+    assert lane.take() == [told for told in expected if told[0] == "link-reader"]
+
+
+def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
+    full: PeerSlots, lane: RecordingLane
+) -> None:
+    lane.take()
+    assert full.replace([BEE])
+    assert full.holder_of(ANT.public_key) is None
+    assert list(full.by_slot) == [1]
+    assert lane.take() == [
+        ("tun-reader", ForgetIps(0)),
+        ("link-reader", ForgetIps(0)),
+        ("link-reader", ForgetReceivingKeys(0)),
+    ]
+
+
+def test_who_stays_keeps_its_slot_and_what_guards_it(full: PeerSlots, lane: RecordingLane) -> None:
+    lane.take()
+    before = full.holder_of(BEE.public_key)
+    assert full.replace([BEE, ANT])
+    assert full.holder_of(BEE.public_key) is before
+    assert lane.take() == []
+
+
+def test_a_changed_peer_is_a_new_member_that_counts_from_zero(
+    full: PeerSlots, lane: RecordingLane
+) -> None:
+    lane.cleared.clear()
+    moved = peer("bee", "10.9.0.4/32")
+    assert not full.replace([ANT, moved])
+    assert full.replace([ANT, moved])
+    found = full.holder_of(BEE.public_key)
+    assert found is not None
+    assert (found.slot, found.peer) == (1, moved)
+    assert lane.cleared == [1]
+
+
+def test_a_slot_is_nobodys_until_the_workers_have_heard_so(lane: RecordingLane) -> None:
+    """What the last peer there had is ended at once, and the next comes with the next call."""
+    ended: list[int] = []
+
+    def end(slot: int) -> None:
+        assert slot not in slotted_peers.by_slot
+        assert lane.take()[-1] == ("link-reader", ForgetReceivingKeys(slot))
+        ended.append(slot)
+
+    slotted_peers = PeerSlots(lane.as_lane(), end)
+    slotted_peers.replace([ANT, BEE])
+    cat, dog = peer("cat", "10.9.0.2/32"), peer("dog")
+    for _ in range(2):
+        assert not slotted_peers.replace([BEE, cat, dog])
+        assert (ended, list(slotted_peers.by_slot), lane.take()) == ([0], [1], [])
+        ended.clear()
+        assert slotted_peers.replace([BEE, cat, dog])
+        assert [slotted_peers.by_slot[slot].peer.name for slot in (0, 1, 2)] == [
+            "cat",
+            "bee",
+            "dog",
+        ]
+        assert ended == []
+        slotted_peers.replace([ANT, BEE])
+        slotted_peers.replace([ANT, BEE])
+        ended.clear()
+        lane.take()
+
+
+def test_who_gets_another_slot_does_not_wait(full: PeerSlots) -> None:
+    full.replace([BEE])
+    assert full.replace([peer("cat")])
+    assert [slotted.peer.name for slotted in full.by_slot.values()] == ["cat"]
+
+
+def test_the_first_free_slot_is_taken(full: PeerSlots) -> None:
+    full.replace([BEE])
+    full.replace([BEE, peer("cat")])
+    assert [full.by_slot[slot].peer.name for slot in (0, 1)] == ["cat", "bee"]
+
+
+def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: PeerSlots) -> None:
+    walked = full.by_slot
+    full.replace([BEE])
+    assert list(walked) == [0, 1]
+    walked = full.by_slot
+    full.replace([BEE, peer("cat")])
+    assert list(walked) == [1]
+
+
+def test_a_full_roster_takes_nobody_and_keeps_those_it_has(lane: RecordingLane) -> None:
+    full = PeerSlots(lane.as_lane())
+    peers = [peer(f"p{n}") for n in range(PEER_SLOTS + 1)]
+    assert full.replace(peers)
+    assert len(full.by_slot) == PEER_SLOTS
+    assert full.holder_of(peers[-1].public_key) is None
+    assert full.holder_of(peers[-2].public_key) is not None
+
+
+def test_many_networks_are_told_in_messages_that_fit(lane: RecordingLane) -> None:
+    networks = [f"fd00:{n:x}::/32" for n in range(2 * peer_slots.NETWORKS_PER_MESSAGE + 1)]
+    PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
+    told = [message for role, message in lane.take() if role == "tun-reader"]
+    parts = [message.networks for message in told if isinstance(message, AllowIps)]
+    assert [len(part) for part in parts] == [64, 64, 1]
+    assert [address for part in parts for address, _ in part] == [
+        ip_network(network).network_address.packed for network in networks
+    ]
