@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun.lane.channel import ForgetReceivingKeys
+from fastun.lane.channel import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import tap_place
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.tap_place import TapPlace
@@ -113,5 +113,6 @@ def test_a_side_that_dials_asks_as_well(monkeypatch: pytest.MonkeyPatch) -> None
         await pair.begin()
         assert pair.client.links.by_slot == {}
         assert pair.client.results()["tap_in_use"] >= 1
+        assert not pair.client.told_of(AddReceivingKey)  # asked before a key is made
 
     run(claim())
