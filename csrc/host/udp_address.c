@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-enum { IPV4_LENGTH = 4, IPV6_LENGTH = 16, MAPPED_PREFIX = 12 };
+#include "packet/headers.h"
+
+enum { MAPPED_PREFIX = IPV6_ADDRESS_SIZE - IPV4_ADDRESS_SIZE };
 
 static const uint8_t mapped_prefix[MAPPED_PREFIX] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
@@ -17,7 +19,7 @@ static bool is_mapped(const struct in6_addr *address) {
 static void read_source4(struct endpoint *endpoint, const struct sockaddr_in *source) {
     endpoint->family = ENDPOINT_IPV4;
     endpoint->port = ntohs(source->sin_port);
-    memcpy(endpoint->address, &source->sin_addr, IPV4_LENGTH);
+    memcpy(endpoint->address, &source->sin_addr, IPV4_ADDRESS_SIZE);
 }
 
 static void read_source6(struct endpoint *endpoint, const struct sockaddr_in6 *source) {
@@ -26,23 +28,23 @@ static void read_source6(struct endpoint *endpoint, const struct sockaddr_in6 *s
     endpoint->port = ntohs(source->sin6_port);
     endpoint->zone = mapped ? 0 : source->sin6_scope_id;
     if (mapped)
-        memcpy(endpoint->address, source->sin6_addr.s6_addr + MAPPED_PREFIX, IPV4_LENGTH);
+        memcpy(endpoint->address, source->sin6_addr.s6_addr + MAPPED_PREFIX, IPV4_ADDRESS_SIZE);
     else
-        memcpy(endpoint->address, &source->sin6_addr, IPV6_LENGTH);
+        memcpy(endpoint->address, &source->sin6_addr, IPV6_ADDRESS_SIZE);
 }
 
 /* Not the destination address in the packet, which may be broadcast or multicast: for those the
  * kernel chooses an address that we can send from (net/ipv4/fib_frontend.c, fib_compute_spec_dst).
  */
 static void read_local4(struct endpoint *endpoint, const struct in_pktinfo *info) {
-    memcpy(endpoint->local, &info->ipi_spec_dst, IPV4_LENGTH);
+    memcpy(endpoint->local, &info->ipi_spec_dst, IPV4_ADDRESS_SIZE);
     endpoint->local_zone = (uint32_t)info->ipi_ifindex;
 }
 
 /* On an IPv6 socket an IPv4 address is given twice; this one is the destination in the packet. */
 static void read_local6(struct endpoint *endpoint, const struct in6_pktinfo *info) {
     if (!is_mapped(&info->ipi6_addr) && !IN6_IS_ADDR_MULTICAST(&info->ipi6_addr))
-        memcpy(endpoint->local, &info->ipi6_addr, IPV6_LENGTH);
+        memcpy(endpoint->local, &info->ipi6_addr, IPV6_ADDRESS_SIZE);
     endpoint->local_zone = (uint32_t)info->ipi6_ifindex;
 }
 
@@ -75,11 +77,11 @@ void endpoint_read(struct endpoint *endpoint, unsigned socket_index, struct msgh
 static void write_ip6(const struct endpoint *endpoint, const uint8_t *address,
                       struct in6_addr *written) {
     if (endpoint->family == ENDPOINT_IPV6) {
-        memcpy(written, address, IPV6_LENGTH);
+        memcpy(written, address, IPV6_ADDRESS_SIZE);
         return;
     }
     memcpy(written->s6_addr, mapped_prefix, MAPPED_PREFIX);
-    memcpy(written->s6_addr + MAPPED_PREFIX, address, IPV4_LENGTH);
+    memcpy(written->s6_addr + MAPPED_PREFIX, address, IPV4_ADDRESS_SIZE);
 }
 
 socklen_t endpoint_write(const struct endpoint *endpoint, int socket_family,
@@ -99,7 +101,7 @@ socklen_t endpoint_write(const struct endpoint *endpoint, int socket_family,
         return 0;
     struct sockaddr_in *address4 = (struct sockaddr_in *)(void *)address;
     *address4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
-    memcpy(&address4->sin_addr, endpoint->address, IPV4_LENGTH);
+    memcpy(&address4->sin_addr, endpoint->address, IPV4_ADDRESS_SIZE);
     return sizeof *address4;
 }
 
@@ -115,8 +117,8 @@ void control_append(struct msghdr *message, int level, int type, const void *dat
 
 void endpoint_write_source(const struct endpoint *endpoint, int socket_family,
                            struct msghdr *message) {
-    static const uint8_t unknown[IPV6_LENGTH];
-    if (memcmp(endpoint->local, unknown, IPV6_LENGTH) == 0)
+    static const uint8_t unknown[IPV6_ADDRESS_SIZE];
+    if (memcmp(endpoint->local, unknown, IPV6_ADDRESS_SIZE) == 0)
         return;
     /* The interface is left to the routing table, but for a link-local address, where it is part
      * of the address: after a change of routes the reply must be free to leave another way. */
@@ -126,7 +128,7 @@ void endpoint_write_source(const struct endpoint *endpoint, int socket_family,
         control_append(message, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
     } else {
         struct in_pktinfo info = {0};
-        memcpy(&info.ipi_spec_dst, endpoint->local, IPV4_LENGTH);
+        memcpy(&info.ipi_spec_dst, endpoint->local, IPV4_ADDRESS_SIZE);
         control_append(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     }
 }

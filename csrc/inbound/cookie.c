@@ -6,9 +6,11 @@
 #include <sys/random.h>
 
 #include "packet/byteorder.h"
+#include "packet/headers.h"
 #include "session/session.h"
+#include "shared/clock.h"
 
-enum { NS_PER_S = 1000000000, IPV4_LENGTH = 4, IPV6_LENGTH = 16, PORT_LENGTH = 2 };
+enum { PORT_LENGTH = 2 };
 
 int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[SEAL_KEY]) {
     static const uint8_t none[MAC_KEY_MAX];
@@ -42,8 +44,8 @@ static int renew_secret(struct cookie_maker *maker, uint64_t now_ns) {
 
 int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint64_t now_ns,
                 uint8_t cookie[COOKIE_LENGTH]) {
-    uint8_t bound[IPV6_LENGTH + PORT_LENGTH];
-    size_t length = source->family == ENDPOINT_IPV4 ? IPV4_LENGTH : IPV6_LENGTH;
+    uint8_t bound[IPV6_ADDRESS_SIZE + PORT_LENGTH];
+    size_t length = source->family == ENDPOINT_IPV4 ? IPV4_ADDRESS_SIZE : IPV6_ADDRESS_SIZE;
     int error = now_ns >= maker->secret_expires_ns ? renew_secret(maker, now_ns) : 0;
     if (error < 0)
         return error;

@@ -7,8 +7,7 @@
 
 #include "packet/byteorder.h"
 #include "session/session.h"
-
-enum { NS_PER_S = 1000000000 };
+#include "shared/clock.h"
 
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
                         const uint8_t cookie_key[SEAL_KEY]) {

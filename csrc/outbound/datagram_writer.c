@@ -13,8 +13,6 @@ enum {
     /* After so many refused trains in a row whose datagrams could be sent one by one, the offload
      * is turned off. */
     TRAINS_REFUSED_MAX = 8,
-
-    IPV6_MTU_MIN = 1280,
 };
 
 /* One sendmsg's worth. */

@@ -39,7 +39,7 @@ void ipv4_make(uint8_t *packet, size_t length, uint32_t source, uint32_t destina
 void ipv6_make(uint8_t *packet, size_t length, uint32_t source, uint32_t destination) {
     memset(packet, 0, length);
     packet[0] = 0x60;
-    be16_write(packet + 4, (uint16_t)(length - IPV6_HEADER));
+    be16_write(packet + 4, (uint16_t)(length - IPV6_HEADER_SIZE));
     packet[6] = 17;
     packet[8] = packet[24] = 0xfd;
     be32_write(packet + 20, source);

@@ -104,11 +104,11 @@ static void what_is_not_ip_is_counted_and_goes_to_nobody(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     ipv4_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV4_HEADER_MIN - 1);
+    give(plain, packet, IPV4_HEADER_SIZE - 1);
     packet[0] = 0x55;
     give(plain, packet, PACKET);
     ipv6_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV6_HEADER - 1);
+    give(plain, packet, IPV6_HEADER_SIZE - 1);
     run_for_ms(20);
     CHECK_EQUAL(dropped(DROP_tun_reader_not_ip), 3);
     CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 3);

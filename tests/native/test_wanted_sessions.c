@@ -119,7 +119,7 @@ static void set_on_udp(unsigned slot) {
 static void give_numbered(unsigned slot, uint32_t number) {
     uint8_t packet[PACKET];
     ipv4_make(packet, PACKET, US, address_of(slot));
-    be32_write(packet + IPV4_HEADER_MIN, number);
+    be32_write(packet + IPV4_HEADER_SIZE, number);
     give(packet, PACKET);
 }
 
@@ -130,7 +130,7 @@ static void check_numbered(unsigned slot, uint32_t number) {
     CHECK(opened.record != NULL);
     CHECK_EQUAL(opened.record->slot, slot);
     open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
-    CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_MIN), number);
+    CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_SIZE), number);
 }
 
 static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {

@@ -110,7 +110,7 @@ static uint64_t check_records(const struct link_format *format) {
         struct vnet vnet = vnet_read(record->payload);
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
         FUZZ_CHECK(vnet_check(&vnet, frame, record->n_bytes,
-                              format->mode == MODE_TAP ? ETHERNET_HEADER : 0) ==
+                              format->mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0) ==
                    (int)record->n_packets);
         if (format->mode == MODE_TUN)
             check_source(frame);
