@@ -25,6 +25,10 @@ static uint64_t add_rest(uint64_t sum, const uint8_t *bytes, size_t length) {
     return sum + (word & UINT32_MAX) + (word >> 32);
 }
 
+/* Where the linker happens to put the loop changes its time by 1.7 times (Zen 4). Functions that
+ * begin on a cache line have it where it is fast, whatever stands in front of them. */
+#define ON_A_CACHE_LINE __attribute__((aligned(64)))
+
 /* `copy` may be NULL; inlined into each of its two callers, which know whether it is. */
 static inline uint64_t add(uint64_t sum, const uint8_t *bytes, size_t length, uint8_t *copy) {
     const lanes low_half = {UINT32_MAX, UINT32_MAX};
@@ -48,10 +52,12 @@ static inline uint64_t add(uint64_t sum, const uint8_t *bytes, size_t length, ui
     return add_rest(sum + low0[0] + low0[1], bytes, length);
 }
 
+ON_A_CACHE_LINE
 uint64_t checksum_add(uint64_t sum, const void *bytes, size_t length) {
     return add(sum, bytes, length, NULL);
 }
 
+ON_A_CACHE_LINE
 uint64_t checksum_add_and_copy(uint64_t sum, const void *bytes, size_t length, void *copy) {
     return add(sum, bytes, length, copy);
 }
