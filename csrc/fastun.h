@@ -32,9 +32,9 @@ int process_die_with_parent(int parent_pid);
 
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
-int seal_has_aes_instructions(void);
+int aead_has_aes_instructions(void);
 /* The library that seals in this process; "" when none can. */
-const char *seal_library_name(void);
+const char *aead_library_name(void);
 
 /* -- rings ------------------------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 
 enum { PORT_LENGTH = 2 };
 
-int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[SEAL_KEY]) {
+int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[AEAD_KEY_SIZE]) {
     static const uint8_t none[MAC_KEY_MAX];
     *maker = (struct cookie_maker){
         .secret = mac_key_new(none), /* until the first cookie: it expires at 0 */
@@ -71,7 +71,7 @@ struct reply {
     uint8_t type[4];
     uint8_t receiver[4];
     uint8_t nonce[XCHACHA_NONCE];
-    uint8_t cookie[COOKIE_LENGTH + SEAL_TAG];
+    uint8_t cookie[COOKIE_LENGTH + AEAD_TAG_SIZE];
 };
 
 _Static_assert(sizeof(struct reply) == COOKIE_REPLY_LENGTH, "as on the wire");

@@ -34,7 +34,7 @@ struct cookie_maker {
 
 /* `reply_key` is Hash("cookie--" || our public key). Returns 0 or -errno; in either case
  * cookie_maker_free may be called, as for a maker of zeros. */
-int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[SEAL_KEY]);
+int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[AEAD_KEY_SIZE]);
 void cookie_maker_free(struct cookie_maker *maker);
 
 /* Returns 0 or -errno. `now_ns` is CLOCK_MONOTONIC here and below. */

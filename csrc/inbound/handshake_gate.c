@@ -10,7 +10,7 @@
 #include "shared/clock.h"
 
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
-                        const uint8_t cookie_key[SEAL_KEY]) {
+                        const uint8_t cookie_key[AEAD_KEY_SIZE]) {
     memset(gate, 0, sizeof *gate);
     gate->mac1_key = mac_key_new(mac1_key);
     if (gate->mac1_key == NULL)

@@ -43,9 +43,8 @@ struct peer_slot {
     _Atomic uint64_t sealed_blocks;       /* by the tun-reader, under AES-256-GCM */
     _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
     /* link-writer */
-    alignas(64) _Atomic uint64_t
-        waiting_since_ns; /* CLOCK_MONOTONIC: when the oldest frame that
-                             a full socket does not take was read; 0: none */
+    /* CLOCK_MONOTONIC: when the oldest frame was read that a full socket does not take; 0: none */
+    alignas(64) _Atomic uint64_t waiting_since_ns;
     _Atomic uint64_t transmit_packets;
     _Atomic uint64_t transmit_bytes;
     _Atomic uint64_t dropped_packets; /* because it does not read */

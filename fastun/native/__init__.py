@@ -126,12 +126,12 @@ def die_with_parent(parent_pid: int) -> None:
 
 def has_aes_instructions() -> bool:
     """Return whether AES-256-GCM is fast and safe on this processor."""
-    return bool(_lib.seal_has_aes_instructions())
+    return bool(_lib.aead_has_aes_instructions())
 
 
 def sealing_library() -> str:
     """Return the name of the library that seals; "" when none can."""
-    return str(_ffi.string(_lib.seal_library_name()).decode())
+    return str(_ffi.string(_lib.aead_library_name()).decode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@
 
 enum { END_KEY = 99, END_INDEX = 0xeeee };
 
-const uint8_t mac1_key[SEAL_KEY] = {0x6d, 0x61, 0x63, 0x31};
-static const uint8_t cookie_key[SEAL_KEY] = {0x63};
+const uint8_t mac1_key[AEAD_KEY_SIZE] = {0x6d, 0x61, 0x63, 0x31};
+static const uint8_t cookie_key[AEAD_KEY_SIZE] = {0x63};
 struct endpoint sender_endpoints[N_SENDERS];
 
 static int socket_fd, senders[N_SENDERS];
@@ -41,7 +41,7 @@ static void open_sender(unsigned sender) {
 }
 
 void datagrams_open(enum aead aead, bool has_offload) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     int on = 1, joins = has_offload, size = 4 << 20;
     reader_open(aead);
     socket_fd = open_on_loopback(&socket_address);

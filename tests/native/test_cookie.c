@@ -9,7 +9,7 @@
 
 #define S ((uint64_t)1000000000)
 static const uint64_t now = 1000 * S;
-static const uint8_t mac1_key[MAC_KEY_MAX] = {7, 1}, reply_key[SEAL_KEY] = {7, 3};
+static const uint8_t mac1_key[MAC_KEY_MAX] = {7, 1}, reply_key[AEAD_KEY_SIZE] = {7, 3};
 static const struct endpoint home = {
     .family = ENDPOINT_IPV4, .port = 51820, .address = {192, 0, 2, 1}};
 static struct cookie_maker maker;
@@ -141,7 +141,7 @@ static void the_first_secret_is_random(void) {
 /* -- replies ----------------------------------------------------------------------------------- */
 
 static void a_reply_is_the_cookie_sealed_for_who_sent_the_message(void) {
-    uint8_t cookie[COOKIE_LENGTH + SEAL_TAG], reply[COOKIE_REPLY_LENGTH], again[sizeof reply];
+    uint8_t cookie[COOKIE_LENGTH + AEAD_TAG_SIZE], reply[COOKIE_REPLY_LENGTH], again[sizeof reply];
     struct xchacha_key *key = xchacha_key_new(reply_key);
     begin();
     for (unsigned type = MESSAGE_INITIATION; type <= MESSAGE_RESPONSE; type++) {

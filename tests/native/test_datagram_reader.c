@@ -134,7 +134,7 @@ static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
 }
 
 static void a_key_that_has_expired_opens_nothing(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, KEY);
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
@@ -148,7 +148,7 @@ static void a_key_that_has_expired_opens_nothing(void) {
 }
 
 static void a_socket_carries_the_messages_of_all_peers(void) {
-    uint8_t key[SEAL_KEY], packet[PACKET];
+    uint8_t key[AEAD_KEY_SIZE], packet[PACKET];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
@@ -250,7 +250,7 @@ static void a_handshake_message_without_our_mac1_is_dropped(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     for (unsigned type = 1; type <= 2; type++)
-        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[SEAL_KEY]){1}));
+        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[AEAD_KEY_SIZE]){1}));
     datagrams_run();
     check_counted(0, DROP_link_reader_bad_mac1, 2);
     CHECK_EQUAL(reader.n_events, 0);

@@ -9,7 +9,7 @@
 #define S ((uint64_t)1000000000)
 
 static const uint8_t key[MAC_KEY_MAX] = {7, 1}, other_key[MAC_KEY_MAX] = {7, 2};
-static const uint8_t cookie_key[SEAL_KEY] = {7, 3};
+static const uint8_t cookie_key[AEAD_KEY_SIZE] = {7, 3};
 static struct handshake_gate gate;
 static uint8_t message[HANDSHAKE_BYTES_MAX];
 

@@ -48,7 +48,7 @@ static void open_sockets(struct lane *lane) {
  */
 static void set_keys(struct lane *lane, enum aead aead) {
     const uint8_t any[16] = {0};
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 1);
     struct loop *reader = lane->workers[ROLE_tun_reader].loop;
     struct loop *opener = lane->workers[ROLE_link_reader].loop;

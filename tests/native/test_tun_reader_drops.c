@@ -50,7 +50,7 @@ static void sender_close(void) {
 static void add_peer(enum mode mode) {
     const uint8_t ten[4] = {10};
     struct link_format format = sealed_format(mode, true);
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 0);
     CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 1, -1, &format), 0);
     CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, ten, sizeof ten, 8), 0);

@@ -16,19 +16,19 @@ enum { RING_BYTES = 1 << 21, INPUT_MAX = 8192, INDEX = 0x20206006, SLOT = 1, OTH
 
 static struct ring *producer, *consumer;
 static struct loop *loop;
-static struct seal_key *sealing[N_AEADS];
+static struct aead_key *sealing[N_AEADS];
 static struct stats *stats;
 static struct peer_table *peers;
 static int channel[2], answers[2]; /* answers: the loop's socket, and who is answered */
 static struct endpoint endpoint;   /* of the next datagram: its port goes up */
-static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[SEAL_KEY] = {4, 5, 6};
+static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[AEAD_KEY_SIZE] = {4, 5, 6};
 
 /* One session with both ciphers, and another peer's. Keys are costly: they are made once. */
 static void add_keys(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 1);
     for (int aead = 0; aead < N_AEADS; aead++) {
-        sealing[aead] = seal_key_new((enum aead)aead, key);
+        sealing[aead] = aead_key_new((enum aead)aead, key);
         FUZZ_CHECK(loop_add_receiving_key(loop, SLOT, (enum aead)aead, key, INDEX, 0, UINT64_MAX) ==
                    0);
     }

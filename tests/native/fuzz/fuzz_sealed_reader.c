@@ -67,7 +67,7 @@ static void build_stream(const uint8_t *data, size_t size) {
 
 static struct loop *open_loop(const struct link_format *format, int fd) {
     const uint8_t net[4] = {10}, net6[16] = {0xfd};
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     struct loop *loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, format->mode, producer, stats,
                                  peers, -1, channel[1], -1);
     sealing_key(key, 1);
