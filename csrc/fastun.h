@@ -88,12 +88,12 @@ void link_tcp_info_decode(const void *option, size_t length, struct link_tcp_inf
 
 /* -- endpoints --------------------------------------------------------------------------------- */
 
-enum endpoint_family { ENDPOINT_UNKNOWN, ENDPOINT_IPV4, ENDPOINT_IPV6 };
+enum udp_address_family { UDP_ADDRESS_UNKNOWN, UDP_ADDRESS_IPV4, UDP_ADDRESS_IPV6 };
 
 /* Where a peer is on UDP, and which of our addresses it knows. */
-struct endpoint {
+struct udp_address {
     uint32_t socket_index; /* which of our sockets reaches it */
-    uint16_t family;       /* an endpoint_family */
+    uint16_t family;       /* an udp_address_family */
     uint16_t port;
     uint8_t address[16]; /* an IPv4 address is in the first 4 bytes */
     uint32_t zone;       /* the interface of a link-local address, else 0 */
@@ -109,7 +109,7 @@ struct peer_table *peer_table_attach(int fd);
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
 /* Where the slot's peer was last heard on UDP. 0: nowhere. */
-int peer_table_endpoint(struct peer_table *table, unsigned slot, struct endpoint *endpoint);
+int peer_table_endpoint(struct peer_table *table, unsigned slot, struct udp_address *endpoint);
 /* Zeroes a slot that is given to another peer. No worker may be writing it. */
 void peer_table_clear(struct peer_table *table, unsigned slot);
 unsigned peer_table_n_slots(void);
@@ -161,7 +161,7 @@ struct loop_event {
     uint32_t link_id;
     uint32_t index;
     int error;
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     uint32_t length;
     uint8_t bytes[EVENT_BYTES_MAX];
 };
@@ -212,7 +212,7 @@ int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint
 /* link-reader: the index of our last initiation to the peer, which a cookie reply may name. */
 void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint);
 /* link-reader: the event could not be told; it is counted. */
 void loop_drop_event(struct loop *loop);
 

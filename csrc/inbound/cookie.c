@@ -42,10 +42,10 @@ static int renew_secret(struct cookie_maker *maker, uint64_t now_ns) {
     return 0;
 }
 
-int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint64_t now_ns,
+int cookie_make(struct cookie_maker *maker, const struct udp_address *source, uint64_t now_ns,
                 uint8_t cookie[COOKIE_LENGTH]) {
     uint8_t bound[IPV6_ADDRESS_SIZE + PORT_LENGTH];
-    size_t length = source->family == ENDPOINT_IPV4 ? IPV4_ADDRESS_SIZE : IPV6_ADDRESS_SIZE;
+    size_t length = source->family == UDP_ADDRESS_IPV4 ? IPV4_ADDRESS_SIZE : IPV6_ADDRESS_SIZE;
     int error = now_ns >= maker->secret_expires_ns ? renew_secret(maker, now_ns) : 0;
     if (error < 0)
         return error;
@@ -55,7 +55,7 @@ int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint6
 }
 
 bool mac2_is_valid(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                   const struct endpoint *source, uint64_t now_ns) {
+                   const struct udp_address *source, uint64_t now_ns) {
     uint8_t cookie[COOKIE_LENGTH];
     size_t covered = length - MAC_LENGTH;
     if (cookie_make(maker, source, now_ns, cookie) < 0)
@@ -77,7 +77,7 @@ struct reply {
 _Static_assert(sizeof(struct reply) == COOKIE_REPLY_LENGTH, "as on the wire");
 
 int cookie_reply(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                 const struct endpoint *source, uint64_t now_ns,
+                 const struct udp_address *source, uint64_t now_ns,
                  uint8_t reply[COOKIE_REPLY_LENGTH]) {
     struct reply *made = (struct reply *)(void *)reply;
     const uint8_t *sender = message + 4, *mac1 = message + length - MACS_LENGTH;

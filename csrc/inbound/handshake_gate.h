@@ -81,7 +81,7 @@ bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsi
 /* `message` has a handshake message's type and length (session_is_handshake). GATE_ASK_COOKIE: to
  * be answered by cookie_reply, and not passed on. */
 enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
-                                       size_t length, const struct endpoint *source,
+                                       size_t length, const struct udp_address *source,
                                        uint64_t now_ns);
 
 #endif

@@ -135,7 +135,7 @@ static void address_message(struct loop *loop, unsigned slot, struct envelope *e
                             struct iovec *iov, size_t n_iov, struct msghdr *message) {
     struct loop_link *link = loop->links[slot];
     *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
-    endpoint_address(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
+    udp_address_envelope(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
     if (!has_source(link))
         message->msg_controllen = 0; /* the routing table chooses the source */
 }

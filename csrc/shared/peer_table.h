@@ -32,8 +32,8 @@ enum { N_PEER_SLOTS = 1024 };
     X(receive_packets)                                                                             \
     X(receive_bytes)
 
-/* A struct endpoint, in the words that it is written and read by. */
-enum { ENDPOINT_WORDS = sizeof(struct endpoint) / sizeof(uint64_t) };
+/* A struct udp_address, in the words that it is written and read by. */
+enum { ENDPOINT_WORDS = sizeof(struct udp_address) / sizeof(uint64_t) };
 
 struct peer_slot {
     /* tun-reader */
@@ -66,9 +66,9 @@ static inline void peer_set(_Atomic uint64_t *field, uint64_t value) {
 }
 
 /* link-reader */
-void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint);
+void peer_write_endpoint(struct peer_slot *peer, const struct udp_address *endpoint);
 /* Any process: the endpoint if it is not the one of `version`, which is then updated. false: there
  * is nothing new, or none. */
-bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoint *endpoint);
+bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct udp_address *endpoint);
 
 #endif

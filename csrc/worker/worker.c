@@ -213,7 +213,7 @@ void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
         loop->awaited_index[slot] = index;
 }
 
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint) {
     if (slot >= N_PEER_SLOTS || loop->endpoints == NULL)
         return -EINVAL;
     loop->endpoints[slot] = *endpoint;

@@ -112,7 +112,8 @@ static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_
 /* -- peers on UDP ------------------------------------------------------------------------------ */
 
 static void set_on_udp(unsigned slot) {
-    const struct endpoint endpoint = {.family = ENDPOINT_IPV4, .port = 9, .address = {192, 0, 2}};
+    const struct udp_address endpoint = {
+        .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
     peer_write_endpoint(&sender.peers->slots[slot], &endpoint);
 }
 

@@ -19,8 +19,8 @@ static struct loop *loop;
 static struct aead_key *sealing[N_AEADS];
 static struct stats *stats;
 static struct peer_table *peers;
-static int channel[2], answers[2]; /* answers: the loop's socket, and who is answered */
-static struct endpoint endpoint;   /* of the next datagram: its port goes up */
+static int channel[2], answers[2];  /* answers: the loop's socket, and who is answered */
+static struct udp_address endpoint; /* of the next datagram: its port goes up */
 static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[AEAD_KEY_SIZE] = {4, 5, 6};
 
 /* One session with both ciphers, and another peer's. Keys are costly: they are made once. */
@@ -89,7 +89,7 @@ static void check_event(const struct loop_event *event, const uint8_t *datagram,
     case EVENT_UDP_HANDSHAKE:
         FUZZ_CHECK(event->length == length && length <= HANDSHAKE_BYTES_MAX);
         FUZZ_CHECK(memcmp(event->bytes, datagram, length) == 0);
-        FUZZ_CHECK(endpoint_equal(&event->endpoint, &endpoint));
+        FUZZ_CHECK(udp_address_equal(&event->endpoint, &endpoint));
         break;
     case EVENT_CONTROL:
         FUZZ_CHECK(event->length > 0 && event->length <= EVENT_BYTES_MAX);
@@ -135,7 +135,7 @@ static void pass(const uint8_t *datagram, size_t length) {
 static void pass_handshake(uint8_t what, size_t length) {
     uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH];
     unsigned type = 1 + (unsigned)length % 3;
-    struct endpoint sender = endpoint;
+    struct udp_address sender = endpoint;
     sender.port++; /* as it will be */
     length = handshake_make(message, type, (uint8_t)length, mac1_key);
     loop->gate.loaded_until_ns = (what & 8) != 0 ? UINT64_MAX : 0;
