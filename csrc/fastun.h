@@ -130,8 +130,7 @@ enum event_kind {
     EVENT_LINK_FAULT,       /* the stream broke the framing: bad length, or cut inside a frame */
     EVENT_LINK_ERROR,       /* a socket error: `error` is the errno */
     EVENT_STREAM_HANDSHAKE, /* a handshake message came on a stream: `bytes` */
-    EVENT_UDP_HANDSHAKE,    /* a handshake message came on UDP, from `endpoint`, whose `bytes` are
-                               these */
+    EVENT_UDP_HANDSHAKE,    /* a handshake message came on UDP, from `endpoint`: `bytes` */
     EVENT_CONTROL,    /* a control message was opened under the receiving key `index`: `bytes` */
     EVENT_CONFIRMED,  /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
@@ -195,12 +194,12 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
 
-/* tun-reader and link-reader: lower the MSS of TCP connections to what packets of `mtu` bytes hold.
- */
+/* tun-reader and link-reader: lower the MSS of TCP connections to what fits packets of `mtu`
+ * bytes. */
 void loop_clamp_mss(struct loop *loop, size_t mtu);
 
-/* tun-writer: which packets that arrive singly it may write as super-packets; none when not told.
- */
+/* tun-writer: which packets that arrive singly it may write as super-packets; none unless this is
+ * called. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
@@ -226,8 +225,7 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`, or go on where they stand when the session (receiver_index) only changes its cipher.
- */
+ * `counter`; when the session (receiver_index) only changes its cipher, they go on. */
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);

@@ -34,8 +34,8 @@ static void read_source6(struct udp_address *endpoint, const struct sockaddr_in6
 }
 
 /* Not the destination address in the packet, which may be broadcast or multicast: for those the
- * kernel chooses an address that we can send from (net/ipv4/fib_frontend.c, fib_compute_spec_dst).
- */
+ * kernel chooses an address that we can send from (fib_compute_spec_dst in
+ * net/ipv4/fib_frontend.c). */
 static void read_local4(struct udp_address *endpoint, const struct in_pktinfo *info) {
     memcpy(endpoint->local, &info->ipi_spec_dst, IPV4_ADDRESS_SIZE);
     endpoint->local_zone = (uint32_t)info->ipi_ifindex;

@@ -18,7 +18,7 @@
  * UDP_SEGMENT or UDP_GRO. */
 enum {
     ENVELOPE_CONTROL_SIZE = CMSG_SPACE(sizeof(struct in6_pktinfo)) +
-                               CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
+                            CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
 };
 
 /* The source of a datagram and, from its control messages, the local address to answer from (the

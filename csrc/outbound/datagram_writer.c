@@ -87,8 +87,8 @@ static bool collect(struct trains *trains, const struct ring_view *record) {
 /* -- counting ---------------------------------------------------------------------------------- */
 
 /* How many of the record's packets are lost with the first `n_failed` datagrams of its train, less
- * those of the records before it. A super-packet's are all in one datagram, a keepalive has none.
- */
+ * those of the records before it. A super-packet's are all in one datagram, a keepalive has
+ * none. */
 static uint32_t count_lost(const struct ring_view *record, uint32_t *n_failed) {
     uint32_t n_datagrams = (uint32_t)segments_of(record);
     uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;
@@ -156,8 +156,7 @@ static void address_train(struct loop *loop, struct trains *trains, const struct
                      (size_t)train->n_records, train->n_segments > 1 ? train->segment : 0, message);
 }
 
-/* -- one message, with or without our source address --------------------------------------------
- */
+/* -- one message, with or without our source address ------------------------------------------ */
 
 /* Whether a source address is set and `error` may be about it: it may have been removed since the
  * peer learned it, or may not be usable as a source (anycast). Linux returns EINVAL; recent

@@ -34,8 +34,8 @@ static int origin_of(struct loop *loop, const uint8_t *packet) {
 }
 
 /* Answers the sender by ICMP, so that it does not have to wait for a timeout; `mtu` is for "too
- * big". false: no answer was sent, because none is allowed or a limit was reached (answer_limit.h).
- */
+ * big". false: no answer was sent, because none is allowed or a limit was reached
+ * (answer_limit.h). */
 static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, const uint8_t *packet,
                    size_t length, size_t mtu) {
     uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
@@ -62,8 +62,8 @@ static int find_slot(struct loop *loop, const uint8_t *frame) {
     return slot < 0 ? -1 : slot;
 }
 
-/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used up.
- */
+/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used
+ * up. */
 static bool is_open(const struct loop *loop, const struct loop_link *link, uint64_t boottime_ns) {
     if (link == NULL || loop->wire != WIRE_WIREGUARD)
         return link != NULL;

@@ -31,12 +31,12 @@ struct aead_key *aead_key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]);
 /* Wiped first. NULL is allowed. */
 void aead_key_free(struct aead_key *key);
 
-/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed length;
- * -errno on failure, and `text` is then wiped. */
+/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed
+ * length; -errno on failure, and `text` is then wiped. */
 int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length);
-/* Returns the text's length, which is AEAD_TAG_SIZE less than the sealed one; -EBADMSG when the message
- * is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or equal to
- * it; never is more than the text's length written there. */
+/* Returns the text's length, which is AEAD_TAG_SIZE less than the sealed one; -EBADMSG when the
+ * message is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or
+ * equal to it; no more than the text's length is ever written there. */
 int open_into(struct aead_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,
               uint8_t *text);
 

@@ -7,8 +7,8 @@
 #include "session/aead_library.h"
 #include "session/secret_memory.h"
 
-/* The first with ChaCha20-Poly1305 is 1.7; 1.8 is the oldest that any distribution still carries.
- */
+/* The first with ChaCha20-Poly1305 is 1.7; 1.8 is the oldest that any distribution still
+ * carries. */
 #define GCRYPT_VERSION_MIN "1.8.0"
 
 struct gcrypt_key {

@@ -42,8 +42,8 @@ static void append(struct seed *seed, const void *bytes, size_t length) {
     seed->length += length;
 }
 
-/* The frame as a message, with its length prefix or without; false when the format cannot carry it.
- */
+/* The frame as a message, with its length prefix or without; false when the format cannot carry
+ * it. */
 static bool append_message(struct seed *seed, const struct link_format *format, bool prefixed) {
     uint8_t slot[MESSAGE_HEADROOM + VNET_LENGTH + FRAME_BYTES];
     struct message_outbound outbound;

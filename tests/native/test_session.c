@@ -114,8 +114,7 @@ static void a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu(void) {
         }
 }
 
-/* -- the gateway's counters ---------------------------------------------------------------------
- */
+/* -- the gateway's counters -------------------------------------------------------------------- */
 
 static void what_the_gateway_says_opens_once_however_far_the_data_is_ahead(void) {
     for (int aead = 0; aead < N_AEADS; aead++) {
