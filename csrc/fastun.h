@@ -32,9 +32,9 @@ int process_die_with_parent(int parent_pid);
 
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
-int seal_has_aes_instructions(void);
+int aead_has_aes_instructions(void);
 /* The library that seals in this process; "" when none can. */
-const char *seal_library_name(void);
+const char *aead_library_name(void);
 
 /* -- rings ------------------------------------------------------------------------------------- */
 
@@ -88,12 +88,12 @@ void link_tcp_info_decode(const void *option, size_t length, struct link_tcp_inf
 
 /* -- endpoints --------------------------------------------------------------------------------- */
 
-enum endpoint_family { ENDPOINT_UNKNOWN, ENDPOINT_IPV4, ENDPOINT_IPV6 };
+enum udp_address_family { UDP_ADDRESS_UNKNOWN, UDP_ADDRESS_IPV4, UDP_ADDRESS_IPV6 };
 
 /* Where a peer is on UDP, and which of our addresses it knows. */
-struct endpoint {
+struct udp_address {
     uint32_t socket_index; /* which of our sockets reaches it */
-    uint16_t family;       /* an endpoint_family */
+    uint16_t family;       /* an udp_address_family */
     uint16_t port;
     uint8_t address[16]; /* an IPv4 address is in the first 4 bytes */
     uint32_t zone;       /* the interface of a link-local address, else 0 */
@@ -109,7 +109,7 @@ struct peer_table *peer_table_attach(int fd);
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
 /* Where the slot's peer was last heard on UDP. 0: nowhere. */
-int peer_table_endpoint(struct peer_table *table, unsigned slot, struct endpoint *endpoint);
+int peer_table_endpoint(struct peer_table *table, unsigned slot, struct udp_address *endpoint);
 /* Zeroes a slot that is given to another peer. No worker may be writing it. */
 void peer_table_clear(struct peer_table *table, unsigned slot);
 unsigned peer_table_n_slots(void);
@@ -130,8 +130,7 @@ enum event_kind {
     EVENT_LINK_FAULT,       /* the stream broke the framing: bad length, or cut inside a frame */
     EVENT_LINK_ERROR,       /* a socket error: `error` is the errno */
     EVENT_STREAM_HANDSHAKE, /* a handshake message came on a stream: `bytes` */
-    EVENT_UDP_HANDSHAKE,    /* a handshake message came on UDP, from `endpoint`, whose `bytes` are
-                               these */
+    EVENT_UDP_HANDSHAKE,    /* a handshake message came on UDP, from `endpoint`: `bytes` */
     EVENT_CONTROL,    /* a control message was opened under the receiving key `index`: `bytes` */
     EVENT_CONFIRMED,  /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
@@ -161,7 +160,7 @@ struct loop_event {
     uint32_t link_id;
     uint32_t index;
     int error;
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     uint32_t length;
     uint8_t bytes[EVENT_BYTES_MAX];
 };
@@ -195,12 +194,12 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender is told that nobody is there. */
 void loop_hold_without_session(struct loop *loop);
 
-/* tun-reader and link-reader: lower the MSS of TCP connections to what packets of `mtu` bytes hold.
- */
+/* tun-reader and link-reader: lower the MSS of TCP connections to what fits packets of `mtu`
+ * bytes. */
 void loop_clamp_mss(struct loop *loop, size_t mtu);
 
-/* tun-writer: which packets that arrive singly it may write as super-packets; none when not told.
- */
+/* tun-writer: which packets that arrive singly it may write as super-packets; none unless this is
+ * called. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
@@ -212,7 +211,7 @@ int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint
 /* link-reader: the index of our last initiation to the peer, which a cookie reply may name. */
 void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint);
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint);
 /* link-reader: the event could not be told; it is counted. */
 void loop_drop_event(struct loop *loop);
 
@@ -226,8 +225,7 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`, or go on where they stand when the session (receiver_index) only changes its cipher.
- */
+ * `counter`; when the session (receiver_index) only changes its cipher, they go on. */
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);

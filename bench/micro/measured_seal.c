@@ -16,9 +16,9 @@ enum {
     MAC1_COVERS = 116,
 };
 
-static const uint8_t key_bytes[SEAL_KEY] = {1, 2, 3};
-static uint8_t text[TEXT_MAX + SEAL_TAG], sealed[TEXT_MAX + SEAL_TAG], opened[TEXT_MAX];
-static struct seal_key *key;
+static const uint8_t key_bytes[AEAD_KEY_SIZE] = {1, 2, 3};
+static uint8_t text[TEXT_MAX + AEAD_TAG_SIZE], sealed[TEXT_MAX + AEAD_TAG_SIZE], opened[TEXT_MAX];
+static struct aead_key *key;
 static size_t length;
 static uint64_t counter;
 
@@ -26,8 +26,8 @@ static uint64_t counter;
 int prepare_seal(size_t size, int kind) {
     if (size > TEXT_MAX)
         return -EINVAL;
-    seal_key_free(key);
-    key = seal_key_new((enum aead)kind, key_bytes);
+    aead_key_free(key);
+    key = aead_key_new((enum aead)kind, key_bytes);
     if (key == NULL)
         return -errno;
     length = size;
@@ -39,14 +39,14 @@ int prepare_seal(size_t size, int kind) {
 uint64_t run_seal(uint64_t n) {
     uint64_t done = 0;
     for (uint64_t i = 0; i < n; i++)
-        done += seal_in_place(key, ++counter, text, length) == (int)length + SEAL_TAG;
+        done += seal_in_place(key, ++counter, text, length) == (int)length + AEAD_TAG_SIZE;
     return done;
 }
 
 uint64_t run_open(uint64_t n) {
     uint64_t done = 0;
     for (uint64_t i = 0; i < n; i++)
-        done += open_into(key, 0, sealed, length + SEAL_TAG, opened) == (int)length;
+        done += open_into(key, 0, sealed, length + AEAD_TAG_SIZE, opened) == (int)length;
     return done;
 }
 

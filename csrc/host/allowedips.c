@@ -14,15 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "packet/headers.h"
+
 enum {
     SLOT_NONE = ALLOWEDIPS_SLOT_MAX + 1,
     PREFIX_LENGTH_MAX = 128,
     N_OPEN_MAX = PREFIX_LENGTH_MAX + 1, /* prefixes that hold one address: each length once */
     N_FIRST = 16,                       /* prefixes that there is room for at first */
-    IPV4_SOURCE = 12,
-    IPV4_DESTINATION = 16,
-    IPV6_SOURCE = 8,
-    IPV6_DESTINATION = 24,
 };
 
 /* A 128-bit number. An IPv4 address stands in its upper 32 bits, so that the arithmetic is one. */
@@ -239,7 +237,7 @@ int allowedips_lookup6(const struct allowedips *allowedips, const uint8_t addres
 }
 
 int allowedips_lookup_ip(const struct allowedips *allowedips, const uint8_t *packet, bool source) {
-    if (packet[0] >> 4 == 4)
-        return allowedips_lookup4(allowedips, packet + (source ? IPV4_SOURCE : IPV4_DESTINATION));
-    return allowedips_lookup6(allowedips, packet + (source ? IPV6_SOURCE : IPV6_DESTINATION));
+    const uint8_t *address = source ? ip_source(packet) : ip_destination(packet);
+    return ip_version(packet) == 4 ? allowedips_lookup4(allowedips, address)
+                                   : allowedips_lookup6(allowedips, address);
 }

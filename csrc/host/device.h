@@ -12,7 +12,7 @@
 enum {
     /* The longest read: gso_max_size bounds what the kernel builds to 65000 bytes; this also holds
      * whatever a device with other settings might give, since a short buffer truncates silently. */
-    DEVICE_FRAME_MAX = 65535 + ETHERNET_HEADER + 8,
+    DEVICE_FRAME_MAX = 65535 + ETHERNET_HEADER_SIZE + VLAN_TAGS_MAX * VLAN_TAG_SIZE,
 };
 
 /* The interface index of the device behind the descriptor; 0: it is not a TUN/TAP device. */

@@ -2,7 +2,7 @@
  *
  * One form for both families, so that it can stand in shared memory and be compared bytewise. A
  * socket of IPv6 may carry IPv4 as well: its addresses are then mapped (RFC 4291 2.5.5.2), on the
- * socket only; in a struct endpoint they are always IPv4's own.
+ * socket only; in a struct udp_address they are always IPv4's own.
  */
 #ifndef FASTUN_HOST_UDP_ADDRESS_H
 #define FASTUN_HOST_UDP_ADDRESS_H
@@ -17,37 +17,37 @@
 /* Room for IPV6_PKTINFO and IP_PKTINFO, which both come with IPv4 on an IPv6 socket, and for one
  * UDP_SEGMENT or UDP_GRO. */
 enum {
-    ENDPOINT_CONTROL = CMSG_SPACE(sizeof(struct in6_pktinfo)) +
-                       CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
+    ENVELOPE_CONTROL_SIZE = CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+                            CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
 };
 
 /* The source of a datagram and, from its control messages, the local address to answer from (the
  * socket has IP_PKTINFO, and IPV6_RECVPKTINFO for IPv6); never a broadcast or multicast one. The
  * family stays unset if the source is not an IP address. */
-void endpoint_read(struct endpoint *endpoint, unsigned socket_index, struct msghdr *message);
+void udp_address_read(struct udp_address *endpoint, unsigned socket_index, struct msghdr *message);
 
 /* The address to send to on a socket of `socket_family`. Returns its length, 0 when that socket
  * cannot reach it. */
-socklen_t endpoint_write(const struct endpoint *endpoint, int socket_family,
-                         struct sockaddr_in6 *address);
+socklen_t udp_address_write(const struct udp_address *endpoint, int socket_family,
+                            struct sockaddr_in6 *address);
 /* Appends the address to send from, so that the peer hears us where it knows us, to the control
  * messages. Nothing when it is not known. `message` has room for it at msg_control +
  * msg_controllen. */
-void endpoint_write_source(const struct endpoint *endpoint, int socket_family,
-                           struct msghdr *message);
+void udp_address_write_source(const struct udp_address *endpoint, int socket_family,
+                              struct msghdr *message);
 
 /* What a message's header points into. */
 struct envelope {
     struct sockaddr_in6 address;
-    _Alignas(struct cmsghdr) uint8_t control[ENDPOINT_CONTROL];
+    _Alignas(struct cmsghdr) uint8_t control[ENVELOPE_CONTROL_SIZE];
 };
 
 /* Both of them, for a socket of `socket_family`. The envelope lives as long as the message's
  * header; what the header carries is the caller's. */
-void endpoint_address(const struct endpoint *endpoint, int socket_family, struct envelope *envelope,
-                      struct msghdr *message);
+void udp_address_envelope(const struct udp_address *endpoint, int socket_family,
+                          struct envelope *envelope, struct msghdr *message);
 
-bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
+bool udp_address_equal(const struct udp_address *a, const struct udp_address *b);
 
 /* Appends one control message. */
 void control_append(struct msghdr *message, int level, int type, const void *data, size_t length);

@@ -6,11 +6,13 @@
 #include <sys/random.h>
 
 #include "packet/byteorder.h"
+#include "packet/headers.h"
 #include "session/session.h"
+#include "shared/clock.h"
 
-enum { NS_PER_S = 1000000000, IPV4_LENGTH = 4, IPV6_LENGTH = 16, PORT_LENGTH = 2 };
+enum { PORT_LENGTH = 2 };
 
-int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[SEAL_KEY]) {
+int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[AEAD_KEY_SIZE]) {
     static const uint8_t none[MAC_KEY_MAX];
     *maker = (struct cookie_maker){
         .secret = mac_key_new(none), /* until the first cookie: it expires at 0 */
@@ -40,10 +42,10 @@ static int renew_secret(struct cookie_maker *maker, uint64_t now_ns) {
     return 0;
 }
 
-int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint64_t now_ns,
+int cookie_make(struct cookie_maker *maker, const struct udp_address *source, uint64_t now_ns,
                 uint8_t cookie[COOKIE_LENGTH]) {
-    uint8_t bound[IPV6_LENGTH + PORT_LENGTH];
-    size_t length = source->family == ENDPOINT_IPV4 ? IPV4_LENGTH : IPV6_LENGTH;
+    uint8_t bound[IPV6_ADDRESS_SIZE + PORT_LENGTH];
+    size_t length = source->family == UDP_ADDRESS_IPV4 ? IPV4_ADDRESS_SIZE : IPV6_ADDRESS_SIZE;
     int error = now_ns >= maker->secret_expires_ns ? renew_secret(maker, now_ns) : 0;
     if (error < 0)
         return error;
@@ -53,7 +55,7 @@ int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint6
 }
 
 bool mac2_is_valid(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                   const struct endpoint *source, uint64_t now_ns) {
+                   const struct udp_address *source, uint64_t now_ns) {
     uint8_t cookie[COOKIE_LENGTH];
     size_t covered = length - MAC_LENGTH;
     if (cookie_make(maker, source, now_ns, cookie) < 0)
@@ -69,13 +71,13 @@ struct reply {
     uint8_t type[4];
     uint8_t receiver[4];
     uint8_t nonce[XCHACHA_NONCE];
-    uint8_t cookie[COOKIE_LENGTH + SEAL_TAG];
+    uint8_t cookie[COOKIE_LENGTH + AEAD_TAG_SIZE];
 };
 
 _Static_assert(sizeof(struct reply) == COOKIE_REPLY_LENGTH, "as on the wire");
 
 int cookie_reply(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                 const struct endpoint *source, uint64_t now_ns,
+                 const struct udp_address *source, uint64_t now_ns,
                  uint8_t reply[COOKIE_REPLY_LENGTH]) {
     struct reply *made = (struct reply *)(void *)reply;
     const uint8_t *sender = message + 4, *mac1 = message + length - MACS_LENGTH;

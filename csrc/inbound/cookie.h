@@ -34,18 +34,18 @@ struct cookie_maker {
 
 /* `reply_key` is Hash("cookie--" || our public key). Returns 0 or -errno; in either case
  * cookie_maker_free may be called, as for a maker of zeros. */
-int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[SEAL_KEY]);
+int cookie_maker_init(struct cookie_maker *maker, const uint8_t reply_key[AEAD_KEY_SIZE]);
 void cookie_maker_free(struct cookie_maker *maker);
 
 /* Returns 0 or -errno. `now_ns` is CLOCK_MONOTONIC here and below. */
-int cookie_make(struct cookie_maker *maker, const struct endpoint *source, uint64_t now_ns,
+int cookie_make(struct cookie_maker *maker, const struct udp_address *source, uint64_t now_ns,
                 uint8_t cookie[COOKIE_LENGTH]);
 /* Answers a message 1 or 2. Returns 0 or -errno. */
 int cookie_reply(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                 const struct endpoint *source, uint64_t now_ns,
+                 const struct udp_address *source, uint64_t now_ns,
                  uint8_t reply[COOKIE_REPLY_LENGTH]);
 /* Whether the message's mac2 proves that its sender was sent the source's present cookie. */
 bool mac2_is_valid(struct cookie_maker *maker, const uint8_t *message, size_t length,
-                   const struct endpoint *source, uint64_t now_ns);
+                   const struct udp_address *source, uint64_t now_ns);
 
 #endif

@@ -51,7 +51,7 @@ static void begin_buffer(struct datagrams *datagrams) {
     if (!datagrams_are_left(datagrams))
         return;
     struct mmsghdr *header = &datagrams->headers[datagrams->at];
-    endpoint_read(&datagrams->endpoint, datagrams->socket_index, &header->msg_hdr);
+    udp_address_read(&datagrams->endpoint, datagrams->socket_index, &header->msg_hdr);
     datagrams->segment = segment_of(&header->msg_hdr, header->msg_len);
 }
 

@@ -24,13 +24,13 @@ struct datagrams {
     struct mmsghdr headers[DATAGRAM_BUFFERS];
     struct iovec iov[DATAGRAM_BUFFERS];
     struct sockaddr_in6 sources[DATAGRAM_BUFFERS];
-    _Alignas(struct cmsghdr) uint8_t controls[DATAGRAM_BUFFERS][ENDPOINT_CONTROL];
+    _Alignas(struct cmsghdr) uint8_t controls[DATAGRAM_BUFFERS][ENVELOPE_CONTROL_SIZE];
     uint8_t *buffers;
     int n, at;     /* buffers filled; the one that is being taken from */
     size_t offset; /* of the next datagram in it */
     size_t segment;
     unsigned socket_index;
-    struct endpoint endpoint; /* the sender of the next datagram */
+    struct udp_address endpoint; /* the sender of the next datagram */
 };
 
 /* Returns 0 or -errno. */

@@ -9,7 +9,7 @@
 
 /* A datagram that arrived on our own device came through the tunnel: its source would be an
  * endpoint inside the tunnel. */
-static bool is_from_inside(const struct loop *loop, const struct endpoint *sender) {
+static bool is_from_inside(const struct loop *loop, const struct udp_address *sender) {
     return loop->device_index != 0 && sender->local_zone == loop->device_index;
 }
 

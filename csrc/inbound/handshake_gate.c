@@ -7,11 +7,10 @@
 
 #include "packet/byteorder.h"
 #include "session/session.h"
-
-enum { NS_PER_S = 1000000000 };
+#include "shared/clock.h"
 
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
-                        const uint8_t cookie_key[SEAL_KEY]) {
+                        const uint8_t cookie_key[AEAD_KEY_SIZE]) {
     memset(gate, 0, sizeof *gate);
     gate->mac1_key = mac_key_new(mac1_key);
     if (gate->mac1_key == NULL)
@@ -37,7 +36,7 @@ static bool has_valid_mac1(struct handshake_gate *gate, const uint8_t *message, 
 
 /* A multiplicative hash under a random key: enough to spread sources, and not to be aimed at from
  * outside. What one host has whole is one source: an IPv4 address, an IPv6 /64. */
-static unsigned bucket_of(const struct handshake_gate *gate, const struct endpoint *source) {
+static unsigned bucket_of(const struct handshake_gate *gate, const struct udp_address *source) {
     uint64_t mixed = gate->hash_key ^ le64_read(source->address);
     for (int round = 0; round < 3; round++) {
         mixed *= 0x9e3779b97f4a7c15u;
@@ -84,7 +83,7 @@ static enum gate_verdict judge_unproven(struct handshake_gate *gate, unsigned bu
 }
 
 enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
-                                       size_t length, const struct endpoint *source,
+                                       size_t length, const struct udp_address *source,
                                        uint64_t now_ns) {
     unsigned bucket = bucket_of(gate, source);
     if (le32_read(message) == MESSAGE_COOKIE)

@@ -72,7 +72,7 @@ enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY, GATE_ASK_COOKIE };
 /* The keys are Hash("mac1----" || our public key) and Hash("cookie--" || our public key). Returns 0
  * or -errno; in either case handshake_gate_free may be called, as for a gate of zeros. */
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
-                        const uint8_t cookie_key[SEAL_KEY]);
+                        const uint8_t cookie_key[AEAD_KEY_SIZE]);
 void handshake_gate_free(struct handshake_gate *gate);
 /* Also for the handshake messages of one stream, whose peer is known but may be hostile.
  * false: the bucket is empty. */
@@ -81,7 +81,7 @@ bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsi
 /* `message` has a handshake message's type and length (session_is_handshake). GATE_ASK_COOKIE: to
  * be answered by cookie_reply, and not passed on. */
 enum gate_verdict handshake_gate_judge(struct handshake_gate *gate, const uint8_t *message,
-                                       size_t length, const struct endpoint *source,
+                                       size_t length, const struct udp_address *source,
                                        uint64_t now_ns);
 
 #endif

@@ -120,7 +120,7 @@ static void mark_received(struct loop *loop, unsigned slot, const struct arrival
     peer_set(&peer->received_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->received_data_ns, arrival->boottime_ns);
-    if (arrival->endpoint != NULL && !endpoint_equal(arrival->endpoint, &loop->endpoints[slot]))
+    if (arrival->endpoint != NULL && !udp_address_equal(arrival->endpoint, &loop->endpoints[slot]))
         loop_set_endpoint(loop, slot, arrival->endpoint);
 }
 
@@ -183,13 +183,13 @@ static enum inbound_end pass_data(struct loop *loop, const struct arrival *arriv
 
 /* -- handshake messages ------------------------------------------------------------------------ */
 
-static ssize_t send_reply(struct loop *loop, const struct endpoint *to,
+static ssize_t send_reply(struct loop *loop, const struct udp_address *to,
                           uint8_t reply[COOKIE_REPLY_LENGTH]) {
     const struct loop_socket *where = &loop->sockets[to->socket_index % N_SOCKETS];
     struct iovec iov = {reply, COOKIE_REPLY_LENGTH};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     struct envelope envelope;
-    endpoint_address(to, where->family, &envelope, &message);
+    udp_address_envelope(to, where->family, &envelope, &message);
     stats_call(loop->stats, CALL_sendmsg);
     return sendmsg(where->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

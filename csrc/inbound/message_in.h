@@ -12,8 +12,8 @@
 
 /* How a message was brought in. The times are read once for many messages. */
 struct arrival {
-    int slot;                        /* whose stream; -1 on UDP, where the key says who it is */
-    const struct endpoint *endpoint; /* on UDP: where it came from */
+    int slot;                           /* whose stream; -1 on UDP, where the key says who it is */
+    const struct udp_address *endpoint; /* on UDP: where it came from */
     uint64_t now_ns;
     uint64_t boottime_ns;
 };

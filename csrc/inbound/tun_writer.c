@@ -14,9 +14,9 @@
 
 enum {
     /* Space goes back to the link-reader after so many bytes, not only when the ring is empty. */
-    BURST_BYTES_MAX = 256 * 1024,
+    WRITE_BYTES_MAX = 256 * 1024,
     /* Several of the longest runs: where a burst ends, so does a super-packet. */
-    BURST_FRAMES_MAX = 4 * GRO_PACKETS_MAX,
+    WRITE_FRAMES_MAX = 4 * GRO_PACKETS_MAX,
 };
 
 /* Returns the number of frames taken from the ring, or -1 when the device is gone. */
@@ -27,7 +27,7 @@ static int write_burst(struct loop *loop) {
     bool corrupt = false;
     struct frame_run run;
     run.group.n_packets = 0;
-    while (n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && loop->error == 0) {
+    while (n_frames < WRITE_FRAMES_MAX && n_bytes < WRITE_BYTES_MAX && loop->error == 0) {
         const struct ring_view *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
             break;

@@ -61,7 +61,7 @@ struct loop_link {
     size_t whole;    /* longer packets go without "don't fragment"; 0: none do */
 
     /* link-writer, on UDP */
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     uint64_t endpoint_version;
     bool is_too_long;             /* a datagram did not fit the path: to be reported */
     bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
@@ -121,8 +121,8 @@ struct loop {
     int unpassed_source; /* has messages that were read and not passed on: a slot or a SOURCE_ */
     struct key_table *keys;
     struct datagrams *datagrams;
-    unsigned device_index;      /* the device's interface index; 0: unknown */
-    struct endpoint *endpoints; /* by slot: what the peer table has */
+    unsigned device_index;         /* the device's interface index; 0: unknown */
+    struct udp_address *endpoints; /* by slot: what the peer table has */
     struct handshake_gate gate;
     uint32_t awaited_index[N_PEER_SLOTS]; /* of our last initiation to each; 0: none */
     /* Buckets of tokens, which outlive links and sessions. */

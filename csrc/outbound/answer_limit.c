@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "packet/byteorder.h"
+#include "packet/headers.h"
 #include "inbound/handshake_gate.h"
 
 int answer_limit_init(struct answer_limit *limit) {
@@ -17,7 +18,8 @@ int answer_limit_init(struct answer_limit *limit) {
 
 /* A source: an IPv4 address, an IPv6 /64. */
 static uint64_t sender_of(const uint8_t *packet) {
-    return packet[0] >> 4 == 4 ? be32_read(packet + 12) : le64_read(packet + 8);
+    const uint8_t *source = ip_source(packet);
+    return ip_version(packet) == 4 ? be32_read(source) : le64_read(source);
 }
 
 static size_t hash(const struct answer_limit *limit, uint64_t who, uint64_t what) {
@@ -38,7 +40,7 @@ bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const 
                        int origin, unsigned slot, uint64_t now_ns) {
     enum { SHIFT_VERSION = 8, SHIFT_SLOT = 16 };
     uint64_t from = (uint64_t)(origin + 1), sender = sender_of(packet);
-    uint64_t of_sender = (uint64_t)kind | (uint64_t)(packet[0] >> 4) << SHIFT_VERSION;
+    uint64_t of_sender = (uint64_t)kind | (uint64_t)ip_version(packet) << SHIFT_VERSION;
     uint64_t of_peer = (uint64_t)slot << SHIFT_SLOT;
     const struct {
         size_t bucket;

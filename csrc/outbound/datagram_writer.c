@@ -13,8 +13,6 @@ enum {
     /* After so many refused trains in a row whose datagrams could be sent one by one, the offload
      * is turned off. */
     TRAINS_REFUSED_MAX = 8,
-
-    IPV6_MTU_MIN = 1280,
 };
 
 /* One sendmsg's worth. */
@@ -89,8 +87,8 @@ static bool collect(struct trains *trains, const struct ring_view *record) {
 /* -- counting ---------------------------------------------------------------------------------- */
 
 /* How many of the record's packets are lost with the first `n_failed` datagrams of its train, less
- * those of the records before it. A super-packet's are all in one datagram, a keepalive has none.
- */
+ * those of the records before it. A super-packet's are all in one datagram, a keepalive has
+ * none. */
 static uint32_t count_lost(const struct ring_view *record, uint32_t *n_failed) {
     uint32_t n_datagrams = (uint32_t)segments_of(record);
     uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;
@@ -137,7 +135,7 @@ static void address_message(struct loop *loop, unsigned slot, struct envelope *e
                             struct iovec *iov, size_t n_iov, struct msghdr *message) {
     struct loop_link *link = loop->links[slot];
     *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
-    endpoint_address(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
+    udp_address_envelope(&link->endpoint, socket_of(loop, slot)->family, envelope, message);
     if (!has_source(link))
         message->msg_controllen = 0; /* the routing table chooses the source */
 }
@@ -158,8 +156,7 @@ static void address_train(struct loop *loop, struct trains *trains, const struct
                      (size_t)train->n_records, train->n_segments > 1 ? train->segment : 0, message);
 }
 
-/* -- one message, with or without our source address --------------------------------------------
- */
+/* -- one message, with or without our source address ------------------------------------------ */
 
 /* Whether a source address is set and `error` may be about it: it may have been removed since the
  * peer learned it, or may not be usable as a source (anycast). Linux returns EINVAL; recent

@@ -6,21 +6,18 @@
 #include <unistd.h>
 
 #include "packet/byteorder.h"
+#include "packet/headers.h"
 #include "packet/icmp.h"
 #include "packet/mss.h"
+#include "shared/clock.h"
 
 enum {
-    NS_PER_S = 1000000000,
-    NS_PER_MS = 1000000,
     /* A peer that nobody can reach is not asked for more often than WireGuard would try. */
     REPORT_INTERVAL_NS = NS_PER_S,
 
     /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
      * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
     DELAY_MAX_MS = 200,
-
-    IPV6_MTU_MIN = 1280,
-    IPV4_DONT_FRAGMENT = 0x4000,
 };
 
 void outbound_drop(struct loop *loop, enum stats_drop reason, uint64_t n_packets, size_t n_bytes) {
@@ -37,8 +34,8 @@ static int origin_of(struct loop *loop, const uint8_t *packet) {
 }
 
 /* Answers the sender by ICMP, so that it does not have to wait for a timeout; `mtu` is for "too
- * big". false: no answer was sent, because none is allowed or a limit was reached (answer_limit.h).
- */
+ * big". false: no answer was sent, because none is allowed or a limit was reached
+ * (answer_limit.h). */
 static bool answer(struct loop *loop, enum answer_kind kind, unsigned slot, const uint8_t *packet,
                    size_t length, size_t mtu) {
     uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
@@ -65,8 +62,8 @@ static int find_slot(struct loop *loop, const uint8_t *frame) {
     return slot < 0 ? -1 : slot;
 }
 
-/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used up.
- */
+/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used
+ * up. */
 static bool is_open(const struct loop *loop, const struct loop_link *link, uint64_t boottime_ns) {
     if (link == NULL || loop->wire != WIRE_WIREGUARD)
         return link != NULL;
@@ -212,8 +209,8 @@ enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, con
         return link->whole == 0 || type_length + length <= link->whole ? FITS : FITS_IN_FRAGMENTS;
     if (loop->mode == MODE_TAP)
         return FITS_IN_FRAGMENTS;
-    bool is_ipv4 = packet[0] >> 4 == 4;
-    if (is_ipv4 && (be16_read(packet + 6) & IPV4_DONT_FRAGMENT) == 0)
+    bool is_ipv4 = ip_version(packet) == 4;
+    if (is_ipv4 && (be16_read(packet + IPV4_FRAGMENT_OFFSET) & IPV4_DONT_FRAGMENT) == 0)
         return FITS_IN_FRAGMENTS;
     /* No IPv6 sender goes below its least MTU (RFC 8200 section 5). */
     if (!is_ipv4 && length <= IPV6_MTU_MIN)
@@ -224,7 +221,7 @@ enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, con
 void outbound_refuse(struct loop *loop, unsigned slot, const uint8_t *packet, size_t frame_length,
                      uint64_t n_packets) {
     size_t mtu = loop->links[slot]->path_mtu;
-    if (packet[0] >> 4 == 6 && mtu < IPV6_MTU_MIN)
+    if (ip_version(packet) == 6 && mtu < IPV6_MTU_MIN)
         mtu = IPV6_MTU_MIN;
     bool is_told = answer(loop, ANSWER_TOO_BIG, slot, packet, frame_length, mtu);
     outbound_drop(loop,

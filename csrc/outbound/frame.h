@@ -34,8 +34,8 @@ struct splitting {
     uint8_t frame[VNET_LENGTH + DEVICE_FRAME_MAX];
 };
 
-/* Where the device is to write the next frame, virtio_net_hdr first; `record` has OUTBOUND_SPACE.
- */
+/* Where the device is to write the next frame, virtio_net_hdr first; `record` has
+ * OUTBOUND_SPACE. */
 uint8_t *outbound_target(struct loop *loop, struct ring_record *record);
 /* Takes what the device wrote there; `read_length` is at least VNET_LENGTH. Returns bytes of the
  * frame. */

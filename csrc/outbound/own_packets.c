@@ -6,28 +6,12 @@
 #include <sys/random.h>
 
 #include "packet/byteorder.h"
+#include "packet/headers.h"
 #include "loop/loop.h"
 
 enum {
     PLACES = 4 * N_PEER_SLOTS, /* a power of two; a search ends at the first empty place */
     PLACE_BITS = 12,
-
-    IPV4_FRAGMENT = 6,
-    IPV4_FRAGMENT_OFFSET = 0x1fff,
-    IPV4_PROTOCOL = 9,
-    IPV6_NEXT_HEADER = 6,
-    EXTENSION_FRAGMENT = 44,
-    FRAGMENT_HEADER = 8, /* next header, reserved, offset and flags, identification */
-    FRAGMENT_OFFSET = 2,
-    IPV6_FRAGMENT_OFFSET = 0xfff8,
-    PROTOCOL_UDP = 17,
-    UDP_HEADER = 8,
-
-    ETHERTYPE_AT = 12,
-    ETHERTYPE_IPV4 = 0x0800,
-    ETHERTYPE_IPV6 = 0x86dd,
-    ETHERTYPE_VLAN = 0x8100,
-    VLAN_TAG = 4,
 };
 
 _Static_assert(1 << PLACE_BITS == PLACES, "a place is so many bits of the hash");
@@ -100,45 +84,18 @@ static bool seals_for(struct loop *loop, uint32_t index) {
 
 /* -- the packet -------------------------------------------------------------------------------- */
 
-/* Offset of the IP header; `length` if there is none. */
-static size_t ip_at(enum mode mode, const uint8_t *frame, size_t length) {
-    size_t at = ETHERTYPE_AT;
-    if (mode == MODE_TUN)
-        return 0;
-    if (length >= at + VLAN_TAG + 2 && be16_read(frame + at) == ETHERTYPE_VLAN)
-        at += VLAN_TAG;
-    if (length < at + 2)
-        return length;
-    uint16_t type = be16_read(frame + at);
-    return type == ETHERTYPE_IPV4 || type == ETHERTYPE_IPV6 ? at + 2 : length;
-}
-
-/* Our kernel cuts with a fragment header and no other. */
-static size_t payload_at6(const uint8_t *packet, size_t length) {
-    size_t header = IPV6_HEADER;
-    uint8_t next = packet[IPV6_NEXT_HEADER];
-    if (next == EXTENSION_FRAGMENT && length >= IPV6_HEADER + FRAGMENT_HEADER) {
-        const uint8_t *fragment = packet + IPV6_HEADER;
-        bool is_first = (be16_read(fragment + FRAGMENT_OFFSET) & IPV6_FRAGMENT_OFFSET) == 0;
-        next = is_first ? fragment[0] : EXTENSION_FRAGMENT;
-        header += FRAGMENT_HEADER;
-    }
-    return next == PROTOCOL_UDP ? header + UDP_HEADER : length;
-}
-
-/* Offset of the UDP payload; `length` if there is none. */
-static size_t payload_at(const uint8_t *packet, size_t length) {
-    if (length >= IPV4_HEADER_MIN && packet[0] >> 4 == 4) {
-        bool is_first = (be16_read(packet + IPV4_FRAGMENT) & IPV4_FRAGMENT_OFFSET) == 0;
-        bool is_udp = packet[IPV4_PROTOCOL] == PROTOCOL_UDP && is_first;
-        return is_udp ? (packet[0] & 15u) * 4u + UDP_HEADER : length;
-    }
-    return length >= IPV6_HEADER && packet[0] >> 4 == 6 ? payload_at6(packet, length) : length;
+/* Offset of the UDP payload behind the IP header at `ip`; `length` if there is none. */
+static size_t find_payload(const uint8_t *frame, size_t ip, size_t length) {
+    struct ip_headers headers = ip_walk(frame + ip, length - ip);
+    bool is_udp = headers.protocol == PROTOCOL_UDP && !headers.is_later_fragment;
+    return is_udp && headers.transport != 0 ? ip + headers.transport + UDP_HEADER_SIZE : length;
 }
 
 bool own_packets_has(struct loop *loop, const uint8_t *frame, size_t length) {
-    size_t ip = ip_at(loop->mode, frame, length);
-    size_t at = ip + payload_at(frame + ip, length - ip);
+    size_t ip = loop->mode == MODE_TAP ? ethernet_find_ip(frame, length) : 0;
+    if (loop->mode == MODE_TAP && ip == 0)
+        return false;
+    size_t at = find_payload(frame, ip, length);
     if (length < at + DATA_HEADER || loop->wire != WIRE_WIREGUARD)
         return false;
     uint32_t type = le32_read(frame + at);

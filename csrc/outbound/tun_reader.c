@@ -19,8 +19,8 @@
 
 enum {
     /* A burst ends here even if the device has more: the link-writer should start meanwhile. */
-    BURST_FRAMES_MAX = 64,
-    BURST_BYTES_MAX = 256 * 1024,
+    READ_FRAMES_MAX = 64,
+    READ_BYTES_MAX = 256 * 1024,
 
     /* How long the device's queue holds packets for a dialling side without a session: it covers a
      * worker's restart and the re-dial, and what is older is of little use to TCP. */
@@ -36,7 +36,7 @@ static enum burst_end read_burst(struct loop *loop, size_t *n_frames) {
     uint64_t now_ns = clock_now_ns(), boottime_ns = clock_boottime_ns();
     size_t n_bytes = 0;
     /* A session that is wanted is told before the next one can be. */
-    while (*n_frames < BURST_FRAMES_MAX && n_bytes < BURST_BYTES_MAX && loop->wanted_slot < 0) {
+    while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && loop->wanted_slot < 0) {
         struct ring_record *record =
             outbound_split(loop) ? ring_reserve(loop->ring, OUTBOUND_SPACE) : NULL;
         if (record == NULL)

@@ -1,9 +1,10 @@
 #include "packet/amplification.h"
 
-enum { IPV6_HEADER = 40 };
+#include "packet/headers.h"
 
 static bool has_extension_headers(const struct vnet *vnet, const uint8_t *frame) {
-    return frame[vnet->ip_start] >> 4 == 6 && vnet->csum_start != vnet->ip_start + IPV6_HEADER;
+    return ip_version(frame + vnet->ip_start) == 6 &&
+           vnet->csum_start != vnet->ip_start + IPV6_HEADER_SIZE;
 }
 
 /* All segments with their headers and encapsulation, in bytes on a wire. */

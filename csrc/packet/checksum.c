@@ -6,11 +6,9 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-enum {
-    IPV4_SOURCE = 12, /* the destination follows */
-    IPV6_SOURCE = 8,
-    BLOCK = 32,
-};
+#include "packet/headers.h"
+
+enum { BLOCK_SIZE = 32 };
 
 typedef uint64_t lanes __attribute__((vector_size(16)));
 
@@ -27,17 +25,21 @@ static uint64_t add_rest(uint64_t sum, const uint8_t *bytes, size_t length) {
     return sum + (word & UINT32_MAX) + (word >> 32);
 }
 
+/* Where the linker happens to put the loop changes its time by 1.7 times (Zen 4). Functions that
+ * begin on a cache line have it where it is fast, whatever stands in front of them. */
+#define ON_A_CACHE_LINE __attribute__((aligned(64)))
+
 /* `copy` may be NULL; inlined into each of its two callers, which know whether it is. */
 static inline uint64_t add(uint64_t sum, const uint8_t *bytes, size_t length, uint8_t *copy) {
     const lanes low_half = {UINT32_MAX, UINT32_MAX};
     lanes low0 = {0}, high0 = {0}, low1 = {0}, high1 = {0}, word0, word1;
-    for (; length >= BLOCK; bytes += BLOCK, length -= BLOCK) {
+    for (; length >= BLOCK_SIZE; bytes += BLOCK_SIZE, length -= BLOCK_SIZE) {
         memcpy(&word0, bytes, sizeof word0);
         memcpy(&word1, bytes + sizeof word0, sizeof word1);
         if (copy != NULL) {
             memcpy(copy, &word0, sizeof word0);
             memcpy(copy + sizeof word0, &word1, sizeof word1);
-            copy += BLOCK;
+            copy += BLOCK_SIZE;
         }
         low0 += word0 & low_half;
         high0 += word0 >> 32;
@@ -50,10 +52,12 @@ static inline uint64_t add(uint64_t sum, const uint8_t *bytes, size_t length, ui
     return add_rest(sum + low0[0] + low0[1], bytes, length);
 }
 
+ON_A_CACHE_LINE
 uint64_t checksum_add(uint64_t sum, const void *bytes, size_t length) {
     return add(sum, bytes, length, NULL);
 }
 
+ON_A_CACHE_LINE
 uint64_t checksum_add_and_copy(uint64_t sum, const void *bytes, size_t length, void *copy) {
     return add(sum, bytes, length, copy);
 }
@@ -67,7 +71,7 @@ uint16_t checksum_fold(uint64_t sum) {
 
 uint64_t checksum_pseudo_header(const uint8_t *packet, uint8_t protocol, size_t transport_length) {
     uint64_t sum = (uint64_t)htonl((uint32_t)transport_length) + htonl(protocol);
-    if (packet[0] >> 4 == 4)
-        return checksum_add(sum, packet + IPV4_SOURCE, 2 * 4);
-    return checksum_add(sum, packet + IPV6_SOURCE, 2 * 16);
+    if (ip_version(packet) == 4) /* source and destination */
+        return checksum_add(sum, packet + IPV4_SOURCE_OFFSET, 2 * IPV4_ADDRESS_SIZE);
+    return checksum_add(sum, packet + IPV6_SOURCE_OFFSET, 2 * IPV6_ADDRESS_SIZE);
 }

@@ -6,19 +6,19 @@
 #include "packet/byteorder.h"
 
 static size_t l3_offset(enum mode mode) {
-    return mode == MODE_TAP ? ETHERNET_HEADER : 0;
+    return mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0;
 }
 
 bool message_is_frame(enum mode mode, const uint8_t *frame, size_t length) {
     if (mode == MODE_TAP)
-        return length >= ETHERNET_HEADER;
-    if (length < IPV4_HEADER_MIN)
+        return length >= ETHERNET_HEADER_SIZE;
+    if (length < IPV4_HEADER_SIZE)
         return false;
-    switch (frame[0] >> 4) {
+    switch (ip_version(frame)) {
     case 4:
         return true;
     case 6:
-        return length >= IPV6_HEADER;
+        return length >= IPV6_HEADER_SIZE;
     default:
         return false;
     }
@@ -145,10 +145,9 @@ static enum message_fault take_frame(const struct link_format *format, uint8_t *
 /* The length of an IP packet by its own header, where the wire pads; what claims more than there is
  * keeps its length, and the kernel refuses it. */
 static size_t unpadded(const struct link_format *format, const uint8_t *packet, size_t length) {
-    size_t own = 0;
     if (format->wire != WIRE_WIREGUARD || !message_is_frame(MODE_TUN, packet, length))
         return length;
-    own = packet[0] >> 4 == 4 ? be16_read(packet + 2) : IPV6_HEADER + (size_t)be16_read(packet + 4);
+    size_t own = ip_packet_length(packet);
     return own < length ? own : length;
 }
 

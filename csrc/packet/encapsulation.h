@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "fastun.h"
+#include "packet/headers.h"
 #include "packet/vnet.h"
 
 enum {
@@ -34,10 +35,6 @@ enum {
     MESSAGE_SUPER = 0x02,
     MESSAGE_ETHERNET = 0x03,
     MESSAGE_TYPE_LENGTH = 4, /* type, flags, u16 */
-
-    ETHERNET_HEADER = 14,
-    IPV4_HEADER_MIN = 20,
-    IPV6_HEADER = 40,
 
     /* Room that must be free in front of a frame's virtio_net_hdr for outer headers: the stream's
      * prefix, WireGuard's 16 bytes, the type's 4; and behind the frame for padding and tag. */

@@ -7,42 +7,10 @@
 
 #include "packet/byteorder.h"
 #include "packet/checksum.h"
+#include "packet/headers.h"
 
 enum {
-    IPV4_HEADER = 20,
-    IPV4_VERSION_IHL = 0x45, /* no options */
-    IPV4_LENGTH = 2,
-    IPV4_ID = 4,
-    IPV4_FRAGMENT = 6, /* flags and offset */
-    IPV4_DONT_FRAGMENT = 0x4000,
-    IPV4_TTL = 8,
-    IPV4_PROTOCOL = 9,
-    IPV4_CHECKSUM = 10,
-    IPV4_ADDRESSES = 12,
-
-    IPV6_HEADER = 40,
-    IPV6_LENGTH = 4,
-    IPV6_NEXT_HEADER = 6,
-
-    TCP_HEADER_MIN = 20,
-    TCP_SEQUENCE = 4,
-    TCP_ACKNOWLEDGEMENT = 8,
-    TCP_DATA_OFFSET = 12, /* 4 bits of 32-bit words, 4 bits reserved */
-    TCP_FLAGS = 13,
-    TCP_PSH = 0x08,
-    TCP_ACK = 0x10,
-    TCP_WINDOW = 14,
-    TCP_CHECKSUM = 16,
-    TCP_URGENT = 18,
-    TCP_GSO_SIZE_MIN = 8, /* Linux senders use no less: TCP_MIN_SND_MSS minus all options */
-
-    UDP_HEADER = 8,
-    UDP_LENGTH = 4,
-    UDP_CHECKSUM = 6,
-
-    PORTS_LENGTH = 4, /* both begin with them */
-    PROTOCOL_TCP = 6,
-    PROTOCOL_UDP = 17,
+    TCP_GSO_SIZE_MIN = 8,     /* Linux senders use no less: TCP_MIN_SND_MSS minus all options */
     SUPER_PACKET_MAX = 65535, /* what IPv4's total length can say; the same for IPv6 */
 };
 
@@ -58,20 +26,21 @@ struct packet {
 
 static bool parse_tcp(struct packet *packet) {
     const uint8_t *tcp = packet->bytes + packet->transport;
-    if (packet->length <= packet->transport + TCP_HEADER_MIN)
+    if (packet->length <= packet->transport + TCP_HEADER_SIZE)
         return false;
-    size_t tcp_header = (tcp[TCP_DATA_OFFSET] >> 4) * 4u;
+    size_t tcp_header = tcp_header_length(tcp);
     packet->header = packet->transport + tcp_header;
-    return (tcp[TCP_FLAGS] & ~TCP_PSH) == TCP_ACK && (tcp[TCP_DATA_OFFSET] & 15) == 0 &&
-           tcp_header >= TCP_HEADER_MIN && packet->header < packet->length;
+    return (tcp[TCP_FLAGS_OFFSET] & ~TCP_PSH) == TCP_ACK &&
+           (tcp[TCP_HEADER_LENGTH_OFFSET] & 15) == 0 && tcp_header >= TCP_HEADER_SIZE &&
+           packet->header < packet->length;
 }
 
 static bool parse_udp(struct packet *packet) {
     const uint8_t *udp = packet->bytes + packet->transport;
-    packet->header = packet->transport + UDP_HEADER;
+    packet->header = packet->transport + UDP_HEADER_SIZE;
     return packet->header < packet->length &&
-           be16_read(udp + UDP_LENGTH) == packet->length - packet->transport &&
-           be16_read(udp + UDP_CHECKSUM) != 0;
+           be16_read(udp + UDP_LENGTH_OFFSET) == packet->length - packet->transport &&
+           be16_read(udp + UDP_CHECKSUM_OFFSET) != 0;
 }
 
 static bool parse_transport(struct packet *packet, uint8_t protocol) {
@@ -81,18 +50,18 @@ static bool parse_transport(struct packet *packet, uint8_t protocol) {
     return protocol == PROTOCOL_TCP && parse_tcp(packet);
 }
 
+/* Neither options nor extension headers, and no flag but "don't fragment". */
+static bool is_plain_ip(const struct ip_headers *ip, const uint8_t *bytes) {
+    if (bytes[0] == IPV4_VERSION_PLAIN)
+        return (be16_read(bytes + IPV4_FRAGMENT_OFFSET) & ~IPV4_DONT_FRAGMENT) == 0;
+    return ip->transport == IPV6_HEADER_SIZE && ip_version(bytes) == 6;
+}
+
 static bool parse(struct packet *packet, const uint8_t *bytes, size_t length) {
-    *packet = (struct packet){.bytes = bytes, .length = length};
-    if (length > IPV4_HEADER && bytes[0] == IPV4_VERSION_IHL) {
-        packet->transport = IPV4_HEADER;
-        return be16_read(bytes + IPV4_LENGTH) == length &&
-               (be16_read(bytes + IPV4_FRAGMENT) & ~IPV4_DONT_FRAGMENT) == 0 &&
-               parse_transport(packet, bytes[IPV4_PROTOCOL]);
-    }
-    packet->transport = IPV6_HEADER;
-    return length > IPV6_HEADER && bytes[0] >> 4 == 6 &&
-           be16_read(bytes + IPV6_LENGTH) == length - IPV6_HEADER &&
-           parse_transport(packet, bytes[IPV6_NEXT_HEADER]);
+    struct ip_headers ip = ip_walk(bytes, length);
+    *packet = (struct packet){.bytes = bytes, .length = length, .transport = ip.transport};
+    return ip.transport != 0 && is_plain_ip(&ip, bytes) && ip_packet_length(bytes) == length &&
+           parse_transport(packet, ip.protocol);
 }
 
 /* -- does it continue the group ---------------------------------------------------------------- */
@@ -102,26 +71,30 @@ static bool equal(const uint8_t *a, const uint8_t *b, size_t from, size_t to) {
 }
 
 static bool has_same_ip(const uint8_t *a, const uint8_t *b) {
-    if (a[0] != IPV4_VERSION_IHL)
-        return equal(a, b, 0, IPV6_LENGTH) && equal(a, b, IPV6_NEXT_HEADER, IPV6_HEADER);
-    return equal(a, b, 0, IPV4_LENGTH) && equal(a, b, IPV4_FRAGMENT, IPV4_CHECKSUM) &&
-           equal(a, b, IPV4_ADDRESSES, IPV4_HEADER);
+    if (a[0] != IPV4_VERSION_PLAIN)
+        return equal(a, b, 0, IPV6_PAYLOAD_LENGTH_OFFSET) &&
+               equal(a, b, IPV6_NEXT_HEADER_OFFSET, IPV6_HEADER_SIZE);
+    return equal(a, b, 0, IPV4_TOTAL_LENGTH_OFFSET) &&
+           equal(a, b, IPV4_FRAGMENT_OFFSET, IPV4_CHECKSUM_OFFSET) &&
+           equal(a, b, IPV4_SOURCE_OFFSET, IPV4_HEADER_SIZE);
 }
 
 /* All but sequence number, flags and checksum. */
 static bool has_same_tcp(const uint8_t *a, const uint8_t *b, size_t tcp_header) {
-    return equal(a, b, 0, PORTS_LENGTH) && equal(a, b, TCP_ACKNOWLEDGEMENT, TCP_FLAGS) &&
-           equal(a, b, TCP_WINDOW, TCP_CHECKSUM) && equal(a, b, TCP_URGENT, tcp_header);
+    return equal(a, b, 0, PORTS_SIZE) &&
+           equal(a, b, TCP_ACKNOWLEDGEMENT_OFFSET, TCP_FLAGS_OFFSET) &&
+           equal(a, b, TCP_WINDOW_OFFSET, TCP_CHECKSUM_OFFSET) &&
+           equal(a, b, TCP_URGENT_OFFSET, tcp_header);
 }
 
 static uint32_t sequence(const uint8_t *tcp) {
     uint32_t value;
-    memcpy(&value, tcp + TCP_SEQUENCE, sizeof value);
+    memcpy(&value, tcp + TCP_SEQUENCE_OFFSET, sizeof value);
     return ntohl(value);
 }
 
 static bool is_pushed(const struct packet *packet) {
-    return !packet->is_udp && (packet->bytes[packet->transport + TCP_FLAGS] & TCP_PSH) != 0;
+    return !packet->is_udp && (packet->bytes[packet->transport + TCP_FLAGS_OFFSET] & TCP_PSH) != 0;
 }
 
 static bool continues_flow(const struct gro_group *group, const struct packet *packet) {
@@ -130,18 +103,18 @@ static bool continues_flow(const struct gro_group *group, const struct packet *p
     if (!has_same_ip(group->first, packet->bytes))
         return false;
     if (group->is_udp)
-        return equal(first, transport, 0, PORTS_LENGTH);
+        return equal(first, transport, 0, PORTS_SIZE);
     return has_same_tcp(first, transport, group->header - group->transport) &&
            sequence(transport) == (uint32_t)(sequence(first) + group->n_payload);
 }
 
 /* The second packet shows how the ids of this flow go; the others keep to it. */
 static bool continues_ids(struct gro_group *group, const uint8_t *packet) {
-    if (packet[0] != IPV4_VERSION_IHL)
+    if (packet[0] != IPV4_VERSION_PLAIN)
         return true;
     uint16_t difference =
-        (uint16_t)(be16_read(packet + IPV4_ID) - be16_read(group->first + IPV4_ID));
-    bool is_unfragmentable = be16_read(packet + IPV4_FRAGMENT) == IPV4_DONT_FRAGMENT;
+        (uint16_t)(be16_read(packet + IPV4_ID_OFFSET) - be16_read(group->first + IPV4_ID_OFFSET));
+    bool is_unfragmentable = be16_read(packet + IPV4_FRAGMENT_OFFSET) == IPV4_DONT_FRAGMENT;
     if (group->n_packets == 1)
         group->id_step = difference == 0 && is_unfragmentable ? 0 : 1;
     return difference == group->id_step * group->n_packets;
@@ -166,7 +139,7 @@ static bool is_whole(uint64_t sum) {
 static bool has_right_checksums(const uint8_t *packet, size_t length, size_t transport,
                                 bool is_udp) {
     size_t transport_length = length - transport;
-    if (packet[0] == IPV4_VERSION_IHL && !is_whole(checksum_add(0, packet, IPV4_HEADER)))
+    if (packet[0] == IPV4_VERSION_PLAIN && !is_whole(checksum_add(0, packet, IPV4_HEADER_SIZE)))
         return false;
     uint64_t sum =
         checksum_pseudo_header(packet, is_udp ? PROTOCOL_UDP : PROTOCOL_TCP, transport_length);
@@ -226,26 +199,26 @@ bool gro_extend(struct gro_group *group, const uint8_t *packet, size_t length) {
 /* -- the super-packet's headers ---------------------------------------------------------------- */
 
 static void write_virtio(const struct gro_group *group, uint8_t *bytes) {
-    uint8_t tcp = group->first[0] == IPV4_VERSION_IHL ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
+    uint8_t tcp = group->first[0] == IPV4_VERSION_PLAIN ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
     const struct vnet vnet = {
         .flags = VNET_NEEDS_CSUM,
         .gso_type = group->is_udp ? VNET_GSO_UDP_L4 : tcp,
         .hdr_len = (uint16_t)group->header,
         .gso_size = (uint16_t)group->gso_size,
         .csum_start = (uint16_t)group->transport,
-        .csum_offset = group->is_udp ? UDP_CHECKSUM : TCP_CHECKSUM,
+        .csum_offset = group->is_udp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET,
     };
     vnet_write(&vnet, bytes);
 }
 
 static void write_ip(uint8_t *ip, size_t length) {
-    if (ip[0] != IPV4_VERSION_IHL) {
-        be16_write(ip + IPV6_LENGTH, (uint16_t)(length - IPV6_HEADER));
+    if (ip[0] != IPV4_VERSION_PLAIN) {
+        be16_write(ip + IPV6_PAYLOAD_LENGTH_OFFSET, (uint16_t)(length - IPV6_HEADER_SIZE));
         return;
     }
-    be16_write(ip + IPV4_LENGTH, (uint16_t)length);
-    be16_write(ip + IPV4_CHECKSUM, 0);
-    checksum_write(ip + IPV4_CHECKSUM, checksum_add(0, ip, IPV4_HEADER));
+    be16_write(ip + IPV4_TOTAL_LENGTH_OFFSET, (uint16_t)length);
+    be16_write(ip + IPV4_CHECKSUM_OFFSET, 0);
+    checksum_write(ip + IPV4_CHECKSUM_OFFSET, checksum_add(0, ip, IPV4_HEADER_SIZE));
 }
 
 /* In the checksum's place stands what CHECKSUM_PARTIAL wants there: the pseudo-header's sum, over
@@ -255,11 +228,12 @@ static void write_transport(const struct gro_group *group, uint8_t *ip, size_t l
     size_t transport_length = length - group->transport;
     uint8_t protocol = group->is_udp ? PROTOCOL_UDP : PROTOCOL_TCP;
     uint16_t sum = checksum_fold(checksum_pseudo_header(ip, protocol, transport_length));
-    memcpy(transport + (group->is_udp ? UDP_CHECKSUM : TCP_CHECKSUM), &sum, sizeof sum);
+    memcpy(transport + (group->is_udp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET), &sum,
+           sizeof sum);
     if (group->is_udp)
-        be16_write(transport + UDP_LENGTH, (uint16_t)transport_length);
+        be16_write(transport + UDP_LENGTH_OFFSET, (uint16_t)transport_length);
     else if (group->is_pushed)
-        transport[TCP_FLAGS] |= TCP_PSH;
+        transport[TCP_FLAGS_OFFSET] |= TCP_PSH;
 }
 
 int gro_finish(struct gro_group *group) {

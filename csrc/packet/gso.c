@@ -12,23 +12,7 @@
 
 #include "packet/byteorder.h"
 #include "packet/checksum.h"
-
-enum {
-    IPV4_LENGTH = 2, /* where the fields stand */
-    IPV4_IDENTIFICATION = 4,
-    IPV4_CHECKSUM = 10,
-
-    IPV6_HEADER = 40,
-    IPV6_LENGTH = 4,
-
-    TCP_SEQUENCE = 4,
-    TCP_OFFSET_AND_FLAGS = 12,
-    TCP_FLAGS = 13,
-    TCP_FIN = 0x01,
-    TCP_PSH = 0x08,
-    TCP_CWR = 0x80,
-    UDP_LENGTH = 4,
-};
+#include "packet/headers.h"
 
 /* -- what the segments have in common ---------------------------------------------------------- */
 
@@ -44,8 +28,8 @@ static uint16_t without(const uint8_t *bytes) {
 }
 
 static uint64_t common_ip_sum(const uint8_t *ip, size_t header_length) {
-    return checksum_add(0, ip, header_length) + without(ip + IPV4_LENGTH) +
-           without(ip + IPV4_IDENTIFICATION) + without(ip + IPV4_CHECKSUM);
+    return checksum_add(0, ip, header_length) + without(ip + IPV4_TOTAL_LENGTH_OFFSET) +
+           without(ip + IPV4_ID_OFFSET) + without(ip + IPV4_CHECKSUM_OFFSET);
 }
 
 /* The checksum field counts as it is: it holds the pseudo-header's sum, with the whole length. */
@@ -54,9 +38,9 @@ static uint64_t common_transport_sum(const struct gso_split *split) {
     uint64_t sum = checksum_add(0, header, split->header_length - split->transport);
     sum += ~htonl((uint32_t)(split->length - split->transport));
     if (split->is_udp)
-        return sum + without(header + UDP_LENGTH);
-    return sum + without(header + TCP_SEQUENCE) + without(header + TCP_SEQUENCE + 2) +
-           without(header + TCP_OFFSET_AND_FLAGS);
+        return sum + without(header + UDP_LENGTH_OFFSET);
+    return sum + without(header + TCP_SEQUENCE_OFFSET) + without(header + TCP_SEQUENCE_OFFSET + 2) +
+           without(header + TCP_HEADER_LENGTH_OFFSET);
 }
 
 int gso_split_begin(struct gso_split *split, const struct vnet *vnet, const uint8_t *frame,
@@ -71,7 +55,7 @@ int gso_split_begin(struct gso_split *split, const struct vnet *vnet, const uint
         .payload_max = vnet->gso_size,
         .checksum = (size_t)vnet->csum_start + vnet->csum_offset,
         .n_segments = (int)((payload + vnet->gso_size - 1) / vnet->gso_size),
-        .is_ipv4 = frame[vnet->ip_start] >> 4 == 4,
+        .is_ipv4 = ip_version(frame + vnet->ip_start) == 4,
         .is_udp = vnet->gso_type == VNET_GSO_UDP_L4,
     };
     if (split->is_ipv4)
@@ -84,31 +68,33 @@ int gso_split_begin(struct gso_split *split, const struct vnet *vnet, const uint
 
 static void write_ip(const struct gso_split *split, int i, size_t length, uint8_t *ip) {
     if (!split->is_ipv4) {
-        be16_write(ip + IPV6_LENGTH, (uint16_t)(length - IPV6_HEADER));
+        be16_write(ip + IPV6_PAYLOAD_LENGTH_OFFSET, (uint16_t)(length - IPV6_HEADER_SIZE));
         return;
     }
-    be16_write(ip + IPV4_LENGTH, (uint16_t)length);
-    uint16_t first = be16_read(split->frame + split->ip + IPV4_IDENTIFICATION);
-    be16_write(ip + IPV4_IDENTIFICATION, (uint16_t)(first + i));
-    checksum_write(ip + IPV4_CHECKSUM,
-                   split->ip_sum + word_at(ip + IPV4_LENGTH) + word_at(ip + IPV4_IDENTIFICATION));
+    be16_write(ip + IPV4_TOTAL_LENGTH_OFFSET, (uint16_t)length);
+    uint16_t first = be16_read(split->frame + split->ip + IPV4_ID_OFFSET);
+    be16_write(ip + IPV4_ID_OFFSET, (uint16_t)(first + i));
+    checksum_write(ip + IPV4_CHECKSUM_OFFSET, split->ip_sum +
+                                                  word_at(ip + IPV4_TOTAL_LENGTH_OFFSET) +
+                                                  word_at(ip + IPV4_ID_OFFSET));
 }
 
 /* Both return the sum of what stands in front of the payload, the pseudo-header included. */
 static uint64_t write_tcp(const struct gso_split *split, int i, size_t length, uint8_t *tcp) {
-    uint32_t first = be32_read(split->frame + split->transport + TCP_SEQUENCE);
-    be32_write(tcp + TCP_SEQUENCE, first + (uint32_t)i * (uint32_t)split->payload_max);
+    uint32_t first = be32_read(split->frame + split->transport + TCP_SEQUENCE_OFFSET);
+    be32_write(tcp + TCP_SEQUENCE_OFFSET, first + (uint32_t)i * (uint32_t)split->payload_max);
     if (i < split->n_segments - 1)
-        tcp[TCP_FLAGS] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
+        tcp[TCP_FLAGS_OFFSET] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
     if (i > 0)
-        tcp[TCP_FLAGS] &= (uint8_t)~TCP_CWR;
-    return split->transport_sum + word_at(tcp + TCP_SEQUENCE) + word_at(tcp + TCP_SEQUENCE + 2) +
-           word_at(tcp + TCP_OFFSET_AND_FLAGS) + htonl((uint32_t)length);
+        tcp[TCP_FLAGS_OFFSET] &= (uint8_t)~TCP_CWR;
+    return split->transport_sum + word_at(tcp + TCP_SEQUENCE_OFFSET) +
+           word_at(tcp + TCP_SEQUENCE_OFFSET + 2) + word_at(tcp + TCP_HEADER_LENGTH_OFFSET) +
+           htonl((uint32_t)length);
 }
 
 static uint64_t write_udp(const struct gso_split *split, size_t length, uint8_t *udp) {
-    be16_write(udp + UDP_LENGTH, (uint16_t)length);
-    return split->transport_sum + word_at(udp + UDP_LENGTH) + htonl((uint32_t)length);
+    be16_write(udp + UDP_LENGTH_OFFSET, (uint16_t)length);
+    return split->transport_sum + word_at(udp + UDP_LENGTH_OFFSET) + htonl((uint32_t)length);
 }
 
 void gso_write_segment(const struct gso_split *split, int i, uint8_t *out) {

@@ -8,37 +8,12 @@
 
 #include "packet/byteorder.h"
 #include "packet/checksum.h"
+#include "packet/headers.h"
 
 enum {
-    IPV4_HEADER = 20, /* ours, and the shortest of a packet's */
-    IPV6_HEADER = 40,
-    ICMP_HEADER = 8, /* type, code, checksum, 4 zero bytes or the MTU; the packet follows */
-    QUOTE_MIN = 8,   /* of the packet's payload: what RFC 792 promises, and the ports' place */
+    QUOTE_MIN = 8, /* of the packet's payload: what RFC 792 promises, and the ports' place */
     HOP_LIMIT = 64,
     PRECEDENCE_INTERNETWORK_CONTROL = 0xc0, /* RFC 1812 4.3.2.5 */
-    IPV4_DONT_FRAGMENT = 0x4000,
-
-    IPV4_SOURCE = 12,
-    IPV4_DESTINATION = 16,
-    IPV6_SOURCE = 8,
-    IPV6_DESTINATION = 24,
-
-    PROTOCOL_ICMP = 1,
-    PROTOCOL_ICMPV6 = 58,
-    EXTENSION_HOP_BY_HOP = 0,
-    EXTENSION_ROUTING = 43,
-    EXTENSION_FRAGMENT = 44,
-    EXTENSION_AUTHENTICATION = 51,
-    EXTENSION_DESTINATION = 60,
-
-    ICMP_DESTINATION_UNREACHABLE = 3,
-    ICMP_HOST_UNREACHABLE = 1,
-    ICMP_FRAGMENTATION_NEEDED = 4,
-    ICMPV6_DESTINATION_UNREACHABLE = 1,
-    ICMPV6_ADDRESS_UNREACHABLE = 3,
-    ICMPV6_PACKET_TOO_BIG = 2,
-    ICMPV6_INFORMATIONAL = 128, /* types from here on; those below are errors */
-    ICMPV6_REDIRECT = 137,
 };
 
 /* Why the packet cannot go on, in both versions. */
@@ -55,22 +30,14 @@ static size_t at_most(size_t length, size_t limit) {
  * of it in IPv6 (RFC 4443 3.2); then as much of the packet as the answer has room for. */
 static void write_icmp(uint8_t type, uint8_t code, size_t mtu, const uint8_t *packet, uint8_t *icmp,
                        size_t icmp_length) {
-    memset(icmp, 0, ICMP_HEADER);
-    icmp[0] = type;
-    icmp[1] = code;
-    be32_write(icmp + 4, (uint32_t)mtu);
-    memcpy(icmp + ICMP_HEADER, packet, icmp_length - ICMP_HEADER);
+    memset(icmp, 0, ICMP_HEADER_SIZE);
+    icmp[ICMP_TYPE_OFFSET] = type;
+    icmp[ICMP_CODE_OFFSET] = code;
+    be32_write(icmp + ICMP_MTU_OFFSET, (uint32_t)mtu);
+    memcpy(icmp + ICMP_HEADER_SIZE, packet, icmp_length - ICMP_HEADER_SIZE);
 }
 
 /* -- IPv4 -------------------------------------------------------------------------------------- */
-
-/* The packet without what may follow it; 0 when it is not whole. */
-static size_t packet_length4(const uint8_t *packet, size_t length) {
-    if (length < IPV4_HEADER)
-        return 0;
-    size_t header = (packet[0] & 15u) * 4u, total = be16_read(packet + 2);
-    return header >= IPV4_HEADER && total >= header && total <= length ? total : 0;
-}
 
 /* Not this network, the loopback, a group, or the reserved addresses with the broadcast. */
 static bool is_one_host4(const uint8_t *address) {
@@ -79,57 +46,50 @@ static bool is_one_host4(const uint8_t *address) {
 
 /* Only what is known to be a question or its answer; later types may be errors. */
 static bool is_query4(uint8_t type) {
-    enum { ECHO_REPLY = 0, ECHO = 8, TIMESTAMP = 13, ADDRESS_MASK_REPLY = 18 };
-    return type == ECHO_REPLY || type == ECHO || (type >= TIMESTAMP && type <= ADDRESS_MASK_REPLY);
+    return type == ICMP_ECHO_REPLY || type == ICMP_ECHO ||
+           (type >= ICMP_TIMESTAMP && type <= ICMP_ADDRESS_MASK_REPLY);
 }
 
-static bool may_answer4(const uint8_t *packet, size_t length) {
-    size_t header = (packet[0] & 15u) * 4u;
-    bool is_first_fragment = (be16_read(packet + 6) & 0x1fff) == 0;
-    if (!is_first_fragment || !is_one_host4(packet + IPV4_SOURCE) ||
-        !is_one_host4(packet + IPV4_DESTINATION))
+static bool may_answer4(const uint8_t *packet, size_t length, const struct ip_headers *ip) {
+    if (ip->is_later_fragment || !is_one_host4(packet + IPV4_SOURCE_OFFSET) ||
+        !is_one_host4(packet + IPV4_DESTINATION_OFFSET))
         return false;
-    return packet[9] != PROTOCOL_ICMP || (length > header && is_query4(packet[header]));
+    return ip->protocol != PROTOCOL_ICMP ||
+           (length > ip->transport && is_query4(packet[ip->transport]));
 }
 
 static void write_ipv4_header(const uint8_t *packet, uint8_t *answer, size_t answer_length) {
-    memset(answer, 0, IPV4_HEADER);
-    answer[0] = 0x45;
-    answer[1] = PRECEDENCE_INTERNETWORK_CONTROL;
-    be16_write(answer + 2, (uint16_t)answer_length);
-    be16_write(answer + 6, IPV4_DONT_FRAGMENT); /* and so needs no identification: RFC 6864 */
-    answer[8] = HOP_LIMIT;
-    answer[9] = PROTOCOL_ICMP;
-    memcpy(answer + IPV4_SOURCE, packet + IPV4_DESTINATION, 4);
-    memcpy(answer + IPV4_DESTINATION, packet + IPV4_SOURCE, 4);
-    checksum_write(answer + 10, checksum_add(0, answer, IPV4_HEADER));
+    memset(answer, 0, IPV4_HEADER_SIZE);
+    answer[0] = IPV4_VERSION_PLAIN;
+    answer[IPV4_TOS_OFFSET] = PRECEDENCE_INTERNETWORK_CONTROL;
+    be16_write(answer + IPV4_TOTAL_LENGTH_OFFSET, (uint16_t)answer_length);
+    /* and so needs no identification: RFC 6864 */
+    be16_write(answer + IPV4_FRAGMENT_OFFSET, IPV4_DONT_FRAGMENT);
+    answer[IPV4_TTL_OFFSET] = HOP_LIMIT;
+    answer[IPV4_PROTOCOL_OFFSET] = PROTOCOL_ICMP;
+    memcpy(answer + IPV4_SOURCE_OFFSET, packet + IPV4_DESTINATION_OFFSET, IPV4_ADDRESS_SIZE);
+    memcpy(answer + IPV4_DESTINATION_OFFSET, packet + IPV4_SOURCE_OFFSET, IPV4_ADDRESS_SIZE);
+    checksum_write(answer + IPV4_CHECKSUM_OFFSET, checksum_add(0, answer, IPV4_HEADER_SIZE));
 }
 
-static size_t answer4(const uint8_t *packet, size_t length, const struct reason *reason,
-                      uint8_t *answer, size_t answer_max) {
-    size_t header = (packet[0] & 15u) * 4u;
-    if (!may_answer4(packet, length) ||
-        answer_max < IPV4_HEADER + ICMP_HEADER + at_most(length, header + QUOTE_MIN))
+static size_t answer4(const uint8_t *packet, size_t length, const struct ip_headers *ip,
+                      const struct reason *reason, uint8_t *answer, size_t answer_max) {
+    if (!may_answer4(packet, length, ip) ||
+        answer_max <
+            IPV4_HEADER_SIZE + ICMP_HEADER_SIZE + at_most(length, ip->transport + QUOTE_MIN))
         return 0;
-    uint8_t *icmp = answer + IPV4_HEADER;
-    size_t answer_length =
-        at_most(IPV4_HEADER + ICMP_HEADER + length, at_most(answer_max, ICMP_ANSWER4_MAX));
-    size_t icmp_length = answer_length - IPV4_HEADER;
+    uint8_t *icmp = answer + IPV4_HEADER_SIZE;
+    size_t answer_length = at_most(IPV4_HEADER_SIZE + ICMP_HEADER_SIZE + length,
+                                   at_most(answer_max, ICMP_ANSWER4_MAX));
+    size_t icmp_length = answer_length - IPV4_HEADER_SIZE;
     write_ipv4_header(packet, answer, answer_length);
     write_icmp(reason->type4, reason->code4, at_most(reason->mtu, UINT16_MAX), packet, icmp,
                icmp_length);
-    checksum_write(icmp + 2, checksum_add(0, icmp, icmp_length));
+    checksum_write(icmp + ICMP_CHECKSUM_OFFSET, checksum_add(0, icmp, icmp_length));
     return answer_length;
 }
 
 /* -- IPv6 -------------------------------------------------------------------------------------- */
-
-static size_t packet_length6(const uint8_t *packet, size_t length) {
-    if (length < IPV6_HEADER)
-        return 0;
-    size_t total = IPV6_HEADER + (size_t)be16_read(packet + 4);
-    return total <= length ? total : 0;
-}
 
 /* Not unspecified, the loopback or a group. */
 static bool is_one_host6(const uint8_t *address) {
@@ -138,69 +98,39 @@ static bool is_one_host6(const uint8_t *address) {
     return address[0] != 0xff && !is_0_or_1;
 }
 
-/* Bytes of an extension header; 0 for what is none. */
-static size_t extension_length(uint8_t type, const uint8_t *extension) {
-    switch (type) {
-    case EXTENSION_HOP_BY_HOP:
-    case EXTENSION_ROUTING:
-    case EXTENSION_DESTINATION:
-        return 8 + extension[1] * 8u;
-    case EXTENSION_FRAGMENT:
-        return 8;
-    case EXTENSION_AUTHENTICATION:
-        return 8 + extension[1] * 4u;
-    default:
-        return 0;
-    }
-}
-
-static bool is_extension(uint8_t type) {
-    static const uint8_t shortest[8];
-    return extension_length(type, shortest) != 0;
-}
-
-/* Walks to the upper header: true when it is there and neither an error nor a later fragment's. */
-static bool may_answer_upper6(const uint8_t *packet, size_t length) {
-    uint8_t type = packet[6];
-    size_t at = IPV6_HEADER;
-    while (is_extension(type)) {
-        if (at + 8 > length)
-            return false;
-        if (type == EXTENSION_FRAGMENT && (be16_read(packet + at + 2) & 0xfff8) != 0)
-            return false;
-        size_t extension = extension_length(type, packet + at);
-        type = packet[at];
-        at += extension;
-    }
-    if (type != PROTOCOL_ICMPV6)
-        return at <= length;
-    return at < length && packet[at] >= ICMPV6_INFORMATIONAL && packet[at] != ICMPV6_REDIRECT;
+static bool may_answer6(const uint8_t *packet, size_t length, const struct ip_headers *ip) {
+    if (ip->is_later_fragment || !is_one_host6(packet + IPV6_SOURCE_OFFSET) ||
+        !is_one_host6(packet + IPV6_DESTINATION_OFFSET))
+        return false;
+    uint8_t type = length > ip->transport ? packet[ip->transport + ICMP_TYPE_OFFSET] : 0;
+    return ip->protocol != PROTOCOL_ICMPV6 ||
+           (type >= ICMPV6_INFORMATIONAL && type != ICMPV6_REDIRECT);
 }
 
 static void write_ipv6_header(const uint8_t *packet, uint8_t *answer, size_t answer_length) {
-    memset(answer, 0, IPV6_SOURCE);
-    answer[0] = 0x60;
-    be16_write(answer + 4, (uint16_t)(answer_length - IPV6_HEADER));
-    answer[6] = PROTOCOL_ICMPV6;
-    answer[7] = HOP_LIMIT;
-    memcpy(answer + IPV6_SOURCE, packet + IPV6_DESTINATION, 16);
-    memcpy(answer + IPV6_DESTINATION, packet + IPV6_SOURCE, 16);
+    memset(answer, 0, IPV6_SOURCE_OFFSET);
+    answer[0] = IPV6_VERSION_PLAIN;
+    be16_write(answer + IPV6_PAYLOAD_LENGTH_OFFSET, (uint16_t)(answer_length - IPV6_HEADER_SIZE));
+    answer[IPV6_NEXT_HEADER_OFFSET] = PROTOCOL_ICMPV6;
+    answer[IPV6_HOP_LIMIT_OFFSET] = HOP_LIMIT;
+    memcpy(answer + IPV6_SOURCE_OFFSET, packet + IPV6_DESTINATION_OFFSET, IPV6_ADDRESS_SIZE);
+    memcpy(answer + IPV6_DESTINATION_OFFSET, packet + IPV6_SOURCE_OFFSET, IPV6_ADDRESS_SIZE);
 }
 
-static size_t answer6(const uint8_t *packet, size_t length, const struct reason *reason,
-                      uint8_t *answer, size_t answer_max) {
-    if (!is_one_host6(packet + IPV6_SOURCE) || !is_one_host6(packet + IPV6_DESTINATION) ||
-        !may_answer_upper6(packet, length) ||
-        answer_max < IPV6_HEADER + ICMP_HEADER + at_most(length, IPV6_HEADER + QUOTE_MIN))
+static size_t answer6(const uint8_t *packet, size_t length, const struct ip_headers *ip,
+                      const struct reason *reason, uint8_t *answer, size_t answer_max) {
+    if (!may_answer6(packet, length, ip) ||
+        answer_max <
+            IPV6_HEADER_SIZE + ICMP_HEADER_SIZE + at_most(length, IPV6_HEADER_SIZE + QUOTE_MIN))
         return 0;
-    uint8_t *icmp = answer + IPV6_HEADER;
-    size_t answer_length =
-        at_most(IPV6_HEADER + ICMP_HEADER + length, at_most(answer_max, ICMP_ANSWER6_MAX));
-    size_t icmp_length = answer_length - IPV6_HEADER;
+    uint8_t *icmp = answer + IPV6_HEADER_SIZE;
+    size_t answer_length = at_most(IPV6_HEADER_SIZE + ICMP_HEADER_SIZE + length,
+                                   at_most(answer_max, ICMP_ANSWER6_MAX));
+    size_t icmp_length = answer_length - IPV6_HEADER_SIZE;
     write_ipv6_header(packet, answer, answer_length);
     write_icmp(reason->type6, reason->code6, reason->mtu, packet, icmp, icmp_length);
     uint64_t pseudo_header = checksum_pseudo_header(answer, PROTOCOL_ICMPV6, icmp_length);
-    checksum_write(icmp + 2, checksum_add(pseudo_header, icmp, icmp_length));
+    checksum_write(icmp + ICMP_CHECKSUM_OFFSET, checksum_add(pseudo_header, icmp, icmp_length));
     return answer_length;
 }
 
@@ -208,16 +138,12 @@ static size_t answer6(const uint8_t *packet, size_t length, const struct reason 
 
 static size_t write_answer(const uint8_t *packet, size_t length, const struct reason *reason,
                            uint8_t *answer, size_t answer_max) {
-    switch (length > 0 ? packet[0] >> 4 : 0) {
-    case 4:
-        length = packet_length4(packet, length);
-        return length > 0 ? answer4(packet, length, reason, answer, answer_max) : 0;
-    case 6:
-        length = packet_length6(packet, length);
-        return length > 0 ? answer6(packet, length, reason, answer, answer_max) : 0;
-    default:
+    struct ip_headers ip = ip_walk(packet, length);
+    size_t whole = ip.transport != 0 ? ip_packet_length(packet) : 0; /* the rest is not its own */
+    if (whole == 0 || whole < ip.transport || whole > length)
         return 0;
-    }
+    return ip_version(packet) == 4 ? answer4(packet, whole, &ip, reason, answer, answer_max)
+                                   : answer6(packet, whole, &ip, reason, answer, answer_max);
 }
 
 size_t icmp_unreachable(const uint8_t *packet, size_t length, uint8_t *answer, size_t answer_max) {

@@ -10,9 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "packet/headers.h"
+
 enum {
-    ICMP_ANSWER4_MAX = 576,  /* the whole answer: RFC 1812 4.3.2.3 */
-    ICMP_ANSWER6_MAX = 1280, /* the least IPv6 MTU: RFC 4443 2.4 (c) */
+    ICMP_ANSWER4_MAX = 576,          /* the whole answer: RFC 1812 4.3.2.3 */
+    ICMP_ANSWER6_MAX = IPV6_MTU_MIN, /* RFC 4443 2.4 (c) */
     ICMP_ANSWER_MAX = ICMP_ANSWER6_MAX,
 };
 

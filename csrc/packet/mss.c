@@ -1,45 +1,29 @@
 #include "packet/mss.h"
 
 #include "packet/byteorder.h"
-
-enum {
-    IPV4_HEADER_MIN = 20,
-    IPV6_HEADER = 40,
-    TCP_HEADER = 20,
-    TCP_FLAGS = 13,
-    TCP_CHECKSUM = 16,
-    TCP_SYN = 0x02,
-    PROTOCOL_TCP = 6,
-    OPTION_END = 0,
-    OPTION_NOTHING = 1,
-    OPTION_MSS = 2,
-    OPTION_MSS_LENGTH = 4,
-};
+#include "packet/headers.h"
 
 /* Where the TCP header begins; 0 when this is no TCP, or not its beginning. IPv6 extension headers
  * do not come with SYNs. */
 static size_t find_tcp(const uint8_t *packet, size_t length) {
-    if (packet[0] >> 4 == 6)
-        return packet[6] == PROTOCOL_TCP && length >= IPV6_HEADER + TCP_HEADER ? IPV6_HEADER : 0;
-    size_t header = (packet[0] & 15u) * 4u;
-    bool is_first_fragment = (be16_read(packet + 6) & 0x1fff) == 0;
-    if (header < IPV4_HEADER_MIN || packet[9] != PROTOCOL_TCP || !is_first_fragment)
+    struct ip_headers ip = ip_walk(packet, length);
+    if (ip.protocol != PROTOCOL_TCP || ip.is_later_fragment || ip.n_extensions > 0)
         return 0;
-    return length >= header + TCP_HEADER ? header : 0;
+    return ip.transport + TCP_HEADER_SIZE <= length ? ip.transport : 0;
 }
 
 /* The value of the MSS option, or NULL. */
 static uint8_t *find_mss(uint8_t *tcp, size_t length) {
-    size_t header = (tcp[12] >> 4) * 4u, at = TCP_HEADER;
+    size_t header = tcp_header_length(tcp), at = TCP_HEADER_SIZE;
     if (header > length)
         return NULL;
-    while (at + OPTION_MSS_LENGTH <= header && tcp[at] != OPTION_END) {
-        if (tcp[at] == OPTION_NOTHING) {
+    while (at + TCP_OPTION_MSS_SIZE <= header && tcp[at] != TCP_OPTION_END) {
+        if (tcp[at] == TCP_OPTION_NOTHING) {
             at++;
             continue;
         }
-        if (tcp[at] == OPTION_MSS)
-            return tcp[at + 1] == OPTION_MSS_LENGTH ? tcp + at + 2 : NULL;
+        if (tcp[at] == TCP_OPTION_MSS)
+            return tcp[at + 1] == TCP_OPTION_MSS_SIZE ? tcp + at + 2 : NULL;
         if (tcp[at + 1] < 2)
             return NULL;
         at += tcp[at + 1];
@@ -61,14 +45,15 @@ static void adjust_checksum(uint8_t *checksum, uint16_t before, uint16_t after, 
 
 void mss_clamp(uint8_t *packet, size_t length, size_t mtu, bool has_checksum) {
     size_t at = find_tcp(packet, length);
-    if (at == 0 || (packet[at + TCP_FLAGS] & TCP_SYN) == 0)
+    if (at == 0 || (packet[at + TCP_FLAGS_OFFSET] & TCP_SYN) == 0)
         return;
     uint8_t *tcp = packet + at, *mss = find_mss(tcp, length - at);
-    size_t headers = TCP_HEADER + (packet[0] >> 4 == 6 ? (size_t)IPV6_HEADER : IPV4_HEADER_MIN);
+    size_t headers =
+        TCP_HEADER_SIZE + (ip_version(packet) == 6 ? (size_t)IPV6_HEADER_SIZE : IPV4_HEADER_SIZE);
     if (mss == NULL || mtu <= headers || be16_read(mss) <= mtu - headers)
         return;
     uint16_t before = be16_read(mss), after = (uint16_t)(mtu - headers);
     be16_write(mss, after);
     if (has_checksum)
-        adjust_checksum(tcp + TCP_CHECKSUM, before, after, (mss - tcp) % 2 != 0);
+        adjust_checksum(tcp + TCP_CHECKSUM_OFFSET, before, after, (mss - tcp) % 2 != 0);
 }

@@ -74,8 +74,8 @@ int vnet_check_local(struct vnet *vnet, const uint8_t *frame, size_t length, siz
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 
 /* Completes the checksum that our own kernel left out, wherever it stands, and makes `vnet` plain.
- * false: it is a super-packet's, or does not lie between an IP header at `l3` and the frame's end.
- */
+ * false: it is a super-packet's, or does not lie between an IP header at `l3` and the frame's
+ * end. */
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);
 
 #endif

@@ -18,26 +18,26 @@
 
 #include "fastun.h"
 
-enum { SEAL_KEY = 32, SEAL_TAG = 16 };
+enum { AEAD_KEY_SIZE = 32, AEAD_TAG_SIZE = 16 };
 
-struct seal_key;
+struct aead_key;
 
 /* Prepares the libraries, once a process; later calls return what the first did. -EBUSY when
  * another part of the process uses libgcrypt already: its memory is then not ours to choose. */
-int seal_init(void);
+int aead_init(void);
 
 /* NULL with errno set on failure. `key` is the caller's to wipe. */
-struct seal_key *seal_key_new(enum aead aead, const uint8_t key[SEAL_KEY]);
+struct aead_key *aead_key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]);
 /* Wiped first. NULL is allowed. */
-void seal_key_free(struct seal_key *key);
+void aead_key_free(struct aead_key *key);
 
-/* Encrypts `text` where it stands and writes SEAL_TAG bytes behind it. Returns the sealed length;
- * -errno on failure, and `text` is then wiped. */
-int seal_in_place(struct seal_key *key, uint64_t counter, uint8_t *text, size_t length);
-/* Returns the text's length, which is SEAL_TAG less than the sealed one; -EBADMSG when the message
- * is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or equal to
- * it; never is more than the text's length written there. */
-int open_into(struct seal_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,
+/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed
+ * length; -errno on failure, and `text` is then wiped. */
+int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length);
+/* Returns the text's length, which is AEAD_TAG_SIZE less than the sealed one; -EBADMSG when the
+ * message is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or
+ * equal to it; no more than the text's length is ever written there. */
+int open_into(struct aead_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,
               uint8_t *text);
 
 #endif

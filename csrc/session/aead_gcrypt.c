@@ -7,16 +7,16 @@
 #include "session/aead_library.h"
 #include "session/secret_memory.h"
 
-/* The first with ChaCha20-Poly1305 is 1.7; 1.8 is the oldest that any distribution still carries.
- */
+/* The first with ChaCha20-Poly1305 is 1.7; 1.8 is the oldest that any distribution still
+ * carries. */
 #define GCRYPT_VERSION_MIN "1.8.0"
 
 struct gcrypt_key {
-    struct seal_key base;
+    struct aead_key base;
     gcry_cipher_hd_t handle;
 };
 
-static gcry_cipher_hd_t handle_of(struct seal_key *key) {
+static gcry_cipher_hd_t handle_of(struct aead_key *key) {
     return ((struct gcrypt_key *)(void *)key)->handle;
 }
 
@@ -43,7 +43,7 @@ static int prepare(void) {
 
 /* -- keys -------------------------------------------------------------------------------------- */
 
-static void key_free(struct seal_key *key) {
+static void key_free(struct aead_key *key) {
     gcry_cipher_close(handle_of(key));
     secret_memory_free(key);
 }
@@ -54,13 +54,13 @@ static gcry_error_t open_handle(gcry_cipher_hd_t *handle, enum aead aead) {
     return gcry_cipher_open(handle, GCRY_CIPHER_CHACHA20, GCRY_CIPHER_MODE_POLY1305, 0);
 }
 
-static struct seal_key *key_new(enum aead aead, const uint8_t key[SEAL_KEY]) {
+static struct aead_key *key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]) {
     struct gcrypt_key *made = secret_memory_new(sizeof *made);
     if (made == NULL)
         return NULL;
-    *made = (struct gcrypt_key){.base.library = &seal_gcrypt};
+    *made = (struct gcrypt_key){.base.library = &aead_gcrypt};
     if (open_handle(&made->handle, aead) == 0 &&
-        gcry_cipher_setkey(made->handle, key, SEAL_KEY) == 0)
+        gcry_cipher_setkey(made->handle, key, AEAD_KEY_SIZE) == 0)
         return &made->base;
     key_free(&made->base);
     errno = ENOTSUP; /* a host in FIPS mode has no ChaCha20-Poly1305 */
@@ -69,22 +69,22 @@ static struct seal_key *key_new(enum aead aead, const uint8_t key[SEAL_KEY]) {
 
 /* -- messages ---------------------------------------------------------------------------------- */
 
-static int seal(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], uint8_t *text, size_t length,
-                uint8_t tag[SEAL_TAG]) {
+static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
+                size_t length, uint8_t tag[AEAD_TAG_SIZE]) {
     gcry_cipher_hd_t handle = handle_of(key);
-    bool is_sealed = gcry_cipher_setiv(handle, nonce, SEAL_NONCE) == 0 &&
+    bool is_sealed = gcry_cipher_setiv(handle, nonce, AEAD_NONCE_SIZE) == 0 &&
                      gcry_cipher_encrypt(handle, text, length, NULL, 0) == 0 &&
-                     gcry_cipher_gettag(handle, tag, SEAL_TAG) == 0;
+                     gcry_cipher_gettag(handle, tag, AEAD_TAG_SIZE) == 0;
     return is_sealed ? 0 : -EINVAL;
 }
 
-static int open(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], const uint8_t *sealed,
+static int open(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed,
                 size_t length, uint8_t *text) {
     gcry_cipher_hd_t handle = handle_of(key);
-    bool is_opened = gcry_cipher_setiv(handle, nonce, SEAL_NONCE) == 0 &&
+    bool is_opened = gcry_cipher_setiv(handle, nonce, AEAD_NONCE_SIZE) == 0 &&
                      gcry_cipher_decrypt(handle, text, length, sealed, length) == 0 &&
-                     gcry_cipher_checktag(handle, sealed + length, SEAL_TAG) == 0;
+                     gcry_cipher_checktag(handle, sealed + length, AEAD_TAG_SIZE) == 0;
     return is_opened ? 0 : -EBADMSG;
 }
 
-const struct seal_library seal_gcrypt = {"libgcrypt", prepare, key_new, key_free, seal, open};
+const struct aead_library aead_gcrypt = {"libgcrypt", prepare, key_new, key_free, seal, open};

@@ -24,16 +24,16 @@
      IMB_FEATURE_SAFE_PARAM)
 
 struct ipsec_mb_key {
-    struct seal_key base;
+    struct aead_key base;
     enum aead aead;
-    uint8_t chacha[SEAL_KEY];
+    uint8_t chacha[AEAD_KEY_SIZE];
     _Alignas(64) struct gcm_key_data aes; /* read in whole vectors */
 };
 
 /* Its table of functions; the manager of jobs around it is not used. */
 static IMB_MGR *manager;
 
-static struct ipsec_mb_key *whole(struct seal_key *key) {
+static struct ipsec_mb_key *whole(struct aead_key *key) {
     return (struct ipsec_mb_key *)(void *)key;
 }
 
@@ -61,20 +61,20 @@ static bool is_done(void) {
     return imb_get_errno(manager) == 0;
 }
 
-static struct seal_key *key_new(enum aead aead, const uint8_t key[SEAL_KEY]) {
+static struct aead_key *key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]) {
     struct ipsec_mb_key *made = secret_memory_new(sizeof *made);
     if (made == NULL)
         return NULL;
-    made->base.library = &seal_ipsec_mb;
+    made->base.library = &aead_ipsec_mb;
     made->aead = aead;
     if (aead == AEAD_AES_256_GCM)
         IMB_AES256_GCM_PRE(manager, key, &made->aes);
     else
-        memcpy(made->chacha, key, SEAL_KEY);
+        memcpy(made->chacha, key, AEAD_KEY_SIZE);
     return &made->base;
 }
 
-static void key_free(struct seal_key *key) {
+static void key_free(struct aead_key *key) {
     secret_memory_free(key);
 }
 
@@ -87,24 +87,24 @@ union context {
 };
 
 static bool seal_chacha(const struct ipsec_mb_key *key, union context *context,
-                        const uint8_t nonce[SEAL_NONCE], uint8_t *text, size_t length,
-                        uint8_t tag[SEAL_TAG]) {
+                        const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text, size_t length,
+                        uint8_t tag[AEAD_TAG_SIZE]) {
     IMB_CHACHA20_POLY1305_INIT(manager, key->chacha, &context->chacha, nonce, NULL, 0);
     bool done = is_done();
     IMB_CHACHA20_POLY1305_ENC_UPDATE(manager, key->chacha, &context->chacha, text, text, length);
     done = done && is_done();
-    IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager, &context->chacha, tag, SEAL_TAG);
+    IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager, &context->chacha, tag, AEAD_TAG_SIZE);
     return done && is_done();
 }
 
-static int seal(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], uint8_t *text, size_t length,
-                uint8_t tag[SEAL_TAG]) {
+static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
+                size_t length, uint8_t tag[AEAD_TAG_SIZE]) {
     struct ipsec_mb_key *sealing = whole(key);
     union context context;
     bool done;
     if (sealing->aead == AEAD_AES_256_GCM) {
         IMB_AES256_GCM_ENC(manager, &sealing->aes, &context.aes, text, text, length, nonce, NULL, 0,
-                           tag, SEAL_TAG);
+                           tag, AEAD_TAG_SIZE);
         done = is_done();
     } else {
         done = seal_chacha(sealing, &context, nonce, text, length, tag);
@@ -114,34 +114,34 @@ static int seal(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], uint8_t *
 }
 
 /* How long it takes does not tell where they differ. */
-static bool are_equal(const uint8_t left[SEAL_TAG], const uint8_t right[SEAL_TAG]) {
+static bool are_equal(const uint8_t left[AEAD_TAG_SIZE], const uint8_t right[AEAD_TAG_SIZE]) {
     volatile uint8_t difference = 0;
-    for (int i = 0; i < SEAL_TAG; i++)
+    for (int i = 0; i < AEAD_TAG_SIZE; i++)
         difference = (uint8_t)(difference | (left[i] ^ right[i]));
     return difference == 0;
 }
 
 static bool open_chacha(const struct ipsec_mb_key *key, union context *context,
-                        const uint8_t nonce[SEAL_NONCE], const uint8_t *sealed, size_t length,
-                        uint8_t *text, uint8_t tag[SEAL_TAG]) {
+                        const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed, size_t length,
+                        uint8_t *text, uint8_t tag[AEAD_TAG_SIZE]) {
     IMB_CHACHA20_POLY1305_INIT(manager, key->chacha, &context->chacha, nonce, NULL, 0);
     bool done = is_done();
     IMB_CHACHA20_POLY1305_DEC_UPDATE(manager, key->chacha, &context->chacha, text, sealed, length);
     done = done && is_done();
-    IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager, &context->chacha, tag, SEAL_TAG);
+    IMB_CHACHA20_POLY1305_DEC_FINALIZE(manager, &context->chacha, tag, AEAD_TAG_SIZE);
     return done && is_done();
 }
 
 /* If the library has not written the tag, the buffer's content proves nothing. */
-static int open(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], const uint8_t *sealed,
+static int open(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed,
                 size_t length, uint8_t *text) {
     struct ipsec_mb_key *opening = whole(key);
     union context context;
-    uint8_t tag[SEAL_TAG] = {0};
+    uint8_t tag[AEAD_TAG_SIZE] = {0};
     bool done;
     if (opening->aead == AEAD_AES_256_GCM) {
         IMB_AES256_GCM_DEC(manager, &opening->aes, &context.aes, text, sealed, length, nonce, NULL,
-                           0, tag, SEAL_TAG);
+                           0, tag, AEAD_TAG_SIZE);
         done = is_done();
     } else {
         done = open_chacha(opening, &context, nonce, sealed, length, text, tag);
@@ -150,7 +150,7 @@ static int open(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], const uin
     return done && are_equal(tag, sealed + length) ? 0 : -EBADMSG;
 }
 
-const struct seal_library seal_ipsec_mb = {"intel-ipsec-mb", prepare, key_new,
+const struct aead_library aead_ipsec_mb = {"intel-ipsec-mb", prepare, key_new,
                                            key_free,         seal,    open};
 
 #else
@@ -159,6 +159,6 @@ static int prepare(void) {
     return -ENOTSUP;
 }
 
-const struct seal_library seal_ipsec_mb = {.name = "intel-ipsec-mb", .prepare = prepare};
+const struct aead_library aead_ipsec_mb = {.name = "intel-ipsec-mb", .prepare = prepare};
 
 #endif

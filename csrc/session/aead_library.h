@@ -8,32 +8,32 @@
 
 #include "session/aead.h"
 
-enum { SEAL_NONCE = 12 };
+enum { AEAD_NONCE_SIZE = 12 };
 
 /* What every library's key begins with; the whole stands in secret memory. */
-struct seal_key {
-    const struct seal_library *library;
+struct aead_key {
+    const struct aead_library *library;
 };
 
-struct seal_library {
+struct aead_library {
     const char *name;
     /* Once a process. -ENOTSUP: it is not here, or on this processor it is not the fast one. */
     int (*prepare)(void);
     /* NULL with errno set on failure. */
-    struct seal_key *(*key_new)(enum aead aead, const uint8_t key[SEAL_KEY]);
-    void (*key_free)(struct seal_key *key);
+    struct aead_key *(*key_new)(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]);
+    void (*key_free)(struct aead_key *key);
     /* Encrypts `text` in place; -EINVAL on failure. */
-    int (*seal)(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], uint8_t *text, size_t length,
-                uint8_t tag[SEAL_TAG]);
+    int (*seal)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
+                size_t length, uint8_t tag[AEAD_TAG_SIZE]);
     /* Decrypts `length` bytes, behind which the tag stands; -EBADMSG when that is not theirs, and
      * what was written to `text` is then of no use and not yet wiped. */
-    int (*open)(struct seal_key *key, const uint8_t nonce[SEAL_NONCE], const uint8_t *sealed,
+    int (*open)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed,
                 size_t length, uint8_t *text);
 };
 
 /* The one that is always there. */
-extern const struct seal_library seal_gcrypt;
+extern const struct aead_library aead_gcrypt;
 /* Intel's, for processors with AVX-512. */
-extern const struct seal_library seal_ipsec_mb;
+extern const struct aead_library aead_ipsec_mb;
 
 #endif

@@ -15,7 +15,7 @@ struct mac_key {
 };
 
 struct mac_key *mac_key_new(const uint8_t key[MAC_KEY_MAX]) {
-    int error = seal_init();
+    int error = aead_init();
     struct mac_key *made = error == 0 ? secret_memory_new(sizeof *made) : NULL;
     if (made != NULL && gcry_md_open(&made->handle, GCRY_MD_BLAKE2S_128, 0) == 0) {
         mac_key_change(made, key, MAC_KEY_MAX);

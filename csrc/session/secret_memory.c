@@ -63,8 +63,7 @@ void secret_memory_free(void *memory) {
     if (memory == NULL)
         return;
     struct header *header = header_of(memory);
-    /* The kernel would clear the pages before anybody else sees them; when it does is its affair.
-     */
+    /* The kernel clears the pages before another process sees them, but only then. */
     explicit_bzero(memory, size_of(header));
     munmap(header, header->mapped_bytes);
 }

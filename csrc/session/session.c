@@ -17,14 +17,14 @@ static enum aead aead_of(const uint8_t *message) {
 
 void sending_key_free(struct sending_key *sending) {
     if (sending != NULL && sending->key != NULL)
-        seal_key_free(sending->key);
+        aead_key_free(sending->key);
     free(sending);
 }
 
 void receiving_key_free(struct receiving_key *receiving) {
     for (int aead = 0; receiving != NULL && aead < N_AEADS; aead++)
         if (receiving->keys[aead] != NULL)
-            seal_key_free(receiving->keys[aead]);
+            aead_key_free(receiving->keys[aead]);
     free(receiving);
 }
 
@@ -116,7 +116,7 @@ uint32_t session_receiver_index(const uint8_t *message) {
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content) {
     uint64_t counter = le64_read(message + 8);
-    struct seal_key *key = receiving->keys[aead_of(message)];
+    struct aead_key *key = receiving->keys[aead_of(message)];
     if (key == NULL)
         return OPEN_BAD_TYPE;
     if (counter >= REJECT_AFTER_MESSAGES)

@@ -45,7 +45,7 @@ enum {
 enum { AES_BLOCK = 16 };
 
 struct sending_key {
-    struct seal_key *key;
+    struct aead_key *key;
     enum aead aead;
     uint32_t receiver_index;
     uint64_t counter;    /* of the next message */
@@ -55,7 +55,7 @@ struct sending_key {
 
 /* A session may have a key for each cipher; the counters and their window are the session's. */
 struct receiving_key {
-    struct seal_key *keys[N_AEADS]; /* by enum aead; NULL: not offered */
+    struct aead_key *keys[N_AEADS]; /* by enum aead; NULL: not offered */
     uint32_t index;
     unsigned slot;
     uint64_t expires_ns;

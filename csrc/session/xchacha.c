@@ -22,16 +22,16 @@ struct xchacha_key {
     gcry_cipher_hd_t sealing; /* under the key of each message */
 };
 
-static int open_handles(struct xchacha_key *made, const uint8_t key[SEAL_KEY]) {
+static int open_handles(struct xchacha_key *made, const uint8_t key[AEAD_KEY_SIZE]) {
     if (gcry_cipher_open(&made->stream, GCRY_CIPHER_CHACHA20, GCRY_CIPHER_MODE_STREAM, 0) != 0 ||
         gcry_cipher_open(&made->sealing, GCRY_CIPHER_CHACHA20, GCRY_CIPHER_MODE_POLY1305, 0) != 0 ||
-        gcry_cipher_setkey(made->stream, key, SEAL_KEY) != 0)
+        gcry_cipher_setkey(made->stream, key, AEAD_KEY_SIZE) != 0)
         return -ENOTSUP; /* a host in FIPS mode has no ChaCha20-Poly1305 */
     return 0;
 }
 
-struct xchacha_key *xchacha_key_new(const uint8_t key[SEAL_KEY]) {
-    int error = seal_init();
+struct xchacha_key *xchacha_key_new(const uint8_t key[AEAD_KEY_SIZE]) {
+    int error = aead_init();
     struct xchacha_key *made = error == 0 ? secret_memory_new(sizeof *made) : NULL;
     if (made == NULL) {
         errno = error < 0 ? -error : errno;
@@ -60,7 +60,7 @@ static void subtract(uint8_t *word, const uint8_t *added) {
 /* The key of all messages whose nonce begins with these bytes. A block of ChaCha20 begins as
  * constants, key, counter and nonce; libgcrypt takes the last two as one value of 16 bytes. */
 static int hchacha20(gcry_cipher_hd_t stream, const uint8_t nonce[HCHACHA_NONCE],
-                     uint8_t subkey[SEAL_KEY]) {
+                     uint8_t subkey[AEAD_KEY_SIZE]) {
     static const uint8_t constants[] = "expand 32-byte k";
     uint8_t block[BLOCK] = {0};
     uint8_t *last = block + BLOCK - HCHACHA_NONCE;
@@ -77,16 +77,16 @@ static int hchacha20(gcry_cipher_hd_t stream, const uint8_t nonce[HCHACHA_NONCE]
     return 0;
 }
 
-static int seal_under(gcry_cipher_hd_t handle, const uint8_t subkey[SEAL_KEY],
+static int seal_under(gcry_cipher_hd_t handle, const uint8_t subkey[AEAD_KEY_SIZE],
                       const uint8_t *nonce_end, const uint8_t *associated, size_t associated_length,
                       uint8_t *text, size_t length) {
     uint8_t nonce[NONCE] = {0};
     memcpy(nonce + NONCE_ZEROS, nonce_end, NONCE - NONCE_ZEROS);
-    if (gcry_cipher_setkey(handle, subkey, SEAL_KEY) == 0 &&
+    if (gcry_cipher_setkey(handle, subkey, AEAD_KEY_SIZE) == 0 &&
         gcry_cipher_setiv(handle, nonce, sizeof nonce) == 0 &&
         gcry_cipher_authenticate(handle, associated, associated_length) == 0 &&
         gcry_cipher_encrypt(handle, text, length, NULL, 0) == 0 &&
-        gcry_cipher_gettag(handle, text + length, SEAL_TAG) == 0)
+        gcry_cipher_gettag(handle, text + length, AEAD_TAG_SIZE) == 0)
         return 0;
     return -EINVAL;
 }
@@ -94,7 +94,7 @@ static int seal_under(gcry_cipher_hd_t handle, const uint8_t subkey[SEAL_KEY],
 int xchacha_seal(struct xchacha_key *key, const uint8_t nonce[XCHACHA_NONCE],
                  const uint8_t *associated, size_t associated_length, uint8_t *text,
                  size_t length) {
-    uint8_t subkey[SEAL_KEY];
+    uint8_t subkey[AEAD_KEY_SIZE];
     int error = hchacha20(key->stream, nonce, subkey);
     if (error == 0)
         error = seal_under(key->sealing, subkey, nonce + HCHACHA_NONCE, associated,

@@ -21,11 +21,11 @@ enum { XCHACHA_NONCE = 24 };
 struct xchacha_key;
 
 /* NULL with errno set on failure. `key` is the caller's to wipe. */
-struct xchacha_key *xchacha_key_new(const uint8_t key[SEAL_KEY]);
+struct xchacha_key *xchacha_key_new(const uint8_t key[AEAD_KEY_SIZE]);
 /* Wiped first. NULL is allowed. */
 void xchacha_key_free(struct xchacha_key *key);
 
-/* Encrypts `text` where it stands and writes SEAL_TAG bytes behind it; they authenticate
+/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it; they authenticate
  * `associated` too. Returns 0; -errno on failure, and `text` is then wiped. No nonce may be used
  * twice. */
 int xchacha_seal(struct xchacha_key *key, const uint8_t nonce[XCHACHA_NONCE],

@@ -40,9 +40,9 @@ void peer_table_clear(struct peer_table *table, unsigned slot) {
 
 /* -- endpoints (a sequence lock) --------------------------------------------------------------- */
 
-_Static_assert(sizeof(struct endpoint) % sizeof(uint64_t) == 0, "an endpoint is whole words");
+_Static_assert(sizeof(struct udp_address) % sizeof(uint64_t) == 0, "an endpoint is whole words");
 
-void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint) {
+void peer_write_endpoint(struct peer_slot *peer, const struct udp_address *endpoint) {
     uint64_t words[ENDPOINT_WORDS];
     uint64_t version = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) | 1;
     memcpy(words, endpoint, sizeof words);
@@ -54,7 +54,7 @@ void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint
     atomic_store_explicit(&peer->endpoint_version, version + 1, memory_order_release);
 }
 
-bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoint *endpoint) {
+bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct udp_address *endpoint) {
     uint64_t words[ENDPOINT_WORDS], before, after;
     /* A writer that was killed in the middle leaves an odd version: then there is no endpoint until
      * its successor writes one. */
@@ -72,7 +72,7 @@ bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoi
     return true;
 }
 
-int peer_table_endpoint(struct peer_table *table, unsigned slot, struct endpoint *endpoint) {
+int peer_table_endpoint(struct peer_table *table, unsigned slot, struct udp_address *endpoint) {
     uint64_t version = 0;
     return slot < N_PEER_SLOTS && peer_read_endpoint(&table->slots[slot], &version, endpoint);
 }

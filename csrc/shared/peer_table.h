@@ -32,8 +32,8 @@ enum { N_PEER_SLOTS = 1024 };
     X(receive_packets)                                                                             \
     X(receive_bytes)
 
-/* A struct endpoint, in the words that it is written and read by. */
-enum { ENDPOINT_WORDS = sizeof(struct endpoint) / sizeof(uint64_t) };
+/* A struct udp_address, in the words that it is written and read by. */
+enum { ENDPOINT_WORDS = sizeof(struct udp_address) / sizeof(uint64_t) };
 
 struct peer_slot {
     /* tun-reader */
@@ -43,9 +43,8 @@ struct peer_slot {
     _Atomic uint64_t sealed_blocks;       /* by the tun-reader, under AES-256-GCM */
     _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
     /* link-writer */
-    alignas(64) _Atomic uint64_t
-        waiting_since_ns; /* CLOCK_MONOTONIC: when the oldest frame that
-                             a full socket does not take was read; 0: none */
+    /* CLOCK_MONOTONIC: when the oldest frame was read that a full socket does not take; 0: none */
+    alignas(64) _Atomic uint64_t waiting_since_ns;
     _Atomic uint64_t transmit_packets;
     _Atomic uint64_t transmit_bytes;
     _Atomic uint64_t dropped_packets; /* because it does not read */
@@ -67,9 +66,9 @@ static inline void peer_set(_Atomic uint64_t *field, uint64_t value) {
 }
 
 /* link-reader */
-void peer_write_endpoint(struct peer_slot *peer, const struct endpoint *endpoint);
+void peer_write_endpoint(struct peer_slot *peer, const struct udp_address *endpoint);
 /* Any process: the endpoint if it is not the one of `version`, which is then updated. false: there
  * is nothing new, or none. */
-bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct endpoint *endpoint);
+bool peer_read_endpoint(struct peer_slot *peer, uint64_t *version, struct udp_address *endpoint);
 
 #endif

@@ -185,8 +185,8 @@ static bool is_sound(const struct ring *ring, const struct ring_record *record, 
 }
 
 /* A copy of the header. Volatile, so that the compiler does not read a field again later, when the
- * producer may have changed it; field by field as it was written, which is faster than by vectors.
- */
+ * producer may have changed it; field by field as it was written, which is faster than by
+ * vectors. */
 static struct ring_record read_header(const volatile struct ring_record *at) {
     return (struct ring_record){
         .space = at->space,

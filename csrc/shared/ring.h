@@ -127,8 +127,8 @@ void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats)
 /* Empties the ring. */
 void ring_discard(struct ring *ring, struct stats_block *stats);
 /* Announces that the consumer goes to sleep on descriptors, wake_fd among them. false: there is a
- * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake again.
- */
+ * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake
+ * again. */
 bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
 /* Sleeps until there is a record at the cursor. */
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,

@@ -29,8 +29,7 @@
     X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
     X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
     X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
-    X(refused_offloads) /* trains and super-packets that the kernel refused, sent singly instead   \
-                         */
+    X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \

@@ -95,7 +95,7 @@ struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring
     for (unsigned i = 0; i < N_SOCKETS; i++)
         loop->sockets[i].fd = -1;
     loop->allowed_ips = allowedips_new();
-    int error = loop->allowed_ips == NULL ? -ENOMEM : seal_init();
+    int error = loop->allowed_ips == NULL ? -ENOMEM : aead_init();
     if (error == 0)
         error = prepare_role(loop);
     if (error == 0)
@@ -213,7 +213,7 @@ void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
         loop->awaited_index[slot] = index;
 }
 
-int loop_set_endpoint(struct loop *loop, unsigned slot, const struct endpoint *endpoint) {
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint) {
     if (slot >= N_PEER_SLOTS || loop->endpoints == NULL)
         return -EINVAL;
     loop->endpoints[slot] = *endpoint;
@@ -322,7 +322,7 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
         n_blocks = link->sending->n_blocks;
     }
     *sending = (struct sending_key){
-        seal_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
+        aead_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
     };
     if (sending->key == NULL) {
         sending_key_free(sending);
@@ -363,16 +363,16 @@ int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, con
                            uint32_t index, uint64_t counter, uint64_t expires_ns) {
     if (slot >= N_PEER_SLOTS || loop->keys == NULL)
         return -EINVAL;
-    struct seal_key *seal_key = seal_key_new(aead, key);
-    if (seal_key == NULL)
+    struct aead_key *aead_key = aead_key_new(aead, key);
+    if (aead_key == NULL)
         return -errno;
     struct receiving_key *receiving = key_table_add(loop->keys, slot, index);
     if (receiving == NULL) {
-        seal_key_free(seal_key);
+        aead_key_free(aead_key);
         return -EEXIST;
     }
-    seal_key_free(receiving->keys[aead]);
-    receiving->keys[aead] = seal_key;
+    aead_key_free(receiving->keys[aead]);
+    receiving->keys[aead] = aead_key;
     receiving->expires_ns = expires_ns;
     if (counter > 0)
         receiving->is_confirmed = true;

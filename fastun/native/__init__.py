@@ -126,12 +126,12 @@ def die_with_parent(parent_pid: int) -> None:
 
 def has_aes_instructions() -> bool:
     """Return whether AES-256-GCM is fast and safe on this processor."""
-    return bool(_lib.seal_has_aes_instructions())
+    return bool(_lib.aead_has_aes_instructions())
 
 
 def sealing_library() -> str:
     """Return the name of the library that seals; "" when none can."""
-    return str(_ffi.string(_lib.seal_library_name()).decode())
+    return str(_ffi.string(_lib.aead_library_name()).decode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def tcp_info(connection: socket.socket) -> TcpInfo:
 
 @dataclass(frozen=True, slots=True)
 class UdpAddress:
-    """Where a peer is on UDP: ``struct endpoint`` of csrc/fastun.h.
+    """Where a peer is on UDP: ``struct udp_address`` of csrc/fastun.h.
 
     ``local`` is our address that the peer sends to, None where it is not known. ``zone`` is the
     interface of a link-local address, else 0.
@@ -169,7 +169,7 @@ class UdpAddress:
     @classmethod
     def unpack(cls, packed: bytes) -> UdpAddress:
         """Return what C's bytes say."""
-        native = _ffi.from_buffer("struct endpoint *", packed)
+        native = _ffi.from_buffer("struct udp_address *", packed)
         local = bytes(native.local)
         return cls(
             _host(native.family, bytes(native.address)),
@@ -182,10 +182,10 @@ class UdpAddress:
 
     def pack(self) -> bytes:
         """Return the bytes for C."""
-        native = _ffi.new("struct endpoint *")
+        native = _ffi.new("struct udp_address *")
         is_ipv4 = self.host.version == _IPV4_VERSION
         native.socket_index = self.socket_index
-        native.family = _lib.ENDPOINT_IPV4 if is_ipv4 else _lib.ENDPOINT_IPV6
+        native.family = _lib.UDP_ADDRESS_IPV4 if is_ipv4 else _lib.UDP_ADDRESS_IPV6
         native.port = self.port
         native.address = self.host.packed.ljust(16, b"\0")
         native.zone = self.zone
@@ -199,7 +199,7 @@ class UdpAddress:
 
 
 def _host(family: int, packed: bytes) -> IPv4Address | IPv6Address:
-    return IPv4Address(packed[:4]) if family == _lib.ENDPOINT_IPV4 else IPv6Address(packed)
+    return IPv4Address(packed[:4]) if family == _lib.UDP_ADDRESS_IPV4 else IPv6Address(packed)
 
 
 class Ring:
@@ -327,7 +327,7 @@ class PeerTable:
 
     def endpoint(self, slot: int) -> UdpAddress | None:
         """Return where the slot's peer was last heard on UDP."""
-        native = _ffi.new("struct endpoint *")
+        native = _ffi.new("struct udp_address *")
         if not _lib.peer_table_endpoint(self.pointer, slot, native):
             return None
         return UdpAddress.unpack(bytes(_ffi.buffer(native)))

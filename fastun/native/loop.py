@@ -138,7 +138,7 @@ class Loop:
 
     def set_endpoint(self, slot: int, endpoint: bytes) -> None:
         """Say where the peer is on UDP: a packed UdpAddress."""
-        native = _ffi.from_buffer("struct endpoint *", endpoint)
+        native = _ffi.from_buffer("struct udp_address *", endpoint)
         _checked(_lib.loop_set_endpoint(self._pointer, slot, native))
 
     def set_path_mtu(self, slot: int, path_mtu: int, whole: int = 0) -> None:

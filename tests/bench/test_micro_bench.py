@@ -29,7 +29,7 @@ MACHINE = Machine(
 def run_once() -> subprocess.CompletedProcess[str]:
     """Run each subject once, and not for its time.
 
-    In a process of its own: libgcrypt's memory may belong to one copy of seal_gcrypt.c only.
+    In a process of its own: libgcrypt's memory may belong to one copy of aead_gcrypt.c only.
     """
     # fmt: off
     command = [sys.executable, "-m", "pytest", "-v", "--color=no", "--benchmark-disable",

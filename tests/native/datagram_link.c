@@ -11,9 +11,9 @@
 
 enum { END_KEY = 99, END_INDEX = 0xeeee };
 
-const uint8_t mac1_key[SEAL_KEY] = {0x6d, 0x61, 0x63, 0x31};
-static const uint8_t cookie_key[SEAL_KEY] = {0x63};
-struct endpoint sender_endpoints[N_SENDERS];
+const uint8_t mac1_key[AEAD_KEY_SIZE] = {0x6d, 0x61, 0x63, 0x31};
+static const uint8_t cookie_key[AEAD_KEY_SIZE] = {0x63};
+struct udp_address sender_endpoints[N_SENDERS];
 
 static int socket_fd, senders[N_SENDERS];
 static struct sockaddr_in socket_address;
@@ -32,16 +32,16 @@ static int open_on_loopback(struct sockaddr_in *address) {
 static void open_sender(unsigned sender) {
     struct sockaddr_in address;
     senders[sender] = open_on_loopback(&address);
-    sender_endpoints[sender] = (struct endpoint){.socket_index = DATAGRAM_SOCKET,
-                                                 .family = ENDPOINT_IPV4,
-                                                 .port = ntohs(address.sin_port),
-                                                 .address = {127, 0, 0, 1},
-                                                 .local_zone = 1,
-                                                 .local = {127, 0, 0, 1}};
+    sender_endpoints[sender] = (struct udp_address){.socket_index = DATAGRAM_SOCKET,
+                                                    .family = UDP_ADDRESS_IPV4,
+                                                    .port = ntohs(address.sin_port),
+                                                    .address = {127, 0, 0, 1},
+                                                    .local_zone = 1,
+                                                    .local = {127, 0, 0, 1}};
 }
 
 void datagrams_open(enum aead aead, bool has_offload) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     int on = 1, joins = has_offload, size = 4 << 20;
     reader_open(aead);
     socket_fd = open_on_loopback(&socket_address);

@@ -11,9 +11,9 @@
 
 enum { N_SENDERS = 2, DATAGRAM_SOCKET = 2 /* its index */, HEARD_MAX = 2048 };
 
-extern const uint8_t mac1_key[SEAL_KEY];
+extern const uint8_t mac1_key[AEAD_KEY_SIZE];
 /* Where each sender is, as the loop should see it. */
-extern struct endpoint sender_endpoints[N_SENDERS];
+extern struct udp_address sender_endpoints[N_SENDERS];
 
 /* The reader with the peer's key. With offload the kernel joins datagrams (UDP_GRO). */
 void datagrams_open(enum aead aead, bool has_offload);

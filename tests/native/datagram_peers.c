@@ -44,7 +44,7 @@ static void open_peer(unsigned slot, int family) {
     peer->fd = open_socket(family, &address);
     CHECK_EQUAL(setsockopt(peer->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof on), 0);
     peer->endpoint.port = ntohs(address.sin6_port);
-    peer->endpoint.family = family == AF_INET ? ENDPOINT_IPV4 : ENDPOINT_IPV6;
+    peer->endpoint.family = family == AF_INET ? UDP_ADDRESS_IPV4 : UDP_ADDRESS_IPV6;
     if (family == AF_INET)
         memcpy(peer->endpoint.address, (uint8_t[]){127, 0, 0, 1}, 4);
     else

@@ -14,7 +14,7 @@ enum { N_DATAGRAM_PEERS = 4, DATAGRAM_MIN = 5 /* slot u8, number u32 */ };
 
 struct datagram_peer {
     int fd;
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     uint32_t n_published, n_received; /* datagrams */
 };
 

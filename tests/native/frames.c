@@ -41,18 +41,18 @@ static size_t place_ip(uint8_t *packet, size_t length, size_t l3, enum frame_kin
         be16_write(packet + l3 - 2, is_ipv6(kind) ? 0x86dd : 0x0800);
     packet[l3] = is_ipv6(kind) ? 0x60 : 0x45;
     be16_write(packet + l3 + (is_ipv6(kind) ? 4 : 2),
-               (uint16_t)(length - l3 - (is_ipv6(kind) ? IPV6_HEADER : 0)));
+               (uint16_t)(length - l3 - (is_ipv6(kind) ? IPV6_HEADER_SIZE : 0)));
     if (!is_ipv6(kind))
         be16_write(packet + l3 + 6, 0);
     packet[l3 + (is_ipv6(kind) ? 6 : 9)] = is_udp(kind) ? 17 : 6;
-    return l3 + (is_ipv6(kind) ? IPV6_HEADER : IPV4_HEADER_MIN);
+    return l3 + (is_ipv6(kind) ? IPV6_HEADER_SIZE : IPV4_HEADER_SIZE);
 }
 
 void frame_make(struct frame *frame, struct random *random, enum mode mode, enum frame_kind kind,
                 size_t length) {
     uint8_t *packet = frame->bytes + VNET_LENGTH;
     random_fill(random, packet, length);
-    size_t transport = place_ip(packet, length, mode == MODE_TAP ? ETHERNET_HEADER : 0, kind);
+    size_t transport = place_ip(packet, length, mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0, kind);
     struct vnet vnet = {0};
     frame->length = VNET_LENGTH + length;
     frame->n_packets = 1;

@@ -22,7 +22,7 @@ void allow(unsigned slot, uint32_t address) {
 }
 
 void add_key(unsigned key_number, uint32_t index, uint64_t counter) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, key_number);
     CHECK_EQUAL(
         loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, index, counter, UINT64_MAX), 0);

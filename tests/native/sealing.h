@@ -11,7 +11,7 @@ struct sealed_message {
 };
 
 /* A key that differs with its number. */
-void sealing_key(uint8_t key[SEAL_KEY], unsigned number);
+void sealing_key(uint8_t key[AEAD_KEY_SIZE], unsigned number);
 
 /* `content` as a data message under that key; content and padding are the caller's. */
 void sealed_make(struct sealed_message *sealed, enum aead aead, unsigned key_number, uint32_t index,

@@ -42,8 +42,8 @@ static void append(struct seed *seed, const void *bytes, size_t length) {
     seed->length += length;
 }
 
-/* The frame as a message, with its length prefix or without; false when the format cannot carry it.
- */
+/* The frame as a message, with its length prefix or without; false when the format cannot carry
+ * it. */
 static bool append_message(struct seed *seed, const struct link_format *format, bool prefixed) {
     uint8_t slot[MESSAGE_HEADROOM + VNET_LENGTH + FRAME_BYTES];
     struct message_outbound outbound;
@@ -97,9 +97,9 @@ static void append_datagrams(struct seed *seed, const struct link_format *format
 static void append_flow(struct seed *seed, uint8_t choice) {
     enum { RIGHT = 1 | 2, CONTINUES = 4, PAYLOAD = 100, TCP_ACK = 0x10 };
     uint8_t *packet = frame.bytes + VNET_LENGTH;
-    size_t transport = packet[0] == 0x45 ? IPV4_HEADER_MIN : IPV6_HEADER;
-    bool is_udp = packet[transport == IPV6_HEADER ? 6 : 9] == 17;
-    if (transport == IPV4_HEADER_MIN) {
+    size_t transport = packet[0] == 0x45 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
+    bool is_udp = packet[transport == IPV6_HEADER_SIZE ? 6 : 9] == 17;
+    if (transport == IPV4_HEADER_SIZE) {
         packet[6] = (choice & 2) != 0 ? 0x40 : 0; /* DF or not; no fragment */
         packet[7] = 0;
     }

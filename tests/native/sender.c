@@ -45,7 +45,7 @@ void sender_attach(unsigned slot, struct link_format format) {
 
 void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t first,
                  uint64_t expires_ns) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, slot);
     CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, slot, aead, key,
                                      slot + session * N_PEER_SLOTS, first, expires_ns),
@@ -98,19 +98,19 @@ void give_packet(uint32_t destination) {
 /* -- the ring ---------------------------------------------------------------------------------- */
 
 size_t open_message(enum aead aead, bool is_datagram, const uint8_t *bytes, size_t length) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     const uint8_t *message = is_datagram ? bytes : bytes + STREAM_LENGTH_PREFIX;
     size_t message_length = is_datagram ? length : be16_read(bytes);
     size_t taken = (size_t)(message - bytes) + message_length;
     sealing_key(key, opened.record->slot);
     struct receiving_key receiving = {.keys = {NULL}};
-    receiving.keys[aead] = seal_key_new(aead, key);
+    receiving.keys[aead] = aead_key_new(aead, key);
     CHECK(taken <= length && session_is_data(message, message_length));
     CHECK_EQUAL(session_receiver_index(message) % N_PEER_SLOTS, opened.record->slot);
     opened.counter = le64_read(message + 8);
     opened.length = session_open(&receiving, message, message_length, opened.content);
     CHECK(opened.length >= 0);
-    seal_key_free(receiving.keys[aead]);
+    aead_key_free(receiving.keys[aead]);
     return taken;
 }
 

@@ -9,9 +9,9 @@
 
 #define S ((uint64_t)1000000000)
 static const uint64_t now = 1000 * S;
-static const uint8_t mac1_key[MAC_KEY_MAX] = {7, 1}, reply_key[SEAL_KEY] = {7, 3};
-static const struct endpoint home = {
-    .family = ENDPOINT_IPV4, .port = 51820, .address = {192, 0, 2, 1}};
+static const uint8_t mac1_key[MAC_KEY_MAX] = {7, 1}, reply_key[AEAD_KEY_SIZE] = {7, 3};
+static const struct udp_address home = {
+    .family = UDP_ADDRESS_IPV4, .port = 51820, .address = {192, 0, 2, 1}};
 static struct cookie_maker maker;
 static uint8_t message[HANDSHAKE_BYTES_MAX];
 
@@ -24,7 +24,7 @@ static void end(void) {
 }
 
 /* The message shows the cookie that was made for the source. */
-static size_t make_shown(unsigned type, const struct endpoint *source, uint64_t at_ns) {
+static size_t make_shown(unsigned type, const struct udp_address *source, uint64_t at_ns) {
     uint8_t cookie[COOKIE_LENGTH];
     size_t length = handshake_make(message, type, 0x33, mac1_key);
     CHECK_EQUAL(cookie_make(&maker, source, at_ns, cookie), 0);
@@ -32,7 +32,7 @@ static size_t make_shown(unsigned type, const struct endpoint *source, uint64_t 
     return length;
 }
 
-static bool is_shown(size_t length, struct endpoint source, uint64_t at_ns) {
+static bool is_shown(size_t length, struct udp_address source, uint64_t at_ns) {
     return mac2_is_valid(&maker, message, length, &source, at_ns);
 }
 
@@ -68,22 +68,22 @@ static void a_cookie_is_good_only_where_it_was_sent_to(void) {
     begin();
     size_t length = make_shown(MESSAGE_INITIATION, &home, now);
     for (unsigned port_bit = 0; port_bit < 16; port_bit++) {
-        struct endpoint elsewhere = home;
+        struct udp_address elsewhere = home;
         elsewhere.port ^= (uint16_t)(1 << port_bit);
         CHECK(!is_shown(length, elsewhere, now));
     }
     for (unsigned bit = 0; bit < 32; bit++) {
-        struct endpoint elsewhere = home;
+        struct udp_address elsewhere = home;
         elsewhere.address[bit / 8] ^= (uint8_t)(1 << bit % 8);
         CHECK(!is_shown(length, elsewhere, now));
     }
-    struct endpoint ipv6 = home;
-    ipv6.family = ENDPOINT_IPV6;
+    struct udp_address ipv6 = home;
+    ipv6.family = UDP_ADDRESS_IPV6;
     CHECK(!is_shown(length, ipv6, now));
     length = make_shown(MESSAGE_INITIATION, &ipv6, now);
     CHECK(is_shown(length, ipv6, now));
     for (unsigned byte = 0; byte < 16; byte++) {
-        struct endpoint elsewhere = ipv6;
+        struct udp_address elsewhere = ipv6;
         elsewhere.address[byte] ^= 1;
         CHECK(!is_shown(length, elsewhere, now));
     }
@@ -92,7 +92,7 @@ static void a_cookie_is_good_only_where_it_was_sent_to(void) {
 
 static void which_of_our_addresses_and_sockets_it_came_to_does_not_matter(void) {
     begin();
-    struct endpoint same = home;
+    struct udp_address same = home;
     same.socket_index = 3;
     same.local_zone = 5;
     same.local[0] = 10;
@@ -141,7 +141,7 @@ static void the_first_secret_is_random(void) {
 /* -- replies ----------------------------------------------------------------------------------- */
 
 static void a_reply_is_the_cookie_sealed_for_who_sent_the_message(void) {
-    uint8_t cookie[COOKIE_LENGTH + SEAL_TAG], reply[COOKIE_REPLY_LENGTH], again[sizeof reply];
+    uint8_t cookie[COOKIE_LENGTH + AEAD_TAG_SIZE], reply[COOKIE_REPLY_LENGTH], again[sizeof reply];
     struct xchacha_key *key = xchacha_key_new(reply_key);
     begin();
     for (unsigned type = MESSAGE_INITIATION; type <= MESSAGE_RESPONSE; type++) {

@@ -31,7 +31,7 @@ static struct device device;
 static void check_record(const struct ring_view *record) {
     const uint8_t *packet = record->payload + VNET_LENGTH;
     CHECK_EQUAL(record->n_bytes, BIG_PACKET);
-    CHECK_EQUAL(be32_read(packet + IPV4_HEADER_MIN), device.n_packets);
+    CHECK_EQUAL(be32_read(packet + IPV4_HEADER_SIZE), device.n_packets);
     CHECK_EQUAL(packet[BIG_PACKET - 1], (uint8_t)device.n_packets);
     device.n_packets++;
 }
@@ -67,7 +67,7 @@ static void send_train(uint32_t first) {
     uint8_t packet[BIG_PACKET];
     for (uint32_t i = 0; i < TRAIN; i++) {
         ipv4_make(packet, BIG_PACKET, PEER_ADDRESS, OUR_ADDRESS);
-        be32_write(packet + IPV4_HEADER_MIN, first + i);
+        be32_write(packet + IPV4_HEADER_SIZE, first + i);
         packet[BIG_PACKET - 1] = (uint8_t)(first + i);
         sealed_make(&sealed, reader.aead, KEY, INDEX, first + i, packet, BIG_PACKET);
         memcpy(train + i * MESSAGE, sealed.bytes + STREAM_LENGTH_PREFIX, MESSAGE);

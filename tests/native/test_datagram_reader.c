@@ -13,10 +13,10 @@
 #include "inbound/message_in.h"
 #include "inbound/link_reader.h"
 
-static bool endpoint_is(unsigned slot, const struct endpoint *expected) {
-    struct endpoint endpoint;
+static bool endpoint_is(unsigned slot, const struct udp_address *expected) {
+    struct udp_address endpoint;
     return peer_table_endpoint(reader.peers, slot, &endpoint) != 0 &&
-           endpoint_equal(&endpoint, expected);
+           udp_address_equal(&endpoint, expected);
 }
 
 /* -- data -------------------------------------------------------------------------------------- */
@@ -134,7 +134,7 @@ static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
 }
 
 static void a_key_that_has_expired_opens_nothing(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, KEY);
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
@@ -148,7 +148,7 @@ static void a_key_that_has_expired_opens_nothing(void) {
 }
 
 static void a_socket_carries_the_messages_of_all_peers(void) {
-    uint8_t key[SEAL_KEY], packet[PACKET];
+    uint8_t key[AEAD_KEY_SIZE], packet[PACKET];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
@@ -237,7 +237,7 @@ static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void
         size_t length = handshake_make(message, 1 + (unsigned)n % 3, (uint8_t)n, mac1_key);
         CHECK_EQUAL(event->length, length);
         CHECK_EQUAL(memcmp(event->bytes, message, length), 0);
-        CHECK(endpoint_equal(&event->endpoint, &sender_endpoints[n % 2]));
+        CHECK(udp_address_equal(&event->endpoint, &sender_endpoints[n % 2]));
         n++;
     }
     CHECK_EQUAL(n, 6);
@@ -250,7 +250,7 @@ static void a_handshake_message_without_our_mac1_is_dropped(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     for (unsigned type = 1; type <= 2; type++)
-        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[SEAL_KEY]){1}));
+        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[AEAD_KEY_SIZE]){1}));
     datagrams_run();
     check_counted(0, DROP_link_reader_bad_mac1, 2);
     CHECK_EQUAL(reader.n_events, 0);
@@ -375,7 +375,8 @@ static void a_cookie_that_cannot_be_sent_is_counted(void) {
 /* -- where the peer is ------------------------------------------------------------------------- */
 
 static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
-    const struct endpoint configured = {.family = ENDPOINT_IPV4, .port = 9, .address = {192, 0, 2}};
+    const struct udp_address configured = {
+        .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
     uint8_t message[HANDSHAKE_BYTES_MAX];
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured), 0);
@@ -404,7 +405,7 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
 /* Loopback stands for the device. */
 static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint(void) {
     uint8_t initiation[HANDSHAKE_BYTES_MAX];
-    struct endpoint before = sender_endpoints[1];
+    struct udp_address before = sender_endpoints[1];
     before.port = 9;
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &before), 0);

@@ -148,10 +148,10 @@ static void whatever_is_sent_arrives_whole_and_in_order(void) {
 /* -- what does not go out ---------------------------------------------------------------------- */
 
 static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
-    const struct endpoint nowhere = {0}, no_socket = {.family = ENDPOINT_IPV4,
-                                                      .port = 9,
-                                                      .address = {127, 0, 0, 1},
-                                                      .socket_index = N_SOCKETS - 1};
+    const struct udp_address nowhere = {0}, no_socket = {.family = UDP_ADDRESS_IPV4,
+                                                         .port = 9,
+                                                         .address = {127, 0, 0, 1},
+                                                         .socket_index = N_SOCKETS - 1};
     const int families[] = {AF_INET, AF_INET6};
     for (int i = 0; i < 2; i++) {
         datagram_peers_open(families[i], true);
@@ -172,7 +172,7 @@ static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
 
 /* One datagram may hold a super-packet, and a keepalive nobody's packet. */
 static void the_packets_that_are_lost_are_counted_and_not_the_datagrams(void) {
-    const struct endpoint nowhere = {0};
+    const struct udp_address nowhere = {0};
     datagram_peers_open(AF_INET, true);
     peer_write_endpoint(&peers->table->slots[0], &nowhere);
     datagrams_commit(0, 1, 500, 500)->n_packets = 40;
@@ -235,7 +235,7 @@ static void datagrams_follow_the_peer_to_its_new_endpoint(void) {
 
 static void our_address_that_has_gone_is_no_longer_sent_from(void) {
     datagram_peers_open(AF_INET, true);
-    struct endpoint endpoint = peers->peers[0].endpoint;
+    struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4); /* not one of ours */
     for (unsigned round = 1; round <= 10; round++) {
         peer_write_endpoint(&peers->table->slots[0], &endpoint);
@@ -269,7 +269,7 @@ static void records_of_one_socket_do_not_go_by_another(void) {
     int second = socket(AF_INET, SOCK_DGRAM, 0);
     CHECK_EQUAL(bind(second, (const struct sockaddr *)&address, length), 0);
     CHECK_EQUAL(loop_add_socket(peers->worker.loop, 1, second, true), 0);
-    struct endpoint endpoint = peers->peers[1].endpoint;
+    struct udp_address endpoint = peers->peers[1].endpoint;
     endpoint.socket_index = 1;
     peer_write_endpoint(&peers->table->slots[1], &endpoint);
     for (unsigned slot = 0; slot < 2; slot++)

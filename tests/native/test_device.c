@@ -77,7 +77,7 @@ static void report_refusal(const struct vnet *vnet, const struct frame *frame, e
     const uint8_t *packet = frame->bytes + VNET_LENGTH;
     printf("        refused: tap %d, gso_type %#x size %u, csum %u+%u, length %zu, begins %02x\n",
            mode == MODE_TAP, vnet->gso_type, vnet->gso_size, vnet->csum_start, vnet->csum_offset,
-           frame->length - VNET_LENGTH, packet[mode == MODE_TAP ? ETHERNET_HEADER : 0]);
+           frame->length - VNET_LENGTH, packet[mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0]);
 }
 
 static size_t count_refusals(enum mode mode, int fd) {
@@ -86,12 +86,12 @@ static size_t count_refusals(enum mode mode, int fd) {
     size_t n_passed = 0, n_refused = 0;
     for (int i = 0; i < N_FRAMES; i++) {
         frame_make_any(frame, &random, mode, N_FRAME_KINDS, 3000);
-        disturb(frame, &random, mode == MODE_TAP ? ETHERNET_HEADER : 0);
+        disturb(frame, &random, mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0);
         struct vnet vnet = vnet_read(frame->bytes);
         const uint8_t *packet = frame->bytes + VNET_LENGTH;
         size_t length = frame->length - VNET_LENGTH;
         if (!message_is_frame(mode, packet, length) ||
-            vnet_check(&vnet, packet, length, mode == MODE_TAP ? ETHERNET_HEADER : 0) < 0)
+            vnet_check(&vnet, packet, length, mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0) < 0)
             continue;
         vnet_write(&vnet, frame->bytes);
         n_passed++;

@@ -9,29 +9,29 @@
 #define S ((uint64_t)1000000000)
 
 static const uint8_t key[MAC_KEY_MAX] = {7, 1}, other_key[MAC_KEY_MAX] = {7, 2};
-static const uint8_t cookie_key[SEAL_KEY] = {7, 3};
+static const uint8_t cookie_key[AEAD_KEY_SIZE] = {7, 3};
 static struct handshake_gate gate;
 static uint8_t message[HANDSHAKE_BYTES_MAX];
 
-static struct endpoint ipv4_source(uint32_t address, uint16_t port) {
-    struct endpoint source = {.family = ENDPOINT_IPV4, .port = port};
+static struct udp_address ipv4_source(uint32_t address, uint16_t port) {
+    struct udp_address source = {.family = UDP_ADDRESS_IPV4, .port = port};
     memcpy(source.address, &address, sizeof address);
     return source;
 }
 
-static struct endpoint ipv6_source(uint64_t network, uint64_t host) {
-    struct endpoint source = {.family = ENDPOINT_IPV6, .port = 9};
+static struct udp_address ipv6_source(uint64_t network, uint64_t host) {
+    struct udp_address source = {.family = UDP_ADDRESS_IPV6, .port = 9};
     memcpy(source.address, &network, sizeof network);
     memcpy(source.address + 8, &host, sizeof host);
     return source;
 }
 
-static enum gate_verdict judge(size_t length, struct endpoint source, uint64_t now_ns) {
+static enum gate_verdict judge(size_t length, struct udp_address source, uint64_t now_ns) {
     return handshake_gate_judge(&gate, message, length, &source, now_ns);
 }
 
 /* An initiation with a right mac1, which shows the source's cookie or none. */
-static enum gate_verdict send_one(bool is_proven, struct endpoint source, uint64_t now_ns) {
+static enum gate_verdict send_one(bool is_proven, struct udp_address source, uint64_t now_ns) {
     size_t length = handshake_make(message, MESSAGE_INITIATION, 0, key);
     uint8_t cookie[COOKIE_LENGTH];
     if (is_proven) {
@@ -42,7 +42,7 @@ static enum gate_verdict send_one(bool is_proven, struct endpoint source, uint64
 }
 
 /* Of `n` unproven ones those that pass; the others are asked for a cookie. */
-static size_t count_open(size_t n, struct endpoint source, uint64_t now_ns) {
+static size_t count_open(size_t n, struct udp_address source, uint64_t now_ns) {
     size_t n_open = 0;
     for (size_t i = 0; i < n; i++) {
         enum gate_verdict verdict = send_one(false, source, now_ns);
@@ -53,7 +53,7 @@ static size_t count_open(size_t n, struct endpoint source, uint64_t now_ns) {
 }
 
 /* Of `n` proven ones those that pass; the others are dropped. */
-static size_t count_proven(size_t n, struct endpoint source, uint64_t now_ns) {
+static size_t count_proven(size_t n, struct udp_address source, uint64_t now_ns) {
     size_t n_open = 0;
     for (size_t i = 0; i < n; i++) {
         enum gate_verdict verdict = send_one(true, source, now_ns);
@@ -63,7 +63,7 @@ static size_t count_proven(size_t n, struct endpoint source, uint64_t now_ns) {
     return n_open;
 }
 
-static size_t count_replies(size_t n, struct endpoint source, uint64_t now_ns) {
+static size_t count_replies(size_t n, struct udp_address source, uint64_t now_ns) {
     size_t n_open = 0;
     for (size_t i = 0; i < n; i++) {
         enum gate_verdict verdict =
@@ -145,11 +145,11 @@ static void without_a_key_only_cookie_replies_pass(void) {
 
 /* -- one source -------------------------------------------------------------------------------- */
 
-typedef size_t count(size_t n, struct endpoint source, uint64_t now_ns);
+typedef size_t count(size_t n, struct udp_address source, uint64_t now_ns);
 
 static void a_source_may_send_a_burst_and_then_its_rate(void) {
     static count *const counts[] = {count_open, count_proven, count_replies};
-    const struct endpoint source = ipv4_source(0x0100007f, 1);
+    const struct udp_address source = ipv4_source(0x0100007f, 1);
     const uint64_t interval_ns = S / HANDSHAKES_PER_SECOND;
     for (size_t i = 0; i < 3; i++) {
         CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
@@ -177,7 +177,7 @@ static void what_one_host_has_is_one_source(void) {
 
 /* Anybody can send in the name of another: so that may cost it a round trip, and nothing more. */
 static void what_is_sent_in_a_sources_name_does_not_stop_what_it_proves(void) {
-    const struct endpoint source = ipv4_source(1, 1);
+    const struct udp_address source = ipv4_source(1, 1);
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     count_open(10000, source, S);
     count_replies(10000, source, S);
@@ -201,7 +201,7 @@ static void one_loud_source_holds_up_no_others(void) {
 }
 
 /* How many of `n` sources find their bucket full, each asked as often as a bucket has tokens. */
-static size_t count_untouched(size_t n, struct endpoint (*source_of)(uint64_t)) {
+static size_t count_untouched(size_t n, struct udp_address (*source_of)(uint64_t)) {
     size_t n_untouched = 0;
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     for (uint64_t i = 0; i < n; i++) {
@@ -212,11 +212,11 @@ static size_t count_untouched(size_t n, struct endpoint (*source_of)(uint64_t)) 
     return n_untouched;
 }
 
-static struct endpoint ipv4_neighbour(uint64_t i) {
+static struct udp_address ipv4_neighbour(uint64_t i) {
     return ipv4_source((uint32_t)i << 24 | 0x0a, 1);
 }
 
-static struct endpoint ipv6_neighbour(uint64_t i) {
+static struct udp_address ipv6_neighbour(uint64_t i) {
     return ipv6_source(i << 56 | 0xfd, 1);
 }
 

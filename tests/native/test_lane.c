@@ -44,11 +44,11 @@ static void open_sockets(struct lane *lane) {
     /* device B stays blocking: a device without room would drop, and here all shall arrive */
 }
 
-/* One peer, who may send from and to everywhere. The gateway has confirmed the key with counter 0.
- */
+/* One peer, which may send from and to everywhere. The gateway has confirmed the key with counter
+ * 0. */
 static void set_keys(struct lane *lane, enum aead aead) {
     const uint8_t any[16] = {0};
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 1);
     struct loop *reader = lane->workers[ROLE_tun_reader].loop;
     struct loop *opener = lane->workers[ROLE_link_reader].loop;

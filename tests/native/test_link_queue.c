@@ -144,8 +144,7 @@ static void it_holds_up_to_its_last_byte_and_nothing_more(void) {
     link_queue_free(&queue);
 }
 
-/* -- what queues have in common ------------------------------------------------------------------
- */
+/* -- what queues have in common ---------------------------------------------------------------- */
 
 enum { ENTRY = 4096 - sizeof(struct queue_entry), POOL = 256 * 4096 };
 

@@ -75,7 +75,7 @@ static void send_message(struct reader *reader, const void *message, size_t leng
 }
 
 static void send_good_packet(struct reader *reader) {
-    const uint8_t packet[IPV4_HEADER_MIN] = {0x45};
+    const uint8_t packet[IPV4_HEADER_SIZE] = {0x45};
     send_message(reader, packet, sizeof packet);
 }
 
@@ -156,7 +156,7 @@ static void a_length_over_the_limit_ends_the_link_before_its_bytes_come(void) {
 }
 
 static void a_stream_cut_anywhere_inside_a_frame_is_a_fault(void) {
-    const uint8_t stream[] = {0, IPV4_HEADER_MIN, 0x45, [2 + IPV4_HEADER_MIN - 1] = 0};
+    const uint8_t stream[] = {0, IPV4_HEADER_SIZE, 0x45, [2 + IPV4_HEADER_SIZE - 1] = 0};
     struct reader reader;
     for (size_t n = 1; n < sizeof stream; n++) {
         reader_open(&reader, &tun);
@@ -227,8 +227,8 @@ static void check_dropped(const struct link_format *format, const void *message,
 }
 
 static void a_payload_that_is_not_ip_is_dropped_and_the_next_one_passes(void) {
-    const uint8_t noise[60] = {0x55}, stump[IPV4_HEADER_MIN - 1] = {0x45};
-    const uint8_t stump6[IPV6_HEADER - 1] = {0x60};
+    const uint8_t noise[60] = {0x55}, stump[IPV4_HEADER_SIZE - 1] = {0x45};
+    const uint8_t stump6[IPV6_HEADER_SIZE - 1] = {0x60};
     check_dropped(&tun, noise, sizeof noise, DROP_link_reader_not_ip);
     check_dropped(&tun, stump, sizeof stump, DROP_link_reader_not_ip);
     check_dropped(&original, noise, sizeof noise, DROP_link_reader_not_ip);

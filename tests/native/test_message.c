@@ -102,7 +102,7 @@ static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_
     struct random random = {12};
     for (int i = 0; i < 300000; i++) {
         struct link_format format = plain(random_below(&random, 2) == 0 ? MODE_TUN : MODE_TAP);
-        size_t l3 = format.mode == MODE_TAP ? ETHERNET_HEADER : 0;
+        size_t l3 = format.mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0;
         uint8_t message[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 120] = {MESSAGE_SUPER};
         uint8_t *packet = message + MESSAGE_TYPE_LENGTH + VNET_LENGTH;
         random_fill(&random, packet, 120);
@@ -113,7 +113,8 @@ static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_
                             .csum_start = (uint16_t)random_below(&random, 121),
                             .csum_offset = (uint16_t)random_below(&random, 20)};
         if (random_below(&random, 2) == 0)
-            vnet.csum_start = (uint16_t)(l3 + (packet[l3] == 0x45 ? IPV4_HEADER_MIN : IPV6_HEADER));
+            vnet.csum_start =
+                (uint16_t)(l3 + (packet[l3] == 0x45 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE));
         vnet_write(&vnet, message + MESSAGE_TYPE_LENGTH);
         take_apart(&format, message,
                    MESSAGE_TYPE_LENGTH + VNET_LENGTH + random_below(&random, 121));
@@ -123,11 +124,11 @@ static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_
 static void what_is_not_ip_is_refused_on_a_tun_device(void) {
     struct link_format format = plain(MODE_TUN), original = simpletun_format(MODE_TUN);
     uint8_t packet[60] = {0x45};
-    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_MIN - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_SIZE - 1), MESSAGE_NOT_IP);
     packet[0] = 0x60;
-    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER_SIZE - 1), MESSAGE_NOT_IP);
     for (int version = 0; version < 16; version++) {
         packet[0] = (uint8_t)(version << 4);
         enum message_fault expected = version == 4 || version == 6 ? MESSAGE_OK : MESSAGE_NOT_IP;
@@ -138,10 +139,11 @@ static void what_is_not_ip_is_refused_on_a_tun_device(void) {
 static void an_ethernet_frame_has_a_whole_header(void) {
     struct link_format format = plain(MODE_TAP), original = simpletun_format(MODE_TAP);
     uint8_t message[64] = {MESSAGE_ETHERNET};
-    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER - 1), MESSAGE_NOT_IP);
-    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER - 1),
+    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER_SIZE - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE),
+                MESSAGE_OK);
+    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE - 1),
                 MESSAGE_NOT_IP);
     CHECK_EQUAL(take_apart(&format, message, 1), MESSAGE_NOT_IP);
 }
@@ -197,7 +199,7 @@ static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
     struct random random = {17};
     struct link_format format = plain(MODE_TUN);
     for (size_t n = 64; n <= 65; n++) {
-        frame_make(&frame, &random, MODE_TUN, FRAME_UDP4_SUPER, IPV4_HEADER_MIN + 8 + 300 * n);
+        frame_make(&frame, &random, MODE_TUN, FRAME_UDP4_SUPER, IPV4_HEADER_SIZE + 8 + 300 * n);
         struct vnet vnet = vnet_read(frame.bytes);
         vnet.gso_size = 300;
         vnet_write(&vnet, frame.bytes);
@@ -240,7 +242,7 @@ static void a_checksum_that_is_not_the_packets_own_is_completed_for_everybody(vo
     struct random random = {14};
     for (size_t start = 0; start < 180; start++) {
         enum mode mode = start % 2 == 0 ? MODE_TUN : MODE_TAP;
-        size_t own = IPV4_HEADER_MIN + (mode == MODE_TAP ? ETHERNET_HEADER : 0);
+        size_t own = IPV4_HEADER_SIZE + (mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0);
         struct link_format format = plain(mode);
         struct vnet vnet = {VNET_NEEDS_CSUM, VNET_GSO_NONE, 0, 0, (uint16_t)start, 6, 0};
         if (start < own + 20) /* the headers that are looked at stay as they are */

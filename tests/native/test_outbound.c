@@ -52,7 +52,7 @@ static void give_plain(size_t length) {
     struct super_packet *frame = &given[n_given].frame;
     given[n_given++].is_plain = true;
     ipv4_make(frame->bytes, length, US, 0x0a000002);
-    random_fill(&noise, frame->bytes + IPV4_HEADER_MIN, length - IPV4_HEADER_MIN);
+    random_fill(&noise, frame->bytes + IPV4_HEADER_SIZE, length - IPV4_HEADER_SIZE);
     frame->length = length;
     give(frame->bytes, length);
 }

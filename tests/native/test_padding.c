@@ -26,10 +26,10 @@ static void a_packet_cut_anywhere_is_read_no_further(void) {
     for (size_t length = 1; length < PACKET; length++) {
         ipv4_make(packet, PACKET, 1, 2);
         CHECK_EQUAL(take_apart(packet, length),
-                    length < IPV4_HEADER_MIN ? -MESSAGE_NOT_IP : (int)length);
+                    length < IPV4_HEADER_SIZE ? -MESSAGE_NOT_IP : (int)length);
         ipv6_make(packet, PACKET, 1, 2);
         CHECK_EQUAL(take_apart(packet, length),
-                    length < IPV6_HEADER ? -MESSAGE_NOT_IP : (int)length);
+                    length < IPV6_HEADER_SIZE ? -MESSAGE_NOT_IP : (int)length);
     }
 }
 

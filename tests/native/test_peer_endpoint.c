@@ -14,12 +14,12 @@ static struct peer_slot *const peer = &table.slots[5];
 static _Atomic bool is_over;
 
 /* Every field says which one it is. */
-static struct endpoint endpoint_of(uint32_t number) {
-    struct endpoint endpoint = {.socket_index = number,
-                                .family = (uint16_t)(1 + number % 2),
-                                .port = (uint16_t)number,
-                                .zone = ~number,
-                                .local_zone = number * 3};
+static struct udp_address endpoint_of(uint32_t number) {
+    struct udp_address endpoint = {.socket_index = number,
+                                   .family = (uint16_t)(1 + number % 2),
+                                   .port = (uint16_t)number,
+                                   .zone = ~number,
+                                   .local_zone = number * 3};
     for (unsigned i = 0; i < sizeof endpoint.address; i++) {
         endpoint.address[i] = (uint8_t)(number * 5 + i);
         endpoint.local[i] = (uint8_t)(number * 7 + i);
@@ -31,10 +31,10 @@ static void *read_on(void *argument) {
     uint64_t *n_read = argument, version = 0, last = 0;
     uint32_t last_number = 0;
     while (!atomic_load(&is_over) || last_number != N_WRITES - 1) {
-        struct endpoint endpoint;
+        struct udp_address endpoint;
         if (!peer_read_endpoint(peer, &version, &endpoint))
             continue;
-        struct endpoint expected = endpoint_of(endpoint.socket_index);
+        struct udp_address expected = endpoint_of(endpoint.socket_index);
         CHECK_EQUAL(memcmp(&endpoint, &expected, sizeof endpoint), 0);
         CHECK(version > last && version % 2 == 0);
         CHECK(*n_read == 0 || endpoint.socket_index > last_number);
@@ -51,7 +51,7 @@ static void readers_see_whole_endpoints_in_order_and_the_last_one(void) {
     for (int i = 0; i < N_READERS; i++)
         CHECK_EQUAL(pthread_create(&readers[i], NULL, read_on, &n_read[i]), 0);
     for (uint32_t number = 0; number < N_WRITES; number++) {
-        struct endpoint endpoint = endpoint_of(number);
+        struct udp_address endpoint = endpoint_of(number);
         peer_write_endpoint(peer, &endpoint);
         /* The next one comes anywhere in a reading. */
         for (volatile uint32_t spin = 0; spin < number * 37 % 1000; spin++)
@@ -73,7 +73,7 @@ static void an_endpoint_is_new_once_to_each_reader(void) {
         struct peer_table table;
         struct peer_slot beyond;
     } longer;
-    struct endpoint endpoint = endpoint_of(9), read;
+    struct udp_address endpoint = endpoint_of(9), read;
     uint64_t version = 0, other = 0;
     peer_table_clear(&table, 5);
     CHECK(!peer_read_endpoint(peer, &version, &read));
@@ -90,7 +90,7 @@ static void an_endpoint_is_new_once_to_each_reader(void) {
 }
 
 static void what_a_killed_writer_left_half_done_is_no_endpoint_until_the_next_is_written(void) {
-    struct endpoint endpoint = endpoint_of(10), read;
+    struct udp_address endpoint = endpoint_of(10), read;
     uint64_t version = 0, before;
     peer_write_endpoint(peer, &endpoint);
     CHECK(peer_read_endpoint(peer, &version, &read));

@@ -196,8 +196,8 @@ static void the_longest_queue_makes_way_for_one_that_is_owed_more(void) {
     close_links();
 }
 
-/* What is half out of a queue that makes way follows whole: else the stream would be out of step.
- */
+/* What is half out of a queue that makes way follows whole: else the stream would be out of
+ * step. */
 static void a_stream_whose_queue_makes_way_is_still_framed(void) {
     enum { N_HOGS = 40 };
     open_links(N_HOGS + 1);

@@ -164,7 +164,7 @@ static void keys_outlive_the_link(void) {
 }
 
 static void a_key_opens_until_it_expires(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, KEY);
     for (unsigned is_over = 0; is_over < 2; is_over++) {
         reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
@@ -179,7 +179,7 @@ static void a_key_opens_until_it_expires(void) {
 }
 
 static void another_peers_key_does_not_open_on_this_link(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     struct link_format format = sealed_format(MODE_TUN, true);
     int other[2];
     reader_open(AEAD_CHACHA20_POLY1305);
@@ -198,7 +198,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
 }
 
 static void what_is_for_no_slot_or_another_peers_is_refused(void) {
-    const uint8_t key[SEAL_KEY] = {0};
+    const uint8_t key[AEAD_KEY_SIZE] = {0};
     struct loop *loop;
     reader_open(AEAD_CHACHA20_POLY1305);
     loop = reader.loop;

@@ -132,7 +132,7 @@ static void after_a_while_one_train_is_the_trial_and_loses_nothing(void) {
 
 static void a_fault_of_our_address_is_none_of_the_offload(void) {
     open_all();
-    struct endpoint endpoint = peers->peers[0].endpoint;
+    struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4); /* not one of ours */
     for (unsigned i = 1; i <= 3 * MAX; i++) {
         peer_write_endpoint(&peers->table->slots[0], &endpoint);
@@ -148,7 +148,7 @@ static void a_fault_of_our_address_is_none_of_the_offload(void) {
 
 static void without_offload_our_address_that_has_gone_costs_no_datagram(void) {
     datagram_peers_open(AF_INET, false);
-    struct endpoint endpoint = peers->peers[0].endpoint;
+    struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){192, 0, 2, 1}, 4);
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     CHECK(!send_train(0));
@@ -162,7 +162,7 @@ static void an_address_that_is_back_is_sent_from_again(void) {
     socklen_t length = sizeof from;
     uint8_t bytes[16];
     open_all();
-    struct endpoint endpoint = peers->peers[0].endpoint;
+    struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){127, 0, 0, 1}, 4);
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     CHECK(send_train(0));
@@ -179,7 +179,7 @@ static void an_address_that_is_back_is_sent_from_again(void) {
 /* EINVAL may mean our address as well: it is not blamed for what goes wrong without it, too. */
 static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
     open_all();
-    struct endpoint endpoint = peers->peers[0].endpoint;
+    struct udp_address endpoint = peers->peers[0].endpoint;
     memcpy(endpoint.local, (const uint8_t[]){127, 0, 0, 1}, 4);
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     set_fault(1);
@@ -190,7 +190,7 @@ static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
 }
 
 static void what_does_not_go_out_singly_either_is_no_fault_of_the_offload(void) {
-    const struct endpoint nowhere = {0};
+    const struct udp_address nowhere = {0};
     open_all();
     peer_write_endpoint(&peers->table->slots[0], &nowhere);
     for (unsigned i = 0; i < 2 * MAX; i++) {

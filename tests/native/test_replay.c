@@ -112,8 +112,8 @@ static void a_whole_window_may_come_downwards(void) {
 
 enum { N_OPERATIONS = 1000000, MODEL_BITS = 1 << 20 };
 
-/* Every counter of the walk by its distance from where the walk began; nothing is ever forgotten.
- */
+/* Every counter of the walk by its distance from where the walk began; nothing is ever
+ * forgotten. */
 static uint8_t model_seen[MODEL_BITS];
 
 static bool model_accept(uint64_t base, uint64_t *greatest, bool *any, uint64_t counter) {

@@ -137,11 +137,11 @@ static void send_super(uint16_t segment, uint32_t source) {
     const struct vnet vnet = {.flags = VNET_NEEDS_CSUM,
                               .gso_type = VNET_GSO_TCPV4,
                               .gso_size = segment,
-                              .csum_start = IPV4_HEADER_MIN,
+                              .csum_start = IPV4_HEADER_SIZE,
                               .csum_offset = 16};
     ipv4_make(packet, 1540, source, OUR_ADDRESS);
     packet[9] = 6; /* TCP */
-    packet[IPV4_HEADER_MIN + 12] = 5 << 4;
+    packet[IPV4_HEADER_SIZE + 12] = 5 << 4;
     vnet_write(&vnet, content + MESSAGE_TYPE_LENGTH);
     send_content(0, content, sizeof content);
 }
@@ -171,7 +171,7 @@ static void a_source_whose_prefix_was_taken_away_is_dropped(void) {
 /* -- content ----------------------------------------------------------------------------------- */
 
 static void padding_is_cut_off_by_the_packets_own_length(void) {
-    for (size_t length = IPV4_HEADER_MIN; length < 120; length++) {
+    for (size_t length = IPV4_HEADER_SIZE; length < 120; length++) {
         uint8_t packet[160] = {0};
         uint64_t cursor;
         bool corrupt = false;

@@ -28,8 +28,8 @@ static bool is_zero(const uint8_t *bytes, size_t length) {
     return true;
 }
 
-static void use(struct seal_key *key) {
-    uint8_t text[1436 + SEAL_TAG] = {0};
+static void use(struct aead_key *key) {
+    uint8_t text[1436 + AEAD_TAG_SIZE] = {0};
     CHECK_EQUAL(seal_in_place(key, 1, text, 1436), sizeof text);
     CHECK_EQUAL(open_into(key, 1, text, sizeof text, text), 1436);
     CHECK(is_zero(text, 1436));
@@ -139,23 +139,23 @@ __attribute__((no_sanitize("address"))) static bool is_dumped(const uint8_t comp
     return found;
 }
 
-static void check_that_no_dump_holds(const struct seal_library *library) {
+static void check_that_no_dump_holds(const struct aead_library *library) {
     struct random random = {31337};
-    struct seal_key *keys[N_AEADS];
-    uint8_t complements[N_AEADS][SEAL_KEY], *bytes = bytes_new(SEAL_KEY);
+    struct aead_key *keys[N_AEADS];
+    uint8_t complements[N_AEADS][AEAD_KEY_SIZE], *bytes = bytes_new(AEAD_KEY_SIZE);
     for (int i = 0; i < N_AEADS; i++) {
-        random_fill(&random, complements[i], SEAL_KEY);
-        for (int at = 0; at < SEAL_KEY; at++)
+        random_fill(&random, complements[i], AEAD_KEY_SIZE);
+        for (int at = 0; at < AEAD_KEY_SIZE; at++)
             bytes[at] = complements[i][at] ^ 0xff;
         CHECK(is_dumped(complements[i])); /* the search finds what is there */
         size_t n_bytes = secret_bytes();
         keys[i] = library->key_new(aeads[i], bytes);
-        explicit_bzero(bytes, SEAL_KEY);
+        explicit_bzero(bytes, AEAD_KEY_SIZE);
         CHECK(strstr(mapping_of(keys[i]).flags, "dd ") != NULL);
         use(keys[i]);
         CHECK(!is_dumped(complements[i]));
         CHECK(!is_dumped(complements[i] + 16));
-        seal_key_free(keys[i]);
+        aead_key_free(keys[i]);
         CHECK(is_unmapped(keys[i]));
         CHECK_EQUAL(secret_bytes(), n_bytes);
         CHECK(!is_dumped(complements[i]));
@@ -164,11 +164,11 @@ static void check_that_no_dump_holds(const struct seal_library *library) {
 }
 
 static void no_core_dump_would_hold_a_key(void) {
-    CHECK_EQUAL(seal_init(), 0);
-    check_that_no_dump_holds(&seal_gcrypt);
-    if (strcmp(seal_library_name(), seal_gcrypt.name) != 0)
-        check_that_no_dump_holds(&seal_ipsec_mb);
-    seal_key_free(NULL);
+    CHECK_EQUAL(aead_init(), 0);
+    check_that_no_dump_holds(&aead_gcrypt);
+    if (strcmp(aead_library_name(), aead_gcrypt.name) != 0)
+        check_that_no_dump_holds(&aead_ipsec_mb);
+    aead_key_free(NULL);
 }
 
 /* In a child, since it gives up its privileges; so before this process has touched the library,
@@ -180,11 +180,11 @@ static void without_leave_to_lock_memory_keys_still_work(void) {
         struct rlimit none = {0, 0};
         if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || setuid(65534) < 0)
             _exit(EXIT_SKIP);
-        uint8_t bytes[SEAL_KEY] = {1};
-        struct seal_key *key = seal_key_new(AEAD_CHACHA20_POLY1305, bytes);
+        uint8_t bytes[AEAD_KEY_SIZE] = {1};
+        struct aead_key *key = aead_key_new(AEAD_CHACHA20_POLY1305, bytes);
         CHECK(key != NULL);
         use(key);
-        seal_key_free(key);
+        aead_key_free(key);
         _exit(EXIT_SUCCESS);
     }
     int status;

@@ -12,10 +12,10 @@ static uint8_t content[MESSAGE_MAX];
 static struct receiving_key *receiving;
 
 /* Each cipher has a key of its own, as the gateway derives them. */
-static struct seal_key *key_of(enum aead aead) {
-    uint8_t bytes[SEAL_KEY];
+static struct aead_key *key_of(enum aead aead) {
+    uint8_t bytes[AEAD_KEY_SIZE];
     sealing_key(bytes, 1 + (unsigned)aead);
-    struct seal_key *key = seal_key_new(aead, bytes);
+    struct aead_key *key = aead_key_new(aead, bytes);
     CHECK(key != NULL);
     return key;
 }
@@ -110,12 +110,11 @@ static void a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu(void) {
                 padded = length > mtu ? length : mtu;
             CHECK(session_seal(&sending, &message, mtu));
             CHECK_EQUAL(message.length, DATA_MESSAGE_MIN + padded);
-            seal_key_free(sending.key);
+            aead_key_free(sending.key);
         }
 }
 
-/* -- the gateway's counters ---------------------------------------------------------------------
- */
+/* -- the gateway's counters -------------------------------------------------------------------- */
 
 static void what_the_gateway_says_opens_once_however_far_the_data_is_ahead(void) {
     for (int aead = 0; aead < N_AEADS; aead++) {

@@ -36,16 +36,16 @@ static void a_data_message_is_at_least_a_keepalive(void) {
 
 static int open_with(enum aead aead, uint64_t counter, bool is_tampered) {
     static struct sealed_message sealed;
-    uint8_t key[SEAL_KEY], text[TEXT] = {0};
+    uint8_t key[AEAD_KEY_SIZE], text[TEXT] = {0};
     sealing_key(key, 1);
     struct receiving_key receiving = {.keys = {NULL}};
-    receiving.keys[aead] = seal_key_new(aead, key);
+    receiving.keys[aead] = aead_key_new(aead, key);
     sealed_make(&sealed, aead, 1, INDEX, counter, text, TEXT);
     sealed.bytes[sealed.length - 1] ^= is_tampered;
     int result = session_open(&receiving, sealed.bytes + STREAM_LENGTH_PREFIX,
                               sealed.length - STREAM_LENGTH_PREFIX, text);
     CHECK_EQUAL(receiving.replay.next, result < 0 ? 0 : counter + 1);
-    seal_key_free(receiving.keys[aead]);
+    aead_key_free(receiving.keys[aead]);
     return result;
 }
 

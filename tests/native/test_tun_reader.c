@@ -58,7 +58,7 @@ static void a_packet_for_nobody_is_counted_and_answered(void) {
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
     CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
-    CHECK(read(sender.device[1], answer, sizeof answer) > VNET_LENGTH + IPV4_HEADER_MIN);
+    CHECK(read(sender.device[1], answer, sizeof answer) > VNET_LENGTH + IPV4_HEADER_SIZE);
     CHECK_EQUAL(answer[VNET_LENGTH + 9], 1); /* ICMP */
     CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
     sender_close();
@@ -67,7 +67,7 @@ static void a_packet_for_nobody_is_counted_and_answered(void) {
 static void give_super_packet(void) {
     struct random random = {3};
     frame_make(&frame, &random, MODE_TUN, FRAME_TCP4_SUPER, 8000);
-    ipv4_make(frame.bytes + VNET_LENGTH, IPV4_HEADER_MIN, US, 0x0a000002);
+    ipv4_make(frame.bytes + VNET_LENGTH, IPV4_HEADER_SIZE, US, 0x0a000002);
     be16_write(frame.bytes + VNET_LENGTH + 2, 8000);
     frame.bytes[VNET_LENGTH + 9] = 6; /* TCP */
     CHECK(frame.n_packets > 2);
@@ -276,9 +276,9 @@ static void a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is(v
     sender_attach(1, sealed_format(MODE_TUN, true));
     sender_allow_ten(1);
     set_key(1, AEAD_CHACHA20_POLY1305, 0);
-    for (size_t length = IPV4_HEADER_MIN; length < 120; length++) {
+    for (size_t length = IPV4_HEADER_SIZE; length < 120; length++) {
         ipv4_make(packet, length, US, 0x0a000002);
-        memset(packet + IPV4_HEADER_MIN, 0xee, length - IPV4_HEADER_MIN);
+        memset(packet + IPV4_HEADER_SIZE, 0xee, length - IPV4_HEADER_SIZE);
         give(packet, length);
         sender_run();
         CHECK(open_next(AEAD_CHACHA20_POLY1305));
@@ -330,7 +330,7 @@ static void a_tap_frame_goes_to_the_one_peer_and_is_not_padded(void) {
     sender_attach(0, sealed_format(MODE_TAP, true));
     set_key(0, AEAD_AES_256_GCM, 0);
     give(ethernet, sizeof ethernet);
-    give(ethernet, ETHERNET_HEADER - 1);
+    give(ethernet, ETHERNET_HEADER_SIZE - 1);
     sender_run();
     CHECK(open_next(AEAD_AES_256_GCM));
     CHECK_EQUAL(opened.length, MESSAGE_TYPE_LENGTH + sizeof ethernet);

@@ -50,7 +50,7 @@ static void sender_close(void) {
 static void add_peer(enum mode mode) {
     const uint8_t ten[4] = {10};
     struct link_format format = sealed_format(mode, true);
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 0);
     CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 1, -1, &format), 0);
     CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, ten, sizeof ten, 8), 0);
@@ -104,11 +104,11 @@ static void what_is_not_ip_is_counted_and_goes_to_nobody(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     ipv4_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV4_HEADER_MIN - 1);
+    give(plain, packet, IPV4_HEADER_SIZE - 1);
     packet[0] = 0x55;
     give(plain, packet, PACKET);
     ipv6_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV6_HEADER - 1);
+    give(plain, packet, IPV6_HEADER_SIZE - 1);
     run_for_ms(20);
     CHECK_EQUAL(dropped(DROP_tun_reader_not_ip), 3);
     CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 3);

@@ -112,14 +112,15 @@ static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_
 /* -- peers on UDP ------------------------------------------------------------------------------ */
 
 static void set_on_udp(unsigned slot) {
-    const struct endpoint endpoint = {.family = ENDPOINT_IPV4, .port = 9, .address = {192, 0, 2}};
+    const struct udp_address endpoint = {
+        .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
     peer_write_endpoint(&sender.peers->slots[slot], &endpoint);
 }
 
 static void give_numbered(unsigned slot, uint32_t number) {
     uint8_t packet[PACKET];
     ipv4_make(packet, PACKET, US, address_of(slot));
-    be32_write(packet + IPV4_HEADER_MIN, number);
+    be32_write(packet + IPV4_HEADER_SIZE, number);
     give(packet, PACKET);
 }
 
@@ -130,7 +131,7 @@ static void check_numbered(unsigned slot, uint32_t number) {
     CHECK(opened.record != NULL);
     CHECK_EQUAL(opened.record->slot, slot);
     open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
-    CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_MIN), number);
+    CHECK_EQUAL(be32_read(opened.content + IPV4_HEADER_SIZE), number);
 }
 
 static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {

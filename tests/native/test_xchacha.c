@@ -59,25 +59,25 @@ static const struct vector {
 static void published_vectors_are_met(void) {
     for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
         const struct vector *vector = &vectors[i];
-        uint8_t key[SEAL_KEY], nonce[XCHACHA_NONCE], associated[TEXT_MAX];
-        uint8_t text[TEXT_MAX + SEAL_TAG], sealed[TEXT_MAX + SEAL_TAG];
-        CHECK_EQUAL(from_hex(vector->key, key), SEAL_KEY);
+        uint8_t key[AEAD_KEY_SIZE], nonce[XCHACHA_NONCE], associated[TEXT_MAX];
+        uint8_t text[TEXT_MAX + AEAD_TAG_SIZE], sealed[TEXT_MAX + AEAD_TAG_SIZE];
+        CHECK_EQUAL(from_hex(vector->key, key), AEAD_KEY_SIZE);
         CHECK_EQUAL(from_hex(vector->nonce, nonce), XCHACHA_NONCE);
         size_t associated_length = from_hex(vector->associated, associated);
         size_t length = from_hex(vector->text, text);
         CHECK_EQUAL(from_hex(vector->sealed, sealed), length);
-        CHECK_EQUAL(from_hex(vector->tag, sealed + length), SEAL_TAG);
+        CHECK_EQUAL(from_hex(vector->tag, sealed + length), AEAD_TAG_SIZE);
         struct xchacha_key *made = xchacha_key_new(key);
         CHECK_EQUAL(xchacha_seal(made, nonce, associated, associated_length, text, length), 0);
-        CHECK_EQUAL(memcmp(text, sealed, length + SEAL_TAG), 0);
+        CHECK_EQUAL(memcmp(text, sealed, length + AEAD_TAG_SIZE), 0);
         xchacha_key_free(made);
     }
 }
 
 static void a_key_is_not_spoilt_by_its_use(void) {
     const uint8_t nonces[3][XCHACHA_NONCE] = {{2}, {9}, {2}};
-    uint8_t texts[3][32 + SEAL_TAG] = {{0}};
-    struct xchacha_key *key = xchacha_key_new((uint8_t[SEAL_KEY]){1});
+    uint8_t texts[3][32 + AEAD_TAG_SIZE] = {{0}};
+    struct xchacha_key *key = xchacha_key_new((uint8_t[AEAD_KEY_SIZE]){1});
     for (size_t i = 0; i < 3; i++)
         CHECK_EQUAL(xchacha_seal(key, nonces[i], nonces[i], i % 2, texts[i], 32), 0);
     CHECK_EQUAL(memcmp(texts[0], texts[2], sizeof texts[0]), 0);
@@ -86,11 +86,11 @@ static void a_key_is_not_spoilt_by_its_use(void) {
 }
 
 static void every_byte_of_the_nonce_counts(void) {
-    uint8_t plain[16 + SEAL_TAG] = {0}, zeros[XCHACHA_NONCE] = {0};
-    struct xchacha_key *key = xchacha_key_new((uint8_t[SEAL_KEY]){1});
+    uint8_t plain[16 + AEAD_TAG_SIZE] = {0}, zeros[XCHACHA_NONCE] = {0};
+    struct xchacha_key *key = xchacha_key_new((uint8_t[AEAD_KEY_SIZE]){1});
     CHECK_EQUAL(xchacha_seal(key, zeros, NULL, 0, plain, 16), 0);
     for (size_t i = 0; i < XCHACHA_NONCE; i++) {
-        uint8_t nonce[XCHACHA_NONCE] = {0}, text[16 + SEAL_TAG] = {0};
+        uint8_t nonce[XCHACHA_NONCE] = {0}, text[16 + AEAD_TAG_SIZE] = {0};
         nonce[i] = 1;
         CHECK_EQUAL(xchacha_seal(key, nonce, NULL, 0, text, 16), 0);
         CHECK(memcmp(text, plain, 16) != 0);

@@ -39,6 +39,7 @@ HEADERS = (
     '"packet/amplification.h"',
     '"packet/gro.h"',
     '"packet/gso.h"',
+    '"packet/headers.h"',
     '"loop/loop.h"',
 )
 
@@ -91,6 +92,16 @@ void ring_discard(struct ring *ring, struct stats_block *stats);
 uint64_t ring_first(const struct ring *ring);
 uint64_t ring_released_packets(const struct ring *ring);
 uint8_t *ring_payload(const struct ring_record *record);
+
+struct ip_headers {
+    uint32_t transport; uint8_t protocol; uint8_t n_extensions; bool is_fragment;
+    bool is_later_fragment; bool is_authenticated; ...;
+};
+struct ip_headers ip_walk(const uint8_t *packet, size_t length);
+size_t ip_packet_length(const uint8_t *packet);
+const uint8_t *ip_source(const uint8_t *packet);
+const uint8_t *ip_destination(const uint8_t *packet);
+size_t ethernet_find_ip(const uint8_t *frame, size_t length);
 
 struct vnet {
     uint8_t flags; uint8_t gso_type; uint16_t hdr_len; uint16_t gso_size; uint16_t csum_start;

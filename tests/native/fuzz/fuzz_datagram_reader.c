@@ -16,19 +16,19 @@ enum { RING_BYTES = 1 << 21, INPUT_MAX = 8192, INDEX = 0x20206006, SLOT = 1, OTH
 
 static struct ring *producer, *consumer;
 static struct loop *loop;
-static struct seal_key *sealing[N_AEADS];
+static struct aead_key *sealing[N_AEADS];
 static struct stats *stats;
 static struct peer_table *peers;
-static int channel[2], answers[2]; /* answers: the loop's socket, and who is answered */
-static struct endpoint endpoint;   /* of the next datagram: its port goes up */
-static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[SEAL_KEY] = {4, 5, 6};
+static int channel[2], answers[2];  /* answers: the loop's socket, and who is answered */
+static struct udp_address endpoint; /* of the next datagram: its port goes up */
+static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[AEAD_KEY_SIZE] = {4, 5, 6};
 
 /* One session with both ciphers, and another peer's. Keys are costly: they are made once. */
 static void add_keys(void) {
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, 1);
     for (int aead = 0; aead < N_AEADS; aead++) {
-        sealing[aead] = seal_key_new((enum aead)aead, key);
+        sealing[aead] = aead_key_new((enum aead)aead, key);
         FUZZ_CHECK(loop_add_receiving_key(loop, SLOT, (enum aead)aead, key, INDEX, 0, UINT64_MAX) ==
                    0);
     }
@@ -89,7 +89,7 @@ static void check_event(const struct loop_event *event, const uint8_t *datagram,
     case EVENT_UDP_HANDSHAKE:
         FUZZ_CHECK(event->length == length && length <= HANDSHAKE_BYTES_MAX);
         FUZZ_CHECK(memcmp(event->bytes, datagram, length) == 0);
-        FUZZ_CHECK(endpoint_equal(&event->endpoint, &endpoint));
+        FUZZ_CHECK(udp_address_equal(&event->endpoint, &endpoint));
         break;
     case EVENT_CONTROL:
         FUZZ_CHECK(event->length > 0 && event->length <= EVENT_BYTES_MAX);
@@ -135,7 +135,7 @@ static void pass(const uint8_t *datagram, size_t length) {
 static void pass_handshake(uint8_t what, size_t length) {
     uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH];
     unsigned type = 1 + (unsigned)length % 3;
-    struct endpoint sender = endpoint;
+    struct udp_address sender = endpoint;
     sender.port++; /* as it will be */
     length = handshake_make(message, type, (uint8_t)length, mac1_key);
     loop->gate.loaded_until_ns = (what & 8) != 0 ? UINT64_MAX : 0;

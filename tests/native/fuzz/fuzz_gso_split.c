@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 1 + VNET_LENGTH + 1 || size - 1 - VNET_LENGTH > SUPER_PACKET_MAX)
         return 0;
     packet.length = size - 1 - VNET_LENGTH;
-    packet.l3 = fuzz_format(data[0]).mode == MODE_TAP ? ETHERNET_HEADER : 0;
+    packet.l3 = fuzz_format(data[0]).mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0;
     packet.vnet = vnet_read(data + 1);
     memcpy(packet.bytes, data + 1 + VNET_LENGTH, packet.length);
     int n_packets = vnet_check(&packet.vnet, packet.bytes, packet.length, packet.l3);

@@ -13,10 +13,10 @@ static void check_checksum(const struct vnet *vnet, const uint8_t *frame, size_t
     size_t header = (size_t)vnet->csum_start - vnet->ip_start;
     uint8_t protocol = ip[is_ipv4 ? 9 : 6];
     if (is_ipv4)
-        FUZZ_CHECK(header == (ip[0] & 15u) * 4u && header >= IPV4_HEADER_MIN);
+        FUZZ_CHECK(header == (ip[0] & 15u) * 4u && header >= IPV4_HEADER_SIZE);
     else
-        FUZZ_CHECK(ip[0] >> 4 == 6 && header >= IPV6_HEADER && header % 8 == 0);
-    bool is_behind = !is_ipv4 && header > IPV6_HEADER;
+        FUZZ_CHECK(ip[0] >> 4 == 6 && header >= IPV6_HEADER_SIZE && header % 8 == 0);
+    bool is_behind = !is_ipv4 && header > IPV6_HEADER_SIZE;
     if (!is_behind)
         FUZZ_CHECK(protocol == (vnet->csum_offset == 6 ? 17 : 6));
     FUZZ_CHECK(vnet->csum_offset == 6 || vnet->csum_offset == 16);
@@ -43,17 +43,17 @@ static void check_amplification(const struct message_inbound *inbound) {
     uint64_t headers = (uint64_t)inbound->n_packets * (vnet->hdr_len + AMPLIFICATION_OVERHEAD);
     FUZZ_CHECK((headers + inbound->length - vnet->hdr_len + 1) / 2 <= inbound->length);
     if (inbound->frame[vnet->ip_start] >> 4 == 6)
-        FUZZ_CHECK(vnet->csum_start == vnet->ip_start + IPV6_HEADER);
+        FUZZ_CHECK(vnet->csum_start == vnet->ip_start + IPV6_HEADER_SIZE);
 }
 
 static void check_taken_apart(const struct link_format *format, const uint8_t *message,
                               size_t length, const struct message_inbound *inbound) {
-    size_t l3 = format->mode == MODE_TAP ? ETHERNET_HEADER : 0;
+    size_t l3 = format->mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0;
     const uint8_t *end = inbound->frame + inbound->length;
     FUZZ_CHECK(inbound->frame >= message && end <= message + length);
     FUZZ_CHECK(end == message + length || format->wire == WIRE_WIREGUARD); /* there it is padded */
     FUZZ_CHECK(inbound->n_packets >= 1 && (size_t)inbound->n_packets <= inbound->length);
-    FUZZ_CHECK(inbound->length >= (l3 != 0 ? ETHERNET_HEADER : IPV4_HEADER_MIN));
+    FUZZ_CHECK(inbound->length >= (l3 != 0 ? ETHERNET_HEADER_SIZE : IPV4_HEADER_SIZE));
     FUZZ_CHECK(format->super_inbound || vnet_is_plain(&inbound->vnet));
     check_super(&inbound->vnet, inbound->frame, inbound->length);
     check_amplification(inbound);

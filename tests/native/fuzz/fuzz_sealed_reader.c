@@ -67,7 +67,7 @@ static void build_stream(const uint8_t *data, size_t size) {
 
 static struct loop *open_loop(const struct link_format *format, int fd) {
     const uint8_t net[4] = {10}, net6[16] = {0xfd};
-    uint8_t key[SEAL_KEY];
+    uint8_t key[AEAD_KEY_SIZE];
     struct loop *loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, format->mode, producer, stats,
                                  peers, -1, channel[1], -1);
     sealing_key(key, 1);
@@ -110,7 +110,7 @@ static uint64_t check_records(const struct link_format *format) {
         struct vnet vnet = vnet_read(record->payload);
         FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
         FUZZ_CHECK(vnet_check(&vnet, frame, record->n_bytes,
-                              format->mode == MODE_TAP ? ETHERNET_HEADER : 0) ==
+                              format->mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0) ==
                    (int)record->n_packets);
         if (format->mode == MODE_TUN)
             check_source(frame);

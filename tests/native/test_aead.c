@@ -12,7 +12,7 @@ static const enum aead aeads[] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
 enum { N_AEADS = sizeof aeads / sizeof aeads[0] };
 
 /* The one under test. */
-static const struct seal_library *library;
+static const struct aead_library *library;
 
 static uint8_t *bytes_new(size_t length) {
     uint8_t *bytes = malloc(length);
@@ -21,11 +21,11 @@ static uint8_t *bytes_new(size_t length) {
 }
 
 /* The known answers' key and text. */
-static struct seal_key *test_key(enum aead aead) {
-    uint8_t bytes[SEAL_KEY];
-    for (int i = 0; i < SEAL_KEY; i++)
+static struct aead_key *test_key(enum aead aead) {
+    uint8_t bytes[AEAD_KEY_SIZE];
+    for (int i = 0; i < AEAD_KEY_SIZE; i++)
         bytes[i] = (uint8_t)(32 + i);
-    struct seal_key *key = library->key_new(aead, bytes);
+    struct aead_key *key = library->key_new(aead, bytes);
     CHECK(key != NULL);
     return key;
 }
@@ -35,10 +35,10 @@ static void write_text(uint8_t *text, size_t length) {
         text[i] = (uint8_t)(i * 7 + length);
 }
 
-static uint8_t *sealed_new(struct seal_key *key, uint64_t counter, size_t length) {
-    uint8_t *sealed = bytes_new(length + SEAL_TAG);
+static uint8_t *sealed_new(struct aead_key *key, uint64_t counter, size_t length) {
+    uint8_t *sealed = bytes_new(length + AEAD_TAG_SIZE);
     write_text(sealed, length);
-    CHECK_EQUAL(seal_in_place(key, counter, sealed, length), length + SEAL_TAG);
+    CHECK_EQUAL(seal_in_place(key, counter, sealed, length), length + AEAD_TAG_SIZE);
     return sealed;
 }
 
@@ -63,14 +63,14 @@ static bool is_zero(const uint8_t *bytes, size_t length) {
 
 /* Test cases 13 and 14 of McGrew and Viega's GCM specification: all zeros, so counter 0 says it. */
 static void the_gcm_specifications_cases_are_met(void) {
-    uint8_t zeros[SEAL_KEY] = {0}, text[16 + SEAL_TAG] = {0};
-    struct seal_key *key = library->key_new(AEAD_AES_256_GCM, zeros);
-    CHECK_EQUAL(seal_in_place(key, 0, text, 0), SEAL_TAG);
+    uint8_t zeros[AEAD_KEY_SIZE] = {0}, text[16 + AEAD_TAG_SIZE] = {0};
+    struct aead_key *key = library->key_new(AEAD_AES_256_GCM, zeros);
+    CHECK_EQUAL(seal_in_place(key, 0, text, 0), AEAD_TAG_SIZE);
     CHECK(is_hex(text, "530f8afbc74536b9a963b4f1c4cb738b"));
     memset(text, 0, sizeof text);
-    CHECK_EQUAL(seal_in_place(key, 0, text, 16), 16 + SEAL_TAG);
+    CHECK_EQUAL(seal_in_place(key, 0, text, 16), 16 + AEAD_TAG_SIZE);
     CHECK(is_hex(text, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919"));
-    seal_key_free(key);
+    aead_key_free(key);
 }
 
 /* Made with OpenSSL 4.0.0 through Python's cryptography 48.0.0: key bytes 32..63, text byte i is
@@ -107,26 +107,26 @@ static const struct answer {
 static void the_known_answers_of_another_library_are_met(void) {
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         const struct answer *answer = &answers[i];
-        struct seal_key *key = test_key(answer->aead);
+        struct aead_key *key = test_key(answer->aead);
         uint8_t *sealed = sealed_new(key, answer->counter, answer->length);
         CHECK(is_hex(sealed, answer->begin));
         CHECK(is_hex(sealed + answer->length, answer->tag));
         free(sealed);
-        seal_key_free(key);
+        aead_key_free(key);
     }
 }
 
 /* All sealed bytes of the lengths 0..1600, counter 65537 x length, folded by FNV-1a. */
 static uint64_t digest_of_all_lengths(enum aead aead) {
     uint64_t digest = 0xcbf29ce484222325;
-    struct seal_key *key = test_key(aead);
+    struct aead_key *key = test_key(aead);
     for (size_t length = 0; length <= 1600; length++) {
         uint8_t *sealed = sealed_new(key, length * 0x10001, length);
-        for (size_t i = 0; i < length + SEAL_TAG; i++)
+        for (size_t i = 0; i < length + AEAD_TAG_SIZE; i++)
             digest = (digest ^ sealed[i]) * 0x100000001b3;
         free(sealed);
     }
-    seal_key_free(key);
+    aead_key_free(key);
     return digest;
 }
 
@@ -137,14 +137,14 @@ static void every_length_up_to_1600_is_sealed_as_another_library_does(void) {
 
 /* -- there and back ---------------------------------------------------------------------------- */
 
-static void check_round_trip(struct seal_key *sealer, struct seal_key *opener, uint64_t counter,
+static void check_round_trip(struct aead_key *sealer, struct aead_key *opener, uint64_t counter,
                              size_t length) {
     uint8_t *sealed = sealed_new(sealer, counter, length);
     uint8_t *text = bytes_new(length), *expected = bytes_new(length);
     write_text(expected, length);
-    CHECK_EQUAL(open_into(opener, counter, sealed, length + SEAL_TAG, text), length);
+    CHECK_EQUAL(open_into(opener, counter, sealed, length + AEAD_TAG_SIZE, text), length);
     CHECK(length == 0 || memcmp(text, expected, length) == 0);
-    CHECK_EQUAL(open_into(opener, counter, sealed, length + SEAL_TAG, sealed), length);
+    CHECK_EQUAL(open_into(opener, counter, sealed, length + AEAD_TAG_SIZE, sealed), length);
     CHECK(length == 0 || memcmp(sealed, expected, length) == 0);
     free(sealed);
     free(text);
@@ -153,22 +153,22 @@ static void check_round_trip(struct seal_key *sealer, struct seal_key *opener, u
 
 static void what_is_sealed_opens_apart_and_in_place(void) {
     for (int i = 0; i < N_AEADS; i++) {
-        struct seal_key *sealer = test_key(aeads[i]), *opener = test_key(aeads[i]);
+        struct aead_key *sealer = test_key(aeads[i]), *opener = test_key(aeads[i]);
         for (size_t length = 0; length < 300; length++)
             check_round_trip(sealer, opener, length, length);
         for (size_t length = 300; length <= 65519; length += 997)
             check_round_trip(sealer, opener, length << 40, length);
-        seal_key_free(sealer);
-        seal_key_free(opener);
+        aead_key_free(sealer);
+        aead_key_free(opener);
     }
 }
 
 /* -- damage ------------------------------------------------------------------------------------ */
 
 /* `length` is the sealed one. Nothing of the text may be left, nor a byte written behind it. */
-static void check_refused(struct seal_key *key, uint64_t counter, const uint8_t *sealed,
+static void check_refused(struct aead_key *key, uint64_t counter, const uint8_t *sealed,
                           size_t length) {
-    size_t text_length = length < SEAL_TAG ? 0 : length - SEAL_TAG;
+    size_t text_length = length < AEAD_TAG_SIZE ? 0 : length - AEAD_TAG_SIZE;
     uint8_t *text = bytes_new(text_length + 1), *in_place = bytes_new(length + 1);
     memset(text, 0xaa, text_length + 1);
     CHECK_EQUAL(open_into(key, counter, sealed, length, text), -EBADMSG);
@@ -182,16 +182,16 @@ static void check_refused(struct seal_key *key, uint64_t counter, const uint8_t 
 }
 
 static void check_every_flipped_bit(enum aead aead, size_t length, size_t step) {
-    struct seal_key *key = test_key(aead);
+    struct aead_key *key = test_key(aead);
     uint8_t *sealed = sealed_new(key, 5, length);
-    for (size_t bit = 0; bit < 8 * (length + SEAL_TAG); bit += step) {
+    for (size_t bit = 0; bit < 8 * (length + AEAD_TAG_SIZE); bit += step) {
         sealed[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        check_refused(key, 5, sealed, length + SEAL_TAG);
+        check_refused(key, 5, sealed, length + AEAD_TAG_SIZE);
         sealed[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
     check_round_trip(key, key, 5, length);
     free(sealed);
-    seal_key_free(key);
+    aead_key_free(key);
 }
 
 static void a_single_flipped_bit_is_refused_and_leaves_no_text(void) {
@@ -205,34 +205,34 @@ static void a_single_flipped_bit_is_refused_and_leaves_no_text(void) {
 
 static void a_message_cut_short_or_drawn_out_is_refused(void) {
     for (int i = 0; i < N_AEADS; i++) {
-        struct seal_key *key = test_key(aeads[i]);
-        uint8_t *sealed = sealed_new(key, 5, 64), *longer = bytes_new(64 + SEAL_TAG + 1);
-        for (size_t length = 0; length < 64 + SEAL_TAG; length++)
+        struct aead_key *key = test_key(aeads[i]);
+        uint8_t *sealed = sealed_new(key, 5, 64), *longer = bytes_new(64 + AEAD_TAG_SIZE + 1);
+        for (size_t length = 0; length < 64 + AEAD_TAG_SIZE; length++)
             check_refused(key, 5, sealed, length);
-        memcpy(longer, sealed, 64 + SEAL_TAG);
-        longer[64 + SEAL_TAG] = 0;
-        check_refused(key, 5, longer, 64 + SEAL_TAG + 1);
+        memcpy(longer, sealed, 64 + AEAD_TAG_SIZE);
+        longer[64 + AEAD_TAG_SIZE] = 0;
+        check_refused(key, 5, longer, 64 + AEAD_TAG_SIZE + 1);
         free(sealed);
         free(longer);
-        seal_key_free(key);
+        aead_key_free(key);
     }
 }
 
 static void another_counter_key_or_cipher_does_not_open_it(void) {
-    struct seal_key *keys[] = {test_key(AEAD_CHACHA20_POLY1305), test_key(AEAD_AES_256_GCM)};
-    uint8_t other_bytes[SEAL_KEY] = {1};
+    struct aead_key *keys[] = {test_key(AEAD_CHACHA20_POLY1305), test_key(AEAD_AES_256_GCM)};
+    uint8_t other_bytes[AEAD_KEY_SIZE] = {1};
     for (int i = 0; i < N_AEADS; i++) {
         uint8_t *sealed = sealed_new(keys[i], 5, 64);
-        struct seal_key *other = library->key_new(aeads[i], other_bytes);
-        check_refused(other, 5, sealed, 64 + SEAL_TAG);
-        check_refused(keys[1 - i], 5, sealed, 64 + SEAL_TAG);
+        struct aead_key *other = library->key_new(aeads[i], other_bytes);
+        check_refused(other, 5, sealed, 64 + AEAD_TAG_SIZE);
+        check_refused(keys[1 - i], 5, sealed, 64 + AEAD_TAG_SIZE);
         for (int bit = 0; bit < 64; bit++)
-            check_refused(keys[i], 5 ^ 1ull << bit, sealed, 64 + SEAL_TAG);
-        seal_key_free(other);
+            check_refused(keys[i], 5 ^ 1ull << bit, sealed, 64 + AEAD_TAG_SIZE);
+        aead_key_free(other);
         free(sealed);
     }
-    seal_key_free(keys[0]);
-    seal_key_free(keys[1]);
+    aead_key_free(keys[0]);
+    aead_key_free(keys[1]);
 }
 
 /* -- the processor ----------------------------------------------------------------------------- */
@@ -254,16 +254,16 @@ static void aes_instructions_are_reported_as_the_kernel_does(void) {
 #else
     bool expected = has_cpu_flag(" aes ") && has_cpu_flag(" pmull ");
 #endif
-    CHECK_EQUAL(seal_has_aes_instructions(), expected);
+    CHECK_EQUAL(aead_has_aes_instructions(), expected);
 }
 
 /* -- the libraries ----------------------------------------------------------------------------- */
 
 static void preparing_again_changes_nothing(void) {
-    CHECK_EQUAL(seal_init(), 0);
-    const char *name = seal_library_name();
-    CHECK_EQUAL(seal_init(), 0);
-    CHECK(seal_library_name() == name);
+    CHECK_EQUAL(aead_init(), 0);
+    const char *name = aead_library_name();
+    CHECK_EQUAL(aead_init(), 0);
+    CHECK(aead_library_name() == name);
 }
 
 /* Compiled in, it is used where the kernel shows what it is the faster for. */
@@ -274,19 +274,19 @@ static void the_faster_library_seals(void) {
 #else
     bool is_expected = false;
 #endif
-    const struct seal_library *expected = is_expected ? &seal_ipsec_mb : &seal_gcrypt;
-    CHECK(strcmp(seal_library_name(), expected->name) == 0);
-    struct seal_key *key = seal_key_new(AEAD_AES_256_GCM, (const uint8_t[SEAL_KEY]){1});
+    const struct aead_library *expected = is_expected ? &aead_ipsec_mb : &aead_gcrypt;
+    CHECK(strcmp(aead_library_name(), expected->name) == 0);
+    struct aead_key *key = aead_key_new(AEAD_AES_256_GCM, (const uint8_t[AEAD_KEY_SIZE]){1});
     CHECK(key->library == expected);
-    seal_key_free(key);
+    aead_key_free(key);
 }
 
 /* It gets no text, nonce or place for a tag, and does nothing. */
 static void what_the_library_refuses_is_neither_sealed_nor_opened(void) {
-    const uint8_t nonce[SEAL_NONCE] = {0};
+    const uint8_t nonce[AEAD_NONCE_SIZE] = {0};
     for (size_t i = 0; i < N_AEADS; i++) {
-        struct seal_key *key = test_key(aeads[i]);
-        uint8_t tag[SEAL_TAG], text[64], *sealed = sealed_new(key, 0, sizeof text);
+        struct aead_key *key = test_key(aeads[i]);
+        uint8_t tag[AEAD_TAG_SIZE], text[64], *sealed = sealed_new(key, 0, sizeof text);
         CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, text), 0);
         CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, NULL), -EBADMSG);
         CHECK_EQUAL(library->seal(key, nonce, NULL, sizeof text, tag), -EINVAL);
@@ -294,11 +294,11 @@ static void what_the_library_refuses_is_neither_sealed_nor_opened(void) {
         CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, NULL), -EINVAL);
         CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, tag), 0);
         free(sealed);
-        seal_key_free(key);
+        aead_key_free(key);
     }
 }
 
-static void run_with(const struct seal_library *with) {
+static void run_with(const struct aead_library *with) {
     library = with;
     printf("  %s\n", library->name);
     RUN(the_gcm_specifications_cases_are_met);
@@ -313,10 +313,10 @@ static void run_with(const struct seal_library *with) {
 int main(void) {
     RUN(preparing_again_changes_nothing);
     RUN(the_faster_library_seals);
-    run_with(&seal_gcrypt);
-    if (strcmp(seal_library_name(), seal_gcrypt.name) != 0)
-        run_with(&seal_ipsec_mb);
-    if (library == &seal_ipsec_mb)
+    run_with(&aead_gcrypt);
+    if (strcmp(aead_library_name(), aead_gcrypt.name) != 0)
+        run_with(&aead_ipsec_mb);
+    if (library == &aead_ipsec_mb)
         RUN(what_the_library_refuses_is_neither_sealed_nor_opened);
     RUN(aes_instructions_are_reported_as_the_kernel_does);
     return EXIT_SUCCESS;

@@ -48,9 +48,9 @@ static socklen_t parse(const char *text, uint16_t port, uint32_t zone,
     return sizeof *address;
 }
 
-static struct endpoint receive(int fd) {
+static struct udp_address receive(int fd) {
     struct sockaddr_in6 source;
-    _Alignas(struct cmsghdr) uint8_t control[ENDPOINT_CONTROL];
+    _Alignas(struct cmsghdr) uint8_t control[ENVELOPE_CONTROL_SIZE];
     uint8_t byte;
     struct iovec iov = {&byte, 1};
     struct msghdr message = {.msg_name = &source,
@@ -59,28 +59,28 @@ static struct endpoint receive(int fd) {
                              .msg_iovlen = 1,
                              .msg_control = control,
                              .msg_controllen = sizeof control};
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     CHECK_EQUAL(recvmsg(fd, &message, 0), 1);
     CHECK_EQUAL(message.msg_flags & MSG_CTRUNC, 0);
-    endpoint_read(&endpoint, SOCKET_INDEX, &message);
+    udp_address_read(&endpoint, SOCKET_INDEX, &message);
     return endpoint;
 }
 
-static void answer(int fd, int family, const struct endpoint *endpoint) {
+static void answer(int fd, int family, const struct udp_address *endpoint) {
     struct sockaddr_in6 address;
-    _Alignas(struct cmsghdr) uint8_t control[ENDPOINT_CONTROL];
+    _Alignas(struct cmsghdr) uint8_t control[ENVELOPE_CONTROL_SIZE];
     struct iovec iov = {"!", 1};
     struct msghdr message = {
         .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control};
-    message.msg_namelen = endpoint_write(endpoint, family, &address);
+    message.msg_namelen = udp_address_write(endpoint, family, &address);
     CHECK(message.msg_namelen > 0);
-    endpoint_write_source(endpoint, family, &message);
+    udp_address_write_source(endpoint, family, &message);
     CHECK(message.msg_controllen > 0 && message.msg_controllen <= sizeof control);
     CHECK_EQUAL(sendmsg(fd, &message, 0), 1);
 }
 
 /* The client is connected: it hears the answer only from the address that it has sent to. */
-static struct endpoint exchange(int family, const char *from, const char *to, uint32_t zone) {
+static struct udp_address exchange(int family, const char *from, const char *to, uint32_t zone) {
     struct sockaddr_in6 address;
     uint16_t server_port, client_port;
     struct timeval patience = {.tv_sec = 5};
@@ -95,7 +95,7 @@ static struct endpoint exchange(int family, const char *from, const char *to, ui
     length = parse(to, server_port, zone, &address);
     CHECK_EQUAL(connect(client, (struct sockaddr *)&address, length), 0);
     CHECK_EQUAL(send(client, "?", 1, 0), 1);
-    struct endpoint endpoint = receive(server);
+    struct udp_address endpoint = receive(server);
     CHECK_EQUAL(endpoint.port, client_port);
     CHECK_EQUAL(endpoint.socket_index, SOCKET_INDEX);
     answer(server, family, &endpoint);
@@ -107,11 +107,11 @@ static struct endpoint exchange(int family, const char *from, const char *to, ui
 
 static void check_exchange(int family, const char *from, const char *to, uint32_t zone) {
     uint8_t address[16] = {0}, local[16] = {0};
-    struct endpoint endpoint = exchange(family, from, to, zone);
+    struct udp_address endpoint = exchange(family, from, to, zone);
     bool is_ipv4 = inet_pton(AF_INET, from, address) == 1 && inet_pton(AF_INET, to, local) == 1;
     CHECK(is_ipv4 ||
           (inet_pton(AF_INET6, from, address) == 1 && inet_pton(AF_INET6, to, local) == 1));
-    CHECK_EQUAL(endpoint.family, is_ipv4 ? ENDPOINT_IPV4 : ENDPOINT_IPV6);
+    CHECK_EQUAL(endpoint.family, is_ipv4 ? UDP_ADDRESS_IPV4 : UDP_ADDRESS_IPV6);
     CHECK_EQUAL(memcmp(endpoint.address, address, sizeof address), 0);
     CHECK_EQUAL(memcmp(endpoint.local, local, sizeof local), 0);
     CHECK_EQUAL(endpoint.zone, zone);
@@ -153,7 +153,7 @@ static void check_sent_to_all(int family, const char *from, const char *to, uint
     CHECK_EQUAL(bind(client, (struct sockaddr *)&address, length), 0);
     length = parse(to, port, zone, &address);
     CHECK_EQUAL(sendto(client, "?", 1, 0, (struct sockaddr *)&address, length), 1);
-    struct endpoint endpoint = receive(server);
+    struct udp_address endpoint = receive(server);
     CHECK(*ours == 0 || inet_pton(AF_INET, ours, local) == 1);
     CHECK_EQUAL(memcmp(endpoint.local, local, sizeof local), 0);
     CHECK_EQUAL(endpoint.local_zone, zone);
@@ -174,53 +174,54 @@ static void a_broadcast_or_multicast_address_is_not_answered_from(void) {
 /* -- without ----------------------------------------------------------------------------------- */
 
 static void equal_is_equal_in_every_byte(void) {
-    struct endpoint a, b;
+    struct udp_address a, b;
     memset(&a, 0x11, sizeof a);
     for (size_t i = 0; i < sizeof a; i++) {
         b = a;
-        CHECK(endpoint_equal(&a, &b));
+        CHECK(udp_address_equal(&a, &b));
         ((uint8_t *)&b)[i] ^= 0x80;
-        CHECK(!endpoint_equal(&a, &b));
+        CHECK(!udp_address_equal(&a, &b));
     }
 }
 
 static void what_a_socket_cannot_reach_has_no_address_there(void) {
     struct sockaddr_in6 address;
-    struct endpoint nobody = {.family = ENDPOINT_UNKNOWN, .port = 9};
-    struct endpoint ipv6 = {.family = ENDPOINT_IPV6, .port = 9, .zone = 3, .address = {0xfe, 0x80}};
-    CHECK_EQUAL(endpoint_write(&nobody, AF_INET, &address), 0);
-    CHECK_EQUAL(endpoint_write(&nobody, AF_INET6, &address), 0);
-    CHECK_EQUAL(endpoint_write(&ipv6, AF_INET, &address), 0);
-    CHECK_EQUAL(endpoint_write(&ipv6, AF_INET6, &address), sizeof address);
+    struct udp_address nobody = {.family = UDP_ADDRESS_UNKNOWN, .port = 9};
+    struct udp_address ipv6 = {
+        .family = UDP_ADDRESS_IPV6, .port = 9, .zone = 3, .address = {0xfe, 0x80}};
+    CHECK_EQUAL(udp_address_write(&nobody, AF_INET, &address), 0);
+    CHECK_EQUAL(udp_address_write(&nobody, AF_INET6, &address), 0);
+    CHECK_EQUAL(udp_address_write(&ipv6, AF_INET, &address), 0);
+    CHECK_EQUAL(udp_address_write(&ipv6, AF_INET6, &address), sizeof address);
     CHECK_EQUAL(address.sin6_scope_id, 3);
 }
 
 static void without_a_local_address_the_kernel_chooses(void) {
-    const struct endpoint endpoint = {
-        .family = ENDPOINT_IPV4, .port = 9, .address = {127, 0, 0, 1}};
+    const struct udp_address endpoint = {
+        .family = UDP_ADDRESS_IPV4, .port = 9, .address = {127, 0, 0, 1}};
     struct msghdr message = {0};
-    endpoint_write_source(&endpoint, AF_INET, &message);
-    endpoint_write_source(&endpoint, AF_INET6, &message);
+    udp_address_write_source(&endpoint, AF_INET, &message);
+    udp_address_write_source(&endpoint, AF_INET6, &message);
     CHECK_EQUAL(message.msg_controllen, 0);
 }
 
 static void a_source_that_is_no_ip_address_is_unknown(void) {
     const sa_family_t families[] = {AF_UNSPEC, AF_UNIX, AF_NETLINK};
-    struct endpoint endpoint;
+    struct udp_address endpoint;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
         struct sockaddr_in6 source = {.sin6_family = families[i]};
         struct msghdr message = {.msg_name = &source, .msg_namelen = sizeof source};
-        endpoint_read(&endpoint, 0, &message);
-        CHECK_EQUAL(endpoint.family, ENDPOINT_UNKNOWN);
+        udp_address_read(&endpoint, 0, &message);
+        CHECK_EQUAL(endpoint.family, UDP_ADDRESS_UNKNOWN);
     }
     struct sockaddr_in6 cut = {.sin6_family = AF_INET6};
     struct msghdr message = {.msg_name = &cut, .msg_namelen = sizeof(struct sockaddr_in)};
-    endpoint_read(&endpoint, 0, &message);
-    CHECK_EQUAL(endpoint.family, ENDPOINT_UNKNOWN);
+    udp_address_read(&endpoint, 0, &message);
+    CHECK_EQUAL(endpoint.family, UDP_ADDRESS_UNKNOWN);
     cut.sin6_family = AF_INET;
     message.msg_namelen = sizeof(struct sockaddr_in) - 1;
-    endpoint_read(&endpoint, 0, &message);
-    CHECK_EQUAL(endpoint.family, ENDPOINT_UNKNOWN);
+    udp_address_read(&endpoint, 0, &message);
+    CHECK_EQUAL(endpoint.family, UDP_ADDRESS_UNKNOWN);
 }
 
 int main(void) {
