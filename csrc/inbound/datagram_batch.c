@@ -6,28 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-int datagrams_init(struct datagrams *datagrams) {
-    *datagrams = (struct datagrams){0};
-    datagrams->buffers = malloc((size_t)DATAGRAM_BUFFERS * DATAGRAM_BUFFER);
-    return datagrams->buffers == NULL ? -ENOMEM : 0;
+int datagram_batch_init(struct datagram_batch *batch) {
+    *batch = (struct datagram_batch){0};
+    batch->buffers = malloc((size_t)DATAGRAM_BUFFERS * DATAGRAM_BUFFER);
+    return batch->buffers == NULL ? -ENOMEM : 0;
 }
 
-void datagrams_free(struct datagrams *datagrams) {
-    free(datagrams->buffers);
+void datagram_batch_free(struct datagram_batch *batch) {
+    free(batch->buffers);
 }
 
 /* The kernel overwrites the lengths at each call. */
-static void prepare(struct datagrams *datagrams) {
+static void prepare(struct datagram_batch *batch) {
     for (int i = 0; i < DATAGRAM_BUFFERS; i++) {
-        datagrams->iov[i] =
-            (struct iovec){datagrams->buffers + (size_t)i * DATAGRAM_BUFFER, DATAGRAM_BUFFER};
-        datagrams->headers[i].msg_hdr = (struct msghdr){
-            .msg_name = &datagrams->sources[i],
-            .msg_namelen = sizeof datagrams->sources[i],
-            .msg_iov = &datagrams->iov[i],
+        batch->iov[i] =
+            (struct iovec){batch->buffers + (size_t)i * DATAGRAM_BUFFER, DATAGRAM_BUFFER};
+        batch->headers[i].msg_hdr = (struct msghdr){
+            .msg_name = &batch->sources[i],
+            .msg_namelen = sizeof batch->sources[i],
+            .msg_iov = &batch->iov[i],
             .msg_iovlen = 1,
-            .msg_control = datagrams->controls[i],
-            .msg_controllen = sizeof datagrams->controls[i],
+            .msg_control = batch->controls[i],
+            .msg_controllen = sizeof batch->controls[i],
         };
     }
 }
@@ -46,38 +46,38 @@ static size_t segment_of(struct msghdr *message, size_t length) {
     return length > 0 ? length : 1;
 }
 
-static void begin_buffer(struct datagrams *datagrams) {
-    datagrams->offset = 0;
-    if (!datagrams_are_left(datagrams))
+static void begin_buffer(struct datagram_batch *batch) {
+    batch->offset = 0;
+    if (!datagram_batch_has_more(batch))
         return;
-    struct mmsghdr *header = &datagrams->headers[datagrams->at];
-    udp_address_read(&datagrams->endpoint, datagrams->socket_index, &header->msg_hdr);
-    datagrams->segment = segment_of(&header->msg_hdr, header->msg_len);
+    struct mmsghdr *header = &batch->headers[batch->at];
+    udp_address_read(&batch->endpoint, batch->socket_index, &header->msg_hdr);
+    batch->segment = segment_of(&header->msg_hdr, header->msg_len);
 }
 
-int datagrams_receive(struct datagrams *datagrams, int fd, unsigned socket_index) {
-    prepare(datagrams);
-    int n = recvmmsg(fd, datagrams->headers, DATAGRAM_BUFFERS, MSG_DONTWAIT, NULL);
-    datagrams->n = n > 0 ? n : 0;
-    datagrams->at = 0;
-    datagrams->socket_index = socket_index;
-    begin_buffer(datagrams);
+int datagram_batch_receive(struct datagram_batch *batch, int fd, unsigned socket_index) {
+    prepare(batch);
+    int n = recvmmsg(fd, batch->headers, DATAGRAM_BUFFERS, MSG_DONTWAIT, NULL);
+    batch->n = n > 0 ? n : 0;
+    batch->at = 0;
+    batch->socket_index = socket_index;
+    begin_buffer(batch);
     return n < 0 ? -errno : n;
 }
 
-bool datagrams_peek(struct datagrams *datagrams, const uint8_t **bytes, size_t *length) {
-    if (!datagrams_are_left(datagrams))
+bool datagram_batch_peek(struct datagram_batch *batch, const uint8_t **bytes, size_t *length) {
+    if (!datagram_batch_has_more(batch))
         return false;
-    size_t left = datagrams->headers[datagrams->at].msg_len - datagrams->offset;
-    *bytes = datagrams->buffers + (size_t)datagrams->at * DATAGRAM_BUFFER + datagrams->offset;
-    *length = left < datagrams->segment ? left : datagrams->segment;
+    size_t left = batch->headers[batch->at].msg_len - batch->offset;
+    *bytes = batch->buffers + (size_t)batch->at * DATAGRAM_BUFFER + batch->offset;
+    *length = left < batch->segment ? left : batch->segment;
     return true;
 }
 
-void datagrams_advance(struct datagrams *datagrams) {
-    datagrams->offset += datagrams->segment;
-    if (datagrams->offset < datagrams->headers[datagrams->at].msg_len)
+void datagram_batch_advance(struct datagram_batch *batch) {
+    batch->offset += batch->segment;
+    if (batch->offset < batch->headers[batch->at].msg_len)
         return;
-    datagrams->at++;
-    begin_buffer(datagrams);
+    batch->at++;
+    begin_buffer(batch);
 }

@@ -20,7 +20,7 @@ enum {
     DATAGRAM_BUFFER = 65536,
 };
 
-struct datagrams {
+struct datagram_batch {
     struct mmsghdr headers[DATAGRAM_BUFFERS];
     struct iovec iov[DATAGRAM_BUFFERS];
     struct sockaddr_in6 sources[DATAGRAM_BUFFERS];
@@ -34,16 +34,16 @@ struct datagrams {
 };
 
 /* Returns 0 or -errno. */
-int datagrams_init(struct datagrams *datagrams);
-void datagrams_free(struct datagrams *datagrams);
+int datagram_batch_init(struct datagram_batch *batch);
+void datagram_batch_free(struct datagram_batch *batch);
 /* Reads what there is without waiting. Returns the number of buffers filled, or -errno. */
-int datagrams_receive(struct datagrams *datagrams, int fd, unsigned socket_index);
+int datagram_batch_receive(struct datagram_batch *batch, int fd, unsigned socket_index);
 /* The next datagram, without moving on. false: all have been taken. */
-bool datagrams_peek(struct datagrams *datagrams, const uint8_t **bytes, size_t *length);
-void datagrams_advance(struct datagrams *datagrams);
+bool datagram_batch_peek(struct datagram_batch *batch, const uint8_t **bytes, size_t *length);
+void datagram_batch_advance(struct datagram_batch *batch);
 
-static inline bool datagrams_are_left(const struct datagrams *datagrams) {
-    return datagrams->at < datagrams->n;
+static inline bool datagram_batch_has_more(const struct datagram_batch *batch) {
+    return batch->at < batch->n;
 }
 
 #endif

@@ -1,49 +1,45 @@
-/* The link-reader's UDP sockets: a message a datagram, from anybody.
- *
- * A socket is shared by all peers on it; whose a message is, its index says, and its tag proves.
- * Errors of a socket are other people's (an ICMP message that somebody sent back) and never end
- * anything.
- */
 #define _GNU_SOURCE
-#include "inbound/link_reader.h"
+#include "inbound/datagram_reader.h"
+
+#include "inbound/datagram_batch.h"
+#include "inbound/message_in.h"
+
+enum step datagrams_read(struct link_reader *reader, unsigned socket_index) {
+    int n =
+        datagram_batch_receive(reader->datagrams, reader->sockets[socket_index].fd, socket_index);
+    stats_call(reader->loop.stats, CALL_recvmmsg);
+    return n > 0 ? datagrams_drain(reader) : STEP_MORE;
+}
 
 /* A datagram that arrived on our own device came through the tunnel: its source would be an
  * endpoint inside the tunnel. */
-static bool is_from_inside(const struct loop *loop, const struct udp_address *sender) {
-    return loop->device_index != 0 && sender->local_zone == loop->device_index;
+static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender) {
+    return reader->device_index != 0 && sender->local_zone == reader->device_index;
 }
 
-static enum inbound_end pass_one(struct loop *loop, const struct arrival *arrival,
-                                 const uint8_t *message, size_t length) {
-    if (is_from_inside(loop, arrival->endpoint)) {
-        inbound_drop(loop, DROP_link_reader_inside_tunnel, length);
-        return INBOUND_MORE;
+static enum step forward(struct link_reader *reader, const struct arrival *arrival,
+                         const uint8_t *message, size_t length) {
+    if (is_from_inside(reader, arrival->endpoint)) {
+        message_drop(reader, DROP_link_reader_inside_tunnel, length);
+        return STEP_MORE;
     }
-    return inbound_pass(loop, arrival, message, length);
+    return message_forward(reader, arrival, message, length);
 }
 
-enum source_end datagrams_pass(struct loop *loop) {
-    struct datagrams *datagrams = loop->datagrams;
-    struct arrival arrival = {-1, &datagrams->endpoint, clock_now_ns(), clock_boottime_ns()};
-    enum inbound_end end = INBOUND_MORE;
+enum step datagrams_drain(struct link_reader *reader) {
+    struct datagram_batch *batch = reader->datagrams;
+    struct arrival arrival = {-1, &batch->endpoint, clock_now_ns(), clock_boottime_ns()};
+    enum step step = STEP_MORE;
     const uint8_t *message;
     uint64_t n_messages = 0;
     size_t length;
-    while (end == INBOUND_MORE && datagrams_peek(datagrams, &message, &length)) {
-        end = pass_one(loop, &arrival, message, length);
-        if (end == INBOUND_FULL)
+    while (step == STEP_MORE && datagram_batch_peek(batch, &message, &length)) {
+        step = forward(reader, &arrival, message, length);
+        if (step == STEP_RING_FULL)
             break;
-        datagrams_advance(datagrams);
+        datagram_batch_advance(batch);
         n_messages++;
     }
-    inbound_publish(loop, n_messages);
-    if (end == INBOUND_FULL)
-        return SOURCE_FULL;
-    return end == INBOUND_EVENT ? SOURCE_EVENT : SOURCE_MORE;
-}
-
-enum source_end datagrams_read(struct loop *loop, unsigned socket_index) {
-    int n = datagrams_receive(loop->datagrams, loop->sockets[socket_index].fd, socket_index);
-    stats_call(loop->stats, CALL_recvmmsg);
-    return n > 0 ? datagrams_pass(loop) : SOURCE_MORE;
+    message_publish(reader, n_messages);
+    return step;
 }

@@ -39,121 +39,123 @@ static enum write_end end_of_write(ssize_t written) {
 }
 
 /* One frame with so many packets, written or not. */
-static void account(struct loop *loop, enum write_end end, uint32_t n_packets, uint64_t n_bytes) {
-    n_packets = reconcile_uncounted(loop, n_packets);
+static void account(struct tun_writer *writer, enum write_end end, uint32_t n_packets,
+                    uint64_t n_bytes) {
+    n_packets = reconcile_uncounted(&writer->loop, n_packets);
     switch (end) {
     case WRITE_DONE:
-        stats_count(loop->stats, n_packets, n_bytes);
+        stats_count(writer->loop.stats, n_packets, n_bytes);
         break;
     case WRITE_DEVICE_GONE:
-        loop->error = EBADFD;
-        stats_dropped(loop->stats, DROP_tun_writer_device_down, n_packets);
+        writer->loop.error = EBADFD;
+        stats_dropped(writer->loop.stats, DROP_tun_writer_device_down, n_packets);
         break;
     case WRITE_DEVICE_DOWN:
-        stats_dropped(loop->stats, DROP_tun_writer_device_down, n_packets);
+        stats_dropped(writer->loop.stats, DROP_tun_writer_device_down, n_packets);
         break;
     case WRITE_FULL:
-        stats_dropped(loop->stats, DROP_tun_writer_device_full, n_packets);
+        stats_dropped(writer->loop.stats, DROP_tun_writer_device_full, n_packets);
         break;
     case WRITE_REFUSED:
-        stats_dropped(loop->stats, DROP_tun_writer_device_refused, n_packets);
+        stats_dropped(writer->loop.stats, DROP_tun_writer_device_refused, n_packets);
         break;
     }
 }
 
-static enum write_end write_record(struct loop *loop, const struct ring_view *record) {
+static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record) {
     ssize_t n;
     do {
-        n = write(loop->device_fd, record->payload, record->length);
-        stats_call(loop->stats, CALL_write);
+        n = write(writer->loop.device_fd, record->payload, record->length);
+        stats_call(writer->loop.stats, CALL_write);
     } while (n < 0 && errno == EINTR);
     enum write_end end = end_of_write(n);
-    account(loop, end, record->n_packets, record->n_bytes);
+    account(writer, end, record->n_packets, record->n_bytes);
     return end;
 }
 
 /* -- super-packets of our own ------------------------------------------------------------------ */
 
-static enum write_end write_group(struct loop *loop, struct gro_group *group) {
+static enum write_end write_group(struct tun_writer *writer, struct gro_group *group) {
     int n_parts = gro_finish(group);
     ssize_t n;
     do {
-        n = writev(loop->device_fd, group->iov, n_parts);
-        stats_call(loop->stats, CALL_writev);
+        n = writev(writer->loop.device_fd, group->iov, n_parts);
+        stats_call(writer->loop.stats, CALL_writev);
     } while (n < 0 && errno == EINTR);
     return end_of_write(n);
 }
 
-static struct refusals *refusals_of(struct loop *loop, const struct frame_run *run) {
-    return &loop->groups[run->records[0]->slot % N_PEER_SLOTS][run->group.is_udp];
+static struct refusals *refusals_of(struct tun_writer *writer, const struct frame_run *run) {
+    return &writer->groups[run->records[0]->slot % N_PEER_SLOTS][run->group.is_udp];
 }
 
-static void note_group_taken(struct loop *loop, const struct frame_run *run) {
-    struct refusals *refusals = refusals_of(loop, run);
+static void note_group_taken(struct tun_writer *writer, const struct frame_run *run) {
+    struct refusals *refusals = refusals_of(writer, run);
     if (refusals->n > 0 && refusals_end(refusals))
-        loop_note_news(loop, refusals);
+        loop_note_news(&writer->loop, refusals);
 }
 
-static void note_group_refused(struct loop *loop, const struct frame_run *run, int error) {
-    struct refusals *refusals = refusals_of(loop, run);
-    stats_add(&loop->stats->counters[COUNTER_refused_offloads], 1);
+static void note_group_refused(struct tun_writer *writer, const struct frame_run *run, int error) {
+    struct refusals *refusals = refusals_of(writer, run);
+    stats_add(&writer->loop.stats->counters[COUNTER_refused_offloads], 1);
     if (refusals_add(refusals, REFUSALS_MAX, error, clock_now_ns()))
-        loop_note_news(loop, refusals);
+        loop_note_news(&writer->loop, refusals);
 }
 
 /* If one packet of a refused group was the cause, that packet is refused as well. */
-static void write_singly(struct loop *loop, const struct frame_run *run, int error) {
+static void write_singly(struct tun_writer *writer, const struct frame_run *run, int error) {
     bool is_refused = false;
     for (size_t i = 0; i < run->group.n_packets; i++)
-        is_refused = write_record(loop, run->records[i]) != WRITE_DONE || is_refused;
+        is_refused = write_record(writer, run->records[i]) != WRITE_DONE || is_refused;
     if (!is_refused)
-        note_group_refused(loop, run, error);
+        note_group_refused(writer, run, error);
 }
 
-static void write_together(struct loop *loop, struct frame_run *run) {
-    enum write_end end = write_group(loop, &run->group);
+static void write_together(struct tun_writer *writer, struct frame_run *run) {
+    enum write_end end = write_group(writer, &run->group);
     if (end == WRITE_REFUSED) {
-        write_singly(loop, run, errno);
+        write_singly(writer, run, errno);
         return;
     }
     if (end == WRITE_DONE)
-        note_group_taken(loop, run);
+        note_group_taken(writer, run);
     uint32_t n_packets = 0;
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < run->group.n_packets; i++) {
         n_packets += run->records[i]->n_packets;
         n_bytes += run->records[i]->n_bytes;
     }
-    account(loop, end, n_packets, n_bytes);
+    account(writer, end, n_packets, n_bytes);
 }
 
 /* -- runs -------------------------------------------------------------------------------------- */
 
-static bool is_plain_packet(const struct loop *loop, const struct ring_view *record) {
-    if (loop->mode != MODE_TUN || loop->coalesce == DEVICE_OFFLOAD_NONE ||
+static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record) {
+    if (writer->loop.mode != MODE_TUN || writer->coalesce == DEVICE_OFFLOAD_NONE ||
         record->length <= VNET_LENGTH)
         return false;
     struct vnet vnet = vnet_read(record->payload);
     return vnet_is_plain(&vnet);
 }
 
-static bool may_coalesce(const struct loop *loop, unsigned slot, bool is_udp) {
-    const struct refusals *refusals = &loop->groups[slot % N_PEER_SLOTS][is_udp];
+static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp) {
+    const struct refusals *refusals = &writer->groups[slot % N_PEER_SLOTS][is_udp];
     return (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns())) &&
-           (!is_udp || loop->coalesce == DEVICE_OFFLOAD_TCP_UDP);
+           (!is_udp || writer->coalesce == DEVICE_OFFLOAD_TCP_UDP);
 }
 
-void frame_run_end(struct loop *loop, struct frame_run *run) {
+void frame_run_end(struct tun_writer *writer, struct frame_run *run) {
     if (run->group.n_packets == 1)
-        write_record(loop, run->records[0]);
+        write_record(writer, run->records[0]);
     else if (run->group.n_packets > 1)
-        write_together(loop, run);
+        write_together(writer, run);
     run->group.n_packets = 0;
 }
 
-void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_view *record) {
+void frame_run_add(struct tun_writer *writer, struct frame_run *run,
+                   const struct ring_view *record) {
     struct gro_group *group = &run->group;
-    bool is_plain = is_plain_packet(loop, record);
+    bool is_plain = is_plain_packet(writer, record);
     bool is_of_the_peer = group->n_packets == 0 || run->records[0]->slot == record->slot;
     const uint8_t *packet = record->payload + VNET_LENGTH;
     size_t length = record->length - VNET_LENGTH;
@@ -161,16 +163,12 @@ void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_
         run->records[group->n_packets - 1] = record;
         return;
     }
-    frame_run_end(loop, run);
+    frame_run_end(writer, run);
     if (is_plain && gro_begin(group, packet, length) &&
-        may_coalesce(loop, record->slot, group->is_udp)) {
+        may_coalesce(writer, record->slot, group->is_udp)) {
         run->records[0] = record;
         return;
     }
     group->n_packets = 0;
-    write_record(loop, record);
-}
-
-void loop_coalesce(struct loop *loop, enum device_offload offload) {
-    loop->coalesce = offload;
+    write_record(writer, record);
 }

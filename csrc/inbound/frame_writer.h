@@ -5,7 +5,7 @@
 #define FASTUN_INBOUND_FRAME_WRITER_H
 
 #include "packet/gro.h"
-#include "loop/loop.h"
+#include "inbound/tun_writer.h"
 
 /* Records that are to be one frame. They must stay in the ring until it is written. */
 struct frame_run {
@@ -16,8 +16,9 @@ struct frame_run {
 /* Writes the record, or keeps it in the run (empty at first: group.n_packets is 0) for a later one
  * to follow; what it does not continue is written first. When the device is gone loop->error says
  * so, and what comes after is dropped and counted. */
-void frame_run_take(struct loop *loop, struct frame_run *run, const struct ring_view *record);
+void frame_run_add(struct tun_writer *writer, struct frame_run *run,
+                   const struct ring_view *record);
 /* Writes what the run still holds. */
-void frame_run_end(struct loop *loop, struct frame_run *run);
+void frame_run_end(struct tun_writer *writer, struct frame_run *run);
 
 #endif

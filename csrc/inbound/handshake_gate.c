@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "loop/token_bucket.h"
 #include "packet/byteorder.h"
 #include "session/session.h"
 #include "shared/clock.h"
@@ -44,15 +45,6 @@ static unsigned bucket_of(const struct handshake_gate *gate, const struct udp_ad
         mixed += gate->hash_key;
     }
     return (unsigned)(mixed >> 40) % HANDSHAKE_BUCKETS;
-}
-
-bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsigned burst) {
-    uint64_t token_ns = NS_PER_S / per_second;
-    uint64_t full_at = *full_at_ns > now_ns ? *full_at_ns : now_ns;
-    if (full_at + token_ns > now_ns + burst * token_ns)
-        return false;
-    *full_at_ns = full_at + token_ns;
-    return true;
 }
 
 static bool source_may(struct handshake_limit *limit, unsigned bucket, uint64_t now_ns) {

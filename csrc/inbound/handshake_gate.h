@@ -74,9 +74,6 @@ enum gate_verdict { GATE_OPEN, GATE_BAD_MAC1, GATE_TOO_MANY, GATE_ASK_COOKIE };
 int handshake_gate_init(struct handshake_gate *gate, const uint8_t mac1_key[MAC_KEY_MAX],
                         const uint8_t cookie_key[AEAD_KEY_SIZE]);
 void handshake_gate_free(struct handshake_gate *gate);
-/* Also for the handshake messages of one stream, whose peer is known but may be hostile.
- * false: the bucket is empty. */
-bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second, unsigned burst);
 
 /* `message` has a handshake message's type and length (session_is_handshake). GATE_ASK_COOKIE: to
  * be answered by cookie_reply, and not passed on. */

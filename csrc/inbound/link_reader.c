@@ -1,87 +1,185 @@
 /* link-reader: the first stage of the inbound direction.
  *
  *   1. wait until a stream or a UDP socket can be read; read as much as there is, up to the
- *      staging's size; one read a source and round
+ *      buffer's size; one read a source and round
  *   2. cut it into messages: by their length prefix on a stream (stream_reader.c), a datagram each
  *      on UDP (datagram_reader.c)
- *   3. bring each message's content into the ring: opened, on the sealed wire, else copied; take it
- *      apart where it lies and check everything, for it comes from the network (message_in.c)
+ *   3. bring each message's content into the ring: opened, on the sealed wire, else copied; make a
+ *      frame of it where it lies and check everything, for it comes from the network (message_in.c)
  *   4. publish what one read gave, read again; a full ring stops the reading, and so the peers
  *
  * It alone reads the sockets, alone holds the receiving keys and alone produces into the inbound
- * ring. Handshake messages go up to the gateway.
+ * ring. Handshake messages go up to the gateway (handshake_in.c).
  */
 #define _GNU_SOURCE
 #include "inbound/link_reader.h"
 
-static enum source_end pass_rest(struct loop *loop, int source) {
-    return source == SOURCE_DATAGRAMS ? datagrams_pass(loop) : stream_pass(loop, (unsigned)source);
+#include <errno.h>
+#include <stdlib.h>
+
+#include "host/device.h"
+#include "inbound/datagram_batch.h"
+#include "inbound/datagram_reader.h"
+#include "inbound/message_in.h"
+#include "inbound/stream_reader.h"
+
+static enum step next_step(struct link_reader *reader);
+static enum step look(struct link_reader *reader);
+static enum step read_source(struct link_reader *reader, uint32_t what);
+static enum step drain(struct link_reader *reader, int source, enum step step);
+
+/* -- the loop ---------------------------------------------------------------------------------- */
+
+enum loop_end link_reader_loop(struct link_reader *reader) {
+    enum step step = STEP_MORE;
+    while (step == STEP_MORE && !waiter_is_rung(reader->loop.self))
+        step = next_step(reader);
+    return loop_end_of(step);
 }
 
-static enum source_end read_source(struct loop *loop, uint32_t what) {
-    if (what >= POLL_SOCKET)
-        return datagrams_read(loop, what - POLL_SOCKET);
-    return stream_read(loop, what);
-}
-
-/* Goes on until all that was read of the source has been passed on, waiting for room in the ring.
- * LOOP_DOORBELL: nothing to report. */
-static enum loop_end pass_all(struct loop *loop, int source, enum source_end end,
-                              enum wait_end *wait) {
-    loop->unpassed_source = source;
-    for (;; end = pass_rest(loop, source)) {
-        switch (end) {
-        case SOURCE_FULL:
-            *wait = ring_wait_space(loop->ring, inbound_space_max(), loop->channel_fd, loop->stats);
-            break;
-        case SOURCE_EVENT:
-            return LOOP_EVENT; /* there may be more; it is passed on when the loop runs again */
-        case SOURCE_OVER:
-            loop->unpassed_source = SOURCE_NONE;
-            return LOOP_EVENT;
-        case SOURCE_MORE:
-            loop->unpassed_source = SOURCE_NONE;
-            return LOOP_DOORBELL;
-        }
-        if (*wait == WAIT_DOORBELL || waiter_is_rung(loop->self)) {
-            *wait = WAIT_DOORBELL;
-            return LOOP_DOORBELL;
-        }
-    }
-}
-
-/* Looks which sources can be read. */
-static void look(struct loop *loop, enum wait_end *wait) {
-    loop->next_ready = 0;
-    loop->n_ready = epoll_wait(loop->epoll_fd, loop->ready, READY_MAX, -1);
-    stats_call(loop->stats, CALL_epoll_wait);
-    for (int i = 0; i < loop->n_ready; i++)
-        if (loop->ready[i].data.u32 == POLL_CHANNEL)
-            *wait = WAIT_DOORBELL;
+static enum step drain_rest(struct link_reader *reader, int source) {
+    return source == SOURCE_DATAGRAMS ? datagrams_drain(reader)
+                                      : stream_drain(reader, (unsigned)source);
 }
 
 /* Reads each source that can be read once, whatever they have to report in between: else the one
- * that always has something would keep all others waiting, since epoll tells it first again. */
-static enum loop_end read_round(struct loop *loop, enum wait_end *wait) {
-    enum loop_end end = LOOP_DOORBELL;
-    if (loop->next_ready >= loop->n_ready)
-        look(loop, wait);
-    while (loop->next_ready < loop->n_ready && *wait == WAIT_READY && end == LOOP_DOORBELL) {
-        uint32_t what = loop->ready[loop->next_ready++].data.u32;
-        int source = what >= POLL_SOCKET ? SOURCE_DATAGRAMS : (int)what;
+ * that always has something would keep all others waiting, since epoll names it first again. */
+static enum step next_step(struct link_reader *reader) {
+    int rest = reader->undrained_source;
+    if (rest != SOURCE_NONE)
+        return drain(reader, rest, drain_rest(reader, rest));
+    enum step step = reader->next_ready >= reader->n_ready ? look(reader) : STEP_MORE;
+    while (reader->next_ready < reader->n_ready && step == STEP_MORE) {
+        uint32_t what = reader->ready[reader->next_ready++].data.u32;
         if (what != POLL_CHANNEL)
-            end = pass_all(loop, source, read_source(loop, what), wait);
+            step = read_source(reader, what);
     }
-    return end;
+    return step;
 }
 
-enum loop_end link_reader_loop(struct loop *loop) {
-    enum wait_end wait = WAIT_READY;
-    enum loop_end end = LOOP_DOORBELL;
-    int source = loop->unpassed_source;
-    if (source != SOURCE_NONE && !waiter_is_rung(loop->self))
-        end = pass_all(loop, source, pass_rest(loop, source), &wait);
-    while (wait == WAIT_READY && end == LOOP_DOORBELL && !waiter_is_rung(loop->self))
-        end = read_round(loop, &wait);
-    return end;
+/* Looks which sources can be read. */
+static enum step look(struct link_reader *reader) {
+    enum step step = STEP_MORE;
+    reader->next_ready = 0;
+    reader->n_ready = epoll_wait(reader->loop.epoll_fd, reader->ready, READY_MAX, -1);
+    stats_call(reader->loop.stats, CALL_epoll_wait);
+    for (int i = 0; i < reader->n_ready; i++)
+        if (reader->ready[i].data.u32 == POLL_CHANNEL)
+            step = STEP_DOORBELL;
+    return step;
+}
+
+static enum step read_source(struct link_reader *reader, uint32_t what) {
+    if (what >= POLL_SOCKET)
+        return drain(reader, SOURCE_DATAGRAMS, datagrams_read(reader, what - POLL_SOCKET));
+    return drain(reader, (int)what, stream_read(reader, what));
+}
+
+/* Goes on until all that was read of the source has been forwarded, waiting for room in the ring.
+ * After an event there may be more: it is drained when the loop runs again. */
+static enum step drain(struct link_reader *reader, int source, enum step step) {
+    struct loop *loop = &reader->loop;
+    reader->undrained_source = source;
+    for (; step == STEP_RING_FULL; step = drain_rest(reader, source)) {
+        enum wait_end end =
+            ring_wait_space(loop->ring, message_space_max(), loop->channel_fd, loop->stats);
+        if (end == WAIT_DOORBELL || waiter_is_rung(loop->self))
+            return STEP_DOORBELL;
+    }
+    if (step != STEP_EVENT)
+        reader->undrained_source = SOURCE_NONE;
+    return step;
+}
+
+/* -- life -------------------------------------------------------------------------------------- */
+
+static int prepare(struct link_reader *reader) {
+    struct loop *loop = &reader->loop;
+    reader->device_index = device_index(loop->device_fd);
+    reader->allowed_ips = allowedips_new();
+    reader->keys = calloc(1, sizeof *reader->keys);
+    reader->datagrams = calloc(1, sizeof *reader->datagrams);
+    reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
+    if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
+        reader->endpoints == NULL)
+        return -ENOMEM;
+    reader->datagram_format = (struct link_format){
+        .wire = loop->wire,
+        .mode = loop->mode,
+        .message_max = SEALED_CONTENT_MAX,
+        .is_datagram = true,
+    };
+    return datagram_batch_init(reader->datagrams);
+}
+
+struct loop *link_reader_new(const struct loop *common) {
+    struct link_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return NULL;
+    reader->loop = *common;
+    reader->undrained_source = SOURCE_NONE;
+    for (unsigned i = 0; i < N_SOCKETS; i++)
+        reader->sockets[i].fd = -1;
+    int error = prepare(reader);
+    if (error == 0)
+        return &reader->loop;
+    link_reader_free(reader);
+    errno = -error;
+    return NULL;
+}
+
+void link_reader_free(struct link_reader *reader) {
+    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
+        link_reader_detach(reader, slot);
+        if (reader->keys != NULL)
+            key_table_forget_slot(reader->keys, slot);
+    }
+    if (reader->datagrams != NULL)
+        datagram_batch_free(reader->datagrams);
+    handshake_gate_free(&reader->handshakes.gate);
+    free(reader->keys);
+    free(reader->datagrams);
+    free(reader->endpoints);
+    if (reader->allowed_ips != NULL)
+        allowedips_free(reader->allowed_ips);
+    free(reader);
+}
+
+int link_reader_attach(struct link_reader *reader, unsigned slot, uint32_t link_id, int fd,
+                       const struct link_format *format) {
+    struct reader_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return -ENOMEM;
+    link->fd = fd;
+    link->id = link_id;
+    link->format = loop_bounded_format(&reader->loop, format);
+    link->rx_buffer = malloc(RX_BUFFER_LENGTH);
+    reader->links[slot] = link;
+    int error = link->rx_buffer == NULL ? -ENOMEM : loop_watch(&reader->loop, fd, EPOLLIN, slot);
+    if (error < 0)
+        link_reader_detach(reader, slot);
+    return error;
+}
+
+void link_reader_detach(struct link_reader *reader, unsigned slot) {
+    struct reader_link *link = reader->links[slot];
+    if (link == NULL)
+        return;
+    if (link->fd >= 0)
+        loop_unwatch(&reader->loop, link->fd);
+    free(link->rx_buffer);
+    free(link);
+    reader->links[slot] = NULL;
+    if (reader->undrained_source == (int)slot)
+        reader->undrained_source = SOURCE_NONE;
+}
+
+void link_reader_set_endpoint(struct link_reader *reader, unsigned slot,
+                              const struct udp_address *endpoint) {
+    reader->endpoints[slot] = *endpoint;
+    peer_write_endpoint(&reader->loop.peers->slots[slot], endpoint);
+}
+
+uint32_t link_reader_link_id(const struct link_reader *reader, unsigned slot) {
+    return reader->links[slot] != NULL ? reader->links[slot]->id : 0;
 }

@@ -1,93 +1,101 @@
-/* The link-reader's streams: `u16 big-endian length | message`, again and again.
- *
- * A link's staging holds what has come and is not yet a whole message. A length that cannot be, or
- * an end inside a message, ends the link.
- */
 #define _GNU_SOURCE
-#include "inbound/link_reader.h"
+#include "inbound/stream_reader.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
 
+#include "inbound/message_in.h"
 #include "packet/byteorder.h"
 
 enum { LENGTH_INCOMPLETE = -1, LENGTH_BAD = -2 };
 
-/* The length of the message that begins the staging. */
-static int next_length(const struct loop *loop, const struct loop_link *link) {
-    size_t staged = link->staging_end - link->staging_start;
-    if (staged < STREAM_LENGTH_PREFIX)
-        return LENGTH_INCOMPLETE;
-    size_t length = be16_read(link->staging + link->staging_start);
-    if (length == 0 || length > message_limit(loop->wire))
-        return LENGTH_BAD;
-    return staged < STREAM_LENGTH_PREFIX + length ? LENGTH_INCOMPLETE : (int)length;
+static int next_length(const struct link_reader *reader, const struct reader_link *link);
+static enum step bad_length(struct link_reader *reader, unsigned slot);
+static enum step end_of_stream(struct link_reader *reader, unsigned slot, int error);
+
+/* -- reading ----------------------------------------------------------------------------------- */
+
+/* Moves the rest to the front, so that a whole message fits behind it. */
+static void compact(struct reader_link *link) {
+    size_t rest = link->rx_end - link->rx_start;
+    memmove(link->rx_buffer, link->rx_buffer + link->rx_start, rest);
+    link->rx_start = 0;
+    link->rx_end = rest;
 }
 
-static enum source_end bad_length(struct loop *loop, unsigned slot) {
-    inbound_drop(loop, DROP_link_reader_bad_length, 0);
-    loop_report(loop, slot, EVENT_LINK_FAULT, 0);
-    return SOURCE_OVER;
+enum step stream_read(struct link_reader *reader, unsigned slot) {
+    struct reader_link *link = reader->links[slot];
+    if (link == NULL || link->has_ended)
+        return STEP_MORE;
+    compact(link);
+    struct iovec room = {link->rx_buffer + link->rx_end, RX_BUFFER_LENGTH - link->rx_end};
+    ssize_t n = readv(link->fd, &room, 1);
+    stats_call(reader->loop.stats, CALL_readv);
+    if (n > 0) {
+        link->rx_end += (size_t)n;
+        return stream_drain(reader, slot);
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return STEP_MORE;
+    return end_of_stream(reader, slot, n < 0 ? errno : 0);
 }
 
-enum source_end stream_pass(struct loop *loop, unsigned slot) {
-    struct loop_link *link = loop->links[slot];
+/* -- message by message ------------------------------------------------------------------------ */
+
+enum step stream_drain(struct link_reader *reader, unsigned slot) {
+    struct reader_link *link = reader->links[slot];
     struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns()};
-    enum inbound_end end = INBOUND_MORE;
+    enum step step = STEP_MORE;
     uint64_t n_messages = 0;
     int length = LENGTH_INCOMPLETE;
-    while (end == INBOUND_MORE && (length = next_length(loop, link)) > 0) {
-        const uint8_t *message = link->staging + link->staging_start + STREAM_LENGTH_PREFIX;
-        end = inbound_pass(loop, &arrival, message, (size_t)length);
-        if (end == INBOUND_FULL)
+    while (step == STEP_MORE && (length = next_length(reader, link)) > 0) {
+        const uint8_t *message = link->rx_buffer + link->rx_start + STREAM_LENGTH_PREFIX;
+        step = message_forward(reader, &arrival, message, (size_t)length);
+        if (step == STEP_RING_FULL)
             break;
-        link->staging_start += STREAM_LENGTH_PREFIX + (size_t)length;
+        link->rx_start += STREAM_LENGTH_PREFIX + (size_t)length;
         n_messages++;
     }
-    inbound_publish(loop, n_messages);
-    if (end == INBOUND_FULL)
-        return SOURCE_FULL;
-    if (end == INBOUND_EVENT)
-        return SOURCE_EVENT;
-    return length == LENGTH_BAD ? bad_length(loop, slot) : SOURCE_MORE;
+    message_publish(reader, n_messages);
+    return step == STEP_MORE && length == LENGTH_BAD ? bad_length(reader, slot) : step;
+}
+
+/* The length of the message that begins the buffer. */
+static int next_length(const struct link_reader *reader, const struct reader_link *link) {
+    size_t n_buffered = link->rx_end - link->rx_start;
+    if (n_buffered < STREAM_LENGTH_PREFIX)
+        return LENGTH_INCOMPLETE;
+    size_t length = be16_read(link->rx_buffer + link->rx_start);
+    if (length == 0 || length > message_limit(reader->loop.wire))
+        return LENGTH_BAD;
+    return n_buffered < STREAM_LENGTH_PREFIX + length ? LENGTH_INCOMPLETE : (int)length;
+}
+
+/* -- the end ----------------------------------------------------------------------------------- */
+
+static enum step report_end(struct link_reader *reader, unsigned slot, enum event_kind kind,
+                            int error) {
+    struct reader_link *link = reader->links[slot];
+    link->has_ended = true;
+    loop_unwatch(&reader->loop, link->fd);
+    loop_report(&reader->loop, slot, link->id, kind, error);
+    return STEP_LINK_ENDED;
+}
+
+static enum step bad_length(struct link_reader *reader, unsigned slot) {
+    message_drop(reader, DROP_link_reader_bad_length, 0);
+    return report_end(reader, slot, EVENT_LINK_FAULT, 0);
 }
 
 /* The stream ended, by itself (error 0) or by a reset; either may cut a message. */
-static enum source_end end_of_stream(struct loop *loop, unsigned slot, int error) {
-    struct loop_link *link = loop->links[slot];
-    bool is_cut = link->staging_end != link->staging_start;
+static enum step end_of_stream(struct link_reader *reader, unsigned slot, int error) {
+    struct reader_link *link = reader->links[slot];
+    bool is_cut = link->rx_end != link->rx_start;
     if (is_cut)
-        inbound_drop(loop, DROP_link_reader_truncated, 0);
-    link->staging_start = link->staging_end = 0;
+        message_drop(reader, DROP_link_reader_truncated, 0);
+    link->rx_start = link->rx_end = 0;
     if (error != 0)
-        loop_report(loop, slot, EVENT_LINK_ERROR, error);
-    else
-        loop_report(loop, slot, is_cut ? EVENT_LINK_FAULT : EVENT_LINK_CLOSED, 0);
-    return SOURCE_OVER;
-}
-
-/* Moves the rest to the front, so that a whole message fits behind it. */
-static void compact(struct loop_link *link) {
-    size_t rest = link->staging_end - link->staging_start;
-    memmove(link->staging, link->staging + link->staging_start, rest);
-    link->staging_start = 0;
-    link->staging_end = rest;
-}
-
-enum source_end stream_read(struct loop *loop, unsigned slot) {
-    struct loop_link *link = loop->links[slot];
-    if (link == NULL || link->is_over)
-        return SOURCE_MORE;
-    compact(link);
-    struct iovec room = {link->staging + link->staging_end, STAGING_LENGTH - link->staging_end};
-    ssize_t n = readv(link->fd, &room, 1);
-    stats_call(loop->stats, CALL_readv);
-    if (n > 0) {
-        link->staging_end += (size_t)n;
-        return stream_pass(loop, slot);
-    }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return SOURCE_MORE;
-    return end_of_stream(loop, slot, n < 0 ? errno : 0);
+        return report_end(reader, slot, EVENT_LINK_ERROR, error);
+    return report_end(reader, slot, is_cut ? EVENT_LINK_FAULT : EVENT_LINK_CLOSED, 0);
 }

@@ -1,7 +1,7 @@
 /* tun-writer: the last stage of the inbound direction.
  *
  *   1. wait for a record in the ring
- *   2. put plain packets of one flow together as long as they stand one behind the other (gro.c);
+ *   2. put plain packets of one flow together as long as they come one behind the other (gro.c);
  *      nothing waits for a packet that is not there yet
  *   3. write the frame: virtio_net_hdr and packet, checked by the link-reader. The kernel runs the
  *      whole inner receive path inside this write, which is what this stage spends its time on
@@ -10,6 +10,10 @@
  * It alone writes the device and alone consumes the inbound ring.
  */
 #define _GNU_SOURCE
+#include "inbound/tun_writer.h"
+
+#include <stdlib.h>
+
 #include "inbound/frame_writer.h"
 
 enum {
@@ -19,8 +23,32 @@ enum {
     WRITE_FRAMES_MAX = 4 * GRO_PACKETS_MAX,
 };
 
-/* Returns the number of frames taken from the ring, or -1 when the device is gone. */
-static int write_burst(struct loop *loop) {
+static enum step next_step(struct tun_writer *writer);
+static enum step write_burst(struct tun_writer *writer);
+static enum step report_news(struct tun_writer *writer);
+
+/* -- the loop ---------------------------------------------------------------------------------- */
+
+enum loop_end tun_writer_loop(struct tun_writer *writer) {
+    enum step step = STEP_MORE;
+    while (step == STEP_MORE && !waiter_is_rung(writer->loop.self))
+        step = next_step(writer);
+    return loop_end_of(step);
+}
+
+static enum step next_step(struct tun_writer *writer) {
+    struct loop *loop = &writer->loop;
+    if (loop->n_news > 0)
+        return report_news(writer);
+    enum step step = write_burst(writer);
+    if (step == STEP_IDLE)
+        return step_after_wait(
+            ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats));
+    return step;
+}
+
+static enum step write_burst(struct tun_writer *writer) {
+    struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
     size_t n_bytes = 0;
     int n_frames = 0;
@@ -32,11 +60,11 @@ static int write_burst(struct loop *loop) {
         if (record == NULL)
             break;
         stats_queue_delay(loop->stats, clock_now_ns() - record->enqueued_ns);
-        frame_run_take(loop, &run, record);
+        frame_run_add(writer, &run, record);
         n_bytes += record->length;
         n_frames++;
     }
-    frame_run_end(loop, &run);
+    frame_run_end(writer, &run);
     if (n_frames > 0) {
         stats_batch(loop->stats, (uint64_t)n_frames);
         ring_release(loop->ring, cursor, loop->stats);
@@ -45,28 +73,29 @@ static int write_burst(struct loop *loop) {
         stats_dropped(loop->stats, DROP_tun_writer_ring_corrupt, 1);
         ring_discard(loop->ring, loop->stats);
     }
-    return loop->error != 0 ? -1 : n_frames;
+    if (loop->error != 0)
+        return STEP_DEVICE_GONE;
+    return n_frames > 0 ? STEP_MORE : STEP_IDLE;
 }
 
-static enum loop_end report_news(struct loop *loop) {
+static enum step report_news(struct tun_writer *writer) {
     unsigned i = 0;
-    while (!loop->groups[i / 2][i % 2].is_news)
+    while (!writer->groups[i / 2][i % 2].is_news)
         i++;
-    return loop_report_news(loop, i / 2, &loop->groups[i / 2][i % 2],
+    return loop_report_news(&writer->loop, i / 2, 0, &writer->groups[i / 2][i % 2],
                             i % 2 == 0 ? OFFLOAD_TCP_GROUPS : OFFLOAD_UDP_GROUPS);
 }
 
-enum loop_end tun_writer_loop(struct loop *loop) {
-    enum wait_end end = WAIT_READY;
-    while (end == WAIT_READY && !waiter_is_rung(loop->self)) {
-        if (loop->n_news > 0)
-            return report_news(loop);
-        int n_frames = write_burst(loop);
-        if (n_frames < 0)
-            return LOOP_DEVICE_GONE;
-        if (n_frames == 0)
-            end =
-                ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats);
-    }
-    return LOOP_DOORBELL;
+/* -- life -------------------------------------------------------------------------------------- */
+
+struct loop *tun_writer_new(const struct loop *common) {
+    struct tun_writer *writer = calloc(1, sizeof *writer);
+    if (writer == NULL)
+        return NULL;
+    writer->loop = *common;
+    return &writer->loop;
+}
+
+void tun_writer_free(struct tun_writer *writer) {
+    free(writer);
 }

@@ -11,7 +11,7 @@
  * writer counted and did not release the successor finds in the ring, and does not count again.
  *
  * Not seen is what no counter has seen: the frame that was being read, frames that wait for a
- * session in the tun-reader's staging, the streams' bytes in the link-reader's.
+ * session in the tun-reader (parking.h), bytes of streams in the link-reader (rx_buffer).
  */
 #ifndef FASTUN_LOOP_RECONCILE_H
 #define FASTUN_LOOP_RECONCILE_H

@@ -7,7 +7,7 @@
 
 #include "packet/byteorder.h"
 #include "packet/headers.h"
-#include "inbound/handshake_gate.h"
+#include "loop/token_bucket.h"
 
 int answer_limit_init(struct answer_limit *limit) {
     memset(limit, 0, sizeof *limit);
@@ -36,8 +36,8 @@ static bool has_token(uint64_t full_at_ns, uint64_t now_ns, unsigned per_second)
     return token_take(&full_at_ns, now_ns, per_second, per_second);
 }
 
-bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
-                       int origin, unsigned slot, uint64_t now_ns) {
+bool answer_limit_allows(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
+                         int origin, unsigned slot, uint64_t now_ns) {
     enum { SHIFT_VERSION = 8, SHIFT_SLOT = 16 };
     uint64_t from = (uint64_t)(origin + 1), sender = sender_of(packet);
     uint64_t of_sender = (uint64_t)kind | (uint64_t)ip_version(packet) << SHIFT_VERSION;

@@ -53,7 +53,7 @@ struct answer_limit {
 int answer_limit_init(struct answer_limit *limit);
 /* Whether an IP packet may be answered. `origin` is the slot of the peer that the
  * packet's source belongs to, -1 for our own side; `slot` that of its destination. */
-bool answer_limit_take(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
-                       int origin, unsigned slot, uint64_t now_ns);
+bool answer_limit_allows(struct answer_limit *limit, enum answer_kind kind, const uint8_t *packet,
+                         int origin, unsigned slot, uint64_t now_ns);
 
 #endif

@@ -1,82 +1,60 @@
 /* frame: one frame of the device becomes a record in the ring, or several, or is dropped and
  * counted.
  *
- *   a peer that takes super-packets, or a packet that is none: laid out and sealed where the device
- *   put it, one record
- *   a super-packet for a peer that takes none: split (gso.h), each segment a sealed message; as
- * many messages stand in a record as one sendmsg can carry
+ *   a peer that takes super-packets, or a packet that is none: made a message and sealed where the
+ *   device put it, one record
+ *   a super-packet for a peer that takes none: splitting.h
+ *   a peer on UDP without a session: parking.h
  *
  * Used by the tun-reader alone.
  */
 #ifndef FASTUN_OUTBOUND_FRAME_H
 #define FASTUN_OUTBOUND_FRAME_H
 
-#include "packet/gso.h"
-#include "loop/loop.h"
+#include "host/device.h"
+#include "outbound/tun_reader.h"
 
 enum {
-    OUTBOUND_OFFSET = sizeof(struct ring_record) + MESSAGE_HEADROOM,
+    FRAME_OFFSET = sizeof(struct ring_record) + MESSAGE_HEADROOM,
     /* Ring space in which any frame, or any part of a split one, finds room. */
-    OUTBOUND_SPACE = OUTBOUND_OFFSET + VNET_LENGTH + DEVICE_FRAME_MAX + MESSAGE_TAILROOM,
+    FRAME_SPACE = FRAME_OFFSET + VNET_LENGTH + DEVICE_FRAME_MAX + MESSAGE_TAILROOM,
 };
 
-/* A super-packet on its way into the ring, segment by segment: the ring may be full in between. */
-struct splitting {
-    /* Where the next frame is read to: here rather than into the ring when the last one was split,
-     * which saves copying it. */
-    bool is_expected;
-    int n_segments, next; /* equal: nothing is being split */
-    bool in_fragments;    /* each segment is too long for the path, and goes in fragments */
-    unsigned slot;
-    uint32_t link_id; /* the frame is split for this link; the rest of it goes to no other */
-    uint64_t now_ns;
-    struct gso_split split;
-    uint8_t frame[VNET_LENGTH + DEVICE_FRAME_MAX];
+/* What the device gave. */
+struct frame {
+    uint8_t *vnet; /* its virtio_net_hdr; the packet or Ethernet frame follows */
+    size_t length; /* without that */
 };
 
-/* Where the device is to write the next frame, virtio_net_hdr first; `record` has
- * OUTBOUND_SPACE. */
-uint8_t *outbound_target(struct loop *loop, struct ring_record *record);
-/* Takes what the device wrote there; `read_length` is at least VNET_LENGTH. Returns bytes of the
- * frame. */
-size_t outbound_take(struct loop *loop, struct ring_record *record, size_t read_length,
-                     uint64_t now_ns, uint64_t boottime_ns);
-/* Goes on with the frame that is being split. false: the ring is full. */
-bool outbound_split(struct loop *loop);
+static inline uint8_t *frame_packet(const struct frame *frame) {
+    return frame->vnet + VNET_LENGTH;
+}
 
-/* Has the gateway asked for a session with the peer (loop->wanted_slot), if it was not of late. */
-void outbound_want_session(struct loop *loop, unsigned slot, uint64_t now_ns);
+/* Where the device is to write the next frame, virtio_net_hdr first; `record` has FRAME_SPACE. */
+uint8_t *frame_target(struct tun_reader *reader, struct ring_record *record);
+/* Brings what the device wrote there, at least VNET_LENGTH bytes, on its way; fills in the
+ * arrival's slot. Returns the bytes of the frame, 0 if it was dropped or waits. */
+size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
+                     struct arrival *arrival);
+/* An empty message. Returns 0, or -EAGAIN if there is no key or no room. */
+int frame_send_keepalive(struct tun_reader *reader, unsigned slot);
 
-/* Passes on the frames of peers that have got a session, and drops what has waited too long.
- * false: the ring is full. */
-bool outbound_unstage(struct loop *loop);
+/* -- for splitting.c, parking.c and path_fit.c -- */
 
-/* -- between frame.c and splitting.c -- */
-
-/* The frame stands in loop->splitting; the peer's link is open. */
-size_t splitting_take(struct loop *loop, unsigned slot, size_t frame_length, uint64_t now_ns,
-                      uint64_t boottime_ns);
-/* Counts a frame that was taken in and goes no further. */
-void outbound_drop(struct loop *loop, enum stats_drop reason, uint64_t n_packets, size_t n_bytes);
+/* Whether the link can take frames. Nothing is sealed under a key that has expired or is used up.
+ */
+bool frame_link_is_open(const struct tun_reader *reader, const struct tun_reader_link *link,
+                        uint64_t boottime_ns);
+/* Counts a frame that was read and goes no further. */
+void frame_drop(struct tun_reader *reader, enum stats_drop reason, uint64_t n_packets,
+                size_t n_bytes);
 /* Seals the message, where the wire does, and puts the length in front on a stream. false: the key
  * is used up. */
-bool outbound_finish(struct loop *loop, struct loop_link *link, unsigned slot,
-                     struct message_outbound *message);
-void outbound_mark_sent(struct loop *loop, unsigned slot, uint64_t boottime_ns, bool is_data);
-void outbound_commit(struct loop *loop, struct ring_record *record, unsigned slot,
-                     const struct message_outbound *message, size_t n_bytes, uint32_t segment,
-                     uint64_t now_ns);
-
-enum fit { FITS, FITS_IN_FRAGMENTS, FITS_NOT };
-
-enum fit outbound_fit(const struct loop *loop, const struct loop_link *link, const uint8_t *packet,
-                      size_t length);
-/* Drops what does not fit the path, and tells its sender. */
-void outbound_refuse(struct loop *loop, unsigned slot, const uint8_t *packet, size_t frame_length,
-                     uint64_t n_packets);
-
-static inline bool outbound_is_splitting(const struct loop *loop) {
-    return loop->splitting->next < loop->splitting->n_segments;
-}
+bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
+                struct message_outbound *message);
+void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data);
+void frame_commit(struct tun_reader *reader, struct ring_record *record,
+                  const struct arrival *arrival, const struct message_outbound *message,
+                  size_t n_bytes, uint32_t segment);
 
 #endif

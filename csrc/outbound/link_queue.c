@@ -122,7 +122,7 @@ const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_ent
     return queue->memory + queue->start + sizeof *entry;
 }
 
-bool link_queue_take(struct link_queue *queue, struct queue_entry *entry) {
+bool link_queue_pop(struct link_queue *queue, struct queue_entry *entry) {
     if (link_queue_is_empty(queue))
         return false;
     *entry = *entry_at(queue, queue->start);
@@ -133,12 +133,12 @@ bool link_queue_take(struct link_queue *queue, struct queue_entry *entry) {
     return true;
 }
 
-bool link_queue_settle(struct link_queue *queue, size_t n, struct queue_entry *entry) {
+bool link_queue_consume(struct link_queue *queue, size_t n, struct queue_entry *entry) {
     queue->n_sent += n;
     if (link_queue_is_empty(queue) || queue->n_sent < entry_at(queue, queue->start)->length)
         return false;
     size_t rest = queue->n_sent - entry_at(queue, queue->start)->length;
-    link_queue_take(queue, entry);
+    link_queue_pop(queue, entry);
     queue->n_sent = rest;
     return true;
 }

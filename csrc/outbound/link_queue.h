@@ -68,13 +68,13 @@ bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry
                        const uint8_t *bytes);
 /* Fills iov with what is next to write; returns how many. */
 int link_queue_gather(struct link_queue *queue, struct iovec *iov, int n_max);
-/* After n bytes were written: takes the next entry that has gone out whole. false: none. Call with
+/* After n bytes were written: removes the next entry that is out whole. false: none. Call with
  * n first, then with 0 until it is false. */
-bool link_queue_settle(struct link_queue *queue, size_t n, struct queue_entry *entry);
+bool link_queue_consume(struct link_queue *queue, size_t n, struct queue_entry *entry);
 /* The bytes of the first entry, of which there is one. */
 const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry);
-/* Takes the first entry, sent or not. false: empty. */
-bool link_queue_take(struct link_queue *queue, struct queue_entry *entry);
+/* Removes the first entry, sent or not. false: empty. */
+bool link_queue_pop(struct link_queue *queue, struct queue_entry *entry);
 /* Bytes of the pool that it uses. */
 size_t link_queue_pooled(const struct link_queue *queue);
 /* Whether it would use no more than an equal part of the pool with such an entry appended. */

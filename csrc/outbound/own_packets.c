@@ -7,7 +7,7 @@
 
 #include "packet/byteorder.h"
 #include "packet/headers.h"
-#include "loop/loop.h"
+#include "outbound/tun_reader.h"
 
 enum {
     PLACES = 4 * N_PEER_SLOTS, /* a power of two; a search ends at the first empty place */
@@ -50,15 +50,15 @@ static unsigned place_of(const struct own_packets *own, uint32_t index) {
     return (unsigned)(mixed >> (64 - PLACE_BITS));
 }
 
-static const struct sending_key *key_at(const struct loop *loop, unsigned slot) {
-    return loop->links[slot] != NULL ? loop->links[slot]->sending : NULL;
+static const struct sending_key *key_at(const struct tun_reader *reader, unsigned slot) {
+    return reader->links[slot] != NULL ? reader->links[slot]->sending : NULL;
 }
 
-static void rebuild(struct loop *loop) {
-    struct own_packets *own = loop->own_packets;
+static void rebuild(struct tun_reader *reader) {
+    struct own_packets *own = reader->own_packets;
     memset(own->places, 0, sizeof own->places);
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
-        const struct sending_key *key = key_at(loop, slot);
+        const struct sending_key *key = key_at(reader, slot);
         if (key == NULL)
             continue;
         unsigned place = place_of(own, key->receiver_index);
@@ -69,13 +69,13 @@ static void rebuild(struct loop *loop) {
     own->is_stale = false;
 }
 
-static bool seals_for(struct loop *loop, uint32_t index) {
-    struct own_packets *own = loop->own_packets;
+static bool seals_for(struct tun_reader *reader, uint32_t index) {
+    struct own_packets *own = reader->own_packets;
     if (own->is_stale)
-        rebuild(loop);
+        rebuild(reader);
     unsigned place = place_of(own, index);
     for (; own->places[place] != 0; place = (place + 1) % PLACES) {
-        const struct sending_key *key = key_at(loop, own->places[place] - 1u);
+        const struct sending_key *key = key_at(reader, own->places[place] - 1u);
         if (key != NULL && key->receiver_index == index)
             return true;
     }
@@ -91,14 +91,14 @@ static size_t find_payload(const uint8_t *frame, size_t ip, size_t length) {
     return is_udp && headers.transport != 0 ? ip + headers.transport + UDP_HEADER_SIZE : length;
 }
 
-bool own_packets_has(struct loop *loop, const uint8_t *frame, size_t length) {
-    size_t ip = loop->mode == MODE_TAP ? ethernet_find_ip(frame, length) : 0;
-    if (loop->mode == MODE_TAP && ip == 0)
+bool own_packets_has(struct tun_reader *reader, const uint8_t *frame, size_t length) {
+    size_t ip = reader->loop.mode == MODE_TAP ? ethernet_find_ip(frame, length) : 0;
+    if (reader->loop.mode == MODE_TAP && ip == 0)
         return false;
     size_t at = find_payload(frame, ip, length);
-    if (length < at + DATA_HEADER || loop->wire != WIRE_WIREGUARD)
+    if (length < at + DATA_HEADER || reader->loop.wire != WIRE_WIREGUARD)
         return false;
     uint32_t type = le32_read(frame + at);
     return (type == MESSAGE_DATA_CHACHA || type == MESSAGE_DATA_AES) &&
-           seals_for(loop, session_receiver_index(frame + at));
+           seals_for(reader, session_receiver_index(frame + at));
 }

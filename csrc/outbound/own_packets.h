@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct loop;
+struct tun_reader;
 struct own_packets; /* the indices of all sending keys */
 
 /* NULL: out of memory. */
@@ -22,6 +22,6 @@ void own_packets_free(struct own_packets *own);
 void own_packets_changed(struct own_packets *own);
 /* Whether the frame, checked by message_is_frame, is such a packet. Of a super-packet or a
  * fragmented packet only the first datagram is checked: the others cannot arrive without it. */
-bool own_packets_has(struct loop *loop, const uint8_t *frame, size_t length);
+bool own_packets_has(struct tun_reader *reader, const uint8_t *frame, size_t length);
 
 #endif

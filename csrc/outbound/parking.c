@@ -1,64 +1,148 @@
+#define _GNU_SOURCE
 #include "outbound/parking.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-struct staging *staging_new(void) {
-    struct staging *staging = calloc(1, sizeof *staging);
-    if (staging != NULL)
-        staging->pool.max = STAGED_POOL_BYTES;
-    return staging;
+#include "outbound/answer.h"
+#include "outbound/splitting.h"
+#include "shared/clock.h"
+
+enum {
+    /* A peer that cannot be reached is not asked for more often than WireGuard would try. */
+    REPORT_INTERVAL_MS = 1000,
+};
+
+static void drop_without_session(struct tun_reader *reader, unsigned slot,
+                                 const struct frame *frame);
+
+/* -- a frame comes ----------------------------------------------------------------------------- */
+
+void parking_add(struct tun_reader *reader, const struct frame *frame,
+                 const struct arrival *arrival) {
+    unsigned slot = (unsigned)arrival->slot;
+    struct queue_entry entry = {.length = (uint32_t)(VNET_LENGTH + frame->length),
+                                .enqueued_ns = arrival->now_ns};
+    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+    bool is_on_udp = atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) != 0;
+    parking_want_session(reader, slot, arrival->now_ns);
+    if (reader->holds || !is_on_udp ||
+        !parking_append(reader->parking, slot, answer_origin(reader, frame), &entry, frame->vnet))
+        drop_without_session(reader, slot, frame);
 }
 
-void staging_free(struct staging *staging) {
-    for (unsigned i = 0; staging != NULL && i < staging->n; i++)
-        link_queue_free(&staging->peers[i].queue);
-    free(staging);
+void parking_want_session(struct tun_reader *reader, unsigned slot, uint64_t now_ns) {
+    uint64_t *reported_ns = &reader->wanted_ns[slot];
+    if (*reported_ns != 0 && now_ns < *reported_ns + REPORT_INTERVAL_MS * (uint64_t)NS_PER_MS)
+        return;
+    *reported_ns = now_ns;
+    reader->wanted_slot = (int)slot;
 }
 
-int staging_find(const struct staging *staging, unsigned slot) {
-    for (unsigned i = 0; i < staging->n; i++)
-        if (staging->peers[i].slot == slot)
+static void drop_without_session(struct tun_reader *reader, unsigned slot,
+                                 const struct frame *frame) {
+    uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
+    frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
+    stats_add(&reader->loop.peers->slots[slot].no_session_packets, n_packets);
+    if (!reader->holds)
+        answer_sender(reader, ANSWER_NO_SESSION, slot, frame, 0);
+}
+
+/* -- a frame goes on --------------------------------------------------------------------------- */
+
+static void drop_first(struct tun_reader *reader, unsigned i) {
+    struct queue_entry entry;
+    const uint8_t *bytes;
+    parking_first(reader->parking, i, &entry, &bytes);
+    struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH};
+    drop_without_session(reader, reader->parking->peers[i].slot, &frame);
+    parking_pop(reader->parking, i);
+}
+
+bool parking_release(struct tun_reader *reader) {
+    struct parking *parking = reader->parking;
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct queue_entry entry;
+    const uint8_t *bytes;
+    for (unsigned i = 0; i < parking->n;) {
+        const struct tun_reader_link *link = reader->links[parking->peers[i].slot];
+        parking_first(parking, i, &entry, &bytes);
+        if (frame_link_is_open(reader, link, arrival.boottime_ns)) {
+            struct ring_record *record =
+                splitting_continue(reader) ? ring_reserve(reader->loop.ring, FRAME_SPACE) : NULL;
+            if (record == NULL)
+                return false;
+            memcpy(frame_target(reader, record), bytes, entry.length);
+            frame_forward(reader, record, entry.length, &arrival);
+            parking_pop(parking, i);
+        } else if (arrival.now_ns > entry.enqueued_ns + PARKED_MS_MAX * (uint64_t)NS_PER_MS) {
+            drop_first(reader, i);
+        } else {
+            i++;
+        }
+    }
+    return true;
+}
+
+/* -- the frames themselves --------------------------------------------------------------------- */
+
+struct parking *parking_new(void) {
+    struct parking *parking = calloc(1, sizeof *parking);
+    if (parking != NULL)
+        parking->pool.max = PARKING_POOL_BYTES;
+    return parking;
+}
+
+void parking_free(struct parking *parking) {
+    for (unsigned i = 0; parking != NULL && i < parking->n; i++)
+        link_queue_free(&parking->peers[i].queue);
+    free(parking);
+}
+
+int parking_find(const struct parking *parking, unsigned slot) {
+    for (unsigned i = 0; i < parking->n; i++)
+        if (parking->peers[i].slot == slot)
             return (int)i;
     return -1;
 }
 
-static bool has_place(const struct staging *staging, int origin) {
+static bool has_place(const struct parking *parking, int origin) {
     unsigned n_of_origin = 0;
-    for (unsigned i = 0; i < staging->n; i++)
-        n_of_origin += staging->peers[i].origin == origin;
-    return staging->n < STAGED_PEERS_MAX &&
-           n_of_origin < (origin < 0 ? STAGED_FOR_US_MAX : STAGED_FOR_A_PEER_MAX);
+    for (unsigned i = 0; i < parking->n; i++)
+        n_of_origin += parking->peers[i].origin == origin;
+    return parking->n < PARKED_PEERS_MAX &&
+           n_of_origin < (origin < 0 ? PARKED_FOR_US_MAX : PARKED_FOR_A_PEER_MAX);
 }
 
-static struct staged_peer *add_peer(struct staging *staging, unsigned slot, int origin) {
-    struct staged_peer *peer = &staging->peers[staging->n];
-    if (!has_place(staging, origin) || link_queue_init(&peer->queue, &staging->pool) < 0)
+static struct parked_peer *add_peer(struct parking *parking, unsigned slot, int origin) {
+    struct parked_peer *peer = &parking->peers[parking->n];
+    if (!has_place(parking, origin) || link_queue_init(&peer->queue, &parking->pool) < 0)
         return NULL;
     peer->slot = slot;
     peer->origin = origin;
-    staging->n++;
+    parking->n++;
     return peer;
 }
 
-bool staging_append(struct staging *staging, unsigned slot, int origin,
+bool parking_append(struct parking *parking, unsigned slot, int origin,
                     const struct queue_entry *entry, const uint8_t *bytes) {
-    int found = staging_find(staging, slot);
-    struct staged_peer *peer =
-        found >= 0 ? &staging->peers[found] : add_peer(staging, slot, origin);
+    int found = parking_find(parking, slot);
+    struct parked_peer *peer =
+        found >= 0 ? &parking->peers[found] : add_peer(parking, slot, origin);
     return peer != NULL && link_queue_append(&peer->queue, entry, bytes);
 }
 
-void staging_peek(struct staging *staging, unsigned i, struct queue_entry *entry,
-                  const uint8_t **bytes) {
-    *bytes = link_queue_first(&staging->peers[i].queue, entry);
+void parking_first(struct parking *parking, unsigned i, struct queue_entry *entry,
+                   const uint8_t **bytes) {
+    *bytes = link_queue_first(&parking->peers[i].queue, entry);
 }
 
-void staging_take(struct staging *staging, unsigned i) {
+void parking_pop(struct parking *parking, unsigned i) {
     struct queue_entry entry;
-    struct link_queue *queue = &staging->peers[i].queue;
-    link_queue_take(queue, &entry);
+    struct link_queue *queue = &parking->peers[i].queue;
+    link_queue_pop(queue, &entry);
     if (!link_queue_is_empty(queue))
         return;
     link_queue_free(queue);
-    staging->peers[i] = staging->peers[--staging->n];
+    parking->peers[i] = parking->peers[--parking->n];
 }

@@ -2,20 +2,25 @@
  *
  *   1. wait for ring space for one longest frame, then for the device
  *   2. read frames straight into the ring, behind room for their outer headers
- *   3. find the peer by the destination address; lay out the message around each frame where it
- *      lies, or split it, and seal in place (frame.c)
+ *   3. find the peer by the destination address, make the message around each frame where it lies,
+ *      or split it, and seal in place (frame.c)
  *   4. publish the burst at once
  *
  * It alone reads the device queue, alone holds the sending keys and alone produces into the
  * outbound ring.
  */
 #define _GNU_SOURCE
-#include "outbound/frame.h"
+#include "outbound/tun_reader.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
+#include <stdlib.h>
 #include <unistd.h>
+
+#include "outbound/frame.h"
+#include "outbound/own_packets.h"
+#include "outbound/parking.h"
+#include "outbound/splitting.h"
 
 enum {
     /* A burst ends here even if the device has more: the link-writer should start meanwhile. */
@@ -25,118 +30,188 @@ enum {
     /* How long the device's queue holds packets for a dialling side without a session: it covers a
      * worker's restart and the re-dial, and what is older is of little use to TCP. */
     HOLD_MS = 1000,
-    STAGING_LOOK_MS = 500,
+    PARKING_LOOK_MS = 500,
 };
 
-enum burst_end { BURST_DRAINED, BURST_LIMIT, BURST_RING_FULL, BURST_DEVICE_GONE };
+static enum step next_step(struct tun_reader *reader);
+static enum step report_wanted(struct tun_reader *reader);
+static enum step forward_burst(struct tun_reader *reader);
+static enum step read_burst(struct tun_reader *reader, size_t *n_frames);
+static enum step wait_for_frame(struct tun_reader *reader);
+static int hold_ms(struct tun_reader *reader);
+static enum step hold(struct tun_reader *reader, int timeout_ms);
 
-/* -- bursts ------------------------------------------------------------------------------------ */
+/* -- the loop ---------------------------------------------------------------------------------- */
 
-static enum burst_end read_burst(struct loop *loop, size_t *n_frames) {
-    uint64_t now_ns = clock_now_ns(), boottime_ns = clock_boottime_ns();
+enum loop_end tun_reader_loop(struct tun_reader *reader) {
+    enum step step = STEP_MORE;
+    while (step == STEP_MORE && !waiter_is_rung(reader->loop.self))
+        step = next_step(reader);
+    return loop_end_of(step);
+}
+
+static enum step next_step(struct tun_reader *reader) {
+    struct loop *loop = &reader->loop;
+    int timeout_ms = hold_ms(reader);
+    if (reader->wanted_slot >= 0)
+        return report_wanted(reader);
+    if (timeout_ms > 0)
+        return hold(reader, timeout_ms);
+    enum step step = forward_burst(reader);
+    if (step == STEP_IDLE)
+        return wait_for_frame(reader);
+    if (step == STEP_RING_FULL)
+        return step_after_wait(
+            ring_wait_space(loop->ring, FRAME_SPACE, loop->channel_fd, loop->stats));
+    return step;
+}
+
+static enum step report_wanted(struct tun_reader *reader) {
+    unsigned slot = (unsigned)reader->wanted_slot;
+    const struct tun_reader_link *link = reader->links[slot];
+    reader->wanted_slot = -1;
+    return loop_report(&reader->loop, slot, link != NULL ? link->id : 0, EVENT_NO_SESSION, 0);
+}
+
+/* -- a burst ----------------------------------------------------------------------------------- */
+
+static enum step forward_burst(struct tun_reader *reader) {
+    struct loop *loop = &reader->loop;
+    size_t n_frames = 0;
+    bool has_room = reader->parking->n == 0 || parking_release(reader);
+    enum step step = has_room ? read_burst(reader, &n_frames) : STEP_RING_FULL;
+    if (n_frames > 0)
+        stats_batch(loop->stats, n_frames);
+    if (ring_has_unpublished(loop->ring))
+        ring_publish(loop->ring, loop->stats);
+    return step;
+}
+
+static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
+    struct loop *loop = &reader->loop;
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
     size_t n_bytes = 0;
-    /* A session that is wanted is told before the next one can be. */
-    while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && loop->wanted_slot < 0) {
+    /* A session that is wanted is reported before the next one can be. */
+    while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted_slot < 0) {
         struct ring_record *record =
-            outbound_split(loop) ? ring_reserve(loop->ring, OUTBOUND_SPACE) : NULL;
+            splitting_continue(reader) ? ring_reserve(loop->ring, FRAME_SPACE) : NULL;
         if (record == NULL)
-            return BURST_RING_FULL;
+            return STEP_RING_FULL;
         ssize_t n =
-            read(loop->device_fd, outbound_target(loop, record), VNET_LENGTH + DEVICE_FRAME_MAX);
+            read(loop->device_fd, frame_target(reader, record), VNET_LENGTH + DEVICE_FRAME_MAX);
         stats_call(loop->stats, CALL_read);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
             loop->error = errno;
             /* EIO: the interface is down; ppoll sleeps until it is up again */
-            return errno == EAGAIN || errno == EIO ? BURST_DRAINED : BURST_DEVICE_GONE;
+            return errno == EAGAIN || errno == EIO ? STEP_IDLE : STEP_DEVICE_GONE;
         }
         if (n < VNET_LENGTH)
             continue; /* not seen from any kernel: a frame is never shorter than its header */
-        n_bytes += outbound_take(loop, record, (size_t)n, now_ns, boottime_ns);
+        n_bytes += frame_forward(reader, record, (size_t)n, &arrival);
         ++*n_frames;
     }
-    return BURST_LIMIT;
+    return STEP_MORE;
 }
 
-static enum burst_end pass_burst(struct loop *loop) {
-    size_t n_frames = 0;
-    bool has_room = loop->staging->n == 0 || outbound_unstage(loop);
-    enum burst_end end = has_room ? read_burst(loop, &n_frames) : BURST_RING_FULL;
-    if (n_frames > 0)
-        stats_batch(loop->stats, n_frames);
-    if (ring_has_unpublished(loop->ring))
-        ring_publish(loop->ring, loop->stats);
-    return end;
+/* Frames that wait for a session are looked at now and then, since they must not wait for ever. */
+static enum step wait_for_frame(struct tun_reader *reader) {
+    struct loop *loop = &reader->loop;
+    if (reader->wanted_slot >= 0)
+        return STEP_MORE;
+    return step_after_wait(wait_fd(loop->device_fd, POLLIN,
+                                   reader->parking->n > 0 ? PARKING_LOOK_MS : -1, loop->channel_fd,
+                                   loop->stats));
 }
 
-/* -- waiting for a session --------------------------------------------------------------------- */
-
-void loop_hold_without_session(struct loop *loop) {
-    loop->holds = true;
-}
+/* -- holding the device's queue ---------------------------------------------------------------- */
 
 /* For how many more ms the device is left alone because the only session is in the making. */
-static int hold_ms(struct loop *loop) {
-    struct loop_link *link = loop->links[0];
-    if (!loop->holds || (link != NULL && link->sending != NULL)) {
-        loop->held_since_ns = 0;
+static int hold_ms(struct tun_reader *reader) {
+    const struct tun_reader_link *link = reader->links[0];
+    if (!reader->holds || (link != NULL && link->sending != NULL)) {
+        reader->held_since_ns = 0;
         return 0;
     }
     uint64_t now_ns = clock_now_ns();
-    if (loop->held_since_ns == 0)
-        loop->held_since_ns = now_ns;
-    uint64_t held_ms = (now_ns - loop->held_since_ns) / 1000000;
+    if (reader->held_since_ns == 0)
+        reader->held_since_ns = now_ns;
+    uint64_t held_ms = (now_ns - reader->held_since_ns) / 1000000;
     return held_ms < HOLD_MS ? (int)(HOLD_MS - held_ms) : 0;
 }
 
-/* What waits in the device's queue asks for a session; nobody else would. */
-static enum wait_end hold(struct loop *loop, int timeout_ms) {
+/* What waits in the device's queue asks for a session; nothing else would. */
+static enum step hold(struct tun_reader *reader, int timeout_ms) {
+    struct loop *loop = &reader->loop;
     struct pollfd device = {.fd = loop->device_fd, .events = POLLIN};
     if (poll(&device, 1, 0) > 0)
-        outbound_want_session(loop, 0, clock_now_ns());
-    if (loop->wanted_slot >= 0)
-        return WAIT_READY;
-    bool is_asked = device.revents != 0; /* and once is enough for a while */
-    return wait_fd(is_asked ? -1 : loop->device_fd, POLLIN, timeout_ms, loop->channel_fd,
-                   loop->stats);
+        parking_want_session(reader, 0, clock_now_ns());
+    if (reader->wanted_slot >= 0)
+        return STEP_MORE;
+    bool has_asked = device.revents != 0; /* and once is enough for a while */
+    return step_after_wait(wait_fd(has_asked ? -1 : loop->device_fd, POLLIN, timeout_ms,
+                                   loop->channel_fd, loop->stats));
 }
 
-/* What waits is looked at now and then, since it must not wait for ever. */
-static int staging_timeout_ms(const struct loop *loop) {
-    return loop->staging->n > 0 ? STAGING_LOOK_MS : -1;
+/* -- life -------------------------------------------------------------------------------------- */
+
+static int prepare(struct tun_reader *reader) {
+    reader->allowed_ips = allowedips_new();
+    reader->splitting = splitting_new();
+    reader->parking = parking_new();
+    reader->own_packets = own_packets_new();
+    if (reader->allowed_ips == NULL || reader->splitting == NULL || reader->parking == NULL ||
+        reader->own_packets == NULL)
+        return -ENOMEM;
+    return answer_limit_init(&reader->answers);
 }
 
-static enum loop_end report_wanted(struct loop *loop) {
-    unsigned slot = (unsigned)loop->wanted_slot;
-    loop->wanted_slot = -1;
-    return loop_report(loop, slot, EVENT_NO_SESSION, 0);
+struct loop *tun_reader_new(const struct loop *common) {
+    struct tun_reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL)
+        return NULL;
+    reader->loop = *common;
+    reader->wanted_slot = -1;
+    int error = prepare(reader);
+    if (error == 0)
+        return &reader->loop;
+    tun_reader_free(reader);
+    errno = -error;
+    return NULL;
 }
 
-enum loop_end tun_reader_loop(struct loop *loop) {
-    enum wait_end end = WAIT_READY;
-    while (end == WAIT_READY && !waiter_is_rung(loop->self)) {
-        int timeout_ms = hold_ms(loop);
-        if (loop->wanted_slot >= 0)
-            return report_wanted(loop);
-        if (timeout_ms > 0) {
-            end = hold(loop, timeout_ms);
-            continue;
-        }
-        switch (pass_burst(loop)) {
-        case BURST_LIMIT:
-            break;
-        case BURST_DRAINED:
-            if (loop->wanted_slot < 0)
-                end = wait_fd(loop->device_fd, POLLIN, staging_timeout_ms(loop), loop->channel_fd,
-                              loop->stats);
-            break;
-        case BURST_RING_FULL:
-            end = ring_wait_space(loop->ring, OUTBOUND_SPACE, loop->channel_fd, loop->stats);
-            break;
-        case BURST_DEVICE_GONE:
-            return LOOP_DEVICE_GONE;
-        }
-    }
-    return LOOP_DOORBELL;
+void tun_reader_free(struct tun_reader *reader) {
+    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
+        tun_reader_detach(reader, slot);
+    splitting_free(reader->splitting);
+    parking_free(reader->parking);
+    own_packets_free(reader->own_packets);
+    if (reader->allowed_ips != NULL)
+        allowedips_free(reader->allowed_ips);
+    free(reader);
+}
+
+int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,
+                      const struct link_format *format) {
+    struct tun_reader_link *link = calloc(1, sizeof *link);
+    if (link == NULL)
+        return -ENOMEM;
+    link->id = link_id;
+    link->format = loop_bounded_format(&reader->loop, format);
+    reader->links[slot] = link;
+    reader->n_links++;
+    reader->last_slot = slot;
+    return 0;
+}
+
+void tun_reader_detach(struct tun_reader *reader, unsigned slot) {
+    struct tun_reader_link *link = reader->links[slot];
+    if (link == NULL)
+        return;
+    sending_key_free(link->sending);
+    free(link);
+    reader->links[slot] = NULL;
+    reader->n_links--;
+    own_packets_changed(reader->own_packets);
 }

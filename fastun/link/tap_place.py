@@ -2,7 +2,7 @@
 
 Ethernet frames do not identify a peer, so a TAP device carries one link. Any permitted peer can
 have it; while it is up others are refused, on TCP and UDP alike. The data path sends the device's
-frames to the link that was attached last (``last_slot`` in csrc/loop/loop.h).
+frames to the link that was attached last (``last_slot`` in csrc/outbound/tun_reader.h).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
 #define _GNU_SOURCE
+#include "host/udp_address.h"
+#include "inbound/link_reader.h"
 #include "datagram_link.h"
 
 #include <arpa/inet.h>
@@ -107,7 +109,8 @@ bool datagram_hear(unsigned sender, uint8_t bytes[HEARD_MAX], size_t *length) {
 static void send_end(void) {
     static struct sealed_message end;
     const uint8_t content[] = {MESSAGE_CONTROL, 0, 0, 0};
-    reader.loop->controls_full_at_ns[OTHER_SLOT] = 0; /* this one is not to be limited */
+    link_reader_of(reader.loop)->controls_full_at_ns[OTHER_SLOT] =
+        0; /* this one is not to be limited */
     sealed_make(&end, AEAD_AES_256_GCM, END_KEY, END_INDEX, end_counter++, content, sizeof content);
     datagram_send(0, end.bytes + STREAM_LENGTH_PREFIX, end.length - STREAM_LENGTH_PREFIX);
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "outbound/link_writer.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "outbound/datagram_writer.h"
@@ -139,7 +140,7 @@ void datagram_peers_run(void) {
             peers->events[peers->n_events++] = *loop_event(peers->worker.loop);
         }
     } while (end == LOOP_EVENT || ring_used_bytes(peers->producer) > 0 ||
-             peers->worker.loop->n_too_long > 0 || peers->worker.loop->n_news > 0);
+             link_writer_of(peers->worker.loop)->n_too_long > 0 || peers->worker.loop->n_news > 0);
 }
 
 /* -- the peers --------------------------------------------------------------------------------- */

@@ -21,7 +21,7 @@ static unsigned told(unsigned n, enum answer_kind kind, uint32_t source, int ori
     unsigned n_told = 0;
     ipv4_make(packet, sizeof packet, source, 0x0a000009);
     for (unsigned i = 0; i < n; i++)
-        n_told += answer_limit_take(&limit, kind, packet, origin, slot, now_ns);
+        n_told += answer_limit_allows(&limit, kind, packet, origin, slot, now_ns);
     return n_told;
 }
 
@@ -97,11 +97,11 @@ static void an_ipv6_host_is_its_network(void) {
     ipv6_make(packet, sizeof packet, 1, 2);
     for (int i = 0; i < 1000; i++) {
         memcpy(packet + 8 + 12, &i, sizeof i); /* the end of the source */
-        n_told += answer_limit_take(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S);
+        n_told += answer_limit_allows(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S);
     }
     CHECK_EQUAL(n_told, ANSWERS_PER_SENDER_AND_PEER);
     packet[8 + 6] ^= 1; /* another /64 */
-    CHECK(answer_limit_take(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S));
+    CHECK(answer_limit_allows(&limit, ANSWER_TOO_BIG, packet, HERE, PEER_A, S));
 }
 
 static void all_together_have_a_limit(void) {

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "inbound/tun_writer.h"
 #include "check.h"
 #include "flow_writer.h"
 #include "splitter.h"
@@ -205,7 +206,7 @@ static void packets_that_are_refused_singly_as_well_are_no_fault_of_the_group(vo
     CHECK_EQUAL(writer_calls(&writer, CALL_writev), N_RUNS);
     CHECK_EQUAL(stats_read_drop(writer.stats, DROP_tun_writer_device_refused), N_RUNS * N_EACH);
     CHECK_EQUAL(writer_counter(&writer, COUNTER_refused_offloads), 0);
-    CHECK_EQUAL(writer.worker.loop->groups[0][0].n, 0);
+    CHECK_EQUAL(tun_writer_of(writer.worker.loop)->groups[0][0].n, 0);
     writer_close(&writer);
     close(read_only);
 }
@@ -214,7 +215,7 @@ static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) 
     enum { OTHERS = 7 };
     struct stand_in stand_in;
     stand_in_open(&stand_in, MODE_TUN);
-    struct refusals *refusals = stand_in.writer.worker.loop->groups[0];
+    struct refusals *refusals = tun_writer_of(stand_in.writer.worker.loop)->groups[0];
     refusals[0] = (struct refusals){.n = 8, .off_until_ns = UINT64_MAX, .error = EINVAL};
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 2);
     CHECK_EQUAL(pass_two(&stand_in, OTHERS, LOOP_DOORBELL), 0);

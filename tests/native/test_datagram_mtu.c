@@ -1,6 +1,7 @@
 /* The link-writer on UDP where the path is narrower than a datagram: it is counted, told once, and
  * cut into fragments only where that was asked for. The path is this namespace's loopback. */
 #define _GNU_SOURCE
+#include <netinet/in.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "outbound/link_writer.h"
 #include "check.h"
 #include "datagram_peers.h"
 
@@ -64,7 +66,7 @@ static void of_a_train_too_long_what_fits_goes_out(void) {
         CHECK_EQUAL(datagram_peer_receive_all(0), 5);
         CHECK_EQUAL(datagram_peer_receive_all(1), 50);
         /* The path was to blame, and not the offload. */
-        CHECK_EQUAL(peers->worker.loop->sockets[0].has_offload, has_offload);
+        CHECK_EQUAL(link_writer_of(peers->worker.loop)->sockets[0].has_offload, has_offload);
         end();
     }
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "inbound/link_reader.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "datagram_link.h"
@@ -134,7 +135,8 @@ static void a_full_ring_does_not_keep_the_loop_from_the_gateway(void) {
     pthread_join(gateway, NULL);
     loop_take_bell(reader.loop);
     CHECK_EQUAL(read(reader.channel[1], &bell, 1), 1);
-    CHECK_EQUAL(reader.loop->unpassed_source, SOURCE_DATAGRAMS); /* it stopped inside a train */
+    CHECK_EQUAL(link_reader_of(reader.loop)->undrained_source,
+                SOURCE_DATAGRAMS); /* it stopped inside a train */
     take_all();
     datagrams_run();
     take_all();

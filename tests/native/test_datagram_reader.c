@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "inbound/datagram_reader.h"
+#include "inbound/datagram_batch.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "datagram_link.h"
@@ -211,7 +213,7 @@ static void a_peer_has_so_many_control_messages_whatever_its_sessions(void) {
     CHECK(n_passed >= CONTROLS_BURST && n_passed < CONTROLS_BURST + N_MORE);
     check_counted(0, DROP_link_reader_control_flood, CONTROLS_BURST + N_MORE - n_passed);
     for (size_t slot = 0; slot < N_PEER_SLOTS; slot++)
-        CHECK_EQUAL(reader.loop->controls_full_at_ns[slot] != 0,
+        CHECK_EQUAL(link_reader_of(reader.loop)->controls_full_at_ns[slot] != 0,
                     slot == SLOT || slot == OTHER_SLOT /* the end of what is sent */);
     if (n_passed == CONTROLS_BURST) /* no time went by: the next key's were all too many */
         CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
@@ -344,7 +346,7 @@ static void who_shows_its_cookie_passes_until_it_shows_too_many(void) {
     enum { N_SENT = 200 };
     size_t heard_length;
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    struct cookie_maker *maker = &reader.loop->gate.cookies;
+    struct cookie_maker *maker = &link_reader_of(reader.loop)->handshakes.gate.cookies;
     CHECK_EQUAL(cookie_make(maker, &sender_endpoints[0], clock_now_ns(), cookie), 0);
     size_t length = handshake_make(message, 1, 7, mac1_key);
     handshake_show(message, length, cookie);
@@ -362,10 +364,11 @@ static void a_cookie_that_cannot_be_sent_is_counted(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX];
     size_t length = handshake_make(message, 1, 7, mac1_key);
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    reader.loop->gate.loaded_until_ns = UINT64_MAX;
+    link_reader_of(reader.loop)->handshakes.gate.loaded_until_ns = UINT64_MAX;
     for (unsigned i = 0; i < 3; i++)
         datagram_send(0, message, length);
-    reader.loop->sockets[DATAGRAM_SOCKET].family = AF_INET6; /* it does not take such addresses */
+    link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].family =
+        AF_INET6; /* it does not take such addresses */
     datagrams_run();
     check_counted(0, DROP_link_reader_cookie_not_sent, 3);
     CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 0);
@@ -414,13 +417,15 @@ static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoin
     initiation[0] = MESSAGE_INITIATION;
     datagram_send(0, initiation, sizeof initiation);
     datagram_send(0, "?", 1);
-    struct datagrams *datagrams = reader.loop->datagrams;
-    reader.loop->device_index = 1;
-    CHECK_EQUAL(datagrams_receive(datagrams, reader.loop->sockets[DATAGRAM_SOCKET].fd, 0), 3);
-    CHECK_EQUAL(datagrams_pass(reader.loop), SOURCE_MORE);
+    struct datagram_batch *datagrams = link_reader_of(reader.loop)->datagrams;
+    link_reader_of(reader.loop)->device_index = 1;
+    CHECK_EQUAL(datagram_batch_receive(datagrams,
+                                       link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd, 0),
+                3);
+    CHECK_EQUAL(datagrams_drain(link_reader_of(reader.loop)), STEP_MORE);
     CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_inside_tunnel), 3);
     CHECK(endpoint_is(SLOT, &before));
-    reader.loop->device_index = 2; /* another interface's is ours */
+    link_reader_of(reader.loop)->device_index = 2; /* another interface's is ours */
     datagram_send_good(0, 0);
     datagrams_run();
     CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
@@ -445,7 +450,7 @@ static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
     int error = 0;
     socklen_t length = sizeof error;
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    int fd = reader.loop->sockets[DATAGRAM_SOCKET].fd;
+    int fd = link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd;
     CHECK_EQUAL(connect(fd, (const struct sockaddr *)&closed, sizeof closed), 0);
     CHECK_EQUAL(send(fd, "", 1, 0), 1);
     sender.sin_port = htons(sender_endpoints[0].port); /* who is heard from now on */
@@ -461,9 +466,9 @@ static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
 
 static void there_are_so_many_sockets_and_no_more(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    CHECK_EQUAL(
-        loop_add_socket(reader.loop, N_SOCKETS, reader.loop->sockets[DATAGRAM_SOCKET].fd, 0),
-        -EINVAL);
+    CHECK_EQUAL(loop_add_socket(reader.loop, N_SOCKETS,
+                                link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd, 0),
+                -EINVAL);
     datagrams_close();
 }
 

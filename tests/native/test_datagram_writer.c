@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "datagram_peers.h"
+#include "outbound/datagram_train.h"
 #include "outbound/datagram_writer.h"
 #include "formats.h"
 #include "random.h"
@@ -87,18 +88,18 @@ static void records_of_one_segment_length_join_as_far_as_a_train_goes(void) {
 
 static void a_full_batch_takes_few_calls(void) {
     datagram_peers_open(AF_INET, true);
-    for (unsigned i = 0; i < TRAIN_RECORDS_MAX; i++)
+    for (unsigned i = 0; i < BATCH_RECORDS_MAX; i++)
         datagrams_commit(0, 1, 200, 200);
     datagram_peers_run();
     CHECK_EQUAL(calls(CALL_sendmmsg), 1);
-    CHECK_EQUAL(datagram_peer_receive_all(0), TRAIN_RECORDS_MAX);
-    for (unsigned i = 0; i < TRAIN_RECORDS_MAX; i++) /* nothing to join: each goes to another */
+    CHECK_EQUAL(datagram_peer_receive_all(0), BATCH_RECORDS_MAX);
+    for (unsigned i = 0; i < BATCH_RECORDS_MAX; i++) /* nothing to join: each goes to another */
         datagrams_commit(i % N_DATAGRAM_PEERS, 1, 200, 200);
     datagram_peers_run();
-    CHECK_EQUAL(calls(CALL_sendmmsg), 1 + TRAIN_RECORDS_MAX / TRAINS_MAX);
+    CHECK_EQUAL(calls(CALL_sendmmsg), 1 + BATCH_RECORDS_MAX / TRAINS_MAX);
     CHECK(TRAINS_MAX >= 16);
     for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
-        CHECK_EQUAL(datagram_peer_receive_all(slot), TRAIN_RECORDS_MAX / N_DATAGRAM_PEERS);
+        CHECK_EQUAL(datagram_peer_receive_all(slot), BATCH_RECORDS_MAX / N_DATAGRAM_PEERS);
     CHECK_EQUAL(calls(CALL_sendmsg), 0);
     end();
 }
@@ -165,7 +166,7 @@ static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
             CHECK_EQUAL(datagram_peer_receive_all(3), 4);
         }
         CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_not_sent), 10 * (2 + 3));
-        CHECK(peers->worker.loop->sockets[0].has_offload);
+        CHECK(link_writer_of(peers->worker.loop)->sockets[0].has_offload);
         end();
     }
 }
@@ -207,7 +208,7 @@ static void to_a_peer_whose_route_leads_into_the_tunnel_nothing_is_sent(void) {
     CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_inside_tunnel), 3);
     CHECK_EQUAL(datagram_peer_receive_all(0), 0);
     CHECK_EQUAL(datagram_peer_receive_all(1), 3);
-    CHECK_EQUAL(datagram_write(peers->worker.loop, 0, (const uint8_t *)"?????", 5), -ELOOP);
+    CHECK_EQUAL(loop_send_message(peers->worker.loop, 0, (const uint8_t *)"?????", 5), -ELOOP);
     loop_block_link(peers->worker.loop, 0, false);
     datagrams_commit(0, 3, 200, 200);
     datagram_peers_run();

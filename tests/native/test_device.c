@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "host/device.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"

@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "outbound/tun_reader.h"
 #include "check.h"
 #include "frames.h"
 #include "sealing.h"
@@ -83,7 +84,8 @@ static void lane_open(struct lane *lane, struct link_format format, enum aead ae
         if (role != ROLE_tun_writer)
             CHECK_EQUAL(loop_attach_link(lane->workers[role].loop, 0, 0, link_fd, &format), 0);
     }
-    lane->workers[ROLE_tun_reader].loop->keeps_all = true; /* a slow machine delays, too */
+    tun_reader_of(lane->workers[ROLE_tun_reader].loop)->keeps_all =
+        true; /* a slow machine delays, too */
     if (format.wire == WIRE_WIREGUARD)
         set_keys(lane, aead);
     for (unsigned role = 0; role < N_ROLES; role++)

@@ -70,17 +70,17 @@ static void settle(size_t n) {
     struct queue_entry entry;
     model.n_sent += n;
     while (model.first < model.last && model.n_sent >= model.lengths[model.first]) {
-        CHECK(link_queue_settle(&queue, n, &entry));
+        CHECK(link_queue_consume(&queue, n, &entry));
         check_entry(&entry);
         model.n_sent -= model.lengths[model.first++];
         n = 0;
     }
-    CHECK(!link_queue_settle(&queue, n, &entry));
+    CHECK(!link_queue_consume(&queue, n, &entry));
 }
 
 static void take(void) {
     struct queue_entry entry;
-    bool is_there = link_queue_take(&queue, &entry);
+    bool is_there = link_queue_pop(&queue, &entry);
     CHECK_EQUAL(is_there, model.first < model.last);
     if (!is_there)
         return;
@@ -161,7 +161,7 @@ static size_t fill_up(struct link_queue *filled, size_t n_max) {
 
 static void take_all(struct link_queue *emptied) {
     struct queue_entry entry;
-    while (link_queue_take(emptied, &entry))
+    while (link_queue_pop(emptied, &entry))
         ;
 }
 
@@ -176,7 +176,7 @@ static void what_goes_beyond_a_share_comes_from_one_pool_and_goes_back(void) {
     CHECK_EQUAL(common.n_used, POOL);
     for (size_t n = 1; n < share; n++) { /* what is left is moved once its place is free twice */
         struct queue_entry entry;
-        CHECK(link_queue_take(&second, &entry));
+        CHECK(link_queue_pop(&second, &entry));
         CHECK_EQUAL(fill_up(&second, 1), n >= share - n);
         if (n >= share - n)
             break;
@@ -229,14 +229,14 @@ static void what_is_half_out_stays_when_a_queue_is_cut(void) {
     struct queue_entry rest = {.length = ENTRY, .n_packets = 1, .is_rest = 1};
     CHECK_EQUAL(link_queue_init(&cut, &common), 0);
     fill_up(&cut, 40);
-    CHECK(!link_queue_settle(&cut, 100, &entry));
+    CHECK(!link_queue_consume(&cut, 100, &entry));
     CHECK_EQUAL(link_queue_cut(&cut), 3 * 39);
-    CHECK(link_queue_settle(&cut, ENTRY - 100, &entry));
+    CHECK(link_queue_consume(&cut, ENTRY - 100, &entry));
     CHECK(link_queue_is_empty(&cut));
     CHECK(link_queue_append(&cut, &rest, bytes));
     fill_up(&cut, 39);
     CHECK_EQUAL(link_queue_cut(&cut), 3 * 39);
-    CHECK(link_queue_take(&cut, &entry));
+    CHECK(link_queue_pop(&cut, &entry));
     CHECK_EQUAL(entry.n_packets, 1);
     CHECK_EQUAL(link_queue_cut(&cut), 0);
     link_queue_free(&cut);

@@ -60,7 +60,8 @@ static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     peer_attach(&links, 2, 0);
-    link_writer_too_long(links.worker.loop, 1);
+    struct link_writer *writer = link_writer_of(links.worker.loop);
+    link_writer_note_too_long(writer, writer->links[1]);
     peer_detach(&links, 1);
     peer_send(&links, 2, PACKET);
     peer_links_run(&links);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "outbound/link_writer.h"
 #include "check.h"
 #include "formats.h"
 #include "peer_links.h"
@@ -85,7 +86,7 @@ static void a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_
     }
     peer_links_await_empty_ring(&links);
     peer_links_stop(&links);
-    const struct link_queue *queue = &links.worker.loop->links[FROZEN]->queue;
+    const struct link_queue *queue = &link_writer_of(links.worker.loop)->links[FROZEN]->queue;
     CHECK(queue->end <= LINK_QUEUE_BYTES);
     CHECK(queue->end - queue->start > LINK_QUEUE_BYTES - 2 * PACKET); /* used to its end */
     CHECK(drop_count(DROP_link_writer_link_full) > 0);
@@ -216,7 +217,7 @@ static void the_last_link_left_keeps_its_order_from_queue_to_ring(void) {
         peer_send(&links, FROZEN, PACKET);
     peer_links_await_empty_ring(&links);
     peer_links_stop(&links);
-    CHECK(!link_queue_is_empty(&links.worker.loop->links[FROZEN]->queue));
+    CHECK(!link_queue_is_empty(&link_writer_of(links.worker.loop)->links[FROZEN]->queue));
     peer_detach(&links, 1);
     peer_links_run(&links);
     fill_ring(FROZEN);
@@ -239,7 +240,7 @@ static void check_handshake_behind_half_a_frame(unsigned n_links) {
     peer_send(&links, 0, PACKET);
     usleep(20 * 1000);
     peer_links_stop(&links);
-    CHECK(!link_queue_is_empty(&links.worker.loop->links[0]->queue)); /* half out */
+    CHECK(!link_queue_is_empty(&link_writer_of(links.worker.loop)->links[0]->queue)); /* half out */
     CHECK_EQUAL(links.peers[0].n_packets, 0);
     CHECK_EQUAL(peer_send_handshake(&links, 0, 0, HANDSHAKE_BYTES_MAX), 0);
     CHECK_EQUAL(peer_send_handshake(&links, 0, 1, 64), 0);
@@ -379,8 +380,8 @@ static void a_link_that_cannot_be_watched_is_not_attached(void) {
     const struct link_format format = sealed_format(MODE_TUN, true);
     peer_links_open(&links, WIRE_WIREGUARD);
     CHECK(loop_attach_link(links.worker.loop, 0, 0, -1, &format) < 0);
-    CHECK_EQUAL(links.worker.loop->n_links, 0);
-    CHECK(links.worker.loop->links[0] == NULL);
+    CHECK_EQUAL(link_writer_of(links.worker.loop)->n_links, 0);
+    CHECK(link_writer_of(links.worker.loop)->links[0] == NULL);
     CHECK(loop_attach_link(links.worker.loop, N_PEER_SLOTS, 0, -1, &format) < 0);
     peer_links_close(&links);
 }

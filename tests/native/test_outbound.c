@@ -5,9 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "outbound/splitting.h"
 #include "packet/byteorder.h"
 #include "check.h"
-#include "outbound/datagram_writer.h"
+#include "outbound/datagram_train.h"
 #include "outbound/frame.h"
 #include "sender.h"
 #include "super_packet.h"
@@ -287,7 +288,7 @@ static void what_would_amplify_is_split_for_everybody(void) {
 /* Gives super-packets until one is half in the ring. */
 static void fill_ring(void) {
     const struct super_packet_shape shape = tcp4(100, 40007); /* many records */
-    while (!outbound_is_splitting(sender.worker.loop)) {
+    while (!splitting_is_underway(tun_reader_of(sender.worker.loop)->splitting)) {
         give_super(&shape);
         sender_run();
     }

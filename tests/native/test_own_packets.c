@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "outbound/tun_reader.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
@@ -58,14 +59,14 @@ static unsigned open_link(enum mode mode) {
 }
 
 static uint32_t index_of(unsigned slot) {
-    return sender.worker.loop->links[slot]->sending->receiver_index;
+    return tun_reader_of(sender.worker.loop)->links[slot]->sending->receiver_index;
 }
 
 static bool has(const struct outer *outer) {
     uint8_t *exact = malloc(outer->length); /* for ASan */
     CHECK(exact != NULL);
     memcpy(exact, outer->bytes, outer->length);
-    bool is_own = own_packets_has(sender.worker.loop, exact, outer->length);
+    bool is_own = own_packets_has(tun_reader_of(sender.worker.loop), exact, outer->length);
     free(exact);
     return is_own;
 }
@@ -208,7 +209,8 @@ static void any_frame_cut_anywhere_is_looked_at_within_its_bounds(void) {
             open_link(mode);
         }
         sender.worker.loop->mode = mode;
-        uint32_t index = sender.worker.loop->links[0] != NULL ? index_of(0) : index_of(SLOT);
+        uint32_t index =
+            tun_reader_of(sender.worker.loop)->links[0] != NULL ? index_of(0) : index_of(SLOT);
         struct outer outer = make(mode, round % 4 < 2 ? 4 : 6, 4 * random_below(&random, 11),
                                   MESSAGE_DATA_CHACHA, index);
         outer.bytes[random_below(&random, outer.length)] = (uint8_t)random_next(&random);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "outbound/answer_limit.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "icmp_answer.h"

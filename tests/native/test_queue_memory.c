@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "outbound/link_writer.h"
 #include "check.h"
 #include "formats.h"
 #include "worker_thread.h"
@@ -111,7 +112,7 @@ static uint64_t dropped(unsigned slot) {
 }
 
 static size_t held(unsigned slot) {
-    const struct link_queue *queue = &worker.loop->links[slot]->queue;
+    const struct link_queue *queue = &link_writer_of(worker.loop)->links[slot]->queue;
     return queue->end - queue->start;
 }
 
@@ -146,7 +147,7 @@ static void peers_that_do_not_read_hold_128_mib_in_all_and_each_its_share(void) 
     printf("        %u peers that do not read: %zu MiB beside the ring\n", N_PEER_SLOTS,
            (full - 2 * RING_BYTES) / MIB);
     CHECK(full <= (size_t)SHARES + LINK_POOL_BYTES + SLACK);
-    CHECK(worker.loop->queue_pool.n_used <= LINK_POOL_BYTES);
+    CHECK(link_writer_of(worker.loop)->queue_pool.n_used <= LINK_POOL_BYTES);
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
         CHECK(held(slot) <= LINK_QUEUE_BYTES);
         CHECK(dropped(slot) > 0);
@@ -158,8 +159,8 @@ static void peers_that_do_not_read_hold_128_mib_in_all_and_each_its_share(void) 
     drained = resident_bytes() - before;
     printf("        when they have read: %zu MiB\n", (drained - 2 * RING_BYTES) / MIB);
     CHECK(drained <= (size_t)SHARES + SLACK);
-    CHECK_EQUAL(worker.loop->queue_pool.n_used, 0);
-    CHECK_EQUAL(worker.loop->queue_pool.n_queues, 0);
+    CHECK_EQUAL(link_writer_of(worker.loop)->queue_pool.n_used, 0);
+    CHECK_EQUAL(link_writer_of(worker.loop)->queue_pool.n_queues, 0);
     close_links();
 }
 
@@ -188,7 +189,7 @@ static void the_longest_queue_makes_way_for_one_that_is_owed_more(void) {
     settle();
     CHECK_EQUAL(dropped(N_HOGS), 0);
     CHECK(held(N_HOGS) >= (N_LATE - 1) * FRAME);
-    CHECK(worker.loop->queue_pool.n_used <= LINK_POOL_BYTES);
+    CHECK(link_writer_of(worker.loop)->queue_pool.n_used <= LINK_POOL_BYTES);
     size_t n_held = 0;
     for (unsigned slot = 0; slot <= N_HOGS; slot++)
         n_held += held(slot);

@@ -236,11 +236,11 @@ static void so_does_a_link_writer_sent_or_dropped(void) {
     struct loop *loop = start_writer(ROLE_link_writer, 8, 9);
     end(loop);
     loop = start(ROLE_link_writer);
-    link_writer_sent(loop, 0, 5, 500, 1);
-    link_writer_dropped(loop, 0, DROP_link_writer_no_link, 5);
+    link_writer_sent(link_writer_of(loop), 0, 5, 500, 1);
+    link_writer_dropped(link_writer_of(loop), 0, DROP_link_writer_no_link, 5);
     CHECK_EQUAL(counted(ROLE_link_writer), 9);
     CHECK_EQUAL(dropped(DROP_link_writer_no_link), 1);
-    link_writer_sent(loop, 0, 14, 1400, 1);
+    link_writer_sent(link_writer_of(loop), 0, 14, 1400, 1);
     CHECK_EQUAL(counted(ROLE_link_writer), 23);
     end(loop);
     lane_close();

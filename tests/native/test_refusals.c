@@ -31,7 +31,7 @@ static void set_fault(int is_there) {
 }
 
 static struct refusals *trains_of(unsigned slot) {
-    return &peers->worker.loop->links[slot]->trains;
+    return &link_writer_of(peers->worker.loop)->links[slot]->trains;
 }
 
 /* One train for the peer, which gets all of it. Returns whether it went as one. */
@@ -138,7 +138,7 @@ static void a_fault_of_our_address_is_none_of_the_offload(void) {
         peer_write_endpoint(&peers->table->slots[0], &endpoint);
         CHECK(!send_train(0));
         CHECK_EQUAL(calls(CALL_sendmsg), i); /* the same train, without our address */
-        CHECK(peers->worker.loop->links[0]->sourceless_until_ns > clock_now_ns());
+        CHECK(link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns > clock_now_ns());
     }
     CHECK_EQUAL(n_refused(), 0);
     CHECK_EQUAL(trains_of(0)->n, 0);
@@ -153,7 +153,7 @@ static void without_offload_our_address_that_has_gone_costs_no_datagram(void) {
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     CHECK(!send_train(0));
     CHECK_EQUAL(calls(CALL_sendmsg), N_EACH + 1);
-    CHECK_EQUAL(datagram_write(peers->worker.loop, 0, (const uint8_t *)"?????", 5), 0);
+    CHECK_EQUAL(loop_send_message(peers->worker.loop, 0, (const uint8_t *)"?????", 5), 0);
     end();
 }
 
@@ -166,10 +166,10 @@ static void an_address_that_is_back_is_sent_from_again(void) {
     memcpy(endpoint.local, (const uint8_t[]){127, 0, 0, 1}, 4);
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     CHECK(send_train(0));
-    peers->worker.loop->links[0]->sourceless_until_ns = 1; /* it had been refused */
+    link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns = 1; /* it had been refused */
     CHECK(send_train(0));
-    CHECK_EQUAL(peers->worker.loop->links[0]->sourceless_until_ns, 0);
-    CHECK_EQUAL(datagram_write(peers->worker.loop, 0, (const uint8_t *)"?", 1), 0);
+    CHECK_EQUAL(link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns, 0);
+    CHECK_EQUAL(loop_send_message(peers->worker.loop, 0, (const uint8_t *)"?", 1), 0);
     CHECK_EQUAL(
         recvfrom(peers->peers[0].fd, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &length), 1);
     CHECK_EQUAL(ntohl(from.sin_addr.s_addr), INADDR_LOOPBACK);
@@ -184,7 +184,7 @@ static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
     peer_write_endpoint(&peers->table->slots[0], &endpoint);
     set_fault(1);
     CHECK(!send_train(0));
-    CHECK_EQUAL(peers->worker.loop->links[0]->sourceless_until_ns, 0);
+    CHECK_EQUAL(link_writer_of(peers->worker.loop)->links[0]->sourceless_until_ns, 0);
     CHECK_EQUAL(n_refused(), 1);
     end();
 }

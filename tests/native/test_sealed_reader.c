@@ -2,6 +2,7 @@
  * is not: what is tampered with, sent again, or sent under another's address reaches nobody, and is
  * counted under its one reason. */
 #define _GNU_SOURCE
+#include <sys/socket.h>
 #include <string.h>
 
 #include "packet/byteorder.h"

@@ -19,7 +19,7 @@ static void ring(pthread_t loop, const enum loop_end *end) {
     CHECK_EQUAL(*end, LOOP_DOORBELL);
 }
 
-/* The other byte of the staging is left from the message before. */
+/* The other byte of the buffer is left from the message before. */
 static void half_a_length_is_no_length(void) {
     uint8_t unknown[256] = {0x77}; /* its prefix is 1, 0 */
     enum loop_end end;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "outbound/codel.h"
+#include "outbound/answer_limit.h"
 #include "check.h"
 #include "sealing.h"
 #include "worker_thread.h"

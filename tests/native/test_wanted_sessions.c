@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "outbound/parking.h"
 #include "packet/byteorder.h"
 #include "check.h"
 #include "sender.h"
@@ -174,7 +175,7 @@ static bool stage_of(int origin, unsigned slot, uint64_t ms) {
         .enqueued_ns = clock_now_ns() - ms * 1000000,
     };
     ipv4_make(frame + VNET_LENGTH, PACKET, US, address_of(slot));
-    return staging_append(sender.worker.loop->staging, slot, origin, &entry, frame);
+    return parking_append(tun_reader_of(sender.worker.loop)->parking, slot, origin, &entry, frame);
 }
 
 static bool stage_ago(unsigned slot, uint64_t ms) {
@@ -183,21 +184,21 @@ static bool stage_ago(unsigned slot, uint64_t ms) {
 
 static void what_has_waited_too_long_is_dropped_and_the_rest_waits_on(void) {
     open_peers();
-    CHECK(stage_ago(1, STAGED_MS_MAX + 1));
-    CHECK(stage_ago(2, STAGED_MS_MAX + 1));
-    CHECK(stage_ago(2, STAGED_MS_MAX - 1000));
+    CHECK(stage_ago(1, PARKED_MS_MAX + 1));
+    CHECK(stage_ago(2, PARKED_MS_MAX + 1));
+    CHECK(stage_ago(2, PARKED_MS_MAX - 1000));
     sender_run();
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2);
     CHECK_EQUAL(sender_field(1, "no_session_packets"), 1);
     CHECK_EQUAL(sender_field(2, "no_session_packets"), 1);
-    CHECK_EQUAL(staging_find(sender.worker.loop->staging, 1), -1);
-    CHECK_EQUAL(staging_find(sender.worker.loop->staging, 2), 0);
+    CHECK_EQUAL(parking_find(tun_reader_of(sender.worker.loop)->parking, 1), -1);
+    CHECK_EQUAL(parking_find(tun_reader_of(sender.worker.loop)->parking, 2), 0);
     sender_close();
 }
 
 static void what_waits_is_looked_at_although_nothing_comes(void) {
     open_peers();
-    CHECK(stage_ago(1, STAGED_MS_MAX - 100));
+    CHECK(stage_ago(1, PARKED_MS_MAX - 100));
     worker_start(&sender.worker);
     for (int i = 0; i < 500 && sender_dropped(DROP_tun_reader_no_session) == 0; i++)
         usleep(10 * 1000);
@@ -218,10 +219,10 @@ static void so_many_peers_wait_and_each_with_so_much(void) {
     }
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session),
                 n_given - LINK_QUEUE_BYTES / sizeof packet);
-    for (unsigned slot = 2; slot <= STAGED_PEERS_MAX; slot++)
+    for (unsigned slot = 2; slot <= PARKED_PEERS_MAX; slot++)
         CHECK(stage_of((int)slot, slot, 0));
-    CHECK(!stage_ago(STAGED_PEERS_MAX + 1, 0));
-    CHECK(stage_ago(STAGED_PEERS_MAX, 0));
+    CHECK(!stage_ago(PARKED_PEERS_MAX + 1, 0));
+    CHECK(stage_ago(PARKED_PEERS_MAX, 0));
     sender_close();
 }
 
@@ -230,17 +231,17 @@ static void frames_of_one_origin_wait_for_few_peers(void) {
     enum { LOUD = 200, QUIET = 201 };
     open_peers();
     unsigned n_loud = 0, n_here = 0;
-    for (unsigned slot = 1; slot <= STAGED_PEERS_MAX; slot++)
+    for (unsigned slot = 1; slot <= PARKED_PEERS_MAX; slot++)
         n_loud += stage_of(LOUD, slot, 0);
-    for (unsigned slot = 1; slot <= 2 * STAGED_PEERS_MAX; slot++)
+    for (unsigned slot = 1; slot <= 2 * PARKED_PEERS_MAX; slot++)
         n_here += stage_ago(slot, 0);
-    CHECK_EQUAL(n_loud, STAGED_FOR_A_PEER_MAX);
-    CHECK_EQUAL(n_here, STAGED_FOR_A_PEER_MAX + STAGED_FOR_US_MAX); /* some wait already */
+    CHECK_EQUAL(n_loud, PARKED_FOR_A_PEER_MAX);
+    CHECK_EQUAL(n_here, PARKED_FOR_A_PEER_MAX + PARKED_FOR_US_MAX); /* some wait already */
     CHECK(stage_of(QUIET, 300, 0));
     CHECK(stage_of(LOUD, 300, 0)); /* it has a place */
     CHECK(!stage_of(LOUD, 301, 0));
-    while (staging_find(sender.worker.loop->staging, 1) >= 0)
-        staging_take(sender.worker.loop->staging, 0);
+    while (parking_find(tun_reader_of(sender.worker.loop)->parking, 1) >= 0)
+        parking_pop(tun_reader_of(sender.worker.loop)->parking, 0);
     CHECK(stage_of(LOUD, 301, 0)); /* a place that is free again */
     sender_close();
 }
@@ -253,8 +254,8 @@ static void a_frames_origin_is_the_peer_that_its_source_belongs_to(void) {
     ipv4_make(packet, sizeof packet, address_of(2), address_of(1));
     give(packet, sizeof packet);
     sender_run();
-    CHECK_EQUAL(sender.worker.loop->staging->n, 1);
-    CHECK_EQUAL(sender.worker.loop->staging->peers[0].origin, 2);
+    CHECK_EQUAL(tun_reader_of(sender.worker.loop)->parking->n, 1);
+    CHECK_EQUAL(tun_reader_of(sender.worker.loop)->parking->peers[0].origin, 2);
     sender_close();
 }
 
@@ -263,20 +264,20 @@ static void all_peers_that_wait_share_one_pool(void) {
     const struct queue_entry entry = {.length = sizeof frame, .enqueued_ns = clock_now_ns()};
     size_t n_staged = 0;
     open_peers();
-    struct staging *staging = sender.worker.loop->staging;
-    for (unsigned slot = 1; slot <= STAGED_PEERS_MAX; slot++) {
+    struct parking *parking = tun_reader_of(sender.worker.loop)->parking;
+    for (unsigned slot = 1; slot <= PARKED_PEERS_MAX; slot++) {
         size_t n = 0;
-        while (staging_append(staging, slot, (int)slot, &entry, frame))
+        while (parking_append(parking, slot, (int)slot, &entry, frame))
             n++;
         CHECK(n > 0); /* its share is its own */
         n_staged += n;
     }
-    CHECK(n_staged * sizeof frame > STAGED_POOL_BYTES);
-    CHECK(n_staged * sizeof frame < STAGED_POOL_BYTES + STAGED_PEERS_MAX * LINK_QUEUE_SHARE);
-    CHECK(staging->pool.n_used <= STAGED_POOL_BYTES);
-    while (staging->n > 0)
-        staging_take(staging, 0);
-    CHECK_EQUAL(staging->pool.n_used, 0);
+    CHECK(n_staged * sizeof frame > PARKING_POOL_BYTES);
+    CHECK(n_staged * sizeof frame < PARKING_POOL_BYTES + PARKED_PEERS_MAX * LINK_QUEUE_SHARE);
+    CHECK(parking->pool.n_used <= PARKING_POOL_BYTES);
+    while (parking->n > 0)
+        parking_pop(parking, 0);
+    CHECK_EQUAL(parking->pool.n_used, 0);
     sender_close();
 }
 

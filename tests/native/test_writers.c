@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "formats.h"
+#include "outbound/link_writer.h"
 #include "loop/loop.h"
 #include "worker_thread.h"
 
@@ -117,7 +118,8 @@ static void the_frame_cut_by_a_broken_link_is_counted_and_the_next_go_over_the_n
     CHECK_EQUAL(loop_run(writer.worker.loop), LOOP_DOORBELL);
     uint64_t n_records = delivered(&writer) / N_PACKETS;
     CHECK(n_records > 0 && n_records < 200);
-    CHECK(!link_queue_is_empty(&writer.worker.loop->links[0]->queue)); /* stopped inside one */
+    CHECK(!link_queue_is_empty(
+        &link_writer_of(writer.worker.loop)->links[0]->queue)); /* stopped inside one */
     close(writer.far[0]);
     close(writer.far[1]);
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, writer.far), 0);

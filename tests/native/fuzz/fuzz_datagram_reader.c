@@ -51,7 +51,7 @@ static void open_once(void) {
     FUZZ_CHECK(loop != NULL && loop_set_gate_keys(loop, mac1_key, cookie_key) == 0);
     /* The endpoint is of no family, so what is sent to it goes where the socket is connected to. */
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, answers) == 0);
-    loop->sockets[0].fd = answers[0];
+    link_reader_of(loop)->sockets[0].fd = answers[0];
     FUZZ_CHECK(loop_allow_ip(loop, SLOT, net, 4, 8) == 0);
     FUZZ_CHECK(loop_allow_ip(loop, SLOT, net6, 16, 8) == 0);
     add_keys();
@@ -60,14 +60,18 @@ static void open_once(void) {
 /* As if nothing had come yet. */
 static void begin(void) {
     memset(stats, 0, sizeof *stats);
-    memset(&loop->gate.proven, 0, sizeof loop->gate.proven);
-    memset(&loop->gate.unproven, 0, sizeof loop->gate.unproven);
-    memset(&loop->gate.replies, 0, sizeof loop->gate.replies);
-    memset(loop->replies_full_at_ns, 0, sizeof loop->replies_full_at_ns);
+    memset(&link_reader_of(loop)->handshakes.gate.proven, 0,
+           sizeof link_reader_of(loop)->handshakes.gate.proven);
+    memset(&link_reader_of(loop)->handshakes.gate.unproven, 0,
+           sizeof link_reader_of(loop)->handshakes.gate.unproven);
+    memset(&link_reader_of(loop)->handshakes.gate.replies, 0,
+           sizeof link_reader_of(loop)->handshakes.gate.replies);
+    memset(link_reader_of(loop)->handshakes.replies_full_at_ns, 0,
+           sizeof link_reader_of(loop)->handshakes.replies_full_at_ns);
     loop_await_reply(loop, SLOT, INDEX + 2);
-    loop->gate.loaded_until_ns = 0;
+    link_reader_of(loop)->handshakes.gate.loaded_until_ns = 0;
     for (uint32_t index = INDEX; index <= INDEX + 1; index++) {
-        struct receiving_key *key = key_table_find(loop->keys, index);
+        struct receiving_key *key = key_table_find(link_reader_of(loop)->keys, index);
         key->replay = (struct replay){0};
         memset(key->control_replay, 0, sizeof key->control_replay);
         key->is_confirmed = false;
@@ -123,9 +127,9 @@ static void pass(const uint8_t *datagram, size_t length) {
     endpoint.port++;
     memcpy(exact, datagram, length);
     uint64_t n_before = n_cookies();
-    enum inbound_end end = inbound_pass(loop, &arrival, exact, length);
-    FUZZ_CHECK(end != INBOUND_FULL);
-    if (end == INBOUND_EVENT)
+    enum step step = message_forward(link_reader_of(loop), &arrival, exact, length);
+    FUZZ_CHECK(step != STEP_RING_FULL);
+    if (step == STEP_EVENT)
         check_event(loop_event(loop), exact, length);
     check_answers(exact, length, n_cookies() - n_before);
     free(exact);
@@ -138,9 +142,10 @@ static void pass_handshake(uint8_t what, size_t length) {
     struct udp_address sender = endpoint;
     sender.port++; /* as it will be */
     length = handshake_make(message, type, (uint8_t)length, mac1_key);
-    loop->gate.loaded_until_ns = (what & 8) != 0 ? UINT64_MAX : 0;
+    link_reader_of(loop)->handshakes.gate.loaded_until_ns = (what & 8) != 0 ? UINT64_MAX : 0;
     if ((what & 16) != 0 && type != MESSAGE_COOKIE) {
-        FUZZ_CHECK(cookie_make(&loop->gate.cookies, &sender, clock_now_ns(), cookie) == 0);
+        FUZZ_CHECK(cookie_make(&link_reader_of(loop)->handshakes.gate.cookies, &sender,
+                               clock_now_ns(), cookie) == 0);
         handshake_show(message, length, cookie);
     }
     uint64_t n_before = n_cookies();
@@ -192,7 +197,7 @@ static void pass_all(const uint8_t *data, size_t size) {
         data += 2 + length;
         size -= 2 + length;
     }
-    inbound_publish(loop, 1);
+    message_publish(link_reader_of(loop), 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -1,0 +1,79 @@
+#define _GNU_SOURCE
+#include "loop/loop.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "session/session.h"
+
+enum loop_end loop_end_of(enum step step) {
+    switch (step) {
+    case STEP_EVENT:
+    case STEP_LINK_ENDED:
+        return LOOP_EVENT;
+    case STEP_DEVICE_GONE:
+        return LOOP_DEVICE_GONE;
+    default:
+        return LOOP_DOORBELL;
+    }
+}
+
+struct link_format loop_bounded_format(const struct loop *loop, const struct link_format *format) {
+    struct link_format bounded = *format;
+    size_t longest = loop->wire == WIRE_WIREGUARD ? SEALED_CONTENT_MAX : MESSAGE_MAX;
+    if (bounded.message_max > longest)
+        bounded.message_max = longest;
+    return bounded;
+}
+
+/* -- descriptors ------------------------------------------------------------------------------- */
+
+int loop_watch(const struct loop *loop, int fd, uint32_t events, uint32_t what) {
+    struct epoll_event event = {.events = events, .data.u32 = what};
+    return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+void loop_unwatch(const struct loop *loop, int fd) {
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+/* -- reports ----------------------------------------------------------------------------------- */
+
+enum step loop_report(struct loop *loop, unsigned slot, uint32_t link_id, enum event_kind kind,
+                      int error) {
+    loop->event.kind = kind;
+    loop->event.slot = slot;
+    loop->event.link_id = link_id;
+    loop->event.error = error;
+    return STEP_EVENT;
+}
+
+void loop_note_news(struct loop *loop, struct refusals *refusals) {
+    /* Off and on again before the gateway was informed: nothing to report. */
+    loop->n_news += refusals->is_news ? -1u : 1u;
+    refusals->is_news = !refusals->is_news;
+}
+
+enum step loop_report_news(struct loop *loop, unsigned slot, uint32_t link_id,
+                           struct refusals *refusals, enum offload_kind kind) {
+    loop_note_news(loop, refusals);
+    loop->event.index = kind;
+    return loop_report(loop, slot, link_id, EVENT_OFFLOAD,
+                       refusals->off_until_ns != 0 ? refusals->error : 0);
+}
+
+/* -- clocks ------------------------------------------------------------------------------------ */
+
+static uint64_t clock_ns(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t clock_now_ns(void) {
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_boottime_ns(void) {
+    return clock_ns(CLOCK_BOOTTIME);
+}

@@ -1,0 +1,27 @@
+#define _GNU_SOURCE
+#include "outbound/answer.h"
+
+#include <unistd.h>
+
+#include "packet/icmp.h"
+
+bool answer_sender(struct tun_reader *reader, enum answer_kind kind, unsigned slot,
+                   const struct frame *frame, size_t mtu) {
+    uint8_t bytes[VNET_LENGTH + ICMP_ANSWER_MAX] = {0};
+    uint8_t *icmp = bytes + VNET_LENGTH;
+    const uint8_t *packet = frame_packet(frame);
+    if (reader->loop.mode != MODE_TUN)
+        return false;
+    size_t length = kind == ANSWER_TOO_BIG
+                        ? icmp_too_big(packet, frame->length, mtu, icmp, ICMP_ANSWER_MAX)
+                        : icmp_unreachable(packet, frame->length, icmp, ICMP_ANSWER_MAX);
+    if (length == 0 || !answer_limit_allows(&reader->answers, kind, packet,
+                                            answer_origin(reader, frame), slot, clock_now_ns()))
+        return false;
+    return write(reader->loop.device_fd, bytes, VNET_LENGTH + length) > 0;
+}
+
+int answer_origin(const struct tun_reader *reader, const struct frame *frame) {
+    bool has_origin = reader->loop.wire == WIRE_WIREGUARD && reader->loop.mode == MODE_TUN;
+    return has_origin ? allowedips_lookup_ip(reader->allowed_ips, frame_packet(frame), true) : -1;
+}

@@ -1,0 +1,31 @@
+/* datagram_socket: one sendmsg on a UDP socket that all peers share: to the peer's address, from
+ * the one that it knows, whole or in fragments. */
+#ifndef FASTUN_OUTBOUND_DATAGRAM_SOCKET_H
+#define FASTUN_OUTBOUND_DATAGRAM_SOCKET_H
+
+#include "host/udp_address.h"
+#include "outbound/link_writer.h"
+
+/* Looks whether the peer has moved. */
+void datagram_refresh_endpoint(struct link_writer *writer, struct writer_link *link);
+
+static inline struct loop_socket *datagram_socket(struct link_writer *writer,
+                                                  const struct writer_link *link) {
+    return &writer->sockets[link->endpoint.socket_index % N_SOCKETS];
+}
+
+/* `segment` 0: the iov is one datagram; else the kernel cuts it. The envelope and the iov live as
+ * long as the message. */
+void datagram_address(struct link_writer *writer, struct writer_link *link,
+                      struct envelope *envelope, struct iovec *iov, size_t n_iov, size_t segment,
+                      struct msghdr *message);
+/* The message was refused with `error`, or not yet sent (0). If our source address may be the
+ * cause, it is sent without; if that works, the address is not used for a while. Returns 0 or the
+ * errno. */
+int datagram_send_anyhow(struct link_writer *writer, struct writer_link *link, struct iovec *iov,
+                         size_t n_iov, size_t segment, int flags, int error);
+/* "Don't fragment" is set on the socket, not on the datagram (ip(7), ipv6(7)). Returns 0 or
+ * -errno. */
+int datagram_set_may_fragment(const struct loop_socket *where, bool may);
+
+#endif

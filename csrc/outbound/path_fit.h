@@ -1,0 +1,27 @@
+/* path_fit: whether a packet fits the path to a peer on UDP, and the answer to one that does not. */
+#ifndef FASTUN_OUTBOUND_PATH_FIT_H
+#define FASTUN_OUTBOUND_PATH_FIT_H
+
+#include "outbound/frame.h"
+
+enum fit { FITS, FITS_IN_FRAGMENTS, FITS_NOT };
+
+/* For what is longer than the path's MTU. A packet that may not be fragmented, or need not since
+ * its sender will send shorter ones, is answered with "too big"; the others are cut on the outside,
+ * as IP itself would. So are Ethernet frames: they have no such answer. */
+enum fit path_fit_longer(enum mode mode, const uint8_t *packet, size_t length);
+
+static inline enum fit path_fit(const struct tun_reader *reader, const struct tun_reader_link *link,
+                                const uint8_t *packet, size_t length) {
+    size_t type_length = reader->loop.mode == MODE_TAP ? MESSAGE_TYPE_LENGTH : 0;
+    if (!link->format.is_datagram || link->path_mtu == 0)
+        return FITS;
+    if (type_length + length > link->path_mtu)
+        return path_fit_longer(reader->loop.mode, packet, length);
+    return link->whole == 0 || type_length + length <= link->whole ? FITS : FITS_IN_FRAGMENTS;
+}
+/* Drops what does not fit, and sends its sender the MTU that would. */
+void path_refuse(struct tun_reader *reader, unsigned slot, const struct frame *frame,
+                 uint64_t n_packets);
+
+#endif

@@ -1,0 +1,26 @@
+/* stream_writer: the link-writer's records for peers on streams, a writev each link.
+ *
+ * The records are messages with their length prefix already. The rest of a message that is half out
+ * goes to the link's own queue (link_queue.h). What else a full socket does not take:
+ *
+ *   the only link      it stays in the ring, which then pushes back on the tun-reader
+ *   one of many        it goes to the link's queue, so that the ring goes on for the others; what
+ *                      that cannot hold is dropped, and counted for the peer
+ */
+#ifndef FASTUN_OUTBOUND_STREAM_WRITER_H
+#define FASTUN_OUTBOUND_STREAM_WRITER_H
+
+#include "outbound/link_writer.h"
+
+/* Writes, queues or leaves all of the batch's records for the link of its record `first`; marks
+ * those as done that need nothing more. */
+void stream_write(struct link_writer *writer, struct batch *batch, int first);
+/* The socket has room again: writes what is in the link's queue. */
+void stream_resume(struct link_writer *writer, struct writer_link *link);
+/* Returns 0 or -errno: -ENOBUFS if there is no room. */
+int stream_send_message(struct link_writer *writer, struct writer_link *link,
+                        const uint8_t *message, size_t length);
+/* Drops and counts what is in the queue of a link that goes. */
+void stream_forget(struct link_writer *writer, struct writer_link *link);
+
+#endif

@@ -1,0 +1,58 @@
+/* tun_reader: the state of the outbound direction's first worker, and its links. */
+#ifndef FASTUN_OUTBOUND_TUN_READER_H
+#define FASTUN_OUTBOUND_TUN_READER_H
+
+#include "host/allowedips.h"
+#include "loop/loop.h"
+#include "outbound/answer_limit.h"
+#include "outbound/codel.h"
+#include "session/session.h"
+
+struct splitting;
+struct own_packets;
+struct parking;
+
+/* The link to one peer: what frames for it are made into, and whether they fit. */
+struct tun_reader_link {
+    uint32_t id;
+    struct link_format format;
+    struct sending_key *sending; /* NULL: there is no session */
+    struct codel codel;
+    size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
+    size_t whole;    /* longer packets go without "don't fragment"; 0: none do */
+};
+
+struct tun_reader {
+    struct loop loop; /* first: tun_reader_of */
+    struct tun_reader_link *links[N_PEER_SLOTS];
+    unsigned n_links;
+    unsigned last_slot; /* slot of the last attached link: the one peer of a TAP device */
+    struct allowedips *allowed_ips;
+    size_t mss_mtu;                   /* TCP is to fit this; 0: as it likes */
+    struct answer_limit answers;      /* which packets ICMP answers */
+    bool keeps_all;                   /* drops nothing for its delay; for tests that count */
+    bool holds;                       /* waits for a session before it reads and drops */
+    uint64_t held_since_ns;           /* 0: it does not wait now */
+    struct splitting *splitting;      /* the frame that is being split */
+    struct own_packets *own_packets;  /* recognises our own outer packets */
+    struct parking *parking;          /* frames that wait for a session */
+    int wanted_slot;                  /* needs a session, to be reported; -1: none */
+    uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
+};
+
+/* A copy of `common` begins it. NULL with errno set on failure. */
+struct loop *tun_reader_new(const struct loop *common);
+void tun_reader_free(struct tun_reader *reader);
+enum loop_end tun_reader_loop(struct tun_reader *reader);
+
+/* Between two runs. Returns 0 or -errno. */
+int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,
+                      const struct link_format *format);
+void tun_reader_detach(struct tun_reader *reader, unsigned slot);
+
+/* NULL: it is another role's. */
+static inline struct tun_reader *tun_reader_of(struct loop *loop) {
+    return loop->role == ROLE_tun_reader ? (struct tun_reader *)(void *)loop : NULL;
+}
+
+#endif

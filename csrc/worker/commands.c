@@ -1,0 +1,264 @@
+/* commands: what Python orders a worker to do, between two runs of its loop, and what it asks.
+ *
+ * Each command says in fastun.h which roles it is for. In another role it does nothing, or returns
+ * -EINVAL where it returns anything: Python gives some commands to every worker.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "inbound/link_reader.h"
+#include "inbound/tun_writer.h"
+#include "outbound/datagram_writer.h"
+#include "outbound/frame.h"
+#include "outbound/link_writer.h"
+#include "outbound/own_packets.h"
+
+/* -- what the loop says ------------------------------------------------------------------------ */
+
+const struct loop_event *loop_event(struct loop *loop) {
+    return &loop->event;
+}
+
+int loop_error(struct loop *loop) {
+    return loop->error;
+}
+
+void loop_take_bell(struct loop *loop) {
+    waiter_take_bell(loop->self);
+}
+
+void loop_drop_event(struct loop *loop) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL)
+        return;
+    stats_count(loop->stats, 1, loop->event.length);
+    stats_dropped(loop->stats, DROP_link_reader_gateway_busy, 1);
+    /* Would the hello have confirmed the key, the next message does. */
+    struct receiving_key *key =
+        loop->event.kind == EVENT_CONTROL ? key_table_find(reader->keys, loop->event.index) : NULL;
+    if (key != NULL)
+        key->is_confirmed = false;
+}
+
+/* -- settings ---------------------------------------------------------------------------------- */
+
+void loop_hold_without_session(struct loop *loop) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    if (reader != NULL)
+        reader->holds = true;
+}
+
+void loop_clamp_mss(struct loop *loop, size_t mtu) {
+    if (loop->role == ROLE_tun_reader)
+        tun_reader_of(loop)->mss_mtu = mtu;
+    else if (loop->role == ROLE_link_reader)
+        link_reader_of(loop)->mss_mtu = mtu;
+}
+
+void loop_coalesce(struct loop *loop, enum device_offload offload) {
+    struct tun_writer *writer = tun_writer_of(loop);
+    if (writer != NULL)
+        writer->coalesce = offload;
+}
+
+/* -- UDP sockets and handshakes ---------------------------------------------------------------- */
+
+static struct loop_socket *sockets_of(struct loop *loop) {
+    if (loop->role == ROLE_link_reader)
+        return link_reader_of(loop)->sockets;
+    return loop->role == ROLE_link_writer ? link_writer_of(loop)->sockets : NULL;
+}
+
+int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) {
+    struct loop_socket *sockets = sockets_of(loop);
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    if (sockets == NULL || index >= N_SOCKETS)
+        return -EINVAL;
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+        return -errno;
+    sockets[index] =
+        (struct loop_socket){.fd = fd, .family = address.ss_family, .has_offload = has_offload};
+    if (loop->role == ROLE_link_reader)
+        return loop_watch(loop, fd, EPOLLIN, POLL_SOCKET + index);
+    return datagram_writer_adopt(&sockets[index]);
+}
+
+int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
+                       const uint8_t cookie_key[32]) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL)
+        return -EINVAL;
+    handshake_gate_free(&reader->handshakes.gate);
+    return handshake_gate_init(&reader->handshakes.gate, mac1_key, cookie_key);
+}
+
+void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader != NULL && slot < N_PEER_SLOTS)
+        reader->handshakes.awaited_index[slot] = index;
+}
+
+int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL || slot >= N_PEER_SLOTS)
+        return -EINVAL;
+    link_reader_set_endpoint(reader, slot, endpoint);
+    return 0;
+}
+
+/* -- links ------------------------------------------------------------------------------------- */
+
+int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
+                     const struct link_format *format) {
+    if (slot >= N_PEER_SLOTS)
+        return -EINVAL;
+    loop_detach_link(loop, slot);
+    switch (loop->role) {
+    case ROLE_tun_reader:
+        return tun_reader_attach(tun_reader_of(loop), slot, link_id, format);
+    case ROLE_link_writer:
+        return link_writer_attach(link_writer_of(loop), slot, link_id, fd, format);
+    case ROLE_link_reader:
+        return link_reader_attach(link_reader_of(loop), slot, link_id, fd, format);
+    default:
+        return -EINVAL;
+    }
+}
+
+void loop_detach_link(struct loop *loop, unsigned slot) {
+    if (slot >= N_PEER_SLOTS)
+        return;
+    if (loop->role == ROLE_tun_reader)
+        tun_reader_detach(tun_reader_of(loop), slot);
+    else if (loop->role == ROLE_link_writer)
+        link_writer_detach(link_writer_of(loop), slot);
+    else if (loop->role == ROLE_link_reader)
+        link_reader_detach(link_reader_of(loop), slot);
+}
+
+int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length) {
+    struct link_writer *writer = link_writer_of(loop);
+    return writer != NULL ? link_writer_send_message(writer, slot, message, length) : -EINVAL;
+}
+
+void loop_block_link(struct loop *loop, unsigned slot, int is_blocked) {
+    struct link_writer *writer = link_writer_of(loop);
+    if (writer != NULL && slot < N_PEER_SLOTS && writer->links[slot] != NULL)
+        writer->links[slot]->is_blocked = is_blocked;
+}
+
+/* The tun-reader's link; NULL: there is none, or it is another role. */
+static struct tun_reader_link *outbound_link(struct loop *loop, unsigned slot) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    return reader != NULL && slot < N_PEER_SLOTS ? reader->links[slot] : NULL;
+}
+
+void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole) {
+    struct tun_reader_link *link = outbound_link(loop, slot);
+    if (link == NULL)
+        return;
+    link->path_mtu = path_mtu;
+    link->whole = whole;
+}
+
+int loop_send_keepalive(struct loop *loop, unsigned slot) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_keepalive(reader, slot) : -EAGAIN;
+}
+
+/* -- addresses --------------------------------------------------------------------------------- */
+
+/* NULL: the role has none. */
+static struct allowedips *allowed_ips_of(struct loop *loop) {
+    if (loop->role == ROLE_tun_reader)
+        return tun_reader_of(loop)->allowed_ips;
+    return loop->role == ROLE_link_reader ? link_reader_of(loop)->allowed_ips : NULL;
+}
+
+int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                  unsigned prefix_length) {
+    struct allowedips *allowed_ips = allowed_ips_of(loop);
+    if (allowed_ips == NULL || slot >= N_PEER_SLOTS ||
+        (address_length != 4 && address_length != 16) || prefix_length > address_length * 8)
+        return -EINVAL;
+    return allowedips_insert(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
+                             (uint16_t)slot);
+}
+
+void loop_forget_ips(struct loop *loop, unsigned slot) {
+    struct allowedips *allowed_ips = allowed_ips_of(loop);
+    if (allowed_ips != NULL)
+        allowedips_remove_slot(allowed_ips, (uint16_t)slot);
+}
+
+/* -- keys -------------------------------------------------------------------------------------- */
+
+int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
+                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns) {
+    struct tun_reader_link *link = outbound_link(loop, slot);
+    if (link == NULL)
+        return -ENOENT;
+    struct sending_key *sending = calloc(1, sizeof *sending);
+    if (sending == NULL)
+        return -ENOMEM;
+    /* Another cipher of the same session, or the same key again: the peer has one replay window
+     * for both, and the count of blocks sealed under the key goes on. */
+    uint64_t n_blocks = 0;
+    if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
+        counter = counter > link->sending->counter ? counter : link->sending->counter;
+        n_blocks = link->sending->n_blocks;
+    }
+    *sending = (struct sending_key){
+        aead_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
+    };
+    if (sending->key == NULL) {
+        sending_key_free(sending);
+        return -ENOMEM;
+    }
+    sending_key_free(link->sending);
+    link->sending = sending;
+    own_packets_changed(tun_reader_of(loop)->own_packets);
+    peer_set(&loop->peers->slots[slot].sealed, counter);
+    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
+    return 0;
+}
+
+void loop_forget_sending_key(struct loop *loop, unsigned slot) {
+    struct tun_reader_link *link = outbound_link(loop, slot);
+    if (link == NULL)
+        return;
+    sending_key_free(link->sending);
+    link->sending = NULL;
+    own_packets_changed(tun_reader_of(loop)->own_packets);
+}
+
+int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
+                           uint32_t index, uint64_t counter, uint64_t expires_ns) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL || slot >= N_PEER_SLOTS)
+        return -EINVAL;
+    struct aead_key *aead_key = aead_key_new(aead, key);
+    if (aead_key == NULL)
+        return -errno;
+    struct receiving_key *receiving = key_table_add(reader->keys, slot, index);
+    if (receiving == NULL) {
+        aead_key_free(aead_key);
+        return -EEXIST;
+    }
+    aead_key_free(receiving->keys[aead]);
+    receiving->keys[aead] = aead_key;
+    receiving->expires_ns = expires_ns;
+    if (counter > 0)
+        receiving->is_confirmed = true;
+    receiving_key_use_up(receiving, counter);
+    return 0;
+}
+
+void loop_forget_receiving_keys(struct loop *loop, unsigned slot) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader != NULL && slot < N_PEER_SLOTS)
+        key_table_forget_slot(reader->keys, slot);
+}
