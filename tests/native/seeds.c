@@ -95,7 +95,7 @@ static void append_datagrams(struct seed *seed, const struct link_format *format
 
 /* A packet, and seven that continue it; every third time the last of them is shorter. */
 static void append_flow(struct seed *seed, uint8_t choice) {
-    enum { RIGHT = 1 | 2, CONTINUES = 4, PAYLOAD = 100, TCP_ACK = 0x10 };
+    enum { RIGHT = 1 | 2, CONTINUES = 4, PAYLOAD = 100 };
     uint8_t *packet = frame.bytes + VNET_LENGTH;
     size_t transport = packet[0] == 0x45 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE;
     bool is_udp = packet[transport == IPV6_HEADER_SIZE ? 6 : 9] == 17;
