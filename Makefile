@@ -13,6 +13,7 @@ check: lint types native test
 lint:
 	python -m ruff check .
 	python -m ruff format --check .
+	lint-imports --no-logo
 	@if command -v clang-format >/dev/null; then \
 		echo clang-format --dry-run -Werror; clang-format --dry-run -Werror $(C_SOURCES); \
 	else echo "lint: no clang-format, so the C files are not checked"; fi

@@ -14,20 +14,18 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
-from fastun import descriptors, ending, log
+from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.host import outer_addresses
 from fastun.host.device import Device
-from fastun.host.journal import Journal
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.host.routes import prepared
 from fastun.lane.channel import (
     ControlCame,
     DatagramCame,
@@ -60,11 +58,9 @@ from fastun.link.stream.handshake import (
 from fastun.link.stream.sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
-from fastun.metrics.server import serve as serve_metrics
 from fastun.native import UdpAddress, Wire
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
-from fastun.status import control
 from fastun.threads import DaemonThreads
 
 # From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
@@ -78,6 +74,10 @@ class LinkCounts:
 
     refused: int = 0  # a client of an insecure wire while another lived, or too many at once
     failed_hellos: int = 0
+
+
+# What shows a running gateway to others for as long as its context lasts (run.py).
+Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
 
 
 class Gateway:
@@ -143,10 +143,10 @@ class Gateway:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def run(self, asked: socket.socket) -> None:
+    async def run(self, asked: socket.socket, observed: Observed) -> None:
         """Run until fastun is asked to stop, when ``asked`` becomes readable (ending.py).
 
-        Raises FastunError when it cannot go on.
+        ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
         loop = asyncio.get_running_loop()
         loop.set_default_executor(DaemonThreads())
@@ -154,15 +154,14 @@ class Gateway:
         loop.add_reader(asked, self._stop, asked)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await self._start(stack)
+                await self._start(stack, observed)
                 await self._stopped
             finally:  # before anything is taken down
                 ending.ask("a failure")
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _start(self, stack: contextlib.AsyncExitStack, observed: Observed) -> None:
         stack.callback(self.inside.close)
-        stack.enter_context(serve_metrics(self, self.settings.metrics))
-        await stack.enter_async_context(control.serve(self, self.settings))
+        await stack.enter_async_context(observed(self))
         self._make_sessions()
         stack.callback(self.sockets.close)
         if self.datagrams is not None:
@@ -388,33 +387,4 @@ class Gateway:
             self.datagrams.on_worker_death(worker.role)
 
 
-def _end_regardless(journal: Journal) -> None:
-    journal.undo_all()
-    log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
-    log.end()
-
-
-def run(settings: Settings, constants: TimerConstants | None = None) -> None:
-    """Run a gateway until it is asked to stop, and undo its changes of the host.
-
-    Main thread only. Raises FastunError, also for what could not be undone.
-    """
-    log.configure(settings.log_format, settings.verbosity)
-    log.unblock()
-    if settings.metrics is not None and settings.metrics_are_exposed:
-        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
-    descriptors.allow()
-    with (
-        ending.watched() as asked,
-        Journal(settings.state_dir, settings.interface) as journal,
-        contextlib.suppress(ending.AskedToStop),
-        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
-    ):
-        ending.check()
-        settings = prepared(settings)
-        with Device(settings, journal) as device:
-            gateway = Gateway(settings, device, constants or TimerConstants())
-            asyncio.run(gateway.run(asked))
-
-
-__all__ = ["Gateway", "Link", "LinkCounts", "run"]
+__all__ = ["Gateway", "Link", "LinkCounts"]

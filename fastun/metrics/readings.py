@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__, log
+from fastun.host.socket_state import SocketState
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.metrics.sockets import SocketState
 from fastun.native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.session.refusal import Refusal
 

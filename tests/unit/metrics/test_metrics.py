@@ -22,6 +22,7 @@ from fastun import native
 from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway.gateway import Gateway, Link, LinkCounts
+from fastun.host.socket_state import SocketState, socket_state
 from fastun.lab.host import wait_until
 from fastun.lane.lane import Lane
 from fastun.link import hello
@@ -37,7 +38,6 @@ from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.readings import CALLS_OF_ROLE
 from fastun.metrics.server import REQUESTS_MAX, serve
-from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.tables import markdown, markdown_of_drops
 from fastun.native import ROLES, Mode, Wire
 from fastun.peers.peer import Peer
