@@ -22,30 +22,17 @@ from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
 from fastun.host.device import Device
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.lane.channel import (
-    ControlCame,
-    DatagramCame,
-    DeviceGone,
-    HandshakeCame,
-    KeyAdded,
-    KeyConfirmed,
-    LinkEnded,
-    OffloadChanged,
-    PathTooNarrow,
-    SessionWanted,
-    ToGateway,
-)
-from fastun.lane.lane import Lane, Worker
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.inside import Inside
-from fastun.link.offload_log import OffloadLog
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.finding import find_links
 from fastun.link.stream.handshake import (
@@ -58,7 +45,7 @@ from fastun.link.stream.handshake import (
 from fastun.link.stream.sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
-from fastun.native import UdpAddress, Wire
+from fastun.native import Wire
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.threads import DaemonThreads
@@ -89,19 +76,7 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = LinkCounts()
-        self.lane = Lane(
-            0,
-            device.fd,
-            Wire[settings.wire.upper()],
-            device.mode,
-            holds=settings.role == "connect" and len(settings.peers) <= 1,
-            coalesce=device.offload_max,
-            mss_mtu=settings.mtu if settings.mss_clamp else 0,
-            on_start=self._on_start,
-            on_message=self._on_message,
-            on_death=self._on_death,
-            on_failure=self._fail,
-        )
+        self.lane = Lane(0, _plan(settings, device))
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
@@ -111,7 +86,6 @@ class Gateway:
         self.tap_place = TapPlace(settings.mode, self.links)
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
-        self._offloads = OffloadLog()
         self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
         self.sessions: StreamSessions | None = None
@@ -201,11 +175,22 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _running_lane(self) -> AsyncIterator[None]:
         try:
-            self.lane.start()
+            self.lane.start(self._reports())
             yield
         finally:
             self.links.end_all("stopping")
             await self.lane.stop()
+
+    def _reports(self) -> Reports:
+        sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
+        return Reports(
+            self.settings.interface,
+            self.peer_slots,
+            self.links,
+            sessions,
+            on_link_writer_death=self._endpoint_watch.on_link_writer_death,
+            on_failure=self._fail,
+        )
 
     @contextlib.asynccontextmanager
     async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
@@ -319,72 +304,16 @@ class Gateway:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
 
-    # -- what workers report ------------------------------------------------------------------
 
-    def _on_start(self, worker: Worker) -> None:
-        self.peer_slots.tell_worker(worker.role)
-        if self.datagrams is not None:
-            self.datagrams.tell_worker(worker.role)
-        self.links.tell_worker(worker.role)
-
-    def _on_message(self, worker: Worker, message: ToGateway) -> None:  # noqa: C901 (a table)
-        match message:
-            case LinkEnded():
-                self.links.end(message.slot, message.reason, message.link_id)
-            case DeviceGone():
-                self._fail(
-                    RuntimeFailure(
-                        f"interface {self.settings.interface} was deleted by somebody else "
-                        f"({message.reason}); start fastun again"
-                    )
-                )
-            case OffloadChanged():
-                self._note_offload(message)
-            case _ if self.sessions is None:
-                self._log.error("unexpected message", worker=worker.name, message=repr(message))
-            case HandshakeCame():
-                self.sessions.on_handshake(message.slot, message.link_id, message.message)
-            case KeyAdded():
-                self.sessions.on_key_added(message.slot, message.index)
-                if self.datagrams is not None:
-                    self.datagrams.on_key_added(message.slot, message.index)
-            case KeyConfirmed():
-                self.sessions.on_key_confirmed(message.slot, message.index)
-                if self.datagrams is not None:
-                    self.datagrams.on_key_confirmed(message.slot, message.index)
-            case _ if self.datagrams is not None:
-                self._on_datagram_message(self.datagrams, message)
-
-    def _note_offload(self, change: OffloadChanged) -> None:
-        slotted = self.peer_slots.by_slot.get(change.slot)
-        if slotted is not None:
-            self._offloads.note(change.slot, slotted.peer.name, change.kind, change.error)
-
-    def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
-        match message:
-            case DatagramCame():
-                datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
-            case ControlCame():
-                datagrams.on_control(message.slot, message.index, message.message)
-            case SessionWanted():
-                datagrams.begin(message.slot)
-            case PathTooNarrow():
-                datagrams.on_path_too_narrow(message.slot)
-
-    def _on_death(self, worker: Worker) -> None:
-        """End the links whose state has died with the worker.
-
-        A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
-        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
-        seals it holds nothing, as the tun-writer never does: their successors just go on.
-        """
-        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
-            return
-        if worker.role == "link-writer":
-            self._endpoint_watch.on_link_writer_death()
-        self.links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
-        if self.datagrams is not None:
-            self.datagrams.on_worker_death(worker.role)
+def _plan(settings: Settings, device: Device) -> LanePlan:
+    return LanePlan(
+        device.fd,
+        Wire[settings.wire.upper()],
+        device.mode,
+        holds=settings.role == "connect" and len(settings.peers) <= 1,
+        coalesce=device.offload_max,
+        mss_mtu=settings.mtu if settings.mss_clamp else 0,
+    )
 
 
 __all__ = ["Gateway", "Link", "LinkCounts"]

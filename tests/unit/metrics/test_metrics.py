@@ -24,7 +24,7 @@ from fastun.errors import RuntimeFailure
 from fastun.gateway.gateway import Gateway, Link, LinkCounts
 from fastun.host.socket_state import SocketState, socket_state
 from fastun.lab.host import wait_until
-from fastun.lane.lane import Lane
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.peer_slots import PeerSlots
@@ -59,17 +59,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Gateway]:
     """All that a scrape reads of a gateway, with a real lane whose workers are not started."""
     settings = load(role, target, Options(wire="plain", insecure=True))
-    lane = Lane(
-        0,
-        -1,
-        Wire.PLAIN,
-        Mode.TUN,
-        holds=False,
-        on_start=lambda *_: None,
-        on_message=lambda *_: None,
-        on_death=lambda *_: None,
-        on_failure=lambda *_: None,
-    )
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN))
     device = SimpleNamespace(name=settings.interface, statistics=dict, has_frames=lambda: False)
     peer_slots = PeerSlots(lane)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
