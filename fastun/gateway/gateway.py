@@ -83,7 +83,6 @@ class Gateway:
         self.pushed_settings = PushedSettings(
             settings, device, self._follow_mtu, self._outer_addresses
         )
-        self.tap_place = TapPlace(settings.mode, self.links)
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
         self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
@@ -106,7 +105,7 @@ class Gateway:
         plain = hello.format_without_peer(self.settings) if is_tun else None
         own = self.peer_sync.own
         timestamps = Timestamps(self.settings.state_dir, own.public)
-        check_room = self.tap_place.check
+        check_room = TapPlace(self.settings.mode, self.links).check
         return SealedHandshaker(
             self.peer_slots, own, self._hello_for, plain, timestamps, check_room=check_room
         )
