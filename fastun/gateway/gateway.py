@@ -2,10 +2,10 @@
 
     device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
 
-The gateway makes the device, starts the lane, and finds links: ``serve`` accepts connections,
-``connect`` dials, both greet, and hand the socket to the lane; on UDP handshakes begin from either
-side. It then watches over sessions and workers until it is asked to stop or cannot go on. No packet
-passes through here.
+The gateway starts the lane and makes links: ``serve`` accepts connections, ``connect`` dials, both
+do the handshake and hand the socket to the lane; on UDP handshakes begin from either side. It then
+keeps sessions and workers going until it is asked to stop or cannot go on. No packet passes through
+here. reports.py acts on what the workers report; run.py makes device and gateway.
 """
 
 from __future__ import annotations
@@ -237,14 +237,14 @@ class Gateway:
         )
 
     def has_room(self) -> bool:
-        """Return whether a connection could become a link before it has said who it is.
+        """Return whether a connection could become a link before its peer is known.
 
         An unsealed wire has one peer and does not know it: the first one that lives is it.
         """
         return self.sessions is not None or not self.links.by_slot
 
     def room_made(self) -> asyncio.Event | None:
-        """Return what is set when the link that stands in the way has ended."""
+        """Return what is set when the link that is in the way has ended."""
         return None if self.has_room() else self.links.by_slot[0].ended
 
     def establish(self, established: Established, connection: socket.socket, remote: str) -> Link:

@@ -163,7 +163,7 @@ class Lane:
         except ConnectionError:  # dead already; the pidfd will say so
             pass
         except OSError as error:
-            worker.kill(f"cannot send it its first messages: {error.strerror}")
+            worker.kill(f"cannot send it commands: {error.strerror}")
 
     def _start_later(self, worker: WorkerProcess) -> None:
         loop = asyncio.get_running_loop()

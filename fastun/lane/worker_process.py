@@ -147,7 +147,7 @@ class WorkerProcess:
         if len(self.unsent) == 1:
             self._flush()
         elif len(self.unsent) == UNSENT_MAX:
-            self.kill(f"{UNSENT_MAX:,} messages are waiting for it")
+            self.kill(f"{UNSENT_MAX:,} messages unsent")
 
     def _flush(self) -> None:
         """Send what waits; the rest when the worker has read some, or there is memory again."""

@@ -188,7 +188,7 @@ def test_what_was_made_while_there_was_no_worker_is_lost_when_it_comes(
         async with running() as owner:
             owner.kill("tun-reader")
             await until(lambda: owner.died)
-            owner.lane.send("tun-reader", DetachLink(1))  # to nobody
+            owner.lane.send("tun-reader", DetachLink(1))  # there is none
             assert owner.died == ["tun-reader"]
             assert owner.started == [*ROLES]
             owner.tell = lambda worker: owner.died.append(f"{worker.role} is back")
