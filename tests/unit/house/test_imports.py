@@ -14,7 +14,11 @@ import grimp
 import pytest
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
-(CONTRACT,) = PYPROJECT["tool"]["importlinter"]["contracts"]
+(CONTRACT,) = (
+    contract
+    for contract in PYPROJECT["tool"]["importlinter"]["contracts"]
+    if contract["type"] == "layers"
+)
 PARTS = [
     part.strip(" ()") for layer in CONTRACT["layers"] for part in layer.replace("|", ":").split(":")
 ]
