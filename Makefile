@@ -43,6 +43,6 @@ micro:
 	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
-	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
 	$(MAKE) -C tests/native clean

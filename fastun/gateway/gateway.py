@@ -50,8 +50,8 @@ from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.threads import DaemonThreads
 
-# From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
-# limits if a worker hangs. After that the host is restored without waiting for them.
+# From the stop request until device and workers are gone: usually a tenth of a second, at most the
+# grace of worker_process.py if a worker hangs. After that the host is restored without waiting.
 LOOP_END_LIMIT_S = 4.0
 
 
