@@ -20,7 +20,7 @@
 Each imports only those below it, except that gateway.run starts status and metrics, which read the
 gateway: pyproject.toml has the order, and `make lint` checks it.
 
-Used by all: endpoint, errors, private_file; ending, threads and descriptors belong to the process.
+Used by all: errors, endpoint, private_file, codec; ending, threads and descriptors belong to the
 """
 
 __version__ = "0.1.0"

@@ -68,6 +68,7 @@ class Reports:
         self._on_link_writer_death = on_link_writer_death
         self.on_failure = on_failure
         self._offloads = OffloadLog()
+        self._handle = self.handle  # bound once: binding costs more than the call
         self._log = log.get("gateway")
 
     # -- a worker's start and death -----------------------------------------------------------
@@ -99,7 +100,7 @@ class Reports:
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
         """Act on a worker's message."""
         try:
-            self.handle(message)
+            self._handle(message)
         except UnexpectedMessage:
             self._log.error("unexpected message", worker=worker.name, message=repr(message))
 

@@ -9,7 +9,7 @@ parameter.
 
 from __future__ import annotations
 
-from typing import Any, Final, Union
+from typing import Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ from fastun.errors import RuntimeFailure
 MESSAGE_BYTES_MAX: Final = 8192
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=codec.TAG):
     """Base of all control messages; a subclass has its name on the wire as ``tag``."""
 
 
@@ -286,7 +286,11 @@ class DeviceGone(ToGateway, frozen=True, tag="device-gone"):
 
 # -- as bytes ---------------------------------------------------------------------------------
 
-_ANY: Final[Any] = Union[(*ToWorker.__subclasses__(), *ToGateway.__subclasses__())]
+_BY_TAG: Final[dict[str, type[Message]]] = {
+    str(kind.__struct_config__.tag): kind
+    for base in (ToWorker, ToGateway)
+    for kind in base.__subclasses__()
+}
 
 
 def pack(message: Message) -> bytes:
@@ -297,7 +301,6 @@ def pack(message: Message) -> bytes:
 def unpack(packed: bytes) -> Message:
     """Return the message in these bytes. Raises RuntimeFailure when it is invalid."""
     try:
-        message: Message = codec.unpack(packed, _ANY, MESSAGE_BYTES_MAX)
+        return codec.unpack_tagged(packed, _BY_TAG, MESSAGE_BYTES_MAX)
     except codec.CodecError as error:
         raise RuntimeFailure(f"control channel: {error}") from error
-    return message

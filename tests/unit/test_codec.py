@@ -20,6 +20,33 @@ def test_what_is_packed_comes_out_as_it_was() -> None:
     assert msgpack.unpackb(packed) == {"x": 2**63, "name": b"\xff\x00"}
 
 
+class Circle(msgspec.Struct, frozen=True, tag_field=codec.TAG, tag="circle"):
+    radius: int
+
+
+def test_a_tag_names_the_type() -> None:
+    packed = codec.pack(Circle(3))
+    assert codec.unpack_tagged(packed, {"circle": Circle}, len(packed)) == Circle(3)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [],
+        {"radius": 3},
+        {"type": "square", "radius": 3},
+        {"type": ["circle"], "radius": 3},
+        {"type": "circle"},
+        {"type": "circle", "radius": b""},
+    ],
+)
+def test_what_is_not_of_a_tagged_type_is_refused(value: object) -> None:
+    with pytest.raises(codec.CodecError):
+        codec.unpack_tagged(msgpack.packb(value), {"circle": Circle}, 1000)
+    with pytest.raises(codec.CodecError, match="at most 0"):
+        codec.unpack_tagged(codec.pack(Circle(3)), {"circle": Circle}, 0)
+
+
 def test_what_is_longer_than_the_limit_is_not_parsed() -> None:
     packed = codec.pack(Point(1, bytes(100)))
     with pytest.raises(codec.CodecError, match=f"{len(packed)} bytes, at most {len(packed) - 1}"):
