@@ -1,4 +1,4 @@
-"""PeerSync: what a server pushes to each peer, and which peers it removes."""
+"""PeerSync: what a server pushes to whom, and who is let go."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_network_behind_a_client_is_no_address_of_it(prefix: str) -> None:
     assert pushed_to(prefix).addresses == ()
 
 
-# -- the peers -------------------------------------------------------------------------------
+# -- who belongs to us ------------------------------------------------------------------------
 
 
 def serving(tmp_path: Path, *peers: Peer) -> Settings:
@@ -213,7 +213,7 @@ def test_a_peer_with_our_own_address_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def test_the_first_steps_are_logged_only_while_there_are_no_peers(tmp_path: Path) -> None:
+def test_how_to_begin_is_said_only_while_nobody_may_connect(tmp_path: Path) -> None:
     with PeerSync(serving(tmp_path), peer_slots()) as peer_sync:
         assert peer_sync.first_steps()
     with PeerSync(serving(tmp_path, peer("ant", "10.9.0.2/32")), peer_slots()) as peer_sync:

@@ -211,7 +211,7 @@ def test_what_follows_the_device_does_so_when_it_has_changed() -> None:
 
 
 class SlowDevice:
-    """Takes a while to apply what it gets; `begun` and `done` have the MTUs."""
+    """Takes a while to apply what it is told; `begun` and `done` have the MTUs."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -302,12 +302,12 @@ def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
 
 
 def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
-    applied: list[Any] = []
-    device = SimpleNamespace(apply=lambda *_: None, apply_dns=lambda *dns: applied.append(dns))
+    told: list[Any] = []
+    device = SimpleNamespace(apply=lambda *_: None, apply_dns=lambda *dns: told.append(dns))
     pushed_settings = PushedSettings(settings(accept=("dns",)), cast("Device", device), nothing)
     apply(pushed_settings, Push(dns=("10.9.0.1",)))
     apply(pushed_settings, Push())
-    assert applied == [(("10.9.0.1",), ()), ((), ())]
+    assert told == [(("10.9.0.1",), ()), ((), ())]
 
 
 def test_what_is_wrong_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
