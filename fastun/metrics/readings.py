@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__, log
+from fastun.host.socket_state import SocketState
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.metrics.sockets import SocketState
 from fastun.native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.session.refusal import Refusal
 
 if TYPE_CHECKING:
     from fastun.gateway.gateway import Gateway, Link
-    from fastun.lane.lane import Worker
+    from fastun.lane.worker_process import WorkerProcess
 
 CONSUMERS = ("link-writer", "tun-writer")
 
@@ -60,7 +60,7 @@ class LaneView:
     stats: Stats
     peers: PeerTable
     rings: dict[str, Ring]
-    workers: dict[str, Worker]
+    workers: dict[str, WorkerProcess]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def refused_offloads(source: Source) -> Samples:
         yield (role,), sum(lane.stats.counter(role, "refused_offloads") for lane in source.lanes)
 
 
-def of_workers(read_value: Callable[[Worker], float]) -> Callable[[Source], Samples]:
+def of_workers(read_value: Callable[[WorkerProcess], float]) -> Callable[[Source], Samples]:
     """Return what reads a number of every worker."""
 
     def read(source: Source) -> Samples:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The gateway, but it gives up an unanswered handshake after 2 s instead of 90.
 IMPATIENT = """
 import sys
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(

@@ -22,8 +22,9 @@ from fastun import native
 from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway.gateway import Gateway, Link, LinkCounts
+from fastun.host.socket_state import SocketState, socket_state
 from fastun.lab.host import wait_until
-from fastun.lane.lane import Lane
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.peer_slots import PeerSlots
@@ -37,7 +38,6 @@ from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.readings import CALLS_OF_ROLE
 from fastun.metrics.server import REQUESTS_MAX, serve
-from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.tables import markdown, markdown_of_drops
 from fastun.native import ROLES, Mode, Wire
 from fastun.peers.peer import Peer
@@ -59,17 +59,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Gateway]:
     """All that a scrape reads of a gateway, with a real lane whose workers are not started."""
     settings = load(role, target, Options(wire="plain", insecure=True))
-    lane = Lane(
-        0,
-        -1,
-        Wire.PLAIN,
-        Mode.TUN,
-        holds=False,
-        on_start=lambda *_: None,
-        on_message=lambda *_: None,
-        on_death=lambda *_: None,
-        on_failure=lambda *_: None,
-    )
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN))
     device = SimpleNamespace(name=settings.interface, statistics=dict, has_frames=lambda: False)
     peer_slots = PeerSlots(lane)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])

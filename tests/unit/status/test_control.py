@@ -28,7 +28,7 @@ from fastun import log
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway.gateway import Gateway, LinkCounts
-from fastun.lane.lane import Lane
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.peer_slots import PeerSlots
@@ -59,17 +59,7 @@ def serving(
 ) -> Iterator[Path]:
     """Serve the socket of an idle gateway from a thread; yield the socket's path."""
     settings = settings_for(run_dir, interface)
-    lane = Lane(
-        0,
-        -1,
-        Wire.PLAIN,
-        Mode.TUN,
-        holds=False,
-        on_start=lambda *_: None,
-        on_message=lambda *_: None,
-        on_death=lambda *_: None,
-        on_failure=lambda *_: None,
-    )
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN))
     peer_slots = PeerSlots(lane)
     peers = [Peer(name=name, public_key=name.encode().ljust(32)) for name in peer_names]
     peer_slots.replace(peers)
