@@ -64,7 +64,7 @@ class LinkView:
     software: str  # as the peer sent it
     super_outbound: bool
     super_inbound: bool
-    path_mtu: int  # in bytes, 0 where it is not known
+    path_mtu: int  # in bytes, 0 where it is unknown
     since: float  # Unix time
     tcp: TcpInfo | None
     socket: SocketState | None

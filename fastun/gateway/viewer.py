@@ -1,7 +1,7 @@
 """Takes views of a running gateway (view.py).
 
 This is the only place that knows where in the gateway each value is. It runs in the threads of
-those who ask: it reads shared memory, the kernel, and plain attributes that the event loop
+its callers: it reads shared memory, the kernel, and plain attributes that the event loop
 replaces rather than changes. Neither the loop nor a worker takes part, and none is waited for.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m fastun.metrics` prints README's tables."""
+"""`python -m fastun.metrics` prints the documentation's tables."""
 
 from fastun.metrics.tables import markdown, markdown_of_drops
 

@@ -1,7 +1,8 @@
 """The metric families: name, type, labels, help and what reads them, in one table.
 
-What /metrics, README's table (``python -m fastun.metrics``) and the tests know of a metric comes
-from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and not ages.
+/metrics, the table in the documentation (``python -m fastun.metrics``) and the tests take all that
+they have of a metric from here. Names are Prometheus's: base units, ``_total`` for counters,
+timestamps and not ages.
 """
 
 from __future__ import annotations

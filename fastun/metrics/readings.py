@@ -1,7 +1,7 @@
 """What a scrape reads from, and one function a metric family (or kind of family) that reads it.
 
 The functions take their values from one view of the gateway (fastun.gateway.view).
-fastun.metrics.families says which function stands behind which name.
+fastun.metrics.families says which function reads which metric.
 """
 
 from __future__ import annotations

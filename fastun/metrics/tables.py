@@ -1,4 +1,4 @@
-"""README's tables of what is measured, made of what is measured."""
+"""The documentation's tables of metrics and drop reasons, made of the tables in the code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastun.native import DIRECTIONS, DROPS
 
 
 def markdown() -> str:
-    """Return a table of all families, for README."""
+    """Return a table of all families."""
     rows = [
         f"| `{family.name}` | {family.type} | {' '.join(family.labels)} | {family.help} |"
         for family in FAMILIES
@@ -16,7 +16,7 @@ def markdown() -> str:
 
 
 def markdown_of_drops() -> str:
-    """Return a table of all reasons for which packets are dropped, for README."""
+    """Return a table of all reasons for which packets are dropped."""
     rows = [
         f"| {DIRECTIONS[drop.role]} | {drop.role} | `{drop.reason}` | {drop.help} |"
         for drop in DROPS

@@ -115,7 +115,7 @@ def _connected(status: Status) -> Text:
 
 
 def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
-    """Return a line a peer; of many only for those who are connected."""
+    """Return a line a peer; of many peers only for the connected ones."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)

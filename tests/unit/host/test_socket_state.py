@@ -13,7 +13,7 @@ from fastun.host.socket_state import SocketState, socket_state
 from tests.support.idle_gateway import fill, tcp_pair
 
 
-def test_tcp_info_tells_what_stands_unsent_in_the_socket() -> None:
+def test_tcp_info_has_what_is_unsent_in_the_socket() -> None:
     with tcp_pair() as (one, _):
         quiet = native.tcp_info(one)
         assert quiet.notsent_bytes == 0
@@ -29,7 +29,7 @@ def test_tcp_info_of_a_closed_connection_is_an_error() -> None:
             native.tcp_info(one)
 
 
-def test_a_sockets_state_tells_what_waits_in_it_and_what_it_threw_away() -> None:
+def test_a_sockets_state_has_what_waits_in_it_and_what_it_dropped() -> None:
     with tcp_pair() as (one, other):
         assert socket_state(one) == SocketState(0, 0)
         other.sendall(bytes(1234))
@@ -54,7 +54,7 @@ def test_a_sockets_state_tells_what_waits_in_it_and_what_it_threw_away() -> None
         assert n_drops == 100 - n_received > 0
 
 
-def test_what_an_older_kernel_does_not_tell_reads_as_zero() -> None:
+def test_what_an_older_kernel_does_not_report_reads_as_zero() -> None:
     with tcp_pair() as (one, _):
         fill(one)
 
