@@ -1,6 +1,8 @@
-"""The documentation's tables of metrics and drop reasons, made of the tables in the code."""
+"""The tables of docs/metrics.md, made from what is measured."""
 
 from __future__ import annotations
+
+import re
 
 from fastun.metrics.families import FAMILIES
 from fastun.native import DIRECTIONS, DROPS
@@ -23,3 +25,12 @@ def markdown_of_drops() -> str:
     ]
     header = ["| direction | role | reason | meaning |", "| --- | --- | --- | --- |"]
     return "\n".join([*header, *rows])
+
+
+def renewed(page: str) -> str:
+    """Return the text of docs/metrics.md with the tables of now in place of those it has."""
+    for table in (markdown(), markdown_of_drops()):
+        header = re.escape(table.partition("\n")[0])
+        old = re.compile(rf"^{header}\n(\|.*\n)+", re.MULTILINE)
+        page = old.sub(table.replace("\\", "\\\\") + "\n", page)
+    return page
