@@ -1,7 +1,7 @@
 """What ``serve`` and ``connect`` run: the device, the gateway, and what shows it to others.
 
 The only module that knows both the gateway and its observers, the metrics server and the control
-socket: they read the gateway, which knows nothing of them.
+socket: they read views of the gateway, which knows nothing of them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
+from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.journal import Journal
 from fastun.host.routes import prepared
 from fastun.metrics.server import serve as serve_metrics
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
+from fastun.status.server import serve as serve_status
 
 
 def run(settings: Settings, constants: TimerConstants | None = None) -> None:
@@ -47,9 +49,13 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
 @contextlib.asynccontextmanager
 async def observed(gateway: Gateway) -> AsyncIterator[None]:
     """Serve the gateway's metrics and its control socket. Raises RuntimeFailure."""
-    with serve_metrics(gateway, gateway.settings.metrics):
-        async with control.serve(gateway, gateway.settings):
-            yield
+    settings, viewer = gateway.settings, Viewer(gateway)
+    path = control.socket_path(settings.run_dir, settings.interface)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(viewer.close)
+        stack.enter_context(serve_metrics(settings.metrics, viewer.view, viewer.health))
+        await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
+        yield
 
 
 def _end_regardless(journal: Journal) -> None:

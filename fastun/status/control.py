@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fastun import codec
 from fastun.bounded_server import EXCHANGE_TIMEOUT_S
 from fastun.errors import RuntimeFailure
 from fastun.status.reply import Status
@@ -110,11 +111,11 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
     """
     interface = path.name.removesuffix(".sock")
     try:
-        encoded = _exchange(path, msgspec.msgpack.encode(Request(command)), timeout_s)
-        reply = msgspec.msgpack.decode(encoded, type=Reply)
+        encoded = _exchange(path, codec.pack(Request(command)), timeout_s)
+        reply = codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
     except OSError as error:
         raise RuntimeFailure(_explain(error, path, interface)) from None
-    except (msgspec.MsgspecError, ValueError) as error:
+    except codec.CodecError as error:
         raise RuntimeFailure(
             f"the gateway of {interface} answers what this version cannot read ({error}); "
             "restart it with the installed version"

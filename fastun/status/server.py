@@ -15,8 +15,7 @@ import socketserver
 import stat
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from fastun import codec
 from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeView, ViewClosedError
@@ -69,8 +68,8 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
     def reply_to(self, encoded: bytes) -> Reply:
         """Carry out one request. Any thread."""
         try:
-            request = msgspec.msgpack.decode(encoded, type=Request)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            request = codec.unpack(encoded, Request, REQUEST_BYTES_MAX)
+        except codec.CodecError as error:
             return Reply(error=f"malformed request: {error}")
         if request.command not in COMMANDS:
             known = ", ".join(COMMANDS)
@@ -94,7 +93,7 @@ class _Exchange(socketserver.BaseRequestHandler):
             reply = Reply(error=f"a request of {error.n_bytes} bytes; at most {REQUEST_BYTES_MAX}")
         else:
             reply = self.server.reply_to(encoded)
-        control.send(self.request, msgspec.msgpack.encode(reply))
+        control.send(self.request, codec.pack(reply))
 
 
 # -- the socket -------------------------------------------------------------------------------
