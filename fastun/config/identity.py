@@ -27,7 +27,7 @@ from fastun.link import push
 from fastun.link.push import Push
 from fastun.peers.peer import Address, Network, Peer, check_together
 
-Accept = Literal["addresses", "routes", "dns", "mtu"]
+Accept = Literal["addresses", "routes", "dns", "mtu", "keepalive"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 _CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"

@@ -19,8 +19,8 @@ from fastun import log
 from fastun.lane.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.lane.lane import Lane
 from fastun.link import hello
+from fastun.link.established import Established
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.stream.handshake import Established
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fastun import native
+from fastun.host.socket_state import SocketState, socket_state
 from fastun.metrics.families import FAMILIES, Family
 from fastun.metrics.readings import Histogram, LaneView, PeerView, Source
-from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.software import SoftwareLabel
 from fastun.native import PeerTable, Ring, Stats
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import __version__, log
+from fastun.host.socket_state import SocketState
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.metrics.sockets import SocketState
 from fastun.native import DIRECTIONS, DROPS, ROLES, PeerTable, Ring, Stats, TcpInfo
 from fastun.session.refusal import Refusal
 
@@ -270,7 +270,7 @@ def handshakes(source: Source) -> Samples:
     handshaker = source.gateway.handshaker
     if isinstance(handshaker, SealedHandshaker):
         for result in HANDSHAKE_RESULTS:
-            yield (result,), handshaker.results[result]
+            yield (result,), handshaker.exchange.results[result]
 
 
 def log_lines_dropped(_: Source) -> Samples:

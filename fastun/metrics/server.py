@@ -37,8 +37,7 @@ from prometheus_client.exposition import (
 from fastun import ending, log
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
-from fastun.link.source_limits import SourceLimits
-from fastun.link.stream import sockets as tcp
+from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ class _Server(ThreadingWSGIServer):
         del request
         host = client_address[0]
         is_loopback = ip_address(host.removeprefix("::ffff:").partition("%")[0]).is_loopback
-        return is_loopback or self._limits.take(tcp.source_of(host), time.monotonic())
+        return is_loopback or self._limits.take(source_of(host), time.monotonic())
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
@@ -148,7 +147,7 @@ class _Server(ThreadingWSGIServer):
             self._free.acquire()
         with self._lock:
             self._due_s[request] = time.monotonic() + REQUEST_TIMEOUT_S
-            self._source_of[request] = tcp.source_of(client_address[0])
+            self._source_of[request] = source_of(client_address[0])
         try:
             super().process_request(request, client_address)
         except BaseException:  # no thread to be had

@@ -20,8 +20,8 @@ from fastun.native import DIRECTIONS, Ring
 
 if TYPE_CHECKING:
     from fastun.gateway.gateway import Gateway, Link
+    from fastun.host.socket_state import SocketState
     from fastun.metrics.readings import Samples, Source
-    from fastun.metrics.sockets import SocketState
 
 State = Literal["idle", "busy", "blocked"]
 

@@ -17,7 +17,7 @@ import msgspec
 
 from fastun import __version__, native
 from fastun.endpoint import format_host_port
-from fastun.metrics.sockets import SocketState, socket_state
+from fastun.host.socket_state import SocketState, socket_state
 from fastun.metrics.worker_states import Ends, State, ends_of, state_of
 from fastun.native import DIRECTIONS, ROLES
 

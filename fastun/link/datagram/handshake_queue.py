@@ -13,8 +13,8 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from fastun import log
-from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sockets import source_of_address
+from fastun.link.key_exchange import KeyExchange
+from fastun.link.source_limits import source_of_address
 from fastun.native import UdpAddress
 from fastun.session import messages
 from fastun.session.messages import MessageType
@@ -36,9 +36,9 @@ Deliver = Callable[[MessageType, UdpAddress, bytes], None]
 class HandshakeQueue:
     """Gives each message to ``deliver``, which may raise HandshakeError or OSError."""
 
-    def __init__(self, handshaker: SealedHandshaker, deliver: Deliver) -> None:
-        """Begin empty. ``handshaker`` counts what is refused."""
-        self._handshaker = handshaker
+    def __init__(self, exchange: KeyExchange, deliver: Deliver) -> None:
+        """Begin empty. ``exchange`` counts what is refused."""
+        self._exchange = exchange
         self._deliver = deliver
         self._queue: deque[tuple[UdpAddress, bytes]] = deque()
         self._n_of_source: Counter[bytes] = Counter()  # that wait
@@ -49,7 +49,7 @@ class HandshakeQueue:
         """Take a handshake message of anybody."""
         source = source_of_address(address.host)
         if len(self._queue) >= QUEUE_MAX or self._n_of_source[source] >= QUEUE_PER_SOURCE_MAX:
-            self._handshaker.results[Refusal.QUEUE_FULL] += 1
+            self._exchange.results[Refusal.QUEUE_FULL] += 1
             return
         self._n_of_source[source] += 1
         self._queue.append((address, message))

@@ -21,13 +21,11 @@ from fastun.link.datagram.initiator import Initiator
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.stream.handshake import SealedHandshaker
+from fastun.link.local_end import LocalEnd
 from fastun.native import UdpAddress
-from fastun.session import clock, messages, noise
+from fastun.session import clock, messages
 from fastun.session.messages import MessageType
-from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import SessionKeys
 
@@ -35,23 +33,22 @@ from fastun.session.transport import SessionKeys
 class DatagramHandshakes:
     """All handshakes that wait for something. Event loop only."""
 
-    def __init__(  # noqa: PLR0917 (what it stands between)
+    def __init__(
         self,
-        handshaker: SealedHandshaker,
-        sockets: UdpSockets,
+        end: LocalEnd,
         known: UdpPeers,
+        sockets: UdpSockets,
         installer: KeyInstaller,
         use: Callable[[UdpPeer, SessionKeys], None],
-        inside: Inside,
     ) -> None:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
-        self._inside = inside
-        self._handshaker = handshaker
+        self._exchange = end.exchange
+        self._inside = end.inside
         self._known = known
         self._installer = installer
         self._use = use
-        self._queue = HandshakeQueue(handshaker, self._take)
-        self._initiator = Initiator(handshaker, sockets, known, inside)
+        self._queue = HandshakeQueue(end.exchange, self._take)
+        self._initiator = Initiator(end, known, sockets)
 
     def initiate(self, udp_peer: UdpPeer) -> None:
         """Send an initiation to the peer."""
@@ -59,13 +56,13 @@ class DatagramHandshakes:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
+    def on_handshake(self, address: UdpAddress, message: bytes) -> None:
         """Take a handshake message of anybody."""
         self._queue.put(address, message)
 
     def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
         if self._inside.holds(address):
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.INSIDE_TUNNEL)
         match kind:
             case MessageType.INITIATION:
@@ -79,21 +76,20 @@ class DatagramHandshakes:
         """Return whose handshake waits by this index. HandshakeError, counted."""
         udp_peer = self._known.waiting(index)
         if udp_peer is None:
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         return udp_peer
 
     def _take_cookie(self, message: bytes) -> None:
         udp_peer = self._waiting(messages.receiver_of(message))
-        with self._handshaker.counting():
+        with self._exchange.counting():
             udp_peer.jar.consume_reply(message, clock.boottime_s())
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
-        slotted, consumed = self._handshaker.admit(initiation)
-        udp_peer = self._known.of_member(slotted)
-        preshared_key = slotted.peer.preshared_key or NO_PRESHARED_KEY
+        slotted, consumed = self._exchange.admit(initiation)
+        udp_peer = self._known.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
-        response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
+        response, keys = self._exchange.respond(slotted, consumed, cookie)
         udp_peer.jar.remember_sent(response)
         self._known.wait_for_proof(udp_peer, keys, response)
         self._known.set_address(udp_peer, address)
@@ -104,10 +100,10 @@ class DatagramHandshakes:
         udp_peer = self._waiting(index)
         initiator = udp_peer.initiator
         if initiator is None or initiator.local_index != index:
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
-        self._handshaker.check_still_room(udp_peer.slotted)
-        keys = self._handshaker.conclude(udp_peer.slotted, initiator, response)
+        self._exchange.check_still_room(udp_peer.slotted)
+        keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
         self._known.end_initiation(udp_peer)
         udp_peer.concluding = keys
         self._known.set_address(udp_peer, address)

@@ -10,14 +10,13 @@ import contextlib
 from collections.abc import Callable
 
 from fastun import log
-from fastun.config.settings import Settings
 from fastun.link import hello
 from fastun.link.datagram.peer import HELLOS_MAX, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.hello import HelloError
 from fastun.link.key_installer import KeyInstaller
+from fastun.link.local_end import LocalEnd
 from fastun.link.push import Push
-from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import GATEWAY_COUNTERS, Aead, Wire
 from fastun.session import clock
 from fastun.session.transport import SessionKeys
@@ -28,15 +27,14 @@ class DatagramHellos:
 
     def __init__(
         self,
-        settings: Settings,
-        handshaker: SealedHandshaker,
+        end: LocalEnd,
         known: UdpPeers,
         installer: KeyInstaller,
         on_push: Callable[[str, Push], None],
     ) -> None:
-        """Send the hellos of ``handshaker``. ``on_push`` gets the peer's name and its push."""
-        self._settings = settings
-        self._handshaker = handshaker
+        """Say our hello of ``end``. ``on_push`` gets the peer's name and its push."""
+        self._role = end.settings.role
+        self._exchange = end.exchange
         self._known = known
         self._installer = installer
         self._on_push = on_push
@@ -77,12 +75,8 @@ class DatagramHellos:
         if aead is not udp_peer.aead and self._known.is_carried(udp_peer):
             udp_peer.aead = aead
             self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, GATEWAY_COUNTERS)
-        if theirs.push is not None and self._settings.role == "connect":
-            if not udp_peer.slotted.peer.keepalive_s:
-                udp_peer.timers.set_persistent_keepalive(
-                    theirs.push.keepalive or None, clock.boottime_s()
-                )
+        if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)
 
     def _own_hello(self, udp_peer: UdpPeer) -> hello.Hello:
-        return self._handshaker.hello_for(udp_peer.slotted)
+        return self._exchange.hello_for(udp_peer.slotted)

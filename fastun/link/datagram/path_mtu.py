@@ -19,15 +19,16 @@ from collections.abc import Callable
 
 from fastun import log
 from fastun.config.settings import Settings
+from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.channel import SendMessage, SetPathMtu
 from fastun.lane.lane import Lane
 from fastun.link.datagram import probe
-from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.hinted import HintedLimit
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
+from fastun.link.datagram.sockets import cached_path_mtu
 from fastun.link.table import Link
 from fastun.native import GATEWAY_COUNTERS
 from fastun.session import clock
@@ -74,21 +75,26 @@ class PathWatch:
     """Keeps the tun-reader's path MTUs up to date."""
 
     def __init__(
-        self, lane: Lane, settings: Settings, call_later: Callable[..., object] | None = None
+        self,
+        lane: Lane,
+        settings: Settings,
+        inner_mtu: InnerMtu,
+        call_later: Callable[..., object] | None = None,
     ) -> None:
         """Watch the paths of the peers of ``lane``. ``call_later`` is the event loop's."""
         self.counts = PathCounts()
         self.hears_hints = True
         self._lane = lane
         self._frame_bytes = _FRAME_BYTES if settings.mode == "tap" else 0
-        self._longest = settings.mtu + self._frame_bytes
+        self._inner_mtu = inner_mtu
         self._fwmark = settings.fwmark
         self._call_later = call_later
         self._log = log.get("session")
 
-    def follow_mtu(self, mtu: int) -> None:
-        """Let ``mtu`` be the device's, in bytes; the paths are to be measured again."""
-        self._longest = mtu + self._frame_bytes
+    @property
+    def _longest(self) -> int:
+        """The length of what the device can give, in bytes."""
+        return self._inner_mtu.bytes + self._frame_bytes
 
     def on_too_narrow(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Measure the path, unless that was done just now: this host refused to send a datagram.
@@ -98,9 +104,9 @@ class PathWatch:
         if now_s - udp_peer.narrow_seen_s < NARROW_INTERVAL_S:
             return
         udp_peer.narrow_seen_s = now_s
-        before = udp_peer.path_mtu
+        before = udp_peer.packet_max
         self.measure(udp_peer, now_s)
-        if udp_peer.path_mtu == before:
+        if udp_peer.packet_max == before:
             udp_peer.path_search.on_hint(0, now_s, is_verified=False)
 
     def watch(self, udp_peer: UdpPeer, now_s: float, *, is_due: bool = False) -> None:
@@ -144,13 +150,13 @@ class PathWatch:
         link.path_mtu = outside
         # Also where all that the device has fits: nothing is padded beyond it, and the device may
         # be given a longer MTU at any moment.
-        path_mtu = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
+        packet_max = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
         whole = max(hinted.whole - header_bytes - _DATA_MESSAGE_BYTES, 1) if hinted.whole else 0
-        told = (path_mtu, whole)
-        if told != (udp_peer.path_mtu, udp_peer.path_whole) or link.is_new_path:
-            udp_peer.path_mtu, udp_peer.path_whole = told
+        limits = (packet_max, whole)
+        if limits != (udp_peer.packet_max, udp_peer.whole_max) or link.is_new_path:
+            udp_peer.packet_max, udp_peer.whole_max = limits
             link.is_new_path = False
-            self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *told))
+            self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *limits))
 
     def _note_change(self, udp_peer: UdpPeer, before: int, after: int, cause: str) -> None:
         name = udp_peer.slotted.peer.name
@@ -219,7 +225,7 @@ class PathWatch:
         if address is None or not _answers_probes(udp_peer):
             return
         try:
-            cached = udp.cached_path_mtu(address, self._fwmark)
+            cached = cached_path_mtu(address, self._fwmark)
         except OSError:
             return
         if cached < outside:

@@ -65,8 +65,8 @@ class UdpPeer:
     is_doubted: bool = False  # the path; until the next handshake
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
-    path_mtu: int = 0  # of the packets inside, the device's at most; 0: not known
-    path_whole: int = 0  # longer ones may be fragmented by routers; 0: none may
+    packet_max: int = 0  # the longest packet that fits the path, the inner MTU at most; 0: unknown
+    whole_max: int = 0  # longer packets may be fragmented by routers; 0: none may
     path_seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     path_address: UdpAddress | None = None  # where the path was that was seen

@@ -1,7 +1,7 @@
 """The sessions of peers on UDP: WireGuard's handshakes, timers, cookies and roaming.
 
-    handshake (datagram_handshakes.py) --keys--> tun-reader <--SetSendingKey
-                                                 hello (datagram_hellos.py)
+    handshake (handshakes.py) --keys--> tun-reader <--SetSendingKey
+                                                 hello (hellos.py)
                                                  tun-reader <--SetSendingKey, by the agreed cipher
 
 Here is what becomes of keys, when something is due, and what a worker's death ends. Handshakes and
@@ -15,17 +15,13 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
-from msgspec import structs
-
 from fastun import log
-from fastun.config.settings import Settings
 from fastun.lane.channel import (
     ForgetReceivingKeys,
     LinkFormat,
     SendKeepalive,
     SetGateKeys,
 )
-from fastun.lane.lane import Lane
 from fastun.link import hello
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
@@ -35,18 +31,12 @@ from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.peer_slots import PeerSlots
+from fastun.link.local_end import LocalEnd
 from fastun.link.push import Push
-from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sessions import TICK_S, SessionCounts
-from fastun.link.table import LinkTable
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
-from fastun.session.keys import KeyPair
 from fastun.session.refusal import HandshakeError
-from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action
 from fastun.session.transport import SessionKeys
 
@@ -54,47 +44,24 @@ from fastun.session.transport import SessionKeys
 class DatagramSessions:
     """All peers on UDP. Event loop only."""
 
-    def __init__(  # noqa: PLR0917 (what it stands between)
-        self,
-        settings: Settings,
-        lane: Lane,
-        links: LinkTable,
-        peer_slots: PeerSlots,
-        handshaker: SealedHandshaker,
-        sockets: UdpSockets,
-        own: KeyPair,
-        constants: TimerConstants,
-        counts: SessionCounts,
-        on_push: Callable[[str, Push], None],
-        inside: Inside,
+    def __init__(
+        self, end: LocalEnd, sockets: UdpSockets, on_push: Callable[[str, Push], None]
     ) -> None:
         """Begin without any session. ``on_push`` is called with the peer's name and its push."""
-        self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
-        self._settings = settings
-        self._lane = lane
-        self._links = links
-        self._peer_slots = peer_slots
-        self._handshaker = handshaker
+        self._settings = end.settings
+        self._lane = end.lane
+        self._links = end.links
+        self._exchange = end.exchange
+        self._counts = end.counts
+        self._inner_mtu = end.inner_mtu
         self._sockets = sockets
-        self._own = own
-        self._counts = counts
-        self._installer = KeyInstaller(lane, constants)
-        self._paths = PathWatch(lane, settings)
-        self._known = UdpPeers(lane, links, peer_slots, sockets, constants, inside)
+        self._installer = KeyInstaller(end.lane, end.constants)
+        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
+        self._known = UdpPeers(end, sockets)
         self._by_slot = self._known.by_slot
-        self._hellos = DatagramHellos(settings, handshaker, self._known, self._installer, on_push)
-        self._handshakes = DatagramHandshakes(
-            handshaker, sockets, self._known, self._installer, self._use, inside
-        )
-        self._format = LinkFormat(
-            wire=Wire.WIREGUARD,
-            mode=hello.native_mode(settings),
-            super_outbound=False,
-            super_inbound=False,
-            message_max=hello.SEALED_MESSAGE_MAX,
-            is_datagram=True,
-            mtu=settings.mtu,
-        )
+        self._hellos = DatagramHellos(end, self._known, self._installer, on_push)
+        self._handshakes = DatagramHandshakes(end, self._known, sockets, self._installer, self._use)
+        end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
 
@@ -119,7 +86,7 @@ class DatagramSessions:
         self._sockets.tell_worker(self._lane, role)
         if role != "link-reader":
             return
-        public = self._own.public
+        public = self._exchange.own.public
         self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
         for udp_peer in self._by_slot.values():
             self._known.say_endpoint(udp_peer)
@@ -169,25 +136,25 @@ class DatagramSessions:
 
     def begin_all(self) -> None:
         """Want sessions with all peers that can be reached."""
-        for slot in self._peer_slots.by_slot:
+        for slot in self._exchange.peer_slots.by_slot:
             self.begin(slot)
 
     def begin(self, slot: int) -> None:
         """Want a session with the peer, if it can be reached."""
-        slotted = self._peer_slots.by_slot.get(slot)
+        slotted = self._exchange.peer_slots.by_slot.get(slot)
         if slotted is None:
             return
         udp_peer = self._by_slot.get(slot)
         if udp_peer is not None or endpoints_of(slotted):
-            udp_peer, now_s = self._known.of_member(slotted), clock.boottime_s()
+            udp_peer, now_s = self._known.at(slotted), clock.boottime_s()
             udp_peer.timers.on_data_queued(now_s)
             self._do_due(udp_peer, now_s)
 
     # -- handshakes ---------------------------------------------------------------------------
 
-    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
-        """Take a handshake message of anybody."""
-        self._handshakes.on_datagram(address, message)
+    def on_handshake(self, address: UdpAddress, message: bytes) -> None:
+        """Process a handshake message, from any host."""
+        self._handshakes.on_handshake(address, message)
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a handshake: the link-reader opens what names ``index``."""
@@ -202,7 +169,7 @@ class DatagramSessions:
     def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
         slot = udp_peer.slotted.slot
         try:
-            self._handshaker.check_still_room(udp_peer.slotted)
+            self._exchange.check_still_room(udp_peer.slotted)
         except HandshakeError:  # another peer was faster
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
             return
@@ -216,7 +183,7 @@ class DatagramSessions:
         self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
         now_s = clock.boottime_s()
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
-        self._handshaker.results["ok"] += 1
+        self._exchange.results["ok"] += 1
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
@@ -231,9 +198,20 @@ class DatagramSessions:
             return
         udp_peer.observer.skip()
         udp_peer.link = self._links.attach_datagrams(
-            udp_peer.slotted, self._format, str(udp_peer.address)
+            udp_peer.slotted, self._format(), str(udp_peer.address)
         )
         self._paths.measure(udp_peer, clock.boottime_s())
+
+    def _format(self) -> LinkFormat:
+        return LinkFormat(
+            wire=Wire.WIREGUARD,
+            mode=hello.native_mode(self._settings),
+            super_outbound=False,
+            super_inbound=False,
+            message_max=hello.SEALED_MESSAGE_MAX,
+            is_datagram=True,
+            mtu=self._inner_mtu.bytes,
+        )
 
     # -- control messages ---------------------------------------------------------------------
 
@@ -256,7 +234,7 @@ class DatagramSessions:
     # -- time ---------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Tell every timer what the workers have counted, and do what is due."""
+        """Give every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
         is_due = self._listener is not None and self._listener.tick(now_s)
         for udp_peer in list(self._by_slot.values()):
@@ -267,6 +245,7 @@ class DatagramSessions:
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
                     self._hellos.say(udp_peer)
+            udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
 
     def _do_due(self, udp_peer: UdpPeer, now_s: float) -> None:
@@ -279,10 +258,8 @@ class DatagramSessions:
         if udp_peer is not None:
             self._paths.on_too_narrow(udp_peer, clock.boottime_s())
 
-    def follow_mtu(self, mtu: int) -> None:
-        """Let ``mtu`` be the device's, in bytes, which a server has pushed."""
-        self._format = structs.replace(self._format, mtu=mtu)
-        self._paths.follow_mtu(mtu)
+    def _follow_inner_mtu(self, _: int) -> None:
+        """Measure all paths again: what goes through them may be longer or shorter now."""
         for udp_peer in self._by_slot.values():
             if self._known.is_carried(udp_peer):
                 self._paths.measure(udp_peer, clock.boottime_s())
@@ -300,7 +277,7 @@ class DatagramSessions:
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
-                if self._settings.role == "connect":  # somebody wants this tunnel
+                if self._settings.role == "connect":  # this tunnel is wanted at all times
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 self._known.forget_handshakes(udp_peer)

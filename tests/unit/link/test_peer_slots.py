@@ -168,3 +168,15 @@ def test_many_networks_are_told_in_messages_that_fit(lane: RecordingLane) -> Non
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]
+
+
+def test_a_configured_keepalive_comes_before_a_pushed_one() -> None:
+    peer_slots = PeerSlots(RecordingLane().as_lane())
+    own = Peer(name="own", public_key=bytes(32), keepalive_s=5)
+    pushed = Peer(name="pushed", public_key=bytes([1] * 32))
+    peer_slots.replace([own, pushed])
+    for peer in (own, pushed, Peer(name="gone", public_key=bytes([2] * 32))):
+        peer_slots.push_keepalive(peer, 25)
+    assert [slotted.keepalive_s for slotted in peer_slots.by_slot.values()] == [5, 25]
+    peer_slots.push_keepalive(pushed, 0)
+    assert peer_slots.by_slot[1].keepalive_s is None

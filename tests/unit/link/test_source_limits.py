@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastun.link import source_limits
-from fastun.link.source_limits import SourceLimits, TokenBucket
+from fastun.link.source_limits import SourceLimits, TokenBucket, source_of
 
 GATE = Path(__file__).parents[3] / "csrc" / "inbound" / "handshake_gate.h"
 
@@ -69,3 +69,21 @@ def test_sources_whose_buckets_are_full_again_are_forgotten() -> None:
     for n in range(1000, 1060):
         limits.take(n.to_bytes(4), 2.0)
     assert len(limits) <= 62
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%lo", "fe80::2%lo", True),
+    ],
+)
+def test_a_source_is_an_ipv4_address_or_an_ipv6_slash_64(
+    one: str, other: str, is_same: bool
+) -> None:
+    assert (source_of(one) == source_of(other)) is is_same

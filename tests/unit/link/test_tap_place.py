@@ -93,7 +93,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.server.handshaker, "_check_room", Taken(free_for).check)
+        monkeypatch.setattr(pair.server.exchange, "_check_room", Taken(free_for).check)
         await pair.begin()
         assert pair.server.links.by_slot == {}
         assert pair.server.results()["tap_in_use"] >= 1
@@ -109,7 +109,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 def test_a_side_that_dials_asks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.client.handshaker, "_check_room", Taken(0).check)
+        monkeypatch.setattr(pair.client.exchange, "_check_room", Taken(0).check)
         await pair.begin()
         assert pair.client.links.by_slot == {}
         assert pair.client.results()["tap_in_use"] >= 1

@@ -13,7 +13,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,14 +21,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastun import native
 from fastun.config.settings import Options, Role, load
 from fastun.errors import RuntimeFailure
-from fastun.gateway.gateway import Gateway, Link, LinkCounts
+from fastun.gateway.gateway import Gateway, Link
+from fastun.host.socket_state import SocketState, socket_state
 from fastun.lab.host import wait_until
 from fastun.lane.lane import Lane
 from fastun.link import hello
-from fastun.link.datagram import sockets as udp
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.peer_slots import PeerSlots
+from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sessions import SessionCounts, StreamSessions
 from fastun.link.table import LinkTable
 from fastun.metrics import collector as metric_collector
 from fastun.metrics import server as metric_server
@@ -37,13 +39,11 @@ from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.readings import CALLS_OF_ROLE
 from fastun.metrics.server import REQUESTS_MAX, serve
-from fastun.metrics.sockets import SocketState, socket_state
 from fastun.metrics.tables import markdown, markdown_of_drops
 from fastun.native import ROLES, Mode, Wire
 from fastun.peers.peer import Peer
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
-from fastun.session.timer_constants import TimerConstants
 from tests.support.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
@@ -82,11 +82,11 @@ def idle_gateway(role: Role = "serve", target: str | None = None) -> Iterator[Ga
             links=LinkTable(lane, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
             handshaker=None,
-            sockets=udp.UdpSockets((), offload=False),
+            sockets=UdpSockets((), offload=False),
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),
-            counts=LinkCounts(),
+            counts=ConnectionCounts(),
         ),
     )
     lane.stats.close()
@@ -282,19 +282,16 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway) -> None:
     assert [collect(collector)[name].samples for name in names] == [[], [], []]
 
     keys = KeyPair(bytes(32), bytes(32))
-    gateway.handshaker = SealedHandshaker(
-        gateway.peer_slots, keys, lambda _: pytest.fail("no hello")
-    )
-    gateway.sessions = StreamSessions(
-        gateway.lane, gateway.links, gateway.handshaker, TimerConstants(), gateway.session_counts
-    )
+    exchange = KeyExchange(gateway.peer_slots, keys, lambda _: pytest.fail("no hello"))
+    gateway.handshaker = SealedHandshaker(exchange)
+    gateway.sessions = cast("Any", object())
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {(s.labels["result"], s.value) for s in handshakes} == {
         (result, 0) for result in ("ok", *Refusal)
     }
     assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
 
-    gateway.handshaker.results[Refusal.BAD_MAC1] += 2
+    exchange.results[Refusal.BAD_MAC1] += 2
     gateway.session_counts.n_rekeys = 3
     gateway.session_counts.last_handshake[0] = 1.7e9 + 0.25
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)

@@ -27,12 +27,13 @@ import structlog
 from fastun import log
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
-from fastun.gateway.gateway import Gateway, LinkCounts
+from fastun.gateway.gateway import Gateway
 from fastun.lane.lane import Lane
 from fastun.link import hello
-from fastun.link.datagram import sockets as udp
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.key_exchange import SessionCounts
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.stream.sessions import SessionCounts
+from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.table import LinkTable
 from fastun.native import DROPS, PEER_SLOTS, Mode, Wire
 from fastun.peers.peer import Peer
@@ -78,7 +79,7 @@ def serving(
         SimpleNamespace(
             settings=settings,
             device=SimpleNamespace(has_frames=lambda: False, mtu=1400),
-            sockets=udp.UdpSockets((), offload=False),
+            sockets=UdpSockets((), offload=False),
             lane=lane,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
@@ -86,7 +87,7 @@ def serving(
             peer_sync=SimpleNamespace(refresh=lambda: peer_slots.replace(peers[1:])),
             sessions=None,
             session_counts=SessionCounts(),
-            counts=LinkCounts(refused=3),
+            counts=ConnectionCounts(refused=3),
             started=1.5,
         ),
     )

@@ -87,7 +87,7 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.server.handshaker.hello_for = _says_nothing
+        pair.server.exchange.hello_for = _says_nothing
         await pair.begin()
         said = []
         for _ in range(12):

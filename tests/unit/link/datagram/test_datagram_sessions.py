@@ -157,16 +157,16 @@ def test_links_follow_the_devices_mtu(
     async def claim() -> None:
         monkeypatch.setattr(path, "local_mtu", lambda *_: 9000)
         pair = Pair()
-        pair.client.sessions.follow_mtu(1300)
+        pair.client.inner_mtu.change(1300)
         await pair.begin()
         client = pair.client
         assert client.links.by_slot[0].link_format.mtu == 1300
         assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1300)]
-        client.sessions.follow_mtu(8000)
+        client.inner_mtu.change(8000)
         client.work()
         assert client.told_of(SetPathMtu) == [SetPathMtu(0, 8000)]
         client.links.end(0, "test")
-        client.sessions.follow_mtu(1300)
+        client.inner_mtu.change(1300)
         client.work()
         assert client.told_of(SetPathMtu) == []
 

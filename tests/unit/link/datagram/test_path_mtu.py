@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.channel import SendMessage, SetPathMtu
 from fastun.link.datagram import path_mtu as path
-from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.hinted import HOLD_S, HintedLimit, RecentCounters
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_mtu import PathWatch
@@ -38,11 +38,13 @@ class Office:
         self.lane = RecordingLane()
         self.sealed = 1100
         self.lane.peers = SimpleNamespace(read=lambda _, field: {"sealed": self.sealed}[field])
-        settings = SimpleNamespace(mtu=1420, mode=mode, fwmark=7)
+        settings = SimpleNamespace(mode=mode, fwmark=7)
+        self.inner_mtu = InnerMtu(1420)
         self.laters: list[tuple[Any, ...]] = []
         self.watch = PathWatch(
             self.lane.as_lane(),
             cast("Settings", settings),
+            self.inner_mtu,
             lambda *later: self.laters.append(later),
         )
         self.is_over = False
@@ -52,8 +54,8 @@ class Office:
             slotted=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
-            path_mtu=0,
-            path_whole=0,
+            packet_max=0,
+            whole_max=0,
             path_seen_s=float("-inf"),
             narrow_seen_s=float("-inf"),
             path_address=None,
@@ -125,7 +127,7 @@ def test_no_path_is_narrower_than_ip_allows(office: Office) -> None:
 def test_without_a_route_nothing_changes(office: Office) -> None:
     office.measure(1400)
     assert office.measure(None) == []
-    assert office.peer.path_mtu == 1340
+    assert office.peer.packet_max == 1340
 
 
 @pytest.mark.parametrize("missing", ["address", "link"])
@@ -156,14 +158,14 @@ def test_a_path_follows_the_devices_mtu(
 ) -> None:
     office = Office(monkeypatch, mode=mode)
     office.measure(outside)
-    office.watch.follow_mtu(mtu)
+    office.inner_mtu.change(mtu)
     office.link.is_new_path = True  # or nothing is told where the path is what limits
     assert office.measure(outside) == [min(inside + (22 if mode == "tap" else 0), outside - 60)]
 
 
 def test_probes_follow_the_devices_mtu(office: Office) -> None:
     for mtu, longest in ((1420, 1480), (1300, 1360), (1500, 1500)):
-        office.watch.follow_mtu(mtu)
+        office.inner_mtu.change(mtu)
         office.measure(1500)
         assert office.peer.path_search.due(0.0) == longest
 
@@ -334,7 +336,7 @@ def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
 def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch)
     office.peer.hello.theirs = SimpleNamespace(answers_probes=True)
-    office.watch.follow_mtu(8900)
+    office.inner_mtu.change(8900)
     office.measure(9000)
     office.sealed += 100
     assert take_hint(office, hint(5000, length=9000)) == "followed"
@@ -350,7 +352,7 @@ def test_a_refusal_that_no_mtu_explains_is_searched_for(probed: Office) -> None:
 def test_without_raw_sockets_the_kernels_cache_begins_a_search(
     probed: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp, "cached_path_mtu", lambda *_: 1300)
+    monkeypatch.setattr(path, "cached_path_mtu", lambda *_: 1300)
     probed.watch.measure(cast("UdpPeer", probed.peer), 30.0)
     assert probed.peer.path_search.due(30.0) == 0
     probed.watch.hears_hints = False

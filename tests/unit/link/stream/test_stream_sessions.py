@@ -13,7 +13,7 @@ import gc
 import socket
 from collections import deque
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -27,9 +27,11 @@ from fastun.lane.channel import (
     SendMessage,
     SetSendingKey,
 )
+from fastun.link.established import Established
+from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.stream.handshake import Established, SealedHandshaker
-from fastun.link.stream.sessions import SessionCounts, StreamSessions
+from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
@@ -69,10 +71,18 @@ class Side:
             self.lane.as_lane(), lambda slot: self.links.end(slot, "the peer was removed")
         )
         self.peer_slots.replace([peer])
-        self.handshaker = SealedHandshaker(self.peer_slots, own, lambda _: None)  # type: ignore[arg-type,return-value]
-        self.sessions = StreamSessions(
-            self.lane.as_lane(), self.links, self.handshaker, TimerConstants(), SessionCounts()
+        self.exchange = KeyExchange(self.peer_slots, own, lambda _: None)  # type: ignore[arg-type,return-value]
+        end = LocalEnd(
+            settings=cast("Any", None),
+            lane=self.lane.as_lane(),
+            links=self.links,
+            exchange=self.exchange,
+            inside=cast("Any", None),
+            inner_mtu=cast("Any", None),
+            constants=TimerConstants(),
+            counts=SessionCounts(),
         )
+        self.sessions = StreamSessions(end)
         self.told: dict[str, deque[ToWorker]] = {}
         self.at_once = ["tun-reader"]  # it makes no difference to the others when it does its work
         self.stream: deque[bytes | int] = deque()  # to it: handshakes, and indices of data
@@ -232,7 +242,7 @@ def test_whatever_crosses_the_sides_agree_and_one_of_them_rekeys_again(
         now.s += 10
         pair.both_send(now, sealed=REKEY_AFTER_MESSAGES)
         pair.settle(way)
-        assert all(side.handshaker.results["ok"] for side in pair.sides)
+        assert all(side.exchange.results["ok"] for side in pair.sides)
         for side, other in (pair.sides, reversed(pair.sides)):
             assert side.sending in other.receiving
         now.s += 121
@@ -307,7 +317,7 @@ def test_a_response_that_was_under_way_when_its_link_ended_gives_no_keys(
     pair.client.lane.take()
     pair.client.sessions.on_handshake(0, link_id, response)
     assert pair.client.lane.take() == []
-    assert pair.client.handshaker.results.total() == 0
+    assert pair.client.exchange.results.total() == 0
 
 
 def kind_of(message: bytes | int) -> MessageType:
