@@ -13,11 +13,11 @@ from typing import Self
 from msgspec import structs
 
 from fastun import log, native
+from fastun.config import push as push_form
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings
 from fastun.errors import FastunError
-from fastun.link import push as push_form
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.native import Wire
 from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.store import PeerStore

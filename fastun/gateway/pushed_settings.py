@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from fastun import log
 from fastun.config.host import parse_dns
 from fastun.config.interface import check_mtu
+from fastun.config.push import Push
 from fastun.errors import ConfigError, FastunError
-from fastun.link.push import Push
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.host.inner_mtu import InnerMtu
@@ -19,7 +20,6 @@ from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.push import Push
 from fastun.link.table import LinkTable
 from fastun.native import Aead, UdpAddress
 from fastun.peers.peer import Peer

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fastun.config.push import Push
 from fastun.lane.channel import LinkFormat
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.link.stream import framing
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.peers.peer import Peer

@@ -10,13 +10,13 @@ import contextlib
 from collections.abc import Callable
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.link import hello
 from fastun.link.datagram.peer import HELLOS_MAX, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
-from fastun.link.hello import HelloError
+from fastun.link.hello import Hello, HelloError
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
-from fastun.link.push import Push
 from fastun.native import GATEWAY_COUNTERS, Aead, Wire
 from fastun.session import clock
 from fastun.session.transport import SessionKeys
@@ -40,10 +40,11 @@ class DatagramHellos:
         self._on_push = on_push
         self._log = log.get("session")
 
-    def say(self, udp_peer: UdpPeer) -> None:
-        """Send our hello under the keys in use."""
+    def say(self, udp_peer: UdpPeer, theirs: Hello | None = None) -> None:
+        """Send our hello under the keys in use; ``theirs`` is the one that it answers."""
         exchange = udp_peer.hello
-        message = udp_peer.seal_control(hello.encode(self._own_hello(udp_peer)))
+        ours = hello.for_peer(self._own_hello(udp_peer), theirs)
+        message = udp_peer.seal_control(hello.encode(ours))
         if message is None:
             return
         exchange.n_sent += 1
@@ -61,11 +62,11 @@ class DatagramHellos:
             return
         # Answered only a limited number of times: ours may be long, and a peer could ask endlessly.
         if not keys.is_initiator and udp_peer.hello.n_sent < HELLOS_MAX:
-            self.say(udp_peer)
+            self.say(udp_peer, theirs)
         if udp_peer.hello.theirs is None:
             self._agree(udp_peer, keys, theirs, aead)
 
-    def _agree(self, udp_peer: UdpPeer, keys: SessionKeys, theirs: hello.Hello, aead: Aead) -> None:
+    def _agree(self, udp_peer: UdpPeer, keys: SessionKeys, theirs: Hello, aead: Aead) -> None:
         udp_peer.hello.theirs = theirs
         link = udp_peer.link
         is_new = link is not None and link.peer_software != theirs.software
@@ -78,5 +79,5 @@ class DatagramHellos:
         if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)
 
-    def _own_hello(self, udp_peer: UdpPeer) -> hello.Hello:
+    def _own_hello(self, udp_peer: UdpPeer) -> Hello:
         return self._exchange.hello_for(udp_peer.slotted)

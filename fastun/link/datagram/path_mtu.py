@@ -29,6 +29,7 @@ from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
 from fastun.link.datagram.sockets import cached_path_mtu
+from fastun.link.hello import Ability
 from fastun.link.table import Link
 from fastun.native import GATEWAY_COUNTERS
 from fastun.session import clock
@@ -290,7 +291,7 @@ class PathWatch:
 
 def _answers_probes(udp_peer: UdpPeer) -> bool:
     theirs = udp_peer.hello.theirs
-    return theirs is not None and theirs.answers_probes
+    return theirs is not None and Ability.ANSWERS_PROBES in theirs.abilities
 
 
 def _plausible(hint: Hint) -> int:

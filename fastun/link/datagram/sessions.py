@@ -16,6 +16,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.lane.channel import (
     ForgetReceivingKeys,
     LinkFormat,
@@ -33,7 +34,6 @@ from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
-from fastun.link.push import Push
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
 from fastun.session.refusal import HandshakeError

@@ -197,7 +197,7 @@ class SealedHandshaker(Handshaker):
         content = self._open_first(keys, await framing.receive(connection, _FIRST_DATA_MAX))
         established = self._agree(slotted, keys, content)
         if established.hello is not None:
-            await self._send_hello(connection, keys, slotted)
+            await self._send_hello(connection, keys, slotted, established.hello)
         return established
 
     async def _connect(self, connection: socket.socket) -> Established:
@@ -245,9 +245,13 @@ class SealedHandshaker(Handshaker):
         return Established(slotted, self._plain_format, hello.PLAIN_WIREGUARD, None, keys, n_opened)
 
     async def _send_hello(
-        self, connection: socket.socket, keys: SessionKeys, slotted: SlottedPeer
+        self,
+        connection: socket.socket,
+        keys: SessionKeys,
+        slotted: SlottedPeer,
+        theirs: Hello | None = None,
     ) -> None:
-        content = hello.encode(self.exchange.hello_for(slotted))
+        content = hello.encode(hello.for_peer(self.exchange.hello_for(slotted), theirs))
         await framing.send(
             connection, transport.seal_data(keys.send, keys.remote_index, 0, content)
         )

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from fastun import log
 from fastun.config.identity import Pushed
+from fastun.config.push import Push
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
@@ -21,7 +22,6 @@ from fastun.host.inner_mtu import InnerMtu
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.session import keys
 

@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from fastun import log, native
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from tests.support.recording_lane import RecordingLane

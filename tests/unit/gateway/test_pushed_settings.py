@@ -13,12 +13,12 @@ import pytest
 import structlog
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import pushed_settings
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.host.inner_mtu import InnerMtu
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 
 if TYPE_CHECKING:

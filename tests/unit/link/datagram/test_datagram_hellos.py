@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.lane.channel import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
 from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.hello import Hello, HelloError
-from fastun.link.push import Push
 from fastun.native import Aead
 from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
 
@@ -182,6 +182,20 @@ def test_only_a_client_is_pushed_to_and_each_session_replaces_it(
         pair.client.sessions.tick()
         pair.client.work()
         assert pair.client.told_of(SendKeepalive) == []
+
+    run(claim())
+
+
+def test_a_peer_that_takes_no_pushes_is_answered_without_one(now: SimpleNamespace) -> None:
+    del now
+
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.hello = msgspec.structs.replace(HELLO, abilities=frozenset())
+        pair.server.hello = msgspec.structs.replace(HELLO, push=Push(mtu=1300))
+        await pair.begin()
+        assert pair.client.pushed == []
+        assert pair.client.links.by_slot[0].peer_software == HELLO.software
 
     run(claim())
 

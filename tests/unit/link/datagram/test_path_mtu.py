@@ -17,6 +17,7 @@ from fastun.link.datagram.hinted import HOLD_S, HintedLimit, RecentCounters
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_mtu import PathWatch
 from fastun.link.datagram.probe import PathSearch
+from fastun.link.hello import Ability
 from fastun.native import UdpAddress
 from tests.support.recording_lane import RecordingLane
 
@@ -284,7 +285,7 @@ def test_no_path_of_ipv6_is_below_its_least_mtu(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def probed(plain: Office) -> Office:
     """The same to a peer that answers probes."""
-    plain.peer.hello.theirs = SimpleNamespace(answers_probes=True)
+    plain.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
     plain.peer.seal_control = lambda content: content
     plain.peer.path_search.due(20.0)
     plain.peer.path_search.on_answer(1480, 20.0)
@@ -335,7 +336,7 @@ def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
 
 def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch)
-    office.peer.hello.theirs = SimpleNamespace(answers_probes=True)
+    office.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
     office.inner_mtu.change(8900)
     office.measure(9000)
     office.sealed += 100

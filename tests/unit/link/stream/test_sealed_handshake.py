@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.link import hello
 from fastun.link.established import Established
-from fastun.link.hello import HelloError
+from fastun.link.hello import Ability, HelloError
 from fastun.link.key_exchange import KeyExchange
-from fastun.link.push import Push
 from fastun.link.stream import framing
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import Aead
@@ -188,6 +188,17 @@ def test_a_dialling_side_can_push_nothing() -> None:
         ).connect,
     )
     assert established.hello == HELLO
+
+
+@pytest.mark.parametrize("takes_push", [True, False])
+def test_a_client_is_pushed_to_unless_its_hello_says_that_it_takes_none(takes_push: bool) -> None:
+    abilities = frozenset({Ability.TAKES_PUSH} if takes_push else set())
+    ours = msgspec.structs.replace(HELLO, abilities=abilities)
+    exchange = KeyExchange(peer_slots_of(peer("server", SERVER)), CLIENT, lambda _: ours)
+    serving = server(peer("ant", CLIENT))
+    _, connected = together(serving.accept, SealedHandshaker(exchange).connect)
+    assert connected.hello is not None
+    assert (connected.hello.push is not None) == takes_push
 
 
 def test_the_listening_sides_hello_has_counter_0_too() -> None:

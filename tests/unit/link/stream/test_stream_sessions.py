@@ -212,7 +212,22 @@ def test_a_rekey_is_used_by_both(now: SimpleNamespace) -> None:
         assert side.sending != old
 
 
-def test_who_answers_seals_when_the_peer_has_shown_these_keys_and_no_others(
+def test_a_pushed_keepalive_is_followed_and_taken_back(now: SimpleNamespace) -> None:
+    pair = Pair()
+    slotted = pair.client.peer_slots.by_slot[0]
+    kept: list[bool] = []
+    for interval_s in (7, 0):
+        pair.client.peer_slots.push_keepalive(slotted.peer, interval_s)
+        pair.client.sessions.tick()
+        pair.settle()
+        pair.client.lane.take()
+        now.s += 7.5
+        pair.client.sessions.tick()
+        kept.append(("tun-reader", SendKeepalive(0)) in pair.client.lane.take())
+    assert kept == [True, False]
+
+
+def test_a_responder_seals_when_the_peer_has_shown_these_keys_and_no_others(
     now: SimpleNamespace,
 ) -> None:
     pair = Pair()
@@ -269,7 +284,7 @@ def test_the_link_reader_has_the_key_before_it_has_the_connection() -> None:
     theirs.close()
 
 
-def test_a_greeting_hands_its_keys_on_once() -> None:
+def test_a_handshake_hands_its_keys_on_once() -> None:
     side = Pair().server
     ours, theirs = socket.socketpair()
     established = Established(
@@ -286,7 +301,7 @@ def session_keys() -> list[SessionKeys]:
     return [thing for thing in gc.get_objects() if isinstance(thing, SessionKeys)]
 
 
-def test_after_a_rekey_nobody_keeps_the_old_keys(now: SimpleNamespace) -> None:
+def test_after_a_rekey_the_old_keys_are_not_kept(now: SimpleNamespace) -> None:
     known = session_keys()
     pair = Pair()
     for _ in range(3):
