@@ -102,23 +102,23 @@ class PathWatch:
 
         Where that was for no MTU that we know of (an IPsec policy, a tunnel below), probes tell.
         """
-        if now_s - udp_peer.narrow_seen_s < NARROW_INTERVAL_S:
+        if now_s - udp_peer.path.narrow_seen_s < NARROW_INTERVAL_S:
             return
-        udp_peer.narrow_seen_s = now_s
-        before = udp_peer.packet_max
+        udp_peer.path.narrow_seen_s = now_s
+        before = udp_peer.path.packet_max
         self.measure(udp_peer, now_s)
-        if udp_peer.packet_max == before:
-            udp_peer.path_search.on_hint(0, now_s, is_verified=False)
+        if udp_peer.path.packet_max == before:
+            udp_peer.path.search.on_hint(0, now_s, is_verified=False)
 
     def watch(self, udp_peer: UdpPeer, now_s: float, *, is_due: bool = False) -> None:
         """Look again, and ask the peer, where that is due."""
         sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        udp_peer.recent.note(sealed, now_s)
-        has_moved = udp_peer.address != udp_peer.path_address
-        if udp_peer.path_hinted.expire(now_s):
+        udp_peer.path.recent.note(sealed, now_s)
+        has_moved = udp_peer.address != udp_peer.path.address
+        if udp_peer.path.hinted.expire(now_s):
             self._log.info("trying the full path MTU", peer=udp_peer.slotted.peer.name)
             is_due = True
-        if is_due or has_moved or now_s - udp_peer.path_seen_s >= LOOK_INTERVAL_S:
+        if is_due or has_moved or now_s - udp_peer.path.seen_s >= LOOK_INTERVAL_S:
             self.measure(udp_peer, now_s)
         self._ask(udp_peer, now_s)
 
@@ -127,17 +127,17 @@ class PathWatch:
         address, link = udp_peer.address, udp_peer.link
         if address is None or link is None:
             return
-        if address != udp_peer.path_address:
-            udp_peer.path_hinted = HintedLimit()
+        if address != udp_peer.path.address:
+            udp_peer.path.hinted = HintedLimit()
             link.path_mtu = 0  # of another path
-        udp_peer.path_seen_s, udp_peer.path_address = now_s, address
+        udp_peer.path.seen_s, udp_peer.path.address = now_s, address
         try:
             local = max(local_mtu(address, self._fwmark), _LEAST_MTU)
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(udp_peer)
         longest = self._longest + _DATA_MESSAGE_BYTES + header_bytes
-        search, hinted = udp_peer.path_search, udp_peer.path_hinted
+        search, hinted = udp_peer.path.search, udp_peer.path.hinted
         search.follow(address, min(local, longest, probe.LONGEST))
         outside, cause = min(
             (local, "route"),
@@ -154,8 +154,8 @@ class PathWatch:
         packet_max = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
         whole = max(hinted.whole - header_bytes - _DATA_MESSAGE_BYTES, 1) if hinted.whole else 0
         limits = (packet_max, whole)
-        if limits != (udp_peer.packet_max, udp_peer.whole_max) or link.is_new_path:
-            udp_peer.packet_max, udp_peer.whole_max = limits
+        if limits != (udp_peer.path.packet_max, udp_peer.path.whole_max) or link.is_new_path:
+            udp_peer.path.packet_max, udp_peer.path.whole_max = limits
             link.is_new_path = False
             self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *limits))
 
@@ -163,13 +163,13 @@ class PathWatch:
         name = udp_peer.slotted.peer.name
         if 0 < after < before:
             self.counts.narrowings[cause] += 1
-            if after != udp_peer.path_hinted.said:
+            if after != udp_peer.path.hinted.said:
                 self._log.warning(
                     "path MTU lowered", peer=name, before=before, mtu=after, cause=cause
                 )
             if cause == "hint":
-                udp_peer.path_hinted.said = after
-        elif 0 < before < after and not udp_peer.path_hinted.said:
+                udp_peer.path.hinted.said = after
+        elif 0 < before < after and not udp_peer.path.hinted.said:
             self._log.info("path MTU raised", peer=name, before=before, mtu=after)
 
     # -- hints --------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class PathWatch:
         if is_verified and (not _answers_probes(udp_peer) or hint.mtu >= probe.LONGEST):
             result = "followed" if self._follow(udp_peer, hint, now_s) else "ignored"
         elif _answers_probes(udp_peer):
-            is_begun = udp_peer.path_search.on_hint(
+            is_begun = udp_peer.path.search.on_hint(
                 _plausible(hint), now_s, is_verified=is_verified
             )
             result = "searched" if is_begun else "ignored"
@@ -206,7 +206,7 @@ class PathWatch:
         if counter < GATEWAY_COUNTERS:
             return 0 < udp_peer.hello.next_counter - counter <= _RECENT_CONTROLS
         sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        return udp_peer.recent.has(counter, sealed)
+        return udp_peer.path.recent.has(counter, sealed)
 
     def _follow(self, udp_peer: UdpPeer, hint: Hint, now_s: float) -> bool:
         is_ipv6 = hint.host.version == 6  # noqa: PLR2004
@@ -215,7 +215,7 @@ class PathWatch:
         link = udp_peer.link
         if link is None or (hint.mtu >= link.path_mtu > 0):
             return False
-        if not udp_peer.path_hinted.on_hint(hint.mtu, now_s):
+        if not udp_peer.path.hinted.on_hint(hint.mtu, now_s):
             return False
         self.measure(udp_peer, now_s)
         return True
@@ -230,7 +230,7 @@ class PathWatch:
         except OSError:
             return
         if cached < outside:
-            udp_peer.path_search.on_hint(cached, now_s, is_verified=False)
+            udp_peer.path.search.on_hint(cached, now_s, is_verified=False)
 
     # -- probes -------------------------------------------------------------------------------
 
@@ -242,9 +242,9 @@ class PathWatch:
         if isinstance(heard, Probe):
             self._say(udp_peer, probe.answer(heard))
             return True
-        before = udp_peer.path_search.limit
+        before = udp_peer.path.search.limit
         size = heard.probed + _header_bytes(udp_peer)
-        udp_peer.path_search.on_answer(size, now_s)
+        udp_peer.path.search.on_answer(size, now_s)
         self._conclude(udp_peer, before, now_s)
         self._ask(udp_peer, now_s)
         return True
@@ -253,7 +253,7 @@ class PathWatch:
         """Send the probe that is due to a peer that has said that it answers."""
         if not _answers_probes(udp_peer):
             return
-        search = udp_peer.path_search
+        search = udp_peer.path.search
         before = search.limit
         size = search.due(now_s)
         self._conclude(udp_peer, before, now_s)
@@ -285,7 +285,7 @@ class PathWatch:
         return message is not None
 
     def _conclude(self, udp_peer: UdpPeer, before: int, now_s: float) -> None:
-        if udp_peer.path_search.limit != before:
+        if udp_peer.path.search.limit != before:
             self.measure(udp_peer, now_s)
 
 

@@ -13,10 +13,10 @@ import pytest
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.channel import SendMessage, SetPathMtu
 from fastun.link.datagram import path_mtu as path
-from fastun.link.datagram.hinted import HOLD_S, HintedLimit, RecentCounters
+from fastun.link.datagram.hinted import HOLD_S
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_mtu import PathWatch
-from fastun.link.datagram.probe import PathSearch
+from fastun.link.datagram.peer import PeerPath
 from fastun.link.hello import Ability
 from fastun.native import UdpAddress
 from tests.support.recording_lane import RecordingLane
@@ -55,14 +55,7 @@ class Office:
             slotted=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
-            packet_max=0,
-            whole_max=0,
-            path_seen_s=float("-inf"),
-            narrow_seen_s=float("-inf"),
-            path_address=None,
-            path_search=PathSearch(),
-            path_hinted=HintedLimit(),
-            recent=RecentCounters(),
+            path=PeerPath(),
             hello=SimpleNamespace(theirs=None, next_counter=20),
             current=SimpleNamespace(remote_index=INDEX),
         )
@@ -128,7 +121,7 @@ def test_no_path_is_narrower_than_ip_allows(office: Office) -> None:
 def test_without_a_route_nothing_changes(office: Office) -> None:
     office.measure(1400)
     assert office.measure(None) == []
-    assert office.peer.packet_max == 1340
+    assert office.peer.path.packet_max == 1340
 
 
 @pytest.mark.parametrize("missing", ["address", "link"])
@@ -168,7 +161,7 @@ def test_probes_follow_the_devices_mtu(office: Office) -> None:
     for mtu, longest in ((1420, 1480), (1300, 1360), (1500, 1500)):
         office.inner_mtu.change(mtu)
         office.measure(1500)
-        assert office.peer.path_search.due(0.0) == longest
+        assert office.peer.path.search.due(0.0) == longest
 
 
 def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: Office) -> None:
@@ -287,8 +280,8 @@ def probed(plain: Office) -> Office:
     """The same to a peer that answers probes."""
     plain.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
     plain.peer.seal_control = lambda content: content
-    plain.peer.path_search.due(20.0)
-    plain.peer.path_search.on_answer(1480, 20.0)
+    plain.peer.path.search.due(20.0)
+    plain.peer.path.search.on_answer(1480, 20.0)
     plain.lane.take()
     return plain
 
@@ -347,7 +340,7 @@ def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) 
 def test_a_refusal_that_no_mtu_explains_is_searched_for(probed: Office) -> None:
     probed.outside = 1500
     probed.watch.on_too_narrow(cast("UdpPeer", probed.peer), 40.0)
-    assert probed.peer.path_search.due(40.0) == 1480
+    assert probed.peer.path.search.due(40.0) == 1480
 
 
 def test_without_raw_sockets_the_kernels_cache_begins_a_search(
@@ -355,8 +348,8 @@ def test_without_raw_sockets_the_kernels_cache_begins_a_search(
 ) -> None:
     monkeypatch.setattr(path, "cached_path_mtu", lambda *_: 1300)
     probed.watch.measure(cast("UdpPeer", probed.peer), 30.0)
-    assert probed.peer.path_search.due(30.0) == 0
+    assert probed.peer.path.search.due(30.0) == 0
     probed.watch.hears_hints = False
     probed.watch.measure(cast("UdpPeer", probed.peer), 40.0)
-    assert probed.peer.path_search.due(40.0) == 1300
+    assert probed.peer.path.search.due(40.0) == 1300
     assert probed.link.path_mtu == 1500
