@@ -2,10 +2,10 @@
 
     device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
 
-The gateway makes the device, starts the lane, and finds links: ``serve`` accepts connections,
-``connect`` dials, both greet, and hand the socket to the lane; on UDP handshakes begin from either
-side. It then watches over sessions and workers until it is asked to stop or cannot go on. No packet
-passes through here.
+The gateway makes the device, starts the lane, and makes links: ``serve`` accepts connections,
+``connect`` dials, both do the handshake and hand the socket to the lane; on UDP handshakes begin
+from either side. It then watches over sessions and workers until it is asked to stop or cannot go
+on. No packet passes through here.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ _OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.TCP: ("tcp",),
     Offload.TCP_UDP: ("tcp", "udp"),
 }
-# What a peer is called that has not said hello.
+# The software of a peer that has not said hello.
 PLAIN_WIREGUARD = "WireGuard"
 
 AES = "aes-256-gcm"
@@ -85,7 +85,7 @@ class Ability(StrEnum):
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """What one side can do. Unknown fields are passed over: a newer version may send more."""
+    """What one side can do. Unknown fields are ignored: a newer version may send more."""
 
     version: int
     software: str
@@ -134,7 +134,7 @@ def encode(hello: Hello) -> bytes:
 
 
 def decode(message: bytes) -> Hello:
-    """Return the hello in a message; HelloError when it is none.
+    """Return the hello in a message; HelloError when it is invalid.
 
     `software` is printable, of SOFTWARE_CHARS_MAX characters at most.
     """
@@ -148,7 +148,7 @@ def decode(message: bytes) -> Hello:
         if hello.push is not None:
             push_form.check(hello.push)
     except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
-        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
+        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts are in it as reprs
         raise HelloError(f"the peer's hello is malformed: {why}") from None
     return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])
 
@@ -193,7 +193,7 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
 
 
 def format_without_peer(settings: Settings) -> LinkFormat:
-    """Return what is laid out while no peer has said what it takes; all that simpletun ever is."""
+    """Return what is sent while no peer has said what it takes; on simpletun always."""
     is_simpletun = settings.wire == "simpletun"
     return LinkFormat(
         wire=Wire[settings.wire.upper()],

@@ -1,14 +1,15 @@
-"""Handshakes on UDP: from a message of anybody to keys that both sides hold.
+"""Handshakes on UDP: from a message of any host to keys that both sides hold.
 
     link-reader --DatagramCame--> queue --> respond or conclude
                                                 |
     link-reader <--AddReceivingKey--------------'
                 --KeyAdded--> response sent, or our own keys in use
-                --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
+                --KeyConfirmed, ControlCame--> keys in use, which the initiator has proved to hold
 
-Either side may begin. Where both do at once, each answers and each concludes: two sessions, and who
-has concluded its own goes on to seal under that one. A message costs some hundred microseconds, so
-the link-reader's gate asks for cookies when too many come, and the others wait in a bounded queue.
+Either side may begin. Where both do at once, each answers and each concludes: two sessions, and a
+side that has concluded its own goes on to seal under that one. A message costs some hundred
+microseconds, so the link-reader's gate asks for cookies when too many come, and the others wait in
+a bounded queue.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class DatagramHandshakes:
     def __init__(
         self,
         end: LocalEnd,
-        known: UdpPeers,
+        peers: UdpPeers,
         sockets: UdpSockets,
         installer: KeyInstaller,
         use: Callable[[UdpPeer, SessionKeys], None],
@@ -44,11 +45,11 @@ class DatagramHandshakes:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
         self._exchange = end.exchange
         self._inside = end.inside
-        self._known = known
+        self._peers = peers
         self._installer = installer
         self._use = use
         self._queue = HandshakeQueue(end.exchange, self._take)
-        self._initiator = Initiator(end, known, sockets)
+        self._initiator = Initiator(end, peers, sockets)
 
     def initiate(self, udp_peer: UdpPeer) -> None:
         """Send an initiation to the peer."""
@@ -57,7 +58,7 @@ class DatagramHandshakes:
     # -- messages -----------------------------------------------------------------------------
 
     def on_handshake(self, address: UdpAddress, message: bytes) -> None:
-        """Take a handshake message of anybody."""
+        """Queue a handshake message, from any host."""
         self._queue.put(address, message)
 
     def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
@@ -73,8 +74,8 @@ class DatagramHandshakes:
                 self._take_cookie(message)
 
     def _waiting(self, index: int) -> UdpPeer:
-        """Return whose handshake waits by this index. HandshakeError, counted."""
-        udp_peer = self._known.waiting(index)
+        """Return the peer whose handshake waits by this index. HandshakeError, counted."""
+        udp_peer = self._peers.waiting(index)
         if udp_peer is None:
             with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
@@ -87,12 +88,12 @@ class DatagramHandshakes:
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
         slotted, consumed = self._exchange.admit(initiation)
-        udp_peer = self._known.at(slotted)
+        udp_peer = self._peers.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
         response, keys = self._exchange.respond(slotted, consumed, cookie)
         udp_peer.jar.remember_sent(response)
-        self._known.wait_for_proof(udp_peer, keys, response)
-        self._known.set_address(udp_peer, address)
+        self._peers.wait_for_proof(udp_peer, keys, response)
+        self._peers.set_address(udp_peer, address)
         self._installer.add_receiving(slotted.slot, keys, counter=0)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
@@ -104,35 +105,35 @@ class DatagramHandshakes:
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         self._exchange.check_still_room(udp_peer.slotted)
         keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
-        self._known.end_initiation(udp_peer)
+        self._peers.end_initiation(udp_peer)
         udp_peer.concluding = keys
-        self._known.set_address(udp_peer, address)
+        self._peers.set_address(udp_peer, address)
         self._installer.add_receiving(udp_peer.slotted.slot, keys, counter=0)
 
     # -- keys ---------------------------------------------------------------------------------
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a handshake: the link-reader opens what names ``index``."""
-        udp_peer = self._known.by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is None:
             return
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be
-                self._known.send(udp_peer, udp_peer.response)
+                self._peers.send(udp_peer, udp_peer.response)
             udp_peer.response = None
             udp_peer.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:
             udp_peer.concluding = None
             # The peer may have asked us, too. What it seals under those keys opens, but we do not
             # go over to them: had both sides done so, neither would be the one that rekeys.
-            self._known.end_response(udp_peer)
+            self._peers.end_response(udp_peer)
             self._use(udp_peer, concluding)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
-        udp_peer = self._known.by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         keys = None if udp_peer is None else udp_peer.responding
         if udp_peer is not None and keys is not None and keys.local_index == index:
-            self._known.end_response(udp_peer)
+            self._peers.end_response(udp_peer)
             self._use(udp_peer, keys)

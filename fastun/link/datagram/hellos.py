@@ -1,7 +1,7 @@
 """Hellos on UDP: the initiator's first message under new keys, and the responder's answer.
 
-The initiator says its own until it is answered, a few times; the responder answers each. The first
-that comes settles the cipher; what it pushes is taken once a session, in place of the last.
+The initiator sends its own until it is answered, a few times; the responder answers each. The first
+that comes decides the cipher; what it pushes is taken once a session, in place of the last.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from fastun.session.transport import SessionKeys
 
 
 class DatagramHellos:
-    """Says and hears hellos. Event loop only."""
+    """Sends and receives hellos. Event loop only."""
 
     def __init__(
         self,
         end: LocalEnd,
-        known: UdpPeers,
+        peers: UdpPeers,
         installer: KeyInstaller,
         on_push: Callable[[str, Push], None],
     ) -> None:
-        """Say our hello of ``end``. ``on_push`` gets the peer's name and its push."""
+        """Send the hellos of ``end``. ``on_push`` gets the peer's name and its push."""
         self._role = end.settings.role
         self._exchange = end.exchange
-        self._known = known
+        self._peers = peers
         self._installer = installer
         self._on_push = on_push
         self._log = log.get("session")
 
-    def say(self, udp_peer: UdpPeer, theirs: Hello | None = None) -> None:
+    def send(self, udp_peer: UdpPeer, theirs: Hello | None = None) -> None:
         """Send our hello under the keys in use; ``theirs`` is the one that it answers."""
         exchange = udp_peer.hello
         ours = hello.for_peer(self._own_hello(udp_peer), theirs)
@@ -50,9 +50,9 @@ class DatagramHellos:
         exchange.n_sent += 1
         exchange.sent_s = clock.boottime_s()
         with contextlib.suppress(OSError):  # lost, as any datagram may be
-            self._known.send(udp_peer, message)
+            self._peers.send(udp_peer, message)
 
-    def hear(self, udp_peer: UdpPeer, keys: SessionKeys, message: bytes) -> None:
+    def receive(self, udp_peer: UdpPeer, keys: SessionKeys, message: bytes) -> None:
         """Take the peer's hello, which came under ``keys``; answer an initiator's."""
         try:
             theirs = hello.decode(message)
@@ -62,7 +62,7 @@ class DatagramHellos:
             return
         # Answered only a limited number of times: ours may be long, and a peer could ask endlessly.
         if not keys.is_initiator and udp_peer.hello.n_sent < HELLOS_MAX:
-            self.say(udp_peer, theirs)
+            self.send(udp_peer, theirs)
         if udp_peer.hello.theirs is None:
             self._agree(udp_peer, keys, theirs, aead)
 
@@ -73,7 +73,7 @@ class DatagramHellos:
         if link is not None and is_new:
             link.peer_software = theirs.software
             self._log.info("hello", peer=link.peer_name, software=theirs.software)
-        if aead is not udp_peer.aead and self._known.is_carried(udp_peer):
+        if aead is not udp_peer.aead and self._peers.is_carried(udp_peer):
             udp_peer.aead = aead
             self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, GATEWAY_COUNTERS)
         if theirs.push is not None and self._role == "connect":

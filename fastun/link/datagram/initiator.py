@@ -21,11 +21,11 @@ SILENT_ATTEMPTS = 2
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
 
-    def __init__(self, end: LocalEnd, known: UdpPeers, sockets: UdpSockets) -> None:
-        """Send by ``sockets``; ``known`` keeps the index by which the answer will come."""
+    def __init__(self, end: LocalEnd, peers: UdpPeers, sockets: UdpSockets) -> None:
+        """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
         self._exchange = end.exchange
         self._inside = end.inside
-        self._known = known
+        self._peers = peers
         self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.get("session")
@@ -41,12 +41,12 @@ class Initiator:
         try:
             await self._find_address(udp_peer)
             # It may have been removed while its name was resolved.
-            if udp_peer.address is None or not self._known.is_present(udp_peer):
+            if udp_peer.address is None or not self._peers.is_present(udp_peer):
                 return
             initiation, state = self._exchange.initiate(
                 udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
             )
-            self._known.wait_for_response(udp_peer, state)
+            self._peers.wait_for_response(udp_peer, state)
             udp_peer.jar.remember_sent(initiation)
             self._sockets.send(initiation, udp_peer.address)
             self._inside.note(peer, str(udp_peer.address), is_inside=False)

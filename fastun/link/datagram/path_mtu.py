@@ -234,13 +234,13 @@ class PathWatch:
 
     # -- probes -------------------------------------------------------------------------------
 
-    def hear(self, udp_peer: UdpPeer, message: bytes, now_s: float) -> bool:
+    def receive(self, udp_peer: UdpPeer, message: bytes, now_s: float) -> bool:
         """Take a control message of the peer's, if it is a probe or the answer to one."""
         heard = probe.decode(message)
         if heard is None:
             return False
         if isinstance(heard, Probe):
-            self._say(udp_peer, probe.answer(heard))
+            self._send(udp_peer, probe.answer(heard))
             return True
         before = udp_peer.path.search.limit
         size = heard.probed + _header_bytes(udp_peer)
@@ -275,9 +275,9 @@ class PathWatch:
             self._ask(udp_peer, clock.boottime_s())
 
     def _question(self, udp_peer: UdpPeer, size: int) -> bool:
-        return self._say(udp_peer, probe.question(size - _header_bytes(udp_peer)))
+        return self._send(udp_peer, probe.question(size - _header_bytes(udp_peer)))
 
-    def _say(self, udp_peer: UdpPeer, content: bytes) -> bool:
+    def _send(self, udp_peer: UdpPeer, content: bytes) -> bool:
         """Send a control message; False when the session has no counter left for it."""
         message = udp_peer.seal_control(content)
         if message is not None:

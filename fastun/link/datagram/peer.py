@@ -3,7 +3,7 @@
 WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
 to a connection. Which keys are where:
 
-    concluding    our initiation was answered; the link-reader is being told to open under them
+    concluding    our initiation was answered; the link-reader is getting the keys to open with
     responding    we answered; the link-reader opens, and the peer has still to prove that it does
     current       what is sealed under now
 """

@@ -28,7 +28,7 @@ class UdpPeers:
     def __init__(self, end: LocalEnd, sockets: UdpSockets) -> None:
         """Begin without any."""
         self.by_slot: dict[int, UdpPeer] = {}
-        # By our index of the handshake; with CLOCK_BOOTTIME seconds, when it is over.
+        # By our index of the handshake; with CLOCK_BOOTTIME seconds, until when it is waited for.
         self._waiting: dict[int, tuple[UdpPeer, float]] = {}
         self._lane = end.lane
         self._links = end.links
@@ -125,9 +125,9 @@ class UdpPeers:
     def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         """Take note of where an authentic handshake message came from."""
         udp_peer.address = address
-        self.say_endpoint(udp_peer)
+        self.send_endpoint(udp_peer)
 
-    def say_endpoint(self, udp_peer: UdpPeer) -> None:
+    def send_endpoint(self, udp_peer: UdpPeer) -> None:
         """Tell the link-reader where the peer is, if that is known."""
         if udp_peer.address is not None:
             packed = udp_peer.address.pack()
@@ -140,7 +140,7 @@ class UdpPeers:
             return
         if udp_peer.address is not None and self._inside.holds(address):
             # Authentic, but from where only this very session leads: it stays where it was.
-            self.say_endpoint(udp_peer)
+            self.send_endpoint(udp_peer)
             return
         if udp_peer.link is not None and str(address) != udp_peer.link.remote:
             udp_peer.link.remote = str(address)

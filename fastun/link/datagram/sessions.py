@@ -57,10 +57,10 @@ class DatagramSessions:
         self._sockets = sockets
         self._installer = KeyInstaller(end.lane, end.constants)
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
-        self._known = UdpPeers(end, sockets)
-        self._by_slot = self._known.by_slot
-        self._hellos = DatagramHellos(end, self._known, self._installer, on_push)
-        self._handshakes = DatagramHandshakes(end, self._known, sockets, self._installer, self._use)
+        self._peers = UdpPeers(end, sockets)
+        self._by_slot = self._peers.by_slot
+        self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
@@ -69,7 +69,7 @@ class DatagramSessions:
 
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
-        self._listener = PathListener(self._paths, self._known, self._sockets)
+        self._listener = PathListener(self._paths, self._peers, self._sockets)
 
     def close(self) -> None:
         """Stop listening."""
@@ -89,34 +89,34 @@ class DatagramSessions:
         public = self._exchange.own.public
         self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
         for udp_peer in self._by_slot.values():
-            self._known.say_endpoint(udp_peer)
+            self._peers.send_endpoint(udp_peer)
 
     def on_worker_death(self, role: str) -> None:
         """Drop what the worker knew, and begin anew with those who were, or were to be, connected.
 
-        A link-writer knows nothing: its successor goes on where the ring's tail stands.
+        A link-writer knows nothing: its successor goes on at the ring's tail.
         """
         if role not in ("tun-reader", "link-reader"):
             return
         now_s = clock.boottime_s()
         for udp_peer in self._by_slot.values():
             is_wanted = udp_peer.current is not None or udp_peer.timers.is_trying()
-            self._known.forget_handshakes(udp_peer)
+            self._peers.forget_handshakes(udp_peer)
             udp_peer.lose_sessions()
             udp_peer.link = None
             if is_wanted:
                 udp_peer.timers.on_data_queued(now_s)
-        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be told of keys
+        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be sent keys
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed or changed."""
-        if self._known.forget(slot):
+        if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
     def addresses(self) -> set[IPv4Address | IPv6Address]:
         """Return where the peers are."""
-        known = [udp_peer.address for udp_peer in self._by_slot.values()]
-        return {address.host for address in known if address is not None}
+        addresses = [udp_peer.address for udp_peer in self._by_slot.values()]
+        return {address.host for address in addresses if address is not None}
 
     def last_handshake_s(self, slot: int) -> float:
         """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
@@ -146,7 +146,7 @@ class DatagramSessions:
             return
         udp_peer = self._by_slot.get(slot)
         if udp_peer is not None or endpoints_of(slotted):
-            udp_peer, now_s = self._known.at(slotted), clock.boottime_s()
+            udp_peer, now_s = self._peers.at(slotted), clock.boottime_s()
             udp_peer.timers.on_data_queued(now_s)
             self._do_due(udp_peer, now_s)
 
@@ -187,7 +187,7 @@ class DatagramSessions:
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
-            self._hellos.say(udp_peer)  # the proof that the responder waits for
+            self._hellos.send(udp_peer)  # the proof that the responder waits for
             udp_peer.timers.on_keepalive_sent(now_s)
 
     def _attach(self, udp_peer: UdpPeer) -> None:
@@ -226,10 +226,10 @@ class DatagramSessions:
         if udp_peer is None or keys is None or keys.local_index != index:
             return
         now_s = clock.boottime_s()
-        is_carried = self._known.is_carried(udp_peer)
-        if is_carried and self._paths.hear(udp_peer, message, now_s):
+        is_carried = self._peers.is_carried(udp_peer)
+        if is_carried and self._paths.receive(udp_peer, message, now_s):
             return
-        self._hellos.hear(udp_peer, keys, message)
+        self._hellos.receive(udp_peer, keys, message)
 
     # -- time ---------------------------------------------------------------------------------
 
@@ -238,13 +238,13 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         is_due = self._listener is not None and self._listener.tick(now_s)
         for udp_peer in list(self._by_slot.values()):
-            if self._known.is_carried(udp_peer):
-                self._known.follow(udp_peer)
+            if self._peers.is_carried(udp_peer):
+                self._peers.follow(udp_peer)
                 udp_peer.observer.observe()
                 self._paths.watch(udp_peer, now_s, is_due=is_due)
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
-                    self._hellos.say(udp_peer)
+                    self._hellos.send(udp_peer)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
 
@@ -261,7 +261,7 @@ class DatagramSessions:
     def _follow_inner_mtu(self, _: int) -> None:
         """Measure all paths again: what goes through them may be longer or shorter now."""
         for udp_peer in self._by_slot.values():
-            if self._known.is_carried(udp_peer):
+            if self._peers.is_carried(udp_peer):
                 self._paths.measure(udp_peer, clock.boottime_s())
 
     def _do(self, udp_peer: UdpPeer, action: Action) -> None:
@@ -273,15 +273,15 @@ class DatagramSessions:
                 self._lane.send("tun-reader", SendKeepalive(slot))
             case Action.EXPIRE_SESSION:
                 udp_peer.current = None
-                if self._known.is_carried(udp_peer):
+                if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
                 if self._settings.role == "connect":  # this tunnel is wanted at all times
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
-                self._known.forget_handshakes(udp_peer)
+                self._peers.forget_handshakes(udp_peer)
                 udp_peer.timers.on_sessions_dropped()
-                # The peer may be on a stream by now, whose keys stand in the same place.
-                if slot not in self._links.by_slot or self._known.is_carried(udp_peer):
+                # The peer may be on a stream by now, whose keys are in the same place.
+                if slot not in self._links.by_slot or self._peers.is_carried(udp_peer):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))

@@ -50,7 +50,7 @@ class Acceptor:
     """Waits for clients on all endpoints.
 
     What a stranger can make us do is bounded by source first: each may make as many connections as
-    handshakes on UDP (source_limits.py). One over its limit is closed at once, and if it goes on,
+    handshakes on UDP (source_limits.py). One above its limit is closed at once, and if it goes on,
     turned away by the kernel (listener_filter.py). The others have a place among the arrivals until
     their first message is there; only then does one cost a task.
     """

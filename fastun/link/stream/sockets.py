@@ -12,7 +12,7 @@ from fastun.endpoint import Endpoint, format_host_port
 from fastun.link import listening
 from fastun.link.inside import Inside, LeadsInsideError
 
-# Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
+# Bytes that may be unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
 # the link-writer: a few of the longest messages.
 NOTSENT_LOWAT_BYTES = 128 * 1024
