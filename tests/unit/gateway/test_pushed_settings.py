@@ -306,7 +306,7 @@ def test_one_is_applied_at_a_time_and_of_those_that_come_meanwhile_the_newest(
     asyncio.run(scene())
 
 
-def test_who_pushes_on_and_on_is_heard_once_a_pause() -> None:
+def test_constant_pushes_are_applied_once_a_pause() -> None:
     async def scene() -> None:
         device = SlowDevice()
         device.release(100)

@@ -48,7 +48,7 @@ def test_what_is_said_is_read() -> None:
     assert hello.decode(hello.encode(OURS)) == OURS
 
 
-def test_a_field_of_a_newer_version_is_passed_over() -> None:
+def test_a_field_of_a_newer_version_is_ignored() -> None:
     assert hello.decode(encoded(colour="blue")) == OURS
 
 
@@ -210,7 +210,7 @@ def test_messages_are_as_long_as_both_take(theirs: int, agreed: int) -> None:
         (("tcp",), ("tcp", "more"), True, True),
     ],
 )
-def test_super_packets_go_to_who_takes_them(
+def test_super_packets_go_to_peers_that_take_them(
     ours: tuple[str, ...], theirs: tuple[str, ...], goes_whole: bool, splits_udp: bool
 ) -> None:
     link_format, _ = hello.agree(changed(offload=ours), changed(offload=theirs), Wire.WIREGUARD)

@@ -55,7 +55,7 @@ def test_a_tun_device_has_room_for_all() -> None:
     TapPlace("tun", links_of(1, 2, 3)).check(slotted(4))
 
 
-def test_who_is_refused_for_whom_is_said_once_a_minute(
+def test_a_refusal_is_logged_once_a_minute_with_the_connected_peer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = SimpleNamespace(s=100.0)
@@ -99,7 +99,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
         assert pair.server.results()["tap_in_use"] >= 1
         has_answered = bool(pair.client.links.by_slot)
         assert has_answered == bool(free_for)
-        if free_for:  # what the key would have opened is nobody's
+        if free_for:  # what the key would have opened is lost
             assert pair.server.told_of(ForgetReceivingKeys)
 
     run(claim())

@@ -121,7 +121,7 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> No
     run(claim())
 
 
-def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
+def test_a_responder_that_waits_for_a_hello_sends_none(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
@@ -139,7 +139,7 @@ def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
     run(claim())
 
 
-def test_a_cipher_that_both_begin_with_is_told_once() -> None:
+def test_a_cipher_that_both_begin_with_is_set_once() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.hello = msgspec.structs.replace(HELLO, aeads=(hello.CHACHA,))

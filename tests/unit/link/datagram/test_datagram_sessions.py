@@ -330,7 +330,7 @@ ELSEWHERE = UdpAddress(ip_address("203.0.113.66"), 6666)
 
 @pytest.mark.parametrize("is_heard_of", [True, False])
 @pytest.mark.parametrize("is_replaced", [True, False])
-def test_a_removed_peer_that_answers_at_last_gets_nobodys_place(
+def test_a_removed_peer_that_answers_late_gets_no_place(
     now: SimpleNamespace, is_replaced: bool, is_heard_of: bool
 ) -> None:
     async def claim() -> None:
@@ -349,7 +349,7 @@ def test_a_removed_peer_that_answers_at_last_gets_nobodys_place(
     run(claim())
 
 
-def test_a_removed_peers_cookie_is_for_nobody(now: SimpleNamespace) -> None:
+def test_a_removed_peers_cookie_is_ignored(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         initiation, _ = await unanswered(pair, now)
@@ -396,7 +396,7 @@ def test_an_initiation_is_not_answered_when_there_would_be_no_other(
 # -- workers ----------------------------------------------------------------------------------
 
 
-def test_a_fresh_link_reader_is_told_the_gates_key_and_where_the_peers_are() -> None:
+def test_a_fresh_link_reader_gets_the_gates_key_and_the_peers_addresses() -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
@@ -444,7 +444,7 @@ def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
     run(claim())
 
 
-def test_who_was_being_asked_is_asked_anew_when_workers_die_in_a_row(now: SimpleNamespace) -> None:
+def test_a_handshake_under_way_begins_anew_when_workers_die_in_a_row(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()

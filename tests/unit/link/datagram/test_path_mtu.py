@@ -82,7 +82,7 @@ def office(monkeypatch: pytest.MonkeyPatch) -> Office:
     return Office(monkeypatch)
 
 
-def test_a_new_link_is_told_once_of_a_path_that_fits(office: Office) -> None:
+def test_a_path_that_fits_is_sent_once_for_a_new_link(office: Office) -> None:
     assert office.measure(1500) == [1420]
     assert office.measure(1500) == []
     assert office.measure(1480) == []
@@ -90,14 +90,14 @@ def test_a_new_link_is_told_once_of_a_path_that_fits(office: Office) -> None:
     assert set(office.marks) == {7}
 
 
-def test_a_narrow_path_is_told_and_a_wide_one_again(office: Office) -> None:
+def test_a_narrow_path_is_sent_and_a_wide_one_again(office: Office) -> None:
     assert office.measure(1479) == [1419]
     assert office.measure(1479) == []
     assert office.measure(1300) == [1240]
     assert office.measure(1500) == [1420]
 
 
-def test_a_new_link_is_told_of_what_the_last_one_knew(office: Office) -> None:
+def test_a_new_link_gets_what_the_last_one_had(office: Office) -> None:
     office.measure(1400)
     office.link.is_new_path = True
     assert office.measure(1400) == [1340]
@@ -125,7 +125,7 @@ def test_without_a_route_nothing_changes(office: Office) -> None:
 
 
 @pytest.mark.parametrize("missing", ["address", "link"])
-def test_who_has_no_address_or_link_is_not_measured(office: Office, missing: str) -> None:
+def test_a_peer_without_address_or_link_is_not_measured(office: Office, missing: str) -> None:
     setattr(office.peer, missing, None)
     assert office.measure(1400) == []
     assert office.marks == []

@@ -47,7 +47,7 @@ def test_a_message_of_any_length_up_to_the_limit_is_read(length: int) -> None:
 
 
 @pytest.mark.parametrize("prefix", [b"\x00\x00", b"\x00\x0b", b"\xff\xff"])
-def test_a_length_of_0_or_over_the_limit_is_refused_before_its_bytes_come(prefix: bytes) -> None:
+def test_a_length_of_0_or_above_the_limit_is_refused_before_its_bytes_come(prefix: bytes) -> None:
     with pytest.raises(HelloError, match="does not speak this wire"):
         received(prefix)
 

@@ -296,7 +296,7 @@ def test_a_handshake_hands_its_keys_on_once() -> None:
 
 
 def session_keys() -> list[SessionKeys]:
-    """Return those that somebody in this process keeps."""
+    """Return those that something in this process keeps."""
     gc.collect()
     return [thing for thing in gc.get_objects() if isinstance(thing, SessionKeys)]
 
