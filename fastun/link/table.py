@@ -38,8 +38,7 @@ class Link:
     """
 
     id: int
-    slot: int
-    peer_name: str
+    slotted: SlottedPeer
     connection: socket.socket | None  # None on UDP
     remote: str
     link_format: LinkFormat
@@ -48,6 +47,16 @@ class Link:
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = field(default_factory=time.time)  # Unix time
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def slot(self) -> int:
+        """The slot of its peer."""
+        return self.slotted.slot
+
+    @property
+    def peer_name(self) -> str:
+        """The name of its peer."""
+        return self.slotted.peer.name
 
     @property
     def transport(self) -> Literal["tcp", "udp"]:
@@ -123,8 +132,7 @@ class LinkTable:
         self._names_seen.add(name)
         link = Link(
             id=self.n_established,
-            slot=slotted.slot,
-            peer_name=name,
+            slotted=slotted,
             connection=connection,
             remote=remote,
             link_format=link_format,
