@@ -80,10 +80,6 @@ class SourceLimits:
         self._per_second, self._burst = per_second, burst
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()  # last seen last
 
-    def __len__(self) -> int:
-        """Return how many sources are remembered."""
-        return len(self._buckets)
-
     def take(self, source: bytes, now_s: float) -> bool:
         """Take a token of the source's; False: it has none."""
         bucket = self._buckets.get(source)

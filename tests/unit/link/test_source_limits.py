@@ -13,6 +13,10 @@ from fastun.link.source_limits import SourceLimits, TokenBucket, source_of
 GATE = Path(__file__).parents[3] / "csrc" / "inbound" / "handshake_gate.h"
 
 
+def n_remembered(limits: SourceLimits) -> int:
+    return len(limits._buckets)  # noqa: SLF001 (nothing else shows it)
+
+
 def test_the_numbers_are_those_of_the_gate_on_udp() -> None:
     defined = dict(re.findall(r"(\w+) = (\d+),", GATE.read_text()))
     for name in (
@@ -47,7 +51,7 @@ def test_however_many_sources_come_only_so_many_are_remembered(
     limits = SourceLimits(20, 5)
     for n in range(1000):
         assert limits.take(n.to_bytes(4), 1.0)
-    assert len(limits) == 10
+    assert n_remembered(limits) == 10
 
 
 def test_a_source_that_goes_on_is_not_forgotten_for_others(
@@ -68,7 +72,7 @@ def test_sources_whose_buckets_are_full_again_are_forgotten() -> None:
         limits.take(n.to_bytes(4), 1.0)
     for n in range(1000, 1060):
         limits.take(n.to_bytes(4), 2.0)
-    assert len(limits) <= 62
+    assert n_remembered(limits) <= 62
 
 
 @pytest.mark.parametrize(
