@@ -1,4 +1,4 @@
-"""The local end of all sessions: what those on streams and those on UDP have in common."""
+"""The local end of all sessions: what they work with on streams and on UDP alike."""
 
 from __future__ import annotations
 

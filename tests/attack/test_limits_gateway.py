@@ -89,7 +89,7 @@ def begin(
     host: Host, target: str, kind: str, sources: list[str], *, per_s: float, seconds: float
 ) -> subprocess.Popen[bytes]:
     return host.spawn(
-        *(sys.executable, str(ROOT / "tests/attack/connections.py"), target, str(PORT)),
+        *(sys.executable, str(ROOT / "tests/support/connections.py"), target, str(PORT)),
         *(str(per_s), str(seconds), kind, *sources),
         stdout=subprocess.PIPE,
     )

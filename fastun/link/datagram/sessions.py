@@ -92,7 +92,7 @@ class DatagramSessions:
             self._peers.send_endpoint(udp_peer)
 
     def on_worker_death(self, role: str) -> None:
-        """Drop what the worker knew, and begin anew with those who were, or were to be, connected.
+        """Drop what the worker knew, and begin anew with peers that were, or were to be, connected.
 
         A link-writer knows nothing: its successor goes on at the ring's tail.
         """
