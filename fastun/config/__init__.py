@@ -8,5 +8,6 @@ interface  what the fields of the interface may be
 links      which endpoints a side may have, and which by default
 host       what a tunnel may change of its host
 peer       what a peer's fields may be
+push       what a server pushes, and how much of it a hello carries
 identity   our keys and our peers together, by role and wire
 """

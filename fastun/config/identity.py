@@ -8,7 +8,7 @@ metrics, and what would protect a link is refused, because it would not.
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, get_args
 
-from fastun.config import links
+from fastun.config import links, push
 from fastun.config.document import PeerSection, PushSection
 from fastun.config.host import parse_dns
 from fastun.config.interface import MTU_RANGE
@@ -20,14 +20,13 @@ from fastun.config.peer import (
     parse_peer,
     parse_secret,
 )
+from fastun.config.push import Push
 from fastun.config.sources import Sources
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.link import push
-from fastun.link.push import Push
 from fastun.peers.peer import Address, Network, Peer, check_together
 
-Accept = Literal["addresses", "routes", "dns", "mtu"]
+Accept = Literal["addresses", "routes", "dns", "mtu", "keepalive"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 _CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"

@@ -22,6 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host.inner_mtu import InnerMtu
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
@@ -59,7 +60,7 @@ class Device:
         self._pushed = AppliedPush(self.name, settings, self._routes)
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
-        self.mtu = settings.mtu  # in bytes; a server may push another
+        self.inner_mtu = InnerMtu(settings.mtu)
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
@@ -79,14 +80,21 @@ class Device:
         """Remove the interface, with its addresses and routes."""
         self._close()
 
+    @property
+    def mtu(self) -> int:
+        """The inner MTU, in bytes. Any thread."""
+        return self.inner_mtu.bytes
+
     def apply(
         self,
         addresses: Iterable[Address],
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
-    ) -> None:
+    ) -> int:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
+
+        Returns the MTU that the interface has now, for ``inner_mtu`` to be changed to.
 
         What would take packets from another interface, or our own from their way to ``outer``, is
         left out, with a warning.
@@ -96,7 +104,7 @@ class Device:
         """
         try:
             with _explained(f"interface {self.name}"):
-                self.mtu = self._pushed.replace(addresses, routes, mtu, outer)
+                return self._pushed.replace(addresses, routes, mtu, outer)
         finally:
             self._strong_host.follow()
 

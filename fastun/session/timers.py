@@ -78,6 +78,8 @@ class PeerTimers:
 
     def set_persistent_keepalive(self, interval_s: float | None, now_s: float) -> None:
         """Send a keepalive whenever nothing was sent or received for `interval_s`; None: never."""
+        if interval_s == self._persistent_keepalive_s:
+            return
         self._persistent_keepalive_s = interval_s
         self._persistent_at = None
         self._put_off_persistent(now_s)

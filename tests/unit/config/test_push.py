@@ -13,14 +13,15 @@ from msgspec import structs
 
 from fastun import log
 from fastun.config.identity import Pushed
+from fastun.config.push import Push
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.host.inner_mtu import InnerMtu
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.session import keys
 
@@ -52,16 +53,18 @@ class Device:
 
     def __init__(self) -> None:
         self.applied: list[Any] = []
+        self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> None:
+    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> int:
         self.applied.append((addresses, list(map(str, routes)), mtu))
+        return mtu or 1420
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         self.applied.append((servers, domains))
 
 
 def apply(settings: Settings, device: Device, push: Push) -> None:
-    pushed_settings = PushedSettings(settings, device, lambda: None)  # type: ignore[arg-type]
+    pushed_settings = PushedSettings(settings, device, lambda *_: None)  # type: ignore[arg-type]
     pushed_settings.take(settings.peers[0].name, push)
     asyncio.run(pushed_settings.apply())
 
@@ -164,7 +167,7 @@ def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
         f"[Interface]\nTable = off\nPrivateKey = {keys.format_key(KEY)}\n"
         f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ::/0\nEndpoint = 192.0.2.1:1\n"
     )
-    assert load("connect", str(path), Options()).accept == ("addresses", "mtu")
+    assert load("connect", str(path), Options()).accept == ("addresses", "mtu", "keepalive")
 
 
 BODY = {"version": 1, "software": "x", "mode": "tun", "offload": [], "message_max": 65535}
