@@ -1,6 +1,6 @@
 """WireGuard's handshake with our peers, on streams and on UDP alike: its messages made and read.
 
-Who may connect is decided here, and what became of each handshake is counted.
+It decides which peers may connect, and counts what became of each handshake.
 """
 
 from __future__ import annotations
