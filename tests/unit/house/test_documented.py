@@ -20,6 +20,7 @@ import pytest
 
 from fastun.command.cli import cli
 from fastun.config import document, identity, wg_quick
+from fastun.link.hello import Hello
 from fastun.metrics.families import FAMILIES
 from fastun.native import DROPS
 from fastun.session.refusal import Refusal
@@ -170,6 +171,23 @@ def shown(default: object) -> str:
 def test_every_section_of_the_file_is_documented() -> None:
     in_file = set(document.Document.__struct_fields__)
     assert in_file - {"forward"} == {name.strip("[]") for name in SECTIONS}
+
+
+def test_exactly_the_keys_of_the_hello_are_documented() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    section = page.partition("## The hello")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert documented == list(Hello.__struct_fields__)
+
+
+def test_log_lines_that_are_explained_exist() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    section = page.partition("## The log")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)
+    sources = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "fastun").rglob("*.py"))
+    joined = re.sub(r'"\s+f?"', "", sources)
+    assert [line for line in lines if line not in joined] == []
+    assert len(lines) > 20
 
 
 def test_everything_that_can_be_accepted_is_documented() -> None:
