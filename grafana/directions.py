@@ -112,7 +112,7 @@ def _inside(direction: str, reader: str, writer: str) -> tuple[Panel, ...]:
         Panel(
             f"{direction} drops",
             "Packets not passed on, by worker and reason.",
-            "The reasons are explained in the main README; the row Faults has all of them.",
+            "docs/metrics.md explains the reasons; the row Faults has all of them.",
             ((rate("fastun_dropped_packets_total", at, "role, reason"), "{{role}} {{reason}}"),),
             unit=PACKETS,
             alarm=1,
@@ -151,7 +151,7 @@ OUTBOUND = Row(
         Panel(
             "sockets, to peers",
             "Bytes in the links' sockets that TCP has not sent yet; the 20 fullest.",
-            "Near 256 KiB all the time: the network, or the peer, takes no more.",
+            "Near 128 KiB all the time: the network, or the peer, takes no more.",
             (("topk(20, fastun_tcp_notsent_bytes{$at})", "{{peer}}"),),
             unit=BYTES,
             width=5,

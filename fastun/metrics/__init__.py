@@ -6,5 +6,5 @@ families       name, type, labels and help of each metric, and what reads it
 readings       the functions that read
 sockets        what the kernel tells of a link's socket
 worker_states  idle, busy or blocked, at the instant of a look
-tables         those of docs/metrics.md: `python -m fastun.metrics` prints them
+tables         README's tables: `python -m fastun.metrics` prints them
 """

@@ -1,8 +1,7 @@
 """The metric families: name, type, labels, help and what reads them, in one table.
 
-What /metrics, the table in docs/metrics.md (``python -m fastun.metrics``) and the tests know of a
-metric comes from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and
-not ages.
+What /metrics, docs/metrics.md (``python -m fastun.metrics``) and the tests know of a metric comes
+from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and not ages.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from fastun.command.cli import cli
 from fastun.config import document, identity, wg_quick
 from fastun.link.hello import Hello
 from fastun.metrics.families import FAMILIES
+from fastun.metrics.tables import markdown, markdown_of_drops, renewed
 from fastun.native import DROPS
 from fastun.session.refusal import Refusal
 
@@ -215,6 +216,13 @@ def test_every_metric_that_is_named_anywhere_exists() -> None:
         assert named <= series, page
 
 
+def test_the_tables_of_metrics_are_those_of_the_code() -> None:
+    fix = "run: python -m fastun.metrics docs/metrics.md"
+    assert markdown() in METRICS, fix
+    assert markdown_of_drops() in METRICS, fix
+    assert renewed(METRICS) == METRICS, fix
+
+
 def test_every_drop_reason_and_handshake_result_is_documented() -> None:
     reasons = re.findall(r"^\| \w+ \| ([\w-]+) \| `(\w+)` \|", METRICS, flags=re.MULTILINE)
     assert reasons == [(drop.role, drop.reason) for drop in DROPS]
@@ -261,6 +269,15 @@ def test_relative_links_lead_to_a_file_and_a_heading(page: Path) -> None:
         if not found.exists() or (anchor and anchor not in anchors(found)):
             broken.append(link)
     assert broken == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_folders_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"`((?:csrc|fastun|tests|grafana|docs|bench)/[\w./-]*)`", prose(page))
+    made_by_a_run = {path for path in named if "DATE" in path}
+    assert [
+        path for path in named if path not in made_by_a_run and not (ROOT / path).exists()
+    ] == []
 
 
 def examples() -> Iterator[tuple[str, str]]:
