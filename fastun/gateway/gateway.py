@@ -22,6 +22,7 @@ from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.gateway.viewer import Viewer
 from fastun.host import outer_addresses
 from fastun.host.device import Device
 from fastun.host.journal import Journal
@@ -65,6 +66,7 @@ from fastun.native import UdpAddress, Wire
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.status import control
+from fastun.status.server import serve as serve_status
 from fastun.threads import DaemonThreads
 
 # From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
@@ -161,8 +163,11 @@ class Gateway:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         stack.callback(self.inside.close)
-        stack.enter_context(serve_metrics(self, self.settings.metrics))
-        await stack.enter_async_context(control.serve(self, self.settings))
+        viewer = Viewer(self)
+        stack.callback(viewer.close)
+        stack.enter_context(serve_metrics(self.settings.metrics, viewer.view, viewer.health))
+        path = control.socket_path(self.settings.run_dir, self.settings.interface)
+        await stack.enter_async_context(serve_status(path, viewer.view, self.peer_sync.refresh))
         self._make_sessions()
         stack.callback(self.sockets.close)
         if self.datagrams is not None:

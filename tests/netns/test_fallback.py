@@ -19,7 +19,7 @@ from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import UDP_PORT, endpoints, start_gateway
-from tests.netns.test_metrics import assert_adds_up, quiesced
+from tests.support.scrapes import assert_adds_up, quiesced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
