@@ -143,7 +143,9 @@ class _Clients:
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (length,) = _PREFIX.unpack(await reader.readexactly(_PREFIX.size))
         if length > REQUEST_BYTES_MAX:
-            reply = Reply(error=f"a request of {length} bytes; {REQUEST_BYTES_MAX} is the most")
+            reply = Reply(
+                error=f"request of {length} bytes is too long (maximum {REQUEST_BYTES_MAX})"
+            )
         else:
             reply = self._reply(await reader.readexactly(length))
         encoded = msgspec.msgpack.encode(reply)
@@ -158,7 +160,7 @@ class _Clients:
             return Reply(error=f"malformed request: {error}")
         if request.command not in COMMANDS:
             known = ", ".join(COMMANDS)
-            return Reply(error=f"unknown command {request.command!r:.80}; there is: {known}")
+            return Reply(error=f"unknown command {request.command!r:.80}; use one of: {known}")
         if request.command == "peers-changed":
             self._gateway.peer_sync.refresh()
         return Reply(status=read_status(self._gateway))
@@ -199,7 +201,7 @@ def _clear(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise RuntimeFailure(f"{path} is in the way; remove it, or choose another --run-dir")
+        raise RuntimeFailure(f"{path} is not a socket; remove it, or choose another --run-dir")
     if is_alive(path):
         raise RuntimeFailure(
             f"another gateway listens on {path}; stop it, or choose another --run-dir"
@@ -229,11 +231,11 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
         raise RuntimeFailure(_explain(error, path, interface)) from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise RuntimeFailure(
-            f"the gateway of {interface} answers what this version cannot read ({error}); "
-            "restart it with the version that is installed"
+            f"the gateway of {interface} sent a reply that this version cannot read ({error}); "
+            "restart it with the installed version"
         ) from None
     if reply.status is None:
-        raise RuntimeFailure(f"the gateway of {interface} refuses: {reply.error}")
+        raise RuntimeFailure(f"the gateway of {interface} refused: {reply.error}")
     return reply.status
 
 
@@ -268,9 +270,9 @@ def _explain(error: OSError, path: Path, interface: str) -> str:
         case ConnectionRefusedError():
             return f"no gateway runs with interface {interface} (it left {path}); start one"
         case PermissionError():
-            return f"{path} may not be opened; run as root, or as the user that runs the gateway"
+            return f"permission denied on {path}; run as root, or as the user that runs the gateway"
         case TimeoutError() | BlockingIOError():
             return f"the gateway of {interface} does not answer; try again, or see its log"
         case ConnectionResetError() | BrokenPipeError():
-            return f"the gateway of {interface} hung up: it is stopping, or asked too often"
+            return f"the gateway of {interface} closed the connection; try again"
     return f"{path}: {error.strerror or error}"
