@@ -1,6 +1,6 @@
 """The served end of ``fastun bench``: an echo, a sink or a source, for one client at a time.
 
-It runs only while somebody asked for it, touches no file, and takes nothing from what it receives
+It runs only on request, touches no file, and takes nothing from what it receives
 but the 16 bytes of a request.
 """
 
@@ -43,7 +43,7 @@ def attend(
     goes_on: Callable[[], bool],
     tell: Callable[[str, Request], None] = lambda _remote, _request: None,
 ) -> None:
-    """Serve who connects, one after the other, while `goes_on()`.
+    """Serve clients, one after the other, while `goes_on()`.
 
     `tell` is called with the client's address and its request when an exchange begins.
     """

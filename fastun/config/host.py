@@ -68,21 +68,21 @@ def _refuse_clients_fields(sources: Sources) -> None:
     # A wg-quick file has no other place for the port that `serve` listens on.
     if section.listen_port is not None and not sources.is_wg_quick:
         place = sources.where("interface.listen_port")
-        raise ConfigError(f"{place}: serve listens on what listen.udp names; take it out")
+        raise ConfigError(f"{place}: serve listens on listen.udp; remove it")
     if section.dns:
         place = sources.where("interface.dns")
-        raise ConfigError(f"{place}: serve looks nothing up through its peers; take it out")
+        raise ConfigError(f"{place}: 'dns' applies only to connect; remove it")
 
 
 def _port(port: int | None, where: str) -> int | None:
     if port is not None and not 0 <= port <= _MAX_PORT:
-        raise ConfigError(f"{where}: {port} is no port; give 1 to {_MAX_PORT}, or 0 for any")
+        raise ConfigError(f"{where}: port {port} is out of range (1-{_MAX_PORT}, or 0 for any)")
     return port or None
 
 
 def _mark(mark: int, where: str) -> int:
     if not 0 <= mark <= _MAX_MARK:
-        raise ConfigError(f"{where}: {mark} is no mark; give 1 to {_MAX_MARK}, or 0 for none")
+        raise ConfigError(f"{where}: mark {mark} is out of range (1-{_MAX_MARK}, or 0 for none)")
     return mark
 
 
@@ -90,15 +90,17 @@ def _table(table: str | int | None, where: str, mode: Mode) -> Table:
     if table is None or table == "off":
         return "off"
     if mode == "tap":
-        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; write off")
+        raise ConfigError(
+            f"{where}: routes on a TAP device need gateways, which fastun cannot set; use off"
+        )
     if table == "auto":
         return "auto"
     if isinstance(table, str):
-        raise ConfigError(f"{where}: {quote(table)} is not one of auto, off, or a table's number")
+        raise ConfigError(f"{where}: {quote(table)} is not auto, off or the number of a table")
     if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
         raise ConfigError(
-            f"{where}: {table} is no table for routes; give 1 to {_MAX_MARK} but 253 and 255, auto"
-            " or off"
+            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto or"
+            " off"
         )
     return table
 
@@ -128,9 +130,13 @@ def parse_dns(
             domains[_domain(text, where)] = None
             continue
         if address.is_unspecified or address.is_multicast:
-            raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
+            raise ConfigError(
+                f"{where}: {text} cannot be a DNS server; give the address of one host"
+            )
         if "%" in text and not has_zones:
-            raise ConfigError(f"{where}: {quote(text)} has a zone, which no other host knows")
+            raise ConfigError(
+                f"{where}: {quote(text)} has a zone, which is local to this host; remove it"
+            )
         try:
             endpoint.check_zone(address)
         except ConfigError as error:
@@ -146,6 +152,6 @@ def _domain(text: str, where: str) -> str:
         port = 0
     if port is not None or ":" in host:
         raise ConfigError(
-            f"{where}: {quote(text)} is neither a DNS server's address nor a domain to search"
+            f"{where}: {quote(text)} is neither the address of a DNS server nor a search domain"
         )
     return host

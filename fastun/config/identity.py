@@ -1,7 +1,7 @@
-"""Who this side is and who is on the other end: the keys and peers that the wire asks for.
+"""The keys of this side and of its peers, as far as the wire has any.
 
 On the wireguard wire a peer is known by its key, and either side has any number, though `connect`
-only one over tcp. The unencrypted wires know nobody: there the other end has a name for the
+only one over tcp. The unencrypted wires have no keys: there the other end has a name for the
 metrics, and what would protect a link is refused, because it would not.
 """
 
@@ -44,7 +44,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """`private_key` None: it stands in the state directory.
+    """`private_key` None: it is in the state directory.
 
     `listen` is where `serve` waits, `endpoints` what `connect` dials, of all peers in their order.
     """
@@ -66,7 +66,7 @@ def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
     listen = links.listened(sources, "wireguard")
     if sources.document.interface.accept is not None:
         place = sources.where("interface.accept")
-        raise ConfigError(f"{place}: serve is pushed nothing, it pushes; take it out")
+        raise ConfigError(f"{place}: 'accept' applies only to connect; remove it")
     private_key = _private_key(sources)
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
     links.check_sites(sources, peers, listen)
@@ -83,19 +83,19 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
     """Return the key of `connect` and the peers that it dials; raise ConfigError."""
     links.refuse_listening(sources)
     if sources.document.push is not None:
-        raise ConfigError(f"{sources.where('push')}: connect pushes nothing; take it out")
+        raise ConfigError(f"{sources.where('push')}: 'push' applies only to serve; remove it")
     url = sources.url
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
     if not sources.document.peer:
         if dialled is None:
             place = sources.where("peer") if sources.path else "endpoint"
             raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")
-        raise ConfigError(f"endpoint: the key of {dialled} is not known; give {_CLIENT_FILE}")
+        raise ConfigError(f"endpoint: the public key of {dialled} is unknown; give {_CLIENT_FILE}")
     private_key = _private_key(sources)
     peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
     if dialled is not None:
         if len(peers) > 1:
-            raise ConfigError(f"endpoint: {sources.path} has several peers; write it there")
+            raise ConfigError(f"endpoint: {sources.path} has several peers; set it there")
         peers = (replace(peers[0], endpoints=(dialled,)),)
     links.check_dialled(sources, peers)
     return Identity(
@@ -129,7 +129,7 @@ def _peers(
         if routes_ip and not peer.allowed_ips:
             place = sources.in_peer(index)("allowed_ips")
             raise ConfigError(
-                f"{place}: missing; say which addresses are behind this peer, as in 10.9.0.2/32"
+                f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32"
             )
     try:
         check_together(peers, own)
@@ -147,7 +147,7 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
     for index, peer in enumerate(peers):
         if peer.public_key == own:
             place = sources.in_peer(index)("public_key")
-            raise ConfigError(f"{place}: this is the key of this side; write the other end's")
+            raise ConfigError(f"{place}: this is our own public key; use the peer's")
 
 
 def _pushed(
@@ -183,7 +183,7 @@ def _accept(sources: Sources) -> tuple[Accept, ...]:
     """Return what to apply of what the server pushes.
 
     By default what this side does not say itself, and routes. Never DNS unasked: it would send all
-    names that this host looks up to somebody else.
+    names that this host looks up to the server's operator.
     """
     options, section = sources.options, sources.document.interface
     if section.accept is None:
@@ -228,7 +228,9 @@ def _nameless(sources: Sources, wire: str) -> PeerSection:
         if getattr(interface, name) is not None:
             _refuse_useless(sources.where(f"interface.{name}"), wire)
     if len(peers) > 1:
-        raise ConfigError(f"{sources.where('peer')}: the {wire} wire has one peer; keep one")
+        raise ConfigError(
+            f"{sources.where('peer')}: the {wire} wire allows only one peer; keep one"
+        )
     peer = peers[0] if peers else PeerSection()
     for name in ("public_key", "preshared_key", "preshared_key_file", "allowed_ips", "keepalive"):
         if getattr(peer, name) is not None:
@@ -239,6 +241,6 @@ def _nameless(sources: Sources, wire: str) -> PeerSection:
 
 def _refuse_useless(place: str, wire: str) -> None:
     raise ConfigError(
-        f"{place}: does nothing on the {wire} wire, which knows no peers and protects nothing;"
-        " take it out, or use the wireguard wire"
+        f"{place}: has no effect on the {wire} wire, which has no keys and no protection;"
+        " remove it, or use the wireguard wire"
     )

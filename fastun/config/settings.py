@@ -4,7 +4,7 @@
                                                      +--load()--> Settings
     command line --- click -------------> Options ---'
 
-What the command line says wins over the file, and the file over the defaults, which stand in the
+The command line wins over the file, and the file over the defaults, which are in the
 sections of document.py. Everything is checked here, before a device, a socket or a directory is
 touched; each complaint starts with the option or the file and field where the value was written.
 """
@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeVar, get_args
 from fastun import endpoint
 from fastun.config import document as toml
 from fastun.config import host, identity, wg_quick
-from fastun.config.document import NOT_YET, Document
+from fastun.config.document import Document
 from fastun.config.host import StrongHost, Table
 from fastun.config.identity import Accept, Identity, Pushed
 from fastun.config.interface import (
@@ -31,9 +31,6 @@ from fastun.config.sources import Options, Sources
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Address, Peer
-
-# Whether the gateway can run the encrypted wire. Until it can, that wire is refused by name.
-WIREGUARD_IS_HERE: bool = True
 
 Role = Literal["serve", "connect"]
 Mode = Literal["tun", "tap"]
@@ -63,7 +60,7 @@ class Settings:
     packet, 0 is none; `udp_port` is the local port of `connect`, None for any.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
-    then the key stands in `private_key_file`, and is made there when the file is missing. `peers`
+    then the key is in `private_key_file`, and is made there when the file is missing. `peers`
     are those of the file. Of `connect`, one at least has an endpoint, and there is no other if it
     has one that is tcp; of `serve`, all their endpoints are udp. `accept` is what `connect` applies
     of what the server pushes; routes, only those within the peer's allowed IPs. `push` is what
@@ -205,7 +202,7 @@ def _target(target: str | None, config: Path | None) -> tuple[str | None, Path |
     if not (is_file or "/" in target or target.endswith((".toml", ".conf"))):
         return target, config  # To be refused with the URL that was meant.
     if config is not None:
-        raise ConfigError(f"{quote(target)} and --config {quote(str(config))}: give one file")
+        raise ConfigError(f"{quote(target)} and --config {quote(str(config))}: give only one file")
     return None, Path(target)
 
 
@@ -218,15 +215,10 @@ def _one_of(choices: tuple[_Choice, ...], value: str, where: str) -> _Choice:
 
 def _wire(value: str, where: str, *, insecure: bool) -> Wire:
     wire = _one_of(WIRES, value, where)
-    if wire == "wireguard":
-        if not WIREGUARD_IS_HERE:
-            raise ConfigError(
-                f"{where}: the encrypted wire {NOT_YET}; '--wire plain --insecure' runs unencrypted"
-            )
-    elif not insecure:
+    if wire != "wireguard" and not insecure:
         raise ConfigError(
-            f"{where}: {wire} is unencrypted, anyone on the path can read and inject packets;"
-            " add --insecure to run it all the same"
+            f"{where}: {wire} is unencrypted: anyone on the path can read and inject packets;"
+            " add --insecure to run it anyway"
         )
     return wire
 
@@ -245,7 +237,7 @@ def _mtu(
 
 def _check_lanes(lanes: int, where: str) -> None:
     if lanes != 1:
-        raise ConfigError(f"{where}: a number of lanes other than 1 {NOT_YET}; give 1")
+        raise ConfigError(f"{where}: {lanes} lanes are not supported; use 1")
 
 
 def _check_run_dir(run_dir: Path, interface: str) -> None:
@@ -253,7 +245,7 @@ def _check_run_dir(run_dir: Path, interface: str) -> None:
     if len(socket) > _MAX_SOCKET_PATH_BYTES:
         raise ConfigError(
             f"--run-dir: {quote(str(run_dir))} makes the control socket's path {len(socket)} bytes"
-            f" long; {_MAX_SOCKET_PATH_BYTES} is the most"
+            f" long (maximum {_MAX_SOCKET_PATH_BYTES}); choose a shorter directory"
         )
 
 
@@ -274,7 +266,6 @@ __all__ = [
     "LOG_FORMATS",
     "MODES",
     "PRIVATE_KEY_FILE_NAME",
-    "WIREGUARD_IS_HERE",
     "WIRES",
     "LogFormat",
     "Mode",

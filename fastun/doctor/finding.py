@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Peer
     from fastun.status.reply import Status
 
-# unknown: it could not be looked at, which says nothing of it.
+# unknown: it could not be checked.
 Verdict = Literal["ok", "warn", "FAIL", "unknown"]
 
 PROC = Path("/proc")
@@ -24,17 +24,17 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and the mend where there is something to mend."""
+    """What was found, and the fix where something is wrong."""
 
     check: str
     verdict: Verdict
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-def finding(verdict: Verdict, said: str, mend: str = "") -> Finding:
+def finding(verdict: Verdict, message: str, fix: str = "") -> Finding:
     """Return a finding whose check is not named yet."""
-    return Finding("", verdict, said, mend)
+    return Finding("", verdict, message, fix)
 
 
 def named(check: str, found: Finding) -> Finding:
@@ -46,7 +46,7 @@ def named(check: str, found: Finding) -> Finding:
 class Subject:
     """What is looked at: this host, and a state and a run directory on it.
 
-    What several checks need is found out once, when the first asks.
+    What several checks need is looked up once, by the first.
     """
 
     state: Path

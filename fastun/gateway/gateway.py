@@ -298,7 +298,7 @@ class Gateway:
         if mtu == self._mtu:
             return
         self._mtu = mtu
-        self._log.info("the server has changed the MTU", mtu=mtu)
+        self._log.info("MTU changed by the server", mtu=mtu)
         if self.settings.mss_clamp:
             self.lane.clamp_mss(mtu)
         if self.datagrams is not None:
@@ -340,7 +340,7 @@ class Gateway:
             case DeviceGone():
                 self._fail(
                     RuntimeFailure(
-                        f"interface {self.settings.interface} was deleted by somebody else "
+                        f"interface {self.settings.interface} was deleted by another program "
                         f"({message.reason}); start fastun again"
                     )
                 )

@@ -80,7 +80,7 @@ class PeerSync:
         except FastunError as error:  # those who are connected stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
-                self._log.warning("the peer directory cannot be read", error=str(error))
+                self._log.warning("cannot read the peer directory", error=str(error))
             return
         self._n_failed = 0
 
@@ -162,9 +162,9 @@ def first_steps(settings: Settings) -> list[str]:
     state = settings.state_dir
     option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
     return [
-        "nobody may connect yet; add the first client with",
+        "no clients yet; add the first one with",
         f"    fastun peer add laptop{option} > laptop.toml",
-        "then take laptop.toml to the client's host, and there run",
+        "then copy laptop.toml to the client over a secure channel, and run there",
         "    fastun connect laptop.toml",
     ]
 

@@ -168,7 +168,9 @@ class HostRoutes:
         for network in networks:
             place = self._place(network, outer)
             if place.table == MAIN_TABLE and self._needs_rules(network, outer):
-                refused[network] = "it contains the server's address; our packets have no mark"
+                refused[network] = (
+                    "it contains the server's address, and our packets have no mark; set fwmark"
+                )
             else:
                 wanted.append(place)
         with IPRoute() as netlink, _explained(f"interface {self._interface}"):
@@ -249,7 +251,7 @@ class HostRoutes:
             return
         if strict:
             self._log.warning(
-                "strict source validation drops what comes from the peer; set rp_filter to 2",
+                "strict rp_filter drops packets from the peer; set rp_filter to 2",
                 interfaces=" ".join(sorted(strict)),
             )
 
@@ -265,8 +267,8 @@ def _routes(netlink: IPRoute, index: int, table: int, like: Network) -> Iterator
 def _why_not(error: NetlinkError) -> str:
     if error.code == errno.EEXIST:
         return (
-            "this host has it already on another interface; take it out of the allowed IPs, or"
-            " switch the table off"
+            "another interface of this host has it already; remove it from the allowed IPs, or"
+            " set table to off"
         )
     return f"the kernel refuses it: {os.strerror(error.code)}"
 

@@ -20,8 +20,8 @@ cover forged packets from one of our own addresses, which Linux drops for IPv4 o
         }
     }
 
-A host that forwards is a router for others, who may reach it by any of its addresses: there it is
-off by default. Evaluated at the start and with every push; the table is replaced as a whole.
+A host that forwards is a router for others, and they may reach it by any of its addresses: there
+it is off by default. Evaluated at the start and with every push; the table is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class StrongHost:
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
             self._log.warning(
-                "other hosts on the network can reach the tunnel's addresses: no nft table",
+                "no nft table: other hosts on the network can reach the tunnel's addresses",
                 interface=self._interface,
                 error=str(error),
             )

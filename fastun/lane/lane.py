@@ -210,7 +210,7 @@ class Lane:
         if len(worker.unsent) == 1:
             self._flush(worker)
         elif len(worker.unsent) == UNSENT_MAX:
-            self._kill(worker, f"{UNSENT_MAX:,} messages wait for it")
+            self._kill(worker, f"{UNSENT_MAX:,} messages unsent")
 
     def clamp_mss(self, mtu: int) -> None:
         """Make TCP's segments fit packets of ``mtu`` bytes from now on; 0 leaves them."""
@@ -274,7 +274,7 @@ class Lane:
         except ConnectionError:  # dead already; the pidfd will say so
             pass
         except OSError as error:
-            self._kill(worker, f"it cannot be told what to do: {error.strerror}")
+            self._kill(worker, f"cannot send it commands: {error.strerror}")
 
     def _start_later(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
@@ -323,7 +323,9 @@ class Lane:
             worker.unread.cancel()
             worker.unread = None
         if worker.unread is None and worker.unsent:
-            worker.unread = loop.call_later(UNREAD_MAX_S, self._kill, worker, "takes no messages")
+            worker.unread = loop.call_later(
+                UNREAD_MAX_S, self._kill, worker, "control channel stalled"
+            )
         self._ring_of(worker).ring_doorbell(worker.role)
 
     def _kill(self, worker: Worker, why: str) -> None:

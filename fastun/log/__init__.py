@@ -141,12 +141,12 @@ class _OfLibraries(logging.Handler):
         is_error = record.levelno >= logging.ERROR
         # The event is the same for all: their texts differ by a task's number or an address.
         (log.error if is_error else log.warning)(
-            "a library reports", text=record.getMessage(), exc_info=record.exc_info
+            "library message", text=record.getMessage(), exc_info=record.exc_info
         )
 
 
 class _Stderr:
-    """Writes lines to whatever stderr is now; a log that nobody reads must not stop the tunnel."""
+    """Writes lines to whatever stderr is now; a log that is not read must not stop the tunnel."""
 
     def write(self, line: str) -> None:
         with suppress(AttributeError, OSError, ValueError):  # No stderr, a broken pipe, closed.

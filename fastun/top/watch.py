@@ -56,14 +56,14 @@ class Watch:
                 look = _look(self._path)
             except RuntimeFailure:
                 if not self._is_alive():
-                    raise RuntimeFailure(f"the gateway of {self._name} has ended") from None
+                    raise RuntimeFailure(f"the gateway of {self._name} has stopped") from None
                 if not tries_left:
                     raise
                 time.sleep(LOOK_S)
             else:
                 break
         if look.status.pid != self.history.latest.status.pid:
-            raise RuntimeFailure(f"the gateway of {self._name} has ended; another runs now")
+            raise RuntimeFailure(f"the gateway of {self._name} was replaced by another; run again")
         self.history.add(look)
 
     def _is_alive(self) -> bool:
@@ -79,7 +79,7 @@ def _look(path: Path) -> Look:
 
 
 def run(interface: str | None, run_dir: Path, interval_s: float, n_frames: int | None) -> None:
-    """Show the gateway of ``interface``, or the only one, until told to stop or ``n_frames`` are.
+    """Show the gateway of ``interface``, or the only one, until stopped or ``n_frames`` are shown.
 
     Raises RuntimeFailure when there is none, or it ends.
     """

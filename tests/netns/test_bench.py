@@ -141,7 +141,7 @@ def test_nobody_listens_unless_asked_to_and_the_line_says_what_to_run(tunnel: St
     assert not pair.server.host.listens(PORT)
     done = bench(pair.client, "--peer", "server", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith("fastun: --peer 'server': nobody listens at ")
+    assert done.stderr.splitlines()[-1].startswith("fastun: --peer 'server': nothing listens at ")
     assert "run there: fastun bench --serve" in done.stderr
 
 

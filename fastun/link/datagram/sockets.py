@@ -76,7 +76,7 @@ class UdpSockets:
         for each in sockets:
             if len(self._sockets) == SOCKETS_MAX:
                 raise RuntimeFailure(
-                    f"--listen: more than {SOCKETS_MAX} udp addresses; take some out"
+                    f"--listen: more than {SOCKETS_MAX} udp addresses; remove some"
                 )
             _tune(each, fwmark)
             self._sockets.append(UdpSocket(each, offload and _set_offload(each)))

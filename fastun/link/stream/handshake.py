@@ -244,11 +244,11 @@ class SealedHandshaker(Handshaker):
 
     def _without_answer(self, slotted: SlottedPeer) -> str:
         text = (
-            "the server closed the connection without an answer; does it know this key? "
-            "'fastun peer list' there shows"
+            "the server closed the connection without an answer; check with 'fastun peer list' "
+            "there that it has our public key"
         )
         is_tap = self.hello_for(slotted).mode == "tap"
-        return f"{text}; or another client may be using its TAP device" if is_tap else text
+        return f"{text}; or another client is using its TAP device" if is_tap else text
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""

@@ -134,8 +134,8 @@ def test_a_push_of_what_is_no_address_or_network_is_malformed(push: dict[str, An
         ({"version": 0}, "protocol version 0"),
         ({"version": 2}, "protocol version 2"),
         ({"mode": "tap"}, "mode is tap"),
-        ({"message_max": 1279}, "1279 bytes only"),
-        ({"message_max": 65536}, "65536 bytes only"),
+        ({"message_max": 1279}, "at most 1279 bytes"),
+        ({"message_max": 65536}, "at most 65536 bytes"),
     ],
 )
 def test_what_cannot_work_together_is_refused(fields: dict[str, Any], why: str) -> None:

@@ -204,7 +204,7 @@ def test_a_stage_that_takes_a_whole_processor_is_it_whatever_its_state() -> None
 
 @pytest.mark.parametrize(
     ("peers", "words"),
-    [([connected("ant")], "the link takes no more"), ([peer("ant")], "no peer is connected")],
+    [([connected("ant")], "the link is full"), ([peer("ant")], "no peer is connected")],
 )
 def test_a_link_writer_that_is_blocked_means_the_network(
     peers: list[PeerStatus], words: str
@@ -219,7 +219,7 @@ def test_a_stage_that_is_busy_now_and_then_is_no_bottleneck() -> None:
     made = history(busy, idle, busy, idle, busy)
     assert made.stages()["tun-writer"].busy_share == 0.6 < BOTTLENECK_FROM
     assert made.bottleneck() is None
-    assert shown(made)[1] == "bottleneck  none: every stage keeps up"
+    assert shown(made)[1] == "bottleneck  none (every stage keeps up)"
 
 
 # -- frames -----------------------------------------------------------------------------------

@@ -304,7 +304,7 @@ def test_a_client_is_told_why_a_server_may_be_silent(mode: Literal["tun", "tap"]
 
     _, refused = together(silent, connecting.connect)
     assert isinstance(refused, HelloError)
-    assert "does it know this key?" in str(refused)
+    assert "has our public key" in str(refused)
     assert ("TAP device" in str(refused)) == (mode == "tap")
 
 
@@ -400,7 +400,7 @@ def test_who_is_hung_up_on_is_told_where_to_look() -> None:
 
     _, refused = together(listening, client().connect)
     assert isinstance(refused, HelloError)
-    assert "does it know this key?" in str(refused)
+    assert "has our public key" in str(refused)
 
 
 def test_a_response_by_somebody_else_is_refused_and_counted() -> None:
