@@ -162,8 +162,8 @@ def read_status(gateway: Gateway) -> Status:
         addresses=[str(address) for address in settings.addresses],
         mtu_bytes=gateway.device.mtu,
         started_unix_seconds=gateway.started,
-        listen=[str(endpoint) for endpoint in settings.listen],
-        endpoint=None if settings.endpoint is None else str(settings.endpoint),
+        listen=list(map(str, settings.listen)) if settings.role == "serve" else [],
+        endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=None if settings.metrics is None else format_host_port(*settings.metrics),
         peers=[_peer(gateway, slotted) for slotted in gateway.peer_slots.by_slot.values()],
         links=Links(
