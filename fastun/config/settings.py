@@ -163,15 +163,15 @@ def _serve(sources: Sources) -> ServeSettings:
     push = Pushed()
     if device.wire == "wireguard":
         listen = links.listened(sources, device.wire)
-        who = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
-        links.check_sites(sources, who.peers, listen)
+        ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
+        links.check_sites(sources, ours.peers, listen)
         push = push_settings.pushed(sources, device.addresses, listen)
     else:
         links.refuse_dialling(sources)
-        who = identity.of_insecure_peer(sources, device.wire)
+        ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    return ServeSettings(**_common(sources, device, who, listen), listen=listen, push=push)
+    return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
 def _connect(sources: Sources) -> ConnectSettings:
@@ -179,16 +179,16 @@ def _connect(sources: Sources) -> ConnectSettings:
     links.refuse_listening(sources)
     accept: tuple[Accept, ...] = ()
     if device.wire == "wireguard":
-        who = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
-        links.check_dialled(sources, who.peers)
-        endpoints = tuple(endpoint for peer in who.peers for endpoint in peer.endpoints)
+        ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
+        links.check_dialled(sources, ours.peers)
+        endpoints = tuple(endpoint for peer in ours.peers for endpoint in peer.endpoints)
         accept = push_settings.accepted(sources)
     else:
-        who = identity.of_insecure_peer(sources, device.wire)
+        ours = identity.of_insecure_peer(sources, device.wire)
         endpoints = links.dialled_insecurely(sources, device.wire)
     dns, dns_search = host.dns(sources)
     return ConnectSettings(
-        **_common(sources, device, who, endpoints),
+        **_common(sources, device, ours, endpoints),
         endpoints=endpoints,
         udp_port=host.udp_port(sources),
         dns=dns,
@@ -225,7 +225,7 @@ def _device(sources: Sources) -> _Device:
 
 
 def _common(
-    sources: Sources, device: _Device, who: Identity, endpoints: Iterable[Endpoint]
+    sources: Sources, device: _Device, ours: Identity, endpoints: Iterable[Endpoint]
 ) -> dict[str, Any]:
     """Return the fields of CommonSettings; raise ConfigError."""
     options, document = sources.options, sources.document
@@ -239,9 +239,9 @@ def _common(
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "strong_host": host.strong_host(sources),
-        "peer_name": who.peer_name,
-        "private_key": who.private_key,
-        "peers": who.peers,
+        "peer_name": ours.peer_name,
+        "private_key": ours.private_key,
+        "peers": ours.peers,
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
