@@ -12,7 +12,7 @@
     channel     messages with descriptors
     _native   the wall to C, and _loop for the workers' loops
     metrics   what Prometheus reads
-    status    what fastun status is told
+    status    what fastun status shows
     top       fastun top
     doctor    fastun doctor
     bench     fastun bench

@@ -203,7 +203,7 @@ def serve(interface: str | None, run_dir: Path) -> None:
         _say(f"on the other host: fastun bench --peer {addresses[0]}")
         attend(listeners, lambda: time.monotonic() < until_s and _is(device, index), _tell)
     if not _is(device, index):
-        raise RuntimeFailure(f"the gateway of {device} has ended")
+        raise RuntimeFailure(f"the gateway of {device} has stopped")
 
 
 def _listeners(device: str) -> Iterator[socket.socket]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
-    from fastun.config.settings import Mode, Wire
+    from fastun.config.vocabulary import Mode, Wire
     from fastun.peers.peer import Address
 
 # Ethernet's, since super-packets travel whole on a stream.

@@ -13,11 +13,11 @@ from typing import Self
 from msgspec import structs
 
 from fastun import log, native
-from fastun.config.settings import Options, Settings
+from fastun.config import push as push_form
+from fastun.config.push import Push
+from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
-from fastun.link import push as push_form
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.native import Wire
 from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.store import PeerStore
@@ -108,10 +108,13 @@ class PeerSync:
 
     def _pushed_to(self, peer: Peer) -> Push:
         """Return as much of it as fits a hello; all but the addresses was checked at the start."""
-        own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
+        settings = self._settings
+        if settings.role == "connect":
+            return Push()
+        own, room = settings.addresses, push_form.room_for(settings.listen)
         addresses = push_form.addresses_of(peer.allowed_ips, own)
         few = addresses[: push_form.ADDRESSES_MAX]
-        push = structs.replace(_pushed_to_all(self._settings), addresses=few)
+        push = structs.replace(_pushed_to_all(settings), addresses=few)
         while push.addresses and not push_form.fits(push, room):
             push = structs.replace(push, addresses=push.addresses[:-1])
         if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
@@ -132,7 +135,7 @@ class PeerSync:
                     self._pushed_to(peer)
 
 
-def server_of(settings: Settings, public_key: bytes) -> Server:
+def server_of(settings: ServeSettings, public_key: bytes) -> Server:
     """Return what `serve` tells its peer directory when it starts (remember_server)."""
     return Server(
         interface=settings.interface,
@@ -147,7 +150,7 @@ def server_of(settings: Settings, public_key: bytes) -> Server:
     )
 
 
-def _pushed_to_all(settings: Settings) -> Push:
+def _pushed_to_all(settings: ServeSettings) -> Push:
     """Return what every peer is pushed."""
     return Push(
         routes=push_form.routes_of(settings.addresses, settings.push.routes),

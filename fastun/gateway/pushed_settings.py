@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from fastun import log
 from fastun.config.host import parse_dns
 from fastun.config.interface import check_mtu
+from fastun.config.push import Push
 from fastun.errors import ConfigError, FastunError
-from fastun.link.push import Push
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -72,8 +72,11 @@ class PushedSettings:
 
     async def apply(self) -> None:
         """Apply what the servers gave and the configuration accepts, in place of what it was."""
-        accept = self._settings.accept
-        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in self._settings.peers]
+        settings = self._settings
+        if settings.role == "serve":
+            return
+        accept = settings.accept
+        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]
         addresses: list[Address] = []
         routes: list[Network] = []
         for peer, push in pushed:
@@ -85,7 +88,7 @@ class PushedSettings:
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
         await self._tell(self._device.apply, addresses, routes, mtu, self._outer())
         self._on_applied()
-        if "dns" in accept and not self._settings.dns:
+        if "dns" in accept and not settings.dns:
             dns = next((push.dns for _, push in pushed if push.dns), ())
             servers, domains = parse_dns(dns, "dns", has_zones=False)
             await self._tell(self._device.apply_dns, servers, domains)

@@ -66,7 +66,8 @@ class Device:
             self._configure(settings)
             self._routes.add_configured()
             self._strong_host.follow()
-            self._name_servers.set(settings.dns, settings.dns_search)
+            if settings.role == "connect":
+                self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
             raise

@@ -54,9 +54,8 @@ def prepared(settings: Settings) -> Settings:
         routing_rules.clear_stale(netlink)
         if needs_mark and not settings.fwmark:
             settings = replace(settings, fwmark=routing_rules.free_mark(netlink))
-    if takes_all or settings.dns or "dns" in settings.accept:
-        settings = _with_addresses(settings)
-    return settings
+    moves_dns = settings.role == "connect" and bool(settings.dns or "dns" in settings.accept)
+    return _with_addresses(settings) if takes_all or moves_dns else settings
 
 
 def _may_take_all(settings: Settings) -> bool:
@@ -75,7 +74,8 @@ def _may_catch_ourselves(settings: Settings) -> bool:
 
 def _may_be_routed(settings: Settings) -> list[Network]:
     """Return networks that contain every possible route; empty if there can be none."""
-    if settings.table == "auto" or "routes" in settings.accept:
+    is_pushed_routes = settings.role == "connect" and "routes" in settings.accept
+    if settings.table == "auto" or is_pushed_routes:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
 
@@ -93,11 +93,10 @@ def _with_addresses(settings: Settings) -> Settings:
     def resolved_peer(peer: Peer) -> Peer:
         return replace(peer, endpoints=resolved(peer.endpoints))
 
-    return replace(
-        settings,
-        endpoints=resolved(settings.endpoints),
-        peers=tuple(map(resolved_peer, settings.peers)),
-    )
+    peers = tuple(map(resolved_peer, settings.peers))
+    if settings.role == "serve":
+        return replace(settings, peers=peers)
+    return replace(settings, peers=peers, endpoints=resolved(settings.endpoints))
 
 
 def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:

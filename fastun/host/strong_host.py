@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-    from fastun.config.host import StrongHost as Wanted
+    from fastun.config.vocabulary import StrongHost as Wanted
     from fastun.host.journal import Journal
     from fastun.peers.peer import Network
 

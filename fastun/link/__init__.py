@@ -2,7 +2,6 @@
 
     listening            which addresses an endpoint means to listen on
     hello                what each side can do, said before the first frame
-    push                 what a server gives its clients, and how much of it a hello carries
     observer             what the workers have sent and received, told to a session's timers
     key_installer        a session's keys on their way to the workers
 

@@ -15,11 +15,11 @@ import msgpack
 import msgspec
 
 from fastun import __version__
+from fastun.config import push as push_form
+from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.errors import one_line
 from fastun.lane.channel import LinkFormat
-from fastun.link import push as push_form
-from fastun.link.push import Push
 from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
 
 PROTOCOL_VERSION = 1

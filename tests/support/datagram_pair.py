@@ -8,7 +8,8 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from fastun.config.settings import Options, Settings, load
+from fastun.config.push import Push
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.lane.channel import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
@@ -16,7 +17,6 @@ from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.hello import Hello
 from fastun.link.inside import Inside
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.push import Push
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.link.stream.sessions import SessionCounts
 from fastun.link.table import LinkTable
@@ -48,8 +48,9 @@ START_S = 5000.0
 
 
 def settings(role: str) -> Settings:
-    plain = load("serve", None, Options(wire="plain", insecure=True))
-    return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
+    target = "tcp://192.0.2.1" if role == "connect" else None
+    plain = load(cast("Role", role), target, Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire="wireguard")
 
 
 class Sockets:

@@ -10,13 +10,13 @@ import contextlib
 from collections.abc import Callable
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.link import hello
 from fastun.link.datagram.peer import HELLOS_MAX, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.hello import HelloError
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.push import Push
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import GATEWAY_COUNTERS, Aead, Wire
 from fastun.session import clock

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from msgspec import structs
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.lane.channel import (
     ForgetReceivingKeys,
@@ -38,7 +39,6 @@ from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.push import Push
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.link.stream.sessions import TICK_S, SessionCounts
 from fastun.link.table import LinkTable

@@ -58,7 +58,7 @@ def find_links(gateway: Gateway) -> list[Coroutine[None, None, None]]:
     settings, datagrams = gateway.settings, gateway.datagrams
     for host, port in gateway.sockets.ports():
         log.get("link").info("listening", address=format_host_port(host, port), transport="udp")
-    endpoints = settings.listen or settings.endpoints
+    endpoints = settings.listen if settings.role == "serve" else settings.endpoints
     streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
     wanted = asyncio.Event()
     work: list[Coroutine[None, None, None]] = []

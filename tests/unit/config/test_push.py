@@ -12,7 +12,8 @@ import structlog
 from msgspec import structs
 
 from fastun import log
-from fastun.config.identity import Pushed
+from fastun.config.push import Push
+from fastun.config.push_settings import Pushed
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
@@ -20,7 +21,6 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.session import keys
 

@@ -1,7 +1,7 @@
-"""Settings: defaults, file under options, and refusals that name the place and the mend."""
+"""Settings: defaults, file under options, and refusals that name the place and the fix."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastun.config.settings import Options, Role, Settings, load
+from fastun.config.push_settings import Pushed
+from fastun.config.settings import (
+    CommonSettings,
+    ConnectSettings,
+    Options,
+    Role,
+    ServeSettings,
+    Settings,
+    load,
+)
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
 from fastun.peers.peer import Peer
@@ -34,8 +43,7 @@ def complaint(role: Role, target: str | None, options: Options) -> str:
 
 
 def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
-    assert load("serve", None, PLAIN) == Settings(
-        role="serve",
+    assert load("serve", None, PLAIN) == ServeSettings(
         interface="fastun0",
         mode="tun",
         addresses=(),
@@ -44,20 +52,14 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         udp_offload=True,
         mss_clamp=False,
         wire="plain",
-        insecure=True,
-        lanes=1,
         listen=(Endpoint("tcp", "::", 55555),),
-        endpoints=(),
-        udp_port=None,
         fwmark=0,
         table="off",
-        dns=(),
-        dns_search=(),
+        strong_host="auto",
         peer_name="peer",
         private_key=None,
-        private_key_file=Path("/var/lib/fastun/private.key"),
         peers=(),
-        accept=(),
+        push=Pushed(),
         metrics=("127.0.0.1", 10055),
         state_dir=Path("/var/lib/fastun"),
         run_dir=Path("/run/fastun"),
@@ -66,10 +68,19 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
     )
 
 
-def test_connect_dials_its_argument_and_listens_nowhere() -> None:
+def test_connect_dials_its_argument() -> None:
     loaded = load("connect", SERVER, PLAIN)
+    assert isinstance(loaded, ConnectSettings)
     assert loaded.endpoint == Endpoint("tcp", "vpn.example.net", 55555)
-    assert loaded.listen == ()
+
+
+def test_either_role_has_at_most_twenty_fields_in_common_and_none_of_the_other() -> None:
+    common, serve, connect = (
+        {each.name for each in fields(kind)}
+        for kind in (CommonSettings, ServeSettings, ConnectSettings)
+    )
+    assert len(common) <= 20
+    assert serve & connect == common
 
 
 FILE = """
@@ -575,7 +586,6 @@ def test_serve_dials_a_site_over_udp_only_and_from_a_udp_port(tmp_path: Path) ->
     path = file(tmp_path, peer_table(LINES | UDP))
     loaded = load("serve", None, Options(config=path))
     assert loaded.peers[0].endpoints == (Endpoint("udp", "vpn.example.net", 51820),)
-    assert loaded.endpoints == ()
     line = complaint("serve", None, Options(config=path, listen=("tcp://[::]",)))
     assert line.startswith(f"{path}: peer.endpoint: serve has no udp port")
     path = file(tmp_path, peer_table(LINES | ENDPOINT))

@@ -143,7 +143,6 @@ def test_serve_takes_a_file_of_a_server(tmp_path: Path) -> None:
     path = file(tmp_path, text + OTHER_PEER)
     loaded = load("serve", None, Options(config=path))
     assert loaded.listen == (Endpoint("udp", "::", 51900),)
-    assert loaded.udp_port is None
     told = load("serve", None, Options(config=path, listen=("tcp://[::]",)))
     assert told.listen == (Endpoint("tcp", "::", 55555),)
 

@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from fastun import log, native
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from tests.support.recording_lane import RecordingLane
@@ -83,7 +83,6 @@ def serving(tmp_path: Path, *peers: Peer) -> Settings:
         wire="wireguard",
         peers=peers,
         state_dir=tmp_path,
-        private_key_file=tmp_path / "private.key",
         addresses=(ip_interface("10.9.0.1/24"),),
     )
 
@@ -105,12 +104,11 @@ def test_a_server_makes_its_key_once_and_a_client_does_not(tmp_path: Path) -> No
     first = PeerSync(serving(tmp_path), peer_slots())
     assert PeerSync(serving(tmp_path), peer_slots()).own == first.own
     assert (tmp_path / "private.key").stat().st_mode & 0o777 == 0o600
-    client = dataclasses.replace(
-        serving(tmp_path), role="connect", private_key_file=tmp_path / "other.key"
-    )
+    plain = load("connect", "tcp://server", Options(wire="plain", insecure=True))
+    client = dataclasses.replace(plain, wire="wireguard", state_dir=tmp_path / "other")
     with pytest.raises(ConfigError):
         PeerSync(client, peer_slots())
-    assert not (tmp_path / "other.key").exists()
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_key_in_the_file_is_the_one_that_is_used(tmp_path: Path) -> None:

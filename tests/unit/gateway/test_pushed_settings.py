@@ -13,11 +13,11 @@ import pytest
 import structlog
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import pushed_settings
 from fastun.gateway.pushed_settings import PushedSettings
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 def taking(role: str, device: SlowDevice) -> PushedSettings:
-    accepting = settings(role=role, accept=("mtu",))
+    serving = load("serve", None, Options(wire="plain", insecure=True))
+    accepting = serving if role == "serve" else settings(accept=("mtu",))
     return PushedSettings(accepting, cast("Device", device), nothing)
 
 

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from fastun.command.cli import cli
-from fastun.config import document, identity, wg_quick
+from fastun.config import document, push_settings, wg_quick
 from fastun.link.hello import TYPE, Hello, encode
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.tables import markdown, markdown_of_drops, renewed
@@ -195,7 +195,7 @@ def test_log_lines_that_are_explained_exist() -> None:
 
 def test_everything_that_can_be_accepted_is_documented() -> None:
     described = CONFIGURATION.partition("### `accept`")[2].partition("\n###")[0]
-    assert [word for word in identity.ACCEPTABLE if f"`{word}`" not in described] == []
+    assert [word for word in push_settings.ACCEPTABLE if f"`{word}`" not in described] == []
 
 
 def test_every_key_of_wg_quick_files_is_documented() -> None:

@@ -9,10 +9,10 @@ import msgpack
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
-from fastun.link.push import Push
 from fastun.native import Aead, Mode, Offload, Wire
 
 OURS = Hello(

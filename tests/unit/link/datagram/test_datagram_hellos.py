@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.lane.channel import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
 from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.hello import Hello, HelloError
-from fastun.link.push import Push
 from fastun.native import Aead
 from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
 

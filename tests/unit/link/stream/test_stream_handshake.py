@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.lane.channel import LinkFormat
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.link.source_limits import PROVEN_BURST_OF_ALL, PROVEN_PER_SECOND_OF_ALL
 from fastun.link.stream import framing as frames
 from fastun.link.stream import handshake as greeting
