@@ -151,7 +151,7 @@ OUTBOUND = Row(
         Panel(
             "sockets, to peers",
             "Bytes in the links' sockets that TCP has not sent yet; the 20 fullest.",
-            "Near 128 KiB all the time: the network or the peer is the limit.",
+            "Near 128 KiB all the time: the network, or the peer, takes no more.",
             (("topk(20, fastun_tcp_notsent_bytes{$at})", "{{peer}}"),),
             unit=BYTES,
             width=5,

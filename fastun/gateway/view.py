@@ -120,16 +120,6 @@ class LaneView:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkCounts:
-    """What happened to connections and links; ``reconnects``: of peers that had a link before."""
-
-    established: int
-    reconnects: int
-    refused: int
-    failed_hellos: int
-
-
-@dataclass(frozen=True, slots=True)
 class SessionCounts:
     """What happened to sessions; ``handshakes`` is by result. Only on the wireguard wire."""
 
@@ -154,7 +144,7 @@ class GatewayView:
     peers: tuple[PeerView, ...]
     lanes: tuple[LaneView, ...]
     udp_sockets: tuple[SocketState, ...]  # in the order in which they were opened
-    links: LinkCounts
+    counts: dict[str, int]  # what happened to connections and links, by name
     sessions: SessionCounts | None
     paths: PathCounts | None
 

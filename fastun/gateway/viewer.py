@@ -21,7 +21,6 @@ from fastun.gateway.view import (
     Health,
     Histogram,
     LaneView,
-    LinkCounts,
     LinkView,
     PathCounts,
     PeerView,
@@ -50,13 +49,6 @@ if TYPE_CHECKING:
     from fastun.link.table import Link, LinkTable
 
 
-class Refusals(Protocol):
-    """Connections that did not become links."""
-
-    refused: int
-    failed_hellos: int
-
-
 class Running(Protocol):
     """What is read of a gateway: gateway.Gateway, which is above this module."""
 
@@ -72,8 +64,8 @@ class Running(Protocol):
     started: float
 
     @property
-    def counts(self) -> Refusals:
-        """Connections that did not become links."""
+    def counts(self) -> object:
+        """An object whose attributes are counts since the start."""
 
 
 class Viewer:
@@ -139,7 +131,7 @@ class Viewer:
             ),
             lanes=(self._lane(around),),
             udp_sockets=udp_sockets,
-            links=_link_counts(gateway),
+            counts=_counts(gateway),
             sessions=_session_counts(gateway),
             paths=_path_counts(gateway.datagrams),
         )
@@ -263,13 +255,14 @@ def _has_room(sockets: Iterable[socket.socket]) -> bool:
         return True
 
 
-def _link_counts(gateway: Running) -> LinkCounts:
-    return LinkCounts(
-        established=gateway.links.n_established,
-        reconnects=gateway.links.n_reconnects,
-        refused=gateway.counts.refused,
-        failed_hellos=gateway.counts.failed_hellos,
-    )
+def _counts(gateway: Running) -> dict[str, int]:
+    links = gateway.links
+    # All that the gateway counts, so that a new count needs no change here.
+    return {
+        "established": links.n_established,
+        "reconnects": links.n_reconnects,
+        **vars(gateway.counts),
+    }
 
 
 def _session_counts(gateway: Running) -> SessionCounts | None:

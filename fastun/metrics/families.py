@@ -1,8 +1,7 @@
 """The metric families: name, type, labels, help and what reads them, in one table.
 
-/metrics, the table in the documentation (``python -m fastun.metrics``) and the tests take all that
-they have of a metric from here. Names are Prometheus's: base units, ``_total`` for counters,
-timestamps and not ages.
+What /metrics, docs/metrics.md (``python -m fastun.metrics``) and the tests know of a metric comes
+from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and not ages.
 """
 
 from __future__ import annotations
@@ -245,7 +244,7 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         (),
         "Links of peers that had one before.",
-        readings.reconnects,
+        readings.count("reconnects"),
     ),
     Family(
         "fastun_connections_refused_total",
@@ -253,14 +252,14 @@ FAMILIES: tuple[Family, ...] = (
         (),
         "Connections closed unanswered, and SYNs dropped: too many from one source or in all; "
         "through the tunnel; or, without encryption, while another client has the link.",
-        readings.refused,
+        readings.count("refused"),
     ),
     Family(
         "fastun_hello_failures_total",
         "counter",
         (),
         "Accepted connections that did not become a link: no handshake or hello, or a bad one.",
-        readings.hello_failures,
+        readings.count("failed_hellos"),
     ),
     Family(
         "fastun_tcp_rtt_seconds",

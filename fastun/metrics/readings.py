@@ -273,16 +273,10 @@ def rekeys(source: Source) -> Samples:
         yield (), source.gateway.sessions.rekeys
 
 
-def reconnects(source: Source) -> Samples:
-    """Yield the links of peers that had one before."""
-    yield (), source.gateway.links.reconnects
+def count(name: str) -> Read:
+    """Return what reads one of the gateway's counts."""
 
+    def read(source: Source) -> Samples:
+        yield (), source.gateway.counts[name]
 
-def refused(source: Source) -> Samples:
-    """Yield the connections closed unanswered."""
-    yield (), source.gateway.links.refused
-
-
-def hello_failures(source: Source) -> Samples:
-    """Yield the connections that did not become links."""
-    yield (), source.gateway.links.failed_hellos
+    return read

@@ -1,4 +1,4 @@
-"""The documentation's tables of metrics and drop reasons, made of the tables in the code."""
+"""The tables of docs/metrics.md, made from what is measured."""
 
 from __future__ import annotations
 

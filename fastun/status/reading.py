@@ -41,10 +41,10 @@ def read_status(view: GatewayView) -> Status:
         metrics=None if what.metrics is None else format_host_port(*what.metrics),
         peers=[_peer(peer) for peer in view.peers],
         links=Links(
-            established=view.links.established,
-            reconnects=view.links.reconnects,
-            refused=view.links.refused,
-            hello_failures=view.links.failed_hellos,
+            established=view.counts["established"],
+            reconnects=view.counts["reconnects"],
+            refused=view.counts["refused"],
+            hello_failures=view.counts["failed_hellos"],
         ),
         lanes=[_lane(lane) for lane in view.lanes],
     )
