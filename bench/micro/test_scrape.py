@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
 FORMATS = {
-    "plain": "text/plain;version=0.0.4",
-    "openmetrics": "application/openmetrics-text;version=1.0.0",
+    "": "text/plain;version=0.0.4",
+    "-openmetrics": "application/openmetrics-text;version=1.0.0",
 }
 
 
@@ -49,7 +49,7 @@ def test_scrape(benchmark: BenchmarkFixture, n_peers: int, text_format: str) -> 
         measure(
             benchmark,
             lambda: exposition.answer(accept, "gzip"),
-            subject=f"scrape-{n_peers}-{text_format}",
+            subject=f"scrape-{n_peers}{text_format}",
             n_rounds=30,
         )
         text = exposition.answer(accept, "")[1].decode()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gzip
 import io
 import socket
@@ -25,6 +26,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from fastun import ending, log
 from fastun.bounded_server import BoundedServer
@@ -87,9 +89,15 @@ class Exposition:
 
 def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
     try:  # a header may be folded, and part of it comes back in the content type
-        return choose_encoder(" ".join(accept.split()))
+        encode, content_type = choose_encoder(" ".join(accept.split()))
     except TypeError:  # a version that is not a number
-        return choose_encoder("")
+        encode, content_type = choose_encoder("")
+    if content_type.startswith("application/openmetrics-text"):
+        # Our names need no escaping, and looking in each for what to escape takes half as long
+        # again; Prometheus before 3.0 does not ask to go without. ``encode`` is a partial of
+        # openmetrics.generate_latest.
+        encode = functools.partial(encode, escaping=openmetrics.ALLOWUTF8)  # type: ignore[call-arg]
+    return encode, content_type
 
 
 _Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]

@@ -104,7 +104,7 @@ def test_every_family_and_every_drop_reason_is_there_from_the_start(
         for sample in scrape
         if sample.startswith("fastun_dropped_packets_total")
     }
-    # What a host sends to its new device for nobody in particular, or before the link, may go.
+    # What a host sends to its new device without a peer, or before the link, may be dropped.
     assert drops(scrape).keys() <= {("tun-reader", "no_peer"), ("tun-reader", "no_session")}
 
 
@@ -288,7 +288,7 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
         n_bytes=MEGABYTE,
         goes_on=lambda: goes_on,
     )
-    # A connection that is not yet made would be told that its peer is away, and give up.
+    # A connection not yet made would get an ICMP error while its peer is away, and give up.
     wait_until(
         lambda: gateway.scrape().total("fastun_bytes_total", role="tun-writer") > MEGABYTE,
         "the transfer runs",

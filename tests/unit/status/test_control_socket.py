@@ -88,7 +88,7 @@ def test_a_second_gateway_on_the_socket_is_refused_and_the_first_goes_on(path: P
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "dangling link"])
-def test_what_is_no_socket_is_not_removed(tmp_path: Path, kind: str) -> None:
+def test_what_is_not_a_socket_is_not_removed(tmp_path: Path, kind: str) -> None:
     path = control.socket_path(tmp_path, INTERFACE)
     if kind == "file":
         path.write_text("precious")

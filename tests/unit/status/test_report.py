@@ -53,8 +53,8 @@ def test_without_a_gateway_there_is_nothing_to_choose(tmp_path: Path, run_dir: s
         report.show(None, tmp_path / run_dir, as_json=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_who_may_not_read_the_run_directory_is_told_so(path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path: Path) -> None:
     errors = []
 
     def as_nobody() -> None:
