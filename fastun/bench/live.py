@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fastun import __version__
+from fastun.bench import sink
 from fastun.bench.figures import Live, LiveOneWay
 from fastun.bench.protocol import PORT
-from fastun.bench.sink import attend
 from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.bench.traffic import round_trips, transfer
 from fastun.errors import ConfigError, RuntimeFailure, quote
@@ -201,7 +201,7 @@ def serve(interface: str | None, run_dir: Path) -> None:
         addresses = [listener.getsockname()[0] for listener in listeners]
         _say(f"serving on {', '.join(addresses)}, port {PORT}, for an hour; Ctrl-C ends it")
         _say(f"on the other host: fastun bench --peer {addresses[0]}")
-        attend(listeners, lambda: time.monotonic() < until_s and _is(device, index), _tell)
+        sink.serve(listeners, lambda: time.monotonic() < until_s and _is(device, index), _tell)
     if not _is(device, index):
         raise RuntimeFailure(f"the gateway of {device} has stopped")
 

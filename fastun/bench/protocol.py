@@ -118,7 +118,7 @@ def receive_exactly(connection: socket.socket, n_bytes: int, limit_s: float = ST
     return bytes(received)
 
 
-def pour(connection: socket.socket, duration_s: float) -> None:
+def send_for(connection: socket.socket, duration_s: float) -> None:
     """Send as much as goes through, for so long; then end the stream. Raises OSError."""
     chunk = memoryview(bytes(CHUNK_BYTES))
     connection.settimeout(STALL_S)
@@ -128,7 +128,7 @@ def pour(connection: socket.socket, duration_s: float) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
-def drain(connection: socket.socket, limit_s: float) -> Received:
+def receive_all(connection: socket.socket, limit_s: float) -> Received:
     """Receive until the stream ends; TimeoutError when it has not after so long. Raises OSError."""
     buffer = memoryview(bytearray(CHUNK_BYTES))
     connection.settimeout(STALL_S)

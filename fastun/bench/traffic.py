@@ -21,11 +21,11 @@ from fastun.bench.protocol import (
     Received,
     Request,
     decode_received,
-    drain,
     encode_received,
     encode_request,
-    pour,
+    receive_all,
     receive_exactly,
+    send_for,
 )
 from fastun.errors import RuntimeFailure
 
@@ -62,8 +62,8 @@ def transfer(connect: Connect, direction: Direction, duration_s: float) -> Recei
     request = Request(Kind.SINK if direction == "send" else Kind.SOURCE, int(duration_s * 1000))
     with _asked(connect, request) as connection:
         if direction == "receive":
-            return drain(connection, request.limit_s)
-        pour(connection, duration_s)
+            return receive_all(connection, request.limit_s)
+        send_for(connection, duration_s)
         # The last of it is still in the queues.
         encoded = receive_exactly(connection, _RECEIVED_BYTES, GRACE_S + STALL_S)
     try:

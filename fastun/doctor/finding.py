@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -58,6 +60,18 @@ class Subject:
         from fastun.doctor import probe  # noqa: PLC0415 (it may not load: that is a finding)
 
         return probe.run()
+
+    @functools.cached_property
+    def sealing_library(self) -> str:
+        """The library that encrypts, "" if it cannot be asked.
+
+        In a process of its own: see gcrypt.py.
+        """
+        program = "from fastun import native; print(native.sealing_library())"
+        asked = subprocess.run(
+            [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip()
 
     @functools.cached_property
     def peers(self) -> tuple[Peer, ...] | None:

@@ -211,7 +211,7 @@ class HostRoutes:
             raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
         if self._is_led(table):
             with self._journal.changing(RoutingRules(self._settings.fwmark)):
-                routing_rules.lead_all(netlink, network.version, self._settings.fwmark)
+                routing_rules.install(netlink, network.version, self._settings.fwmark)
             if network.version == 4:  # noqa: PLR2004
                 self._check_source_validation()
         return True

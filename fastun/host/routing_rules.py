@@ -57,7 +57,7 @@ def table_of(mark: int) -> int:
     return mark if mark >= FIRST_MARK else FIRST_MARK + mark
 
 
-def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
+def install(netlink: IPRoute, version: int, mark: int) -> None:
     """Lead packets of an IP version to the mark's table but where they carry it."""
     ours = {"family": FAMILIES[version], "FRA_PROTOCOL": PROTOCOL}
     for rule in (
@@ -76,8 +76,8 @@ def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
                 raise
 
 
-def lead_none(netlink: IPRoute, mark: int) -> bool:
-    """Undo `lead_all` for both versions; rules in use by others, or removed, are not an error.
+def remove(netlink: IPRoute, mark: int) -> bool:
+    """Undo `install` for both versions; rules in use by others, or removed, are not an error.
 
     Returns whether none is left.
     """

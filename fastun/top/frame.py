@@ -33,9 +33,9 @@ _BAR_CHARS = 40
 # What is shown of a stage that limits the tunnel: where its work waits.
 _WAITING = {
     "tun-reader": "packets queue in the device",
-    "link-writer": "the ring before it fills up",
+    "link-writer": "the ring before it fills",
     "link-reader": "bytes queue in the sockets",
-    "tun-writer": "the ring before it fills up",
+    "tun-writer": "the ring before it fills",
 }
 
 

@@ -219,13 +219,48 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
     n_peers: int,
     verdict: str,
 ) -> None:
-    limit = 2 * doctor_kernel.LOCKED_BYTES_A_PEER
+    a_peer = doctor_kernel.locked_bytes_a_peer(subject.sealing_library)
+    limit = doctor_kernel.LOCKED_BYTES_ON_UDP + 2 * a_peer
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     add_peers(subject, n_peers)
     finding = found(subject, "locked memory")
-    assert (finding.verdict, "96 KiB: enough" in finding.message) == (verdict, True)
+    assert finding.verdict == verdict
+    assert f"{limit // 1024} KiB: enough for the keys of 2 connected peers" in finding.message
     (proc / "swaps").write_text("Filename\n")
     assert found(Sound(subject.state, subject.run_dir), "locked memory").verdict == "ok"
+
+
+LINK_READER = """
+import os, re, socket
+from fastun.native import Aead, Mode, PeerTable, Ring, Stats, Wire, sealing_library
+from fastun.native.loop import Loop
+
+channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+loop = Loop("link-reader", Ring.create(1 << 20), Stats.create(), PeerTable.create(),
+            wire=Wire.WIREGUARD, mode=Mode.TUN, device_fd=os.open("/dev/null", os.O_RDWR),
+            channel_fd=channel.fileno(), wake_fd=os.eventfd(0))
+
+def locked():
+    return int(re.search(r"VmLck:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+
+before = locked()
+loop.set_gate_keys(bytes(32), bytes(range(32)))
+on_udp = locked()
+for index in range(1, 9):
+    for aead in Aead:
+        key = os.urandom(32)
+        loop.add_receiving_key(0, aead, key, index=index, counter=0, expires_ns=2**62)
+print(sealing_library(), on_udp - before, locked() - on_udp)
+"""
+
+
+def test_a_link_reader_locks_as_much_for_a_peer_as_doctor_says() -> None:
+    asked = subprocess.run(
+        [sys.executable, "-c", LINK_READER], capture_output=True, text=True, check=True
+    )
+    library, on_udp, for_a_peer = asked.stdout.split()
+    assert int(on_udp) <= doctor_kernel.LOCKED_BYTES_ON_UDP
+    assert int(for_a_peer) == doctor_kernel.locked_bytes_a_peer(library)
 
 
 @pytest.mark.parametrize(("n_peers", "verdict"), [(2, "ok"), (3, "warn")])
