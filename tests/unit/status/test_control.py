@@ -163,6 +163,11 @@ def test_slow_clients_are_cut_off_and_do_not_keep_others_from_an_answer(
             connection.sendall(framed({"command": "status"})[:-1])
         time.sleep(0.1)
         assert control.request(path, "status").interface == INTERFACE
+        for connection in slow[1:]:  # the oldest made room
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+            connection.settimeout(5)
         began = time.monotonic()
         for connection in slow:
             with contextlib.suppress(ConnectionResetError):
