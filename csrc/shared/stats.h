@@ -52,7 +52,7 @@
     X(tun_reader, exceeds_message_max, "the frame is longer than the wire allows")                 \
     X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
-    X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
+    X(tun_reader, queue_delay, "dropped by CoDel: queueing delay above target")                    \
     X(tun_reader, exceeds_path_mtu, "longer than the path's MTU to the peer; answered by ICMP")    \
     X(tun_reader, exceeds_path_mtu_unanswered,                                                     \
       "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \
@@ -77,7 +77,7 @@
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
-    X(link_reader, bad_mac1, "a handshake message on UDP from who does not know our key")          \
+    X(link_reader, bad_mac1, "invalid mac1: the sender does not know our public key")              \
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
     X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
     X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \

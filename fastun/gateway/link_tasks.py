@@ -43,7 +43,7 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
     for host, port in owner.sockets.ports():
         log.get("link").info("listening", address=format_host_port(host, port), transport="udp")
     settings, inside = owner.settings, owner.inside
-    endpoints = settings.listen or settings.endpoints
+    endpoints = settings.listen if settings.role == "serve" else settings.endpoints
     streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
     if streams and settings.role == "connect":
         wanted, tasks = _stream_wanted(owner)

@@ -15,7 +15,7 @@ from msgspec import structs
 from fastun import log, native
 from fastun.config import push as push_form
 from fastun.config.push import Push
-from fastun.config.settings import Options, Settings
+from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
@@ -80,7 +80,7 @@ class PeerSync:
         except FastunError as error:  # connected peers stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
-                self._log.warning("the peer directory cannot be read", error=str(error))
+                self._log.warning("cannot read the peer directory", error=str(error))
             return
         self._n_failed = 0
 
@@ -108,10 +108,13 @@ class PeerSync:
 
     def _pushed_to(self, peer: Peer) -> Push:
         """Return as much of it as fits a hello; all but the addresses was checked at the start."""
-        own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
+        settings = self._settings
+        if settings.role == "connect":
+            return Push()
+        own, room = settings.addresses, push_form.room_for(settings.listen)
         addresses = push_form.addresses_of(peer.allowed_ips, own)
         few = addresses[: push_form.ADDRESSES_MAX]
-        push = structs.replace(_pushed_to_all(self._settings), addresses=few)
+        push = structs.replace(_pushed_to_all(settings), addresses=few)
         while push.addresses and not push_form.fits(push, room):
             push = structs.replace(push, addresses=push.addresses[:-1])
         if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
@@ -132,8 +135,8 @@ class PeerSync:
                     self._pushed_to(peer)
 
 
-def server_of(settings: Settings, public_key: bytes) -> Server:
-    """Return what `serve` writes into its peer directory when it starts (remember_server)."""
+def server_of(settings: ServeSettings, public_key: bytes) -> Server:
+    """Return what `serve` tells its peer directory when it starts (remember_server)."""
     return Server(
         interface=settings.interface,
         run_dir=str(settings.run_dir.absolute()),
@@ -147,7 +150,7 @@ def server_of(settings: Settings, public_key: bytes) -> Server:
     )
 
 
-def _pushed_to_all(settings: Settings) -> Push:
+def _pushed_to_all(settings: ServeSettings) -> Push:
     """Return what every peer is pushed."""
     return Push(
         routes=push_form.routes_of(settings.addresses, settings.push.routes),
@@ -162,9 +165,9 @@ def first_steps(settings: Settings) -> list[str]:
     state = settings.state_dir
     option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
     return [
-        "no peer may connect yet; add the first client with",
+        "no clients yet; add the first one with",
         f"    fastun peer add laptop{option} > laptop.toml",
-        "then take laptop.toml to the client's host, and there run",
+        "then copy laptop.toml to the client over a secure channel, and run there",
         "    fastun connect laptop.toml",
     ]
 

@@ -74,8 +74,11 @@ class PushedSettings:
 
     async def apply(self) -> None:
         """Apply what the servers gave and the configuration accepts, in place of what it was."""
-        accept = self._settings.accept
-        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in self._settings.peers]
+        settings = self._settings
+        if settings.role == "serve":
+            return
+        accept = settings.accept
+        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]
         addresses: list[Address] = []
         routes: list[Network] = []
         for peer, push in pushed:
@@ -87,7 +90,7 @@ class PushedSettings:
         mtus = [push.mtu for _, push in pushed if push.mtu]
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
         await self._apply_to_device(addresses, routes, mtu)
-        if "dns" in accept and not self._settings.dns:
+        if "dns" in accept and not settings.dns:
             dns = next((push.dns for _, push in pushed if push.dns), ())
             servers, domains = parse_dns(dns, "dns", has_zones=False)
             with self._warning():
@@ -100,7 +103,7 @@ class PushedSettings:
             outer = self._outer()
             now = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
             if self._device.inner_mtu.change(now):
-                self._log.info("the server has changed the MTU", mtu=now)
+                self._log.info("MTU changed by the server", mtu=now)
 
     @contextlib.contextmanager
     def _warning(self) -> Iterator[None]:

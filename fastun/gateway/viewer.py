@@ -199,8 +199,8 @@ def _configuration(gateway: Running) -> Configuration:
         mode=settings.mode,
         wire=settings.wire,
         addresses=tuple(map(str, settings.addresses)),
-        listen=tuple(map(str, settings.listen)),
-        endpoint=None if settings.endpoint is None else str(settings.endpoint),
+        listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
+        endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=settings.metrics,
         started=gateway.started,
     )

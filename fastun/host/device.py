@@ -67,7 +67,8 @@ class Device:
             self._configure(settings)
             self._routes.add_configured()
             self._strong_host.follow()
-            self._name_servers.set(settings.dns, settings.dns_search)
+            if settings.role == "connect":
+                self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
             raise
@@ -111,7 +112,7 @@ class Device:
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
 
-        Raises RuntimeFailure for what no resolver should be told.
+        Raises RuntimeFailure for what no resolver should be given.
         """
         if servers:
             self._name_servers.set(servers, domains)
@@ -128,7 +129,7 @@ class Device:
         return {} if counters is None else dict(counters._asdict())
 
     def has_frames(self) -> bool:
-        """Return whether frames wait in the queue to us; the kernel tells no number. Any thread."""
+        """Return whether frames wait in the queue to us; the kernel gives no number. Any thread."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return any(events & select.POLLIN for _, events in poll.poll(0))
@@ -159,7 +160,7 @@ class Device:
             for address in settings.addresses:
                 if str(address.ip) in taken:
                     raise RuntimeFailure(
-                        f"address {address}: this host has it already on another interface; "
+                        f"address {address}: already assigned to another interface; "
                         "choose a free one with --address"
                     )
                 with _explained(f"address {address}"):
@@ -193,9 +194,9 @@ def _open(name: str, mode: Mode) -> int:
 _OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "/dev/net/tun may not be opened; run as root",
-    errno.EPERM: "making it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "another program is using it; choose another name with --interface",
+    errno.EACCES: "permission denied on /dev/net/tun; run as root",
+    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
+    errno.EBUSY: "in use by another program; choose another name with --interface",
     errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
 }
 

@@ -177,7 +177,7 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
             f"the peer's mode is {theirs.mode}, this side's {ours.mode}; give both the same --mode"
         )
     if not 1280 <= theirs.message_max <= _MESSAGE_MAX:  # noqa: PLR2004 (IPv6's least MTU)
-        raise HelloError(f"the peer takes messages of {theirs.message_max} bytes only")
+        raise HelloError(f"the peer accepts messages of at most {theirs.message_max} bytes")
     has_aes = AES in theirs.aeads and AES in ours.aeads
     link_format = LinkFormat(
         wire=wire,

@@ -91,7 +91,7 @@ class LinkTable:
         """
         slot = established.slotted.slot
         self._stop_lingering(slot)
-        self.end(slot, "the peer has connected anew")
+        self.end(slot, "the peer has reconnected")
         link = self._make(
             established.slotted, established.link_format, remote, established.software, connection
         )
@@ -100,7 +100,7 @@ class LinkTable:
             for role in LINK_ROLES:
                 self._lane.send(role, message, connection.fileno())
         except OSError as error:
-            self.end(slot, f"the workers cannot have it: {error.strerror}", link.id)
+            self.end(slot, f"cannot pass it to the workers: {error.strerror}", link.id)
             raise
         self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)

@@ -49,8 +49,9 @@ START_S = 5000.0
 
 
 def settings(role: str) -> Settings:
-    plain = load("serve", None, Options(wire="plain", insecure=True))
-    return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
+    target = "tcp://192.0.2.1" if role == "connect" else None
+    plain = load(cast("Role", role), target, Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire="wireguard")
 
 
 class Sockets:

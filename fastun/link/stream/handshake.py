@@ -214,8 +214,8 @@ class SealedHandshaker(Handshaker):
 
     def _without_answer(self, slotted: SlottedPeer) -> str:
         text = (
-            "the server closed the connection without an answer; does it know this key? "
-            "'fastun peer list' there shows"
+            "the server closed the connection without an answer; check with 'fastun peer list' "
+            "there that it has our public key"
         )
         is_tap = self.exchange.hello_for(slotted).mode == "tap"
         return f"{text}; or another client may be using its TAP device" if is_tap else text

@@ -12,8 +12,8 @@ import structlog
 from msgspec import structs
 
 from fastun import log
-from fastun.config.identity import Pushed
 from fastun.config.push import Push
+from fastun.config.push_settings import Pushed
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
@@ -81,13 +81,17 @@ def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("role", "text", "named"),
     [
-        ("connect", PUSH + CLIENT, "push: connect pushes nothing; take it out"),
-        ("serve", "[push]\nroute = []", "'push.route': no such field; did you mean routes?"),
-        ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits beyond"),
+        ("connect", PUSH + CLIENT, "push: 'push' applies only to serve; remove it"),
+        ("serve", "[push]\nroute = []", "'push.route': unknown field; did you mean routes?"),
+        ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits set beyond"),
         ("serve", "[push]\nroutes = ['fe80::%eth0/64']", "push.routes: 'fe80::%eth0/64' is not a"),
         ("serve", "[push]\ndns = ['fe80::1%eth0']", "push.dns: 'fe80::1%eth0' has a zone"),
-        ("serve", "[push]\ndns = ['10.0.0']", "push.dns: '10.0.0' is neither a DNS server's"),
-        ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is no interval"),
+        (
+            "serve",
+            "[push]\ndns = ['10.0.0']",
+            "push.dns: '10.0.0' is neither the address of a DNS server",
+        ),
+        ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is out of range"),
         ("serve", "[push]\nkeepalive = '25'", "push.keepalive: Expected int, got str"),
     ],
 )
@@ -100,7 +104,7 @@ def test_what_cannot_be_pushed_is_named(tmp_path: Path, role: Role, text: str, n
 def test_an_unencrypted_wire_pushes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "fastun.toml"
     path.write_text("[push]")
-    with pytest.raises(ConfigError, match="push: does nothing on the plain wire"):
+    with pytest.raises(ConfigError, match="push: has no effect on the plain wire"):
         load("serve", None, Options(config=path, wire="plain", insecure=True))
 
 
@@ -151,7 +155,7 @@ def test_dns_that_no_resolver_should_be_told_ends_nothing(
 ) -> None:
     class Wall(Device):
         def apply_dns(self, *_: object) -> None:
-            raise RuntimeFailure("DNS: 'x' is nothing that a resolver could be told")
+            raise RuntimeFailure("DNS: 'x' is not valid for a resolver")
 
     settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
     log.configure("console", 0)

@@ -276,7 +276,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 def taking(role: str, device: SlowDevice) -> PushedSettings:
-    accepting = settings(role=role, accept=("mtu",))
+    serving = load("serve", None, Options(wire="plain", insecure=True))
+    accepting = serving if role == "serve" else settings(accept=("mtu",))
     return PushedSettings(accepting, cast("Device", device), nothing)
 
 

@@ -112,7 +112,7 @@ def test_an_equal_route_that_is_named_does_not_replace_the_lans_and_stops_no_oth
 ) -> None:
     Client("192.168.77.0/24", "10.0.0.0/8").push("192.168.77.0/24", "10.0.0.0/8")
     assert kernel.routes_of() == {("10.0.0.0/8", MAIN)}
-    assert "this host has it already" in capsys.readouterr().err
+    assert "another interface of this host has it already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,10 @@ def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: F
 
 
 def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
-    with pytest.raises(RuntimeFailure, match=r"route 192\.168\.77\.0/24: this host has it already"):
+    with pytest.raises(
+        RuntimeFailure,
+        match=r"route 192\.168\.77\.0/24: another interface of this host has it already",
+    ):
         HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
 
 
@@ -374,9 +377,9 @@ def test_an_address_that_went_with_another_of_its_network_is_made_again(
     [
         ("192.168.77.2/32", "another interface of this host has it"),
         ("fd77::2/64", "another interface of this host has it"),
-        ("192.168.77.9/24", "it would take packets from 192.168.77.0/24 on lan"),
-        ("192.168.77.9/32", "it would take packets from 192.168.77.0/24 on lan"),
-        ("192.168.77.9/16", "it would take packets from 192.168.77.0/24 on lan"),
+        ("192.168.77.9/24", "it would divert packets for 192.168.77.0/24 on lan"),
+        ("192.168.77.9/32", "it would divert packets for 192.168.77.0/24 on lan"),
+        ("192.168.77.9/16", "it would divert packets for 192.168.77.0/24 on lan"),
         ("203.0.113.9/24", "its network contains the server's own address"),
         ("203.0.113.1/32", "its network contains the server's own address"),
     ],

@@ -183,8 +183,8 @@ def test_a_side_takes_pushes_that_connects_and_accepts_some(
         ({"version": 0}, "protocol version 0"),
         ({"version": 2}, "protocol version 2"),
         ({"mode": "tap"}, "mode is tap"),
-        ({"message_max": 1279}, "1279 bytes only"),
-        ({"message_max": 65536}, "65536 bytes only"),
+        ({"message_max": 1279}, "at most 1279 bytes"),
+        ({"message_max": 65536}, "at most 65536 bytes"),
     ],
 )
 def test_what_cannot_work_together_is_refused(fields: dict[str, Any], why: str) -> None:
