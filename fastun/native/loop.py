@@ -118,7 +118,7 @@ class Loop:
         )
 
     def drop_event(self) -> None:
-        """Count an event that nobody took."""
+        """Count an event that could not be reported."""
         _lib.loop_drop_event(self._pointer)
 
     def add_socket(self, index: int, fd: int, *, has_offload: bool) -> None:
@@ -170,19 +170,9 @@ class Loop:
 
     def attach_link(self, slot: int, link_id: int, fd: int, link_format: Any) -> None:
         """Carry the link from now on; -1 where only the format is of interest."""
-        native = _ffi.new(
-            "struct link_format *",
-            (
-                link_format.wire,
-                link_format.mode,
-                link_format.super_outbound,
-                link_format.super_inbound,
-                link_format.message_max,
-                link_format.is_datagram,
-                link_format.mtu,
-                link_format.splits_udp,
-            ),
-        )
+        native = _ffi.new("struct link_format *")
+        for field, _ in _ffi.typeof("struct link_format").fields:
+            setattr(native, field, getattr(link_format, field))
         _checked(_lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
 
     def detach_link(self, slot: int) -> None:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from fastun.config.push import Push
-from fastun.config.settings import Options, Settings, load
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys

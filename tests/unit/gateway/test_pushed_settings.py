@@ -222,7 +222,7 @@ def test_the_inner_mtu_changes_after_the_device_and_its_subscribers_follow_once(
     assert device.inner_mtu.bytes == 1400
     apply(pushed_settings, Push())
     assert seen[-1] == 1420
-    assert capsys.readouterr().err.count("the server has changed the MTU") == 2
+    assert capsys.readouterr().err.count("MTU changed by the server") == 2
 
 
 @pytest.mark.parametrize(("accept", "taken"), [(("keepalive",), 25), (("addresses", "mtu"), 0)])
