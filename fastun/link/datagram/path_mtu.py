@@ -29,11 +29,10 @@ from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
 from fastun.link.table import Link
-from fastun.native import GATEWAY_COUNTERS
+from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS
 from fastun.session import clock
 
-# Outside a packet on UDP: the data message's header and tag, and UDP's; and the IP header's.
-_DATA_MESSAGE_BYTES = 32
+# Outside the data message on UDP: UDP's header, and IP's.
 _UDP_BYTES = 8
 _IP_BYTES = {4: 20, 6: 40}
 
@@ -129,7 +128,7 @@ class PathWatch:
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(udp_peer)
-        longest = self._longest + _DATA_MESSAGE_BYTES + header_bytes
+        longest = self._longest + DATA_BYTES_MIN + header_bytes
         search, hinted = udp_peer.path_search, udp_peer.path_hinted
         search.follow(address, min(local, longest, probe.LONGEST))
         outside, cause = min(
@@ -144,8 +143,8 @@ class PathWatch:
         link.path_mtu = outside
         # Also where all that the device has fits: nothing is padded beyond it, and the device may
         # be given a longer MTU at any moment.
-        path_mtu = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
-        whole = max(hinted.whole - header_bytes - _DATA_MESSAGE_BYTES, 1) if hinted.whole else 0
+        path_mtu = min(outside - header_bytes - DATA_BYTES_MIN, self._longest)
+        whole = max(hinted.whole - header_bytes - DATA_BYTES_MIN, 1) if hinted.whole else 0
         told = (path_mtu, whole)
         if told != (udp_peer.path_mtu, udp_peer.path_whole) or link.is_new_path:
             udp_peer.path_mtu, udp_peer.path_whole = told
