@@ -13,6 +13,7 @@ check: lint types native test
 lint:
 	python -m ruff check .
 	python -m ruff format --check .
+	lint-imports --no-logo
 	@if command -v clang-format >/dev/null; then \
 		echo clang-format --dry-run -Werror; clang-format --dry-run -Werror $(C_SOURCES); \
 	else echo "lint: no clang-format, so the C files are not checked"; fi
@@ -42,6 +43,6 @@ micro:
 	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
-	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
 	$(MAKE) -C tests/native clean

@@ -1,24 +1,26 @@
 """fastun: a TUN/TAP tunnel for Linux with a C data path.
 
     command   the command line
+    bench     fastun bench
+    doctor    fastun doctor
+    top       fastun top
+    lab       the laboratory of demo, tests and benchmarks
+    status    the control socket, and fastun status
+    metrics   what Prometheus reads
+    gateway   the supervising process; it holds together:
+    link        streams and datagrams to the peers
+    lane        the workers of one device queue
+    host        the device, routes, DNS
     config    from files and options to Settings
     peers     who may connect
-    gateway   the supervising process; what it holds together:
-    host        the device, routes, DNS
-    link        streams and datagrams to the peers
-    session     WireGuard's handshake, timers and keys
-    lane        the workers of one device queue
-    worker    a worker's Python side; between it and the gateway:
-    channel     messages with descriptors
-    _native   the wall to C, and _loop for the workers' loops
-    metrics   what Prometheus reads
-    status    what fastun status is told
-    top       fastun top
-    doctor    fastun doctor
-    bench     fastun bench
-    lab       the laboratory of demo, tests and benchmarks
+    session   WireGuard's handshake, timers and keys
+    native    the wall to C
+    log       lines of events
 
-Used by all: endpoint, errors, log.
+Each imports only those below it, except that gateway.run starts status and metrics, which read the
+gateway: pyproject.toml has the order, and `make lint` checks it.
+
+Used by all: errors, endpoint, private_file, codec; ending, threads and descriptors belong to the
 """
 
 __version__ = "0.1.0"

@@ -10,14 +10,14 @@ import resource
 
 from fastun.native import PEER_SLOTS
 
-# Of the gateway: one a peer, and two more while its workers have not taken the link over; those
-# that greet; clients of metrics and control socket; and its own.
+# Of the gateway: one a peer, and two more until its workers carry the link; those in the
+# handshake; clients of metrics and control socket; and its own.
 WANTED = 4 * PEER_SLOTS
 
 # What connections leave: to replace workers, to answer scrapes, to read the peer directory.
 SPARE = 64
 
-# What the peers' connections leave: the spare ones, those that greet, and the gateway's own.
+# What the peers' connections leave: the spare ones, those in the handshake, and the gateway's own.
 _NOT_OF_PEERS = SPARE + 256 + 64
 
 

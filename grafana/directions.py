@@ -1,7 +1,7 @@
 """The rows of the two directions.
 
-A direction's panels stand in the order in which a packet meets the stages, so that a bottleneck
-can be seen: before it the rings are full and the workers blocked, after it all is empty and idle.
+A direction's panels are in the order in which a packet passes the stages, so that a bottleneck
+shows: before it the rings are full and the workers blocked, after it all is empty and idle.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ def _inside(direction: str, reader: str, writer: str) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{direction} drops",
-            "Packets not passed on, by worker and reason.",
-            "The reasons are explained in the main README; the row Faults has all of them.",
+            "Packets dropped, by worker and reason.",
+            "docs/metrics.md explains the reasons; the row Faults has all of them.",
             ((rate("fastun_dropped_packets_total", at, "role, reason"), "{{role}} {{reason}}"),),
             unit=PACKETS,
             alarm=1,
@@ -151,7 +151,7 @@ OUTBOUND = Row(
         Panel(
             "sockets, to peers",
             "Bytes in the links' sockets that TCP has not sent yet; the 20 fullest.",
-            "Near 256 KiB all the time: the network, or the peer, takes no more.",
+            "Near 128 KiB all the time: the network, or the peer, takes no more.",
             (("topk(20, fastun_tcp_notsent_bytes{$at})", "{{peer}}"),),
             unit=BYTES,
             width=5,
@@ -165,7 +165,7 @@ INBOUND = Row(
     (
         Panel(
             "sockets, from peers",
-            "Bytes that have come and are not read yet; the 20 fullest.",
+            "Bytes received and not read yet; the 20 fullest.",
             "Never empty: the link-reader does not keep up, or is blocked by what comes after it.",
             ((f"topk(20, {SOCKETS})", "{{peer}}"),),
             unit=BYTES,
@@ -182,11 +182,11 @@ INBOUND = Row(
             "tun-writer",
             "the ring",
             "it is the bottleneck: the kernel's whole receive path runs inside its writes.",
-            "cannot be.",
+            "does not occur.",
         ),
         Panel(
             "device, from fastun",
-            "Frames that the kernel took from fastun, and those that it did not.",
+            "Frames that the kernel accepted from fastun, and those that it did not.",
             "Drops or errors: the host's own network stack is overloaded, or refuses the packets.",
             (
                 (rate("fastun_device_receive_packets_total"), "frames"),

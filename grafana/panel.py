@@ -1,6 +1,6 @@
-"""What a panel of the dashboard is, and the kinds of expressions that several of them need.
+"""What a panel of the dashboard is, and expressions that several panels need.
 
-In an expression, $at stands for the gateway that is looked at.
+In an expression, $at selects the chosen gateway.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ NUMBER = "short"
 
 # Grafana's window: at least four scrapes, and no less than the distance of two points.
 WINDOW = "[$__rate_interval]"
-# Four looks at a worker's state are too few to name the bottleneck by; this has some twenty.
+# Four samples of a worker's state are too few to name the bottleneck; this has some twenty.
 STATE_WINDOW = "[5m]"
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel: its queries are expressions and what their series are called.
+    """One panel: its queries are expressions with the legend of their series.
 
     ``width`` is of 24 columns. From ``warn`` on the value is shown yellow, from ``alarm`` on red.
     """

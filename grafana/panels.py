@@ -22,7 +22,7 @@ from grafana.panel import (
 )
 
 # The share of time in which a worker had work and room, or the processor time it took: whichever
-# says more. What is no worker's fault goes under "network": the only link takes no more.
+# is greater. A full link counts as "network", since no worker causes it: the only link is full.
 UTILISATION = (
     'max by (role) (avg_over_time(fastun_worker_state{$at,state="busy"}' + STATE_WINDOW + ")"
     " or rate(fastun_worker_cpu_seconds_total{$at}" + STATE_WINDOW + "))"
@@ -37,8 +37,8 @@ OVERVIEW = Row(
     (
         Panel(
             "Answers",
-            "Whether Prometheus reaches the gateway: 1, or 0.",
-            "0: see whether fastun runs and the metrics address can be reached (FastunDown).",
+            "1 while Prometheus reaches the gateway, else 0.",
+            "0: check that fastun runs and its metrics address can be reached (FastunDown).",
             (("up{$at}", "up"),),
             kind="stat",
             width=3,
@@ -46,7 +46,7 @@ OVERVIEW = Row(
         Panel(
             "Bottleneck",
             "The stage that limited the tunnel in the last 5 minutes, and its share of them. "
-            "Network: the only link takes no more, or there is none.",
+            "Network: the only link is full, or there is none.",
             "Go to the direction's row and look at the queue before that stage; see "
             "[the bottleneck](#the-bottleneck).",
             ((BOTTLENECK, "{{role}}"),),
@@ -75,7 +75,7 @@ OVERVIEW = Row(
         Panel(
             "Peers connected",
             "Peers with a link now, and all that may connect.",
-            "Fewer than you expect: see the row Peers.",
+            "Fewer than expected: see the row Peers.",
             (
                 ("sum(fastun_peer_up{$at})", "connected"),
                 ("count(fastun_peer_up{$at})", "known"),
@@ -96,7 +96,7 @@ OVERVIEW = Row(
         Panel(
             "Throughput",
             "Bits of the packets inside the tunnel that were delivered, by direction.",
-            "Less than you expect: look at Bottleneck.",
+            "Less than expected: look at Bottleneck.",
             (
                 (
                     "8 * "
@@ -120,8 +120,8 @@ OVERVIEW = Row(
         ),
         Panel(
             "Drop ratio",
-            "Packets dropped of those taken in, by direction; what is for nobody does not count.",
-            "Above 1 %: the reason stands in the direction's row.",
+            "Packets dropped of those taken in, by direction; no_peer is left out.",
+            "Above 1 %: the direction's row shows the reason.",
             (
                 (
                     rate("fastun_dropped_packets_total", 'reason!="no_peer"', "direction")
@@ -190,15 +190,15 @@ PEERS = Row(
         ),
         _of_peers(
             "Dropped for peers",
-            "Packets for the peer that did not go out.",
-            "It is not connected, or does not read; the others are not delayed by it.",
+            "Packets for the peer that were not sent.",
+            "It is not connected, or does not read; other peers are not delayed by it.",
             rate("fastun_peer_dropped_packets_total", by="peer"),
             PACKETS,
         ),
         _of_peers(
             "Round trip time",
             "The smoothed round trip time of the link, as TCP measures it.",
-            "It grows with throughput: a queue on the way; not the tunnel's.",
+            "It grows with throughput: a queue in the network, outside the tunnel.",
             "fastun_tcp_rtt_seconds{$at}",
             SECONDS,
         ),
@@ -211,8 +211,8 @@ PEERS = Row(
         ),
         _of_peers(
             "Socket drops",
-            "What came in on the link's socket and was thrown away by the kernel.",
-            "Duplicates and what found the socket's memory full: raise net.ipv4.tcp_rmem if the "
+            "Packets received on the link's socket and dropped by the kernel.",
+            "Duplicates, or the socket's memory was full: raise net.ipv4.tcp_rmem if the "
             "link-reader is not busy.",
             rate("fastun_socket_drops_total", by="peer")
             + " or label_replace("
@@ -224,8 +224,8 @@ PEERS = Row(
         _of_peers(
             "Path MTU",
             "The path MTU to the peer on UDP, outside the tunnel, as far as it is known.",
-            "Below 1420 + 80: packets inside are cut to less than the device's MTU; lower that, or "
-            "mend the path.",
+            "Below 1420 + 80: packets inside must be shorter than the device's MTU; lower that, or "
+            "fix the path.",
             "fastun_peer_path_mtu_bytes{$at} or fastun_peer_up{$at} * 0",
             BYTES,
             width=4,
@@ -254,7 +254,7 @@ FAULTS = Row(
         Panel(
             "Workers replaced",
             "How many workers died and were replaced, in the window.",
-            "Any: the log has the status; a negative one is a signal (FastunWorkerRestarting).",
+            "Any: the log has the exit status; negative is a signal (FastunWorkerRestarting).",
             (
                 (
                     "sum by (role, lane) (increase(fastun_worker_restarts_total{$at}"
@@ -267,8 +267,8 @@ FAULTS = Row(
         ),
         Panel(
             "Handshakes",
-            "Handshakes a second by what became of them; of the wireguard wire only.",
-            "Not ok: a wrong key, a wrong clock, or somebody who tries (FastunHandshakeFailures).",
+            "Handshakes a second by result; only on the wireguard wire.",
+            "Not ok: a wrong key, a wrong clock, or an attack (FastunHandshakeFailures).",
             ((rate("fastun_handshakes_total", by="result"), "{{result}}"),),
             unit=PER_S,
         ),
@@ -276,8 +276,8 @@ FAULTS = Row(
             "Connections",
             "Reconnects, rekeys, connections refused, failed links; on UDP also lowered path MTUs "
             "and ICMP messages about them.",
-            "Reconnects without end: the network cuts the link; failed ones: another program, or "
-            "a peer with other settings; ICMP ignored in bulk: it is forged.",
+            "Reconnects without end: the network cuts the link; failed links: another program, or "
+            "a peer with different settings; much ICMP ignored: it is forged.",
             (
                 (rate("fastun_reconnects_total"), "reconnects"),
                 (rate("fastun_rekeys_total"), "rekeys"),
@@ -290,16 +290,17 @@ FAULTS = Row(
         ),
         Panel(
             "All drops",
-            "Packets not passed on, of both directions, by reason.",
-            "bad_tag, replayed, bad_source: somebody forges; bad_mac1, cookie_sent: a flood of "
-            "handshakes; link_full: a peer does not read; no_peer: nobody has the destination.",
+            "Packets dropped, of both directions, by reason.",
+            "bad_tag, replayed, bad_source: forged packets; bad_mac1, cookie_sent: a flood of "
+            "handshakes; link_full: a peer does not read; no_peer: no peer has the destination; "
+            "emsgsize, exceeds_path_mtu: see Path MTU.",
             ((rate("fastun_dropped_packets_total", by="reason"), "{{reason}}"),),
             unit=PACKETS,
         ),
         Panel(
             "Device bytes",
             "The kernel's own count of what passed the device; it agrees with Throughput.",
-            "It does not agree: packets are lost on the way, see the drops.",
+            "They differ: packets are dropped between them, see the drops.",
             (
                 ("8 * " + rate("fastun_device_transmit_bytes_total"), "to fastun"),
                 ("8 * " + rate("fastun_device_receive_bytes_total"), "from fastun"),
@@ -309,7 +310,7 @@ FAULTS = Row(
         Panel(
             "The gateway itself",
             "Processor time of the gateway process, and the time that a scrape takes.",
-            "It should be next to nothing; handshakes and scrapes with many peers cost most.",
+            "Normally near 0; handshakes and scrapes with many peers cost most.",
             (
                 ("rate(process_cpu_seconds_total{$at}" + WINDOW + ")", "processor"),
                 ("scrape_duration_seconds{$at}", "scrape"),
@@ -318,8 +319,8 @@ FAULTS = Row(
         ),
         Panel(
             "Log lines dropped",
-            "Log lines not written: one source caused too many, or stderr is not read.",
-            "rate_limit: the log names the source; stderr_blocked: what reads the log is stuck.",
+            "Log lines not written: one source caused too many, or stderr is blocked.",
+            "rate_limit: the log names the source; stderr_blocked: the reader of the log is stuck.",
             ((rate("fastun_log_lines_dropped_total", by="reason"), "{{reason}}"),),
             unit=PER_S,
         ),

@@ -8,6 +8,7 @@ ft0       10.99.0.1, fd99::1 ...tunnel...   ft0       10.99.0.2, fd99::2
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fastun.lab.tunnel import Transport
+
+_KEY = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 OUTER = {4: ("10.0.0.1/24", "10.0.0.2/24"), 6: ("fd00::1/64", "fd00::2/64")}
 
@@ -40,6 +43,13 @@ class StartTunnel(Protocol):
         client_arguments: Sequence[str] = (),
         wait: bool = True,
     ) -> Tunnel: ...
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name parameters alike in each process of pytest-xdist: keys are new in each."""
+    if isinstance(val, str) and _KEY.search(val):
+        return _KEY.sub("KEY", val)
+    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""What a scrape costs the gateway: processor time by number of peers, all of them connected.
+"""What a scrape costs the gateway: processor time by number of peers, all connected.
 
     python -m pytest bench/micro/test_scrape.py --benchmark-only
 
@@ -11,37 +11,48 @@ clock; `extra_info` has it in ms, and as a ratio to a calibration loop.
 
 from __future__ import annotations
 
-import gzip
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench.micro.calibration import measure
-from fastun.metrics.collector import GatewayCollector
-from fastun.metrics.server import COMPRESSION_LEVEL
-from tests.unit.metrics.test_metrics import have, idle_gateway, link_over, peers_named, tcp_pair
+from fastun.metrics.server import Exposition
+from tests.support.idle_gateway import (
+    have,
+    idle_gateway,
+    link_over,
+    peers_named,
+    tcp_pair,
+    viewing,
+)
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture
 
+FORMATS = {
+    "": "text/plain;version=0.0.4",
+    "-openmetrics": "application/openmetrics-text;version=1.0.0",
+}
+
 
 @pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("text_format", FORMATS)
 @pytest.mark.parametrize("n_peers", [1, 100, 1000])
-def test_scrape(benchmark: BenchmarkFixture, n_peers: int) -> None:
+def test_scrape(benchmark: BenchmarkFixture, n_peers: int, text_format: str) -> None:
     """Measure scrapes that follow one another."""
-    with idle_gateway() as gateway, tcp_pair() as (one, _):
+    accept = FORMATS[text_format]
+    with idle_gateway() as gateway, viewing(gateway) as viewer, tcp_pair() as (one, _):
         have(gateway, *peers_named(*(f"peer{n}" for n in range(n_peers))))
-        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
-        collector = GatewayCollector(gateway)
-
-        def scrape() -> str:
-            text = collector.text()
-            gzip.compress(text.encode(), COMPRESSION_LEVEL)
-            return text
-
-        text = measure(benchmark, scrape, subject=f"scrape-{n_peers}", n_rounds=30)
-        collector.close()
+        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.peer_slots.by_slot})
+        exposition = Exposition(viewer.view)
+        measure(
+            benchmark,
+            lambda: exposition.answer(accept, "gzip"),
+            subject=f"scrape-{n_peers}{text_format}",
+            n_rounds=30,
+        )
+        text = exposition.answer(accept, "")[1].decode()
     assert text.count("\nfastun_peer_up{") == n_peers
     benchmark.extra_info |= {
         "bytes": len(text),

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending
+from fastun.command.client_file import FORMATS
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
-from fastun.peers.client_file import FORMATS
 
 _LAST_LINE_LIMIT_S = 1.0
 
@@ -341,7 +341,7 @@ def remove(name: str, state: Path) -> None:
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    from fastun.gateway.gateway import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
+    from fastun.gateway.run import run  # noqa: PLC0415 (pyroute2 alone takes 0.5 s)
 
     try:
         run(settings)

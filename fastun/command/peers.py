@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastun import endpoint
+from fastun.command import client_file
 from fastun.command.keys import print_secret
 from fastun.config.interface import parse_addresses
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
@@ -23,7 +24,6 @@ from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.link import push
-from fastun.peers import client_file
 from fastun.peers.peer import Peer, Server, is_host, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys

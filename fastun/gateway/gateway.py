@@ -2,10 +2,10 @@
 
     device (kernel) --fd--> lane (four workers, two rings) <--fd-- TCP connections, UDP sockets
 
-The gateway makes the device, starts the lane, and finds links: ``serve`` accepts connections,
-``connect`` dials, both greet, and hand the socket to the lane; on UDP handshakes begin from either
-side. It then watches over sessions and workers until it is asked to stop or cannot go on. No packet
-passes through here.
+The gateway starts the lane and makes links: ``serve`` accepts connections, ``connect`` dials, both
+do the handshake and hand the socket to the lane; on UDP handshakes begin from either side. It then
+keeps sessions and workers going until it is asked to stop or cannot go on. No packet passes through
+here. reports.py acts on what the workers report; run.py makes device and gateway.
 """
 
 from __future__ import annotations
@@ -14,40 +14,25 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
-from fastun import descriptors, ending, log
+from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
 from fastun.host.device import Device
-from fastun.host.journal import Journal
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.host.routes import prepared
-from fastun.lane.channel import (
-    ControlCame,
-    DatagramCame,
-    DeviceGone,
-    HandshakeCame,
-    KeyAdded,
-    KeyConfirmed,
-    LinkEnded,
-    OffloadChanged,
-    PathTooNarrow,
-    SessionWanted,
-    ToGateway,
-)
-from fastun.lane.lane import Lane, Worker
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.inside import Inside
-from fastun.link.offload_log import OffloadLog
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.finding import find_links
 from fastun.link.stream.handshake import (
@@ -60,15 +45,13 @@ from fastun.link.stream.handshake import (
 from fastun.link.stream.sessions import SessionCounts, StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
-from fastun.metrics.server import serve as serve_metrics
-from fastun.native import UdpAddress, Wire
+from fastun.native import Wire
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
-from fastun.status import control
 from fastun.threads import DaemonThreads
 
-# From the stop request until device and workers are gone: usually a tenth of a second; lane.py's
-# limits if a worker hangs. After that the host is restored without waiting for them.
+# From the stop request until device and workers are gone: usually a tenth of a second, at most the
+# grace of worker_process.py if a worker hangs. After that the host is restored without waiting.
 LOOP_END_LIMIT_S = 4.0
 
 
@@ -80,6 +63,10 @@ class LinkCounts:
     failed_hellos: int = 0
 
 
+# What shows a running gateway to others for as long as its context lasts (run.py).
+Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
+
+
 class Gateway:
     """One running tunnel end. Everything but reading attributes happens on the event loop."""
 
@@ -89,29 +76,15 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = LinkCounts()
-        self.lane = Lane(
-            0,
-            device.fd,
-            Wire[settings.wire.upper()],
-            device.mode,
-            holds=settings.role == "connect" and len(settings.peers) <= 1,
-            coalesce=device.offload_max,
-            mss_mtu=settings.mtu if settings.mss_clamp else 0,
-            on_start=self._on_start,
-            on_message=self._on_message,
-            on_death=self._on_death,
-            on_failure=self._fail,
-        )
+        self.lane = Lane(0, _plan(settings, device))
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
             settings, device, self._follow_mtu, self._outer_addresses
         )
-        self.tap_place = TapPlace(settings.mode, self.links)
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
-        self._offloads = OffloadLog()
         self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
         self.sessions: StreamSessions | None = None
@@ -132,7 +105,7 @@ class Gateway:
         plain = hello.format_without_peer(self.settings) if is_tun else None
         own = self.peer_sync.own
         timestamps = Timestamps(self.settings.state_dir, own.public)
-        check_room = self.tap_place.check
+        check_room = TapPlace(self.settings.mode, self.links).check
         return SealedHandshaker(
             self.peer_slots, own, self._hello_for, plain, timestamps, check_room=check_room
         )
@@ -143,10 +116,10 @@ class Gateway:
 
     # -- life ---------------------------------------------------------------------------------
 
-    async def run(self, asked: socket.socket) -> None:
+    async def run(self, asked: socket.socket, observed: Observed) -> None:
         """Run until fastun is asked to stop, when ``asked`` becomes readable (ending.py).
 
-        Raises FastunError when it cannot go on.
+        ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
         loop = asyncio.get_running_loop()
         loop.set_default_executor(DaemonThreads())
@@ -154,15 +127,14 @@ class Gateway:
         loop.add_reader(asked, self._stop, asked)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await self._start(stack)
+                await self._start(stack, observed)
                 await self._stopped
             finally:  # before anything is taken down
                 ending.ask("a failure")
 
-    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+    async def _start(self, stack: contextlib.AsyncExitStack, observed: Observed) -> None:
         stack.callback(self.inside.close)
-        stack.enter_context(serve_metrics(self, self.settings.metrics))
-        await stack.enter_async_context(control.serve(self, self.settings))
+        await stack.enter_async_context(observed(self))
         self._make_sessions()
         stack.callback(self.sockets.close)
         if self.datagrams is not None:
@@ -202,11 +174,22 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _running_lane(self) -> AsyncIterator[None]:
         try:
-            self.lane.start()
+            self.lane.start(self._reports())
             yield
         finally:
             self.links.end_all("stopping")
             await self.lane.stop()
+
+    def _reports(self) -> Reports:
+        sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
+        return Reports(
+            self.settings.interface,
+            self.peer_slots,
+            self.links,
+            sessions,
+            on_link_writer_death=self._endpoint_watch.on_link_writer_death,
+            on_failure=self._fail,
+        )
 
     @contextlib.asynccontextmanager
     async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
@@ -254,14 +237,14 @@ class Gateway:
         )
 
     def has_room(self) -> bool:
-        """Return whether a connection could become a link before it has said who it is.
+        """Return whether a connection could become a link before its peer is known.
 
         An unsealed wire has one peer and does not know it: the first one that lives is it.
         """
         return self.sessions is not None or not self.links.by_slot
 
     def room_made(self) -> asyncio.Event | None:
-        """Return what is set when the link that stands in the way has ended."""
+        """Return what is set when the link that is in the way has ended."""
         return None if self.has_room() else self.links.by_slot[0].ended
 
     def establish(self, established: Established, connection: socket.socket, remote: str) -> Link:
@@ -320,101 +303,16 @@ class Gateway:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
 
-    # -- what workers report ------------------------------------------------------------------
 
-    def _on_start(self, worker: Worker) -> None:
-        self.peer_slots.tell_worker(worker.role)
-        if self.datagrams is not None:
-            self.datagrams.tell_worker(worker.role)
-        self.links.tell_worker(worker.role)
-
-    def _on_message(self, worker: Worker, message: ToGateway) -> None:  # noqa: C901 (a table)
-        match message:
-            case LinkEnded():
-                self.links.end(message.slot, message.reason, message.link_id)
-            case DeviceGone():
-                self._fail(
-                    RuntimeFailure(
-                        f"interface {self.settings.interface} was deleted by somebody else "
-                        f"({message.reason}); start fastun again"
-                    )
-                )
-            case OffloadChanged():
-                self._note_offload(message)
-            case _ if self.sessions is None:
-                self._log.error("unexpected message", worker=worker.name, message=repr(message))
-            case HandshakeCame():
-                self.sessions.on_handshake(message.slot, message.link_id, message.message)
-            case KeyAdded():
-                self.sessions.on_key_added(message.slot, message.index)
-                if self.datagrams is not None:
-                    self.datagrams.on_key_added(message.slot, message.index)
-            case KeyConfirmed():
-                self.sessions.on_key_confirmed(message.slot, message.index)
-                if self.datagrams is not None:
-                    self.datagrams.on_key_confirmed(message.slot, message.index)
-            case _ if self.datagrams is not None:
-                self._on_datagram_message(self.datagrams, message)
-
-    def _note_offload(self, change: OffloadChanged) -> None:
-        slotted = self.peer_slots.by_slot.get(change.slot)
-        if slotted is not None:
-            self._offloads.note(change.slot, slotted.peer.name, change.kind, change.error)
-
-    def _on_datagram_message(self, datagrams: DatagramSessions, message: ToGateway) -> None:
-        match message:
-            case DatagramCame():
-                datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
-            case ControlCame():
-                datagrams.on_control(message.slot, message.index, message.message)
-            case SessionWanted():
-                datagrams.begin(message.slot)
-            case PathTooNarrow():
-                datagrams.on_path_too_narrow(message.slot)
-
-    def _on_death(self, worker: Worker) -> None:
-        """End the links whose state has died with the worker.
-
-        A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
-        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
-        seals it holds nothing, as the tun-writer never does: their successors just go on.
-        """
-        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self.sessions is None):
-            return
-        if worker.role == "link-writer":
-            self._endpoint_watch.on_link_writer_death()
-        self.links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
-        if self.datagrams is not None:
-            self.datagrams.on_worker_death(worker.role)
+def _plan(settings: Settings, device: Device) -> LanePlan:
+    return LanePlan(
+        device.fd,
+        Wire[settings.wire.upper()],
+        device.mode,
+        holds=settings.role == "connect" and len(settings.peers) <= 1,
+        coalesce=device.offload_max,
+        mss_mtu=settings.mtu if settings.mss_clamp else 0,
+    )
 
 
-def _end_regardless(journal: Journal) -> None:
-    journal.undo_all()
-    log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
-    log.end()
-
-
-def run(settings: Settings, constants: TimerConstants | None = None) -> None:
-    """Run a gateway until it is asked to stop, and undo its changes of the host.
-
-    Main thread only. Raises FastunError, also for what could not be undone.
-    """
-    log.configure(settings.log_format, settings.verbosity)
-    log.unblock()
-    if settings.metrics is not None and settings.metrics_are_exposed:
-        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
-    descriptors.allow()
-    with (
-        ending.watched() as asked,
-        Journal(settings.state_dir, settings.interface) as journal,
-        contextlib.suppress(ending.AskedToStop),
-        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
-    ):
-        ending.check()
-        settings = prepared(settings)
-        with Device(settings, journal) as device:
-            gateway = Gateway(settings, device, constants or TimerConstants())
-            asyncio.run(gateway.run(asked))
-
-
-__all__ = ["Gateway", "Link", "LinkCounts", "run"]
+__all__ = ["Gateway", "Link", "LinkCounts"]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 DIRECTORY: Final = "journal"
 
 # For undoing everything. With the workers' end before it, a gateway is gone within 15 s whatever
-# hangs (lane.py).
+# hangs (worker_process.py).
 UNDO_LIMIT_S: Final = 11.0
 _STEP_LEAST_S = 1.0
 _SLOW_S = 1.0

@@ -1,1 +1,8 @@
-"""A lane: its rings, its four workers, and what the gateway and a worker say to each other."""
+"""A lane: its rings, its four workers, and the messages between gateway and workers.
+
+lane            rings, statistics and workers; replaces those that die
+worker_process  one worker as the gateway sees it
+worker          one worker as it sees itself: the entry of its process
+channel         the socket between them: one message a datagram, with descriptors
+messages        every message
+"""

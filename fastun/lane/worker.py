@@ -1,6 +1,6 @@
-"""The entry of a worker process: ``python -I -m fastun.worker ROLE/LANE CHANNEL_FD PARENT_PID``.
+"""A worker process: ``python -I -m fastun.lane.worker ROLE/LANE CHANNEL_FD PARENT_PID``.
 
-Imports only what it needs, because a restart has to be over within a second. Python runs between
+Imports only what it needs, because a restart has to take less than a second. Python runs between
 two runs of the C loop: it reads the control channel, reports, and goes back in.
 """
 
@@ -11,25 +11,26 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from functools import singledispatchmethod
+from typing import Final
 
 import setproctitle
 
 from fastun import ending, native
-from fastun.errors import FastunError
-from fastun.lane.channel import (
+from fastun.errors import FastunError, RuntimeFailure
+from fastun.lane.channel import Channel, DescriptorsLost, close_all
+from fastun.lane.messages import (
     AddReceivingKey,
     AddSocket,
     AllowIps,
-    AnyMessage,
     AttachLink,
     AwaitReply,
     BlockLink,
     Boot,
-    Channel,
     ClampMss,
     ControlCame,
     DatagramCame,
-    DescriptorsLost,
     DetachLink,
     DeviceGone,
     ForgetIps,
@@ -38,6 +39,7 @@ from fastun.lane.channel import (
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
+    Message,
     OffloadChanged,
     PathTooNarrow,
     Ready,
@@ -49,14 +51,13 @@ from fastun.lane.channel import (
     SetPathMtu,
     SetSendingKey,
     ToGateway,
-    close_all,
 )
 from fastun.native import Offload, Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
-# What anybody can send, or has sent again in a moment: the loop does not wait for the gateway.
-_OF_ANYBODY = (EventKind.DATAGRAM, EventKind.CONTROL)
+# What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
+_OF_ANY_HOST = (EventKind.DATAGRAM, EventKind.CONTROL)
 _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 
 
@@ -103,21 +104,22 @@ class Worker:
                 gateway_lives = self._await_channel()
 
     def _send(self, message: ToGateway) -> None:
-        """Tell the gateway, waiting for it if it is behind."""
+        """Send a message, waiting for the gateway if it is behind."""
         self._channel.set_blocking(True)
         self._channel.send(message)
         self._channel.set_blocking(False)
 
     def _report(self, event: Event) -> None:
-        """Tell the gateway of an event, but do not wait with what anybody can send."""
-        may_wait = event.kind not in (*_OF_ANYBODY, *_REPEATED)
+        """Report an event, but do not wait with what any host can send."""
+        message = _MESSAGES[event.kind](event)
+        may_wait = event.kind not in (*_OF_ANY_HOST, *_REPEATED)
         if may_wait:
-            self._send(_message_of(event))
+            self._send(message)
             return
         try:
-            self._channel.send(_message_of(event))
+            self._channel.send(message)
         except BlockingIOError:
-            if event.kind in _OF_ANYBODY:
+            if event.kind in _OF_ANY_HOST:
                 self._loop.drop_event()
 
     def _await_channel(self) -> bool:
@@ -141,65 +143,71 @@ class Worker:
                 return False
             # What is for a link that has gone meanwhile is of no use any more.
             with contextlib.suppress(FileNotFoundError, FileExistsError):
-                self._act(*received)
-
-    def _act(self, message: AnyMessage, fds: list[int]) -> None:  # noqa: C901, PLR0912 (a table)
-        match message:
-            case AttachLink(slot=slot):
-                self._detach(slot)
-                if fds:
-                    self._link_fds[slot] = fds[0]
-                fd = fds[0] if fds else -1
-                self._loop.attach_link(slot, message.link_id, fd, message.link_format)
-            case DetachLink(slot=slot):
-                self._detach(slot)
-            case AllowIps(slot=slot):
-                for address, prefix_length in message.networks:
-                    self._loop.allow_ip(slot, address, prefix_length)
-            case ForgetIps(slot=slot):
-                self._loop.forget_ips(slot)
-            case SetSendingKey(slot=slot):
-                self._loop.set_sending_key(
-                    slot,
-                    message.aead,
-                    message.key,
-                    receiver_index=message.receiver_index,
-                    counter=message.counter,
-                    expires_ns=message.expires_ns,
-                )
-            case SendKeepalive(slot=slot):
-                self._loop.send_keepalive(slot)
-            case AddReceivingKey(slot=slot):
-                self._add_receiving_key(message)
-            case ForgetReceivingKeys(slot=slot):
-                self._loop.forget_receiving_keys(slot)
-            case AddSocket(index=index):
-                self._socket_fds += fds  # kept open
-                self._loop.add_socket(index, fds[0], has_offload=message.has_offload)
-            case SetGateKeys():
-                self._loop.set_gate_keys(message.mac1_key, message.cookie_key)
-            case AwaitReply(slot=slot):
-                self._loop.await_reply(slot, message.index)
-            case SetEndpoint(slot=slot):
-                self._loop.set_endpoint(slot, message.endpoint)
-            case SetPathMtu(slot=slot):
-                self._loop.set_path_mtu(slot, message.path_mtu, message.whole)
-            case BlockLink(slot=slot):
-                self._loop.block_link(slot, is_blocked=message.is_blocked)
-            case ClampMss(mtu=mtu):
-                self._loop.clamp_mss(mtu)
-            case SendMessage(slot=slot):
-                self._loop.send_message(slot, message.message)
+                self.act(*received)
 
     def _end_unattached(self, error: DescriptorsLost) -> None:
-        """Tell the gateway of a link whose socket did not come; the others go on."""
+        """Report a link whose socket did not come; the others go on."""
         if not isinstance(error.message, AttachLink):
             raise error
         slot = error.message.slot
         self._detach(slot)
         self._send(LinkEnded(slot, error.message.link_id, "a worker has too many open files"))
 
-    def _add_receiving_key(self, message: AddReceivingKey) -> None:
+    def _detach(self, slot: int) -> None:
+        self._loop.detach_link(slot)
+        fd = self._link_fds.pop(slot, None)
+        if fd is not None:
+            os.close(fd)
+
+    # -- what the gateway orders: each method acts on messages of its parameter's type -----------
+
+    @singledispatchmethod
+    def act(self, message: Message, fds: list[int]) -> None:
+        """Act on one message; the descriptors are this worker's to keep or close.
+
+        Raises FileNotFoundError or FileExistsError for a link that has gone meanwhile.
+        """
+        close_all(fds)
+        raise RuntimeFailure(f"control channel: unexpected {type(message).__name__}")
+
+    @act.register
+    def _attach_link(self, message: AttachLink, fds: list[int]) -> None:
+        self._detach(message.slot)
+        if fds:
+            self._link_fds[message.slot] = fds[0]
+        fd = fds[0] if fds else -1
+        self._loop.attach_link(message.slot, message.link_id, fd, message.link_format)
+
+    @act.register
+    def _detach_link(self, message: DetachLink, _: list[int]) -> None:
+        self._detach(message.slot)
+
+    @act.register
+    def _allow_ips(self, message: AllowIps, _: list[int]) -> None:
+        for address, prefix_length in message.networks:
+            self._loop.allow_ip(message.slot, address, prefix_length)
+
+    @act.register
+    def _forget_ips(self, message: ForgetIps, _: list[int]) -> None:
+        self._loop.forget_ips(message.slot)
+
+    @act.register
+    def _set_sending_key(self, message: SetSendingKey, _: list[int]) -> None:
+        self._loop.set_sending_key(
+            message.slot,
+            message.aead,
+            message.key,
+            receiver_index=message.receiver_index,
+            counter=message.counter,
+            expires_ns=message.expires_ns,
+        )
+
+    @act.register
+    def _send_keepalive(self, message: SendKeepalive, _: list[int]) -> None:
+        self._loop.send_keepalive(message.slot)
+
+    @act.register
+    def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
         for aead, key in message.keys:
             self._loop.add_receiving_key(
                 message.slot,
@@ -211,37 +219,61 @@ class Worker:
             )
         self._send(KeyAdded(message.slot, message.index))
 
-    def _detach(self, slot: int) -> None:
-        self._loop.detach_link(slot)
-        fd = self._link_fds.pop(slot, None)
-        if fd is not None:
-            os.close(fd)
+    @act.register
+    def _forget_receiving_keys(self, message: ForgetReceivingKeys, _: list[int]) -> None:
+        self._loop.forget_receiving_keys(message.slot)
+
+    @act.register
+    def _add_socket(self, message: AddSocket, fds: list[int]) -> None:
+        self._socket_fds += fds  # kept open
+        self._loop.add_socket(message.index, fds[0], has_offload=message.has_offload)
+
+    @act.register
+    def _set_gate_keys(self, message: SetGateKeys, _: list[int]) -> None:
+        self._loop.set_gate_keys(message.mac1_key, message.cookie_key)
+
+    @act.register
+    def _await_reply(self, message: AwaitReply, _: list[int]) -> None:
+        self._loop.await_reply(message.slot, message.index)
+
+    @act.register
+    def _set_endpoint(self, message: SetEndpoint, _: list[int]) -> None:
+        self._loop.set_endpoint(message.slot, message.endpoint)
+
+    @act.register
+    def _set_path_mtu(self, message: SetPathMtu, _: list[int]) -> None:
+        self._loop.set_path_mtu(message.slot, message.path_mtu, message.whole)
+
+    @act.register
+    def _block_link(self, message: BlockLink, _: list[int]) -> None:
+        self._loop.block_link(message.slot, is_blocked=message.is_blocked)
+
+    @act.register
+    def _clamp_mss(self, message: ClampMss, _: list[int]) -> None:
+        self._loop.clamp_mss(message.mtu)
+
+    @act.register
+    def _send_message(self, message: SendMessage, _: list[int]) -> None:
+        self._loop.send_message(message.slot, message.message)
 
 
-def _message_of(event: Event) -> ToGateway:  # noqa: C901, PLR0911 (a table)
-    """Return what the gateway is told."""
-    slot, link_id = event.slot, event.link_id
-    match event.kind:
-        case EventKind.HANDSHAKE:
-            return HandshakeCame(slot, link_id, event.message)
-        case EventKind.DATAGRAM:
-            return DatagramCame(event.endpoint, event.message)
-        case EventKind.CONTROL:
-            return ControlCame(slot, event.index, event.message)
-        case EventKind.NO_SESSION:
-            return SessionWanted(slot)
-        case EventKind.TOO_LONG:
-            return PathTooNarrow(slot)
-        case EventKind.OFFLOAD:
-            return OffloadChanged(slot, event.index, event.error)
-        case EventKind.CONFIRMED:
-            return KeyConfirmed(slot, link_id, event.index)
-        case EventKind.LINK_CLOSED:
-            return LinkEnded(slot, link_id, "the peer closed the connection")
-        case EventKind.LINK_FAULT:
-            return LinkEnded(slot, link_id, "the peer broke the framing")
-        case EventKind.LINK_ERROR:
-            return LinkEnded(slot, link_id, event.error)
+# What the gateway receives for what a loop returned for.
+_MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
+    EventKind.HANDSHAKE: lambda event: HandshakeCame(event.slot, event.link_id, event.message),
+    EventKind.DATAGRAM: lambda event: DatagramCame(event.endpoint, event.message),
+    EventKind.CONTROL: lambda event: ControlCame(event.slot, event.index, event.message),
+    EventKind.NO_SESSION: lambda event: SessionWanted(event.slot),
+    EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
+    EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
+    EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
+    EventKind.LINK_CLOSED: lambda event: LinkEnded(
+        event.slot, event.link_id, "the peer closed the connection"
+    ),
+    EventKind.LINK_FAULT: lambda event: LinkEnded(
+        event.slot, event.link_id, "the peer broke the framing"
+    ),
+    EventKind.LINK_ERROR: lambda event: LinkEnded(event.slot, event.link_id, event.error),
+}
 
 
 def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:
@@ -264,7 +296,7 @@ def main() -> None:
         channel = Channel(socket.socket(fileno=channel_fd))
         Worker(name.partition("/")[0], channel).run()
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
-        pass  # the gateway is gone, and there is nobody to tell
+        pass  # the gateway is gone
     except FastunError as error:
         sys.stderr.write(f"fastun: {name}: {error}\n")
         sys.exit(error.exit_code)

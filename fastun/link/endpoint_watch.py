@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastun.lane.channel import BlockLink
 from fastun.lane.lane import Lane
+from fastun.lane.messages import BlockLink
 from fastun.link.inside import Inside
 from fastun.link.table import Link, LinkTable
 from fastun.native import UdpAddress

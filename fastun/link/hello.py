@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgpack
 import msgspec
 
-from fastun import __version__
+from fastun import __version__, codec
 from fastun.config.settings import Settings
 from fastun.errors import one_line
-from fastun.lane.channel import LinkFormat
+from fastun.lane.messages import LinkFormat
 from fastun.link import push as push_form
 from fastun.link.push import Push
 from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
@@ -87,8 +86,7 @@ def own_aeads() -> tuple[str, ...]:
 
 def encode(hello: Hello) -> bytes:
     """Return the hello as a message."""
-    body: bytes = msgpack.packb(msgspec.to_builtins(hello))
-    return TYPE + body
+    return TYPE + codec.pack(hello)
 
 
 def decode(message: bytes) -> Hello:
@@ -101,10 +99,10 @@ def decode(message: bytes) -> Hello:
     if len(message) > HELLO_BYTES_MAX:
         raise HelloError(f"the peer's hello has {len(message)} bytes")
     try:
-        hello = msgspec.convert(msgpack.unpackb(message[len(TYPE) :]), Hello)
+        hello: Hello = codec.unpack(message[len(TYPE) :], Hello, HELLO_BYTES_MAX)
         if hello.push is not None:
             push_form.check(hello.push)
-    except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError) as error:
+    except ValueError as error:
         why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
         raise HelloError(f"the peer's hello is malformed: {why}") from None
     return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])

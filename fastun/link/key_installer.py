@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fastun.lane.channel import AddReceivingKey, SetSendingKey
 from fastun.lane.lane import Lane
+from fastun.lane.messages import AddReceivingKey, SetSendingKey
 from fastun.native import Aead, has_aes_instructions
 from fastun.session import transport
 from fastun.session.timer_constants import TimerConstants

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fastun import log
-from fastun.lane.channel import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.lane.lane import Lane
+from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.native import PEER_SLOTS
 from fastun.peers.peer import Peer
 from fastun.session.initiation_guard import InitiationGuard

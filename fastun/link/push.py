@@ -11,10 +11,10 @@ import bisect
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Final, NoReturn
 
-import msgpack
 import msgspec
 from msgspec import structs
 
+from fastun import codec
 from fastun.config.host import parse_dns
 from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import parse_keepalive
@@ -107,8 +107,7 @@ def fits(push: Push, room: int) -> bool:
 
 def size_bytes(push: Push) -> int:
     """Return the length of the encoded push."""
-    encoded: bytes = msgpack.packb(msgspec.to_builtins(push))
-    return len(encoded)
+    return len(codec.pack(push))
 
 
 def left_bytes(push: Push, listen: Iterable[Endpoint]) -> int:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fastun import log
-from fastun.lane.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.lane.lane import Lane
+from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.handshake import Established

@@ -1,28 +1,23 @@
-"""The collector: turns one look at a gateway into what Prometheus reads.
+"""The collector: makes prometheus_client's metric families of a view of the gateway.
 
-What is read together may be of slightly different instants, since nothing is stopped for a scrape;
-a counter all the same never goes back.
+The parts of a view may be of slightly different moments, since nothing is stopped for a scrape; a
+counter all the same never goes back.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
-import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from fastun import native
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from fastun.gateway.view import Histogram, LinkView, PeerView, TakeView, ViewClosedError
 from fastun.metrics.families import FAMILIES, Family
-from fastun.metrics.readings import Histogram, LaneView, PeerView, Source
-from fastun.metrics.sockets import SocketState, socket_state
+from fastun.metrics.readings import ScrapedPeer, Source
 from fastun.metrics.software import SoftwareLabel
-from fastun.native import PeerTable, Ring, Stats
-
-if TYPE_CHECKING:
-    from fastun.gateway.gateway import Gateway
 
 
 @dataclass
@@ -34,14 +29,14 @@ class CumulativeCount:
     before: int = 0
 
     def see(self, link_id: int, n: int) -> None:
-        """Take in what the kernel says of a link."""
+        """Record the kernel's count for a link."""
         if link_id != self.link_id:
             self.before += self.of_link
             self.link_id = link_id
         self.of_link = n
 
     def total(self) -> int:
-        """Return those of all links so far."""
+        """Return the sum over all links so far."""
         return self.before + self.of_link
 
 
@@ -53,93 +48,63 @@ class PeerCounts:
     drops: CumulativeCount = field(default_factory=CumulativeCount)
     software: SoftwareLabel = field(default_factory=SoftwareLabel)
 
+    def see(self, link: LinkView) -> None:
+        """Record the kernel's counts for the peer's link."""
+        if link.tcp is not None:
+            self.retransmits.see(link.id, link.tcp.n_retransmits)
+        if link.socket is not None:
+            self.drops.see(link.id, link.socket.n_drops)
 
-class GatewayCollector:
-    """Reads all families from a gateway. Any thread; scrapes follow one another."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        """Map the lane's shared memory once more: the lane may unmap its own during a scrape."""
-        self._gateway = gateway
-        lane = gateway.lane
-        self._lane = LaneView(
-            str(lane.index),
-            Stats.attach(lane.stats.fd),
-            PeerTable.attach(lane.peers.fd),
-            {name: Ring.attach(ring.fd, ring.size_bytes) for name, ring in lane.rings.items()},
-            lane.workers,
-        )
+class GatewayCollector(Collector):
+    """Collects all families. Any thread; scrapes follow one another."""
+
+    def __init__(self, take_view: TakeView) -> None:
+        """``take_view`` returns the gateway as it is now, or raises ViewClosedError."""
+        self._take_view = take_view
         self._lock = threading.Lock()  # shared among scrapes only
-        self._is_closed = False
         self._highest: dict[tuple[str, ...], float] = {}
         self._counts: dict[str, PeerCounts] = {}  # by peer
 
-    def text(self) -> str:
-        """Return all families with their samples of now, in Prometheus's text format 0.0.4."""
+    def collect(self) -> list[Metric]:
+        """Return all families with their samples of now; none once the gateway has ended."""
         with self._lock:
-            if self._is_closed:
-                return ""
-            source = self._source()
-            return "".join(line for family in FAMILIES for line in self._lines(family, source))
+            try:
+                view = self._take_view()
+            except ViewClosedError:
+                return []
+            source = Source(view, self._peers(view.peers))
+            return [self._metric(family, source) for family in FAMILIES]
 
-    def close(self) -> None:
-        """Unmap, once no scrape runs; later ones are empty."""
-        with self._lock:
-            self._is_closed = True
-            self._lane.stats.close()
-            self._lane.peers.close()
-            for ring in self._lane.rings.values():
-                ring.close()
+    def describe(self) -> list[Metric]:
+        """Return the families without samples: they are registered before there is a view."""
+        return [_empty(family) for family in FAMILIES]
 
-    def _source(self) -> Source:
-        return Source(
-            gateway=self._gateway,
-            lanes=(self._lane,),
-            peers=self._peers(),
-            device=self._gateway.device.statistics(),
-            udp=_udp_states(self._gateway),
-        )
-
-    def _peers(self) -> tuple[PeerView, ...]:
+    def _peers(self, peers: tuple[PeerView, ...]) -> tuple[ScrapedPeer, ...]:
         # By name: the same series twice would cost Prometheus the whole scrape.
-        slots = {
-            slotted.peer.name: slot for slot, slotted in self._gateway.peer_slots.by_slot.items()
-        }
-        self._counts = {name: self._counts.get(name) or PeerCounts() for name in slots}
-        return tuple(self._peer(name, slot) for name, slot in slots.items())
+        by_name = {peer.name: peer for peer in peers}
+        self._counts = {name: self._counts.get(name) or PeerCounts() for name in by_name}
+        return tuple(map(self._peer, by_name.values()))
 
-    def _peer(self, name: str, slot: int) -> PeerView:
-        link = self._gateway.links.by_slot.get(slot)
-        connection = None if link is None else link.connection
-        tcp = None if connection is None else _tcp_info(connection)
-        state = None if connection is None else _socket_state(connection)
-        counts = self._counts[name]
-        if link is not None and tcp is not None:
-            counts.retransmits.see(link.id, tcp.n_retransmits)
-        if link is not None and state is not None:
-            counts.drops.see(link.id, state.n_drops)
-        return PeerView(
-            name,
-            slot,
-            link,
-            tcp,
-            state,
-            counts.retransmits.total(),
-            counts.drops.total(),
-            "" if link is None else counts.software.of(link.peer_software),
-        )
+    def _peer(self, peer: PeerView) -> ScrapedPeer:
+        counts, software = self._counts[peer.name], ""
+        if peer.link is not None:
+            counts.see(peer.link)
+            software = counts.software.of(peer.link.software)
+        return ScrapedPeer(peer, counts.retransmits.total(), counts.drops.total(), software)
 
-    def _lines(self, family: Family, source: Source) -> Iterator[str]:
-        name = family.name
-        yield f"# HELP {name} {_escape(family.help)}\n# TYPE {name} {family.type}\n"
+    def _metric(self, family: Family, source: Source) -> Metric:
+        metric = _empty(family)
         may_lag = family.type == "counter" and "peer" not in family.labels
-        for values, value in family.read(source):
-            labels = ",".join(map(_label, family.labels, values))
-            if isinstance(value, Histogram):
-                yield from _histogram_lines(name, labels, value)
-            elif may_lag:
-                yield _line(name, labels, self._monotonic((name, *values), value))
-            else:
-                yield _line(name, labels, value)
+        for labels, value in family.read(source):
+            if isinstance(metric, HistogramMetricFamily):
+                assert isinstance(value, Histogram)  # noqa: S101 (a test collects every family)
+                metric.add_metric(labels, _buckets(value), value.sum)
+                continue
+            assert not isinstance(value, Histogram)  # noqa: S101 (as above)
+            shown = self._monotonic((family.name, *labels), value) if may_lag else value
+            metric.add_metric(labels, shown)
+        return metric
 
     def _monotonic(self, key: tuple[str, ...], value: float) -> float:
         """Return ``value``, or the highest reported so far.
@@ -152,52 +117,20 @@ class GatewayCollector:
         return highest
 
 
-def _tcp_info(connection: socket.socket) -> native.TcpInfo | None:
-    try:
-        return native.tcp_info(connection)
-    except OSError:  # ended since
-        return None
+def _empty(
+    family: Family,
+) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    """Return a family without samples."""
+    match family.type:
+        case "counter":
+            return CounterMetricFamily(family.name, family.help, labels=family.labels)
+        case "gauge":
+            return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+        case "histogram":
+            return HistogramMetricFamily(family.name, family.help, labels=family.labels)
 
 
-def _udp_states(gateway: Gateway) -> tuple[SocketState, ...]:
-    try:
-        return tuple(socket_state(each) for each in gateway.sockets.all())
-    except OSError:  # closed since: the gateway is stopping
-        return ()
-
-
-def _socket_state(connection: socket.socket) -> SocketState | None:
-    try:
-        return socket_state(connection)
-    except OSError:  # ended since
-        return None
-
-
-# -- the text format --------------------------------------------------------------------------
-
-# https://prometheus.io/docs/instrumenting/exposition_formats/. Written here and not by
-# prometheus_client, which takes three times as long for the 11,000 samples of 1,000 peers.
-
-
-def _histogram_lines(name: str, labels: str, histogram: Histogram) -> Iterator[str]:
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Return each bucket's upper bound and its count, those of the buckets below included."""
     bounds = [*map(str, histogram.upper_bounds), "+Inf"]
-    cumulated = list(itertools.accumulate(histogram.counts))
-    for bound, count in zip(bounds, cumulated, strict=True):
-        yield _line(f"{name}_bucket", f'{labels},le="{bound}"', count)
-    yield _line(f"{name}_count", labels, cumulated[-1])
-    yield _line(f"{name}_sum", labels, histogram.sum)
-
-
-def _line(name: str, labels: str, value: float) -> str:
-    # The plus makes a number of a bool.
-    return f"{name}{{{labels}}} {+value}\n" if labels else f"{name} {+value}\n"
-
-
-@functools.lru_cache(maxsize=4096)  # a peer has a dozen series, and the next scrape comes
-def _label(name: str, value: str) -> str:
-    quoted = _escape(value).replace('"', r"\"")
-    return f'{name}="{quoted}"'
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")
+    return list(zip(bounds, itertools.accumulate(histogram.counts), strict=True))

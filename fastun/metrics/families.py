@@ -1,19 +1,16 @@
 """The metric families: name, type, labels, help and what reads them, in one table.
 
-What /metrics, README's table (``python -m fastun.metrics``) and the tests know of a metric comes
+What /metrics, docs/metrics.md (``python -m fastun.metrics``) and the tests know of a metric comes
 from here. Names are Prometheus's: base units, ``_total`` for counters, timestamps and not ages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from fastun.metrics import readings
-from fastun.metrics.readings import Samples, Source
-from fastun.metrics.worker_states import worker_states
-from fastun.native import Ring
+from fastun.metrics.readings import Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +21,7 @@ class Family:
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
-    read: Callable[[Source], Samples]
+    read: Read
 
 
 _WORKER = ("direction", "role", "lane")
@@ -77,21 +74,21 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("direction", "lane"),
         "Ring memory that waits for the writer. Near the capacity, the writer is the bottleneck.",
-        readings.of_rings(Ring.used_bytes),
+        readings.of_rings(lambda ring: ring.used_bytes),
     ),
     Family(
         "fastun_ring_capacity_bytes",
         "gauge",
         ("direction", "lane"),
         "Size of the ring.",
-        readings.of_rings(lambda ring: ring.size_bytes),
+        readings.of_rings(lambda ring: ring.capacity_bytes),
     ),
     Family(
         "fastun_batch_frames",
         "histogram",
         _WORKER,
         f"Frames that the worker passed on at once, {_NOT_QUEUED}.",
-        readings.batch_frames,
+        readings.of_workers(lambda worker: worker.batch_frames),
     ),
     Family(
         "fastun_queue_delay_seconds",
@@ -120,21 +117,21 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         ("role", "lane"),
         "User and system time of the worker and of those that it replaced.",
-        readings.of_workers(lambda worker: worker.cpu_seconds()),
+        readings.of_processes(lambda worker: worker.cpu_seconds),
     ),
     Family(
         "fastun_worker_restarts_total",
         "counter",
         ("role", "lane"),
         "How often the worker died and was replaced.",
-        readings.of_workers(lambda worker: worker.restarts),
+        readings.of_processes(lambda worker: worker.restarts),
     ),
     Family(
         "fastun_worker_up",
         "gauge",
         ("role", "lane"),
         "1 while the worker is at work.",
-        readings.of_workers(lambda worker: worker.is_ready),
+        readings.of_processes(lambda worker: worker.is_ready),
     ),
     Family(
         "fastun_worker_state",
@@ -142,7 +139,7 @@ FAMILIES: tuple[Family, ...] = (
         (*_WORKER, "state"),
         "1 for the state at the scrape: idle (nothing waits for the worker), busy, or blocked "
         "(what comes after it is full). The worker that is always busy is the bottleneck.",
-        worker_states,
+        readings.worker_states,
     ),
     *(
         Family(
@@ -176,7 +173,7 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("peer",),
         "1 while there is a link to the peer.",
-        readings.of_peers(lambda peer: peer.link is not None),
+        readings.of_peers(lambda peer: peer.view.link is not None),
     ),
     *(
         Family(
@@ -247,7 +244,7 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         (),
         "Links of peers that had one before.",
-        readings.reconnects,
+        readings.count("reconnects"),
     ),
     Family(
         "fastun_connections_refused_total",
@@ -255,14 +252,14 @@ FAMILIES: tuple[Family, ...] = (
         (),
         "Connections closed unanswered, and SYNs dropped: too many from one source or in all; "
         "through the tunnel; or, without encryption, while another client has the link.",
-        readings.refused,
+        readings.count("refused"),
     ),
     Family(
         "fastun_hello_failures_total",
         "counter",
         (),
         "Accepted connections that did not become a link: no handshake or hello, or a bad one.",
-        readings.hello_failures,
+        readings.count("failed_hellos"),
     ),
     Family(
         "fastun_tcp_rtt_seconds",

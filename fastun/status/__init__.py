@@ -1,6 +1,9 @@
-"""What a running gateway tells of itself when it is asked.
+"""What a running gateway says about itself when it is asked.
 
-control  the socket: the gateway's side and the asking side
-reply    what is told: the keys of `fastun status --json`
-report   the same as text of 80 columns: `fastun status`
+control        the protocol of the control socket, and its client
+server         the gateway's side
+run_directory  the directory of the control sockets
+reply          the structs of an answer: the keys of `fastun status --json`
+reading        makes the answer of a view of the gateway
+report         the same as text of 80 columns: `fastun status`
 """

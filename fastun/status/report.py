@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastun.errors import RuntimeFailure, one_line
+from fastun.gateway.worker_state import FULL_FROM
 from fastun.status import control
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
-
-# From here on the fill of a ring is worth a colour: its writer does not keep up.
-_RING_FULL_PERCENT = 75
 
 # Of more peers than these, only those that are connected get a line.
 _PEERS_SHOWN_DOWN_MAX = 10
@@ -117,7 +115,7 @@ def _connected(status: Status) -> Text:
 
 
 def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
-    """Return a line a peer; of many only for those who are connected."""
+    """Return a line a peer; of many peers only for the connected ones."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)
@@ -164,9 +162,9 @@ def _stages(title: str, directions: dict[str, Direction]) -> Table:
         n_dropped = sum(reader.drops.values()) + sum(writer.drops.values())
         table.add_row(Text(f"{name}, {n_dropped:,} dropped", style="bold"))
         _add_stage(table, reader)
-        percent = 100 * direction.ring_used_bytes / direction.ring_capacity_bytes
-        fill = f"{percent:.0f} % of {direction.ring_capacity_bytes / 2**20:g} MiB"
-        style = "yellow" if percent >= _RING_FULL_PERCENT else "dim"
+        used = direction.ring_used_bytes / direction.ring_capacity_bytes
+        fill = f"{100 * used:.0f} % of {direction.ring_capacity_bytes / 2**20:g} MiB"
+        style = "yellow" if used >= FULL_FROM else "dim"  # its writer does not keep up
         table.add_row(Text("    ring", style="dim"), "", Text(fill, style=style))
         _add_stage(table, writer)
     return table

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = ".lock"
 
-# Whoever holds the lock makes a socket and is done.
+# The holder of the lock only makes a socket.
 LOCK_TIMEOUT_S = 3.0
 _RETRY_S = 0.05
 
@@ -39,8 +39,8 @@ def check(directory: Path) -> None:
 async def locked(directory: Path) -> AsyncIterator[None]:
     """Keep two gateways that start at once from taking each other's new socket for a stale one.
 
-    The lock is on a file that nobody else can open: one on the directory, all that may read it
-    could take and keep. Raises RuntimeFailure when it cannot be had, OSError when not be made.
+    The lock is on a file that no other user can open: one on the directory could be taken and kept
+    by all that may read it. Raises RuntimeFailure when it cannot be had, OSError when not be made.
     """
     lock = directory / LOCK_NAME
     deadline = time.monotonic() + LOCK_TIMEOUT_S
@@ -78,7 +78,7 @@ def _leave(lock: Path, descriptor: int) -> None:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells the file from another of the same name, None when there is none."""
+    """Return what identifies the file among others of the same name, None when there is none."""
     try:
         status = path.lstat()
     except OSError:

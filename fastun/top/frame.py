@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from fastun.metrics.worker_states import FULL_FROM
+from fastun.gateway.worker_state import FULL_FROM
 from fastun.native import DIRECTIONS
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 from fastun.status.report import duration, remote_of

@@ -46,7 +46,7 @@ N_TIMES = 12  # that 300 packets come behind a hello
 # A gateway that makes new keys after 32 MiB under AES-256-GCM, in place of 192 GiB.
 FEW_BLOCKS = """
 import sys
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(
@@ -59,7 +59,7 @@ main()
 # Timers a hundred times as fast, and a look each moment at the oldest keys that Python has.
 WATCHED = """
 import gc, os, sys, threading, time
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session import clock
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys

@@ -52,7 +52,7 @@ def test_every_subject_is_in_the_stored_baseline(
 ) -> None:
     baseline = stored.read_baseline(stored.BASELINE)
 
-    scrapes = {"scrape-1", "scrape-100", "scrape-1000"}
+    scrapes = {f"scrape-{n}{of}" for n in (1, 100, 1000) for of in ("", "-openmetrics")}
     assert baseline.ratios.keys() == subjects_of(run_once, "PASSED") | scrapes
 
 

@@ -31,7 +31,7 @@ SERVER_OUTER = "10.0.0.1"
 # A server that asks a peer anew after 0.6 s in which nothing has come back, not 15.
 IMPATIENT = """
 import sys
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.command import client_file
+from fastun.command.client_file import Client
 from fastun.endpoint import Endpoint
 from fastun.lab.host import wait_until
-from fastun.peers import client_file
-from fastun.peers.client_file import Client
 from fastun.session import keys
 
 if TYPE_CHECKING:

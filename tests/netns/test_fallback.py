@@ -19,7 +19,7 @@ from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import UDP_PORT, endpoints, start_gateway
-from tests.netns.test_metrics import assert_adds_up, quiesced
+from tests.support.scrapes import assert_adds_up, quiesced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The gateway, but it gives up an unanswered handshake after 2 s instead of 90.
 IMPATIENT = """
 import sys
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(

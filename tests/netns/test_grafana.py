@@ -86,7 +86,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     with Lab() as lab:
         server, client = lab.host("server"), lab.host("client")
         lab.wire(server, client, ["10.0.0.1/24"], ["10.0.0.2/24"])
-        # On UDP as well, where nobody comes: it has figures of its own.
+        # On UDP as well, where no peer comes: it has figures of its own.
         listen = ("--listen", f"udp://10.0.0.1:{UDP_PORT}")
         tunnel = start_tunnel(server, client, "10.0.0.1", directory, server_arguments=listen)
         rule_files = [shortened(name, directory) for name in RULE_FILES]

@@ -1,4 +1,4 @@
-"""The metrics of a running tunnel; the topology stands in tests/conftest.py."""
+"""The metrics of a running tunnel; tests/conftest.py has the topology."""
 
 from __future__ import annotations
 
@@ -13,25 +13,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab.host import LabError, wait_until
+from fastun.lab.host import wait_until
 from fastun.lab.prometheus import start_prometheus
 from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import iperf3
 from fastun.lab.transfer import start_transfer
-from fastun.lab.tunnel import METRICS_PORT, PORT, Scrape, start_gateway
+from fastun.lab.tunnel import PORT, start_gateway
 from fastun.metrics.families import FAMILIES
 from fastun.native import DROPS, ROLES
 from tests.support.plain_peer import PlainPeer, frame, udp_packet
+from tests.support.scrapes import (
+    assert_adds_up,
+    drops,
+    label,
+    quiesced,
+    responds,
+    status_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
-    from fastun.lab.tunnel import GatewayProcess
     from tests.conftest import StartTunnel
 
-READER_AND_WRITER = (("tun-reader", "link-writer"), ("link-reader", "tun-writer"))
 MEGABYTE = 10**6
 WIRES = pytest.mark.parametrize("wire", ["wireguard", "plain"])
 # An unsealed wire has no handshakes.
@@ -55,42 +61,6 @@ def needs(program: str) -> None:
         pytest.skip(f"needs {program} (Debian package prometheus)")
 
 
-def quiesced(gateway: GatewayProcess) -> Scrape:
-    """Scrape when nothing moves any more: two equal ones in a row, and empty rings."""
-    before = Scrape()
-
-    def rests() -> bool:
-        nonlocal before
-        last, before = before, gateway.scrape()
-        moving = ("fastun_packets_total", "fastun_dropped_packets_total")
-        return before.total("fastun_ring_used_bytes") == 0 and all(
-            last.get(name) == value for name, value in before.items() if name.startswith(moving)
-        )
-
-    wait_until(rests, "the tunnel quiesces", timeout_s=10, interval_s=0.3)
-    return before
-
-
-def drops(scrape: Scrape) -> dict[tuple[str, str], float]:
-    """The reasons that are not 0, with their counts."""
-    counts = {
-        (drop.role, drop.reason): scrape.total(
-            "fastun_dropped_packets_total", role=drop.role, reason=drop.reason
-        )
-        for drop in DROPS
-    }
-    return {key: count for key, count in counts.items() if count}
-
-
-def assert_adds_up(scrape: Scrape) -> None:
-    """In each direction: packets in = packets out + drops."""
-    for reader, writer in READER_AND_WRITER:
-        taken_in = scrape.total("fastun_packets_total", role=reader)
-        delivered = scrape.total("fastun_packets_total", role=writer)
-        dropped = sum(n for (role, _), n in drops(scrape).items() if role in (reader, writer))
-        assert taken_in == delivered + dropped, f"{reader} to {writer}: {drops(scrape)}"
-
-
 def assert_clean(text: str) -> None:
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=text, text=True, capture_output=True, check=False
@@ -102,7 +72,7 @@ def assert_clean(text: str) -> None:
 
 
 @WIRES
-def test_promtool_finds_nothing_to_say_with_and_without_a_link(
+def test_promtool_finds_no_fault_with_and_without_a_link(
     tunnel: StartTunnel, lab: Lab, tmp_path: Path, wire: str
 ) -> None:
     needs("promtool")
@@ -117,7 +87,7 @@ def test_promtool_finds_nothing_to_say_with_and_without_a_link(
 
 
 @WIRES
-def test_every_family_is_there_and_every_drop_reason_stands_at_zero(
+def test_every_family_and_every_drop_reason_is_there_from_the_start(
     tunnel: StartTunnel, wire: str
 ) -> None:
     server = tunnel(wire=wire).server
@@ -134,7 +104,7 @@ def test_every_family_is_there_and_every_drop_reason_stands_at_zero(
         for sample in scrape
         if sample.startswith("fastun_dropped_packets_total")
     }
-    # What a host sends to its new device for nobody in particular, or before the link, may go.
+    # What a host sends to its new device without a peer, or before the link, may be dropped.
     assert drops(scrape).keys() <= {("tun-reader", "no_peer"), ("tun-reader", "no_session")}
 
 
@@ -155,10 +125,6 @@ def test_handshakes_are_counted_by_what_became_of_them(tunnel: StartTunnel) -> N
     }
     assert results == {"ok": 0, "bad_type": 1, "bad_mac1": 1}
     assert scrape.total("fastun_hello_failures_total") == 2
-
-
-def label(sample: str, name: str) -> str:
-    return sample.partition(f'{name}="')[2].partition('"')[0]
 
 
 def test_histograms_agree_with_the_counters(tunnel: StartTunnel) -> None:
@@ -219,6 +185,7 @@ def test_prometheus_measures_the_rate_that_iperf3_measures(
     rates = [series.value for series in found]
     print(f"Prometheus {rates}, iperf3 {in_window}")  # noqa: T201 (pytest shows it on failure)
     assert rates == [pytest.approx(sum(in_window) / WINDOW_S, rel=0.05)]
+    # It asks for OpenMetrics, and rejects a whole scrape for one fault in it.
     assert [series.value for series in prometheus.query("up")] == [1]
 
 
@@ -306,49 +273,6 @@ def test_both_ends_count_the_same_under_load(tunnel: StartTunnel) -> None:
                 assert counted == scrape.total(f"fastun_device_{way}_{kernels}_total")
 
 
-# -- life -------------------------------------------------------------------------------------
-
-
-def responds(gateway: GatewayProcess) -> bool:
-    gateway.check_alive()
-    try:
-        return gateway.get("/healthz")[0] == 200
-    except LabError:
-        return False
-
-
-def status_of(gateway: GatewayProcess, path: str) -> int:
-    return gateway.get(path)[0]
-
-
-def test_health_follows_the_workers_and_readiness_the_link_too(tunnel: StartTunnel) -> None:
-    pair = tunnel()
-    for gateway in (pair.client, pair.server):
-        assert gateway.get("/healthz") == (200, "all workers run\n")
-        assert gateway.get("/readyz") == (200, "ready\n")
-    assert pair.server.stop() == 0
-    wait_until(lambda: status_of(pair.client, "/readyz") == 503, "the client is not ready")
-    assert pair.client.get("/readyz") == (503, "no link\n")
-    assert pair.client.get("/healthz")[0] == 200
-    assert pair.client.scrape().total("fastun_peer_up") == 0
-
-    os.kill(worker_pid(pair.client, "tun-writer"), signal.SIGKILL)
-    wait_until(
-        lambda: pair.client.get("/healthz") == (503, "not at work: tun-writer/0\n"),
-        "the client is not healthy",
-        interval_s=0,
-    )
-    wait_until(lambda: status_of(pair.client, "/healthz") == 200, "the client is healthy again")
-
-
-def test_a_server_is_ready_without_a_link(lab: Lab, tmp_path: Path) -> None:
-    gateway = start_gateway(lab.host("server"), tmp_path, "serve")
-    wait_until(lambda: responds(gateway), "fastun answers", timeout_s=15)
-    assert status_of(gateway, "/readyz") == 200
-    assert gateway.scrape().total("fastun_peer_up") == 0
-    assert gateway.stop() == 0
-
-
 @pytest.mark.parametrize(("wire", "n_reconnects"), [("wireguard", 6), ("plain", 4)])
 def test_no_counter_goes_back_when_workers_are_killed_under_load(
     tunnel: StartTunnel, wire: str, n_reconnects: int
@@ -364,7 +288,7 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
         n_bytes=MEGABYTE,
         goes_on=lambda: goes_on,
     )
-    # A connection that is not yet made would be told that its peer is away, and give up.
+    # A connection not yet made would get an ICMP error while its peer is away, and give up.
     wait_until(
         lambda: gateway.scrape().total("fastun_bytes_total", role="tun-writer") > MEGABYTE,
         "the transfer runs",
@@ -399,40 +323,3 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
     final = gateway.scrape()
     assert all(final.total("fastun_worker_restarts_total", role=role) == 2 for role in ROLES)
     assert final.total("fastun_reconnects_total") == n_reconnects
-
-
-def test_scrapes_do_not_disturb_the_end(tunnel: StartTunnel) -> None:
-    gateway = tunnel().server
-    statuses: list[int] = []
-
-    def scrape_on() -> None:
-        while gateway.process.poll() is None:
-            try:
-                statuses.append(status_of(gateway, "/metrics"))
-            except LabError:  # it has ended
-                continue
-
-    scrapers = [threading.Thread(target=scrape_on) for _ in range(3)]
-    for scraper in scrapers:
-        scraper.start()
-    wait_until(lambda: len(statuses) > 20, "scrapes")
-    code = gateway.stop()
-    for scraper in scrapers:
-        scraper.join()
-    assert code == 0
-    assert set(statuses) == {200}
-
-
-# -- the address ------------------------------------------------------------------------------
-
-
-def test_a_metrics_port_in_use_is_one_line_and_leaves_nothing(lab: Lab, tmp_path: Path) -> None:
-    host = lab.host("server")
-    with host.socket() as other:
-        other.bind(("127.0.0.1", METRICS_PORT))
-        other.listen()
-        gateway = start_gateway(host, tmp_path, "serve")
-        assert gateway.process.wait(15) == 1
-    (line,) = gateway.log_tail()
-    assert f"--metrics 127.0.0.1:{METRICS_PORT}: the port is in use" in line
-    assert host.devices() == ["lo"]

@@ -23,7 +23,7 @@ from fastun.lab.tunnel import (
     add_peer,
     start_gateway,
 )
-from tests.netns.test_metrics import assert_adds_up, drops, quiesced
+from tests.support.scrapes import assert_adds_up, drops, quiesced
 
 if TYPE_CHECKING:
     from pathlib import Path

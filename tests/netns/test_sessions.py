@@ -32,7 +32,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "udp"])
 # The gateway under timers a thousand times as fast; all else is as fastun starts it.
 COMPRESSED = """
 import sys
-from fastun.gateway import gateway
+from fastun.gateway import run as gateway
 from fastun.session.timer_constants import TimerConstants
 run = gateway.run
 gateway.run = lambda settings: run(settings, TimerConstants(

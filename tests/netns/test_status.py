@@ -1,4 +1,4 @@
-"""`fastun status` of a running tunnel; the topology stands in tests/conftest.py."""
+"""`fastun status` of a running tunnel; tests/conftest.py has the topology."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
-from fastun.lane.channel import AddReceivingKey, ForgetReceivingKeys
+from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.hello import Hello
@@ -31,7 +31,7 @@ from tests.support.recording_lane import RecordingLane
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from fastun.lane.channel import ToWorker
+    from fastun.lane.messages import ToWorker
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.session.keys import KeyPair
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from fastun.lane.channel import ToWorker
     from fastun.lane.lane import Lane
+    from fastun.lane.messages import ToWorker
 
 
 class RecordingLane:

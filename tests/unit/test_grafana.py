@@ -66,10 +66,10 @@ def promtool(*arguments: str) -> None:
 
 
 def test_the_committed_dashboard_and_its_table_are_what_the_panels_make() -> None:
-    mend = "run: python -m grafana.dashboard"
-    assert dashboard.DASHBOARD.read_text(encoding="utf-8") == dashboard.text(), mend
+    fix = "run: python -m grafana.dashboard"
+    assert dashboard.DASHBOARD.read_text(encoding="utf-8") == dashboard.text(), fix
     readme = dashboard.README.read_text(encoding="utf-8")
-    assert readme == dashboard.readme(readme), mend
+    assert readme == dashboard.readme(readme), fix
     assert readme.count("\n| panel |") == 1
 
 
@@ -135,7 +135,7 @@ def test_panels_fill_the_grid_and_do_not_overlap() -> None:
     assert len(taken) == 24 * (max(y for _, y in taken) + 1), "a hole"
 
 
-def test_a_directions_panels_stand_in_the_order_of_its_stages() -> None:
+def test_a_directions_panels_are_in_the_order_of_its_stages() -> None:
     titles = [panel["title"] for panel in panels()]
     for stages in (
         ["device, to fastun", "tun-reader", "outbound ring", "link-writer", "sockets, to peers"],

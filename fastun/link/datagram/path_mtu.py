@@ -19,8 +19,8 @@ from collections.abc import Callable
 
 from fastun import log
 from fastun.config.settings import Settings
-from fastun.lane.channel import SendMessage, SetPathMtu
 from fastun.lane.lane import Lane
+from fastun.lane.messages import SendMessage, SetPathMtu
 from fastun.link.datagram import probe
 from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.hinted import HintedLimit

@@ -8,8 +8,8 @@ came from, it tells (``UdpPeers.follow``).
 from __future__ import annotations
 
 from fastun import log
-from fastun.lane.channel import AwaitReply, SetEndpoint
 from fastun.lane.lane import Lane
+from fastun.lane.messages import AwaitReply, SetEndpoint
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside

@@ -17,10 +17,11 @@ a router (hints.py), starts a search at once, but never concludes one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-import msgpack
 import msgspec
 
+from fastun import codec
 from fastun.link.hello import TYPE
 from fastun.native import CONTROL_BYTES_MAX, DATA_BYTES_MIN, UdpAddress
 
@@ -71,27 +72,23 @@ class Probed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def question(datagram_bytes: int) -> bytes:
     """Return a question that makes a datagram of so many bytes (of UDP's payload)."""
     room = datagram_bytes - _SEAL_BYTES - len(TYPE)
-    map_bytes = len(msgpack.packb({"probe": datagram_bytes, "padding": bytes(room)})) - room
-    body: bytes = msgpack.packb({"probe": datagram_bytes, "padding": bytes(room - map_bytes)})
-    return TYPE + body
+    map_bytes = len(codec.pack(Probe(datagram_bytes, bytes(room)))) - room
+    return TYPE + codec.pack(Probe(datagram_bytes, bytes(room - map_bytes)))
 
 
 def answer(probe: Probe) -> bytes:
     """Return the answer to a question."""
-    body: bytes = msgpack.packb({"probed": probe.probe})
-    return TYPE + body
+    return TYPE + codec.pack(Probed(probe.probe))
 
 
 def decode(message: bytes) -> Probe | Probed | None:
     """Return the question or answer in a message; None when it is neither, or is not as it says."""
     try:
-        body = msgpack.unpackb(message[len(TYPE) :])
-        if not isinstance(body, dict):
-            return None
+        body: dict[str, Any] = codec.unpack(message[len(TYPE) :], dict[str, Any], LONGEST)
         if "probed" in body:
             return msgspec.convert(body, Probed)
         probe = msgspec.convert(body, Probe)
-    except (msgspec.ValidationError, msgpack.UnpackException, ValueError, RecursionError):
+    except (codec.CodecError, msgspec.ValidationError):
         return None
     is_true = _SHORTEST <= probe.probe == len(message) + _SEAL_BYTES
     return probe if is_true else None

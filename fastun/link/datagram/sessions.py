@@ -19,13 +19,13 @@ from msgspec import structs
 
 from fastun import log
 from fastun.config.settings import Settings
-from fastun.lane.channel import (
+from fastun.lane.lane import Lane
+from fastun.lane.messages import (
     ForgetReceivingKeys,
     LinkFormat,
     SendKeepalive,
     SetGateKeys,
 )
-from fastun.lane.lane import Lane
 from fastun.link import hello
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos

@@ -19,8 +19,8 @@ from typing import Any
 from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
-from fastun.lane.channel import AddSocket
 from fastun.lane.lane import Lane
+from fastun.lane.messages import AddSocket
 from fastun.link import listening
 from fastun.link.inside import Inside, LeadsInsideError
 from fastun.native import SOCKETS_MAX, UdpAddress

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from msgspec import structs
 
-from fastun.lane.channel import LinkFormat
+from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer

@@ -22,8 +22,8 @@ import time
 from dataclasses import dataclass, field
 
 from fastun import log
-from fastun.lane.channel import SendKeepalive, SendMessage
 from fastun.lane.lane import Lane
+from fastun.lane.messages import SendKeepalive, SendMessage
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.handshake import Established, SealedHandshaker

@@ -26,9 +26,9 @@ WITH_GATEWAY = """
 import errno, os, signal, sys, types
 def run(settings):
     {body}
-gateway = types.ModuleType("fastun.gateway.gateway")
+gateway = types.ModuleType("fastun.gateway.run")
 gateway.run = run
-sys.modules["fastun.gateway.gateway"] = gateway
+sys.modules["fastun.gateway.run"] = gateway
 from fastun.command.cli import main
 main()
 """

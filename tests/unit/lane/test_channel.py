@@ -12,19 +12,19 @@ import pytest
 
 from fastun.errors import RuntimeFailure
 from fastun.lane import channel
-from fastun.lane.channel import (
+from fastun.lane.channel import Channel, DescriptorsLost
+from fastun.lane.messages import (
+    MESSAGE_BYTES_MAX,
     AddReceivingKey,
     AllowIps,
-    AnyMessage,
     AttachLink,
     Boot,
-    Channel,
     ControlCame,
     DatagramCame,
-    DescriptorsLost,
     DetachLink,
     HandshakeCame,
     LinkFormat,
+    Message,
     Ready,
     SendMessage,
     SetSendingKey,
@@ -65,9 +65,7 @@ def open_descriptors() -> set[str]:
         Ready(),
     ],
 )
-def test_a_message_comes_as_it_went(
-    ends: tuple[Channel, socket.socket], message: AnyMessage
-) -> None:
+def test_a_message_comes_as_it_went(ends: tuple[Channel, socket.socket], message: Message) -> None:
     ours, theirs = ends
     ours.send(message)
     assert Channel(theirs).receive() == (message, [])
@@ -130,9 +128,9 @@ def test_what_is_no_message_is_refused_and_its_descriptors_are_closed(
 
 def longest_message() -> bytes:
     empty: bytes = msgpack.packb({"type": "send-message", "slot": 1, "message": bytes(300)})
-    length = 300 + channel.MESSAGE_BYTES_MAX - len(empty)
+    length = 300 + MESSAGE_BYTES_MAX - len(empty)
     longest: bytes = msgpack.packb({"type": "send-message", "slot": 1, "message": bytes(length)})
-    assert len(longest) == channel.MESSAGE_BYTES_MAX
+    assert len(longest) == MESSAGE_BYTES_MAX
     return longest
 
 

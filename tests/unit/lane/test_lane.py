@@ -14,15 +14,17 @@ import pytest
 
 from fastun.errors import RuntimeFailure
 from fastun.lane import lane as lanes
-from fastun.lane.channel import DetachLink, SendMessage
-from fastun.lane.lane import Lane, Worker
+from fastun.lane import worker_process
+from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.messages import DetachLink, SendMessage
 from fastun.native import ROLES, Mode, Wire
 from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from fastun.lane.channel import ToGateway
+    from fastun.lane.messages import ToGateway
+    from fastun.lane.worker_process import WorkerProcess
 
 
 @pytest.fixture(autouse=True)
@@ -31,31 +33,30 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Owner:
-    """A lane, and what it has told its owner."""
+    """A lane, and what its owner has heard from it."""
 
     def __init__(self, device: socket.socket) -> None:
         self.started: list[str] = []
         self.died: list[str] = []
         self.failures: list[RuntimeFailure] = []
         self.messages: list[ToGateway] = []
-        self.tell: Callable[[Worker], None] = lambda _: None
-        self.lane = Lane(
-            0,
-            device.fileno(),
-            Wire.PLAIN,
-            Mode.TUN,
-            holds=False,
-            on_start=self._on_start,
-            on_message=lambda _, message: self.messages.append(message),
-            on_death=lambda worker: self.died.append(worker.role),
-            on_failure=self.failures.append,
-        )
+        self.tell: Callable[[WorkerProcess], None] = lambda _: None
+        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN))
 
-    def _on_start(self, worker: Worker) -> None:
+    def on_start(self, worker: WorkerProcess) -> None:
         self.started.append(worker.role)
         self.tell(worker)
 
-    def worker(self, role: str = "link-writer") -> Worker:
+    def on_message(self, _: WorkerProcess, message: ToGateway) -> None:
+        self.messages.append(message)
+
+    def on_death(self, worker: WorkerProcess) -> None:
+        self.died.append(worker.role)
+
+    def on_failure(self, error: RuntimeFailure) -> None:
+        self.failures.append(error)
+
+    def worker(self, role: str = "link-writer") -> WorkerProcess:
         return self.lane.workers[role]
 
     def pid(self, role: str = "link-writer") -> int:
@@ -81,7 +82,7 @@ async def running() -> AsyncIterator[Owner]:
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
     with device, far_end:
         owner = Owner(device)
-        owner.lane.start()
+        owner.lane.start(owner)
         try:
             await until(owner.lane.is_whole)
             yield owner
@@ -164,7 +165,7 @@ def test_a_worker_for_which_no_descriptor_can_be_duplicated_is_replaced() -> Non
         async with running() as owner:
             refused = []
 
-            def tell(worker: Worker) -> None:
+            def tell(worker: WorkerProcess) -> None:
                 with no_descriptor_left() if not refused else contextlib.nullcontext():
                     refused.append(worker.role)
                     owner.lane.send(worker.role, DetachLink(1), 0)
@@ -187,7 +188,7 @@ def test_what_was_made_while_there_was_no_worker_is_lost_when_it_comes(
         async with running() as owner:
             owner.kill("tun-reader")
             await until(lambda: owner.died)
-            owner.lane.send("tun-reader", DetachLink(1))  # to nobody
+            owner.lane.send("tun-reader", DetachLink(1))  # there is none
             assert owner.died == ["tun-reader"]
             assert owner.started == [*ROLES]
             owner.tell = lambda worker: owner.died.append(f"{worker.role} is back")
@@ -211,7 +212,7 @@ def test_a_lane_that_stops_spawns_nothing_more(monkeypatch: pytest.MonkeyPatch) 
     run(claim())
 
 
-# -- a worker that takes no messages ----------------------------------------------------------
+# -- a worker that reads no messages ----------------------------------------------------------
 
 
 def fill(owner: Owner) -> int:
@@ -243,7 +244,7 @@ def test_what_a_slow_worker_has_not_read_comes_when_it_reads() -> None:
 def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.3)
+    monkeypatch.setattr(worker_process, "UNREAD_MAX_S", 0.3)
 
     async def claim() -> None:
         async with running() as owner:
@@ -262,7 +263,7 @@ def test_a_worker_that_reads_nothing_for_too_long_is_replaced(
 def test_the_time_of_a_worker_that_died_is_not_its_successors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 0.5)
+    monkeypatch.setattr(worker_process, "UNREAD_MAX_S", 0.5)
 
     async def claim() -> None:
         async with running() as owner:
@@ -280,8 +281,8 @@ def test_the_time_of_a_worker_that_died_is_not_its_successors(
 def test_a_worker_for_which_too_many_messages_wait_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "UNSENT_MAX", 50)
-    monkeypatch.setattr(lanes, "UNREAD_MAX_S", 1000)
+    monkeypatch.setattr(worker_process, "UNSENT_MAX", 50)
+    monkeypatch.setattr(worker_process, "UNREAD_MAX_S", 1000)
 
     async def claim() -> None:
         async with running() as owner:
@@ -351,10 +352,10 @@ def test_a_worker_that_cannot_be_killed_is_said_and_not_waited_for(
         device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         with device, far_end:
             owner = Owner(device)
-            owner.lane.start()
+            owner.lane.start(owner)
             await until(owner.lane.is_whole)
             os.kill(owner.pid(), signal.SIGSTOP)
-            monkeypatch.setattr(lanes, "KILL_GRACE_S", 0.2)
+            monkeypatch.setattr(worker_process, "KILL_GRACE_S", 0.2)
             kill, immortal = signal.pidfd_send_signal, owner.worker().pidfd
             monkeypatch.setattr(
                 signal, "pidfd_send_signal", lambda fd, n: None if fd == immortal else kill(fd, n)

@@ -1,14 +1,17 @@
-"""The lane as its gateway sees it: what workers are told, and their successors."""
+"""The lane as its gateway sees it: what workers are sent, and their successors."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from typing import TYPE_CHECKING, cast
+from unittest.mock import Mock
 
 from fastun.lane import channel
-from fastun.lane.channel import Boot, Channel, ClampMss
-from fastun.lane.lane import Lane, Worker
+from fastun.lane.channel import Channel
+from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.messages import Boot, ClampMss
+from fastun.lane.worker_process import WorkerProcess
 from fastun.native import ROLES, Mode, Wire
 
 if TYPE_CHECKING:
@@ -17,56 +20,48 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fastun.lane.channel import AnyMessage
+    from fastun.lane.lane import LaneOwner
+    from fastun.lane.messages import Message
 
 
-def test_the_readers_are_told_of_another_mss_and_so_are_their_successors(
+def test_the_readers_get_another_mss_and_so_do_their_successors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ends: dict[str, socket.socket] = {}
 
-    def spawn(worker: Worker) -> Channel:
+    def spawn(worker: WorkerProcess) -> Channel:
         """Stand in for an interpreter: this process is there, and reads the channel itself."""
         worker.channel, ends[worker.role] = channel.pair()
         worker.process = cast("subprocess.Popen[bytes]", object())
         worker.pidfd = os.pidfd_open(os.getpid())
         return worker.channel
 
-    def told(role: str) -> AnyMessage | None:
+    def received(role: str) -> Message | None:
         ends[role].setblocking(False)
         try:
-            received = Channel(ends[role]).receive()
+            message = Channel(ends[role]).receive()
         except BlockingIOError:
             return None
-        assert received is not None
-        channel.close_all(received[1])
-        return received[0]
+        assert message is not None
+        channel.close_all(message[1])
+        return message[0]
 
     def boot_mtu(role: str) -> int:
-        boot = told(role)
+        boot = received(role)
         assert isinstance(boot, Boot)
         return boot.mss_mtu
 
     async def scene() -> None:
-        lane = Lane(
-            0,
-            os.memfd_create("device"),
-            Wire.WIREGUARD,
-            Mode.TUN,
-            holds=False,
-            mss_mtu=1420,
-            on_start=lambda *_: None,
-            on_message=lambda *_: None,
-            on_death=lambda *_: None,
-            on_failure=lambda *_: None,
-        )
-        monkeypatch.setattr(Worker, "spawn", spawn)
-        lane.start()
+        plan = LanePlan(os.memfd_create("device"), Wire.WIREGUARD, Mode.TUN, mss_mtu=1420)
+        lane = Lane(0, plan)
+        owner = cast("LaneOwner", Mock())
+        monkeypatch.setattr(WorkerProcess, "spawn", spawn)
+        lane.start(owner)
         assert [boot_mtu(role) for role in ROLES] == [1420] * 4
         lane.clamp_mss(1300)
-        readers = {role for role in ROLES if told(role) == ClampMss(1300)}
+        readers = {role for role in ROLES if received(role) == ClampMss(1300)}
         assert readers == {"tun-reader", "link-reader"}
-        lane.start()
+        lane.start(owner)
         assert [boot_mtu(role) for role in ROLES] == [1300] * 4
 
     asyncio.run(scene())

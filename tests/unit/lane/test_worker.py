@@ -15,10 +15,10 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lane import channel
-from fastun.lane.channel import (
+from fastun.lane.channel import Channel
+from fastun.lane.messages import (
     AttachLink,
     Boot,
-    Channel,
     DetachLink,
     LinkEnded,
     LinkFormat,

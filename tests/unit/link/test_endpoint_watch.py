@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun.lane.channel import BlockLink, LinkFormat
+from fastun.lane.messages import BlockLink, LinkFormat
 from fastun.link.endpoint_watch import ALL_INTERVAL_S, CHANGED_INTERVAL_S, EndpointWatch
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import LinkTable

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from fastun.lane.channel import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
 from fastun.link.peer_slots import PeerSlots
 from fastun.native import PEER_SLOTS

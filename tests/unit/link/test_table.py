@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lane.channel import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
+from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import table
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.handshake import Established
@@ -25,7 +25,7 @@ from tests.support.recording_lane import RecordingLane
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.lane.channel import ToWorker
+    from fastun.lane.messages import ToWorker
 
 
 def link_format(wire: Wire) -> LinkFormat:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun.lane.channel import AddReceivingKey, ForgetReceivingKeys
+from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import tap_place
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.tap_place import TapPlace

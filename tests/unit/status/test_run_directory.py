@@ -54,14 +54,14 @@ def test_one_that_others_may_only_read_is_not(tmp_path: Path, mode: int) -> None
     run_directory.check(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make somebody else's directory")
-def test_one_of_somebody_else_is_refused(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make another user's directory")
+def test_one_of_another_user_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path, 65534, -1)
     with pytest.raises(RuntimeFailure, match="others may write to it"):
         run_directory.check(tmp_path)
 
 
-def test_who_may_only_read_it_does_not_hold_a_start_up(tmp_path: Path) -> None:
+def test_a_user_who_may_only_read_it_does_not_hold_up_a_start(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(directory, fcntl.LOCK_EX)
     assert is_locked_once(tmp_path)
@@ -87,7 +87,7 @@ def test_another_start_is_waited_for_and_not_for_ever(
 def test_a_lock_that_was_removed_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who waited on the file that another removes would hold what nobody looks at."""
+    """A start that waited on a file which another removes would hold a lock that has no effect."""
     lock, take = tmp_path / run_directory.LOCK_NAME, fcntl.flock
     removed = []
 

@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fastun import log
-from fastun.lane.channel import AddReceivingKey, DetachLink, SendKeepalive, SetSendingKey
+from fastun.lane.messages import AddReceivingKey, DetachLink, SendKeepalive, SetSendingKey
 from fastun.session import clock, messages, tai64n
 from fastun.session.messages import MessageType
 from tests.support import datagram_pair

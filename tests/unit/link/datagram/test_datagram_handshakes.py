@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastun.endpoint import Endpoint
-from fastun.lane.channel import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
+from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
 from fastun.link.datagram.peer import GATEWAY_COUNTERS
 from fastun.native import Aead, has_aes_instructions
 from fastun.peers.peer import Peer

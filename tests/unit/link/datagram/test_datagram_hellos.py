@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from fastun.lane.channel import SendKeepalive, SendMessage, SetSendingKey
+from fastun.lane.messages import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
 from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX

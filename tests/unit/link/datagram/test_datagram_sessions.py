@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from fastun.endpoint import Endpoint
-from fastun.lane.channel import (
+from fastun.lane.messages import (
     AttachLink,
     DetachLink,
     ForgetReceivingKeys,

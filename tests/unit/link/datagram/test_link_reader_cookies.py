@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lane import channel
-from fastun.lane.channel import AddSocket, Boot, DatagramCame, Ready, SetGateKeys
+from fastun.lane.messages import AddSocket, Boot, DatagramCame, Ready, SetGateKeys
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.native import Mode, PeerTable, Ring, Stats, UdpAddress, Wire
 from fastun.session import cookies, noise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from fastun.lane.channel import SendMessage, SetPathMtu
+from fastun.lane.messages import SendMessage, SetPathMtu
 from fastun.link.datagram import path_mtu as path
 from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.hinted import HOLD_S, HintedLimit, RecentCounters

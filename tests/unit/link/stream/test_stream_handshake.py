@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import pytest
 
-from fastun.lane.channel import LinkFormat
+from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.hello import Hello, HelloError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer

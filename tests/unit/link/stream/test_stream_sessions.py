@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun.lane.channel import (
+from fastun.lane.messages import (
     AddReceivingKey,
     AttachLink,
     LinkFormat,
@@ -45,7 +45,7 @@ from tests.support.recording_lane import RecordingLane
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fastun.lane.channel import ToWorker
+    from fastun.lane.messages import ToWorker
     from fastun.session.keys import KeyPair
     from tests.support.every_way import Way
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import segno
 
-from fastun.command import peers
+from fastun.command import client_file, peers
+from fastun.command.client_file import Client
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.gateway.peer_sync import server_of
-from fastun.peers import client_file
-from fastun.peers.client_file import Client
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 

@@ -1,0 +1,175 @@
+"""What the lane's workers report, and what their starts and deaths mean for links and sessions.
+
+Each method of :class:`Reports` with ``@handle.register`` acts on the messages of its parameter's
+type (fastun/lane/messages.py). Event loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatchmethod
+
+from fastun import log
+from fastun.errors import FastunError, RuntimeFailure
+from fastun.lane.messages import (
+    ControlCame,
+    DatagramCame,
+    DeviceGone,
+    HandshakeCame,
+    KeyAdded,
+    KeyConfirmed,
+    LinkEnded,
+    OffloadChanged,
+    PathTooNarrow,
+    SessionWanted,
+    ToGateway,
+)
+from fastun.lane.worker_process import WorkerProcess
+from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.offload_log import OffloadLog
+from fastun.link.peer_slots import PeerSlots
+from fastun.link.stream.sessions import StreamSessions
+from fastun.link.table import LinkTable
+from fastun.native import UdpAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """The sessions of the wireguard wire: on streams, and on UDP where there is a port for it."""
+
+    streams: StreamSessions
+    datagrams: DatagramSessions | None
+
+
+class UnexpectedMessage(Exception):  # noqa: N818 (it is the message that is unexpected)
+    """A worker reports what its wire does not have."""
+
+
+class Reports:
+    """The owner of a lane (lane.LaneOwner): acts on what happens in it."""
+
+    def __init__(
+        self,
+        interface: str,
+        peer_slots: PeerSlots,
+        links: LinkTable,
+        sessions: Sessions | None,
+        *,
+        on_link_writer_death: Callable[[], None],
+        on_failure: Callable[[FastunError], None],
+    ) -> None:
+        """Act on ``peer_slots``, ``links`` and ``sessions``, of which an unsealed wire has none."""
+        self._interface = interface
+        self._peer_slots = peer_slots
+        self._links = links
+        self._sessions = sessions
+        self._datagrams = None if sessions is None else sessions.datagrams
+        self._on_link_writer_death = on_link_writer_death
+        self.on_failure = on_failure
+        self._offloads = OffloadLog()
+        self._handle = self.handle  # bound once: binding costs more than the call
+        self._log = log.get("gateway")
+
+    # -- a worker's start and death -----------------------------------------------------------
+
+    def on_start(self, worker: WorkerProcess) -> None:
+        """Send a fresh worker the peers, the UDP sockets and the links."""
+        self._peer_slots.tell_worker(worker.role)
+        if self._datagrams is not None:
+            self._datagrams.tell_worker(worker.role)
+        self._links.tell_worker(worker.role)
+
+    def on_death(self, worker: WorkerProcess) -> None:
+        """End the links whose state has died with the worker.
+
+        A link-writer may have stopped inside a stream's frame, a link-reader has taken bytes with
+        it. A tun-reader held the sending keys, and a counter must never be used twice. Without
+        seals it holds nothing, as the tun-writer never does: their successors just go on.
+        """
+        if worker.role == "tun-writer" or (worker.role == "tun-reader" and self._sessions is None):
+            return
+        if worker.role == "link-writer":
+            self._on_link_writer_death()
+        self._links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
+        if self._datagrams is not None:
+            self._datagrams.on_worker_death(worker.role)
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
+        """Act on a worker's message."""
+        try:
+            self._handle(message)
+        except UnexpectedMessage:
+            self._log.error("unexpected message", worker=worker.name, message=repr(message))
+
+    @singledispatchmethod
+    def handle(self, message: ToGateway) -> None:
+        """Act on one message. Raises UnexpectedMessage."""
+        raise UnexpectedMessage(repr(message))
+
+    @handle.register
+    def _link_ended(self, message: LinkEnded) -> None:
+        self._links.end(message.slot, message.reason, message.link_id)
+
+    @handle.register
+    def _device_gone(self, message: DeviceGone) -> None:
+        self.on_failure(
+            RuntimeFailure(
+                f"interface {self._interface} was deleted by another program "
+                f"({message.reason}); start fastun again"
+            )
+        )
+
+    @handle.register
+    def _offload_changed(self, message: OffloadChanged) -> None:
+        slotted = self._peer_slots.by_slot.get(message.slot)
+        if slotted is not None:
+            self._offloads.note(message.slot, slotted.peer.name, message.kind, message.error)
+
+    # -- messages of the wireguard wire -------------------------------------------------------
+
+    def _sealed(self, message: ToGateway) -> Sessions:
+        if self._sessions is None:
+            raise UnexpectedMessage(repr(message))
+        return self._sessions
+
+    @handle.register
+    def _handshake_came(self, message: HandshakeCame) -> None:
+        streams = self._sealed(message).streams
+        streams.on_handshake(message.slot, message.link_id, message.message)
+
+    @handle.register
+    def _key_added(self, message: KeyAdded) -> None:
+        self._sealed(message).streams.on_key_added(message.slot, message.index)
+        if self._datagrams is not None:
+            self._datagrams.on_key_added(message.slot, message.index)
+
+    @handle.register
+    def _key_confirmed(self, message: KeyConfirmed) -> None:
+        self._sealed(message).streams.on_key_confirmed(message.slot, message.index)
+        if self._datagrams is not None:
+            self._datagrams.on_key_confirmed(message.slot, message.index)
+
+    # -- messages of UDP: without its sessions there is nothing to do ---------------------------
+
+    @handle.register
+    def _datagram_came(self, message: DatagramCame) -> None:
+        if datagrams := self._sealed(message).datagrams:
+            datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
+
+    @handle.register
+    def _control_came(self, message: ControlCame) -> None:
+        if datagrams := self._sealed(message).datagrams:
+            datagrams.on_control(message.slot, message.index, message.message)
+
+    @handle.register
+    def _session_wanted(self, message: SessionWanted) -> None:
+        if datagrams := self._sealed(message).datagrams:
+            datagrams.begin(message.slot)
+
+    @handle.register
+    def _path_too_narrow(self, message: PathTooNarrow) -> None:
+        if datagrams := self._sealed(message).datagrams:
+            datagrams.on_path_too_narrow(message.slot)

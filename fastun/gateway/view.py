@@ -1,0 +1,177 @@
+"""A gateway at one moment, as plain values: what metrics and status read instead of the gateway.
+
+    Gateway --viewer.py--> GatewayView --> fastun.metrics (Prometheus), fastun.status (the operator)
+
+Nothing in here refers back to the gateway, so a view can be read in any thread, for as long as one
+likes. Its parts may be of slightly different moments, since nothing is stopped while it is taken.
+Counts are since the start. ``packets``, ``frames`` and ``bytes`` count as csrc/shared/stats.h says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal, NamedTuple
+
+from fastun.gateway.worker_state import State
+from fastun.host.socket_state import SocketState
+from fastun.native import TcpInfo
+
+
+class Histogram(NamedTuple):
+    """Counts of values up to each bound, not cumulated; the last count is of all above."""
+
+    upper_bounds: list[float]
+    counts: list[int]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What does not change while the gateway runs.
+
+    ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
+    """
+
+    role: Literal["serve", "connect"]
+    interface: str
+    mode: Literal["tun", "tap"]
+    wire: str
+    addresses: tuple[str, ...]
+    listen: tuple[str, ...]
+    endpoint: str | None
+    metrics: tuple[str, int] | None
+    started: float  # Unix time
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted."""
+
+    name: str
+    mtu: int
+    statistics: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkView:
+    """A peer's link. ``tcp`` and ``socket`` are None on UDP, and when the link ended just now."""
+
+    id: int
+    transport: Literal["tcp", "udp"]
+    remote: str
+    software: str  # as the peer sent it
+    super_outbound: bool
+    super_inbound: bool
+    path_mtu: int  # in bytes, 0 where it is unknown
+    since: float  # Unix time
+    tcp: TcpInfo | None
+    socket: SocketState | None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes."""
+
+    name: str
+    allowed_ips: tuple[IPv4Network | IPv6Network, ...]
+    counted: dict[str, int]
+    last_handshake: float | None  # Unix time
+    link: LinkView | None
+
+
+@dataclass(frozen=True, slots=True)
+class RingView:
+    """A lane's ring of one direction."""
+
+    used_bytes: int
+    capacity_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker and what it has counted, with its predecessors.
+
+    ``counters`` has native.COUNTERS, ``calls`` native.CALLS, ``drops`` each reason of its role.
+    """
+
+    role: str
+    direction: str
+    pid: int | None
+    is_ready: bool
+    state: State
+    restarts: int
+    cpu_seconds: float
+    counters: dict[str, int]
+    calls: dict[str, int]
+    drops: dict[str, int]
+    batch_frames: Histogram
+    queue_delay: Histogram  # in seconds; of writers
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """A lane: its rings by direction, its workers by role."""
+
+    index: int
+    rings: dict[str, RingView]
+    workers: dict[str, WorkerView]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCounts:
+    """What happened to sessions; ``handshakes`` is by result. Only on the wireguard wire."""
+
+    handshakes: dict[str, int]
+    rekeys: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathCounts:
+    """Path MTUs lowered by cause, and ICMP hints by result. Only on UDP."""
+
+    narrowings: dict[str, int]
+    hints: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayView:
+    """A running gateway at one moment."""
+
+    configuration: Configuration
+    device: DeviceView
+    peers: tuple[PeerView, ...]
+    lanes: tuple[LaneView, ...]
+    udp_sockets: tuple[SocketState, ...]  # in the order in which they were opened
+    counts: dict[str, int]  # what happened to connections and links, by name
+    sessions: SessionCounts | None
+    paths: PathCounts | None
+
+    def workers(self) -> Iterator[tuple[LaneView, WorkerView]]:
+        """Yield every worker with its lane."""
+        for lane in self.lanes:
+            for worker in lane.workers.values():
+                yield lane, worker
+
+    def of_role(self, role: str) -> Iterator[WorkerView]:
+        """Yield the worker ``role`` of every lane."""
+        for lane in self.lanes:
+            yield lane.workers[role]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a probe asks: cheap to take, however many peers there are."""
+
+    workers_down: tuple[str, ...]
+    is_linked: bool
+    needs_link: bool  # traffic can pass only with a link
+
+
+class ViewClosedError(Exception):
+    """No view can be taken any more: the gateway has ended."""
+
+
+TakeView = Callable[[], GatewayView]  # raises ViewClosedError
+TakeHealth = Callable[[], Health]

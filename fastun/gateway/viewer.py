@@ -1,0 +1,282 @@
+"""Takes views of a running gateway (view.py).
+
+This is the only place that knows where in the gateway each value is. It runs in the threads of
+its callers: it reads shared memory, the kernel, and plain attributes that the event loop
+replaces rather than changes. Neither the loop nor a worker takes part, and none is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from fastun import native
+from fastun.gateway.view import (
+    Configuration,
+    DeviceView,
+    GatewayView,
+    Health,
+    Histogram,
+    LaneView,
+    LinkView,
+    PathCounts,
+    PeerView,
+    RingView,
+    SessionCounts,
+    ViewClosedError,
+    WorkerView,
+)
+from fastun.gateway.worker_state import Backpressure, state_of
+from fastun.host.socket_state import SocketState, socket_state
+from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
+from fastun.link.stream.handshake import SealedHandshaker
+from fastun.native import CALLS, COUNTERS, DIRECTIONS, PEER_FIELDS, ROLES, PeerTable, Ring, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastun.config.settings import Settings
+    from fastun.host.device import Device
+    from fastun.lane.lane import Lane
+    from fastun.link.datagram.sessions import DatagramSessions
+    from fastun.link.datagram.sockets import UdpSockets
+    from fastun.link.peer_slots import PeerSlots, SlottedPeer
+    from fastun.link.stream.handshake import Handshaker
+    from fastun.link.stream.sessions import SessionCounts as CountedSessions
+    from fastun.link.table import Link, LinkTable
+
+
+class Running(Protocol):
+    """What is read of a gateway: gateway.Gateway, which is above this module."""
+
+    settings: Settings
+    device: Device
+    lane: Lane
+    links: LinkTable
+    peer_slots: PeerSlots
+    handshaker: Handshaker
+    sockets: UdpSockets
+    datagrams: DatagramSessions | None
+    session_counts: CountedSessions
+    started: float
+
+    @property
+    def counts(self) -> object:
+        """An object whose attributes are counts since the start."""
+
+
+class Viewer:
+    """Takes views of one gateway. Any thread."""
+
+    def __init__(self, gateway: Running) -> None:
+        """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
+        self._gateway = gateway
+        self._configuration = _configuration(gateway)
+        lane = gateway.lane
+        self._stats = Stats.attach(lane.stats.fd)
+        self._peer_table = PeerTable.attach(lane.peers.fd)
+        self._rings = {
+            direction: Ring.attach(ring.fd, ring.size_bytes)
+            for direction, ring in lane.rings.items()
+        }
+        self._lock = threading.Lock()  # so that close() does not unmap what is being read
+        self._is_closed = False
+
+    def view(self) -> GatewayView:
+        """Return the gateway as it is now. Raises ViewClosedError."""
+        with self._lock:
+            if self._is_closed:
+                raise ViewClosedError
+            return self._view()
+
+    def health(self) -> Health:
+        """Return what a probe asks."""
+        gateway = self._gateway
+        workers = gateway.lane.workers.values()
+        return Health(
+            workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
+            is_linked=bool(gateway.links.by_slot),
+            needs_link=self._configuration.role == "connect",
+        )
+
+    def close(self) -> None:
+        """Unmap, once no view is being taken."""
+        with self._lock:
+            self._is_closed = True
+            self._stats.close()
+            self._peer_table.close()
+            for ring in self._rings.values():
+                ring.close()
+
+    def _view(self) -> GatewayView:
+        gateway = self._gateway
+        links = dict(gateway.links.by_slot)
+        views = {slot: _link(link) for slot, link in links.items()}
+        udp_sockets = _udp_sockets(gateway)
+        sockets = [*(view.socket for view in views.values() if view.socket), *udp_sockets]
+        around = Backpressure(
+            device_has_frames=gateway.device.has_frames(),
+            links_have_bytes=any(state.receive_queue_bytes > 0 for state in sockets),
+            links_have_room=_have_room(gateway, list(links.values())),
+        )
+        return GatewayView(
+            configuration=self._configuration,
+            device=_device(gateway.device),
+            peers=tuple(
+                self._peer(slotted, views.get(slot))
+                for slot, slotted in gateway.peer_slots.by_slot.items()
+            ),
+            lanes=(self._lane(around),),
+            udp_sockets=udp_sockets,
+            counts=_counts(gateway),
+            sessions=_session_counts(gateway),
+            paths=_path_counts(gateway.datagrams),
+        )
+
+    def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:
+        slot, read = slotted.slot, self._peer_table.read
+        return PeerView(
+            name=slotted.peer.name,
+            allowed_ips=slotted.peer.allowed_ips,
+            counted={field: read(slot, field) for field in PEER_FIELDS},
+            last_handshake=self._gateway.session_counts.last_handshake.get(slot),
+            link=link,
+        )
+
+    def _lane(self, around: Backpressure) -> LaneView:
+        rings = {
+            direction: RingView(ring.used_bytes(), ring.size_bytes)
+            for direction, ring in self._rings.items()
+        }
+        drops: dict[str, dict[str, int]] = {role: {} for role in ROLES}
+        for drop, n_packets in self._stats.drops():
+            drops[drop.role][drop.reason] = n_packets
+        return LaneView(
+            index=self._gateway.lane.index,
+            rings=rings,
+            workers={
+                role: self._worker(role, rings[DIRECTIONS[role]], drops[role], around)
+                for role in ROLES
+            },
+        )
+
+    def _worker(
+        self, role: str, ring: RingView, drops: dict[str, int], around: Backpressure
+    ) -> WorkerView:
+        worker, stats = self._gateway.lane.workers[role], self._stats
+        process = worker.process
+        counts, n_frames = stats.batch_frames(role)
+        delays, sum_ns = stats.queue_delay(role)
+        return WorkerView(
+            role=role,
+            direction=DIRECTIONS[role],
+            pid=None if process is None else process.pid,
+            is_ready=worker.is_ready,
+            state=state_of(role, ring.used_bytes, ring.capacity_bytes, around),
+            restarts=worker.restarts,
+            cpu_seconds=worker.cpu_seconds(),
+            counters={name: stats.counter(role, name) for name in COUNTERS},
+            calls={call: stats.calls(role, call) for call in CALLS},
+            drops=drops,
+            batch_frames=Histogram(_powers_of_2(counts, 1), counts, n_frames),
+            queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
+        )
+
+
+def _powers_of_2(counts: list[int], divisor: float) -> list[float]:
+    """Return the upper bounds of the buckets but the last, which has none."""
+    return [2**i / divisor for i in range(len(counts) - 1)]
+
+
+def _configuration(gateway: Running) -> Configuration:
+    settings = gateway.settings
+    return Configuration(
+        role=settings.role,
+        interface=settings.interface,
+        mode=settings.mode,
+        wire=settings.wire,
+        addresses=tuple(map(str, settings.addresses)),
+        listen=tuple(map(str, settings.listen)),
+        endpoint=None if settings.endpoint is None else str(settings.endpoint),
+        metrics=settings.metrics,
+        started=gateway.started,
+    )
+
+
+def _device(device: Device) -> DeviceView:
+    return DeviceView(device.name, device.mtu, device.statistics())
+
+
+def _link(link: Link) -> LinkView:
+    tcp, state = None, None
+    if link.connection is not None:
+        with contextlib.suppress(OSError):  # ended since
+            tcp = native.tcp_info(link.connection)
+            state = socket_state(link.connection)
+    return LinkView(
+        id=link.id,
+        transport=link.transport,
+        remote=link.remote,
+        software=link.peer_software,
+        super_outbound=link.link_format.super_outbound,
+        super_inbound=link.link_format.super_inbound,
+        path_mtu=link.path_mtu,
+        since=link.since,
+        tcp=tcp,
+        socket=state,
+    )
+
+
+def _udp_sockets(gateway: Running) -> tuple[SocketState, ...]:
+    try:
+        return tuple(socket_state(each) for each in gateway.sockets.all())
+    except OSError:  # closed since: the gateway is stopping
+        return ()
+
+
+def _have_room(gateway: Running, links: list[Link]) -> bool:
+    """Return whether the ring need not wait for a link: of several, none holds up the others."""
+    if len(links) != 1:
+        return len(links) > 1
+    (link,) = links
+    return _has_room(gateway.sockets.all() if link.connection is None else [link.connection])
+
+
+def _has_room(sockets: Iterable[socket.socket]) -> bool:
+    poll = select.poll()
+    try:
+        for each in sockets:
+            poll.register(each, select.POLLOUT)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):  # ended since
+        return True
+
+
+def _counts(gateway: Running) -> dict[str, int]:
+    links = gateway.links
+    # All that the gateway counts, so that a new count needs no change here.
+    return {
+        "established": links.n_established,
+        "reconnects": links.n_reconnects,
+        **vars(gateway.counts),
+    }
+
+
+def _session_counts(gateway: Running) -> SessionCounts | None:
+    handshaker = gateway.handshaker
+    if not isinstance(handshaker, SealedHandshaker):
+        return None
+    return SessionCounts(dict(handshaker.results), gateway.session_counts.n_rekeys)
+
+
+def _path_counts(datagrams: DatagramSessions | None) -> PathCounts | None:
+    if datagrams is None:
+        return None
+    counts = datagrams.path_counts
+    return PathCounts(
+        narrowings={cause: counts.narrowings[cause] for cause in NARROWING_CAUSES},
+        hints={result: counts.hints[result] for result in HINT_RESULTS},
+    )

@@ -1,0 +1,306 @@
+"""Every message between gateway and worker. Each is defined here, once.
+
+A new message takes three places. To a worker: its class here, a method of
+:class:`fastun.lane.worker.Worker` that acts on it, and what sends it. To the gateway: its class
+here, the line in worker.py that makes it of a loop's event, and a method of
+:class:`fastun.gateway.reports.Reports` that acts on it. Both find the method by the type of its
+parameter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from fastun import codec
+from fastun.errors import RuntimeFailure
+
+# A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
+# truncated message is an error.
+MESSAGE_BYTES_MAX: Final = 8192
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=codec.TAG):
+    """Base of all control messages; a subclass has its name on the wire as ``tag``."""
+
+
+class ToWorker(Message, frozen=True):
+    """Base of what the gateway sends."""
+
+
+class ToGateway(Message, frozen=True):
+    """Base of what a worker sends."""
+
+
+class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which messages a link may carry: ``struct link_format`` of csrc/fastun.h."""
+
+    wire: int
+    mode: int
+    super_outbound: bool
+    super_inbound: bool
+    message_max: int
+    is_datagram: bool = False
+    mtu: int = 0
+    splits_udp: bool = False
+
+
+# -- to a worker ------------------------------------------------------------------------------
+
+
+class Boot(ToWorker, frozen=True, tag="boot"):
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
+
+    ring_bytes: int
+    wire: int
+    mode: int
+    holds: bool
+    coalesce: int
+    mss_mtu: int
+
+
+class AttachLink(ToWorker, frozen=True, tag="attach-link"):
+    """Carry the peer's link from now on.
+
+    Descriptors: [socket]; none for the tun-reader, and for a peer on UDP.
+    """
+
+    slot: int
+    link_id: int
+    link_format: LinkFormat
+
+
+class DetachLink(ToWorker, frozen=True, tag="detach-link"):
+    """The peer has no link any more; the key to seal with goes as well."""
+
+    slot: int
+
+
+class AddSocket(ToWorker, frozen=True, tag="add-socket"):
+    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index."""
+
+    index: int
+    has_offload: bool
+
+
+class SetGateKeys(ToWorker, frozen=True, tag="set-gate-keys"):
+    """To the link-reader: what mac1 of messages on UDP is checked and cookies are sealed with.
+
+    Both are hashes of our public key (whitepaper 5.4.4, 5.4.7).
+    """
+
+    mac1_key: bytes
+    cookie_key: bytes
+
+
+class AwaitReply(ToWorker, frozen=True, tag="await-reply"):
+    """To the link-reader: the index of the last initiation to the peer; a cookie reply names it."""
+
+    slot: int
+    index: int
+
+
+class SetEndpoint(ToWorker, frozen=True, tag="set-endpoint"):
+    """To the link-reader: where the peer is on UDP, a packed UdpAddress."""
+
+    slot: int
+    endpoint: bytes
+
+
+class SetPathMtu(ToWorker, frozen=True, tag="set-path-mtu"):
+    """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
+
+    Packets longer than ``whole`` go without "don't fragment", so that routers may fragment them;
+    0: none.
+    """
+
+    slot: int
+    path_mtu: int
+    whole: int = 0
+
+
+class BlockLink(ToWorker, frozen=True, tag="block-link"):
+    """To the link-writer: send nothing to the peer on UDP, whose route leads into the tunnel."""
+
+    slot: int
+    is_blocked: bool
+
+
+class ClampMss(ToWorker, frozen=True, tag="clamp-mss"):
+    """To tun-reader and link-reader: TCP's segments are to fit packets of ``mtu`` bytes; 0: any."""
+
+    mtu: int
+
+
+class AllowIps(ToWorker, frozen=True, tag="allow-ips"):
+    """These addresses, each 4 or 16 bytes with a prefix length, belong to the peer as well."""
+
+    slot: int
+    networks: tuple[tuple[bytes, int], ...]
+
+
+class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
+    """The peer has no addresses any more."""
+
+    slot: int
+
+
+class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
+    """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
+
+    slot: int
+    aead: int
+    key: bytes
+    receiver_index: int
+    counter: int
+    expires_ns: int
+
+    def __repr__(self) -> str:
+        """Leave the key out."""
+        return f"SetSendingKey(slot={self.slot})"
+
+
+class SendKeepalive(ToWorker, frozen=True, tag="send-keepalive"):
+    """To the tun-reader: an empty message to the peer."""
+
+    slot: int
+
+
+class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):
+    """To the link-reader: open with these what names ``index``; answered by KeyAdded.
+
+    ``keys`` has an Aead and its key, for each that the session may use; ``expires_ns`` is
+    CLOCK_BOOTTIME.
+    """
+
+    slot: int
+    keys: tuple[tuple[int, bytes], ...]
+    index: int
+    counter: int
+    expires_ns: int
+
+    def __repr__(self) -> str:
+        """Leave the keys out."""
+        return f"AddReceivingKey(slot={self.slot})"
+
+
+class ForgetReceivingKeys(ToWorker, frozen=True, tag="forget-receiving-keys"):
+    """To the link-reader: open nothing of the peer's any more."""
+
+    slot: int
+
+
+class SendMessage(ToWorker, frozen=True, tag="send-message"):
+    """To the link-writer: a message for the peer, sent as it is.
+
+    On a stream a handshake message, which goes between two frames. On UDP a probe, which only the
+    link-writer can send so that it is never fragmented: it switches that on and off for its socket.
+    """
+
+    slot: int
+    message: bytes
+
+
+# -- to the gateway ---------------------------------------------------------------------------
+
+
+class Ready(ToGateway, frozen=True, tag="ready"):
+    """Worker to gateway: booted, the loop begins."""
+
+
+class LinkEnded(ToGateway, frozen=True, tag="link-ended"):
+    """Worker to gateway: the link has ended. ``reason`` is for the log."""
+
+    slot: int
+    link_id: int
+    reason: str
+
+
+class KeyAdded(ToGateway, frozen=True, tag="key-added"):
+    """The link-reader opens what names ``index`` from now on."""
+
+    slot: int
+    index: int
+
+
+class HandshakeCame(ToGateway, frozen=True, tag="handshake-came"):
+    """The link-reader read a handshake message."""
+
+    slot: int
+    link_id: int
+    message: bytes
+
+
+class KeyConfirmed(ToGateway, frozen=True, tag="key-confirmed"):
+    """The link-reader opened the first message that names ``index``."""
+
+    slot: int
+    link_id: int
+    index: int
+
+
+class DatagramCame(ToGateway, frozen=True, tag="datagram-came"):
+    """The link-reader read a handshake message on UDP, from a packed UdpAddress."""
+
+    endpoint: bytes
+    message: bytes
+
+
+class ControlCame(ToGateway, frozen=True, tag="control-came"):
+    """The link-reader opened a control message on UDP, under ``index``."""
+
+    slot: int
+    index: int
+    message: bytes
+
+
+class SessionWanted(ToGateway, frozen=True, tag="session-wanted"):
+    """The tun-reader has packets for a peer without a session."""
+
+    slot: int
+
+
+class PathTooNarrow(ToGateway, frozen=True, tag="path-too-narrow"):
+    """A datagram of the link-writer did not fit the MTU of this host's device or route."""
+
+    slot: int
+
+
+class OffloadChanged(ToGateway, frozen=True, tag="offload-changed"):
+    """The kernel refuses an offload for the peer, because of ``error``; "": accepted again.
+
+    ``kind`` is ``enum offload_kind`` of csrc/fastun.h.
+    """
+
+    slot: int
+    kind: int
+    error: str
+
+
+class DeviceGone(ToGateway, frozen=True, tag="device-gone"):
+    """Worker to gateway: the interface was deleted under us."""
+
+    reason: str
+
+
+# -- as bytes ---------------------------------------------------------------------------------
+
+_BY_TAG: Final[dict[str, type[Message]]] = {
+    str(kind.__struct_config__.tag): kind
+    for base in (ToWorker, ToGateway)
+    for kind in base.__subclasses__()
+}
+
+
+def pack(message: Message) -> bytes:
+    """Return a message's bytes."""
+    return codec.pack(message)
+
+
+def unpack(packed: bytes) -> Message:
+    """Return the message in these bytes. Raises RuntimeFailure when it is invalid."""
+    try:
+        return codec.unpack_tagged(packed, _BY_TAG, MESSAGE_BYTES_MAX)
+    except codec.CodecError as error:
+        raise RuntimeFailure(f"control channel: {error}") from error

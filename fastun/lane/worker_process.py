@@ -1,0 +1,265 @@
+"""One worker process as the gateway sees it: spawned, spoken to, watched, ended, collected.
+
+When to start and replace one is the lane's decision. All methods run on the event loop's thread,
+except where it says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from fastun import log
+from fastun.errors import RuntimeFailure
+from fastun.lane import channel
+from fastun.lane.channel import Channel
+from fastun.lane.messages import Message, ToWorker
+from fastun.native import Ring
+
+STOP_GRACE_S = 0.5
+KILL_GRACE_S = 1.5  # for one that is blocked in the kernel when it is killed
+
+# What cannot be sent for want of memory is tried again after so long.
+SEND_RETRY_S = 0.1
+
+# A worker acts on a message within milliseconds. One that has read none of those that wait for so
+# long does not work: it is killed and replaced. Its channel holds a thousand; a thousand peers with
+# some rekeys each are a few thousand more, and twenty times that is some 100 MiB.
+UNREAD_MAX_S = 10.0
+UNSENT_MAX = 100_000
+
+# Of one worker's messages, at most so many before others have their turn. Handshakes that come
+# faster than they are processed must wait in their own queue, whose length is a metric, and not
+# unseen in the channel.
+MESSAGES_A_TURN = 64
+
+
+class WorkerProcess:
+    """One role's process, its predecessors' counts, and the messages that wait for it."""
+
+    def __init__(self, role: str, lane: int, ring: Ring) -> None:
+        """Describe the worker ``role`` of ``lane`` on its end of ``ring``; :meth:`spawn` it."""
+        self.role = role
+        self.name = f"{role}/{lane}"
+        self.ring = ring
+        self.restarts = 0
+        self.boot_failures = 0
+        self.n_short_lives = 0
+        self.spawned = 0.0  # time.monotonic()
+        self.is_ready = False
+        self.process: subprocess.Popen[bytes] | None = None
+        self.channel: Channel | None = None
+        self.pidfd = -1
+        self.respawn: asyncio.TimerHandle | None = None  # the lane's
+        self.unsent: deque[tuple[ToWorker, int]] = deque()
+        self.send_retry: asyncio.TimerHandle | None = None
+        self.unread: asyncio.TimerHandle | None = None  # set while some wait
+        self._cpu_seconds_of_predecessors = 0.0
+        self._log = log.get("lane")
+
+    def cpu_seconds(self) -> float:
+        """Return user and system time of this worker and all that it replaced. Any thread."""
+        # First: were the process reaped in between, its time would be counted twice.
+        predecessors, process = self._cpu_seconds_of_predecessors, self.process
+        if process is None:
+            return predecessors
+        try:
+            times = psutil.Process(process.pid).cpu_times()
+        except psutil.Error:  # died this instant
+            return predecessors
+        return float(predecessors + times.user + times.system)
+
+    # -- its beginning ------------------------------------------------------------------------
+
+    def spawn(self) -> Channel:
+        """Start a fresh interpreter that inherits one descriptor: its end of the channel.
+
+        Returns our end. Raises OSError, and has left nothing behind then: no memory, no process or
+        no descriptor is to be had.
+        """
+        ours, inherited = channel.pair()
+        with inherited, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
+            # -I: neither the environment nor the current directory has a say in what is imported.
+            # -u: a line that does not fit a full stderr is lost at once, and does not block it.
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-u", "-m", "fastun.lane.worker", *arguments],
+                pass_fds=[inherited.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log.stderr_of_workers(),
+                cwd=Path("/"),
+                # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers. A
+                # group of its own is enough: in a session of its own the scheduler (autogroup)
+                # weighs each worker like a whole login, and an idle ping took 9 to 14 % longer.
+                process_group=0,
+            )
+            undo.callback(process.wait)  # the last is called first
+            undo.callback(process.kill)
+            self.pidfd = os.pidfd_open(process.pid)
+            undo.pop_all()
+        self.channel, self.process = ours, process
+        self.spawned = time.monotonic()
+        self.is_ready = False
+        return ours
+
+    def watch(
+        self,
+        on_message: Callable[[WorkerProcess, Message], None],
+        on_exit: Callable[[WorkerProcess], None],
+    ) -> None:
+        """Call ``on_message`` for what the worker sends, and ``on_exit`` when it has ended."""
+        assert self.channel is not None  # noqa: S101 (it was spawned)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.pidfd, on_exit, self)
+        loop.add_reader(self.channel.fileno(), self._receive, on_message)
+
+    def unwatch(self) -> None:
+        """Forget descriptors and timers of a worker that has ended or is to."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self.pidfd)
+        if self.channel is not None:
+            loop.remove_reader(self.channel.fileno())
+            loop.remove_writer(self.channel.fileno())
+        for timer in (self.send_retry, self.unread):
+            if timer is not None:
+                timer.cancel()
+        self.send_retry = self.unread = None
+
+    # -- messages to it -----------------------------------------------------------------------
+
+    def send(self, message: ToWorker, fd: int = -1) -> None:
+        """Send a message and ring the doorbell: :meth:`fastun.lane.lane.Lane.send`."""
+        if self.channel is None or self.process is None:
+            return
+        self.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
+        if len(self.unsent) == 1:
+            self._flush()
+        elif len(self.unsent) == UNSENT_MAX:
+            self.kill(f"{UNSENT_MAX:,} messages unsent")
+
+    def _flush(self) -> None:
+        """Send what waits; the rest when the worker has read some, or there is memory again."""
+        assert self.channel is not None  # noqa: S101 (send looked)
+        loop, fileno = asyncio.get_running_loop(), self.channel.fileno()
+        loop.remove_writer(fileno)
+        n_waited = len(self.unsent)
+        try:
+            while self.unsent:
+                message, fd = self.unsent[0]
+                self.channel.send(message, () if fd < 0 else (fd,))
+                self.unsent.popleft()
+                _close(fd)
+        except BlockingIOError:
+            loop.add_writer(fileno, self._flush)
+        except ConnectionError:  # it is dying; the pidfd will say so
+            pass
+        except OSError:
+            self.send_retry = loop.call_later(SEND_RETRY_S, self._flush)
+        if self.unread is not None and len(self.unsent) < n_waited:
+            self.unread.cancel()
+            self.unread = None
+        if self.unread is None and self.unsent:
+            self.unread = loop.call_later(UNREAD_MAX_S, self.kill, "control channel stalled")
+        self.ring.ring_doorbell(self.role)
+
+    # -- messages from it ---------------------------------------------------------------------
+
+    def _receive(self, on_message: Callable[[WorkerProcess, Message], None]) -> None:
+        for _ in range(MESSAGES_A_TURN):
+            if not self._receive_one(on_message):
+                return
+
+    def _receive_one(self, on_message: Callable[[WorkerProcess, Message], None]) -> bool:
+        """Hand on one message; False when there is none."""
+        assert self.channel is not None  # noqa: S101 (it is being watched)
+        try:
+            received = self.channel.receive()
+        except BlockingIOError:
+            return False
+        except RuntimeFailure as error:
+            self._log.error("bad control message", worker=self.name, error=str(error))
+            return True
+        except OSError:  # it died with our messages unread
+            received = None
+        if received is None:
+            # Its end is closed: it is dead or dying, and the pidfd will say so.
+            asyncio.get_running_loop().remove_reader(self.channel.fileno())
+            return False
+        message, fds = received
+        channel.close_all(fds)
+        on_message(self, message)
+        return True
+
+    # -- its end ------------------------------------------------------------------------------
+
+    def kill(self, why: str) -> None:
+        """End a worker that cannot do its work; the pidfd will say so, and it is replaced."""
+        self._log.error("killing a worker", worker=self.name, why=why)
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def let_go(self) -> None:
+        """Close the channel, which ends a worker that works."""
+        self.unwatch()
+        self._close_channel()
+        self.ring.ring_doorbell(self.role)
+
+    async def ended(self) -> bool:
+        """Wait for one that was let go, and kill it if it stays; return whether it is gone."""
+        if not await _exited(self.pidfd, STOP_GRACE_S):
+            self._log.warning("worker does not stop, killing it", worker=self.name)
+            # Not Popen.kill: it would collect a worker that has just ended, and reap finds none.
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            if not await _exited(self.pidfd, KILL_GRACE_S):
+                return False
+        self.reap()
+        return True
+
+    def reap(self) -> int:
+        """Collect the dead process; return its exit status (negative: a signal)."""
+        assert self.process is not None  # noqa: S101 (the caller saw it die)
+        _, status, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.process = None
+        self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
+        os.close(self.pidfd)
+        self.pidfd = -1
+        self._close_channel()
+        while self.unsent:
+            _close(self.unsent.popleft()[1])
+        return os.waitstatus_to_exitcode(status)
+
+    def _close_channel(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+            self.channel = None
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
+
+
+async def _exited(pidfd: int, limit_s: float) -> bool:
+    """Return whether the process behind ``pidfd`` has exited, as soon as it has."""
+    loop, exited = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(pidfd, exited.set)
+    try:
+        await asyncio.wait_for(exited.wait(), limit_s)
+    except TimeoutError:
+        return False
+    else:
+        return True
+    finally:
+        loop.remove_reader(pidfd)

@@ -1,0 +1,122 @@
+"""The reply to ``fastun status``, made of a view of the gateway."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from fastun import __version__
+from fastun.endpoint import format_host_port
+from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.status.reply import (
+    Direction,
+    LaneStatus,
+    Links,
+    LinkStatus,
+    PeerStatus,
+    Stage,
+    Status,
+    Tcp,
+)
+
+# One of each IP version is usual; a reply with all peers has to stay within its bounds.
+INNER_ADDRESSES_MAX = 4
+
+
+def read_status(view: GatewayView) -> Status:
+    """Return the status of a view that this process has taken of itself."""
+    what = view.configuration
+    return Status(
+        version=__version__,
+        pid=os.getpid(),
+        role=what.role,
+        interface=what.interface,
+        mode=what.mode,
+        wire=what.wire,
+        addresses=list(what.addresses),
+        mtu_bytes=view.device.mtu,
+        started_unix_seconds=what.started,
+        listen=list(what.listen),
+        endpoint=what.endpoint,
+        metrics=None if what.metrics is None else format_host_port(*what.metrics),
+        peers=[_peer(peer) for peer in view.peers],
+        links=Links(
+            established=view.counts["established"],
+            reconnects=view.counts["reconnects"],
+            refused=view.counts["refused"],
+            hello_failures=view.counts["failed_hellos"],
+        ),
+        lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _peer(peer: PeerView) -> PeerStatus:
+    link, counted = peer.link, peer.counted
+    return PeerStatus(
+        name=peer.name,
+        inner_addresses=_inner_addresses(peer),
+        up=link is not None,
+        remote=None if link is None else link.remote,
+        since_unix_seconds=None if link is None else link.since,
+        last_handshake_unix_seconds=peer.last_handshake,
+        receive_packets=counted["receive_packets"],
+        receive_bytes=counted["receive_bytes"],
+        transmit_packets=counted["transmit_packets"],
+        transmit_bytes=counted["transmit_bytes"],
+        dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
+        link=None if link is None else _link(link),
+    )
+
+
+def _inner_addresses(peer: PeerView) -> list[str]:
+    hosts = (network for network in peer.allowed_ips if network.num_addresses == 1)
+    return [str(host.network_address) for host in itertools.islice(hosts, INNER_ADDRESSES_MAX)]
+
+
+def _link(link: LinkView) -> LinkStatus:
+    return LinkStatus(
+        software=link.software,
+        transport=link.transport,
+        super_packets_outbound=link.super_outbound,
+        super_packets_inbound=link.super_inbound,
+        tcp=None
+        if link.tcp is None
+        else Tcp(
+            rtt_seconds=link.tcp.rtt_s,
+            retransmits=link.tcp.n_retransmits,
+            notsent_bytes=link.tcp.notsent_bytes,
+        ),
+    )
+
+
+def _lane(lane: LaneView) -> LaneStatus:
+    return LaneStatus(
+        lane=lane.index,
+        outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
+        inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
+    )
+
+
+def _direction(lane: LaneView, name: str, reader: str, writer: str) -> Direction:
+    ring = lane.rings[name]
+    return Direction(
+        reader=_stage(lane.workers[reader]),
+        ring_used_bytes=ring.used_bytes,
+        ring_capacity_bytes=ring.capacity_bytes,
+        writer=_stage(lane.workers[writer]),
+    )
+
+
+def _stage(worker: WorkerView) -> Stage:
+    return Stage(
+        role=worker.role,  # type: ignore[arg-type]  # native.ROLES are these four
+        pid=worker.pid,
+        up=worker.is_ready,
+        state=worker.state,
+        restarts=worker.restarts,
+        cpu_seconds=worker.cpu_seconds,
+        packets=worker.counters["packets"],
+        frames=worker.counters["frames"],
+        bytes=worker.counters["bytes"],
+        drops=worker.drops,
+    )

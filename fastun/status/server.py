@@ -1,0 +1,147 @@
+"""The gateway's side of the control socket (fastun.status.control).
+
+Answered in threads, so a status comes even while the event loop is busy. Everything that a client
+sends is bounded in size and time, and their number too. The socket is made with mode 0600, so only
+this user and root may connect, and in a directory that only they may write to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import socketserver
+import stat
+from typing import TYPE_CHECKING
+
+from fastun import codec
+from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
+from fastun.errors import RuntimeFailure
+from fastun.gateway.view import TakeView, ViewClosedError
+from fastun.status import control, run_directory
+from fastun.status.control import COMMANDS, REQUEST_BYTES_MAX, Reply, Request
+from fastun.status.reading import read_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    path: Path, take_view: TakeView, refresh_peers: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Answer at ``path`` as long as the context lasts. ``refresh_peers`` runs on the event loop.
+
+    Raises RuntimeFailure when the run directory cannot be used, or another gateway uses the socket.
+    """
+    loop = asyncio.get_running_loop()
+
+    async def refresh() -> None:
+        refresh_peers()
+
+    def refresh_and_wait() -> None:
+        asyncio.run_coroutine_threadsafe(refresh(), loop).result(EXCHANGE_TIMEOUT_S)
+
+    async with _listening(path) as listener:
+        server = _Server(listener, take_view, refresh_and_wait)
+        server.start()
+        try:
+            yield
+        finally:
+            server.stop()
+
+
+class _Server(BoundedServer, socketserver.UnixStreamServer):
+    name = "control"
+
+    def __init__(
+        self, listener: socket.socket, take_view: TakeView, refresh_peers: Callable[[], None]
+    ) -> None:
+        super().__init__(str(listener.getsockname()), _Exchange, bind=False)
+        self.socket.close()  # made by socketserver
+        self.socket = listener
+        self._take_view = take_view
+        self._refresh_peers = refresh_peers
+
+    def reply_to(self, encoded: bytes) -> Reply:
+        """Carry out one request. Any thread."""
+        try:
+            request = codec.unpack(encoded, Request, REQUEST_BYTES_MAX)
+        except codec.CodecError as error:
+            return Reply(error=f"malformed request: {error}")
+        if request.command not in COMMANDS:
+            known = ", ".join(COMMANDS)
+            return Reply(error=f"unknown command {request.command!r:.80}; there is: {known}")
+        if request.command == "peers-changed":
+            self._refresh_peers()
+        try:
+            return Reply(status=read_status(self._take_view()))
+        except ViewClosedError:
+            return Reply(error="it is stopping")
+
+
+class _Exchange(socketserver.BaseRequestHandler):
+    server: _Server
+    request: socket.socket
+
+    def handle(self) -> None:
+        try:
+            encoded = control.receive(self.request, REQUEST_BYTES_MAX)
+        except control.TooLongError as error:
+            reply = Reply(error=f"a request of {error.n_bytes} bytes; at most {REQUEST_BYTES_MAX}")
+        else:
+            reply = self.server.reply_to(encoded)
+        control.send(self.request, codec.pack(reply))
+
+
+# -- the socket -------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _listening(path: Path) -> AsyncIterator[socket.socket]:
+    """Make the socket, and remove it at the end."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with listener:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            run_directory.check(path.parent)
+            async with run_directory.locked(path.parent):
+                _clear(path)
+                # On Linux the socket's own mode becomes the file's at bind (unix_bind_bsd in
+                # net/unix/af_unix.c), so there is no moment at which others could connect.
+                os.fchmod(listener.fileno(), 0o600)
+                listener.bind(str(path))
+                listener.listen(CLIENTS_MAX)
+                ours = run_directory.identity(path)
+        except OSError as error:
+            raise RuntimeFailure(
+                f"--run-dir {path.parent}: {path.name} cannot be made ({error.strerror}); "
+                "choose a directory that this user can write"
+            ) from None
+        try:
+            yield listener
+        finally:
+            _remove(path, ours)
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket of a gateway that was killed. Raises RuntimeFailure for anything else."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise RuntimeFailure(f"{path} is in the way; remove it, or choose another --run-dir")
+    if control.is_alive(path):
+        raise RuntimeFailure(
+            f"another gateway listens on {path}; stop it, or choose another --run-dir"
+        )
+    path.unlink()
+
+
+def _remove(path: Path, ours: tuple[int, int] | None) -> None:
+    """Remove our socket, and not one that took its place."""
+    if run_directory.identity(path) == ours:
+        path.unlink(missing_ok=True)

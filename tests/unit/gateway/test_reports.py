@@ -1,0 +1,171 @@
+"""What workers report, and which links and sessions their starts and deaths concern."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock, call
+
+import pytest
+
+from fastun.gateway.reports import Reports, Sessions
+from fastun.lane.messages import (
+    ControlCame,
+    DatagramCame,
+    DeviceGone,
+    HandshakeCame,
+    KeyAdded,
+    KeyConfirmed,
+    LinkEnded,
+    OffloadChanged,
+    PathTooNarrow,
+    SessionWanted,
+    ToGateway,
+)
+from fastun.native import ROLES, UdpAddress
+
+SEALED_ONLY = [
+    HandshakeCame(1, 2, b"hello"),
+    KeyAdded(1, 3),
+    KeyConfirmed(1, 2, 3),
+    DatagramCame(bytes(48), b"hello"),
+    ControlCame(1, 3, b"hello"),
+    SessionWanted(1),
+    PathTooNarrow(1),
+]
+
+
+class Gateway:
+    """Reports with mocks of all that they act on, and what came of it."""
+
+    def __init__(self, *, streams: bool = True, datagrams: bool = True) -> None:
+        self.all = Mock()
+        self.all.slots.by_slot = {1: SimpleNamespace(peer=SimpleNamespace(name="ant"))}
+        both = Sessions(self.all.streams, self.all.datagrams if datagrams else None)
+        self.reports = Reports(
+            "fastun0",
+            self.all.slots,
+            self.all.links,
+            both if streams else None,
+            on_link_writer_death=self.all.on_link_writer_death,
+            on_failure=self.all.on_failure,
+        )
+
+    def calls_of(self, message: ToGateway) -> list[Any]:
+        self.reports.on_message(worker("link-reader"), message)
+        return self.all.mock_calls
+
+    def calls_at_death_of(self, role: str) -> list[Any]:
+        self.reports.on_death(worker(role))
+        return self.all.mock_calls
+
+
+def worker(role: str) -> Any:
+    return SimpleNamespace(role=role, name=f"{role}/0")
+
+
+# -- messages ---------------------------------------------------------------------------------
+
+
+def test_a_link_that_ended_is_ended_with_the_workers_reason() -> None:
+    assert Gateway().calls_of(LinkEnded(1, 7, "reset")) == [call.links.end(1, "reset", 7)]
+
+
+def test_a_deleted_interface_ends_the_gateway() -> None:
+    gateway = Gateway()
+    gateway.calls_of(DeviceGone("File descriptor in bad state"))
+    ((error,), _) = gateway.all.on_failure.call_args
+    assert str(error) == (
+        "interface fastun0 was deleted by another program (File descriptor in bad state); "
+        "start fastun again"
+    )
+
+
+@pytest.mark.parametrize("message", SEALED_ONLY, ids=lambda message: type(message).__name__)
+def test_what_only_the_wireguard_wire_has_is_an_error_on_others(
+    message: ToGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway = Gateway(streams=False)
+    assert gateway.calls_of(message) == []
+    captured = capsys.readouterr()
+    assert "unexpected message" in captured.out + captured.err
+
+
+def test_a_handshake_message_is_for_the_streams() -> None:
+    assert Gateway().calls_of(HandshakeCame(1, 2, b"x")) == [call.streams.on_handshake(1, 2, b"x")]
+
+
+@pytest.mark.parametrize(
+    ("message", "method"),
+    [(KeyAdded(1, 3), "on_key_added"), (KeyConfirmed(1, 2, 3), "on_key_confirmed")],
+)
+def test_a_key_may_be_of_either_kind_of_session(message: ToGateway, method: str) -> None:
+    expected = [getattr(part, method)(1, 3) for part in (call.streams, call.datagrams)]
+    assert Gateway().calls_of(message) == expected
+    assert Gateway(datagrams=False).calls_of(message) == expected[:1]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (ControlCame(1, 3, b"x"), call.datagrams.on_control(1, 3, b"x")),
+        (SessionWanted(1), call.datagrams.begin(1)),
+        (PathTooNarrow(1), call.datagrams.on_path_too_narrow(1)),
+    ],
+)
+def test_what_comes_on_udp_is_for_its_sessions(message: ToGateway, expected: object) -> None:
+    assert Gateway().calls_of(message) == [expected]
+    assert Gateway(datagrams=False).calls_of(message) == []
+
+
+def test_a_datagram_comes_with_its_address() -> None:
+    address = UdpAddress(ip_address("192.0.2.1"), 51820)
+    ((_, arguments, _),) = Gateway().calls_of(DatagramCame(address.pack(), b"x"))
+    assert arguments == (address, b"x")
+
+
+def test_an_offload_of_a_peer_that_was_removed_meanwhile_is_passed_over() -> None:
+    gateway = Gateway()
+    assert gateway.calls_of(OffloadChanged(2, 0, "Input/output error")) == []
+
+
+# -- a worker's start and death ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_fresh_worker_gets_the_peers_before_the_links(role: str) -> None:
+    gateway = Gateway()
+    gateway.reports.on_start(worker(role))
+    assert gateway.all.mock_calls == [
+        call.slots.tell_worker(role),
+        call.datagrams.tell_worker(role),
+        call.links.tell_worker(role),
+    ]
+
+
+def test_a_dead_tun_writer_ends_no_link() -> None:
+    assert Gateway().calls_at_death_of("tun-writer") == []
+
+
+def test_a_dead_tun_reader_ends_the_links_whose_keys_it_had() -> None:
+    assert Gateway().calls_at_death_of("tun-reader") == [
+        call.links.end_all("tun-reader died", only_streams=False),
+        call.datagrams.on_worker_death("tun-reader"),
+    ]
+    assert Gateway(streams=False).calls_at_death_of("tun-reader") == []
+
+
+def test_a_dead_link_writer_ends_the_streams() -> None:
+    assert Gateway().calls_at_death_of("link-writer") == [
+        call.on_link_writer_death(),
+        call.links.end_all("link-writer died", only_streams=True),
+        call.datagrams.on_worker_death("link-writer"),
+    ]
+
+
+def test_a_dead_link_reader_ends_all_links() -> None:
+    for has_sessions in (True, False):
+        gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
+        calls = gateway.calls_at_death_of("link-reader")
+        assert call.links.end_all("link-reader died", only_streams=False) in calls
