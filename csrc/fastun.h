@@ -14,6 +14,48 @@ enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, WIRE_WIREGUARD };
 enum mode { MODE_TUN, MODE_TAP };
 enum aead { AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM };
 
+/* -- the wire ---------------------------------------------------------------------------------- */
+
+/* WireGuard's messages (whitepaper 5.4), and fastun's own 5. */
+enum message_type {
+    MESSAGE_INITIATION = 1,
+    MESSAGE_RESPONSE = 2,
+    MESSAGE_COOKIE = 3,
+    MESSAGE_DATA_CHACHA = 4,
+    MESSAGE_DATA_AES = 5,
+};
+
+/* What a data message carries, when it is not an IP packet: the first of 4 bytes. */
+enum content_type {
+    MESSAGE_CONTROL = 0x01,
+    MESSAGE_SUPER = 0x02,
+    MESSAGE_ETHERNET = 0x03,
+};
+
+/* Bytes. */
+enum {
+    INITIATION_SIZE = 148,
+    RESPONSE_SIZE = 92,
+    COOKIE_REPLY_SIZE = 64,
+    DATA_HEADER = 16, /* type, 3 zero bytes, receiver, counter */
+    DATA_TAG = 16,
+    DATA_MESSAGE_MIN = DATA_HEADER + DATA_TAG, /* a keepalive */
+    DATA_PADDING = 16,
+
+    STREAM_LENGTH_PREFIX = 2,
+    MESSAGE_MAX = 65535, /* what the u16 prefix can say */
+    /* What fits it with header, tag and the most padding. */
+    SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - DATA_PADDING + 1,
+    /* The original's receive buffer: a longer frame would overrun it. */
+    SIMPLETUN_MESSAGE_MAX = 2000,
+    MESSAGE_TYPE_LENGTH = 4, /* content_type, 3 zero bytes */
+};
+
+enum {
+    /* UDP sockets of a lane: one an address that is listened on. */
+    N_SOCKETS = 16,
+};
+
 /* -- device ------------------------------------------------------------------------------------ */
 
 enum device_offload { DEVICE_OFFLOAD_NONE, DEVICE_OFFLOAD_TCP, DEVICE_OFFLOAD_TCP_UDP };
@@ -147,8 +189,8 @@ enum offload_kind {
 };
 
 enum {
-    HANDSHAKE_BYTES_MAX = 148, /* the longest handshake message, the initiation */
-    EVENT_BYTES_MAX = 4096,    /* the longest control message */
+    HANDSHAKE_BYTES_MAX = INITIATION_SIZE, /* the longest handshake message */
+    EVENT_BYTES_MAX = 4096,                /* the longest control message */
     /* The first counters of a session, under which the gateway seals its control messages: hellos,
      * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
     GATEWAY_COUNTERS = 256,

@@ -23,11 +23,6 @@
 #include "shared/ring.h"
 #include "shared/stats.h"
 
-enum {
-    /* UDP sockets of a lane: one an address that is listened on. */
-    N_SOCKETS = 16,
-};
-
 /* A UDP socket, which all peers on UDP share. */
 struct loop_socket {
     int fd;           /* -1: none */

@@ -26,16 +26,6 @@
 #include "packet/vnet.h"
 
 enum {
-    STREAM_LENGTH_PREFIX = 2,
-    MESSAGE_MAX = 65535, /* what the u16 prefix can say */
-    /* The original's receive buffer: a longer frame would overrun it (DESIGN: simpletun wire). */
-    SIMPLETUN_MESSAGE_MAX = 2000,
-
-    MESSAGE_CONTROL = 0x01,
-    MESSAGE_SUPER = 0x02,
-    MESSAGE_ETHERNET = 0x03,
-    MESSAGE_TYPE_LENGTH = 4, /* type, flags, u16 */
-
     /* Room that must be free in front of a frame's virtio_net_hdr for outer headers: the stream's
      * prefix, WireGuard's 16 bytes, the type's 4; and behind the frame for padding and tag. */
     MESSAGE_HEADROOM = 32,

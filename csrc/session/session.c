@@ -104,7 +104,10 @@ bool session_is_data(const uint8_t *message, size_t length) {
 
 bool session_is_handshake(const uint8_t *message, size_t length) {
     static const size_t lengths[] = {
-        [MESSAGE_INITIATION] = 148, [MESSAGE_RESPONSE] = 92, [MESSAGE_COOKIE] = 64};
+        [MESSAGE_INITIATION] = INITIATION_SIZE,
+        [MESSAGE_RESPONSE] = RESPONSE_SIZE,
+        [MESSAGE_COOKIE] = COOKIE_REPLY_SIZE,
+    };
     uint32_t type = length >= 4 ? le32_read(message) : 0;
     return type >= MESSAGE_INITIATION && type <= MESSAGE_COOKIE && length == lengths[type];
 }

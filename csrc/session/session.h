@@ -22,20 +22,6 @@
 
 enum { N_AEADS = 2 };
 
-enum {
-    MESSAGE_INITIATION = 1,
-    MESSAGE_RESPONSE = 2,
-    MESSAGE_COOKIE = 3,
-    MESSAGE_DATA_CHACHA = 4,
-    MESSAGE_DATA_AES = 5,
-    DATA_HEADER = 16,
-    DATA_TAG = 16,
-    DATA_MESSAGE_MIN = DATA_HEADER + DATA_TAG, /* a keepalive */
-    DATA_PADDING = 16,
-    /* What fits the stream's u16 length with header, tag and the most padding. */
-    SEALED_CONTENT_MAX = MESSAGE_MAX - DATA_MESSAGE_MIN - (DATA_PADDING - 1),
-};
-
 /* AES-256-GCM seals at most this many blocks of 16 bytes under one key: an attacker's advantage
  * grows with the square of their number, and is below 2^-60 up to here. At 40 Gbit/s that takes
  * under a minute. Sealing stops one longest message before it; the gateway has started a handshake

@@ -7,48 +7,42 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from fastun.native import (
-    ROLES,
-    Offload,
-    PeerTable,
-    Ring,
-    Stats,
-    _checked,
-    _checked_pointer,
-    _ffi,
-    _lib,
-)
+import msgspec
+
+from fastun.native.library import checked, checked_pointer, ffi, lib
+from fastun.native.shared import PeerTable, Ring, Stats
+from fastun.native.vocabulary import ROLES, Offload
 
 
 class LoopEnd(IntEnum):
     """Why a worker's loop came back."""
 
-    DOORBELL = _lib.LOOP_DOORBELL
-    EVENT = _lib.LOOP_EVENT
-    DEVICE_GONE = _lib.LOOP_DEVICE_GONE
+    DOORBELL = lib.LOOP_DOORBELL
+    EVENT = lib.LOOP_EVENT
+    DEVICE_GONE = lib.LOOP_DEVICE_GONE
 
 
 class EventKind(IntEnum):
     """What a loop has to tell of a link."""
 
-    LINK_CLOSED = _lib.EVENT_LINK_CLOSED
-    LINK_FAULT = _lib.EVENT_LINK_FAULT
-    LINK_ERROR = _lib.EVENT_LINK_ERROR
-    HANDSHAKE = _lib.EVENT_STREAM_HANDSHAKE
-    DATAGRAM = _lib.EVENT_UDP_HANDSHAKE
-    CONTROL = _lib.EVENT_CONTROL
-    CONFIRMED = _lib.EVENT_CONFIRMED
-    NO_SESSION = _lib.EVENT_NO_SESSION
-    TOO_LONG = _lib.EVENT_TOO_LONG
-    OFFLOAD = _lib.EVENT_OFFLOAD
+    LINK_CLOSED = lib.EVENT_LINK_CLOSED
+    LINK_FAULT = lib.EVENT_LINK_FAULT
+    LINK_ERROR = lib.EVENT_LINK_ERROR
+    HANDSHAKE = lib.EVENT_STREAM_HANDSHAKE
+    DATAGRAM = lib.EVENT_UDP_HANDSHAKE
+    CONTROL = lib.EVENT_CONTROL
+    CONFIRMED = lib.EVENT_CONFIRMED
+    NO_SESSION = lib.EVENT_NO_SESSION
+    TOO_LONG = lib.EVENT_TOO_LONG
+    OFFLOAD = lib.EVENT_OFFLOAD
 
 
 class OffloadKind(IntEnum):
     """What the kernel may refuse for a peer: ``enum offload_kind`` of csrc/fastun.h."""
 
-    TRAINS = _lib.OFFLOAD_TRAINS
-    TCP_GROUPS = _lib.OFFLOAD_TCP_GROUPS
-    UDP_GROUPS = _lib.OFFLOAD_UDP_GROUPS
+    TRAINS = lib.OFFLOAD_TRAINS
+    TCP_GROUPS = lib.OFFLOAD_TCP_GROUPS
+    UDP_GROUPS = lib.OFFLOAD_UDP_GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +82,8 @@ class Loop:
         """Prepare the loop of ``role``."""
         self._memory = (ring, stats, peers)
         # fmt: off
-        self._pointer = _checked_pointer(
-            _lib.loop_new(
+        self._pointer = checked_pointer(
+            lib.loop_new(
                 ROLES.index(role), wire, mode, ring.pointer, stats.pointer, peers.pointer,
                 device_fd, channel_fd, wake_fd,
             )
@@ -98,94 +92,92 @@ class Loop:
 
     def run(self) -> LoopEnd:
         """Run without the GIL until Python has something to do."""
-        return LoopEnd(_lib.loop_run(self._pointer))
+        return LoopEnd(lib.loop_run(self._pointer))
 
     def error(self) -> str:
         """Return the text of the errno behind DEVICE_GONE."""
-        return os.strerror(_lib.loop_error(self._pointer))
+        return os.strerror(lib.loop_error(self._pointer))
 
     def event(self) -> Event:
         """Return what the loop came back for."""
-        event = _lib.loop_event(self._pointer)
+        event = lib.loop_event(self._pointer)
         return Event(
             EventKind(event.kind),
             event.slot,
             event.link_id,
             event.index,
             os.strerror(event.error) if event.error else "",
-            bytes(_ffi.buffer(event.bytes, event.length)),
-            bytes(_ffi.buffer(_ffi.addressof(event, "endpoint"))),
+            bytes(ffi.buffer(event.bytes, event.length)),
+            bytes(ffi.buffer(ffi.addressof(event, "endpoint"))),
         )
 
     def drop_event(self) -> None:
         """Count an event that could not be reported."""
-        _lib.loop_drop_event(self._pointer)
+        lib.loop_drop_event(self._pointer)
 
     def add_socket(self, index: int, fd: int, *, has_offload: bool) -> None:
         """Carry what comes and goes by a UDP socket. Raises OSError."""
-        _checked(_lib.loop_add_socket(self._pointer, index, fd, has_offload))
+        checked(lib.loop_add_socket(self._pointer, index, fd, has_offload))
 
     def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
         """Let only handshake messages on UDP pass that were made for us. Raises OSError.
 
         Who sends too many is asked for a cookie, sealed under ``cookie_key``; both have 32 bytes.
         """
-        _checked(_lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
+        checked(lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
     def await_reply(self, slot: int, index: int) -> None:
         """Let cookie replies pass that name ``index``, the last initiation's to the peer."""
-        _lib.loop_await_reply(self._pointer, slot, index)
+        lib.loop_await_reply(self._pointer, slot, index)
 
     def set_endpoint(self, slot: int, endpoint: bytes) -> None:
         """Say where the peer is on UDP: a packed UdpAddress."""
-        native = _ffi.from_buffer("struct udp_address *", endpoint)
-        _checked(_lib.loop_set_endpoint(self._pointer, slot, native))
+        native = ffi.from_buffer("struct udp_address *", endpoint)
+        checked(lib.loop_set_endpoint(self._pointer, slot, native))
 
     def set_path_mtu(self, slot: int, path_mtu: int, whole: int = 0) -> None:
         """Refuse packets that are longer; bytes, 0 for any.
 
         Those longer than ``whole`` may be fragmented on their way; 0 for none.
         """
-        _lib.loop_set_path_mtu(self._pointer, slot, path_mtu, whole)
+        lib.loop_set_path_mtu(self._pointer, slot, path_mtu, whole)
 
     def block_link(self, slot: int, *, is_blocked: bool) -> None:
         """Send nothing to the peer on UDP while it is blocked."""
-        _lib.loop_block_link(self._pointer, slot, is_blocked)
+        lib.loop_block_link(self._pointer, slot, is_blocked)
 
     def hold_without_session(self) -> None:
         """Let the device's queue hold packets for a second while the only session is made."""
-        _lib.loop_hold_without_session(self._pointer)
+        lib.loop_hold_without_session(self._pointer)
 
     def coalesce(self, offload: Offload) -> None:
         """Let the tun-writer put packets of one flow together to such super-packets."""
-        _lib.loop_coalesce(self._pointer, int(offload))
+        lib.loop_coalesce(self._pointer, int(offload))
 
     def clamp_mss(self, mtu: int) -> None:
         """Lower the MSS of TCP connections to what packets of ``mtu`` bytes hold; 0 leaves them."""
-        _lib.loop_clamp_mss(self._pointer, mtu)
+        lib.loop_clamp_mss(self._pointer, mtu)
 
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""
-        _lib.loop_take_bell(self._pointer)
+        lib.loop_take_bell(self._pointer)
 
     def attach_link(self, slot: int, link_id: int, fd: int, link_format: Any) -> None:
         """Carry the link from now on; -1 where only the format is of interest."""
-        native = _ffi.new("struct link_format *")
-        for field, _ in _ffi.typeof("struct link_format").fields:
-            setattr(native, field, getattr(link_format, field))
-        _checked(_lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
+        native = ffi.new("struct link_format *", msgspec.structs.asdict(link_format))
+        checked(lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
 
     def detach_link(self, slot: int) -> None:
         """Forget the peer's link and keys. Call before the descriptor is closed."""
-        _lib.loop_detach_link(self._pointer, slot)
+        lib.loop_detach_link(self._pointer, slot)
 
     def allow_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
         """Give the peer a network."""
-        _checked(_lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
+        checked(lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
 
     def forget_ips(self, slot: int) -> None:
         """Take all networks of the peer."""
-        _lib.loop_forget_ips(self._pointer, slot)
+        lib.loop_forget_ips(self._pointer, slot)
 
     def set_sending_key(
         self,
@@ -199,8 +191,8 @@ class Loop:
     ) -> None:
         """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
         # fmt: off
-        _checked(
-            _lib.loop_set_sending_key(
+        checked(
+            lib.loop_set_sending_key(
                 self._pointer, slot, aead, key, receiver_index, counter, expires_ns,
             )
         )
@@ -208,25 +200,25 @@ class Loop:
 
     def send_keepalive(self, slot: int) -> None:
         """Send an empty message, if there is a key and room."""
-        _lib.loop_send_keepalive(self._pointer, slot)
+        lib.loop_send_keepalive(self._pointer, slot)
 
     def add_receiving_key(
         self, slot: int, aead: int, key: bytes, *, index: int, counter: int, expires_ns: int
     ) -> None:
         """Open what names ``index``. Raises OSError (EEXIST: the index is another peer's)."""
-        _checked(
-            _lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter, expires_ns)
+        checked(
+            lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter, expires_ns)
         )
 
     def forget_receiving_keys(self, slot: int) -> None:
         """Open nothing of the peer's any more."""
-        _lib.loop_forget_receiving_keys(self._pointer, slot)
+        lib.loop_forget_receiving_keys(self._pointer, slot)
 
     def send_message(self, slot: int, message: bytes) -> None:
         """Put a message of the gateway's on the link, if it is there and has room."""
-        _lib.loop_send_message(self._pointer, slot, message, len(message))
+        lib.loop_send_message(self._pointer, slot, message, len(message))
 
     def close(self) -> None:
         """Free the loop."""
-        _lib.loop_free(self._pointer)
-        self._pointer = _ffi.NULL
+        lib.loop_free(self._pointer)
+        self._pointer = ffi.NULL

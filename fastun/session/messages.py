@@ -12,22 +12,33 @@ zero bytes, taken as one u32. Types 1 to 3 have exactly their size: 148, 92 and 
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Final, Self
 
-from fastun.session.protocol import MAC_BYTES, TAG_BYTES
+from fastun.native import (
+    COOKIE_REPLY_BYTES,
+    DATA_BYTES_MIN,
+    DATA_HEADER_BYTES,
+    INITIATION_BYTES,
+    RESPONSE_BYTES,
+    MessageType,
+)
+from fastun.session.protocol import MAC_BYTES
 from fastun.session.refusal import HandshakeError, Refusal
 
-
-class MessageType(IntEnum):
-    """The first four bytes of a message."""
-
-    INITIATION = 1
-    RESPONSE = 2
-    COOKIE_REPLY = 3
-    DATA = 4
-    DATA_AES = 5
-
+__all__ = [
+    "COOKIE_REPLY_BYTES",
+    "DATA_BYTES_MIN",
+    "DATA_HEADER_BYTES",
+    "INITIATION_BYTES",
+    "MACS_BYTES",
+    "RESPONSE_BYTES",
+    "CookieReply",
+    "Data",
+    "Initiation",
+    "MessageType",
+    "Response",
+    "type_of",
+]
 
 _TYPE = struct.Struct("<I")
 _INITIATION = struct.Struct("<II32s48s28s")
@@ -36,11 +47,6 @@ _COOKIE_REPLY = struct.Struct("<II24s32s")
 _DATA = struct.Struct("<IIQ")
 
 MACS_BYTES: Final = 2 * MAC_BYTES
-INITIATION_BYTES: Final = _INITIATION.size + MACS_BYTES
-RESPONSE_BYTES: Final = _RESPONSE.size + MACS_BYTES
-COOKIE_REPLY_BYTES: Final = _COOKIE_REPLY.size
-DATA_HEADER_BYTES: Final = _DATA.size
-DATA_BYTES_MIN: Final = DATA_HEADER_BYTES + TAG_BYTES  # a keepalive: 32
 
 _EXACT_BYTES = {
     MessageType.INITIATION: INITIATION_BYTES,

@@ -10,26 +10,20 @@ AES-256-GCM, whose key each directional key yields:
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
 
+from fastun.native import DATA_PADDING_BYTES as PADDING_BYTES
+from fastun.native import Aead
 from fastun.session import primitives
 from fastun.session.messages import Data, MessageType
 from fastun.session.protocol import LABEL_AES_256_GCM, REJECT_AFTER_MESSAGES
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.symmetric_state import SymmetricState
 
-PADDING_BYTES = 16  # section 5.4.6: so that lengths tell less about what is inside
+_TYPES = {Aead.CHACHA20_POLY1305: MessageType.DATA, Aead.AES_256_GCM: MessageType.DATA_AES}
 
 _IPV4, _IPV6 = 4, 6
 _IPV4_HEADER_BYTES = 20
 _IPV6_HEADER_BYTES = 40
-
-
-class Aead(Enum):
-    """What a data message is sealed by; the value is its message type."""
-
-    CHACHA20_POLY1305 = MessageType.DATA
-    AES_256_GCM = MessageType.DATA_AES
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +78,7 @@ def seal_data(
         ciphertext = primitives.seal_aes(aes_key(directional_key), counter, plaintext, b"")
     else:
         ciphertext = primitives.seal(directional_key, counter, plaintext, b"")
-    return Data(aead.value, receiver_index, counter, ciphertext).pack()
+    return Data(_TYPES[aead], receiver_index, counter, ciphertext).pack()
 
 
 def open_data(directional_key: bytes, receiver_index: int, message: bytes) -> tuple[int, bytes]:

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.errors import ConfigError
+from fastun.native import Aead
 from fastun.session import cookies, keys, messages, noise, tai64n, transport
 from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import HandshakeError, Refusal
-from fastun.session.transport import Aead
 
 PRIVATE = st.binary(min_size=32, max_size=32)
 INDEX = st.integers(0, 2**32 - 1)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
+from fastun.native import MessageType
 
 # Messages read in one turn, and turns of 0.1 s: each takes some 7 us, all together 1 % of a core.
 # The more are read, the larger the flood of forged ones that true ones get lost in.
@@ -37,7 +38,7 @@ _UDP = 17
 _UNREACHABLE, _FRAGMENTATION_NEEDED, _PACKET_TOO_BIG = 3, 4, 2
 _ICMP_BYTES, _UDP_BYTES = 8, 8
 _IPV4_BYTES, _IPV6_BYTES = 20, 40
-_DATA_TYPES = (4, 5)
+_DATA_TYPES = (MessageType.DATA, MessageType.DATA_AES)
 _DATA = struct.Struct("<B3xIQ")  # type, receiver's index, counter
 _READ_BYTES = 256
 

@@ -31,11 +31,10 @@ from fastun.link.datagram.probe import Probe
 from fastun.link.datagram.sockets import cached_path_mtu
 from fastun.link.hello import Ability
 from fastun.link.table import Link
-from fastun.native import GATEWAY_COUNTERS
+from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS
 from fastun.session import clock
 
-# Outside a packet on UDP: the data message's header and tag, and UDP's; and the IP header's.
-_DATA_MESSAGE_BYTES = 32
+# Outside the data message on UDP: UDP's header, and IP's.
 _UDP_BYTES = 8
 _IP_BYTES = {4: 20, 6: 40}
 
@@ -136,7 +135,7 @@ class PathWatch:
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(udp_peer)
-        longest = self._longest + _DATA_MESSAGE_BYTES + header_bytes
+        longest = self._longest + DATA_BYTES_MIN + header_bytes
         search, hinted = udp_peer.path.search, udp_peer.path.hinted
         search.follow(address, min(local, longest, probe.LONGEST))
         outside, cause = min(
@@ -151,8 +150,8 @@ class PathWatch:
         link.path_mtu = outside
         # Also where all that the device has fits: nothing is padded beyond it, and the device may
         # be given a longer MTU at any moment.
-        packet_max = min(outside - header_bytes - _DATA_MESSAGE_BYTES, self._longest)
-        whole = max(hinted.whole - header_bytes - _DATA_MESSAGE_BYTES, 1) if hinted.whole else 0
+        packet_max = min(outside - header_bytes - DATA_BYTES_MIN, self._longest)
+        whole = max(hinted.whole - header_bytes - DATA_BYTES_MIN, 1) if hinted.whole else 0
         limits = (packet_max, whole)
         if limits != (udp_peer.path.packet_max, udp_peer.path.whole_max) or link.is_new_path:
             udp_peer.path.packet_max, udp_peer.path.whole_max = limits

@@ -23,14 +23,14 @@ import msgspec
 
 from fastun import codec
 from fastun.link.hello import TYPE
-from fastun.native import UdpAddress
+from fastun.native import CONTROL_BYTES_MAX, DATA_BYTES_MIN, UdpAddress
 
 # What paths take, from outside: IPv6's least MTU, and what is left of Ethernet's 1500 by tunnels
 # in tunnels, VXLAN (1450), clouds (1460), GRE (1476), 6in4 (1480) and PPPoE (1492).
 _SIZES = (1280, 1340, 1380, 1400, 1420, 1450, 1460, 1476, 1480, 1492, 1500)
 
 # A control message may be some 4096 bytes long; a longer path (jumbo frames) is tried with these.
-LONGEST = 4096
+LONGEST = CONTROL_BYTES_MAX
 
 TRIES = 3
 TRY_INTERVAL_S = 1.0
@@ -51,7 +51,7 @@ SILENT_TRIES = 3 * TRIES
 # and as many of the session's counters for control messages.
 DEAF_S = 10.0
 
-_SEAL_BYTES = 32  # the data message's header and tag
+_SEAL_BYTES = DATA_BYTES_MIN  # the data message's header and tag
 _SHORTEST = 512  # of a question; its answer is far shorter, whoever asks
 _SHORTEST_HINT = 576  # RFC 791 section 3.2; with IP and UDP header longer than _SHORTEST
 

@@ -23,12 +23,10 @@ from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
 from fastun.link import listening
 from fastun.link.inside import Inside, LeadsInsideError
-from fastun.native import UdpAddress
+from fastun.native import SOCKETS_MAX, UdpAddress
 
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
-
-SOCKETS_MAX = 16  # N_SOCKETS of csrc/loop/loop.h
 
 SOCKET_ROLES = ("link-reader", "link-writer")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastun import native
 from fastun.session import messages
 from fastun.session.messages import CookieReply, Data, Initiation, MessageType, Response
 from fastun.session.refusal import Refusal
@@ -99,3 +100,10 @@ def test_indices_are_found_without_unpacking() -> None:
     assert messages.receiver_of(WIRE[MessageType.RESPONSE]) == 0x05060708
     assert messages.receiver_of(WIRE[MessageType.COOKIE_REPLY]) == 0x01020304
     assert messages.receiver_of(WIRE[MessageType.DATA]) == 0x01020304
+
+
+def test_the_layouts_have_the_sizes_that_c_expects() -> None:
+    assert len(WIRE[MessageType.INITIATION]) == native.INITIATION_BYTES
+    assert len(WIRE[MessageType.RESPONSE]) == native.RESPONSE_BYTES
+    assert len(WIRE[MessageType.COOKIE_REPLY]) == native.COOKIE_REPLY_BYTES
+    assert len(WIRE[MessageType.DATA]) == native.DATA_BYTES_MIN

@@ -1,0 +1,61 @@
+"""Where a peer is on UDP, in the form that C keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from fastun.native.library import ffi, lib
+
+_IPV4_VERSION = 4
+
+
+@dataclass(frozen=True, slots=True)
+class UdpAddress:
+    """Where a peer is on UDP: ``struct udp_address`` of csrc/fastun.h.
+
+    ``local`` is our address that the peer sends to, None where it is not known. ``zone`` is the
+    interface of a link-local address, else 0.
+    """
+
+    host: IPv4Address | IPv6Address
+    port: int
+    socket_index: int = 0
+    zone: int = 0
+    local: IPv4Address | IPv6Address | None = None
+    local_zone: int = 0
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> UdpAddress:
+        """Return what C's bytes say."""
+        native = ffi.from_buffer("struct udp_address *", packed)
+        local = bytes(native.local)
+        return cls(
+            _host(native.family, bytes(native.address)),
+            native.port,
+            native.socket_index,
+            native.zone,
+            _host(native.family, local) if any(local) else None,
+            native.local_zone,
+        )
+
+    def pack(self) -> bytes:
+        """Return the bytes for C."""
+        native = ffi.new("struct udp_address *")
+        is_ipv4 = self.host.version == _IPV4_VERSION
+        native.socket_index = self.socket_index
+        native.family = lib.UDP_ADDRESS_IPV4 if is_ipv4 else lib.UDP_ADDRESS_IPV6
+        native.port = self.port
+        native.address = self.host.packed.ljust(16, b"\0")
+        native.zone = self.zone
+        native.local = (b"" if self.local is None else self.local.packed).ljust(16, b"\0")
+        native.local_zone = self.local_zone
+        return bytes(ffi.buffer(native))
+
+    def __str__(self) -> str:
+        """Return ``host:port``."""
+        return f"[{self.host}]:{self.port}" if ":" in str(self.host) else f"{self.host}:{self.port}"
+
+
+def _host(family: int, packed: bytes) -> IPv4Address | IPv6Address:
+    return IPv4Address(packed[:4]) if family == lib.UDP_ADDRESS_IPV4 else IPv6Address(packed)

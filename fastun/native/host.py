@@ -1,0 +1,59 @@
+"""The device, the process and TCP connections, by the C library."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from fastun.native.library import checked, ffi, lib
+from fastun.native.vocabulary import Mode, Offload
+
+# More than any kernel's struct tcp_info so far (280 in Linux 6.18); what it has, it returns.
+_TCP_INFO_BYTES = 512
+
+
+def device_open(name: str, mode: Mode) -> int:
+    """Make (or attach to) the interface and return its descriptor. Raises OSError."""
+    return checked(lib.device_open(name.encode(), int(mode)))
+
+
+def device_set_offload(fd: int, offload: Offload) -> None:
+    """Choose which super-packets reads return. Raises OSError (EINVAL: the kernel is older)."""
+    checked(lib.device_set_offload(fd, int(offload)))
+
+
+def hide_memory() -> None:
+    """Keep this process's memory, where keys stand, out of core dumps. Raises OSError."""
+    checked(lib.process_hide_memory())
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Be killed when the parent dies. Raises ProcessLookupError when it has already."""
+    checked(lib.process_die_with_parent(parent_pid))
+
+
+def has_aes_instructions() -> bool:
+    """Return whether AES-256-GCM is fast and safe on this processor."""
+    return bool(lib.aead_has_aes_instructions())
+
+
+def sealing_library() -> str:
+    """Return the name of the library that seals; "" when none can."""
+    return str(ffi.string(lib.aead_library_name()).decode())
+
+
+@dataclass(frozen=True, slots=True)
+class TcpInfo:
+    """What the kernel tells of a TCP connection."""
+
+    rtt_s: float
+    n_retransmits: int
+    notsent_bytes: int
+
+
+def tcp_info(connection: socket.socket) -> TcpInfo:
+    """Return the state of a TCP connection. Any thread. Raises OSError when it is closed."""
+    option = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    info = ffi.new("struct link_tcp_info *")
+    lib.link_tcp_info_decode(option, len(option), info)
+    return TcpInfo(info.rtt_us / 1e6, info.n_retransmits, info.notsent_bytes)

@@ -1,0 +1,151 @@
+"""What gateway and workers share: the rings, the statistics, the peer table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from fastun.native.address import UdpAddress
+from fastun.native.library import checked_pointer, ffi, lib
+from fastun.native.vocabulary import CALLS, COUNTERS, DROPS, PEER_FIELDS, ROLES, Drop
+
+
+class Ring:
+    """One ring's memory, mapped. ``fd`` is its memfd, or -1 when it was only attached to."""
+
+    def __init__(self, pointer: Any, fd: int, size_bytes: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+        self.size_bytes = size_bytes
+
+    @classmethod
+    def create(cls, size_bytes: int) -> Ring:
+        """Make a ring of ``size_bytes``, a power of two."""
+        fd = ffi.new("int *")
+        pointer = checked_pointer(lib.ring_create(size_bytes, fd))
+        return cls(pointer, fd[0], size_bytes)
+
+    @classmethod
+    def attach(cls, fd: int, size_bytes: int) -> Ring:
+        """Map an existing ring; the descriptor stays the caller's."""
+        return cls(checked_pointer(lib.ring_attach(fd, size_bytes)), -1, size_bytes)
+
+    def used_bytes(self) -> int:
+        """Return how much of it waits for the consumer."""
+        return int(lib.ring_used_bytes(self.pointer))
+
+    def ring_doorbell(self, role: str) -> None:
+        """Make the worker ``role`` leave its loop and read its channel."""
+        if role in ("tun-reader", "link-reader"):
+            lib.ring_doorbell_producer(self.pointer)
+        else:
+            lib.ring_doorbell_consumer(self.pointer)
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this ring made it."""
+        lib.ring_detach(self.pointer)
+        self.pointer = ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class Stats:
+    """The counters of one lane's four workers, in shared memory; reading takes no lock."""
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> Stats:
+        """Make a zeroed block a role."""
+        fd = ffi.new("int *")
+        return cls(checked_pointer(lib.stats_create(fd)), fd[0])
+
+    @classmethod
+    def attach(cls, fd: int) -> Stats:
+        """Map existing ones; the descriptor stays the caller's."""
+        return cls(checked_pointer(lib.stats_attach(fd)), -1)
+
+    def counter(self, role: str, counter: str) -> int:
+        """Return one of COUNTERS for one of ROLES."""
+        return int(lib.stats_read_counter(self.pointer, ROLES.index(role), COUNTERS.index(counter)))
+
+    def calls(self, role: str, call: str) -> int:
+        """Return how often ``role`` made the system call ``call``, one of CALLS."""
+        return int(lib.stats_read_call(self.pointer, ROLES.index(role), CALLS.index(call)))
+
+    def drops(self) -> Iterator[tuple[Drop, int]]:
+        """Yield every drop reason with the packets dropped for it."""
+        for index, drop in enumerate(DROPS):
+            yield drop, int(lib.stats_read_drop(self.pointer, index))
+
+    def batch_frames(self, role: str) -> tuple[list[int], int]:
+        """Return the counts of batches by frames (bucket i: up to 2**i) and the sum of frames."""
+        index = ROLES.index(role)
+        buckets = range(lib.stats_n_batch_buckets())
+        return (
+            [int(lib.stats_read_batch_frames(self.pointer, index, i)) for i in buckets],
+            int(lib.stats_read_batch_frames_sum(self.pointer, index)),
+        )
+
+    def queue_delay(self, role: str) -> tuple[list[int], int]:
+        """Return the counts of frames by delay (bucket i: up to 2**i us) and the sum in ns."""
+        index = ROLES.index(role)
+        buckets = range(lib.stats_n_delay_buckets())
+        return (
+            [int(lib.stats_read_queue_delay(self.pointer, index, i)) for i in buckets],
+            int(lib.stats_read_queue_delay_sum_ns(self.pointer, index)),
+        )
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this object made it."""
+        lib.stats_detach(self.pointer)
+        self.pointer = ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class PeerTable:
+    """What is counted by peer slot, in shared memory; reading takes no lock."""
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> PeerTable:
+        """Make a table of zeros."""
+        fd = ffi.new("int *")
+        return cls(checked_pointer(lib.peer_table_create(fd)), fd[0])
+
+    @classmethod
+    def attach(cls, fd: int) -> PeerTable:
+        """Map an existing one; the descriptor stays the caller's."""
+        return cls(checked_pointer(lib.peer_table_attach(fd)), -1)
+
+    def read(self, slot: int, field: str) -> int:
+        """Return one of PEER_FIELDS of a slot."""
+        return int(lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
+
+    def endpoint(self, slot: int) -> UdpAddress | None:
+        """Return where the slot's peer was last heard on UDP."""
+        native = ffi.new("struct udp_address *")
+        if not lib.peer_table_endpoint(self.pointer, slot, native):
+            return None
+        return UdpAddress.unpack(bytes(ffi.buffer(native)))
+
+    def clear(self, slot: int) -> None:
+        """Zero a slot that gets a new owner."""
+        lib.peer_table_clear(self.pointer, slot)
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this object made it."""
+        lib.peer_table_detach(self.pointer)
+        self.pointer = ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
