@@ -1,11 +1,11 @@
-/* handshake_gate: which handshake messages from UDP the gateway is bothered with.
+/* handshake_gate: which handshake messages from UDP reach the gateway.
  *
  * Any host can send them, and the gateway's answer costs it some hundred us of Curve25519. So the
  * link-reader, which looks at every datagram anyway, judges them:
  *
- *   1. a cookie reply has no macs. message_in.c has checked that it names the index of a handshake
- *      message of ours and is within its peer's limit; here there is a limit for each source and
- *      one for all
+ *   1. a cookie reply has no macs. handshake_in.c has checked that it names the index of a
+ *      handshake message of ours and is within its peer's limit; here there is a limit for each
+ *      source and one for all
  *   2. without a mac1 for our key the sender does not know our public key: dropped
  *   3. with a mac2 by the present cookie (cookie.h) the sender is where it says: a limit for each
  *      source, and one for all
@@ -37,13 +37,13 @@ enum {
     HANDSHAKES_BURST = 100,
     /* Of all that have not proved their address: at 0.3 ms each, 15 % of the gateway's core,
      * wherever they come from. As many at once find room in its queue
-     * (fastun/link/datagram/handshake_queue.py), so a restarted server's first 500 clients are there
-     * without a cookie. WireGuard says that it is under load when its queue is an eighth full,
-     * which are 512 messages. */
+     * (fastun/link/datagram/handshake_queue.py), so a restarted server's first 500 clients are
+     * there without a cookie. WireGuard says that it is under load when its queue is an eighth
+     * full, which are 512 messages. */
     UNPROVEN_PER_SECOND_OF_ALL = 500,
     UNPROVEN_BURST_OF_ALL = 500,
-    /* Of all that have: with the others three quarters of the gateway's core. The link-reader has to
-     * go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
+    /* Of all that have: with the others three quarters of the gateway's core. The link-reader has
+     * to go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
     PROVEN_PER_SECOND_OF_ALL = 2000,
     PROVEN_BURST_OF_ALL = 500,
     /* Cookie replies to us: at most one for each initiation or response that we send. */
