@@ -185,9 +185,18 @@ class Loop:
 
     def attach_link(self, slot: int, link_id: int, fd: int, link_format: Any) -> None:
         """Carry the link from now on; -1 where only the format is of interest."""
-        names = (name for name, _ in _ffi.typeof("struct link_format").fields)
         native = _ffi.new(
-            "struct link_format *", {name: getattr(link_format, name) for name in names}
+            "struct link_format *",
+            (
+                link_format.wire,
+                link_format.mode,
+                link_format.super_outbound,
+                link_format.super_inbound,
+                link_format.message_max,
+                link_format.is_datagram,
+                link_format.mtu,
+                link_format.splits_udp,
+            ),
         )
         _checked(_lib.loop_attach_link(self._pointer, slot, link_id, fd, native))
 
