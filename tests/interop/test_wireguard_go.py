@@ -97,6 +97,7 @@ def test_fastun_dials_wireguard_go_and_rekeys_without_loss(
     assert_plain_wireguard(interop)
 
 
+@pytest.mark.alone
 @by_both_families
 @pytest.mark.parametrize("is_added", [False, True], ids=["no-psk", "psk"])
 def test_wireguard_go_dials_fastun_again_and_again(

@@ -34,6 +34,9 @@ from fastun.native import ROLES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# Which stage is slow is measured.
+pytestmark = pytest.mark.alone
+
 GRAFANA = Path(__file__).resolve().parents[2] / "grafana"
 RULE_FILES = ("fastun.rules.yaml", "fastun.alerts.yaml")
 

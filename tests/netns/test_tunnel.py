@@ -90,6 +90,7 @@ def test_a_server_outlives_its_client_and_takes_the_next(
     assert again.stop() == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("wire", ["wireguard", "plain"])
 def test_a_client_finds_its_server_again(
