@@ -43,7 +43,7 @@ lint:
 
 types:
 	python -m mypy --strict fastun
-	python -m mypy --strict -p bench.tunnel -p bench.micro
+	python -m mypy --strict -p bench.tunnel -p bench.micro -m bench.demo
 
 native:
 	$(call timed,native,$(MAKE) --no-print-directory -C tests/native check)

@@ -32,7 +32,7 @@ def test_scrape(benchmark: BenchmarkFixture, n_peers: int) -> None:
     """Measure scrapes that follow one another."""
     with idle_gateway() as gateway, tcp_pair() as (one, _):
         have(gateway, *peers_named(*(f"peer{n}" for n in range(n_peers))))
-        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.roster.by_slot})
+        gateway.links.by_slot.update({slot: link_over(one) for slot in gateway.peer_slots.by_slot})
         collector = GatewayCollector(gateway)
 
         def scrape() -> str:

@@ -9,7 +9,6 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, iperf3, ping
-from fastun.lab.transfer import start_transfer
 from tests.interop.conftest import (
     NAME,
     OUR_INNER,
@@ -19,6 +18,7 @@ from tests.interop.conftest import (
     THEIRS,
     host_port,
 )
+from tests.support.transfer import start_transfer
 from tests.support.wireguard_flood import flooding
 from tests.support.wireguard_go import wg
 

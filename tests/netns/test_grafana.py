@@ -26,10 +26,10 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
-from fastun.lab.prometheus import Prometheus, start_prometheus
-from fastun.lab.stall import slowed, worker_pid
 from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
 from fastun.native import ROLES
+from tests.support.prometheus import Prometheus, start_prometheus
+from tests.support.stall import slowed, worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

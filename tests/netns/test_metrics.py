@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import LabError, wait_until
-from fastun.lab.prometheus import start_prometheus
-from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import iperf3
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import METRICS_PORT, PORT, Scrape, start_gateway
 from fastun.metrics.families import FAMILIES
 from fastun.native import DROPS, ROLES
 from tests.support.plain_peer import PlainPeer, frame, udp_packet
+from tests.support.prometheus import start_prometheus
+from tests.support.stall import worker_pid
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path
