@@ -254,6 +254,7 @@ def test_what_a_peer_says_of_itself_cannot_break_the_format(gateway: Gateway) ->
     collector.close()
 
 
+@pytest.mark.slow
 def test_however_often_a_peer_changes_its_name_it_has_a_few_series(gateway: Gateway) -> None:
     have(gateway, *peers_named("ant", "bee"))
     collector = GatewayCollector(gateway)
