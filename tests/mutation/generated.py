@@ -10,7 +10,6 @@ import ast
 import contextlib
 import difflib
 import io
-import os.path
 import re
 import subprocess
 from typing import TYPE_CHECKING
@@ -74,7 +73,8 @@ def _in_turn(source: list[str], rules: list[str]) -> Iterator[tuple[int, str]]:
 
 def _is_same(before: str, after: str) -> bool:
     """Whether only spaces differ, or a number that is part of a name: uint8_t."""
-    start = len(os.path.commonprefix((before, after)))
+    pairs = enumerate(zip(before, after, strict=False))
+    start = next((at for at, (a, b) in pairs if a != b), len(before))
     in_name = before[start : start + 1].isdigit() and re.match(r"\w", before[start - 1 : start])
     return before.split() == after.split() or bool(in_name)
 
