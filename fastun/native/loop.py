@@ -11,7 +11,7 @@ import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import PeerTable, Ring, Stats
-from fastun.native.vocabulary import ROLES, Offload
+from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Wire
 
 
 class LoopEnd(IntEnum):
@@ -73,8 +73,8 @@ class Loop:
         stats: Stats,
         peers: PeerTable,
         *,
-        wire: int,
-        mode: int,
+        wire: Wire,
+        mode: Mode,
         device_fd: int,
         channel_fd: int,
         wake_fd: int,
@@ -182,7 +182,7 @@ class Loop:
     def set_sending_key(
         self,
         slot: int,
-        aead: int,
+        aead: Aead,
         key: bytes,
         *,
         receiver_index: int,
@@ -203,7 +203,7 @@ class Loop:
         lib.loop_send_keepalive(self._pointer, slot)
 
     def add_receiving_key(
-        self, slot: int, aead: int, key: bytes, *, index: int, counter: int, expires_ns: int
+        self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int
     ) -> None:
         """Open what names ``index``. Raises OSError (EEXIST: the index is another peer's)."""
         checked(
