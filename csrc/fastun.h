@@ -233,7 +233,7 @@ const struct loop_event *loop_event(struct loop *loop);
 void loop_take_bell(struct loop *loop);
 
 /* tun-reader of a side that dials: while there is no session the device's queue holds what comes,
- * for a second, and no sender is told that nobody is there. */
+ * for a second, and no sender is answered "unreachable". */
 void loop_hold_without_session(struct loop *loop);
 
 /* tun-reader and link-reader: lower the MSS of TCP connections to what fits packets of `mtu`
@@ -254,10 +254,10 @@ int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint
 void loop_await_reply(struct loop *loop, unsigned slot, uint32_t index);
 /* link-reader: where the peer is on UDP, until an authentic datagram comes from elsewhere. */
 int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address *endpoint);
-/* link-reader: the event could not be told; it is counted. */
+/* link-reader: the event could not be reported; it is counted. */
 void loop_drop_event(struct loop *loop);
 
-/* Between two runs. A peer's link: the tun-reader is told only the format (fd -1), and so is the
+/* Between two runs. A peer's link: the tun-reader gets only the format (fd -1), and so is the
  * link-writer of a peer on UDP. The link-reader knows streams only. */
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);

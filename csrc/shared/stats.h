@@ -77,7 +77,7 @@
     X(link_reader, unknown_index, "a data message for a session that is not or no longer here")    \
     X(link_reader, bad_tag, "a data message that does not open: tampered with, or a wrong key")    \
     X(link_reader, replayed, "a data message whose counter was used before or is too old")         \
-    X(link_reader, bad_mac1, "a handshake message on UDP from who does not know our key")          \
+    X(link_reader, bad_mac1, "invalid mac1: the sender does not know our public key")              \
     X(link_reader, handshake_flood, "a handshake message on UDP from a source with too many")      \
     X(link_reader, cookie_sent, "a handshake message on UDP that was answered with a cookie")      \
     X(link_reader, cookie_not_sent, "a handshake message whose cookie the network refused")        \

@@ -23,7 +23,7 @@ class LoopEnd(IntEnum):
 
 
 class EventKind(IntEnum):
-    """What a loop has to tell of a link."""
+    """What a loop reports of a link."""
 
     LINK_CLOSED = lib.EVENT_LINK_CLOSED
     LINK_FAULT = lib.EVENT_LINK_FAULT
@@ -112,7 +112,7 @@ class Loop:
         )
 
     def drop_event(self) -> None:
-        """Count an event that nobody took."""
+        """Count an event that was not reported."""
         lib.loop_drop_event(self._pointer)
 
     def add_socket(self, index: int, fd: int, *, has_offload: bool) -> None:
