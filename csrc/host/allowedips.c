@@ -23,7 +23,7 @@ enum {
     N_FIRST = 16,                       /* prefixes that there is room for at first */
 };
 
-/* A 128-bit number. An IPv4 address stands in its upper 32 bits, so that the arithmetic is one. */
+/* A 128-bit number. An IPv4 address is in its upper 32 bits, so that the arithmetic is one. */
 struct address {
     uint64_t high, low;
 };

@@ -7,7 +7,7 @@
 #include "fastun.h"
 
 int process_hide_memory(void) {
-    /* No core file, nor a pipe to a core handler; nobody but root may trace or read us. */
+    /* No core file, nor a pipe to a core handler; only root may trace or read us. */
     return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
 }
 

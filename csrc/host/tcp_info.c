@@ -1,8 +1,8 @@
-/* link_tcp_info: what the kernel tells of a TCP link, as far as the metrics show it.
+/* link_tcp_info: what the kernel reports of a TCP link, as far as the metrics show it.
  *
  * <linux/tcp.h> and not <netinet/tcp.h>: glibc's struct tcp_info ends before tcpi_notsent_bytes.
  * The kernel only ever appends to the structure, so one that is older than our header fills less
- * of it; what it does not tell reads as 0.
+ * of it; what it does not report reads as 0.
  */
 #include "fastun.h"
 

@@ -1,6 +1,6 @@
 /* udp_address: where a peer is on UDP, as the kernel's socket calls say it.
  *
- * One form for both families, so that it can stand in shared memory and be compared bytewise. A
+ * One form for both families, so that it can be in shared memory and be compared bytewise. A
  * socket of IPv6 may carry IPv4 as well: its addresses are then mapped (RFC 4291 2.5.5.2), on the
  * socket only; in a struct udp_address they are always IPv4's own.
  */
@@ -31,7 +31,7 @@ void udp_address_read(struct udp_address *endpoint, unsigned socket_index, struc
 socklen_t udp_address_write(const struct udp_address *endpoint, int socket_family,
                             struct sockaddr_in6 *address);
 /* Appends the address to send from, so that the peer hears us where it knows us, to the control
- * messages. Nothing when it is not known. `message` has room for it at msg_control +
+ * messages. Nothing when it is unknown. `message` has room for it at msg_control +
  * msg_controllen. */
 void udp_address_write_source(const struct udp_address *endpoint, int socket_family,
                               struct msghdr *message);

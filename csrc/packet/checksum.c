@@ -26,7 +26,7 @@ static uint64_t add_rest(uint64_t sum, const uint8_t *bytes, size_t length) {
 }
 
 /* Where the linker happens to put the loop changes its time by 1.7 times (Zen 4). Functions that
- * begin on a cache line have it where it is fast, whatever stands in front of them. */
+ * begin on a cache line have it where it is fast, whatever is in front of them. */
 #define ON_A_CACHE_LINE __attribute__((aligned(64)))
 
 /* `copy` may be NULL; inlined into each of its two callers, which know whether it is. */
@@ -65,7 +65,7 @@ uint64_t checksum_add_and_copy(uint64_t sum, const void *bytes, size_t length, v
 uint16_t checksum_fold(uint64_t sum) {
     sum = (sum & UINT32_MAX) + (sum >> 32); /* at most 33 bits */
     sum = (sum & UINT16_MAX) + (sum >> 16); /* 18 */
-    sum = (sum & UINT16_MAX) + (sum >> 16); /* 17: one more may stand above */
+    sum = (sum & UINT16_MAX) + (sum >> 16); /* 17: one more may be above */
     return (uint16_t)((sum & UINT16_MAX) + (sum >> 16));
 }
 

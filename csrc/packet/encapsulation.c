@@ -26,7 +26,7 @@ bool message_is_frame(enum mode mode, const uint8_t *frame, size_t length) {
 
 /* -- outbound ---------------------------------------------------------------------------------- */
 
-/* The type and its three bytes stand right before `at`. */
+/* The type and its three bytes are right before `at`. */
 static uint8_t *prepend_type(uint8_t *at, uint8_t type) {
     uint8_t *start = at - MESSAGE_TYPE_LENGTH;
     memset(start, 0, MESSAGE_TYPE_LENGTH);

@@ -221,7 +221,7 @@ static void write_ip(uint8_t *ip, size_t length) {
     checksum_write(ip + IPV4_CHECKSUM_OFFSET, checksum_add(0, ip, IPV4_HEADER_SIZE));
 }
 
-/* In the checksum's place stands what CHECKSUM_PARTIAL wants there: the pseudo-header's sum, over
+/* The checksum field holds what CHECKSUM_PARTIAL wants there: the pseudo-header's sum, over
  * the length of the whole. */
 static void write_transport(const struct gro_group *group, uint8_t *ip, size_t length) {
     uint8_t *transport = ip + group->transport;

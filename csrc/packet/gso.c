@@ -79,7 +79,7 @@ static void write_ip(const struct gso_split *split, int i, size_t length, uint8_
                                                   word_at(ip + IPV4_ID_OFFSET));
 }
 
-/* Both return the sum of what stands in front of the payload, the pseudo-header included. */
+/* Both return the sum of what is in front of the payload, the pseudo-header included. */
 static uint64_t write_tcp(const struct gso_split *split, int i, size_t length, uint8_t *tcp) {
     uint32_t first = be32_read(split->frame + split->transport + TCP_SEQUENCE_OFFSET);
     be32_write(tcp + TCP_SEQUENCE_OFFSET, first + (uint32_t)i * (uint32_t)split->payload_max);

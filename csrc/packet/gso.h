@@ -19,9 +19,9 @@ struct gso_split {
     const uint8_t *frame;
     size_t length;
     size_t ip, transport;   /* where these headers begin */
-    size_t header_length;   /* bytes of the frame that stand in front of every segment's payload */
+    size_t header_length;   /* bytes of the frame that are in front of every segment's payload */
     size_t payload_max;     /* of a segment; the last may have less */
-    size_t checksum;        /* where the transport's checksum stands */
+    size_t checksum;        /* where the transport's checksum is */
     uint64_t ip_sum;        /* of the IPv4 header, */
     uint64_t transport_sum; /* of pseudo-header and transport header: without what differs */
     int n_segments;

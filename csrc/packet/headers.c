@@ -9,7 +9,7 @@ static size_t extension_length(uint8_t type, const uint8_t *extension) {
     return EXTENSION_SIZE_MIN + extension[EXTENSION_LENGTH_OFFSET] * unit;
 }
 
-/* Behind a later fragment's header stands no other header, whatever its type says. */
+/* No other header follows a later fragment's, whatever its type says. */
 static void add_extension(struct ip_headers *headers, const uint8_t *extension) {
     if (headers->protocol == EXTENSION_FRAGMENT) {
         unsigned fragment = be16_read(extension + EXTENSION_FRAGMENT_OFFSET);

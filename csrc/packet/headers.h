@@ -25,7 +25,7 @@
 enum {
     ETHERNET_HEADER_SIZE = 14, /* without VLAN tags */
     ETHERNET_TYPE_SIZE = 2,    /* the last field, in front of what the frame carries */
-    VLAN_TAG_SIZE = 4,         /* stands before the type, and its own type in the type's place */
+    VLAN_TAG_SIZE = 4,         /* before the type; its own type is in the type's place */
     VLAN_TAGS_MAX = 2,
 
     ETHERNET_TYPE_IPV4 = 0x0800,

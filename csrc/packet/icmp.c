@@ -1,6 +1,6 @@
-/* For each version: is the packet whole, may it be answered, the answer. What cannot be told for
- * certain, such as the upper header of a packet cut short, is not answered. A subnet's broadcast
- * address looks like a host's from here; the kernel does not route it into the device. */
+/* For each version: is the packet whole, may it be answered, the answer. What is uncertain,
+ * such as the upper header of a packet cut short, is not answered. A subnet's broadcast address
+ * looks like a host's from here; the kernel does not route it into the device. */
 #include "packet/icmp.h"
 
 #include <stdbool.h>

@@ -3,7 +3,7 @@
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 
-/* Where the TCP header begins; 0 when this is no TCP, or not its beginning. IPv6 extension headers
+/* Where the TCP header begins; 0 when this is not TCP, or not its beginning. IPv6 extension headers
  * do not come with SYNs. */
 static size_t find_tcp(const uint8_t *packet, size_t length) {
     struct ip_headers ip = ip_walk(packet, length);

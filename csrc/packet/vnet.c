@@ -7,7 +7,7 @@
 #include "packet/headers.h"
 
 enum {
-    /* Options, a routing header and options again (RFC 8200 4.1): all that may stand before TCP or
+    /* Options, a routing header and options again (RFC 8200 4.1): all that may be before TCP or
      * UDP whose checksum is left to be completed. */
     EXTENSIONS_BEFORE_CHECKSUM_MAX = 4,
     /* Inside the kernel this gso_size means something else, so it refuses it from outside. */

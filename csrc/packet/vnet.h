@@ -1,4 +1,4 @@
-/* vnet: the virtio_net_hdr that stands before every frame of an IFF_VNET_HDR device.
+/* vnet: the virtio_net_hdr before every frame of an IFF_VNET_HDR device.
  *
  *     0  flags u8          1  gso_type u8       2  hdr_len u16      4  gso_size u16
  *     6  csum_start u16    8  csum_offset u16  10  num_buffers u16 (unused)
@@ -57,7 +57,7 @@ static inline bool vnet_is_plain(const struct vnet *vnet) {
 
 /* Checks `vnet` against the frame it describes and puts hdr_len right (the kernel's own value can
  * be the whole first packet for a forwarded super-packet). `l3` is where the IP header starts: 0 on
- * a TUN device, 14 on a TAP, where two VLAN tags at most may stand before it. Returns the number of
+ * a TUN device, 14 on a TAP, where two VLAN tags at most may be before it. Returns the number of
  * packets that the network will see (>= 1), or -1 when the header does not fit the frame: then its
  * checksum is not that of the TCP or UDP header that the frame's IP headers lead to, or its
  * gso_type is not theirs. IPv6 may have options and a routing header; no fragment has a checksum to
@@ -73,7 +73,7 @@ int vnet_check_local(struct vnet *vnet, const uint8_t *frame, size_t length, siz
  * been checked. */
 bool vnet_has_many_segments(const struct vnet *vnet, size_t length);
 
-/* Completes the checksum that our own kernel left out, wherever it stands, and makes `vnet` plain.
+/* Completes the checksum that our own kernel left out, wherever it is, and makes `vnet` plain.
  * false: it is a super-packet's, or does not lie between an IP header at `l3` and the frame's
  * end. */
 bool vnet_complete(struct vnet *vnet, uint8_t *frame, size_t length, size_t l3);

@@ -5,7 +5,7 @@
  * seals or opens, not both, and no counter may be used twice with it: the caller counts.
  *
  * The library behind it is the fastest here of those in aead_library.h, by measurement
- * (bench/micro/README.md). All that it keeps stands in secret memory.
+ * (bench/micro/README.md). All that it keeps is in secret memory.
  *
  * A key may be used by one thread at a time.
  */
@@ -31,7 +31,7 @@ struct aead_key *aead_key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]);
 /* Wiped first. NULL is allowed. */
 void aead_key_free(struct aead_key *key);
 
-/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed
+/* Encrypts `text` in place and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed
  * length; -errno on failure, and `text` is then wiped. */
 int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length);
 /* Returns the text's length, which is AEAD_TAG_SIZE less than the sealed one; -EBADMSG when the

@@ -1,4 +1,4 @@
-/* Sealing by libgcrypt. Its handles stand in secret memory by themselves: it allocates nowhere
+/* Sealing by libgcrypt. Its handles are in secret memory by themselves: it allocates nowhere
  * else. */
 #define _GNU_SOURCE
 #include <errno.h>

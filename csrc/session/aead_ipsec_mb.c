@@ -113,7 +113,7 @@ static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint
     return done ? 0 : -EINVAL;
 }
 
-/* How long it takes does not tell where they differ. */
+/* How long it takes does not show where they differ. */
 static bool are_equal(const uint8_t left[AEAD_TAG_SIZE], const uint8_t right[AEAD_TAG_SIZE]) {
     volatile uint8_t difference = 0;
     for (int i = 0; i < AEAD_TAG_SIZE; i++)

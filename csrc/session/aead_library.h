@@ -10,7 +10,7 @@
 
 enum { AEAD_NONCE_SIZE = 12 };
 
-/* What every library's key begins with; the whole stands in secret memory. */
+/* What every library's key begins with; the whole is in secret memory. */
 struct aead_key {
     const struct aead_library *library;
 };
@@ -25,7 +25,7 @@ struct aead_library {
     /* Encrypts `text` in place; -EINVAL on failure. */
     int (*seal)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
                 size_t length, uint8_t tag[AEAD_TAG_SIZE]);
-    /* Decrypts `length` bytes, behind which the tag stands; -EBADMSG when that is not theirs, and
+    /* Decrypts `length` bytes, followed by the tag; -EBADMSG when that is not theirs, and
      * what was written to `text` is then of no use and not yet wiped. */
     int (*open)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed,
                 size_t length, uint8_t *text);

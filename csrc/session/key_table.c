@@ -45,9 +45,9 @@ static void forget_at(struct key_table *table, unsigned slot, unsigned at) {
     keys[N_RECEIVING_KEYS - 1] = NULL;
 }
 
-/* Handshakes that nobody finishes must not cost the session in use, so unused keys make way first.
- * But a single one may be just in the making: where two handshakes cross, it opens in a moment what
- * the peer seals. */
+/* Handshakes that are never finished must not cost the session in use, so unused keys make way
+ * first. But a single one may be just in the making: where two handshakes cross, it opens in a
+ * moment what the peer seals. */
 static void make_room(struct key_table *table, unsigned slot) {
     struct receiving_key **keys = table->by_slot[slot];
     unsigned n_unused = 0, oldest_unused = 0;

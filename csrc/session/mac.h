@@ -1,6 +1,6 @@
 /* mac: keyed BLAKE2s of 128 bits (RFC 7693), as in mac1, mac2 and cookies (whitepaper 5.4).
  *
- * The key stands in secret memory, and so does what the library derives from it. Nothing is
+ * The key is in secret memory, and so does what the library derives from it. Nothing is
  * allocated but when a key is made. A key may be used by one thread at a time.
  */
 #ifndef FASTUN_SESSION_MAC_H

@@ -4,7 +4,7 @@
  * libgcrypt has only ChaCha20's own nonce of 12 bytes. The longer one is a ChaCha20-Poly1305 under
  * a key of its own for each first 16 bytes of the nonce, and that key, HChaCha20's, is what
  * ChaCha20 has computed before it adds its first state to make a block. So a block is taken, and
- * what was added is subtracted again; no cipher stands here.
+ * what was added is subtracted again; there is no cipher here.
  *
  * A key may be used by one thread at a time. Nothing is allocated but when it is made.
  */
@@ -25,7 +25,7 @@ struct xchacha_key *xchacha_key_new(const uint8_t key[AEAD_KEY_SIZE]);
 /* Wiped first. NULL is allowed. */
 void xchacha_key_free(struct xchacha_key *key);
 
-/* Encrypts `text` where it stands and writes AEAD_TAG_SIZE bytes behind it; they authenticate
+/* Encrypts `text` in place and writes AEAD_TAG_SIZE bytes behind it; they authenticate
  * `associated` too. Returns 0; -errno on failure, and `text` is then wiped. No nonce may be used
  * twice. */
 int xchacha_seal(struct xchacha_key *key, const uint8_t nonce[XCHACHA_NONCE],

@@ -1,7 +1,7 @@
 /* peer_table: what the data path knows and counts by peer, in shared memory.
  *
  * A peer is a slot. Each field has one writer, named below, and any number of readers; the fields
- * of one writer stand on a cache line of their own. Times are CLOCK_BOOTTIME in nanoseconds, since
+ * of one writer are on a cache line of their own. Times are CLOCK_BOOTTIME in nanoseconds, since
  * a session ages while the machine sleeps.
  */
 #ifndef FASTUN_SHARED_PEER_TABLE_H

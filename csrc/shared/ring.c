@@ -105,7 +105,7 @@ struct ring *ring_attach(int fd, size_t size_bytes) {
         return NULL;
     }
     /* A predecessor killed in its sleep left the mark set; it is this process's to clear. The
-     * neighbour takes a stale mark for a sleeper and wakes nobody, which harms nothing. */
+     * neighbour takes a stale mark for a sleeper; its wake-up is then needless, and harmless. */
     return ring;
 }
 

@@ -7,11 +7,11 @@
  *
  * The data is mapped twice, back to back, so a record that starts near the end runs on into the
  * second view and never wraps. head and tail are free-running byte counts: head - tail is the
- * fill, position modulo size the place. No pointer stands in shared memory.
+ * fill, position modulo size the place. There are no pointers in shared memory.
  *
  * Both ends survive a kill: what was reserved but not published is as if it had never been, and
  * what was peeked at but not released is there for the successor. Packets are numbered, so that
- * either can tell how many went through before it (reconcile.h). A consumer reads each record's
+ * either knows how many went through before it (reconcile.h). A consumer reads each record's
  * header once, into memory of its own, and checks and follows only that copy: what the producer
  * writes there afterwards changes nothing.
  */

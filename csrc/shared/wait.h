@@ -58,7 +58,7 @@ static inline bool waiter_take_bell(struct waiter *waiter) {
 }
 
 /* Blocks until `fd` reports one of `events` (POLLIN, POLLOUT) or the channel has a message.
- * timeout_ms < 0 waits for ever. Errors on fd count as ready: the next call on it will tell. */
+ * timeout_ms < 0 waits for ever. Errors on fd count as ready: the next call on it shows them. */
 enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
                       struct stats_block *stats);
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fastun import codec
 from fastun.errors import RuntimeFailure
+from fastun.native import Aead, Mode, Offload, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -36,8 +37,8 @@ class ToGateway(Message, frozen=True):
 class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which messages a link may carry: ``struct link_format`` of csrc/fastun.h."""
 
-    wire: int
-    mode: int
+    wire: Wire
+    mode: Mode
     super_outbound: bool
     super_inbound: bool
     message_max: int
@@ -53,10 +54,10 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
     ring_bytes: int
-    wire: int
-    mode: int
+    wire: Wire
+    mode: Mode
     holds: bool
-    coalesce: int
+    coalesce: Offload
     mss_mtu: int
 
 
@@ -150,7 +151,7 @@ class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
 
     slot: int
-    aead: int
+    aead: Aead
     key: bytes
     receiver_index: int
     counter: int
@@ -175,7 +176,7 @@ class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):
     """
 
     slot: int
-    keys: tuple[tuple[int, bytes], ...]
+    keys: tuple[tuple[Aead, bytes], ...]
     index: int
     counter: int
     expires_ns: int

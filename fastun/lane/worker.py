@@ -52,7 +52,7 @@ from fastun.lane.messages import (
     SetSendingKey,
     ToGateway,
 )
-from fastun.native import Offload, Wire
+from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
@@ -85,7 +85,7 @@ class Worker:
         close_all([stats_fd, ring_fd, peers_fd])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
-        self._loop.coalesce(Offload(boot.coalesce))
+        self._loop.coalesce(boot.coalesce)
         self._loop.clamp_mss(boot.mss_mtu)
         channel.set_blocking(False)
         self._send(Ready())

@@ -14,7 +14,7 @@ _IPV4_VERSION = 4
 class UdpAddress:
     """Where a peer is on UDP: ``struct udp_address`` of csrc/fastun.h.
 
-    ``local`` is our address that the peer sends to, None where it is not known. ``zone`` is the
+    ``local`` is our address that the peer sends to, None where it is unknown. ``zone`` is the
     interface of a link-local address, else 0.
     """
 

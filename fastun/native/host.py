@@ -23,7 +23,7 @@ def device_set_offload(fd: int, offload: Offload) -> None:
 
 
 def hide_memory() -> None:
-    """Keep this process's memory, where keys stand, out of core dumps. Raises OSError."""
+    """Keep this process's memory, where keys are, out of core dumps. Raises OSError."""
     checked(lib.process_hide_memory())
 
 
@@ -44,7 +44,7 @@ def sealing_library() -> str:
 
 @dataclass(frozen=True, slots=True)
 class TcpInfo:
-    """What the kernel tells of a TCP connection."""
+    """What the kernel reports of a TCP connection."""
 
     rtt_s: float
     n_retransmits: int

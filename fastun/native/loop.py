@@ -11,7 +11,7 @@ import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import PeerTable, Ring, Stats
-from fastun.native.vocabulary import ROLES, Offload
+from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Wire
 
 
 class LoopEnd(IntEnum):
@@ -23,7 +23,7 @@ class LoopEnd(IntEnum):
 
 
 class EventKind(IntEnum):
-    """What a loop has to tell of a link."""
+    """What a loop reports of a link."""
 
     LINK_CLOSED = lib.EVENT_LINK_CLOSED
     LINK_FAULT = lib.EVENT_LINK_FAULT
@@ -90,8 +90,8 @@ class Loop:
         memory: SharedMemory,
         fds: Descriptors,
         *,
-        wire: int,
-        mode: int,
+        wire: Wire,
+        mode: Mode,
     ) -> None:
         """Prepare the loop of ``role``."""
         self._memory = memory
@@ -197,7 +197,7 @@ class Loop:
     def set_sending_key(
         self,
         slot: int,
-        aead: int,
+        aead: Aead,
         key: bytes,
         *,
         receiver_index: int,
@@ -218,7 +218,7 @@ class Loop:
         lib.loop_send_keepalive(self._pointer, slot)
 
     def add_receiving_key(
-        self, slot: int, aead: int, key: bytes, *, index: int, counter: int, expires_ns: int
+        self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int
     ) -> None:
         """Open what names ``index``. Raises OSError (EEXIST: the index is another peer's)."""
         checked(
