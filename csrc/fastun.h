@@ -233,15 +233,15 @@ const struct loop_event *loop_event(struct loop *loop);
 void loop_take_bell(struct loop *loop);
 
 /* tun-reader of a side that dials: while there is no session the device's queue holds what comes,
- * for a second, and no sender is answered "unreachable". */
+ * for a second, and no sender gets an ICMP answer. */
 void loop_hold_without_session(struct loop *loop);
 
 /* tun-reader and link-reader: lower the MSS of TCP connections to what fits packets of `mtu`
  * bytes. */
 void loop_clamp_mss(struct loop *loop, size_t mtu);
 
-/* tun-writer: which packets that arrive singly it may write as super-packets; none unless this is
- * called. */
+/* tun-writer: which packets that arrive singly it may write as super-packets; none until this
+ * is called. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
@@ -257,7 +257,7 @@ int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address
 /* link-reader: the event could not be reported; it is counted. */
 void loop_drop_event(struct loop *loop);
 
-/* Between two runs. A peer's link: the tun-reader gets only the format (fd -1), and so is the
+/* Between two runs. A peer's link: the tun-reader gets only the format (fd -1), and so does the
  * link-writer of a peer on UDP. The link-reader knows streams only. */
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);
@@ -267,7 +267,8 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`; when the session (receiver_index) only changes its cipher, they go on. */
+ * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.
+ */
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
                          uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);

@@ -1,4 +1,4 @@
-"""Endpoints: where a link is listened for or dialled, written as URLs.
+"""Endpoints: where a side listens or dials, written as URLs.
 
     tcp://host[:port]    udp://host[:port]
 
@@ -49,7 +49,7 @@ class Endpoint:
 
 
 def parse(text: str) -> Endpoint:
-    """Return the endpoint that `text` spells; ConfigError names what is wrong and the mend."""
+    """Return the endpoint that `text` spells; ConfigError names what is wrong and the fix."""
     before, separator, rest = text.partition("://")
     if not separator:
         raise ConfigError(f"{quote(text)} has no scheme; write {_with_scheme(text)}")
@@ -68,10 +68,10 @@ def parse(text: str) -> Endpoint:
 def parse_host_port(text: str) -> tuple[str, int | None]:
     """Return host (without brackets) and port of `host[:port]`; the port is None if left out."""
     if stray := re.search(r"[/?#@]", text):
-        raise ConfigError(f"{quote(stray.group())} has no place here; write HOST:PORT and no more")
+        raise ConfigError(f"unexpected {quote(stray.group())}; expected HOST:PORT")
     parts = _HOST_PORT.fullmatch(text)
     if parts is None:
-        raise ConfigError("an IPv6 address stands in brackets, as in [2001:db8::1]:55555")
+        raise ConfigError("an IPv6 address needs brackets, as in [2001:db8::1]:55555")
     bracketed, plain, port = parts.group("bracketed", "plain", "port")
     host = _plain_host(plain) if bracketed is None else _ipv6_host(bracketed)
     return host, None if port is None else _port(port)
@@ -85,7 +85,7 @@ def format_host_port(host: str, port: int) -> str:
 def _port(text: str) -> int:
     if _PORT.fullmatch(text) and 1 <= (port := int(text)) <= _MAX_PORT:
         return port
-    raise ConfigError(f"port {quote(text)} is not a number from 1 to {_MAX_PORT}")
+    raise ConfigError(f"port {quote(text)} is out of range (1-{_MAX_PORT})")
 
 
 def _ipv6_host(text: str) -> str:
@@ -93,14 +93,14 @@ def _ipv6_host(text: str) -> str:
         address = IPv6Address(text)
     except ValueError:
         raise ConfigError(
-            f"{quote(text)} in brackets is not an IPv6 address; names stand without brackets"
+            f"{quote(text)} in brackets is not an IPv6 address; write a name without brackets"
         ) from None
     check_zone(address)
     return str(address)
 
 
 def check_zone(address: IPv4Address | IPv6Address) -> None:
-    """Raise ConfigError for a zone that is no interface, or whose address needs none.
+    """Raise ConfigError for a zone that is not an interface, or whose address needs none.
 
     `ipaddress` takes any text after the %, and gives it back in str().
     """
@@ -110,12 +110,14 @@ def check_zone(address: IPv4Address | IPv6Address) -> None:
     if not _ZONE.fullmatch(zone):
         raise ConfigError(f"zone {quote(zone)} is not an interface; write it as in [fe80::1%eth0]")
     if not address.is_link_local:
-        raise ConfigError(f"zone {quote(zone)} is for link-local addresses (fe80::) only")
+        raise ConfigError(
+            f"zone {quote(zone)} applies only to link-local addresses (fe80::); remove it"
+        )
 
 
 def _plain_host(text: str) -> str:
     if not text:
-        raise ConfigError("the host is missing; [::] listens on every address")
+        raise ConfigError("host is missing; use [::] to listen on every address")
     try:
         return str(IPv4Address(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can go wrong, in the words of the person who has to mend it.
+"""What can go wrong, in the words of the person that has to fix it.
 
 Every error that is meant to be read is a FastunError. Its text is one printable line that names the
 field or device and says what to do, whatever bytes a file, a peer or a terminal put into it.
@@ -42,5 +42,5 @@ def one_line(text: str) -> str:
 
 
 def quote(value: object) -> str:
-    """Return `value` in quotes and cut to a readable length, to stand inside a message."""
+    """Return `value` in quotes and cut to a readable length, to be part of a message."""
     return _SHORT.repr(value)

@@ -7,7 +7,7 @@
  *     ./gso_split
  *
  * Super-packets of 45 segments with 1,368 bytes of payload each (MTU 1420, timestamps). The frames
- * stand in a ring's 2 MiB, the segments go to places of 2 KiB each; so neither is in the first
+ * are in a ring's 2 MiB, the segments go to places of 2 KiB each; so neither is in the first
  * cache, as little as in a tunnel. CPU-ns, median of ROUNDS.
  */
 #define _GNU_SOURCE

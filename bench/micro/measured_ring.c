@@ -1,4 +1,4 @@
-/* A record's way through the ring, both of its ends in this thread, so nobody ever sleeps.
+/* A record's way through the ring, both of its ends in this thread, so neither ever sleeps.
  *
  * The payload is copied in, where the device's read or the link's would put it, and out again, as
  * the write at the other end does. Records are published and released in batches, as in a tunnel.

@@ -1,4 +1,4 @@
-/* A message sealed where it stands, or opened into another buffer; and a handshake message's mac1.
+/* A message sealed in place, or opened into another buffer; and a handshake message's mac1.
  *
  * Sealing goes on from what it sealed last, under a new counter each time. Opening takes the same
  * message again and again.

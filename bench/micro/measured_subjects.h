@@ -20,7 +20,7 @@ static inline void make_tcp_super_packet(struct super_packet *packet, int versio
     super_packet_make(packet, &random, &shape);
 }
 
-/* The bytes count as read: the compiler must write them though nobody does. */
+/* The bytes count as read: the compiler must write them although nothing does. */
 static inline void keep(const void *bytes) {
     __asm__ volatile("" : : "r"(bytes) : "memory");
 }

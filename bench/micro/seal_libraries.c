@@ -220,7 +220,7 @@ static void measure_round(int round) {
         for (int operation = 0; operation < N_OPERATIONS; operation++)
             for (int size = 0; size < N_SIZES; size++)
                 for (int i = 0; i < N_LIBRARIES; i++) {
-                    int library = (i + round) % N_LIBRARIES; /* nobody is always first */
+                    int library = (i + round) % N_LIBRARIES; /* none is always first */
                     figures[cipher][operation][size][library][round] =
                         turn_ns(libraries[library].work[operation], (enum cipher)cipher,
                                 (enum operation)operation, sizes[size]);

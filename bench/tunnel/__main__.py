@@ -90,7 +90,7 @@ def _choose(names: str | None, known: Sequence[Named]) -> list[Named]:
 
 
 def check_system(output: Path) -> None:
-    """Make sure that a run can begin and be stored; RuntimeFailure with the mend if not."""
+    """Make sure that a run can begin and be stored; RuntimeFailure with the fix if not."""
     if lacking := missing_capability():
         raise RuntimeFailure(f"namespaces and tunnels need {lacking}")
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:

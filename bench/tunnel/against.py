@@ -84,7 +84,7 @@ def interval(ratios: Sequence[float]) -> tuple[float, float]:
 
 
 def compare(wire: str, this: CaseResult, other: CaseResult) -> list[Comparison]:
-    """Return how the two versions stand on one wire, in the order of the figures.
+    """Return how the two versions compare on one wire, in the order of the figures.
 
     What was taken too seldom to be sure of anything, as the start-up is, is left out.
     """

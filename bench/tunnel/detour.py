@@ -4,7 +4,7 @@
             10.0.2.2 --- 10.0.2.1 router 10.0.1.2 --- 10.0.1.1
 
 What goes to the other host's wire address takes the detour only while a measure wants it to. The
-queue of a slow link stands on a host of its own because the kernel keeps a local queue short for
+queue of a slow link is on a host of its own because the kernel keeps a local queue short for
 a local TCP sender (TCP small queues): no sender has that help from a router on its way.
 """
 

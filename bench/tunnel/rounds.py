@@ -3,7 +3,7 @@
     for each round: for each measure: A B C ...; the next round begins one case further
 
 A failure belongs to its case alone. What the case has measured stays; if its tunnel still answers
-it goes on with the next measure, else it is over for this run.
+it goes on with the next measure, else it has ended for this run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Run:
     def __init__(
         self, lab: Lab, directory: Path, settings: Settings, say: Callable[[str], None]
     ) -> None:
-        """Prepare; `directory` takes the programs' files, `say` is told of every step."""
+        """Prepare; `directory` takes the programs' files, `say` is called with every step."""
         self._lab = lab
         self._directory = directory
         self._settings = settings

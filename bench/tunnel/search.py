@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOSS_LIMIT = 0.001
-# Of what was sent, this much must have come out when the sender stops. The rest may stand in
+# Of what was sent, this much must have come out when the sender stops. The rest may be in
 # queues: 5 % of a trial of one second is 50 ms, and a path that falls behind further is overrun,
 # however long its queue hides the loss.
 DELIVERED_MIN = 0.95

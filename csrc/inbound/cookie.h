@@ -5,8 +5,8 @@
  *     mac2   = Mac(cookie, the message up to mac2)                    whitepaper 5.4.4
  *
  * The secret is ours alone and never leaves this process. So the cookie of an address need not be
- * kept: it is made again when somebody shows it. A reply is shorter than what it answers, and only
- * who has seen that message can open it.
+ * kept: it is made again when a sender shows it. A reply is shorter than what it answers, and only
+ * a host that has seen that message can open it.
  *
  * Belongs to the link-reader alone. Nothing is allocated but by cookie_maker_init.
  */

@@ -4,26 +4,15 @@
 #include "inbound/datagram_batch.h"
 #include "inbound/message_in.h"
 
+static enum step forward(struct link_reader *reader, const struct arrival *arrival,
+                         const uint8_t *message, size_t length);
+static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender);
+
 enum step datagrams_read(struct link_reader *reader, unsigned socket_index) {
     int n =
         datagram_batch_receive(reader->datagrams, reader->sockets[socket_index].fd, socket_index);
     stats_call(reader->loop.stats, CALL_recvmmsg);
     return n > 0 ? datagrams_drain(reader) : STEP_MORE;
-}
-
-/* A datagram that arrived on our own device came through the tunnel: its source would be an
- * endpoint inside the tunnel. */
-static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender) {
-    return reader->device_index != 0 && sender->local_zone == reader->device_index;
-}
-
-static enum step forward(struct link_reader *reader, const struct arrival *arrival,
-                         const uint8_t *message, size_t length) {
-    if (is_from_inside(reader, arrival->endpoint)) {
-        message_drop(reader, DROP_link_reader_inside_tunnel, length);
-        return STEP_MORE;
-    }
-    return message_forward(reader, arrival, message, length);
 }
 
 enum step datagrams_drain(struct link_reader *reader) {
@@ -42,4 +31,19 @@ enum step datagrams_drain(struct link_reader *reader) {
     }
     message_publish(reader, n_messages);
     return step;
+}
+
+static enum step forward(struct link_reader *reader, const struct arrival *arrival,
+                         const uint8_t *message, size_t length) {
+    if (is_from_inside(reader, arrival->endpoint)) {
+        message_drop(reader, DROP_link_reader_inside_tunnel, length);
+        return STEP_MORE;
+    }
+    return message_forward(reader, arrival, message, length);
+}
+
+/* A datagram that arrived on our own device came through the tunnel: its source would be an
+ * endpoint inside the tunnel. */
+static bool is_from_inside(const struct link_reader *reader, const struct udp_address *sender) {
+    return reader->device_index != 0 && sender->local_zone == reader->device_index;
 }

@@ -21,6 +21,129 @@ enum {
 
 enum write_end { WRITE_DONE, WRITE_DEVICE_GONE, WRITE_DEVICE_DOWN, WRITE_FULL, WRITE_REFUSED };
 
+static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record);
+static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp);
+static void write_together(struct tun_writer *writer, struct frame_run *run);
+static enum write_end write_group(struct tun_writer *writer, struct gro_group *group);
+static void write_singly(struct tun_writer *writer, const struct frame_run *run, int error);
+static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record);
+static enum write_end end_of_write(ssize_t written);
+static void account(struct tun_writer *writer, enum write_end end, uint32_t n_packets,
+                    uint64_t n_bytes);
+
+/* -- runs -------------------------------------------------------------------------------------- */
+
+void frame_run_add(struct tun_writer *writer, struct frame_run *run,
+                   const struct ring_view *record) {
+    struct gro_group *group = &run->group;
+    bool is_plain = is_plain_packet(writer, record);
+    bool is_of_the_peer = group->n_packets == 0 || run->records[0]->slot == record->slot;
+    const uint8_t *packet = record->payload + VNET_LENGTH;
+    size_t length = record->length - VNET_LENGTH;
+    if (is_plain && is_of_the_peer && gro_extend(group, packet, length)) {
+        run->records[group->n_packets - 1] = record;
+        return;
+    }
+    frame_run_end(writer, run);
+    if (is_plain && gro_begin(group, packet, length) &&
+        may_coalesce(writer, record->slot, group->is_udp)) {
+        run->records[0] = record;
+        return;
+    }
+    group->n_packets = 0;
+    write_record(writer, record);
+}
+
+static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record) {
+    if (writer->loop.mode != MODE_TUN || writer->coalesce == DEVICE_OFFLOAD_NONE ||
+        record->length <= VNET_LENGTH)
+        return false;
+    struct vnet vnet = vnet_read(record->payload);
+    return vnet_is_plain(&vnet);
+}
+
+static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp) {
+    const struct refusals *refusals = &writer->groups[slot % N_PEER_SLOTS][is_udp];
+    return (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns())) &&
+           (!is_udp || writer->coalesce == DEVICE_OFFLOAD_TCP_UDP);
+}
+
+void frame_run_end(struct tun_writer *writer, struct frame_run *run) {
+    if (run->group.n_packets == 1)
+        write_record(writer, run->records[0]);
+    else if (run->group.n_packets > 1)
+        write_together(writer, run);
+    run->group.n_packets = 0;
+}
+
+/* -- super-packets of our own ------------------------------------------------------------------ */
+
+static struct refusals *refusals_of(struct tun_writer *writer, const struct frame_run *run) {
+    return &writer->groups[run->records[0]->slot % N_PEER_SLOTS][run->group.is_udp];
+}
+
+static void note_group_taken(struct tun_writer *writer, const struct frame_run *run) {
+    struct refusals *refusals = refusals_of(writer, run);
+    if (refusals->n > 0 && refusals_end(refusals))
+        loop_note_news(&writer->loop, refusals);
+}
+
+static void note_group_refused(struct tun_writer *writer, const struct frame_run *run, int error) {
+    struct refusals *refusals = refusals_of(writer, run);
+    stats_add(&writer->loop.stats->counters[COUNTER_refused_offloads], 1);
+    if (refusals_add(refusals, REFUSALS_MAX, error, clock_now_ns()))
+        loop_note_news(&writer->loop, refusals);
+}
+
+static void write_together(struct tun_writer *writer, struct frame_run *run) {
+    enum write_end end = write_group(writer, &run->group);
+    if (end == WRITE_REFUSED) {
+        write_singly(writer, run, errno);
+        return;
+    }
+    if (end == WRITE_DONE)
+        note_group_taken(writer, run);
+    uint32_t n_packets = 0;
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < run->group.n_packets; i++) {
+        n_packets += run->records[i]->n_packets;
+        n_bytes += run->records[i]->n_bytes;
+    }
+    account(writer, end, n_packets, n_bytes);
+}
+
+static enum write_end write_group(struct tun_writer *writer, struct gro_group *group) {
+    int n_parts = gro_finish(group);
+    ssize_t n;
+    do {
+        n = writev(writer->loop.device_fd, group->iov, n_parts);
+        stats_call(writer->loop.stats, CALL_writev);
+    } while (n < 0 && errno == EINTR);
+    return end_of_write(n);
+}
+
+/* If one packet of a refused group was the cause, that packet is refused as well. */
+static void write_singly(struct tun_writer *writer, const struct frame_run *run, int error) {
+    bool is_refused = false;
+    for (size_t i = 0; i < run->group.n_packets; i++)
+        is_refused = write_record(writer, run->records[i]) != WRITE_DONE || is_refused;
+    if (!is_refused)
+        note_group_refused(writer, run, error);
+}
+
+/* -- one write --------------------------------------------------------------------------------- */
+
+static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record) {
+    ssize_t n;
+    do {
+        n = write(writer->loop.device_fd, record->payload, record->length);
+        stats_call(writer->loop.stats, CALL_write);
+    } while (n < 0 && errno == EINTR);
+    enum write_end end = end_of_write(n);
+    account(writer, end, record->n_packets, record->n_bytes);
+    return end;
+}
+
 static enum write_end end_of_write(ssize_t written) {
     if (written >= 0)
         return WRITE_DONE;
@@ -60,115 +183,4 @@ static void account(struct tun_writer *writer, enum write_end end, uint32_t n_pa
         stats_dropped(writer->loop.stats, DROP_tun_writer_device_refused, n_packets);
         break;
     }
-}
-
-static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record) {
-    ssize_t n;
-    do {
-        n = write(writer->loop.device_fd, record->payload, record->length);
-        stats_call(writer->loop.stats, CALL_write);
-    } while (n < 0 && errno == EINTR);
-    enum write_end end = end_of_write(n);
-    account(writer, end, record->n_packets, record->n_bytes);
-    return end;
-}
-
-/* -- super-packets of our own ------------------------------------------------------------------ */
-
-static enum write_end write_group(struct tun_writer *writer, struct gro_group *group) {
-    int n_parts = gro_finish(group);
-    ssize_t n;
-    do {
-        n = writev(writer->loop.device_fd, group->iov, n_parts);
-        stats_call(writer->loop.stats, CALL_writev);
-    } while (n < 0 && errno == EINTR);
-    return end_of_write(n);
-}
-
-static struct refusals *refusals_of(struct tun_writer *writer, const struct frame_run *run) {
-    return &writer->groups[run->records[0]->slot % N_PEER_SLOTS][run->group.is_udp];
-}
-
-static void note_group_taken(struct tun_writer *writer, const struct frame_run *run) {
-    struct refusals *refusals = refusals_of(writer, run);
-    if (refusals->n > 0 && refusals_end(refusals))
-        loop_note_news(&writer->loop, refusals);
-}
-
-static void note_group_refused(struct tun_writer *writer, const struct frame_run *run, int error) {
-    struct refusals *refusals = refusals_of(writer, run);
-    stats_add(&writer->loop.stats->counters[COUNTER_refused_offloads], 1);
-    if (refusals_add(refusals, REFUSALS_MAX, error, clock_now_ns()))
-        loop_note_news(&writer->loop, refusals);
-}
-
-/* If one packet of a refused group was the cause, that packet is refused as well. */
-static void write_singly(struct tun_writer *writer, const struct frame_run *run, int error) {
-    bool is_refused = false;
-    for (size_t i = 0; i < run->group.n_packets; i++)
-        is_refused = write_record(writer, run->records[i]) != WRITE_DONE || is_refused;
-    if (!is_refused)
-        note_group_refused(writer, run, error);
-}
-
-static void write_together(struct tun_writer *writer, struct frame_run *run) {
-    enum write_end end = write_group(writer, &run->group);
-    if (end == WRITE_REFUSED) {
-        write_singly(writer, run, errno);
-        return;
-    }
-    if (end == WRITE_DONE)
-        note_group_taken(writer, run);
-    uint32_t n_packets = 0;
-    uint64_t n_bytes = 0;
-    for (size_t i = 0; i < run->group.n_packets; i++) {
-        n_packets += run->records[i]->n_packets;
-        n_bytes += run->records[i]->n_bytes;
-    }
-    account(writer, end, n_packets, n_bytes);
-}
-
-/* -- runs -------------------------------------------------------------------------------------- */
-
-static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record) {
-    if (writer->loop.mode != MODE_TUN || writer->coalesce == DEVICE_OFFLOAD_NONE ||
-        record->length <= VNET_LENGTH)
-        return false;
-    struct vnet vnet = vnet_read(record->payload);
-    return vnet_is_plain(&vnet);
-}
-
-static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp) {
-    const struct refusals *refusals = &writer->groups[slot % N_PEER_SLOTS][is_udp];
-    return (refusals->off_until_ns == 0 || !refusals_is_off(refusals, clock_now_ns())) &&
-           (!is_udp || writer->coalesce == DEVICE_OFFLOAD_TCP_UDP);
-}
-
-void frame_run_end(struct tun_writer *writer, struct frame_run *run) {
-    if (run->group.n_packets == 1)
-        write_record(writer, run->records[0]);
-    else if (run->group.n_packets > 1)
-        write_together(writer, run);
-    run->group.n_packets = 0;
-}
-
-void frame_run_add(struct tun_writer *writer, struct frame_run *run,
-                   const struct ring_view *record) {
-    struct gro_group *group = &run->group;
-    bool is_plain = is_plain_packet(writer, record);
-    bool is_of_the_peer = group->n_packets == 0 || run->records[0]->slot == record->slot;
-    const uint8_t *packet = record->payload + VNET_LENGTH;
-    size_t length = record->length - VNET_LENGTH;
-    if (is_plain && is_of_the_peer && gro_extend(group, packet, length)) {
-        run->records[group->n_packets - 1] = record;
-        return;
-    }
-    frame_run_end(writer, run);
-    if (is_plain && gro_begin(group, packet, length) &&
-        may_coalesce(writer, record->slot, group->is_udp)) {
-        run->records[0] = record;
-        return;
-    }
-    group->n_packets = 0;
-    write_record(writer, record);
 }

@@ -54,7 +54,7 @@ static bool source_may(struct handshake_limit *limit, unsigned bucket, uint64_t 
 
 /* -- verdicts ---------------------------------------------------------------------------------- */
 
-/* The source's own limit first: who is over it takes nothing of what the others need. */
+/* The source's own limit first: one that exceeds it takes nothing of what the others need. */
 static enum gate_verdict judge_by(struct handshake_limit *limit, unsigned bucket, uint64_t now_ns,
                                   unsigned per_second_of_all, unsigned burst_of_all) {
     bool may_pass = source_may(limit, bucket, now_ns) &&
@@ -62,7 +62,7 @@ static enum gate_verdict judge_by(struct handshake_limit *limit, unsigned bucket
     return may_pass ? GATE_OPEN : GATE_TOO_MANY;
 }
 
-/* Under load the tokens go to those who are asked for a cookie: so load lasts as long as more come
+/* Under load the tokens go to senders that are asked for a cookie: load lasts as long as more come
  * than the limit allows, and not until the bucket has filled behind a closed gate. */
 static enum gate_verdict judge_unproven(struct handshake_gate *gate, unsigned bucket,
                                         uint64_t now_ns) {

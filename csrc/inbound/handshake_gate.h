@@ -1,25 +1,26 @@
-/* handshake_gate: which handshake messages from UDP the gateway is bothered with.
+/* handshake_gate: which handshake messages from UDP reach the gateway.
  *
- * Anybody can send them, and the gateway's answer costs it some hundred microseconds of Curve25519.
- * So the link-reader, which looks at every datagram anyway, judges them:
+ * Any host can send them, and the gateway's answer costs it some hundred us of Curve25519. So the
+ * link-reader, which looks at every datagram anyway, judges them:
  *
- *   1. a cookie reply has no macs. message_in.c has checked that it names the index of a handshake
- *      message of ours and is within its peer's limit; here there is a limit for each source and
- *      one for all
- *   2. without a mac1 for our key the sender does not know whom it talks to: dropped
+ *   1. a cookie reply has no macs. handshake_in.c has checked that it names the index of a
+ *      handshake message of ours and is within its peer's limit; here there is a limit for each
+ *      source and one for all
+ *   2. without a mac1 for our key the sender does not know our public key: dropped
  *   3. with a mac2 by the present cookie (cookie.h) the sender is where it says: a limit for each
  *      source, and one for all
- *   4. without, it may be anywhere. A source over its own limit is asked for a cookie, and takes
+ *   4. without, it may be anywhere. A source above its own limit is asked for a cookie, and takes
  *      nothing of the limit for all. When that is used up we are under load: all are asked, until
  *      it has not been used up for a second
  *
- * So in a flood from forged addresses, however many, who is really there needs one round trip more,
- * and the forgers stay where they are. The answer is shorter than the question: nobody gains by
- * having us send it to somebody else. It has no limit, which could be used up in others' names.
+ * So in a flood from forged addresses, however many, a sender at its true address needs one round
+ * trip more, and a forger does not get in. The answer is shorter than the question: an attacker
+ * gains nothing by having us send it to a third host. It has no limit, which could be used up in
+ * other hosts' names.
  *
  * Each of the three kinds has its own limits, because the first and the last can be used up under
- * somebody else's address. Sources share buckets by a keyed hash: an attacker who does not see our
- * memory cannot aim at somebody's. Nothing is allocated.
+ * another host's address. Sources share buckets by a keyed hash: an attacker that does not see our
+ * memory cannot aim at a bucket. Nothing is allocated.
  */
 #ifndef FASTUN_INBOUND_HANDSHAKE_GATE_H
 #define FASTUN_INBOUND_HANDSHAKE_GATE_H
@@ -34,14 +35,15 @@ enum {
      * behind one address may send when its server is back. Some 0.5 % of a core for the gateway. */
     HANDSHAKES_PER_SECOND = 20,
     HANDSHAKES_BURST = 100,
-    /* Of all who have not proved their address: at 0.3 ms each, 15 % of the gateway's core, whoever
-     * sends them. As many at once find room in its queue (fastun/link/handshake_queue.py), so a
-     * restarted server's first 500 clients are there without a cookie. WireGuard says that it is
-     * under load when its queue is an eighth full, which are 512 messages. */
+    /* Of all that have not proved their address: at 0.3 ms each, 15 % of the gateway's core,
+     * wherever they come from. As many at once find room in its queue
+     * (fastun/link/datagram/handshake_queue.py), so a restarted server's first 500 clients are
+     * there without a cookie. WireGuard says that it is under load when its queue is an eighth
+     * full, which are 512 messages. */
     UNPROVEN_PER_SECOND_OF_ALL = 500,
     UNPROVEN_BURST_OF_ALL = 500,
-    /* Of all who have: with the others three quarters of the gateway's core. The link-reader has to
-     * go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
+    /* Of all that have: with the others three quarters of the gateway's core. The link-reader has
+     * to go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
     PROVEN_PER_SECOND_OF_ALL = 2000,
     PROVEN_BURST_OF_ALL = 500,
     /* Cookie replies to us: at most one for each initiation or response that we send. */

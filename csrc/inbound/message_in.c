@@ -15,12 +15,19 @@ enum {
 
 static enum step open_data(struct link_reader *reader, const struct arrival *arrival,
                            struct ring_record *record, const uint8_t *message, size_t length);
+static struct receiving_key *find_key(const struct link_reader *reader,
+                                      const struct arrival *arrival, uint32_t index);
+static enum stats_drop open_reason(int fault);
+static void mark_received(struct link_reader *reader, unsigned slot, const struct arrival *arrival,
+                          bool is_data);
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
                                 size_t length);
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
                          size_t length, uint64_t now_ns);
+static enum stats_drop fault_reason(enum message_fault fault);
+static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet);
 
 static size_t record_space(size_t message_length) {
     size_t used = CONTENT_OFFSET + message_length;
@@ -57,6 +64,18 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
 
 /* -- data messages ----------------------------------------------------------------------------- */
 
+static enum step open_data(struct link_reader *reader, const struct arrival *arrival,
+                           struct ring_record *record, const uint8_t *message, size_t length) {
+    struct receiving_key *key = find_key(reader, arrival, session_receiver_index(message));
+    if (key == NULL)
+        return message_drop(reader, DROP_link_reader_unknown_index, length);
+    int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
+    if (opened < 0)
+        return message_drop(reader, open_reason(opened), length);
+    mark_received(reader, key->slot, arrival, opened > 0);
+    return forward_opened(reader, arrival, key, record, (size_t)opened);
+}
+
 static enum stats_drop open_reason(int fault) {
     switch (fault) {
     case OPEN_BAD_TYPE:
@@ -86,18 +105,6 @@ static void mark_received(struct link_reader *reader, unsigned slot, const struc
     if (arrival->endpoint != NULL &&
         !udp_address_equal(arrival->endpoint, &reader->endpoints[slot]))
         link_reader_set_endpoint(reader, slot, arrival->endpoint);
-}
-
-static enum step open_data(struct link_reader *reader, const struct arrival *arrival,
-                           struct ring_record *record, const uint8_t *message, size_t length) {
-    struct receiving_key *key = find_key(reader, arrival, session_receiver_index(message));
-    if (key == NULL)
-        return message_drop(reader, DROP_link_reader_unknown_index, length);
-    int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
-    if (opened < 0)
-        return message_drop(reader, open_reason(opened), length);
-    mark_received(reader, key->slot, arrival, opened > 0);
-    return forward_opened(reader, arrival, key, record, (size_t)opened);
 }
 
 /* -- what was opened --------------------------------------------------------------------------- */
@@ -144,25 +151,6 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
 
 /* -- a frame ----------------------------------------------------------------------------------- */
 
-static enum stats_drop fault_reason(enum message_fault fault) {
-    switch (fault) {
-    case MESSAGE_NOT_IP:
-        return DROP_link_reader_not_ip;
-    case MESSAGE_BAD_VIRTIO:
-        return DROP_link_reader_bad_virtio;
-    case MESSAGE_AMPLIFIES:
-        return DROP_link_reader_amplifies;
-    default:
-        return DROP_link_reader_bad_type;
-    }
-}
-
-static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet) {
-    if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
-        return true;
-    return allowedips_lookup_ip(reader->allowed_ips, packet, true) == (int)slot;
-}
-
 /* The content lies in the record; makes a frame of it, or drops it. */
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
@@ -195,6 +183,25 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
     ring_commit(loop->ring, record);
     stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound.n_packets);
     stats_add(&loop->peers->slots[slot].receive_bytes, inbound.length);
+}
+
+static enum stats_drop fault_reason(enum message_fault fault) {
+    switch (fault) {
+    case MESSAGE_NOT_IP:
+        return DROP_link_reader_not_ip;
+    case MESSAGE_BAD_VIRTIO:
+        return DROP_link_reader_bad_virtio;
+    case MESSAGE_AMPLIFIES:
+        return DROP_link_reader_amplifies;
+    default:
+        return DROP_link_reader_bad_type;
+    }
+}
+
+static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet) {
+    if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
+        return true;
+    return allowedips_lookup_ip(reader->allowed_ips, packet, true) == (int)slot;
 }
 
 void message_publish(struct link_reader *reader, uint64_t n_messages) {

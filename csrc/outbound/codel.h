@@ -1,7 +1,7 @@
 /* codel: when to drop a frame because what is before it has waited too long.
  *
  * A queue that is long for a moment is what a queue is for; one that stays long only makes everyone
- * wait. CoDel's rule (RFC 8289): once the delay has been over a target for a whole interval, drop
+ * wait. CoDel's rule (RFC 8289): once the delay has been above a target for a whole interval, drop
  * one frame, then more and more often until it is under the target again. Here the frame is dropped
  * on its way in, not at the head: behind that it is sealed, and a counter must not be spent for
  * nothing. TCP inside takes the loss as what it is, and sends slower.
@@ -23,7 +23,7 @@ enum {
 
 /* All zeros: nothing has waited yet. */
 struct codel {
-    uint64_t above_since_ns; /* the delay is over the target since then; 0: it is not */
+    uint64_t above_since_ns; /* the delay is above the target since then; 0: it is not */
     uint64_t drop_next_ns;
     uint32_t n_drops; /* since it began to drop */
     bool is_dropping;

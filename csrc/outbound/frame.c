@@ -23,6 +23,8 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
                                 const struct arrival *arrival);
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame);
+static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
+                  bool is_split);
 static size_t forward_whole(struct tun_reader *reader, struct ring_record *record,
                             const struct frame *frame, const struct arrival *arrival);
 
@@ -41,17 +43,6 @@ void frame_drop(struct tun_reader *reader, enum stats_drop reason, uint64_t n_pa
 static void drop(struct tun_reader *reader, enum stats_drop reason, const struct frame *frame) {
     frame_drop(reader, reason, message_count_packets(reader->loop.mode, frame->vnet, frame->length),
                frame->length);
-}
-
-/* Puts the frame where it is worked on, if the device did not write it there: one that is split
- * beside the ring, any other into its record. What comes next is most often of the same kind. */
-static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
-                  bool is_split) {
-    uint8_t *wanted = is_split ? reader->splitting->frame : (uint8_t *)record + FRAME_OFFSET;
-    if (frame->vnet != wanted)
-        memcpy(wanted, frame->vnet, VNET_LENGTH + frame->length);
-    frame->vnet = wanted;
-    reader->splitting->is_expected = is_split;
 }
 
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
@@ -135,6 +126,17 @@ static void clamp(const struct tun_reader *reader, const struct tun_reader_link 
     struct vnet vnet = vnet_read(frame->vnet);
     if (vnet.gso_type == VNET_GSO_NONE)
         mss_clamp(frame_packet(frame), frame->length, mtu, (vnet.flags & VNET_NEEDS_CSUM) == 0);
+}
+
+/* Puts the frame where it is worked on, if the device did not write it there: one that is split
+ * beside the ring, any other into its record. What comes next is most often of the same kind. */
+static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
+                  bool is_split) {
+    uint8_t *wanted = is_split ? reader->splitting->frame : (uint8_t *)record + FRAME_OFFSET;
+    if (frame->vnet != wanted)
+        memcpy(wanted, frame->vnet, VNET_LENGTH + frame->length);
+    frame->vnet = wanted;
+    reader->splitting->is_expected = is_split;
 }
 
 /* -- a frame that stays whole ------------------------------------------------------------------ */

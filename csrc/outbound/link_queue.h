@@ -1,4 +1,4 @@
-/* link_queue: what waits for one full socket, so that it delays nobody else's.
+/* link_queue: what waits for one full socket, so that it delays no other peer.
  *
  * Private to the link-writer. A ring is first in, first out over all peers: records of a peer whose
  * socket is full are copied here, in order and whole, and the ring goes on.

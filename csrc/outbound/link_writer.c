@@ -33,7 +33,9 @@ enum {
 
 static enum step next_step(struct link_writer *writer);
 static bool gather_batch(struct link_writer *writer, struct batch *batch);
+static struct writer_link *link_of(struct link_writer *writer, const struct ring_view *record);
 static enum step write_batch(struct link_writer *writer, struct batch *batch);
+static int write_streams(struct link_writer *writer, struct batch *batch);
 static enum step wait_without_link(struct link_writer *writer);
 static enum step wait_for_work(struct link_writer *writer);
 static enum step report(struct link_writer *writer);
@@ -78,15 +80,6 @@ static enum step next_step(struct link_writer *writer) {
 
 /* -- the batch --------------------------------------------------------------------------------- */
 
-/* The link that the record was made for, or NULL when that is gone. */
-static struct writer_link *link_of(struct link_writer *writer, const struct ring_view *record) {
-    struct writer_link *link = link_at(writer, record->slot);
-    /* What was sealed for a link that is gone cannot be opened at the end of the next one. */
-    if (link != NULL && writer->loop.wire == WIRE_WIREGUARD && link->id != record->link_id)
-        return NULL;
-    return link;
-}
-
 static bool gather_batch(struct link_writer *writer, struct batch *batch) {
     struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
@@ -109,12 +102,33 @@ static bool gather_batch(struct link_writer *writer, struct batch *batch) {
     return batch->n > 0;
 }
 
+/* The link that the record was made for, or NULL when that is gone. */
+static struct writer_link *link_of(struct link_writer *writer, const struct ring_view *record) {
+    struct writer_link *link = link_at(writer, record->slot);
+    /* What was sealed for a link that is gone cannot be opened at the end of the next one. */
+    if (link != NULL && writer->loop.wire == WIRE_WIREGUARD && link->id != record->link_id)
+        return NULL;
+    return link;
+}
+
 /* The first datagram that is left when the doorbell rings; all that follow are left as well. */
 static int first_unsent_datagram(const struct batch *batch) {
     int i = 0;
     while (batch->is_done[i] || batch->links[i] == NULL || !batch->links[i]->format.is_datagram)
         i++;
     return i;
+}
+
+static enum step write_batch(struct link_writer *writer, struct batch *batch) {
+    enum step step = datagrams_write(writer, batch);
+    /* A stream's record behind a datagram that is left must wait, too: released it cannot be, so it
+     * would be written again. */
+    if (step == STEP_DOORBELL)
+        batch->n = first_unsent_datagram(batch);
+    int n_done = write_streams(writer, batch);
+    if (n_done > 0)
+        ring_release(writer->loop.ring, batch->ends[n_done - 1], writer->loop.stats);
+    return step;
 }
 
 /* What is not on UDP; returns how many records, from the first on, can be released. */
@@ -133,18 +147,6 @@ static int write_streams(struct link_writer *writer, struct batch *batch) {
             return i; /* it stays in the ring, and so does all that is behind it */
     }
     return batch->n;
-}
-
-static enum step write_batch(struct link_writer *writer, struct batch *batch) {
-    enum step step = datagrams_write(writer, batch);
-    /* A stream's record behind a datagram that is left must wait, too: released it cannot be, so it
-     * would be written again. */
-    if (step == STEP_DOORBELL)
-        batch->n = first_unsent_datagram(batch);
-    int n_done = write_streams(writer, batch);
-    if (n_done > 0)
-        ring_release(writer->loop.ring, batch->ends[n_done - 1], writer->loop.stats);
-    return step;
 }
 
 /* -- counting ---------------------------------------------------------------------------------- */

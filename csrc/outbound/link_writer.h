@@ -15,7 +15,7 @@ struct writer_link {
 
     /* on streams: stream_writer.c */
     struct link_queue queue;
-    bool is_full; /* the socket has no room; epoll tells when it has */
+    bool is_full; /* the socket has no room; epoll reports when it has */
     int broken;   /* the errno that ended it, not yet reported */
 
     /* on UDP: datagram_writer.c */

@@ -18,7 +18,7 @@ _Static_assert(1 << PLACE_BITS == PLACES, "a place is so many bits of the hash")
 
 struct own_packets {
     bool is_stale;
-    uint64_t hash_key;       /* so that peers, who choose the indices, cannot choose the places */
+    uint64_t hash_key;       /* so that peers, which choose the indices, cannot choose the places */
     uint16_t places[PLACES]; /* slots + 1, by hash; 0: empty */
 };
 

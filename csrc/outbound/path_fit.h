@@ -1,4 +1,4 @@
-/* path_fit: whether a packet fits the path to a peer on UDP, and the answer to one that does not. */
+/* path_fit: whether a packet fits the path to a peer on UDP, and what happens if it does not. */
 #ifndef FASTUN_OUTBOUND_PATH_FIT_H
 #define FASTUN_OUTBOUND_PATH_FIT_H
 

@@ -97,7 +97,7 @@ bool splitting_continue(struct tun_reader *reader) {
     return true;
 }
 
-/* What stands in front of each segment. */
+/* What is written in front of each segment. */
 static size_t segment_lead(const struct tun_reader *reader, const struct link_format *format) {
     return segment_type_length(format) + (format->is_datagram ? 0 : STREAM_LENGTH_PREFIX) +
            (reader->loop.wire == WIRE_WIREGUARD ? DATA_HEADER : 0);

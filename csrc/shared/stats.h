@@ -52,7 +52,7 @@
     X(tun_reader, exceeds_message_max, "the frame is longer than the wire allows")                 \
     X(tun_reader, no_peer, "no peer has the destination among its allowed IPs")                    \
     X(tun_reader, no_session, "the peer of the destination is not connected")                      \
-    X(tun_reader, queue_delay, "frames before it have waited too long: TCP is to send slower")     \
+    X(tun_reader, queue_delay, "dropped by CoDel: queueing delay above target")                    \
     X(tun_reader, exceeds_path_mtu, "longer than the path's MTU to the peer; answered by ICMP")    \
     X(tun_reader, exceeds_path_mtu_unanswered,                                                     \
       "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \

@@ -55,16 +55,16 @@ def run(
             figures = live.measure(peer, interface, run_dir, seconds, step, only_receiving=reverse)
         _print(figures, report.of_peer, as_json)
     except KeyboardInterrupt:  # A script that waits for figures has got none.
-        raise RuntimeFailure("interrupted before there were figures") from None
+        raise RuntimeFailure("interrupted before any measurement was complete") from None
 
 
 def _check(*, peer: str | None, served: bool, interface: str | None, reverse: bool) -> None:
     if served and peer is not None:
-        raise ConfigError("--serve and --peer are the two ends; give the one on each host")
+        raise ConfigError("--serve and --peer are the two ends; give one of them on each host")
     if reverse and peer is None:
-        raise ConfigError("--reverse goes with --peer")
+        raise ConfigError("--reverse needs --peer")
     if interface is not None and not served and peer is None:
-        raise ConfigError("--interface goes with --peer or --serve; leave it out")
+        raise ConfigError("--interface needs --peer or --serve; remove it")
 
 
 def _machine(seconds: float) -> Machine:

@@ -5,8 +5,9 @@
     its workers cost meanwhile
         TCP, bound to the tunnel's device  ..tunnel..  TCP, bound to the tunnel's device
 
-No gateway listens for traffic by itself. The served end is there only while somebody runs it, for
-an hour at most, and only for what comes out of the tunnel: its sockets are bound to the device.
+No gateway listens for traffic by itself. The served end exists only while 'fastun bench --serve'
+runs, for an hour at most, and only for what comes out of the tunnel: its sockets are bound to the
+device.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fastun import __version__
+from fastun.bench import sink
 from fastun.bench.figures import Live, LiveOneWay
 from fastun.bench.protocol import PORT
-from fastun.bench.sink import attend
 from fastun.bench.stages import spent, us_per_mebibyte
 from fastun.bench.traffic import round_trips, transfer
 from fastun.errors import ConfigError, RuntimeFailure, quote
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from fastun.bench.traffic import Direction
     from fastun.status.reply import PeerStatus, Status
 
-# Nobody forgets it for longer than that.
+# A forgotten one ends after that.
 SERVE_S_MAX = 3600.0
 # Connecting takes a round trip; what is silent for so long has no route, or a firewall.
 _CONNECT_S = 2.0
@@ -98,9 +99,9 @@ def measure(
 def find(
     status: Status, peer: str, inner: list[IPv4Interface | IPv6Interface]
 ) -> tuple[PeerStatus | None, list[str]]:
-    """Return who is meant, where that can be told, and the addresses at which it may be.
+    """Return the peer's name, where it is certain, and the addresses at which it may be.
 
-    `inner` are the addresses of the tunnel's device here. Raises FastunError with the mend.
+    `inner` are the addresses of the tunnel's device here. Raises FastunError with the fix.
     """
     with contextlib.suppress(ValueError):
         address = str(ip_address(peer))
@@ -111,11 +112,12 @@ def find(
     if target is None:
         names = ", ".join(each.name for each in status.peers[:8]) or "none"
         raise ConfigError(
-            f"--peer {quote(peer)}: {status.interface} has no peer of that name; it has: {names}"
+            f"--peer {quote(peer)}: {status.interface} has no peer of that name;"
+            f" choose one of: {names}"
         )
     if not target.up:
         raise RuntimeFailure(
-            f"--peer {quote(peer)}: it is not connected to {status.interface}; "
+            f"--peer {quote(peer)}: not connected to {status.interface}; "
             "see 'fastun status' on both hosts"
         )
     addresses = target.inner_addresses or (_guesses(inner) if len(status.peers) == 1 else [])
@@ -136,12 +138,12 @@ def _guesses(inner: list[IPv4Interface | IPv6Interface]) -> list[str]:
 
 
 def _serving(device: str, peer: str, addresses: list[str]) -> str:
-    """Return the first of the addresses at which somebody listens. RuntimeFailure if none."""
+    """Return the first of the addresses at which a server listens. RuntimeFailure if none."""
     for address in addresses:
         with contextlib.suppress(OSError), _connect(device, address):
             return address
     raise RuntimeFailure(
-        f"--peer {quote(peer)}: nobody listens at {' or '.join(addresses)}, port {PORT}; "
+        f"--peer {quote(peer)}: nothing listens at {' or '.join(addresses)}, port {PORT}; "
         "run there: fastun bench --serve (and where it runs, give --peer the address it prints)"
     )
 
@@ -159,7 +161,7 @@ def _connect(device: str, address: str) -> socket.socket:
 
 @dataclass(frozen=True, slots=True)
 class _Tunnel:
-    """The control socket and the device of a tunnel, and where somebody serves behind it."""
+    """The control socket and the device of a tunnel, and where a server listens behind it."""
 
     path: Path
     device: str
@@ -187,9 +189,9 @@ class _Tunnel:
 
 
 def serve(interface: str | None, run_dir: Path) -> None:
-    """Serve those who measure, through one tunnel, until interrupted or an hour has passed.
+    """Serve measuring clients through one tunnel, until interrupted or an hour has passed.
 
-    Raises RuntimeFailure when there is no gateway, or it ends.
+    Raises RuntimeFailure when there is no gateway, or when it ends.
     """
     device = control.request(socket_of(interface, run_dir), "status").interface
     index = socket.if_nametoindex(device)
@@ -199,9 +201,9 @@ def serve(interface: str | None, run_dir: Path) -> None:
         addresses = [listener.getsockname()[0] for listener in listeners]
         _say(f"serving on {', '.join(addresses)}, port {PORT}, for an hour; Ctrl-C ends it")
         _say(f"on the other host: fastun bench --peer {addresses[0]}")
-        attend(listeners, lambda: time.monotonic() < until_s and _is(device, index), _tell)
+        sink.serve(listeners, lambda: time.monotonic() < until_s and _is(device, index), _tell)
     if not _is(device, index):
-        raise RuntimeFailure(f"the gateway of {device} has ended")
+        raise RuntimeFailure(f"the gateway of {device} has stopped")
 
 
 def _listeners(device: str) -> Iterator[socket.socket]:
@@ -243,7 +245,7 @@ def _is(device: str, index: int) -> bool:
 
 
 def _bound_to(device: str, address: str) -> socket.socket:
-    """Return a TCP socket for which there is no way but through the device."""
+    """Return a TCP socket whose only route is through the device."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())

@@ -73,7 +73,7 @@ class Bench:
     """The measurements of one laboratory."""
 
     def __init__(self, lab: Lab, directory: Path, seconds: float, step: Step) -> None:
-        """Prepare; `directory` takes logs and state, `step` is told what begins."""
+        """Prepare; `directory` takes logs and state, `step` is called with what begins."""
         self._lab, self._directory = lab, directory
         self._seconds, self._step = seconds, step
 
@@ -157,7 +157,9 @@ class Bench:
             with attending([listener]):
                 return transfer(lambda: _connect(self._client, address), direction, seconds)
         except OSError as error:
-            raise RuntimeFailure(f"no traffic to {address}: {error.strerror or error}") from error
+            raise RuntimeFailure(
+                f"cannot exchange traffic with {address}: {error.strerror or error}"
+            ) from error
 
 
 def _connect(host: Host, address: str) -> socket.socket:

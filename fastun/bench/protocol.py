@@ -7,8 +7,9 @@
     SINK      bytes to it, the end of the stream; then u64 bytes | u64 ns, as it received them
     SOURCE    bytes from it, the end of the stream
 
-The served end answers nothing to what is no request, and no exchange outlasts its duration by more
-than GRACE_S and one STALL_S, whatever the other end does: who reaches the port gets traffic only.
+The served end does not answer what is not a request, and no exchange outlasts its duration by more
+than GRACE_S and one STALL_S, whatever the other end does: a stranger that reaches the port gets
+traffic only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PORT = 55556
 MAGIC = b"ftbench1"
 # Long enough for a figure to settle; a minute of traffic is the most that a stranger can ask for.
 DURATION_MS_MAX = 60_000
-# For what stands in the queues of a slow tunnel when the source has stopped.
+# For what is left in the queues of a slow tunnel when the source has stopped.
 GRACE_S = 5.0
 # Without a single byte. A link that goes over from UDP to TCP is back sooner, and a busy host, too.
 STALL_S = 10.0
@@ -65,7 +66,7 @@ class Received:
 
     @property
     def bits_per_second(self) -> float:
-        """The goodput; 0 where it cannot be told."""
+        """The goodput; 0 where it is unknown."""
         return 8 * self.n_bytes / self.duration_s if self.duration_s > 0 else 0.0
 
 
@@ -117,7 +118,7 @@ def receive_exactly(connection: socket.socket, n_bytes: int, limit_s: float = ST
     return bytes(received)
 
 
-def pour(connection: socket.socket, duration_s: float) -> None:
+def send_for(connection: socket.socket, duration_s: float) -> None:
     """Send as much as goes through, for so long; then end the stream. Raises OSError."""
     chunk = memoryview(bytes(CHUNK_BYTES))
     connection.settimeout(STALL_S)
@@ -127,7 +128,7 @@ def pour(connection: socket.socket, duration_s: float) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
-def drain(connection: socket.socket, limit_s: float) -> Received:
+def receive_all(connection: socket.socket, limit_s: float) -> Received:
     """Receive until the stream ends; TimeoutError when it has not after so long. Raises OSError."""
     buffer = memoryview(bytearray(CHUNK_BYTES))
     connection.settimeout(STALL_S)
@@ -138,5 +139,5 @@ def drain(connection: socket.socket, limit_s: float) -> Received:
         n_bytes += n
         last_s = time.monotonic()
         if last_s > until_s:
-            raise TimeoutError("the other end does not stop")
+            raise TimeoutError("the other end does not stop sending")
     return Received(n_bytes, last_s - first_s)

@@ -1,6 +1,6 @@
 """The served end of ``fastun bench``: an echo, a sink or a source, for one client at a time.
 
-It runs only while somebody asked for it, touches no file, and takes nothing from what it receives
+It runs only on request, touches no file, and takes nothing from what it receives
 but the 16 bytes of a request.
 """
 
@@ -21,11 +21,11 @@ from fastun.bench.protocol import (
     Kind,
     Request,
     decode_request,
-    drain,
     encode_received,
     encode_request,
-    pour,
+    receive_all,
     receive_exactly,
+    send_for,
 )
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ _REQUEST_BYTES = len(encode_request(Request(Kind.ECHO, 1)))
 _LOOK_S = 0.2
 
 
-def attend(
+def serve(
     listeners: Sequence[socket.socket],
     goes_on: Callable[[], bool],
     tell: Callable[[str, Request], None] = lambda _remote, _request: None,
 ) -> None:
-    """Serve who connects, one after the other, while `goes_on()`.
+    """Serve clients, one after the other, while `goes_on()`.
 
     `tell` is called with the client's address and its request when an exchange begins.
     """
@@ -81,11 +81,11 @@ def _echo(connection: socket.socket, request: Request) -> None:
 
 
 def _sink(connection: socket.socket, request: Request) -> None:
-    connection.sendall(encode_received(drain(connection, request.limit_s)))
+    connection.sendall(encode_received(receive_all(connection, request.limit_s)))
 
 
 def _source(connection: socket.socket, request: Request) -> None:
-    pour(connection, request.duration_ms / 1000)
+    send_for(connection, request.duration_ms / 1000)
     connection.recv(1)  # it hangs up when it has everything
 
 
@@ -93,7 +93,7 @@ def _source(connection: socket.socket, request: Request) -> None:
 def attending(listeners: Sequence[socket.socket]) -> Iterator[None]:
     """Serve from a thread meanwhile; the listeners are closed at the end."""
     stopped = threading.Event()
-    thread = threading.Thread(target=attend, args=(listeners, lambda: not stopped.is_set()))
+    thread = threading.Thread(target=serve, args=(listeners, lambda: not stopped.is_set()))
     with contextlib.ExitStack() as stack:
         for listener in listeners:
             stack.enter_context(listener)

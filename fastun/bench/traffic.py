@@ -21,11 +21,11 @@ from fastun.bench.protocol import (
     Received,
     Request,
     decode_received,
-    drain,
     encode_received,
     encode_request,
-    pour,
+    receive_all,
     receive_exactly,
+    send_for,
 )
 from fastun.errors import RuntimeFailure
 
@@ -42,7 +42,7 @@ _RECEIVED_BYTES = len(encode_received(Received(0, 0.0)))
 
 
 class NoAnswer(RuntimeFailure):
-    """Somebody took the connection and does not answer as a served end does."""
+    """The connection was accepted by something that does not answer as a served end does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ def transfer(connect: Connect, direction: Direction, duration_s: float) -> Recei
     request = Request(Kind.SINK if direction == "send" else Kind.SOURCE, int(duration_s * 1000))
     with _asked(connect, request) as connection:
         if direction == "receive":
-            return drain(connection, request.limit_s)
-        pour(connection, duration_s)
-        # The last of it still stands in the queues.
+            return receive_all(connection, request.limit_s)
+        send_for(connection, duration_s)
+        # The last of it is still in the queues.
         encoded = receive_exactly(connection, _RECEIVED_BYTES, GRACE_S + STALL_S)
     try:
         return decode_received(encoded)
     except ValueError:
         raise ConnectionResetError(
-            "the other end hung up before it told what it received"
+            "the other end closed the connection before it reported what it received"
         ) from None
 
 
@@ -84,7 +84,7 @@ def round_trips(connect: Connect) -> RoundTrips:
             started_s = time.perf_counter()
             connection.sendall(bytes(ECHO_BYTES))
             if len(receive_exactly(connection, ECHO_BYTES)) < ECHO_BYTES:
-                raise ConnectionResetError("the other end hung up")
+                raise ConnectionResetError("the other end closed the connection")
             times_ms.append(1e3 * (time.perf_counter() - started_s))
     return RoundTrips(min(times_ms), statistics.median(times_ms), max(times_ms))
 
@@ -98,11 +98,11 @@ def _asked(connect: Connect, request: Request) -> socket.socket:
         answer = receive_exactly(connection, len(MAGIC), _ANSWER_S)
     except TimeoutError:
         connection.close()
-        raise NoAnswer("busy with another, or no fastun bench; try again") from None
+        raise NoAnswer("busy with another client, or not fastun bench; try again") from None
     except BaseException:
         connection.close()
         raise
     if answer != MAGIC:
         connection.close()
-        raise NoAnswer("what listens there is no fastun bench")
+        raise NoAnswer("the program that listens there is not fastun bench")
     return connection

@@ -1,8 +1,10 @@
 """The command line. What runs a command is loaded when the command is given.
 
 cli           the commands with their help; how every failure reaches the person
+peer_cli      the same for `fastun peer`
 options       what several commands have in common
 keys          `fastun keygen` and `fastun pubkey`
-peers         `fastun peer`
+peers         what `fastun peer` does
 peer_listing  `fastun peer list` and `fastun peer show`
+client_file   the file that `fastun peer add` prints
 """

@@ -1,6 +1,6 @@
 """The command line: options and help in, Settings out; and how every failure reaches the person.
 
-`serve` and `connect` differ only in whom they listen for or dial, so they share one list of
+`serve` and `connect` differ only in where they listen or dial, so they share one list of
 options. What runs a command is imported inside it: `fastun --help` loads no netlink library.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending
-from fastun.command.client_file import FORMATS
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.command.peer_cli import peer
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
@@ -33,12 +33,12 @@ def cli() -> None:
     """Tunnel IP packets (TUN) or Ethernet frames (TAP) between hosts, fast.
 
     \b
-    On the one host:    fastun serve
-    For each other:     fastun peer add NAME > NAME.toml
-    And over there:     fastun connect NAME.toml
-    How is it doing?    fastun status, fastun top
-    What is missing?    fastun doctor
-    How fast is it?     fastun bench
+    On the server:      fastun serve
+    Add a client:       fastun peer add NAME > NAME.toml
+    On the client:      fastun connect NAME.toml
+    State and rates:    fastun status, fastun top
+    Host check:         fastun doctor
+    Throughput:         fastun bench
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -49,12 +49,12 @@ def cli() -> None:
     multiple=True,
     metavar="URL",
     help=or_else(
-        "Where to wait for links, udp://HOST[:PORT] or tcp://; may be repeated.",
+        "Address to listen on, udp://HOST[:PORT] or tcp://HOST[:PORT]; repeatable.",
         f"{DEFAULT_UDP} on the wireguard wire, and {DEFAULT_TCP}",
     ),
 )
 def serve(**options: Any) -> None:
-    """Wait for links, and carry packets between them and a device.
+    """Accept peers, and carry packets between them and a device.
 
     \b
     Examples:
@@ -75,8 +75,9 @@ def serve(**options: Any) -> None:
 def connect(target: str | None, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
 
-    FILE is what 'fastun peer add' prints on the server, any TOML file with the endpoint and the key
-    of its [[peer]], or a wg-quick file, NAME.conf; ENDPOINT is a URL, tcp://HOST[:PORT] or udp://.
+    FILE is the output of 'fastun peer add' on the server, any TOML file with the endpoint and the
+    key of its [[peer]], or a wg-quick file, NAME.conf. ENDPOINT is a URL, tcp://HOST[:PORT] or
+    udp://HOST[:PORT].
 
     \b
     Examples:
@@ -92,12 +93,15 @@ def connect(target: str | None, **options: Any) -> None:
 
 @cli.command()
 @click.option(
-    "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
 )
 @run_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
-    """Show what a running gateway is doing.
+    """Show the state of a running gateway.
 
     \b
     Examples:
@@ -111,7 +115,10 @@ def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
 
 @cli.command()
 @click.option(
-    "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
 )
 @run_dir_option
 @click.option(
@@ -120,19 +127,19 @@ def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between frames.",
+    help="Time between snapshots.",
 )
 @click.option(
     "-n",
     "--count",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Print so many frames as plain text, and end.",
+    help="Print N snapshots as plain text, then exit.",
 )
 def top(interface: str | None, run_dir: Path, interval: float, count: int | None) -> None:
-    """Watch a running gateway: rates, rings, drops, peers, and the bottleneck.
+    """Watch rates, rings, drops, peers and the bottleneck of a gateway.
 
-    On a terminal until q or Ctrl-C; into a pipe or a file frame after frame.
+    On a terminal until q or Ctrl-C; into a pipe or a file, one snapshot after another.
 
     \b
     Examples:
@@ -151,10 +158,10 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) -> None:
-    """Check this host for what fastun needs, and say how to mend it.
+    """Check this host for what fastun needs, and show how to fix it.
 
-    Changes nothing. Without root it looks at what it may. Exit code 0 when nothing has failed, 1
-    otherwise.
+    Changes nothing. Without root some checks are skipped. Exit code 1 if a check has failed, else
+    0.
 
     \b
     Examples:
@@ -170,11 +177,19 @@ def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) ->
 @click.option(
     "--peer",
     metavar="NAME|ADDRESS",
-    help="Measure the live tunnel to this peer, where --serve runs.",
+    help="Measure the live tunnel to this peer, on which --serve runs.",
 )
-@click.option("--serve", "served", is_flag=True, help="Be the other end, for an hour at most.")
 @click.option(
-    "-i", "--interface", metavar="NAME", help="Which gateway, where more than one is running."
+    "--serve",
+    "served",
+    is_flag=True,
+    help="Serve measurements to one client at a time, for an hour at most.",
+)
+@click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
 )
 @run_dir_option
 @click.option(
@@ -183,24 +198,23 @@ def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) ->
     default=2.0,
     show_default=True,
     metavar="N",
-    help="How long to send in each direction.",
+    help="Duration of each direction.",
 )
-@click.option("--reverse", is_flag=True, help="With --peer: only from there to here.")
+@click.option("--reverse", is_flag=True, help="With --peer: only from the peer to this host.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(**options: Any) -> None:
     """Measure what this machine can do, or a live tunnel.
 
     Without --peer: a veth pair between two network namespaces, and each wire over it, in under a
     minute; nothing outside is touched. With --peer: through a running tunnel, to another host on
-    which 'fastun bench --serve' runs. Nothing listens for traffic unless that does; it takes
-    one client at a time, and only out of the tunnel.
+    which 'fastun bench --serve' runs. That one accepts connections from the tunnel only.
 
     \b
     Examples:
       fastun bench
       fastun bench --seconds 5 --json > bench.json
-      fastun bench --serve                          on the one host
-      fastun bench --peer laptop                    on the other
+      fastun bench --serve                  on one host
+      fastun bench --peer laptop            on the other
       fastun bench --peer 10.55.0.1 --reverse
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.bench import command  # noqa: PLC0415 (rich, as above)
@@ -234,108 +248,7 @@ def pubkey() -> None:
     keys.pubkey()
 
 
-@cli.group(no_args_is_help=False)
-def peer() -> None:
-    """Add, list, show and remove the clients of a server.
-
-    A running gateway takes up every change at once.
-
-    \b
-    Examples:
-      fastun peer add laptop --endpoint tcp://vpn.example.net > laptop.toml
-      fastun peer list
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-
-
-@peer.command()
-@click.argument("name")
-@click.option(
-    "--endpoint",
-    multiple=True,
-    metavar="URL",
-    help="Where clients reach this server; may be repeated. Remembered for the next.",
-)
-@click.option(
-    "--address",
-    multiple=True,
-    metavar="CIDR",
-    help="The client's address; may be repeated.  [default: the next free one]",
-)
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(FORMATS),
-    default="toml",
-    show_default=True,
-    help="fastun's own, or for WireGuard's apps a file or its QR code.",
-)
-@state_option
-def add(
-    name: str,
-    endpoint: tuple[str, ...],
-    address: tuple[str, ...],
-    file_format: str,
-    state: Path,
-) -> None:
-    """Make keys and an address for a client, and print its file on stdout.
-
-    The file is all that the client needs, and secret: its private key is stored nowhere else.
-
-    \b
-    Examples:
-      fastun peer add laptop > laptop.toml
-      fastun peer add branch --address 10.9.0.7/24 > branch.toml
-      fastun peer add phone --format qr
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import peers  # noqa: PLC0415
-
-    peers.add(name, endpoint, address, file_format, state)
-
-
-@peer.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@state_option
-def list_(as_json: bool, state: Path) -> None:
-    """List all peers.
-
-    \b
-    Examples:
-      fastun peer list
-      fastun peer list --json
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import peers  # noqa: PLC0415
-
-    peers.show_list(state, as_json=as_json)
-
-
-@peer.command()
-@click.argument("name")
-@state_option
-def show(name: str, state: Path) -> None:
-    """Show one peer.
-
-    \b
-    Examples:
-      fastun peer show laptop
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import peers  # noqa: PLC0415
-
-    peers.show(name, state)
-
-
-@peer.command()
-@click.argument("name")
-@state_option
-def remove(name: str, state: Path) -> None:
-    """Remove one peer; its link, if it has one, is cut.
-
-    \b
-    Examples:
-      fastun peer remove laptop
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import peers  # noqa: PLC0415
-
-    peers.remove(name, state)
+cli.add_command(peer)
 
 
 def _run(role: Role, target: str | None, options: Options) -> None:
@@ -355,7 +268,7 @@ def main() -> NoReturn:
 
     Whatever went wrong is one line on stderr; FASTUN_DEBUG=1 shows the traceback instead.
     """
-    # Until the gateway has its own handlers: to be asked to stop is no failure. SIGINT is click's.
+    # Until the gateway has its own handlers: a request to stop is not a failure. SIGINT is click's.
     ending.handle(lambda *_: sys.exit(0), (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP))
     try:
         exit_code = cli.main(prog_name="fastun", standalone_mode=False)
@@ -384,7 +297,7 @@ def _say(line: str, exit_code: int) -> None:
 
 
 def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code that `error` calls for, and the line that tells of it."""
+    """Return the exit code of `error`, and the line that reports it."""
     match error:
         case FastunError():
             return error.exit_code, str(error)

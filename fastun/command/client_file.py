@@ -90,7 +90,7 @@ def _for_apps(document: Document, client: Client, file_format: str) -> Document:
     if client.mode != "tun":
         raise ConfigError(
             f"--format {file_format}: WireGuard's own programs carry IP packets only, and the"
-            " server's mode is tap; leave it out for fastun's TOML"
+            " server's mode is tap; omit the option for fastun's TOML"
         )
     for endpoint in client.server_endpoints:
         if endpoint.scheme == "udp":

@@ -28,12 +28,12 @@ def pubkey() -> None:
 
 
 def print_secret(text: str) -> None:
-    """Write `text` to stdout, whole or RuntimeFailure; a file there is taken from other users.
+    """Write `text` to stdout, whole or RuntimeFailure; a file there is closed to other users.
 
     A shell makes `> FILE` readable by all, and what is in there must not be, not for a moment.
     """
     try:
-        with contextlib.suppress(ValueError):  # No descriptor: somebody has replaced sys.stdout.
+        with contextlib.suppress(ValueError):  # No descriptor: sys.stdout was replaced.
             mode = os.fstat(sys.stdout.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & _OTHERS:
                 os.fchmod(sys.stdout.fileno(), 0o600)
@@ -43,4 +43,4 @@ def print_secret(text: str) -> None:
         # What is left in the buffer would be tried again at exit, with a traceback.
         with open(os.devnull, "wb") as nowhere, contextlib.suppress(OSError, ValueError):  # noqa: PTH123
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
-        raise RuntimeFailure(f"stdout: {error.strerror}; nothing was done") from None
+        raise RuntimeFailure(f"stdout: {error.strerror}; nothing was changed") from None

@@ -1,4 +1,4 @@
-"""The options that several commands have in common, with their defaults from where those stand."""
+"""The options that several commands have in common, with the defaults of the configuration."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from fastun.config import document, interface, settings
-from fastun.config.document import NOT_YET
 
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
 _PATH = click.Path(path_type=Path, readable=False)
@@ -26,7 +25,7 @@ state_option = click.option(
     metavar="DIR",
     default=_OPTIONS.state,
     show_default=True,
-    help="Directory for keys, peers, and the journal of changes to this host.",
+    help="Directory for keys and peers.",
 )
 run_dir_option = click.option(
     "--run-dir",
@@ -34,13 +33,13 @@ run_dir_option = click.option(
     metavar="DIR",
     default=_OPTIONS.run_dir,
     show_default=True,
-    help="Where the control socket stands.",
+    help="Directory for the control socket.",
 )
 
 # Each name here is a field of settings.Options.
 _TUNNEL_OPTIONS = (
     click.option(
-        "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options win over it."
+        "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options override it."
     ),
     click.option(
         "-i", "--interface", metavar="NAME", help=or_else("Name of the device.", _INTERFACE.name)
@@ -55,7 +54,7 @@ _TUNNEL_OPTIONS = (
         multiple=True,
         metavar="CIDR",
         help=or_else(
-            "Address of the device, as in 10.9.0.1/24; may be repeated.",
+            "Address of the device, as in 10.9.0.1/24; repeatable.",
             f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire",
         ),
     ),
@@ -72,28 +71,27 @@ _TUNNEL_OPTIONS = (
         "--wire",
         type=click.Choice(settings.WIRES),
         help=or_else(
-            "What the link carries: wireguard is encrypted"
-            + ("" if settings.WIREGUARD_IS_HERE else f" (and {NOT_YET})")
-            + ", plain is fastun unencrypted, simpletun talks to the original program.",
+            "Protocol on the link: wireguard is encrypted, plain is fastun unencrypted,"
+            " simpletun talks to the original program.",
             _INTERFACE.wire,
         ),
     ),
     click.option(
         "--insecure",
         is_flag=True,
-        help="Accept a wire that anyone on the path can read and inject packets into.",
+        help="Allow a wire without encryption, open to anyone on the path.",
     ),
     click.option(
         "--metrics",
         metavar="HOST:PORT|off",
-        help=or_else("Where Prometheus scrapes /metrics.", _METRICS.listen),
+        help=or_else("Address at which Prometheus scrapes /metrics.", _METRICS.listen),
     ),
     click.option(
         "--lanes",
         type=int,
         metavar="N",
         help=or_else(
-            "Device queues with workers of their own; more than 1 is not part of this version yet.",
+            "Device queues with workers of their own; only 1 is supported yet.",
             _INTERFACE.lanes,
         ),
     ),
@@ -104,9 +102,9 @@ _TUNNEL_OPTIONS = (
         type=click.Choice(settings.LOG_FORMATS),
         default=_OPTIONS.log_format,
         show_default=True,
-        help="Shape of the events on stderr.",
+        help="Format of the log on stderr.",
     ),
-    click.option("-v", "--verbose", count=True, help="Log debug events as well."),
+    click.option("-v", "--verbose", count=True, help="Log debug events too."),
 )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fastun.peers.peer import Peer
 
-# Where a peer stands: what `peer add` wrote, or the configuration file of the gateway.
+# Where a peer comes from: what `peer add` wrote, or the configuration file of the gateway.
 Listed = tuple["Peer", str]
 
 # Enough of a key to tell a hundred peers apart; `peer show` and --json have the rest.
@@ -66,7 +66,7 @@ def print_peer(peer: Peer) -> None:
         "public key": format_key(peer.public_key),
         "pre-shared key": "yes" if peer.preshared_key else "no",
         "allowed IPs": ", ".join(map(str, peer.allowed_ips)) or "none",
-        "endpoints": ", ".join(map(str, peer.endpoints)) or "none, it dials",
+        "endpoints": ", ".join(map(str, peer.endpoints)) or "none (peer connects to us)",
         "keepalive": f"{peer.keepalive_s} s" if peer.keepalive_s else "off",
     }
     sys.stdout.writelines(f"{heading:<16}{value}\n" for heading, value in lines.items())

@@ -1,8 +1,8 @@
 """What `fastun peer` does.
 
 `peer add` makes a client's keys here and keeps only what the server needs: the public one and the
-pre-shared one. The private key is in the file on stdout and nowhere else. What is for people goes
-to stderr. A running gateway is told of each change over its control socket.
+pre-shared one. The private key is in the file on stdout and nowhere else. Messages for people
+go to stderr. A running gateway is notified of each change over its control socket.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import click
 from fastun import endpoint
 from fastun.command import client_file
 from fastun.command.keys import print_secret
+from fastun.config import push
 from fastun.config.interface import parse_addresses
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
-from fastun.link import push
 from fastun.peers.peer import Peer, Server, is_host, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from fastun.peers.directory import PeerDirectory
     from fastun.peers.peer import Address, Network
 
-# Addresses for documentation (RFC 5737, RFC 3849): nobody has them, so the way to them is the way
-# out of here.
+# Addresses for documentation (RFC 5737, RFC 3849): never assigned, so the route to them is the
+# default route.
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
@@ -48,7 +48,7 @@ def add(
     endpoints = tuple(dialled_endpoint(url, "--endpoint") for url in urls)
     addresses = parse_addresses(cidrs, "--address")
     with PeerStore(state) as directory:
-        # Printed before it is done for good: a client whose file is lost is not added.
+        # Printed before the commit: a client whose file is lost is not added.
         with directory.changes():
             client, how = _new_client(name, endpoints, addresses, directory, state)
             print_secret(client_file.write(client, file_format))
@@ -93,12 +93,12 @@ def remove(name: str, state: Path) -> None:
 def _existing(state: Path) -> PeerStore:
     """Open the directory, but make none where a wrong --state points to."""
     if not (state / FILE_NAME).exists():
-        raise ConfigError(f"--state {state}: no peer was ever added there; give the server's")
+        raise ConfigError(f"--state {state}: contains no peer directory; give the server's --state")
     return PeerStore(state)
 
 
 def _tell_gateway(server: Server | None) -> None:
-    """Let a running gateway take up what has changed; a gateway that starts reads it anyway."""
+    """Let a running gateway pick up what has changed; a gateway that starts reads it anyway."""
     from fastun.status import control  # noqa: PLC0415 (it loads what the gateway needs)
 
     if server is None:
@@ -107,7 +107,7 @@ def _tell_gateway(server: Server | None) -> None:
         control.request(
             control.socket_path(Path(server.run_dir), server.interface), "peers-changed"
         )
-        click.echo(f"the gateway of {server.interface} has taken it up", err=True)
+        click.echo(f"the gateway of {server.interface} has applied the change", err=True)
 
 
 # -- a new client -----------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def _new_client(
     directory: PeerDirectory,
     state: Path,
 ) -> tuple[client_file.Client, str]:
-    """Make the keys, add the peer, and return what its file says, and a word on where it dials."""
+    """Make the keys, add the peer; return what is in its file, and where it dials, for people."""
     server = directory.server()
     addresses = _addresses(directory, server, given_addresses, state)
     if server is not None and server.room_bytes is not None:
@@ -171,12 +171,12 @@ def _addresses(
         return tuple(_given_address(address, server) for address in given)
     if server is None:
         raise ConfigError(
-            f"--state {state}: no gateway has served there yet, so its networks are not known;"
+            f"--state {state}: no gateway has run with it yet, so its networks are unknown;"
             " start 'fastun serve' first, or give --address"
         )
     if not server.addresses and server.mode == "tun":
         raise ConfigError(
-            f"interface {server.interface} has no address, so there is no network to take one"
+            f"interface {server.interface} has no address, so there is no network to assign one"
             " from; give --address to 'fastun serve'"
         )
     return tuple(directory.next_free_address(network) for network in server.networks)
@@ -191,18 +191,17 @@ def _given_address(given: Address, server: Server | None) -> Address:
     else:
         if server and server.addresses:
             raise ConfigError(
-                f"--address: {given.ip} is in no network of {server.interface};"
-                f" give one of {_list(server.networks)}"
+                f"--address: {given.ip} is outside the networks of {server.interface};"
+                f" give an address in {_list(server.networks)}"
             )
         if given.network.num_addresses == 1:
             raise ConfigError(
-                f"--address: {given} says nothing of its network; give its length, as in"
-                " 10.9.0.2/24"
+                f"--address: {given} lacks its network's prefix length; write it as in 10.9.0.2/24"
             )
         address = given
     if not is_host(address):
         raise ConfigError(
-            f"--address: {address.ip} is no host's in {address.network}; give another"
+            f"--address: {address.ip} is not a host address in {address.network}; give another"
         )
     return address
 
@@ -227,8 +226,8 @@ def _seen_from_outside(listened: list[Endpoint]) -> Endpoint:
             probe.connect((far_away, port))  # Of a datagram socket, this sends nothing.
             return Endpoint(scheme, probe.getsockname()[0], port)
     raise ConfigError(
-        "--endpoint: missing, and this host has no way out to guess it from; say where clients"
-        f" reach the server, as in {scheme}://vpn.example.net:{port}"
+        "--endpoint: missing, and this host has no route to guess it from; give the URL at which"
+        f" clients reach the server, as in {scheme}://vpn.example.net:{port}"
     )
 
 

@@ -1,12 +1,15 @@
 """Configuration: from a TOML or wg-quick file and the command line to one validated value.
 
-settings   Settings, the value that a gateway runs on, and load(), which makes it
-document   the TOML file: known fields of the right types, with their defaults
-wg_quick   wg-quick's files, as the same document; and back
-sources    where a value was written, for complaints
-interface  what the fields of the interface may be
-links      which endpoints a side may have, and which by default
-host       what a tunnel may change of its host
-peer       what a peer's fields may be
-identity   our keys and our peers together, by role and wire
+settings       ServeSettings and ConnectSettings, the values that a gateway runs on, and load()
+document       the TOML file: known fields of the right types, with their defaults
+wg_quick       wg-quick's files, as the same document; and back
+sources        the command line, and where a value was written, for complaints
+vocabulary     the words that a field may have
+interface      what the fields of the interface may be
+links          which endpoints a side may have, and which by default
+host           what a tunnel may change of its host
+peer           what a peer's fields may be
+identity       our key and our peers together, by role and wire
+push           what a server gives its clients, as it travels, and how much of it fits
+push_settings  what the configuration says of pushing and of accepting it
 """

@@ -20,13 +20,7 @@ import msgspec
 from fastun import private_file
 from fastun.errors import ConfigError, quote
 
-NOT_YET: Final = "is not part of this version yet"
-
 _MAX_FILE_BYTES = 1 << 20  # Thousands of peers; more is another kind of file.
-
-
-class NotYet:
-    """The type of a field whose feature is not there: to give it any value is refused by name."""
 
 
 class Secret:
@@ -52,7 +46,7 @@ _Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class InterfaceSection(_Section, frozen=True):
-    """`[interface]`: the device, what goes through it, and who this side is. `mtu` in bytes.
+    """`[interface]`: the device, what goes through it, and this side's key. `mtu` in bytes.
 
     None is for what has a default that depends on other fields. The path of a key file is relative
     to the file that names it. `dns` has addresses of servers and domains to search.
@@ -78,7 +72,7 @@ class InterfaceSection(_Section, frozen=True):
 
 
 class ListenSection(_Section, frozen=True):
-    """`[listen]`: where `serve` waits for links: only there, if either field is given."""
+    """`[listen]`: where `serve` listens: only there, if either field is given."""
 
     udp: tuple[str, ...] | None = None
     tcp: tuple[str, ...] | None = None
@@ -102,7 +96,7 @@ class MetricsSection(_Section, frozen=True):
 
 
 class PeerSection(_Section, frozen=True):
-    """`[[peer]]`: who is on the other end. `keepalive` in seconds."""
+    """`[[peer]]`: the other end. `keepalive` in seconds."""
 
     name: str = "peer"
     endpoint: str | None = None
@@ -122,7 +116,6 @@ class Document(_Section, frozen=True):
     push: PushSection | None = None
     metrics: MetricsSection = MetricsSection()
     peer: tuple[PeerSection, ...] = ()
-    forward: NotYet | None = None
 
 
 _SECTIONS: Final[dict[str, type[_Section]]] = {
@@ -147,12 +140,14 @@ def read(path: Path, parse: Callable[[bytes, Path], Document] | None = None) -> 
         with path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
             if len(content) > _MAX_FILE_BYTES:
-                raise ConfigError(f"{path}: longer than 1 MiB; this is not a configuration")
+                raise ConfigError(
+                    f"{path}: longer than 1 MiB, not a configuration file; give another"
+                )
             document = (parse or _parse)(content, path)
             _check_private(file, path, document)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"configuration {quote(str(path))} cannot be read: {reason}") from None
+        raise ConfigError(f"cannot read configuration {quote(str(path))}: {reason}") from None
     return document
 
 
@@ -169,10 +164,8 @@ def _parse(content: bytes, path: Path) -> Document:
 
 
 def _decode(kind: type, value: object) -> Secret:
-    if kind is not Secret:
-        raise ValueError(f"this {NOT_YET}; take it out")
-    if not isinstance(value, str):
-        raise ValueError("Expected str")  # noqa: TRY004 (msgspec adds the field to a ValueError)
+    if kind is not Secret or not isinstance(value, str):
+        raise ValueError("Expected str")
     return Secret(value)
 
 
@@ -195,8 +188,8 @@ def _explain(complaint: str) -> str:
     field = f"{place}.{unknown[1]}".lstrip(".")
     known = _SECTIONS.get(place.partition("[")[0], Document).__struct_fields__
     nearest = difflib.get_close_matches(unknown[1], known, n=1)
-    mend = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(known)}"
-    return f"{quote(field)}: no such field; {mend}"
+    fix = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(known)}"
+    return f"{quote(field)}: unknown field; {fix}"
 
 
 # -- writing ----------------------------------------------------------------------------------
@@ -229,12 +222,10 @@ def _literal(value: object) -> str:
 
 
 __all__ = [
-    "NOT_YET",
     "Document",
     "InterfaceSection",
     "ListenSection",
     "MetricsSection",
-    "NotYet",
     "PeerSection",
     "PushSection",
     "Secret",

@@ -5,24 +5,15 @@ Only the configuration file has these fields. Each complaint starts with the pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from fastun import endpoint
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
-    from fastun.config.settings import Mode, Role
     from fastun.config.sources import Sources
-
-# "auto": routes to what is behind the peers, a default route apart from the main table, as
-# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
-Table = int | Literal["auto", "off"]
-
-# Whether to drop packets for the device's addresses that arrive on another interface. "auto": if a
-# default route leads into the tunnel and the host does not forward.
-StrongHost = bool | Literal["auto"]
+    from fastun.config.vocabulary import Mode, StrongHost, Table
 
 _MAX_PORT = 65535
 _MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
@@ -32,78 +23,64 @@ _KERNEL_TABLES: Final = (
 )  # linux/rtnetlink.h: the rules' last resort, and local addresses.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFields:
-    """`udp_port` None is any, `fwmark` 0 is none."""
-
-    udp_port: int | None
-    fwmark: int
-    table: Table
-    strong_host: StrongHost
-    dns: tuple[str, ...]
-    dns_search: tuple[str, ...]
+def udp_port(sources: Sources) -> int | None:
+    """Return the local port of `connect`, None for any; raise ConfigError."""
+    port, where = sources.document.interface.listen_port, sources.where("interface.listen_port")
+    if port is not None and not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"{where}: port {port} is out of range (1-{_MAX_PORT}, or 0 for any)")
+    return port or None
 
 
-def read(sources: Sources, role: Role, mode: Mode) -> HostFields:
-    """Return the fields of the file's `[interface]`; raise ConfigError."""
-    section = sources.document.interface
-    port: int | None = None
-    if role == "serve":
-        _refuse_clients_fields(sources)
-    else:
-        port = _port(section.listen_port, sources.where("interface.listen_port"))
-    servers, domains = parse_dns(section.dns, sources.where("interface.dns"), has_zones=True)
-    return HostFields(
-        udp_port=port,
-        fwmark=_mark(section.fwmark, sources.where("interface.fwmark")),
-        table=_table(section.table, sources.where("interface.table"), mode),
-        strong_host=_strong_host(section.strong_host, sources.where("interface.strong_host")),
-        dns=servers,
-        dns_search=domains,
-    )
+def dns(sources: Sources) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the servers and the search domains of `connect`; raise ConfigError."""
+    texts = sources.document.interface.dns
+    return parse_dns(texts, sources.where("interface.dns"), has_zones=True)
 
 
-def _refuse_clients_fields(sources: Sources) -> None:
+def refuse_clients_fields(sources: Sources) -> None:
+    """Raise ConfigError for what only `connect` can have."""
     section = sources.document.interface
     # A wg-quick file has no other place for the port that `serve` listens on.
     if section.listen_port is not None and not sources.is_wg_quick:
         place = sources.where("interface.listen_port")
-        raise ConfigError(f"{place}: serve listens on what listen.udp names; take it out")
+        raise ConfigError(f"{place}: serve listens on listen.udp; remove it")
     if section.dns:
         place = sources.where("interface.dns")
-        raise ConfigError(f"{place}: serve looks nothing up through its peers; take it out")
+        raise ConfigError(f"{place}: 'dns' applies only to connect; remove it")
 
 
-def _port(port: int | None, where: str) -> int | None:
-    if port is not None and not 0 <= port <= _MAX_PORT:
-        raise ConfigError(f"{where}: {port} is no port; give 1 to {_MAX_PORT}, or 0 for any")
-    return port or None
-
-
-def _mark(mark: int, where: str) -> int:
+def fwmark(sources: Sources) -> int:
+    """Return the mark of every outer packet, 0 for none; raise ConfigError."""
+    mark, where = sources.document.interface.fwmark, sources.where("interface.fwmark")
     if not 0 <= mark <= _MAX_MARK:
-        raise ConfigError(f"{where}: {mark} is no mark; give 1 to {_MAX_MARK}, or 0 for none")
+        raise ConfigError(f"{where}: mark {mark} is out of range (1-{_MAX_MARK}, or 0 for none)")
     return mark
 
 
-def _table(table: str | int | None, where: str, mode: Mode) -> Table:
+def table(sources: Sources, mode: Mode) -> Table:
+    """Return the table of the routes to what is behind the peers; raise ConfigError."""
+    table, where = sources.document.interface.table, sources.where("interface.table")
     if table is None or table == "off":
         return "off"
     if mode == "tap":
-        raise ConfigError(f"{where}: a TAP device's routes need gateways of their own; write off")
+        raise ConfigError(
+            f"{where}: routes on a TAP device need gateways, which fastun cannot set; use off"
+        )
     if table == "auto":
         return "auto"
     if isinstance(table, str):
-        raise ConfigError(f"{where}: {quote(table)} is not one of auto, off, or a table's number")
+        raise ConfigError(f"{where}: {quote(table)} is not auto, off or the number of a table")
     if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
         raise ConfigError(
-            f"{where}: {table} is no table for routes; give 1 to {_MAX_MARK} but 253 and 255, auto"
-            " or off"
+            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto or"
+            " off"
         )
     return table
 
 
-def _strong_host(value: bool | str, where: str) -> StrongHost:
+def strong_host(sources: Sources) -> StrongHost:
+    """Return whether the device's addresses are closed to other interfaces; raise ConfigError."""
+    value, where = sources.document.interface.strong_host, sources.where("interface.strong_host")
     if isinstance(value, str):
         if value != "auto":
             raise ConfigError(f'{where}: {quote(value)} is not one of true, false, "auto"')
@@ -128,9 +105,13 @@ def parse_dns(
             domains[_domain(text, where)] = None
             continue
         if address.is_unspecified or address.is_multicast:
-            raise ConfigError(f"{where}: {text} cannot be a DNS server; give one host's address")
+            raise ConfigError(
+                f"{where}: {text} cannot be a DNS server; give the address of one host"
+            )
         if "%" in text and not has_zones:
-            raise ConfigError(f"{where}: {quote(text)} has a zone, which no other host knows")
+            raise ConfigError(
+                f"{where}: {quote(text)} has a zone, which is local to this host; remove it"
+            )
         try:
             endpoint.check_zone(address)
         except ConfigError as error:
@@ -146,6 +127,6 @@ def _domain(text: str, where: str) -> str:
         port = 0
     if port is not None or ":" in host:
         raise ConfigError(
-            f"{where}: {quote(text)} is neither a DNS server's address nor a domain to search"
+            f"{where}: {quote(text)} is neither the address of a DNS server nor a search domain"
         )
     return host

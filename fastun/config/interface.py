@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
-    from fastun.config.settings import Mode, Wire
+    from fastun.config.vocabulary import Mode, Wire
     from fastun.peers.peer import Address
 
 # Ethernet's, since super-packets travel whole on a stream.
@@ -28,7 +28,7 @@ MTU_RANGE: Final = range(576, 65000 + 1)
 _MIN_MTU_IPV6 = 1280  # RFC 8200 section 5; the kernel takes no IPv6 address below it.
 _SIMPLETUN_BUFFER_BYTES = 2000  # What the original program can receive in one frame.
 _ETHERNET_VLAN_HEADER_BYTES = 18
-_INNER_TYPE_BYTES = 4  # What stands in front of an Ethernet frame inside a data message.
+_INNER_TYPE_BYTES = 4  # In front of an Ethernet frame inside a data message.
 
 _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 # Printable ASCII without / and :, which the kernel (dev_valid_name) refuses, and %, which it fills
@@ -39,12 +39,12 @@ _CIDR = re.compile("[^/%]+/[0-9]+")
 
 
 def parse_interface_name(name: str, where: str) -> str:
-    """Return `name` if the kernel takes it as it stands."""
+    """Return `name` if the kernel accepts it unchanged."""
     if not 1 <= len(name.encode(errors="replace")) <= _MAX_NAME_BYTES:
-        raise ConfigError(f"{where}: {quote(name)} is not of 1 to {_MAX_NAME_BYTES} bytes")
+        raise ConfigError(f"{where}: {quote(name)} must be 1 to {_MAX_NAME_BYTES} bytes long")
     if not _NAME.fullmatch(name) or name in _RESERVED_NAMES:
         raise ConfigError(
-            f"{where}: {quote(name)} cannot name an interface; use letters, digits, - . _"
+            f"{where}: {quote(name)} is not a valid interface name; use letters, digits, - . _"
         )
     return name
 
@@ -54,7 +54,7 @@ def parse_addresses(texts: tuple[str, ...], where: str) -> tuple[Address, ...]:
     addresses = tuple(_address(text, where) for text in texts)
     for index, address in enumerate(addresses):
         if address.ip in {other.ip for other in addresses[:index]}:
-            raise ConfigError(f"{where}: {address.ip} stands there twice; take one out")
+            raise ConfigError(f"{where}: {address.ip} is listed twice; remove one")
     return addresses
 
 
@@ -68,7 +68,9 @@ def _address(text: str, where: str) -> Address:
             " write it as in 10.9.0.1/24 or fd00:9::1/64"
         ) from None
     if address.ip.is_multicast or address.ip.is_unspecified:
-        raise ConfigError(f"{where}: {text} cannot be a host's address; give one of its network")
+        raise ConfigError(
+            f"{where}: {text} cannot be the address of a host; give one of its network"
+        )
     return address
 
 
@@ -91,4 +93,4 @@ def check_mtu(
         header = _ETHERNET_VLAN_HEADER_BYTES if mode == "tap" else 0
         largest, wanted = _SIMPLETUN_BUFFER_BYTES - header, f"{wanted} on the simpletun wire"
     if not smallest <= mtu <= largest:
-        raise ConfigError(f"{where}: {mtu} is no MTU{wanted}; give {smallest} to {largest} bytes")
+        raise ConfigError(f"{where}: MTU {mtu} is out of range{wanted} ({smallest}-{largest})")

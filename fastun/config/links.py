@@ -1,15 +1,15 @@
-"""Where links are waited for and dialled: which endpoints a side may have, and which by default.
+"""Where a side listens and dials: which endpoints it may have, and which by default.
 
 A udp link is a pair of addresses: either side of it may begin, and one socket is enough for many.
 A tcp link is dialled by `connect`, which has one, and accepted by `serve`. The unencrypted wires
-are streams only: a datagram's sender can be forged, and nothing on those wires would tell.
+are streams only: a datagram's sender can be forged, which those wires could not detect.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from fastun.config.document import NOT_YET, ListenSection
+from fastun.config.document import ListenSection
 from fastun.config.peer import dialled_endpoint, parse_endpoint, parse_endpoints
 from fastun.errors import ConfigError
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 DEFAULT_UDP: Final = "udp://[::]:51820"
 DEFAULT_TCP: Final = "tcp://[::]:55555"
 
-_MISSING = "missing; say whom to dial, as in"
+_MISSING = "missing; give the URL to dial, as in"
 
 
 # -- serve ------------------------------------------------------------------------------------
 
 
 def listened(sources: Sources, wire: str) -> tuple[Endpoint, ...]:
-    """Return where `serve` waits for links; raise ConfigError."""
+    """Return where `serve` listens; raise ConfigError."""
     endpoints: list[Endpoint] = []
     for text, where in _listened_texts(sources, wire):
         endpoint = parse_endpoint(text, where)
         if endpoint in endpoints:
-            raise ConfigError(f"{where}: {endpoint} stands there twice; take one out")
+            raise ConfigError(f"{where}: {endpoint} is listed twice; remove one")
         _check_wire(endpoint, wire, where)
         endpoints.append(endpoint)
     return tuple(endpoints)
@@ -64,7 +64,7 @@ def _listened_texts(sources: Sources, wire: str) -> Iterator[tuple[str, str]]:
             place = sources.where(f"listen.{scheme}")
             for text in texts or ():
                 if (other := parse_endpoint(text, place).scheme) != scheme:
-                    raise ConfigError(f"{place}: {text}: its place is listen.{other}")
+                    raise ConfigError(f"{place}: {text}: belongs in listen.{other}")
                 yield text, place
 
 
@@ -76,12 +76,12 @@ def check_sites(sources: Sources, peers: tuple[Peer, ...], listen: tuple[Endpoin
             place = _place(sources, index)
             if endpoint.scheme != "udp":
                 raise ConfigError(
-                    f"{place}: serve waits to be dialled over tcp; take {endpoint} out, write"
-                    " udp://, or use connect"
+                    f"{place}: serve only accepts TCP connections, it does not dial;"
+                    f" remove {endpoint}, write udp://, or use connect"
                 )
             if not is_udp:
                 raise ConfigError(
-                    f"{place}: serve listens on no udp port to dial from; add one, as in"
+                    f"{place}: serve has no udp port to send from; add one, as in"
                     f" --listen {DEFAULT_UDP}"
                 )
 
@@ -91,7 +91,10 @@ def refuse_dialling(sources: Sources) -> None:
     for index, section in enumerate(sources.document.peer):
         if section.endpoint is not None or section.endpoints is not None:
             place = _place(sources, index)
-            raise ConfigError(f"{place}: serve waits to be dialled; take it out, or use connect")
+            raise ConfigError(
+                f"{place}: serve only accepts TCP connections, it does not dial; remove it,"
+                " or use connect"
+            )
 
 
 # -- connect ----------------------------------------------------------------------------------
@@ -100,11 +103,11 @@ def refuse_dialling(sources: Sources) -> None:
 def refuse_listening(sources: Sources) -> None:
     """Raise ConfigError if `connect` is to listen."""
     if sources.document.listen is not None:
-        raise ConfigError(f"{sources.where('listen')}: connect does not listen; take it out")
+        raise ConfigError(f"{sources.where('listen')}: 'listen' applies only to serve; remove it")
 
 
 def check_dialled(sources: Sources, peers: tuple[Peer, ...]) -> None:
-    """Raise ConfigError where `connect` has nobody to dial, or more than it can."""
+    """Raise ConfigError where `connect` has no peer to dial, or more than it can."""
     if not any(peer.endpoints for peer in peers):
         raise ConfigError(f"{_place(sources, 0)}: {_MISSING} udp://vpn.example.net:51820")
     if len(peers) == 1:
@@ -113,7 +116,7 @@ def check_dialled(sources: Sources, peers: tuple[Peer, ...]) -> None:
         for endpoint in peer.endpoints:
             if endpoint.scheme == "tcp":
                 raise ConfigError(
-                    f"{_place(sources, index)}: {endpoint}: connect dials one peer over tcp;"
+                    f"{_place(sources, index)}: {endpoint}: connect dials only one peer over tcp;"
                     " keep one [[peer]], or write udp://"
                 )
 
@@ -130,7 +133,7 @@ def dialled_insecurely(sources: Sources, wire: str) -> tuple[Endpoint, ...]:
         place = sources.where("peer.endpoint") if sources.path else "endpoint"
         endpoints = ()
     if len(endpoints) > 1:
-        raise ConfigError(f"{place}: more than one on the {wire} wire {NOT_YET}; keep one")
+        raise ConfigError(f"{place}: the {wire} wire has one endpoint; keep one")
     if not endpoints:
         raise ConfigError(f"{place}: {_MISSING} tcp://vpn.example.net:55555")
     _check_wire(endpoints[0], wire, place)
@@ -149,6 +152,6 @@ def _check_wire(endpoint: Endpoint, wire: str, where: str) -> None:
 
 
 def _place(sources: Sources, index: int) -> str:
-    """Return where the endpoints of a `[[peer]]` stand, or would."""
+    """Return the place of the endpoints of a `[[peer]]`, whether there are any or not."""
     section = sources.document.peer[index]
     return sources.in_peer(index)("endpoint" if section.endpoints is None else "endpoints")

@@ -32,8 +32,8 @@ def parse_name(text: str, where: str) -> str:
     """Return `text` if it can name a peer."""
     if not _NAME.fullmatch(text):
         raise ConfigError(
-            f"{where}: {quote(text)} cannot name a peer; use 1 to 64 letters, digits, . _ @ -"
-            " and begin with neither . nor -"
+            f"{where}: {quote(text)} is not a valid peer name; use 1 to 64 letters, digits,"
+            " . _ @ -, not beginning with . or -"
         )
     return text
 
@@ -44,7 +44,7 @@ def parse_allowed_ips(texts: Iterable[str], where: str) -> tuple[Network, ...]:
     for text in texts:
         network = _network(text, where)
         if network in networks:
-            raise ConfigError(f"{where}: {network} stands there twice; take one out")
+            raise ConfigError(f"{where}: {network} is listed twice; remove one")
         networks.append(network)
     return tuple(networks)
 
@@ -60,8 +60,8 @@ def _network(text: str, where: str) -> Network:
     network = interface.network
     if interface.ip != network.network_address:
         raise ConfigError(
-            f"{where}: {text} has bits beyond its length; write {network} for all of it, or"
-            f" {ip_network(interface.ip)} for this host"
+            f"{where}: {text} has bits set beyond its prefix length; write {network} for the"
+            f" network, or {ip_network(interface.ip)} for this host"
         )
     return network
 
@@ -70,7 +70,7 @@ def parse_keepalive(seconds: int, where: str) -> int:
     """Return `seconds` if it can be a keepalive interval."""
     if not 0 <= seconds <= MAX_KEEPALIVE_S:
         raise ConfigError(
-            f"{where}: {seconds} is no interval; give 1 to {MAX_KEEPALIVE_S} seconds, or 0 for off"
+            f"{where}: {seconds} is out of range (1-{MAX_KEEPALIVE_S} seconds, or 0 for off)"
         )
     return seconds
 
@@ -87,7 +87,7 @@ def dialled_endpoint(text: str, where: str) -> Endpoint:
     """Return the endpoint that `text` spells if it can be dialled."""
     dialled = parse_endpoint(text, where)
     if is_wildcard(dialled):
-        raise ConfigError(f"{where}: {dialled} can only be listened on; name the host to dial")
+        raise ConfigError(f"{where}: {dialled} cannot be dialled; name the host")
     return dialled
 
 
@@ -107,14 +107,14 @@ def parse_endpoints(section: PeerSection, where: Where) -> tuple[Endpoint, ...]:
     elif section.endpoint is None:
         texts, place = section.endpoints, "endpoints"
     else:
-        raise ConfigError(f"{where('endpoints')}: there is endpoint as well; keep one of the two")
+        raise ConfigError(f"{where('endpoints')}: conflicts with endpoint; keep one of the two")
     return tuple(dialled_endpoint(text, where(place)) for text in texts)
 
 
 def parse_secret(
     secret: Secret | None, file_name: str | None, where: Where, field: str, directory: Path
 ) -> bytes | None:
-    """Return the key that stands in `field` itself or in the file that FIELD_file names, or None.
+    """Return the key in `field` itself or in the file that FIELD_file names, or None.
 
     The file's name is relative to `directory`. Raises ConfigError, also for a file that others can
     read.
@@ -125,7 +125,7 @@ def parse_secret(
         return keys.parse_key(secret.reveal(), where(field)) if secret else None
     place = where(f"{field}_file")
     if secret is not None:
-        raise ConfigError(f"{place}: there is {field} as well; keep one of the two")
+        raise ConfigError(f"{place}: conflicts with {field}; keep one of the two")
     if not file_name or "\0" in file_name:
         raise ConfigError(f"{place}: {quote(file_name)} is not a path; name a file")
     try:
@@ -144,8 +144,8 @@ def parse_peer(section: PeerSection, where: Where, directory: Path) -> Peer:
     name = parse_name(section.name, where("name"))
     if section.public_key is None:
         raise ConfigError(
-            f"{where('public_key')}: missing; on the peer's host 'fastun pubkey' makes it of its"
-            " private key"
+            f"{where('public_key')}: missing; run 'fastun pubkey' on the peer's host to derive it"
+            " from its private key"
         )
     return Peer(
         name=name,

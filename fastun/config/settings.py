@@ -1,47 +1,49 @@
 """Settings: the one validated value that a gateway runs on, from TOML file and command line.
 
     file --------- document.py ---------> Document --.
-                                                     +--load()--> Settings
+                                                     +--load()--> ServeSettings, ConnectSettings
     command line --- click -------------> Options ---'
 
-What the command line says wins over the file, and the file over the defaults, which stand in the
+The command line wins over the file, and the file over the defaults, which are in the
 sections of document.py. Everything is checked here, before a device, a socket or a directory is
 touched; each complaint starts with the option or the file and field where the value was written.
 """
 
+import dataclasses
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
 
 from fastun import endpoint
 from fastun.config import document as toml
-from fastun.config import host, identity, wg_quick
-from fastun.config.document import NOT_YET, Document
-from fastun.config.host import StrongHost, Table
-from fastun.config.identity import Accept, Identity, Pushed
+from fastun.config import host, identity, links, push_settings, wg_quick
+from fastun.config.document import Document, InterfaceSection
+from fastun.config.identity import Identity
 from fastun.config.interface import (
     check_mtu,
     default_mtu,
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
+from fastun.config.vocabulary import (
+    LOG_FORMATS,
+    MODES,
+    WIRES,
+    LogFormat,
+    Mode,
+    Role,
+    StrongHost,
+    Table,
+    Wire,
+)
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Address, Peer
-
-# Whether the gateway can run the encrypted wire. Until it can, that wire is refused by name.
-WIREGUARD_IS_HERE: bool = True
-
-Role = Literal["serve", "connect"]
-Mode = Literal["tun", "tap"]
-Wire = Literal["wireguard", "plain", "simpletun"]
-LogFormat = Literal["console", "json"]
-MODES: Final[tuple[Mode, ...]] = get_args(Mode)
-WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
-LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
 
 # What `serve` has on the wireguard wire when nothing else is said, so that `peer add` has addresses
 # to give away. Private (RFC 1918), and not where home routers and container bridges usually are.
@@ -55,46 +57,31 @@ _Choice = TypeVar("_Choice", bound=str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a gateway runs on. Every value in here has been checked.
+class CommonSettings:
+    """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes. `listen` is empty for `connect`, `endpoints` for `serve`, `metrics` None for
-    off. `verbosity` 0 logs from info up, 1 and more from debug up. `fwmark` goes on every outer
-    packet, 0 is none; `udp_port` is the local port of `connect`, None for any.
+    `mtu` is in bytes, `metrics` None for off. `verbosity` 0 logs from info up, 1 and more from
+    debug up. `fwmark` goes on every outer packet, 0 is none. `peer_name` is the other end's on a
+    wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
-    then the key stands in `private_key_file`, and is made there when the file is missing. `peers`
-    are those of the file. Of `connect`, one at least has an endpoint, and there is no other if it
-    has one that is tcp; of `serve`, all their endpoints are udp. `accept` is what `connect` applies
-    of what the server pushes; routes, only those within the peer's allowed IPs. `push` is what
-    `serve` gives its clients.
+    then the key is in `private_key_file`. `peers` are those of the file.
     """
 
-    role: Role
     interface: str
     mode: Mode
     addresses: tuple[Address, ...]
     mtu: int
     gso: bool
-    udp_offload: bool = True
-    mss_clamp: bool = False
+    udp_offload: bool
+    mss_clamp: bool
     wire: Wire
-    insecure: bool
-    lanes: int
-    listen: tuple[Endpoint, ...]
-    endpoints: tuple[Endpoint, ...]
-    udp_port: int | None = None
-    fwmark: int = 0
-    table: Table = "off"
-    strong_host: StrongHost = "auto"
-    dns: tuple[str, ...] = ()
-    dns_search: tuple[str, ...] = ()
+    fwmark: int
+    table: Table
+    strong_host: StrongHost
     peer_name: str
-    private_key: bytes | None = field(default=None, repr=False)
-    private_key_file: Path
-    peers: tuple[Peer, ...] = ()
-    accept: tuple[Accept, ...] = ()
-    push: Pushed = field(default_factory=Pushed)
+    private_key: bytes | None = field(repr=False)
+    peers: tuple[Peer, ...]
     metrics: tuple[str, int] | None
     state_dir: Path
     run_dir: Path
@@ -102,9 +89,9 @@ class Settings:
     verbosity: int
 
     @property
-    def endpoint(self) -> Endpoint | None:
-        """The first that `connect` dials; None for `serve`."""
-        return self.endpoints[0] if self.endpoints else None
+    def private_key_file(self) -> Path:
+        """Where our key is if the configuration has none."""
+        return self.state_dir / PRIVATE_KEY_FILE_NAME
 
     @property
     def metrics_are_exposed(self) -> bool:
@@ -117,6 +104,45 @@ class Settings:
             return True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings(CommonSettings):
+    """What `serve` runs on besides. The endpoints of its peers are all udp."""
+
+    role: ClassVar[Literal["serve"]] = "serve"
+    listen: tuple[Endpoint, ...]
+    push: Pushed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectSettings(CommonSettings):
+    """What `connect` runs on besides.
+
+    One of its peers at least has an endpoint, and there is no other if it has one that is tcp.
+    `endpoints` are all that are dialled, `udp_port` is the local port, None for any. `accept` is
+    what is applied of what the server pushes; routes, only those within the peer's allowed IPs.
+    """
+
+    role: ClassVar[Literal["connect"]] = "connect"
+    endpoints: tuple[Endpoint, ...]
+    udp_port: int | None
+    dns: tuple[str, ...]
+    dns_search: tuple[str, ...]
+    accept: tuple[Accept, ...]
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The first that is dialled."""
+        return self.endpoints[0]
+
+
+Settings = ServeSettings | ConnectSettings
+
+# Fields of [interface] that are settings as they are: any value of their type will do.
+_AS_WRITTEN: Final = {each.name for each in dataclasses.fields(CommonSettings)}.intersection(
+    InterfaceSection.__struct_fields__
+)
+
+
 def load(role: Role, target: str | None, options: Options) -> Settings:
     """Return the settings of a gateway, or raise ConfigError. Nothing is touched but files read.
 
@@ -127,72 +153,101 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     if path:
         document = toml.read(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None)
     sources = Sources(options, url, document, path)
-    section, effective = document.interface, sources.effective
+    return _serve(sources) if role == "serve" else _connect(sources)
 
-    interface = parse_interface_name(
-        *effective(options.interface, "--interface", section.name, "interface.name")
+
+def _serve(sources: Sources) -> ServeSettings:
+    device = _device(sources)
+    if not device.addresses and device.wire == "wireguard" and device.mode == "tun":
+        device = device._replace(addresses=parse_addresses(DEFAULT_SERVER_ADDRESSES, "--address"))
+    push = Pushed()
+    if device.wire == "wireguard":
+        listen = links.listened(sources, device.wire)
+        ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
+        links.check_sites(sources, ours.peers, listen)
+        push = push_settings.pushed(sources, device.addresses, listen)
+    else:
+        links.refuse_dialling(sources)
+        ours = identity.of_insecure_peer(sources, device.wire)
+        listen = links.listened(sources, device.wire)
+    host.refuse_clients_fields(sources)
+    return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
+
+
+def _connect(sources: Sources) -> ConnectSettings:
+    device = _device(sources)
+    links.refuse_listening(sources)
+    accept: tuple[Accept, ...] = ()
+    if device.wire == "wireguard":
+        ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
+        links.check_dialled(sources, ours.peers)
+        endpoints = tuple(endpoint for peer in ours.peers for endpoint in peer.endpoints)
+        accept = push_settings.accepted(sources)
+    else:
+        ours = identity.of_insecure_peer(sources, device.wire)
+        endpoints = links.dialled_insecurely(sources, device.wire)
+    dns, dns_search = host.dns(sources)
+    return ConnectSettings(
+        **_common(sources, device, ours, endpoints),
+        endpoints=endpoints,
+        udp_port=host.udp_port(sources),
+        dns=dns,
+        dns_search=dns_search,
+        accept=accept,
     )
-    mode = _one_of(MODES, *effective(options.mode, "--mode", section.mode, "interface.mode"))
-    wire = _wire(
-        *effective(options.wire, "--wire", section.wire, "interface.wire"),
-        insecure=options.insecure,
+
+
+class _Device(NamedTuple):
+    """What the rest of the settings depends on."""
+
+    interface: str
+    mode: Mode
+    wire: Wire
+    addresses: tuple[Address, ...]
+
+
+def _device(sources: Sources) -> _Device:
+    options, section = sources.options, sources.document.interface
+    effective = sources.effective
+    name = effective(options.interface, "--interface", section.name, "interface.name")
+    mode = effective(options.mode, "--mode", section.mode, "interface.mode")
+    wire = effective(options.wire, "--wire", section.wire, "interface.wire")
+    cidrs = effective(options.address or None, "--address", section.address, "interface.address")
+    device = _Device(
+        interface=parse_interface_name(*name),
+        mode=_one_of(MODES, *mode),
+        wire=_wire(*wire, insecure=options.insecure),
+        addresses=parse_addresses(*cidrs),
     )
-    addresses = parse_addresses(
-        *effective(options.address or None, "--address", section.address, "interface.address")
-    )
-    if not addresses and (role, wire, mode) == ("serve", "wireguard", "tun"):
-        addresses = parse_addresses(DEFAULT_SERVER_ADDRESSES, "--address")
     _check_lanes(*effective(options.lanes, "--lanes", section.lanes, "interface.lanes"))
-    _check_run_dir(options.run_dir, interface)
-    identity = _identity(sources, role, wire, mode, addresses)
-    of_host = host.read(sources, role, mode)
-    return Settings(
-        role=role,
-        interface=interface,
-        mode=mode,
-        addresses=addresses,
-        mtu=_mtu(sources, mode, wire, addresses, identity),
-        gso=section.gso,
-        udp_offload=section.udp_offload,
-        mss_clamp=section.mss_clamp,
-        wire=wire,
-        insecure=options.insecure,
-        lanes=1,
-        listen=identity.listen,
-        endpoints=identity.endpoints,
-        udp_port=of_host.udp_port,
-        fwmark=of_host.fwmark,
-        table=of_host.table,
-        strong_host=of_host.strong_host,
-        dns=of_host.dns,
-        dns_search=of_host.dns_search,
-        peer_name=identity.peer_name,
-        private_key=identity.private_key,
-        private_key_file=options.state / PRIVATE_KEY_FILE_NAME,
-        peers=identity.peers,
-        accept=identity.accept,
-        push=identity.push,
-        metrics=_metrics(
-            *effective(options.metrics, "--metrics", document.metrics.listen, "metrics.listen")
-        ),
-        state_dir=options.state,
-        run_dir=options.run_dir,
-        log_format=_one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        verbosity=options.verbose,
+    _check_run_dir(options.run_dir, device.interface)
+    return device
+
+
+def _common(
+    sources: Sources, device: _Device, ours: Identity, endpoints: Iterable[Endpoint]
+) -> dict[str, Any]:
+    """Return the fields of CommonSettings; raise ConfigError."""
+    options, document = sources.options, sources.document
+    metrics = sources.effective(
+        options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
-
-
-def _identity(
-    sources: Sources, role: Role, wire: Wire, mode: Mode, addresses: tuple[Address, ...]
-) -> Identity:
-    if wire != "wireguard":
-        insecure = {
-            "serve": identity.of_insecure_server,
-            "connect": identity.of_insecure_client,
-        }
-        return insecure[role](sources, wire)
-    secure = {"serve": identity.of_server, "connect": identity.of_client}
-    return secure[role](sources, addresses, routes_ip=mode == "tun")
+    return {
+        **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
+        **device._asdict(),
+        "mtu": _mtu(sources, device, endpoints),
+        "fwmark": host.fwmark(sources),
+        "table": host.table(sources, device.mode),
+        "strong_host": host.strong_host(sources),
+        "peer_name": ours.peer_name,
+        "private_key": ours.private_key,
+        "peers": ours.peers,
+        "metrics": _metrics(*metrics),
+        "state_dir": options.state,
+        "run_dir": options.run_dir,
+        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
+        "verbosity": options.verbose,
+    }
 
 
 def _target(target: str | None, config: Path | None) -> tuple[str | None, Path | None]:
@@ -205,7 +260,7 @@ def _target(target: str | None, config: Path | None) -> tuple[str | None, Path |
     if not (is_file or "/" in target or target.endswith((".toml", ".conf"))):
         return target, config  # To be refused with the URL that was meant.
     if config is not None:
-        raise ConfigError(f"{quote(target)} and --config {quote(str(config))}: give one file")
+        raise ConfigError(f"{quote(target)} and --config {quote(str(config))}: give only one file")
     return None, Path(target)
 
 
@@ -218,34 +273,26 @@ def _one_of(choices: tuple[_Choice, ...], value: str, where: str) -> _Choice:
 
 def _wire(value: str, where: str, *, insecure: bool) -> Wire:
     wire = _one_of(WIRES, value, where)
-    if wire == "wireguard":
-        if not WIREGUARD_IS_HERE:
-            raise ConfigError(
-                f"{where}: the encrypted wire {NOT_YET}; '--wire plain --insecure' runs unencrypted"
-            )
-    elif not insecure:
+    if wire != "wireguard" and not insecure:
         raise ConfigError(
-            f"{where}: {wire} is unencrypted, anyone on the path can read and inject packets;"
-            " add --insecure to run it all the same"
+            f"{where}: {wire} is unencrypted: anyone on the path can read and inject packets;"
+            " add --insecure to run it anyway"
         )
     return wire
 
 
-def _mtu(
-    sources: Sources, mode: Mode, wire: Wire, addresses: tuple[Address, ...], links: Identity
-) -> int:
-    said = sources.document.interface.mtu
-    mtu, where = sources.effective(sources.options.mtu, "--mtu", said, "interface.mtu")
+def _mtu(sources: Sources, device: _Device, endpoints: Iterable[Endpoint]) -> int:
+    in_file = sources.document.interface.mtu
+    mtu, where = sources.effective(sources.options.mtu, "--mtu", in_file, "interface.mtu")
     if mtu is None:
-        schemes = {endpoint.scheme for endpoint in (*links.listen, *links.endpoints)}
-        mtu = default_mtu(mode, has_udp="udp" in schemes)
-    check_mtu(mtu, where, mode=mode, wire=wire, addresses=addresses)
+        mtu = default_mtu(device.mode, has_udp=any(each.scheme == "udp" for each in endpoints))
+    check_mtu(mtu, where, mode=device.mode, wire=device.wire, addresses=device.addresses)
     return mtu
 
 
 def _check_lanes(lanes: int, where: str) -> None:
     if lanes != 1:
-        raise ConfigError(f"{where}: a number of lanes other than 1 {NOT_YET}; give 1")
+        raise ConfigError(f"{where}: {lanes} lanes are not supported; use 1")
 
 
 def _check_run_dir(run_dir: Path, interface: str) -> None:
@@ -253,7 +300,7 @@ def _check_run_dir(run_dir: Path, interface: str) -> None:
     if len(socket) > _MAX_SOCKET_PATH_BYTES:
         raise ConfigError(
             f"--run-dir: {quote(str(run_dir))} makes the control socket's path {len(socket)} bytes"
-            f" long; {_MAX_SOCKET_PATH_BYTES} is the most"
+            f" long (maximum {_MAX_SOCKET_PATH_BYTES}); choose a shorter directory"
         )
 
 
@@ -274,12 +321,14 @@ __all__ = [
     "LOG_FORMATS",
     "MODES",
     "PRIVATE_KEY_FILE_NAME",
-    "WIREGUARD_IS_HERE",
     "WIRES",
+    "CommonSettings",
+    "ConnectSettings",
     "LogFormat",
     "Mode",
     "Options",
     "Role",
+    "ServeSettings",
     "Settings",
     "Wire",
     "load",

@@ -33,7 +33,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The places where a value can have been written. `url` is what `connect` is told to dial."""
+    """The places where a value can have been written. `url` is what `connect` dials."""
 
     options: Options
     url: str | None
@@ -43,7 +43,7 @@ class Sources:
     def effective(
         self, option: _Value | None, flag: str, value: _Value, field: str
     ) -> tuple[_Value, str]:
-        """Return the value that counts, and the place to mend it."""
+        """Return the value that counts, and the place where it can be changed."""
         if option is None and self.path:
             return value, self.where(field)
         return value if option is None else option, flag

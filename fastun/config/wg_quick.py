@@ -51,9 +51,9 @@ _WORD = re.compile("[A-Za-z]{1,24}")  # Less than a key, which ends with = as we
 _NUMBER = re.compile("[0-9]{1,10}")
 _HEXADECIMAL = re.compile("0[xX][0-9a-fA-F]{1,8}")
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9._@-]")
-_KEY_CHARS_OF_A_NAME = 8  # Of 2^48 keys, who would take two for one?
+_KEY_CHARS_OF_A_NAME = 8  # Of 2^48 keys, two are hardly confused.
 
-# One section as it stands: its fields' texts, each with the list's items that it has.
+# One section as it is written: its fields' texts, each with the list's items that it has.
 _Texts = dict[str, list[str]]
 
 
@@ -82,7 +82,7 @@ def parse(content: bytes, path: Path) -> Document:
     for section, texts in _sections(text, path):
         (interfaces if section == "Interface" else peers).append(texts)
     if len(interfaces) > 1:
-        raise ConfigError(f"{path}: Interface: stands there twice; make one of the two")
+        raise ConfigError(f"{path}: Interface: section appears twice; merge the two")
     values: dict[str, Any] = {"name": _interface_name(path), "table": "auto"}
     for texts in interfaces:
         values |= _values("Interface", texts, path)
@@ -106,9 +106,9 @@ def _sections(text: str, path: Path) -> Iterator[tuple[str, _Texts]]:
             key, equals, value = (part.strip() for part in content.partition("="))
             if not (section and equals and _WORD.fullmatch(key)):
                 raise ConfigError(
-                    f"{path}: line {number}: neither [Interface], [Peer] nor KEY = VALUE below one"
+                    f"{path}: line {number}: expected [Interface], [Peer], or KEY = VALUE below one"
                 )
-            _take(section, key, value, texts, path)
+            _add(section, key, value, texts, path)
     if section:
         yield section, texts
 
@@ -117,11 +117,11 @@ def _section_name(text: str, where: str) -> str:
     for name in _KEYS:
         if text.lower() == f"[{name}]".lower():
             return name
-    raise ConfigError(f"{where}: {quote(text)} is no section; there are [Interface] and [Peer]")
+    raise ConfigError(f"{where}: {quote(text)} is not a section; use [Interface] or [Peer]")
 
 
-def _take(section: str, key: str, value: str, texts: _Texts, path: Path) -> None:
-    """Put what one line says to `texts`; raise ConfigError."""
+def _add(section: str, key: str, value: str, texts: _Texts, path: Path) -> None:
+    """Add one line's value to `texts`; raise ConfigError."""
     known = {name.lower(): name for name in _KEYS[section]}
     name = known.get(key.lower())
     if name is None:
@@ -133,7 +133,7 @@ def _take(section: str, key: str, value: str, texts: _Texts, path: Path) -> None
         items = [item for part in value.split(",") for item in part.split()]
         texts.setdefault(field, []).extend(items)
     elif field in texts:
-        raise ConfigError(f"{path}: {section}.{name}: stands there twice; take one out")
+        raise ConfigError(f"{path}: {section}.{name}: is listed twice; remove one")
     else:
         texts[field] = [value]
 
@@ -142,19 +142,19 @@ def _refuse_key(section: str, key: str, path: Path) -> NoReturn:
     where = f"{path}: {section}.{key}"
     if key.lower() in map(str.lower, _COMMANDS):
         raise ConfigError(
-            f"{where}: fastun runs no commands from a file; take it out, and run them before and"
-            " after fastun"
+            f"{where}: fastun does not run commands from a file; remove it, and run them before"
+            " and after fastun"
         )
     if key.lower() == "saveconfig":
-        raise ConfigError(f"{where}: fastun never writes its configuration; take it out")
+        raise ConfigError(f"{where}: fastun never writes its configuration; remove it")
     for other in _KEYS.keys() - {section}:
         if key.lower() in map(str.lower, _KEYS[other]):
-            raise ConfigError(f"{where}: its place is [{other}]")
+            raise ConfigError(f"{where}: belongs in [{other}]")
     names = {name.lower(): name for name in _KEYS[section]}
     nearest = difflib.get_close_matches(key.lower(), names, n=1)
     known = ", ".join(names.values())
-    mend = f"did you mean {names[nearest[0]]}?" if nearest else f"there are {known}"
-    raise ConfigError(f"{where}: no such key; {mend}")
+    fix = f"did you mean {names[nearest[0]]}?" if nearest else f"use one of {known}"
+    raise ConfigError(f"{where}: unknown key; {fix}")
 
 
 # -- values -----------------------------------------------------------------------------------

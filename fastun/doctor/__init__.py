@@ -1,6 +1,6 @@
-"""`fastun doctor`: what fastun needs of this host, and how to mend what is missing.
+"""`fastun doctor`: what fastun needs of this host, and how to fix what is missing.
 
-examination  the list of checks, and how their findings are told
+examination  the list of checks, and how their findings are printed
 finding      one finding, and what the checks look at
 kernel       the kernel, the processor and the libraries
 network      ports and settings of the network

@@ -1,8 +1,8 @@
-"""``fastun doctor``: what fastun needs of this host, a finding a line, and the mend.
+"""``fastun doctor``: what fastun needs of this host, a finding a line, and the fix.
 
-It changes nothing. Without root it looks at what it may, and says what it could not look at. A
-finding is FAIL where fastun would not run or would lose packets, warn where it would run worse or
-only with another configuration.
+It changes nothing. Without root some checks are skipped, and reported as not checked. A finding is
+FAIL where fastun would not run or would lose packets, warn where it would run worse or only with
+another configuration.
 """
 
 from __future__ import annotations
@@ -47,8 +47,12 @@ CHECKS: dict[str, Check] = {
     "congestion": network.congestion_control,
 }
 
-# How a verdict stands in the last line, and at the head of its own.
-_SUMMARY: dict[Verdict, str] = {"FAIL": "failed", "warn": "to think about", "unknown": "not seen"}
+# A verdict in the last line (for one and for several), and at the head of its own.
+_SUMMARY: dict[Verdict, tuple[str, str]] = {
+    "FAIL": ("failed", "failed"),
+    "warn": ("warning", "warnings"),
+    "unknown": ("not checked", "not checked"),
+}
 _MARKS: dict[Verdict, str] = {"ok": "ok", "warn": "warn", "FAIL": "FAIL", "unknown": "?"}
 
 _COLUMNS = 80
@@ -75,7 +79,7 @@ def show(state: Path, run_dir: Path, as_json: bool) -> int:
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
-    """Yield what each check finds; one that cannot look says so."""
+    """Yield what each check finds; one that could not be made says so."""
     for name, check in CHECKS.items():
         yield named(name, _checked(check, subject))
 
@@ -84,20 +88,20 @@ def _checked(check: Check, subject: Subject) -> Finding:
     try:
         return check(subject)
     except PermissionError as error:
-        return finding("unknown", f"{error.filename}: not permitted to this user", "run as root")
+        return finding("unknown", f"{error.filename}: permission denied", "run as root")
     except FastunError as error:
         return finding("unknown", str(error))
     except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return finding("unknown", said)
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return finding("unknown", message)
     except ImportError as error:
-        mend = "install fastun again, as './run test' does"
-        return finding("FAIL", f"a part of fastun does not load: {error}", mend)
+        fix = "install fastun again, as './run test' does"
+        return finding("FAIL", f"a part of fastun cannot be loaded: {error}", fix)
 
 
 def _lines(each: Finding) -> Iterator[str]:
     head = f"{_MARKS[each.verdict]:<6}{each.check:<15}"
-    for text in (each.said, *([f"mend: {each.mend}"] if each.mend else [])):
+    for text in (each.message, *([f"fix: {each.fix}"] if each.fix else [])):
         yield from textwrap.wrap(
             one_line(text),
             _COLUMNS,
@@ -110,5 +114,9 @@ def _lines(each: Finding) -> Iterator[str]:
 
 def _summary(findings: list[Finding]) -> str:
     counts = Counter(each.verdict for each in findings)
-    said = [f"{counts[verdict]} {word}" for verdict, word in _SUMMARY.items() if counts[verdict]]
-    return ", ".join(said) or "all is well"
+    words = [
+        f"{counts[verdict]} {one if counts[verdict] == 1 else several}"
+        for verdict, (one, several) in _SUMMARY.items()
+        if counts[verdict]
+    ]
+    return ", ".join(words) or "all checks passed"

@@ -13,7 +13,7 @@ from fastun.errors import FastunError
 
 
 def state_directory(subject: Subject) -> Finding:
-    """Check that there is, or can be, a place for keys and peers that is ours alone."""
+    """Check that the directory for keys and peers exists or can be made, and is ours alone."""
     path = subject.state
     if not path.exists():
         return _can_be_made(path, "--state")
@@ -22,20 +22,20 @@ def state_directory(subject: Subject) -> Finding:
     require(path, os.R_OK | os.X_OK)
     status = path.stat()
     if status.st_uid not in private_file.trusted_users():
-        said = f"{path}: its owner, user {status.st_uid}, can replace its files"
-        return finding("FAIL", said, f"chown {os.geteuid()} {path}")
+        message = f"{path}: its owner, user {status.st_uid}, can replace its files"
+        return finding("FAIL", message, f"chown {os.geteuid()} {path}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return finding("FAIL", f"{path}: others can replace its files", f"chmod 700 {path}")
     if not os.access(path, os.W_OK):
-        return finding("warn", f"{path} cannot be written", "run as root, or mount it writable")
-    return finding("ok", f"{path}, which only its owner can change")
+        return finding("warn", f"{path} is not writable", "run as root, or mount it writable")
+    return finding("ok", f"{path}: writable by its owner only")
 
 
 def private_key(subject: Subject) -> Finding:
-    """Check that this host's key is there, is one, and is read by its owner alone."""
+    """Check that this host's key is valid, and readable by its owner only."""
     path = subject.state / PRIVATE_KEY_FILE_NAME
     if not path.exists():
-        return finding("ok", f"no {path} yet; the first serve makes one")
+        return finding("ok", f"no {path} yet; the first 'fastun serve' creates it")
     require(path, os.R_OK)
     from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
 
@@ -43,22 +43,22 @@ def private_key(subject: Subject) -> Finding:
         keys.load_private(path)
     except FastunError as error:
         return _refused(error, f"restore {path} from a backup, or move it away")
-    return finding("ok", f"{path}, which only its owner can read")
+    return finding("ok", f"{path}: readable by its owner only")
 
 
 def peer_directory(subject: Subject) -> Finding:
-    """Check that the peers can be read, and by whom."""
+    """Check that the peers can be read, and only by their owner."""
     try:
         peers = subject.peers
     except FastunError as error:
         return _refused(error, "choose another --state")
     if peers is None:
-        return finding("ok", "none yet; fastun peer add makes it")
+        return finding("ok", "none yet; 'fastun peer add' creates it")
     return finding("ok", f"{len(peers):,} peer{'s' * (len(peers) != 1)}")
 
 
 def run_directory(subject: Subject) -> Finding:
-    """Check that a gateway can make its control socket, and tell which do now."""
+    """Check that a gateway can create its control socket, and list the running ones."""
     path = subject.run_dir
     if not path.exists():
         return _can_be_made(path, "--run-dir")
@@ -68,19 +68,19 @@ def run_directory(subject: Subject) -> Finding:
     if path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         return finding("FAIL", f"{path}: others can replace its sockets", f"chmod go-w {path}")
     running = ", ".join(gateway.interface for gateway in subject.gateways)
-    return finding("ok", f"{path} can be written; gateways that run: {running or 'none'}")
+    return finding("ok", f"{path} is writable; running gateways: {running or 'none'}")
 
 
 def _can_be_made(path: Path, option: str) -> Finding:
     ancestor = next(parent for parent in path.absolute().parents if parent.exists())
     if not ancestor.is_dir():
-        said = f"{path} cannot be made: {ancestor} is not a directory"
-        return finding("FAIL", said, f"choose another {option}")
+        message = f"{path} cannot be created: {ancestor} is not a directory"
+        return finding("FAIL", message, f"choose another {option}")
     require(ancestor, os.W_OK | os.X_OK)
-    return finding("ok", f"{path} will be made at the first start")
+    return finding("ok", f"{path} will be created at the first start")
 
 
-def _refused(error: FastunError, mend: str) -> Finding:
-    """Return the complaint that the gateway would end with, which most often says the mend."""
-    said, _, its_mend = str(error).partition("; ")
-    return finding("FAIL", said, its_mend.removeprefix("run: ") or mend)
+def _refused(error: FastunError, fix: str) -> Finding:
+    """Return the complaint that the gateway would end with, which most often names the fix."""
+    message, _, its_fix = str(error).partition("; ")
+    return finding("FAIL", message, its_fix.removeprefix("run: ") or fix)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Peer
     from fastun.status.reply import Status
 
-# unknown: it could not be looked at, which says nothing of it.
+# unknown: it could not be checked.
 Verdict = Literal["ok", "warn", "FAIL", "unknown"]
 
 PROC = Path("/proc")
@@ -24,17 +26,17 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found, and the mend where there is something to mend."""
+    """What was found, and the fix where something is wrong."""
 
     check: str
     verdict: Verdict
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
-def finding(verdict: Verdict, said: str, mend: str = "") -> Finding:
+def finding(verdict: Verdict, message: str, fix: str = "") -> Finding:
     """Return a finding whose check is not named yet."""
-    return Finding("", verdict, said, mend)
+    return Finding("", verdict, message, fix)
 
 
 def named(check: str, found: Finding) -> Finding:
@@ -46,7 +48,7 @@ def named(check: str, found: Finding) -> Finding:
 class Subject:
     """What is looked at: this host, and a state and a run directory on it.
 
-    What several checks need is found out once, when the first asks.
+    What several checks need is looked up once, by the first.
     """
 
     state: Path
@@ -58,6 +60,18 @@ class Subject:
         from fastun.doctor import probe  # noqa: PLC0415 (it may not load: that is a finding)
 
         return probe.run()
+
+    @functools.cached_property
+    def sealing_library(self) -> str:
+        """The library that encrypts, "" if it cannot be asked.
+
+        In a process of its own: see gcrypt.py.
+        """
+        program = "from fastun import native; print(native.sealing_library())"
+        asked = subprocess.run(
+            [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False
+        )
+        return asked.stdout.strip()
 
     @functools.cached_property
     def peers(self) -> tuple[Peer, ...] | None:

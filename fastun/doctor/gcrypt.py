@@ -1,7 +1,7 @@
 """Asks libgcrypt: ``python -I -m fastun.doctor.gcrypt LIBRARY LEAST_VERSION CIPHER``.
 
-A process of its own, because to ask is to initialise the library, after which nobody else in the
-process can say where its secrets are to stand (csrc/session/aead_gcrypt.c). Prints the version,
+A process of its own, because asking initialises the library, after which no other part of the
+process can choose the memory of its secrets (csrc/session/aead_gcrypt.c). Prints the version,
 whether it is new enough, and whether it has the cipher of that number (1 or 0 each); exits with 3
 where the library is missing.
 """

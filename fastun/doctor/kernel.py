@@ -24,25 +24,30 @@ _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
 _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 
-# At most six keys a peer while keys change, with both ciphers (csrc/session/session.c); of
-# libgcrypt's each takes two pages.
-LOCKED_BYTES_A_PEER = 6 * 8192
+# Of all workers the link-reader locks most: while keys change, up to four sessions a peer
+# (N_RECEIVING_KEYS, csrc/session/key_table.h) with a key for each of two ciphers. A key has its own
+# pages: one, and with libgcrypt a second for its handle. Besides, on UDP, once: the keys of mac1
+# and of cookies. As measured by VmLck; a page is taken for 4 KiB.
+_KEYS_A_PEER = 4 * 2
+_KEY_BYTES = {"intel-ipsec-mb": 4096}
+_GCRYPT_KEY_BYTES = 2 * 4096
+LOCKED_BYTES_ON_UDP = 12 * 4096
 
 Version = tuple[int, int, int]
 
-# From, to, what is wrong, and the mend. What the probe finds by itself counts for more.
+# From, to, what is wrong, and the fix. What the probe finds by itself counts for more.
 _FAULTY_KERNELS: tuple[tuple[Version, Version, str, str], ...] = (
     (
         (0, 0, 0),
         (5, 11, 999),
-        "joins datagrams on UDP wrongly",
+        "merges datagrams on UDP wrongly",
         "use Linux 5.12 or later, or set udp_offload = false in [interface]",
     ),
     *(
         (
             first,
             last,
-            "can refuse super-packets that are in order",
+            "can refuse valid super-packets",
             "update the kernel, or set gso = false in [interface]",
         )
         for first, last in (((6, 6, 44), (6, 6, 46)), ((6, 10, 3), (6, 10, 5)))
@@ -57,26 +62,26 @@ _FAULTY_KERNELS: tuple[tuple[Version, Version, str, str], ...] = (
 
 
 def tun_device(_: Subject) -> Finding:
-    """Check that the TUN driver is there and lets itself be opened."""
+    """Check that the TUN driver exists and can be opened."""
     try:
         if not stat.S_ISCHR(TUN_DEVICE.stat().st_mode):
-            return finding("FAIL", f"{TUN_DEVICE} is no device", "mknod it: c 10 200, mode 0666")
+            return finding("FAIL", f"{TUN_DEVICE} is not a device", "mknod it: c 10 200, mode 0666")
         os.close(os.open(TUN_DEVICE, os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
-        mend = "modprobe tun; in a container, pass the device in"
-        return finding("FAIL", f"{TUN_DEVICE} is missing", mend)
+        fix = "modprobe tun; in a container, pass the device in"
+        return finding("FAIL", f"{TUN_DEVICE} is missing", fix)
     except OSError as error:
-        mend = "run as root; in a container, allow the device (c 10:200 rwm)"
-        return finding("FAIL", f"{TUN_DEVICE} cannot be opened ({error.strerror})", mend)
+        fix = "run as root; in a container, allow the device (c 10:200 rwm)"
+        return finding("FAIL", f"cannot open {TUN_DEVICE} ({error.strerror})", fix)
     return finding("ok", f"{TUN_DEVICE} can be opened")
 
 
 def net_admin(_: Subject) -> Finding:
     """Check the capability that makes devices, addresses and routes."""
     if capabilities() >> _CAP_NET_ADMIN & 1:
-        return finding("ok", "this process may make devices and routes")
-    mend = "run as root, or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the service"
-    return finding("FAIL", "this process may not make devices and routes", mend)
+        return finding("ok", "this process may create devices and routes")
+    fix = "run as root, or with AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW in the service"
+    return finding("FAIL", "this process may not create devices and routes", fix)
 
 
 def kernel(_: Subject) -> Finding:
@@ -84,25 +89,25 @@ def kernel(_: Subject) -> Finding:
     release = platform.release()
     match = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
     if match is None:
-        return finding("unknown", f"the version of Linux {release!r} cannot be told")
+        return finding("unknown", f"cannot parse the version of Linux, {release!r}")
     version = (int(match[1]), int(match[2]), int(match[3] or 0))
-    for first, last, fault, mend in _FAULTY_KERNELS:
+    for first, last, fault, fix in _FAULTY_KERNELS:
         if first <= version <= last:
-            return finding("warn", f"Linux {release} {fault}", mend)
-    return finding("ok", f"Linux {release}, no fault of it is known")
+            return finding("warn", f"Linux {release} {fault}", fix)
+    return finding("ok", f"Linux {release}, no known faults")
 
 
 def super_packets(subject: Subject) -> Finding:
-    """Check which super-packets a TUN device hands out."""
+    """Check which super-packets a TUN device passes to us."""
     match subject.probe.offload:
         case None:
             return finding("unknown", subject.probe.failure)
         case "none":
-            return finding("warn", "the kernel hands out no super-packets", "use a newer kernel")
+            return finding("warn", "the kernel does not pass super-packets", "use a newer kernel")
         case "tcp":
-            said = "the kernel hands out super-packets of TCP only"
-            return finding("warn", said, "Linux 6.2 and later do for UDP as well")
-    return finding("ok", "the kernel hands out super-packets of TCP and UDP")
+            message = "the kernel passes super-packets of TCP only"
+            return finding("warn", message, "use Linux 6.2 or later for those of UDP")
+    return finding("ok", "the kernel passes super-packets of TCP and UDP")
 
 
 def super_packet_writes(subject: Subject) -> Finding:
@@ -112,48 +117,42 @@ def super_packet_writes(subject: Subject) -> Finding:
         return finding("unknown", probe.failure)
     for name, wrong in (("TCP", probe.tcp_write), ("UDP", probe.udp_write)):
         if wrong:
-            mend = "update the kernel, or set gso = false in [interface]"
-            return finding("FAIL", f"a super-packet of {name} written to a TUN: {wrong}", mend)
+            fix = "update the kernel, or set gso = false in [interface]"
+            return finding("FAIL", f"a super-packet of {name} written to a TUN: {wrong}", fix)
     return finding("ok", "super-packets written to a TUN device arrive")
 
 
 def udp_offload(subject: Subject) -> Finding:
-    """Check that UDP sockets can cut and join, and that what is cut is whole."""
+    """Check that UDP sockets can segment and merge, and that segments arrive intact."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for name, option in (("UDP_SEGMENT", _UDP_SEGMENT), ("UDP_GRO", _UDP_GRO)):
             try:
                 probe.setsockopt(socket.IPPROTO_UDP, option, 1)
             except OSError:
-                mend = "none is needed; a newer kernel makes links over udp faster"
-                return finding("warn", f"UDP sockets have no {name}", mend)
+                fix = "optional: a newer kernel makes links over udp faster"
+                return finding("warn", f"UDP sockets have no {name}", fix)
     if wrong := subject.probe.udp_cut:
-        mend = "update the kernel, or set udp_offload = false in [interface]"
-        return finding("FAIL", f"a buffer of datagrams sent with UDP_SEGMENT: {wrong}", mend)
-    tried = "" if subject.probe.udp_cut is None else "; what they cut arrives whole"
+        fix = "update the kernel, or set udp_offload = false in [interface]"
+        return finding("FAIL", f"a buffer of datagrams sent with UDP_SEGMENT: {wrong}", fix)
+    tried = "" if subject.probe.udp_cut is None else "; segmented datagrams arrive intact"
     return finding("ok", f"UDP sockets have UDP_SEGMENT and UDP_GRO{tried}")
 
 
-def cipher(_: Subject) -> Finding:
-    """Tell which cipher will be used."""
+def cipher(subject: Subject) -> Finding:
+    """Report which cipher will be used."""
     from fastun import native  # noqa: PLC0415 (it may not load: that is a finding)
 
-    # In a process of its own, as libgcrypt below, and for the same reason.
-    asked = subprocess.run(
-        [sys.executable, "-I", "-c", "from fastun import native as n; print(n.sealing_library())"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    seals = f"; {asked.stdout.strip()} seals" if asked.stdout.strip() else ""
+    library = subject.sealing_library
+    implementation = f"; implementation: {library}" if library else ""
     if native.has_aes_instructions():
-        said = "AES-256-GCM with fastun that has AES as well, else ChaCha20-Poly1305"
+        message = "AES-256-GCM where both ends have AES instructions, else ChaCha20-Poly1305"
     else:
-        said = "ChaCha20-Poly1305: the processor shows no AES instructions"
-    return finding("ok", said + seals)
+        message = "ChaCha20-Poly1305: the processor has no AES instructions"
+    return finding("ok", message + implementation)
 
 
 def libgcrypt(_: Subject) -> Finding:
-    """Check the library that seals."""
+    """Check the library that encrypts."""
     # fmt: off
     asked = subprocess.run(
         [sys.executable, "-I", "-m", "fastun.doctor.gcrypt",
@@ -162,15 +161,15 @@ def libgcrypt(_: Subject) -> Finding:
     )
     # fmt: on
     if asked.returncode == gcrypt.MISSING:
-        mend = "install it (Debian: libgcrypt20)"
-        return finding("FAIL", f"{_GCRYPT_LIBRARY} is not installed", mend)
+        fix = "install it (Debian: libgcrypt20)"
+        return finding("FAIL", f"{_GCRYPT_LIBRARY} is not installed", fix)
     version, is_new, has_chacha = asked.stdout.split()
     if is_new == "0":
-        mend = f"update it to {GCRYPT_VERSION_MIN} or later"
-        return finding("FAIL", f"libgcrypt {version} is too old", mend)
+        fix = f"update it to {GCRYPT_VERSION_MIN} or later"
+        return finding("FAIL", f"libgcrypt {version} is too old", fix)
     if has_chacha == "0":
-        mend = "fastun's encrypted wire needs it: turn FIPS mode off"
-        return finding("FAIL", f"libgcrypt {version} refuses ChaCha20-Poly1305", mend)
+        fix = "turn FIPS mode off; the encrypted wire needs that cipher"
+        return finding("FAIL", f"libgcrypt {version} refuses ChaCha20-Poly1305", fix)
     return finding("ok", f"libgcrypt {version}")
 
 
@@ -178,15 +177,21 @@ def locked_memory(subject: Subject) -> Finding:
     """Check that the keys of all peers can be kept from being swapped out."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if limit == resource.RLIM_INFINITY or capabilities() >> _CAP_IPC_LOCK & 1:
-        return finding("ok", "keys are kept from being swapped out, without a limit")
-    n_enough, n_peers = limit // LOCKED_BYTES_A_PEER, max(1, len(subject.peers_known()))
-    said = f"{limit // 1024} KiB: enough for the keys of {n_enough:,} peers at once"
+        return finding("ok", "no limit: keys are never swapped out")
+    n_enough = max(0, limit - LOCKED_BYTES_ON_UDP) // locked_bytes_a_peer(subject.sealing_library)
+    n_peers = max(1, len(subject.peers_known()))
+    message = f"{limit // 1024} KiB: enough for the keys of {n_enough:,} connected peers"
     if n_enough >= n_peers:
-        return finding("ok", said)
-    mend = "raise it: ulimit -l, or LimitMEMLOCK=infinity in the service"
+        return finding("ok", message)
+    fix = "raise it: ulimit -l, or LimitMEMLOCK=infinity in the service"
     if (PROC / "swaps").read_text(encoding="ascii").count("\n") <= 1:
-        return finding("ok", f"{said}, of {n_peers:,}; there is no swap")
-    return finding("warn", f"{said}, of {n_peers:,}; others may be swapped out", mend)
+        return finding("ok", f"{message}, of {n_peers:,}; there is no swap")
+    return finding("warn", f"{message}, of {n_peers:,}; keys of the others may be swapped out", fix)
+
+
+def locked_bytes_a_peer(library: str) -> int:
+    """Return how much memory the link-reader locks for a peer at most, in bytes."""
+    return _KEYS_A_PEER * _KEY_BYTES.get(library, _GCRYPT_KEY_BYTES)
 
 
 def open_files(subject: Subject) -> Finding:
@@ -194,9 +199,9 @@ def open_files(subject: Subject) -> Finding:
     from fastun import descriptors  # noqa: PLC0415 (it may not load: that is a finding)
 
     n_enough, n_peers = descriptors.peers_at_once(), max(1, len(subject.peers_known()))
-    said = f"enough for {n_enough:,} peers at once over tcp"
+    message = f"enough for {n_enough:,} connected peers over tcp"
     if n_enough >= n_peers:
-        return finding("ok", said)
+        return finding("ok", message)
     most = descriptors.WANTED
-    mend = f"raise the hard limit: ulimit -Hn {most}, or LimitNOFILE={most} in the service"
-    return finding("warn", f"{said}, of {n_peers:,}", mend)
+    fix = f"raise the hard limit: ulimit -Hn {most}, or LimitNOFILE={most} in the service"
+    return finding("warn", f"{message}, of {n_peers:,}", fix)

@@ -18,12 +18,12 @@ _STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter
 
 
 def udp_port(subject: Subject) -> Finding:
-    """Check the port that serve listens on over udp."""
+    """Check the default udp port of serve."""
     return _default_listen(subject, DEFAULT_UDP, socket.SOCK_DGRAM)
 
 
 def tcp_port(subject: Subject) -> Finding:
-    """Check the port that serve listens on over tcp."""
+    """Check the default tcp port of serve."""
     return _default_listen(subject, DEFAULT_TCP, socket.SOCK_STREAM)
 
 
@@ -32,8 +32,8 @@ def metrics_port(subject: Subject) -> Finding:
     where = MetricsSection().listen
     host, port = parse_host_port(where)
     holder = next((each.interface for each in subject.gateways if each.metrics == where), "")
-    mend = "stop it, or choose another with --metrics"
-    return _port(where, (host, port or 0), socket.SOCK_STREAM, holder, mend)
+    fix = "stop it, or choose another with --metrics"
+    return _port(where, (host, port or 0), socket.SOCK_STREAM, holder, fix)
 
 
 def forwarding(subject: Subject) -> Finding:
@@ -42,21 +42,25 @@ def forwarding(subject: Subject) -> Finding:
     versions = {prefix.version for peer in peers for prefix in peer.allowed_ips}
     off = [name for version, name in _FORWARDING.items() if version in versions or not peers]
     off = [name for name in off if not int(_sysctl(name))]
-    mend = "; ".join(f"sysctl -w {name.replace('/', '.')}=1" for name in off)
+    fix = "; ".join(f"sysctl -w {name.replace('/', '.')}=1" for name in off)
     if not off:
         return finding("ok", "packets are forwarded between peers and networks")
     if len(peers) > 1:
-        said = f"{len(peers):,} peers reach this host, but not each other or what is behind it"
-        return finding("warn", said, mend)
-    return finding("ok", "off; a server of several peers would need it")
+        message = f"{len(peers):,} peers reach this host, but not each other or what is behind it"
+        return finding("warn", message, fix)
+    return finding("ok", "off; only a server of several peers needs it")
 
 
 def nft(_: Subject) -> Finding:
     """Check for the program that keeps the network's other hosts from the tunnel's addresses."""
     if programs.find("nft"):
-        return finding("ok", "nft is installed, to drop packets for the tunnel on other interfaces")
-    said = "nft is missing: other hosts on the network can reach this host's address in the tunnel"
-    return finding("warn", said, "install the package nftables")
+        return finding(
+            "ok", "nft is installed (to drop packets for the tunnel on other interfaces)"
+        )
+    message = (
+        "nft is missing: other hosts on the network can reach this host's address in the tunnel"
+    )
+    return finding("warn", message, "install the package nftables")
 
 
 def source_validation(_: Subject) -> Finding:
@@ -72,12 +76,14 @@ def source_validation(_: Subject) -> Finding:
     if not strict:
         return finding("ok", "rp_filter is off or loose")
     names = " ".join(strict)
-    said = f"rp_filter is strict on {names}: with a default route in the tunnel, answers are lost"
-    return finding("warn", said, "sysctl -w net.ipv4.conf.all.rp_filter=2")
+    message = (
+        f"rp_filter is strict on {names}: with a default route in the tunnel, answers are lost"
+    )
+    return finding("warn", message, "sysctl -w net.ipv4.conf.all.rp_filter=2")
 
 
 def congestion_control(_: Subject) -> Finding:
-    """Tell what paces links over tcp."""
+    """Report what paces links over tcp."""
     return finding("ok", f"links over tcp use {_sysctl('net/ipv4/tcp_congestion_control')}")
 
 
@@ -96,12 +102,12 @@ def _default_listen(subject: Subject, url: str, kind: socket.SocketKind) -> Find
         ),
         "",
     )
-    mend = f"stop it, or choose another, as in --listen {endpoint.scheme}://[::]:PORT"
-    return _port(url, (endpoint.host, endpoint.port), kind, holder, mend)
+    fix = f"stop it, or choose another, as in --listen {endpoint.scheme}://[::]:PORT"
+    return _port(url, (endpoint.host, endpoint.port), kind, holder, fix)
 
 
 def _port(
-    name: str, address: tuple[str, int], kind: socket.SocketKind, holder: str, mend: str
+    name: str, address: tuple[str, int], kind: socket.SocketKind, holder: str, fix: str
 ) -> Finding:
     try:
         _bind(address, kind)
@@ -109,13 +115,13 @@ def _port(
         if error.errno != errno.EADDRINUSE:
             return finding("warn", f"{name}: {error.strerror}", "choose another address")
         if holder:
-            return finding("ok", f"{name} is the gateway's of {holder}")
-        return finding("warn", f"{name} is in use by another program", mend)
+            return finding("ok", f"{name} is in use by the gateway of {holder}")
+        return finding("warn", f"{name} is in use by another program", fix)
     return finding("ok", f"{name} is free")
 
 
 def _bind(address: tuple[str, int], kind: socket.SocketKind) -> None:
-    """Take the port for a moment, without waiting for anybody. Raises OSError."""
+    """Take the port for a moment, without blocking. Raises OSError."""
     host, port = address
     if host == "::" and not socket.has_dualstack_ipv6():
         host = "0.0.0.0"  # noqa: S104 (what [::] asks for)

@@ -4,7 +4,7 @@
 
 ``python -m fastun.doctor.probe`` is that child. It leaves the host's network first, so that nothing
 it makes or sends can be seen there, and all of it goes when it ends. Without root it tries a user
-namespace, where the kernel lets anybody make a network of his own. Sources: drivers/net/tun.c,
+namespace, where the kernel lets any user create a network of their own. Sources: drivers/net/tun.c,
 include/linux/virtio_net.h, RFC 768, RFC 791, RFC 1071.
 """
 
@@ -93,7 +93,7 @@ def run() -> Probe:
         )
         return msgspec.json.decode(done.stdout, type=Probe)
     except subprocess.TimeoutExpired:
-        return Probe(failure=f"the probe did not end within {_TIMEOUT_S:g} s")
+        return Probe(failure=f"the probe did not finish within {_TIMEOUT_S:g} s")
     except (OSError, msgspec.MsgspecError):
         return Probe(failure="the probe did not answer")
 
@@ -103,13 +103,13 @@ def run() -> Probe:
 
 def _probe() -> Probe:
     if failure := _leave_network():
-        return Probe(failure=f"no network namespace to try it in ({failure})")
+        return Probe(failure=f"cannot create a network namespace to try it in ({failure})")
     try:
         device = native.device_open(_INTERFACE, Mode.TUN)
         offload = _find_offload(device)
         _bring_up()
-    except Exception as error:  # noqa: BLE001 (pyroute2's as well; whatever it was is told)
-        return Probe(failure=f"no TUN device to try it with ({_said(error)})")
+    except Exception as error:  # noqa: BLE001 (pyroute2's as well; whatever it was is reported)
+        return Probe(failure=f"cannot create a TUN device to try it with ({_said(error)})")
     udp = offload == Offload.TCP_UDP
     return Probe(
         offload="tcp+udp" if udp else "tcp" if offload else "none",
@@ -122,7 +122,7 @@ def _probe() -> Probe:
 def _leave_network() -> str:
     """Enter a network namespace of our own; return why not."""
     libc = ctypes.CDLL(None, use_errno=True)
-    # Of root's in the host's user namespace, and of anybody's in a new one.
+    # Of root's in the host's user namespace, and of any user's in a new one.
     for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):
         if libc.unshare(flags) == 0:
             return ""

@@ -15,11 +15,11 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
@@ -29,20 +29,22 @@ from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
-from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.sessions import DatagramSessions
+from fastun.link.datagram.sockets import UdpSockets, open_for
 from fastun.link.endpoint_watch import EndpointWatch
+from fastun.link.established import Established
 from fastun.link.inside import Inside
+from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.stream.finding import find_links
+from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
-    Established,
     Handshaker,
     PlainHandshaker,
     SealedHandshaker,
     SilentHandshaker,
 )
-from fastun.link.stream.sessions import SessionCounts, StreamSessions
+from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
 from fastun.native import Wire
@@ -53,14 +55,6 @@ from fastun.threads import DaemonThreads
 # From the stop request until device and workers are gone: usually a tenth of a second, at most the
 # grace of worker_process.py if a worker hangs. After that the host is restored without waiting.
 LOOP_END_LIMIT_S = 4.0
-
-
-@dataclass
-class LinkCounts:
-    """What happened to connections since the start."""
-
-    refused: int = 0  # a client of an insecure wire while another lived, or too many at once
-    failed_hellos: int = 0
 
 
 # What shows a running gateway to others for as long as its context lasts (run.py).
@@ -75,23 +69,24 @@ class Gateway:
         self.settings = settings
         self.device = device
         self.started = time.time()
-        self.counts = LinkCounts()
+        self.counts = ConnectionCounts()
         self.lane = Lane(0, _plan(settings, device))
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
-            settings, device, self._follow_mtu, self._outer_addresses
+            settings, device, self.peer_slots.push_keepalive, self._outer_addresses
         )
+        if settings.mss_clamp:
+            device.inner_mtu.subscribe(self.lane.clamp_mss)
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
         self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
-        self.sockets = udp.UdpSockets((), offload=False)
+        self.sockets = UdpSockets((), offload=False)
         self._constants = constants
-        self._mtu = device.mtu
         self._stopped: asyncio.Future[None] | None = None
         self._log = log.get("gateway")
 
@@ -106,9 +101,10 @@ class Gateway:
         own = self.peer_sync.own
         timestamps = Timestamps(self.settings.state_dir, own.public)
         check_room = TapPlace(self.settings.mode, self.links).check
-        return SealedHandshaker(
-            self.peer_slots, own, self._hello_for, plain, timestamps, check_room=check_room
+        exchange = KeyExchange(
+            self.peer_slots, own, self._hello_for, timestamps, check_room=check_room
         )
+        return SealedHandshaker(exchange, plain)
 
     def _hello_for(self, slotted: SlottedPeer) -> hello.Hello:
         push = self.peer_sync.push_to(slotted) if self.settings.role == "serve" else None
@@ -148,7 +144,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
         )
-        for work in (*find_links(self), *watching):
+        for work in (*link_tasks(self), *watching):
             await stack.enter_async_context(self._running(work))
         self._log.info(
             "up",
@@ -216,25 +212,20 @@ class Gateway:
         """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use."""
         if not isinstance(self.handshaker, SealedHandshaker):
             return
-        self.sessions = StreamSessions(
-            self.lane, self.links, self.handshaker, self._constants, self.session_counts
+        end = LocalEnd(
+            settings=self.settings,
+            lane=self.lane,
+            links=self.links,
+            exchange=self.handshaker.exchange,
+            inside=self.inside,
+            inner_mtu=self.device.inner_mtu,
+            constants=self._constants,
+            counts=self.session_counts,
         )
-        self.sockets = udp.open_for(self.settings, self.inside)
-        if not self.sockets.all():
-            return
-        self.datagrams = DatagramSessions(
-            self.settings,
-            self.lane,
-            self.links,
-            self.peer_slots,
-            self.handshaker,
-            self.sockets,
-            self.peer_sync.own,
-            self._constants,
-            self.session_counts,
-            self.pushed_settings.take,
-            self.inside,
-        )
+        self.sessions = StreamSessions(end)
+        self.sockets = open_for(self.settings, self.inside)
+        if self.sockets.all():
+            self.datagrams = DatagramSessions(end, self.sockets, self.pushed_settings.take)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -252,7 +243,7 @@ class Gateway:
         if not self.has_room():
             raise hello.HelloError("another client is connected")
         if isinstance(self.handshaker, SealedHandshaker):
-            self.handshaker.check_still_room(established.slotted)
+            self.handshaker.exchange.check_still_room(established.slotted)
         if self.peer_slots.by_slot.get(established.slotted.slot) is not established.slotted:
             raise hello.HelloError("the peer was removed meanwhile")
         attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
@@ -269,18 +260,6 @@ class Gateway:
                 if link.connection is not None:
                     found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
         return found
-
-    def _follow_mtu(self) -> None:
-        """Make everything fit the device's MTU, which a server may have changed."""
-        mtu = self.device.mtu
-        if mtu == self._mtu:
-            return
-        self._mtu = mtu
-        self._log.info("the server has changed the MTU", mtu=mtu)
-        if self.settings.mss_clamp:
-            self.lane.clamp_mss(mtu)
-        if self.datagrams is not None:
-            self.datagrams.follow_mtu(mtu)
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
@@ -315,4 +294,4 @@ def _plan(settings: Settings, device: Device) -> LanePlan:
     )
 
 
-__all__ = ["Gateway", "Link", "LinkCounts"]
+__all__ = ["Gateway", "Link"]

@@ -1,4 +1,4 @@
-"""Who we are and who belongs to us: our keys, the peers, and what they are pushed.
+"""Our keys, our peers, and what each peer is pushed.
 
 Of a serving gateway the peer directory may change at any time (``fastun peer add``); it is looked
 at twice a second, so that a removed peer is cut off within one.
@@ -13,11 +13,11 @@ from typing import Self
 from msgspec import structs
 
 from fastun import log, native
-from fastun.config.settings import Options, Settings
+from fastun.config import push as push_form
+from fastun.config.push import Push
+from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
-from fastun.link import push as push_form
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.native import Wire
 from fastun.peers.peer import Peer, Server, check_together
 from fastun.peers.store import PeerStore
@@ -30,7 +30,7 @@ _NO_KEY = bytes(32)
 # How long a look at the directory may keep the event loop. A change takes milliseconds, or some
 # tens on a slow disk; what takes longer is seen by the next look.
 _LOOK_S = 0.05
-# Looks in a row that fail before it is said. One may just have met a change.
+# Looks in a row that fail before it is logged. One may just have met a change.
 _FAILED_LOOKS = 2
 
 
@@ -77,10 +77,10 @@ class PeerSync:
         try:
             if self._store.version() != self._version:
                 self._fill()
-        except FastunError as error:  # those who are connected stay; the next look may succeed
+        except FastunError as error:  # connected peers stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
-                self._log.warning("the peer directory cannot be read", error=str(error))
+                self._log.warning("cannot read the peer directory", error=str(error))
             return
         self._n_failed = 0
 
@@ -96,7 +96,7 @@ class PeerSync:
             self._version = version
 
     def first_steps(self) -> list[str]:
-        """Return what a person is to do when nobody may connect yet."""
+        """Return what to do when no peer may connect yet."""
         is_alone = self._store is not None and not self._peer_slots.by_slot
         return first_steps(self._settings) if is_alone else []
 
@@ -108,10 +108,13 @@ class PeerSync:
 
     def _pushed_to(self, peer: Peer) -> Push:
         """Return as much of it as fits a hello; all but the addresses was checked at the start."""
-        own, room = self._settings.addresses, push_form.room_for(self._settings.listen)
+        settings = self._settings
+        if settings.role == "connect":
+            return Push()
+        own, room = settings.addresses, push_form.room_for(settings.listen)
         addresses = push_form.addresses_of(peer.allowed_ips, own)
         few = addresses[: push_form.ADDRESSES_MAX]
-        push = structs.replace(_pushed_to_all(self._settings), addresses=few)
+        push = structs.replace(_pushed_to_all(settings), addresses=few)
         while push.addresses and not push_form.fits(push, room):
             push = structs.replace(push, addresses=push.addresses[:-1])
         if len(push.addresses) < len(addresses) and peer.name not in self._cut_short:
@@ -132,7 +135,7 @@ class PeerSync:
                     self._pushed_to(peer)
 
 
-def server_of(settings: Settings, public_key: bytes) -> Server:
+def server_of(settings: ServeSettings, public_key: bytes) -> Server:
     """Return what `serve` tells its peer directory when it starts (remember_server)."""
     return Server(
         interface=settings.interface,
@@ -147,7 +150,7 @@ def server_of(settings: Settings, public_key: bytes) -> Server:
     )
 
 
-def _pushed_to_all(settings: Settings) -> Push:
+def _pushed_to_all(settings: ServeSettings) -> Push:
     """Return what every peer is pushed."""
     return Push(
         routes=push_form.routes_of(settings.addresses, settings.push.routes),
@@ -158,13 +161,13 @@ def _pushed_to_all(settings: Settings) -> Push:
 
 
 def first_steps(settings: Settings) -> list[str]:
-    """Return what a person is to do when `serve` has no peer at all, a line each."""
+    """Return what to do when `serve` has no peer at all, a line each."""
     state = settings.state_dir
     option = "" if state == Options().state else f" --state {shlex.quote(str(state))}"
     return [
-        "nobody may connect yet; add the first client with",
+        "no clients yet; add the first one with",
         f"    fastun peer add laptop{option} > laptop.toml",
-        "then take laptop.toml to the client's host, and there run",
+        "then copy laptop.toml to the client over a secure channel, and run there",
         "    fastun connect laptop.toml",
     ]
 

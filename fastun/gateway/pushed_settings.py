@@ -8,15 +8,16 @@ thread, one at a time and with a pause, however fast a server pushes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING
 
 from fastun import log
 from fastun.config.host import parse_dns
 from fastun.config.interface import check_mtu
+from fastun.config.push import Push
 from fastun.errors import ConfigError, FastunError
-from fastun.link.push import Push
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # kernel and the host's resolver busy.
 PAUSE_S = 1.0
 
-# 10.0.0.0/8 and fd00::/8 are the widest that anybody's network is. An address with a shorter prefix
+# 10.0.0.0/8 and fd00::/8 are the widest private networks. An address with a shorter prefix
 # would be a default route, of a client that may be pushed addresses and no routes.
 _WIDEST_PREFIX = 8
 
@@ -40,16 +41,17 @@ class PushedSettings:
         self,
         settings: Settings,
         device: Device,
-        on_applied: Callable[[], None],
+        set_keepalive: Callable[[Peer, int], None],
         outer: Callable[[], set[OuterAddress]] = set,
     ) -> None:
-        """Apply what ``settings`` accept to ``device``; after ``on_applied`` its MTU may differ.
+        """Apply what ``settings`` accept to ``device`` and its ``inner_mtu``.
 
-        ``outer`` gives the addresses that our own packets go to.
+        ``set_keepalive`` takes each server's interval in seconds, 0 for none. ``outer`` gives the
+        addresses that our own packets go to.
         """
         self._settings = settings
         self._device = device
-        self._on_applied = on_applied
+        self._set_keepalive = set_keepalive
         self._outer = outer
         self._by_peer: dict[str, Push] = {}
         self._has_come = asyncio.Event()
@@ -72,28 +74,42 @@ class PushedSettings:
 
     async def apply(self) -> None:
         """Apply what the servers gave and the configuration accepts, in place of what it was."""
-        accept = self._settings.accept
-        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in self._settings.peers]
+        settings = self._settings
+        if settings.role == "serve":
+            return
+        accept = settings.accept
+        pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]
         addresses: list[Address] = []
         routes: list[Network] = []
         for peer, push in pushed:
+            self._set_keepalive(peer, push.keepalive if "keepalive" in accept else 0)
             if "addresses" in accept:
                 addresses += self._allowed_addresses(push.addresses, peer)
             if "routes" in accept:
                 routes += [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
         mtus = [push.mtu for _, push in pushed if push.mtu]
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
-        await self._tell(self._device.apply, addresses, routes, mtu, self._outer())
-        self._on_applied()
-        if "dns" in accept and not self._settings.dns:
+        await self._apply_to_device(addresses, routes, mtu)
+        if "dns" in accept and not settings.dns:
             dns = next((push.dns for _, push in pushed if push.dns), ())
             servers, domains = parse_dns(dns, "dns", has_zones=False)
-            await self._tell(self._device.apply_dns, servers, domains)
+            with self._warning():
+                await asyncio.to_thread(self._device.apply_dns, servers, domains)
 
-    async def _tell(self, apply: Callable[..., None], *what: object) -> None:
-        """Have the device apply something, which blocks; a refusal is a warning."""
+    async def _apply_to_device(
+        self, addresses: list[Address], routes: list[Network], mtu: int
+    ) -> None:
+        with self._warning():
+            outer = self._outer()
+            now = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
+            if self._device.inner_mtu.change(now):
+                self._log.info("MTU changed by the server", mtu=now)
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        """Turn a refusal by the device into a warning."""
         try:
-            await asyncio.to_thread(apply, *what)
+            yield
         except (FastunError, OSError) as error:
             self._warn("cannot apply pushed settings", error=str(error))
 

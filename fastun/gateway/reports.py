@@ -157,7 +157,7 @@ class Reports:
     @handle.register
     def _datagram_came(self, message: DatagramCame) -> None:
         if datagrams := self._sealed(message).datagrams:
-            datagrams.on_datagram(UdpAddress.unpack(message.endpoint), message.message)
+            datagrams.on_handshake(UdpAddress.unpack(message.endpoint), message.message)
 
     @handle.register
     def _control_came(self, message: ControlCame) -> None:

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
+    from fastun.link.key_exchange import SessionCounts as CountedSessions
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
-    from fastun.link.stream.sessions import SessionCounts as CountedSessions
     from fastun.link.table import Link, LinkTable
 
 
@@ -199,8 +199,8 @@ def _configuration(gateway: Running) -> Configuration:
         mode=settings.mode,
         wire=settings.wire,
         addresses=tuple(map(str, settings.addresses)),
-        listen=tuple(map(str, settings.listen)),
-        endpoint=None if settings.endpoint is None else str(settings.endpoint),
+        listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
+        endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=settings.metrics,
         started=gateway.started,
     )
@@ -269,7 +269,7 @@ def _session_counts(gateway: Running) -> SessionCounts | None:
     handshaker = gateway.handshaker
     if not isinstance(handshaker, SealedHandshaker):
         return None
-    return SessionCounts(dict(handshaker.results), gateway.session_counts.n_rekeys)
+    return SessionCounts(dict(handshaker.exchange.results), gateway.session_counts.n_rekeys)
 
 
 def _path_counts(datagrams: DatagramSessions | None) -> PathCounts | None:

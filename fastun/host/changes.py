@@ -94,7 +94,7 @@ class RoutingRules(Change, frozen=True, tag="routing-rules"):
         with IPRoute() as netlink:
             if owner_died:
                 self._clear_stale(netlink, limit_s)
-            elif not routing_rules.lead_none(netlink, self.mark):
+            elif not routing_rules.remove(netlink, self.mark):
                 raise RuntimeFailure("the kernel does not remove them")
 
     def _clear_stale(self, netlink: IPRoute, limit_s: float) -> None:

@@ -22,6 +22,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host.inner_mtu import InnerMtu
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
@@ -59,14 +60,15 @@ class Device:
         self._pushed = AppliedPush(self.name, settings, self._routes)
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
-        self.mtu = settings.mtu  # in bytes; a server may push another
+        self.inner_mtu = InnerMtu(settings.mtu)
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
             self._routes.add_configured()
             self._strong_host.follow()
-            self._name_servers.set(settings.dns, settings.dns_search)
+            if settings.role == "connect":
+                self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
             raise
@@ -79,14 +81,21 @@ class Device:
         """Remove the interface, with its addresses and routes."""
         self._close()
 
+    @property
+    def mtu(self) -> int:
+        """The inner MTU, in bytes. Any thread."""
+        return self.inner_mtu.bytes
+
     def apply(
         self,
         addresses: Iterable[Address],
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
-    ) -> None:
+    ) -> int:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
+
+        Returns the MTU that the interface has now, for ``inner_mtu`` to be changed to.
 
         What would take packets from another interface, or our own from their way to ``outer``, is
         left out, with a warning.
@@ -96,14 +105,14 @@ class Device:
         """
         try:
             with _explained(f"interface {self.name}"):
-                self.mtu = self._pushed.replace(addresses, routes, mtu, outer)
+                return self._pushed.replace(addresses, routes, mtu, outer)
         finally:
             self._strong_host.follow()
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
 
-        Raises RuntimeFailure for what no resolver should be told.
+        Raises RuntimeFailure for what no resolver should be given.
         """
         if servers:
             self._name_servers.set(servers, domains)
@@ -120,7 +129,7 @@ class Device:
         return {} if counters is None else dict(counters._asdict())
 
     def has_frames(self) -> bool:
-        """Return whether frames wait in the queue to us; the kernel tells no number. Any thread."""
+        """Return whether frames wait in the queue to us; the kernel gives no number. Any thread."""
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
         return any(events & select.POLLIN for _, events in poll.poll(0))
@@ -151,7 +160,7 @@ class Device:
             for address in settings.addresses:
                 if str(address.ip) in taken:
                     raise RuntimeFailure(
-                        f"address {address}: this host has it already on another interface; "
+                        f"address {address}: already assigned to another interface; "
                         "choose a free one with --address"
                     )
                 with _explained(f"address {address}"):
@@ -185,9 +194,9 @@ def _open(name: str, mode: Mode) -> int:
 _OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "/dev/net/tun may not be opened; run as root",
-    errno.EPERM: "making it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "another program is using it; choose another name with --interface",
+    errno.EACCES: "permission denied on /dev/net/tun; run as root",
+    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
+    errno.EBUSY: "in use by another program; choose another name with --interface",
     errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
 }
 

@@ -145,7 +145,7 @@ class Journal:
         except OSError as error:
             self._is_written = False
             self._log.warning(
-                "cannot write the journal: if fastun is killed, its changes to this host remain",
+                "cannot write the journal: changes to this host would survive a kill of fastun",
                 directory=str(self._directory),
                 error=error.strerror,
             )

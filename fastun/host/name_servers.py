@@ -1,6 +1,6 @@
-"""The DNS servers of a device: told to the program that this host's resolver is run by.
+"""The DNS servers of a device: given to the program that manages this host's resolver.
 
-resolvconf(8), of openresolv, systemd or Debian, or resolvectl(1) where there is no other. While the
+resolvconf(8), of openresolv, systemd or Debian, or else resolvectl(1). While the
 device is there, all names are looked up through it. Whatever goes wrong here is a warning with the
 addresses, for a person to set by hand: a tunnel that carries packets is not ended for its names.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LIMIT_S = 10.0  # They restart what caches names, on slow machines too.
 
-# openresolv is a shell script that evals what it is told, and runs as root. So whatever was checked
+# openresolv is a shell script that evals its input, and runs as root. So whatever was checked
 # before, here no word passes that could be more than an address, a domain, or a name, or that could
 # be an option.
 _SERVER = re.compile("[0-9A-Fa-f.:]{2,45}(%[A-Za-z0-9._-]{1,15})?")
@@ -34,7 +34,7 @@ _INTERFACE = re.compile("[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}")  # As wg-quick(
 
 
 class NameServers:
-    """What one device's DNS is set to. Blocks: not on the event loop's thread."""
+    """What one device's DNS servers set to. Blocks: not on the event loop's thread."""
 
     def __init__(self, interface: str, journal: Journal) -> None:
         """Prepare; nothing is changed before `set`, and ``journal`` undoes it."""
@@ -59,9 +59,9 @@ class NameServers:
             self._tell(servers, domains)
         except RuntimeFailure as error:
             ending.check()
-            self._log.warning("DNS is not set", servers=" ".join(servers), error=str(error))
+            self._log.warning("cannot set DNS servers", servers=" ".join(servers), error=str(error))
         else:
-            self._log.info("DNS is set", servers=" ".join(servers))
+            self._log.info("DNS servers set", servers=" ".join(servers))
 
     def unset(self) -> None:
         """Restore name lookups to the state before the last `set`; a failure is a warning."""
@@ -89,7 +89,9 @@ class NameServers:
                 # ~. is systemd-resolved's domain of all names.
                 _run("resolvectl", "domain", self._interface, "~.", *domains)
         else:
-            raise RuntimeFailure("this host has neither resolvconf nor resolvectl")
+            raise RuntimeFailure(
+                "neither resolvconf nor resolvectl is installed; install one of them"
+            )
 
     @contextlib.contextmanager
     def _changing(self, program: Literal["resolvconf", "resolvectl"]) -> Iterator[None]:
@@ -110,7 +112,7 @@ class NameServers:
 def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:
     for word in words:
         if not kind.fullmatch(word):
-            raise RuntimeFailure(f"DNS: {quote(word)} is nothing that a resolver could be told")
+            raise RuntimeFailure(f"DNS: {quote(word)} is not valid for a resolver")
 
 
 def _run(*command: str, stdin: str = "") -> None:

@@ -32,9 +32,10 @@ def of_settings(settings: Settings) -> tuple[set[OuterAddress], bool]:
     Blocks for _LOOKUP_S at most.
     """
     peers = [endpoint for peer in settings.peers for endpoint in peer.endpoints]
+    dialled = settings.endpoints if settings.role == "connect" else ()
     found: set[OuterAddress] = set()
     names: set[str] = set()
-    for endpoint in (*settings.endpoints, *peers):
+    for endpoint in (*dialled, *peers):
         address = _literal(endpoint)
         if address is None:
             names.add(endpoint.host)

@@ -160,7 +160,7 @@ class AppliedPush:
 
 def _beats(other: OtherNetwork) -> str:
     return (
-        f"it would take packets from {other.network} on {other.owner}; to allow it, add"
+        f"it would divert packets for {other.network} on {other.owner}; to allow it, add"
         " exactly this prefix to allowed_ips"
     )
 

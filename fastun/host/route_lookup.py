@@ -27,8 +27,8 @@ class RouteLookup:
     ) -> int:
         """Return the index of the interface by which ``host`` is reached.
 
-        ``protocol`` is IPPROTO_UDP or IPPROTO_TCP; ``source`` our address, if it is fixed. 0: there
-        is no route, or the kernel returned an error.
+        ``protocol`` is IPPROTO_UDP or IPPROTO_TCP; ``source`` our address, if it is fixed. 0:
+        no route, or the kernel returned an error.
         """
         try:
             route = self._questions.ask(host, source=source, protocol=protocol, port=port)

@@ -54,9 +54,8 @@ def prepared(settings: Settings) -> Settings:
         routing_rules.clear_stale(netlink)
         if needs_mark and not settings.fwmark:
             settings = replace(settings, fwmark=routing_rules.free_mark(netlink))
-    if takes_all or settings.dns or "dns" in settings.accept:
-        settings = _with_addresses(settings)
-    return settings
+    moves_dns = settings.role == "connect" and bool(settings.dns or "dns" in settings.accept)
+    return _with_addresses(settings) if takes_all or moves_dns else settings
 
 
 def _may_take_all(settings: Settings) -> bool:
@@ -75,7 +74,8 @@ def _may_catch_ourselves(settings: Settings) -> bool:
 
 def _may_be_routed(settings: Settings) -> list[Network]:
     """Return networks that contain every possible route; empty if there can be none."""
-    if settings.table == "auto" or "routes" in settings.accept:
+    is_pushed_routes = settings.role == "connect" and "routes" in settings.accept
+    if settings.table == "auto" or is_pushed_routes:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
 
@@ -93,11 +93,10 @@ def _with_addresses(settings: Settings) -> Settings:
     def resolved_peer(peer: Peer) -> Peer:
         return replace(peer, endpoints=resolved(peer.endpoints))
 
-    return replace(
-        settings,
-        endpoints=resolved(settings.endpoints),
-        peers=tuple(map(resolved_peer, settings.peers)),
-    )
+    peers = tuple(map(resolved_peer, settings.peers))
+    if settings.role == "serve":
+        return replace(settings, peers=peers)
+    return replace(settings, peers=peers, endpoints=resolved(settings.endpoints))
 
 
 def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
@@ -168,7 +167,9 @@ class HostRoutes:
         for network in networks:
             place = self._place(network, outer)
             if place.table == MAIN_TABLE and self._needs_rules(network, outer):
-                refused[network] = "it contains the server's address; our packets have no mark"
+                refused[network] = (
+                    "it contains the server's address, and our packets have no mark; set fwmark"
+                )
             else:
                 wanted.append(place)
         with IPRoute() as netlink, _explained(f"interface {self._interface}"):
@@ -210,7 +211,7 @@ class HostRoutes:
             raise RuntimeFailure(f"route {network}: {_why_not(error)}") from None
         if self._is_led(table):
             with self._journal.changing(RoutingRules(self._settings.fwmark)):
-                routing_rules.lead_all(netlink, network.version, self._settings.fwmark)
+                routing_rules.install(netlink, network.version, self._settings.fwmark)
             if network.version == 4:  # noqa: PLR2004
                 self._check_source_validation()
         return True
@@ -249,7 +250,7 @@ class HostRoutes:
             return
         if strict:
             self._log.warning(
-                "strict source validation drops what comes from the peer; set rp_filter to 2",
+                "strict rp_filter drops packets from the peer; set rp_filter to 2",
                 interfaces=" ".join(sorted(strict)),
             )
 
@@ -265,8 +266,8 @@ def _routes(netlink: IPRoute, index: int, table: int, like: Network) -> Iterator
 def _why_not(error: NetlinkError) -> str:
     if error.code == errno.EEXIST:
         return (
-            "this host has it already on another interface; take it out of the allowed IPs, or"
-            " switch the table off"
+            "another interface of this host has it already; remove it from the allowed IPs, or"
+            " set table to off"
         )
     return f"the kernel refuses it: {os.strerror(error.code)}"
 

@@ -1,6 +1,6 @@
 """The rules by which a default route takes all packets into the tunnel but the tunnel's own.
 
-It stands in a table of its own, which all packets are led to but those with our mark (ip-rule(8)):
+It is in a table of its own, which all packets use except those with our mark (ip-rule(8)):
 
     32764: from all lookup main suppress_prefixlength 0     known networks first, but no default
     32765: not from all fwmark MARK lookup TABLE            what is not our own goes into the tunnel
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from pyroute2 import IPRoute
 
-# The kernel shows who made a route or a rule; routing daemons leave alone what is not theirs.
+# The kernel shows the maker of a route or a rule; routing daemons leave alone what is not theirs.
 PROTOCOL: Final = 99
 
 FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -57,7 +57,7 @@ def table_of(mark: int) -> int:
     return mark if mark >= FIRST_MARK else FIRST_MARK + mark
 
 
-def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
+def install(netlink: IPRoute, version: int, mark: int) -> None:
     """Lead packets of an IP version to the mark's table but where they carry it."""
     ours = {"family": FAMILIES[version], "FRA_PROTOCOL": PROTOCOL}
     for rule in (
@@ -76,8 +76,8 @@ def lead_all(netlink: IPRoute, version: int, mark: int) -> None:
                 raise
 
 
-def lead_none(netlink: IPRoute, mark: int) -> bool:
-    """Undo `lead_all` for both versions; rules in use by others, or removed, are not an error.
+def remove(netlink: IPRoute, mark: int) -> bool:
+    """Undo `install` for both versions; rules in use by others, or removed, are not an error.
 
     Returns whether none is left.
     """

@@ -20,8 +20,8 @@ cover forged packets from one of our own addresses, which Linux drops for IPv4 o
         }
     }
 
-A host that forwards is a router for others, who may reach it by any of its addresses: there it is
-off by default. Evaluated at the start and with every push; the table is replaced as a whole.
+A host that forwards is a router for others, and they may reach it by any of its addresses: there
+it is off by default. Evaluated at the start and with every push; the table is replaced as a whole.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
-    from fastun.config.host import StrongHost as Wanted
+    from fastun.config.vocabulary import StrongHost as Wanted
     from fastun.host.journal import Journal
     from fastun.peers.peer import Network
 
@@ -106,7 +106,7 @@ class StrongHost:
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
             self._log.warning(
-                "other hosts on the network can reach the tunnel's addresses: no nft table",
+                "no nft table: other hosts on the network can reach the tunnel's addresses",
                 interface=self._interface,
                 error=str(error),
             )

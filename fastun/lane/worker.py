@@ -73,14 +73,14 @@ class Worker:
         self._socket_fds: list[int] = []
         self._loop = _loop.Loop(
             role,
-            native.Ring.attach(ring_fd, boot.ring_bytes),
-            native.Stats.attach(stats_fd),
-            native.PeerTable.attach(peers_fd),
+            _loop.SharedMemory(
+                native.Ring.attach(ring_fd, boot.ring_bytes),
+                native.Stats.attach(stats_fd),
+                native.PeerTable.attach(peers_fd),
+            ),
+            _loop.Descriptors(device_fd, channel.fileno(), wake_fd),
             wire=boot.wire,
             mode=boot.mode,
-            device_fd=device_fd,
-            channel_fd=channel.fileno(),
-            wake_fd=wake_fd,
         )
         close_all([stats_fd, ring_fd, peers_fd])
         if boot.holds and boot.wire == Wire.WIREGUARD:

@@ -1,30 +1,42 @@
 """Links: the outer transports to a peer.
 
+What both transports use:
+
     listening            which addresses an endpoint means to listen on
+    source_limits        what counts as one source, and how often it may come
+    inside               addresses inside the tunnel, which cannot be endpoints
+    endpoint_watch       routes that begin to lead our packets into the tunnel
     hello                what each side can do, said before the first frame
-    push                 what a server gives its clients, and how much of it a hello carries
-    observer             what the workers have sent and received, told to a session's timers
+    peer_slots           the peers that may connect, each in its slot
+    key_exchange         WireGuard's handshake messages, and which peers may connect
+    tap_place            the one peer that a TAP device has
+    local_end            what sessions work with: lane, keys, limits
     key_installer        a session's keys on their way to the workers
-
-On streams:
-
-    tcp                  sockets listened for, accepted, dialled and tuned
-    finding              links accepted or dialled, again and again
-    frames               frames of a stream before the lane takes over
-    greeting             how a connection becomes a link, on each wire
+    traffic_observer     what the workers have sent and received, for a session's timers
     table                the links that the lane carries
-    stream_sessions      their keys handed down, rekeyed, let go
-
-On UDP:
-
-    udp                  the sockets
-    datagram_sessions    the peers' sessions, and when something is due
-    datagram_handshakes  from a message of anybody to keys that both sides hold
-    datagram_hellos      hellos said and heard under these keys
-    udp_peers       the peers by their slots, and where each is reached
-    udp_peer        what is known of one peer between its messages
-    handshake_queue      what handshake messages may cost
-    initiating           where initiations are sent
-    path, probe          the MTU of the way to a peer
     preference           UDP or TCP, where a server has both
+    offload_log          offloads that the kernel refuses
+
+On streams (stream/) and on UDP (datagram/) alike:
+
+    sockets              opened, tuned and read
+    handshake(s)         from the first message to keys that both sides hold
+    sessions             their keys handed down, rekeyed, dropped
+
+Only streams have connections:
+
+    acceptor, dialler    how serve and connect get them, from what owns the links (owner)
+    arrivals             connections without a handshake yet, and which is closed first
+    listener_filter      sources whose SYNs the kernel drops
+    framing              frames of a stream before the lane takes over
+    (established)        what a handshake on a stream has established
+
+Only UDP has sessions that outlive an address:
+
+    peers, peer          where each peer is, and what is known of it between its messages
+    hellos               said and heard under the keys of a session
+    handshake_queue      what handshake messages may cost
+    initiator            where initiations are sent
+    path_mtu             the MTU of the path to a peer; by probe, hints, hinted, local_mtu,
+                         path_listener
 """

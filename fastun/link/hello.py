@@ -3,22 +3,27 @@
     type 0x01, 3 zero bytes, msgpack map
 
 On the plain wire it is the first frame of the stream; on the wireguard wire it is the content of
-the first data message under the new keys, which it confirms. The listening side adds what it
-pushes. Nobody answers a hello that cannot be read.
+the first data message under the new keys, which it confirms. A serving side adds what it pushes,
+unless the peer has said that it takes no pushes. A hello that cannot be read is not answered.
+
+Each ``Ability`` is a key of the map. A peer ignores keys that it does not know, and an older peer
+says fewer: what it does not say is what it did before the ability existed (``unsaid``).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Literal, Self
 
 import msgspec
 
 from fastun import __version__, codec
+from fastun.config import push as push_form
+from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.errors import one_line
 from fastun.lane.messages import LinkFormat
-from fastun.link import push as push_form
-from fastun.link.push import Push
 from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
 
 PROTOCOL_VERSION = 1
@@ -40,7 +45,7 @@ _OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.TCP: ("tcp",),
     Offload.TCP_UDP: ("tcp", "udp"),
 }
-# What a peer is called that has not said hello.
+# The software of a peer that has not said hello.
 PLAIN_WIREGUARD = "WireGuard"
 
 AES = "aes-256-gcm"
@@ -51,8 +56,35 @@ class HelloError(Exception):
     """The other side's hello cannot be accepted; the text says why, in one line."""
 
 
+class Ability(StrEnum):
+    """What a side can do or not: its key, whether this side has it, and what an older peer has.
+
+    A new ability is a line here, and what is done for a peer that has it.
+    """
+
+    is_ours: Callable[[Settings], bool]
+    unsaid: bool
+
+    def __new__(cls, key: str, is_ours: Callable[[Settings], bool], unsaid: bool) -> Self:
+        """Make the ability that is said under ``key``."""
+        ability = str.__new__(cls, key)
+        ability._value_ = key
+        ability.is_ours = is_ours
+        ability.unsaid = unsaid
+        return ability
+
+    # It answers probes of the path's MTU, on UDP (datagram/probe.py).
+    ANSWERS_PROBES = "answers_probes", lambda settings: settings.wire == "wireguard", False
+    # It takes what a server pushes. Before this was said, a server pushed to every peer.
+    TAKES_PUSH = (
+        "takes_push",
+        lambda settings: settings.role == "connect" and bool(settings.accept),
+        True,
+    )
+
+
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
-    """What one side can do. Unknown fields are passed over: a newer version may send more."""
+    """What one side can do. Unknown fields are ignored: a newer version may send more."""
 
     version: int
     software: str
@@ -60,7 +92,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()
-    answers_probes: bool = False  # of the path's MTU, on UDP
+    abilities: frozenset[Ability] = frozenset(each for each in Ability if each.unsaid)
     push: Push | None = None
 
 
@@ -74,7 +106,7 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
         offload=_OFFERS[offload_max],
         message_max=SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
         aeads=own_aeads() if is_sealed else (),
-        answers_probes=is_sealed,
+        abilities=frozenset(ability for ability in Ability if ability.is_ours(settings)),
         push=push,
     )
 
@@ -84,13 +116,23 @@ def own_aeads() -> tuple[str, ...]:
     return (CHACHA, AES) if has_aes_instructions() else (CHACHA,)
 
 
+def for_peer(ours: Hello, theirs: Hello | None) -> Hello:
+    """Return our hello as it goes to a peer, whose own has come (None: not yet)."""
+    if theirs is None or Ability.TAKES_PUSH in theirs.abilities:
+        return ours
+    return msgspec.structs.replace(ours, push=None)
+
+
 def encode(hello: Hello) -> bytes:
     """Return the hello as a message."""
-    return TYPE + codec.pack(hello)
+    fields: dict[str, Any] = msgspec.to_builtins(hello)
+    del fields["abilities"]
+    said = {str(ability): ability in hello.abilities for ability in Ability}
+    return TYPE + codec.pack({**fields, **said})
 
 
 def decode(message: bytes) -> Hello:
-    """Return the hello in a message; HelloError when it is none.
+    """Return the hello in a message; HelloError when it is invalid.
 
     `software` is printable, of SOFTWARE_CHARS_MAX characters at most.
     """
@@ -99,13 +141,23 @@ def decode(message: bytes) -> Hello:
     if len(message) > HELLO_BYTES_MAX:
         raise HelloError(f"the peer's hello has {len(message)} bytes")
     try:
-        hello: Hello = codec.unpack(message[len(TYPE) :], Hello, HELLO_BYTES_MAX)
+        fields = codec.unpack(message[len(TYPE) :], dict[str, Any], HELLO_BYTES_MAX)
+        hello = msgspec.convert({**fields, "abilities": _abilities(fields)}, Hello)
         if hello.push is not None:
             push_form.check(hello.push)
-    except ValueError as error:
-        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts stand in it as reprs
+    except (msgspec.ValidationError, ValueError) as error:
+        why = str(error)[:_COMPLAINT_CHARS_MAX]  # the peer's texts are in it as reprs
         raise HelloError(f"the peer's hello is malformed: {why}") from None
     return msgspec.structs.replace(hello, software=one_line(hello.software)[:SOFTWARE_CHARS_MAX])
+
+
+def _abilities(fields: dict[str, Any]) -> list[Ability]:
+    """Return what a peer can do that has said ``fields``. Raises ValueError."""
+    said = {ability: fields.get(ability, ability.unsaid) for ability in Ability}
+    for ability, value in said.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{ability}: expected true or false")  # noqa: TRY004 (as msgspec's)
+    return [ability for ability, value in said.items() if value]
 
 
 def native_mode(settings: Settings) -> Mode:
@@ -125,7 +177,7 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
             f"the peer's mode is {theirs.mode}, this side's {ours.mode}; give both the same --mode"
         )
     if not 1280 <= theirs.message_max <= _MESSAGE_MAX:  # noqa: PLR2004 (IPv6's least MTU)
-        raise HelloError(f"the peer takes messages of {theirs.message_max} bytes only")
+        raise HelloError(f"the peer accepts messages of at most {theirs.message_max} bytes")
     has_aes = AES in theirs.aeads and AES in ours.aeads
     link_format = LinkFormat(
         wire=wire,
@@ -139,7 +191,7 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
 
 
 def format_without_peer(settings: Settings) -> LinkFormat:
-    """Return what is laid out while no peer has said what it takes; all that simpletun ever is."""
+    """Return what is sent while no peer has said what it takes; on simpletun always."""
     is_simpletun = settings.wire == "simpletun"
     return LinkFormat(
         wire=Wire[settings.wire.upper()],

@@ -33,10 +33,10 @@ def listen(endpoint: Endpoint, kind: socket.SocketKind, open_one: Open) -> list[
             "give an address of this host, or [::] for all"
         ) from None
     except OSError as error:
-        raise RuntimeFailure(f"--listen {endpoint}: {mend(error)}") from None
+        raise RuntimeFailure(f"--listen {endpoint}: {advice(error)}") from None
 
 
-def mend(error: OSError) -> str:
+def advice(error: OSError) -> str:
     """Return what to do about a refusal to bind."""
     return {
         errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",

@@ -1,4 +1,4 @@
-"""Who may connect, and the slot by which the data path knows each peer.
+"""The peers that may connect, and the slot by which the data path knows each.
 
 Peers come from the configuration file and, on a server, from the peer directory, which may change
 while the gateway runs. A slot belongs to one peer for as long as the peer is here, and then to none
@@ -29,13 +29,19 @@ class SlottedPeer:
     slot: int
     peer: Peer
     guard: InitiationGuard = field(default_factory=InitiationGuard)
+    pushed_keepalive_s: int = 0  # 0: none
+
+    @property
+    def keepalive_s(self) -> int | None:
+        """The interval of persistent keepalives: the configured one, else the pushed one."""
+        return self.peer.keepalive_s or self.pushed_keepalive_s or None
 
 
 class PeerSlots:
     """All peers, by slot. Changed on the event loop only; any thread may read ``by_slot``."""
 
     def __init__(self, lane: Lane, on_removed: Callable[[int], None] = lambda _: None) -> None:
-        """Begin empty. ``on_removed`` ends what there is of a slot's peer, who is none any more."""
+        """Begin empty. ``on_removed`` ends what there is of the peer that leaves a slot."""
         self.by_slot: dict[int, SlottedPeer] = {}
         self._by_key: dict[bytes, SlottedPeer] = {}
         self._lane = lane
@@ -43,14 +49,14 @@ class PeerSlots:
         self._log = log.get("peers")
 
     def holder_of(self, public_key: bytes) -> SlottedPeer | None:
-        """Return who holds the key, if anybody may."""
+        """Return the peer that holds the key, if there is one."""
         return self._by_key.get(public_key)
 
     def replace(self, peers: Iterable[Peer]) -> bool:
         """Have exactly these peers; return whether all are in, or False: call again in a moment.
 
-        Who would get a slot that has only now become free has to wait: workers may still seal,
-        open and count for the last peer there.
+        A peer that would get a slot which has only now become free has to wait: workers may still
+        seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
         gone = [
@@ -70,8 +76,14 @@ class PeerSlots:
             self._add(peer, slot)
         return True
 
+    def push_keepalive(self, peer: Peer, interval_s: int) -> None:
+        """Set the interval of keepalives that the peer has pushed; 0: none. Timers follow it."""
+        slotted = self._by_key.get(peer.public_key)
+        if slotted is not None:
+            slotted.pushed_keepalive_s = interval_s
+
     def tell_worker(self, role: str) -> None:
-        """Tell a fresh worker whose addresses are whose."""
+        """Give a fresh worker the addresses of each peer."""
         if role in ROUTING_ROLES:
             for slotted in self.by_slot.values():
                 self._allow_ips(role, slotted)

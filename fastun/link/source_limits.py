@@ -1,6 +1,6 @@
-"""Rate limits for each source: token buckets.
+"""Sources, and rate limits for each: token buckets.
 
-A source is an IPv4 address or an IPv6 /64 (``tcp.source_of``), which one host may have to itself.
+A source is an IPv4 address or an IPv6 /64, which one host may have to itself.
 On UDP the link-reader has the same limits (csrc/inbound/handshake_gate.h). A TCP connection proves
 its source address, so the limits are those for messages with a valid cookie.
 """
@@ -8,6 +8,7 @@ its source address, so the limits are those for messages with a valid cookie.
 from __future__ import annotations
 
 from collections import OrderedDict
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 # The numbers of csrc/inbound/handshake_gate.h, where the reasons are; a test compares them.
 HANDSHAKES_PER_SECOND = 20
@@ -20,6 +21,30 @@ PROVEN_BURST_OF_ALL = 500
 SOURCES_MAX = 8192
 
 _NS_PER_S = 10**9
+
+IPV4_BYTES = 4
+
+
+def source_of(host: str) -> bytes:
+    """Return what counts as one source: an IPv4 address, mapped or not, or an IPv6 /64.
+
+    One host has all of its /64 (as Linux drivers/net/wireguard/ratelimiter.c counts).
+    """
+    return source_of_address(ip_address(host))
+
+
+def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
+    """As ``source_of``."""
+    if isinstance(address, IPv6Address):
+        return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]
+    return address.packed
+
+
+def name_of(source: bytes) -> str:
+    """Return a source as text: an IPv4 address, or an IPv6 network."""
+    if len(source) == IPV4_BYTES:
+        return str(IPv4Address(source))
+    return f"{IPv6Address(source.ljust(16, bytes(1)))}/64"
 
 
 class TokenBucket:
@@ -54,10 +79,6 @@ class SourceLimits:
         """Begin with every bucket full."""
         self._per_second, self._burst = per_second, burst
         self._buckets: OrderedDict[bytes, TokenBucket] = OrderedDict()  # last seen last
-
-    def __len__(self) -> int:
-        """Return how many sources are remembered."""
-        return len(self._buckets)
 
     def take(self, source: bytes, now_s: float) -> bool:
         """Take a token of the source's; False: it has none."""

@@ -1,8 +1,8 @@
 """The links that the lane carries, by peer slot.
 
-One place decides what the workers know of a link: ``attach_stream`` and ``attach_datagrams`` tell
-them, ``end`` takes it back and closes the connection, ``tell_worker`` says it again to a worker
-that was replaced. A peer has one link to send by. When that changes from a stream to UDP, the
+One place decides what the workers know of a link: ``attach_stream`` and ``attach_datagrams`` send
+it, ``end`` takes it back and closes the connection, ``tell_worker`` sends it again to a worker that
+replaces another. A peer has one link to send by. When that changes from a stream to UDP, the
 stream is still read for a moment: what the peer has put into it arrives.
 """
 
@@ -19,14 +19,14 @@ from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import hello
+from fastun.link.established import Established
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.stream.handshake import Established
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
 LINK_ROLES = ("link-reader", "link-writer")
 
-# What stands in the sockets when a peer goes over to UDP is some round trips of data.
+# What is still in the sockets when a peer changes to UDP is some round trips of data.
 LINGER_S = 5.0
 
 
@@ -38,16 +38,25 @@ class Link:
     """
 
     id: int
-    slot: int
-    peer_name: str
+    slotted: SlottedPeer
     connection: socket.socket | None  # None on UDP
     remote: str
     link_format: LinkFormat
     peer_software: str
     path_mtu: int = 0
-    is_new_path: bool = True  # the tun-reader has not been told of it
+    is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = field(default_factory=time.time)  # Unix time
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def slot(self) -> int:
+        """The slot of its peer."""
+        return self.slotted.slot
+
+    @property
+    def peer_name(self) -> str:
+        """The name of its peer."""
+        return self.slotted.peer.name
 
     @property
     def transport(self) -> Literal["tcp", "udp"]:
@@ -82,7 +91,7 @@ class LinkTable:
         """
         slot = established.slotted.slot
         self._stop_lingering(slot)
-        self.end(slot, "the peer has connected anew")
+        self.end(slot, "the peer has reconnected")
         link = self._make(
             established.slotted, established.link_format, remote, established.software, connection
         )
@@ -91,7 +100,7 @@ class LinkTable:
             for role in LINK_ROLES:
                 self._lane.send(role, message, connection.fileno())
         except OSError as error:
-            self.end(slot, f"the workers cannot have it: {error.strerror}", link.id)
+            self.end(slot, f"cannot pass it to the workers: {error.strerror}", link.id)
             raise
         self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)
@@ -123,8 +132,7 @@ class LinkTable:
         self._names_seen.add(name)
         link = Link(
             id=self.n_established,
-            slot=slotted.slot,
-            peer_name=name,
+            slotted=slotted,
             connection=connection,
             remote=remote,
             link_format=link_format,
@@ -203,12 +211,12 @@ class LinkTable:
         timer.cancel()
         self._lane.send("link-reader", DetachLink(slot))
         _hang_up(link.connection)
-        self._log.debug("the stream is done with", peer=link.peer_name, remote=link.remote)
+        self._log.debug("old stream drained and closed", peer=link.peer_name, remote=link.remote)
 
     # -- workers ------------------------------------------------------------------------------
 
     def tell_worker(self, role: str) -> None:
-        """Say to a fresh worker what its predecessor knew of the links.
+        """Send a fresh worker what its predecessor knew of the links.
 
         On a sealed wire only a link-writer can go on, with the peers on UDP; else the predecessor's
         death has ended the links.

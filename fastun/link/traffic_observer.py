@@ -1,6 +1,6 @@
-"""What the workers have sent and received of a session, told to its timers.
+"""What the workers have sent and received of a session, for its timers.
 
-The workers write times and counters into the peer table and tell nobody; it is read now and then.
+The workers only write times and counters into the peer table; it is read now and then.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from fastun.native import PeerTable
 from fastun.session.timers import PeerTimers
 
 _NS_PER_S = 1e9
+
+# How often it is read: a tenth of the shortest timer (5 s) is near enough, and a thousand peers
+# cost some milliseconds.
+TICK_S = 0.5
 
 
 @dataclass

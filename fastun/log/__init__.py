@@ -4,7 +4,7 @@ log.configure("console", verbosity=0)        once, before the first event
 events = log.get("gateway")
 events.info("listening", endpoint="tcp://[::]:55555")
 
-12:03:04 info    gateway   listening  endpoint=tcp://[::]:55555
+12:03:04 info    gateway   listening endpoint=tcp://[::]:55555
 
 A gateway calls log.unblock() besides: from then on nothing that is written to sys.stderr, events
 and tracebacks, makes it wait for a reader. How often one source can cause an event is limited.
@@ -18,11 +18,12 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, Literal
 
 import structlog
+from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 from structlog.typing import FilteringBoundLogger, Processor
 
 from fastun.errors import one_line
@@ -141,12 +142,12 @@ class _OfLibraries(logging.Handler):
         is_error = record.levelno >= logging.ERROR
         # The event is the same for all: their texts differ by a task's number or an address.
         (log.error if is_error else log.warning)(
-            "a library reports", text=record.getMessage(), exc_info=record.exc_info
+            "library message", text=record.getMessage(), exc_info=record.exc_info
         )
 
 
 class _Stderr:
-    """Writes lines to whatever stderr is now; a log that nobody reads must not stop the tunnel."""
+    """Writes lines to whatever stderr is now; a log that is not read must not stop the tunnel."""
 
     def write(self, line: str) -> None:
         with suppress(AttributeError, OSError, ValueError):  # No stderr, a broken pipe, closed.
@@ -170,24 +171,33 @@ def _stderr_has_colours() -> bool:
     return sys.stderr is not None and sys.stderr.isatty() and "NO_COLOR" not in os.environ
 
 
-def _console_renderer(*, colours: bool) -> Callable[[Any, str, MutableMapping[str, Any]], str]:
-    def paint(text: str, colour: str) -> str:
-        return f"{colour}{text}{_RESET}" if colours and colour else text
+def _console_renderer(*, colours: bool) -> ConsoleRenderer:
+    """Return structlog's renderer with our columns; a traceback follows below its event."""
+    reset, dim = (_RESET, _DIM) if colours else ("", "")
 
-    def render(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
-        time, level = event.pop("timestamp"), event.pop("level")
-        component, what = event.pop("component", ""), event.pop("event")
-        traceback = event.pop("exception", "")
-        details = "".join(
-            f"  {paint(key + '=', _DIM)}{_detail(value)}" for key, value in event.items()
-        )
-        line = (
-            f"{paint(time, _DIM)} {paint(f'{level:<7}', _LEVEL_COLOURS.get(level, ''))}"
-            f" {component:<9} {one_line(str(what))}{details}"
-        )
-        return f"{line}\n{traceback}" if traceback else line
+    def column(key: str, style: str = "", width: int = 0) -> Column:
+        plain = KeyValueColumnFormatter(None, style, reset, _one_line, width)
+        return Column(key, plain)
 
-    return render
+    def level(key: str, value: object) -> str:
+        style = _LEVEL_COLOURS.get(str(value), "") if colours else ""
+        return KeyValueColumnFormatter(None, style, reset, str, len("warning"))(key, value)
+
+    return ConsoleRenderer(
+        columns=[
+            column("timestamp", dim),
+            Column("level", level),
+            column("component", width=9),
+            column("event"),
+            Column("", KeyValueColumnFormatter(dim, "", reset, _detail)),
+        ],
+        sort_keys=False,
+        exception_formatter=structlog.dev.plain_traceback,  # the pretty one shows local variables
+    )
+
+
+def _one_line(value: object) -> str:
+    return one_line(str(value))
 
 
 def _detail(value: object) -> str:

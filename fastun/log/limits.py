@@ -34,7 +34,7 @@ class Limit:
 # Retries at WireGuard's interval (5 s) are all logged.
 PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
 
-# For all strangers together, who may have many addresses, and for events that name no source.
+# For all strangers together, since one may have many addresses, and for events without a source.
 PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
 
 # Remembered: four events of each of 1,024 peers, and as many of strangers; 3 MiB in all.

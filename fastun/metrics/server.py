@@ -33,8 +33,7 @@ from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
-from fastun.link.source_limits import SourceLimits
-from fastun.link.stream import sockets as tcp
+from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
 
 if TYPE_CHECKING:
@@ -173,10 +172,10 @@ class _Server(BoundedServer, WSGIServer):
         del request
         host = client_address[0]
         is_loopback = ip_address(host.removeprefix("::ffff:").partition("%")[0]).is_loopback
-        return is_loopback or self._limits.take(tcp.source_of(host), time.monotonic())
+        return is_loopback or self._limits.take(source_of(host), time.monotonic())
 
     def source(self, client_address: Any) -> bytes:
-        return tcp.source_of(client_address[0])
+        return source_of(client_address[0])
 
 
 class _Handler(WSGIRequestHandler):

@@ -63,29 +63,44 @@ class Event:
     endpoint: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SharedMemory:
+    """What a loop shares with the gateway and the other workers of its lane."""
+
+    ring: Ring
+    stats: Stats
+    peers: PeerTable
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What a loop reads, writes and waits for beside links and sockets. They stay the caller's."""
+
+    device: int
+    channel: int
+    wake: int
+
+
 class Loop:
     """One worker's C loop. Keeps its memory alive; descriptors stay the caller's."""
 
     def __init__(
         self,
         role: str,
-        ring: Ring,
-        stats: Stats,
-        peers: PeerTable,
+        memory: SharedMemory,
+        fds: Descriptors,
         *,
         wire: Wire,
         mode: Mode,
-        device_fd: int,
-        channel_fd: int,
-        wake_fd: int,
     ) -> None:
         """Prepare the loop of ``role``."""
-        self._memory = (ring, stats, peers)
+        self._memory = memory
         # fmt: off
         self._pointer = checked_pointer(
             lib.loop_new(
-                ROLES.index(role), wire, mode, ring.pointer, stats.pointer, peers.pointer,
-                device_fd, channel_fd, wake_fd,
+                ROLES.index(role), wire, mode,
+                memory.ring.pointer, memory.stats.pointer, memory.peers.pointer,
+                fds.device, fds.channel, fds.wake,
             )
         )
         # fmt: on
@@ -112,7 +127,7 @@ class Loop:
         )
 
     def drop_event(self) -> None:
-        """Count an event that was not reported."""
+        """Count an event that could not be reported."""
         lib.loop_drop_event(self._pointer)
 
     def add_socket(self, index: int, fd: int, *, has_offload: bool) -> None:

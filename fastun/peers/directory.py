@@ -46,15 +46,15 @@ class PeerDirectory(ABC):
 
     @abstractmethod
     def server(self) -> Server | None:
-        """Return what remember_server was told last, None when no gateway has served yet."""
+        """Return the last remember_server's value, None when no gateway has served yet."""
 
     @abstractmethod
     def remember_server(self, server: Server) -> None:
-        """Keep `server` for those who add peers."""
+        """Keep `server` for the commands that add peers."""
 
     @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:
-        """Return where clients reach the server, as remember_public_endpoints was told last."""
+        """Return where clients reach the server, as remember_public_endpoints last stored it."""
 
     @abstractmethod
     def remember_public_endpoints(self, endpoints: tuple[Endpoint, ...]) -> None:
@@ -69,15 +69,15 @@ class PeerDirectory(ABC):
         server = self.server()
         if server and name in {peer.name for peer in server.peers}:
             raise ConfigError(
-                f"peer {quote(name)} stands in the configuration file of {server.interface};"
-                " look for it, change it or take it out there"
+                f"peer {quote(name)} is in the configuration file of {server.interface};"
+                " view, change or remove it there"
             )
         nearest = difflib.get_close_matches(name, [peer.name for peer in peers], n=1)
-        mend = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
-        raise ConfigError(f"no peer is named {quote(name)}; {mend}")
+        fix = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
+        raise ConfigError(f"no peer is named {quote(name)}; {fix}")
 
     def next_free_address(self, network: Network) -> Address:
-        """Return the lowest address of `network` that nobody has, with the network's length.
+        """Return the lowest free address of `network`, with the network's length.
 
         ConfigError when there is none. To keep it free until it is added: inside changes().
         """
@@ -89,7 +89,7 @@ class PeerDirectory(ABC):
         free = next_free_address(network, taken)
         if free is None:
             raise ConfigError(
-                f"{network} has no free address left; remove a peer, or serve a larger network"
+                f"{network} has no free address; remove a peer, or serve a larger network"
             )
         return free
 

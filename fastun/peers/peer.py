@@ -34,7 +34,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What the gateway that serves a directory's peers tells those who add to it.
+    """What `peer add` needs to know of the gateway that serves the directory.
 
     `routes` are what it pushes: networks behind it. `peers` are those of its configuration file;
     their pre-shared keys are left out. In `room_bytes` of its hello a client's addresses have to
@@ -71,25 +71,24 @@ def check_together(peers: Iterable[Peer], own: Iterable[Address] = ()) -> None:
     own_prefixes = {one_host(address) for address in own}
     for peer in peers:
         if peer.name in names:
-            raise ConfigError(f"two peers are named {quote(peer.name)}; give one another name")
+            raise ConfigError(f"two peers are named {quote(peer.name)}; rename one")
         names.add(peer.name)
         owner = key_owners.setdefault(peer.public_key, peer.name)
         if owner != peer.name:
             raise ConfigError(
                 f"peers {quote(owner)} and {quote(peer.name)} have the same public key;"
-                " each needs its own"
+                " generate a key for each"
             )
         for prefix in peer.allowed_ips:
             owner = prefix_owners.setdefault(prefix, peer.name)
             if owner != peer.name:
                 raise ConfigError(
                     f"peers {quote(owner)} and {quote(peer.name)} both have {prefix};"
-                    " leave it to one of them"
+                    " remove it from one of them"
                 )
             if prefix in own_prefixes:
                 raise ConfigError(
-                    f"peer {quote(peer.name)} has {prefix}, this side's own address;"
-                    " give it another"
+                    f"peer {quote(peer.name)} has {prefix}, our own address; give it another"
                 )
 
 

@@ -1,7 +1,7 @@
-"""What stands in the peer store, as values: rows of peers, and texts of facts.
+"""The contents of the peer store, as values: rows of peers, and texts of facts.
 
 Whatever cannot be read raises ValueError or TypeError: it was checked before it was put there, so
-the file is damaged or somebody has edited it.
+the file is damaged or was edited.
 """
 
 from dataclasses import replace
@@ -42,7 +42,7 @@ def endpoints_of(text: str) -> tuple[Endpoint, ...]:
     try:
         return tuple(map(endpoint.parse, text.split()))
     except ConfigError as error:
-        raise ValueError from error  # What stands in the store was checked before it was put there.
+        raise ValueError from error  # What is in the store was checked before it was put there.
 
 
 class _PeerText(msgspec.Struct, frozen=True):

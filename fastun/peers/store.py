@@ -37,7 +37,7 @@ FILE_NAME: Final = "peers.sqlite"
 # PRAGMA user_version of what _SCHEMA makes. A higher number is a newer fastun's.
 SCHEMA_VERSION: Final = 1
 
-# A change takes milliseconds; who waits longer has met one that hangs.
+# A change takes milliseconds; one that takes longer hangs.
 LOCK_TIMEOUT_S: Final = 5.0
 
 _SCHEMA = """
@@ -182,7 +182,7 @@ class PeerStore(PeerDirectory):
                     found = SCHEMA_VERSION
         if found > SCHEMA_VERSION:
             raise RuntimeFailure(
-                f"{self.path}: written by a newer fastun (form {found}, this one knows"
+                f"{self.path}: written by a newer fastun (format {found}, this one reads"
                 f" {SCHEMA_VERSION}); update fastun on this host"
             )
 
@@ -227,14 +227,14 @@ class PeerStore(PeerDirectory):
             raise RuntimeFailure(f"{self.path}: {_DAMAGED}") from None
 
 
-_DAMAGED = "damaged; restore it from a backup, or move it away and add the peers anew"
+_DAMAGED = "damaged; restore it from a backup, or move it away and add the peers again"
 
 
 def _explain(error: sqlite3.Error) -> str:
     # The low byte is the primary code (sqlite.org/rescode.html); errors of Python's have none.
     match getattr(error, "sqlite_errorcode", 0) & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return "another process is changing it and does not finish; try again"
+            return "locked by another process for too long; try again"
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _DAMAGED
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:

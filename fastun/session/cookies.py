@@ -5,7 +5,7 @@
     cookie = Mac(secret of 120 s, source address || source port)                  section 5.4.7
     cookie reply: nonce, Xaead(Hash("cookie--" || responder's public key), nonce, cookie, mac1)
 
-mac1 proves that the sender knows whom it talks to, before any costly DH. Under load mac2 proves
+mac1 proves that the sender knows our public key, before any costly DH. Under load mac2 proves
 that the sender receives at the address it sends from, so that a limit per address means something.
 Neither authenticates: that is the handshake's. Cookies are made, and mac2 is checked, in C
 (csrc/inbound/cookie.h, handshake_gate.h); here they are asked of us.

@@ -5,7 +5,7 @@
     -> e, es, s, ss            ephemeral 32 | static 32 + 16 | payload + 16
     <- e, ee, se, psk          ephemeral 32 | payload + 16
 
-A token that stands for a DH is named after initiator's and responder's key: `se` is the DH of the
+A token of a DH is named after initiator's and responder's key: `se` is the DH of the
 initiator's static and the responder's ephemeral key. Since this is a psk pattern, ephemeral keys
 are mixed into the chaining key too.
 """

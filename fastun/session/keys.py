@@ -77,8 +77,8 @@ def parse_key(text: str, field_name: str) -> bytes:
         key = b""
     if len(text) != _TEXT_CHARS or len(key) != KEY_BYTES or format_key(key) != text:
         raise ConfigError(
-            f"{field_name}: not a key; write its {_TEXT_CHARS} characters of base64, "
-            "as fastun keygen and fastun pubkey print them"
+            f"{field_name}: not a key; give the {_TEXT_CHARS} characters of base64 "
+            "that fastun keygen and fastun pubkey print"
         )
     return key
 
@@ -155,7 +155,7 @@ def store_private(path: Path, private: bytes) -> None:
         _sync_directory(path.parent)
     except FileExistsError:
         raise ConfigError(
-            f"key file {quote(str(path))} exists; remove it first if its key is to be replaced"
+            f"key file {quote(str(path))} already exists; remove it first to replace the key"
         ) from None
     except OSError as error:
         raise RuntimeFailure(f"key file {quote(str(path))}: {error.strerror}") from None

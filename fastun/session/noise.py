@@ -77,7 +77,7 @@ def initiate(
 
 
 def consume_initiation(own: KeyPair, message: bytes) -> ConsumedInitiation:
-    """Return who sent an initiation, having proved it.
+    """Return the proven sender of an initiation.
 
     HandshakeError BAD_LENGTH, BAD_TYPE, BAD_MAC1, LOW_ORDER_POINT, BAD_STATIC or BAD_TIMESTAMP.
     The caller refuses UNKNOWN_PEER, and REPLAYED_TIMESTAMP or TOO_SOON through InitiationGuard.

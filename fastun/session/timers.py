@@ -1,15 +1,15 @@
 """One peer's timers (whitepaper section 6): a state machine that sends nothing and knows no clock.
 
-The gateway tells it what happened and when, asks `due` what is to be done now, and sleeps until
-`next_deadline`. Times are CLOCK_BOOTTIME seconds (clock.boottime_s). Events may be told late, as
-from a table that is read now and then, but in the order in which they happened.
+The gateway reports what happened and when, asks `due` what is to be done now, and sleeps until
+`next_deadline`. Times are CLOCK_BOOTTIME seconds (clock.boottime_s). Events may be reported late,
+as from a table that is read now and then, but in the order in which they happened.
 
     what                                                            when
     rekey, the session's initiator only                             it sends, 120 s after the
                                                                     handshake, or receives, 165 s
     rekey, either side                                              2^60 messages sent, or 3 * 2^32
                                                                     blocks under AES-256-GCM
-    handshake: packets wait and there is no session                 at once
+    handshake: packets wait without a session                       at once
     handshake: data was sent and nothing came back                  15 s + jitter after it
     handshake again: no response                                    5 s + jitter; at most one each
                                                                     5 s, given up after 90 s
@@ -78,6 +78,8 @@ class PeerTimers:
 
     def set_persistent_keepalive(self, interval_s: float | None, now_s: float) -> None:
         """Send a keepalive whenever nothing was sent or received for `interval_s`; None: never."""
+        if interval_s == self._persistent_keepalive_s:
+            return
         self._persistent_keepalive_s = interval_s
         self._persistent_at = None
         self._put_off_persistent(now_s)
@@ -95,7 +97,7 @@ class PeerTimers:
             self._want_handshake(now_s)
 
     def on_path_doubted(self, now_s: float) -> None:
-        """Learn that there may be no way to the peer; a handshake tells, and at once."""
+        """Note that the peer may be unreachable; a handshake finds out, at once."""
         self._last_handshake_sent_s = float("-inf")
         self._want_handshake(now_s)
 
@@ -110,7 +112,7 @@ class PeerTimers:
         self._rekey_on_send(now_s, counter, n_blocks)
 
     def on_keepalive_sent(self, now_s: float, counter: int = 0) -> None:
-        """Learn that an empty data message was sent; nobody has to answer it."""
+        """Note that an empty data message was sent; it needs no answer."""
         self._any_sent(now_s)
         self._rekey_on_send(now_s, counter)
 

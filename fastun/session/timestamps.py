@@ -107,7 +107,7 @@ class Timestamps:
             self._has_warned = True
             self._log.warning(
                 "cannot save the time of the last handshake: if the clock is set back before the"
-                " next start, peers refuse us until it has caught up",
+                " next start, peers reject our handshakes until it has caught up",
                 file=str(self._path),
                 error=why,
             )

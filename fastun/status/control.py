@@ -117,11 +117,11 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
         raise RuntimeFailure(_explain(error, path, interface)) from None
     except codec.CodecError as error:
         raise RuntimeFailure(
-            f"the gateway of {interface} answers what this version cannot read ({error}); "
+            f"the gateway of {interface} sent a reply that this version cannot read ({error}); "
             "restart it with the installed version"
         ) from None
     if reply.status is None:
-        raise RuntimeFailure(f"the gateway of {interface} refuses: {reply.error}")
+        raise RuntimeFailure(f"the gateway of {interface} refused: {reply.error}")
     return reply.status
 
 
@@ -143,9 +143,9 @@ def _explain(error: OSError, path: Path, interface: str) -> str:
         case ConnectionRefusedError():
             return f"no gateway runs with interface {interface} (it left {path}); start one"
         case PermissionError():
-            return f"{path}: permission denied; run as root, or as the user that runs the gateway"
+            return f"permission denied on {path}; run as root, or as the user that runs the gateway"
         case TimeoutError() | BlockingIOError():
             return f"the gateway of {interface} does not answer; try again, or see its log"
         case ConnectionResetError() | BrokenPipeError():
-            return f"the gateway of {interface} hung up: it is stopping, or asked too often"
+            return f"the gateway of {interface} closed the connection; try again"
     return f"{path}: {error.strerror or error}"

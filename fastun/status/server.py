@@ -73,7 +73,7 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
             return Reply(error=f"malformed request: {error}")
         if request.command not in COMMANDS:
             known = ", ".join(COMMANDS)
-            return Reply(error=f"unknown command {request.command!r:.80}; there is: {known}")
+            return Reply(error=f"unknown command {request.command!r:.80}; use one of: {known}")
         if request.command == "peers-changed":
             self._refresh_peers()
         try:

@@ -1,8 +1,8 @@
 """One frame of ``fastun top``: lines of text, made to fit 80 columns and as many rows as there are.
 
 Columns are as wide as what they may have to hold, so that nothing moves from frame to frame. Where
-rows are short, peers give way first, then drop reasons; what was left out is told. ASCII only: what
-a terminal at the other end of an ssh connection can show is not known.
+rows are short, peers give way first, then drop reasons; what was left out is counted. ASCII only:
+what a terminal at the other end of an ssh connection can show is unknown.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _WIDTH_MIN, _WIDTH_MAX = 80, 100
 
 _BAR_CHARS = 40
 
-# What is told of a stage that limits the tunnel: where its work waits.
+# What is shown of a stage that limits the tunnel: where its work waits.
 _WAITING = {
-    "tun-reader": "packets wait in the device",
+    "tun-reader": "packets queue in the device",
     "link-writer": "the ring before it fills",
-    "link-reader": "bytes wait in the sockets",
+    "link-reader": "bytes queue in the sockets",
     "tun-writer": "the ring before it fills",
 }
 
@@ -74,13 +74,13 @@ def _bottleneck(history: History) -> Text:
     found = history.bottleneck()
     line = Text("bottleneck  ")
     if found is None:
-        return line.append("none: every stage keeps up", "dim")
+        return line.append("none (every stage keeps up)", "dim")
     line.append(found.name, "bold yellow")
     line.append(f", {100 * found.share:.0f} % of the last {found.window_s:.0f} s: ")
     if found.name != NETWORK:
         return line.append(_WAITING[found.name])
     is_up = any(peer.up for peer in history.latest.status.peers)
-    return line.append("the link takes no more" if is_up else "no peer is connected")
+    return line.append("the link is full" if is_up else "no peer is connected")
 
 
 # -- the stages -------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What ``fastun top`` works out of the gateway's counts: rates, shares of time, the bottleneck.
 
-A rate is the difference of two looks by the time between them. What limits the tunnel is judged as
-the dashboard does (grafana/panels.py), over the looks of the last seconds: the stage that had work
-and room for most of the time, or the most processor time; or the network, where the only link did
-not take more.
+A rate is the difference of two snapshots by the time between them. What limits the tunnel is judged
+as the dashboard does (grafana/panels.py), over the snapshots of the last seconds: the stage that
+had work and room for most of the time, or the most processor time; or the network, where the only
+link was full.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fastun.native import DIRECTIONS, ROLES
 if TYPE_CHECKING:
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
-# Long enough for a share of some ten looks, short enough to follow what is being tried out.
+# Long enough for a share of some ten snapshots, short enough to follow what is being tried out.
 WINDOW_S = 5.0
 
 # From this share of the time on, a stage is what limits the tunnel.
@@ -28,7 +28,7 @@ NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Snapshot:
     """A status and when it was asked for, by the monotonic clock."""
 
     at_s: float
@@ -79,23 +79,23 @@ class Bottleneck:
 
 
 class History:
-    """The looks of the last seconds, at least two once rates are asked for."""
+    """The snapshots of the last seconds, at least two once rates are asked for."""
 
-    def __init__(self, first: Look) -> None:
-        """Begin with a look; rates need a second one."""
-        self._looks = deque([first])
+    def __init__(self, first: Snapshot) -> None:
+        """Begin with a snapshot; rates need a second one."""
+        self._snapshots = deque([first])
         self._shown = first
 
     @property
-    def latest(self) -> Look:
-        """The newest look."""
-        return self._looks[-1]
+    def latest(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._snapshots[-1]
 
-    def add(self, look: Look) -> None:
-        """Take a look in, and forget those that are too old; a rate needs two all the same."""
-        self._looks.append(look)
-        while len(self._looks) > 2 and self._looks[0].at_s < look.at_s - WINDOW_S:  # noqa: PLR2004
-            self._looks.popleft()
+    def add(self, snapshot: Snapshot) -> None:
+        """Take a snapshot in, and forget those that are too old; a rate needs two all the same."""
+        self._snapshots.append(snapshot)
+        while len(self._snapshots) > 2 and self._snapshots[0].at_s < snapshot.at_s - WINDOW_S:  # noqa: PLR2004
+            self._snapshots.popleft()
 
     def mark_shown(self) -> None:
         """Have the rates begin anew: they are those since the last frame."""
@@ -127,14 +127,14 @@ class History:
         """Return what limits the tunnel; None where every stage keeps up."""
         stages = self.stages()
         shares = {
-            role: max(stage.busy_share, self._cpu_share(role, self._looks[0]))
+            role: max(stage.busy_share, self._cpu_share(role, self._snapshots[0]))
             for role, stage in stages.items()
         }
         shares[NETWORK] = stages["link-writer"].blocked_share
         name = max(shares, key=lambda name: shares[name])
         if shares[name] <= BOTTLENECK_FROM:
             return None
-        return Bottleneck(name, min(1.0, shares[name]), self.latest.at_s - self._looks[0].at_s)
+        return Bottleneck(name, min(1.0, shares[name]), self.latest.at_s - self._snapshots[0].at_s)
 
     # -- reckoning ----------------------------------------------------------------------------
 
@@ -167,23 +167,23 @@ class History:
         # A peer that was changed is counted anew.
         return max(0.0, difference) / (self.latest.at_s - self._shown.at_s)
 
-    def _cpu_share(self, role: str, since: Look) -> float:
+    def _cpu_share(self, role: str, since: Snapshot) -> float:
         cpu_s = _sum(_of_role(self.latest, role), "cpu_seconds")
         cpu_s -= _sum(_of_role(since, role), "cpu_seconds")
         return max(0.0, cpu_s) / (self.latest.at_s - since.at_s)
 
     def _state_share(self, role: str, state: str) -> float:
-        states = [stage.state for look in self._looks for stage in _of_role(look, role)]
+        states = [stage.state for snapshot in self._snapshots for stage in _of_role(snapshot, role)]
         return states.count(state) / len(states)  # type: ignore[arg-type]
 
 
-def directions(look: Look, name: str) -> list[Direction]:
+def directions(snapshot: Snapshot, name: str) -> list[Direction]:
     """Return one direction of each lane."""
-    return [getattr(lane, name) for lane in look.status.lanes]
+    return [getattr(lane, name) for lane in snapshot.status.lanes]
 
 
-def _of_role(look: Look, role: str) -> Iterator[Stage]:
-    for direction in directions(look, DIRECTIONS[role]):
+def _of_role(snapshot: Snapshot, role: str) -> Iterator[Stage]:
+    for direction in directions(snapshot, DIRECTIONS[role]):
         yield direction.reader if direction.reader.role == role else direction.writer
 
 

@@ -1,6 +1,6 @@
 """``fastun top``: a running gateway at work, on a terminal of 80 columns, until q or Ctrl-C.
 
-    control socket --look, four a second--> History --a frame an interval--> terminal
+    control socket --snapshot, four a second--> History --a frame an interval--> terminal
 
 The gateway answers what ``fastun status`` asks as well; what is a difference is worked out here. On
 no terminal, or with a count, frames are plain text one after the other.
@@ -24,14 +24,14 @@ from fastun.errors import RuntimeFailure
 from fastun.status import control
 from fastun.status.report import socket_of
 from fastun.top.frame import frame
-from fastun.top.rates import History, Look
+from fastun.top.rates import History, Snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.text import Text
 
-# A worker's state is that of an instant: several looks a frame make a share of time of it.
+# A worker's state is that of an instant: several snapshots a frame make a share of time of it.
 LOOK_S = 0.25
 
 # A gateway that is too busy to answer, or has all its clients, is asked again so often.
@@ -41,30 +41,30 @@ _QUIT = b"qQ"
 
 
 class Watch:
-    """The gateway whose socket this is, from the first look on."""
+    """The gateway whose socket this is, from the first snapshot on."""
 
     def __init__(self, path: Path) -> None:
-        """Take the first look. Raises RuntimeFailure where no gateway answers."""
+        """Take the first snapshot. Raises RuntimeFailure where no gateway answers."""
         self._path = path
         self._name = path.name.removesuffix(".sock")
-        self.history = History(_look(path))
+        self.history = History(_snapshot(path))
 
-    def look(self) -> None:
-        """Take a look. Raises RuntimeFailure in one line when the gateway has ended."""
+    def snapshot(self) -> None:
+        """Take a snapshot. Raises RuntimeFailure in one line when the gateway has ended."""
         for tries_left in reversed(range(_TRIES)):
             try:
-                look = _look(self._path)
+                snapshot = _snapshot(self._path)
             except RuntimeFailure:
                 if not self._is_alive():
-                    raise RuntimeFailure(f"the gateway of {self._name} has ended") from None
+                    raise RuntimeFailure(f"the gateway of {self._name} has stopped") from None
                 if not tries_left:
                     raise
                 time.sleep(LOOK_S)
             else:
                 break
-        if look.status.pid != self.history.latest.status.pid:
-            raise RuntimeFailure(f"the gateway of {self._name} has ended; another runs now")
-        self.history.add(look)
+        if snapshot.status.pid != self.history.latest.status.pid:
+            raise RuntimeFailure(f"the gateway of {self._name} was replaced by another; run again")
+        self.history.add(snapshot)
 
     def _is_alive(self) -> bool:
         try:
@@ -73,13 +73,13 @@ class Watch:
             return False
 
 
-def _look(path: Path) -> Look:
+def _snapshot(path: Path) -> Snapshot:
     status = control.request(path, "status")
-    return Look(time.monotonic(), status)
+    return Snapshot(time.monotonic(), status)
 
 
 def run(interface: str | None, run_dir: Path, interval_s: float, n_frames: int | None) -> None:
-    """Show the gateway of ``interface``, or the only one, until told to stop or ``n_frames`` are.
+    """Show the gateway of ``interface``, or the only one, until stopped or ``n_frames`` are shown.
 
     Raises RuntimeFailure when there is none, or it ends.
     """
@@ -101,7 +101,7 @@ def _print_frames(watch: Watch, console: Console, interval_s: float, n_frames: i
         until_s = time.monotonic() + interval_s
         while (left_s := until_s - time.monotonic()) > 0:
             time.sleep(min(left_s, LOOK_S))
-            watch.look()
+            watch.snapshot()
         lines = frame(watch.history, console.width, None, time.time())
         watch.history.mark_shown()
         sys.stdout.write("\n" * (shown > 0))
@@ -118,7 +118,7 @@ def _show_live(watch: Watch, console: Console, interval_s: float) -> None:
         lines: list[Text] = []
         next_s, size = 0.0, console.size  # the first frame as soon as there are rates
         while not _quits(keys, min(LOOK_S, interval_s)):
-            watch.look()
+            watch.snapshot()
             if time.monotonic() >= next_s or console.size != size:
                 next_s, size = time.monotonic() + interval_s - LOOK_S / 2, console.size
                 lines = frame(watch.history, size.width, size.height, time.time())

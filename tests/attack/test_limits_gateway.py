@@ -35,8 +35,9 @@ from fastun.lab.tunnel import (
     start_gateway,
 )
 from fastun.link import hello
+from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.stream import handshake as greeting
+from fastun.link.stream.handshake import SealedHandshaker
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.session import keys, noise
@@ -88,7 +89,7 @@ def begin(
     host: Host, target: str, kind: str, sources: list[str], *, per_s: float, seconds: float
 ) -> subprocess.Popen[bytes]:
     return host.spawn(
-        *(sys.executable, str(ROOT / "tests/attack/connections.py"), target, str(PORT)),
+        *(sys.executable, str(ROOT / "tests/support/connections.py"), target, str(PORT)),
         *(str(per_s), str(seconds), kind, *sources),
         stdout=subprocess.PIPE,
     )
@@ -200,7 +201,7 @@ class _Roster:
         self.by_slot = {0: slotted}
 
 
-class DistantGreeter(greeting.SealedHandshaker):
+class DistantHandshaker(SealedHandshaker):
     """A client whose hello comes a round trip after the server's response, as a real one's."""
 
     async def _send_hello(self, *arguments: Any) -> None:
@@ -215,7 +216,7 @@ async def greet(client: Client, target: str, public_key: bytes) -> tuple[float, 
     )
     server = Peer(name="server", public_key=public_key, preshared_key=client.preshared_key)
     peer_slots: Any = _Roster(SlottedPeer(0, server))
-    handshaker = DistantGreeter(peer_slots, client.pair, lambda _: ours)
+    handshaker = DistantHandshaker(KeyExchange(peer_slots, client.pair, lambda _: ours))
     began, n_attempts = time.monotonic(), 0
     while True:
         n_attempts += 1

@@ -23,6 +23,7 @@ from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.link import hello
 from fastun.link.hello import HelloError
+from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import ROLES
@@ -110,7 +111,8 @@ class Crowd:
             message_max=60000,
             aeads=(hello.CHACHA,),
         )
-        handshaker = SealedHandshaker(self._peer_slots, self._pairs[n], lambda _: says, None)
+        exchange = KeyExchange(self._peer_slots, self._pairs[n], lambda _: says)
+        handshaker = SealedHandshaker(exchange)
         try:
             loop = asyncio.get_running_loop()
             await loop.sock_connect(connection, (SERVER_OUTER, PORT))

@@ -1,5 +1,5 @@
 /* Cookies: who was sent one shows it by mac2, from where it was sent to, while its secret is. What
- * a peer makes of a reply, tests/unit/link/test_link_reader_cookies.py says. */
+ * a peer makes of a reply, tests/unit/link/datagram/test_link_reader_cookies.py says. */
 #define _GNU_SOURCE
 #include "packet/byteorder.h"
 #include "check.h"

@@ -90,7 +90,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(machine: subprocess.Popen[s
     machine.send_signal(signal.SIGINT)
     said, complaint = machine.communicate(timeout=10)
     assert (machine.returncode, said) == (1, "")
-    assert complaint == "fastun: interrupted before there were figures\n"
+    assert complaint == "fastun: interrupted before any measurement was complete\n"
 
 
 def bench(
@@ -141,7 +141,7 @@ def test_nobody_listens_unless_asked_to_and_the_line_says_what_to_run(tunnel: St
     assert not pair.server.host.listens(PORT)
     done = bench(pair.client, "--peer", "server", check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].startswith("fastun: --peer 'server': nobody listens at ")
+    assert done.stderr.splitlines()[-1].startswith("fastun: --peer 'server': nothing listens at ")
     assert "run there: fastun bench --serve" in done.stderr
 
 

@@ -33,7 +33,7 @@ def test_a_host_that_carries_tunnels_has_nothing_that_fails(lab: Lab, tmp_path: 
     assert code == 0
     for check in ("TUN device", "CAP_NET_ADMIN", "super-packets", "TUN writes", "libgcrypt"):
         assert findings[check]["verdict"] in ("ok", "warn"), "each was looked at"
-    assert "arrives whole" in findings["UDP offload"]["said"]
+    assert "arrive intact" in findings["UDP offload"]["message"]
     assert host.devices() == devices, "the probe's device was elsewhere"
     assert list(tmp_path.iterdir()) == []
 
@@ -44,7 +44,7 @@ def test_ports_of_a_running_gateway_are_its_own_and_those_of_others_are_told(
     host = lab.host("server")
     _, findings = doctor(host, tmp_path)
     ports = ("udp port", "tcp port", "metrics port")
-    assert [findings[port]["said"].split()[-1] for port in ports] == 3 * ["free"]
+    assert [findings[port]["message"].split()[-1] for port in ports] == 3 * ["free"]
     gateway = start_gateway(host, tmp_path, "serve", wire="wireguard", addresses=("10.99.0.1/24",))
     home = gateway.log_file.parent
     wait_until((home / f"{INTERFACE}.sock").exists, "the control socket", timeout_s=15)
@@ -52,12 +52,15 @@ def test_ports_of_a_running_gateway_are_its_own_and_those_of_others_are_told(
     code, findings = doctor(host, home)
     assert code == 0
     assert [findings[port]["verdict"] for port in ports] == 3 * ["ok"]
-    assert findings["udp port"]["said"] == f"udp://[::]:51820 is the gateway's of {INTERFACE}"
-    assert findings["run directory"]["said"].endswith(f"gateways that run: {INTERFACE}")
+    assert (
+        findings["udp port"]["message"]
+        == f"udp://[::]:51820 is in use by the gateway of {INTERFACE}"
+    )
+    assert findings["run directory"]["message"].endswith(f"running gateways: {INTERFACE}")
     # Somebody who does not know of the gateway sees another program.
     _, findings = doctor(host, tmp_path)
     assert [findings[port]["verdict"] for port in ports] == 3 * ["warn"]
-    assert all("in use by another program" in findings[port]["said"] for port in ports)
+    assert all("in use by another program" in findings[port]["message"] for port in ports)
     assert gateway.stop() == 0
 
 
@@ -72,6 +75,6 @@ def test_settings_of_the_network_that_break_tunnels_are_told(lab: Lab, tmp_path:
         taken.bind(("10.0.0.1", 51820))
         _, findings = doctor(host, tmp_path)
     assert findings["rp_filter"]["verdict"] == "warn"
-    assert "strict on to-client:" in findings["rp_filter"]["said"]
+    assert "strict on to-client:" in findings["rp_filter"]["message"]
     assert findings["udp port"]["verdict"] == "warn"
     assert findings["tcp port"]["verdict"] == "ok"

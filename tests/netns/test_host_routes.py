@@ -187,7 +187,9 @@ def test_a_route_of_another_interface_is_left_alone_and_ends_the_start(
     process = connect(INTERFACE + PEER + "AllowedIPs = 192.0.2.0/24\n")
     assert process.wait(10) == 1
     (line,) = (tmp_path / "wg0.log").read_text().splitlines()
-    assert line.startswith("fastun: route 192.0.2.0/24: this host has it already on another")
+    assert line.startswith(
+        "fastun: route 192.0.2.0/24: another interface of this host has it already"
+    )
     assert way(client, "192.0.2.1") == "to-internet"
     assert "wg0" not in client.devices()
 

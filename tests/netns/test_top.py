@@ -220,7 +220,7 @@ def test_the_end_of_the_gateway_is_told_in_one_line(
         assert terminal.wait_end() == 1
         ends_cleanly(terminal)
         said = terminal.written.rpartition(LEAVE_SCREEN)[2].replace(b"\x1b[?25h", b"")
-        assert said.strip().decode() == f"fastun: the gateway of {INTERFACE} has ended"
+        assert said.strip().decode() == f"fastun: the gateway of {INTERFACE} has stopped"
 
 
 def test_in_a_pipe_frames_are_plain_text(tunnel: StartTunnel) -> None:

@@ -8,18 +8,19 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.link.stream import framing as frames
+from fastun.link.key_exchange import KeyExchange
+from fastun.link.stream import framing
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.session import cookies, noise
 from fastun.session.refusal import HandshakeError
 from tests.support.parties import CLIENT, SERVER
 
-GOOD = frames.of(noise.initiate(CLIENT, SERVER.public)[0])
+GOOD = framing.framed(noise.initiate(CLIENT, SERVER.public)[0])
 
 
 def verdicts(said: bytes, ends: list[int]) -> list[bool]:
     """Whether each beginning of what was said may go on, up to the first that may not."""
-    handshaker = SealedHandshaker(cast("Any", None), SERVER, cast("Any", None))
+    handshaker = SealedHandshaker(KeyExchange(cast("Any", None), SERVER, cast("Any", None)))
     found = []
     for end in ends:
         try:
@@ -28,7 +29,7 @@ def verdicts(said: bytes, ends: list[int]) -> list[bool]:
             found.append(False)
             break
         found.append(True)
-    assert sum(handshaker.results.values()) == found.count(False)
+    assert sum(handshaker.exchange.results.values()) == found.count(False)
     return found
 
 
@@ -50,7 +51,7 @@ def test_one_with_a_wrong_byte_before_its_mac2_never_passes_whole(
     said[place] ^= flip
     found = verdicts(bytes(said), [*ends, 150])
     assert found[-1] == (place >= 150 - 16)
-    if place < frames.HEAD_BYTES:  # it shows with the first piece that has the byte
+    if place < framing.HEAD_BYTES:  # it shows with the first piece that has the byte
         assert found.index(False) == next(n for n, end in enumerate([*ends, 150]) if end > place)
 
 

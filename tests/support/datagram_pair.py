@@ -8,17 +8,18 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from fastun.config.settings import Options, Settings, load
+from fastun.config.push import Push
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
+from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.hello import Hello
 from fastun.link.inside import Inside
+from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.push import Push
-from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sessions import SessionCounts
 from fastun.link.table import LinkTable
 from fastun.native import Aead, UdpAddress
 from fastun.peers.peer import Peer
@@ -48,8 +49,9 @@ START_S = 5000.0
 
 
 def settings(role: str) -> Settings:
-    plain = load("serve", None, Options(wire="plain", insecure=True))
-    return dataclasses.replace(plain, wire="wireguard", role=role)  # type: ignore[arg-type]
+    target = "tcp://192.0.2.1" if role == "connect" else None
+    plain = load(cast("Role", role), target, Options(wire="plain", insecure=True))
+    return dataclasses.replace(plain, wire="wireguard")
 
 
 class Sockets:
@@ -100,28 +102,34 @@ class Side:
         self.peer_slots = PeerSlots(self.lane.as_lane(), self.let_go)
         self.peer_slots.replace(peers)
         self.hello = HELLO
-        self.handshaker = SealedHandshaker(self.peer_slots, own, lambda _: self.hello)
+        self.exchange = KeyExchange(self.peer_slots, own, lambda _: self.hello)
         self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
         self.inside = inside or Inside(0, "ft0", None)
-        self.sessions = DatagramSessions(
-            settings(role),
-            self.lane.as_lane(),
-            self.links,
-            self.peer_slots,
-            self.handshaker,
-            cast("UdpSockets", self.sockets),
-            own,
-            TimerConstants(),
-            self.counts,
-            lambda _, push: self.pushed.append(push),
-            self.inside,
+        self.inner_mtu = InnerMtu(settings(role).mtu)
+        end = LocalEnd(
+            settings=settings(role),
+            lane=self.lane.as_lane(),
+            links=self.links,
+            exchange=self.exchange,
+            inside=self.inside,
+            inner_mtu=self.inner_mtu,
+            constants=TimerConstants(),
+            counts=self.counts,
         )
+        self.sessions = DatagramSessions(end, cast("UdpSockets", self.sockets), self._on_push)
         self.receiving: dict[int, tuple[int, bytes]] = {}
         self.confirmed: set[int] = set()
         self.told: list[tuple[str, ToWorker]] = []
         self.lane.take()
+
+    def _on_push(self, peer: str, push: Push) -> None:
+        """Take a push, with its keepalive, as the gateway does where it accepts that."""
+        self.pushed.append(push)
+        for slotted in self.peer_slots.by_slot.values():
+            if slotted.peer.name == peer:
+                self.peer_slots.push_keepalive(slotted.peer, push.keepalive)
 
     def let_go(self, slot: int) -> None:
         """End what a removed peer has, as the gateway does."""
@@ -148,7 +156,7 @@ class Side:
     def take_in(self, message: bytes, source: UdpAddress) -> None:
         """Take a datagram as the link-reader would."""
         if messages.type_of(message) not in (MessageType.DATA, MessageType.DATA_AES):
-            self.sessions.on_datagram(source, message)
+            self.sessions.on_handshake(source, message)
             return
         index = messages.receiver_of(message)
         slot, key = self.receiving[index]
@@ -165,7 +173,7 @@ class Side:
         return found
 
     def results(self) -> dict[str, int]:
-        return {str(name): n for name, n in self.handshaker.results.items() if n}
+        return {str(name): n for name, n in self.exchange.results.items() if n}
 
 
 class Pair:

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 from fastun import native
 from fastun.config.settings import Options, Role, Settings, load
-from fastun.gateway.gateway import Gateway, Link, LinkCounts
+from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
-from fastun.lane.lane import Lane
+from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
+from fastun.link.key_exchange import SessionCounts
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.stream.sessions import SessionCounts
-from fastun.link.table import LinkTable
+from fastun.link.stream.acceptor import ConnectionCounts
+from fastun.link.table import Link, LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
 
@@ -33,17 +34,7 @@ def settings_for(role: Role = "serve", target: str | None = None, **options: obj
 @contextmanager
 def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
-    lane = Lane(
-        0,
-        -1,
-        Wire.PLAIN,
-        Mode.TUN,
-        holds=False,
-        on_start=lambda *_: None,
-        on_message=lambda *_: None,
-        on_death=lambda *_: None,
-        on_failure=lambda *_: None,
-    )
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False))
     device = SimpleNamespace(
         name=settings.interface, mtu=1400, statistics=dict, has_frames=lambda: False
     )
@@ -63,7 +54,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),
-            counts=LinkCounts(),
+            counts=ConnectionCounts(),
         ),
     )
     lane.stats.close()

@@ -1,8 +1,8 @@
 """Handshake messages from UDP on their way to the sessions: a bounded queue.
 
-Whom to bother with them the link-reader has decided (csrc/inbound/handshake_gate.h). But an answer
-costs some hundred microseconds, and what else the gateway does is not to wait for all of them. What
-finds no room is counted.
+The link-reader has decided which of them get here (csrc/inbound/handshake_gate.h). But an answer
+costs some hundred microseconds, and what else the gateway does is not to wait for all of them. A
+message that finds no room is counted.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 
 from fastun import log
-from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sockets import source_of_address
+from fastun.link.key_exchange import KeyExchange
+from fastun.link.source_limits import source_of_address
 from fastun.native import UdpAddress
 from fastun.session import messages
 from fastun.session.messages import MessageType
 from fastun.session.refusal import HandshakeError, Refusal
 
-# Messages that wait: as many as the gate lets through at once of those who have shown no cookie.
+# Messages that wait: as many as the gate lets through at once of sources that have shown no cookie.
 # Worked off at some 3,000 a second, so the last one waits 0.2 s.
 QUEUE_MAX = 512
 
@@ -36,9 +36,9 @@ Deliver = Callable[[MessageType, UdpAddress, bytes], None]
 class HandshakeQueue:
     """Gives each message to ``deliver``, which may raise HandshakeError or OSError."""
 
-    def __init__(self, handshaker: SealedHandshaker, deliver: Deliver) -> None:
-        """Begin empty. ``handshaker`` counts what is refused."""
-        self._handshaker = handshaker
+    def __init__(self, exchange: KeyExchange, deliver: Deliver) -> None:
+        """Begin empty. ``exchange`` counts what is refused."""
+        self._exchange = exchange
         self._deliver = deliver
         self._queue: deque[tuple[UdpAddress, bytes]] = deque()
         self._n_of_source: Counter[bytes] = Counter()  # that wait
@@ -46,10 +46,10 @@ class HandshakeQueue:
         self._log = log.get("session")
 
     def put(self, address: UdpAddress, message: bytes) -> None:
-        """Take a handshake message of anybody."""
+        """Queue a handshake message, from any host."""
         source = source_of_address(address.host)
         if len(self._queue) >= QUEUE_MAX or self._n_of_source[source] >= QUEUE_PER_SOURCE_MAX:
-            self._handshaker.results[Refusal.QUEUE_FULL] += 1
+            self._exchange.results[Refusal.QUEUE_FULL] += 1
             return
         self._n_of_source[source] += 1
         self._queue.append((address, message))

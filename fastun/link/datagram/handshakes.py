@@ -1,14 +1,15 @@
-"""Handshakes on UDP: from a message of anybody to keys that both sides hold.
+"""Handshakes on UDP: from a message of any host to keys that both sides hold.
 
     link-reader --DatagramCame--> queue --> respond or conclude
                                                 |
     link-reader <--AddReceivingKey--------------'
                 --KeyAdded--> response sent, or our own keys in use
-                --KeyConfirmed, ControlCame--> keys in use, which the initiator has shown to hold
+                --KeyConfirmed, ControlCame--> keys in use, which the initiator has proved to hold
 
-Either side may begin. Where both do at once, each answers and each concludes: two sessions, and who
-has concluded its own goes on to seal under that one. A message costs some hundred microseconds, so
-the link-reader's gate asks for cookies when too many come, and the others wait in a bounded queue.
+Either side may begin. Where both do at once, each answers and each concludes: two sessions, and a
+side that has concluded its own goes on to seal under that one. A message costs some hundred
+microseconds, so the link-reader's gate asks for cookies when too many come, and the others wait in
+a bounded queue.
 """
 
 from __future__ import annotations
@@ -21,13 +22,11 @@ from fastun.link.datagram.initiator import Initiator
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.stream.handshake import SealedHandshaker
+from fastun.link.local_end import LocalEnd
 from fastun.native import UdpAddress
-from fastun.session import clock, messages, noise
+from fastun.session import clock, messages
 from fastun.session.messages import MessageType
-from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import SessionKeys
 
@@ -35,23 +34,22 @@ from fastun.session.transport import SessionKeys
 class DatagramHandshakes:
     """All handshakes that wait for something. Event loop only."""
 
-    def __init__(  # noqa: PLR0917 (what it stands between)
+    def __init__(
         self,
-        handshaker: SealedHandshaker,
+        end: LocalEnd,
+        peers: UdpPeers,
         sockets: UdpSockets,
-        known: UdpPeers,
         installer: KeyInstaller,
         use: Callable[[UdpPeer, SessionKeys], None],
-        inside: Inside,
     ) -> None:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
-        self._inside = inside
-        self._handshaker = handshaker
-        self._known = known
+        self._exchange = end.exchange
+        self._inside = end.inside
+        self._peers = peers
         self._installer = installer
         self._use = use
-        self._queue = HandshakeQueue(handshaker, self._take)
-        self._initiator = Initiator(handshaker, sockets, known, inside)
+        self._queue = HandshakeQueue(end.exchange, self._take)
+        self._initiator = Initiator(end, peers, sockets)
 
     def initiate(self, udp_peer: UdpPeer) -> None:
         """Send an initiation to the peer."""
@@ -59,13 +57,13 @@ class DatagramHandshakes:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
-        """Take a handshake message of anybody."""
+    def on_handshake(self, address: UdpAddress, message: bytes) -> None:
+        """Queue a handshake message, from any host."""
         self._queue.put(address, message)
 
     def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
         if self._inside.holds(address):
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.INSIDE_TUNNEL)
         match kind:
             case MessageType.INITIATION:
@@ -76,27 +74,26 @@ class DatagramHandshakes:
                 self._take_cookie(message)
 
     def _waiting(self, index: int) -> UdpPeer:
-        """Return whose handshake waits by this index. HandshakeError, counted."""
-        udp_peer = self._known.waiting(index)
+        """Return the peer whose handshake waits by this index. HandshakeError, counted."""
+        udp_peer = self._peers.waiting(index)
         if udp_peer is None:
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         return udp_peer
 
     def _take_cookie(self, message: bytes) -> None:
         udp_peer = self._waiting(messages.receiver_of(message))
-        with self._handshaker.counting():
+        with self._exchange.counting():
             udp_peer.jar.consume_reply(message, clock.boottime_s())
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
-        slotted, consumed = self._handshaker.admit(initiation)
-        udp_peer = self._known.of_member(slotted)
-        preshared_key = slotted.peer.preshared_key or NO_PRESHARED_KEY
+        slotted, consumed = self._exchange.admit(initiation)
+        udp_peer = self._peers.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
-        response, keys = noise.respond(consumed, preshared_key, cookie=cookie)
+        response, keys = self._exchange.respond(slotted, consumed, cookie)
         udp_peer.jar.remember_sent(response)
-        self._known.wait_for_proof(udp_peer, keys, response)
-        self._known.set_address(udp_peer, address)
+        self._peers.wait_for_proof(udp_peer, keys, response)
+        self._peers.set_address(udp_peer, address)
         self._installer.add_receiving(slotted.slot, keys, counter=0)
 
     def _conclude(self, address: UdpAddress, response: bytes) -> None:
@@ -104,39 +101,39 @@ class DatagramHandshakes:
         udp_peer = self._waiting(index)
         initiator = udp_peer.initiator
         if initiator is None or initiator.local_index != index:
-            with self._handshaker.counting():
+            with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
-        self._handshaker.check_still_room(udp_peer.slotted)
-        keys = self._handshaker.conclude(udp_peer.slotted, initiator, response)
-        self._known.end_initiation(udp_peer)
+        self._exchange.check_still_room(udp_peer.slotted)
+        keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
+        self._peers.end_initiation(udp_peer)
         udp_peer.concluding = keys
-        self._known.set_address(udp_peer, address)
+        self._peers.set_address(udp_peer, address)
         self._installer.add_receiving(udp_peer.slotted.slot, keys, counter=0)
 
     # -- keys ---------------------------------------------------------------------------------
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a handshake: the link-reader opens what names ``index``."""
-        udp_peer = self._known.by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         if udp_peer is None:
             return
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be
-                self._known.send(udp_peer, udp_peer.response)
+                self._peers.send(udp_peer, udp_peer.response)
             udp_peer.response = None
             udp_peer.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:
             udp_peer.concluding = None
             # The peer may have asked us, too. What it seals under those keys opens, but we do not
             # go over to them: had both sides done so, neither would be the one that rekeys.
-            self._known.end_response(udp_peer)
+            self._peers.end_response(udp_peer)
             self._use(udp_peer, concluding)
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
-        udp_peer = self._known.by_slot.get(slot)
+        udp_peer = self._peers.by_slot.get(slot)
         keys = None if udp_peer is None else udp_peer.responding
         if udp_peer is not None and keys is not None and keys.local_index == index:
-            self._known.end_response(udp_peer)
+            self._peers.end_response(udp_peer)
             self._use(udp_peer, keys)

@@ -3,8 +3,8 @@
     IPv4   type 3, code 4   the next link's MTU (RFC 1191), IP header and 8 bytes or more
     IPv6   type 2           the next link's MTU (RFC 4443), as much of the packet as fits 1280
 
-Anyone can send one, so it is only a hint (path.py decides what it does). A stranger cannot know the
-receiver index and counter of one of our messages, which most routers quote. On a UDP socket the
+Anyone can send one, so it is only a hint (path_mtu.py decides what it does). A stranger cannot know
+the receiver index and counter of one of our messages, which most routers quote. On a UDP socket the
 kernel reports such errors only by failing the next send (IP_RECVERR). So they are read from raw
 sockets with a kernel filter that passes only those about datagrams from our ports. The rate of
 reading is limited.

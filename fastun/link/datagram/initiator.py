@@ -6,13 +6,12 @@ import asyncio
 
 from fastun import log
 from fastun.endpoint import Endpoint
-from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
-from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link.datagram.sockets import UdpSockets, resolved
+from fastun.link.inside import LeadsInsideError
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.stream.handshake import SealedHandshaker
 from fastun.session import clock
 
 # Initiations in a row without an answer, 5 s apart, after which it is logged.
@@ -22,13 +21,11 @@ SILENT_ATTEMPTS = 2
 class Initiator:
     """Sends one initiation each time it is asked to. Event loop only."""
 
-    def __init__(
-        self, handshaker: SealedHandshaker, sockets: UdpSockets, known: UdpPeers, inside: Inside
-    ) -> None:
-        """Send by ``sockets``; ``known`` is told by which index the answer will come."""
-        self._inside = inside
-        self._known = known
-        self._handshaker = handshaker
+    def __init__(self, end: LocalEnd, peers: UdpPeers, sockets: UdpSockets) -> None:
+        """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
+        self._exchange = end.exchange
+        self._inside = end.inside
+        self._peers = peers
         self._sockets = sockets
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.get("session")
@@ -44,12 +41,12 @@ class Initiator:
         try:
             await self._find_address(udp_peer)
             # It may have been removed while its name was resolved.
-            if udp_peer.address is None or not self._known.is_present(udp_peer):
+            if udp_peer.address is None or not self._peers.is_present(udp_peer):
                 return
-            initiation, state = self._handshaker.initiate(
+            initiation, state = self._exchange.initiate(
                 udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
             )
-            self._known.wait_for_response(udp_peer, state)
+            self._peers.wait_for_response(udp_peer, state)
             udp_peer.jar.remember_sent(initiation)
             self._sockets.send(initiation, udp_peer.address)
             self._inside.note(peer, str(udp_peer.address), is_inside=False)
@@ -63,7 +60,7 @@ class Initiator:
     def _warn_of_tap(self, udp_peer: UdpPeer) -> None:
         """Say, once until it answers, why a peer with a TAP device may be silent."""
         slotted = udp_peer.slotted
-        is_tap = self._handshaker.hello_for(slotted).mode == "tap"
+        is_tap = self._exchange.hello_for(slotted).mode == "tap"
         if is_tap and udp_peer.n_attempts == SILENT_ATTEMPTS:
             self._log.warning(
                 "no answer; another peer may be using its TAP device, which takes only one",
@@ -78,7 +75,7 @@ class Initiator:
             return
         endpoint = endpoints[attempt % len(endpoints)]
         loop = asyncio.get_running_loop()
-        found = udp.resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
+        found = resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
         host, port, zone = found[(attempt // len(endpoints)) % len(found)]
         udp_peer.address = self._sockets.address_of(host, port, zone)
 

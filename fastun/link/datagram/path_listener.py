@@ -18,10 +18,10 @@ MEASURED_PER_SECOND = 100
 class PathListener:
     """Listens for all peers on UDP. Event loop only."""
 
-    def __init__(self, paths: PathWatch, known: UdpPeers, sockets: UdpSockets) -> None:
+    def __init__(self, paths: PathWatch, peers: UdpPeers, sockets: UdpSockets) -> None:
         """Listen from now on. Raises OSError."""
         self._paths = paths
-        self._known = known
+        self._peers = peers
         self._by_endpoint: dict[tuple[object, int], list[UdpPeer]] | None = None
         self._have_changed = False
         self._measured_s = float("-inf")
@@ -38,7 +38,7 @@ class PathListener:
         """Return whether to measure all paths, because this host's routes have changed."""
         self._by_endpoint = None
         self._have_changed |= self._route_changes.have_come()
-        if now_s - self._measured_s < len(self._known.by_slot) / MEASURED_PER_SECOND:
+        if now_s - self._measured_s < len(self._peers.by_slot) / MEASURED_PER_SECOND:
             return False
         is_due, self._have_changed = self._have_changed, False
         self._measured_s = now_s if is_due else self._measured_s
@@ -48,9 +48,9 @@ class PathListener:
         """Process a hint for the peers at the end of its path."""
         if self._by_endpoint is None:  # rebuilt once a tick, since peers roam
             self._by_endpoint = {}
-            for udp_peer in self._known.by_slot.values():
+            for udp_peer in self._peers.by_slot.values():
                 address = udp_peer.address
-                if address is not None and self._known.is_carried(udp_peer):
+                if address is not None and self._peers.is_carried(udp_peer):
                     endpoint = (address.host, address.port)
                     self._by_endpoint.setdefault(endpoint, []).append(udp_peer)
         found = self._by_endpoint.get((hint.host, hint.port))

@@ -19,15 +19,17 @@ from collections.abc import Callable
 
 from fastun import log
 from fastun.config.settings import Settings
+from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.lane import Lane
 from fastun.lane.messages import SendMessage, SetPathMtu
 from fastun.link.datagram import probe
-from fastun.link.datagram import sockets as udp
 from fastun.link.datagram.hinted import HintedLimit
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
+from fastun.link.datagram.sockets import cached_path_mtu
+from fastun.link.hello import Ability
 from fastun.link.table import Link
 from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS
 from fastun.session import clock
@@ -73,44 +75,49 @@ class PathWatch:
     """Keeps the tun-reader's path MTUs up to date."""
 
     def __init__(
-        self, lane: Lane, settings: Settings, call_later: Callable[..., object] | None = None
+        self,
+        lane: Lane,
+        settings: Settings,
+        inner_mtu: InnerMtu,
+        call_later: Callable[..., object] | None = None,
     ) -> None:
         """Watch the paths of the peers of ``lane``. ``call_later`` is the event loop's."""
         self.counts = PathCounts()
         self.hears_hints = True
         self._lane = lane
         self._frame_bytes = _FRAME_BYTES if settings.mode == "tap" else 0
-        self._longest = settings.mtu + self._frame_bytes
+        self._inner_mtu = inner_mtu
         self._fwmark = settings.fwmark
         self._call_later = call_later
         self._log = log.get("session")
 
-    def follow_mtu(self, mtu: int) -> None:
-        """Let ``mtu`` be the device's, in bytes; the paths are to be measured again."""
-        self._longest = mtu + self._frame_bytes
+    @property
+    def _longest(self) -> int:
+        """The length of what the device can give, in bytes."""
+        return self._inner_mtu.bytes + self._frame_bytes
 
     def on_too_narrow(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Measure the path, unless that was done just now: this host refused to send a datagram.
 
         Where that was for no MTU that we know of (an IPsec policy, a tunnel below), probes tell.
         """
-        if now_s - udp_peer.narrow_seen_s < NARROW_INTERVAL_S:
+        if now_s - udp_peer.path.narrow_seen_s < NARROW_INTERVAL_S:
             return
-        udp_peer.narrow_seen_s = now_s
-        before = udp_peer.path_mtu
+        udp_peer.path.narrow_seen_s = now_s
+        before = udp_peer.path.packet_max
         self.measure(udp_peer, now_s)
-        if udp_peer.path_mtu == before:
-            udp_peer.path_search.on_hint(0, now_s, is_verified=False)
+        if udp_peer.path.packet_max == before:
+            udp_peer.path.search.on_hint(0, now_s, is_verified=False)
 
     def watch(self, udp_peer: UdpPeer, now_s: float, *, is_due: bool = False) -> None:
         """Look again, and ask the peer, where that is due."""
         sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        udp_peer.recent.note(sealed, now_s)
-        has_moved = udp_peer.address != udp_peer.path_address
-        if udp_peer.path_hinted.expire(now_s):
+        udp_peer.path.recent.note(sealed, now_s)
+        has_moved = udp_peer.address != udp_peer.path.address
+        if udp_peer.path.hinted.expire(now_s):
             self._log.info("trying the full path MTU", peer=udp_peer.slotted.peer.name)
             is_due = True
-        if is_due or has_moved or now_s - udp_peer.path_seen_s >= LOOK_INTERVAL_S:
+        if is_due or has_moved or now_s - udp_peer.path.seen_s >= LOOK_INTERVAL_S:
             self.measure(udp_peer, now_s)
         self._ask(udp_peer, now_s)
 
@@ -119,17 +126,17 @@ class PathWatch:
         address, link = udp_peer.address, udp_peer.link
         if address is None or link is None:
             return
-        if address != udp_peer.path_address:
-            udp_peer.path_hinted = HintedLimit()
+        if address != udp_peer.path.address:
+            udp_peer.path.hinted = HintedLimit()
             link.path_mtu = 0  # of another path
-        udp_peer.path_seen_s, udp_peer.path_address = now_s, address
+        udp_peer.path.seen_s, udp_peer.path.address = now_s, address
         try:
             local = max(local_mtu(address, self._fwmark), _LEAST_MTU)
         except OSError:  # no route at this moment
             return
         header_bytes = _header_bytes(udp_peer)
         longest = self._longest + DATA_BYTES_MIN + header_bytes
-        search, hinted = udp_peer.path_search, udp_peer.path_hinted
+        search, hinted = udp_peer.path.search, udp_peer.path.hinted
         search.follow(address, min(local, longest, probe.LONGEST))
         outside, cause = min(
             (local, "route"),
@@ -143,25 +150,25 @@ class PathWatch:
         link.path_mtu = outside
         # Also where all that the device has fits: nothing is padded beyond it, and the device may
         # be given a longer MTU at any moment.
-        path_mtu = min(outside - header_bytes - DATA_BYTES_MIN, self._longest)
+        packet_max = min(outside - header_bytes - DATA_BYTES_MIN, self._longest)
         whole = max(hinted.whole - header_bytes - DATA_BYTES_MIN, 1) if hinted.whole else 0
-        told = (path_mtu, whole)
-        if told != (udp_peer.path_mtu, udp_peer.path_whole) or link.is_new_path:
-            udp_peer.path_mtu, udp_peer.path_whole = told
+        limits = (packet_max, whole)
+        if limits != (udp_peer.path.packet_max, udp_peer.path.whole_max) or link.is_new_path:
+            udp_peer.path.packet_max, udp_peer.path.whole_max = limits
             link.is_new_path = False
-            self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *told))
+            self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *limits))
 
     def _note_change(self, udp_peer: UdpPeer, before: int, after: int, cause: str) -> None:
         name = udp_peer.slotted.peer.name
         if 0 < after < before:
             self.counts.narrowings[cause] += 1
-            if after != udp_peer.path_hinted.said:
+            if after != udp_peer.path.hinted.said:
                 self._log.warning(
                     "path MTU lowered", peer=name, before=before, mtu=after, cause=cause
                 )
             if cause == "hint":
-                udp_peer.path_hinted.said = after
-        elif 0 < before < after and not udp_peer.path_hinted.said:
+                udp_peer.path.hinted.said = after
+        elif 0 < before < after and not udp_peer.path.hinted.said:
             self._log.info("path MTU raised", peer=name, before=before, mtu=after)
 
     # -- hints --------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ class PathWatch:
         if is_verified and (not _answers_probes(udp_peer) or hint.mtu >= probe.LONGEST):
             result = "followed" if self._follow(udp_peer, hint, now_s) else "ignored"
         elif _answers_probes(udp_peer):
-            is_begun = udp_peer.path_search.on_hint(
+            is_begun = udp_peer.path.search.on_hint(
                 _plausible(hint), now_s, is_verified=is_verified
             )
             result = "searched" if is_begun else "ignored"
@@ -198,7 +205,7 @@ class PathWatch:
         if counter < GATEWAY_COUNTERS:
             return 0 < udp_peer.hello.next_counter - counter <= _RECENT_CONTROLS
         sealed = self._lane.peers.read(udp_peer.slotted.slot, "sealed")
-        return udp_peer.recent.has(counter, sealed)
+        return udp_peer.path.recent.has(counter, sealed)
 
     def _follow(self, udp_peer: UdpPeer, hint: Hint, now_s: float) -> bool:
         is_ipv6 = hint.host.version == 6  # noqa: PLR2004
@@ -207,7 +214,7 @@ class PathWatch:
         link = udp_peer.link
         if link is None or (hint.mtu >= link.path_mtu > 0):
             return False
-        if not udp_peer.path_hinted.on_hint(hint.mtu, now_s):
+        if not udp_peer.path.hinted.on_hint(hint.mtu, now_s):
             return False
         self.measure(udp_peer, now_s)
         return True
@@ -218,25 +225,25 @@ class PathWatch:
         if address is None or not _answers_probes(udp_peer):
             return
         try:
-            cached = udp.cached_path_mtu(address, self._fwmark)
+            cached = cached_path_mtu(address, self._fwmark)
         except OSError:
             return
         if cached < outside:
-            udp_peer.path_search.on_hint(cached, now_s, is_verified=False)
+            udp_peer.path.search.on_hint(cached, now_s, is_verified=False)
 
     # -- probes -------------------------------------------------------------------------------
 
-    def hear(self, udp_peer: UdpPeer, message: bytes, now_s: float) -> bool:
+    def receive(self, udp_peer: UdpPeer, message: bytes, now_s: float) -> bool:
         """Take a control message of the peer's, if it is a probe or the answer to one."""
         heard = probe.decode(message)
         if heard is None:
             return False
         if isinstance(heard, Probe):
-            self._say(udp_peer, probe.answer(heard))
+            self._send(udp_peer, probe.answer(heard))
             return True
-        before = udp_peer.path_search.limit
+        before = udp_peer.path.search.limit
         size = heard.probed + _header_bytes(udp_peer)
-        udp_peer.path_search.on_answer(size, now_s)
+        udp_peer.path.search.on_answer(size, now_s)
         self._conclude(udp_peer, before, now_s)
         self._ask(udp_peer, now_s)
         return True
@@ -245,7 +252,7 @@ class PathWatch:
         """Send the probe that is due to a peer that has said that it answers."""
         if not _answers_probes(udp_peer):
             return
-        search = udp_peer.path_search
+        search = udp_peer.path.search
         before = search.limit
         size = search.due(now_s)
         self._conclude(udp_peer, before, now_s)
@@ -267,9 +274,9 @@ class PathWatch:
             self._ask(udp_peer, clock.boottime_s())
 
     def _question(self, udp_peer: UdpPeer, size: int) -> bool:
-        return self._say(udp_peer, probe.question(size - _header_bytes(udp_peer)))
+        return self._send(udp_peer, probe.question(size - _header_bytes(udp_peer)))
 
-    def _say(self, udp_peer: UdpPeer, content: bytes) -> bool:
+    def _send(self, udp_peer: UdpPeer, content: bytes) -> bool:
         """Send a control message; False when the session has no counter left for it."""
         message = udp_peer.seal_control(content)
         if message is not None:
@@ -277,13 +284,13 @@ class PathWatch:
         return message is not None
 
     def _conclude(self, udp_peer: UdpPeer, before: int, now_s: float) -> None:
-        if udp_peer.path_search.limit != before:
+        if udp_peer.path.search.limit != before:
             self.measure(udp_peer, now_s)
 
 
 def _answers_probes(udp_peer: UdpPeer) -> bool:
     theirs = udp_peer.hello.theirs
-    return theirs is not None and theirs.answers_probes
+    return theirs is not None and Ability.ANSWERS_PROBES in theirs.abilities
 
 
 def _plausible(hint: Hint) -> int:

@@ -3,7 +3,7 @@
 WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
 to a connection. Which keys are where:
 
-    concluding    our initiation was answered; the link-reader is being told to open under them
+    concluding    our initiation was answered; the link-reader is getting the keys to open with
     responding    we answered; the link-reader opens, and the peer has still to prove that it does
     current       what is sealed under now
 """
@@ -46,6 +46,20 @@ class HelloExchange:
 
 
 @dataclass
+class PeerPath:
+    """The path to a peer, as path_mtu.py has seen it. Times are CLOCK_BOOTTIME."""
+
+    packet_max: int = 0  # the longest packet that fits it, the inner MTU at most; 0: unknown
+    whole_max: int = 0  # longer packets may be fragmented by routers; 0: none may
+    seen_s: float = float("-inf")
+    narrow_seen_s: float = float("-inf")  # because a datagram did not fit
+    address: UdpAddress | None = None  # of the peer, when the path was seen
+    search: PathSearch = field(default_factory=PathSearch)
+    hinted: HintedLimit = field(default_factory=HintedLimit)
+    recent: RecentCounters = field(default_factory=RecentCounters)  # of the tun-reader's messages
+
+
+@dataclass
 class UdpPeer:
     """A peer on UDP. ``address`` is where it was last heard, or is tried."""
 
@@ -65,14 +79,7 @@ class UdpPeer:
     is_doubted: bool = False  # the path; until the next handshake
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
-    path_mtu: int = 0  # of the packets inside, the device's at most; 0: not known
-    path_whole: int = 0  # longer ones may be fragmented by routers; 0: none may
-    path_seen_s: float = float("-inf")
-    narrow_seen_s: float = float("-inf")  # because a datagram did not fit
-    path_address: UdpAddress | None = None  # where the path was that was seen
-    path_search: PathSearch = field(default_factory=PathSearch)
-    path_hinted: HintedLimit = field(default_factory=HintedLimit)
-    recent: RecentCounters = field(default_factory=RecentCounters)  # of the tun-reader's messages
+    path: PeerPath = field(default_factory=PeerPath)
 
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""

@@ -1,62 +1,49 @@
 """The peers on UDP by their slots, whose handshakes wait for what, and where each is reached.
 
-A handshake message names an index and comes from anybody, at any time: it is for who is at its slot
-now, or for nobody. Where an authentic one came from, the link-reader is told; where authentic data
-came from, it tells (``UdpPeers.follow``).
+A handshake message names an index, and may come from any host at any time: it is for the peer that
+has its slot now, or for none. The link-reader learns from here where an authentic one came from;
+where authentic data came from, we learn from the link-reader (``UdpPeers.follow``).
 """
 
 from __future__ import annotations
 
 from fastun import log
-from fastun.lane.lane import Lane
 from fastun.lane.messages import AwaitReply, SetEndpoint
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
-from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.table import LinkTable
+from fastun.link.local_end import LocalEnd
+from fastun.link.peer_slots import SlottedPeer
 from fastun.link.traffic_observer import Observer
 from fastun.native import UdpAddress
 from fastun.session import clock
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
-from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import PeerTimers
 from fastun.session.transport import SessionKeys
 
 
 class UdpPeers:
-    """Those who were heard, or are tried. Event loop only."""
+    """The peers that were heard, or are tried. Event loop only."""
 
-    def __init__(  # noqa: PLR0917 (what it stands between)
-        self,
-        lane: Lane,
-        links: LinkTable,
-        peer_slots: PeerSlots,
-        sockets: UdpSockets,
-        constants: TimerConstants,
-        inside: Inside,
-    ) -> None:
+    def __init__(self, end: LocalEnd, sockets: UdpSockets) -> None:
         """Begin without any."""
-        self._inside = inside
         self.by_slot: dict[int, UdpPeer] = {}
-        # By our index of the handshake; with CLOCK_BOOTTIME seconds, when it is over.
+        # By our index of the handshake; with CLOCK_BOOTTIME seconds, until when it is waited for.
         self._waiting: dict[int, tuple[UdpPeer, float]] = {}
-        self._lane = lane
-        self._links = links
-        self._peer_slots = peer_slots
+        self._lane = end.lane
+        self._links = end.links
+        self._peer_slots = end.exchange.peer_slots
         self._sockets = sockets
-        self._constants = constants
+        self._constants = end.constants
+        self._inside = end.inside
         self._log = log.get("session")
 
-    def of_member(self, slotted: SlottedPeer) -> UdpPeer:
+    def at(self, slotted: SlottedPeer) -> UdpPeer:
         """Return the one in this peer's slot, new where the slot was another's."""
         udp_peer = self.by_slot.get(slotted.slot)
         if udp_peer is None or udp_peer.slotted is not slotted:
             self.forget(slotted.slot)
-            timers = PeerTimers(
-                self._constants, persistent_keepalive_s=slotted.peer.keepalive_s or None
-            )
+            timers = PeerTimers(self._constants, persistent_keepalive_s=slotted.keepalive_s)
             observer = Observer(self._lane.peers, slotted.slot, timers)
             observer.skip()
             jar = CookieJar(slotted.peer.public_key)
@@ -138,9 +125,9 @@ class UdpPeers:
     def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         """Take note of where an authentic handshake message came from."""
         udp_peer.address = address
-        self.say_endpoint(udp_peer)
+        self.send_endpoint(udp_peer)
 
-    def say_endpoint(self, udp_peer: UdpPeer) -> None:
+    def send_endpoint(self, udp_peer: UdpPeer) -> None:
         """Tell the link-reader where the peer is, if that is known."""
         if udp_peer.address is not None:
             packed = udp_peer.address.pack()
@@ -153,7 +140,7 @@ class UdpPeers:
             return
         if udp_peer.address is not None and self._inside.holds(address):
             # Authentic, but from where only this very session leads: it stays where it was.
-            self.say_endpoint(udp_peer)
+            self.send_endpoint(udp_peer)
             return
         if udp_peer.link is not None and str(address) != udp_peer.link.remote:
             udp_peer.link.remote = str(address)

@@ -115,7 +115,7 @@ class PathSearch:
     _is_quick: bool = False
     _n_companions: int = 0  # answered since `_asked` was first asked for
     _began_s: float = 0.0  # when it was
-    _round_trip_s: float = 0.0  # 0: not known
+    _round_trip_s: float = 0.0  # 0: unknown
     _deaf_until_s: list[float] = field(default_factory=lambda: [float("-inf")] * 2)
 
     def follow(self, address: UdpAddress, longest: int) -> None:
@@ -248,7 +248,7 @@ class PathSearch:
             self._deaf_until_s[True] = now_s + DEAF_S
 
     def _end(self, now_s: float) -> None:
-        """Conclude. What senders inside are told is not changed before: they remember the least."""
+        """Conclude. The path MTU does not change before: senders inside remember the least."""
         if self._found > self._hint > 0:  # it was false
             self._be_deaf(now_s)
         self._asked = self._hint = 0

@@ -1,7 +1,7 @@
 """The sessions of peers on UDP: WireGuard's handshakes, timers, cookies and roaming.
 
-    handshake (datagram_handshakes.py) --keys--> tun-reader <--SetSendingKey
-                                                 hello (datagram_hellos.py)
+    handshake (handshakes.py) --keys--> tun-reader <--SetSendingKey
+                                                 hello (hellos.py)
                                                  tun-reader <--SetSendingKey, by the agreed cipher
 
 Here is what becomes of keys, when something is due, and what a worker's death ends. Handshakes and
@@ -15,11 +15,8 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
-from msgspec import structs
-
 from fastun import log
-from fastun.config.settings import Settings
-from fastun.lane.lane import Lane
+from fastun.config.push import Push
 from fastun.lane.messages import (
     ForgetReceivingKeys,
     LinkFormat,
@@ -35,18 +32,11 @@ from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
 from fastun.link.key_installer import KeyInstaller
-from fastun.link.peer_slots import PeerSlots
-from fastun.link.push import Push
-from fastun.link.stream.handshake import SealedHandshaker
-from fastun.link.stream.sessions import TICK_S, SessionCounts
-from fastun.link.table import LinkTable
+from fastun.link.local_end import LocalEnd
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
-from fastun.session.keys import KeyPair
 from fastun.session.refusal import HandshakeError
-from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action
 from fastun.session.transport import SessionKeys
 
@@ -54,47 +44,24 @@ from fastun.session.transport import SessionKeys
 class DatagramSessions:
     """All peers on UDP. Event loop only."""
 
-    def __init__(  # noqa: PLR0917 (what it stands between)
-        self,
-        settings: Settings,
-        lane: Lane,
-        links: LinkTable,
-        peer_slots: PeerSlots,
-        handshaker: SealedHandshaker,
-        sockets: UdpSockets,
-        own: KeyPair,
-        constants: TimerConstants,
-        counts: SessionCounts,
-        on_push: Callable[[str, Push], None],
-        inside: Inside,
+    def __init__(
+        self, end: LocalEnd, sockets: UdpSockets, on_push: Callable[[str, Push], None]
     ) -> None:
         """Begin without any session. ``on_push`` is called with the peer's name and its push."""
-        self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
-        self._settings = settings
-        self._lane = lane
-        self._links = links
-        self._peer_slots = peer_slots
-        self._handshaker = handshaker
+        self._settings = end.settings
+        self._lane = end.lane
+        self._links = end.links
+        self._exchange = end.exchange
+        self._counts = end.counts
+        self._inner_mtu = end.inner_mtu
         self._sockets = sockets
-        self._own = own
-        self._counts = counts
-        self._installer = KeyInstaller(lane, constants)
-        self._paths = PathWatch(lane, settings)
-        self._known = UdpPeers(lane, links, peer_slots, sockets, constants, inside)
-        self._by_slot = self._known.by_slot
-        self._hellos = DatagramHellos(settings, handshaker, self._known, self._installer, on_push)
-        self._handshakes = DatagramHandshakes(
-            handshaker, sockets, self._known, self._installer, self._use, inside
-        )
-        self._format = LinkFormat(
-            wire=Wire.WIREGUARD,
-            mode=hello.native_mode(settings),
-            super_outbound=False,
-            super_inbound=False,
-            message_max=hello.SEALED_MESSAGE_MAX,
-            is_datagram=True,
-            mtu=settings.mtu,
-        )
+        self._installer = KeyInstaller(end.lane, end.constants)
+        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
+        self._peers = UdpPeers(end, sockets)
+        self._by_slot = self._peers.by_slot
+        self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
+        end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
 
@@ -102,7 +69,7 @@ class DatagramSessions:
 
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
-        self._listener = PathListener(self._paths, self._known, self._sockets)
+        self._listener = PathListener(self._paths, self._peers, self._sockets)
 
     def close(self) -> None:
         """Stop listening."""
@@ -119,37 +86,37 @@ class DatagramSessions:
         self._sockets.tell_worker(self._lane, role)
         if role != "link-reader":
             return
-        public = self._own.public
+        public = self._exchange.own.public
         self._lane.send(role, SetGateKeys(cookies.mac1_key(public), cookies.cookie_key(public)))
         for udp_peer in self._by_slot.values():
-            self._known.say_endpoint(udp_peer)
+            self._peers.send_endpoint(udp_peer)
 
     def on_worker_death(self, role: str) -> None:
-        """Drop what the worker knew, and begin anew with those who were, or were to be, connected.
+        """Drop what the worker knew, and begin anew with peers that were, or were to be, connected.
 
-        A link-writer knows nothing: its successor goes on where the ring's tail stands.
+        A link-writer knows nothing: its successor goes on at the ring's tail.
         """
         if role not in ("tun-reader", "link-reader"):
             return
         now_s = clock.boottime_s()
         for udp_peer in self._by_slot.values():
             is_wanted = udp_peer.current is not None or udp_peer.timers.is_trying()
-            self._known.forget_handshakes(udp_peer)
+            self._peers.forget_handshakes(udp_peer)
             udp_peer.lose_sessions()
             udp_peer.link = None
             if is_wanted:
                 udp_peer.timers.on_data_queued(now_s)
-        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be told of keys
+        asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be sent keys
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed or changed."""
-        if self._known.forget(slot):
+        if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
     def addresses(self) -> set[IPv4Address | IPv6Address]:
         """Return where the peers are."""
-        known = [udp_peer.address for udp_peer in self._by_slot.values()]
-        return {address.host for address in known if address is not None}
+        addresses = [udp_peer.address for udp_peer in self._by_slot.values()]
+        return {address.host for address in addresses if address is not None}
 
     def last_handshake_s(self, slot: int) -> float:
         """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
@@ -169,25 +136,25 @@ class DatagramSessions:
 
     def begin_all(self) -> None:
         """Want sessions with all peers that can be reached."""
-        for slot in self._peer_slots.by_slot:
+        for slot in self._exchange.peer_slots.by_slot:
             self.begin(slot)
 
     def begin(self, slot: int) -> None:
         """Want a session with the peer, if it can be reached."""
-        slotted = self._peer_slots.by_slot.get(slot)
+        slotted = self._exchange.peer_slots.by_slot.get(slot)
         if slotted is None:
             return
         udp_peer = self._by_slot.get(slot)
         if udp_peer is not None or endpoints_of(slotted):
-            udp_peer, now_s = self._known.of_member(slotted), clock.boottime_s()
+            udp_peer, now_s = self._peers.at(slotted), clock.boottime_s()
             udp_peer.timers.on_data_queued(now_s)
             self._do_due(udp_peer, now_s)
 
     # -- handshakes ---------------------------------------------------------------------------
 
-    def on_datagram(self, address: UdpAddress, message: bytes) -> None:
-        """Take a handshake message of anybody."""
-        self._handshakes.on_datagram(address, message)
+    def on_handshake(self, address: UdpAddress, message: bytes) -> None:
+        """Process a handshake message, from any host."""
+        self._handshakes.on_handshake(address, message)
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a handshake: the link-reader opens what names ``index``."""
@@ -202,7 +169,7 @@ class DatagramSessions:
     def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
         slot = udp_peer.slotted.slot
         try:
-            self._handshaker.check_still_room(udp_peer.slotted)
+            self._exchange.check_still_room(udp_peer.slotted)
         except HandshakeError:  # another peer was faster
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
             return
@@ -216,11 +183,11 @@ class DatagramSessions:
         self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
         now_s = clock.boottime_s()
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
-        self._handshaker.results["ok"] += 1
+        self._exchange.results["ok"] += 1
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
-            self._hellos.say(udp_peer)  # the proof that the responder waits for
+            self._hellos.send(udp_peer)  # the proof that the responder waits for
             udp_peer.timers.on_keepalive_sent(now_s)
 
     def _attach(self, udp_peer: UdpPeer) -> None:
@@ -231,9 +198,20 @@ class DatagramSessions:
             return
         udp_peer.observer.skip()
         udp_peer.link = self._links.attach_datagrams(
-            udp_peer.slotted, self._format, str(udp_peer.address)
+            udp_peer.slotted, self._format(), str(udp_peer.address)
         )
         self._paths.measure(udp_peer, clock.boottime_s())
+
+    def _format(self) -> LinkFormat:
+        return LinkFormat(
+            wire=Wire.WIREGUARD,
+            mode=hello.native_mode(self._settings),
+            super_outbound=False,
+            super_inbound=False,
+            message_max=hello.SEALED_MESSAGE_MAX,
+            is_datagram=True,
+            mtu=self._inner_mtu.bytes,
+        )
 
     # -- control messages ---------------------------------------------------------------------
 
@@ -248,25 +226,26 @@ class DatagramSessions:
         if udp_peer is None or keys is None or keys.local_index != index:
             return
         now_s = clock.boottime_s()
-        is_carried = self._known.is_carried(udp_peer)
-        if is_carried and self._paths.hear(udp_peer, message, now_s):
+        is_carried = self._peers.is_carried(udp_peer)
+        if is_carried and self._paths.receive(udp_peer, message, now_s):
             return
-        self._hellos.hear(udp_peer, keys, message)
+        self._hellos.receive(udp_peer, keys, message)
 
     # -- time ---------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Tell every timer what the workers have counted, and do what is due."""
+        """Give every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
         is_due = self._listener is not None and self._listener.tick(now_s)
         for udp_peer in list(self._by_slot.values()):
-            if self._known.is_carried(udp_peer):
-                self._known.follow(udp_peer)
+            if self._peers.is_carried(udp_peer):
+                self._peers.follow(udp_peer)
                 udp_peer.observer.observe()
                 self._paths.watch(udp_peer, now_s, is_due=is_due)
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
-                    self._hellos.say(udp_peer)
+                    self._hellos.send(udp_peer)
+            udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
 
     def _do_due(self, udp_peer: UdpPeer, now_s: float) -> None:
@@ -279,12 +258,10 @@ class DatagramSessions:
         if udp_peer is not None:
             self._paths.on_too_narrow(udp_peer, clock.boottime_s())
 
-    def follow_mtu(self, mtu: int) -> None:
-        """Let ``mtu`` be the device's, in bytes, which a server has pushed."""
-        self._format = structs.replace(self._format, mtu=mtu)
-        self._paths.follow_mtu(mtu)
+    def _follow_inner_mtu(self, _: int) -> None:
+        """Measure all paths again: what goes through them may be longer or shorter now."""
         for udp_peer in self._by_slot.values():
-            if self._known.is_carried(udp_peer):
+            if self._peers.is_carried(udp_peer):
                 self._paths.measure(udp_peer, clock.boottime_s())
 
     def _do(self, udp_peer: UdpPeer, action: Action) -> None:
@@ -296,15 +273,15 @@ class DatagramSessions:
                 self._lane.send("tun-reader", SendKeepalive(slot))
             case Action.EXPIRE_SESSION:
                 udp_peer.current = None
-                if self._known.is_carried(udp_peer):
+                if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
-                if self._settings.role == "connect":  # somebody wants this tunnel
+                if self._settings.role == "connect":  # this tunnel is wanted at all times
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
-                self._known.forget_handshakes(udp_peer)
+                self._peers.forget_handshakes(udp_peer)
                 udp_peer.timers.on_sessions_dropped()
-                # The peer may be on a stream by now, whose keys stand in the same place.
-                if slot not in self._links.by_slot or self._known.is_carried(udp_peer):
+                # The peer may be on a stream by now, whose keys are in the same place.
+                if slot not in self._links.by_slot or self._peers.is_carried(udp_peer):
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))

@@ -74,7 +74,7 @@ class UdpSockets:
         for each in sockets:
             if len(self._sockets) == SOCKETS_MAX:
                 raise RuntimeFailure(
-                    f"--listen: more than {SOCKETS_MAX} udp addresses; take some out"
+                    f"--listen: more than {SOCKETS_MAX} udp addresses; remove some"
                 )
             _tune(each, fwmark)
             self._sockets.append(UdpSocket(each, offload and _set_offload(each)))
@@ -153,7 +153,7 @@ def any_port(port: int | None) -> list[socket.socket]:
     try:
         return [_bound(family, address) for family, address in addresses]
     except OSError as error:
-        raise RuntimeFailure(f"UDP port {port}: {listening.mend(error)}") from None
+        raise RuntimeFailure(f"UDP port {port}: {listening.advice(error)}") from None
 
 
 def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
@@ -175,7 +175,7 @@ def _tune(each: socket.socket, fwmark: int) -> None:
             each.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)
         except OSError:  # without CAP_NET_ADMIN as much as the administrator allows
             each.setsockopt(socket.SOL_SOCKET, plain, BUFFER_BYTES)
-    # "Don't fragment", regardless of the kernel's PMTU cache (path.py knows better). An
+    # "Don't fragment", regardless of the kernel's PMTU cache (path_mtu.py knows better). An
     # IPv6 socket that carries IPv4 wants both. csrc/outbound/datagram_writer.c sets the same.
     each.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
     if each.family == socket.AF_INET6:
@@ -241,6 +241,6 @@ def resolved(
     addresses: list[tuple[IPv4Address | IPv6Address, int, int]] = []
     for *_, address in found:
         host, port = address[:2]
-        zone = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (flow info stands before it)
+        zone = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (flow info precedes it)
         addresses.append((ip_address(host.partition("%")[0]), port, zone))
     return addresses

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastun.link.hello import HELLO_TIMEOUT_S, HelloError
-from fastun.link.stream import framing as frames
+from fastun.link.stream import framing
 from fastun.link.stream.handshake import Handshaker
 from fastun.session.refusal import HandshakeError
 
@@ -138,7 +138,7 @@ class Arrivals:
         """Read what has arrived, never beyond the first message: the rest is read elsewhere."""
         try:
             if self._receive(arrival):
-                frames.wake_for(arrival.connection, 1)
+                framing.wake_for(arrival.connection, 1)
                 self.leave(arrival)
                 self._on_opening(arrival)
         except BlockingIOError:
@@ -151,7 +151,7 @@ class Arrivals:
         n_missing = self._handshaker.opening_bytes - len(arrival.opening)
         piece = arrival.connection.recv(n_missing)
         if not piece:
-            raise frames.HungUpError("the peer closed the connection before its first message")
+            raise framing.HungUpError("the peer closed the connection before its first message")
         if arrival.first_byte_s is None:
             arrival.first_byte_s = asyncio.get_running_loop().time()
         arrival.opening += piece
@@ -159,8 +159,8 @@ class Arrivals:
         n_missing -= len(piece)
         if n_missing:
             # Wake up once or twice for the rest: a sender of single bytes must not wake us often.
-            n_of_head = frames.HEAD_BYTES - len(arrival.opening)
-            frames.wake_for(arrival.connection, n_of_head if n_of_head > 0 else n_missing)
+            n_of_head = framing.HEAD_BYTES - len(arrival.opening)
+            framing.wake_for(arrival.connection, n_of_head if n_of_head > 0 else n_missing)
         return n_missing == 0
 
     def _fail(self, arrival: Arrival, why: str) -> None:

@@ -25,7 +25,7 @@ class HungUpError(HelloError):
 
 async def send(connection: socket.socket, message: bytes) -> None:
     """Send one frame. Raises OSError."""
-    await asyncio.get_running_loop().sock_sendall(connection, of(message))
+    await asyncio.get_running_loop().sock_sendall(connection, framed(message))
 
 
 def prefix(length: int) -> bytes:
@@ -33,8 +33,8 @@ def prefix(length: int) -> bytes:
     return _PREFIX.pack(length)
 
 
-def of(message: bytes) -> bytes:
-    """Return the frame of a message."""
+def framed(message: bytes) -> bytes:
+    """Return the message in its frame."""
     return prefix(len(message)) + message
 
 

@@ -1,16 +1,16 @@
-"""Greetings: how a connection becomes a link, on each wire and from either end.
+"""Handshakes on streams: how a connection becomes a link, on each wire and from either end.
 
     simpletun   nothing is said; whoever connects is the peer
     plain       both send their hello, then read the other's
     wireguard   dialling side                       listening side
-                initiation (148 bytes)         -->  does it know our key? are there too many?
-                                                    who is it? a peer of ours, and not a replay
+                initiation (148 bytes)         -->  mac1 valid? too many of them?
+                                                    from a peer of ours, and not a replay?
                                                <--  response (92 bytes)
                 hello, sealed, counter 0       -->  confirms the keys
                                                <--  hello, sealed, counter 0
 
 A peer that sends data or nothing where its hello is due is plain WireGuard: it gets plain data
-only. Until a sealed greeting has proved who speaks, nothing is answered but a valid initiation.
+only. Until a sealed handshake has proved who the peer is, only a valid initiation is answered.
 """
 
 from __future__ import annotations
@@ -19,36 +19,34 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 from msgspec import structs
 
 from fastun.lane.messages import LinkFormat
 from fastun.link import hello
+from fastun.link.established import Established
 from fastun.link.hello import Hello, HelloError
+from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.source_limits import (
     PROVEN_BURST_OF_ALL,
     PROVEN_PER_SECOND_OF_ALL,
     TokenBucket,
 )
-from fastun.link.stream import framing as frames
-from fastun.native import Aead, Wire
+from fastun.link.stream import framing
+from fastun.native import Wire
 from fastun.session import clock, cookies, messages, noise, transport
-from fastun.session.keys import KeyPair
 from fastun.session.messages import MessageType
-from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
-from fastun.session.timestamps import Timestamps
 from fastun.session.transport import SessionKeys
 
 # In the place of the hello there may be a packet of any length.
 _FIRST_DATA_MAX = 65535
 
 # What a sealed stream begins with: the length and the type of an initiation.
-_INITIATION_HEAD = frames.prefix(messages.INITIATION_BYTES) + bytes(
+_INITIATION_HEAD = framing.prefix(messages.INITIATION_BYTES) + bytes(
     [MessageType.INITIATION, 0, 0, 0]
 )
 
@@ -56,33 +54,20 @@ _INITIATION_HEAD = frames.prefix(messages.INITIATION_BYTES) + bytes(
 _PLAIN_AFTER_S = 2.0
 
 
-@dataclass
-class Established:
-    """The peer, and what was agreed on. ``keys`` have sealed one message.
-
-    The link keeps this object, but not its first keys: they are handed over once (take_keys).
-    """
-
-    slotted: SlottedPeer
-    link_format: LinkFormat
-    software: str
-    hello: Hello | None = None
-    keys: SessionKeys | None = field(default=None, repr=False)
-    n_opened: int = 0  # counters of the peer's that are used up
-    aead: Aead = Aead.CHACHA20_POLY1305
-
-    def take_keys(self) -> SessionKeys:
-        """Return the keys of a sealed handshake, and forget them."""
-        keys, self.keys = self.keys, None
-        assert keys is not None  # noqa: S101 (a sealed handshake has them)
-        return keys
-
-
 class Handshaker(ABC):
-    """Greets on one wire. Raises HelloError, HandshakeError, OSError or TimeoutError."""
+    """The handshake of one wire. Raises HelloError, HandshakeError, OSError or TimeoutError."""
 
     opening_bytes = 0
     """Length of a client's first message, with its frame; 0: it need not send one."""
+
+    def __init__(self, peer_slots: PeerSlots) -> None:
+        """Know the peers."""
+        self._peer_slots = peer_slots
+
+    @property
+    def dialled(self) -> SlottedPeer:
+        """The one peer that is dialled over streams."""
+        return self._peer_slots.by_slot[0]
 
     def check_opening(self, opening: bytes) -> None:
         """Raise HandshakeError, counted, if this cannot be the start of a client's first frame.
@@ -118,8 +103,8 @@ class SilentHandshaker(Handshaker):
     """The simpletun wire."""
 
     def __init__(self, peer_slots: PeerSlots, link_format: LinkFormat) -> None:
-        """Carry ``link_format`` with whoever is there."""
-        self._peer_slots = peer_slots
+        """Carry ``link_format`` with the peer, which nothing identifies."""
+        super().__init__(peer_slots)
         self._link_format = link_format
 
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established:
@@ -127,15 +112,15 @@ class SilentHandshaker(Handshaker):
         return await self._connect(connection)
 
     async def _connect(self, connection: socket.socket) -> Established:  # noqa: ARG002 (unused here)
-        return Established(self._peer_slots.by_slot[0], self._link_format, "simpletun")
+        return Established(self.dialled, self._link_format, "simpletun")
 
 
 class PlainHandshaker(Handshaker):
     """The plain wire."""
 
     def __init__(self, peer_slots: PeerSlots, ours: Hello) -> None:
-        """Say ``ours``."""
-        self._peer_slots = peer_slots
+        """Send ``ours``."""
+        super().__init__(peer_slots)
         self._ours = ours
 
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established:
@@ -143,62 +128,47 @@ class PlainHandshaker(Handshaker):
         return await self._connect(connection)
 
     async def _connect(self, connection: socket.socket) -> Established:
-        await frames.send(connection, hello.encode(self._ours))
-        theirs = hello.decode(await frames.receive(connection, hello.HELLO_BYTES_MAX))
+        await framing.send(connection, hello.encode(self._ours))
+        theirs = hello.decode(await framing.receive(connection, hello.HELLO_BYTES_MAX))
         link_format, _ = hello.agree(self._ours, theirs, Wire.PLAIN)
-        return Established(self._peer_slots.by_slot[0], link_format, theirs.software, theirs)
+        return Established(self.dialled, link_format, theirs.software, theirs)
 
 
 class SealedHandshaker(Handshaker):
-    """The wireguard wire. ``results`` counts handshakes by what became of them."""
+    """The wireguard wire."""
 
-    opening_bytes = len(frames.of(bytes(messages.INITIATION_BYTES)))
+    opening_bytes = len(framing.framed(bytes(messages.INITIATION_BYTES)))
 
-    def __init__(
-        self,
-        peer_slots: PeerSlots,
-        own: KeyPair,
-        hello_for: Callable[[SlottedPeer], Hello],
-        plain_format: LinkFormat | None = None,
-        timestamps: Timestamps | None = None,
-        *,
-        check_room: Callable[[SlottedPeer], None] = lambda _: None,
-    ) -> None:
-        """Be ``own``; ``hello_for(slotted)`` is what a peer is told.
+    def __init__(self, exchange: KeyExchange, plain_format: LinkFormat | None = None) -> None:
+        """Do the handshakes of ``exchange``.
 
-        ``plain_format`` is for peers without a hello; without it, there can be none. ``timestamps``
-        are those of all initiations under these keys.
-        ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
+        ``plain_format`` is for peers without a hello; without it, there can be none.
         """
-        self._timestamps = timestamps or Timestamps()
-        self._peer_slots = peer_slots
-        self._own = own
-        self.hello_for = hello_for
+        super().__init__(exchange.peer_slots)
+        self.exchange = exchange
         self._plain_format = plain_format
-        self._check_room = check_room
         self._proven = TokenBucket(PROVEN_PER_SECOND_OF_ALL, PROVEN_BURST_OF_ALL)
         self._handshaking: dict[int, asyncio.Task[None] | None] = {}  # by slot
-        self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     def check_opening(self, opening: bytes) -> None:
         """Look at the length and type of an initiation, and at its mac1: before any DH."""
-        with self.counting():
+        with self.exchange.counting():
             if opening[:2] != _INITIATION_HEAD[: len(opening)][:2]:
                 raise HandshakeError(Refusal.BAD_LENGTH)
-            if opening[: frames.HEAD_BYTES] != _INITIATION_HEAD[: len(opening)]:
+            if opening[: framing.HEAD_BYTES] != _INITIATION_HEAD[: len(opening)]:
                 raise HandshakeError(Refusal.BAD_TYPE)
             if len(opening) < self.opening_bytes:
                 return
-            if not cookies.has_valid_mac1(frames.message_of(opening), self._own.public):
+            if not cookies.has_valid_mac1(framing.message_of(opening), self.exchange.own.public):
                 raise HandshakeError(Refusal.BAD_MAC1)
             if not self._proven.take(clock.boottime_s()):
                 raise HandshakeError(Refusal.TOO_MANY)
 
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established:
-        initiation = frames.message_of(opening)
+        initiation = framing.message_of(opening)
         if not opening:
-            initiation = await frames.receive(connection, messages.INITIATION_BYTES)
-        slotted, consumed = self.admit(initiation)
+            initiation = await framing.receive(connection, messages.INITIATION_BYTES)
+        slotted, consumed = self.exchange.admit(initiation)
         with self._one_at_a_time(slotted.slot):
             return await self._answer(connection, slotted, consumed)
 
@@ -222,75 +192,42 @@ class SealedHandshaker(Handshaker):
     async def _answer(
         self, connection: socket.socket, slotted: SlottedPeer, consumed: noise.ConsumedInitiation
     ) -> Established:
-        response, keys = noise.respond(consumed, slotted.peer.preshared_key or NO_PRESHARED_KEY)
-        await frames.send(connection, response)
-        content = self._open_first(keys, await frames.receive(connection, _FIRST_DATA_MAX))
+        response, keys = self.exchange.respond(slotted, consumed)
+        await framing.send(connection, response)
+        content = self._open_first(keys, await framing.receive(connection, _FIRST_DATA_MAX))
         established = self._agree(slotted, keys, content)
         if established.hello is not None:
-            await self._send_hello(connection, keys, slotted)
+            await self._send_hello(connection, keys, slotted, established.hello)
         return established
 
     async def _connect(self, connection: socket.socket) -> Established:
-        slotted = self._peer_slots.by_slot[0]
-        initiation, state = self.initiate(slotted)
-        await frames.send(connection, initiation)
+        slotted = self.dialled
+        initiation, state = self.exchange.initiate(slotted)
+        await framing.send(connection, initiation)
         try:
-            response = await frames.receive(connection, messages.RESPONSE_BYTES)
-        except (frames.HungUpError, ConnectionResetError):
+            response = await framing.receive(connection, messages.RESPONSE_BYTES)
+        except (framing.HungUpError, ConnectionResetError):
             raise HelloError(self._without_answer(slotted)) from None
-        keys = self.conclude(slotted, state, response)
+        keys = self.exchange.conclude(slotted, state, response)
         await self._send_hello(connection, keys, slotted)
         return self._agree(slotted, keys, await self._first_content(connection, keys))
 
     def _without_answer(self, slotted: SlottedPeer) -> str:
         text = (
-            "the server closed the connection without an answer; does it know this key? "
-            "'fastun peer list' there shows"
+            "the server closed the connection without an answer; check with 'fastun peer list' "
+            "there that it has our public key"
         )
-        is_tap = self.hello_for(slotted).mode == "tap"
+        is_tap = self.exchange.hello_for(slotted).mode == "tap"
         return f"{text}; or another client may be using its TAP device" if is_tap else text
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""
         try:
             async with asyncio.timeout(None if self._plain_format is None else _PLAIN_AFTER_S):
-                await frames.wait(connection)
+                await framing.wait(connection)
         except TimeoutError:
             return None
-        return self._open_first(keys, await frames.receive(connection, _FIRST_DATA_MAX))
-
-    def admit(self, initiation: bytes) -> tuple[SlottedPeer, noise.ConsumedInitiation]:
-        """Return who sent an initiation that may be answered. HandshakeError, counted."""
-        with self.counting():
-            consumed = noise.consume_initiation(self._own, initiation)
-            slotted = self._peer_slots.holder_of(consumed.peer_public)
-            if slotted is None:
-                raise HandshakeError(Refusal.UNKNOWN_PEER)
-            slotted.guard.admit(consumed.timestamp, clock.boottime_s())
-            self._check_room(slotted)
-            return slotted, consumed
-
-    def check_still_room(self, slotted: SlottedPeer) -> None:
-        """Look again at the end of a handshake: another may have been faster. HandshakeError."""
-        with self.counting():
-            self._check_room(slotted)
-
-    def conclude(
-        self, slotted: SlottedPeer, state: noise.InitiatorState, response: bytes
-    ) -> SessionKeys:
-        """Return the keys that a response gives. HandshakeError, counted."""
-        with self.counting():
-            preshared_key = slotted.peer.preshared_key or NO_PRESHARED_KEY
-            return noise.consume_response(self._own, state, response, preshared_key)
-
-    def initiate(
-        self, slotted: SlottedPeer, cookie: bytes | None = None
-    ) -> tuple[bytes, noise.InitiatorState]:
-        """Return a new initiation to a peer, with what its cookie reply gave."""
-        timestamp = self._timestamps.next()
-        return noise.initiate(
-            self._own, slotted.peer.public_key, cookie=cookie, timestamp=timestamp
-        )
+        return self._open_first(keys, await framing.receive(connection, _FIRST_DATA_MAX))
 
     def _agree(self, slotted: SlottedPeer, keys: SessionKeys, content: bytes | None) -> Established:
         """Return what is agreed on by the first content of the peer's; HelloError."""
@@ -298,31 +235,30 @@ class SealedHandshaker(Handshaker):
         is_hello = content is not None and content.startswith(hello.TYPE)
         if is_hello or self._plain_format is None:
             theirs = hello.decode(content or b"")
-            link_format, aead = hello.agree(self.hello_for(slotted), theirs, Wire.WIREGUARD)
-            self.results["ok"] += 1
+            link_format, aead = hello.agree(
+                self.exchange.hello_for(slotted), theirs, Wire.WIREGUARD
+            )
+            self.exchange.results["ok"] += 1
             return Established(slotted, link_format, theirs.software, theirs, keys, n_opened, aead)
         # A packet in it is lost, as the first packets to a new session often are.
-        self.results["ok"] += 1
+        self.exchange.results["ok"] += 1
         return Established(slotted, self._plain_format, hello.PLAIN_WIREGUARD, None, keys, n_opened)
 
     async def _send_hello(
-        self, connection: socket.socket, keys: SessionKeys, slotted: SlottedPeer
+        self,
+        connection: socket.socket,
+        keys: SessionKeys,
+        slotted: SlottedPeer,
+        theirs: Hello | None = None,
     ) -> None:
-        content = hello.encode(self.hello_for(slotted))
-        await frames.send(connection, transport.seal_data(keys.send, keys.remote_index, 0, content))
+        content = hello.encode(hello.for_peer(self.exchange.hello_for(slotted), theirs))
+        await framing.send(
+            connection, transport.seal_data(keys.send, keys.remote_index, 0, content)
+        )
 
     def _open_first(self, keys: SessionKeys, message: bytes) -> bytes:
-        with self.counting():
+        with self.exchange.counting():
             counter, content = transport.open_data(keys.receive, keys.local_index, message)
             if counter != 0:
                 raise HandshakeError(Refusal.COUNTER_LIMIT)
         return content
-
-    @contextlib.contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count the refusal that leaves the ``with`` block."""
-        try:
-            yield
-        except HandshakeError as error:
-            self.results[error.reason] += 1
-            raise

@@ -17,8 +17,7 @@ import struct
 from collections.abc import Callable, Sequence
 
 from fastun.host.socket_state import n_drops
-from fastun.link.source_limits import SourceLimits
-from fastun.link.stream.sockets import IPV4_BYTES
+from fastun.link.source_limits import IPV4_BYTES, SourceLimits
 
 # The SYNs of a source that is refused more often are dropped by the kernel. Below that, refusing
 # costs 0.4 % of a core at most, and other clients of the same source can try again at once.

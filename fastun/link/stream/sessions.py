@@ -22,40 +22,25 @@ import time
 from dataclasses import dataclass, field
 
 from fastun import log
-from fastun.lane.lane import Lane
 from fastun.lane.messages import SendKeepalive, SendMessage
+from fastun.link.established import Established
 from fastun.link.key_installer import KeyInstaller
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.stream.handshake import Established, SealedHandshaker
-from fastun.link.table import Link, LinkTable
-from fastun.link.traffic_observer import Observer
+from fastun.link.table import Link
+from fastun.link.traffic_observer import TICK_S, Observer
 from fastun.native import Aead
-from fastun.session import clock, messages, noise
+from fastun.session import clock, messages
 from fastun.session.messages import MessageType
 from fastun.session.noise import InitiatorState
-from fastun.session.protocol import NO_PRESHARED_KEY
 from fastun.session.refusal import HandshakeError, Refusal
-from fastun.session.timer_constants import TimerConstants
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
 
 @dataclass
-class SessionCounts:
-    """What happened to sessions since the start, of either kind of link."""
-
-    n_rekeys: int = 0
-    last_handshake: dict[int, float] = field(default_factory=dict)  # by slot, Unix time
-
-
-# What the timers are told comes from the peer table, and this is how often it is read: a tenth of
-# the shortest timer (5 s) is near enough, and a thousand peers cost some milliseconds.
-TICK_S = 0.5
-
-
-@dataclass
-class Carried:
-    """One link's session."""
+class StreamPeer:
+    """A peer on a stream, and the session of its link."""
 
     slotted: SlottedPeer
     link: Link
@@ -71,27 +56,20 @@ class Carried:
 class StreamSessions:
     """The sessions of all streams. Event loop only."""
 
-    def __init__(
-        self,
-        lane: Lane,
-        links: LinkTable,
-        handshaker: SealedHandshaker,
-        constants: TimerConstants,
-        counts: SessionCounts,
-    ) -> None:
-        """Begin without any. ``constants``: the protocol's, or compressed ones for a test."""
-        self._counts = counts
-        self.tick_s = min(TICK_S, constants.rekey_after_time_s / 10)
-        self._by_slot: dict[int, Carried] = {}
-        self._lane = lane
-        self._links = links
-        self._handshaker = handshaker
-        self._constants = constants
-        self._installer = KeyInstaller(lane, constants)
+    def __init__(self, end: LocalEnd) -> None:
+        """Begin without any."""
+        self.tick_s = min(TICK_S, end.constants.rekey_after_time_s / 10)
+        self._by_slot: dict[int, StreamPeer] = {}
+        self._lane = end.lane
+        self._links = end.links
+        self._exchange = end.exchange
+        self._constants = end.constants
+        self._counts = end.counts
+        self._installer = KeyInstaller(end.lane, end.constants)
         self._log = log.get("session")
 
     def attach(self, established: Established, connection: socket.socket, remote: str) -> Link:
-        """Carry a connection under the greeting's keys. OSError as from ``attach_stream``.
+        """Carry a connection under the keys of its handshake. OSError as from ``attach_stream``.
 
         The peer may send data right behind its hello, so the link-reader has the key first: once it
         has the connection, it reads.
@@ -104,109 +82,112 @@ class StreamSessions:
         return link
 
     def _begin(self, established: Established, keys: SessionKeys, link: Link) -> None:
-        push = None if established.hello is None else established.hello.push
-        keepalive_s = established.slotted.peer.keepalive_s or (push.keepalive if push else 0)
-        timers = PeerTimers(self._constants, persistent_keepalive_s=keepalive_s or None)
+        timers = PeerTimers(self._constants, persistent_keepalive_s=established.slotted.keepalive_s)
         now_s = clock.boottime_s()
         timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         timers.on_keepalive_sent(now_s)  # the hello
         observer = Observer(self._lane.peers, link.slot, timers)
         observer.skip()
-        carried = Carried(established.slotted, link, established.aead, timers, observer)
-        self._by_slot[link.slot] = carried
+        stream_peer = StreamPeer(established.slotted, link, established.aead, timers, observer)
+        self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
         self._installer.use_for_sending(link.slot, keys, established.aead, counter=1)
 
-    def _present(self, slot: int) -> Carried | None:
+    def _present(self, slot: int) -> StreamPeer | None:
         """Return the slot's session, unless its link has been replaced since."""
-        carried = self._by_slot.get(slot)
-        is_present = carried is not None and self._links.by_slot.get(slot) is carried.link
-        return carried if is_present else None
+        stream_peer = self._by_slot.get(slot)
+        is_present = stream_peer is not None and self._links.by_slot.get(slot) is stream_peer.link
+        return stream_peer if is_present else None
 
     # -- what the workers report --------------------------------------------------------------
 
     def on_handshake(self, slot: int, link_id: int, message: bytes) -> None:
         """Answer or conclude a rekey. A wrong message is counted, and else as if it never came."""
-        carried = self._present(slot)
-        if carried is None or carried.link.id != link_id:
+        stream_peer = self._present(slot)
+        if stream_peer is None or stream_peer.link.id != link_id:
             return
         try:
             kind = messages.type_of(message)
             if kind is MessageType.INITIATION:
-                self._respond(carried, message)
+                self._respond(stream_peer, message)
             elif kind is MessageType.RESPONSE:
-                self._conclude(carried, message)
+                self._conclude(stream_peer, message)
         except HandshakeError as error:
-            self._log.debug("handshake refused", peer=carried.slotted.peer.name, reason=str(error))
+            name = stream_peer.slotted.peer.name
+            self._log.debug("handshake refused", peer=name, reason=str(error))
 
     def on_key_added(self, slot: int, index: int) -> None:
         """Go on with a rekey: the link-reader can open what comes under the new keys."""
-        carried = self._present(slot)
-        if carried is None or carried.pending is None or carried.pending.local_index != index:
+        stream_peer = self._present(slot)
+        if (
+            stream_peer is None
+            or stream_peer.pending is None
+            or stream_peer.pending.local_index != index
+        ):
             return
-        if carried.response is not None:
-            self._lane.send("link-writer", SendMessage(slot, carried.response))
-            carried.response = None
-            carried.timers.on_response_sent(clock.boottime_s())
-        elif carried.pending.is_initiator:
-            self._switch(carried)
+        if stream_peer.response is not None:
+            self._lane.send("link-writer", SendMessage(slot, stream_peer.response))
+            stream_peer.response = None
+            stream_peer.timers.on_response_sent(clock.boottime_s())
+        elif stream_peer.pending.is_initiator:
+            self._switch(stream_peer)
             self._lane.send("tun-reader", SendKeepalive(slot))
 
     def on_key_confirmed(self, slot: int, index: int) -> None:
         """Seal under the keys that the initiator has proved to hold."""
-        carried = self._present(slot)
-        if carried is None or carried.pending is None:
+        stream_peer = self._present(slot)
+        if stream_peer is None or stream_peer.pending is None:
             return
-        if carried.pending.local_index == index and not carried.pending.is_initiator:
-            self._switch(carried)
+        if stream_peer.pending.local_index == index and not stream_peer.pending.is_initiator:
+            self._switch(stream_peer)
 
     # -- time ---------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Tell every timer what the workers have counted, and do what is due."""
+        """Give every timer what the workers have counted, and do what is due."""
         now_s = clock.boottime_s()
-        for slot, carried in list(self._by_slot.items()):
-            if self._links.by_slot.get(slot) is not carried.link:
+        for slot, stream_peer in list(self._by_slot.items()):
+            if self._links.by_slot.get(slot) is not stream_peer.link:
                 del self._by_slot[slot]
                 continue
-            carried.observer.observe()
-            for action in carried.timers.due(now_s):
-                self._do(carried, action)
+            stream_peer.observer.observe()
+            stream_peer.timers.set_persistent_keepalive(stream_peer.slotted.keepalive_s, now_s)
+            for action in stream_peer.timers.due(now_s):
+                self._do(stream_peer, action)
 
-    def _do(self, carried: Carried, action: Action) -> None:
-        slot = carried.link.slot
+    def _do(self, stream_peer: StreamPeer, action: Action) -> None:
+        slot = stream_peer.link.slot
         match action:
             case Action.INITIATE:
-                initiation, carried.initiator = self._handshaker.initiate(carried.slotted)
+                initiation, stream_peer.initiator = self._exchange.initiate(stream_peer.slotted)
                 self._lane.send("link-writer", SendMessage(slot, initiation))
             case Action.KEEPALIVE:
                 self._lane.send("tun-reader", SendKeepalive(slot))
             case Action.EXPIRE_SESSION | Action.GIVE_UP | Action.ZERO_KEYS:
-                self._links.end(slot, "the session is too old", carried.link.id)
+                self._links.end(slot, "the session is too old", stream_peer.link.id)
 
     # -- rekeying -----------------------------------------------------------------------------
 
-    def _respond(self, carried: Carried, initiation: bytes) -> None:
-        slotted, consumed = self._handshaker.admit(initiation)
-        if slotted is not carried.slotted:
+    def _respond(self, stream_peer: StreamPeer, initiation: bytes) -> None:
+        slotted, consumed = self._exchange.admit(initiation)
+        if slotted is not stream_peer.slotted:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
-        preshared_key = slotted.peer.preshared_key or NO_PRESHARED_KEY
-        carried.response, carried.pending = noise.respond(consumed, preshared_key)
-        self._installer.add_receiving(carried.link.slot, carried.pending, counter=0)
+        stream_peer.response, stream_peer.pending = self._exchange.respond(slotted, consumed)
+        self._installer.add_receiving(stream_peer.link.slot, stream_peer.pending, counter=0)
 
-    def _conclude(self, carried: Carried, response: bytes) -> None:
-        if carried.initiator is None:
+    def _conclude(self, stream_peer: StreamPeer, response: bytes) -> None:
+        if stream_peer.initiator is None:
             raise HandshakeError(Refusal.UNKNOWN_INDEX)
-        keys = self._handshaker.conclude(carried.slotted, carried.initiator, response)
-        carried.initiator, carried.response, carried.pending = None, None, keys
-        self._installer.add_receiving(carried.link.slot, keys, counter=0)
+        keys = self._exchange.conclude(stream_peer.slotted, stream_peer.initiator, response)
+        stream_peer.initiator, stream_peer.response, stream_peer.pending = None, None, keys
+        self._installer.add_receiving(stream_peer.link.slot, keys, counter=0)
 
-    def _switch(self, carried: Carried) -> None:
-        keys, carried.pending = carried.pending, None
+    def _switch(self, stream_peer: StreamPeer) -> None:
+        keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
-        self._installer.use_for_sending(carried.link.slot, keys, carried.aead, counter=0)
-        carried.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
-        self._handshaker.results["ok"] += 1
+        self._installer.use_for_sending(stream_peer.link.slot, keys, stream_peer.aead, counter=0)
+        stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
+        self._exchange.results["ok"] += 1
         self._counts.n_rekeys += 1
-        self._counts.last_handshake[carried.link.slot] = time.time()
-        self._log.debug("rekeyed", peer=carried.slotted.peer.name)
+        self._counts.last_handshake[stream_peer.link.slot] = time.time()
+        self._log.debug("rekeyed", peer=stream_peer.slotted.peer.name)

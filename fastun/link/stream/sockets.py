@@ -7,13 +7,12 @@ import errno
 import random
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.link import listening
 from fastun.link.inside import Inside, LeadsInsideError
 
-# Bytes that may stand unsent in the socket. The queue belongs in the ring, where its delay is
+# Bytes that may be unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
 # the link-writer: a few of the longest messages.
 NOTSENT_LOWAT_BYTES = 128 * 1024
@@ -30,9 +29,6 @@ DIAL_TIMEOUT_S = 10.0
 # longest keeps a fleet of clients from hammering a server that is down.
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 30.0
-
-
-IPV4_BYTES = 4
 
 # Connections that wait to be accepted; the kernel uses somaxconn if that is less (4,096). They wait
 # for one turn of the event loop, so a burst must fit: when the queue is full, the kernel drops SYNs
@@ -120,28 +116,6 @@ def remote_address(connection: socket.socket) -> str:
     except OSError:
         return "?"
     return format_host_port(host.removeprefix("::ffff:"), port)
-
-
-def source_of(host: str) -> bytes:
-    """Return what counts as one source: an IPv4 address, mapped or not, or an IPv6 /64.
-
-    One host has all of its /64 (as Linux drivers/net/wireguard/ratelimiter.c counts).
-    """
-    return source_of_address(ip_address(host))
-
-
-def source_of_address(address: IPv4Address | IPv6Address) -> bytes:
-    """As ``source_of``."""
-    if isinstance(address, IPv6Address):
-        return address.ipv4_mapped.packed if address.ipv4_mapped else address.packed[:8]
-    return address.packed
-
-
-def name_of(source: bytes) -> str:
-    """Return a source as text: an IPv4 address, or an IPv6 network."""
-    if len(source) == IPV4_BYTES:
-        return str(IPv4Address(source))
-    return f"{IPv6Address(source.ljust(16, bytes(1)))}/64"
 
 
 def backoff_delays_s() -> Iterator[float]:

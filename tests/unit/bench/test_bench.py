@@ -177,7 +177,7 @@ def test_another_program_on_the_port_is_told_as_such() -> None:
             stack.enter_context(theirs).sendall(b"220 mail ready\r\n")
             return ours
 
-        with pytest.raises(traffic.NoAnswer, match="no fastun bench"):
+        with pytest.raises(traffic.NoAnswer, match="not fastun bench"):
             traffic.round_trips(connect)
 
 
@@ -209,8 +209,8 @@ def test_an_address_is_taken_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("cat", ConfigError, "has no peer of that name; it has: ant, bee"),
-        ("bee", RuntimeFailure, "'bee': it is not connected to ft0"),
+        ("cat", ConfigError, "has no peer of that name; choose one of: ant, bee"),
+        ("bee", RuntimeFailure, "'bee': not connected to ft0"),
         ("ant", ConfigError, "do not tell its own address; .* --peer ADDRESS"),
     ],
 )
@@ -225,8 +225,8 @@ def test_who_cannot_be_found_is_told_with_the_mend(
     ("arguments", "message"),
     [
         (["--serve", "--peer", "x"], "--serve and --peer are the two ends"),
-        (["--reverse"], "--reverse goes with --peer"),
-        (["-i", "ft0"], "--interface goes with --peer or --serve"),
+        (["--reverse"], "--reverse needs --peer"),
+        (["-i", "ft0"], "--interface needs --peer or --serve"),
         (["--seconds", "61"], "61"),
         (["--seconds", "0"], "0"),
     ],

@@ -12,15 +12,16 @@ import structlog
 from msgspec import structs
 
 from fastun import log
-from fastun.config.identity import Pushed
+from fastun.config.push import Push
+from fastun.config.push_settings import Pushed
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.host.inner_mtu import InnerMtu
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.session import keys
 
@@ -52,16 +53,18 @@ class Device:
 
     def __init__(self) -> None:
         self.applied: list[Any] = []
+        self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> None:
+    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> int:
         self.applied.append((addresses, list(map(str, routes)), mtu))
+        return mtu or 1420
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         self.applied.append((servers, domains))
 
 
 def apply(settings: Settings, device: Device, push: Push) -> None:
-    pushed_settings = PushedSettings(settings, device, lambda: None)  # type: ignore[arg-type]
+    pushed_settings = PushedSettings(settings, device, lambda *_: None)  # type: ignore[arg-type]
     pushed_settings.take(settings.peers[0].name, push)
     asyncio.run(pushed_settings.apply())
 
@@ -78,13 +81,17 @@ def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("role", "text", "named"),
     [
-        ("connect", PUSH + CLIENT, "push: connect pushes nothing; take it out"),
-        ("serve", "[push]\nroute = []", "'push.route': no such field; did you mean routes?"),
-        ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits beyond"),
+        ("connect", PUSH + CLIENT, "push: 'push' applies only to serve; remove it"),
+        ("serve", "[push]\nroute = []", "'push.route': unknown field; did you mean routes?"),
+        ("serve", "[push]\nroutes = ['10.0.0.1/8']", "push.routes: 10.0.0.1/8 has bits set beyond"),
         ("serve", "[push]\nroutes = ['fe80::%eth0/64']", "push.routes: 'fe80::%eth0/64' is not a"),
         ("serve", "[push]\ndns = ['fe80::1%eth0']", "push.dns: 'fe80::1%eth0' has a zone"),
-        ("serve", "[push]\ndns = ['10.0.0']", "push.dns: '10.0.0' is neither a DNS server's"),
-        ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is no interval"),
+        (
+            "serve",
+            "[push]\ndns = ['10.0.0']",
+            "push.dns: '10.0.0' is neither the address of a DNS server",
+        ),
+        ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is out of range"),
         ("serve", "[push]\nkeepalive = '25'", "push.keepalive: Expected int, got str"),
     ],
 )
@@ -97,7 +104,7 @@ def test_what_cannot_be_pushed_is_named(tmp_path: Path, role: Role, text: str, n
 def test_an_unencrypted_wire_pushes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "fastun.toml"
     path.write_text("[push]")
-    with pytest.raises(ConfigError, match="push: does nothing on the plain wire"):
+    with pytest.raises(ConfigError, match="push: has no effect on the plain wire"):
         load("serve", None, Options(config=path, wire="plain", insecure=True))
 
 
@@ -148,7 +155,7 @@ def test_dns_that_no_resolver_should_be_told_ends_nothing(
 ) -> None:
     class Wall(Device):
         def apply_dns(self, *_: object) -> None:
-            raise RuntimeFailure("DNS: 'x' is nothing that a resolver could be told")
+            raise RuntimeFailure("DNS: 'x' is not valid for a resolver")
 
     settings = replace(loaded("connect", tmp_path, CLIENT), accept=("dns",))
     log.configure("console", 0)
@@ -164,7 +171,7 @@ def test_a_client_whose_table_is_off_accepts_no_routes(tmp_path: Path) -> None:
         f"[Interface]\nTable = off\nPrivateKey = {keys.format_key(KEY)}\n"
         f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ::/0\nEndpoint = 192.0.2.1:1\n"
     )
-    assert load("connect", str(path), Options()).accept == ("addresses", "mtu")
+    assert load("connect", str(path), Options()).accept == ("addresses", "mtu", "keepalive")
 
 
 BODY = {"version": 1, "software": "x", "mode": "tun", "offload": [], "message_max": 65535}

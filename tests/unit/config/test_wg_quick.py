@@ -143,7 +143,6 @@ def test_serve_takes_a_file_of_a_server(tmp_path: Path) -> None:
     path = file(tmp_path, text + OTHER_PEER)
     loaded = load("serve", None, Options(config=path))
     assert loaded.listen == (Endpoint("udp", "::", 51900),)
-    assert loaded.udp_port is None
     told = load("serve", None, Options(config=path, listen=("tcp://[::]",)))
     assert told.listen == (Endpoint("tcp", "::", 55555),)
 
@@ -160,21 +159,24 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path, text: str, mode:
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("[Interface]\nAdress = 10.9.0.2", "Interface.Adress: no such key; did you mean Address?"),
-        ("[Interface]\nzzz = 1", "Interface.zzz: no such key; there are PrivateKey, Address,"),
-        ("[Peer]\nallowedip = ::", "Peer.allowedip: no such key; did you mean AllowedIPs?"),
-        ("[Interface]\nEndpoint = a:1", "Interface.Endpoint: its place is [Peer]"),
-        ("[Peer]\nAddress = 10.9.0.2", "Peer.Address: its place is [Interface]"),
-        ("[Interface]\nPostUp = a && b", "Interface.PostUp: fastun runs no commands from a file"),
-        ("[Interface]\npredown = a", "Interface.predown: fastun runs no commands"),
+        ("[Interface]\nAdress = 10.9.0.2", "Interface.Adress: unknown key; did you mean Address?"),
+        ("[Interface]\nzzz = 1", "Interface.zzz: unknown key; use one of PrivateKey, Address,"),
+        ("[Peer]\nallowedip = ::", "Peer.allowedip: unknown key; did you mean AllowedIPs?"),
+        ("[Interface]\nEndpoint = a:1", "Interface.Endpoint: belongs in [Peer]"),
+        ("[Peer]\nAddress = 10.9.0.2", "Peer.Address: belongs in [Interface]"),
+        (
+            "[Interface]\nPostUp = a && b",
+            "Interface.PostUp: fastun does not run commands from a file",
+        ),
+        ("[Interface]\npredown = a", "Interface.predown: fastun does not run commands"),
         ("[Interface]\nSaveConfig = true", "SaveConfig: fastun never writes its configuration"),
-        ("[Interfaces]", "line 1: '[Interfaces]' is no section; there are [Interface] and [Peer]"),
-        ("\n[peer", "line 2: '[peer' is no section"),
-        ("MTU = 1", "line 1: neither [Interface], [Peer] nor KEY = VALUE below one"),
-        (f"[Interface]\n{OWN}", "line 2: neither"),
-        ("[Interface]\nMTU", "line 2: neither"),
-        ("[Interface]\nMTU = 1\nmtu = 2", "Interface.MTU: stands there twice; take one out"),
-        ("[Interface]\n[Interface]", "Interface: stands there twice; make one of the two"),
+        ("[Interfaces]", "line 1: '[Interfaces]' is not a section; use [Interface] or [Peer]"),
+        ("\n[peer", "line 2: '[peer' is not a section"),
+        ("MTU = 1", "line 1: expected [Interface], [Peer], or KEY = VALUE below one"),
+        (f"[Interface]\n{OWN}", "line 2: expected"),
+        ("[Interface]\nMTU", "line 2: expected"),
+        ("[Interface]\nMTU = 1\nmtu = 2", "Interface.MTU: is listed twice; remove one"),
+        ("[Interface]\n[Interface]", "Interface: section appears twice; merge the two"),
     ],
 )
 def test_what_is_no_such_file_is_named_by_its_line_or_key(
@@ -191,17 +193,17 @@ def test_what_is_no_such_file_is_named_by_its_line_or_key(
         ("MTU = " + "9" * 9999, "is not a number"),
         ("MTU = 0x500", "Interface.MTU: '0x500' is not a number"),
         ("FwMark = 0xg", "Interface.FwMark: '0xg' is not a number"),
-        ("FwMark = 4294967296", "Interface.FwMark: 4294967296 is no mark"),
-        ("ListenPort = 65536", "Interface.ListenPort: 65536 is no port"),
-        ("Table = main", "Interface.Table: 'main' is not one of auto, off, or"),
-        ("DNS = a_!b", "Interface.DNS: 'a_!b' is neither a DNS server's address"),
+        ("FwMark = 4294967296", "Interface.FwMark: mark 4294967296 is out of range"),
+        ("ListenPort = 65536", "Interface.ListenPort: port 65536 is out of range"),
+        ("Table = main", "Interface.Table: 'main' is not auto, off or"),
+        ("DNS = a_!b", "Interface.DNS: 'a_!b' is neither the address of a DNS server"),
         (
             "DNS = fe80::1%$(touch${IFS}PWNED;id>OUT)",
             "Interface.DNS: zone '$(touch${IFS}PWNED;id>OUT)' is not",
         ),
-        ("DNS = fd00::1%eth0", "Interface.DNS: zone 'eth0' is for link-local"),
+        ("DNS = fd00::1%eth0", "Interface.DNS: zone 'eth0' applies only to link-local"),
         ("Address = 10.9.0.2/33", "Interface.Address: '10.9.0.2/33' is not an"),
-        ("MTU = 100", "Interface.MTU: 100 is no MTU"),
+        ("MTU = 100", "Interface.MTU: MTU 100 is out of range"),
         ("PrivateKey = x", "Interface.PrivateKey: not a key"),
         ("PrivateKey =", "Interface.PrivateKey: not a key"),
     ],
@@ -216,17 +218,17 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
     ("text", "named"),
     [
         ("", "Peer: missing; give the file that"),
-        (OTHER_PEER, "Peer.Endpoint: missing; say whom to dial"),
+        (OTHER_PEER, "Peer.Endpoint: missing; give the URL to dial"),
         ("[Peer]", "Peer.PublicKey: missing"),
         ("[Peer]\nPublicKey = x", "Peer.PublicKey: not a key"),
         (f"[Peer]\nPublicKey = {PUBLIC}", "Peer.AllowedIPs: missing"),
         (f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ", "Peer.AllowedIPs: missing"),
         (PEER.replace("::/0", "::/129"), "Peer.AllowedIPs: '::/129' is not a prefix"),
         (PEER.replace(":51821", ":0"), "Peer.Endpoint: 'udp://vpn.example.net:0': port '0' is"),
-        (PEER.replace("vpn.example.net", "::1"), "an IPv6 address stands in brackets"),
-        (PEER.replace("= 25", "= 65536"), "Peer.PersistentKeepalive: 65536 is no interval"),
+        (PEER.replace("vpn.example.net", "::1"), "an IPv6 address needs brackets"),
+        (PEER.replace("= 25", "= 65536"), "Peer.PersistentKeepalive: 65536 is out of range"),
         (PEER.replace("= 25", "= never"), "Peer.PersistentKeepalive: 'never' is not a number"),
-        (PEER + OTHER_PEER.replace("10.7.0.9", "::/0"), "both have ::/0; leave it to one of"),
+        (PEER + OTHER_PEER.replace("10.7.0.9", "::/0"), "both have ::/0; remove it from one of"),
         (PEER + PEER, "have the same public key"),
         (PEER + OTHER_PEER + "PersistentKeepalive = 99999", "Peer[1].PersistentKeepalive: 99999"),
     ],

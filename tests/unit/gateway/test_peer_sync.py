@@ -1,4 +1,4 @@
-"""PeerSync: what a server pushes to whom, and who is let go."""
+"""PeerSync: what a server pushes to each peer, and which peers are removed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 import structlog
 
 from fastun import log, native
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.push import Push
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from tests.support.recording_lane import RecordingLane
@@ -83,7 +83,6 @@ def serving(tmp_path: Path, *peers: Peer) -> Settings:
         wire="wireguard",
         peers=peers,
         state_dir=tmp_path,
-        private_key_file=tmp_path / "private.key",
         addresses=(ip_interface("10.9.0.1/24"),),
     )
 
@@ -105,12 +104,11 @@ def test_a_server_makes_its_key_once_and_a_client_does_not(tmp_path: Path) -> No
     first = PeerSync(serving(tmp_path), peer_slots())
     assert PeerSync(serving(tmp_path), peer_slots()).own == first.own
     assert (tmp_path / "private.key").stat().st_mode & 0o777 == 0o600
-    client = dataclasses.replace(
-        serving(tmp_path), role="connect", private_key_file=tmp_path / "other.key"
-    )
+    plain = load("connect", "tcp://server", Options(wire="plain", insecure=True))
+    client = dataclasses.replace(plain, wire="wireguard", state_dir=tmp_path / "other")
     with pytest.raises(ConfigError):
         PeerSync(client, peer_slots())
-    assert not (tmp_path / "other.key").exists()
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_key_in_the_file_is_the_one_that_is_used(tmp_path: Path) -> None:
@@ -119,7 +117,7 @@ def test_a_key_in_the_file_is_the_one_that_is_used(tmp_path: Path) -> None:
     assert not (tmp_path / "private.key").exists()
 
 
-def test_peers_of_file_and_directory_belong_to_us_and_who_is_removed_is_told(
+def test_peers_of_file_and_directory_have_slots_and_removals_are_reported(
     tmp_path: Path,
 ) -> None:
     gone: list[int] = []
@@ -137,7 +135,7 @@ def test_peers_of_file_and_directory_belong_to_us_and_who_is_removed_is_told(
     assert gone == [1]
 
 
-def test_who_takes_a_removed_peers_place_comes_with_the_next_look(tmp_path: Path) -> None:
+def test_a_peer_in_a_removed_ones_place_comes_with_the_next_look(tmp_path: Path) -> None:
     slotted_peers = peer_slots()
     with PeerSync(serving(tmp_path), slotted_peers) as peer_sync, PeerStore(tmp_path) as store:
         store.add(peer("ant", "10.9.0.2/32"))
@@ -150,7 +148,7 @@ def test_who_takes_a_removed_peers_place_comes_with_the_next_look(tmp_path: Path
         assert [slotted.peer.name for slotted in slotted_peers.by_slot.values()] == ["bee"]
 
 
-def test_a_directory_that_cannot_be_read_leaves_those_who_are_there(
+def test_a_directory_that_cannot_be_read_leaves_the_peers_that_are_there(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slotted_peers = peer_slots()
@@ -161,7 +159,7 @@ def test_a_directory_that_cannot_be_read_leaves_those_who_are_there(
         (tmp_path / "peers.sqlite").write_bytes(b"not a database" * 100)
         for n_said in (0, 1, 0):  # once; and the first may just have met a change
             peer_sync.refresh()
-            assert capsys.readouterr().err.count("peer directory cannot be read") == n_said
+            assert capsys.readouterr().err.count("cannot read the peer directory") == n_said
         assert slotted_peers.holder_of(peer("ant").public_key) is not None
 
 
@@ -187,11 +185,11 @@ def test_a_look_that_fails_is_made_up_for_by_the_next(
 
 
 def _busy(_: PeerStore) -> tuple[Peer, ...]:
-    raise RuntimeFailure("another process is changing it and does not finish; try again")
+    raise RuntimeFailure("locked by another process for too long; try again")
 
 
 @pytest.mark.timeout(20)
-def test_who_changes_the_directory_for_long_does_not_keep_the_gateway(
+def test_a_long_change_of_the_directory_does_not_delay_the_gateway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastun.peers.store.LOCK_TIMEOUT_S", 60)
@@ -207,13 +205,13 @@ def test_who_changes_the_directory_for_long_does_not_keep_the_gateway(
 
 def test_a_peer_with_our_own_address_is_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match="this side's own address"),
+        pytest.raises(ConfigError, match="our own address"),
         PeerSync(serving(tmp_path, peer("ant", "10.9.0.1/32")), peer_slots()),
     ):
         pass
 
 
-def test_how_to_begin_is_said_only_while_nobody_may_connect(tmp_path: Path) -> None:
+def test_how_to_begin_is_logged_only_while_no_peer_may_connect(tmp_path: Path) -> None:
     with PeerSync(serving(tmp_path), peer_slots()) as peer_sync:
         assert peer_sync.first_steps()
     with PeerSync(serving(tmp_path, peer("ant", "10.9.0.2/32")), peer_slots()) as peer_sync:

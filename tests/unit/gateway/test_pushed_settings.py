@@ -13,11 +13,12 @@ import pytest
 import structlog
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import RuntimeFailure
 from fastun.gateway import pushed_settings
 from fastun.gateway.pushed_settings import PushedSettings
-from fastun.link.push import Push
+from fastun.host.inner_mtu import InnerMtu
 from fastun.peers.peer import Peer
 
 if TYPE_CHECKING:
@@ -40,8 +41,19 @@ def settings(*allowed: str, **fields: Any) -> Settings:
     return dataclasses.replace(plain, peers=(server,), **fields)
 
 
-def nothing() -> None:
-    """What is to be done when a push was applied, where there is nothing."""
+def nothing(*_: object) -> None:
+    """What takes a pushed keepalive, where it does not matter."""
+
+
+def device_of(**methods: Any) -> Any:
+    """A device with these methods; the MTU that it says it has is the one pushed, or 1420."""
+    apply = methods.pop("apply", nothing)
+
+    def applying(addresses: Any, routes: Any, mtu: int, outer: Any) -> int:
+        apply(addresses, routes, mtu, outer)
+        return mtu or 1420
+
+    return SimpleNamespace(inner_mtu=InnerMtu(1420), apply=applying, **methods)
 
 
 PUSH = Push(
@@ -61,7 +73,7 @@ def applied(accept: tuple[str, ...], *allowed: str) -> tuple[Any, ...]:
     given: list[tuple[Any, ...]] = []
     device = cast(
         "Device",
-        SimpleNamespace(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
+        device_of(apply=lambda *what: given.append(what), apply_dns=lambda *_: None),
     )
     apply(PushedSettings(settings(*allowed, accept=accept), device, nothing), PUSH)
     addresses, routes, mtu, _ = given[0]
@@ -93,7 +105,7 @@ def test_a_route_is_taken_only_within_what_the_server_may_send_from(
 
 def addresses_taken(addresses: tuple[str, ...], *allowed: str) -> list[str]:
     given: list[str] = []
-    device = SimpleNamespace(apply=lambda some, *_: given.extend(map(str, some)))
+    device = device_of(apply=lambda some, *_: given.extend(map(str, some)))
     pushed_settings = PushedSettings(
         settings(*allowed, accept=("addresses",)), cast("Device", device), nothing
     )
@@ -164,7 +176,7 @@ def test_a_push_that_the_kernel_refuses_ends_nothing(
     def refuse(*_: object) -> None:
         raise error
 
-    device = cast("Device", SimpleNamespace(apply=refuse))
+    device = cast("Device", device_of(apply=refuse))
     apply(PushedSettings(settings(accept=("routes",)), device, nothing), PUSH)
     assert "cannot apply pushed settings" in capsys.readouterr().err
 
@@ -188,7 +200,7 @@ def test_no_mtu_is_taken_that_would_take_ipv6_from_the_device(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given: list[int] = []
-    device = SimpleNamespace(apply=lambda _addresses, _routes, mtu, _outer: given.append(mtu))
+    device = device_of(apply=lambda _addresses, _routes, mtu, _outer: given.append(mtu))
     client = settings("::/0", addresses=tuple(map(ip_interface, own)), accept=("addresses", "mtu"))
     pushed_settings = PushedSettings(client, cast("Device", device), nothing)
     apply(pushed_settings, Push(addresses=pushed, mtu=mtu))
@@ -197,14 +209,42 @@ def test_no_mtu_is_taken_that_would_take_ipv6_from_the_device(
     assert ("pushed MTU refused" in said) == (mtu != applied)
 
 
-def test_what_follows_the_device_does_so_when_it_has_changed() -> None:
-    seen: list[str] = []
-    device = SimpleNamespace(apply=lambda *_: seen.append("applied"))
-    pushed_settings = PushedSettings(
-        settings(), cast("Device", device), lambda: seen.append("followed")
-    )
+def test_the_inner_mtu_changes_after_the_device_and_its_subscribers_follow_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: list[object] = []
+    device = device_of(apply=lambda *_: seen.append("applied"))
+    device.inner_mtu.subscribe(seen.append)
+    pushed_settings = PushedSettings(settings(accept=("mtu",)), device, nothing)
     apply(pushed_settings, PUSH)
-    assert seen == ["applied", "followed"]
+    apply(pushed_settings, PUSH)
+    assert seen == ["applied", 1400, "applied"]
+    assert device.inner_mtu.bytes == 1400
+    apply(pushed_settings, Push())
+    assert seen[-1] == 1420
+    assert capsys.readouterr().err.count("MTU changed by the server") == 2
+
+
+@pytest.mark.parametrize(("accept", "taken"), [(("keepalive",), 25), (("addresses", "mtu"), 0)])
+def test_a_pushed_keepalive_is_taken_only_where_it_is_accepted(
+    accept: tuple[str, ...], taken: int
+) -> None:
+    given: list[tuple[str, int]] = []
+    pushed_settings = PushedSettings(
+        settings(accept=accept), device_of(), lambda peer, s: given.append((peer.name, s))
+    )
+    apply(pushed_settings, Push(keepalive=25))
+    assert given == [("server", taken)]
+
+
+def test_a_push_without_a_keepalive_takes_back_that_of_the_last() -> None:
+    given: list[int] = []
+    pushed_settings = PushedSettings(
+        settings(accept=("keepalive",)), device_of(), lambda _, s: given.append(s)
+    )
+    apply(pushed_settings, Push(keepalive=25))
+    apply(pushed_settings, Push())
+    assert given == [25, 0]
 
 
 # -- one by one -------------------------------------------------------------------------------
@@ -217,11 +257,13 @@ class SlowDevice:
         self.begun: list[int] = []
         self.done: list[int] = []
         self.go_on = threading.Semaphore(0)
+        self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> None:
+    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> int:
         self.begun.append(mtu)
         self.go_on.acquire(timeout=5)  # a test that fails ends all the same
         self.done.append(mtu)
+        return mtu
 
     def release(self, n: int = 1) -> None:
         self.go_on.release(n)
@@ -234,7 +276,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 def taking(role: str, device: SlowDevice) -> PushedSettings:
-    accepting = settings(role=role, accept=("mtu",))
+    serving = load("serve", None, Options(wire="plain", insecure=True))
+    accepting = serving if role == "serve" else settings(accept=("mtu",))
     return PushedSettings(accepting, cast("Device", device), nothing)
 
 
@@ -264,7 +307,7 @@ def test_one_is_applied_at_a_time_and_of_those_that_come_meanwhile_the_newest(
     asyncio.run(scene())
 
 
-def test_who_pushes_on_and_on_is_heard_once_a_pause() -> None:
+def test_constant_pushes_are_applied_once_a_pause() -> None:
     async def scene() -> None:
         device = SlowDevice()
         device.release(100)
@@ -283,7 +326,7 @@ def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given: list[Any] = []
-    device = SimpleNamespace(apply=lambda _, routes, *__: given.append(list(map(str, routes))))
+    device = device_of(apply=lambda _, routes, *__: given.append(list(map(str, routes))))
     two = settings("10.9.0.0/16", accept=("routes",))
     others_ips = (ip_network("10.8.0.0/16"),)
     other = Peer(name="other", public_key=bytes(31) + b"1", allowed_ips=others_ips)
@@ -303,7 +346,7 @@ def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
 
 def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
     told: list[Any] = []
-    device = SimpleNamespace(apply=lambda *_: None, apply_dns=lambda *dns: told.append(dns))
+    device = device_of(apply=lambda *_: None, apply_dns=lambda *dns: told.append(dns))
     pushed_settings = PushedSettings(settings(accept=("dns",)), cast("Device", device), nothing)
     apply(pushed_settings, Push(dns=("10.9.0.1",)))
     apply(pushed_settings, Push())
@@ -311,7 +354,7 @@ def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
 
 
 def test_what_is_wrong_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    device = SimpleNamespace(apply=lambda *_: None)
+    device = device_of(apply=lambda *_: None)
     pushed_settings = PushedSettings(
         settings(accept=("addresses",)), cast("Device", device), nothing
     )

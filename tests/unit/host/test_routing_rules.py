@@ -91,7 +91,7 @@ class Kernel:
     def lead(self, version: int, mark: int) -> None:
         """Make a default route of ours, and its rules."""
         self.add_route(routing_rules.FAMILIES[version], routing_rules.table_of(mark))
-        routing_rules.lead_all(self.as_netlink(), version, mark)
+        routing_rules.install(self.as_netlink(), version, mark)
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_all_is_led_once_for_each_ip_version(kernel: Kernel) -> None:
 def test_what_the_kernel_refuses_is_told(kernel: Kernel) -> None:
     kernel.refuses = errno.EPERM
     with pytest.raises(NetlinkError):
-        routing_rules.lead_all(kernel.as_netlink(), 4, 60000)
+        routing_rules.install(kernel.as_netlink(), 4, 60000)
 
 
 def test_who_goes_takes_its_rules_along_and_leaves_those_of_others(kernel: Kernel) -> None:
@@ -136,7 +136,7 @@ def test_who_goes_takes_its_rules_along_and_leaves_those_of_others(kernel: Kerne
     kernel.lead(4, 60001)
     kernel.add_rule(V4, UNMARKED, 60000, 254, by=3)
     kernel.add_rule(V4, 100, 60000, 254, by=PROTOCOL)
-    routing_rules.lead_none(kernel.as_netlink(), 60000)
+    routing_rules.remove(kernel.as_netlink(), 60000)
     assert kernel.places() == [
         (V4, 100, 60000),
         (V4, KNOWN_FIRST, None),
@@ -180,9 +180,9 @@ def test_a_rule_that_somebody_else_has_removed_is_no_fault(kernel: Kernel) -> No
 def test_rules_that_stay_are_said(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
     kernel.refuses = errno.EPERM
-    assert not routing_rules.lead_none(kernel.as_netlink(), 60000)
+    assert not routing_rules.remove(kernel.as_netlink(), 60000)
     kernel.refuses = 0
-    assert routing_rules.lead_none(kernel.as_netlink(), 60000)
+    assert routing_rules.remove(kernel.as_netlink(), 60000)
 
 
 def test_a_mark_whose_table_has_routes_is_a_living_gateway_s(kernel: Kernel) -> None:

@@ -24,7 +24,6 @@ BEING_MOVED = {
     "fastun/link/datagram/peer.py:UdpPeer",
     "fastun/link/datagram/sessions.py:DatagramSessions",
     "fastun/link/table.py:Link",
-    "fastun/native/loop.py:Loop",
 }
 
 

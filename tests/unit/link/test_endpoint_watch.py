@@ -77,7 +77,7 @@ def test_a_route_that_changes_is_noticed_at_once_and_its_peer_alone_is_blocked()
     def claim() -> None:
         watched = Watched()
         watched.routes.to[HOST] = DEVICE
-        assert watched.look(1) == []  # nobody said so
+        assert watched.look(1) == []  # no report of it came
         watched.routes.have_come = True
         assert watched.look(CHANGED_INTERVAL_S) == [BlockLink(0, is_blocked=True)]
         watched.routes.have_come = True
@@ -115,7 +115,7 @@ def test_all_are_looked_at_now_and_then_and_a_peer_that_moved_at_once() -> None:
     in_a_loop(claim)
 
 
-def test_a_new_link_and_a_new_link_writer_are_told_again() -> None:
+def test_a_new_link_and_a_new_link_writer_get_the_state_again() -> None:
     def claim() -> None:
         watched = Watched()
         watched.at[0] = address_of(ELSEWHERE)

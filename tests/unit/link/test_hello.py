@@ -9,10 +9,10 @@ import msgpack
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.config.settings import Options, Settings, load
 from fastun.link import hello
-from fastun.link.hello import Hello, HelloError
-from fastun.link.push import Push
+from fastun.link.hello import Ability, Hello, HelloError
 from fastun.native import Aead, Mode, Offload, Wire
 
 OURS = Hello(
@@ -32,7 +32,7 @@ def changed(**fields: Any) -> Hello:
 
 def encoded(**fields: Any) -> bytes:
     """A hello whose map has other fields than a Hello could."""
-    body: bytes = msgpack.packb({**msgspec.to_builtins(OURS), **fields})
+    body: bytes = msgpack.packb({**msgpack.unpackb(hello.encode(OURS)[4:]), **fields})
     return hello.TYPE + body
 
 
@@ -48,7 +48,7 @@ def test_what_is_said_is_read() -> None:
     assert hello.decode(hello.encode(OURS)) == OURS
 
 
-def test_a_field_of_a_newer_version_is_passed_over() -> None:
+def test_a_field_of_a_newer_version_is_ignored() -> None:
     assert hello.decode(encoded(colour="blue")) == OURS
 
 
@@ -102,6 +102,8 @@ def test_a_hello_has_a_longest_length() -> None:
         encoded(mode="tin")[4:],
         encoded(version="1")[4:],
         encoded(offload=[1])[4:],
+        encoded(takes_push=1)[4:],
+        encoded(answers_probes=None)[4:],
         hello.encode(OURS)[4:] + b"\x00",
     ],
 )
@@ -125,6 +127,53 @@ def test_a_push_of_what_is_no_address_or_network_is_malformed(push: dict[str, An
         hello.decode(encoded(push=push))
 
 
+# -- abilities --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ability", Ability)
+@pytest.mark.parametrize("has_it", [True, False])
+def test_an_ability_is_a_key_of_the_hello(ability: Ability, has_it: bool) -> None:
+    abilities = frozenset({ability} if has_it else set())
+    message = hello.encode(changed(abilities=abilities))
+    assert msgpack.unpackb(message[4:])[str(ability)] is has_it
+    assert hello.decode(message).abilities == abilities
+
+
+def test_a_peer_that_does_not_say_an_ability_has_what_it_had_before() -> None:
+    fields = msgpack.unpackb(hello.encode(OURS)[4:])
+    for ability in Ability:
+        del fields[str(ability)]
+    older = hello.decode(hello.TYPE + msgpack.packb(fields))
+    assert older.abilities == {Ability.TAKES_PUSH}
+
+
+def test_abilities_are_read_from_their_own_keys_only() -> None:
+    said = encoded(abilities=["answers_probes"], answers_probes=False, takes_push=False)
+    assert hello.decode(said).abilities == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_pushed"),
+    [(None, True), (frozenset({Ability.TAKES_PUSH}), True), (frozenset(), False)],
+)
+def test_a_peer_is_pushed_to_unless_it_says_that_it_takes_none(
+    theirs: frozenset[Ability] | None, is_pushed: bool
+) -> None:
+    said = None if theirs is None else changed(abilities=theirs)
+    assert (hello.for_peer(OURS, said).push is not None) == is_pushed
+
+
+@pytest.mark.parametrize(
+    ("role", "accept", "takes"),
+    [("connect", ("mtu",), True), ("connect", (), False), ("serve", (), False)],
+)
+def test_a_side_takes_pushes_that_connects_and_accepts_some(
+    role: str, accept: tuple[str, ...], takes: bool
+) -> None:
+    side = dataclasses.replace(settings("wireguard"), role=role, accept=accept)  # type: ignore[arg-type]
+    assert (Ability.TAKES_PUSH in hello.own(side, Offload.TCP).abilities) == takes
+
+
 # -- agreeing ---------------------------------------------------------------------------------
 
 
@@ -134,8 +183,8 @@ def test_a_push_of_what_is_no_address_or_network_is_malformed(push: dict[str, An
         ({"version": 0}, "protocol version 0"),
         ({"version": 2}, "protocol version 2"),
         ({"mode": "tap"}, "mode is tap"),
-        ({"message_max": 1279}, "1279 bytes only"),
-        ({"message_max": 65536}, "65536 bytes only"),
+        ({"message_max": 1279}, "at most 1279 bytes"),
+        ({"message_max": 65536}, "at most 65536 bytes"),
     ],
 )
 def test_what_cannot_work_together_is_refused(fields: dict[str, Any], why: str) -> None:
@@ -161,7 +210,7 @@ def test_messages_are_as_long_as_both_take(theirs: int, agreed: int) -> None:
         (("tcp",), ("tcp", "more"), True, True),
     ],
 )
-def test_super_packets_go_to_who_takes_them(
+def test_super_packets_go_to_peers_that_take_them(
     ours: tuple[str, ...], theirs: tuple[str, ...], goes_whole: bool, splits_udp: bool
 ) -> None:
     link_format, _ = hello.agree(changed(offload=ours), changed(offload=theirs), Wire.WIREGUARD)

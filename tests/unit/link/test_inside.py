@@ -12,7 +12,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside, LeadsInsideError
-from fastun.link.stream import sockets as tcp
+from fastun.link.stream import sockets as stream_sockets
 from fastun.native import UdpAddress
 from tests.support.inside_of import DEVICE, OTHER, Routes
 
@@ -133,9 +133,9 @@ def test_nothing_is_sent_or_dialled_there() -> None:
         with pytest.raises(LeadsInsideError):
             sockets.send(b"initiation", address)
         with pytest.raises(LeadsInsideError):
-            asyncio.run(tcp.dial(endpoint, inside=routes.inside()))
+            asyncio.run(stream_sockets.dial(endpoint, inside=routes.inside()))
         routes.to.clear()
         sockets.send(b"initiation", address)
         assert peer.recv(64) == b"initiation"
-        asyncio.run(tcp.dial(endpoint, inside=routes.inside())).close()
+        asyncio.run(stream_sockets.dial(endpoint, inside=routes.inside())).close()
         sockets.close()

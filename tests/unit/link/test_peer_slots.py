@@ -38,14 +38,14 @@ def full(lane: RecordingLane) -> PeerSlots:
     return filled
 
 
-def test_who_holds_a_key_is_found_and_nobody_else(full: PeerSlots) -> None:
+def test_the_holder_of_a_key_is_found_and_no_other(full: PeerSlots) -> None:
     found = full.holder_of(BEE.public_key)
     assert found is not None
     assert (found.slot, found.peer) == (1, BEE)
     assert full.holder_of(bytes(32)) is None
 
 
-def test_both_routing_workers_learn_whose_addresses_are_whose(
+def test_both_routing_workers_learn_the_addresses_of_each_peer(
     full: PeerSlots, lane: RecordingLane
 ) -> None:
     expected = [
@@ -65,7 +65,7 @@ def test_both_routing_workers_learn_whose_addresses_are_whose(
     assert lane.take() == [told for told in expected if told[0] == "link-reader"]
 
 
-def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
+def test_a_removed_peer_is_unknown_and_its_addresses_are_forgotten(
     full: PeerSlots, lane: RecordingLane
 ) -> None:
     lane.take()
@@ -79,7 +79,9 @@ def test_who_is_gone_is_unknown_and_its_addresses_are_forgotten(
     ]
 
 
-def test_who_stays_keeps_its_slot_and_what_guards_it(full: PeerSlots, lane: RecordingLane) -> None:
+def test_a_peer_that_stays_keeps_its_slot_and_its_guard(
+    full: PeerSlots, lane: RecordingLane
+) -> None:
     lane.take()
     before = full.holder_of(BEE.public_key)
     assert full.replace([BEE, ANT])
@@ -87,7 +89,7 @@ def test_who_stays_keeps_its_slot_and_what_guards_it(full: PeerSlots, lane: Reco
     assert lane.take() == []
 
 
-def test_a_changed_peer_is_a_new_member_that_counts_from_zero(
+def test_a_changed_peer_is_a_new_one_that_counts_from_zero(
     full: PeerSlots, lane: RecordingLane
 ) -> None:
     lane.cleared.clear()
@@ -100,7 +102,7 @@ def test_a_changed_peer_is_a_new_member_that_counts_from_zero(
     assert lane.cleared == [1]
 
 
-def test_a_slot_is_nobodys_until_the_workers_have_heard_so(lane: RecordingLane) -> None:
+def test_a_freed_slot_is_not_given_away_until_the_workers_know(lane: RecordingLane) -> None:
     """What the last peer there had is ended at once, and the next comes with the next call."""
     ended: list[int] = []
 
@@ -129,7 +131,7 @@ def test_a_slot_is_nobodys_until_the_workers_have_heard_so(lane: RecordingLane) 
         lane.take()
 
 
-def test_who_gets_another_slot_does_not_wait(full: PeerSlots) -> None:
+def test_a_peer_that_gets_another_slot_does_not_wait(full: PeerSlots) -> None:
     full.replace([BEE])
     assert full.replace([peer("cat")])
     assert [slotted.peer.name for slotted in full.by_slot.values()] == ["cat"]
@@ -150,7 +152,7 @@ def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: PeerSlots) -> None
     assert list(walked) == [1]
 
 
-def test_a_full_roster_takes_nobody_and_keeps_those_it_has(lane: RecordingLane) -> None:
+def test_full_slots_take_no_more_peers_and_keep_theirs(lane: RecordingLane) -> None:
     full = PeerSlots(lane.as_lane())
     peers = [peer(f"p{n}") for n in range(PEER_SLOTS + 1)]
     assert full.replace(peers)
@@ -159,7 +161,7 @@ def test_a_full_roster_takes_nobody_and_keeps_those_it_has(lane: RecordingLane) 
     assert full.holder_of(peers[-2].public_key) is not None
 
 
-def test_many_networks_are_told_in_messages_that_fit(lane: RecordingLane) -> None:
+def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> None:
     networks = [f"fd00:{n:x}::/32" for n in range(2 * peer_slots.NETWORKS_PER_MESSAGE + 1)]
     PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
     told = [message for role, message in lane.take() if role == "tun-reader"]
@@ -168,3 +170,15 @@ def test_many_networks_are_told_in_messages_that_fit(lane: RecordingLane) -> Non
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]
+
+
+def test_a_configured_keepalive_comes_before_a_pushed_one() -> None:
+    peer_slots = PeerSlots(RecordingLane().as_lane())
+    own = Peer(name="own", public_key=bytes(32), keepalive_s=5)
+    pushed = Peer(name="pushed", public_key=bytes([1] * 32))
+    peer_slots.replace([own, pushed])
+    for peer in (own, pushed, Peer(name="gone", public_key=bytes([2] * 32))):
+        peer_slots.push_keepalive(peer, 25)
+    assert [slotted.keepalive_s for slotted in peer_slots.by_slot.values()] == [5, 25]
+    peer_slots.push_keepalive(pushed, 0)
+    assert peer_slots.by_slot[1].keepalive_s is None

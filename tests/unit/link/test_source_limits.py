@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from fastun.link import source_limits
-from fastun.link.source_limits import SourceLimits, TokenBucket
+from fastun.link.source_limits import SourceLimits, TokenBucket, source_of
 
 GATE = Path(__file__).parents[3] / "csrc" / "inbound" / "handshake_gate.h"
+
+
+def n_remembered(limits: SourceLimits) -> int:
+    return len(limits._buckets)  # noqa: SLF001 (nothing else shows it)
 
 
 def test_the_numbers_are_those_of_the_gate_on_udp() -> None:
@@ -47,7 +51,7 @@ def test_however_many_sources_come_only_so_many_are_remembered(
     limits = SourceLimits(20, 5)
     for n in range(1000):
         assert limits.take(n.to_bytes(4), 1.0)
-    assert len(limits) == 10
+    assert n_remembered(limits) == 10
 
 
 def test_a_source_that_goes_on_is_not_forgotten_for_others(
@@ -68,4 +72,22 @@ def test_sources_whose_buckets_are_full_again_are_forgotten() -> None:
         limits.take(n.to_bytes(4), 1.0)
     for n in range(1000, 1060):
         limits.take(n.to_bytes(4), 2.0)
-    assert len(limits) <= 62
+    assert n_remembered(limits) <= 62
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%lo", "fe80::2%lo", True),
+    ],
+)
+def test_a_source_is_an_ipv4_address_or_an_ipv6_slash_64(
+    one: str, other: str, is_same: bool
+) -> None:
+    assert (source_of(one) == source_of(other)) is is_same

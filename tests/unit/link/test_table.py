@@ -114,7 +114,7 @@ def test_another_peers_link_is_no_reconnect_and_stays(office: Office) -> None:
     assert (office.table.n_established, office.table.n_reconnects) == (2, 0)
 
 
-def test_an_ended_link_is_taken_back_from_who_must_not_use_it(office: Office) -> None:
+def test_an_ended_link_is_taken_back_from_workers_that_must_not_use_it(office: Office) -> None:
     office.attach(2, "ant")
     office.lane.take()
     ended = office.table.by_slot[2].ended
@@ -150,7 +150,7 @@ def test_news_of_a_link_that_was_replaced_ends_nothing(office: Office) -> None:
     assert office.lane.take() == []
     office.table.end(0, "in time", new.id)
     assert office.table.by_slot == {}
-    office.table.end(0, "nobody's")
+    office.table.end(0, "no link there")
 
 
 def test_all_links_can_be_ended(office: Office) -> None:

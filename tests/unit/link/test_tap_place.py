@@ -55,7 +55,7 @@ def test_a_tun_device_has_room_for_all() -> None:
     TapPlace("tun", links_of(1, 2, 3)).check(slotted(4))
 
 
-def test_who_is_refused_for_whom_is_said_once_a_minute(
+def test_a_refusal_is_logged_once_a_minute_with_the_connected_peer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = SimpleNamespace(s=100.0)
@@ -93,13 +93,13 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.server.handshaker, "_check_room", Taken(free_for).check)
+        monkeypatch.setattr(pair.server.exchange, "_check_room", Taken(free_for).check)
         await pair.begin()
         assert pair.server.links.by_slot == {}
         assert pair.server.results()["tap_in_use"] >= 1
         has_answered = bool(pair.client.links.by_slot)
         assert has_answered == bool(free_for)
-        if free_for:  # what the key would have opened is nobody's
+        if free_for:  # what the key would have opened is lost
             assert pair.server.told_of(ForgetReceivingKeys)
 
     run(claim())
@@ -109,7 +109,7 @@ def test_on_udp_too_before_an_answer_and_at_the_end(
 def test_a_side_that_dials_asks_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     async def claim() -> None:
         pair = Pair()
-        monkeypatch.setattr(pair.client.handshaker, "_check_room", Taken(0).check)
+        monkeypatch.setattr(pair.client.exchange, "_check_room", Taken(0).check)
         await pair.begin()
         assert pair.client.links.by_slot == {}
         assert pair.client.results()["tap_in_use"] >= 1

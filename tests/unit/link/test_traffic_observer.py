@@ -63,7 +63,7 @@ def observer(worker: Worker, told: Told) -> Observer:
     return Observer(worker.table, SLOT, cast("PeerTimers", told))
 
 
-def test_data_is_told_once_and_as_data(worker: Worker, told: Told, observer: Observer) -> None:
+def test_data_is_reported_once_and_as_data(worker: Worker, told: Told, observer: Observer) -> None:
     worker.count("received", 1.0)
     worker.count("sent", 2.0)
     observer.observe()
@@ -72,7 +72,9 @@ def test_data_is_told_once_and_as_data(worker: Worker, told: Told, observer: Obs
     assert told.take() == []
 
 
-def test_what_happened_first_is_told_first(worker: Worker, told: Told, observer: Observer) -> None:
+def test_what_happened_first_is_reported_first(
+    worker: Worker, told: Told, observer: Observer
+) -> None:
     worker.count("sent", 1.0)
     worker.count("received", 2.0)
     observer.observe()
@@ -99,7 +101,7 @@ def test_a_keepalive_behind_data_is_one_more_message(
 
 
 @pytest.mark.parametrize("direction", ["sent", "received"])
-def test_data_that_is_being_counted_is_told_when_it_is_read(
+def test_data_that_is_being_counted_is_reported_when_it_is_read(
     worker: Worker, told: Told, observer: Observer, direction: str
 ) -> None:
     worker.fields[f"{direction}_data_ns"] = 10**9  # our look at the other field was before that
@@ -115,7 +117,7 @@ def test_data_that_is_being_counted_is_told_when_it_is_read(
     assert told.take()[-1] == (f"data_{direction}", 2.0)
 
 
-def test_what_was_another_sessions_is_not_told(
+def test_what_was_another_sessions_is_not_reported(
     worker: Worker, told: Told, observer: Observer
 ) -> None:
     worker.count("sent", 1.0)
@@ -127,10 +129,10 @@ def test_what_was_another_sessions_is_not_told(
 
 @pytest.mark.parametrize("reply_after_s", [0.0002, 0.2, 0.499, 0.7])
 @pytest.mark.parametrize("asked_at_s", [0.01, 0.26, 0.49])
-def test_who_got_the_last_data_says_once_that_it_lives(
+def test_the_receiver_of_the_last_data_says_once_that_it_lives(
     asked_at_s: float, reply_after_s: float
 ) -> None:
-    """One request and one reply; and nobody needs a handshake to learn that the other is there."""
+    """One request and one reply; and neither needs a handshake to learn that the other is there."""
     sides = []
     for is_initiator in (True, False):
         worker, timers = Worker(), PeerTimers()

@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> Iterator[PeerStore]:
         ((peer("a"), peer("a", key=b"x" * 32)), "two peers are named 'a'"),
         ((peer("a"), peer("b", key=peer("a").public_key)), "'a' and 'b' have the same public key"),
         ((peer("a", "::/0"), peer("b", "10.0.0.0/8", "::/0")), "'a' and 'b' both have ::/0"),
-        ((peer("a", "10.9.0.1"),), "'a' has 10.9.0.1/32, this side's own address"),
+        ((peer("a", "10.9.0.1"),), "'a' has 10.9.0.1/32, our own address"),
     ],
 )
 def test_what_two_peers_cannot_share_is_refused_naming_both(
@@ -161,7 +161,7 @@ def test_the_server_is_remembered_without_secrets(store: PeerStore) -> None:
         (peer("b", key=b"f" * 32), "'filed' and 'b' have the same public key"),
         (peer("b", "10.9.0.2/32"), "'filed' and 'b' both have 10.9.0.2/32"),
         (peer("b", "10.9.0.8/32"), "'a' and 'b' both have 10.9.0.8/32"),
-        (peer("b", "fd00:9::1/128"), "this side's own address"),
+        (peer("b", "fd00:9::1/128"), "our own address"),
     ],
 )
 def test_what_cannot_be_together_is_not_added(store: PeerStore, refused: Peer, named: str) -> None:
@@ -183,7 +183,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(store: PeerStore) -> None:
     with pytest.raises(ConfigError, match="no peer is named 'labtop'; did you mean 'laptop'"):
         store.remove("labtop")
     store.remember_server(SERVER)
-    with pytest.raises(ConfigError, match="'filed' stands in the configuration file of fastun0"):
+    with pytest.raises(ConfigError, match="'filed' is in the configuration file of fastun0"):
         store.remove("filed")
 
 
@@ -193,7 +193,7 @@ def test_the_next_address_is_nobodys(store: PeerStore) -> None:
     store.add(peer("site", "10.9.0.4/30", "0.0.0.0/0"))
     found = [store.next_free_address(network) for network in SERVER.networks]
     assert found == [ip_interface("10.9.0.8/24"), ip_interface("fd00:9::3/64")]
-    with pytest.raises(ConfigError, match=r"10\.9\.0\.2/31 has no free address left"):
+    with pytest.raises(ConfigError, match=r"10\.9\.0\.2/31 has no free address"):
         store.next_free_address(ip_network("10.9.0.2/31"))
 
 
@@ -299,7 +299,7 @@ def test_a_directory_of_a_newer_version_is_left_alone(state: Path) -> None:
     before = (state / FILE_NAME).read_bytes()
     error = complaint(state)
     assert isinstance(error, RuntimeFailure)
-    assert "written by a newer fastun (form 2, this one knows 1); update fastun" in str(error)
+    assert "written by a newer fastun (format 2, this one reads 1); update fastun" in str(error)
     assert (state / FILE_NAME).read_bytes() == before
 
 
@@ -352,7 +352,7 @@ def test_a_change_that_hangs_does_not_hang_the_others(
     monkeypatch.setattr("fastun.peers.store.LOCK_TIMEOUT_S", 0.05)
     with PeerStore(state) as hanging, hanging.changes():
         error = complaint(state)
-    assert "another process is changing it and does not finish; try again" in str(error)
+    assert "locked by another process for too long; try again" in str(error)
 
 
 def test_a_removed_peers_key_is_not_left_in_the_file(state: Path) -> None:

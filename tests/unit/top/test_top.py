@@ -17,7 +17,7 @@ from fastun.status.reply import (
     Status,
 )
 from fastun.top.frame import bit_rate, count, frame, shortened
-from fastun.top.rates import BOTTLENECK_FROM, WINDOW_S, History, Look
+from fastun.top.rates import BOTTLENECK_FROM, WINDOW_S, History, Snapshot
 
 COLUMNS, ROWS = 80, 24
 STARTED = 1_000_000.0
@@ -110,9 +110,9 @@ def status(
 
 
 def history(*statuses: Status, interval_s: float = 1.0) -> History:
-    made = History(Look(0.0, statuses[0]))
+    made = History(Snapshot(0.0, statuses[0]))
     for number, each in enumerate(statuses[1:], start=1):
-        made.add(Look(number * interval_s, each))
+        made.add(Snapshot(number * interval_s, each))
     return made
 
 
@@ -142,7 +142,7 @@ def test_rates_are_differences_by_the_time_between_two_looks() -> None:
 def test_rates_are_those_since_the_last_frame() -> None:
     made = history(status(), status(tun_writer={"packets": 500}))
     made.mark_shown()
-    made.add(Look(3.0, status(tun_writer={"packets": 700})))
+    made.add(Snapshot(3.0, status(tun_writer={"packets": 700})))
     assert made.stages()["tun-writer"].packets == 100
 
 
@@ -204,7 +204,7 @@ def test_a_stage_that_takes_a_whole_processor_is_it_whatever_its_state() -> None
 
 @pytest.mark.parametrize(
     ("peers", "words"),
-    [([connected("ant")], "the link takes no more"), ([peer("ant")], "no peer is connected")],
+    [([connected("ant")], "the link is full"), ([peer("ant")], "no peer is connected")],
 )
 def test_a_link_writer_that_is_blocked_means_the_network(
     peers: list[PeerStatus], words: str
@@ -219,7 +219,7 @@ def test_a_stage_that_is_busy_now_and_then_is_no_bottleneck() -> None:
     made = history(busy, idle, busy, idle, busy)
     assert made.stages()["tun-writer"].busy_share == 0.6 < BOTTLENECK_FROM
     assert made.bottleneck() is None
-    assert shown(made)[1] == "bottleneck  none: every stage keeps up"
+    assert shown(made)[1] == "bottleneck  none (every stage keeps up)"
 
 
 # -- frames -----------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
     run(claim())
 
 
-def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
+def test_a_responder_seals_only_when_the_peer_has_shown_the_keys() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
@@ -113,7 +113,7 @@ def test_who_answers_seals_only_when_the_peer_has_shown_the_keys() -> None:
     run(claim())
 
 
-def test_whom_we_have_asked_seals_only_under_the_keys_that_the_link_reader_has() -> None:
+def test_an_initiator_seals_only_under_keys_that_its_link_reader_has() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
@@ -239,7 +239,7 @@ def test_a_response_or_cookie_for_no_handshake_of_ours_is_counted() -> None:
     run(claim())
 
 
-def test_a_cookie_is_for_who_asked_be_it_by_an_initiation_or_a_response(
+def test_a_cookie_is_for_its_asker_by_an_initiation_or_a_response(
     now: SimpleNamespace,
 ) -> None:
     async def claim() -> None:

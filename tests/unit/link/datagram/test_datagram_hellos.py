@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from fastun.config.push import Push
 from fastun.lane.messages import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
 from fastun.link.datagram import probe
 from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.hello import Hello, HelloError
-from fastun.link.push import Push
 from fastun.native import Aead
 from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
 
@@ -87,7 +87,7 @@ def test_a_hello_that_is_not_answered_is_said_again_but_not_for_ever(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.server.handshaker.hello_for = _says_nothing
+        pair.server.exchange.hello_for = _says_nothing
         await pair.begin()
         said = []
         for _ in range(12):
@@ -121,7 +121,7 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> No
     run(claim())
 
 
-def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
+def test_a_responder_that_waits_for_a_hello_sends_none(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.sessions.begin(0)
@@ -139,7 +139,7 @@ def test_who_waits_for_a_hello_does_not_say_one(now: SimpleNamespace) -> None:
     run(claim())
 
 
-def test_a_cipher_that_both_begin_with_is_told_once() -> None:
+def test_a_cipher_that_both_begin_with_is_set_once() -> None:
     async def claim() -> None:
         pair = Pair()
         pair.client.hello = msgspec.structs.replace(HELLO, aeads=(hello.CHACHA,))
@@ -182,6 +182,20 @@ def test_only_a_client_is_pushed_to_and_each_session_replaces_it(
         pair.client.sessions.tick()
         pair.client.work()
         assert pair.client.told_of(SendKeepalive) == []
+
+    run(claim())
+
+
+def test_a_peer_that_takes_no_pushes_is_answered_without_one(now: SimpleNamespace) -> None:
+    del now
+
+    async def claim() -> None:
+        pair = Pair()
+        pair.client.hello = msgspec.structs.replace(HELLO, abilities=frozenset())
+        pair.server.hello = msgspec.structs.replace(HELLO, push=Push(mtu=1300))
+        await pair.begin()
+        assert pair.client.pushed == []
+        assert pair.client.links.by_slot[0].peer_software == HELLO.software
 
     run(claim())
 

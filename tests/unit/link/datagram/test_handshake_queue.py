@@ -11,8 +11,8 @@ import pytest
 
 from fastun.link.datagram import handshake_queue
 from fastun.link.datagram.handshake_queue import HandshakeQueue
+from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import UdpAddress
 from fastun.session import noise
 from fastun.session.messages import MessageType
@@ -30,8 +30,8 @@ class Office:
         self.delivered: list[tuple[MessageType, UdpAddress, bytes]] = []
         self.failures: list[Exception] = []
         peer_slots = PeerSlots(RecordingLane().as_lane())
-        self.handshaker = SealedHandshaker(peer_slots, SERVER, cast("Any", None))
-        self.queue = HandshakeQueue(self.handshaker, self._deliver)
+        self.exchange = KeyExchange(peer_slots, SERVER, cast("Any", None))
+        self.queue = HandshakeQueue(self.exchange, self._deliver)
 
     def _deliver(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
         self.delivered.append((kind, address, message))
@@ -68,7 +68,7 @@ def test_a_full_queue_takes_no_more_until_it_is_worked_off(
     replies = [bytes([3, 0, 0, 0, n]).ljust(64) for n in range(5)]
     office.work(*replies)
     assert [message for _, _, message in office.delivered] == replies[:3]
-    assert office.handshaker.results[Refusal.QUEUE_FULL] == 2
+    assert office.exchange.results[Refusal.QUEUE_FULL] == 2
     office.work(replies[4])
     assert len(office.delivered) == 4
 
@@ -93,7 +93,7 @@ def test_one_source_has_a_part_of_the_queue_and_gets_it_back(
     asyncio.run(put_all())
     delivered = [message for _, _, message in office.delivered]
     assert delivered == [replies[0], replies[1], replies[4], replies[5]]
-    assert office.handshaker.results[Refusal.QUEUE_FULL] == 2
+    assert office.exchange.results[Refusal.QUEUE_FULL] == 2
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_others_have_their_turn_between_handshakes(monkeypatch: pytest.MonkeyPat
         office.delivered.append(cast("Any", None))
         time.sleep(0.002)
 
-    queue = HandshakeQueue(office.handshaker, deliver)
+    queue = HandshakeQueue(office.exchange, deliver)
 
     async def put_all() -> None:
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""Cookies of a real link-reader: those who were sent one can show it, and nobody else.
+"""Cookies of a real link-reader: a source that was sent one can show it, and no other.
 
 The peer's side is Python's: its messages, and the jar that opens the cookie replies.
 """
@@ -185,7 +185,7 @@ def jar_with_cookie(reader: LinkReader, peer: Peer) -> CookieJar:
     return jar
 
 
-def test_who_was_sent_a_cookie_passes_by_it_and_nobody_else_does(
+def test_a_source_that_was_sent_a_cookie_passes_by_it_and_no_other_does(
     reader: LinkReader, peers: tuple[Peer, Peer]
 ) -> None:
     peer, other = peers

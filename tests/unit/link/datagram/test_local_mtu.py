@@ -85,7 +85,7 @@ def test_what_a_routers_advertisement_has_set_counts_for_ipv6(here: Host) -> Non
     assert measured(here, "10.5.0.2") == 1500
 
 
-def test_what_icmp_has_told_the_kernel_does_not_count(here: Host, lab: Lab) -> None:
+def test_what_the_kernel_has_from_icmp_does_not_count(here: Host, lab: Lab) -> None:
     near = next(host for host in lab.hosts if host.name == "near")
     for ours, theirs, least in (("10.5.0.1", "10.5.0.2", 552), ("fd05::1", "fd05::2", 1280)):
         family = socket.AF_INET6 if ":" in ours else socket.AF_INET

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.messages import SendMessage, SetPathMtu
 from fastun.link.datagram import path_mtu as path
-from fastun.link.datagram import sockets as udp
-from fastun.link.datagram.hinted import HOLD_S, HintedLimit, RecentCounters
+from fastun.link.datagram.hinted import HOLD_S
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_mtu import PathWatch
-from fastun.link.datagram.probe import PathSearch
+from fastun.link.datagram.peer import PeerPath
+from fastun.link.hello import Ability
 from fastun.native import UdpAddress
 from tests.support.recording_lane import RecordingLane
 
@@ -38,11 +39,13 @@ class Office:
         self.lane = RecordingLane()
         self.sealed = 1100
         self.lane.peers = SimpleNamespace(read=lambda _, field: {"sealed": self.sealed}[field])
-        settings = SimpleNamespace(mtu=1420, mode=mode, fwmark=7)
+        settings = SimpleNamespace(mode=mode, fwmark=7)
+        self.inner_mtu = InnerMtu(1420)
         self.laters: list[tuple[Any, ...]] = []
         self.watch = PathWatch(
             self.lane.as_lane(),
             cast("Settings", settings),
+            self.inner_mtu,
             lambda *later: self.laters.append(later),
         )
         self.is_over = False
@@ -52,14 +55,7 @@ class Office:
             slotted=SimpleNamespace(slot=3, peer=SimpleNamespace(name="bob")),
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
-            path_mtu=0,
-            path_whole=0,
-            path_seen_s=float("-inf"),
-            narrow_seen_s=float("-inf"),
-            path_address=None,
-            path_search=PathSearch(),
-            path_hinted=HintedLimit(),
-            recent=RecentCounters(),
+            path=PeerPath(),
             hello=SimpleNamespace(theirs=None, next_counter=20),
             current=SimpleNamespace(remote_index=INDEX),
         )
@@ -86,7 +82,7 @@ def office(monkeypatch: pytest.MonkeyPatch) -> Office:
     return Office(monkeypatch)
 
 
-def test_a_new_link_is_told_once_of_a_path_that_fits(office: Office) -> None:
+def test_a_path_that_fits_is_sent_once_for_a_new_link(office: Office) -> None:
     assert office.measure(1500) == [1420]
     assert office.measure(1500) == []
     assert office.measure(1480) == []
@@ -94,14 +90,14 @@ def test_a_new_link_is_told_once_of_a_path_that_fits(office: Office) -> None:
     assert set(office.marks) == {7}
 
 
-def test_a_narrow_path_is_told_and_a_wide_one_again(office: Office) -> None:
+def test_a_narrow_path_is_sent_and_a_wide_one_again(office: Office) -> None:
     assert office.measure(1479) == [1419]
     assert office.measure(1479) == []
     assert office.measure(1300) == [1240]
     assert office.measure(1500) == [1420]
 
 
-def test_a_new_link_is_told_of_what_the_last_one_knew(office: Office) -> None:
+def test_a_new_link_gets_what_the_last_one_had(office: Office) -> None:
     office.measure(1400)
     office.link.is_new_path = True
     assert office.measure(1400) == [1340]
@@ -125,11 +121,11 @@ def test_no_path_is_narrower_than_ip_allows(office: Office) -> None:
 def test_without_a_route_nothing_changes(office: Office) -> None:
     office.measure(1400)
     assert office.measure(None) == []
-    assert office.peer.path_mtu == 1340
+    assert office.peer.path.packet_max == 1340
 
 
 @pytest.mark.parametrize("missing", ["address", "link"])
-def test_who_has_no_address_or_link_is_not_measured(office: Office, missing: str) -> None:
+def test_a_peer_without_address_or_link_is_not_measured(office: Office, missing: str) -> None:
     setattr(office.peer, missing, None)
     assert office.measure(1400) == []
     assert office.marks == []
@@ -156,16 +152,16 @@ def test_a_path_follows_the_devices_mtu(
 ) -> None:
     office = Office(monkeypatch, mode=mode)
     office.measure(outside)
-    office.watch.follow_mtu(mtu)
+    office.inner_mtu.change(mtu)
     office.link.is_new_path = True  # or nothing is told where the path is what limits
     assert office.measure(outside) == [min(inside + (22 if mode == "tap" else 0), outside - 60)]
 
 
 def test_probes_follow_the_devices_mtu(office: Office) -> None:
     for mtu, longest in ((1420, 1480), (1300, 1360), (1500, 1500)):
-        office.watch.follow_mtu(mtu)
+        office.inner_mtu.change(mtu)
         office.measure(1500)
-        assert office.peer.path_search.due(0.0) == longest
+        assert office.peer.path.search.due(0.0) == longest
 
 
 def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: Office) -> None:
@@ -282,10 +278,10 @@ def test_no_path_of_ipv6_is_below_its_least_mtu(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def probed(plain: Office) -> Office:
     """The same to a peer that answers probes."""
-    plain.peer.hello.theirs = SimpleNamespace(answers_probes=True)
+    plain.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
     plain.peer.seal_control = lambda content: content
-    plain.peer.path_search.due(20.0)
-    plain.peer.path_search.on_answer(1480, 20.0)
+    plain.peer.path.search.due(20.0)
+    plain.peer.path.search.on_answer(1480, 20.0)
     plain.lane.take()
     return plain
 
@@ -333,8 +329,8 @@ def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
 
 def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch)
-    office.peer.hello.theirs = SimpleNamespace(answers_probes=True)
-    office.watch.follow_mtu(8900)
+    office.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
+    office.inner_mtu.change(8900)
     office.measure(9000)
     office.sealed += 100
     assert take_hint(office, hint(5000, length=9000)) == "followed"
@@ -344,16 +340,16 @@ def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) 
 def test_a_refusal_that_no_mtu_explains_is_searched_for(probed: Office) -> None:
     probed.outside = 1500
     probed.watch.on_too_narrow(cast("UdpPeer", probed.peer), 40.0)
-    assert probed.peer.path_search.due(40.0) == 1480
+    assert probed.peer.path.search.due(40.0) == 1480
 
 
 def test_without_raw_sockets_the_kernels_cache_begins_a_search(
     probed: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(udp, "cached_path_mtu", lambda *_: 1300)
+    monkeypatch.setattr(path, "cached_path_mtu", lambda *_: 1300)
     probed.watch.measure(cast("UdpPeer", probed.peer), 30.0)
-    assert probed.peer.path_search.due(30.0) == 0
+    assert probed.peer.path.search.due(30.0) == 0
     probed.watch.hears_hints = False
     probed.watch.measure(cast("UdpPeer", probed.peer), 40.0)
-    assert probed.peer.path_search.due(40.0) == 1300
+    assert probed.peer.path.search.due(40.0) == 1300
     assert probed.link.path_mtu == 1500

@@ -94,7 +94,7 @@ def test_each_size_is_asked_for_three_times_a_second_apart() -> None:
     ]
 
 
-def test_what_is_inside_is_told_nothing_before_the_search_has_ended() -> None:
+def test_senders_inside_learn_nothing_before_the_search_has_ended() -> None:
     narrow = path(1460)
     while not narrow.search.limit:
         narrow.tick()

@@ -1,4 +1,4 @@
-"""Arrivals: who may be silent for how long, and who is let go for whom."""
+"""Arrivals: how long one may be silent, and which is closed to make room."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MESSAGE = b"0123456789"
 
 
-class Greets:
+class FirstMessages:
     opening_bytes = len(MESSAGE)
 
     def check_opening(self, opening: bytes) -> None:
@@ -37,7 +37,7 @@ class Porch:
         self.failed: list[str] = []
         self.n_refused = 0
         self.arrivals = Arrivals(
-            cast("Handshaker", Greets()), self.opened.append, self._refuse, self._fail
+            cast("Handshaker", FirstMessages()), self.opened.append, self._refuse, self._fail
         )
         self._stack = contextlib.ExitStack()
         self._listener = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -105,15 +105,15 @@ def test_a_first_message_may_come_in_pieces_and_what_follows_stays(pieces: list[
     run(claim())
 
 
-def test_whoever_sends_byte_by_byte_wakes_us_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sender_of_single_bytes_wakes_us_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     n_looks = 0
 
-    def check(_: Greets, opening: bytes) -> None:
+    def check(_: FirstMessages, opening: bytes) -> None:
         nonlocal n_looks
         n_looks += 1
         assert MESSAGE.startswith(opening)
 
-    monkeypatch.setattr(Greets, "check_opening", check)
+    monkeypatch.setattr(FirstMessages, "check_opening", check)
 
     async def claim() -> None:
         with porch() as here:
@@ -179,7 +179,7 @@ def test_time_is_short_for_the_rest_of_a_message_and_when_half_of_the_places_are
     run(claim())
 
 
-def test_who_says_nothing_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_silent_for_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "HELLO_TIMEOUT_S", 0.25)
 
     async def claim() -> None:

@@ -13,7 +13,7 @@ import gc
 import socket
 from collections import deque
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -27,9 +27,11 @@ from fastun.lane.messages import (
     SendMessage,
     SetSendingKey,
 )
+from fastun.link.established import Established
+from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots
-from fastun.link.stream.handshake import Established, SealedHandshaker
-from fastun.link.stream.sessions import SessionCounts, StreamSessions
+from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
@@ -69,10 +71,18 @@ class Side:
             self.lane.as_lane(), lambda slot: self.links.end(slot, "the peer was removed")
         )
         self.peer_slots.replace([peer])
-        self.handshaker = SealedHandshaker(self.peer_slots, own, lambda _: None)  # type: ignore[arg-type,return-value]
-        self.sessions = StreamSessions(
-            self.lane.as_lane(), self.links, self.handshaker, TimerConstants(), SessionCounts()
+        self.exchange = KeyExchange(self.peer_slots, own, lambda _: None)  # type: ignore[arg-type,return-value]
+        end = LocalEnd(
+            settings=cast("Any", None),
+            lane=self.lane.as_lane(),
+            links=self.links,
+            exchange=self.exchange,
+            inside=cast("Any", None),
+            inner_mtu=cast("Any", None),
+            constants=TimerConstants(),
+            counts=SessionCounts(),
         )
+        self.sessions = StreamSessions(end)
         self.told: dict[str, deque[ToWorker]] = {}
         self.at_once = ["tun-reader"]  # it makes no difference to the others when it does its work
         self.stream: deque[bytes | int] = deque()  # to it: handshakes, and indices of data
@@ -202,7 +212,22 @@ def test_a_rekey_is_used_by_both(now: SimpleNamespace) -> None:
         assert side.sending != old
 
 
-def test_who_answers_seals_when_the_peer_has_shown_these_keys_and_no_others(
+def test_a_pushed_keepalive_is_followed_and_taken_back(now: SimpleNamespace) -> None:
+    pair = Pair()
+    slotted = pair.client.peer_slots.by_slot[0]
+    kept: list[bool] = []
+    for interval_s in (7, 0):
+        pair.client.peer_slots.push_keepalive(slotted.peer, interval_s)
+        pair.client.sessions.tick()
+        pair.settle()
+        pair.client.lane.take()
+        now.s += 7.5
+        pair.client.sessions.tick()
+        kept.append(("tun-reader", SendKeepalive(0)) in pair.client.lane.take())
+    assert kept == [True, False]
+
+
+def test_a_responder_seals_when_the_peer_has_shown_these_keys_and_no_others(
     now: SimpleNamespace,
 ) -> None:
     pair = Pair()
@@ -232,7 +257,7 @@ def test_whatever_crosses_the_sides_agree_and_one_of_them_rekeys_again(
         now.s += 10
         pair.both_send(now, sealed=REKEY_AFTER_MESSAGES)
         pair.settle(way)
-        assert all(side.handshaker.results["ok"] for side in pair.sides)
+        assert all(side.exchange.results["ok"] for side in pair.sides)
         for side, other in (pair.sides, reversed(pair.sides)):
             assert side.sending in other.receiving
         now.s += 121
@@ -259,7 +284,7 @@ def test_the_link_reader_has_the_key_before_it_has_the_connection() -> None:
     theirs.close()
 
 
-def test_a_greeting_hands_its_keys_on_once() -> None:
+def test_a_handshake_hands_its_keys_on_once() -> None:
     side = Pair().server
     ours, theirs = socket.socketpair()
     established = Established(
@@ -271,12 +296,12 @@ def test_a_greeting_hands_its_keys_on_once() -> None:
 
 
 def session_keys() -> list[SessionKeys]:
-    """Return those that somebody in this process keeps."""
+    """Return those that something in this process keeps."""
     gc.collect()
     return [thing for thing in gc.get_objects() if isinstance(thing, SessionKeys)]
 
 
-def test_after_a_rekey_nobody_keeps_the_old_keys(now: SimpleNamespace) -> None:
+def test_after_a_rekey_the_old_keys_are_not_kept(now: SimpleNamespace) -> None:
     known = session_keys()
     pair = Pair()
     for _ in range(3):
@@ -307,7 +332,7 @@ def test_a_response_that_was_under_way_when_its_link_ended_gives_no_keys(
     pair.client.lane.take()
     pair.client.sessions.on_handshake(0, link_id, response)
     assert pair.client.lane.take() == []
-    assert pair.client.handshaker.results.total() == 0
+    assert pair.client.exchange.results.total() == 0
 
 
 def kind_of(message: bytes | int) -> MessageType:

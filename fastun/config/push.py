@@ -34,7 +34,7 @@ HELLO_BYTES_MAX: Final = 4096
 # data message, and its tag.
 DATAGRAM_HELLO_BYTES_MAX: Final = 1280 - 40 - 8 - 16 - 16
 
-# The rest of a hello: 170 bytes today, 235 with the longest name that a peer is shown by.
+# The rest of a hello: some 150 bytes today, 201 with the longest name that a peer is shown by.
 _REST_BYTES: Final = 256
 
 # What a client takes of a push, whatever the bytes. 256 routes are more than a hello can carry of

@@ -11,12 +11,13 @@ import structlog
 from msgspec import structs
 
 from fastun import log
+from fastun.config import push
+from fastun.config.push import ADDRESSES_MAX, DNS_MAX, ROUTES_MAX, Push
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError
 from fastun.gateway.peer_sync import PeerSync, server_of
-from fastun.link import hello, push
+from fastun.link import hello
 from fastun.link.peer_slots import SlottedPeer
-from fastun.link.push import ADDRESSES_MAX, DNS_MAX, ROUTES_MAX, Push
 from fastun.native import Offload
 from fastun.peers.peer import Peer
 from fastun.session import transport

@@ -1,0 +1,85 @@
+"""What `serve` pushes to its clients, and what of it `connect` accepts."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from fastun.config import push
+from fastun.config.document import PushSection
+from fastun.config.host import parse_dns
+from fastun.config.interface import MTU_RANGE
+from fastun.config.peer import parse_allowed_ips, parse_keepalive
+from fastun.config.push import Push
+from fastun.config.sources import Sources
+from fastun.endpoint import Endpoint
+from fastun.errors import ConfigError, quote
+from fastun.peers.peer import Address, Network
+
+Accept = Literal["addresses", "routes", "dns", "mtu", "keepalive"]
+ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """What `serve` gives its clients; `dns` has servers and domains, `keepalive_s` 0 is off."""
+
+    routes: tuple[Network, ...] = ()
+    dns: tuple[str, ...] = ()
+    keepalive_s: int = 0
+
+
+# -- serve ------------------------------------------------------------------------------------
+
+
+def pushed(
+    sources: Sources, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
+) -> Pushed:
+    """Return what `serve`, whose device has `addresses`, pushes; raise ConfigError."""
+    section = sources.document.push or PushSection()
+    servers, domains = parse_dns(section.dns, sources.where("push.dns"), has_zones=False)
+    what = Pushed(
+        routes=parse_allowed_ips(section.routes, sources.where("push.routes")),
+        dns=servers + domains,
+        keepalive_s=parse_keepalive(section.keepalive, sources.where("push.keepalive")),
+    )
+    _check_fits(sources, what, addresses, listen)
+    return what
+
+
+def _check_fits(
+    sources: Sources, pushed: Pushed, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
+) -> None:
+    """Raise ConfigError if the push for a client with an address in each network does not fit."""
+    own = push.routes_of(addresses, ())
+    longest = Push(
+        addresses=push.longest_addresses(addresses),
+        routes=push.routes_of(addresses, pushed.routes),
+        dns=pushed.dns,
+        mtu=MTU_RANGE[-1],
+        keepalive=pushed.keepalive_s,
+    )
+    push.check_fits(longest, push.room_for(listen), len(own), sources.where)
+
+
+# -- connect ----------------------------------------------------------------------------------
+
+
+def accepted(sources: Sources) -> tuple[Accept, ...]:
+    """Return what to apply of what the server pushes.
+
+    By default what this side does not say itself, and routes. Never DNS unasked: it would send all
+    names that this host looks up to the server's operator.
+    """
+    options, section = sources.options, sources.document.interface
+    if section.accept is None:
+        says = {
+            "addresses": bool(options.address or section.address),
+            "mtu": options.mtu is not None or section.mtu is not None,
+            "routes": section.table == "off",
+            "dns": True,
+        }
+        return tuple(word for word in ACCEPTABLE if not says.get(word))
+    for word in section.accept:
+        if word not in ACCEPTABLE:
+            place = sources.where("interface.accept")
+            raise ConfigError(f"{place}: {quote(word)} is not one of {', '.join(ACCEPTABLE)}")
+    return tuple(word for word in ACCEPTABLE if word in section.accept)

@@ -1,0 +1,20 @@
+"""The words that a configuration may use, as types, and as tuples for whatever lists them."""
+
+from typing import Final, Literal, get_args
+
+Role = Literal["serve", "connect"]
+Mode = Literal["tun", "tap"]
+Wire = Literal["wireguard", "plain", "simpletun"]
+LogFormat = Literal["console", "json"]
+
+# "auto": routes to what is behind the peers, a default route apart from the main table, as
+# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
+Table = int | Literal["auto", "off"]
+
+# Whether to drop packets for the device's addresses that arrive on another interface. "auto": if a
+# default route leads into the tunnel and the host does not forward.
+StrongHost = bool | Literal["auto"]
+
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
+LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)

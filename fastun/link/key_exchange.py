@@ -1,0 +1,108 @@
+"""WireGuard's handshake with our peers, on streams and on UDP alike: its messages made and read.
+
+It decides which peers may connect, and counts what became of each handshake.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from fastun.link.hello import Hello
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.session import clock, noise
+from fastun.session.keys import KeyPair
+from fastun.session.protocol import NO_PRESHARED_KEY
+from fastun.session.refusal import HandshakeError, Refusal
+from fastun.session.timestamps import Timestamps
+from fastun.session.transport import SessionKeys
+
+
+@dataclass
+class SessionCounts:
+    """What happened to sessions since the start, of either kind of link."""
+
+    n_rekeys: int = 0
+    last_handshake: dict[int, float] = field(default_factory=dict)  # by slot, Unix time
+
+
+class KeyExchange:
+    """The handshakes of one key pair. ``results`` counts them by what became of them."""
+
+    def __init__(
+        self,
+        peer_slots: PeerSlots,
+        own: KeyPair,
+        hello_for: Callable[[SlottedPeer], Hello],
+        timestamps: Timestamps | None = None,
+        *,
+        check_room: Callable[[SlottedPeer], None] = lambda _: None,
+    ) -> None:
+        """Be ``own``; ``hello_for(slotted)`` is our hello to a peer.
+
+        ``timestamps`` are those of all initiations under these keys.
+        ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
+        """
+        self.peer_slots = peer_slots
+        self.own = own
+        self.hello_for = hello_for
+        self._timestamps = timestamps or Timestamps()
+        self._check_room = check_room
+        self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
+
+    # -- as the initiator ---------------------------------------------------------------------
+
+    def initiate(
+        self, slotted: SlottedPeer, cookie: bytes | None = None
+    ) -> tuple[bytes, noise.InitiatorState]:
+        """Return a new initiation to a peer, with what its cookie reply gave."""
+        timestamp = self._timestamps.next()
+        return noise.initiate(self.own, slotted.peer.public_key, cookie=cookie, timestamp=timestamp)
+
+    def conclude(
+        self, slotted: SlottedPeer, state: noise.InitiatorState, response: bytes
+    ) -> SessionKeys:
+        """Return the keys that a response gives. HandshakeError, counted."""
+        with self.counting():
+            return noise.consume_response(self.own, state, response, _preshared_key(slotted))
+
+    # -- as the responder ---------------------------------------------------------------------
+
+    def admit(self, initiation: bytes) -> tuple[SlottedPeer, noise.ConsumedInitiation]:
+        """Return the sender of an initiation that may be answered. HandshakeError, counted."""
+        with self.counting():
+            consumed = noise.consume_initiation(self.own, initiation)
+            slotted = self.peer_slots.holder_of(consumed.peer_public)
+            if slotted is None:
+                raise HandshakeError(Refusal.UNKNOWN_PEER)
+            slotted.guard.admit(consumed.timestamp, clock.boottime_s())
+            self._check_room(slotted)
+            return slotted, consumed
+
+    def respond(
+        self, slotted: SlottedPeer, consumed: noise.ConsumedInitiation, cookie: bytes | None = None
+    ) -> tuple[bytes, SessionKeys]:
+        """Return the response to an admitted initiation, and the keys."""
+        return noise.respond(consumed, _preshared_key(slotted), cookie=cookie)
+
+    # -- either -------------------------------------------------------------------------------
+
+    def check_still_room(self, slotted: SlottedPeer) -> None:
+        """Check again at the end of a handshake: another may have been faster. HandshakeError."""
+        with self.counting():
+            self._check_room(slotted)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count the refusal that leaves the ``with`` block."""
+        try:
+            yield
+        except HandshakeError as error:
+            self.results[error.reason] += 1
+            raise
+
+
+def _preshared_key(slotted: SlottedPeer) -> bytes:
+    return slotted.peer.preshared_key or NO_PRESHARED_KEY

@@ -1,0 +1,30 @@
+"""The local end of all sessions: what they work with on streams and on UDP alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastun.config.settings import Settings
+from fastun.host.inner_mtu import InnerMtu
+from fastun.lane.lane import Lane
+from fastun.link.inside import Inside
+from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.table import LinkTable
+from fastun.session.timer_constants import TimerConstants
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalEnd:
+    """The lane that carries the links, the keys of this side, and what bounds both.
+
+    ``constants`` are the protocol's, or compressed ones for a test.
+    """
+
+    settings: Settings
+    lane: Lane
+    links: LinkTable
+    exchange: KeyExchange
+    inside: Inside
+    inner_mtu: InnerMtu
+    constants: TimerConstants
+    counts: SessionCounts

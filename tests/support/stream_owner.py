@@ -1,0 +1,75 @@
+"""What acceptor and dialler work with, as fakes: a scripted handshaker, and an owner of streams."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from fastun.peers.peer import Peer
+from fastun.session.refusal import HandshakeError, Refusal
+from tests.support.inside_of import Routes
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine
+
+
+class ScriptedHandshaker:
+    """Gives each connection the next of its outcomes; without one left, it waits."""
+
+    def __init__(self, *outcomes: object) -> None:
+        self.outcomes = list(outcomes)
+        self.asked: list[socket.socket] = []
+        self.opening_bytes = 0
+        self.openings: list[bytes] = []
+        self.dialled = SimpleNamespace(peer=Peer(name="ant", public_key=bytes(32)))
+
+    def check_opening(self, opening: bytes) -> None:
+        if not b"open".startswith(opening):
+            raise HandshakeError(Refusal.BAD_TYPE)
+
+    async def accept(self, connection: socket.socket, opening: bytes = b"") -> object:
+        self.asked.append(connection)
+        self.openings.append(opening)
+        if not self.outcomes:
+            await asyncio.sleep(60)
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome() if callable(outcome) else outcome
+
+    connect = accept
+
+
+class FakeOwner:
+    """Takes every link, or has no room until `old` has ended."""
+
+    def __init__(self, old: asyncio.Event | None = None) -> None:
+        self.old = old
+        self.routes = Routes()
+        self.inside = self.routes.inside()
+        self.links: list[Any] = []
+        self.connections: list[socket.socket] = []
+
+    def has_room(self) -> bool:
+        return self.old is None or self.old.is_set()
+
+    def room_made(self) -> asyncio.Event | None:
+        return None if self.has_room() else self.old
+
+    def establish(self, established: object, connection: socket.socket, remote: str) -> Any:
+        link = SimpleNamespace(established=established, remote=remote, ended=asyncio.Event())
+        self.links.append(link)
+        self.connections.append(connection)
+        return link
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (what is waited for is a list that grows)
+            await asyncio.sleep(0.005)
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 20))

@@ -1,0 +1,63 @@
+"""What makes a gateway's links: by role, and by the transports of its endpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from fastun.config.settings import Options, load
+from fastun.endpoint import Endpoint
+from fastun.gateway.link_tasks import LinkOwner, link_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TCP, UDP = Endpoint("tcp", "192.0.2.1", 1), Endpoint("udp", "192.0.2.1", 1)
+
+
+def owner(role: str, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwner:
+    """A gateway with these endpoints, whose sessions on UDP only note that they begin."""
+    settings = load("serve", None, Options(wire="plain", insecure=True))
+    listen = {"listen": tuple(endpoints), "endpoints": ()}
+    dial = {"listen": (), "endpoints": tuple(endpoints)}
+    fields: dict[str, Any] = {"role": role, **(listen if role == "serve" else dial)}
+    has_udp = UDP in endpoints
+    return cast(
+        "LinkOwner",
+        SimpleNamespace(
+            settings=dataclasses.replace(settings, **fields),
+            lane=None,
+            links=None,
+            inside=None,
+            handshaker=SimpleNamespace(opening_bytes=0),
+            sockets=SimpleNamespace(ports=list),
+            datagrams=SimpleNamespace(begin_all=lambda: begun.append("all")) if has_udp else None,
+            counts=None,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "endpoints", "tasks", "begins"),
+    [
+        ("serve", (TCP,), ["Acceptor.run"], False),
+        ("serve", (UDP,), [], True),
+        ("serve", (UDP, TCP), ["Acceptor.run"], True),
+        ("connect", (TCP,), ["Dialler.run"], False),
+        ("connect", (UDP,), [], True),
+        # The choice between the two begins the session on UDP.
+        ("connect", (UDP, TCP), ["Preference.run", "Dialler.run"], False),
+    ],
+)
+def test_each_role_has_the_tasks_that_its_endpoints_need(
+    role: str, endpoints: tuple[Endpoint, ...], tasks: list[str], begins: bool
+) -> None:
+    begun: list[str] = []
+    made = link_tasks(owner(role, endpoints, begun))
+    assert [each.__qualname__ for each in made] == tasks
+    assert begun == ["all"] * begins
+    for each in made:
+        each.close()

@@ -1,0 +1,144 @@
+"""No route takes the tunnel's own packets: what is pushed, and what names resolve to."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from fastun.endpoint import parse
+from fastun.errors import RuntimeFailure
+from fastun.host import outer_addresses
+from fastun.host.outer_addresses import catches, of_settings
+from fastun.host.routes import HostRoutes, prepared
+from tests.support.fake_kernel import MAIN, FakeKernel
+from tests.support.pushed_device import JOURNAL, MARK, Client, settings
+
+pytestmark = pytest.mark.usefixtures("kernel")
+
+
+@pytest.mark.parametrize(
+    ("route", "outer"),
+    [
+        ("203.0.113.0/24", "203.0.113.9"),
+        ("203.0.113.9/32", "203.0.113.9"),
+        ("2001:db8::/32", "2001:db8::9"),
+        ("0.0.0.0/1", "::1"),
+        ("0.0.0.0/0", "::1"),
+    ],
+)
+def test_a_route_with_our_servers_address_is_made_with_rules_or_not_at_all(
+    kernel: FakeKernel, route: str, outer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = Client()
+    client.push(route, outer=outer)
+    ((_, table),) = kernel.routes_of()
+    assert table == MARK
+    assert [rule["FRA_FWMARK"] for rule in kernel.rules] == [MARK, None]
+    client.push()
+    assert kernel.routes_of() == set()
+    assert kernel.rules == []
+    Client(fwmark=0).push(route, "10.0.0.0/8", outer=outer)
+    assert kernel.routes_of() == {("10.0.0.0/8", MAIN)}
+    assert "our packets have no mark" in capsys.readouterr().err
+
+
+def test_a_server_that_has_moved_moves_the_route_with_the_next_push(kernel: FakeKernel) -> None:
+    client = Client()
+    client.push("203.0.113.0/24", outer="203.0.112.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MAIN)}
+    client.push("203.0.113.0/24", outer="203.0.113.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MARK)}
+    client.push("203.0.113.0/24", outer="203.0.112.9")
+    assert kernel.routes_of() == {("203.0.113.0/24", MAIN)}
+    assert kernel.rules == []
+
+
+def test_the_configured_endpoints_count_beside_those_in_use(kernel: FakeKernel) -> None:
+    client = Client(endpoints=(parse("udp://203.0.113.1"), parse("udp://203.0.114.1")))
+    client.push("203.0.113.0/24", "203.0.114.0/24", "203.0.115.0/24", outer="203.0.115.1")
+    assert {table for _, table in kernel.routes_of()} == {MARK}
+
+
+@pytest.mark.parametrize("table", [4242, MARK])
+def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
+    kernel: FakeKernel, table: int
+) -> None:
+    Client(table=table).push("203.0.113.0/24", "0.0.0.0/0", outer="203.0.113.1")
+    assert {table for _, table in kernel.routes_of()} == {table}
+    assert kernel.rules == []
+
+
+@pytest.mark.parametrize(
+    ("allowed", "endpoint", "fields", "mark"),
+    [
+        ("10.0.0.0/8", "udp://10.1.2.3", {}, MARK),
+        ("10.0.0.0/8", "tcp://10.1.2.3", {}, MARK),
+        ("0.0.0.0/1", "udp://[2001:db8::1]", {}, MARK),
+        ("2001:db8::/32", "udp://[2001:db8::1]", {}, MARK),
+        ("10.0.0.0/8", "udp://11.1.2.3", {}, 0),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"accept": ()}, 0),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"accept": (), "table": "auto"}, MARK),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"fwmark": 5}, 5),
+        ("10.0.0.0/8", "udp://name.invalid", {}, MARK),
+    ],
+)
+def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch_them(
+    allowed: str,
+    endpoint: str,
+    fields: dict[str, Any],
+    mark: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", _unresolved)
+    its = settings(allowed, endpoints=(parse(endpoint),), **({"fwmark": 0} | fields))
+    assert prepared(its).fwmark == mark
+
+
+def _unresolved(*_: object, **__: object) -> None:
+    raise socket.gaierror(-2, "Name or service not known")
+
+
+def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: FakeKernel) -> None:
+    its = settings(
+        "203.0.113.0/24", "10.7.0.0/16", endpoints=(parse("udp://203.0.113.1"),), table="auto"
+    )
+    HostRoutes("ft0", its, JOURNAL).add_configured()
+    assert kernel.routes_of() == {("203.0.113.0/24", MARK), ("10.7.0.0/16", MAIN)}
+
+
+def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
+    with pytest.raises(
+        RuntimeFailure,
+        match=r"route 192\.168\.77\.0/24: another interface of this host has it already",
+    ):
+        HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
+
+
+def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(name: str, *_: object, **__: object) -> list[Any]:
+        if name == "slow.example":
+            socket_is_never_ready.wait(10)
+        return [(0, 0, 0, "", ("203.0.113.7", 0)), (0, 0, 0, "", ("::ffff:203.0.113.8", 0, 0, 0))]
+
+    import threading  # noqa: PLC0415
+
+    socket_is_never_ready = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    monkeypatch.setattr(outer_addresses, "_LOOKUP_S", 0.3)
+    quick = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
+    expected = set(map(ip_address, ("203.0.113.7", "203.0.113.8", "192.0.2.1")))
+    assert of_settings(quick) == (expected, True)
+    slow = settings(endpoints=(parse("udp://slow.example"), parse("tcp://192.0.2.1")))
+    assert of_settings(slow) == ({ip_address("192.0.2.1")}, False)
+    socket_is_never_ready.set()
+
+
+def test_an_address_is_in_networks_of_its_own_version_only() -> None:
+    assert catches(ip_network("0.0.0.0/0"), [ip_address("10.0.0.1")])
+    assert not catches(ip_network("::/0"), [ip_address("10.0.0.1")])
+    assert not catches(ip_network("10.0.1.0/24"), [ip_address("10.0.0.1")])

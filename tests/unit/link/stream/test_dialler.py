@@ -1,0 +1,213 @@
+"""Dialling streams: in what order, how often, and when a dialling side gives up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import socket
+import weakref
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import structlog
+
+from fastun import log
+from fastun.endpoint import Endpoint
+from fastun.errors import RuntimeFailure
+from fastun.link.hello import HelloError
+from fastun.link.stream import dialler as dialler_module
+from fastun.link.stream import sockets
+from fastun.link.stream.dialler import Dialler
+from fastun.session.refusal import HandshakeError, Refusal
+from tests.support.inside_of import DEVICE
+from tests.support.stream_owner import FakeOwner, ScriptedHandshaker, run, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from fastun.link.inside import Inside
+    from fastun.link.stream.handshake import Handshaker
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 0.01)
+    monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 0.02)
+    log.configure("console", 1)
+    yield
+    structlog.reset_defaults()
+
+
+@contextlib.asynccontextmanager
+async def dialling(
+    *outcomes: object, endpoints: tuple[Endpoint, ...] | None = None
+) -> AsyncIterator[tuple[asyncio.Task[None], ScriptedHandshaker, FakeOwner]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        handshaker, owner = ScriptedHandshaker(*outcomes), FakeOwner()
+        there = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
+        wanted = asyncio.Event()
+        wanted.set()
+        scripted = cast("Handshaker", handshaker)
+        dialler = Dialler(endpoints or (there,), scripted, owner, owner.inside, wanted)
+        task = asyncio.create_task(dialler.run())
+        try:
+            yield task, handshaker, owner
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for connection in owner.connections:
+                connection.close()
+
+
+def test_what_is_inside_the_tunnel_is_not_dialled_and_that_is_logged_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def claim() -> None:
+        async with dialling(SimpleNamespace(hello=None)) as (_, handshaker, owner):
+            owner.routes.to["127.0.0.1"] = DEVICE
+            await asyncio.sleep(0.1)
+            assert handshaker.asked == []
+            owner.routes.to.clear()
+            await until(lambda: owner.links)
+
+    run(claim())
+    assert capsys.readouterr().err.count("leads into the tunnel itself") == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [HelloError("no hello"), HandshakeError(Refusal.BAD_MAC1), TimeoutError(), OSError()]
+)
+def test_after_a_failed_handshake_the_connection_is_closed_and_dialled_again(
+    failure: Exception,
+) -> None:
+    async def claim() -> None:
+        async with dialling(failure, SimpleNamespace(hello=None)) as (_, handshaker, owner):
+            await until(lambda: owner.links)
+            assert handshaker.asked[0].fileno() == -1
+            assert handshaker.asked[1].fileno() >= 0
+
+    run(claim())
+
+
+def test_a_link_that_ends_is_dialled_again() -> None:
+    async def claim() -> None:
+        established = SimpleNamespace(hello=None)
+        async with dialling(established, established) as (_, _handshaker, owner):
+            await until(lambda: owner.links)
+            await asyncio.sleep(0.1)
+            assert len(owner.links) == 1
+            owner.links[0].ended.set()
+            await until(lambda: len(owner.links) == 2)
+
+    run(claim())
+
+
+class Agreement:
+    """A handshake's result, with keys in it: what keeps it keeps those."""
+
+    hello = None
+
+
+def test_while_the_link_lives_the_keys_of_its_handshake_are_not_kept() -> None:
+    async def claim() -> None:
+        async with dialling(Agreement) as (_, _handshaker, owner):
+            await until(lambda: owner.links)
+            kept = weakref.ref(owner.links[0].established)
+            owner.links[0].established = None
+            await asyncio.sleep(0.05)
+            gc.collect()
+            assert kept() is None
+
+    run(claim())
+
+
+def test_a_name_that_never_was_ends_the_gateway_with_one_line() -> None:
+    async def claim() -> None:
+        nowhere = Endpoint("tcp", "nowhere.invalid", 1)
+        async with dialling(endpoints=(nowhere,)) as (task, _, _owner):
+            with pytest.raises(RuntimeFailure, match="cannot be resolved"):
+                await asyncio.wait_for(asyncio.shield(task), 15)
+
+    run(claim())
+
+
+@pytest.mark.parametrize("n_failures", [1, 4])
+def test_a_name_that_was_there_once_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, n_failures: int
+) -> None:
+    async def claim() -> None:
+        dialled = 0
+        really = sockets.dial
+
+        async def dial(endpoint: Endpoint, fwmark: int, inside: Inside) -> socket.socket:
+            nonlocal dialled
+            dialled += 1
+            if 1 < dialled <= 1 + n_failures:
+                raise socket.gaierror(socket.EAI_AGAIN, "no DNS")
+            return await really(endpoint, fwmark, inside)
+
+        monkeypatch.setattr(sockets, "dial", dial)
+        established = SimpleNamespace(hello=None)
+        async with dialling(established, established) as (_, _handshaker, owner):
+            await until(lambda: owner.links)
+            owner.links[0].ended.set()
+            await until(lambda: len(owner.links) == 2)
+            assert dialled == 2 + n_failures
+
+    run(claim())
+
+
+def test_endpoints_are_dialled_in_turn() -> None:
+    async def claim() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            endpoints = tuple(
+                Endpoint("tcp", "127.0.0.1", end.getsockname()[1]) for end in (closed, server)
+            )
+            established = SimpleNamespace(hello=None)
+            async with dialling(established, endpoints=endpoints) as (_, _handshaker, owner):
+                await until(lambda: owner.links)
+                assert owner.links[0].remote == str(endpoints[1])
+
+    run(claim())
+
+
+@pytest.mark.parametrize(
+    ("has_hello", "lived_s", "is_first_again"),
+    [(True, 0.0, True), (False, 0.0, False), (False, 0.2, True)],
+)
+def test_after_a_link_that_the_peer_had_taken_the_first_wait_is_short_again(
+    monkeypatch: pytest.MonkeyPatch, has_hello: bool, lived_s: float, is_first_again: bool
+) -> None:
+    begun = 0
+
+    def delays() -> Iterator[float]:
+        nonlocal begun
+        begun += 1
+        return itertools.repeat(0.005)
+
+    monkeypatch.setattr(sockets, "backoff_delays_s", delays)
+    monkeypatch.setattr(dialler_module, "STABLE_SIMPLETUN_LINK_S", 0.1)
+
+    async def claim() -> None:
+        established = SimpleNamespace(hello=object() if has_hello else None)
+        async with dialling(established, established) as (_, _handshaker, owner):
+            await until(lambda: owner.links)
+            await asyncio.sleep(lived_s)
+            owner.links[0].ended.set()
+            await until(lambda: len(owner.links) == 2)
+            assert begun == 1 + is_first_again
+
+    run(claim())
+
+
+def test_waits_double_up_to_a_longest_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 1.0)
+    monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 5.0)
+    for longest, delay in zip((1, 2, 4, 5, 5, 5), sockets.backoff_delays_s(), strict=False):
+        assert longest / 2 <= delay <= longest
+    firsts = {next(sockets.backoff_delays_s()) for _ in range(10)}
+    assert len(firsts) > 1
