@@ -5,10 +5,35 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH):$(CURDIR)/.venv/prometheus/usr/bin:/u
 
 C_SOURCES = $(wildcard csrc/*.h csrc/*/*.[ch] tests/native/*.[ch] tests/native/fuzz/*.[ch] bench/micro/*.[ch])
 
-.PHONY: check lint types native test soak micro clean
+# A path's tests, or those of the lines changed since a commit: make mutation FILES="..." or BASE=...
+FILES =
+BASE =
+# Of the security mutants CI judges one part a day, so that all of them are in a fortnight.
+N_SECURITY_PARTS = 14
+SECURITY_PART := $(shell expr $$(date +%s) / 86400 % $(N_SECURITY_PARTS))/$(N_SECURITY_PARTS)
+
+# What shares no device uses all processors; tunnels run three at a time (they
+# wait as much as they compute), and what measures runs alone.
+N_PROCESSORS := $(shell nproc)
+ALL_PROCESSORS = -n $(N_PROCESSORS) --dist worksteal
+THREE_AT_A_TIME = -n 3 --dist loadscope
+UNIT_FOLDERS = tests/unit tests/property tests/bench tests/mutation
+TUNNEL_FOLDERS = tests/netns tests/fault tests/interop tests/attack
+
+# Print a line and how long it took: $(call timed,NAME,COMMAND)
+timed = @start=$$(date +%s); echo "== $(1)"; $(2); status=$$?; \
+	echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
+
+.PHONY: check quick lint types native unit tunnels alone test security mutation soak micro clean
 .NOTPARALLEL:
 
-check: lint types native test
+check: lint types native security test
+
+# What can be run after every change: nothing that needs a device, a namespace or threads.
+quick: lint types
+	$(call timed,native,$(MAKE) --no-print-directory -C tests/native quick >.quick.log 2>&1 || \
+		{ cat .quick.log; exit 1; })
+	$(call timed,unit,FASTUN_QUICK=1 python -m pytest -q $(ALL_PROCESSORS) -m "not slow and not alone" tests/unit)
 
 lint:
 	python -m ruff check .
@@ -20,16 +45,32 @@ lint:
 
 types:
 	python -m mypy --strict fastun
-	python -m mypy --strict -p bench.tunnel -p bench.micro
+	python -m mypy --strict -p bench.tunnel -p bench.micro -m bench.demo
 
 native:
-	$(MAKE) -C tests/native check
+	$(call timed,native,$(MAKE) --no-print-directory -C tests/native check)
 
-test:
-	python -m pytest
+test: unit tunnels alone
+
+unit:
+	$(call timed,unit,python -m pytest -q $(ALL_PROCESSORS) -m "not alone" $(UNIT_FOLDERS))
+
+tunnels:
+	$(call timed,tunnels,python -m pytest -q $(THREE_AT_A_TIME) -m "not alone" $(TUNNEL_FOLDERS))
+
+alone:
+	$(call timed,alone,python -m pytest -q -m alone)
+
+# The checks that SECURITY.md rests on, turned round one at a time: one part of the list.
+security:
+	$(call timed,security mutants,python -m tests.mutation.run --security --part $(SECURITY_PART))
+
+mutation:
+	python -m tests.mutation.run $(if $(BASE),--base $(BASE),$(FILES))
 
 soak:
 	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
+	python -m tests.mutation.run --security
 
 # The parts of the data path, three times, and how they stand to the stored baseline.
 # One minute on a quiet machine.
@@ -43,6 +84,6 @@ micro:
 	python -m bench.micro.compare $(MICRO_RESULT)-[123].json
 
 clean:
-	rm -rf build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .quick.log build fastun/native/*.so fastun/native/_fastun.c .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -not -path './.venv/*' -exec rm -rf {} +
 	$(MAKE) -C tests/native clean

@@ -27,10 +27,10 @@ from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter
 
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab
-from fastun.lab.prometheus import Prometheus, start_prometheus
-from fastun.lab.stall import slowed, worker_pid
 from fastun.lab.tunnel import Tunnel, start_tunnel
 from grafana.dashboard import COLUMNS, DASHBOARD, HERE
+from tests.support.prometheus import Prometheus, start_prometheus
+from tests.support.stall import slowed, worker_pid
 
 PICTURE = HERE / "dashboard.png"
 PART_S = 20.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from hypothesis import settings
 
 from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab, missing_capability
@@ -43,6 +44,11 @@ class StartTunnel(Protocol):
         client_arguments: Sequence[str] = (),
         wait: bool = True,
     ) -> Tunnel: ...
+
+
+if os.environ.get("FASTUN_QUICK") == "1":
+    settings.register_profile("quick", max_examples=20, deadline=None)
+    settings.load_profile("quick")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -274,6 +274,7 @@ WORST = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("n_rounds", "kept_min"),
     [(3, GOODPUT_MIN_OF_THREE), pytest.param(9, GOODPUT_MIN, marks=pytest.mark.soak)],

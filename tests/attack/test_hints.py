@@ -195,6 +195,7 @@ def interop(lab: Lab, tmp_path: Path) -> Iterator[Interop]:
     both.end()
 
 
+@pytest.mark.alone
 def test_a_plain_wireguard_peer_keeps_its_path_and_its_goodput(interop: Interop) -> None:
     """At first strangers forge, then somebody who has seen a datagram: 552 is not followed."""
     interop.connect()

@@ -125,6 +125,7 @@ def count_told(sender: socket.socket) -> int:
                 n_told += number == errno.EMSGSIZE and mtu == INNER_MTU
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("per_second", [190, pytest.param(3000, marks=pytest.mark.soak)])
 def test_forty_of_forty_are_told_too_big_beside_a_flood_to_an_absent_peer(
     lab: Lab, tmp_path: Path, per_second: int
@@ -224,6 +225,7 @@ def udp_port(host: Host) -> int:
     return port
 
 
+@pytest.mark.alone
 def test_cookie_replies_that_nobody_asked_for_keep_no_real_one_out(
     lab: Lab, hosts: tuple[Host, Host], tmp_path: Path, tunnel: StartTunnel
 ) -> None:

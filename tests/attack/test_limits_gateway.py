@@ -140,6 +140,7 @@ KINDS = {
 }
 
 
+@pytest.mark.alone
 def test_one_source_costs_at_most_a_tenth_of_a_core(
     crowd: tuple[Host, Host], gateway: GatewayProcess, tmp_path: Path
 ) -> None:
@@ -245,6 +246,7 @@ def greet_all(
     return [each for each in done if not isinstance(each, BaseException)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("n_sources", [50, pytest.param(12, marks=pytest.mark.soak)])
 def test_ten_of_ten_clients_are_greeted_under_a_crowd_that_says_nothing(
     crowd: tuple[Host, Host], gateway: GatewayProcess, n_sources: int

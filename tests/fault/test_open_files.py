@@ -18,7 +18,6 @@ import pytest
 
 from fastun import descriptors
 from fastun.lab.host import LabError, wait_until
-from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.link import hello
@@ -34,6 +33,7 @@ from fastun.session.refusal import HandshakeError
 from tests.fault.test_worker_killed import kill_worker
 from tests.support.descriptors import limited_to
 from tests.support.recording_lane import RecordingLane
+from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

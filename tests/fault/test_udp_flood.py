@@ -237,6 +237,7 @@ def flooding(
         flood.stop()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("n_rounds", "least"),
     [
@@ -285,6 +286,7 @@ from_one_or_many = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.alone
 @from_one_or_many
 def test_a_flood_by_one_who_knows_our_key_keeps_nobody_else_out(  # noqa: PLR0917 (fixtures)
     lab: Lab,
@@ -324,6 +326,7 @@ def test_a_flood_by_one_who_knows_our_key_keeps_nobody_else_out(  # noqa: PLR091
     assert client.stop() == 0
 
 
+@pytest.mark.alone
 @from_one_or_many
 def test_in_a_flood_sessions_get_new_keys_by_cookies(
     monkeypatch: pytest.MonkeyPatch,

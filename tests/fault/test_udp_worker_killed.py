@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.transfer import probing, start_transfer
 from fastun.lab.tunnel import UDP_PORT
 from tests.fault.test_worker_killed import ROLES, kill_worker
 from tests.support.accounting import assert_adds_up
+from tests.support.transfer import probing, start_transfer
 
 if TYPE_CHECKING:
     import subprocess

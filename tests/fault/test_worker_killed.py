@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.transfer import probing, start_transfer
 from fastun.lane import lane
 from tests.support.accounting import assert_adds_up
+from tests.support.transfer import probing, start_transfer
 
 if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess, Transport

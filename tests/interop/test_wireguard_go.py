@@ -9,7 +9,6 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, iperf3, ping
-from fastun.lab.transfer import start_transfer
 from tests.interop.conftest import (
     NAME,
     OUR_INNER,
@@ -19,6 +18,7 @@ from tests.interop.conftest import (
     THEIRS,
     host_port,
 )
+from tests.support.transfer import start_transfer
 from tests.support.wireguard_flood import flooding
 from tests.support.wireguard_go import wg
 
@@ -97,6 +97,7 @@ def test_fastun_dials_wireguard_go_and_rekeys_without_loss(
     assert_plain_wireguard(interop)
 
 
+@pytest.mark.alone
 @by_both_families
 @pytest.mark.parametrize("is_added", [False, True], ids=["no-psk", "psk"])
 def test_wireguard_go_dials_fastun_again_and_again(

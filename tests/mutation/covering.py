@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tests.mutation.mutant import Mutant
 
-# Coverage of one line is by program; more than these programs for one mutant would take minutes.
-_PROGRAMS_MAX = 12
+# More programs or modules than these for one mutant would take minutes.
+_TESTS_MAX = 12
 _FOLDERS = ("unit", "property")
 
 
@@ -75,7 +75,7 @@ class NativeCoverage:
         ]
         named = f"test_{Path(path).stem}"
         tests = [test for _, test in sorted(found, key=lambda item: (item[1] != named, item[0]))]
-        return tuple(dict.fromkeys(tests))[:_PROGRAMS_MAX]
+        return tuple(dict.fromkeys(tests))[:_TESTS_MAX]
 
     def _objects_with(self, path: str) -> list[str]:
         """The object files that have the lines of a source or header."""
@@ -145,7 +145,8 @@ class PythonCoverage:
             tests = [test for test, names in self._imports.items() if _uses(names, module)]
             if tests:
                 stem = module.rpartition(".")[2]
-                return tuple(sorted(tests, key=lambda test: (f"test_{stem}" not in test, test)))
+                tests.sort(key=lambda test: (f"test_{stem}" not in test, test))
+                return tuple(tests[:_TESTS_MAX])
             module = module.rpartition(".")[0]
         return ()
 

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import difflib
 import io
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,11 @@ def _in_turn(source: list[str], rules: list[str]) -> Iterator[tuple[int, str]]:
 
 
 def _is_same(before: str, after: str) -> bool:
-    return before.split() == after.split()
+    """Whether only spaces differ, or a number that is part of a name: uint8_t."""
+    pairs = enumerate(zip(before, after, strict=False))
+    start = next((at for at, (a, b) in pairs if a != b), len(before))
+    in_name = before[start : start + 1].isdigit() and re.match(r"\w", before[start - 1 : start])
+    return before.split() == after.split() or bool(in_name)
 
 
 def _not_code(source: list[str]) -> frozenset[int]:

@@ -62,6 +62,7 @@ def machine() -> Iterator[subprocess.Popen[str]]:
     assert not namespaces_of(process.pid)
 
 
+@pytest.mark.alone
 def test_each_wire_is_measured_both_ways_beside_veth(machine: subprocess.Popen[str]) -> None:
     said, progress = machine.communicate(timeout=120)
     assert machine.returncode == 0, progress

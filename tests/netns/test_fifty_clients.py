@@ -15,8 +15,8 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import GatewayProcess, add_peer, start_gateway
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

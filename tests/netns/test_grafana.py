@@ -26,13 +26,16 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
-from fastun.lab.prometheus import Prometheus, start_prometheus
-from fastun.lab.stall import slowed, worker_pid
 from fastun.lab.tunnel import UDP_PORT, Tunnel, start_tunnel
 from fastun.native import ROLES
+from tests.support.prometheus import Prometheus, start_prometheus
+from tests.support.stall import slowed, worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Which stage is slow is measured.
+pytestmark = pytest.mark.alone
 
 GRAFANA = Path(__file__).resolve().parents[2] / "grafana"
 RULE_FILES = ("fastun.rules.yaml", "fastun.alerts.yaml")

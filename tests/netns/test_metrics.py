@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.prometheus import start_prometheus
-from fastun.lab.stall import worker_pid
 from fastun.lab.traffic import iperf3
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import PORT, start_gateway
 from fastun.metrics.families import FAMILIES
 from fastun.native import DROPS, ROLES
 from tests.support.plain_peer import PlainPeer, frame, udp_packet
+from tests.support.prometheus import start_prometheus
 from tests.support.scrapes import (
     assert_adds_up,
     drops,
@@ -30,6 +28,8 @@ from tests.support.scrapes import (
     responds,
     status_of,
 )
+from tests.support.stall import worker_pid
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from fastun.lab.host import LabError, wait_until
-from fastun.lab.stall import worker_pid
 from fastun.lab.tunnel import METRICS_PORT, start_gateway
 from tests.support.scrapes import responds, status_of
+from tests.support.stall import worker_pid
 
 if TYPE_CHECKING:
     from pathlib import Path

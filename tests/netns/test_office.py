@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.traffic import iperf3, ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE, Tunnel, start_tunnel
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import LabError
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess, Transport, Tunnel

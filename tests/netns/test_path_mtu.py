@@ -16,9 +16,9 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import start_tunnel
 from tests.support.scrapes import assert_adds_up, quiesced
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,6 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import (
     INTERFACE,
     SERVER_ADDRESSES,
@@ -24,6 +23,7 @@ from fastun.lab.tunnel import (
     start_gateway,
 )
 from tests.support.scrapes import assert_adds_up, drops, quiesced
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

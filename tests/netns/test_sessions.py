@@ -17,9 +17,9 @@ import pytest
 from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.session import keys
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from fastun.lab.host import Host

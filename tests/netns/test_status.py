@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE, start_gateway
 from fastun.lane.lane import RING_BYTES
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

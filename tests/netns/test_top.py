@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import pyte
 import pytest
 
-from fastun.lab.stall import slowed, worker_pid
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import INTERFACE, add_peer
+from tests.support.stall import slowed, worker_pid
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,8 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
-from fastun.lab.transfer import start_transfer
 from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, start_gateway
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +90,7 @@ def test_a_server_outlives_its_client_and_takes_the_next(
     assert again.stop() == 0
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("wire", ["wireguard", "plain"])
 def test_a_client_finds_its_server_again(

@@ -20,9 +20,9 @@ import pytest
 from bench.tunnel.measures import socket_buffer_bytes
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, iperf3, ping
-from fastun.lab.transfer import start_transfer
 from tests.netns.test_tunnel import assert_carries_everything
 from tests.support.scrapes import assert_adds_up, drops, quiesced
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from pathlib import Path

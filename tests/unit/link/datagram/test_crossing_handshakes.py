@@ -218,6 +218,7 @@ def test_a_session_carries_data_for_ten_minutes(now: SimpleNamespace) -> None:
     asyncio.run(claim())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "n_losses",
     [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)],
@@ -246,6 +247,7 @@ def test_handshakes_that_cross_in_any_order_leave_an_initiator(
     assert ends == {(True, True), (True, False), (False, True)}
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 59), max_size=30), st.lists(st.booleans(), max_size=20))
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -245,6 +245,7 @@ def test_a_responder_seals_when_the_peer_has_shown_these_keys_and_no_others(
     assert server.sending != before
 
 
+@pytest.mark.slow
 def test_whatever_crosses_the_sides_agree_and_one_of_them_rekeys_again(
     now: SimpleNamespace,
 ) -> None:

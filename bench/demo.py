@@ -217,14 +217,14 @@ def demonstrate(console: Console, wire: str) -> None:
 
 
 def main() -> int:
-    """Entry point of ``python -m fastun.lab.demo``; returns the exit code."""
+    """Entry point of ``python -m bench.demo``; returns the exit code."""
     parser = argparse.ArgumentParser(prog="./run demo", description=__doc__.splitlines()[0])
     parser.add_argument("--wire", choices=SAFETY, default="wireguard", help="default: %(default)s")
     wire = parser.parse_args().wire
     console = Console(highlight=False)
     errors = Console(stderr=True, highlight=False)
     try:
-        again = (sys.executable, "-m", "fastun.lab.demo", *sys.argv[1:])
+        again = (sys.executable, "-m", "bench.demo", *sys.argv[1:])
         entry.enter(PROGRAMS, again, "sudo ./run demo")
         demonstrate(console, wire)
     except KeyboardInterrupt:

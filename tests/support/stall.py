@@ -33,9 +33,9 @@ def slowed(pid: int) -> Iterator[None]:
         while not ends.is_set():
             os.kill(pid, signal.SIGSTOP)
             # Irregular, so that what looks at it regularly sees all of it.
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 (no secret)
+            time.sleep(random.uniform(0.02, 0.1))
             os.kill(pid, signal.SIGCONT)
-            time.sleep(random.uniform(0.001, 0.005))  # noqa: S311 (no secret)
+            time.sleep(random.uniform(0.001, 0.005))
 
     holder = threading.Thread(target=hold)
     holder.start()

@@ -1,0 +1,54 @@
+"""A file of tests is about one subject: more than 400 lines are two subjects."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+LINES_MAX = 400
+
+# The files that are still longer. This list may only become shorter.
+LONGER = {
+    "tests/native/test_datagram_reader.c",
+    "tests/native/test_gro.c",
+    "tests/native/test_many_links.c",
+    "tests/native/test_outbound.c",
+    "tests/native/test_vnet.c",
+    "tests/netns/test_metrics.py",
+    "tests/property/test_split_coalesce.py",
+    "tests/property/test_vnet_model.py",
+    "tests/unit/config/test_settings.py",
+    "tests/unit/doctor/test_examination.py",
+    "tests/unit/host/test_journal.py",
+    "tests/unit/host/test_pushed.py",
+    "tests/unit/link/datagram/test_datagram_sessions.py",
+    "tests/unit/link/stream/test_finding.py",
+    "tests/unit/link/stream/test_stream_handshake.py",
+    "tests/unit/metrics/test_metrics.py",
+    "tests/unit/session/test_timers.py",
+    "tests/unit/status/test_control.py",
+}
+
+
+def long_files() -> set[str]:
+    return {
+        path.relative_to(CHECKOUT).as_posix()
+        for pattern in ("*.py", "*.c", "*.h")
+        for path in (CHECKOUT / "tests").rglob(pattern)
+        if "build" not in path.parts and len(path.read_bytes().splitlines()) > LINES_MAX
+    }
+
+
+def test_no_other_file_of_tests_has_more_than_400_lines() -> None:
+    assert sorted(long_files() - LONGER) == []
+
+
+def test_a_file_that_has_become_shorter_is_not_listed() -> None:
+    assert sorted(LONGER - long_files()) == []
+
+
+def test_what_is_installed_imports_nothing_from_tests_or_benchmarks() -> None:
+    upward = re.compile(r"^\s*(from|import) (tests|bench|grafana)\b", re.MULTILINE)
+    files = (CHECKOUT / "fastun").rglob("*.py")
+    assert not [file for file in files if upward.search(file.read_text(encoding="utf-8"))]
