@@ -137,7 +137,8 @@ class Loop:
     def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
         """Let only handshake messages on UDP pass that were made for us. Raises OSError.
 
-        Who sends too many is asked for a cookie, sealed under ``cookie_key``; both have 32 bytes.
+        A source of too many is asked for a cookie, sealed under ``cookie_key``. Both keys have 32
+        bytes.
         """
         checked(lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
