@@ -4,6 +4,7 @@
 #include "check.h"
 #include "gro_model.h"
 #include "packet/gro.h"
+#include "packet/headers.h"
 
 /* -- the code ---------------------------------------------------------------------------------- */
 
@@ -276,6 +277,20 @@ static void ip_has_version_4_or_6_and_ipv4_no_options(void) {
     }
 }
 
+/* A split would have to repeat it, and it is not compared. */
+static void ipv6_with_an_extension_header_is_never_merged(void) {
+    make_clean(1, 6, SPLIT_TCP, 1000);
+    CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+    uint8_t *ip = packets[0].bytes, *extension = ip + IPV6_HEADER_SIZE;
+    memmove(extension + EXTENSION_SIZE_MIN, extension, packets[0].length - IPV6_HEADER_SIZE);
+    memset(extension, 0, EXTENSION_SIZE_MIN);
+    extension[0] = ip[IPV6_NEXT_HEADER_OFFSET];
+    ip[IPV6_NEXT_HEADER_OFFSET] = EXTENSION_DESTINATION;
+    packets[0].length += EXTENSION_SIZE_MIN;
+    be16_write(ip + IPV6_PAYLOAD_LENGTH_OFFSET, (uint16_t)(packets[0].length - IPV6_HEADER_SIZE));
+    CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length));
+}
+
 /* A first packet that nothing follows costs no look at its payload. */
 static void a_lone_packet_is_not_summed(void) {
     make_clean(2, 4, SPLIT_TCP, 1368);
@@ -291,6 +306,7 @@ static void a_lone_packet_is_not_summed(void) {
 
 int main(void) {
     RUN(ip_has_version_4_or_6_and_ipv4_no_options);
+    RUN(ipv6_with_an_extension_header_is_never_merged);
     RUN(what_is_put_together_is_what_the_model_says_and_splits_into_the_same_bytes);
     RUN(as_many_packets_as_64_kib_hold_become_one);
     RUN(a_super_packet_may_have_65535_bytes_and_no_more);
