@@ -21,7 +21,7 @@ from fastun.native import (
 
 
 class LoopEnd(IntEnum):
-    """Why a worker's loop came back."""
+    """Why a worker's loop returned."""
 
     DOORBELL = _lib.LOOP_DOORBELL
     EVENT = _lib.LOOP_EVENT
@@ -29,7 +29,7 @@ class LoopEnd(IntEnum):
 
 
 class EventKind(IntEnum):
-    """What a loop has to tell of a link."""
+    """What a loop reports about a link or a peer."""
 
     LINK_CLOSED = _lib.EVENT_LINK_CLOSED
     LINK_FAULT = _lib.EVENT_LINK_FAULT
@@ -128,7 +128,8 @@ class Loop:
     def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
         """Let only handshake messages on UDP pass that were made for us. Raises OSError.
 
-        Who sends too many is asked for a cookie, sealed under ``cookie_key``; both have 32 bytes.
+        A source that sends too many is asked for a cookie, sealed under ``cookie_key``. Both keys
+        have 32 bytes.
         """
         _checked(_lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
@@ -184,7 +185,7 @@ class Loop:
         _checked(_lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
 
     def forget_ips(self, slot: int) -> None:
-        """Take all networks of the peer."""
+        """Remove all networks of the peer."""
         _lib.loop_forget_ips(self._pointer, slot)
 
     def set_sending_key(
