@@ -69,7 +69,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "return self._cookie if now_s - self._received_s < COOKIE_LIFETIME_S else None", "return self._cookie"),
     ),
     *table(
-        "unit/session/test_noise unit/session/test_timers property/test_session property/test_session_timers",
+        "unit/session/test_timers_quiet",
         ("PeerTimers.has_session", "a session has an age",
          "and now_s - self._session.created_s < self.constants.reject_after_time_s\n", ""),
     ),
@@ -147,6 +147,11 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         "unit/status/test_control",
         ("control.py:receive", "a request has its limit",
          "if length > bytes_max:", "if False:"),
+    ),
+    *table(
+        "unit/status/test_control_socket",
+        ("_listening", "the run directory is looked at",
+         "            run_directory.check(path.parent)\n", ""),
         ("_listening", "the control socket is private",
          "os.fchmod(listener.fileno(), 0o600)", "os.fchmod(listener.fileno(), 0o666)"),
     ),
@@ -156,11 +161,6 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if is_foreign or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):", "if is_foreign:"),
         ("take_lock", "a link as a lock is not followed",
          " | os.O_NOFOLLOW", ""),
-    ),
-    *table(
-        "fault/test_bad_start",
-        ("_listening", "the run directory is looked at",
-         "            run_directory.check(path.parent)\n", ""),
     ),
     *table(
         "unit/metrics/test_metrics_server unit/status/test_control",
@@ -302,7 +302,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if is_cut or time.monotonic() >= deadline:", "if is_cut:"),
     ),
     *table(
-        "unit/host/test_journal unit/host/test_changes",
+        "unit/host/test_journal_files",
         ("", "only settings of the network are written",
          'pattern=r"^net(/[^/\\s.][^/\\s]*)+\\Z"', 'pattern=r"^[^/]+(/[^/\\s.][^/\\s]*)+\\Z"'),
     ),
@@ -312,6 +312,9 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if self._is_over or ending.is_asked():", "if self._is_over:"),
         ("Journal.changing", "a change is recorded before it is made",
          "                self._record(change)\n            yield\n", "                pass\n            yield\n            self._record(change)\n"),
+    ),
+    *table(
+        "unit/host/test_journal_files",
         ("_read", "a journal that others can write is not read",
          "or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)", ""),
     ),
