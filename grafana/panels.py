@@ -161,14 +161,14 @@ PEERS = Row(
         _of_peers(
             "Received from peers",
             "Bits of the packets that came from the peer.",
-            "Who uses the tunnel.",
+            "Which peers use the tunnel.",
             "8 * " + rate("fastun_peer_receive_bytes_total", by="peer"),
             BITS,
         ),
         _of_peers(
             "Sent to peers",
             "Bits of the packets that went out on the peer's link.",
-            "Who uses the tunnel.",
+            "Which peers use the tunnel.",
             "8 * " + rate("fastun_peer_transmit_bytes_total", by="peer"),
             BITS,
         ),

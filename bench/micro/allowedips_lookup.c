@@ -3,7 +3,7 @@
  *     cc -O2 -I../../csrc -o allowedips_lookup allowedips_lookup.c ../../csrc/host/allowedips.c
  *     ./allowedips_lookup
  *
- * The table is compared with a path-compressed binary trie, as the kernel's WireGuard keeps it, with
+ * The table's rival is a path-compressed binary trie, as the kernel's WireGuard keeps it, with
  * its nodes in one array. "One flow" asks for the same address every time, "all peers" for one that
  * lies in a prefix chosen at random. CPU-ns a look-up, median of ROUNDS.
  */

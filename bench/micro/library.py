@@ -96,7 +96,7 @@ def compile_into(directory: Path) -> Path:
     """Compile the shared library; return its file. RuntimeFailure."""
     library = directory / "measured.so"
     sources = [*sorted(DIRECTORY.glob("measured*.c")), *sorted((CHECKOUT / "csrc").rglob("*.c"))]
-    includes = [f"-I{CHECKOUT / path}" for path in ("csrc", "tests/native")]
+    includes = [f"-I{CHECKOUT / path}" for path in ("csrc", "tests/native/harness")]
     command = [COMPILER, "-shared", "-fPIC", *COMPILE_ARGS, *includes]
     command += [f"-D{name}={value}" for name, value in DEFINES]
     command += ["-o", str(library), *map(str, sources), *(f"-l{name}" for name in LIBRARIES)]

@@ -21,7 +21,7 @@ enum {
     MACS_LENGTH = 2 * MAC_LENGTH, /* mac1 and mac2 are the end of messages 1 and 2 */
     COOKIE_LENGTH = MAC_LENGTH,
     COOKIE_REPLY_LENGTH = 64,
-    /* As long as the other side keeps its cookie. Who got one shortly before is sent another. */
+    /* As long as the other side keeps its cookie. A sender that got one shortly before gets another. */
     COOKIE_SECRET_S = 120,
 };
 

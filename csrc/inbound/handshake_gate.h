@@ -43,7 +43,7 @@ enum {
     UNPROVEN_PER_SECOND_OF_ALL = 500,
     UNPROVEN_BURST_OF_ALL = 500,
     /* Of all that have: with the others three quarters of the gateway's core. The link-reader has
-     * to go back to Python for each, so this is also what a crowd of real hosts can cost the data. */
+     * to go back to Python for each, so this is also what real hosts can cost the data. */
     PROVEN_PER_SECOND_OF_ALL = 2000,
     PROVEN_BURST_OF_ALL = 500,
     /* Cookie replies to us: at most one for each initiation or response that we send. */

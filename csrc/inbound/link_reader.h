@@ -44,7 +44,7 @@ struct link_reader {
     struct handshakes handshakes;
 };
 
-/* link_reader.undrained_source, where it is no slot */
+/* link_reader.undrained_source, where it is not a slot */
 enum { SOURCE_NONE = -1, SOURCE_DATAGRAMS = N_PEER_SLOTS };
 
 /* A copy of `common` begins it. NULL with errno set on failure. */

@@ -18,9 +18,9 @@ enum {
     CONTROLS_BURST = 60,
 };
 
-/* `message` without its length prefix, at least 1 and at most MESSAGE_MAX bytes. STEP_MORE: it is
- * done with. STEP_RING_FULL: the same message again later. STEP_EVENT: it is done with, and
- * loop->event is for the gateway. */
+/* `message` without its length prefix, at least 1 and at most MESSAGE_MAX bytes. STEP_MORE: go
+ * on with the next. STEP_RING_FULL: the same message again later. STEP_EVENT: go on with the next
+ * one once the gateway has loop->event. */
 enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
                           const uint8_t *message, size_t length);
 /* Counts a message that was read and goes no further; returns STEP_MORE. */

@@ -68,7 +68,7 @@ enum loop_end loop_end_of(enum step step);
 /* What travels with a frame or message from the read into the ring. The times are read once for
  * many. */
 struct arrival {
-    int slot; /* of the peer that it goes to or came from; -1: not known yet */
+    int slot; /* of the peer that it goes to or came from; -1: unknown yet */
     const struct udp_address *endpoint; /* inbound on UDP: where it came from; else NULL */
     uint64_t now_ns;                    /* CLOCK_MONOTONIC */
     uint64_t boottime_ns;               /* CLOCK_BOOTTIME */

@@ -22,8 +22,8 @@ static uint64_t sender_of(const uint8_t *packet) {
     return ip_version(packet) == 4 ? be32_read(source) : le64_read(source);
 }
 
-static size_t hash(const struct answer_limit *limit, uint64_t who, uint64_t what) {
-    uint64_t words[] = {who, what}, mixed = limit->hash_key;
+static size_t hash(const struct answer_limit *limit, uint64_t source, uint64_t kind) {
+    uint64_t words[] = {source, kind}, mixed = limit->hash_key;
     for (int i = 0; i < 2; i++) {
         mixed = (mixed ^ words[i]) * 0x9e3779b97f4a7c15u;
         mixed = (mixed ^ mixed >> 29) * 0xbf58476d1ce4e5b9u + limit->hash_key;

@@ -93,7 +93,8 @@ bool link_queue_append(struct link_queue *queue, const struct queue_entry *entry
     if (held + space > LINK_QUEUE_BYTES)
         return false;
     if (!grow(queue, queue->end + space)) {
-        /* Only then is no byte moved twice; LINK_QUEUE_ROOM is large enough for that. */
+        /* Only what fits before its own start moves, so no byte moves twice; LINK_QUEUE_ROOM is
+         * large enough for that. */
         if (queue->start < held || !grow(queue, held + space))
             return false;
         move_to_front(queue);

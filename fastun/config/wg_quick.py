@@ -142,8 +142,8 @@ def _refuse_key(section: str, key: str, path: Path) -> NoReturn:
     where = f"{path}: {section}.{key}"
     if key.lower() in map(str.lower, _COMMANDS):
         raise ConfigError(
-            f"{where}: fastun does not run commands from a file; remove it, and run them before"
-            " and after fastun"
+            f"{where}: fastun does not run commands from a file; remove it, and run it before"
+            " or after fastun"
         )
     if key.lower() == "saveconfig":
         raise ConfigError(f"{where}: fastun never writes its configuration; remove it")

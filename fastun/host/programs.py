@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LOOK_EVERY_S = 0.02
-_SAID_BYTES_MAX = 4096
+_OUTPUT_BYTES_MAX = 4096
 _SBIN = ("/usr/sbin", "/sbin")
 _KILL_GRACE_S = 1.0
 
@@ -48,14 +48,14 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
     name = command[0]
     with (
         os.fdopen(os.memfd_create("stdin"), "w+b") as given,
-        os.fdopen(os.memfd_create("said"), "w+b") as said,
+        os.fdopen(os.memfd_create("output"), "w+b") as output,
     ):
         given.write(stdin.encode())
         given.seek(0)
         try:
             found = [find(name) or name, *command[1:]]
             process = subprocess.Popen(
-                found, stdin=given, stdout=said, stderr=said, start_new_session=True, cwd="/"
+                found, stdin=given, stdout=output, stderr=output, start_new_session=True, cwd="/"
             )
         except OSError as error:
             raise ProgramRefused(f"{name}: {error.strerror}") from None
@@ -63,8 +63,8 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
         if why_killed:
             raise ProgramKilled(f"{name}: {why_killed}")
         if process.returncode != 0:
-            said.seek(0)
-            lines = said.read(_SAID_BYTES_MAX).decode(errors="replace").strip().splitlines()
+            output.seek(0)
+            lines = output.read(_OUTPUT_BYTES_MAX).decode(errors="replace").strip().splitlines()
             why = lines[-1] if lines else f"exit code {process.returncode}"
             raise ProgramRefused(f"{name}: {why}")
 

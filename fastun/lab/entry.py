@@ -2,7 +2,7 @@
 
     you --unshare--> root, with a /run where `ip netns` may write --> the program
 
-What cannot be mended that way is told in one line.
+What that does not solve is said in one line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def enter(programs: Mapping[str, str], again: Sequence[str], as_root: str) -> No
     """Make sure that a laboratory can be made here, by running `again` in a namespace if need be.
 
     `programs` are needed, with the Debian package of each; `as_root` is what a person would run
-    with root's rights. FastunError with the mend if it cannot run here.
+    with root's rights. FastunError that says what to do if it cannot run here.
     """
     missing = sorted({f"{name} (package {programs[name]})" for name in programs if not _has(name)})
     if missing:

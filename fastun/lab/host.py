@@ -88,7 +88,7 @@ class Host:
     ) -> subprocess.Popen[bytes]:
         """Start a command here. Its pid is the program's own; it is ended with the laboratory.
 
-        It stands in a session of its own, so Ctrl-C does not reach it before the laboratory
+        It runs in a session of its own, so Ctrl-C does not reach it before the laboratory
         ends it in order, and it is killed when the *thread* that called this is gone.
         """
         inside = ("ip", "netns", "exec", self.namespace, *command)

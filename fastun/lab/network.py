@@ -182,7 +182,7 @@ def clear_stale_namespaces() -> None:
 
 
 def _remove_namespace(namespace: str) -> None:
-    """End what runs in a namespace and delete it; one that is gone already is no error."""
+    """End what runs in a namespace and delete it; one that is gone already is fine."""
     pids = run_command("ip", "netns", "pids", namespace, check=False).stdout.split()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):

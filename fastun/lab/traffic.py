@@ -124,7 +124,7 @@ def _parse_iperf3(text: str, command: str) -> IperfResult:
     if "error" in report:
         raise LabError(f"{command}: {report['error']}")
     end = report["end"]
-    # Before 3.15 the UDP figures of the receiver stand in `sum` only.
+    # Before 3.15 the UDP figures of the receiver are in `sum` only.
     received = end.get("sum_received") or end["sum"]
     return IperfResult(
         bits_per_second=received["bits_per_second"],

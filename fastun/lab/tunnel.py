@@ -68,7 +68,7 @@ class Scrape(dict[str, float]):
         return sum(matching)
 
     def dropped(self) -> float:
-        """Sum the dropped packets, less those for nobody and those that tell TCP to send slower.
+        """Sum the dropped packets, less those that no peer is to get and those of CoDel.
 
         On a sealed wire the former are the multicasts by which the host's IPv6 greets its new
         device; the latter come whenever the machine is slow.

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from fastun import __version__, codec
+from fastun import __version__, codec, native
 from fastun.config import push as push_form
 from fastun.config.push import Push
 from fastun.config.settings import Settings
@@ -35,10 +35,8 @@ HELLO_BYTES_MAX = push_form.HELLO_BYTES_MAX
 SOFTWARE_CHARS_MAX = 64
 _COMPLAINT_CHARS_MAX = 200
 
-TYPE = b"\x01\x00\x00\x00"
-_MESSAGE_MAX = 65535  # what the u16 length prefix can say
-SEALED_MESSAGE_MAX = _MESSAGE_MAX - 32 - 15  # less the data message's header, tag and padding
-_SIMPLETUN_MESSAGE_MAX = 2000  # the original's receive buffer
+TYPE = native.CONTROL_TYPE
+SEALED_MESSAGE_MAX = native.SEALED_CONTENT_BYTES_MAX
 
 _OFFERS: dict[Offload, tuple[str, ...]] = {
     Offload.NONE: (),
@@ -104,7 +102,7 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
         software=f"fastun {__version__}",
         mode=settings.mode,
         offload=_OFFERS[offload_max],
-        message_max=SEALED_MESSAGE_MAX if is_sealed else _MESSAGE_MAX,
+        message_max=SEALED_MESSAGE_MAX if is_sealed else native.MESSAGE_BYTES_MAX,
         aeads=own_aeads() if is_sealed else (),
         abilities=frozenset(ability for ability in Ability if ability.is_ours(settings)),
         push=push,
@@ -176,7 +174,7 @@ def agree(ours: Hello, theirs: Hello, wire: Wire) -> tuple[LinkFormat, Aead]:
         raise HelloError(
             f"the peer's mode is {theirs.mode}, this side's {ours.mode}; give both the same --mode"
         )
-    if not 1280 <= theirs.message_max <= _MESSAGE_MAX:  # noqa: PLR2004 (IPv6's least MTU)
+    if not 1280 <= theirs.message_max <= native.MESSAGE_BYTES_MAX:  # noqa: PLR2004 (IPv6's least MTU)
         raise HelloError(f"the peer accepts messages of at most {theirs.message_max} bytes")
     has_aes = AES in theirs.aeads and AES in ours.aeads
     link_format = LinkFormat(
@@ -198,5 +196,5 @@ def format_without_peer(settings: Settings) -> LinkFormat:
         mode=native_mode(settings),
         super_outbound=False,
         super_inbound=False,
-        message_max=_SIMPLETUN_MESSAGE_MAX if is_simpletun else _MESSAGE_MAX,
+        message_max=native.SIMPLETUN_BYTES_MAX if is_simpletun else native.MESSAGE_BYTES_MAX,
     )

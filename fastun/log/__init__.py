@@ -4,7 +4,7 @@ log.configure("console", verbosity=0)        once, before the first event
 events = log.get("gateway")
 events.info("listening", endpoint="tcp://[::]:55555")
 
-12:03:04 info    gateway   listening endpoint=tcp://[::]:55555
+12:03:04 info    gateway   listening  endpoint=tcp://[::]:55555
 
 A gateway calls log.unblock() besides: from then on nothing that is written to sys.stderr, events
 and tracebacks, makes it wait for a reader. How often one source can cause an event is limited.
@@ -189,7 +189,7 @@ def _console_renderer(*, colours: bool) -> ConsoleRenderer:
             Column("level", level),
             column("component", width=9),
             column("event"),
-            Column("", KeyValueColumnFormatter(dim, "", reset, _detail)),
+            Column("", KeyValueColumnFormatter(dim, "", reset, _detail, prefix=" ")),
         ],
         sort_keys=False,
         exception_formatter=structlog.dev.plain_traceback,  # the pretty one shows local variables

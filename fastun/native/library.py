@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fastun.native import _fastun  # type: ignore[attr-defined]  # made by the build
+from fastun.native._fastun import ffi as _ffi
+from fastun.native._fastun import lib as _lib
 
-ffi: Any = _fastun.ffi
-lib: Any = _fastun.lib
+ffi: Any = _ffi
+lib: Any = _lib
 
 
 def checked(result: int) -> int:

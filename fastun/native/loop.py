@@ -15,7 +15,7 @@ from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Wire
 
 
 class LoopEnd(IntEnum):
-    """Why a worker's loop came back."""
+    """Why a worker's loop returned."""
 
     DOORBELL = lib.LOOP_DOORBELL
     EVENT = lib.LOOP_EVENT
@@ -23,7 +23,7 @@ class LoopEnd(IntEnum):
 
 
 class EventKind(IntEnum):
-    """What a loop reports of a link."""
+    """What a loop reports about a link or a peer."""
 
     LINK_CLOSED = lib.EVENT_LINK_CLOSED
     LINK_FAULT = lib.EVENT_LINK_FAULT
@@ -137,7 +137,8 @@ class Loop:
     def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
         """Let only handshake messages on UDP pass that were made for us. Raises OSError.
 
-        Who sends too many is asked for a cookie, sealed under ``cookie_key``; both have 32 bytes.
+        A source that sends too many is asked for a cookie, sealed under ``cookie_key``. Both keys
+        have 32 bytes.
         """
         checked(lib.loop_set_gate_keys(self._pointer, mac1_key, cookie_key))
 
@@ -191,7 +192,7 @@ class Loop:
         checked(lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
 
     def forget_ips(self, slot: int) -> None:
-        """Take all networks of the peer."""
+        """Remove all networks of the peer."""
         lib.loop_forget_ips(self._pointer, slot)
 
     def set_sending_key(

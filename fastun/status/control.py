@@ -115,7 +115,7 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
         reply = codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
     except OSError as error:
         raise RuntimeFailure(_explain(error, path, interface)) from None
-    except codec.CodecError as error:
+    except ValueError as error:  # CodecError, TooLongError
         raise RuntimeFailure(
             f"the gateway of {interface} sent a reply that this version cannot read ({error}); "
             "restart it with the installed version"

@@ -62,6 +62,14 @@ def is_healthy(gateway: GatewayProcess) -> bool:
         return False
 
 
+def is_replaced(gateway: GatewayProcess, role: str, killed: int) -> bool:
+    """Return whether there is another worker: health is of before, until the gateway has seen."""
+    try:
+        return worker_pid(gateway, role) != killed
+    except (psutil.Error, LabError):  # a zombie, or none
+        return False
+
+
 def serve(host: Host, tmp_path: Path) -> GatewayProcess:
     gateway = start_gateway(host, tmp_path, "serve", wire="wireguard", addresses=SERVER_ADDRESSES)
     wait_until(lambda: host.listens(PORT), "fastun listens", timeout_s=15)
@@ -157,8 +165,12 @@ def test_more_peers_than_open_files_are_allowed_for_wait_and_disturb_nobody(
     n_connected = len(crowd.connected)
     assert N_PEERS / 4 < n_connected < N_PEERS
     # What is left is enough for scrapes, and to replace workers; tun-writers end no link.
-    kill_worker(gateway, "tun-writer")
-    wait_until(lambda: is_healthy(gateway), "it is replaced", timeout_s=15)
+    killed = kill_worker(gateway, "tun-writer")
+    wait_until(
+        lambda: is_replaced(gateway, "tun-writer", killed) and is_healthy(gateway),
+        "it is replaced",
+        timeout_s=15,
+    )
     scrape = gateway.scrape()
     assert crowd.n_open() == n_connected == scrape.total("fastun_peer_up")
     assert scrape.total("fastun_worker_restarts_total") == 1

@@ -8,14 +8,22 @@ from tests.mutation.security import SecurityMutant, table
 
 MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
-        "test_headers test_vnet",
+        "test_headers",
+        ("ip4_walk", "an IPv4 header is whole",
+         "header >= IPV4_HEADER_SIZE && header <= length;", "header >= IPV4_HEADER_SIZE;"),
         ("ip6_walk_extensions", "an extension header is whole",
          " ||\n            headers.transport + EXTENSION_SIZE_MIN > length)", ")"),
+        ("ip6_walk_extensions", "the last extension header ends in the packet",
+         "return headers.transport <= length ? headers : (struct ip_headers){0};", "return headers;"),
+        ("add_extension", "a later fragment has no transport header",
+         "headers->is_later_fragment = (fragment & EXTENSION_FRAGMENT_PLACE) != 0;", ""),
     ),
     *table(
-        "test_vnet",
+        "test_vnet test_vnet_headers",
         ("find_headers", "a transport header is whole",
-         " &&\n           ip.transport + (headers->is_udp ? UDP_HEADER_SIZE : TCP_HEADER_SIZE) <= left;", ";"),
+         "ip.transport + (headers->is_udp ? UDP_HEADER_SIZE : TCP_HEADER_SIZE) <= left;", "true;"),
+        ("find_headers", "a fragment has no checksum to complete",
+         " || ip.is_fragment ||", " ||"),
         ("count_segments", "a super-packet is as long as it says",
          " ||\n        ip_packet_length(frame + headers->ip) != length - headers->ip)", ")"),
         ("vnet_check_local", "unknown flags are refused",

@@ -123,6 +123,17 @@ static void what_is_no_tcp_is_left(void) {
     check_left(&syn, MTU);
 }
 
+/* It may be an authentication header, which covers the option. */
+static void a_syn_behind_an_extension_header_is_left(void) {
+    struct random random = {4};
+    struct syn syn = make_syn(6, 9000, 0, SYN, &random);
+    memmove(syn.bytes + syn.tcp + 8, syn.bytes + syn.tcp, syn.length - syn.tcp);
+    memcpy(syn.bytes + syn.tcp, (const uint8_t[8]){6}, 8);
+    syn.bytes[6] = 51;
+    syn.length += 8;
+    check_left(&syn, MTU);
+}
+
 static void only_a_syn_is_looked_at(void) {
     struct random random = {3};
     struct syn syn = make_syn(6, 9000, 3, ACK, &random), before = syn;
@@ -165,6 +176,7 @@ int main(void) {
     RUN(where_only_the_headers_fit_nothing_is_lowered);
     RUN(what_only_looks_like_an_option_is_left);
     RUN(what_is_no_tcp_is_left);
+    RUN(a_syn_behind_an_extension_header_is_left);
     RUN(only_a_syn_is_looked_at);
     RUN(a_checksum_that_is_still_to_be_made_is_left);
     RUN(noise_is_survived);

@@ -286,7 +286,9 @@ def test_dns_that_cannot_be_set_is_a_warning_with_the_servers(
     directory, _ = program(name, code=3)
     stop(connect(INTERFACE + DNS + PEER + SOME, path=[directory]))
     (line,) = (
-        line for line in (tmp_path / "wg0.log").read_text().splitlines() if "DNS is not set" in line
+        line
+        for line in (tmp_path / "wg0.log").read_text().splitlines()
+        if "cannot set DNS servers" in line
     )
     assert "10.9.0.1 fd00:9::1" in line
     assert "warning" in line

@@ -36,14 +36,11 @@ from fastun.link.source_limits import (
     TokenBucket,
 )
 from fastun.link.stream import framing
-from fastun.native import Wire
+from fastun.native import MESSAGE_BYTES_MAX, Wire
 from fastun.session import clock, cookies, messages, noise, transport
 from fastun.session.messages import MessageType
 from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.transport import SessionKeys
-
-# In the place of the hello there may be a packet of any length.
-_FIRST_DATA_MAX = 65535
 
 # What a sealed stream begins with: the length and the type of an initiation.
 _INITIATION_HEAD = framing.prefix(messages.INITIATION_BYTES) + bytes(
@@ -194,7 +191,8 @@ class SealedHandshaker(Handshaker):
     ) -> Established:
         response, keys = self.exchange.respond(slotted, consumed)
         await framing.send(connection, response)
-        content = self._open_first(keys, await framing.receive(connection, _FIRST_DATA_MAX))
+        # In the place of the hello there may be a packet of any length.
+        content = self._open_first(keys, await framing.receive(connection, MESSAGE_BYTES_MAX))
         established = self._agree(slotted, keys, content)
         if established.hello is not None:
             await self._send_hello(connection, keys, slotted, established.hello)
@@ -227,7 +225,7 @@ class SealedHandshaker(Handshaker):
                 await framing.wait(connection)
         except TimeoutError:
             return None
-        return self._open_first(keys, await framing.receive(connection, _FIRST_DATA_MAX))
+        return self._open_first(keys, await framing.receive(connection, MESSAGE_BYTES_MAX))
 
     def _agree(self, slotted: SlottedPeer, keys: SessionKeys, content: bytes | None) -> Established:
         """Return what is agreed on by the first content of the peer's; HelloError."""

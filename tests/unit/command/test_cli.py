@@ -251,7 +251,7 @@ EVENT = (
 def test_an_event_is_one_aligned_line_on_stderr() -> None:
     completed = with_gateway(EVENT.format(level="info"), "serve", *PLAIN)
     assert re.fullmatch(
-        r"\d\d:\d\d:\d\d info    gateway   link up peer='a b\\n' port=1\n", completed.stderr
+        r"\d\d:\d\d:\d\d info    gateway   link up  peer='a b\\n'  port=1\n", completed.stderr
     )
 
 

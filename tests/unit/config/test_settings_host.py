@@ -90,10 +90,10 @@ def test_serve_is_pushed_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "accepted"),
     [
-        ("", Options(), ("addresses", "routes", "mtu")),
-        ("address = ['10.9.0.7/24']", Options(), ("routes", "mtu")),
-        ("mtu = 1400", Options(), ("addresses", "routes")),
-        ("", Options(mtu=1400, address=("10.9.0.7/24",)), ("routes",)),
+        ("", Options(), ("addresses", "routes", "mtu", "keepalive")),
+        ("address = ['10.9.0.7/24']", Options(), ("routes", "mtu", "keepalive")),
+        ("mtu = 1400", Options(), ("addresses", "routes", "keepalive")),
+        ("", Options(mtu=1400, address=("10.9.0.7/24",)), ("routes", "keepalive")),
         ("accept = ['mtu', 'dns']\nmtu = 1400", Options(), ("dns", "mtu")),
         ("accept = []", Options(), ()),
     ],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from fastun.config.settings import Options, load
+from fastun.config.settings import Options, Role, load
 from fastun.endpoint import Endpoint
 from fastun.gateway.link_tasks import LinkOwner, link_tasks
 
@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 TCP, UDP = Endpoint("tcp", "192.0.2.1", 1), Endpoint("udp", "192.0.2.1", 1)
 
 
-def owner(role: str, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwner:
+def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwner:
     """A gateway with these endpoints, whose sessions on UDP only note that they begin."""
-    settings = load("serve", None, Options(wire="plain", insecure=True))
-    listen = {"listen": tuple(endpoints), "endpoints": ()}
-    dial = {"listen": (), "endpoints": tuple(endpoints)}
-    fields: dict[str, Any] = {"role": role, **(listen if role == "serve" else dial)}
+    target = "tcp://192.0.2.1" if role == "connect" else None
+    settings = load(role, target, Options(wire="plain", insecure=True))
+    fields: dict[str, Any] = {"listen" if role == "serve" else "endpoints": tuple(endpoints)}
     has_udp = UDP in endpoints
     return cast(
         "LinkOwner",
@@ -53,7 +52,7 @@ def owner(role: str, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwn
     ],
 )
 def test_each_role_has_the_tasks_that_its_endpoints_need(
-    role: str, endpoints: tuple[Endpoint, ...], tasks: list[str], begins: bool
+    role: Role, endpoints: tuple[Endpoint, ...], tasks: list[str], begins: bool
 ) -> None:
     begun: list[str] = []
     made = link_tasks(owner(role, endpoints, begun))

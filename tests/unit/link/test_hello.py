@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fastun.config.push import Push
-from fastun.config.settings import Options, Settings, load
+from fastun.config.settings import Options, Role, Settings, load
 from fastun.link import hello
 from fastun.link.hello import Ability, Hello, HelloError
 from fastun.native import Aead, Mode, Offload, Wire
@@ -165,12 +165,16 @@ def test_a_peer_is_pushed_to_unless_it_says_that_it_takes_none(
 
 @pytest.mark.parametrize(
     ("role", "accept", "takes"),
-    [("connect", ("mtu",), True), ("connect", (), False), ("serve", (), False)],
+    [("connect", ("mtu",), True), ("connect", (), False), ("serve", None, False)],
 )
 def test_a_side_takes_pushes_that_connects_and_accepts_some(
-    role: str, accept: tuple[str, ...], takes: bool
+    role: Role, accept: tuple[str, ...] | None, takes: bool
 ) -> None:
-    side = dataclasses.replace(settings("wireguard"), role=role, accept=accept)  # type: ignore[arg-type]
+    target = "tcp://192.0.2.1" if role == "connect" else None
+    side = load(role, target, Options(wire="plain", insecure=True))
+    if accept is not None:
+        side = dataclasses.replace(side, accept=accept)  # type: ignore[call-arg]
+    side = dataclasses.replace(side, wire="wireguard")
     assert (Ability.TAKES_PUSH in hello.own(side, Offload.TCP).abilities) == takes
 
 

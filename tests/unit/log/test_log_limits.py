@@ -1,4 +1,4 @@
-"""How many lines one source may cause (fastun/log_limits.py)."""
+"""How many lines one source may cause (fastun/log/limits.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stderr that never blocks (fastun/log_stderr.py), in processes of their own."""
+"""A stderr that never blocks (fastun/log/stderr.py), in processes of their own."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from fastun import native
 from fastun.gateway import viewer as gateway_viewer
 from fastun.gateway.viewer import Viewer
 from fastun.host.socket_state import SocketState
+from fastun.link.key_exchange import KeyExchange
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
@@ -145,16 +146,15 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway, collector: Gatewa
     assert [collect(collector)[name].samples for name in names] == [[], [], []]
 
     keys = KeyPair(bytes(32), bytes(32))
-    gateway.handshaker = SealedHandshaker(
-        gateway.peer_slots, keys, lambda _: pytest.fail("no hello")
-    )
+    exchange = KeyExchange(gateway.peer_slots, keys, lambda _: pytest.fail("no hello"))
+    gateway.handshaker = SealedHandshaker(exchange)
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {(s.labels["result"], s.value) for s in handshakes} == {
         (result, 0) for result in ("ok", *Refusal)
     }
     assert [(s.labels, s.value) for s in (*rekeys, *last)] == [({}, 0), ({"peer": "peer"}, 0)]
 
-    gateway.handshaker.results[Refusal.BAD_MAC1] += 2
+    exchange.results[Refusal.BAD_MAC1] += 2
     gateway.session_counts.n_rekeys = 3
     gateway.session_counts.last_handshake[0] = 1.7e9 + 0.25
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)

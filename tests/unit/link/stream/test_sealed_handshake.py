@@ -124,7 +124,7 @@ def test_the_error_says_why_a_server_may_be_silent(mode: Literal["tun", "tap"]) 
 
     _, refused = together(silent, connecting.connect)
     assert isinstance(refused, HelloError)
-    assert "does it know this key?" in str(refused)
+    assert "check with 'fastun peer list'" in str(refused)
     assert ("TAP device" in str(refused)) == (mode == "tap")
 
 
@@ -223,7 +223,7 @@ def test_a_closed_connection_says_where_to_look() -> None:
 
     _, refused = together(listening, client().connect)
     assert isinstance(refused, HelloError)
-    assert "does it know this key?" in str(refused)
+    assert "check with 'fastun peer list'" in str(refused)
 
 
 def test_a_response_without_the_preshared_key_is_refused_and_counted() -> None:
