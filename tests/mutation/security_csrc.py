@@ -32,7 +32,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "field + 2 > length)", "0)"),
     ),
     *table(
-        "test_message test_padding test_link_reader test_sealed_reader test_tun_reader_drops test_outbound",
+        "test_message test_padding test_link_reader test_sealed_reader",
         ("message_encapsulate", "a message is no longer than the peer takes",
          "if (message_length > format->message_max)", "if (0)"),
         ("unpadded", "a length is read from a whole header",
@@ -91,14 +91,14 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "source ? ip_source(packet) : ip_destination(packet)", "ip_destination(packet)"),
     ),
     *table(
-        "test_link_reader test_short_reads test_sealed_reader",
+        "test_link_reader test_sealed_reader",
         ("next_length", "a length of 0 is refused",
          "if (length == 0 || length >", "if (length >"),
         ("next_length", "a length above the limit is refused",
          "if (length == 0 || length > message_limit(reader->loop.wire))", "if (length == 0)"),
     ),
     *table(
-        "test_sealed_reader test_datagram_reader test_link_reader test_receiving_keys test_clamping_inbound test_lane",
+        "test_sealed_reader test_datagram_reader test_link_reader test_receiving_keys test_clamping_inbound",
         ("find_key", "on a stream only its peer's keys open",
          "return arrival->slot < 0 || key->slot == (unsigned)arrival->slot ? key : NULL;", "return key;"),
         ("find_key", "a key has an end",
@@ -121,7 +121,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if (!is_own_source(reader, slot, inbound.frame)) {", "if (0) {"),
     ),
     *table(
-        "test_ring test_ring_corrupt test_reconcile",
+        "test_ring test_ring_corrupt",
         ("ring_attach", "a ring is no fuller than its size",
          "ring->head - ring->tail > size_bytes ||", ""),
         ("is_sound", "a payload begins in its record",
@@ -135,7 +135,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "(size_t)st.st_size != size_bytes", "0"),
     ),
     *table(
-        "test_tun_reader test_tun_reader_drops test_wanted_sessions test_path_mtu test_clamping_outbound test_outbound test_session_checks",
+        "test_tun_reader test_wanted_sessions test_path_mtu test_clamping_outbound test_session_checks",
         ("drop_without_session", "a peer without a session has its reason",
          "frame_drop(reader, DROP_tun_reader_no_session,", "frame_drop(reader, DROP_tun_reader_no_peer,"),
         ("frame_link_is_open", "without a key nothing is sent",
@@ -146,7 +146,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if (length == 0 || !answer_limit_allows(", "if (length == 0 || answer_limit_allows("),
     ),
     *table(
-        "test_link_writer test_writers test_many_links test_datagram_writer test_datagram_mtu test_datagram_congestion test_lane test_reconcile",
+        "test_link_writer test_datagram_writer test_datagram_mtu test_datagram_congestion",
         ("stream_send_message", "a handshake message has its limit",
          "    if (length > HANDSHAKE_BYTES_MAX)\n        return -EINVAL;\n", ""),
         ("link_of", "what was sealed for a link goes to no other",
@@ -211,7 +211,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "bytes_on_wire(vnet, (size_t)n_segments, length) > AMPLIFICATION_MAX * length", "false"),
     ),
     *table(
-        "test_amplification test_outbound test_message",
+        "test_amplification test_message",
         ("take_frame", "a super-packet from the network is looked at",
          "return is_super && amplifies(&inbound->vnet, inbound->n_packets, frame, length)", "return false"),
     ),
@@ -240,7 +240,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "    if (is_from_inside(reader, arrival->endpoint)) {", "    if (0) {"),
     ),
     *table(
-        "test_link_queue test_queue_memory",
+        "test_link_queue",
         ("grow", "the pool has an end",
          " || n_more > queue->pool->max - queue->pool->n_used)", ")"),
     ),
