@@ -6,12 +6,14 @@
 
 The checkout is copied to a temporary directory, once a processor; there one mutant after another
 is tested up to the first test that fails. A mutant that no test notices has survived: write the
-test, or see that the code is not needed. Exit code 1 if there is one.
+test, or see that the code is not needed. Exit code 1 if there is one. The tests run without a
+change first: one that fails anyway would seem to notice every mutant.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import queue
 import shutil
@@ -28,7 +30,7 @@ from tests.mutation.generated import FOLDERS, changed_lines, mutants_of, sources
 from tests.mutation.testing import BROKEN, KILLED, SURVIVED, verdict_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.mutation.mutant import Mutant
 
@@ -43,7 +45,10 @@ _NOT_COPIED = shutil.ignore_patterns(
 def judge_all(
     mutants: list[Mutant], *, covered: bool, report: Callable[[Mutant, str, str], None]
 ) -> list[str]:
-    """Judge mutants in copies of the checkout, one a processor; return the verdicts in order."""
+    """Judge mutants in copies of the checkout, one a processor; return the verdicts in order.
+
+    Raises RuntimeError if their tests fail without a change.
+    """
     with tempfile.TemporaryDirectory(prefix="fastun-mutation-") as directory:
         copies = [Path(directory) / str(number) for number in range(os.cpu_count() or 1)]
         free: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -53,17 +58,41 @@ def judge_all(
         if not covered:
             mutants = with_tests(mutants, copies[0])
 
-        def judge(mutant: Mutant) -> str:
+        def judge(mutant: Mutant) -> tuple[str, str]:
             copy = free.get()
             try:
-                verdict, output = _judge(mutant, copy)
+                return _judge(mutant, copy)
             finally:
                 free.put(copy)
+
+        def judge_and_report(mutant: Mutant) -> str:
+            verdict, output = judge(mutant)
             report(mutant, verdict, output)
             return verdict
 
         with ThreadPoolExecutor(len(copies)) as pool:
-            return list(pool.map(judge, mutants))
+            unchanged = list(without_changes(mutants, CHECKOUT))
+            verdicts = zip(unchanged, pool.map(judge, unchanged), strict=True)
+            # Some wait for the clock, and need the processors for themselves.
+            again = [mutant for mutant, (verdict, _) in verdicts if verdict != SURVIVED]
+            failed = [
+                output[-2000:] for verdict, output in map(judge, again) if verdict != SURVIVED
+            ]
+            if failed:
+                raise RuntimeError("\n".join(["a test fails without a change:", *failed]))
+            return list(pool.map(judge_and_report, mutants))
+
+
+def without_changes(mutants: list[Mutant], checkout: Path) -> Iterator[Mutant]:
+    """For each of the tests, yield one of its mutants without the change."""
+    native = {test: mutant for mutant in mutants for test in mutant.native}
+    python = {test: mutant for mutant in mutants for test in mutant.python}
+    for test, mutant in native.items():
+        text = (checkout / mutant.path).read_text(encoding="utf-8")
+        yield dataclasses.replace(mutant, text=text, native=(test,), python=())
+    for test, mutant in python.items():
+        text = (checkout / mutant.path).read_text(encoding="utf-8")
+        yield dataclasses.replace(mutant, text=text, native=(), python=(test,))
 
 
 def _judge(mutant: Mutant, copy: Path) -> tuple[str, str]:
@@ -125,7 +154,11 @@ def main() -> int:
         return 0
     say(f"{len(mutants)} mutants")
     progress = Progress(len(mutants), verbose=arguments.verbose)
-    verdicts = judge_all(mutants, covered=arguments.security, report=progress.note)
+    try:
+        verdicts = judge_all(mutants, covered=arguments.security, report=progress.note)
+    except RuntimeError as error:
+        say(str(error))
+        return 1
     say(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (KILLED, SURVIVED, BROKEN)))
     failed = {SURVIVED, BROKEN} if arguments.security else {SURVIVED}
     return 1 if failed & set(verdicts) else 0

@@ -1,4 +1,4 @@
-"""The checks that SECURITY.md rests on, each turned round: `make mutation SECURITY=1`.
+"""The checks that SECURITY.md rests on, each turned round: `make security`.
 
 A mutant is anchored by its function: what it replaces is in that function exactly once. So neither
 a move to another file nor a new neighbour breaks it. A function whose name is used in several

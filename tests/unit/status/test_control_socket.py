@@ -111,3 +111,13 @@ def test_a_run_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None
         serving(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_there_is_no_socket_in_a_run_directory_that_others_may_write_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with (
+        pytest.raises(RuntimeFailure, match=f"^--run-dir {tmp_path}: others may write to it; "),
+        serving(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
