@@ -104,11 +104,14 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "        ip_interface(address)", "        str(address)"),
     ),
     *table(
+        "unit/link/stream/test_other_handshakes",
+        ("SealedHandshaker._agree", "counter 0 is used up where it was opened",
+         "n_opened = 0 if content is None else 1", "n_opened = 0"),
+    ),
+    *table(
         "unit/link/stream/test_sealed_handshake unit/link/stream/test_first_message",
         ("SealedHandshaker._open_first", "a hello has counter 0",
          "if counter != 0:", "if False:"),
-        ("SealedHandshaker._agree", "counter 0 is used up where it was opened",
-         "n_opened = 0 if content is None else 1", "n_opened = 0"),
         ("SealedHandshaker.check_opening", "one type is right",
          "if opening[: framing.HEAD_BYTES] != _INITIATION_HEAD[: len(opening)]:", "if False:"),
         ("SealedHandshaker.check_opening", "mac1 is looked at before a DH",

@@ -103,6 +103,16 @@ static void a_handshake_message_is_nobodys_packet(void) {
     peer_links_close(&links);
 }
 
+static void a_message_longer_than_any_handshake_message_is_refused(void) {
+    uint8_t message[HANDSHAKE_BYTES_MAX + 1] = {0};
+    peer_links_open(&links, WIRE_WIREGUARD);
+    peer_attach(&links, 1, 0);
+    CHECK(loop_send_message(links.worker.loop, 1, message, sizeof message) < 0);
+    CHECK_EQUAL(peer_send_handshake(&links, 1, 0, HANDSHAKE_BYTES_MAX), 0);
+    peer_detach(&links, 1);
+    peer_links_close(&links);
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
@@ -110,5 +120,6 @@ int main(void) {
     RUN(what_was_too_long_for_a_link_that_is_gone_is_not_told);
     RUN(a_links_oldest_frame_says_how_long_it_has_waited);
     RUN(a_handshake_message_is_nobodys_packet);
+    RUN(a_message_longer_than_any_handshake_message_is_refused);
     return EXIT_SUCCESS;
 }
