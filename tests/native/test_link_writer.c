@@ -1,4 +1,4 @@
-/* The link-writer after a link has broken, and what it does not count. */
+/* The link-writer after a link has broken, what it does not count, and what should not be. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/socket.h>
@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "outbound/link_writer.h"
+#include "formats.h"
 #include "peer_links.h"
 
 enum { BROKEN = 0, PACKET = 1000, SEND_BUFFER = 4096 };
@@ -113,6 +114,41 @@ static void a_message_longer_than_any_handshake_message_is_refused(void) {
     peer_links_close(&links);
 }
 
+/* -- what should not be ------------------------------------------------------------------------ */
+
+static void a_link_that_cannot_be_watched_is_not_attached(void) {
+    const struct link_format format = sealed_format(MODE_TUN, true);
+    peer_links_open(&links, WIRE_WIREGUARD);
+    CHECK(loop_attach_link(links.worker.loop, 0, 0, -1, &format) < 0);
+    CHECK_EQUAL(link_writer_of(links.worker.loop)->n_links, 0);
+    CHECK(link_writer_of(links.worker.loop)->links[0] == NULL);
+    CHECK(loop_attach_link(links.worker.loop, N_PEER_SLOTS, 0, -1, &format) < 0);
+    peer_links_close(&links);
+}
+
+/* An impossible slot from a tun-reader gone wrong: nothing behind it is held up for ever. */
+static void a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire(void) {
+    const enum wire wires[] = {WIRE_WIREGUARD, WIRE_PLAIN};
+    for (int i = 0; i < 2; i++) {
+        peer_links_open(&links, wires[i]);
+        peer_attach(&links, 0, 0);
+        struct ring_record *record = ring_reserve(links.producer, 256);
+        CHECK(record != NULL);
+        *record = (struct ring_record){.offset = sizeof *record,
+                                       .length = 64,
+                                       .n_packets = 5,
+                                       .slot = i == 0 ? UINT32_MAX : 3};
+        ring_commit(links.producer, record);
+        peer_send(&links, 0, PACKET);
+        peer_links_run(&links);
+        peer_links_await_empty_ring(&links);
+        peer_links_stop(&links);
+        CHECK_EQUAL(peer_links_dropped(&links), 5);
+        CHECK(peer_read(&links, 0, SIZE_MAX) > 0);
+        peer_links_close(&links);
+    }
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
@@ -121,5 +157,7 @@ int main(void) {
     RUN(a_links_oldest_frame_says_how_long_it_has_waited);
     RUN(a_handshake_message_is_nobodys_packet);
     RUN(a_message_longer_than_any_handshake_message_is_refused);
+    RUN(a_link_that_cannot_be_watched_is_not_attached);
+    RUN(a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire);
     return EXIT_SUCCESS;
 }

@@ -374,41 +374,6 @@ static void whatever_happens_frames_stay_whole_and_in_order_and_the_counters_bal
     peer_links_close(&links);
 }
 
-/* -- what should not be ------------------------------------------------------------------------ */
-
-static void a_link_that_cannot_be_watched_is_not_attached(void) {
-    const struct link_format format = sealed_format(MODE_TUN, true);
-    peer_links_open(&links, WIRE_WIREGUARD);
-    CHECK(loop_attach_link(links.worker.loop, 0, 0, -1, &format) < 0);
-    CHECK_EQUAL(link_writer_of(links.worker.loop)->n_links, 0);
-    CHECK(link_writer_of(links.worker.loop)->links[0] == NULL);
-    CHECK(loop_attach_link(links.worker.loop, N_PEER_SLOTS, 0, -1, &format) < 0);
-    peer_links_close(&links);
-}
-
-/* An impossible slot from a tun-reader gone wrong: nothing behind it is held up for ever. */
-static void a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire(void) {
-    const enum wire wires[] = {WIRE_WIREGUARD, WIRE_PLAIN};
-    for (int i = 0; i < 2; i++) {
-        peer_links_open(&links, wires[i]);
-        peer_attach(&links, 0, 0);
-        struct ring_record *record = ring_reserve(links.producer, 256);
-        CHECK(record != NULL);
-        *record = (struct ring_record){.offset = sizeof *record,
-                                       .length = 64,
-                                       .n_packets = 5,
-                                       .slot = i == 0 ? UINT32_MAX : 3};
-        ring_commit(links.producer, record);
-        peer_send(&links, 0, PACKET);
-        peer_links_run(&links);
-        peer_links_await_empty_ring(&links);
-        peer_links_stop(&links);
-        CHECK_EQUAL(peer_links_dropped(&links), 5);
-        CHECK(peer_read(&links, 0, SIZE_MAX) > 0);
-        peer_links_close(&links);
-    }
-}
-
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_name);
@@ -422,7 +387,5 @@ int main(void) {
     RUN(a_handshake_message_too_long_or_for_nobody_is_refused);
     RUN(a_handshake_message_on_a_broken_link_is_no_crash_and_the_break_is_told);
     RUN(whatever_happens_frames_stay_whole_and_in_order_and_the_counters_balance);
-    RUN(a_link_that_cannot_be_watched_is_not_attached);
-    RUN(a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire);
     return EXIT_SUCCESS;
 }
