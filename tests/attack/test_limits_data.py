@@ -57,24 +57,35 @@ main()
 """
 
 # Timers a hundred times as fast, and a look each moment at the oldest keys that Python has.
+# By references of its own: gc.get_objects() in a second thread shows tuples that are not finished,
+# and CPython then refuses to finish them (SystemError).
 WATCHED = """
-import gc, os, sys, threading, time
+import os, sys, threading, time, weakref
 from fastun.gateway import run as gateway
-from fastun.session import clock
+from fastun.session import clock, transport
 from fastun.session.timer_constants import TimerConstants
-from fastun.session.transport import SessionKeys
 run, constants = gateway.run, TimerConstants(
     rekey_after_time_s=0.5, reject_after_time_s=1.5, rekey_timeout_s=0.1, jitter_s=0.01,
 )
+made = []
+class Watched(transport.SessionKeys):
+    __slots__ = ("__weakref__",)
+    def __new__(cls, *fields):
+        keys = super().__new__(cls)
+        made.append(weakref.ref(keys))
+        return keys
+transport.SessionKeys = Watched
 def watched(settings):
     threading.Thread(target=watch, daemon=True).start()
     run(settings, constants)
 gateway.run = watched
+def age_s(keys):
+    now_s = clock.boottime_s()
+    return now_s - getattr(keys, "created_s", now_s)  # None: gone; without the field: being made
 def watch():
     while True:
         time.sleep(0.1)
-        ages = [clock.boottime_s() - each.created_s
-                for each in gc.get_objects() if type(each) is SessionKeys]
+        ages = [age_s(each()) for each in tuple(made)]
         with open(os.environ["FASTUN_AGES"] + str(os.getpid()), "a") as file:
             print(max(ages, default=0.0), file=file, flush=True)
 from fastun.command.cli import main
