@@ -45,9 +45,9 @@ static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
     int stream[2];
     datagram_peers_open(AF_INET, true);
     int narrow = open_narrow_socket();
-    struct udp_address nobody = {
+    struct udp_address unreachable = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .socket_index = 1, .address = {10, 9, 0, 9}};
-    peer_write_endpoint(&peers->table->slots[NOBODY], &nobody);
+    peer_write_endpoint(&peers->table->slots[NOBODY], &unreachable);
     CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, stream), 0);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, ON_STREAM, ON_STREAM, stream[0], &format), 0);
 

@@ -206,7 +206,7 @@ static void a_second_link_sets_the_ring_free_that_the_first_one_held(void) {
     peer_links_close(&links);
 }
 
-/* Two links, then one that is full: what stands in its queue goes out before what is in the
+/* Two links, then one that is full: what is in its queue goes out before what is in the
  * ring. */
 static void the_last_link_left_keeps_its_order_from_queue_to_ring(void) {
     peer_links_open(&links, WIRE_WIREGUARD);

@@ -186,11 +186,11 @@ static void equal_is_equal_in_every_byte(void) {
 
 static void what_a_socket_cannot_reach_has_no_address_there(void) {
     struct sockaddr_in6 address;
-    struct udp_address nobody = {.family = UDP_ADDRESS_UNKNOWN, .port = 9};
+    struct udp_address unset = {.family = UDP_ADDRESS_UNKNOWN, .port = 9};
     struct udp_address ipv6 = {
         .family = UDP_ADDRESS_IPV6, .port = 9, .zone = 3, .address = {0xfe, 0x80}};
-    CHECK_EQUAL(udp_address_write(&nobody, AF_INET, &address), 0);
-    CHECK_EQUAL(udp_address_write(&nobody, AF_INET6, &address), 0);
+    CHECK_EQUAL(udp_address_write(&unset, AF_INET, &address), 0);
+    CHECK_EQUAL(udp_address_write(&unset, AF_INET6, &address), 0);
     CHECK_EQUAL(udp_address_write(&ipv6, AF_INET, &address), 0);
     CHECK_EQUAL(udp_address_write(&ipv6, AF_INET6, &address), sizeof address);
     CHECK_EQUAL(address.sin6_scope_id, 3);

@@ -1,4 +1,4 @@
-"""`fastun doctor`: each condition that a test can break is found, and the fix is told."""
+"""`fastun doctor`: each condition that a test can break is found, and its fix is named."""
 
 from __future__ import annotations
 
