@@ -150,7 +150,7 @@ static void what_may_be_fragmented_and_fits_the_device_goes_as_a_train(void) {
         for (int n = 0; n < 10; n++)
             datagram_commit_fragments(0, SHORT);
         datagram_peers_run();
-        CHECK_EQUAL(stats_read_call(peers->stats, ROLE_link_writer, CALL_sendmsg),
+        CHECK_EQUAL(stats_read_call(peers->lane.stats, ROLE_link_writer, CALL_sendmsg),
                     has_offload ? 1 : 10);
         CHECK_EQUAL(datagram_peer_receive_all(0), 10);
         for (int n = 0; n < 10; n++)

@@ -17,7 +17,7 @@
 
 static bool endpoint_is(unsigned slot, const struct udp_address *expected) {
     struct udp_address endpoint;
-    return peer_table_endpoint(reader.peers, slot, &endpoint) != 0 &&
+    return peer_table_endpoint(reader.lane.peers, slot, &endpoint) != 0 &&
            udp_address_equal(&endpoint, expected);
 }
 
@@ -35,7 +35,7 @@ static void datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_wit
         }
         datagrams_send_train(0, train, sizeof train, MESSAGE);
         datagrams_run();
-        uint64_t n_calls = stats_read_call(reader.stats, ROLE_link_reader, CALL_recvmmsg);
+        uint64_t n_calls = stats_read_call(reader.lane.stats, ROLE_link_reader, CALL_recvmmsg);
         CHECK(has_offload ? n_calls == 1 : n_calls >= N / DATAGRAM_BUFFERS);
         datagram_send_good(1, N);
         datagrams_run();
@@ -337,7 +337,7 @@ static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passe
     CHECK_EQUAL(n_heard, N_SENT - n_passed);
     CHECK(!datagram_hear(1, heard, &heard_length));
     for (int call = CALL_sendmsg; call <= CALL_getrandom; call++)
-        CHECK_EQUAL(stats_read_call(reader.stats, ROLE_link_reader, (unsigned)call), n_heard);
+        CHECK_EQUAL(stats_read_call(reader.lane.stats, ROLE_link_reader, (unsigned)call), n_heard);
     datagrams_close();
 }
 
@@ -423,7 +423,7 @@ static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoin
                                        link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd, 0),
                 3);
     CHECK_EQUAL(datagrams_drain(link_reader_of(reader.loop)), STEP_MORE);
-    CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_inside_tunnel), 3);
+    CHECK_EQUAL(stats_read_drop(reader.lane.stats, DROP_link_reader_inside_tunnel), 3);
     CHECK(endpoint_is(SLOT, &before));
     link_reader_of(reader.loop)->device_index = 2; /* another interface's is ours */
     datagram_send_good(0, 0);

@@ -122,7 +122,7 @@ static size_t check_message(const struct link_format *format, enum aead aead, co
 static uint64_t take_all(const struct link_format *format, enum aead aead) {
     bool corrupt = false;
     uint64_t n_packets = 0;
-    while ((opened.record = ring_peek(sender.consumer, &cursor, &corrupt)) != NULL) {
+    while ((opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt)) != NULL) {
         uint32_t n = 0;
         CHECK(opened.record->n_packets <= TRAIN_SEGMENTS_MAX);
         CHECK(opened.record->length <= TRAIN_BYTES_MAX);
@@ -190,7 +190,7 @@ static void a_segment_longer_than_the_peer_takes_drops_the_super_packet(void) {
     CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 5);
     give_super(&longer);
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_message_max), 5);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 10);
     sender_close();
@@ -208,7 +208,7 @@ static void so_does_an_ethernet_frame(void) {
     CHECK_EQUAL(take_all(&format, AEAD_CHACHA20_POLY1305), 3);
     give_super(&longer);
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_exceeds_message_max), 3);
     sender_close();
 }
@@ -221,7 +221,7 @@ static void a_super_packet_of_one_segment_is_a_message_of_any_length(void) {
     give_super(&shape);
     sender_run();
     bool corrupt = false;
-    const struct ring_view *record = ring_peek(sender.consumer, &cursor, &corrupt);
+    const struct ring_view *record = ring_peek(sender.lane.ring, &cursor, &corrupt);
     CHECK(record != NULL && record->n_packets == 1);
     CHECK_EQUAL(record->length, STREAM_LENGTH_PREFIX + given[0].frame.length);
     sender_close();
@@ -326,7 +326,7 @@ static void replace_link(struct link_format format) {
 static void check_left_over(struct link_format format, enum stats_drop reason) {
     uint64_t n_packets = take_all(&format, AEAD_CHACHA20_POLY1305);
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK(sender_dropped(reason) > 0);
     CHECK_EQUAL(n_packets + sender_dropped(reason), sender_counter(COUNTER_packets));
     sender_close();
@@ -355,7 +355,7 @@ static void what_is_left_of_a_frame_does_not_go_by_the_link_that_replaced_its_ow
         replace_link(new);
         uint64_t n_packets = take_all(&old, AEAD_CHACHA20_POLY1305);
         sender_run();
-        CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+        CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
         uint64_t n_left = sender_dropped(DROP_tun_reader_link_ended);
         CHECK(n_left > 0);
         CHECK_EQUAL(n_packets + n_left, sender_counter(COUNTER_packets));
@@ -363,7 +363,7 @@ static void what_is_left_of_a_frame_does_not_go_by_the_link_that_replaced_its_ow
         give_plain(100);
         sender_run();
         bool corrupt = false;
-        const struct ring_view *record = ring_peek(sender.consumer, &cursor, &corrupt);
+        const struct ring_view *record = ring_peek(sender.lane.ring, &cursor, &corrupt);
         CHECK(record != NULL && record->link_id == SLOT + 1);
         sender_close();
     }
@@ -396,7 +396,7 @@ static void a_key_used_up_in_mid_frame_leaves_whole_records_and_counts_the_rest(
     CHECK_EQUAL(sender_counter(COUNTER_packets), 60);
     give_super(&shape); /* and no empty record */
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 100);
     sender_close();
 }

@@ -44,11 +44,11 @@ static void give_and_run(size_t length) {
 /* The one record in the ring; opens it. */
 static void take(void) {
     bool corrupt = false;
-    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
     CHECK(opened.record != NULL);
     open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
     sender_release();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
 }
 
 static void check_passes(size_t length, uint32_t segment) {
@@ -69,7 +69,7 @@ static void check_told(const uint8_t *bytes, unsigned mtu) {
     if (fault != NULL)
         printf("        wrong %s\n", fault);
     CHECK(fault == NULL);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
 }
 
 static void check_not_told(void) {
@@ -273,7 +273,7 @@ static void check_segments_in_fragments(size_t n) {
     uint8_t segment[2000];
     bool corrupt = false;
     for (size_t i = 0; i < n; i++) {
-        opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+        opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
         CHECK(opened.record != NULL);
         CHECK_EQUAL(opened.record->segment, SEGMENT_FRAGMENTS);
         CHECK_EQUAL(opened.record->n_packets, 1);
@@ -283,13 +283,13 @@ static void check_segments_in_fragments(size_t n) {
         CHECK_EQUAL(memcmp(opened.content, segment, length), 0);
     }
     sender_release();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
 }
 
 static void the_sender_of_a_super_packet_is_told_when_its_segments_are_too_long(void) {
     open_path(PATH_MTU);
     give_super(4, PATH_MTU - 40, 10, false);
-    cursor = atomic_load(&sender.consumer->shared->head); /* they fit: not looked at here */
+    cursor = atomic_load(&sender.lane.ring->shared->head); /* they fit: not looked at here */
     sender_release();
     give_super(4, PATH_MTU - 39, 10, false);
     check_told(frame.bytes, PATH_MTU);

@@ -8,6 +8,7 @@
 #include "packet/byteorder.h"
 #include "check.h"
 #include "sealed_link.h"
+#include "sockets.h"
 
 /* -- keys and events --------------------------------------------------------------------------- */
 
@@ -183,7 +184,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     struct link_format format = sealed_format(MODE_TUN, true);
     int other[2];
     reader_open(AEAD_CHACHA20_POLY1305);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+    pair_open(other, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
@@ -193,8 +194,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     send_sealed();
     check_counts(0, DROP_link_reader_unknown_index, 1);
     reader_close();
-    close(other[0]);
-    close(other[1]);
+    pair_close(other);
 }
 
 static void what_is_for_no_slot_or_another_peers_is_refused(void) {

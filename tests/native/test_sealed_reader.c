@@ -181,8 +181,8 @@ static void padding_is_cut_off_by_the_packets_own_length(void) {
         ipv4_make(packet, length, PEER_ADDRESS, OUR_ADDRESS);
         send_content(0, packet, padded);
         check_counts(1, NO_DROP, 0);
-        cursor = reader.ring->peer = ring_first(reader.ring);
-        const struct ring_view *record = ring_peek(reader.ring, &cursor, &corrupt);
+        cursor = reader.lane.ring->peer = ring_first(reader.lane.ring);
+        const struct ring_view *record = ring_peek(reader.lane.ring, &cursor, &corrupt);
         CHECK_EQUAL(record->n_bytes, length);
         CHECK_EQUAL(record->length, VNET_LENGTH + length);
         CHECK_EQUAL(memcmp(record->payload + VNET_LENGTH, packet, length), 0);
@@ -220,7 +220,7 @@ static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
         check_counts(0, NO_DROP, 0);
         CHECK(field(SLOT, "received_ns") > 0);
         CHECK_EQUAL(field(SLOT, "received_data_ns"), 0);
-        CHECK_EQUAL(stats_read_counter(reader.stats, ROLE_link_reader, COUNTER_frames), 0);
+        CHECK_EQUAL(stats_read_counter(reader.lane.stats, ROLE_link_reader, COUNTER_frames), 0);
         CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
         reader_close();
     }
@@ -234,7 +234,7 @@ static void what_waits_to_be_passed_on_goes_with_its_link(void) {
     CHECK_EQUAL(loop_run(reader.loop), LOOP_EVENT);
     CHECK_EQUAL(loop_event(reader.loop)->kind, EVENT_CONFIRMED);
     loop_detach_link(reader.loop, SLOT);
-    CHECK_EQUAL(send(reader.channel[0], "", 1, 0), 1);
+    CHECK_EQUAL(send(reader.worker.channel[0], "", 1, 0), 1);
     CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL);
     check_counted(1, NO_DROP, 0);
     reader_close();

@@ -58,7 +58,7 @@ static void a_packet_for_nobody_is_counted_and_answered(void) {
     sender_run();
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK(read(sender.device[1], answer, sizeof answer) > VNET_LENGTH + IPV4_HEADER_SIZE);
     CHECK_EQUAL(answer[VNET_LENGTH + 9], 1); /* ICMP */
     CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
@@ -87,7 +87,7 @@ static void without_link_or_key_each_packet_is_counted_on_the_peers_name(void) {
     loop_forget_sending_key(sender.worker.loop, 5);
     give_packet(0x0a000002);
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2 + frame.n_packets);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 2 + frame.n_packets);
     CHECK_EQUAL(sender_field(5, "no_session_packets"), 2 + frame.n_packets);
@@ -248,7 +248,7 @@ static void an_unsealed_wire_has_no_keepalives(void) {
     sender_open_wire(WIRE_PLAIN, MODE_TUN);
     sender_attach(0, plain_format(MODE_TUN, true));
     CHECK(loop_send_keepalive(sender.worker.loop, 0) < 0);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_close();
 }
 

@@ -115,7 +115,7 @@ static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_
 static void set_on_udp(unsigned slot) {
     const struct udp_address endpoint = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
-    peer_write_endpoint(&sender.peers->slots[slot], &endpoint);
+    peer_write_endpoint(&sender.lane.peers->slots[slot], &endpoint);
 }
 
 static void give_numbered(unsigned slot, uint32_t number) {
@@ -128,7 +128,7 @@ static void give_numbered(unsigned slot, uint32_t number) {
 /* The next datagram in the ring, which is for that peer, has that packet. */
 static void check_numbered(unsigned slot, uint32_t number) {
     bool corrupt = false;
-    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
     CHECK(opened.record != NULL);
     CHECK_EQUAL(opened.record->slot, slot);
     open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
@@ -145,10 +145,10 @@ static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {
     sender_run();
     CHECK_EQUAL(sender.n_events, 2);
     CHECK_EQUAL(sender_dropped_in_all(), 0);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_attach(2, datagram_format(1420)); /* a link, but no key yet */
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     set_key(2, AEAD_CHACHA20_POLY1305, 0);
     give_numbered(2, 21); /* behind those that wait */
     give_numbered(1, 22);
