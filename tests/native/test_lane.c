@@ -151,7 +151,7 @@ static void *send_frames(void *argument) {
 }
 
 /* The frame comes as plain packets, whose payloads are its own; their headers are judged in
- * test_outbound. */
+ * test_splitting. */
 static void receive_segments(int device, const struct frame *frame, uint8_t *bytes) {
     struct vnet vnet = vnet_read(frame->bytes);
     size_t header = vnet.csum_start + (vnet.csum_offset == 6 ? 8u : 20u);
