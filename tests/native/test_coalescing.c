@@ -220,7 +220,7 @@ static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) 
     refusals[0] = (struct refusals){.n = 8, .off_until_ns = UINT64_MAX, .error = EINVAL};
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 2);
     CHECK_EQUAL(pass_two(&stand_in, OTHERS, LOOP_DOORBELL), 0);
-    refusals[0].off_until_ns = 1; /* its time is over */
+    refusals[0].off_until_ns = 1; /* its time has passed */
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_EVENT), 0);
     check_event(&stand_in, OFFLOAD_TCP_GROUPS, 0);
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 0);

@@ -27,7 +27,7 @@ static int open_socket(int version, int type) {
     bool is_ipv4 = version == 4;
     const void *to = is_ipv4 ? (const void *)&to4 : (const void *)&to6;
     int fd = socket(is_ipv4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
-    /* a new IPv6 address cannot be bound to until its last checks are over */
+    /* a new IPv6 address cannot be bound to until its last checks have ended */
     for (int i = 0; bind(fd, to, is_ipv4 ? sizeof to4 : sizeof to6) < 0; i++) {
         CHECK(i < 100);
         usleep(50 * 1000);

@@ -10,7 +10,7 @@
 #include "formats.h"
 #include "sockets.h"
 
-enum { NOBODY = 1, ON_STREAM = 2, SIZE = 200, TRAIN = 64 };
+enum { UNREACHABLE = 1, ON_STREAM = 2, SIZE = 200, TRAIN = 64 };
 
 static struct datagram_peers *const peers = &datagram_peers;
 
@@ -23,8 +23,8 @@ static int open_narrow_socket(void) {
     return fd;
 }
 
-static void commit_train_to_nobody(void) {
-    datagrams_commit(NOBODY, TRAIN, SIZE, SIZE);
+static void commit_train_to_unreachable(void) {
+    datagrams_commit(UNREACHABLE, TRAIN, SIZE, SIZE);
 }
 
 static void run_until_the_bell(void) {
@@ -46,19 +46,19 @@ static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
     int narrow = open_narrow_socket();
     struct udp_address unreachable = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .socket_index = 1, .address = {10, 9, 0, 9}};
-    peer_write_endpoint(&peers->lane.peers->slots[NOBODY], &unreachable);
+    peer_write_endpoint(&peers->lane.peers->slots[UNREACHABLE], &unreachable);
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, ON_STREAM, ON_STREAM, stream[0], &format), 0);
 
-    commit_train_to_nobody();
+    commit_train_to_unreachable();
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
-    commit_train_to_nobody(); /* for which the socket has no room */
+    commit_train_to_unreachable(); /* for which the socket has no room */
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
     run_until_the_bell();
     CHECK_EQUAL(n_sent_packets(), TRAIN + 1);
     CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), SIZE);
 
-    loop_detach_link(peers->worker.loop, NOBODY);
+    loop_detach_link(peers->worker.loop, UNREACHABLE);
     run_until_the_bell();
     CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_no_link), TRAIN);
     CHECK_EQUAL(n_sent_packets(), TRAIN + 2);

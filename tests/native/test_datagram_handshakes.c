@@ -1,5 +1,6 @@
-/* Handshake messages on the link-reader's UDP sockets, where anyone may send them: those that may be
- * answered go up, the senders of too many are asked for a cookie, and data passes all the while. */
+/* Handshake messages on the link-reader's UDP sockets, where anyone may send them: those that may
+ * be answered go up, the senders of too many are asked for a cookie, and data passes all the while.
+ * */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/socket.h>
@@ -60,8 +61,8 @@ static void send_reply(unsigned sender, uint32_t index) {
     datagram_send(sender, message, length);
 }
 
-/* Anybody can send them, in everybody's name: so only who read along can use up a limit. */
-static void cookie_replies_that_nobody_waits_for_keep_no_other_out(void) {
+/* Anyone can send them, in any peer's name: so only one that reads along can use up a limit. */
+static void cookie_replies_that_no_peer_waits_for_keep_no_other_out(void) {
     enum { N_ROUNDS = 10, N_A_ROUND = 100, AWAITED = 0x1234567 };
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     loop_await_reply(reader.loop, OTHER_SLOT, AWAITED);
@@ -95,7 +96,7 @@ static void a_cookie_reply_may_name_a_response_until_its_key_is_confirmed(void) 
     datagrams_close();
 }
 
-static void who_reads_along_can_use_up_one_peers_replies_only(void) {
+static void one_that_reads_along_can_use_up_one_peers_replies_only(void) {
     enum { N_SENT = 100, ONE = 0x1234567, OTHER = 0x2345678 };
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     loop_await_reply(reader.loop, SLOT, ONE);
@@ -112,8 +113,8 @@ static void who_reads_along_can_use_up_one_peers_replies_only(void) {
 
 /* -- cookies ----------------------------------------------------------------------------------- */
 
-/* What is asked of whom, test_handshake_gate.c says. */
-static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes(void) {
+/* Which of them are asked for one, test_handshake_gate.c says. */
+static void the_sender_of_too_many_handshake_messages_is_sent_cookies_and_data_passes(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX], heard[HEARD_MAX];
     enum { N_SENT = 200 };
     size_t length = handshake_make(message, 1, 7, mac1_key), n_heard = 0, heard_length;
@@ -137,7 +138,7 @@ static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passe
     datagrams_close();
 }
 
-static void who_shows_its_cookie_passes_until_it_shows_too_many(void) {
+static void a_sender_that_shows_its_cookie_passes_until_it_shows_too_many(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH], heard[HEARD_MAX];
     enum { N_SENT = 200 };
     size_t heard_length;
@@ -174,11 +175,11 @@ static void a_cookie_that_cannot_be_sent_is_counted(void) {
 int main(void) {
     RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
     RUN(a_handshake_message_without_our_mac1_is_dropped);
-    RUN(cookie_replies_that_nobody_waits_for_keep_no_other_out);
+    RUN(cookie_replies_that_no_peer_waits_for_keep_no_other_out);
     RUN(a_cookie_reply_may_name_a_response_until_its_key_is_confirmed);
-    RUN(who_reads_along_can_use_up_one_peers_replies_only);
-    RUN(who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes);
-    RUN(who_shows_its_cookie_passes_until_it_shows_too_many);
+    RUN(one_that_reads_along_can_use_up_one_peers_replies_only);
+    RUN(the_sender_of_too_many_handshake_messages_is_sent_cookies_and_data_passes);
+    RUN(a_sender_that_shows_its_cookie_passes_until_it_shows_too_many);
     RUN(a_cookie_that_cannot_be_sent_is_counted);
     return EXIT_SUCCESS;
 }

@@ -1,4 +1,4 @@
-/* The link-reader's UDP sockets, where anybody may send anything: what is authentic passes, and
+/* The link-reader's UDP sockets, where anyone may send anything: what is authentic passes, and
  * only that says where the peer is; the rest is counted under its one reason. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -100,7 +100,7 @@ static void an_inner_source_that_is_not_the_peers_own_is_dropped(void) {
     datagrams_close();
 }
 
-static void what_is_no_message_is_of_a_bad_type(void) {
+static void what_is_not_a_message_is_of_a_bad_type(void) {
     static const uint8_t junk[65507] = {4};
     datagrams_open(AEAD_CHACHA20_POLY1305, false);
     size_t n = 0;
@@ -117,7 +117,7 @@ static void what_is_no_message_is_of_a_bad_type(void) {
     datagrams_close();
 }
 
-static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
+static void a_keepalive_is_noted_and_counts_as_no_packet(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     sealed_make(&sealed, reader.aead, KEY, INDEX, 0, NULL, 0);
     datagram_send_sealed(0);
@@ -135,7 +135,7 @@ static void a_key_that_has_expired_opens_nothing(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
         loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, clock_boottime_ns()),
-        0); /* the same session: now it is over */
+        0); /* the same session: now it has ended */
     datagram_send_good(0, 0);
     datagrams_run();
     check_counted(0, DROP_link_reader_unknown_index, 1);
@@ -224,7 +224,7 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
     CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured), 0);
     CHECK(loop_set_endpoint(reader.loop, N_PEER_SLOTS, &configured) < 0);
     CHECK(endpoint_is(SLOT, &configured));
-    make_packet(KEY + 1, INDEX, 0); /* who does not have the key */
+    make_packet(KEY + 1, INDEX, 0); /* from one without the key */
     datagram_send_sealed(1);
     datagram_send(1, message, handshake_make(message, 2, 0, mac1_key));
     datagrams_run();
@@ -281,8 +281,8 @@ static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
     datagrams_close();
 }
 
-/* Here by a port that nobody has; from far away anybody could send it. */
-static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
+/* Here by a closed port; from far away anyone could send it. */
+static void an_error_that_is_sent_back_ends_nothing(void) {
     const struct sockaddr_in closed = {
         .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_in sender = closed;
@@ -292,7 +292,7 @@ static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
     int fd = link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd;
     CHECK_EQUAL(connect(fd, (const struct sockaddr *)&closed, sizeof closed), 0);
     CHECK_EQUAL(send(fd, "", 1, 0), 1);
-    sender.sin_port = htons(sender_endpoints[0].port); /* who is heard from now on */
+    sender.sin_port = htons(sender_endpoints[0].port); /* the one that is heard from now on */
     CHECK_EQUAL(connect(fd, (const struct sockaddr *)&sender, sizeof sender), 0);
     datagram_send_good(0, 0);
     datagrams_run();
@@ -317,8 +317,8 @@ int main(void) {
     RUN(what_does_not_open_is_dropped_with_its_reason_and_the_next_one_passes);
     RUN(a_datagram_sent_again_is_dropped_wherever_it_comes_from);
     RUN(an_inner_source_that_is_not_the_peers_own_is_dropped);
-    RUN(what_is_no_message_is_of_a_bad_type);
-    RUN(a_keepalive_is_noted_and_is_nobodys_packet);
+    RUN(what_is_not_a_message_is_of_a_bad_type);
+    RUN(a_keepalive_is_noted_and_counts_as_no_packet);
     RUN(a_key_that_has_expired_opens_nothing);
     RUN(a_socket_carries_the_messages_of_all_peers);
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
@@ -326,7 +326,7 @@ int main(void) {
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
-    RUN(an_error_that_somebody_has_sent_back_ends_nothing);
+    RUN(an_error_that_is_sent_back_ends_nothing);
     RUN(there_are_so_many_sockets_and_no_more);
     return EXIT_SUCCESS;
 }

@@ -172,7 +172,7 @@ static void a_peer_that_is_nowhere_is_counted_and_the_others_get_theirs(void) {
     }
 }
 
-/* One datagram may hold a super-packet, and a keepalive nobody's packet. */
+/* One datagram may hold a super-packet, and a keepalive counts as none. */
 static void the_packets_that_are_lost_are_counted_and_not_the_datagrams(void) {
     const struct udp_address nowhere = {0};
     datagram_peers_open(AF_INET, true);
@@ -252,7 +252,7 @@ static void our_address_that_has_gone_is_no_longer_sent_from(void) {
     end();
 }
 
-/* A link-writer that died told of the stream that the peer had before. */
+/* A link-writer that died wrote of the stream that the peer had before. */
 static void on_a_new_link_nothing_has_waited_yet(void) {
     struct link_format format = datagram_format(0);
     datagram_peers_open(AF_INET, true);

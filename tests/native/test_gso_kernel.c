@@ -75,7 +75,7 @@ static void write_packet(void) {
     CHECK_EQUAL(write(into, bytes, VNET_LENGTH + packet.length), VNET_LENGTH + packet.length);
 }
 
-/* The next packet that is ours: the devices also say what nobody asked. */
+/* The next packet that is ours: the devices give others, too. */
 static size_t read_segment(uint8_t *segment) {
     uint8_t bytes[VNET_LENGTH + SUPER_PACKET_MAX];
     static const uint8_t source6[16] = {0xfd, 9, [15] = 2}, source4[] = {10, 9, 0, 2};

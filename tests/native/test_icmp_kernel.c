@@ -15,7 +15,7 @@
 
 enum { TCP = 6, UDP = 17 };
 
-/* The next packet of the version and protocol; the device also says what nobody asked. */
+/* The next packet of the version and protocol; the device gives others, too. */
 static size_t read_packet(int device, int version, uint8_t protocol, uint8_t *bytes, size_t max) {
     for (;;) {
         ssize_t n = read(device, bytes, max);
@@ -48,7 +48,7 @@ static int udp_error(int device, int version, const struct sockaddr *to, socklen
     CHECK_EQUAL(version == 4 ? setsockopt(udp, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
                              : setsockopt(udp, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on),
                 0);
-    /* a new IPv6 address cannot be sent from until its last checks are over */
+    /* a new IPv6 address cannot be sent from until its last checks have ended */
     for (int i = 0; sendto(udp, text, sizeof text, 0, to, to_length) != sizeof text; i++) {
         CHECK(i < 100);
         usleep(50 * 1000);

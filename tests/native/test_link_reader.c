@@ -60,7 +60,7 @@ static void send_good_packet(struct reader *reader) {
     send_message(reader, packet, sizeof packet);
 }
 
-/* Runs until the link is over; returns why. */
+/* Runs until the link has ended; returns why. */
 static enum event_kind run_on(struct reader *reader) {
     CHECK_EQUAL(loop_run(reader->worker.loop), LOOP_EVENT);
     CHECK_EQUAL(loop_event(reader->worker.loop)->slot, 0);
@@ -158,7 +158,7 @@ static void reset(struct reader *reader) {
     reader->stream[1] = dup(reader->stream[0]);
 }
 
-static void a_socket_error_is_told_with_its_errno(void) {
+static void a_socket_error_is_reported_with_its_errno(void) {
     struct reader reader;
     reader_open(&reader, &tun);
     reset(&reader);
@@ -214,7 +214,7 @@ static void a_message_type_that_was_not_offered_is_dropped(void) {
     check_dropped(&no_super, message, sizeof message, DROP_link_reader_bad_type);
 }
 
-/* The hello is over when the link is handed to the lane: nobody here reads a control message. */
+/* The hello has ended when the link is handed to the lane: no one here reads a control message. */
 static void a_late_control_message_is_a_bad_type_in_both_modes(void) {
     const uint8_t message[60] = {MESSAGE_CONTROL};
     struct reader reader;
@@ -249,7 +249,7 @@ int main(void) {
     RUN(a_length_over_the_limit_ends_the_link_before_its_bytes_come);
     RUN(a_stream_cut_anywhere_inside_a_frame_is_a_fault);
     RUN(the_next_link_begins_with_its_own_first_byte);
-    RUN(a_socket_error_is_told_with_its_errno);
+    RUN(a_socket_error_is_reported_with_its_errno);
     RUN(a_payload_that_is_not_ip_is_dropped_and_the_next_one_passes);
     RUN(a_message_type_that_was_not_offered_is_dropped);
     RUN(a_garbage_virtio_header_is_dropped_and_the_next_one_passes);

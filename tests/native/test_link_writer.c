@@ -27,7 +27,7 @@ static void after_a_broken_link_is_detached_the_others_and_the_next_one_go_on(vo
     for (unsigned slot = 0; slot < N_PEERS; slot++)
         peer_send(&links, slot, PACKET);
     peer_links_await_empty_ring(&links);
-    peer_links_stop(&links); /* and nothing was told */
+    peer_links_stop(&links); /* and nothing was reported */
     for (unsigned slot = 0; slot < N_PEERS; slot++) {
         peer_read_all(&links, slot);
         CHECK(links.peers[slot].n_packets > 0);
@@ -57,7 +57,7 @@ static void what_was_sealed_for_another_link_is_left_out_of_a_batch(void) {
     peer_links_close(&links);
 }
 
-static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
+static void what_was_too_long_for_a_link_that_is_gone_is_not_reported(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     peer_attach(&links, 2, 0);
@@ -67,7 +67,7 @@ static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
     peer_send(&links, 2, PACKET);
     peer_links_run(&links);
     peer_links_await_empty_ring(&links);
-    peer_links_stop(&links); /* and nothing was told */
+    peer_links_stop(&links); /* and nothing was reported */
     peer_detach(&links, 2);
     peer_links_close(&links);
 }
@@ -91,7 +91,7 @@ static void a_links_oldest_frame_says_how_long_it_has_waited(void) {
     peer_links_close(&links);
 }
 
-static void a_handshake_message_is_nobodys_packet(void) {
+static void a_handshake_message_counts_as_no_packet(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     CHECK_EQUAL(peer_send_handshake(&links, 1, 0, 148), 0);
@@ -149,9 +149,9 @@ int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
     RUN(what_was_sealed_for_another_link_is_left_out_of_a_batch);
-    RUN(what_was_too_long_for_a_link_that_is_gone_is_not_told);
+    RUN(what_was_too_long_for_a_link_that_is_gone_is_not_reported);
     RUN(a_links_oldest_frame_says_how_long_it_has_waited);
-    RUN(a_handshake_message_is_nobodys_packet);
+    RUN(a_handshake_message_counts_as_no_packet);
     RUN(a_message_longer_than_any_handshake_message_is_refused);
     RUN(a_link_that_cannot_be_watched_is_not_attached);
     RUN(a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire);

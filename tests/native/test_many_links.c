@@ -74,7 +74,7 @@ static void await_queued(unsigned slot, uint64_t n_dropped) {
 
 /* -- a peer that does not read ----------------------------------------------------------------- */
 
-static void a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_name(void) {
+static void a_frozen_peer_delays_no_other_and_what_does_not_fit_is_counted_as_its_own(void) {
     enum { N_FRAMES = 6000 };
     open_all(SNDBUF_LEAST);
     peer_links_run(&links);
@@ -120,7 +120,7 @@ static void a_peer_that_reads_again_gets_what_was_queued_and_then_the_new(void) 
     peer_links_close(&links);
 }
 
-static void a_link_that_breaks_is_told_once_and_the_others_go_on(void) {
+static void a_link_that_breaks_is_reported_once_and_the_others_go_on(void) {
     open_all(0);
     shutdown(links.peers[FROZEN].fd[1], SHUT_RD);
     peer_send(&links, FROZEN, PACKET);
@@ -131,7 +131,7 @@ static void a_link_that_breaks_is_told_once_and_the_others_go_on(void) {
     CHECK_EQUAL(event->kind, EVENT_LINK_ERROR);
     CHECK_EQUAL(event->slot, FROZEN);
     CHECK_EQUAL(event->error, EPIPE);
-    peer_links_run(&links); /* and it must not be told again */
+    peer_links_run(&links); /* and it must not be reported again */
     for (int i = 0; i < 50; i++) {
         peer_send(&links, FROZEN, PACKET);
         peer_send(&links, 2, PACKET);
@@ -251,7 +251,7 @@ static void check_handshake_behind_half_a_frame(unsigned n_links) {
     CHECK_EQUAL(links.peers[0].n_handshakes, 2);
     stop_and_detach_all();
     CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
-    check_balance(); /* a handshake message is nobody's packet */
+    check_balance(); /* a handshake message is no peer's packet */
     peer_links_close(&links);
 }
 
@@ -268,7 +268,7 @@ static void a_handshake_message_on_an_idle_link_goes_at_once(void) {
     peer_links_close(&links);
 }
 
-static void a_handshake_message_too_long_or_for_nobody_is_refused(void) {
+static void a_handshake_message_too_long_or_for_no_peer_is_refused(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX + 1] = {0};
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 0, 0);
@@ -281,7 +281,7 @@ static void a_handshake_message_too_long_or_for_nobody_is_refused(void) {
     peer_links_close(&links);
 }
 
-static void a_handshake_message_on_a_broken_link_is_no_crash_and_the_break_is_told(void) {
+static void a_handshake_message_on_a_broken_link_does_not_crash_and_the_break_is_reported(void) {
     open_all(0);
     shutdown(links.peers[FROZEN].fd[1], SHUT_RD);
     peer_send_handshake(&links, FROZEN, 0, 64);
@@ -377,16 +377,16 @@ static void whatever_happens_frames_stay_whole_and_in_order_and_the_counters_bal
 
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
-    RUN(a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_name);
+    RUN(a_frozen_peer_delays_no_other_and_what_does_not_fit_is_counted_as_its_own);
     RUN(a_peer_that_reads_again_gets_what_was_queued_and_then_the_new);
-    RUN(a_link_that_breaks_is_told_once_and_the_others_go_on);
+    RUN(a_link_that_breaks_is_reported_once_and_the_others_go_on);
     RUN(the_only_link_holds_its_frames_in_the_ring_and_drops_none);
     RUN(a_second_link_sets_the_ring_free_that_the_first_one_held);
     RUN(the_last_link_left_keeps_its_order_from_queue_to_ring);
     RUN(a_handshake_message_waits_for_the_end_of_the_frame_that_is_half_out);
     RUN(a_handshake_message_on_an_idle_link_goes_at_once);
-    RUN(a_handshake_message_too_long_or_for_nobody_is_refused);
-    RUN(a_handshake_message_on_a_broken_link_is_no_crash_and_the_break_is_told);
+    RUN(a_handshake_message_too_long_or_for_no_peer_is_refused);
+    RUN(a_handshake_message_on_a_broken_link_does_not_crash_and_the_break_is_reported);
     RUN(whatever_happens_frames_stay_whole_and_in_order_and_the_counters_balance);
     return EXIT_SUCCESS;
 }

@@ -174,7 +174,7 @@ static void a_frame_is_as_long_as_the_peer_takes_and_no_longer(void) {
     CHECK_EQUAL(lay_out_fault(&tap), MESSAGE_TOO_LARGE);
 }
 
-static void a_super_packet_goes_only_to_who_takes_it(void) {
+static void a_super_packet_goes_only_to_a_peer_that_takes_it(void) {
     struct random random = {9};
     struct link_format format = plain(MODE_TUN);
     format.super_outbound = false;
@@ -184,7 +184,7 @@ static void a_super_packet_goes_only_to_who_takes_it(void) {
     }
 }
 
-static void who_takes_super_packets_of_tcp_only_gets_those(void) {
+static void a_peer_that_takes_super_packets_of_tcp_only_gets_those(void) {
     struct random random = {16};
     struct link_format format = plain(MODE_TUN);
     format.splits_udp = true;
@@ -195,7 +195,7 @@ static void who_takes_super_packets_of_tcp_only_gets_those(void) {
     }
 }
 
-static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
+static void more_segments_of_udp_than_every_kernel_takes_go_to_no_peer(void) {
     struct random random = {17};
     struct link_format format = plain(MODE_TUN);
     for (size_t n = 64; n <= 65; n++) {
@@ -238,7 +238,7 @@ static void what_a_peer_is_not_to_complete_is_complete(void) {
 }
 
 /* The kernel leaves that of a VXLAN's inner packet to be completed, for one. */
-static void a_checksum_that_is_not_the_packets_own_is_completed_for_everybody(void) {
+static void a_checksum_that_is_not_the_packets_own_is_completed_for_every_peer(void) {
     struct random random = {14};
     for (size_t start = 0; start < 180; start++) {
         enum mode mode = start % 2 == 0 ? MODE_TUN : MODE_TAP;
@@ -286,11 +286,11 @@ int main(void) {
     RUN(an_ethernet_frame_has_a_whole_header);
     RUN(a_type_that_was_not_offered_is_refused);
     RUN(a_frame_is_as_long_as_the_peer_takes_and_no_longer);
-    RUN(a_super_packet_goes_only_to_who_takes_it);
-    RUN(who_takes_super_packets_of_tcp_only_gets_those);
-    RUN(more_segments_of_udp_than_every_kernel_takes_go_to_nobody);
+    RUN(a_super_packet_goes_only_to_a_peer_that_takes_it);
+    RUN(a_peer_that_takes_super_packets_of_tcp_only_gets_those);
+    RUN(more_segments_of_udp_than_every_kernel_takes_go_to_no_peer);
     RUN(what_a_peer_is_not_to_complete_is_complete);
-    RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_everybody);
+    RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_every_peer);
     RUN(an_unknown_flag_is_not_passed_over);
     RUN(a_checksum_our_kernel_verified_is_no_news_for_the_peer);
     return EXIT_SUCCESS;

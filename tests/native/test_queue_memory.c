@@ -160,7 +160,8 @@ static void a_peer_that_reads_keeps_its_share_beside_them(void) {
     close_links();
 }
 
-/* Those that came first have taken the pool; who comes later is owed an equal part all the same. */
+/* Those that came first have taken the pool; one that comes later is owed an equal part all the
+ * same. */
 static void the_longest_queue_makes_way_for_one_that_is_owed_more(void) {
     enum { N_HOGS = 40, N_LATE = 20 };
     open_links(N_HOGS + 1);

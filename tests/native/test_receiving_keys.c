@@ -95,7 +95,7 @@ static void of_five_keys_the_oldest_goes(void) {
     check_held(7, (const bool[]){0, false, false, false, true, true, true, true});
 }
 
-/* Handshakes that nobody finishes do not cost the session that is in use. */
+/* Handshakes that are never finished do not cost the session that is in use. */
 static void a_key_that_was_never_used_goes_before_one_that_was(void) {
     reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
     add_keys(1, 2);
@@ -110,7 +110,7 @@ static void a_key_that_was_never_used_goes_before_one_that_was(void) {
     }
     check_counts(1 + 1 + 3, DROP_link_reader_unknown_index, 2);
     for (size_t i = 0; i < reader.n_events; i++)
-        CHECK_EQUAL(reader.events[i].index, 4 + i); /* key 1 was told before */
+        CHECK_EQUAL(reader.events[i].index, 4 + i); /* key 1 was reported before */
     CHECK_EQUAL(reader.n_events, 3);
     reader_close();
 }

@@ -115,7 +115,7 @@ static void after_a_while_one_train_is_the_trial_and_loses_nothing(void) {
     set_fault(1);
     for (unsigned i = 0; i < MAX; i++)
         send_train(0);
-    trains_of(0)->off_until_ns = 1; /* its time is over, the fault is not */
+    trains_of(0)->off_until_ns = 1; /* its time has passed, the fault has not */
     uint64_t n_trains = calls(CALL_sendmmsg);
     CHECK(!send_train(0));
     CHECK(!send_train(0));

@@ -25,7 +25,7 @@ static void half_a_length_is_no_length(void) {
     enum loop_end end;
     pthread_t loop;
     reader_open(AEAD_CHACHA20_POLY1305);
-    add_key(KEY + 1, INDEX + 1, 1); /* confirmed, so that nothing is to be told */
+    add_key(KEY + 1, INDEX + 1, 1); /* confirmed, so that nothing is to be reported */
     CHECK_EQUAL(pthread_create(&loop, NULL, run, &end), 0);
     send_raw(unknown, sizeof unknown);
     usleep(PAUSE_US);

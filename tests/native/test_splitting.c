@@ -123,7 +123,7 @@ static void what_cannot_be_split_is_counted(void) {
 }
 
 /* Linux makes up to 128 since 6.9; the peer's kernel may be older. */
-static void udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody(void) {
+static void udp_in_more_segments_than_every_kernel_takes_is_split_for_every_peer(void) {
     const struct link_format format = sealed_format(MODE_TUN, true);
     struct super_packet_shape shape = {
         .version = 4, .is_udp = true, .size = 400, .payload = 65 * 400};
@@ -143,7 +143,7 @@ static void udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody(
 }
 
 /* As what a kernel makes of a small MSS, of short datagrams, and of options of IPv6. */
-static void what_would_amplify_is_split_for_everybody(void) {
+static void what_would_amplify_is_split_for_every_peer(void) {
     const struct link_format format = sealed_format(MODE_TUN, true);
     const struct super_packet_shape shapes[] = {
         {.version = 4, .size = 48, .payload = 6000},
@@ -171,7 +171,7 @@ int main(void) {
     RUN(so_does_an_ethernet_frame);
     RUN(a_super_packet_of_one_segment_is_a_message_of_any_length);
     RUN(what_cannot_be_split_is_counted);
-    RUN(udp_in_more_segments_than_every_kernel_takes_is_split_for_everybody);
-    RUN(what_would_amplify_is_split_for_everybody);
+    RUN(udp_in_more_segments_than_every_kernel_takes_is_split_for_every_peer);
+    RUN(what_would_amplify_is_split_for_every_peer);
     return EXIT_SUCCESS;
 }

@@ -1,4 +1,4 @@
-/* What the tun-reader does not send: frames that are none, packets for nobody, and the device that
+/* What the tun-reader does not send: frames that are none, packets for no peer, and the device that
  * is gone. A SOCK_SEQPACKET pair stands for the device. */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 enum { PEER = 0x0a000002 };
 
-/* A session with the peer in slot 0, who has all of 10.0.0.0/8. */
+/* A session with the peer in slot 0, which has all of 10.0.0.0/8. */
 static void add_peer(enum mode mode) {
     const uint8_t ten[4] = {10};
     sender_attach(0, sealed_format(mode, true));
@@ -48,7 +48,7 @@ static size_t count_answers(void) {
 
 /* -- frames ------------------------------------------------------------------------------------ */
 
-static void what_is_not_ip_is_counted_and_goes_to_nobody(void) {
+static void what_is_not_ip_is_counted_and_goes_nowhere(void) {
     uint8_t packet[PACKET];
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
@@ -142,9 +142,9 @@ static void of_several_links_none_has_that_bound(void) {
     sender_close();
 }
 
-/* -- nobody ------------------------------------------------------------------------------------ */
+/* -- no peer ----------------------------------------------------------------------------------- */
 
-static void an_address_of_nobodys_is_not_the_first_peers(void) {
+static void an_address_of_no_peer_is_not_the_first_peers(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     give_packet(0x0b000001);
@@ -154,7 +154,7 @@ static void an_address_of_nobodys_is_not_the_first_peers(void) {
     sender_close();
 }
 
-static void a_frame_for_nobody_whose_header_does_not_fit_is_one_packet(void) {
+static void a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet(void) {
     const uint8_t beyond[VNET_LENGTH] = {[0] = VNET_NEEDS_CSUM, [1] = VNET_GSO_TCPV4, [4] = 1};
     uint8_t packet[PACKET];
     sender_open(MODE_TUN);
@@ -166,7 +166,7 @@ static void a_frame_for_nobody_whose_header_does_not_fit_is_one_packet(void) {
     sender_close();
 }
 
-static void a_burst_for_nobody_is_answered_in_part_and_counted_whole(void) {
+static void a_burst_for_no_peer_is_answered_in_part_and_counted_whole(void) {
     sender_open(MODE_TUN);
     for (int i = 0; i < 250; i++)
         give_packet(0x0b000001);
@@ -193,9 +193,9 @@ static void an_ethernet_frame_is_not_answered(void) {
     sender_close();
 }
 
-/* -- who dials --------------------------------------------------------------------------------- */
+/* -- the side that dials ----------------------------------------------------------------------- */
 
-static void who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them(void) {
+static void the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     loop_forget_sending_key(sender.worker.loop, 0);
@@ -209,7 +209,7 @@ static void who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_
     sender_close();
 }
 
-static void with_a_session_who_dials_sends_at_once(void) {
+static void with_a_session_the_dialling_side_sends_at_once(void) {
     sender_open(MODE_TUN);
     loop_hold_without_session(sender.worker.loop);
     add_peer(MODE_TUN);
@@ -219,7 +219,7 @@ static void with_a_session_who_dials_sends_at_once(void) {
     sender_close();
 }
 
-static void who_waits_to_be_dialled_does_not_hold(void) {
+static void the_accepting_side_does_not_hold(void) {
     sender_open(MODE_TUN);
     give_packet(PEER);
     run_for_ms(20);
@@ -242,7 +242,7 @@ static void while_the_ring_is_full_it_sleeps(void) {
     sender_close();
 }
 
-static void a_device_that_is_gone_is_told_with_its_errno(void) {
+static void a_device_that_is_gone_is_reported_with_its_errno(void) {
     int unreadable = open("/dev/null", O_WRONLY | O_CLOEXEC);
     sender_open_device(MODE_TUN, unreadable);
     CHECK_EQUAL(loop_run(sender.worker.loop), LOOP_DEVICE_GONE);
@@ -262,21 +262,21 @@ static void a_device_that_is_down_is_waited_for(void) {
 }
 
 int main(void) {
-    RUN(what_is_not_ip_is_counted_and_goes_to_nobody);
+    RUN(what_is_not_ip_is_counted_and_goes_nowhere);
     RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter);
     RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
     RUN(of_several_links_none_has_that_bound);
-    RUN(an_address_of_nobodys_is_not_the_first_peers);
-    RUN(a_frame_for_nobody_whose_header_does_not_fit_is_one_packet);
-    RUN(a_burst_for_nobody_is_answered_in_part_and_counted_whole);
+    RUN(an_address_of_no_peer_is_not_the_first_peers);
+    RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
+    RUN(a_burst_for_no_peer_is_answered_in_part_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);
-    RUN(who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
-    RUN(with_a_session_who_dials_sends_at_once);
-    RUN(who_waits_to_be_dialled_does_not_hold);
+    RUN(the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
+    RUN(with_a_session_the_dialling_side_sends_at_once);
+    RUN(the_accepting_side_does_not_hold);
     RUN(while_the_ring_is_full_it_sleeps);
-    RUN(a_device_that_is_gone_is_told_with_its_errno);
+    RUN(a_device_that_is_gone_is_reported_with_its_errno);
     RUN(a_device_that_is_down_is_waited_for);
     return EXIT_SUCCESS;
 }

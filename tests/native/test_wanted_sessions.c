@@ -81,7 +81,7 @@ static void open_holding(void) {
 static void what_is_held_asks_for_a_session_and_goes_out_when_there_is_one(void) {
     open_holding();
     sender_run();
-    CHECK_EQUAL(sender.n_events, 0); /* nobody wants anything */
+    CHECK_EQUAL(sender.n_events, 0); /* no session is wanted */
     give_packet(address_of(0));
     sender_run();
     sender_run();
@@ -97,7 +97,7 @@ static void what_is_held_asks_for_a_session_and_goes_out_when_there_is_one(void)
     sender_close();
 }
 
-static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again(void) {
+static void what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_again(void) {
     uint8_t answer[2000];
     open_holding();
     give_packet(address_of(0));
@@ -246,7 +246,7 @@ static void frames_of_one_origin_wait_for_few_peers(void) {
     sender_close();
 }
 
-/* By the allowed IPs of who sent it. */
+/* By the allowed IPs of its sender. */
 static void a_frames_origin_is_the_peer_that_its_source_belongs_to(void) {
     uint8_t packet[PACKET];
     open_peers();
@@ -285,7 +285,7 @@ int main(void) {
     RUN(every_peer_of_a_burst_is_asked_for_once_a_second);
     RUN(a_peer_with_a_session_is_not_asked_for);
     RUN(what_is_held_asks_for_a_session_and_goes_out_when_there_is_one);
-    RUN(what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again);
+    RUN(what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_again);
     RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
     RUN(what_waits_is_looked_at_although_nothing_comes);

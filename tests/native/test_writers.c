@@ -112,7 +112,7 @@ static void the_frame_cut_by_a_broken_link_is_counted_and_the_next_go_over_the_n
     writer_close(&writer);
 }
 
-static void a_broken_link_is_told_and_nothing_is_counted_as_sent(void) {
+static void a_broken_link_is_reported_and_nothing_is_counted_as_sent(void) {
     struct writer writer;
     writer_open(&writer, ROLE_link_writer, SOCK_STREAM);
     set_link(&writer);
@@ -197,7 +197,7 @@ int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(without_a_link_a_packet_waits_a_second_and_is_then_counted);
     RUN(the_frame_cut_by_a_broken_link_is_counted_and_the_next_go_over_the_next);
-    RUN(a_broken_link_is_told_and_nothing_is_counted_as_sent);
+    RUN(a_broken_link_is_reported_and_nothing_is_counted_as_sent);
     RUN(a_corrupt_ring_is_emptied_and_counted_and_the_next_frame_passes);
     RUN(what_a_full_device_refuses_is_counted);
     RUN(a_record_without_a_byte_does_not_make_the_link_writer_spin);

@@ -123,7 +123,7 @@ static void pass(const uint8_t *datagram, size_t length) {
     free(exact);
 }
 
-/* One that bears our mac1. Bits of `what`: 8 under load; 16 with the cookie of who sends it. */
+/* One that bears our mac1. Bits of `what`: 8 under load; 16 with its sender's cookie. */
 static void pass_handshake(uint8_t what, size_t length) {
     uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH];
     unsigned type = 1 + (unsigned)length % 3;

@@ -1,4 +1,4 @@
-/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback who take what it
+/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback that take what it
  * sends.
  *
  * Every datagram names its peer and its number and is filled from them. A peer's socket joins

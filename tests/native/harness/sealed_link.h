@@ -2,7 +2,7 @@
  * written into it.
  *
  * Each claim writes its messages, and check_counts closes the stream and runs the loop in this
- * thread until the link is over; events on the way are kept.
+ * thread until the link has ended; events on the way are kept.
  */
 #ifndef SEALED_LINK_H
 #define SEALED_LINK_H
