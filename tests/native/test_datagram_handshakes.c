@@ -1,6 +1,5 @@
 /* Handshake messages on the link-reader's UDP sockets, where anyone may send them: those that may
- * be answered go up, the senders of too many are asked for a cookie, and data passes all the while.
- * */
+ * be answered go up, the senders of too many are asked for a cookie, and data passes meanwhile. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/socket.h>
