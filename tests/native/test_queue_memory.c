@@ -205,8 +205,10 @@ int main(void) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    if (files.rlim_max < 2 * N_PEER_SLOTS + 50)
+    if (files.rlim_max < 2 * N_PEER_SLOTS + 50) {
+        printf("  skip  needs %d open files (ulimit -Hn)\n", 2 * N_PEER_SLOTS + 50);
         return EXIT_SKIP;
+    }
     RUN(peers_that_do_not_read_hold_128_mib_in_all_and_each_its_share);
     RUN(a_peer_that_reads_keeps_its_share_beside_them);
     RUN(the_longest_queue_makes_way_for_one_that_is_owed_more);
