@@ -17,7 +17,6 @@ from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.journal import Journal
 from fastun.host.routes import prepared
-from fastun.metrics.server import serve as serve_metrics
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.server import serve as serve_status
@@ -53,7 +52,10 @@ async def observed(gateway: Gateway) -> AsyncIterator[None]:
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(viewer.close)
-        stack.enter_context(serve_metrics(settings.metrics, viewer.view, viewer.health))
+        if settings.metrics is not None:
+            from fastun.metrics import server  # noqa: PLC0415 (3 MiB: http.server and more)
+
+            stack.enter_context(server.serve(settings.metrics, viewer.view, viewer.health))
         await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
         yield
 
