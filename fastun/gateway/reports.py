@@ -24,6 +24,7 @@ from fastun.lane.messages import (
     PathTooNarrow,
     SessionWanted,
     ToGateway,
+    WorkerFailed,
 )
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.sessions import DatagramSessions
@@ -108,6 +109,10 @@ class Reports:
     def handle(self, message: ToGateway) -> None:
         """Act on one message. Raises UnexpectedMessage."""
         raise UnexpectedMessage(repr(message))
+
+    @handle.register
+    def _worker_failed(self, message: WorkerFailed) -> None:
+        self._log.error("worker failed", worker=message.worker, error=message.reason)
 
     @handle.register
     def _link_ended(self, message: LinkEnded) -> None:

@@ -210,6 +210,13 @@ class Ready(ToGateway, frozen=True, tag="ready"):
     """Worker to gateway: booted, the loop begins."""
 
 
+class WorkerFailed(ToGateway, frozen=True, tag="worker-failed"):
+    """The last from a worker that cannot go on; ``reason`` is for the log."""
+
+    worker: str
+    reason: str
+
+
 class LinkEnded(ToGateway, frozen=True, tag="link-ended"):
     """Worker to gateway: the link has ended. ``reason`` is for the log."""
 

@@ -18,7 +18,7 @@ from typing import Final
 import setproctitle
 
 from fastun import ending, native
-from fastun.errors import FastunError, RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.messages import (
     AddReceivingKey,
@@ -51,6 +51,7 @@ from fastun.lane.messages import (
     SetPathMtu,
     SetSendingKey,
     ToGateway,
+    WorkerFailed,
 )
 from fastun.native import Wire
 from fastun.native import loop as _loop
@@ -290,16 +291,23 @@ def main() -> None:
     # A service manager may signal all processes of a service; stopping is the gateway's decision.
     for number in ending.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=channel_fd))
     try:
         native.hide_memory()
         native.die_with_parent(parent_pid)
-        channel = Channel(socket.socket(fileno=channel_fd))
         Worker(name.partition("/")[0], channel).run()
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         pass  # the gateway is gone
-    except FastunError as error:
-        sys.stderr.write(f"fastun: {name}: {error}\n")
-        sys.exit(error.exit_code)
+    except (FastunError, OSError) as error:
+        _report_failure(channel, WorkerFailed(name, one_line(str(error))))
+        sys.exit(1)
+
+
+def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
+    """Leave the reason to the gateway: its log has a format and limits, our stderr has neither."""
+    channel.set_blocking(True)
+    with contextlib.suppress(ConnectionError):  # the gateway is gone
+        channel.send(failed)
 
 
 if __name__ == "__main__":

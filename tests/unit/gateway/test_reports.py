@@ -22,6 +22,7 @@ from fastun.lane.messages import (
     PathTooNarrow,
     SessionWanted,
     ToGateway,
+    WorkerFailed,
 )
 from fastun.native import ROLES, UdpAddress
 
@@ -80,6 +81,14 @@ def test_a_deleted_interface_ends_the_gateway() -> None:
         "interface fastun0 was deleted by another program (File descriptor in bad state); "
         "start fastun again"
     )
+
+
+def test_why_a_worker_failed_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Gateway().calls_of(WorkerFailed("tun-reader/0", "no memory")) == []
+    captured = capsys.readouterr()
+    (line,) = (captured.out + captured.err).splitlines()
+    for part in ("worker failed", "tun-reader/0", "no memory"):
+        assert part in line
 
 
 @pytest.mark.parametrize("message", SEALED_ONLY, ids=lambda message: type(message).__name__)
