@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fastun.config import wg_quick
-from fastun.config.document import Document
+from fastun.config.document import Document, PeerSection
 
 _Value = TypeVar("_Value")
 
@@ -52,9 +52,14 @@ class Sources:
         """Return the place of a field of the file."""
         return f"{self.path}: {wg_quick.place(field) if self.is_wg_quick else field}"
 
+    @property
+    def peers(self) -> tuple[PeerSection, ...]:
+        """The `[[peer]]` sections."""
+        return self.document.peer
+
     def in_peer(self, index: int) -> Callable[[str], str]:
         """Return what makes the places of the fields of one `[[peer]]`, counted from 0."""
-        peer = "peer" if len(self.document.peer) == 1 else f"peer[{index}]"
+        peer = "peer" if len(self.peers) == 1 else f"peer[{index}]"
         return lambda field: self.where(f"{peer}.{field}")
 
     @property
