@@ -48,6 +48,8 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
     url = sources.url
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
     if not sources.peers:
+        if sources.document.peer:
+            raise ConfigError(f"{sources.where('peer.enabled')}: is false; enable a peer to dial")
         if dialled is None:
             place = sources.where("peer") if sources.path else "endpoint"
             raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")
