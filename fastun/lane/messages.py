@@ -232,8 +232,8 @@ class KeyAdded(ToGateway, frozen=True, tag="key-added"):
     index: int
 
 
-class HandshakeCame(ToGateway, frozen=True, tag="handshake-came"):
-    """The link-reader read a handshake message."""
+class StreamHandshakeCame(ToGateway, frozen=True, tag="stream-handshake-came"):
+    """The link-reader read a handshake message on a stream."""
 
     slot: int
     link_id: int
@@ -248,7 +248,7 @@ class KeyConfirmed(ToGateway, frozen=True, tag="key-confirmed"):
     index: int
 
 
-class DatagramCame(ToGateway, frozen=True, tag="datagram-came"):
+class UdpHandshakeCame(ToGateway, frozen=True, tag="udp-handshake-came"):
     """The link-reader read a handshake message on UDP, from a packed UdpAddress."""
 
     endpoint: bytes

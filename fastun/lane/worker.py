@@ -30,12 +30,10 @@ from fastun.lane.messages import (
     Boot,
     ClampMss,
     ControlCame,
-    DatagramCame,
     DetachLink,
     DeviceGone,
     ForgetIps,
     ForgetReceivingKeys,
-    HandshakeCame,
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
@@ -50,7 +48,9 @@ from fastun.lane.messages import (
     SetGateKeys,
     SetPathMtu,
     SetSendingKey,
+    StreamHandshakeCame,
     ToGateway,
+    UdpHandshakeCame,
     WorkerFailed,
 )
 from fastun.native import Wire
@@ -58,7 +58,7 @@ from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
 # What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
-_OF_ANY_HOST = (EventKind.DATAGRAM, EventKind.CONTROL)
+_OF_ANY_HOST = (EventKind.UDP_HANDSHAKE, EventKind.CONTROL)
 _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 
 
@@ -260,8 +260,10 @@ class Worker:
 
 # What the gateway receives for what a loop returned for.
 _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
-    EventKind.HANDSHAKE: lambda event: HandshakeCame(event.slot, event.link_id, event.message),
-    EventKind.DATAGRAM: lambda event: DatagramCame(event.endpoint, event.message),
+    EventKind.STREAM_HANDSHAKE: lambda event: StreamHandshakeCame(
+        event.slot, event.link_id, event.message
+    ),
+    EventKind.UDP_HANDSHAKE: lambda event: UdpHandshakeCame(event.endpoint, event.message),
     EventKind.CONTROL: lambda event: ControlCame(event.slot, event.index, event.message),
     EventKind.NO_SESSION: lambda event: SessionWanted(event.slot),
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
