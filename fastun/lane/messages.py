@@ -109,16 +109,16 @@ class SetEndpoint(ToWorker, frozen=True, tag="set-endpoint"):
     endpoint: bytes
 
 
-class SetPathMtu(ToWorker, frozen=True, tag="set-path-mtu"):
+class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
-    Packets longer than ``whole`` go without "don't fragment", so that routers may fragment them;
-    0: none.
+    Inside the tunnel; the path MTU, of outer packets, is longer. Packets longer than ``whole_max``
+    go without "don't fragment", so that routers may fragment them; 0: none.
     """
 
     slot: int
-    path_mtu: int
-    whole: int = 0
+    packet_max: int
+    whole_max: int = 0
 
 
 class BlockLink(ToWorker, frozen=True, tag="block-link"):

@@ -46,7 +46,7 @@ from fastun.lane.messages import (
     SessionWanted,
     SetEndpoint,
     SetGateKeys,
-    SetPathMtu,
+    SetPacketMax,
     SetSendingKey,
     StreamHandshakeCame,
     ToGateway,
@@ -242,8 +242,8 @@ class Worker:
         self._loop.set_endpoint(message.slot, message.endpoint)
 
     @act.register
-    def _set_path_mtu(self, message: SetPathMtu, _: list[int]) -> None:
-        self._loop.set_path_mtu(message.slot, message.path_mtu, message.whole)
+    def _set_packet_max(self, message: SetPacketMax, _: list[int]) -> None:
+        self._loop.set_packet_max(message.slot, message.packet_max, message.whole_max)
 
     @act.register
     def _block_link(self, message: BlockLink, _: list[int]) -> None:
