@@ -22,12 +22,12 @@ enum {
 
 static uint8_t packet[2000];
 
-static void open_path(size_t path_mtu) {
+static void open_path(size_t packet_max) {
     sender_open(MODE_TUN);
     sender_attach(SLOT, datagram_format(MTU));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu, 0);
+    loop_set_packet_max(sender.worker.loop, SLOT, packet_max, 0);
 }
 
 static void make_ipv4(size_t length, bool may_fragment) {
@@ -111,7 +111,7 @@ static void a_packet_that_may_be_fragmented_is(void) {
 /* A router is said to take so little that it has to cut what every sender may send. */
 static void what_fits_the_path_may_be_fragmented_where_it_is_so_narrow(void) {
     open_path(PATH_MTU);
-    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, NARROW);
+    loop_set_packet_max(sender.worker.loop, SLOT, PATH_MTU, NARROW);
     make_ipv4(NARROW, false);
     check_passes(NARROW, SEGMENT_WHOLE);
     make_ipv4(NARROW + 1, false);
@@ -121,7 +121,7 @@ static void what_fits_the_path_may_be_fragmented_where_it_is_so_narrow(void) {
     make_ipv4(PATH_MTU + 1, false);
     give_and_run(PATH_MTU + 1);
     check_answered(packet, PATH_MTU);
-    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, 0);
+    loop_set_packet_max(sender.worker.loop, SLOT, PATH_MTU, 0);
     make_ipv4(PATH_MTU, false);
     check_passes(PATH_MTU, SEGMENT_WHOLE);
     sender_close();
@@ -158,7 +158,7 @@ static void an_ethernet_frame_goes_in_fragments(void) {
     sender_open(MODE_TAP);
     sender_attach(0, format);
     set_key(0, AEAD_CHACHA20_POLY1305, 0);
-    loop_set_path_mtu(sender.worker.loop, 0, PATH_MTU, 0);
+    loop_set_packet_max(sender.worker.loop, 0, PATH_MTU, 0);
     memset(packet, 0, sizeof packet);
     for (size_t i = 0; i < 2; i++) {
         size_t length = PATH_MTU - MESSAGE_TYPE_LENGTH + i;
@@ -178,7 +178,7 @@ static void a_stream_has_no_path_mtu(void) {
     sender_attach(SLOT, sealed_format(MODE_TUN, true));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
-    loop_set_path_mtu(sender.worker.loop, SLOT, PATH_MTU, 0);
+    loop_set_packet_max(sender.worker.loop, SLOT, PATH_MTU, 0);
     make_ipv4(PATH_MTU + 1, false);
     give_and_run(PATH_MTU + 1);
     CHECK(open_next(AEAD_CHACHA20_POLY1305));
@@ -195,10 +195,10 @@ static void without_a_path_mtu_everything_goes(void) {
 }
 
 static void padding_never_goes_beyond_the_mtu(void) {
-    const size_t path_mtus[] = {0, PATH_MTU};
+    const size_t limits[] = {0, PATH_MTU};
     for (int i = 0; i < 2; i++) {
-        size_t mtu = path_mtus[i] != 0 ? path_mtus[i] : MTU;
-        open_path(path_mtus[i]);
+        size_t mtu = limits[i] != 0 ? limits[i] : MTU;
+        open_path(limits[i]);
         for (size_t length = mtu - 40; length <= mtu; length++) {
             size_t padded = (length + 15) / 16 * 16;
             make_ipv4(length, false);
