@@ -40,6 +40,6 @@ def advice(error: OSError) -> str:
     """Return what to do about a refusal to bind."""
     return {
         errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
-        errno.EADDRNOTAVAIL: "no interface of this host has that address",
+        errno.EADDRNOTAVAIL: "no interface of this host has that address; give one that it has",
         errno.EACCES: "ports under 1024 need root",
     }.get(error.errno or 0, error.strerror or str(error))
