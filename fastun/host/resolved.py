@@ -21,6 +21,7 @@ class UnresolvedError(OSError):
     def __init__(self, why: str) -> None:
         """Keep the reason where those who log an OSError look for it."""
         super().__init__(0, why)
+        self.why = why
 
 
 class NotYetError(UnresolvedError):

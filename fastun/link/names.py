@@ -126,7 +126,7 @@ class Names:
         if name.addresses:
             return name.addresses
         error = name.error or _NO_ANSWER
-        raise type(error)(error.strerror)  # a new one: each keeps where it was raised
+        raise type(error)(error.why)  # a new one: each keeps where it was raised
 
     async def _wait(self, host: str, name: _Name) -> None:
         """Wait for the first lookup that ends."""
@@ -201,7 +201,7 @@ class Names:
         else:
             event = "name cannot be resolved yet; waiting for DNS"
         waited_s = round(now_s - name.wanted_s)
-        self._log.warning(event, name=host, error=error.strerror, waited_s=waited_s)
+        self._log.warning(event, name=host, error=error.why, waited_s=waited_s)
 
 
 async def refuse_missing(
