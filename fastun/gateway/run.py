@@ -16,6 +16,7 @@ from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.journal import Journal
+from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
 from fastun.metrics.server import serve as serve_metrics
 from fastun.session.timer_constants import TimerConstants
@@ -41,8 +42,9 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     ):
         ending.check()
         settings = prepared(settings)
+        dns_before = DnsFiles.read()
         with Device(settings, journal) as device:
-            gateway = Gateway(settings, device, constants or TimerConstants())
+            gateway = Gateway(settings, device, constants or TimerConstants(), dns_before)
             asyncio.run(gateway.run(asked, observed))
 
 

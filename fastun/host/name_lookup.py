@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from fastun.host.outer_addresses import parsed
 from fastun.host.resolved import HostAddress, NoSuchNameError, NotYetError
 from fastun.host.rtnetlink import RTA_OIF, RouteQuestions, number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from fastun.host.rtnetlink import Address
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
@@ -35,6 +38,9 @@ _UPSTREAM: Final = tuple(
         "/run/dnsmasq/resolv.conf",
     )
 )
+
+# What resolvconf(8) has of each interface: openresolv's, and Debian's.
+_RECORDS: Final = (Path("/run/resolvconf/interfaces"), Path("/run/resolvconf/interface"))
 
 _DNS_PORT: Final = 53
 
@@ -52,11 +58,14 @@ class DnsFiles(NamedTuple):
 
     resolv_conf: str = ""
     upstream: str = ""
+    records: str = ""
 
     @classmethod
     def read(cls) -> DnsFiles:
         """Read them; those that cannot be read are empty."""
-        return cls(_text(_RESOLV_CONF), next(filter(None, map(_text, _UPSTREAM)), ""))
+        records = [_text(file) for directory in _RECORDS for file in directory.glob("*")]
+        upstream = next(filter(None, map(_text, _UPSTREAM)), "")
+        return cls(_text(_RESOLV_CONF), upstream, "\n".join(records))
 
     def servers(self) -> list[str]:
         """Return the servers' addresses; instead of a resolver on this host, those it asks."""
@@ -65,22 +74,31 @@ class DnsFiles(NamedTuple):
             return _servers(self.upstream) or servers
         return servers
 
+    def all_servers(self) -> list[str]:
+        """Return these, and those of interfaces that `servers` does not use at the moment."""
+        records = [each for each in _servers(self.records) if not ip_address(each).is_loopback]
+        return [*self.servers(), *records]
+
 
 class NameLookup:
     """Looks up names for one gateway. Any thread but the event loop's."""
 
     def __init__(
-        self, fwmark: int = 0, device_index: int = 0, before: DnsFiles | None = None
+        self,
+        fwmark: int = 0,
+        device_index: int = 0,
+        before: DnsFiles | None = None,
+        own_servers: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Look up by the mark (0: none) outside the device of that index (0: no device).
 
-        ``before``: as the files were before this tunnel changed them.
+        ``before``: as the files were before this tunnel changed them. ``own_servers`` gives the
+        tunnel's own DNS servers, as long as the host uses them.
         """
-        # The tunnel's own DNS servers, as long as the host uses them; replaced as a whole.
-        self.own_servers: frozenset[str] = frozenset()
         self._fwmark = fwmark
         self._device_index = device_index
         self._before = before or DnsFiles()
+        self._own_servers = own_servers
 
     def __call__(self, name: str) -> tuple[HostAddress, ...]:
         """Return the addresses of a name, each once, in the order of preference.
@@ -100,7 +118,7 @@ class NameLookup:
         """Return whether ordinary lookups would go through the tunnel."""
         if not self._device_index:
             return False
-        if self.own_servers:
+        if self._own_servers():
             return True
         with contextlib.suppress(OSError), RouteQuestions() as questions:
             for server in map(ip_address, now.servers()):
@@ -111,7 +129,8 @@ class NameLookup:
         return False
 
     def _outside(self, now: DnsFiles) -> list[str]:
-        present = [server for server in now.servers() if server not in self.own_servers]
+        own = self._own_servers()
+        present = [server for server in now.all_servers() if server not in own]
         return list(dict.fromkeys((*present, *self._before.servers())))
 
     def _by_dns(self, name: str, servers: list[str]) -> tuple[HostAddress, ...]:
@@ -157,7 +176,7 @@ def _raise(error: socket.gaierror) -> NoReturn:
 
 
 def _host_address(sockaddr: tuple[object, ...]) -> HostAddress:
-    host = ip_address(str(sockaddr[0]).partition("%")[0])
+    host = parsed(str(sockaddr[0]))
     zone = sockaddr[3] if len(sockaddr) > 3 else 0  # noqa: PLR2004 (flow info precedes it)
     return HostAddress(host, zone if isinstance(zone, int) else 0)
 
@@ -191,9 +210,5 @@ def _in_hosts_file(name: str) -> tuple[HostAddress, ...]:
         address, *names = line.partition("#")[0].split() or [""]
         if wanted in map(str.lower, names):
             with contextlib.suppress(ValueError):
-                found.append(HostAddress(_plain(address)))
+                found.append(HostAddress(parsed(address)))
     return tuple(dict.fromkeys(found))
-
-
-def _plain(text: str) -> IPv4Address | IPv6Address:
-    return ip_address(text.partition("%")[0])

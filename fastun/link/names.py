@@ -14,9 +14,8 @@ error of the configuration (`refuse_missing`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -80,10 +79,10 @@ class _Name:
 class Names:
     """All names that a gateway's links need. Event loop only."""
 
-    def __init__(self, lookup: Lookup, place: Callable[[Hosts], Awaitable[None]]) -> None:
+    def __init__(self, lookup: Lookup, place: Callable[[], Awaitable[None]]) -> None:
         """Look names up by ``lookup``, which may block.
 
-        ``place`` is given all addresses whenever they have changed, before the new ones are used.
+        ``place`` is called whenever addresses have changed, before the new ones are used.
         """
         self._lookup = lookup
         self._place = place
@@ -106,7 +105,7 @@ class Names:
 
         Waits for DNS for some seconds at most. Raises NotYetError or NoSuchNameError, both OSError.
         """
-        found = _literal(endpoint.host) or await self._known(endpoint.host)
+        found = literal(endpoint.host) or await self._known(endpoint.host)
         return tuple(EndpointAddress(host, endpoint.port, zone) for host, zone in found)
 
     def missing_for_s(self, host: str) -> float:
@@ -166,7 +165,7 @@ class Names:
         was_known = bool(name.addresses)
         name.addresses, name.error, name.missing_s = found, None, None
         if has_changed:
-            await self._place(self.hosts())
+            await self._place()
         now_s = _now_s()
         name.due_s = now_s + FRESH_S
         said = " ".join(str(address.host) for address in found)
@@ -205,29 +204,26 @@ class Names:
 
 
 async def refuse_missing(
-    names: Names, endpoints: Iterable[Endpoint], has_linked: Callable[[], bool]
+    names: Names, endpoints: tuple[Endpoint, ...], has_linked: Callable[[], bool]
 ) -> None:
     """Look up all ``endpoints`` until one is found or a link was made.
 
     Raises ConfigError when each has a name that does not exist for MISSING_LIMIT_S.
     """
-    waited = tuple(endpoints)
     while not has_linked():
-        for endpoint in waited:
-            with contextlib.suppress(UnresolvedError):
-                await names.addresses(endpoint)
-        if waited and all(
-            names.missing_for_s(endpoint.host) >= MISSING_LIMIT_S for endpoint in waited
-        ):
-            first = waited[0]
+        found = await asyncio.gather(*map(names.addresses, endpoints), return_exceptions=True)
+        if not all(isinstance(each, UnresolvedError) for each in found):
+            return
+        missing_s = min(names.missing_for_s(endpoint.host) for endpoint in endpoints)
+        if missing_s >= MISSING_LIMIT_S:
             raise ConfigError(
-                f"{first}: the name {first.host} does not exist; check its spelling and this"
-                " host's DNS"
+                f"{endpoints[0]}: the host name does not exist (DNS said so for {missing_s:.0f} s);"
+                " check its spelling and this host's DNS"
             )
         await asyncio.sleep(RETRY_S)
 
 
-def _literal(host: str) -> tuple[HostAddress, ...]:
+def literal(host: str) -> tuple[HostAddress, ...]:
     """Return an address that is written as one; nothing for a name. Raises NotYetError."""
     try:
         address = ip_address(host)
