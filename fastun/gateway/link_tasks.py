@@ -41,7 +41,10 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
     """Return them; begin the sessions on UDP that are to begin at once."""
     settings, outside = owner.settings, owner.outside
     endpoints = settings.listen if settings.role == "serve" else settings.endpoints
-    tasks = [refuse_missing(outside.names, endpoints, lambda: owner.links.n_established > 0)]
+    tasks = [
+        refuse_missing(outside.names, endpoints, lambda: owner.links.n_established > 0),
+        owner.listening.run(),
+    ]
     streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
     if streams and settings.role == "connect":
         wanted, choices = _stream_wanted(owner)
@@ -49,8 +52,6 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         return [*tasks, *choices, dialler.run()]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
-    if settings.role == "serve":
-        tasks.append(owner.listening.run())
     if streams:
         acceptor = Acceptor(
             owner.listening.streams, owner.handshaker, owner, outside.inside, owner.counts

@@ -18,6 +18,7 @@ from fastun.host.device import Device
 from fastun.host.journal import Journal
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
+from fastun.link.names import literal
 from fastun.metrics.server import serve as serve_metrics
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
@@ -56,6 +57,9 @@ async def observed(gateway: Gateway) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(viewer.close)
         stack.enter_context(serve_metrics(settings.metrics, viewer.view, viewer.health))
+        if settings.metrics is not None:
+            for address in literal(*settings.metrics):
+                gateway.listening.watch("metrics.listen", address)
         await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
         yield
 

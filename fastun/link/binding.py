@@ -29,15 +29,21 @@ def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) ->
         if made.family == socket.AF_INET6:
             is_one = not address.host.is_unspecified
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_one)
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-        else:
-            made.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        allow_absent(made)
         made.bind(_sockaddr(address))
         made.setblocking(False)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def allow_absent(unbound: socket.socket) -> None:
+    """Let a socket be bound to an address that no interface has."""
+    if unbound.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+    else:
+        unbound.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
 
 
 def is_present(address: EndpointAddress) -> bool:

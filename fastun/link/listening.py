@@ -50,17 +50,17 @@ class Listening:
         self._fwmark = fwmark
         self._unbound = list(endpoints)
         self._sockets: list[socket.socket] = []
-        self._is_present: dict[tuple[Endpoint, EndpointAddress], bool] = {}
+        self._is_present: dict[tuple[str, EndpointAddress], bool] = {}  # by field and address
         self._log = log.get("link")
 
     def waits_for(self) -> tuple[str, ...]:
         """Return what is not there yet: endpoints without an address, addresses. Any thread."""
+        unbound = [f"{_field(endpoint)} {endpoint.host}" for endpoint in list(self._unbound)]
+        watched = list(self._is_present.items())
         absent = [
-            _named(endpoint, address)
-            for (endpoint, address), is_present in list(self._is_present.items())
-            if not is_present
+            f"{field} {address.host}" for (field, address), is_there in watched if not is_there
         ]
-        return (*map(_named, list(self._unbound)), *absent)
+        return (*unbound, *absent)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -74,13 +74,11 @@ class Listening:
             if host == "::" and not socket.has_dualstack_ipv6():
                 host = _ANY_IPV4
             try:
-                found = literal(host)
+                found = literal(host, endpoint.port)
             except UnresolvedError:  # its interface is missing
                 continue
             if found:
-                self._bind(
-                    endpoint, [EndpointAddress(a.host, endpoint.port, a.zone) for a in found]
-                )
+                self._bind(endpoint, found)
         if not self._unbound:
             self.all_bound.set()
 
@@ -110,7 +108,7 @@ class Listening:
                 self._open(endpoint, address)
             except OSError as error:
                 raise RuntimeFailure(f"--listen {endpoint}: {binding.advice(error)}") from None
-            self._look(endpoint, address)
+            self.watch(_field(endpoint), address)
         self._unbound.remove(endpoint)
 
     def _open(self, endpoint: Endpoint, address: EndpointAddress) -> None:
@@ -131,23 +129,27 @@ class Listening:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            for endpoint, address in tuple(self._is_present):
-                self._look(endpoint, address)
+            for field, address in tuple(self._is_present):
+                self.watch(field, address)
 
-    def _look(self, endpoint: Endpoint, address: EndpointAddress) -> None:
-        """Say where an address has come or gone."""
-        key = endpoint, address
+    def watch(self, field: str, address: EndpointAddress) -> None:
+        """Say that an address, of that field of the configuration, has come or gone.
+
+        Once it was called, that is said from then on.
+        """
+        key = field, address
         was_present, is_present = self._is_present.get(key), binding.is_present(address)
         self._is_present[key] = is_present
         if is_present == was_present:
             return
-        where = f"listen.{endpoint.scheme}: {address.host}"
+        where = f"{field}: {address.host}"
         if not is_present:
-            now = "yet" if was_present is None else "any more"
-            self._log.warning(f"{where} is not on any interface {now}; waiting for it")
+            is_late = was_present is None
+            what = "is not on any interface yet" if is_late else "is not on any interface any more"
+            self._log.warning(f"{where} {what}; waiting for it")
         elif was_present is False:
             self._log.info(f"{where} is on an interface now")
 
 
-def _named(endpoint: Endpoint, address: EndpointAddress | None = None) -> str:
-    return f"listen.{endpoint.scheme} {endpoint.host if address is None else address.host}"
+def _field(endpoint: Endpoint) -> str:
+    return f"listen.{endpoint.scheme}"

@@ -105,7 +105,9 @@ class Names:
 
         Waits for DNS for some seconds at most. Raises NotYetError or NoSuchNameError, both OSError.
         """
-        found = literal(endpoint.host) or await self._known(endpoint.host)
+        if written := literal(endpoint.host, endpoint.port):
+            return written
+        found = await self._known(endpoint.host)
         return tuple(EndpointAddress(host, endpoint.port, zone) for host, zone in found)
 
     def missing_for_s(self, host: str) -> float:
@@ -223,7 +225,7 @@ async def refuse_missing(
         await asyncio.sleep(RETRY_S)
 
 
-def literal(host: str) -> tuple[HostAddress, ...]:
+def literal(host: str, port: int) -> tuple[EndpointAddress, ...]:
     """Return an address that is written as one; nothing for a name. Raises NotYetError."""
     try:
         address = ip_address(host)
@@ -231,11 +233,12 @@ def literal(host: str) -> tuple[HostAddress, ...]:
         return ()
     zone = address.scope_id if isinstance(address, IPv6Address) else None
     if not zone:
-        return (HostAddress(address),)
+        return (EndpointAddress(address, port, 0),)
     try:
-        return (HostAddress(IPv6Address(host.partition("%")[0]), socket.if_nametoindex(zone)),)
+        index = socket.if_nametoindex(zone)
     except OSError:
         raise NotYetError(f"there is no interface {zone} yet") from None
+    return (EndpointAddress(IPv6Address(host.partition("%")[0]), port, index),)
 
 
 def _now_s() -> float:

@@ -15,7 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from fastun import log
 from fastun.config.settings import Settings
+from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
@@ -129,6 +131,9 @@ def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
     sockets: list[socket.socket] = []
     if settings.role == "connect" and any(each.scheme == "udp" for each in settings.endpoints):
         sockets += any_port(settings.udp_port)
+    for each in sockets:
+        where = format_host_port(*each.getsockname()[:2])
+        log.get("link").info("listening", address=where, transport="udp")
     return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
 
 

@@ -49,10 +49,15 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
         ("serve", (TCP,), ["refuse_missing", "_listening", "Acceptor.run"], False),
         ("serve", (UDP,), ["refuse_missing", "_listening"], True),
         ("serve", (UDP, TCP), ["refuse_missing", "_listening", "Acceptor.run"], True),
-        ("connect", (TCP,), ["refuse_missing", "Dialler.run"], False),
-        ("connect", (UDP,), ["refuse_missing"], True),
+        ("connect", (TCP,), ["refuse_missing", "_listening", "Dialler.run"], False),
+        ("connect", (UDP,), ["refuse_missing", "_listening"], True),
         # The choice between the two begins the session on UDP.
-        ("connect", (UDP, TCP), ["refuse_missing", "Preference.run", "Dialler.run"], False),
+        (
+            "connect",
+            (UDP, TCP),
+            ["refuse_missing", "_listening", "Preference.run", "Dialler.run"],
+            False,
+        ),
     ],
 )
 def test_each_role_has_the_tasks_that_its_endpoints_need(
