@@ -274,9 +274,9 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: packets longer than `path_mtu` do not fit the path to the peer (0: all fit); packets
- * longer than `whole` are sent without "don't fragment" (0: none). */
-void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole);
+/* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
+ * longer than `whole_max` are sent without "don't fragment" (0: none). */
+void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up

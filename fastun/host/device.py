@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import psutil
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress

@@ -19,8 +19,7 @@ from fastun.peers.peer import one_host
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pyroute2 import IPRoute
-
+    from fastun.host.iproute import IPRoute
     from fastun.peers.peer import Network
 
 _ANYWHERE: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go, not what is bound)

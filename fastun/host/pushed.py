@@ -11,11 +11,9 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from fastun import log
 from fastun.host import other_networks, outer_addresses
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.peers.peer import one_host
 
 if TYPE_CHECKING:

@@ -14,13 +14,11 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, routing_rules
 from fastun.host.changes import SRC_VALID_MARK, RoutingRules
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 

@@ -18,12 +18,12 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-from pyroute2.netlink.exceptions import NetlinkError
+from fastun.host.iproute import NetlinkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyroute2 import IPRoute
+    from fastun.host.iproute import IPRoute
 
 # The kernel shows the maker of a route or a rule; routing daemons leave alone what is not theirs.
 PROTOCOL: Final = 99

@@ -46,16 +46,11 @@ COMPRESSION_LEVEL = 1
 
 
 @contextlib.contextmanager
-def serve(
-    listen: tuple[str, int] | None, take_view: TakeView, take_health: TakeHealth
-) -> Iterator[None]:
-    """Answer on ``listen`` (host, port) as long as the context lasts; None: no server.
+def serve(listen: tuple[str, int], take_view: TakeView, take_health: TakeHealth) -> Iterator[None]:
+    """Answer on ``listen`` (host, port) as long as the context lasts.
 
     Raises RuntimeFailure when the server cannot listen there.
     """
-    if listen is None:
-        yield
-        return
     server = _bind(*listen)
     server.set_app(_application(Exposition(take_view), take_health))
     server.start()

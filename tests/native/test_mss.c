@@ -84,7 +84,7 @@ static void what_fits_is_left(void) {
     }
 }
 
-/* Nobody has such a device; no segment at all would be too short for TCP. */
+/* No one has such a device; no segment at all would be too short for TCP. */
 static void where_only_the_headers_fit_nothing_is_lowered(void) {
     struct random random = {6};
     struct syn syn = make_syn(4, 9000, 0, SYN, &random);

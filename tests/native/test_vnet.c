@@ -28,7 +28,7 @@ static void only_the_flag_of_a_checksum_to_complete_is_known(void) {
     }
 }
 
-static void without_a_checksum_to_complete_nobody_looks_for_its_place(void) {
+static void without_a_checksum_to_complete_its_place_is_not_looked_at(void) {
     make_single(4, false, 100);
     packet.vnet.csum_start = 0xfff0;
     CHECK_EQUAL(check(), REFUSED);
@@ -272,7 +272,7 @@ static void nothing_outside_the_frame_is_read_whatever_it_holds(void) {
 int main(void) {
     RUN(what_a_kernel_makes_passes);
     RUN(only_the_flag_of_a_checksum_to_complete_is_known);
-    RUN(without_a_checksum_to_complete_nobody_looks_for_its_place);
+    RUN(without_a_checksum_to_complete_its_place_is_not_looked_at);
     RUN(what_is_no_super_packet_has_neither_size_nor_header_length);
     RUN(a_super_packet_has_a_checksum_to_complete);
     RUN(the_kind_of_a_super_packet_is_its_protocols_and_ecn_goes_with_tcp_alone);

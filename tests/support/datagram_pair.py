@@ -47,6 +47,11 @@ HELLO = Hello(
     aeads=(hello.CHACHA, hello.AES),
 )
 START_S = 5000.0
+SERVER_AS_PEER = Peer(
+    name="server",
+    public_key=SERVER.public,
+    endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
+)
 
 
 def settings(role: str) -> Settings:
@@ -169,6 +174,24 @@ class Side:
         else:
             self.sessions.on_key_confirmed(slot, index)
 
+    async def begin(self) -> bytes:
+        """Begin a handshake; return the initiation, which is still on its way."""
+        self.sessions.begin(0)
+        await names_resolved()
+        return self.sent()
+
+    def sent(self) -> bytes:
+        """Return the one datagram that was sent; it is on its way no more."""
+        ((message, _),) = self.sockets.sent
+        self.sockets.sent.clear()
+        return message
+
+    async def answer(self, message: bytes, source: UdpAddress) -> None:
+        """Take a handshake message in, and let the workers do what comes of it."""
+        self.take_in(message, source)
+        await asyncio.sleep(0)
+        self.work()
+
     def told_of(self, kind: type[Any]) -> list[Any]:
         """Return what the workers were told of one kind since the last call."""
         found = [message for _, message in self.told if isinstance(message, kind)]
@@ -190,18 +213,13 @@ class Pair:
         host: str = "192.0.2.2",
     ) -> None:
         endpoint = Endpoint("udp", host, 51820)
-        self.client = Side(
-            "connect",
-            CLIENT,
-            "192.0.2.1",
-            Peer(
-                name="server",
-                public_key=SERVER.public,
-                endpoints=(endpoint,),
-                preshared_key=preshared_key,
-                keepalive_s=keepalive_s,
-            ),
+        server = dataclasses.replace(
+            SERVER_AS_PEER,
+            endpoints=(endpoint,),
+            preshared_key=preshared_key,
+            keepalive_s=keepalive_s,
         )
+        self.client = Side("connect", CLIENT, "192.0.2.1", server)
         self.server = Side(
             "serve",
             SERVER,

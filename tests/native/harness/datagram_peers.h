@@ -1,4 +1,4 @@
-/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback who take what it
+/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback that take what it
  * sends.
  *
  * Every datagram names its peer and its number and is filled from them. A peer's socket joins
@@ -19,12 +19,9 @@ struct datagram_peer {
 };
 
 struct datagram_peers {
+    struct lane_memory lane;
     struct worker_thread worker;
-    struct ring *producer;
-    struct stats *stats;
-    struct peer_table *table;
-    struct stats_block producer_stats;
-    int ring_fd, stats_fd, table_fd, socket;
+    int socket;
     struct datagram_peer peers[N_DATAGRAM_PEERS];
     struct loop_event events[16];
     size_t n_events;
