@@ -85,6 +85,17 @@ class Device:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
 
+    @property
+    def dns_servers(self) -> tuple[str, ...]:
+        """The DNS servers that the host has from this tunnel. Any thread."""
+        return self._name_servers.servers
+
+    def outer_changed(self, addresses: set[OuterAddress]) -> None:
+        """Keep our own packets, which now go to ``addresses``, out of the tunnel.
+
+        Not on the event loop's thread.
+        """
+
     def apply(
         self,
         addresses: Iterable[Address],

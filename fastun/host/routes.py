@@ -1,7 +1,6 @@
 """The routes of a device to the networks behind its peers; for a default route also rules.
 
-A tunnel that takes all packets also needs preparation before the device exists: a mark for our own
-packets, and the addresses of names that could not be looked up through the tunnel.
+A tunnel that may take our own packets needs a mark for them before the device exists.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ import errno
 import os
 import socket
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fastun import ending, log
+from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, routing_rules
 from fastun.host.changes import SRC_VALID_MARK, RoutingRules
@@ -27,10 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from fastun.config.settings import Settings
-    from fastun.endpoint import Endpoint
     from fastun.host.journal import Journal
     from fastun.host.outer_addresses import OuterAddress
-    from fastun.peers.peer import Network, Peer
+    from fastun.peers.peer import Network
 
 _SYSCTL: Final = Path("/proc/sys/net/ipv4/conf")
 _STRICT = "1"  # Documentation/networking/ip-sysctl.rst, rp_filter
@@ -42,18 +40,16 @@ _DEFAULT_ROUTES = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go, not w
 
 
 def prepared(settings: Settings) -> Settings:
-    """Return the settings with a mark and with addresses for names, where the tunnel needs them.
+    """Return the settings with a mark, where the tunnel needs one.
 
     Removes rules that a killed gateway left. Raises RuntimeFailure.
     """
-    takes_all = _may_take_all(settings)
-    needs_mark = takes_all or _may_catch_ourselves(settings)
+    needs_mark = _may_take_all(settings) or _may_catch_ourselves(settings)
     with IPRoute() as netlink, _explained("routing rules"):
         routing_rules.clear_stale(netlink)
         if needs_mark and not settings.fwmark:
             settings = replace(settings, fwmark=routing_rules.free_mark(netlink))
-    moves_dns = settings.role == "connect" and bool(settings.dns or "dns" in settings.accept)
-    return _with_addresses(settings) if takes_all or moves_dns else settings
+    return settings
 
 
 def _may_take_all(settings: Settings) -> bool:
@@ -76,41 +72,6 @@ def _may_be_routed(settings: Settings) -> list[Network]:
     if settings.table == "auto" or is_pushed_routes:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
-
-
-def _with_addresses(settings: Settings) -> Settings:
-    """Look up the endpoints' names: while the tunnel is down, nothing could be looked up."""
-    known: dict[Endpoint, tuple[Endpoint, ...]] = {}
-
-    def resolved(endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
-        for endpoint in endpoints:
-            if endpoint not in known:
-                known[endpoint] = _addresses_of(endpoint)
-        return tuple(address for endpoint in endpoints for address in known[endpoint])
-
-    def resolved_peer(peer: Peer) -> Peer:
-        return replace(peer, endpoints=resolved(peer.endpoints))
-
-    peers = tuple(map(resolved_peer, settings.peers))
-    if settings.role == "serve":
-        return replace(settings, peers=peers)
-    return replace(settings, peers=peers, endpoints=resolved(settings.endpoints))
-
-
-def _addresses_of(endpoint: Endpoint) -> tuple[Endpoint, ...]:
-    with contextlib.suppress(ValueError):
-        ip_address(endpoint.host)
-        return (endpoint,)
-    try:
-        found = ending.unless_asked(
-            lambda: socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_DGRAM)
-        )
-    except OSError as error:
-        raise RuntimeFailure(
-            f"{endpoint}: the host cannot be resolved ({error.strerror}); "
-            "check its spelling and this host's DNS"
-        ) from None
-    return tuple(replace(endpoint, host=str(address[0])) for *_, address in found)
 
 
 # -- with the device --------------------------------------------------------------------------

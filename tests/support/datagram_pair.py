@@ -26,6 +26,7 @@ from fastun.peers.peer import Peer
 from fastun.session import messages, transport
 from fastun.session.messages import MessageType
 from fastun.session.timer_constants import TimerConstants
+from tests.support.known_names import KnownNames
 from tests.support.parties import CLIENT, SERVER
 from tests.support.recording_lane import RecordingLane
 
@@ -79,7 +80,7 @@ class Sockets:
 
 
 async def names_resolved(at_least_s: float = 0.02) -> None:
-    """Wait for all that was begun beside: a name is resolved in a thread, even a number.
+    """Wait for all that was begun beside: a name is resolved in a thread.
 
     Initiations have a time of their own only each 2^24 ns.
     """
@@ -111,6 +112,7 @@ class Side:
         self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
+        self.dns = KnownNames()
         self.inside = inside or Inside(0, "ft0", None)
         self.inner_mtu = InnerMtu(settings(role).mtu)
         end = LocalEnd(
@@ -119,6 +121,7 @@ class Side:
             links=self.links,
             exchange=self.exchange,
             inside=self.inside,
+            names=self.dns.names(),
             inner_mtu=self.inner_mtu,
             constants=TimerConstants(),
             counts=self.counts,
@@ -207,9 +210,14 @@ class Pair:
         preshared_key: bytes | None = None,
         keepalive_s: int = 0,
         server_inside: Inside | None = None,
+        host: str = "192.0.2.2",
     ) -> None:
+        endpoint = Endpoint("udp", host, 51820)
         server = dataclasses.replace(
-            SERVER_AS_PEER, preshared_key=preshared_key, keepalive_s=keepalive_s
+            SERVER_AS_PEER,
+            endpoints=(endpoint,),
+            preshared_key=preshared_key,
+            keepalive_s=keepalive_s,
         )
         self.client = Side("connect", CLIENT, "192.0.2.1", server)
         self.server = Side(

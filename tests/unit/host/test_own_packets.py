@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from fastun.endpoint import parse
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses
 from fastun.host.outer_addresses import catches, of_settings
 from fastun.host.routes import HostRoutes, prepared
 from tests.support.fake_kernel import MAIN, FakeKernel
@@ -90,15 +88,9 @@ def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch
     endpoint: str,
     fields: dict[str, Any],
     mark: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", _unresolved)
     its = settings(allowed, endpoints=(parse(endpoint),), **({"fwmark": 0} | fields))
     assert prepared(its).fwmark == mark
-
-
-def _unresolved(*_: object, **__: object) -> None:
-    raise socket.gaierror(-2, "Name or service not known")
 
 
 def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: FakeKernel) -> None:
@@ -117,25 +109,11 @@ def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
         HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
 
 
-def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def found(name: str, *_: object, **__: object) -> list[Any]:
-        if name == "slow.example":
-            socket_is_never_ready.wait(10)
-        return [(0, 0, 0, "", ("203.0.113.7", 0)), (0, 0, 0, "", ("::ffff:203.0.113.8", 0, 0, 0))]
-
-    import threading  # noqa: PLC0415
-
-    socket_is_never_ready = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr(outer_addresses, "_LOOKUP_S", 0.3)
-    quick = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
-    expected = set(map(ip_address, ("203.0.113.7", "203.0.113.8", "192.0.2.1")))
-    assert of_settings(quick) == (expected, True)
-    slow = settings(endpoints=(parse("udp://slow.example"), parse("tcp://192.0.2.1")))
-    assert of_settings(slow) == ({ip_address("192.0.2.1")}, False)
-    socket_is_never_ready.set()
+def test_of_the_settings_only_addresses_are_known_names_come_later() -> None:
+    its = settings(endpoints=(parse("udp://192.0.2.1"),))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, True)
+    its = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, False)
 
 
 def test_an_address_is_in_networks_of_its_own_version_only() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, cast
@@ -198,7 +199,9 @@ def test_a_removed_peers_cookie_is_ignored(now: SimpleNamespace) -> None:
 @pytest.mark.parametrize("is_present", [True, False])
 def test_a_peer_that_is_removed_while_its_name_is_resolved_is_not_asked(is_present: bool) -> None:
     async def claim() -> None:
-        pair = Pair()
+        pair = Pair(host="vpn")
+        pair.client.dns.answers["vpn"] = ["192.0.2.2"]
+        pair.client.dns.meanwhile = lambda: time.sleep(0.05)
         pair.client.sessions.begin(0)
         await asyncio.sleep(0)
         if is_present:  # it has changed, say
