@@ -11,8 +11,10 @@ import errno
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import psutil
@@ -22,6 +24,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host import outer_addresses
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.journal import Journal
 from fastun.host.name_servers import NameServers
@@ -29,6 +32,7 @@ from fastun.host.outer_addresses import OuterAddress
 from fastun.host.pushed import AppliedPush
 from fastun.host.routes import HostRoutes
 from fastun.host.strong_host import StrongHost
+from fastun.host.wanted import Applied, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
@@ -61,6 +65,13 @@ class Device:
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
+        self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+        self._wanted = Wanted(
+            mtu=settings.mtu,
+            addresses=settings.addresses,
+            outer=self._configured_outer,
+        )
+        self._mutex = threading.Lock()
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
@@ -82,6 +93,11 @@ class Device:
         self._close()
 
     @property
+    def wanted(self) -> Wanted:
+        """The state that the device should have at the moment."""
+        return self._wanted
+
+    @property
     def mtu(self) -> int:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
@@ -92,20 +108,45 @@ class Device:
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
-    ) -> int:
+    ) -> Applied:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
 
-        Returns the MTU that the interface has now, for ``inner_mtu`` to be changed to.
+        ``outer`` are the addresses that our own packets go to at the moment, beside the configured
+        ones. What would take packets from another interface, or our own from their way, is left
+        out, with a warning.
 
-        What would take packets from another interface, or our own from their way to ``outer``, is
-        left out, with a warning.
-
-        Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
-        there any more. Routes go with it.
+        Not on the event loop's thread. Raises OSError where the interface is not there any more.
         """
+        with self._mutex:
+            return self._reconcile(
+                replace(
+                    self._wanted,
+                    pushed_addresses=tuple(addresses),
+                    pushed_routes=tuple(routes),
+                    pushed_mtu=mtu,
+                    outer=self._configured_outer | set(outer),
+                )
+            )
+
+    def follow(self, outer: Iterable[OuterAddress]) -> Applied:
+        """Keep our own packets, which now go to ``outer``, out of the tunnel; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
+
+    def repair(self) -> Applied:
+        """Make again what others have changed of what is wanted; as `apply`."""
+        with self._mutex:
+            return self._reconcile(self._wanted)
+
+    def _reconcile(self, wanted: Wanted) -> Applied:
+        """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
+        self._wanted = wanted
         try:
             with _explained(f"interface {self.name}"):
-                return self._pushed.replace(addresses, routes, mtu, outer)
+                mtu = self._pushed.replace(
+                    wanted.pushed_addresses, wanted.pushed_routes, wanted.pushed_mtu, wanted.outer
+                )
+            return Applied(mtu)
         finally:
             self._strong_host.follow()
 
