@@ -95,15 +95,21 @@ class Loop:
     ) -> None:
         """Prepare the loop of ``role``."""
         self._memory = memory
-        # fmt: off
-        self._pointer = checked_pointer(
-            lib.loop_new(
-                ROLES.index(role), wire, mode,
-                memory.ring.pointer, memory.stats.pointer, memory.peers.pointer,
-                fds.device, fds.channel, fds.wake,
-            )
+        parts = ffi.new(
+            "struct loop_parts *",
+            {
+                "role": ROLES.index(role),
+                "wire": wire,
+                "mode": mode,
+                "ring": memory.ring.pointer,
+                "stats": memory.stats.pointer,
+                "peers": memory.peers.pointer,
+                "device_fd": fds.device,
+                "channel_fd": fds.channel,
+                "wake_fd": fds.wake,
+            },
         )
-        # fmt: on
+        self._pointer = checked_pointer(lib.loop_new(parts))
 
     def run(self) -> LoopEnd:
         """Run without the GIL until Python has something to do."""
