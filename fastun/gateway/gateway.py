@@ -41,6 +41,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.reasons import Reasons
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     Handshaker,
@@ -81,6 +82,7 @@ class Gateway:
         self.counts = ConnectionCounts()
         self.lane = Lane(0, _plan(settings, device))
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.reasons = Reasons(self.lane, self.links)
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -91,11 +93,10 @@ class Gateway:
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
-        self.outside = Outside(
-            Names(lookup, self._place_outer),
-            Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
-            settings.fwmark,
-        )
+        inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
+        attempts = self.reasons.begin(inside, self.handshaker)
+        names = Names(lookup, self._place_outer)
+        self.outside = Outside(names, inside, settings.fwmark, attempts)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -122,7 +123,12 @@ class Gateway:
         timestamps = Timestamps(self.settings.state_dir, own.public)
         check_room = TapPlace(self.settings.mode, self.links).check
         exchange = KeyExchange(
-            self.peer_slots, own, self._hello_for, timestamps, check_room=check_room
+            self.peer_slots,
+            own,
+            self._hello_for,
+            timestamps,
+            check_room=check_room,
+            errors=self.reasons.errors,
         )
         return SealedHandshaker(exchange, plain)
 
@@ -248,6 +254,7 @@ class Gateway:
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,
             names=self.outside.names,
+            attempts=self.outside.attempts,
             inner_mtu=self.device.inner_mtu,
             constants=self._constants,
             counts=self.session_counts,
@@ -310,6 +317,7 @@ class Gateway:
         while True:
             self.peer_sync.refresh()
             log.say_held_back()
+            self.reasons.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slot: int) -> None:
@@ -317,6 +325,7 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.forget(slot)
         self.session_counts.last_handshake.pop(slot, None)
+        self.reasons.forget(slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastun.link.key_exchange import SessionCounts as CountedSessions
     from fastun.link.listening import Listening
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
+    from fastun.link.reasons import Reasons
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
 
@@ -63,6 +64,7 @@ class Running(Protocol):
     listening: Listening
     datagrams: DatagramSessions | None
     session_counts: CountedSessions
+    reasons: Reasons
     started: float
 
     @property
@@ -147,6 +149,8 @@ class Viewer:
             counted={field: read(slot, field) for field in PEER_FIELDS},
             last_handshake=self._gateway.session_counts.last_handshake.get(slot),
             link=link,
+            last_error=self._gateway.reasons.errors.by_slot.get(slot),
+            errors=dict(self._gateway.reasons.errors.counts.get(slot, {})),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:

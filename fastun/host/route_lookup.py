@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from fastun.host.rtnetlink import RTA_OIF, Address, RouteChanges, RouteQuestions, number
+from ipaddress import ip_address
+
+from fastun.host.rtnetlink import (
+    RTA_OIF,
+    RTA_PREFSRC,
+    Address,
+    RouteChanges,
+    RouteQuestions,
+    number,
+)
 
 
 class RouteLookup:
@@ -35,3 +44,12 @@ class RouteLookup:
         except OSError:
             return 0
         return number(route.attributes.get(RTA_OIF, b""))
+
+    def way_to(self, host: Address, port: int, protocol: int) -> tuple[int, Address | None]:
+        """Return the index of the interface as `interface_to`, and our address on the way."""
+        try:
+            route = self._questions.ask(host, protocol=protocol, port=port)
+        except OSError:
+            return 0, None
+        source = route.attributes.get(RTA_PREFSRC, b"")
+        return number(route.attributes.get(RTA_OIF, b"")), ip_address(source) if source else None

@@ -78,6 +78,17 @@ class Inside:
         except OSError:  # it has ended already
             return False
 
+    def way_out(self, host: IPv4Address | IPv6Address, port: int, protocol: int) -> str:
+        """Return for the log by which of our addresses and interfaces ``host`` is reached."""
+        if self._lookup is None:
+            return ""
+        index, source = self._lookup.way_to(host, port, protocol)
+        try:
+            interface = socket.if_indextoname(index)
+        except OSError:  # no route, or the interface has gone
+            return "no route"
+        return f"from {source} via {interface}" if source else f"via {interface}"
+
     def _leads(
         self,
         host: IPv4Address | IPv6Address,

@@ -233,6 +233,20 @@ FAMILIES: tuple[Family, ...] = (
         readings.last_handshake,
     ),
     Family(
+        "fastun_peer_last_error_timestamp_seconds",
+        "gauge",
+        ("peer", "reason"),
+        "Unix time of what last kept the peer from connecting; gone once a handshake succeeds.",
+        readings.last_errors,
+    ),
+    Family(
+        "fastun_peer_errors_total",
+        "counter",
+        ("peer", "reason"),
+        "Attempts to connect, by us or by the peer, that failed, by reason.",
+        readings.peer_errors,
+    ),
+    Family(
         "fastun_handshakes_total",
         "counter",
         ("result",),

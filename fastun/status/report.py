@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
+# Why peers are not connected: a line each, of the newest.
+_ERRORS_SHOWN_MAX = 10
+
 # Of more peers than these, only those that are connected get a line.
 _PEERS_SHOWN_DOWN_MAX = 10
 
@@ -73,11 +76,12 @@ def _only_socket(run_dir: Path) -> Path:
 # -- rendering --------------------------------------------------------------------------------
 
 
-def _render(status: Status, now: float) -> Iterable[Table | str]:
+def _render(status: Status, now: float) -> Iterable[Table | Text | str]:
     yield _summary(status, now)
     yield ""
     if status.peers:
         yield _peers(status.peers, now, is_sealed=status.wire == "wireguard")
+        yield from _last_errors(status.peers, now)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -96,11 +100,12 @@ def _summary(status: Status, now: float) -> Table:
     )
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     table.add_row("peers", _connected(status))
-    links = status.links
+    links, is_sealed = status.links, status.wire == "wireguard"
     table.add_row(
         "links",
         f"{links.established} so far, {links.reconnects} reconnects, {links.refused} refused, "
-        f"{links.hello_failures} failed hellos",
+        f"{links.hello_failures} failed hellos"
+        + (f", {links.refused_handshakes} handshakes refused" if is_sealed else ""),
     )
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
@@ -130,6 +135,15 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
             cells = _peer_cells(peer, now)
             table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
     return table
+
+
+def _last_errors(peers: list[PeerStatus], now: float) -> Iterable[Text]:
+    """Yield why peers are not connected, the newest first."""
+    found = [(peer, peer.last_error) for peer in peers if peer.last_error is not None]
+    found.sort(key=lambda each: each[1].unix_seconds, reverse=True)
+    for peer, error in found[:_ERRORS_SHOWN_MAX]:
+        age = _age(error.unix_seconds, now, "")
+        yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
 
 
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:

@@ -7,10 +7,12 @@ import asyncio
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
+from fastun.link.attempts import Way, named
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import LeadsInsideError
+from fastun.link.likely import of_error
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
 from fastun.session import clock
@@ -27,6 +29,7 @@ class Initiator:
         self._exchange = end.exchange
         self._inside = end.inside
         self._names = end.names
+        self._attempts = end.attempts
         self._peers = peers
         self._sockets = sockets
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by slot
@@ -41,7 +44,7 @@ class Initiator:
         task.add_done_callback(lambda _: self._tasks.pop(slot))
 
     async def _initiate(self, udp_peer: UdpPeer) -> None:
-        peer = udp_peer.slotted.peer.name
+        slot, peer = udp_peer.slotted.slot, udp_peer.slotted.peer.name
         try:
             await self._find_address(udp_peer)
             # It may have been removed while its name was resolved.
@@ -52,15 +55,18 @@ class Initiator:
             )
             self._peers.wait_for_response(udp_peer, state)
             udp_peer.jar.remember_sent(initiation)
+            self._attempts.tried(udp_peer.slotted, way_to(udp_peer))
             self._sockets.send(initiation, udp_peer.address)
             self._inside.note(peer, str(udp_peer.address), is_inside=False)
             self._log.debug("initiation sent", peer=peer, to=str(udp_peer.address))
             self._warn_of_tap(udp_peer)
-        except LeadsInsideError:
+        except LeadsInsideError as error:
             self._inside.note(peer, str(udp_peer.address), is_inside=True)
-        except UnresolvedError:
-            pass  # the log has it (names.py)
+            self._attempts.came_back(slot, *of_error(error))
+        except UnresolvedError as error:  # the log has it (names.py)
+            self._attempts.unresolved(udp_peer.slotted, error.why)
         except OSError as error:
+            self._attempts.came_back(slot, *of_error(error))
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
 
     def _warn_of_tap(self, udp_peer: UdpPeer) -> None:
@@ -83,6 +89,14 @@ class Initiator:
         found = await self._names.addresses(endpoint)
         host, port, zone = found[(attempt // len(endpoints)) % len(found)]
         udp_peer.address = self._sockets.address_of(host, port, zone)
+
+
+def way_to(udp_peer: UdpPeer) -> Way:
+    """Return how the peer is tried now, with the name that its address may be of."""
+    assert udp_peer.address is not None  # noqa: S101 (the caller has looked)
+    host, port = udp_peer.address.host, udp_peer.address.port
+    names = (each.host for each in endpoints_of(udp_peer.slotted) if each.port == port)
+    return Way("udp", host, port, next((name for name in names if named(host, name)), ""))
 
 
 def endpoints_of(slotted: SlottedPeer) -> list[Endpoint]:

@@ -54,6 +54,7 @@ class DatagramSessions:
         self._links = end.links
         self._exchange = end.exchange
         self._counts = end.counts
+        self._attempts = end.attempts
         self._inner_mtu = end.inner_mtu
         self._sockets = sockets
         self._installer = KeyInstaller(end.lane, end.constants)
@@ -70,7 +71,7 @@ class DatagramSessions:
 
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
-        self._listener = PathListener(self._paths, self._peers, self._sockets)
+        self._listener = PathListener(self._paths, self._peers, self._sockets, self._attempts)
 
     def close(self) -> None:
         """Stop listening."""
@@ -186,6 +187,7 @@ class DatagramSessions:
             return
         is_rekey = udp_peer.current is not None
         udp_peer.current, udp_peer.n_attempts = keys, 0
+        self._attempts.succeeded(slot, "udp")
         udp_peer.is_doubted = False
         udp_peer.handshake_s = clock.boottime_s()
         udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
@@ -194,7 +196,7 @@ class DatagramSessions:
         self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
         now_s = clock.boottime_s()
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
-        self._exchange.results["ok"] += 1
+        self._exchange.succeeded(udp_peer.slotted)
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
@@ -276,7 +278,7 @@ class DatagramSessions:
                 self._paths.measure(udp_peer, clock.boottime_s())
 
     def _do(self, udp_peer: UdpPeer, action: Action) -> None:
-        slot, peer = udp_peer.slotted.slot, udp_peer.slotted.peer
+        slot = udp_peer.slotted.slot
         match action:
             case Action.INITIATE:
                 self._handshakes.initiate(udp_peer)
@@ -287,8 +289,6 @@ class DatagramSessions:
                 if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
-                if udp_peer.address is not None:  # else its name was waited for
-                    self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
                 if self._settings.role == "connect":  # this tunnel is wanted at all times
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:

@@ -27,7 +27,7 @@ from msgspec import structs
 from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.established import Established
-from fastun.link.hello import Hello, HelloError
+from fastun.link.hello import Hello, HungUpError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.source_limits import (
@@ -35,7 +35,7 @@ from fastun.link.source_limits import (
     PROVEN_PER_SECOND_OF_ALL,
     TokenBucket,
 )
-from fastun.link.stream import framing
+from fastun.link.stream import framing, sockets
 from fastun.native import MESSAGE_BYTES_MAX, Wire
 from fastun.session import clock, cookies, messages, noise, transport
 from fastun.session.messages import MessageType
@@ -165,7 +165,7 @@ class SealedHandshaker(Handshaker):
         initiation = framing.message_of(opening)
         if not opening:
             initiation = await framing.receive(connection, messages.INITIATION_BYTES)
-        slotted, consumed = self.exchange.admit(initiation)
+        slotted, consumed = self.exchange.admit(initiation, sockets.remote_address(connection))
         with self._one_at_a_time(slotted.slot):
             return await self._answer(connection, slotted, consumed)
 
@@ -189,7 +189,8 @@ class SealedHandshaker(Handshaker):
     async def _answer(
         self, connection: socket.socket, slotted: SlottedPeer, consumed: noise.ConsumedInitiation
     ) -> Established:
-        response, keys = self.exchange.respond(slotted, consumed)
+        remote = sockets.remote_address(connection)
+        response, keys = self.exchange.respond(slotted, consumed, remote=remote)
         await framing.send(connection, response)
         # In the place of the hello there may be a packet of any length.
         content = self._open_first(keys, await framing.receive(connection, MESSAGE_BYTES_MAX))
@@ -204,8 +205,8 @@ class SealedHandshaker(Handshaker):
         await framing.send(connection, initiation)
         try:
             response = await framing.receive(connection, messages.RESPONSE_BYTES)
-        except (framing.HungUpError, ConnectionResetError):
-            raise HelloError(self._without_answer(slotted)) from None
+        except (HungUpError, ConnectionResetError):
+            raise HungUpError(self._without_answer(slotted)) from None
         keys = self.exchange.conclude(slotted, state, response)
         await self._send_hello(connection, keys, slotted)
         return self._agree(slotted, keys, await self._first_content(connection, keys))
@@ -236,10 +237,10 @@ class SealedHandshaker(Handshaker):
             link_format, aead = hello.agree(
                 self.exchange.hello_for(slotted), theirs, Wire.WIREGUARD
             )
-            self.exchange.results["ok"] += 1
+            self.exchange.succeeded(slotted)
             return Established(slotted, link_format, theirs.software, theirs, keys, n_opened, aead)
         # A packet in it is lost, as the first packets to a new session often are.
-        self.exchange.results["ok"] += 1
+        self.exchange.succeeded(slotted)
         return Established(slotted, self._plain_format, hello.PLAIN_WIREGUARD, None, keys, n_opened)
 
     async def _send_hello(
