@@ -122,7 +122,7 @@ class PushedSettings:
         left_out = {
             field: value
             for field in ACCEPTABLE
-            if field not in accept and (value := getattr(push, field))
+            if field not in accept and (value := self._not_ours_yet(field, push))
         }
         what = f"not accepted of {peer.name}"
         if self._said.get(what, "") == (said := _listed(left_out)):
@@ -134,6 +134,13 @@ class PushedSettings:
                 f"{', '.join(left_out)}",
                 peer=peer.name,
             )
+
+    def _not_ours_yet(self, field: Accept, push: Push) -> object:
+        """Return what is pushed of a field, without the addresses that are configured anyway."""
+        if field != "addresses":
+            return getattr(push, field)
+        own = set(self._settings.addresses)
+        return tuple(text for text in push.addresses if ip_interface(text) not in own)
 
     def _warn(self, what: str, **fields: object) -> None:
         """Warn about a push, and not again while the following pushes have the same fault."""

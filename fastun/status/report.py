@@ -100,13 +100,14 @@ def _summary(status: Status, now: float) -> Table:
     )
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     table.add_row("peers", _connected(status))
-    links, is_sealed = status.links, status.wire == "wireguard"
+    links = status.links
     table.add_row(
         "links",
         f"{links.established} so far, {links.reconnects} reconnects, {links.refused} refused, "
-        f"{links.hello_failures} failed hellos"
-        + (f", {links.refused_handshakes} handshakes refused" if is_sealed else ""),
+        f"{links.hello_failures} failed hellos",
     )
+    if links.refused_handshakes:
+        table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 
