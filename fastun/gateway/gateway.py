@@ -80,7 +80,9 @@ class Gateway:
         self.started = time.time()
         self.counts = ConnectionCounts()
         self.lane = Lane(0, _plan(settings, device))
-        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.links = LinkTable(
+            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+        )
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
