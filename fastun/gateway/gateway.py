@@ -201,6 +201,8 @@ class Gateway:
             self.lane.start(self._reports())
             yield
         finally:
+            if self.datagrams is not None:
+                self.datagrams.say_goodbye()
             self.links.end_all("stopping")
             await self.lane.stop()
 
