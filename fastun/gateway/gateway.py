@@ -81,7 +81,9 @@ class Gateway:
         self.started = time.time()
         self.counts = ConnectionCounts()
         self.lane = Lane(0, _plan(settings, device))
-        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.links = LinkTable(
+            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+        )
         self.reasons = Reasons(self.lane, self.links)
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
@@ -123,12 +125,7 @@ class Gateway:
         timestamps = Timestamps(self.settings.state_dir, own.public)
         check_room = TapPlace(self.settings.mode, self.links).check
         exchange = KeyExchange(
-            self.peer_slots,
-            own,
-            self._hello_for,
-            timestamps,
-            check_room=check_room,
-            errors=self.reasons.errors,
+            self.peer_slots, own, self._hello_for, timestamps, check_room=check_room
         )
         return SealedHandshaker(exchange, plain)
 
@@ -205,6 +202,8 @@ class Gateway:
             self.lane.start(self._reports())
             yield
         finally:
+            if self.datagrams is not None:
+                self.datagrams.say_goodbye()
             self.links.end_all("stopping")
             await self.lane.stop()
 

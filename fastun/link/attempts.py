@@ -109,7 +109,7 @@ class Attempts:
             self._by_slot[slotted.slot] = effort
         effort.tried_s = now_s
         last = effort.ways.pop(way, None)
-        if last is not None and last.reason is Reason.NO_ANSWER:
+        if last is not None and last.reason is Reason.NO_ANSWER and way.scheme == "udp":
             self._note(slotted.slot, last, way)
         effort.ways[way] = last or _Outcome()  # the last one tried is last
         if len(effort.ways) > WAYS_MAX:
@@ -126,7 +126,8 @@ class Attempts:
         self, slotted: SlottedPeer, way: Way, error: BaseException, *, is_connected: bool = False
     ) -> None:
         """Take note of an attempt that has failed; ``is_connected`` as for `of_error`."""
-        self.tried(slotted, way)
+        if way not in self._ways_of(slotted):
+            self.tried(slotted, way)
         reason, text = of_error(error, is_connected=is_connected)
         effort = self._by_slot[slotted.slot]
         self._on_outcome(slotted.slot, effort, way, _Outcome(reason, text))
@@ -156,6 +157,10 @@ class Attempts:
     def forget(self, slot: int) -> None:
         """Forget the slot's peer."""
         self._by_slot.pop(slot, None)
+
+    def _ways_of(self, slotted: SlottedPeer) -> Mapping[Way, _Outcome]:
+        effort = self._by_slot.get(slotted.slot)
+        return {} if effort is None else effort.ways
 
     def _on_outcome(self, slot: int, effort: _Effort, way: Way, outcome: _Outcome) -> None:
         effort.ways[way] = outcome

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from fastun.link.hello import Hello
-from fastun.link.last_error import LastErrors
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.refusals import Refusals
 from fastun.session import clock, noise
@@ -41,15 +40,13 @@ class KeyExchange:
         timestamps: Timestamps | None = None,
         *,
         check_room: Callable[[SlottedPeer], None] = lambda _: None,
-        errors: LastErrors | None = None,
     ) -> None:
         """Be ``own``; ``hello_for(slotted)`` is our hello to a peer.
 
         ``timestamps`` are those of all initiations under these keys.
         ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
-        ``errors`` gets what goes wrong with each peer.
         """
-        self.refusals = Refusals(own.public, errors or LastErrors())
+        self.refusals = Refusals(own.public)
         self.peer_slots = peer_slots
         self.own = own
         self.hello_for = hello_for

@@ -34,6 +34,7 @@ class Reasons:
         own_key = ""
         if isinstance(handshaker, SealedHandshaker):
             self._exchange = handshaker.exchange
+            self.errors = self._exchange.refusals.errors
             own_key = fingerprint(handshaker.exchange.own.public)
         self.attempts = Attempts(self._links.by_slot, self.errors, inside.way_out, own_key)
         return self.attempts

@@ -44,9 +44,9 @@ def fingerprint(public_key: bytes) -> str:
 class Refusals:
     """Of one key pair. Event loop only."""
 
-    def __init__(self, own_public: bytes, errors: LastErrors) -> None:
-        """Be the responder with this key; peers' errors go to ``errors``."""
-        self.errors = errors
+    def __init__(self, own_public: bytes) -> None:
+        """Be the responder with this key; what goes wrong with peers is in ``errors``."""
+        self.errors = LastErrors()
         self._own_public = own_public
         self._unconfirmed: Counter[int] = Counter()  # responses, by slot
         self._n_for_other_keys = 0

@@ -113,7 +113,7 @@ def with_other_key(text: str, field_name: str) -> str:
 def with_endpoint(text: str, *urls: str) -> str:
     """Return a file that dials something else."""
     said = ", ".join(f'"{url}"' for url in urls)
-    return re.sub(r"^endpoint = .*$", f"endpoint = [{said}]", text, flags=re.MULTILINE)
+    return re.sub(r"^endpoints = .*$", f"endpoints = [{said}]", text, flags=re.MULTILINE)
 
 
 def more_peers(urls: dict[str, str]) -> str:

@@ -25,6 +25,7 @@ from fastun.lane.messages import (
     SetGateKeys,
 )
 from fastun.link import hello
+from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
 from fastun.link.datagram.initiator import endpoints_of
@@ -62,6 +63,7 @@ class DatagramSessions:
         self._peers = UdpPeers(end, sockets)
         self._by_slot = self._peers.by_slot
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
@@ -77,6 +79,10 @@ class DatagramSessions:
         """Stop listening."""
         if self._listener is not None:
             self._listener.close()
+
+    def say_goodbye(self) -> None:
+        """Tell the peers that this side stops."""
+        self._goodbyes.say_to_all()
 
     def add_socket(self, bound: socket.socket) -> None:
         """Use one more socket, also while the workers run. Raises as UdpSockets.add."""
@@ -231,7 +237,7 @@ class DatagramSessions:
     def on_control(self, slot: int, index: int, message: bytes) -> None:
         """Take the peer's hello, which also confirms its keys; answer an initiator's.
 
-        Or take a probe of the path, or an answer to one.
+        Or take a probe of the path, an answer to one, or a goodbye.
         """
         self.on_key_confirmed(slot, index)
         udp_peer = self._by_slot.get(slot)
@@ -241,6 +247,8 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         is_carried = self._peers.is_carried(udp_peer)
         if is_carried and self._paths.receive(udp_peer, message, now_s):
+            return
+        if is_carried and self._goodbyes.receive(udp_peer, message):
             return
         self._hellos.receive(udp_peer, keys, message)
 
