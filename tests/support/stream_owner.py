@@ -23,7 +23,7 @@ class ScriptedHandshaker:
         self.asked: list[socket.socket] = []
         self.opening_bytes = 0
         self.openings: list[bytes] = []
-        self.dialled = SimpleNamespace(peer=Peer(name="ant", public_key=bytes(32)))
+        self.dialled = SimpleNamespace(slot=0, peer=Peer(name="ant", public_key=bytes(32)))
 
     def check_opening(self, opening: bytes) -> None:
         if not b"open".startswith(opening):

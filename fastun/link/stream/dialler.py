@@ -108,7 +108,7 @@ class Dialler:
                 unless_established.pop_all()
                 self._failed.clear()
                 self._said = ""
-                self._outside.attempts.succeeded(link.slot, "tcp")
+                self._outside.attempts.succeeded(self._handshaker.dialled.slot, "tcp")
                 return link
         self._failed.add(tried.address)
         return None
