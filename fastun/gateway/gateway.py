@@ -30,6 +30,7 @@ from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
+from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
 from fastun.link.endpoint_watch import EndpointWatch
@@ -41,7 +42,6 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
-from fastun.link.reasons import Reasons
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     Handshaker,
@@ -84,7 +84,6 @@ class Gateway:
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
-        self.reasons = Reasons(self.lane, self.links)
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -96,7 +95,7 @@ class Gateway:
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
-        attempts = self.reasons.begin(inside, self.handshaker)
+        attempts = Attempts(self.links.by_slot, inside.way_out, self.handshaker.fingerprint())
         names = Names(lookup, self._place_outer)
         self.outside = Outside(names, inside, settings.fwmark, attempts)
         self.listening = Listening(
@@ -316,7 +315,7 @@ class Gateway:
         while True:
             self.peer_sync.refresh()
             log.say_held_back()
-            self.reasons.tick()
+            self.outside.attempts.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slot: int) -> None:
@@ -324,11 +323,12 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.forget(slot)
         self.session_counts.last_handshake.pop(slot, None)
-        self.reasons.forget(slot)
+        self.outside.attempts.forget(slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
             self.sessions.tick()
+            self.handshaker.watch(self.lane)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()

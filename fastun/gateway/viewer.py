@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from fastun.link.key_exchange import SessionCounts as CountedSessions
     from fastun.link.listening import Listening
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
-    from fastun.link.reasons import Reasons
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
 
@@ -64,7 +63,6 @@ class Running(Protocol):
     listening: Listening
     datagrams: DatagramSessions | None
     session_counts: CountedSessions
-    reasons: Reasons
     started: float
 
     @property
@@ -149,8 +147,8 @@ class Viewer:
             counted={field: read(slot, field) for field in PEER_FIELDS},
             last_handshake=self._gateway.session_counts.last_handshake.get(slot),
             link=link,
-            last_error=self._gateway.reasons.errors.by_slot.get(slot),
-            errors=dict(self._gateway.reasons.errors.counts.get(slot, {})),
+            last_error=slotted.errors.last,
+            errors=dict(slotted.errors.counts),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:

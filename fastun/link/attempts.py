@@ -18,14 +18,14 @@ from typing import Final, NamedTuple
 
 from fastun import log
 from fastun.endpoint import Scheme, format_host_port
-from fastun.link.last_error import LastErrors, Reason
+from fastun.link.last_error import Reason
 from fastun.link.likely import CAME_BACK, ORDER, causes, of_error
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.session import clock
 
-# Handshakes on UDP are sent again after 5 and 10 s. Where an error came back, nothing more need be
-# waited for than that it is no restart of the server.
+# Handshakes on UDP are sent again after 5 and 10 s. Where an error came back, only a restart of the
+# server has to be ruled out.
 SILENT_S: Final = 12.0
 ANSWERED_S: Final = 5.0
 
@@ -64,7 +64,7 @@ class _Outcome:
 class _Effort:
     """The attempts to reach one peer since it was last reached. Times are CLOCK_BOOTTIME."""
 
-    peer: str
+    slotted: SlottedPeer
     since_s: float
     tried_s: float
     due_s: float
@@ -83,7 +83,6 @@ class Attempts:
     def __init__(
         self,
         links: Mapping[int, Link] | None = None,
-        errors: LastErrors | None = None,
         way_out: WayOut = lambda *_: "",
         own_key: str = "",
     ) -> None:
@@ -92,7 +91,6 @@ class Attempts:
         ``own_key`` is the fingerprint of our public key.
         """
         self._links = {} if links is None else links
-        self._errors = errors or LastErrors()
         self._way_out = way_out
         self._own_key = own_key
         self._by_slot: dict[int, _Effort] = {}
@@ -104,13 +102,13 @@ class Attempts:
         """Take note of an attempt; the last one by the same way has had its time."""
         now_s = clock.boottime_s()
         effort = self._by_slot.get(slotted.slot)
-        if effort is None or effort.peer != slotted.peer.name:
-            effort = _Effort(slotted.peer.name, now_s, now_s, now_s + SILENT_S)
+        if effort is None or effort.slotted is not slotted:
+            effort = _Effort(slotted, now_s, now_s, now_s + SILENT_S)
             self._by_slot[slotted.slot] = effort
         effort.tried_s = now_s
         last = effort.ways.pop(way, None)
         if last is not None and last.reason is Reason.NO_ANSWER and way.scheme == "udp":
-            self._note(slotted.slot, last, way)
+            self._note(slotted, last, way)
         effort.ways[way] = last or _Outcome()  # the last one tried is last
         if len(effort.ways) > WAYS_MAX:
             del effort.ways[next(iter(effort.ways))]
@@ -120,7 +118,7 @@ class Attempts:
         effort = self._by_slot.get(slot)
         way = None if effort is None else _last(effort, "udp")
         if effort is not None and way is not None:
-            self._on_outcome(slot, effort, way, _Outcome(reason, text or CAME_BACK[reason]))
+            self._on_outcome(effort, way, _Outcome(reason, text or CAME_BACK[reason]))
 
     def failed(
         self, slotted: SlottedPeer, way: Way, error: BaseException, *, is_connected: bool = False
@@ -130,19 +128,19 @@ class Attempts:
             self.tried(slotted, way)
         reason, text = of_error(error, is_connected=is_connected)
         effort = self._by_slot[slotted.slot]
-        self._on_outcome(slotted.slot, effort, way, _Outcome(reason, text))
+        self._on_outcome(effort, way, _Outcome(reason, text))
 
     def unresolved(self, slotted: SlottedPeer, why: str) -> None:
         """Take note that a name has no address now, so nothing was tried; names.py warns."""
         if slotted.slot not in self._links:
-            self._errors.note(slotted.slot, Reason.NAME, f"its name cannot be resolved: {why}")
+            slotted.errors.note(Reason.NAME, f"its name cannot be resolved: {why}")
 
     def unreachable(self, host: Address, port: int, reason: Reason, text: str) -> None:
         """Take note of an ICMP message about a datagram of ours to ``host``."""
-        for slot, effort in self._by_slot.items():
+        for effort in self._by_slot.values():
             for way in effort.ways:
                 if way.scheme == "udp" and (way.host, way.port) == (host, port):
-                    self._on_outcome(slot, effort, way, _Outcome(reason, text))
+                    self._on_outcome(effort, way, _Outcome(reason, text))
 
     def succeeded(self, slot: int, scheme: Scheme) -> None:
         """Take note of a link by one transport; attempts by the other go on."""
@@ -152,7 +150,7 @@ class Attempts:
         effort.ways = {way: each for way, each in effort.ways.items() if way.scheme != scheme}
         if not effort.ways or scheme == "udp":
             self.forget(slot)
-        self._errors.clear(slot)
+        effort.slotted.errors.clear()
 
     def forget(self, slot: int) -> None:
         """Forget the slot's peer."""
@@ -162,16 +160,16 @@ class Attempts:
         effort = self._by_slot.get(slotted.slot)
         return {} if effort is None else effort.ways
 
-    def _on_outcome(self, slot: int, effort: _Effort, way: Way, outcome: _Outcome) -> None:
+    def _on_outcome(self, effort: _Effort, way: Way, outcome: _Outcome) -> None:
         effort.ways[way] = outcome
         if outcome.reason is not Reason.NO_ANSWER and not effort.has_warned:
             effort.due_s = min(effort.due_s, effort.since_s + ANSWERED_S)
-        self._note(slot, outcome, way)
+        self._note(effort.slotted, outcome, way)
 
-    def _note(self, slot: int, outcome: _Outcome, way: Way) -> None:
-        if slot not in self._links:
+    def _note(self, slotted: SlottedPeer, outcome: _Outcome, way: Way) -> None:
+        if slotted.slot not in self._links:
             where = format_host_port(str(way.host), way.port)
-            self._errors.note(slot, outcome.reason, f"{way.scheme} {where}: {outcome.text}")
+            slotted.errors.note(outcome.reason, f"{way.scheme} {where}: {outcome.text}")
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -185,6 +183,7 @@ class Attempts:
                 self._say(effort, self._links.get(slot), now_s)
 
     def _say(self, effort: _Effort, link: Link | None, now_s: float) -> None:
+        peer = effort.slotted.peer.name
         way, outcome = effort.worst()
         fields = {
             "for_s": round(now_s - effort.since_s),
@@ -194,14 +193,12 @@ class Attempts:
         likely = causes(outcome.reason, way.scheme, self._own_key)
         if link is not None and link.transport == "tcp":
             if not effort.has_warned:
-                self._log.info(
-                    "UDP does not get through; the link is on TCP", peer=effort.peer, **fields
-                )
+                self._log.info("UDP does not get through; the link is on TCP", peer=peer, **fields)
         elif link is not None:
             event = "the peer does not answer any more"
-            self._log.warning(event, peer=effort.peer, **fields, likely=likely)
+            self._log.warning(event, peer=peer, **fields, likely=likely)
         else:
-            self._log.warning("cannot connect", peer=effort.peer, **fields, likely=likely)
+            self._log.warning("cannot connect", peer=peer, **fields, likely=likely)
         effort.has_warned = True
         effort.due_s = now_s + effort.interval_s
         effort.interval_s = min(2 * effort.interval_s, REPEAT_MAX_S)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from fastun.lane.lane import Lane
 from fastun.link.hello import Hello
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.refusals import Refusals
@@ -115,12 +116,17 @@ class KeyExchange:
     def succeeded(self, slotted: SlottedPeer) -> None:
         """Count a handshake that gave a session."""
         self.results["ok"] += 1
-        self.refusals.confirmed(slotted.slot)
+        slotted.errors.clear()
 
     def check_still_room(self, slotted: SlottedPeer) -> None:
         """Check again at the end of a handshake: another may have been faster. HandshakeError."""
         with self.counting():
             self._check_room(slotted)
+
+    def watch(self, lane: Lane) -> None:
+        """Say, now and then, how many handshakes came that are for another key than ours."""
+        on_udp = sum(n for drop, n in lane.stats.drops() if drop.reason == Refusal.BAD_MAC1)
+        self.refusals.watch(on_udp + self.results[Refusal.BAD_MAC1])
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:

@@ -40,23 +40,19 @@ class LastError:
 
 
 @dataclass
-class LastErrors:
-    """Those of all peers, by slot. Changed on the event loop only; any thread may read."""
+class PeerErrors:
+    """Those of one peer. Changed on the event loop only; any thread may read."""
 
-    by_slot: dict[int, LastError] = field(default_factory=dict)
-    counts: dict[int, Counter[Reason]] = field(default_factory=dict)
+    last: LastError | None = None
+    counts: Counter[Reason] = field(default_factory=Counter)
+    n_unconfirmed: int = 0  # our responses since a handshake last succeeded
 
-    def note(self, slot: int, reason: Reason, text: str) -> None:
+    def note(self, reason: Reason, text: str) -> None:
         """Take note of an error, in place of the last one."""
-        self.by_slot[slot] = LastError(reason, time.time(), text)
+        self.last = LastError(reason, time.time(), text)
         # A new one each time: a scrape may be walking the old one.
-        self.counts[slot] = self.counts.get(slot, Counter()) + Counter({reason: 1})
+        self.counts = self.counts + Counter({reason: 1})
 
-    def clear(self, slot: int) -> None:
+    def clear(self) -> None:
         """Forget the error: a handshake has succeeded."""
-        self.by_slot.pop(slot, None)
-
-    def forget(self, slot: int) -> None:
-        """Forget the slot's peer."""
-        self.by_slot.pop(slot, None)
-        self.counts.pop(slot, None)
+        self.last, self.n_unconfirmed = None, 0

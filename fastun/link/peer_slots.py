@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.link.last_error import PeerErrors
 from fastun.native import PEER_SLOTS
 from fastun.peers.peer import Peer
 from fastun.session.initiation_guard import InitiationGuard
@@ -30,6 +31,7 @@ class SlottedPeer:
     peer: Peer
     guard: InitiationGuard = field(default_factory=InitiationGuard)
     pushed_keepalive_s: int = 0  # 0: none
+    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property
     def keepalive_s(self) -> int | None:

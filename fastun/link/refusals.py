@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import base64
 import time
-from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 from fastun import log
-from fastun.link.last_error import LastErrors, Reason
+from fastun.link.last_error import Reason
 from fastun.link.peer_slots import SlottedPeer
 from fastun.session import tai64n
 from fastun.session.noise import ConsumedInitiation
@@ -45,10 +43,8 @@ class Refusals:
     """Of one key pair. Event loop only."""
 
     def __init__(self, own_public: bytes) -> None:
-        """Be the responder with this key; what goes wrong with peers is in ``errors``."""
-        self.errors = LastErrors()
+        """Be the responder with this key."""
         self._own_public = own_public
-        self._unconfirmed: Counter[int] = Counter()  # responses, by slot
         self._n_for_other_keys = 0
         self._watched_s = float("-inf")
         self._log = log.get("handshake")
@@ -80,7 +76,7 @@ class Refusals:
         elif reason is Refusal.REPLAYED_TIMESTAMP:
             self._say_old(slotted, remote, consumed.timestamp)
         elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
-            self.errors.note(slotted.slot, Reason.TAP_IN_USE, "another peer has the TAP device")
+            slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
         else:
             self._log.debug("refused", peer=slotted.peer.name, remote=remote, reason=str(reason))
 
@@ -100,44 +96,34 @@ class Refusals:
             its_clock=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(its_s)),
         )
         text = f"the peer's clock is {behind_s:.0f} s behind that of its last handshake"
-        self.errors.note(slotted.slot, Reason.OLD_TIMESTAMP, text)
+        slotted.errors.note(Reason.OLD_TIMESTAMP, text)
 
     # -- responses ------------------------------------------------------------------------------
 
     def response_sent(self, slotted: SlottedPeer, remote: str) -> None:
         """Take note of a response; say so if those before it were never confirmed."""
-        slot = slotted.slot
-        if self._unconfirmed[slot] >= UNCONFIRMED_MAX:
+        errors = slotted.errors
+        if errors.n_unconfirmed >= UNCONFIRMED_MAX:
             self._log.warning(
                 "this peer does not confirm our responses: its pre-shared key may differ from "
                 "ours, or our answers do not reach it (firewall)",
                 peer=slotted.peer.name,
                 remote=remote,
-                responses=self._unconfirmed[slot],
+                responses=errors.n_unconfirmed,
             )
             text = "it does not confirm our responses: another pre-shared key, or they get lost"
-            self.errors.note(slot, Reason.NOT_CONFIRMED, text)
-        self._unconfirmed[slot] += 1
-
-    def confirmed(self, slot: int) -> None:
-        """Take note that a handshake with the peer has succeeded."""
-        self._unconfirmed.pop(slot, None)
-        self.errors.clear(slot)
-
-    def forget(self, slot: int) -> None:
-        """Forget the slot's peer."""
-        self._unconfirmed.pop(slot, None)
-        self.errors.forget(slot)
+            errors.note(Reason.NOT_CONFIRMED, text)
+        errors.n_unconfirmed += 1
 
     # -- handshakes for other keys --------------------------------------------------------------
 
-    def watch(self, count: Callable[[], int]) -> None:
-        """Say how many handshakes were not for our key; ``count`` is since the start."""
+    def watch(self, n_for_other_keys: int) -> None:
+        """Say how many handshakes were not for our key; given are those since the start."""
         now_s = time.monotonic()
         if now_s - self._watched_s < _WATCH_S:
             return
         self._watched_s = now_s
-        n_before, self._n_for_other_keys = self._n_for_other_keys, count()
+        n_before, self._n_for_other_keys = self._n_for_other_keys, n_for_other_keys
         if self._n_for_other_keys > n_before:
             self._log.warning(
                 "handshakes came that are for another public key than ours: a client has a wrong "

@@ -17,7 +17,6 @@ from fastun.lane.lane import Lane, LanePlan
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.key_exchange import SessionCounts
-from fastun.link.last_error import LastErrors
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.table import Link, LinkTable
@@ -56,7 +55,6 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),
-            reasons=SimpleNamespace(errors=LastErrors()),
             counts=ConnectionCounts(),
         ),
     )

@@ -56,7 +56,7 @@ class Unreachable:
 
 
 def read_ipv4(packet: bytes) -> Unreachable | None:
-    """Return what an IPv4 packet says; None if it is no such message about UDP."""
+    """Return what an IPv4 packet says; None if it is about something else."""
     if len(packet) < _IPV4_BYTES or len(packet) < (packet[0] & 15) * 4 + _ICMP_BYTES:
         return None
     icmp = packet[(packet[0] & 15) * 4 :]
@@ -71,7 +71,7 @@ def read_ipv4(packet: bytes) -> Unreachable | None:
 
 
 def read_ipv6(icmp: bytes, sender: str) -> Unreachable | None:
-    """Return what an ICMPv6 message from ``sender`` says; None if it is no such message."""
+    """Return what an ICMPv6 message from ``sender`` says; None if it is about something else."""
     quote = icmp[_ICMP_BYTES:]
     if len(quote) < _IPV6_BYTES + _UDP_BYTES or icmp[0] != _IPV6_TYPE or quote[6] != _UDP:
         return None

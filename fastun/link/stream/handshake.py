@@ -24,12 +24,14 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from fastun.lane.lane import Lane
 from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.established import Established
 from fastun.link.hello import Hello, HungUpError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.refusals import fingerprint
 from fastun.link.source_limits import (
     PROVEN_BURST_OF_ALL,
     PROVEN_PER_SECOND_OF_ALL,
@@ -65,6 +67,14 @@ class Handshaker(ABC):
     def dialled(self) -> SlottedPeer:
         """The one peer that is dialled over streams."""
         return self._peer_slots.by_slot[0]
+
+    def fingerprint(self) -> str:
+        """Return the first letters of our public key; empty without keys."""
+        return ""
+
+    def watch(self, lane: Lane) -> None:
+        """Say, now and then, what ``lane`` has refused since."""
+        del lane
 
     def check_opening(self, opening: bytes) -> None:
         """Raise HandshakeError, counted, if this cannot be the start of a client's first frame.
@@ -160,6 +170,14 @@ class SealedHandshaker(Handshaker):
                 raise HandshakeError(Refusal.BAD_MAC1)
             if not self._proven.take(clock.boottime_s()):
                 raise HandshakeError(Refusal.TOO_MANY)
+
+    def fingerprint(self) -> str:
+        """Return the first letters of our public key."""
+        return fingerprint(self.exchange.own.public)
+
+    def watch(self, lane: Lane) -> None:
+        """As ``KeyExchange.watch``."""
+        self.exchange.watch(lane)
 
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established:
         initiation = framing.message_of(opening)
