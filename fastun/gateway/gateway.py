@@ -136,8 +136,8 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
+        stack.enter_context(self.peer_sync)  # before the lane: its workers begin with all peers
         await stack.enter_async_context(self._running_lane())
-        stack.enter_context(self.peer_sync)
         watching = (
             self._watch_peers(),
             self._watch_sessions(),

@@ -47,7 +47,7 @@ class Host:
 
 
 class NoNetlink:
-    def __init__(self, **_: object) -> None:
+    def __init__(self, _: int) -> None:
         pass
 
     def __enter__(self) -> None:
@@ -62,7 +62,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     host = Host()
     monkeypatch.setattr(programs, "run", host.run)
     monkeypatch.setattr(programs, "find", lambda _: "/usr/sbin/nft" if host.has_nft else None)
-    monkeypatch.setattr(strong_host, "IPRoute", NoNetlink)
+    monkeypatch.setattr(strong_host, "Kernel", NoNetlink)
     monkeypatch.setattr(strong_host.socket, "if_nametoindex", lambda _: 7)
     monkeypatch.setattr(strong_host, "_addresses", lambda *_: host.addresses)
     monkeypatch.setattr(strong_host, "_routes", lambda *_: map(ip_network, host.routes))
