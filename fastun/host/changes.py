@@ -19,10 +19,10 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
-from pyroute2 import IPRoute
 
 from fastun.errors import RuntimeFailure
 from fastun.host import programs, routing_rules
+from fastun.host.iproute import IPRoute
 
 #: Makes the kernel use marks when it validates sources: a default route by rules needs it.
 SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"

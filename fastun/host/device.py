@@ -18,14 +18,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 import psutil
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
 from fastun.host.kernel import Kernel
 from fastun.host.name_servers import NameServers
@@ -98,6 +97,11 @@ class Device:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
 
+    @property
+    def dns_servers(self) -> tuple[str, ...]:
+        """The DNS servers that the host has from this tunnel. Any thread."""
+        return self._name_servers.servers
+
     def apply(
         self,
         addresses: Iterable[Address],
@@ -124,10 +128,14 @@ class Device:
                 )
             )
 
-    def follow(self, outer: Iterable[OuterAddress]) -> Applied:
-        """Keep our own packets, which now go to ``outer``, out of the tunnel; as `apply`."""
+    def outer_changed(self, addresses: Iterable[OuterAddress]) -> None:
+        """Keep our own packets, which now go to ``addresses``, out of the tunnel; as `apply`."""
         with self._mutex:
-            return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
+            outer = self._configured_outer | set(addresses)
+            wanted = replace(self._wanted, outer=outer)
+            if self._reconciler.is_moved_by(outer):
+                self._reconcile(wanted)
+            self._wanted = wanted
 
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`."""

@@ -14,13 +14,12 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from fastun.host import permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.kernel import Kernel, SetAddress, SetLink, SetRoute
 from fastun.host.other_networks import OtherNetworks, of_others
+from fastun.host.placing import Caught
 from fastun.host.wanted import Applied, Change, Refusal
 
 if TYPE_CHECKING:
@@ -30,10 +29,11 @@ if TYPE_CHECKING:
     from fastun.host.journal import Journal
     from fastun.host.kernel import FoundAddress, Link, Place, Step
     from fastun.host.netlink import Fault
+    from fastun.host.outer_addresses import OuterAddress
     from fastun.host.placing import Placed
     from fastun.host.routing_rules import Level
     from fastun.host.wanted import Kind, Wanted
-    from fastun.peers.peer import Address
+    from fastun.peers.peer import Address, Network
 
 _Key = TypeVar("_Key")
 
@@ -73,9 +73,10 @@ class Reconciler:
         self._settings = settings
         self._journal = journal
         self._named = {prefix for peer in settings.peers for prefix in peer.allowed_ips}
-        self._addresses: set[Address] = set()  # made here; older kernels do not say by whom
+        self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
         self._levels: set[Level] = set()
+        self._caught: tuple[Caught, frozenset[Network]] = (Caught(()), frozenset())
         self._is_new = True  # nothing was applied yet
 
     def apply(self, wanted: Wanted) -> Applied:
@@ -97,12 +98,18 @@ class Reconciler:
             self._journal, self._settings, outcome.link.name, placed, outcome.refused
         )
         self._is_new = False
+        self._caught = (placed.caught, placed.caught.by(wanted.outer))
         return Applied(mtu, tuple(outcome.refused), tuple(outcome.made))
+
+    def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
+        """Return whether other routes than before would catch our own packets, now to ``outer``."""
+        catching, caught = self._caught
+        return catching.by(outer) != caught
 
     # -- the link -------------------------------------------------------------------------------
 
     def _set_mtu(self, kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> int:
-        """Set the MTU; one that somebody else has set stays until another one is pushed."""
+        """Set the MTU; one that was set by hand stays until another one is pushed."""
         now = outcome.link.mtu
         is_ours = self._is_new or now == self._pushed_mtu
         goal = wanted.pushed_mtu or (wanted.mtu if is_ours else now)

@@ -26,12 +26,12 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pyroute2.netlink.exceptions import NetlinkError
+from fastun.host.iproute import NetlinkError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from pyroute2 import IPRoute
+    from fastun.host.iproute import IPRoute
 
 # The kernel shows the maker of a route or a rule; routing daemons leave alone what is not theirs.
 # Below 192 are the numbers that the kernel's list (linux/rtnetlink.h) and iproute2's give away;

@@ -72,6 +72,7 @@ class EndpointWatch:
         if is_inside != (self._blocked.get(link.slot) == link.id):
             self._lane.send("link-writer", BlockLink(link.slot, is_inside))
         if is_inside:
+            self._inside.keep_out(address.host)
             self._blocked[link.slot] = link.id
         else:
             self._blocked.pop(link.slot, None)
@@ -85,5 +86,6 @@ class EndpointWatch:
         except OSError:  # it is ending
             return
         self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
-        if is_inside:
+        if is_inside and link.connection is not None:
+            self._inside.keep_out(link.connection.getpeername()[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)

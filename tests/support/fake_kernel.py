@@ -48,6 +48,7 @@ class FakeKernel:
         self.routes: list[Entry] = []
         self.rules: list[Entry] = []
         self.refused_mtu = 0
+        self.refuses_rules = 0  # with this errno
         self.is_up = True
 
     def __call__(self, index: int = FT0) -> Self:  # in the place of the classes IPRoute and Kernel
@@ -69,6 +70,17 @@ class FakeKernel:
             fields["RTA_DST"] = str(network.network_address)
         self.routes.append(
             Entry(family=FAMILY[network.version], dst_len=network.prefixlen, proto=proto, **fields)
+        )
+
+    def have_rule(self, family: int, priority: int, mark: int | None, table: int, by: int) -> None:
+        self.rules.append(
+            Entry(
+                family=family,
+                FRA_PRIORITY=priority,
+                FRA_FWMARK=mark,
+                FRA_TABLE=table,
+                FRA_PROTOCOL=by,
+            )
         )
 
     def have_address(self, text: str, index: int) -> None:
@@ -190,6 +202,8 @@ class FakeKernel:
         return [rule for rule in self.rules if rule["family"] == family]
 
     def rule(self, command: str, **fields: Any) -> None:
+        if self.refuses_rules:
+            raise NetlinkError(self.refuses_rules)
         rule = Entry(
             family=fields["family"],
             FRA_PRIORITY=fields["priority"],
@@ -203,4 +217,7 @@ class FakeKernel:
             self.rules.append(rule)
             return
         named = ("family", "FRA_PRIORITY", "FRA_TABLE", "FRA_PROTOCOL")
-        self.rules = [r for r in self.rules if any(r[name] != rule[name] for name in named)]
+        found = [r for r in self.rules if all(r[name] == rule[name] for name in named)]
+        if not found:
+            raise NetlinkError(errno.ENOENT)
+        self.rules.remove(found[0])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 from fastun.endpoint import parse
-from fastun.host import outer_addresses, routes
+from fastun.host import routes
 from fastun.host.outer_addresses import of_settings
 from fastun.host.placing import Caught
 from fastun.host.routes import prepared
@@ -71,7 +70,13 @@ def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
     assert kernel.rules == []
 
 
-@pytest.mark.usefixtures("unprepared")
+@pytest.fixture
+def before_the_device(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "IPRoute", kernel)
+    monkeypatch.setattr(routes, "tables_in_use", set)
+
+
+@pytest.mark.usefixtures("before_the_device")
 @pytest.mark.parametrize(
     ("allowed", "endpoint", "fields", "mark"),
     [
@@ -98,17 +103,6 @@ def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch
     if "addresses" in fields:
         fields["addresses"] = (ip_interface(fields["addresses"]),)
     assert prepared(settings(allowed, endpoints=(parse(endpoint),), **fields)).fwmark == mark
-
-
-@pytest.fixture
-def unprepared(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", _unresolved)
-    monkeypatch.setattr(routes, "IPRoute", kernel)
-    monkeypatch.setattr(routes, "tables_in_use", set)
-
-
-def _unresolved(*_: object, **__: object) -> None:
-    raise socket.gaierror(-2, "Name or service not known")
 
 
 def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: FakeKernel) -> None:
@@ -149,25 +143,11 @@ def test_an_address_of_no_length_makes_no_default_route(kernel: FakeKernel, addr
     assert [each.has_route for each in kernel.addresses() if each.index == FT0] == [False]
 
 
-def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def found(name: str, *_: object, **__: object) -> list[Any]:
-        if name == "slow.example":
-            socket_is_never_ready.wait(10)
-        return [(0, 0, 0, "", ("203.0.113.7", 0)), (0, 0, 0, "", ("::ffff:203.0.113.8", 0, 0, 0))]
-
-    import threading  # noqa: PLC0415
-
-    socket_is_never_ready = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr(outer_addresses, "_LOOKUP_S", 0.3)
-    quick = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
-    expected = set(map(ip_address, ("203.0.113.7", "203.0.113.8", "192.0.2.1")))
-    assert of_settings(quick) == (expected, True)
-    slow = settings(endpoints=(parse("udp://slow.example"), parse("tcp://192.0.2.1")))
-    assert of_settings(slow) == ({ip_address("192.0.2.1")}, False)
-    socket_is_never_ready.set()
+def test_of_the_settings_only_addresses_are_known_names_come_later() -> None:
+    its = settings(endpoints=(parse("udp://192.0.2.1"),))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, True)
+    its = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, False)
 
 
 def test_an_address_is_in_networks_of_its_own_version_only() -> None:
