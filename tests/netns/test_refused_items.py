@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.support.unanswered import INTERFACE, OUT_THERE, PEER, routes, stop, warned, way
+from tests.support.unanswered import INTERFACE, PEER, routes, stop, warned, way, with_addresses
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,12 +15,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from tests.support.unanswered import Connect
 
-V4, BOTH = "10.9.0.2/24", "10.9.0.2/24, fd00:9::2/64"
-
-
-def with_addresses(addresses: str) -> str:
-    assert BOTH in INTERFACE
-    return INTERFACE.replace(BOTH, addresses)
+V4 = "10.9.0.2/24"
 
 
 def addresses(host: Host, family: str = "-o") -> list[str]:
@@ -88,45 +81,3 @@ def test_an_address_of_length_0_makes_no_default_route(client: Host, connect: Co
     assert way(client, "203.0.113.1") == "to-internet"
     assert way(client, "10.7.0.1") == "wg0"
     stop(process)
-
-
-# -- our own packets --------------------------------------------------------------------------
-
-HALVES = "AllowedIPs = 0.0.0.0/1, 128.0.0.0/1\n"
-
-
-@pytest.mark.parametrize(
-    ("own", "allowed"),
-    [
-        (BOTH, HALVES),
-        (BOTH, "AllowedIPs = 198.51.100.0/24\n"),
-        (BOTH, f"AllowedIPs = 10.7.0.0/16, {OUT_THERE}/32\n"),
-        ("198.51.100.7/24", "AllowedIPs = 10.7.0.0/16\n"),  # the kernel's own route
-    ],
-)
-def test_a_route_that_contains_the_server_leaves_our_own_packets_outside(
-    client: Host, connect: Connect, own: str, allowed: str
-) -> None:
-    process = connect(with_addresses(own) + PEER + allowed)
-    assert way(client, OUT_THERE) == "wg0"
-    assert way(client, OUT_THERE, "mark", "51820") == "to-internet"
-    assert way(client, "192.0.2.1") == "to-internet"
-    stop(process)
-    assert "51820" not in client.ip("rule")
-    assert way(client, OUT_THERE) == "to-internet"
-
-
-def test_the_longest_prefix_wins_also_beside_a_route_that_contains_the_server(
-    client: Host, connect: Connect
-) -> None:
-    for network in ("198.51.0.0/16", "198.51.100.128/25"):
-        client.ip("route", "add", network, "via", "192.0.2.1")
-    process = connect(INTERFACE + PEER + "AllowedIPs = 198.51.100.0/24, 0.0.0.0/0\n")
-    assert way(client, "198.51.100.9") == "wg0"
-    assert way(client, "198.51.100.200") == "to-internet", "a longer one"
-    assert way(client, "198.51.7.7") == "to-internet", "a shorter one, but longer than ours"
-    assert way(client, "203.0.113.1") == "wg0"
-    for there in (OUT_THERE, "203.0.113.1"):
-        assert way(client, there, "mark", "51820") == "to-internet"
-    stop(process)
-    assert "51820" not in client.ip("rule")

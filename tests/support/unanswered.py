@@ -42,6 +42,12 @@ RULES = {
 LEADING = ["32764: main suppress_prefixlength 0", "32765: not fwmark 51820 51820"]
 
 
+def with_addresses(addresses: str) -> str:
+    """Return the file's `[Interface]` with other addresses."""
+    assert "10.9.0.2/24, fd00:9::2/64" in INTERFACE
+    return INTERFACE.replace("10.9.0.2/24, fd00:9::2/64", addresses)
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     assert process.wait(10) == 0
