@@ -79,13 +79,14 @@ class EndpointWatch:
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 
     def _look_at_stream(self, link: Link) -> None:
+        if link.connection is None:
+            return
         try:
-            is_inside = link.connection is not None and self._inside.holds_stream(
-                link.connection.getpeername()
-            )
+            address = link.connection.getpeername()
         except OSError:  # it is ending
             return
+        is_inside = self._inside.holds_stream(address)
         self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
-        if is_inside and link.connection is not None:
-            self._inside.keep_out(link.connection.getpeername()[0])
+        if is_inside:
+            self._inside.keep_out(address[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)
