@@ -14,6 +14,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from fastun import ending
 from fastun.host import permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
 from fastun.host.iproute import IPRoute, NetlinkError
@@ -92,6 +93,8 @@ class Reconciler:
             others = of_others(kernel.main_routes(), found, self._index)
             placed = self._placed(wanted, others, found, outcome)
             self._set_addresses(kernel, placed, found, outcome)
+            if self._is_new:  # routes may take seconds
+                ending.check()
             if self._set_up(kernel, outcome):
                 self._set_routes(kernel, placed, outcome)
         settings_of_host.apply(
