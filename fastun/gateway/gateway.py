@@ -103,6 +103,7 @@ class Gateway:
             Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
             settings.fwmark,
         )
+        self.outside.inside.subscribe(self.pushed_settings.ask)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -166,8 +167,8 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
+        stack.enter_context(self.peer_sync)  # before the lane: its workers begin with all peers
         await stack.enter_async_context(self._running_lane())
-        stack.enter_context(self.peer_sync)
         watching = (
             self._watch_peers(),
             self._watch_sessions(),
@@ -296,7 +297,7 @@ class Gateway:
 
     def _outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
-        found = self.outside.names.hosts()
+        found = self.outside.names.hosts() | self.outside.inside.kept_out
         if self.datagrams is not None:
             found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():
