@@ -116,10 +116,10 @@ class NameLookup:
 
     def _leads_inside(self, now: DnsFiles) -> bool:
         """Return whether ordinary lookups would go through the tunnel."""
-        if not self._device_index:
-            return False
         if self._own_servers():
             return True
+        if not self._device_index or not self._fwmark:  # without a mark there is no other way
+            return False
         with contextlib.suppress(OSError), RouteQuestions() as questions:
             for server in map(ip_address, now.servers()):
                 with contextlib.suppress(OSError):  # no route

@@ -159,6 +159,19 @@ def test_a_linked_client_that_loses_network_and_dns_does_not_end(
     assert "Traceback" not in log_of(here)
 
 
+def test_a_client_that_waits_for_a_silent_resolver_ends_at_once_when_it_is_asked_to(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    there = serving(server, tmp_path, "both")
+    with NameServer(server, DNS, KNOWN) as dns:
+        dns.is_silent = True
+        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
+        wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
+        assert here.get("/readyz") == (503, "no link\n")
+        assert here.stop() == 0
+
+
 def test_a_listen_name_is_waited_for_before_a_server_says_that_it_is_up(
     hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
