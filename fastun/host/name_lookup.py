@@ -45,7 +45,7 @@ _RECORDS: Final = (Path("/run/resolvconf/interfaces"), Path("/run/resolvconf/int
 _DNS_PORT: Final = 53
 
 # For each of AAAA and A: a query, and its repetitions to all servers.
-_LIFETIME_S: Final = 4.0
+_LIFETIME_S: Final = 5.0
 
 # What glibc says of a name that DNS does not have, or has without an address (netdb.h); everything
 # else may pass: no network, no server, no answer.

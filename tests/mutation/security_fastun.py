@@ -253,7 +253,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("Inside._leads", "the device is where it leads",
          "        return found == self._device_index\n", "        return found != 0\n"),
         ("dial", "nothing is dialled there",
-         "if inside is not None and inside.holds_stream(address):", "if False:"),
+         "if outside.inside.holds_stream(address):", "if False:"),
     ),
     *table(
         "unit/link/datagram/test_datagram_sessions",

@@ -173,7 +173,7 @@ def test_a_client_that_waits_for_a_silent_resolver_ends_at_once_when_it_is_asked
 
 
 def test_a_listen_name_is_waited_for_before_a_server_says_that_it_is_up(
-    hosts: tuple[Host, Host], tmp_path: Path
+    hosts: tuple[Host, Host], lab: Lab, tmp_path: Path
 ) -> None:
     server, client = hosts
     listen = [f"--listen={scheme}://here.example.net" for scheme in ("udp", "tcp")]
@@ -189,9 +189,13 @@ def test_a_listen_name_is_waited_for_before_a_server_says_that_it_is_up(
     )
     with NameServer(server, DNS, {"here.example.net": [CLIENT]}):
         wait_until(lambda: "up  " in log_of(serve), "up", timeout_s=BACK_S)
-    assert client.listens(55555)
-    assert client.listens(51820, udp=True)
     assert serve.get("/readyz")[0] == 200
+    third = lab.host("third")
+    lab.wire(third, client, ["198.51.100.2/24"], ["198.51.100.1/24"])
+    third.ip("route", "add", CLIENT, "via", "198.51.100.1")
+    for transport, dialler in (("udp", server), ("tcp", third)):
+        file = add_peer(serve, transport, CLIENT, transport)
+        Tunnel(serve, dialling(dialler, tmp_path, str(file))).wait_up()
 
 
 @pytest.mark.soak
