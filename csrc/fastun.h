@@ -219,12 +219,20 @@ struct link_format {
     int splits_udp; /* of super-packets the peer takes only TCP's: its kernel is older */
 };
 
+/* What a worker's loop works on, all of it the caller's. A descriptor that it has not is -1. */
+struct loop_parts {
+    unsigned role; /* an index of stats_role_name */
+    enum wire wire;
+    enum mode mode;
+    struct ring *ring;
+    struct stats *stats;
+    struct peer_table *peers;
+    int device_fd, channel_fd, wake_fd; /* wake_fd: the outbound ring's eventfd */
+};
+
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
- * seen to. `role` is an index of stats_role_name. Descriptors stay the caller's; wake_fd is the
- * outbound ring's eventfd. */
-struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
-                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
-                      int wake_fd);
+ * seen to. */
+struct loop *loop_new(const struct loop_parts *parts);
 void loop_free(struct loop *loop);
 enum loop_end loop_run(struct loop *loop);
 int loop_error(struct loop *loop);

@@ -49,7 +49,8 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
     if not sources.peers:
         if sources.document.peer:
-            raise ConfigError(f"{sources.where('peer.enabled')}: is false; enable a peer to dial")
+            place = sources.where("peer")
+            raise ConfigError(f"{place}: none is enabled; set enabled = true in the one to dial")
         if dialled is None:
             place = sources.where("peer") if sources.path else "endpoint"
             raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")

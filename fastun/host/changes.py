@@ -27,6 +27,9 @@ from fastun.host.iproute import IPRoute
 #: Makes the kernel use marks when it validates sources: a default route by rules needs it.
 SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
 
+#: Makes the kernel tell a sender of a shorter way: of an interface, or of ``all``.
+SEND_REDIRECTS: Final = "net/ipv4/conf/{}/send_redirects"
+
 _PROC_SYS = Path("/proc/sys")
 
 # After a gateway was killed, its workers and the device may exist for another moment.

@@ -6,18 +6,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from fastun.config.settings import Settings
     from fastun.endpoint import Endpoint
-    from fastun.peers.peer import Network
 
 OuterAddress = IPv4Address | IPv6Address
-
-
-def catches(network: Network, outer: Iterable[OuterAddress]) -> bool:
-    """Return whether a route to `network` would take the tunnel's own packets."""
-    return any(address.version == network.version and address in network for address in outer)
 
 
 def of_settings(settings: Settings) -> tuple[set[OuterAddress], bool]:

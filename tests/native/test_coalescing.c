@@ -129,12 +129,12 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
     uint8_t frame[VNET_LENGTH + FLOW_PACKET_MAX];
     int size = SEND_BUFFER / 2; /* the kernel doubles it */
     stand_in_open(&stand_in, MODE_TUN);
-    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    set_send_buffer(stand_in.far[0], size);
     for (int i = 0; i < N_RUNS; i++) {
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, i * N_EACH, N_EACH, -1);
     }
-    ring_publish(stand_in.writer.lane.ring, &stand_in.writer.lane.ring_stats);
+    lane_publish(&stand_in.writer.lane);
     worker_start(&stand_in.writer.worker);
     for (int i = 0; i < N_RUNS * N_EACH; i++) {
         CHECK_EQUAL(read(stand_in.far[1], frame, sizeof frame), VNET_LENGTH + 40 + FLOW_PAYLOAD);
@@ -234,14 +234,14 @@ static void a_super_packet_that_is_taken_ends_the_count_of_refusals(void) {
     uint8_t frame[VNET_LENGTH + 2 * FLOW_PACKET_MAX];
     int size = SEND_BUFFER / 2;
     stand_in_open(&stand_in, MODE_TUN);
-    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    set_send_buffer(stand_in.far[0], size);
     for (int round = 0; round < N_ROUNDS; round++) {
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, 0, N_LONG, -1);
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, 0, 2, -1);
     }
-    ring_publish(stand_in.writer.lane.ring, &stand_in.writer.lane.ring_stats);
+    lane_publish(&stand_in.writer.lane);
     worker_start(&stand_in.writer.worker);
     for (int i = 0; i < N_ROUNDS * (N_LONG + 1); i++)
         CHECK(read(stand_in.far[1], frame, sizeof frame) > VNET_LENGTH);

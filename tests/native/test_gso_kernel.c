@@ -113,7 +113,7 @@ static void check_segment(const struct gso_split *split, int i) {
     CHECK(memcmp(written, expected, length) == 0);
 }
 
-/* What is no super-packet, and only to be completed. */
+/* What is not a super-packet, and only to be completed. */
 static void check_completed(struct vnet *vnet) {
     static uint8_t expected[SUPER_PACKET_MAX];
     CHECK(vnet_complete(vnet, packet.bytes, packet.length, packet.l3));

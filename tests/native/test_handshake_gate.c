@@ -288,7 +288,8 @@ static void load_is_held_for_a_second_after_it_was_last_seen(void) {
     handshake_gate_free(&gate);
 }
 
-static void a_source_above_its_own_limit_takes_nothing_of_the_others_and_is_no_load(void) {
+static void
+a_source_above_its_own_limit_takes_nothing_of_the_others_and_does_not_count_as_load(void) {
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     count_open(100000, ipv4_source(1, 1), S);
     CHECK_EQUAL(gate.loaded_until_ns, 0);
@@ -307,7 +308,7 @@ static void a_response_is_asked_for_a_cookie_as_well(void) {
     handshake_gate_free(&gate);
 }
 
-static void what_has_no_mac1_is_asked_for_nothing_and_is_no_load(void) {
+static void what_has_no_mac1_is_asked_for_nothing_and_does_not_count_as_load(void) {
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     size_t length = handshake_make(message, MESSAGE_INITIATION, 0, other_key);
     for (uint32_t i = 0; i < 2 * UNPROVEN_BURST_OF_ALL; i++)
@@ -331,8 +332,8 @@ int main(void) {
     RUN(without_load_no_cookie_is_asked_for);
     RUN(in_a_flood_only_a_sender_that_shows_a_cookie_passes);
     RUN(load_is_held_for_a_second_after_it_was_last_seen);
-    RUN(a_source_above_its_own_limit_takes_nothing_of_the_others_and_is_no_load);
+    RUN(a_source_above_its_own_limit_takes_nothing_of_the_others_and_does_not_count_as_load);
     RUN(a_response_is_asked_for_a_cookie_as_well);
-    RUN(what_has_no_mac1_is_asked_for_nothing_and_is_no_load);
+    RUN(what_has_no_mac1_is_asked_for_nothing_and_does_not_count_as_load);
     return EXIT_SUCCESS;
 }

@@ -88,7 +88,7 @@ static void small_room_shortens_the_quote_down_to_the_ports(void) {
     make_ipv4(400, UDP);
     for (size_t room = 0; room < 500; room++)
         CHECK_EQUAL(answer_within(400, room), room < 28 + 20 + 8 ? 0 : room > 428 ? 428 : room);
-    packet[0] = 0x4f; /* 40 bytes of options stand before the ports */
+    packet[0] = 0x4f; /* 40 bytes of options come before the ports */
     CHECK_EQUAL(answer_within(400, 28 + 60 + 7), 0);
     CHECK_EQUAL(answer_within(400, 28 + 60 + 8), 28 + 60 + 8);
     make_ipv6(400, UDP);

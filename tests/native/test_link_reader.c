@@ -88,7 +88,7 @@ static void check_counts(struct reader *reader, size_t n_passed, unsigned reason
 
 /* -- the framing ------------------------------------------------------------------------------- */
 
-static void a_peer_that_closes_between_frames_is_no_fault(void) {
+static void a_peer_that_closes_between_frames_is_not_a_fault(void) {
     struct reader reader;
     reader_open(&reader, &tun);
     send_good_packet(&reader);
@@ -244,7 +244,7 @@ int main(void) {
     tun = plain_format(MODE_TUN, true);
     tap = plain_format(MODE_TAP, true);
     original = simpletun_format(MODE_TUN);
-    RUN(a_peer_that_closes_between_frames_is_no_fault);
+    RUN(a_peer_that_closes_between_frames_is_not_a_fault);
     RUN(a_length_of_0_ends_the_link);
     RUN(a_length_over_the_limit_ends_the_link_before_its_bytes_come);
     RUN(a_stream_cut_anywhere_inside_a_frame_is_a_fault);

@@ -251,7 +251,7 @@ static void check_handshake_behind_half_a_frame(unsigned n_links) {
     CHECK_EQUAL(links.peers[0].n_handshakes, 2);
     stop_and_detach_all();
     CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
-    check_balance(); /* a handshake message is no peer's packet */
+    check_balance(); /* a handshake message counts as none */
     peer_links_close(&links);
 }
 

@@ -1,4 +1,4 @@
-/* Frames to messages and back. Every message stands in memory of exactly its size, so that ASan
+/* Frames to messages and back. Every message is in memory of exactly its size, so that ASan
  * sees a byte read too far. */
 #define _GNU_SOURCE
 #include <string.h>
@@ -266,7 +266,7 @@ static void an_unknown_flag_is_not_passed_over(void) {
     }
 }
 
-static void a_checksum_our_kernel_verified_is_no_news_for_the_peer(void) {
+static void a_checksum_our_kernel_verified_is_not_news_for_the_peer(void) {
     struct random random = {10};
     struct link_format format = plain(MODE_TUN);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, 500);
@@ -292,6 +292,6 @@ int main(void) {
     RUN(what_a_peer_is_not_to_complete_is_complete);
     RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_every_peer);
     RUN(an_unknown_flag_is_not_passed_over);
-    RUN(a_checksum_our_kernel_verified_is_no_news_for_the_peer);
+    RUN(a_checksum_our_kernel_verified_is_not_news_for_the_peer);
     return EXIT_SUCCESS;
 }

@@ -1,4 +1,4 @@
-/* Padding comes off by the packet's own length. Every content stands in memory of exactly its
+/* Padding comes off by the packet's own length. Every content is in memory of exactly its
  * size, so that ASan sees a byte read too far. */
 #include <string.h>
 

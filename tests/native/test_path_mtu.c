@@ -150,7 +150,7 @@ static void an_ipv4_sender_may_get_less_than_ipv6s_least_mtu(void) {
     sender_close();
 }
 
-/* A frame of an Ethernet has no sender to answer, and stands behind its message type. */
+/* A frame of an Ethernet has no sender to answer, and is behind its message type. */
 static void an_ethernet_frame_goes_in_fragments(void) {
     const uint32_t expected[] = {SEGMENT_WHOLE, SEGMENT_FRAGMENTS};
     struct link_format format = datagram_format(MTU);

@@ -98,7 +98,7 @@ static void a_drop_of_which_only_half_was_counted_is_a_drop(void) {
     }
 }
 
-static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands(void) {
+static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_is(void) {
     lane_open();
     uint64_t n_packets = 0, cursor = ring_first(lane.ring);
     bool corrupt = false;
@@ -242,7 +242,7 @@ static void what_was_in_a_links_queue_is_dropped_once(void) {
 int main(void) {
     RUN(what_a_reader_counted_and_did_not_publish_is_dropped_once);
     RUN(a_drop_of_which_only_half_was_counted_is_a_drop);
-    RUN(what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands);
+    RUN(what_was_published_is_not_lost_however_often_and_wherever_the_ring_is);
     RUN(a_burst_whose_head_was_not_moved_is_not_published);
     RUN(what_a_writer_counted_and_did_not_release_is_counted_once);
     RUN(drops_were_counted_as_well);

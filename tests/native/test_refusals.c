@@ -189,7 +189,7 @@ static void our_address_is_not_blamed_for_a_fault_of_the_offload(void) {
     end();
 }
 
-static void what_does_not_go_out_singly_either_is_no_fault_of_the_offload(void) {
+static void what_does_not_go_out_singly_either_is_not_the_offloads_fault(void) {
     const struct udp_address nowhere = {0};
     open_all();
     peer_write_endpoint(&peers->lane.peers->slots[0], &nowhere);
@@ -226,7 +226,7 @@ int main(void) {
     RUN(without_offload_our_address_that_has_gone_costs_no_datagram);
     RUN(an_address_that_is_back_is_sent_from_again);
     RUN(our_address_is_not_blamed_for_a_fault_of_the_offload);
-    RUN(what_does_not_go_out_singly_either_is_no_fault_of_the_offload);
+    RUN(what_does_not_go_out_singly_either_is_not_the_offloads_fault);
     RUN(news_of_a_link_that_is_gone_are_none);
     return EXIT_SUCCESS;
 }

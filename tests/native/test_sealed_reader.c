@@ -45,7 +45,7 @@ static void under_the_other_cipher_a_message_is_of_a_bad_type(void) {
     }
 }
 
-static void what_is_no_message_of_the_wire_is_of_a_bad_type(void) {
+static void what_is_not_a_message_of_the_wire_is_of_a_bad_type(void) {
     uint8_t message[200] = {0};
     reader_open(AEAD_CHACHA20_POLY1305);
     size_t n = 0;
@@ -265,7 +265,7 @@ static void a_frame_on_a_sealed_tap_link_comes_from_any_address(void) {
 int main(void) {
     RUN(every_tampered_bit_is_dropped_with_its_reason_and_the_next_one_passes);
     RUN(under_the_other_cipher_a_message_is_of_a_bad_type);
-    RUN(what_is_no_message_of_the_wire_is_of_a_bad_type);
+    RUN(what_is_not_a_message_of_the_wire_is_of_a_bad_type);
     RUN(a_bare_packet_is_not_taken_on_the_sealed_wire);
     RUN(a_message_sent_again_is_dropped_however_far_apart);
     RUN(the_counters_at_the_end_of_a_key_are_refused);

@@ -21,13 +21,6 @@ static uint8_t *bytes_new(size_t length) {
     return bytes;
 }
 
-static bool is_zero(const uint8_t *bytes, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if (bytes[i] != 0)
-            return false;
-    return true;
-}
-
 static void use(struct aead_key *key) {
     uint8_t text[1436 + AEAD_TAG_SIZE] = {0};
     CHECK_EQUAL(seal_in_place(key, 1, text, 1436), sizeof text);

@@ -20,7 +20,7 @@ static void ring(pthread_t loop, const enum loop_end *end) {
 }
 
 /* The other byte of the buffer is left from the message before. */
-static void half_a_length_is_no_length(void) {
+static void half_a_length_is_not_a_length(void) {
     uint8_t unknown[256] = {0x77}; /* its prefix is 1, 0 */
     enum loop_end end;
     pthread_t loop;
@@ -60,7 +60,7 @@ static void a_link_with_nothing_to_read_after_all_goes_on(void) {
 }
 
 int main(void) {
-    RUN(half_a_length_is_no_length);
+    RUN(half_a_length_is_not_a_length);
     RUN(a_link_with_nothing_to_read_after_all_goes_on);
     return EXIT_SUCCESS;
 }

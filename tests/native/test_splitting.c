@@ -93,7 +93,7 @@ static void so_does_an_ethernet_frame(void) {
     sender_close();
 }
 
-/* Longer than a train, which is no matter on a stream. */
+/* Longer than a train, which does not matter on a stream. */
 static void a_super_packet_of_one_segment_is_a_message_of_any_length(void) {
     struct super_packet_shape shape = tcp4(65200, 65200);
     struct link_format format = plain_format(MODE_TUN, false);

@@ -155,7 +155,7 @@ static void a_corrupt_ring_is_emptied_and_counted_and_the_next_frame_passes(void
     check_corrupt_ring(ROLE_tun_writer, SOCK_SEQPACKET, DROP_tun_writer_ring_corrupt);
 }
 
-/* writev of nothing takes nothing: such a record stands at the front until another comes. */
+/* writev of nothing takes nothing: such a record stays at the front until another comes. */
 static void a_record_without_a_byte_does_not_make_the_link_writer_spin(void) {
     struct writer writer;
     writer_open(&writer, ROLE_link_writer, SOCK_STREAM);

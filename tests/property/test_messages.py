@@ -171,11 +171,19 @@ class LinkReader:
         self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stream = socket.socketpair()
         self.stream[1].setblocking(False)
-        role, channel_fd = self.lib.ROLE_link_reader, self.channel[1].fileno()
         c = fmt.to_c(internals)
-        self.loop = self.lib.loop_new(
-            role, c.wire, c.mode, self.producer, self.stats, self.peers, -1, channel_fd, -1
-        )
+        parts = {
+            "role": self.lib.ROLE_link_reader,
+            "wire": c.wire,
+            "mode": c.mode,
+            "ring": self.producer,
+            "stats": self.stats,
+            "peers": self.peers,
+            "device_fd": -1,
+            "channel_fd": self.channel[1].fileno(),
+            "wake_fd": -1,
+        }
+        self.loop = self.lib.loop_new(self.ffi.new("struct loop_parts *", parts))
         self.format = c
         self.attach(0, self.stream[1])
 

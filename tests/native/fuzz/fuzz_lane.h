@@ -24,8 +24,15 @@ static inline void fuzz_lane_open_once(void) {
 }
 
 static inline struct loop *fuzz_loop_new(enum wire wire, enum mode mode) {
-    struct loop *made = loop_new(ROLE_link_reader, wire, mode, producer, lane.stats, lane.peers, -1,
-                                 channel[1], -1);
+    struct loop *made = loop_new(&(struct loop_parts){.role = ROLE_link_reader,
+                                                      .wire = wire,
+                                                      .mode = mode,
+                                                      .ring = producer,
+                                                      .stats = lane.stats,
+                                                      .peers = lane.peers,
+                                                      .device_fd = -1,
+                                                      .channel_fd = channel[1],
+                                                      .wake_fd = -1});
     FUZZ_CHECK(made != NULL);
     return made;
 }

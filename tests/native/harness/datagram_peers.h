@@ -2,8 +2,8 @@
  * sends.
  *
  * Every datagram names its peer and its number and is filled from them. A peer's socket joins
- * datagrams (UDP_GRO), so it sees a train as it was sent. The loop runs in a thread, and stands
- * still between two runs.
+ * datagrams (UDP_GRO), so it sees a train as it was sent. The loop runs in a thread, and is at
+ * rest between two runs.
  */
 #ifndef DATAGRAM_PEERS_H
 #define DATAGRAM_PEERS_H

@@ -2,7 +2,7 @@
  *
  * Every frame names its peer and its number and is filled from them, so a peer sees at once what
  * was cut, mixed, lost or put out of order. The loop runs in a thread; links are changed, and
- * handshake messages sent, only while it stands still, as in a worker.
+ * handshake messages sent, only while it is at rest, as in a worker.
  */
 #ifndef PEER_LINKS_H
 #define PEER_LINKS_H

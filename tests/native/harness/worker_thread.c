@@ -13,8 +13,15 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
     CHECK(worker->ring != NULL);
     pair_open(worker->channel, SOCK_SEQPACKET);
     bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
-    worker->loop = loop_new(role, wire, mode, worker->ring, lane->stats, lane->peers, device_fd,
-                            worker->channel[1], is_outbound ? lane->wake_fd : -1);
+    worker->loop = loop_new(&(struct loop_parts){.role = role,
+                                                 .wire = wire,
+                                                 .mode = mode,
+                                                 .ring = worker->ring,
+                                                 .stats = lane->stats,
+                                                 .peers = lane->peers,
+                                                 .device_fd = device_fd,
+                                                 .channel_fd = worker->channel[1],
+                                                 .wake_fd = is_outbound ? lane->wake_fd : -1});
     CHECK(worker->loop != NULL);
 }
 

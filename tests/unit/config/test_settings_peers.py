@@ -285,5 +285,5 @@ def test_a_complaint_numbers_a_peer_as_the_file_does(tmp_path: Path) -> None:
 def test_connect_with_nothing_but_disabled_peers_says_so(tmp_path: Path) -> None:
     path = file(tmp_path, peer_table(LINES, **UDP, enabled="false"))
     assert complaint("connect", str(path), Options()) == (
-        f"{path}: peer.enabled: is false; enable a peer to dial"
+        f"{path}: peer: none is enabled; set enabled = true in the one to dial"
     )

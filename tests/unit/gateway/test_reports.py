@@ -9,6 +9,7 @@ from unittest.mock import Mock, call
 
 import pytest
 
+from fastun import log
 from fastun.gateway.reports import Reports, Sessions
 from fastun.lane.messages import (
     ControlCame,
@@ -18,6 +19,7 @@ from fastun.lane.messages import (
     LinkEnded,
     OffloadChanged,
     PathTooNarrow,
+    Ready,
     SessionWanted,
     StreamHandshakeCame,
     ToGateway,
@@ -180,3 +182,15 @@ def test_a_dead_link_reader_ends_all_links() -> None:
         gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
         calls = gateway.calls_at_death_of("link-reader")
         assert call.links.end_all("link-reader died", only_streams=False) in calls
+
+
+def test_a_message_that_no_handler_takes_is_logged_with_its_worker(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway = Gateway()
+    log.configure("console", 0)
+    worker: Any = SimpleNamespace(name="tun-reader 0")
+    gateway.reports.on_message(worker, Ready())
+    assert gateway.all.mock_calls == []
+    error = capsys.readouterr().err
+    assert all(words in error for words in ("unexpected message", "tun-reader 0", "Ready()"))

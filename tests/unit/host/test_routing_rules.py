@@ -13,7 +13,7 @@ import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun.host import routing_rules
-from fastun.host.routing_rules import FIRST_MARK, PROTOCOL
+from fastun.host.routing_rules import FIRST_MARK, PROTOCOL, Level
 from tests.support.fake_kernel import FT0, FakeKernel
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class Kernel(FakeKernel):
     def places(self) -> list[tuple[int, int, int | None]]:
         return sorted((r["family"], r["FRA_PRIORITY"], r["FRA_FWMARK"]) for r in self.rules)
 
-    def lead(self, version: int, mark: int) -> None:
+    def lead(self, version: int, mark: int, length: int = 0) -> None:
         """Make a default route of ours, and its rules."""
         self.have_default(version, routing_rules.table_of(mark))
-        routing_rules.install(self.as_netlink(), version, mark)
+        routing_rules.install(self.as_netlink(), Level(version, length), mark)
 
 
 @pytest.fixture
@@ -47,11 +47,10 @@ def kernel() -> Kernel:
 
 
 def test_a_mark_is_the_number_of_nothing_else(kernel: Kernel) -> None:
-    assert routing_rules.free_mark(kernel.as_netlink()) == FIRST_MARK
+    assert routing_rules.free_mark(kernel.as_netlink(), ()) == FIRST_MARK
     kernel.have_rule(V6, 1, FIRST_MARK, 254, by=3)
     kernel.have_rule(V4, 1, None, FIRST_MARK + 1, by=3)
-    kernel.have_default(4, FIRST_MARK + 2)
-    assert routing_rules.free_mark(kernel.as_netlink()) == FIRST_MARK + 3
+    assert routing_rules.free_mark(kernel.as_netlink(), {FIRST_MARK + 2}) == FIRST_MARK + 3
 
 
 @pytest.mark.parametrize(("mark", "table"), [(1, 51821), (51819, 103639), (51820, 51820)])
@@ -74,7 +73,7 @@ def test_all_is_led_once_for_each_ip_version(kernel: Kernel) -> None:
 def test_what_the_kernel_refuses_is_reported(kernel: Kernel) -> None:
     kernel.refuses_rules = errno.EPERM
     with pytest.raises(NetlinkError):
-        routing_rules.install(kernel.as_netlink(), 4, 60000)
+        routing_rules.install(kernel.as_netlink(), Level(4, 0), 60000)
 
 
 def test_a_gateway_that_ends_removes_its_rules_and_leaves_those_of_others(kernel: Kernel) -> None:
@@ -148,3 +147,31 @@ def test_a_default_route_over_ipv4_is_seen_while_its_route_is_there(kernel: Kern
     assert routing_rules.leads_any(kernel.as_netlink())
     kernel.routes.clear()
     assert not routing_rules.leads_any(kernel.as_netlink())
+
+
+def test_each_length_has_rules_of_its_own_and_longer_ones_come_first(kernel: Kernel) -> None:
+    for length in (0, 24):
+        kernel.lead(4, 60000, length)
+    at_24 = KNOWN_FIRST - 2 * 24
+    assert kernel.places() == [
+        (V4, at_24, None), (V4, at_24 + 1, 60000), (V4, KNOWN_FIRST, None), (V4, UNMARKED, 60000)
+    ]  # fmt: skip
+    routing_rules.keep(kernel.as_netlink(), 60000, {Level(4, 0)})
+    assert kernel.places() == [(V4, KNOWN_FIRST, None), (V4, UNMARKED, 60000)]
+
+
+def test_a_rule_that_others_have_removed_is_missing(kernel: Kernel) -> None:
+    levels = {Level(4, 0), Level(4, 24), Level(6, 0)}
+    for level in levels:
+        kernel.lead(level.version, 60000, level.length)
+    kernel.lead(4, 60001)
+    assert routing_rules.missing(kernel.as_netlink(), 60000, levels) == set()
+    kernel.rules = [
+        rule
+        for rule in kernel.rules
+        if rule["FRA_PRIORITY"] != KNOWN_FIRST - 48
+        and (rule["family"], rule["FRA_FWMARK"]) != (V6, 60000)
+    ]
+    assert routing_rules.missing(kernel.as_netlink(), 60000, levels) == {Level(4, 24), Level(6, 0)}
+    routing_rules.remove(kernel.as_netlink(), 60000)
+    assert routing_rules.missing(kernel.as_netlink(), 60000, {Level(4, 0)}) == {Level(4, 0)}

@@ -49,7 +49,7 @@ def test_of_several_gateways_one_has_to_be_named(
 @pytest.mark.parametrize("run_dir", ["there", "not-there"])
 def test_without_a_gateway_there_is_nothing_to_choose(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "there").mkdir()
-    with pytest.raises(RuntimeFailure, match=r"^no gateway runs .*; start one"):
+    with pytest.raises(RuntimeFailure, match=r"^no gateway is running .*; start one"):
         report.show(None, tmp_path / run_dir, as_json=False)
 
 
