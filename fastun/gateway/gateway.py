@@ -301,7 +301,7 @@ class Gateway:
     async def _place_outer(self) -> None:
         """Keep our own packets out of the tunnel: names have other addresses."""
         try:
-            await asyncio.to_thread(self.device.outer_changed, self._outer_addresses())
+            await asyncio.to_thread(self.device.follow, self._outer_addresses())
         except (FastunError, OSError) as error:
             self._log.warning("cannot keep our own packets out of the tunnel", error=str(error))
 

@@ -102,12 +102,6 @@ class Device:
         """The DNS servers that the host has from this tunnel. Any thread."""
         return self._name_servers.servers
 
-    def outer_changed(self, addresses: set[OuterAddress]) -> None:
-        """Keep our own packets, which now go to ``addresses``, out of the tunnel.
-
-        Not on the event loop's thread.
-        """
-
     def apply(
         self,
         addresses: Iterable[Address],

@@ -64,15 +64,15 @@ def dialling(client: Host, tmp_path: Path, *arguments: str) -> GatewayProcess:
     return start_gateway(client, tmp_path, "connect", *arguments, wire="wireguard")
 
 
-def default_route(there: GatewayProcess, tmp_path: Path, *urls: str) -> Path:
-    """Add a client; return its wg-quick file, changed to take all packets."""
+def wg_quick(there: GatewayProcess, tmp_path: Path, allowed_ips: str = "0.0.0.0/0, ::/0") -> Path:
+    """Add a client on UDP by the server's name; return its file, with these AllowedIPs."""
     add_peer(there, "other", NAME)  # when it returns the directory is there
     command = [*FASTUN, "peer", "add", "client", "--format", "wg-quick"]
-    command += [word for url in urls for word in ("--endpoint", url)]
+    command += ["--endpoint", f"udp://{NAME}"]
     text = there.host.run(*command, "--state", str(there.log_file.parent)).stdout
     file = tmp_path / "wg0.conf"
     file.touch(0o600)
-    file.write_text(re.sub("AllowedIPs = .*", "AllowedIPs = 0.0.0.0/0, ::/0", text))
+    file.write_text(re.sub("AllowedIPs = .*", f"AllowedIPs = {allowed_ips}", text))
     return file
 
 
@@ -102,7 +102,7 @@ def test_a_wg_quick_file_with_a_default_route_waits_for_dns_with_its_device_up(
     """DNS is asked by the mark: what has none goes into the tunnel, which is not up yet."""
     server, client = hosts
     there = serving(server, tmp_path, "udp")
-    file = default_route(there, tmp_path, f"udp://{NAME}:51820")
+    file = wg_quick(there, tmp_path)
     here = dialling(client, tmp_path, str(file))
     wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
     assert INTERFACE in client.devices()
@@ -111,6 +111,21 @@ def test_a_wg_quick_file_with_a_default_route_waits_for_dns_with_its_device_up(
     with NameServer(server, DNS, KNOWN) as dns:
         Tunnel(there, here).wait_up(BACK_S)
         assert set(dns.asked_by) == {CLIENT}
+
+
+def test_an_allowed_prefix_that_contains_what_a_name_resolves_to_does_not_take_our_own_packets(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    server.ip("address", "add", "198.51.100.1", "dev", "lo")
+    there = serving(server, tmp_path, "udp")
+    allowed = "10.99.0.0/24, fd99::/64, 198.51.100.0/24"
+    with NameServer(server, DNS, {NAME: ["198.51.100.1"]}):
+        here = dialling(client, tmp_path, str(wg_quick(there, tmp_path, allowed)))
+        Tunnel(there, here).wait_up()
+    assert INTERFACE in client.ip("route", "get", "198.51.100.1")
+    assert INTERFACE not in client.ip("route", "get", "198.51.100.1", "mark", "51820")
+    assert "leads into the tunnel" not in log_of(here)
 
 
 @pytest.mark.soak
@@ -122,7 +137,7 @@ def test_behind_a_default_route_a_server_that_has_moved_is_found_by_its_name(
     server.ip("address", "add", old, "dev", "lo")
     there = serving(server, tmp_path, "udp")
     with NameServer(server, DNS, {NAME: [old]}) as dns:
-        here = dialling(client, tmp_path, str(default_route(there, tmp_path, f"udp://{NAME}")))
+        here = dialling(client, tmp_path, str(wg_quick(there, tmp_path)))
         Tunnel(there, here).wait_up()
         there.stop()
         server.ip("address", "del", old, "dev", "lo")
