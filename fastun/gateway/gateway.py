@@ -167,7 +167,9 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
         )
-        for work in (self._say_up(), *link_tasks(self), *watching):
+        # Before link_tasks() begins sessions, each a task: the log begins with "up".
+        await stack.enter_async_context(self._running(self._say_up()))
+        for work in (*link_tasks(self), *watching):
             await stack.enter_async_context(self._running(work))
 
     async def _say_up(self) -> None:
