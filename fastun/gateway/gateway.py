@@ -291,7 +291,8 @@ class Gateway:
 
     def _outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
-        found = self.outside.names.hosts()
+        listened = self.settings.listen if self.settings.role == "serve" else ()
+        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
         if self.datagrams is not None:
             found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -97,9 +97,10 @@ class Names:
             for task in name.lookups:
                 task.cancel()
 
-    def hosts(self) -> Hosts:
-        """Return all addresses that are known of names, without looking up any."""
-        return {address.host for name in self._names.values() for address in name.addresses}
+    def hosts(self, but: Collection[str] = ()) -> Hosts:
+        """Return all addresses that are known of names ``but`` these, without looking up any."""
+        known = [name.addresses for host, name in self._names.items() if host not in but]
+        return {address.host for addresses in known for address in addresses}
 
     async def addresses(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
         """Return where the endpoint may be, each address once, in the order of preference.

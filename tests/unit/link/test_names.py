@@ -212,6 +212,7 @@ def test_a_lookup_that_ends_after_a_later_one_changes_nothing(
         await asyncio.sleep(0.1)
         assert names.missing_for_s("vpn") == 0
         assert names.hosts() == {ip_address("192.0.2.1")}
+        assert names.hosts(but={"vpn"}) == set(), "as for what we listen on ourselves"
 
     run(claim())
     assert "does not exist" not in capsys.readouterr().err
