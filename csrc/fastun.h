@@ -270,7 +270,8 @@ void loop_drop_event(struct loop *loop);
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);
 void loop_detach_link(struct loop *loop, unsigned slot);
-/* tun-reader and link-reader: which peer owns an address; `address` has 4 or 16 bytes. */
+/* tun-reader and link-reader: which peer owns an address, from the next run on; `address` has 4 or
+ * 16 bytes. */
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);

@@ -184,8 +184,8 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
     if (allowed_ips == NULL || slot >= N_PEER_SLOTS ||
         (address_length != 4 && address_length != 16) || prefix_length > address_length * 8)
         return -EINVAL;
-    return allowedips_insert(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
-                             (uint16_t)slot);
+    return allowedips_add(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
+                          (uint16_t)slot);
 }
 
 void loop_forget_ips(struct loop *loop, unsigned slot) {

@@ -96,6 +96,7 @@ class Gateway:
             Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
             settings.fwmark,
         )
+        self.outside.inside.subscribe(self.pushed_settings.ask)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -159,8 +160,8 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
+        stack.enter_context(self.peer_sync)  # before the lane: its workers begin with all peers
         await stack.enter_async_context(self._running_lane())
-        stack.enter_context(self.peer_sync)
         watching = (
             self._watch_peers(),
             self._watch_sessions(),
@@ -293,6 +294,7 @@ class Gateway:
         """Return the addresses that our own packets go to at the moment."""
         listened = self.settings.listen if self.settings.role == "serve" else ()
         found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
+        found |= self.outside.inside.kept_out
         if self.datagrams is not None:
             found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():
@@ -304,7 +306,7 @@ class Gateway:
     async def _place_outer(self) -> None:
         """Keep our own packets out of the tunnel: names have other addresses."""
         try:
-            await asyncio.to_thread(self.device.follow, self._outer_addresses())
+            await asyncio.to_thread(self.device.outer_changed, self._outer_addresses())
         except (FastunError, OSError) as error:
             self._log.warning("cannot keep our own packets out of the tunnel", error=str(error))
 

@@ -15,7 +15,7 @@ OuterAddress = IPv4Address | IPv6Address
 def of_settings(settings: Settings) -> tuple[set[OuterAddress], bool]:
     """Return the addresses among all endpoints, and whether there is no name among them.
 
-    Names are looked up later; what they resolve to comes by `Device.follow`.
+    Names are looked up later; what they resolve to comes by `Device.outer_changed`.
     """
     peers = [endpoint for peer in settings.peers for endpoint in peer.endpoints]
     dialled = settings.endpoints if settings.role == "connect" else ()

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from fastun import log
 from fastun.errors import RuntimeFailure
-from fastun.lane.messages import Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
 
@@ -58,7 +58,7 @@ class LaneOwner(Protocol):
     """What a lane calls, on the event loop."""
 
     def on_start(self, worker: WorkerProcess) -> None:
-        """Send a fresh worker what it needs to know of links and peers."""
+        """Send a fresh worker what it needs to know of links and peers, before its first packet."""
 
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
         """Act on what a worker reports."""
@@ -160,6 +160,7 @@ class Lane:
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)
+            worker.send(Begin())
         except ConnectionError:  # dead already; the pidfd will say so
             pass
         except OSError as error:

@@ -61,6 +61,10 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     mss_mtu: int
 
 
+class Begin(ToWorker, frozen=True, tag="begin"):
+    """To a fresh worker, when it has been sent what it needs: it touches no packet before."""
+
+
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
     """Carry the peer's link from now on.
 

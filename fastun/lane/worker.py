@@ -26,6 +26,7 @@ from fastun.lane.messages import (
     AllowIps,
     AttachLink,
     AwaitReply,
+    Begin,
     BlockLink,
     Boot,
     ClampMss,
@@ -72,6 +73,7 @@ class Worker:
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: list[int] = []
+        self._has_begun = False
         self._loop = _loop.Loop(
             role,
             _loop.SharedMemory(
@@ -93,7 +95,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until the gateway closes the channel."""
-        gateway_lives = True
+        gateway_lives = self._await_begin()
         while gateway_lives:
             end = self._loop.run()
             if end is LoopEnd.DOORBELL:
@@ -103,6 +105,18 @@ class Worker:
             else:
                 self._send(DeviceGone(self._loop.error()))
                 gateway_lives = self._await_channel()
+
+    def _await_begin(self) -> bool:
+        """Act on all that comes before the start; False when the gateway closed the channel.
+
+        A tun-reader that read sooner would refuse packets for peers that it has not heard of.
+        """
+        gateway_lives = True
+        while gateway_lives and not self._has_begun:
+            self._channel.set_blocking(True)
+            gateway_lives = self._receive()
+        self._channel.set_blocking(False)
+        return gateway_lives
 
     def _send(self, message: ToGateway) -> None:
         """Send a message, waiting for the gateway if it is behind."""
@@ -132,19 +146,26 @@ class Worker:
     def _read_channel(self) -> bool:
         """Act on all waiting messages; False when the gateway closed the channel."""
         self._loop.take_bell()
-        while True:
-            try:
-                received = self._channel.receive()
-            except BlockingIOError:
-                return True
-            except DescriptorsLost as error:
-                self._end_unattached(error)
-                continue
-            if received is None:
-                return False
-            # What is for a link that has gone meanwhile is of no use any more.
-            with contextlib.suppress(FileNotFoundError, FileExistsError):
-                self.act(*received)
+        try:
+            while self._receive():
+                pass
+        except BlockingIOError:
+            return True
+        return False
+
+    def _receive(self) -> bool:
+        """Act on one message; False when the gateway closed the channel."""
+        try:
+            received = self._channel.receive()
+        except DescriptorsLost as error:
+            self._end_unattached(error)
+            return True
+        if received is None:
+            return False
+        # What is for a link that has gone meanwhile is of no use any more.
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            self.act(*received)
+        return True
 
     def _end_unattached(self, error: DescriptorsLost) -> None:
         """Report a link whose socket did not come; the others go on."""
@@ -170,6 +191,10 @@ class Worker:
         """
         close_all(fds)
         raise RuntimeFailure(f"control channel: unexpected {type(message).__name__}")
+
+    @act.register
+    def _begin(self, _: Begin, __: list[int]) -> None:
+        self._has_begun = True
 
     @act.register
     def _attach_link(self, message: AttachLink, fds: list[int]) -> None:

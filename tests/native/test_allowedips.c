@@ -215,12 +215,30 @@ static void change(struct random *random, struct allowedips *allowedips, struct 
         allowedips_remove_slot(allowedips, slot);
         return;
     }
-    struct model_prefix prefix = {.slot = slot};
-    choose_address(random, prefix.address);
-    prefix.length = (unsigned)random_below(random, model->version == 4 ? 33 : 129);
-    model_insert(model, &prefix);
-    CHECK_EQUAL(allowedips_insert(allowedips, model->version, prefix.address, prefix.length, slot),
-                0);
+    size_t n = random_below(random, 4) == 0 ? 1 + random_below(random, 12) : 1;
+    for (; n > 0 && model->n < N_MODEL_MAX; n--) {
+        struct model_prefix prefix = {.slot = (uint16_t)random_below(random, N_SLOTS)};
+        choose_address(random, prefix.address);
+        prefix.length = (unsigned)random_below(random, model->version == 4 ? 33 : 129);
+        model_insert(model, &prefix);
+        CHECK_EQUAL(
+            allowedips_add(allowedips, model->version, prefix.address, prefix.length, prefix.slot),
+            0);
+    }
+    allowedips_draw(allowedips);
+}
+
+static void what_is_added_is_found_after_the_next_draw_and_the_later_of_two_holds(void) {
+    struct allowedips *allowedips = filled();
+    for (uint16_t slot = 40; slot < 50; slot++)
+        CHECK_EQUAL(allowedips_add(allowedips, 4, (uint8_t[]){10, 9, 0, 0}, 16, slot), 0);
+    CHECK_EQUAL(lookup4(allowedips, 10, 9, 1, 1), 1);
+    allowedips_draw(allowedips);
+    CHECK_EQUAL(lookup4(allowedips, 10, 9, 1, 1), 49);
+    CHECK_EQUAL(allowedips_add(allowedips, 4, (uint8_t[]){10, 9, 0, 0}, 16, 50), 0);
+    allowedips_remove_slot(allowedips, 49); /* the prefix is not that peer's any more */
+    CHECK_EQUAL(lookup4(allowedips, 10, 9, 1, 1), 50);
+    allowedips_free(allowedips);
 }
 
 static void compare_with_model(int version, size_t n_lookups) {
@@ -260,6 +278,7 @@ int main(void) {
     RUN(what_is_not_a_prefix_is_refused);
     RUN(every_length_of_prefix_around_one_address_can_be_there_together);
     RUN(a_packet_is_found_by_its_source_or_its_destination);
+    RUN(what_is_added_is_found_after_the_next_draw_and_the_later_of_two_holds);
     RUN(a_million_random_lookups_agree_with_a_naive_model);
     return EXIT_SUCCESS;
 }

@@ -57,6 +57,8 @@ class Initiator:
             self._log.debug("initiation sent", peer=peer, to=str(udp_peer.address))
             self._warn_of_tap(udp_peer)
         except LeadsInsideError:
+            if udp_peer.address is not None:
+                self._inside.keep_out(udp_peer.address.host)
             self._inside.note(peer, str(udp_peer.address), is_inside=True)
         except UnresolvedError:
             pass  # the log has it (names.py)

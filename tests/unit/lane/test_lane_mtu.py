@@ -10,7 +10,7 @@ from unittest.mock import Mock
 from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.lane import Lane, LanePlan
-from fastun.lane.messages import Boot, ClampMss
+from fastun.lane.messages import Begin, Boot, ClampMss
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import ROLES, Mode, Wire
 
@@ -49,6 +49,7 @@ def test_the_readers_get_another_mss_and_so_do_their_successors(
     def boot_mtu(role: str) -> int:
         boot = received(role)
         assert isinstance(boot, Boot)
+        assert received(role) == Begin()
         return boot.mss_mtu
 
     async def scene() -> None:

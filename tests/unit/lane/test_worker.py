@@ -18,6 +18,7 @@ from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.messages import (
     AttachLink,
+    Begin,
     Boot,
     DetachLink,
     LinkEnded,
@@ -42,7 +43,7 @@ class LinkReader:
     def __init__(self, process: subprocess.Popen[bytes], ours: Channel, ring: Ring) -> None:
         self._pid, self._ours, self._ring = process.pid, ours, ring
 
-    def send(self, message: AttachLink | DetachLink, fds: tuple[int, ...] = ()) -> None:
+    def send(self, message: AttachLink | Begin | DetachLink, fds: tuple[int, ...] = ()) -> None:
         self._ours.send(message, fds)
         self._ring.ring_doorbell("link-reader")
 
@@ -100,6 +101,7 @@ def link_reader() -> Iterator[LinkReader]:
         theirs.close()
         started = LinkReader(process, ours, ring)
         assert started.receive() == Ready()
+        started.send(Begin())
         yield started
         ours.close()
         ring.ring_doorbell("link-reader")

@@ -166,7 +166,7 @@ def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> Non
     PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
     told = [message for role, message in lane.take() if role == "tun-reader"]
     parts = [message.networks for message in told if isinstance(message, AllowIps)]
-    assert [len(part) for part in parts] == [64, 64, 1]
+    assert [len(part) for part in parts] == [256, 256, 1]
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]
