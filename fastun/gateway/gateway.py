@@ -175,7 +175,9 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
         )
-        for work in (self._say_up(), *link_tasks(self), *watching):
+        # Before link_tasks() begins sessions, each a task: the log begins with "up".
+        await stack.enter_async_context(self._running(self._say_up()))
+        for work in (*link_tasks(self), *watching):
             await stack.enter_async_context(self._running(work))
 
     async def _say_up(self) -> None:
@@ -297,7 +299,9 @@ class Gateway:
 
     def _outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
-        found = self.outside.names.hosts() | self.outside.inside.kept_out
+        listened = self.settings.listen if self.settings.role == "serve" else ()
+        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
+        found |= self.outside.inside.kept_out
         if self.datagrams is not None:
             found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():

@@ -287,9 +287,11 @@ class DatagramSessions:
                 if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
-                if udp_peer.address is not None:  # else its name was waited for
+                has_been_tried = udp_peer.address is not None  # else its name was waited for
+                if has_been_tried:
                     self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
-                if self._settings.role == "connect":  # this tunnel is wanted at all times
+                # A client's tunnel is wanted at all times.
+                if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 self._peers.forget_handshakes(udp_peer)
