@@ -99,9 +99,11 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
 
     own = keys.public_of(private_key)
     for index, peer in enumerate(peers):
-        if peer.public_key == own:
-            place = sources.in_peer(index)("public_key")
-            raise ConfigError(f"{place}: this is our own public key; use the peer's")
+        if peer.public_key in (own, private_key):
+            place, kind = sources.in_peer(index)("public_key"), "public"
+            if peer.public_key == private_key:
+                kind = "private"
+            raise ConfigError(f"{place}: this is our own {kind} key; use the peer's public key")
 
 
 # -- the unencrypted wires --------------------------------------------------------------------

@@ -70,13 +70,11 @@ def place(field: str) -> str:
     return section.capitalize() + dot + known.get(name, name)
 
 
-def parse(content: bytes, path: Path) -> Document:
+def parse(text: str, path: Path) -> Document:
     """Return what the file says; ConfigError names the file, and the key or line that is wrong.
 
     Where it says nothing, the name is the file's and the routes are made, as wg-quick(8) does.
     """
-    # Only a comment may have what is not UTF-8; in a value it is refused like any wrong letter.
-    text = content.decode("utf-8-sig", errors="replace")
     interfaces: list[_Texts] = []
     peers: list[_Texts] = []
     for section, texts in _sections(text, path):
@@ -96,19 +94,19 @@ def _sections(text: str, path: Path) -> Iterator[tuple[str, _Texts]]:
     """Yield each section's name and texts; raise ConfigError."""
     section, texts = "", _Texts()
     for number, line in enumerate(text.split("\n"), start=1):
-        content = line.partition("#")[0].strip()
+        where, content = f"{path}: line {number}", line.partition("#")[0].strip()
         if content.startswith("["):
             if section:
                 yield section, texts
-            section, texts = _section_name(content, f"{path}: line {number}"), {}
+            section, texts = _section_name(content, where), {}
         elif content:
             # The text is not shown: it may be half of a key.
             key, equals, value = (part.strip() for part in content.partition("="))
             if not (section and equals and _WORD.fullmatch(key)):
                 raise ConfigError(
-                    f"{path}: line {number}: expected [Interface], [Peer], or KEY = VALUE below one"
+                    f"{where}: expected [Interface], [Peer], or KEY = VALUE below one"
                 )
-            _add(section, key, value, texts, path)
+            _add(section, key, value, texts, where)
     if section:
         yield section, texts
 
@@ -120,41 +118,44 @@ def _section_name(text: str, where: str) -> str:
     raise ConfigError(f"{where}: {quote(text)} is not a section; use [Interface] or [Peer]")
 
 
-def _add(section: str, key: str, value: str, texts: _Texts, path: Path) -> None:
+def _add(section: str, key: str, value: str, texts: _Texts, where: str) -> None:
     """Add one line's value to `texts`; raise ConfigError."""
     known = {name.lower(): name for name in _KEYS[section]}
     name = known.get(key.lower())
     if name is None:
         if section == "Interface" and (key.lower(), value.lower()) == ("saveconfig", "false"):
             return
-        _refuse_key(section, key, path)
+        _refuse_key(section, key, where)
     field = _KEYS[section][name]
     if field in _LISTS:
         items = [item for part in value.split(",") for item in part.split()]
         texts.setdefault(field, []).extend(items)
     elif field in texts:
-        raise ConfigError(f"{path}: {section}.{name}: is listed twice; remove one")
+        raise ConfigError(f"{where}: {section}.{name}: is listed twice; remove one")
     else:
         texts[field] = [value]
 
 
-def _refuse_key(section: str, key: str, path: Path) -> NoReturn:
-    where = f"{path}: {section}.{key}"
+def _refuse_key(section: str, key: str, where: str) -> NoReturn:
+    named = f"{where}: {section}.{key}"
     if key.lower() in map(str.lower, _COMMANDS):
         raise ConfigError(
-            f"{where}: fastun does not run commands from a file; remove it, and run it before"
+            f"{named}: fastun does not run commands from a file; remove it, and run it before"
             " or after fastun"
         )
     if key.lower() == "saveconfig":
-        raise ConfigError(f"{where}: fastun never writes its configuration; remove it")
+        raise ConfigError(f"{named}: fastun never writes its configuration; remove it")
     for other in _KEYS.keys() - {section}:
         if key.lower() in map(str.lower, _KEYS[other]):
-            raise ConfigError(f"{where}: belongs in [{other}]")
+            raise ConfigError(f"{named}: belongs in [{other}]")
     names = {name.lower(): name for name in _KEYS[section]}
     nearest = difflib.get_close_matches(key.lower(), names, n=1)
-    known = ", ".join(names.values())
-    fix = f"did you mean {names[nearest[0]]}?" if nearest else f"use one of {known}"
-    raise ConfigError(f"{where}: unknown key; {fix}")
+    if nearest:
+        raise ConfigError(f"{named}: unknown key; did you mean {names[nearest[0]]}?")
+    # Not shown: it may be the rest of a secret, broken over two lines.
+    raise ConfigError(
+        f"{where}: unknown key in [{section}]; use one of {', '.join(names.values())}"
+    )
 
 
 # -- values -----------------------------------------------------------------------------------

@@ -160,7 +160,10 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path, text: str, mode:
     ("text", "named"),
     [
         ("[Interface]\nAdress = 10.9.0.2", "Interface.Adress: unknown key; did you mean Address?"),
-        ("[Interface]\nzzz = 1", "Interface.zzz: unknown key; use one of PrivateKey, Address,"),
+        (
+            "[Interface]\nzzz = 1",
+            "line 2: unknown key in [Interface]; use one of PrivateKey, Address,",
+        ),
         ("[Peer]\nallowedip = ::", "Peer.allowedip: unknown key; did you mean AllowedIPs?"),
         ("[Interface]\nEndpoint = a:1", "Interface.Endpoint: belongs in [Peer]"),
         ("[Peer]\nAddress = 10.9.0.2", "Peer.Address: belongs in [Interface]"),
