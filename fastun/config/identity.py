@@ -79,11 +79,14 @@ def _peers(
         parse_peer(section, sources.in_peer(index), sources.directory)
         for index, section in enumerate(sources.document.peer)
     )
-    for index, peer in enumerate(peers):
-        if routes_ip and not peer.allowed_ips:
+    for index, section in enumerate(sources.document.peer):
+        # WireGuard takes a peer without any: it may connect, and nothing is routed to it. In TOML
+        # that has to be said, because it is usually forgotten.
+        if routes_ip and section.allowed_ips is None and not sources.is_wg_quick:
             place = sources.in_peer(index)("allowed_ips")
             raise ConfigError(
-                f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32"
+                f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32, or []"
+                " for none"
             )
     try:
         check_together(peers, own)

@@ -41,8 +41,8 @@ _PUBLIC_KEY = re.compile(
     r"(?<![A-Za-z_-])public_?key[\"']?[ \t]*=[ \t]*[\"']?[A-Za-z0-9+/]{43}=", re.IGNORECASE
 )
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
-_NAMED = re.compile(r"([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]*))")
-_UNJOINED = re.compile(r"(?:private|pre-?shared)[_-]?key[\"']?[ \t]+([^\n]*)", re.IGNORECASE)
+_NAMED = re.compile(r"([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]{0,200}))")
+_UNJOINED = re.compile(r"(?:private|pre-?shared)[_-]?key[\"']?[ \t]+([^\n]{0,200})", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 
 _SECRETS: Final = ("privatekey", "presharedkey")

@@ -15,13 +15,14 @@ import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.config.interface import parse_interface_name
 from fastun.config.peer import parse_name
 from fastun.errors import ConfigError, quote
+from fastun.peers import prefixes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,13 +205,15 @@ def _with_length(*texts: str) -> tuple[str, ...]:
 
 def _without_host(*texts: str) -> tuple[str, ...]:
     """Return prefixes without bits beyond their lengths, each once, as wg(8) takes them."""
-    networks: dict[str, None] = {}  # An ordered set.
+    networks: dict[object, str] = {}
     for text in texts:
-        network = text
-        with contextlib.suppress(ValueError):
-            network = str(ip_network(text, strict=False))
-        networks[network] = None
-    return tuple(networks)
+        try:
+            prefix = prefixes.parse(text).without_host()
+        except ValueError:  # To be refused where TOML's are.
+            networks[text] = text
+        else:
+            networks.setdefault(prefix, str(prefix.network()))
+    return tuple(networks.values())
 
 
 _READERS: Final[dict[str, Callable[..., Any]]] = {

@@ -224,8 +224,6 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
         (OTHER_PEER, "Peer.Endpoint: missing; give the URL to dial"),
         ("[Peer]", "Peer.PublicKey: missing"),
         ("[Peer]\nPublicKey = x", "Peer.PublicKey: not a key"),
-        (f"[Peer]\nPublicKey = {PUBLIC}", "Peer.AllowedIPs: missing"),
-        (f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ", "Peer.AllowedIPs: missing"),
         (PEER.replace("::/0", "::/129"), "Peer.AllowedIPs: '::/129' is not a prefix"),
         (PEER.replace(":51821", ":0"), "Peer.Endpoint: 'udp://vpn.example.net:0': port '0' is"),
         (PEER.replace("vpn.example.net", "::1"), "an IPv6 address needs brackets"),
@@ -238,6 +236,12 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
 )
 def test_what_a_peer_cannot_be_is_named_by_its_key(tmp_path: Path, text: str, named: str) -> None:
     assert named in complaint(tmp_path, INTERFACE + text)
+
+
+@pytest.mark.parametrize("line", ["", "AllowedIPs =\n", "AllowedIPs = # later\n"])
+def test_a_peer_may_have_no_allowed_ips(tmp_path: Path, line: str) -> None:
+    text = INTERFACE + PEER + OTHER_PEER.replace("allowedips = 10.7.0.9\n", line)
+    assert [peer.allowed_ips for peer in connect(tmp_path, text).peers][1] == ()
 
 
 def test_what_wg_quick_strips_to_is_what_wg_would_be_given(tmp_path: Path) -> None:
