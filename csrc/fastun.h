@@ -219,12 +219,20 @@ struct link_format {
     int splits_udp; /* of super-packets the peer takes only TCP's: its kernel is older */
 };
 
+/* What a worker's loop works on, all of it the caller's. A descriptor that it has not is -1. */
+struct loop_parts {
+    unsigned role; /* an index of stats_role_name */
+    enum wire wire;
+    enum mode mode;
+    struct ring *ring;
+    struct stats *stats;
+    struct peer_table *peers;
+    int device_fd, channel_fd, wake_fd; /* wake_fd: the outbound ring's eventfd */
+};
+
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
- * seen to. `role` is an index of stats_role_name. Descriptors stay the caller's; wake_fd is the
- * outbound ring's eventfd. */
-struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
-                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
-                      int wake_fd);
+ * seen to. */
+struct loop *loop_new(const struct loop_parts *parts);
 void loop_free(struct loop *loop);
 enum loop_end loop_run(struct loop *loop);
 int loop_error(struct loop *loop);
@@ -274,9 +282,9 @@ int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: packets longer than `path_mtu` do not fit the path to the peer (0: all fit); packets
- * longer than `whole` are sent without "don't fragment" (0: none). */
-void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole);
+/* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
+ * longer than `whole_max` are sent without "don't fragment" (0: none). */
+void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up

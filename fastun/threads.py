@@ -1,4 +1,4 @@
-"""The event loop's threads for blocking calls: name lookups, netlink, DNS programs.
+"""Threads for the event loop's blocking calls: name lookups, netlink, DNS programs.
 
 Like the loop's own pool, but with daemon threads, which are not joined at the end: a name lookup
 blocks for as long as its servers do not answer, and must not keep a gateway from ending.
@@ -20,9 +20,11 @@ N_THREADS: Final = 8
 class DaemonThreads(ThreadPoolExecutor):
     """An executor that a loop takes as its default one, which has to be of this class."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_threads: int = N_THREADS, name: str = "background") -> None:
         """Start no thread before there is work."""
-        super().__init__(max_workers=N_THREADS)  # whose own threads are never started
+        super().__init__(max_workers=n_threads)  # whose own threads are never started
+        self._n_threads = n_threads
+        self._name = name
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._n_started = 0
 
@@ -30,9 +32,9 @@ class DaemonThreads(ThreadPoolExecutor):
         """Have a thread call ``function``."""
         future: Future[Any] = Future()
         self._work.put((future, lambda: function(*args, **named)))
-        if self._n_started < N_THREADS:
+        if self._n_started < self._n_threads:
             self._n_started += 1
-            threading.Thread(target=self._run, name="background", daemon=True).start()
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -74,11 +74,12 @@ OVERVIEW = Row(
         ),
         Panel(
             "Peers connected",
-            "Peers with a link now, and all that may connect.",
-            "Fewer than expected: see the row Peers.",
+            "Peers with a link now, all that may connect, and for how many there is room.",
+            "Fewer than expected: see the row Peers. Known beyond the limit: some cannot connect.",
             (
                 ("sum(fastun_peer_up{$at})", "connected"),
                 ("count(fastun_peer_up{$at})", "known"),
+                ("max(fastun_peers_max{$at})", "limit"),
             ),
             kind="stat",
             width=4,

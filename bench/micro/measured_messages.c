@@ -20,7 +20,7 @@ static uint8_t *const vnet_bytes = room + MESSAGE_HEADROOM;
 static struct message_outbound message;
 static int n_packets;
 
-static int lay_out(void) {
+static int encapsulate(void) {
     vnet_write(&packet.vnet, vnet_bytes);
     memcpy(vnet_bytes + VNET_LENGTH, packet.bytes, packet.length);
     return message_encapsulate(&format, vnet_bytes, packet.length, &message) == MESSAGE_OK ? 0 : -1;
@@ -30,7 +30,7 @@ int prepare_super(size_t size, int kind) {
     (void)size;
     make_tcp_super_packet(&packet, kind);
     n_packets = N_SEGMENTS;
-    return lay_out();
+    return encapsulate();
 }
 
 /* The first of the super-packet's packets. */
@@ -42,7 +42,7 @@ int prepare_packet(size_t size, int kind) {
     packet.length = super_packet_segment(&whole, 0, packet.bytes);
     packet.vnet = (struct vnet){0};
     n_packets = 1;
-    return lay_out();
+    return encapsulate();
 }
 
 uint64_t run_encapsulate(uint64_t n) {

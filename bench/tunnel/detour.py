@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastun.lab.host import Host
-    from fastun.lab.network import Lab, Wire
+    from fastun.lab.network import Cable, Lab
 
 # A queue as a good access router has it, in time; see tc-tbf(8), `latency`.
 QUEUE_MS = 50
@@ -34,7 +34,7 @@ class Leg:
     """Host and router on one wire: devices, and how the host reaches the other host over it."""
 
     host: Host
-    wire: Wire
+    cable: Cable
     gateway: str
     destination: str
     source: str
@@ -54,7 +54,7 @@ class Detour:
         rate = f"rate {bits_per_second:.0f}bit burst {burst}b latency {QUEUE_MS}ms"
         with contextlib.ExitStack() as undo:
             for leg in self.legs:
-                where = ("dev", leg.wire.b_device, "root")
+                where = ("dev", leg.cable.b_device, "root")
                 self.router.run("tc", "qdisc", "replace", *where, "tbf", *rate.split())
                 undo.callback(self.router.run, "tc", "qdisc", "delete", *where, check=False)
             undo.enter_context(self._taken())
@@ -97,9 +97,9 @@ def make_detour(lab: Lab, name: str, server: Host, client: Host) -> Detour:
 def _make_leg(lab: Lab, router: Host, host: Host, network: str, ends: tuple[str, str]) -> Leg:
     """Wire a host to the router; `ends` are its own address on the direct wire and the other's."""
     source, destination = ends
-    wire = lab.wire(host, router, [f"{network}.1/24"], [f"{network}.2/24"])
+    cable = lab.wire(host, router, [f"{network}.1/24"], [f"{network}.2/24"])
     # Packets of the MTU at most, as on a cable. A veth pair passes super-packets of 64 KiB whole,
     # and one of them lost would be 45 packets lost at once.
-    host.ip("link", "set", wire.a_device, "gso_max_segs", "1")
+    host.ip("link", "set", cable.a_device, "gso_max_segs", "1")
     router.ip("route", "add", f"{source}/32", "via", f"{network}.1")
-    return Leg(host, wire, f"{network}.2", destination, source)
+    return Leg(host, cable, f"{network}.2", destination, source)

@@ -174,6 +174,8 @@ static void note_train_refused(struct link_writer *writer, const struct train *t
 
 static enum stats_drop failure_reason(struct link_writer *writer, struct writer_link *link,
                                       int error) {
+    if (error == ENETUNREACH || error == EHOSTUNREACH)
+        return DROP_link_writer_no_route;
     if (error != EMSGSIZE)
         return DROP_link_writer_not_sent;
     link_writer_note_too_long(writer, link);

@@ -121,8 +121,8 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame) {
-    size_t mtu =
-        link->path_mtu != 0 && link->path_mtu < reader->mss_mtu ? link->path_mtu : reader->mss_mtu;
+    size_t mtu = link->packet_max != 0 && link->packet_max < reader->mss_mtu ? link->packet_max
+                                                                             : reader->mss_mtu;
     struct vnet vnet = vnet_read(frame->vnet);
     if (vnet.gso_type == VNET_GSO_NONE)
         mss_clamp(frame_packet(frame), frame->length, mtu, (vnet.flags & VNET_NEEDS_CSUM) == 0);
@@ -184,7 +184,7 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
 static size_t mtu_of(const struct tun_reader_link *link) {
-    return link->path_mtu != 0 ? link->path_mtu : link->format.mtu;
+    return link->packet_max != 0 ? link->packet_max : link->format.mtu;
 }
 
 bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,

@@ -19,7 +19,7 @@ enum fit path_fit_longer(enum mode mode, const uint8_t *packet, size_t length) {
 
 void path_refuse(struct tun_reader *reader, unsigned slot, const struct frame *frame,
                  uint64_t n_packets) {
-    size_t mtu = reader->links[slot]->path_mtu;
+    size_t mtu = reader->links[slot]->packet_max;
     if (ip_version(frame_packet(frame)) == 6 && mtu < IPV6_MTU_MIN)
         mtu = IPV6_MTU_MIN;
     bool is_answered = answer_sender(reader, ANSWER_TOO_BIG, slot, frame, mtu);

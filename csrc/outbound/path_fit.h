@@ -14,11 +14,12 @@ enum fit path_fit_longer(enum mode mode, const uint8_t *packet, size_t length);
 static inline enum fit path_fit(const struct tun_reader *reader, const struct tun_reader_link *link,
                                 const uint8_t *packet, size_t length) {
     size_t type_length = reader->loop.mode == MODE_TAP ? MESSAGE_TYPE_LENGTH : 0;
-    if (!link->format.is_datagram || link->path_mtu == 0)
+    if (!link->format.is_datagram || link->packet_max == 0)
         return FITS;
-    if (type_length + length > link->path_mtu)
+    if (type_length + length > link->packet_max)
         return path_fit_longer(reader->loop.mode, packet, length);
-    return link->whole == 0 || type_length + length <= link->whole ? FITS : FITS_IN_FRAGMENTS;
+    return link->whole_max == 0 || type_length + length <= link->whole_max ? FITS
+                                                                           : FITS_IN_FRAGMENTS;
 }
 /* Drops what does not fit, and sends its sender the MTU that would. */
 void path_refuse(struct tun_reader *reader, unsigned slot, const struct frame *frame,

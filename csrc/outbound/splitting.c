@@ -157,7 +157,7 @@ static size_t write_segment(struct tun_reader *reader, struct tun_reader_link *l
     size_t length = gso_segment_length(&splitting->split, splitting->next);
     struct message_outbound message;
     gso_write_segment(&splitting->split, splitting->next, segment);
-    message_lay_out_plain(&link->format, segment, length, &message);
+    message_encapsulate_plain(&link->format, segment, length, &message);
     if (!frame_seal(reader, link, (unsigned)splitting->arrival.slot, &message))
         return 0;
     splitting->next++;

@@ -18,8 +18,8 @@ struct tun_reader_link {
     struct link_format format;
     struct sending_key *sending; /* NULL: there is no session */
     struct codel codel;
-    size_t path_mtu; /* longer packets do not fit the path; 0: any fit */
-    size_t whole;    /* longer packets go without "don't fragment"; 0: none do */
+    size_t packet_max; /* longer packets do not fit the path; 0: any fit */
+    size_t whole_max;  /* longer packets go without "don't fragment"; 0: none do */
 };
 
 struct tun_reader {

@@ -50,8 +50,8 @@ static uint8_t *message_start(const struct link_format *format, const struct vne
     return plain_start(format, frame);
 }
 
-void message_lay_out_plain(const struct link_format *format, uint8_t *frame, size_t frame_length,
-                           struct message_outbound *outbound) {
+void message_encapsulate_plain(const struct link_format *format, uint8_t *frame,
+                               size_t frame_length, struct message_outbound *outbound) {
     uint8_t *start = plain_start(format, frame);
     *outbound = (struct message_outbound){
         .start = start,

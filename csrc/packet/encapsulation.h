@@ -70,8 +70,8 @@ int message_check_own(enum mode mode, struct vnet *vnet, const uint8_t *vnet_byt
                       size_t frame_length);
 /* message_encapsulate for a segment of a split frame: complete, without virtio_net_hdr and known to
  * fit. */
-void message_lay_out_plain(const struct link_format *format, uint8_t *frame, size_t frame_length,
-                           struct message_outbound *outbound);
+void message_encapsulate_plain(const struct link_format *format, uint8_t *frame,
+                               size_t frame_length, struct message_outbound *outbound);
 /* The packets in such a frame, as the network counts; 1 where its header makes no sense. */
 uint64_t message_count_packets(enum mode mode, const uint8_t *vnet, size_t frame_length);
 /* Puts the stream's length prefix in front of a message. */

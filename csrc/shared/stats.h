@@ -63,7 +63,8 @@
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
     X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
     X(link_writer, emsgsize, "the datagram did not fit the path's MTU")                            \
-    X(link_writer, not_sent, "the network refused the datagram: no route, or a firewall")          \
+    X(link_writer, no_route, "this host has no route to the peer's address")                       \
+    X(link_writer, not_sent, "this host refused to send the datagram; most often its firewall")    \
     X(link_writer, inside_tunnel, "the route to the peer leads into the tunnel itself")            \
     X(link_writer, ring_corrupt, "the outbound ring held an impossible record and was emptied")    \
     X(link_writer, worker_died, "in a link's queue when the worker was killed")                    \

@@ -156,12 +156,12 @@ static struct tun_reader_link *outbound_link(struct loop *loop, unsigned slot) {
     return reader != NULL && slot < N_PEER_SLOTS ? reader->links[slot] : NULL;
 }
 
-void loop_set_path_mtu(struct loop *loop, unsigned slot, size_t path_mtu, size_t whole) {
+void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max) {
     struct tun_reader_link *link = outbound_link(loop, slot);
     if (link == NULL)
         return;
-    link->path_mtu = path_mtu;
-    link->whole = whole;
+    link->packet_max = packet_max;
+    link->whole_max = whole_max;
 }
 
 int loop_send_keepalive(struct loop *loop, unsigned slot) {

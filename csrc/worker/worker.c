@@ -35,24 +35,23 @@ static int open_epoll(struct loop *loop) {
     return loop->epoll_fd < 0 ? -errno : loop_watch(loop, loop->channel_fd, EPOLLIN, POLL_CHANNEL);
 }
 
-struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
-                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
-                      int wake_fd) {
-    if (role >= N_ROLES) {
+struct loop *loop_new(const struct loop_parts *parts) {
+    if (parts->role >= N_ROLES) {
         errno = EINVAL;
         return NULL;
     }
-    ring->wake_fd = wake_fd;
+    parts->ring->wake_fd = parts->wake_fd;
     struct loop common = {
-        .role = (enum stats_role)role,
-        .wire = wire,
-        .mode = mode,
-        .ring = ring,
-        .self = is_producer(role) ? &ring->shared->producer : &ring->shared->consumer,
-        .stats = &stats->blocks[role],
-        .peers = peers,
-        .device_fd = device_fd,
-        .channel_fd = channel_fd,
+        .role = (enum stats_role)parts->role,
+        .wire = parts->wire,
+        .mode = parts->mode,
+        .ring = parts->ring,
+        .self = is_producer(parts->role) ? &parts->ring->shared->producer
+                                         : &parts->ring->shared->consumer,
+        .stats = &parts->stats->blocks[parts->role],
+        .peers = parts->peers,
+        .device_fd = parts->device_fd,
+        .channel_fd = parts->channel_fd,
         .epoll_fd = -1,
     };
     int error = aead_init();

@@ -39,7 +39,11 @@ run_dir_option = click.option(
 # Each name here is a field of settings.Options.
 _TUNNEL_OPTIONS = (
     click.option(
-        "-c", "--config", type=_PATH, metavar="FILE", help="TOML file; options override it."
+        "-c",
+        "--config",
+        type=_PATH,
+        metavar="FILE",
+        help="Configuration, TOML or wg-quick (.conf); options override it.",
     ),
     click.option(
         "-i", "--interface", metavar="NAME", help=or_else("Name of the device.", _INTERFACE.name)
@@ -55,7 +59,8 @@ _TUNNEL_OPTIONS = (
         metavar="CIDR",
         help=or_else(
             "Address of the device, as in 10.9.0.1/24; repeatable.",
-            f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire",
+            f"{' '.join(settings.DEFAULT_SERVER_ADDRESSES)} for serve on the wireguard wire,"
+            " else none",
         ),
     ),
     click.option(
@@ -64,7 +69,7 @@ _TUNNEL_OPTIONS = (
         metavar="BYTES",
         help=or_else(
             "MTU of the device.",
-            f"{interface.UDP_MTU} where a link can be udp, else {interface.STREAM_MTU}",
+            f"{interface.UDP_MTU} where a link can be UDP, else {interface.STREAM_MTU}",
         ),
     ),
     click.option(
@@ -91,7 +96,7 @@ _TUNNEL_OPTIONS = (
         type=int,
         metavar="N",
         help=or_else(
-            "Device queues with workers of their own; only 1 is supported yet.",
+            "Device queues with workers of their own; only 1 is supported so far.",
             _INTERFACE.lanes,
         ),
     ),

@@ -51,7 +51,7 @@ def add(
     file_format: str,
     state: Path,
 ) -> None:
-    """Create keys and an address for a client, and print its file on stdout.
+    """Create the keys and address of a client, and print its file.
 
     The file is all that the client needs, and secret: its private key is stored nowhere else.
 

@@ -104,6 +104,7 @@ class PeerSection(_Section, frozen=True):
     """`[[peer]]`: the other end. `keepalive` in seconds."""
 
     name: str = "peer"
+    enabled: bool = True  # false: as if the section were not there
     endpoint: str | None = None
     endpoints: tuple[str, ...] | None = None
     public_key: str | None = None

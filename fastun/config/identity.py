@@ -47,7 +47,10 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
         raise ConfigError(f"{sources.where('push')}: 'push' applies only to serve; remove it")
     url = sources.url
     dialled = None if url is None else dialled_endpoint(url, "endpoint")
-    if not sources.document.peer:
+    if not sources.peers:
+        if sources.document.peer:
+            place = sources.where("peer")
+            raise ConfigError(f"{place}: none is enabled; set enabled = true in the one to dial")
         if dialled is None:
             place = sources.where("peer") if sources.path else "endpoint"
             raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")
@@ -77,7 +80,7 @@ def _peers(
 ) -> tuple[Peer, ...]:
     peers = tuple(
         parse_peer(section, sources.in_peer(index), sources.directory)
-        for index, section in enumerate(sources.document.peer)
+        for index, section in enumerate(sources.peers)
     )
     for index, section in enumerate(sources.document.peer):
         # WireGuard takes a peer without any: it may connect, and nothing is routed to it. In TOML
@@ -119,7 +122,7 @@ def of_insecure_peer(sources: Sources, wire: str) -> Identity:
 
 def _nameless(sources: Sources, wire: str) -> PeerSection:
     """Return the one `[[peer]]`, or its defaults, when nothing there asks for protection."""
-    interface, peers = sources.document.interface, sources.document.peer
+    interface, peers = sources.document.interface, sources.peers
     if sources.document.push is not None:
         _refuse_useless(sources.where("push"), wire)
     for name in ("private_key", "private_key_file", "accept", "listen_port", "table"):

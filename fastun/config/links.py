@@ -88,7 +88,7 @@ def check_sites(sources: Sources, peers: tuple[Peer, ...], listen: tuple[Endpoin
 
 def refuse_dialling(sources: Sources) -> None:
     """Raise ConfigError if an unencrypted `serve` is to dial."""
-    for index, section in enumerate(sources.document.peer):
+    for index, section in enumerate(sources.peers):
         if section.endpoint is not None or section.endpoints is not None:
             place = _place(sources, index)
             raise ConfigError(
@@ -126,9 +126,9 @@ def dialled_insecurely(sources: Sources, wire: str) -> tuple[Endpoint, ...]:
     if sources.url is not None:
         place = "endpoint"
         endpoints: tuple[Endpoint, ...] = (dialled_endpoint(sources.url, place),)
-    elif sources.document.peer:
+    elif sources.peers:
         place = _place(sources, 0)
-        endpoints = parse_endpoints(sources.document.peer[0], sources.in_peer(0))
+        endpoints = parse_endpoints(sources.peers[0], sources.in_peer(0))
     else:
         place = sources.where("peer.endpoint") if sources.path else "endpoint"
         endpoints = ()
@@ -153,5 +153,5 @@ def _check_wire(endpoint: Endpoint, wire: str, where: str) -> None:
 
 def _place(sources: Sources, index: int) -> str:
     """Return the place of the endpoints of a `[[peer]]`, whether there are any or not."""
-    section = sources.document.peer[index]
+    section = sources.peers[index]
     return sources.in_peer(index)("endpoint" if section.endpoints is None else "endpoints")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from fastun.config import wg_quick
-from fastun.config.document import Document
+from fastun.config.document import Document, PeerSection
 
 _Value = TypeVar("_Value")
 
@@ -31,7 +32,7 @@ class Options:
     verbose: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sources:
     """The places where a value can have been written. `url` is what `connect` dials."""
 
@@ -52,9 +53,20 @@ class Sources:
         """Return the place of a field of the file."""
         return f"{self.path}: {wg_quick.place(field) if self.is_wg_quick else field}"
 
+    @cached_property
+    def _enabled(self) -> tuple[tuple[int, PeerSection], ...]:
+        sections = enumerate(self.document.peer)
+        return tuple((number, section) for number, section in sections if section.enabled)
+
+    @cached_property
+    def peers(self) -> tuple[PeerSection, ...]:
+        """The `[[peer]]` sections that are enabled."""
+        return tuple(section for _, section in self._enabled)
+
     def in_peer(self, index: int) -> Callable[[str], str]:
-        """Return what makes the places of the fields of one `[[peer]]`, counted from 0."""
-        peer = "peer" if len(self.document.peer) == 1 else f"peer[{index}]"
+        """Return what makes the places of the fields of `peers[index]`."""
+        number, _ = self._enabled[index]
+        peer = "peer" if len(self.document.peer) == 1 else f"peer[{number}]"
         return lambda field: self.where(f"{peer}.{field}")
 
     @property

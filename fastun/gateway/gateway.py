@@ -25,6 +25,7 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
 from fastun.host.device import Device
+from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
@@ -35,7 +36,10 @@ from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.established import Established
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.listening import Listening
 from fastun.link.local_end import LocalEnd
+from fastun.link.names import Names
+from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
@@ -64,8 +68,13 @@ Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
 class Gateway:
     """One running tunnel end. Everything but reading attributes happens on the event loop."""
 
-    def __init__(self, settings: Settings, device: Device, constants: TimerConstants) -> None:
-        """Prepare; ``device`` stays the caller's to close."""
+    def __init__(
+        self, settings: Settings, device: Device, constants: TimerConstants, dns_before: DnsFiles
+    ) -> None:
+        """Prepare; ``device`` stays the caller's to close.
+
+        ``dns_before``: the host's resolver files as they were before there was a device.
+        """
         self.settings = settings
         self.device = device
         self.started = time.time()
@@ -81,8 +90,19 @@ class Gateway:
             device.inner_mtu.subscribe(self.lane.clamp_mss)
         self.handshaker = self._make_handshaker()
         self.session_counts = SessionCounts()
-        self.inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
-        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.inside)
+        lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
+        self.outside = Outside(
+            Names(lookup, self._place_outer),
+            Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
+            settings.fwmark,
+        )
+        self.listening = Listening(
+            settings.listen if settings.role == "serve" else (),
+            self.outside.names,
+            self._take_udp,
+            settings.fwmark,
+        )
+        self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
@@ -129,10 +149,13 @@ class Gateway:
                 ending.ask("a failure")
 
     async def _start(self, stack: contextlib.AsyncExitStack, observed: Observed) -> None:
-        stack.callback(self.inside.close)
+        stack.callback(self.outside.inside.close)
+        stack.callback(self.outside.names.close)
         await stack.enter_async_context(observed(self))
         self._make_sessions()
         stack.callback(self.sockets.close)
+        stack.callback(self.listening.close)
+        self.listening.bind_known()
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
@@ -144,8 +167,11 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
         )
-        for work in (*link_tasks(self), *watching):
+        for work in (self._say_up(), *link_tasks(self), *watching):
             await stack.enter_async_context(self._running(work))
+
+    async def _say_up(self) -> None:
+        await self.listening.all_bound.wait()
         self._log.info(
             "up",
             interface=self.settings.interface,
@@ -209,7 +235,10 @@ class Gateway:
     # -- links --------------------------------------------------------------------------------
 
     def _make_sessions(self) -> None:
-        """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use."""
+        """Prepare what the wireguard wire needs. Raises RuntimeFailure: a port that is in use.
+
+        A serving side gets its sockets after this.
+        """
         if not isinstance(self.handshaker, SealedHandshaker):
             return
         end = LocalEnd(
@@ -217,15 +246,21 @@ class Gateway:
             lane=self.lane,
             links=self.links,
             exchange=self.handshaker.exchange,
-            inside=self.inside,
+            inside=self.outside.inside,
+            names=self.outside.names,
             inner_mtu=self.device.inner_mtu,
             constants=self._constants,
             counts=self.session_counts,
         )
         self.sessions = StreamSessions(end)
-        self.sockets = open_for(self.settings, self.inside)
-        if self.sockets.all():
+        self.sockets = open_for(self.settings, self.outside.inside)
+        listen = self.settings.listen if self.settings.role == "serve" else ()
+        if self.sockets.all() or any(endpoint.scheme == "udp" for endpoint in listen):
             self.datagrams = DatagramSessions(end, self.sockets, self.pushed_settings.take)
+
+    def _take_udp(self, bound: socket.socket) -> None:
+        assert self.datagrams is not None  # noqa: S101 (one that listens on UDP has these)
+        self.datagrams.add_socket(bound)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -254,12 +289,21 @@ class Gateway:
 
     def _outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
-        found = set() if self.datagrams is None else self.datagrams.addresses()
+        found = self.outside.names.hosts()
+        if self.datagrams is not None:
+            found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():
             with contextlib.suppress(OSError):
                 if link.connection is not None:
                     found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
         return found
+
+    async def _place_outer(self) -> None:
+        """Keep our own packets out of the tunnel: names have other addresses."""
+        try:
+            await asyncio.to_thread(self.device.outer_changed, self._outer_addresses())
+        except (FastunError, OSError) as error:
+            self._log.warning("cannot keep our own packets out of the tunnel", error=str(error))
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""

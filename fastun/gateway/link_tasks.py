@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Protocol
 
-from fastun import log
 from fastun.config.settings import Settings
-from fastun.endpoint import format_host_port
 from fastun.lane.lane import Lane
 from fastun.link.datagram.sessions import DatagramSessions
-from fastun.link.datagram.sockets import UdpSockets
-from fastun.link.inside import Inside
+from fastun.link.listening import Listening
+from fastun.link.names import refuse_missing
+from fastun.link.outside import Outside
 from fastun.link.preference import Preference
 from fastun.link.stream.acceptor import Acceptor, ConnectionCounts
 from fastun.link.stream.dialler import Dialler
@@ -31,32 +30,34 @@ class LinkOwner(StreamOwner, Protocol):
     settings: Settings
     lane: Lane
     links: LinkTable
-    inside: Inside
+    outside: Outside
+    listening: Listening
     handshaker: Handshaker
-    sockets: UdpSockets
     datagrams: DatagramSessions | None
     counts: ConnectionCounts
 
 
 def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
     """Return them; begin the sessions on UDP that are to begin at once."""
-    for host, port in owner.sockets.ports():
-        log.get("link").info("listening", address=format_host_port(host, port), transport="udp")
-    settings, inside = owner.settings, owner.inside
+    settings, outside = owner.settings, owner.outside
     endpoints = settings.listen if settings.role == "serve" else settings.endpoints
+    tasks = [
+        refuse_missing(outside.names, endpoints, lambda: owner.links.n_established > 0),
+        owner.listening.run(),
+    ]
     streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
     if streams and settings.role == "connect":
-        wanted, tasks = _stream_wanted(owner)
-        dialler = Dialler(streams, owner.handshaker, owner, inside, wanted, fwmark=settings.fwmark)
-        return [*tasks, dialler.run()]
+        wanted, choices = _stream_wanted(owner)
+        dialler = Dialler(streams, owner.handshaker, owner, outside, wanted)
+        return [*tasks, *choices, dialler.run()]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
-    if not streams:
-        return []
-    acceptor = Acceptor(
-        streams, owner.handshaker, owner, inside, owner.counts, fwmark=settings.fwmark
-    )
-    return [acceptor.run()]
+    if streams:
+        acceptor = Acceptor(
+            owner.listening.streams, owner.handshaker, owner, outside.inside, owner.counts
+        )
+        tasks.append(acceptor.run())
+    return tasks
 
 
 def _stream_wanted(

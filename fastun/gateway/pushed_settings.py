@@ -101,9 +101,9 @@ class PushedSettings:
     ) -> None:
         with self._warning():
             outer = self._outer()
-            now = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
-            if self._device.inner_mtu.change(now):
-                self._log.info("MTU changed by the server", mtu=now)
+            applied = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
+            if self._device.inner_mtu.change(applied.mtu):
+                self._log.info("MTU changed by the server", mtu=applied.mtu)
 
     @contextlib.contextmanager
     def _warning(self) -> Iterator[None]:

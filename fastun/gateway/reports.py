@@ -14,16 +14,17 @@ from fastun import log
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.lane.messages import (
     ControlCame,
-    DatagramCame,
     DeviceGone,
-    HandshakeCame,
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
     OffloadChanged,
     PathTooNarrow,
     SessionWanted,
+    StreamHandshakeCame,
     ToGateway,
+    UdpHandshakeCame,
+    WorkerFailed,
 )
 from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.sessions import DatagramSessions
@@ -110,6 +111,10 @@ class Reports:
         raise UnexpectedMessage(repr(message))
 
     @handle.register
+    def _worker_failed(self, message: WorkerFailed) -> None:
+        self._log.error("worker failed", worker=message.worker, error=message.reason)
+
+    @handle.register
     def _link_ended(self, message: LinkEnded) -> None:
         self._links.end(message.slot, message.reason, message.link_id)
 
@@ -136,7 +141,7 @@ class Reports:
         return self._sessions
 
     @handle.register
-    def _handshake_came(self, message: HandshakeCame) -> None:
+    def _stream_handshake_came(self, message: StreamHandshakeCame) -> None:
         streams = self._sealed(message).streams
         streams.on_handshake(message.slot, message.link_id, message.message)
 
@@ -155,7 +160,7 @@ class Reports:
     # -- messages of UDP: without its sessions there is nothing to do ---------------------------
 
     @handle.register
-    def _datagram_came(self, message: DatagramCame) -> None:
+    def _udp_handshake_came(self, message: UdpHandshakeCame) -> None:
         if datagrams := self._sealed(message).datagrams:
             datagrams.on_handshake(UdpAddress.unpack(message.endpoint), message.message)
 

@@ -16,8 +16,9 @@ from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.journal import Journal
+from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
-from fastun.metrics.server import serve as serve_metrics
+from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.server import serve as serve_status
@@ -41,8 +42,9 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     ):
         ending.check()
         settings = prepared(settings)
+        dns_before = DnsFiles.read()
         with Device(settings, journal) as device:
-            gateway = Gateway(settings, device, constants or TimerConstants())
+            gateway = Gateway(settings, device, constants or TimerConstants(), dns_before)
             asyncio.run(gateway.run(asked, observed))
 
 
@@ -53,7 +55,12 @@ async def observed(gateway: Gateway) -> AsyncIterator[None]:
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(viewer.close)
-        stack.enter_context(serve_metrics(settings.metrics, viewer.view, viewer.health))
+        if settings.metrics is not None:
+            from fastun.metrics import server  # noqa: PLC0415 (3 MiB: http.server and more)
+
+            stack.enter_context(server.serve(settings.metrics, viewer.view, viewer.health))
+            for address in literal(*settings.metrics):
+                gateway.listening.watch("metrics.listen", address)
         await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
         yield
 

@@ -167,6 +167,19 @@ class Health:
     workers_down: tuple[str, ...]
     is_linked: bool
     needs_link: bool  # traffic can pass only with a link
+    waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
+
+    def not_healthy(self) -> str:
+        """Return why the gateway does not do its work; empty where it does."""
+        return f"not at work: {' '.join(self.workers_down)}" if self.workers_down else ""
+
+    def not_ready(self) -> str:
+        """Return why traffic cannot pass, or not from everywhere; empty where it can."""
+        if self.workers_down:
+            return self.not_healthy()
+        if self.needs_link and not self.is_linked:
+            return "no link"
+        return f"waiting for {', '.join(self.waits_for)}" if self.waits_for else ""
 
 
 class ViewClosedError(Exception):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.key_exchange import SessionCounts as CountedSessions
+    from fastun.link.listening import Listening
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
@@ -59,6 +60,7 @@ class Running(Protocol):
     peer_slots: PeerSlots
     handshaker: Handshaker
     sockets: UdpSockets
+    listening: Listening
     datagrams: DatagramSessions | None
     session_counts: CountedSessions
     started: float
@@ -100,6 +102,7 @@ class Viewer:
             workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
+            waits_for=gateway.listening.waits_for(),
         )
 
     def close(self) -> None:

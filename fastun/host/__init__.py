@@ -16,4 +16,5 @@ It also asks, without changing anything:
 
 rtnetlink       the kernel's routes, and notice of their changes
 route_lookup    which interface leads to an address
+name_lookup     a host name's addresses, past the tunnel where need be; by marked_dns, resolved
 """

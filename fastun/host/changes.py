@@ -19,13 +19,16 @@ from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
-from pyroute2 import IPRoute
 
 from fastun.errors import RuntimeFailure
 from fastun.host import programs, routing_rules
+from fastun.host.iproute import IPRoute
 
 #: Makes the kernel use marks when it validates sources: a default route by rules needs it.
 SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
+
+#: Makes the kernel tell a sender of a shorter way: of an interface, or of ``all``.
+SEND_REDIRECTS: Final = "net/ipv4/conf/{}/send_redirects"
 
 _PROC_SYS = Path("/proc/sys")
 

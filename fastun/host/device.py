@@ -11,24 +11,28 @@ import errno
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import psutil
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
+from fastun.host import outer_addresses
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
+from fastun.host.kernel import Kernel
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
-from fastun.host.pushed import AppliedPush
-from fastun.host.routes import HostRoutes
+from fastun.host.reconcile import Reconciler
+from fastun.host.refusal_log import RefusalLog
 from fastun.host.strong_host import StrongHost
+from fastun.host.wanted import Applied, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
@@ -56,17 +60,19 @@ class Device:
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
-        self._routes = HostRoutes(self.name, settings, journal)
-        self._pushed = AppliedPush(self.name, settings, self._routes)
+        self._reconciler = Reconciler(self.index, settings, journal)
+        self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
         self._strong_host = StrongHost(self.name, settings.strong_host, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
+        self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+        self._wanted = Wanted(mtu=settings.mtu)
+        self._mutex = threading.Lock()
         self._log = log.get("device")
         try:
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
-            self._routes.add_configured()
-            self._strong_host.follow()
+            self._begin(settings)
             if settings.role == "connect":
                 self._name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
@@ -82,9 +88,25 @@ class Device:
         self._close()
 
     @property
+    def wanted(self) -> Wanted:
+        """The state that the device should have at the moment."""
+        return self._wanted
+
+    @property
     def mtu(self) -> int:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
+
+    @property
+    def dns_servers(self) -> tuple[str, ...]:
+        """The DNS servers that the host has from this tunnel. Any thread."""
+        return self._name_servers.servers
+
+    def outer_changed(self, addresses: set[OuterAddress]) -> None:
+        """Keep our own packets, which now go to ``addresses``, out of the tunnel.
+
+        Not on the event loop's thread.
+        """
 
     def apply(
         self,
@@ -92,22 +114,62 @@ class Device:
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
-    ) -> int:
+    ) -> Applied:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
 
-        Returns the MTU that the interface has now, for ``inner_mtu`` to be changed to.
+        ``outer`` are the addresses that our own packets go to at the moment, beside the configured
+        ones. What would take packets from another interface, or our own from their way, is left
+        out, with a warning.
 
-        What would take packets from another interface, or our own from their way to ``outer``, is
-        left out, with a warning.
-
-        Not on the event loop's thread. Raises RuntimeFailure, or OSError where the interface is not
-        there any more. Routes go with it.
+        Not on the event loop's thread. Raises OSError where the interface is not there any more.
         """
+        with self._mutex:
+            return self._reconcile(
+                replace(
+                    self._wanted,
+                    pushed_addresses=tuple(addresses),
+                    pushed_routes=tuple(routes),
+                    pushed_mtu=mtu,
+                    outer=self._configured_outer | set(outer),
+                )
+            )
+
+    def follow(self, outer: Iterable[OuterAddress]) -> Applied:
+        """Keep our own packets, which now go to ``outer``, out of the tunnel; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
+
+    def repair(self) -> Applied:
+        """Make again what others have changed of what is wanted; as `apply`."""
+        with self._mutex:
+            return self._reconcile(self._wanted)
+
+    def _reconcile(self, wanted: Wanted) -> Applied:
+        """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
+        self._wanted = wanted
         try:
-            with _explained(f"interface {self.name}"):
-                return self._pushed.replace(addresses, routes, mtu, outer)
+            applied = self._reconciler.apply(wanted)
+            self._refusals.say(applied.refused)
         finally:
             self._strong_host.follow()
+        return applied
+
+    def _begin(self, settings: Settings) -> None:
+        """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
+        routes = [network for peer in settings.peers for network in peer.allowed_ips]
+        wanted = Wanted(
+            mtu=settings.mtu,
+            addresses=settings.addresses,
+            routes=() if settings.table == "off" else tuple(dict.fromkeys(routes)),
+            outer=self._configured_outer,
+        )
+        applied = self._reconcile(wanted)
+        kinds = [refusal.kind for refusal in applied.refused]
+        has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
+        for refusal in applied.refused:
+            if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
+                advice = f"; {refusal.advice}" if refusal.advice else ""
+                raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -151,35 +213,14 @@ class Device:
         return Offload.NONE
 
     def _configure(self, settings: Settings) -> None:
+        """Set what the device keeps for its life."""
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            index = netlink.link_lookup(ifname=self.name)[0]
-            with _explained(f"interface {self.name}: mtu {settings.mtu}"):
-                netlink.link("set", index=index, mtu=settings.mtu)
-            netlink.link("set", index=index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-            taken = _taken(netlink, but=index)
-            for address in settings.addresses:
-                if str(address.ip) in taken:
-                    raise RuntimeFailure(
-                        f"address {address}: already assigned to another interface; "
-                        "choose a free one with --address"
-                    )
-                with _explained(f"address {address}"):
-                    netlink.addr(
-                        "add",
-                        index=index,
-                        address=str(address.ip),
-                        prefixlen=address.network.prefixlen,
-                    )
-            netlink.link("set", index=index, state="up")
-
-
-def _taken(netlink: IPRoute, but: int) -> set[str]:
-    """Return the addresses that this host has on other interfaces than the one of index ``but``."""
-    return {
-        address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS")
-        for address in netlink.get_addr()
-        if address["index"] != but
-    }
+            netlink.link("set", index=self.index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
+        # A TAP is a network of its own, where hosts find each other by it.
+        has_own = any(address.ip.is_link_local for address in settings.addresses)
+        if settings.mode == "tun" or has_own:
+            with Kernel(self.index) as kernel:
+                kernel.have_no_automatic_address()
 
 
 def _open(name: str, mode: Mode) -> int:

@@ -118,6 +118,12 @@ class Journal:
             with self.changing(next(filter(sysctl.is_same, known), sysctl)):
                 changes.write_sysctl(name, value)
 
+    def has_set(self, sysctl: str) -> bool:
+        """Return whether this gateway has changed a setting, by its path below /proc/sys."""
+        with self._mutex:
+            made = list(self._pending.values())
+        return any(isinstance(change, Sysctl) and change.name == sysctl for change in made)
+
     def strike(self, change: AnyChange) -> None:
         """Remove a change that was not made after all."""
         with self._mutex:

@@ -44,6 +44,11 @@ class NameServers:
         self._change: Dns | None = None
         self._log = log.get("dns")
 
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """Those that are set. Any thread."""
+        return self._is[0]
+
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Have all names looked up at `servers`, short ones in `domains` as well.
 

@@ -51,7 +51,7 @@ class Route:
     def interfaces(self) -> list[int]:
         """Return the interfaces of all its next hops, by index."""
         found = [number(self.attributes[RTA_OIF])] if RTA_OIF in self.attributes else []
-        return found + list(_next_hops(self.attributes.get(RTA_MULTIPATH, b"")))
+        return found + list(next_hops(self.attributes.get(RTA_MULTIPATH, b"")))
 
 
 class RouteQuestions:
@@ -88,15 +88,15 @@ class RouteQuestions:
         ``source`` is our address and ``interface`` ours, where they are settled; ``protocol``
         (IPPROTO_...) and ``port`` are for rules that look at them.
         """
-        attributes = _attribute(_RTA_DST, to.packed)
+        attributes = attribute(_RTA_DST, to.packed)
         if source is not None:
-            attributes += _attribute(_RTA_SRC, source.packed)
+            attributes += attribute(_RTA_SRC, source.packed)
         for kind, value in ((_RTA_MARK, self._fwmark), (RTA_OIF, interface)):
             if value:
-                attributes += _attribute(kind, struct.pack("=I", value))
+                attributes += attribute(kind, struct.pack("=I", value))
         if protocol:
-            attributes += _attribute(_RTA_IP_PROTO, bytes((protocol,)))
-            attributes += _attribute(_RTA_DPORT, struct.pack("!H", port))
+            attributes += attribute(_RTA_IP_PROTO, bytes((protocol,)))
+            attributes += attribute(_RTA_DPORT, struct.pack("!H", port))
         family = socket.AF_INET if isinstance(to, IPv4Address) else socket.AF_INET6
         bits = to.max_prefixlen
         source_bits = bits if source is not None else 0
@@ -164,12 +164,14 @@ def attributes_of(body: bytes) -> Iterator[tuple[int, bytes]]:
         body = body[length + 3 & ~3 :]
 
 
-def _attribute(kind: int, content: bytes) -> bytes:
+def attribute(kind: int, content: bytes) -> bytes:
+    """Return an attribute, padded as the next one needs it."""
     length = _ATTRIBUTE.size + len(content)
     return _ATTRIBUTE.pack(length, kind) + content + bytes(-length % 4)
 
 
-def _next_hops(body: bytes) -> Iterator[int]:
+def next_hops(body: bytes) -> Iterator[int]:
+    """Yield the interfaces of a route with several ways, by index."""
     while len(body) >= _NEXT_HOP.size:
         length, _, _, interface = _NEXT_HOP.unpack_from(body)
         if length < _NEXT_HOP.size:

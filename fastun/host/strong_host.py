@@ -35,11 +35,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pyroute2 import IPRoute
-
 from fastun import log
 from fastun.host import programs
 from fastun.host.changes import NftTable
+from fastun.host.iproute import IPRoute
 from fastun.host.programs import ProgramKilled, ProgramRefused
 from fastun.host.routing_rules import FAMILIES
 

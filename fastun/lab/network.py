@@ -61,7 +61,7 @@ def missing_capability() -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class Cable:
     """A veth pair: the device names on its two ends."""
 
     a_device: str
@@ -125,19 +125,19 @@ class Lab:
         b_addresses: Sequence[str] = (),
         *,
         mtu: int = 1500,
-    ) -> Wire:
+    ) -> Cable:
         """Join two hosts by a veth pair; addresses are CIDR texts of IPv4 or IPv6.
 
         The device in `a` is called ``to-B`` and the one in `b` ``to-A``, cut to 15 characters.
         """
-        wire = Wire(f"to-{b.name}"[:15], f"to-{a.name}"[:15])
+        cable = Cable(f"to-{b.name}"[:15], f"to-{a.name}"[:15])
         # fmt: off
         run_command(
-            "ip", "link", "add", wire.a_device, "netns", a.namespace, "mtu", str(mtu),
-            "type", "veth", "peer", "name", wire.b_device, "netns", b.namespace, "mtu", str(mtu),
+            "ip", "link", "add", cable.a_device, "netns", a.namespace, "mtu", str(mtu),
+            "type", "veth", "peer", "name", cable.b_device, "netns", b.namespace, "mtu", str(mtu),
         )
         # fmt: on
-        ends = ((a, wire.a_device, a_addresses), (b, wire.b_device, b_addresses))
+        ends = ((a, cable.a_device, a_addresses), (b, cable.b_device, b_addresses))
         for host, device, addresses in ends:
             for address in addresses:
                 nodad = ("nodad",) if ":" in address else ()
@@ -146,7 +146,7 @@ class Lab:
         if any(":" in address for address in (*a_addresses, *b_addresses)):
             for host, device, _ in ends:
                 wait_until(partial(_takes_multicast, host, device), f"IPv6 on {device}")
-        return wire
+        return cable
 
     def _stop_processes(self) -> None:
         alive = [p for host in self.hosts for p in host.processes if p.poll() is None]

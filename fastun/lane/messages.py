@@ -109,16 +109,16 @@ class SetEndpoint(ToWorker, frozen=True, tag="set-endpoint"):
     endpoint: bytes
 
 
-class SetPathMtu(ToWorker, frozen=True, tag="set-path-mtu"):
+class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
-    Packets longer than ``whole`` go without "don't fragment", so that routers may fragment them;
-    0: none.
+    Inside the tunnel; the path MTU, of outer packets, is longer. Packets longer than ``whole_max``
+    go without "don't fragment", so that routers may fragment them; 0: none.
     """
 
     slot: int
-    path_mtu: int
-    whole: int = 0
+    packet_max: int
+    whole_max: int = 0
 
 
 class BlockLink(ToWorker, frozen=True, tag="block-link"):
@@ -210,6 +210,13 @@ class Ready(ToGateway, frozen=True, tag="ready"):
     """Worker to gateway: booted, the loop begins."""
 
 
+class WorkerFailed(ToGateway, frozen=True, tag="worker-failed"):
+    """The last from a worker that cannot go on; ``reason`` is for the log."""
+
+    worker: str
+    reason: str
+
+
 class LinkEnded(ToGateway, frozen=True, tag="link-ended"):
     """Worker to gateway: the link has ended. ``reason`` is for the log."""
 
@@ -225,8 +232,8 @@ class KeyAdded(ToGateway, frozen=True, tag="key-added"):
     index: int
 
 
-class HandshakeCame(ToGateway, frozen=True, tag="handshake-came"):
-    """The link-reader read a handshake message."""
+class StreamHandshakeCame(ToGateway, frozen=True, tag="stream-handshake-came"):
+    """The link-reader read a handshake message on a stream."""
 
     slot: int
     link_id: int
@@ -241,7 +248,7 @@ class KeyConfirmed(ToGateway, frozen=True, tag="key-confirmed"):
     index: int
 
 
-class DatagramCame(ToGateway, frozen=True, tag="datagram-came"):
+class UdpHandshakeCame(ToGateway, frozen=True, tag="udp-handshake-came"):
     """The link-reader read a handshake message on UDP, from a packed UdpAddress."""
 
     endpoint: bytes

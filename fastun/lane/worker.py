@@ -18,7 +18,7 @@ from typing import Final
 import setproctitle
 
 from fastun import ending, native
-from fastun.errors import FastunError, RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.messages import (
     AddReceivingKey,
@@ -30,12 +30,10 @@ from fastun.lane.messages import (
     Boot,
     ClampMss,
     ControlCame,
-    DatagramCame,
     DetachLink,
     DeviceGone,
     ForgetIps,
     ForgetReceivingKeys,
-    HandshakeCame,
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
@@ -48,16 +46,19 @@ from fastun.lane.messages import (
     SessionWanted,
     SetEndpoint,
     SetGateKeys,
-    SetPathMtu,
+    SetPacketMax,
     SetSendingKey,
+    StreamHandshakeCame,
     ToGateway,
+    UdpHandshakeCame,
+    WorkerFailed,
 )
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
 # What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
-_OF_ANY_HOST = (EventKind.DATAGRAM, EventKind.CONTROL)
+_OF_ANY_HOST = (EventKind.UDP_HANDSHAKE, EventKind.CONTROL)
 _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 
 
@@ -241,8 +242,8 @@ class Worker:
         self._loop.set_endpoint(message.slot, message.endpoint)
 
     @act.register
-    def _set_path_mtu(self, message: SetPathMtu, _: list[int]) -> None:
-        self._loop.set_path_mtu(message.slot, message.path_mtu, message.whole)
+    def _set_packet_max(self, message: SetPacketMax, _: list[int]) -> None:
+        self._loop.set_packet_max(message.slot, message.packet_max, message.whole_max)
 
     @act.register
     def _block_link(self, message: BlockLink, _: list[int]) -> None:
@@ -259,8 +260,10 @@ class Worker:
 
 # What the gateway receives for what a loop returned for.
 _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
-    EventKind.HANDSHAKE: lambda event: HandshakeCame(event.slot, event.link_id, event.message),
-    EventKind.DATAGRAM: lambda event: DatagramCame(event.endpoint, event.message),
+    EventKind.STREAM_HANDSHAKE: lambda event: StreamHandshakeCame(
+        event.slot, event.link_id, event.message
+    ),
+    EventKind.UDP_HANDSHAKE: lambda event: UdpHandshakeCame(event.endpoint, event.message),
     EventKind.CONTROL: lambda event: ControlCame(event.slot, event.index, event.message),
     EventKind.NO_SESSION: lambda event: SessionWanted(event.slot),
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
@@ -290,16 +293,23 @@ def main() -> None:
     # A service manager may signal all processes of a service; stopping is the gateway's decision.
     for number in ending.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=channel_fd))
     try:
         native.hide_memory()
         native.die_with_parent(parent_pid)
-        channel = Channel(socket.socket(fileno=channel_fd))
         Worker(name.partition("/")[0], channel).run()
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         pass  # the gateway is gone
-    except FastunError as error:
-        sys.stderr.write(f"fastun: {name}: {error}\n")
-        sys.exit(error.exit_code)
+    except (FastunError, OSError) as error:
+        _report_failure(channel, WorkerFailed(name, one_line(str(error))))
+        sys.exit(1)
+
+
+def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
+    """Leave the reason to the gateway: its log has a format and limits, our stderr has neither."""
+    channel.set_blocking(True)
+    with contextlib.suppress(ConnectionError):  # the gateway is gone
+        channel.send(failed)
 
 
 if __name__ == "__main__":

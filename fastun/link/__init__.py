@@ -2,7 +2,9 @@
 
 What both transports use:
 
-    listening            which addresses an endpoint means to listen on
+    names                the names of endpoints: looked up, cached, and waited for
+    outside              how our own packets get past the tunnel
+    listening            what serve listens on, as soon as it can; by binding
     source_limits        what counts as one source, and how often it may come
     inside               addresses inside the tunnel, which cannot be endpoints
     endpoint_watch       routes that begin to lead our packets into the tunnel

@@ -9,6 +9,7 @@ from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.lane import Lane
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.names import Names
 from fastun.link.table import LinkTable
 from fastun.session.timer_constants import TimerConstants
 
@@ -25,6 +26,7 @@ class LocalEnd:
     links: LinkTable
     exchange: KeyExchange
     inside: Inside
+    names: Names
     inner_mtu: InnerMtu
     constants: TimerConstants
     counts: SessionCounts

@@ -22,11 +22,15 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any, Literal
 
-import structlog
-from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
-from structlog.typing import FilteringBoundLogger, Processor
-
 from fastun.errors import one_line
+from fastun.log.library import (
+    Column,
+    ConsoleRenderer,
+    FilteringBoundLogger,
+    KeyValueColumnFormatter,
+    Processor,
+    structlog,
+)
 from fastun.log.limits import OWN_COMPONENT, LineLimits
 from fastun.log.stderr import UnblockedStderr
 

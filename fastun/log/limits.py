@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 
-import structlog
+from fastun.log.library import structlog
 
 Event = MutableMapping[str, Any]
 

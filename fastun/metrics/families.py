@@ -175,6 +175,13 @@ FAMILIES: tuple[Family, ...] = (
         "1 while there is a link to the peer.",
         readings.of_peers(lambda peer: peer.view.link is not None),
     ),
+    Family(
+        "fastun_peers_max",
+        "gauge",
+        (),
+        "How many peers there is room for; further ones cannot connect.",
+        readings.peers_max,
+    ),
     *(
         Family(
             f"fastun_peer_{field}_total",

@@ -13,7 +13,7 @@ from fastun import __version__, log
 from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
 from fastun.gateway.worker_state import STATES
 from fastun.host.socket_state import SocketState
-from fastun.native import DIRECTIONS, DROPS, TcpInfo
+from fastun.native import DIRECTIONS, DROPS, PEER_SLOTS, TcpInfo
 
 WRITERS = ("link-writer", "tun-writer")
 
@@ -196,6 +196,11 @@ def of_peers(read_value: Callable[[ScrapedPeer], float]) -> Read:
             yield (peer.view.name,), read_value(peer)
 
     return read
+
+
+def peers_max(source: Source) -> Samples:
+    """Yield how many peers there is room for: without keys for one."""
+    yield (), PEER_SLOTS if source.gateway.configuration.wire == "wireguard" else 1
 
 
 def of_peer_table(*fields: str) -> Read:

@@ -2,7 +2,8 @@
 
     GET /metrics --> GatewayCollector --> FAMILIES --> a view of the gateway
     GET /healthz     200 while all workers run
-    GET /readyz      200 while traffic can pass: for connect, that takes a link as well
+    GET /readyz      200 while traffic can pass: for connect, that takes a link as well, for serve
+                     all addresses that it listens on
 
 Neither the event loop nor a worker takes part in an answer. Which text format a scrape gets, and
 whether compressed, is what it asks for: Prometheus's own or OpenMetrics (prometheus_client's
@@ -33,6 +34,7 @@ from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
+from fastun.link import binding
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
 
@@ -44,16 +46,11 @@ COMPRESSION_LEVEL = 1
 
 
 @contextlib.contextmanager
-def serve(
-    listen: tuple[str, int] | None, take_view: TakeView, take_health: TakeHealth
-) -> Iterator[None]:
-    """Answer on ``listen`` (host, port) as long as the context lasts; None: no server.
+def serve(listen: tuple[str, int], take_view: TakeView, take_health: TakeHealth) -> Iterator[None]:
+    """Answer on ``listen`` (host, port) as long as the context lasts.
 
     Raises RuntimeFailure when the server cannot listen there.
     """
-    if listen is None:
-        yield
-        return
     server = _bind(*listen)
     server.set_app(_application(Exposition(take_view), take_health))
     server.start()
@@ -104,15 +101,12 @@ _Application = Callable[["WSGIEnvironment", "StartResponse"], Iterable[bytes]]
 
 def _application(exposition: Exposition, take_health: TakeHealth) -> _Application:
     def health() -> tuple[bool, str]:
-        down = " ".join(take_health().workers_down)
-        return not down, f"not at work: {down}" if down else "all workers run"
+        reason = take_health().not_healthy()
+        return not reason, reason or "all workers run"
 
     def readiness() -> tuple[bool, str]:
-        now = take_health()
-        if not now.workers_down and now.needs_link and not now.is_linked:
-            return False, "no link"
-        is_healthy, text = health()
-        return is_healthy, text if not is_healthy else "ready"
+        reason = take_health().not_ready()
+        return not reason, reason or "ready"
 
     probes = {"/healthz": health, "/readyz": readiness}
 
@@ -163,6 +157,7 @@ class _Server(BoundedServer, WSGIServer):
 
     def server_bind(self) -> None:
         # HTTPServer's would ask DNS for our name, which can take seconds for nothing.
+        binding.allow_absent(self.socket)  # listening.py says where it is
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
@@ -202,7 +197,6 @@ def _bind(host: str, port: int) -> _Server:
     except OSError as error:
         problem = {
             errno.EADDRINUSE: "the port is in use; choose another, or --metrics off",
-            errno.EADDRNOTAVAIL: "no interface of this host has that address; choose another",
             errno.EACCES: "ports under 1024 need root; choose a higher one",
         }.get(error.errno or 0, f"{error.strerror}; choose another address, or --metrics off")
         raise RuntimeFailure(f"{where}: {problem}") from None

@@ -28,8 +28,8 @@ class EventKind(IntEnum):
     LINK_CLOSED = lib.EVENT_LINK_CLOSED
     LINK_FAULT = lib.EVENT_LINK_FAULT
     LINK_ERROR = lib.EVENT_LINK_ERROR
-    HANDSHAKE = lib.EVENT_STREAM_HANDSHAKE
-    DATAGRAM = lib.EVENT_UDP_HANDSHAKE
+    STREAM_HANDSHAKE = lib.EVENT_STREAM_HANDSHAKE
+    UDP_HANDSHAKE = lib.EVENT_UDP_HANDSHAKE
     CONTROL = lib.EVENT_CONTROL
     CONFIRMED = lib.EVENT_CONFIRMED
     NO_SESSION = lib.EVENT_NO_SESSION
@@ -95,15 +95,21 @@ class Loop:
     ) -> None:
         """Prepare the loop of ``role``."""
         self._memory = memory
-        # fmt: off
-        self._pointer = checked_pointer(
-            lib.loop_new(
-                ROLES.index(role), wire, mode,
-                memory.ring.pointer, memory.stats.pointer, memory.peers.pointer,
-                fds.device, fds.channel, fds.wake,
-            )
+        parts = ffi.new(
+            "struct loop_parts *",
+            {
+                "role": ROLES.index(role),
+                "wire": wire,
+                "mode": mode,
+                "ring": memory.ring.pointer,
+                "stats": memory.stats.pointer,
+                "peers": memory.peers.pointer,
+                "device_fd": fds.device,
+                "channel_fd": fds.channel,
+                "wake_fd": fds.wake,
+            },
         )
-        # fmt: on
+        self._pointer = checked_pointer(lib.loop_new(parts))
 
     def run(self) -> LoopEnd:
         """Run without the GIL until Python has something to do."""
@@ -151,12 +157,12 @@ class Loop:
         native = ffi.from_buffer("struct udp_address *", endpoint)
         checked(lib.loop_set_endpoint(self._pointer, slot, native))
 
-    def set_path_mtu(self, slot: int, path_mtu: int, whole: int = 0) -> None:
+    def set_packet_max(self, slot: int, packet_max: int, whole_max: int = 0) -> None:
         """Refuse packets that are longer; bytes, 0 for any.
 
-        Those longer than ``whole`` may be fragmented on their way; 0 for none.
+        Those longer than ``whole_max`` may be fragmented on their way; 0 for none.
         """
-        lib.loop_set_path_mtu(self._pointer, slot, path_mtu, whole)
+        lib.loop_set_packet_max(self._pointer, slot, packet_max, whole_max)
 
     def block_link(self, slot: int, *, is_blocked: bool) -> None:
         """Send nothing to the peer on UDP while it is blocked."""

@@ -137,11 +137,11 @@ def _explain(error: OSError, path: Path, interface: str) -> str:
     match error:
         case FileNotFoundError():
             return (
-                f"no gateway runs with interface {interface} (no socket {path}); "
+                f"no gateway is running with interface {interface} (no socket {path}); "
                 "start one, or give --run-dir"
             )
         case ConnectionRefusedError():
-            return f"no gateway runs with interface {interface} (it left {path}); start one"
+            return f"no gateway is running with interface {interface} (it left {path}); start one"
         case PermissionError():
             return f"permission denied on {path}; run as root, or as the user that runs the gateway"
         case TimeoutError() | BlockingIOError():

@@ -61,7 +61,9 @@ def _only_socket(run_dir: Path) -> Path:
             "run as root, or as the user that runs the gateway"
         ) from None
     if not living:
-        raise RuntimeFailure(f"no gateway runs (none listens in {run_dir}); start one")
+        raise RuntimeFailure(
+            f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
+        )
     if len(living) > 1:
         names = ", ".join(path.name.removesuffix(".sock") for path in living)
         raise RuntimeFailure(f"several gateways run; choose one with --interface: {names}")

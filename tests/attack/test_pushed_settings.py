@@ -90,7 +90,7 @@ class Scene:
         """What the tunnel has made of routes, in whichever table."""
         found = ""
         for family in ("-4", "-6"):
-            arguments = ("route", "show", "table", "all", "dev", INTERFACE, "proto", "99")
+            arguments = ("route", "show", "table", "all", "dev", INTERFACE, "proto", "157")
             found += self.client.ip(family, *arguments)
         return {line.split()[0] for line in found.splitlines()}
 
@@ -133,11 +133,10 @@ def test_a_lan_stays_with_the_client_and_what_covers_it_is_routed(scene: Scene) 
         assert scene.way(address) == "to-printer"
         assert answers_ping(scene.client, address)
     assert scene.way("192.168.78.1") == scene.way("172.16.9.1") == INTERFACE
-    (said,) = warnings(client)
-    assert "192.168.77.0/25" in said
-    assert "to-printer" in said
-    assert f"others={len(HOSTILE) - 1}" in said
-    print(f"{len(HOSTILE)} hostile routes: 0 made, 1 warning; {len(COVERING)} of 3 others made")  # noqa: T201
+    for line, route in zip(warnings(client), HOSTILE, strict=True):
+        assert route in line
+        assert "to-printer" in line
+    print(f"{len(HOSTILE)} hostile routes: 0 made, 1 warning each; {len(COVERING)} others made")  # noqa: T201
 
 
 def test_what_the_clients_own_file_names_exactly_is_routed(scene: Scene) -> None:
@@ -168,7 +167,7 @@ def test_a_network_with_the_servers_own_address_loops_nothing(
     assert scene.way(outer, "mark", "51820") == "to-server"
     assert scene.way(outer) == scene.way(elsewhere) == INTERFACE
     for family in ("-4", "-6"):
-        main = scene.client.ip(family, "route", "show", "dev", INTERFACE, "proto", "99")
+        main = scene.client.ip(family, "route", "show", "dev", INTERFACE, "proto", "157")
         assert main == "", "they stand apart from the main table"
     before = client.scrape().total("fastun_device_transmit_packets_total")
     n_pings = sum(answers_ping(scene.client, INNER) for _ in range(10))

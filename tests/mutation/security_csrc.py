@@ -98,7 +98,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if (length == 0 || length > message_limit(reader->loop.wire))", "if (length == 0)"),
     ),
     *table(
-        "test_sealed_reader test_datagram_reader test_link_reader test_receiving_keys test_clamping_inbound",
+        "test_sealed_reader test_datagram_reader test_datagram_handshakes test_link_reader test_receiving_keys test_clamping_inbound",
         ("find_key", "on a stream only its peer's keys open",
          "return arrival->slot < 0 || key->slot == (unsigned)arrival->slot ? key : NULL;", "return key;"),
         ("find_key", "a key has an end",
@@ -177,7 +177,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "return difference == 0;", "return difference != 0;"),
     ),
     *table(
-        "test_cookie test_datagram_reader",
+        "test_cookie test_datagram_handshakes",
         ("cookie_make", "a cookie is bound to the address",
          "    memcpy(bound, source->address, length);\n", "    memset(bound, 0, length);\n"),
         ("cookie_make", "the secret changes after its time",
@@ -188,7 +188,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "*mac1 = message + length - MACS_LENGTH;", "*mac1 = message + length - MAC_LENGTH;"),
     ),
     *table(
-        "test_handshake_gate test_datagram_reader",
+        "test_handshake_gate test_datagram_handshakes",
         ("handshake_gate_judge", "mac1 is checked",
          "    if (!has_valid_mac1(gate, message, length))\n        return GATE_BAD_MAC1;\n", ""),
         ("bucket_of", "an IPv6 source is its /64",
@@ -231,11 +231,14 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "sending->aead != AEAD_AES_256_GCM ||", "true ||"),
     ),
     *table(
-        "test_datagram_reader",
+        "test_datagram_handshakes",
         ("forward_on_udp", "a reply to nothing of ours is dropped",
          "        if (slot < 0)\n            return message_drop(reader, DROP_link_reader_cookie_unasked, length);\n", "        slot = slot < 0 ? 0 : slot;\n"),
         ("forward_on_udp", "a peer's replies have a limit",
          "!token_take(&handshakes->replies_full_at_ns[slot]", "!token_take(&(uint64_t){0}"),
+    ),
+    *table(
+        "test_datagram_reader",
         ("datagram_reader.c:forward", "what comes by our device is dropped",
          "    if (is_from_inside(reader, arrival->endpoint)) {", "    if (0) {"),
     ),

@@ -52,13 +52,6 @@ static bool is_hex(const uint8_t *bytes, const char *hex) {
     return true;
 }
 
-static bool is_zero(const uint8_t *bytes, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if (bytes[i] != 0)
-            return false;
-    return true;
-}
-
 /* -- known answers ----------------------------------------------------------------------------- */
 
 /* Test cases 13 and 14 of McGrew and Viega's GCM specification: all zeros, so counter 0 says it. */

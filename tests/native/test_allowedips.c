@@ -87,7 +87,7 @@ static void a_removed_peer_leaves_its_addresses_to_the_prefix_around_them(void) 
     allowedips_free(allowedips);
 }
 
-static void what_is_no_prefix_is_refused(void) {
+static void what_is_not_a_prefix_is_refused(void) {
     struct allowedips *allowedips = allowedips_new();
     uint8_t address[16] = {10};
     CHECK_EQUAL(allowedips_insert(allowedips, 4, address, 33, 0), -EINVAL);
@@ -100,7 +100,7 @@ static void what_is_no_prefix_is_refused(void) {
     allowedips_free(allowedips);
 }
 
-static void every_length_of_prefix_around_one_address_can_stand_together(void) {
+static void every_length_of_prefix_around_one_address_can_be_there_together(void) {
     struct allowedips *allowedips = allowedips_new();
     uint8_t ones[16], address[16];
     memset(ones, 0xff, sizeof ones);
@@ -292,8 +292,8 @@ int main(void) {
     RUN(nothing_is_found_where_nothing_was_inserted);
     RUN(a_prefix_inserted_again_moves_to_the_new_peer);
     RUN(a_removed_peer_leaves_its_addresses_to_the_prefix_around_them);
-    RUN(what_is_no_prefix_is_refused);
-    RUN(every_length_of_prefix_around_one_address_can_stand_together);
+    RUN(what_is_not_a_prefix_is_refused);
+    RUN(every_length_of_prefix_around_one_address_can_be_there_together);
     RUN(a_packet_is_found_by_its_source_or_its_destination);
     RUN(what_moved_before_it_was_settled_does_not_come_back);
     RUN(a_hundred_thousand_prefixes_in_no_order_are_found);

@@ -41,14 +41,8 @@ static size_t bytes_on_wire(void) {
 /* -- the bound --------------------------------------------------------------------------------- */
 
 static struct super_packet_shape random_shape(void) {
-    struct super_packet_shape shape = {
-        .version = random_below(&noise, 2) == 0 ? 4 : 6,
-        .is_udp = random_below(&noise, 2) == 0,
-        .is_tap = random_below(&noise, 2) == 0,
-        .tcp_options = 4 * random_below(&noise, 11),
-        .size = 1 + random_below(&noise, random_below(&noise, 2) == 0 ? 400 : 1400),
-    };
-    shape.n_tags = shape.is_tap ? random_below(&noise, 3) : 0;
+    struct super_packet_shape shape = super_packet_any_kind(&noise);
+    shape.size = 1 + random_below(&noise, random_below(&noise, 2) == 0 ? 400 : 1400);
     shape.ip_options = shape.version == 4 ? 4 * random_below(&noise, 11) : 0;
     size_t n_max = 1 + random_below(&noise, shape.is_udp ? 64 : 40);
     size_t most = shape.size * n_max;

@@ -11,8 +11,8 @@ static const uint8_t *pass(enum mode mode, size_t mtu, const uint8_t *content, s
     loop_clamp_mss(reader.loop, mtu);
     send_content(1, content, length);
     check_counts(1, NO_DROP, 0);
-    uint64_t first = ring_first(reader.ring);
-    return ring_peek(reader.ring, &first, &corrupt)->payload + VNET_LENGTH;
+    uint64_t first = ring_first(reader.lane.ring);
+    return ring_peek(reader.lane.ring, &first, &corrupt)->payload + VNET_LENGTH;
 }
 
 static void a_packet_is_lowered_to_the_devices_mtu_if_that_is_asked_for(void) {

@@ -7,14 +7,14 @@
 enum { SLOT = 0, TO = 0x0a000002 };
 
 /* The SYN goes out behind that offload header; returns the message's content. */
-static const uint8_t *pass(enum mode mode, size_t mtu, size_t path_mtu, const struct vnet *vnet) {
+static const uint8_t *pass(enum mode mode, size_t mtu, size_t packet_max, const struct vnet *vnet) {
     uint8_t frame[VNET_LENGTH + SYN_LENGTH];
     sender_open(mode);
     sender_attach(SLOT, sealed_format(mode, true));
     set_key(SLOT, AEAD_CHACHA20_POLY1305, 0);
     sender_allow_ten(SLOT);
     loop_clamp_mss(sender.worker.loop, mtu);
-    loop_set_path_mtu(sender.worker.loop, SLOT, path_mtu, 0);
+    loop_set_packet_max(sender.worker.loop, SLOT, packet_max, 0);
     make_syn(US, TO);
     vnet_write(vnet, frame);
     memcpy(frame + VNET_LENGTH, syn, SYN_LENGTH);

@@ -10,6 +10,7 @@
 #include "inbound/tun_writer.h"
 #include "check.h"
 #include "flow_writer.h"
+#include "sockets.h"
 #include "splitter.h"
 
 struct stand_in {
@@ -18,14 +19,13 @@ struct stand_in {
 };
 
 static void stand_in_open(struct stand_in *stand_in, enum mode mode) {
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, stand_in->far), 0);
+    pair_open(stand_in->far, SOCK_SEQPACKET);
     writer_open(&stand_in->writer, mode, stand_in->far[0]);
 }
 
 static void stand_in_close(struct stand_in *stand_in) {
     writer_close(&stand_in->writer);
-    close(stand_in->far[0]);
-    close(stand_in->far[1]);
+    pair_close(stand_in->far);
 }
 
 /* Reads a frame and returns the number of packets that it splits into, 1 for a plain one. */
@@ -129,12 +129,12 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
     uint8_t frame[VNET_LENGTH + FLOW_PACKET_MAX];
     int size = SEND_BUFFER / 2; /* the kernel doubles it */
     stand_in_open(&stand_in, MODE_TUN);
-    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    set_send_buffer(stand_in.far[0], size);
     for (int i = 0; i < N_RUNS; i++) {
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, i * N_EACH, N_EACH, -1);
     }
-    ring_publish(stand_in.writer.producer, &stand_in.writer.producer_stats);
+    lane_publish(&stand_in.writer.lane);
     worker_start(&stand_in.writer.worker);
     for (int i = 0; i < N_RUNS * N_EACH; i++) {
         CHECK_EQUAL(read(stand_in.far[1], frame, sizeof frame), VNET_LENGTH + 40 + FLOW_PAYLOAD);
@@ -146,7 +146,7 @@ static void refused_super_packets_are_written_packet_by_packet_and_soon_no_more_
     CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), N_RUNS * N_EACH);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_refused_offloads), N_REFUSALS);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), N_RUNS * N_EACH);
-    CHECK_EQUAL(stats_read_drop(stand_in.writer.stats, DROP_tun_writer_device_refused), 0);
+    CHECK_EQUAL(stats_read_drop(stand_in.writer.lane.stats, DROP_tun_writer_device_refused), 0);
     stand_in_close(&stand_in);
 }
 
@@ -171,7 +171,7 @@ static uint64_t pass_two(struct stand_in *stand_in, unsigned slot, enum loop_end
     if (end == LOOP_DOORBELL) {
         writer_run(&stand_in->writer);
     } else {
-        ring_publish(stand_in->writer.producer, &stand_in->writer.producer_stats);
+        ring_publish(stand_in->writer.lane.ring, &stand_in->writer.lane.ring_stats);
         CHECK_EQUAL(loop_run(stand_in->writer.worker.loop), end);
     }
     while (recv(stand_in->far[1], frame, sizeof frame, MSG_DONTWAIT) > 0)
@@ -204,7 +204,8 @@ static void packets_that_are_refused_singly_as_well_are_no_fault_of_the_group(vo
     }
     writer_run(&writer);
     CHECK_EQUAL(writer_calls(&writer, CALL_writev), N_RUNS);
-    CHECK_EQUAL(stats_read_drop(writer.stats, DROP_tun_writer_device_refused), N_RUNS * N_EACH);
+    CHECK_EQUAL(stats_read_drop(writer.lane.stats, DROP_tun_writer_device_refused),
+                N_RUNS * N_EACH);
     CHECK_EQUAL(writer_counter(&writer, COUNTER_refused_offloads), 0);
     CHECK_EQUAL(tun_writer_of(writer.worker.loop)->groups[0][0].n, 0);
     writer_close(&writer);
@@ -219,7 +220,7 @@ static void what_is_refused_of_one_peer_costs_no_other_and_is_tried_again(void) 
     refusals[0] = (struct refusals){.n = 8, .off_until_ns = UINT64_MAX, .error = EINVAL};
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 2);
     CHECK_EQUAL(pass_two(&stand_in, OTHERS, LOOP_DOORBELL), 0);
-    refusals[0].off_until_ns = 1; /* its time is over */
+    refusals[0].off_until_ns = 1; /* its time has passed */
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_EVENT), 0);
     check_event(&stand_in, OFFLOAD_TCP_GROUPS, 0);
     CHECK_EQUAL(pass_two(&stand_in, 0, LOOP_DOORBELL), 0);
@@ -233,14 +234,14 @@ static void a_super_packet_that_is_taken_ends_the_count_of_refusals(void) {
     uint8_t frame[VNET_LENGTH + 2 * FLOW_PACKET_MAX];
     int size = SEND_BUFFER / 2;
     stand_in_open(&stand_in, MODE_TUN);
-    CHECK_EQUAL(setsockopt(stand_in.far[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    set_send_buffer(stand_in.far[0], size);
     for (int round = 0; round < N_ROUNDS; round++) {
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, 0, N_LONG, -1);
         flow.acknowledgement++;
         writer_put_flow(&stand_in.writer, &flow, 0, 2, -1);
     }
-    ring_publish(stand_in.writer.producer, &stand_in.writer.producer_stats);
+    lane_publish(&stand_in.writer.lane);
     worker_start(&stand_in.writer.worker);
     for (int i = 0; i < N_ROUNDS * (N_LONG + 1); i++)
         CHECK(read(stand_in.far[1], frame, sizeof frame) > VNET_LENGTH);

@@ -5,44 +5,16 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/ipv6.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "check.h"
 #include "flow_writer.h"
+#include "own_network.h"
 #include "splitter.h"
 
 /* -- device, sockets, counters ----------------------------------------------------------------- */
-
-static void give_addresses(const char *name) {
-    struct ifreq request = {.ifr_flags = IFF_UP};
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090001)};
-    struct in6_ifreq request6 = {.ifr6_addr.s6_addr = {0xfd, 9, [15] = 1}, .ifr6_prefixlen = 64};
-    int ipv4 = socket(AF_INET, SOCK_DGRAM, 0), ipv6 = socket(AF_INET6, SOCK_DGRAM, 0);
-    memcpy(request.ifr_name, name, strlen(name));
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFFLAGS, &request), 0);
-    memcpy(&request.ifr_addr, &address, sizeof address);
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFADDR, &request), 0);
-    address.sin_addr.s_addr = htonl(0xffffff00);
-    memcpy(&request.ifr_netmask, &address, sizeof address);
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFNETMASK, &request), 0);
-    request6.ifr6_ifindex = (int)if_nametoindex(name);
-    CHECK_EQUAL(ioctl(ipv6, SIOCSIFADDR, &request6), 0);
-    close(ipv4);
-    close(ipv6);
-}
-
-static int open_device(void) {
-    int fd = device_open("coalesce0", MODE_TUN);
-    CHECK(fd >= 0);
-    give_addresses("coalesce0");
-    return fd;
-}
 
 /* A socket at our address and port. */
 static int open_socket(int version, int type) {
@@ -55,7 +27,7 @@ static int open_socket(int version, int type) {
     bool is_ipv4 = version == 4;
     const void *to = is_ipv4 ? (const void *)&to4 : (const void *)&to6;
     int fd = socket(is_ipv4 ? AF_INET : AF_INET6, type | SOCK_NONBLOCK, 0);
-    /* a new IPv6 address cannot be bound to until its last checks are over */
+    /* a new IPv6 address cannot be bound to until its last checks have ended */
     for (int i = 0; bind(fd, to, is_ipv4 ? sizeof to4 : sizeof to6) < 0; i++) {
         CHECK(i < 100);
         usleep(50 * 1000);
@@ -117,7 +89,7 @@ static void expect_datagrams(int udp, int n, int bad) {
 static void check_udp(int version, int bad) {
     struct writer writer;
     struct flow flow = {version, SPLIT_UDP, 0, 0, 0};
-    int device = open_device(), udp = open_socket(version, SOCK_DGRAM);
+    int device = own_network_tun("coalesce0"), udp = open_socket(version, SOCK_DGRAM);
     long n_errors = udp_checksum_errors(version);
     writer_open(&writer, MODE_TUN, device);
     writer_put_flow(&writer, &flow, 0, 40, bad);
@@ -180,7 +152,7 @@ static void expect_stream(int tcp, int from, int to) {
 static void check_tcp(int version) {
     struct writer writer;
     struct flow flow = {version, SPLIT_TCP, 0, 1000, 0};
-    int device = open_device(), listening = open_socket(version, SOCK_STREAM);
+    int device = own_network_tun("coalesce0"), listening = open_socket(version, SOCK_STREAM);
     long n_errors = kernel_counter("Tcp:", "InCsumErrors");
     CHECK_EQUAL(listen(listening, 1), 0);
     writer_open(&writer, MODE_TUN, device);
@@ -220,16 +192,14 @@ static void a_super_packet_for_a_device_that_is_down_is_dropped_and_counted_in_p
     writer_run(&writer);
     CHECK_EQUAL(writer_calls(&writer, CALL_writev), 1);
     CHECK_EQUAL(writer_counter(&writer, COUNTER_packets), 0);
-    CHECK_EQUAL(stats_read_drop(writer.stats, DROP_tun_writer_device_down), 30);
+    CHECK_EQUAL(stats_read_drop(writer.lane.stats, DROP_tun_writer_device_down), 30);
     writer_close(&writer);
     close(device);
 }
 
 int main(void) {
-    if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
-        printf("  skip  needs a network namespace of its own (root) and /dev/net/tun\n");
+    if (!own_network_enter())
         return EXIT_SKIP;
-    }
     RUN(a_udp_socket_gets_each_datagram_of_a_super_packet);
     RUN(the_kernel_drops_and_counts_the_one_datagram_that_is_wrong);
     RUN(a_tcp_socket_gets_the_stream_of_super_packets_without_the_wrong_segment);

@@ -84,8 +84,8 @@ static void dropping_that_begins_again_soon_goes_on_where_it_was(void) {
     CHECK(n_soon > n_late);
 }
 
-/* What is believed to wait may have gone long ago; who sends a packet a second shall not find out
- * by losing all of them. */
+/* What is believed to wait may have gone long ago; one that sends a packet a second shall not find
+ * out by losing all of them. */
 static void never_two_frames_in_a_row_are_dropped(void) {
     struct codel codel = {0};
     bool has_dropped = false;

@@ -1,5 +1,5 @@
-/* Cookies: who was sent one shows it by mac2, from where it was sent to, while its secret is. What
- * a peer makes of a reply, tests/unit/link/datagram/test_link_reader_cookies.py says. */
+/* Cookies: a sender that was sent one shows it by mac2, from where it was sent to, while its secret
+ * is. What a peer makes of a reply, tests/unit/link/datagram/test_link_reader_cookies.py says. */
 #define _GNU_SOURCE
 #include "packet/byteorder.h"
 #include "check.h"
@@ -55,7 +55,7 @@ static void a_message_with_any_bit_of_what_mac2_covers_or_of_mac2_bent_shows_not
 static void without_a_cookie_nothing_is_shown(void) {
     begin();
     size_t length = handshake_make(message, MESSAGE_INITIATION, 0x33, mac1_key);
-    memset(message + length - MAC_LENGTH, 0, MAC_LENGTH); /* as one sends who has none */
+    memset(message + length - MAC_LENGTH, 0, MAC_LENGTH); /* as a sender without one does */
     CHECK(!is_shown(length, home, now));
     handshake_show(message, length, (uint8_t[COOKIE_LENGTH]){0});
     CHECK(!is_shown(length, home, now));
@@ -140,7 +140,7 @@ static void the_first_secret_is_random(void) {
 
 /* -- replies ----------------------------------------------------------------------------------- */
 
-static void a_reply_is_the_cookie_sealed_for_who_sent_the_message(void) {
+static void a_reply_is_the_cookie_sealed_for_the_sender_of_the_message(void) {
     uint8_t cookie[COOKIE_LENGTH + AEAD_TAG_SIZE], reply[COOKIE_REPLY_LENGTH], again[sizeof reply];
     struct xchacha_key *key = xchacha_key_new(reply_key);
     begin();
@@ -177,7 +177,7 @@ int main(void) {
     RUN(a_cookie_of_another_maker_is_none);
     RUN(the_secret_changes_after_120_s_and_not_before);
     RUN(the_first_secret_is_random);
-    RUN(a_reply_is_the_cookie_sealed_for_who_sent_the_message);
+    RUN(a_reply_is_the_cookie_sealed_for_the_sender_of_the_message);
     RUN(a_maker_that_was_not_made_can_be_freed);
     return EXIT_SUCCESS;
 }

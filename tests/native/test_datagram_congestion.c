@@ -4,39 +4,38 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "check.h"
 #include "datagram_peers.h"
 #include "formats.h"
+#include "sockets.h"
 
-enum { NOBODY = 1, ON_STREAM = 2, SIZE = 200, TRAIN = 64 };
+enum { UNREACHABLE = 1, ON_STREAM = 2, SIZE = 200, TRAIN = 64 };
 
 static struct datagram_peers *const peers = &datagram_peers;
 
 static int open_narrow_socket(void) {
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0), least = 1;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     struct sockaddr_in any = {.sin_family = AF_INET};
-    CHECK_EQUAL(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    set_send_buffer(fd, 1);
     CHECK_EQUAL(bind(fd, (const struct sockaddr *)&any, sizeof any), 0);
     CHECK_EQUAL(loop_add_socket(peers->worker.loop, 1, fd, true), 0);
     return fd;
 }
 
-static void commit_train_to_nobody(void) {
-    datagrams_commit(NOBODY, TRAIN, SIZE, SIZE);
+static void commit_train_to_unreachable(void) {
+    datagrams_commit(UNREACHABLE, TRAIN, SIZE, SIZE);
 }
 
 static void run_until_the_bell(void) {
-    ring_publish(peers->producer, &peers->producer_stats);
+    lane_publish(&peers->lane);
     worker_start(&peers->worker);
     usleep(20000);
     CHECK_EQUAL(worker_stop(&peers->worker), LOOP_DOORBELL);
 }
 
 static uint64_t n_sent_packets(void) {
-    return stats_read_counter(peers->stats, ROLE_link_writer, COUNTER_packets);
+    return stats_read_counter(peers->lane.stats, ROLE_link_writer, COUNTER_packets);
 }
 
 static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
@@ -47,30 +46,29 @@ static void what_is_behind_a_datagram_that_waits_is_written_once(void) {
     int narrow = open_narrow_socket();
     struct udp_address unreachable = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .socket_index = 1, .address = {10, 9, 0, 9}};
-    peer_write_endpoint(&peers->table->slots[NOBODY], &unreachable);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, stream), 0);
+    peer_write_endpoint(&peers->lane.peers->slots[UNREACHABLE], &unreachable);
+    pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(peers->worker.loop, ON_STREAM, ON_STREAM, stream[0], &format), 0);
 
-    commit_train_to_nobody();
+    commit_train_to_unreachable();
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
-    commit_train_to_nobody(); /* for which the socket has no room */
+    commit_train_to_unreachable(); /* for which the socket has no room */
     datagrams_commit(ON_STREAM, 1, SIZE, SIZE);
     run_until_the_bell();
     CHECK_EQUAL(n_sent_packets(), TRAIN + 1);
     CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), SIZE);
 
-    loop_detach_link(peers->worker.loop, NOBODY);
+    loop_detach_link(peers->worker.loop, UNREACHABLE);
     run_until_the_bell();
     CHECK_EQUAL(datagram_peers_dropped(DROP_link_writer_no_link), TRAIN);
     CHECK_EQUAL(n_sent_packets(), TRAIN + 2);
     CHECK_EQUAL(read(stream[1], bytes, sizeof bytes), SIZE);
-    CHECK_EQUAL(ring_used_bytes(peers->producer), 0);
+    CHECK_EQUAL(ring_used_bytes(peers->lane.ring), 0);
 
     loop_detach_link(peers->worker.loop, ON_STREAM);
     datagram_peers_close();
     close(narrow);
-    close(stream[0]);
-    close(stream[1]);
+    pair_close(stream);
 }
 
 int main(void) {

@@ -1,5 +1,5 @@
-/* The link-writer on UDP where the path is narrower than a datagram: it is counted, told once, and
- * cut into fragments only where that was asked for. The path is this namespace's loopback. */
+/* The link-writer on UDP where the path is narrower than a datagram: it is counted, reported once,
+ * and cut into fragments only where that was asked for. The path is this namespace's loopback. */
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ static uint64_t too_long(void) {
     return datagram_peers_dropped(DROP_link_writer_emsgsize);
 }
 
-static void check_told(size_t n, unsigned slot) {
+static void check_reported(size_t n, unsigned slot) {
     CHECK_EQUAL(peers->n_events, n);
     CHECK_EQUAL(peers->events[n - 1].kind, EVENT_TOO_LONG);
     CHECK_EQUAL(peers->events[n - 1].slot, slot);
@@ -34,19 +34,19 @@ static void end(void) {
     datagram_peers_close();
 }
 
-static void a_datagram_too_long_for_the_path_is_counted_and_told(void) {
+static void a_datagram_too_long_for_the_path_is_counted_and_reported(void) {
     for (int i = 0; i < 2; i++) {
         datagram_peers_open(families[i], true);
         datagrams_commit(0, 1, TOO_LONG, TOO_LONG);
         datagrams_commit(1, 1, SHORT, SHORT);
         datagram_peers_run();
         CHECK_EQUAL(too_long(), 1);
-        check_told(1, 0);
+        check_reported(1, 0);
         CHECK_EQUAL(datagram_peer_receive_all(0), 0);
         CHECK_EQUAL(datagram_peer_receive_all(1), 1);
         datagrams_commit(2, 1, TOO_LONG, TOO_LONG);
         datagram_peers_run();
-        check_told(2, 2);
+        check_reported(2, 2);
         end();
     }
 }
@@ -62,7 +62,7 @@ static void of_a_train_too_long_what_fits_goes_out(void) {
         }
         datagram_peers_run();
         CHECK_EQUAL(too_long(), 45);
-        check_told(1, 0);
+        check_reported(1, 0);
         CHECK_EQUAL(datagram_peer_receive_all(0), 5);
         CHECK_EQUAL(datagram_peer_receive_all(1), 50);
         /* The path was to blame, and not the offload. */
@@ -79,7 +79,7 @@ static void of_records_that_are_too_long_the_one_that_fits_goes_out(void) {
     datagrams_commit(0, 1, SHORT, SHORT);
     datagram_peers_run();
     CHECK_EQUAL(too_long(), 3);
-    check_told(1, 0);
+    check_reported(1, 0);
     CHECK_EQUAL(datagram_peer_receive_all(0), 1);
     end();
 }
@@ -150,7 +150,7 @@ static void what_may_be_fragmented_and_fits_the_device_goes_as_a_train(void) {
         for (int n = 0; n < 10; n++)
             datagram_commit_fragments(0, SHORT);
         datagram_peers_run();
-        CHECK_EQUAL(stats_read_call(peers->stats, ROLE_link_writer, CALL_sendmsg),
+        CHECK_EQUAL(stats_read_call(peers->lane.stats, ROLE_link_writer, CALL_sendmsg),
                     has_offload ? 1 : 10);
         CHECK_EQUAL(datagram_peer_receive_all(0), 10);
         for (int n = 0; n < 10; n++)
@@ -174,10 +174,10 @@ static void a_message_of_the_gateways_goes_out_whole_or_not_at_all(void) {
         CHECK_EQUAL(loop_send_message(loop, 0, message, TOO_LONG), -EMSGSIZE);
         CHECK_EQUAL(loop_send_message(loop, 1, message, SHORT), 0);
         datagram_peers_run();
-        check_told(1, 0);
+        check_reported(1, 0);
         CHECK_EQUAL(recv(peers->peers[0].fd, message, sizeof message, 0), -1);
         CHECK_EQUAL(recv(peers->peers[1].fd, message, sizeof message, 0), SHORT);
-        CHECK_EQUAL(too_long(), 0); /* nobody's packet */
+        CHECK_EQUAL(too_long(), 0); /* no packet */
         end();
     }
 }
@@ -188,7 +188,7 @@ int main(void) {
         return EXIT_SKIP;
     }
     CHECK_EQUAL(system("ip link set lo up mtu 1400"), 0);
-    RUN(a_datagram_too_long_for_the_path_is_counted_and_told);
+    RUN(a_datagram_too_long_for_the_path_is_counted_and_reported);
     RUN(of_a_train_too_long_what_fits_goes_out);
     RUN(of_records_that_are_too_long_the_one_that_fits_goes_out);
     RUN(what_may_be_fragmented_arrives_and_the_next_may_not);

@@ -77,7 +77,7 @@ static void send_train(uint32_t first) {
 }
 
 static void open_device(void) {
-    device = (struct device){.ring = ring_attach(reader.ring_fd, RING_BYTES)};
+    device = (struct device){.ring = ring_attach(reader.lane.ring_fd, RING_BYTES)};
     CHECK(device.ring != NULL);
 }
 
@@ -117,7 +117,7 @@ static void *ring_bell(void *argument) {
     while (ring_used_bytes(device.ring) < FULL_BYTES)
         usleep(100);
     usleep(5000);
-    CHECK_EQUAL(write(reader.channel[0], "!", 1), 1);
+    CHECK_EQUAL(write(reader.worker.channel[0], "!", 1), 1);
     ring_doorbell_producer(device.ring);
     return NULL;
 }
@@ -134,7 +134,7 @@ static void a_full_ring_does_not_keep_the_loop_from_the_gateway(void) {
     CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL);
     pthread_join(gateway, NULL);
     loop_take_bell(reader.loop);
-    CHECK_EQUAL(read(reader.channel[1], &bell, 1), 1);
+    CHECK_EQUAL(read(reader.worker.channel[1], &bell, 1), 1);
     CHECK_EQUAL(link_reader_of(reader.loop)->undrained_source,
                 SOURCE_DATAGRAMS); /* it stopped inside a train */
     take_all();

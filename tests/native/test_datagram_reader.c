@@ -1,4 +1,4 @@
-/* The link-reader's UDP sockets, where anybody may send anything: what is authentic passes, and
+/* The link-reader's UDP sockets, where anyone may send anything: what is authentic passes, and
  * only that says where the peer is; the rest is counted under its one reason. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -15,12 +15,6 @@
 #include "inbound/message_in.h"
 #include "inbound/link_reader.h"
 
-static bool endpoint_is(unsigned slot, const struct udp_address *expected) {
-    struct udp_address endpoint;
-    return peer_table_endpoint(reader.peers, slot, &endpoint) != 0 &&
-           udp_address_equal(&endpoint, expected);
-}
-
 /* -- data -------------------------------------------------------------------------------------- */
 
 static void datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_without(void) {
@@ -35,7 +29,7 @@ static void datagrams_pass_singly_and_in_trains_with_the_kernels_joining_and_wit
         }
         datagrams_send_train(0, train, sizeof train, MESSAGE);
         datagrams_run();
-        uint64_t n_calls = stats_read_call(reader.stats, ROLE_link_reader, CALL_recvmmsg);
+        uint64_t n_calls = stats_read_call(reader.lane.stats, ROLE_link_reader, CALL_recvmmsg);
         CHECK(has_offload ? n_calls == 1 : n_calls >= N / DATAGRAM_BUFFERS);
         datagram_send_good(1, N);
         datagrams_run();
@@ -106,7 +100,7 @@ static void an_inner_source_that_is_not_the_peers_own_is_dropped(void) {
     datagrams_close();
 }
 
-static void what_is_no_message_is_of_a_bad_type(void) {
+static void what_is_not_a_message_is_of_a_bad_type(void) {
     static const uint8_t junk[65507] = {4};
     datagrams_open(AEAD_CHACHA20_POLY1305, false);
     size_t n = 0;
@@ -123,7 +117,7 @@ static void what_is_no_message_is_of_a_bad_type(void) {
     datagrams_close();
 }
 
-static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
+static void a_keepalive_is_noted_and_counts_as_no_packet(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     sealed_make(&sealed, reader.aead, KEY, INDEX, 0, NULL, 0);
     datagram_send_sealed(0);
@@ -141,7 +135,7 @@ static void a_key_that_has_expired_opens_nothing(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
         loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, clock_boottime_ns()),
-        0); /* the same session: now it is over */
+        0); /* the same session: now it has ended */
     datagram_send_good(0, 0);
     datagrams_run();
     check_counted(0, DROP_link_reader_unknown_index, 1);
@@ -220,161 +214,6 @@ static void a_peer_has_so_many_control_messages_whatever_its_sessions(void) {
     datagrams_close();
 }
 
-static void handshake_messages_go_up_with_their_sender_and_move_no_endpoint(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX];
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    loop_await_reply(reader.loop, SLOT, 0x02020202); /* the indices of the third and the last */
-    loop_await_reply(reader.loop, OTHER_SLOT, 0x05050505);
-    for (unsigned i = 0; i < 6; i++) {
-        size_t length = handshake_make(message, 1 + i % 3, (uint8_t)i, mac1_key);
-        datagram_send(i % 2, message, length);
-        datagram_send_good(0, i);
-    }
-    datagrams_run();
-    size_t n = 0;
-    for (size_t i = 0; i < reader.n_events; i++) {
-        const struct loop_event *event = &reader.events[i];
-        if (event->kind != EVENT_UDP_HANDSHAKE)
-            continue;
-        size_t length = handshake_make(message, 1 + (unsigned)n % 3, (uint8_t)n, mac1_key);
-        CHECK_EQUAL(event->length, length);
-        CHECK_EQUAL(memcmp(event->bytes, message, length), 0);
-        CHECK(udp_address_equal(&event->endpoint, &sender_endpoints[n % 2]));
-        n++;
-    }
-    CHECK_EQUAL(n, 6);
-    check_counted(6, NO_DROP, 0);
-    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
-    datagrams_close();
-}
-
-static void a_handshake_message_without_our_mac1_is_dropped(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX];
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    for (unsigned type = 1; type <= 2; type++)
-        datagram_send(0, message, handshake_make(message, type, 0, (uint8_t[AEAD_KEY_SIZE]){1}));
-    datagrams_run();
-    check_counted(0, DROP_link_reader_bad_mac1, 2);
-    CHECK_EQUAL(reader.n_events, 0);
-    datagrams_close();
-}
-
-static void send_reply(unsigned sender, uint32_t index) {
-    uint8_t message[HANDSHAKE_BYTES_MAX];
-    size_t length = handshake_make(message, MESSAGE_COOKIE, 9, mac1_key);
-    le32_write(message + 4, index);
-    datagram_send(sender, message, length);
-}
-
-/* Anybody can send them, in everybody's name: so only who read along can use up a limit. */
-static void cookie_replies_that_nobody_waits_for_keep_no_other_out(void) {
-    enum { N_ROUNDS = 10, N_A_ROUND = 100, AWAITED = 0x1234567 };
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    loop_await_reply(reader.loop, OTHER_SLOT, AWAITED);
-    for (uint32_t round = 0; round < N_ROUNDS; round++) {
-        for (uint32_t i = 0; i < N_A_ROUND; i++)
-            send_reply(0, i == 0 ? 0 : AWAITED + 1 + i); /* 0 is what no peer waits for */
-        datagrams_run();
-    }
-    check_counted(0, DROP_link_reader_cookie_unasked, N_ROUNDS * N_A_ROUND);
-    CHECK_EQUAL(reader.n_events, 0);
-    send_reply(0, AWAITED);
-    datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
-    loop_await_reply(reader.loop, OTHER_SLOT, AWAITED + 1);
-    send_reply(0, AWAITED); /* of an attempt before */
-    datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
-    datagrams_close();
-}
-
-static void a_cookie_reply_may_name_a_response_until_its_key_is_confirmed(void) {
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    send_reply(0, INDEX);
-    datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
-    datagram_send_good(0, 0);
-    send_reply(0, INDEX);
-    datagrams_run();
-    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 1);
-    check_counted(1, DROP_link_reader_cookie_unasked, 1);
-    datagrams_close();
-}
-
-static void who_reads_along_can_use_up_one_peers_replies_only(void) {
-    enum { N_SENT = 100, ONE = 0x1234567, OTHER = 0x2345678 };
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    loop_await_reply(reader.loop, SLOT, ONE);
-    loop_await_reply(reader.loop, OTHER_SLOT, OTHER);
-    for (int i = 0; i < N_SENT; i++)
-        send_reply(0, ONE);
-    send_reply(0, OTHER);
-    datagrams_run();
-    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
-    CHECK(n_passed >= REPLIES_BURST + 1 && n_passed <= REPLIES_BURST + 5);
-    CHECK_EQUAL(memcmp(reader.events[reader.n_events - 1].bytes + 4, (uint32_t[]){OTHER}, 4), 0);
-    datagrams_close();
-}
-
-/* What is asked of whom, test_handshake_gate.c says. */
-static void who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX], heard[HEARD_MAX];
-    enum { N_SENT = 200 };
-    size_t length = handshake_make(message, 1, 7, mac1_key), n_heard = 0, heard_length;
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    for (unsigned i = 0; i < N_SENT; i++)
-        datagram_send(0, message, length);
-    datagram_send_good(0, 0);
-    datagrams_run();
-    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
-    CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20); /* some ms went by */
-    check_counted(1, DROP_link_reader_cookie_sent, N_SENT - n_passed);
-    for (; datagram_hear(0, heard, &heard_length); n_heard++) {
-        CHECK_EQUAL(heard_length, COOKIE_REPLY_LENGTH);
-        CHECK_EQUAL(le32_read(heard), MESSAGE_COOKIE);
-        CHECK_EQUAL(memcmp(heard + 4, message + 4, 4), 0); /* the sender's index */
-    }
-    CHECK_EQUAL(n_heard, N_SENT - n_passed);
-    CHECK(!datagram_hear(1, heard, &heard_length));
-    for (int call = CALL_sendmsg; call <= CALL_getrandom; call++)
-        CHECK_EQUAL(stats_read_call(reader.stats, ROLE_link_reader, (unsigned)call), n_heard);
-    datagrams_close();
-}
-
-static void who_shows_its_cookie_passes_until_it_shows_too_many(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH], heard[HEARD_MAX];
-    enum { N_SENT = 200 };
-    size_t heard_length;
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    struct cookie_maker *maker = &link_reader_of(reader.loop)->handshakes.gate.cookies;
-    CHECK_EQUAL(cookie_make(maker, &sender_endpoints[0], clock_now_ns(), cookie), 0);
-    size_t length = handshake_make(message, 1, 7, mac1_key);
-    handshake_show(message, length, cookie);
-    for (unsigned i = 0; i < N_SENT; i++)
-        datagram_send(0, message, length);
-    datagrams_run();
-    size_t n_passed = count_events(EVENT_UDP_HANDSHAKE);
-    CHECK(n_passed >= HANDSHAKES_BURST && n_passed < HANDSHAKES_BURST + 20);
-    check_counted(0, DROP_link_reader_handshake_flood, N_SENT - n_passed);
-    CHECK(!datagram_hear(0, heard, &heard_length));
-    datagrams_close();
-}
-
-static void a_cookie_that_cannot_be_sent_is_counted(void) {
-    uint8_t message[HANDSHAKE_BYTES_MAX];
-    size_t length = handshake_make(message, 1, 7, mac1_key);
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
-    link_reader_of(reader.loop)->handshakes.gate.loaded_until_ns = UINT64_MAX;
-    for (unsigned i = 0; i < 3; i++)
-        datagram_send(0, message, length);
-    link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].family =
-        AF_INET6; /* it does not take such addresses */
-    datagrams_run();
-    check_counted(0, DROP_link_reader_cookie_not_sent, 3);
-    CHECK_EQUAL(count_events(EVENT_UDP_HANDSHAKE), 0);
-    datagrams_close();
-}
-
 /* -- where the peer is ------------------------------------------------------------------------- */
 
 static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
@@ -385,7 +224,7 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
     CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &configured), 0);
     CHECK(loop_set_endpoint(reader.loop, N_PEER_SLOTS, &configured) < 0);
     CHECK(endpoint_is(SLOT, &configured));
-    make_packet(KEY + 1, INDEX, 0); /* who does not have the key */
+    make_packet(KEY + 1, INDEX, 0); /* from one without the key */
     datagram_send_sealed(1);
     datagram_send(1, message, handshake_make(message, 2, 0, mac1_key));
     datagrams_run();
@@ -423,7 +262,7 @@ static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoin
                                        link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd, 0),
                 3);
     CHECK_EQUAL(datagrams_drain(link_reader_of(reader.loop)), STEP_MORE);
-    CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_inside_tunnel), 3);
+    CHECK_EQUAL(stats_read_drop(reader.lane.stats, DROP_link_reader_inside_tunnel), 3);
     CHECK(endpoint_is(SLOT, &before));
     link_reader_of(reader.loop)->device_index = 2; /* another interface's is ours */
     datagram_send_good(0, 0);
@@ -442,8 +281,8 @@ static void a_message_on_the_stream_does_not_move_the_endpoint(void) {
     datagrams_close();
 }
 
-/* Here by a port that nobody has; from far away anybody could send it. */
-static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
+/* Here by a closed port; from far away anyone could send it. */
+static void an_error_that_is_sent_back_ends_nothing(void) {
     const struct sockaddr_in closed = {
         .sin_family = AF_INET, .sin_port = htons(1), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr_in sender = closed;
@@ -453,7 +292,7 @@ static void an_error_that_somebody_has_sent_back_ends_nothing(void) {
     int fd = link_reader_of(reader.loop)->sockets[DATAGRAM_SOCKET].fd;
     CHECK_EQUAL(connect(fd, (const struct sockaddr *)&closed, sizeof closed), 0);
     CHECK_EQUAL(send(fd, "", 1, 0), 1);
-    sender.sin_port = htons(sender_endpoints[0].port); /* who is heard from now on */
+    sender.sin_port = htons(sender_endpoints[0].port); /* the one that is heard from now on */
     CHECK_EQUAL(connect(fd, (const struct sockaddr *)&sender, sizeof sender), 0);
     datagram_send_good(0, 0);
     datagrams_run();
@@ -478,24 +317,16 @@ int main(void) {
     RUN(what_does_not_open_is_dropped_with_its_reason_and_the_next_one_passes);
     RUN(a_datagram_sent_again_is_dropped_wherever_it_comes_from);
     RUN(an_inner_source_that_is_not_the_peers_own_is_dropped);
-    RUN(what_is_no_message_is_of_a_bad_type);
-    RUN(a_keepalive_is_noted_and_is_nobodys_packet);
+    RUN(what_is_not_a_message_is_of_a_bad_type);
+    RUN(a_keepalive_is_noted_and_counts_as_no_packet);
     RUN(a_key_that_has_expired_opens_nothing);
     RUN(a_socket_carries_the_messages_of_all_peers);
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
     RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
-    RUN(handshake_messages_go_up_with_their_sender_and_move_no_endpoint);
-    RUN(a_handshake_message_without_our_mac1_is_dropped);
-    RUN(cookie_replies_that_nobody_waits_for_keep_no_other_out);
-    RUN(a_cookie_reply_may_name_a_response_until_its_key_is_confirmed);
-    RUN(who_reads_along_can_use_up_one_peers_replies_only);
-    RUN(who_sends_too_many_handshake_messages_is_sent_cookies_and_data_passes);
-    RUN(who_shows_its_cookie_passes_until_it_shows_too_many);
-    RUN(a_cookie_that_cannot_be_sent_is_counted);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
     RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
-    RUN(an_error_that_somebody_has_sent_back_ends_nothing);
+    RUN(an_error_that_is_sent_back_ends_nothing);
     RUN(there_are_so_many_sockets_and_no_more);
     return EXIT_SUCCESS;
 }

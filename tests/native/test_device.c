@@ -4,30 +4,16 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include "host/device.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
+#include "own_network.h"
 #include "worker_thread.h"
 
 enum { RING_BYTES = RING_SIZE_MIN, N_FRAMES = 60000 };
-
-static struct stats_block producer_stats;
-
-static int open_device(const char *name, enum mode mode) {
-    struct ifreq request = {.ifr_flags = IFF_UP};
-    int fd = device_open(name, mode), control = socket(AF_INET, SOCK_DGRAM, 0);
-    CHECK(fd >= 0);
-    memcpy(request.ifr_name, name, strlen(name));
-    CHECK_EQUAL(ioctl(control, SIOCSIFFLAGS, &request), 0);
-    close(control);
-    return fd;
-}
 
 /* -- the header's judge and its kernel --------------------------------------------------------- */
 
@@ -105,13 +91,13 @@ static size_t count_refusals(enum mode mode, int fd) {
 }
 
 static void what_passes_the_check_is_taken_by_a_tun_device(void) {
-    int fd = open_device("passes0", MODE_TUN);
+    int fd = own_network_device("passes0", MODE_TUN);
     CHECK_EQUAL(count_refusals(MODE_TUN, fd), 0);
     close(fd);
 }
 
 static void what_passes_the_check_is_taken_by_a_tap_device(void) {
-    int fd = open_device("passes1", MODE_TAP);
+    int fd = own_network_device("passes1", MODE_TAP);
     CHECK_EQUAL(count_refusals(MODE_TAP, fd), 0);
     close(fd);
 }
@@ -132,55 +118,40 @@ static void a_name_that_is_too_long_or_taken_is_refused(void) {
     CHECK_EQUAL(if_nametoindex("fifteen_letters"), 0); /* nothing is left */
 }
 
-static void publish_packets(struct ring *ring, size_t n) {
+static void publish_packets(struct lane_memory *lane, size_t n) {
     for (; n > 0; n--) {
-        struct ring_record *record = ring_reserve(ring, 256);
-        CHECK(record != NULL);
-        *record = (struct ring_record){
-            .offset = sizeof *record, .length = VNET_LENGTH + 60, .n_packets = 1, .n_bytes = 60};
-        memset(ring_payload(record), 0, VNET_LENGTH + 60);
+        struct ring_record *record = lane_commit(
+            lane, (struct ring_record){.length = VNET_LENGTH + 60, .n_packets = 1, .n_bytes = 60});
         ring_payload(record)[VNET_LENGTH] = 0x45;
-        ring_commit(ring, record);
     }
-    ring_publish(ring, &producer_stats);
+    lane_publish(lane);
 }
 
 static void every_frame_for_a_device_that_vanishes_is_delivered_or_counted(void) {
+    struct lane_memory lane;
     struct worker_thread worker;
-    int ring_fd, stats_fd, peers_fd, fd = open_device("vanishes", MODE_TUN);
-    struct ring *producer = ring_create(RING_BYTES, &ring_fd);
-    struct stats *stats = stats_create(&stats_fd);
-    struct peer_table *peers = peer_table_create(&peers_fd);
-    const struct worker_lane lane = {WIRE_PLAIN, MODE_TUN, RING_BYTES, stats, peers, -1};
-    worker_open(&worker, ROLE_tun_writer, &lane, ring_fd, fd);
-    publish_packets(producer, 10);
-    CHECK_EQUAL(write(worker.channel[0], "!", 1), 1);
-    CHECK_EQUAL(loop_run(worker.loop), LOOP_DOORBELL);
-    CHECK_EQUAL(stats_read_counter(stats, ROLE_tun_writer, COUNTER_packets), 10);
+    int fd = own_network_device("vanishes", MODE_TUN);
+    lane_memory_open(&lane, RING_BYTES);
+    worker_open(&worker, ROLE_tun_writer, WIRE_PLAIN, MODE_TUN, &lane, fd);
+    publish_packets(&lane, 10);
+    CHECK_EQUAL(worker_run(&worker), LOOP_DOORBELL);
+    CHECK_EQUAL(stats_read_counter(lane.stats, ROLE_tun_writer, COUNTER_packets), 10);
     CHECK_EQUAL(system("ip link delete vanishes"), 0);
-    publish_packets(producer, 10);
-    CHECK_EQUAL(loop_run(worker.loop), LOOP_DEVICE_GONE);
+    publish_packets(&lane, 10);
+    CHECK_EQUAL(worker_run(&worker), LOOP_DEVICE_GONE);
     CHECK_EQUAL(loop_error(worker.loop), EBADFD);
-    uint64_t n_in_ring = ring_used_bytes(producer) / 128, n_dropped = 0;
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        n_dropped += stats_read_drop(stats, drop);
-    CHECK_EQUAL(stats_read_counter(stats, ROLE_tun_writer, COUNTER_packets) + n_dropped + n_in_ring,
+    uint64_t n_in_ring = ring_used_bytes(lane.ring) / 128;
+    CHECK_EQUAL(stats_read_counter(lane.stats, ROLE_tun_writer, COUNTER_packets) +
+                    lane_dropped_in_all(&lane) + n_in_ring,
                 20);
     worker_close(&worker);
-    ring_detach(producer);
-    stats_detach(stats);
-    peer_table_detach(peers);
-    close(peers_fd);
+    lane_memory_close(&lane);
     close(fd);
-    close(ring_fd);
-    close(stats_fd);
 }
 
 int main(void) {
-    if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
-        printf("  skip  needs a network namespace of its own (root) and /dev/net/tun\n");
+    if (!own_network_enter())
         return EXIT_SKIP;
-    }
     RUN(a_name_that_is_too_long_or_taken_is_refused);
     RUN(what_passes_the_check_is_taken_by_a_tap_device);
     RUN(what_passes_the_check_is_taken_by_a_tun_device);

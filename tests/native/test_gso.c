@@ -10,16 +10,10 @@ static struct super_packet packet;
 static struct random noise = {17};
 
 static struct super_packet_shape random_shape(void) {
-    struct super_packet_shape shape = {
-        .version = random_below(&noise, 2) == 0 ? 4 : 6,
-        .is_udp = random_below(&noise, 2) == 0,
-        .is_tap = random_below(&noise, 2) == 0,
-        .ip_options = random_below(&noise, 2) * 8 * random_below(&noise, 6),
-        .tcp_options = 4 * random_below(&noise, 11),
-        .tcp_flags = (uint8_t)random_next(&noise),
-        .size = 8 + random_below(&noise, random_below(&noise, 2) == 0 ? 100 : 8993),
-    };
-    shape.n_tags = shape.is_tap ? random_below(&noise, 3) : 0;
+    struct super_packet_shape shape = super_packet_any_kind(&noise);
+    shape.ip_options = random_below(&noise, 2) * 8 * random_below(&noise, 6);
+    shape.tcp_flags = (uint8_t)random_next(&noise);
+    shape.size = 8 + random_below(&noise, random_below(&noise, 2) == 0 ? 100 : 8993);
     size_t n = 1 + random_below(&noise, 64), payload_max = SUPER_PACKET_MAX - 200;
     shape.payload = n * shape.size - random_below(&noise, 2) * random_below(&noise, shape.size);
     if (shape.payload > payload_max)
@@ -155,27 +149,6 @@ static void a_checksum_of_zero_is_sent_as_ones_by_udp_only(void) {
 
 /* -- whatever it holds ------------------------------------------------------------------------- */
 
-static void disturb(void) {
-    struct vnet *vnet = &packet.vnet;
-    switch (random_below(&noise, 6)) {
-    case 0:
-        vnet->csum_start = (uint16_t)random_below(&noise, packet.length);
-        break;
-    case 1:
-        vnet->gso_size = (uint16_t)random_next(&noise);
-        break;
-    case 2:
-        vnet->gso_type = (uint8_t)random_below(&noise, 6);
-        break;
-    case 3:
-        packet.length = 1 + random_below(&noise, packet.length);
-        break;
-    default:
-        packet.bytes[random_below(&noise, packet.header)] = (uint8_t)random_next(&noise);
-        break;
-    }
-}
-
 static void nothing_outside_the_frame_is_touched_whatever_it_holds(void) {
     int n_cut = 0, n_refused = 0;
     for (int i = 0; i < N_DISTURBED; i++) {
@@ -183,7 +156,7 @@ static void nothing_outside_the_frame_is_touched_whatever_it_holds(void) {
         shape.payload = 1 + shape.payload % 600;
         super_packet_make(&packet, &noise, &shape);
         for (size_t n = 1 + random_below(&noise, 3); n > 0; n--)
-            disturb();
+            super_packet_disturb(&packet, &noise);
         struct gso_split split;
         struct vnet vnet;
         uint8_t *frame;

@@ -7,10 +7,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 
 #include "check.h"
 #include "fastun.h"
+#include "own_network.h"
 #include "packet/gso.h"
 #include "super_packet.h"
 
@@ -75,7 +75,7 @@ static void write_packet(void) {
     CHECK_EQUAL(write(into, bytes, VNET_LENGTH + packet.length), VNET_LENGTH + packet.length);
 }
 
-/* The next packet that is ours: the devices also say what nobody asked. */
+/* The next packet that is ours: the devices give others, too. */
 static size_t read_segment(uint8_t *segment) {
     uint8_t bytes[VNET_LENGTH + SUPER_PACKET_MAX];
     static const uint8_t source6[16] = {0xfd, 9, [15] = 2}, source4[] = {10, 9, 0, 2};
@@ -113,7 +113,7 @@ static void check_segment(const struct gso_split *split, int i) {
     CHECK(memcmp(written, expected, length) == 0);
 }
 
-/* What is no super-packet, and only to be completed. */
+/* What is not a super-packet, and only to be completed. */
 static void check_completed(struct vnet *vnet) {
     static uint8_t expected[SUPER_PACKET_MAX];
     CHECK(vnet_complete(vnet, packet.bytes, packet.length, packet.l3));
@@ -249,10 +249,8 @@ static void frames_with_vlan_tags_are_cut_as_by_the_kernel(void) {
 }
 
 int main(void) {
-    if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
-        printf("  skip  needs a network namespace of its own (root) and /dev/net/tun\n");
+    if (!own_network_enter())
         return EXIT_SKIP;
-    }
     open_router();
     RUN(tcp_over_ipv4_is_cut_as_by_the_kernel);
     RUN(tcp_over_ipv6_is_cut_as_by_the_kernel);

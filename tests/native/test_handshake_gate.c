@@ -119,7 +119,7 @@ static void a_message_with_any_bit_of_what_mac1_covers_or_of_mac1_bent_is_stoppe
             CHECK_EQUAL(judge(length, ipv4_source(1, 1), S), GATE_BAD_MAC1);
             message[bit / 8] ^= (uint8_t)(1 << bit % 8);
         }
-        message[length - 1] ^= 1; /* a mac2 of nobody is as good as none */
+        message[length - 1] ^= 1; /* an arbitrary mac2 is as good as none */
         CHECK_EQUAL(judge(length, ipv4_source(1, 1), S), GATE_OPEN);
         handshake_gate_free(&gate);
     }
@@ -175,7 +175,7 @@ static void what_one_host_has_is_one_source(void) {
     handshake_gate_free(&gate);
 }
 
-/* Anybody can send in the name of another: so that may cost it a round trip, and nothing more. */
+/* Anyone can send in the name of another: so that may cost it a round trip, and nothing more. */
 static void what_is_sent_in_a_sources_name_does_not_stop_what_it_proves(void) {
     const struct udp_address source = ipv4_source(1, 1);
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
@@ -229,7 +229,7 @@ static void neighbouring_addresses_do_not_fall_into_one_bucket(void) {
 /* -- all of them ------------------------------------------------------------------------------- */
 
 /* However many sources there are, the gateway is not asked for more than it can work off. */
-static void all_who_prove_themselves_have_a_limit(void) {
+static void all_proven_sources_together_have_a_limit(void) {
     size_t n_open = 0;
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     for (uint32_t i = 0; i < 20000; i++) /* in one second */
@@ -258,7 +258,7 @@ static void without_load_no_cookie_is_asked_for(void) {
 }
 
 /* More than all may: from then on nothing passes without a cookie, and load lasts as long. */
-static void in_a_flood_only_who_shows_a_cookie_passes(void) {
+static void in_a_flood_only_a_sender_that_shows_a_cookie_passes(void) {
     const unsigned n_a_tick = 100, n_ticks_a_second = 100;
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     size_t n_open = 0, n_proven = 0;
@@ -280,7 +280,7 @@ static void load_is_held_for_a_second_after_it_was_last_seen(void) {
     CHECK_EQUAL(count_from_many(1, 2 * S - 1), 0);
     CHECK_EQUAL(count_from_many(1, 2 * S), 1);
     CHECK_EQUAL(count_from_many(UNPROVEN_BURST_OF_ALL + 100, 10 * S), UNPROVEN_BURST_OF_ALL);
-    /* In load tokens go to who is asked, so the bucket is soon empty again: seen anew. */
+    /* In load tokens go to those that are asked, so the bucket is soon empty again: seen anew. */
     uint64_t later_ns = 10 * S + S / 10;
     CHECK_EQUAL(count_from_many(UNPROVEN_PER_SECOND_OF_ALL / 10 + 1, later_ns), 0);
     CHECK_EQUAL(count_from_many(1, later_ns + S - 1), 0);
@@ -288,7 +288,8 @@ static void load_is_held_for_a_second_after_it_was_last_seen(void) {
     handshake_gate_free(&gate);
 }
 
-static void who_is_over_its_own_limit_takes_nothing_of_the_others_and_is_no_load(void) {
+static void
+a_source_above_its_own_limit_takes_nothing_of_the_others_and_does_not_count_as_load(void) {
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     count_open(100000, ipv4_source(1, 1), S);
     CHECK_EQUAL(gate.loaded_until_ns, 0);
@@ -307,7 +308,7 @@ static void a_response_is_asked_for_a_cookie_as_well(void) {
     handshake_gate_free(&gate);
 }
 
-static void what_has_no_mac1_is_asked_for_nothing_and_is_no_load(void) {
+static void what_has_no_mac1_is_asked_for_nothing_and_does_not_count_as_load(void) {
     CHECK_EQUAL(handshake_gate_init(&gate, key, cookie_key), 0);
     size_t length = handshake_make(message, MESSAGE_INITIATION, 0, other_key);
     for (uint32_t i = 0; i < 2 * UNPROVEN_BURST_OF_ALL; i++)
@@ -326,13 +327,13 @@ int main(void) {
     RUN(what_is_sent_in_a_sources_name_does_not_stop_what_it_proves);
     RUN(one_loud_source_holds_up_no_others);
     RUN(neighbouring_addresses_do_not_fall_into_one_bucket);
-    RUN(all_who_prove_themselves_have_a_limit);
+    RUN(all_proven_sources_together_have_a_limit);
     RUN(all_cookie_replies_have_a_limit);
     RUN(without_load_no_cookie_is_asked_for);
-    RUN(in_a_flood_only_who_shows_a_cookie_passes);
+    RUN(in_a_flood_only_a_sender_that_shows_a_cookie_passes);
     RUN(load_is_held_for_a_second_after_it_was_last_seen);
-    RUN(who_is_over_its_own_limit_takes_nothing_of_the_others_and_is_no_load);
+    RUN(a_source_above_its_own_limit_takes_nothing_of_the_others_and_does_not_count_as_load);
     RUN(a_response_is_asked_for_a_cookie_as_well);
-    RUN(what_has_no_mac1_is_asked_for_nothing_and_is_no_load);
+    RUN(what_has_no_mac1_is_asked_for_nothing_and_does_not_count_as_load);
     return EXIT_SUCCESS;
 }

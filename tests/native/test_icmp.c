@@ -88,7 +88,7 @@ static void small_room_shortens_the_quote_down_to_the_ports(void) {
     make_ipv4(400, UDP);
     for (size_t room = 0; room < 500; room++)
         CHECK_EQUAL(answer_within(400, room), room < 28 + 20 + 8 ? 0 : room > 428 ? 428 : room);
-    packet[0] = 0x4f; /* 40 bytes of options stand before the ports */
+    packet[0] = 0x4f; /* 40 bytes of options come before the ports */
     CHECK_EQUAL(answer_within(400, 28 + 60 + 7), 0);
     CHECK_EQUAL(answer_within(400, 28 + 60 + 8), 28 + 60 + 8);
     make_ipv6(400, UDP);
@@ -108,14 +108,14 @@ static void checksums_carry(void) {
 
 /* -- what is not ------------------------------------------------------------------------------- */
 
-static void the_mtu_is_told_as_far_as_its_field_goes(void) {
+static void the_mtu_is_given_as_far_as_its_field_goes(void) {
     uint8_t answer[ICMP_ANSWER_MAX];
     const unsigned mtus[] = {1, 68, 1280, 1420, 65535, 65536, 0x12345678};
     for (size_t i = 0; i < sizeof mtus / sizeof *mtus; i++) {
         make_ipv4(2000, TCP);
         CHECK_EQUAL(icmp_too_big(packet, 2000, mtus[i], answer, sizeof answer), 576);
-        unsigned told = mtus[i] < 65535 ? mtus[i] : 65535;
-        CHECK(icmp_answer_fault(packet, answer, 576, sizeof answer, told) == NULL);
+        unsigned given = mtus[i] < 65535 ? mtus[i] : 65535;
+        CHECK(icmp_answer_fault(packet, answer, 576, sizeof answer, given) == NULL);
         make_ipv6(2000, TCP);
         CHECK_EQUAL(icmp_too_big(packet, 2000, mtus[i], answer, sizeof answer), 1280);
         CHECK(icmp_answer_fault(packet, answer, 1280, sizeof answer, mtus[i]) == NULL);
@@ -267,7 +267,7 @@ int main(void) {
     RUN(what_follows_the_packet_is_not_quoted);
     RUN(small_room_shortens_the_quote_down_to_the_ports);
     RUN(checksums_carry);
-    RUN(the_mtu_is_told_as_far_as_its_field_goes);
+    RUN(the_mtu_is_given_as_far_as_its_field_goes);
     RUN(what_is_not_a_whole_packet_gets_no_answer);
     RUN(an_icmp_error_is_never_answered_but_a_ping_is);
     RUN(only_an_address_of_one_host_is_answered_or_answers);

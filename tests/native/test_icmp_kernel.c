@@ -3,40 +3,19 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/ipv6.h>
-#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include "check.h"
 #include "fastun.h"
+#include "own_network.h"
 #include "packet/icmp.h"
 #include "packet/vnet.h"
 
 enum { TCP = 6, UDP = 17 };
 
-static void give_addresses(const char *name) {
-    struct ifreq request = {.ifr_flags = IFF_UP};
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090001)};
-    struct in6_ifreq request6 = {.ifr6_addr.s6_addr = {0xfd, 9, [15] = 1}, .ifr6_prefixlen = 64};
-    int ipv4 = socket(AF_INET, SOCK_DGRAM, 0), ipv6 = socket(AF_INET6, SOCK_DGRAM, 0);
-    memcpy(request.ifr_name, name, strlen(name));
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFFLAGS, &request), 0);
-    memcpy(&request.ifr_addr, &address, sizeof address);
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFADDR, &request), 0);
-    address.sin_addr.s_addr = htonl(0xffffff00);
-    memcpy(&request.ifr_netmask, &address, sizeof address);
-    CHECK_EQUAL(ioctl(ipv4, SIOCSIFNETMASK, &request), 0);
-    request6.ifr6_ifindex = (int)if_nametoindex(name);
-    CHECK_EQUAL(ioctl(ipv6, SIOCSIFADDR, &request6), 0);
-    close(ipv4);
-    close(ipv6);
-}
-
-/* The next packet of the version and protocol; the device also says what nobody asked. */
+/* The next packet of the version and protocol; the device gives others, too. */
 static size_t read_packet(int device, int version, uint8_t protocol, uint8_t *bytes, size_t max) {
     for (;;) {
         ssize_t n = read(device, bytes, max);
@@ -69,7 +48,7 @@ static int udp_error(int device, int version, const struct sockaddr *to, socklen
     CHECK_EQUAL(version == 4 ? setsockopt(udp, IPPROTO_IP, IP_RECVERR, &on, sizeof on)
                              : setsockopt(udp, IPPROTO_IPV6, IPV6_RECVERR, &on, sizeof on),
                 0);
-    /* a new IPv6 address cannot be sent from until its last checks are over */
+    /* a new IPv6 address cannot be sent from until its last checks have ended */
     for (int i = 0; sendto(udp, text, sizeof text, 0, to, to_length) != sizeof text; i++) {
         CHECK(i < 100);
         usleep(50 * 1000);
@@ -94,9 +73,7 @@ static int tcp_error(int device, int version, const struct sockaddr *to, socklen
 }
 
 static void the_kernel_tells_the_senders_socket_that_the_host_is_unreachable(void) {
-    int device = device_open("icmp0", MODE_TUN);
-    CHECK(device >= 0);
-    give_addresses("icmp0");
+    int device = own_network_tun("icmp0");
     struct sockaddr_in to4 = {
         .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a090002)};
     struct sockaddr_in6 to6 = {
@@ -132,9 +109,7 @@ static int learned_mtu(int device, int version, const struct sockaddr *to, sockl
 }
 
 static void the_kernel_learns_the_mtu_of_the_path(void) {
-    int device = device_open("icmp1", MODE_TUN);
-    CHECK(device >= 0);
-    give_addresses("icmp1");
+    int device = own_network_tun("icmp1");
     struct sockaddr_in to4 = {
         .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(0x0a090003)};
     struct sockaddr_in6 to6 = {
@@ -146,10 +121,8 @@ static void the_kernel_learns_the_mtu_of_the_path(void) {
 }
 
 int main(void) {
-    if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0) {
-        printf("  skip  needs a network namespace of its own (root) and /dev/net/tun\n");
+    if (!own_network_enter())
         return EXIT_SKIP;
-    }
     RUN(the_kernel_tells_the_senders_socket_that_the_host_is_unreachable);
     RUN(the_kernel_learns_the_mtu_of_the_path);
     return EXIT_SUCCESS;

@@ -8,23 +8,19 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include "outbound/tun_reader.h"
 #include "check.h"
 #include "frames.h"
 #include "sealing.h"
+#include "sockets.h"
 #include "worker_thread.h"
 
 enum { RING_BYTES = RING_SIZE_MIN, N_FRAMES = 20000 };
 
 struct lane {
     int device_a[2], device_b[2], stream[2]; /* [0] the loop's end (stream: the writer's) */
-    int outbound_fd, inbound_fd, stats_fd, peers_fd, wake_fd;
-    struct ring *outbound, *inbound;
-    struct stats *stats;
-    struct peer_table *peers;
+    struct lane_memory outbound, inbound; /* whose statistics and peer table are the outbound's */
     struct worker_thread workers[N_ROLES];
     struct link_format format;
 };
@@ -34,11 +30,10 @@ static void set_nonblocking(int fd) {
 }
 
 static void open_sockets(struct lane *lane) {
-    int least = 1;
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane->device_a), 0);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane->device_b), 0);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, lane->stream), 0);
-    CHECK_EQUAL(setsockopt(lane->stream[0], SOL_SOCKET, SO_SNDBUF, &least, sizeof least), 0);
+    pair_open(lane->device_a, SOCK_SEQPACKET);
+    pair_open(lane->device_b, SOCK_SEQPACKET);
+    pair_open(lane->stream, SOCK_STREAM);
+    set_send_buffer(lane->stream[0], 1);
     set_nonblocking(lane->device_a[0]);
     set_nonblocking(lane->stream[0]);
     set_nonblocking(lane->stream[1]);
@@ -64,19 +59,15 @@ static void set_keys(struct lane *lane, enum aead aead) {
 static void lane_open(struct lane *lane, struct link_format format, enum aead aead) {
     *lane = (struct lane){.format = format};
     open_sockets(lane);
-    lane->outbound = ring_create(RING_BYTES, &lane->outbound_fd);
-    lane->inbound = ring_create(RING_BYTES, &lane->inbound_fd);
-    lane->stats = stats_create(&lane->stats_fd);
-    lane->peers = peer_table_create(&lane->peers_fd);
-    lane->wake_fd = eventfd(0, EFD_NONBLOCK);
-    CHECK(lane->outbound != NULL && lane->inbound != NULL && lane->stats != NULL);
-    CHECK(lane->peers != NULL && lane->wake_fd >= 0);
-    const struct worker_lane shared = {format.wire, format.mode, RING_BYTES,
-                                       lane->stats, lane->peers, lane->wake_fd};
+    lane_memory_open(&lane->outbound, RING_BYTES);
+    lane_memory_add_wake_fd(&lane->outbound);
+    lane->inbound = lane->outbound;
+    lane->inbound.ring = ring_create(RING_BYTES, &lane->inbound.ring_fd);
+    CHECK(lane->inbound.ring != NULL);
     for (unsigned role = 0; role < N_ROLES; role++) {
         bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
-        worker_open(&lane->workers[role], (enum stats_role)role, &shared,
-                    is_outbound ? lane->outbound_fd : lane->inbound_fd,
+        worker_open(&lane->workers[role], (enum stats_role)role, format.wire, format.mode,
+                    is_outbound ? &lane->outbound : &lane->inbound,
                     is_outbound ? lane->device_a[0] : lane->device_b[0]);
         int link_fd = role == ROLE_link_writer   ? lane->stream[0]
                       : role == ROLE_link_reader ? lane->stream[1]
@@ -93,28 +84,25 @@ static void lane_open(struct lane *lane, struct link_format format, enum aead ae
 }
 
 static void lane_close(struct lane *lane) {
-    const int fds[] = {lane->device_a[0], lane->device_a[1], lane->device_b[0], lane->device_b[1],
-                       lane->stream[0],   lane->stream[1],   lane->outbound_fd, lane->inbound_fd,
-                       lane->stats_fd,    lane->peers_fd,    lane->wake_fd};
     for (unsigned role = 0; role < N_ROLES; role++)
         worker_close(&lane->workers[role]);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
-    ring_detach(lane->outbound);
-    ring_detach(lane->inbound);
-    stats_detach(lane->stats);
-    peer_table_detach(lane->peers);
+    ring_detach(lane->inbound.ring);
+    close(lane->inbound.ring_fd);
+    lane_memory_close(&lane->outbound);
+    pair_close(lane->device_a);
+    pair_close(lane->device_b);
+    pair_close(lane->stream);
 }
 
 static uint64_t counter(struct lane *lane, enum stats_role role, enum stats_counter counter) {
-    return stats_read_counter(lane->stats, role, counter);
+    return stats_read_counter(lane->outbound.stats, role, counter);
 }
 
 static uint64_t dropped(struct lane *lane, enum stats_role role) {
     uint64_t n = 0;
     for (unsigned drop = 0; drop < N_DROPS; drop++)
         if (stats_drop_role(drop) == (unsigned)role)
-            n += stats_read_drop(lane->stats, drop);
+            n += stats_read_drop(lane->outbound.stats, drop);
     return n;
 }
 
@@ -128,8 +116,8 @@ static void check_balance(struct lane *lane, enum stats_role reader, enum stats_
 static void lane_stop(struct lane *lane) {
     for (unsigned role = 0; role < N_ROLES; role++)
         CHECK_EQUAL(worker_stop(&lane->workers[role]), LOOP_DOORBELL);
-    CHECK_EQUAL(ring_used_bytes(lane->outbound), 0);
-    CHECK_EQUAL(ring_used_bytes(lane->inbound), 0);
+    CHECK_EQUAL(ring_used_bytes(lane->outbound.ring), 0);
+    CHECK_EQUAL(ring_used_bytes(lane->inbound.ring), 0);
     check_balance(lane, ROLE_tun_reader, ROLE_link_writer);
     check_balance(lane, ROLE_link_reader, ROLE_tun_writer);
 }
@@ -163,7 +151,7 @@ static void *send_frames(void *argument) {
 }
 
 /* The frame comes as plain packets, whose payloads are its own; their headers are judged in
- * test_outbound. */
+ * test_splitting. */
 static void receive_segments(int device, const struct frame *frame, uint8_t *bytes) {
     struct vnet vnet = vnet_read(frame->bytes);
     size_t header = vnet.csum_start + (vnet.csum_offset == 6 ? 8u : 20u);
@@ -217,7 +205,7 @@ static void check_sealed_traffic(struct link_format format, enum aead aead, size
     for (unsigned role = 0; role < N_ROLES; role++)
         CHECK_EQUAL(dropped(&lane, (enum stats_role)role), 0);
     /* the send buffer was smaller than a batch: EAGAIN, and so frames cut in two */
-    CHECK(stats_read_call(lane.stats, ROLE_link_writer, CALL_epoll_wait) > 10);
+    CHECK(stats_read_call(lane.outbound.stats, ROLE_link_writer, CALL_epoll_wait) > 10);
     lane_close(&lane);
 }
 

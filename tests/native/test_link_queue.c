@@ -174,7 +174,7 @@ static void what_goes_beyond_a_share_comes_from_one_pool_and_goes_back(void) {
     CHECK_EQUAL(fill_up(&first, SIZE_MAX), share + 256);
     CHECK_EQUAL(fill_up(&second, SIZE_MAX), share);
     CHECK_EQUAL(common.n_used, POOL);
-    for (size_t n = 1; n < share; n++) { /* what is left is moved once its place is free twice */
+    for (size_t n = 1; n < share; n++) { /* what is left is moved once there is room for it twice */
         struct queue_entry entry;
         CHECK(link_queue_pop(&second, &entry));
         CHECK_EQUAL(fill_up(&second, 1), n >= share - n);

@@ -4,63 +4,44 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
-#include "loop/loop.h"
+#include "sockets.h"
+#include "worker_thread.h"
 
 enum { RING_BYTES = 1 << 20, NO_DROP = N_DROPS };
 
 struct reader {
-    int ring_fd, stats_fd, peers_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
-    struct ring *ring;
-    struct stats *stats;
-    struct peer_table *peers;
-    struct loop *loop;
+    struct lane_memory lane;
+    struct worker_thread worker;
+    int stream[2]; /* the loop's, the peer's */
     uint32_t link_id;
 };
 
 static struct link_format tun, tap, original; /* of the plain wire, and simpletun's */
 
 static void connect_link(struct reader *reader, const struct link_format *format) {
-    int size = 1 << 20;
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM, 0, reader->stream), 0);
-    CHECK_EQUAL(fcntl(reader->stream[0], F_SETFL, O_NONBLOCK), 0);
-    CHECK_EQUAL(fcntl(reader->stream[1], F_SETFL, O_NONBLOCK), 0);
-    CHECK_EQUAL(setsockopt(reader->stream[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    CHECK_EQUAL(loop_attach_link(reader->loop, 0, ++reader->link_id, reader->stream[0], format), 0);
+    pair_open(reader->stream, SOCK_STREAM | SOCK_NONBLOCK);
+    set_send_buffer(reader->stream[1], 1 << 20);
+    CHECK_EQUAL(
+        loop_attach_link(reader->worker.loop, 0, ++reader->link_id, reader->stream[0], format), 0);
 }
 
 static void reader_open(struct reader *reader, const struct link_format *format) {
-    reader->link_id = 0;
-    reader->ring = ring_create(RING_BYTES, &reader->ring_fd);
-    reader->stats = stats_create(&reader->stats_fd);
-    reader->peers = peer_table_create(&reader->peers_fd);
-    CHECK(reader->ring != NULL && reader->stats != NULL && reader->peers != NULL);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reader->channel), 0);
-    reader->loop = loop_new(ROLE_link_reader, format->wire, format->mode, reader->ring,
-                            reader->stats, reader->peers, -1, reader->channel[1], -1);
-    CHECK(reader->loop != NULL);
+    *reader = (struct reader){0};
+    lane_memory_open(&reader->lane, RING_BYTES);
+    worker_open(&reader->worker, ROLE_link_reader, format->wire, format->mode, &reader->lane, -1);
     connect_link(reader, format);
 }
 
 static void reader_close(struct reader *reader) {
-    loop_free(reader->loop);
-    ring_detach(reader->ring);
-    stats_detach(reader->stats);
-    peer_table_detach(reader->peers);
-    close(reader->ring_fd);
-    close(reader->stats_fd);
-    close(reader->peers_fd);
-    close(reader->channel[0]);
-    close(reader->channel[1]);
-    close(reader->stream[0]);
-    close(reader->stream[1]);
+    worker_close(&reader->worker);
+    lane_memory_close(&reader->lane);
+    pair_close(reader->stream);
 }
 
 static void send_bytes(struct reader *reader, const void *bytes, size_t length) {
@@ -79,12 +60,12 @@ static void send_good_packet(struct reader *reader) {
     send_message(reader, packet, sizeof packet);
 }
 
-/* Runs until the link is over; returns why. */
+/* Runs until the link has ended; returns why. */
 static enum event_kind run_on(struct reader *reader) {
-    CHECK_EQUAL(loop_run(reader->loop), LOOP_EVENT);
-    CHECK_EQUAL(loop_event(reader->loop)->slot, 0);
-    CHECK_EQUAL(loop_event(reader->loop)->link_id, reader->link_id);
-    return loop_event(reader->loop)->kind;
+    CHECK_EQUAL(loop_run(reader->worker.loop), LOOP_EVENT);
+    CHECK_EQUAL(loop_event(reader->worker.loop)->slot, 0);
+    CHECK_EQUAL(loop_event(reader->worker.loop)->link_id, reader->link_id);
+    return loop_event(reader->worker.loop)->kind;
 }
 
 static enum event_kind run_to_the_end(struct reader *reader) {
@@ -93,33 +74,21 @@ static enum event_kind run_to_the_end(struct reader *reader) {
 }
 
 static uint64_t counter(struct reader *reader, enum stats_counter counter) {
-    return stats_read_counter(reader->stats, ROLE_link_reader, counter);
-}
-
-static size_t count_records(struct reader *reader) {
-    uint64_t cursor = ring_first(reader->ring);
-    bool corrupt = false;
-    size_t n = 0;
-    reader->ring->peer = cursor; /* as a consumer, on the handle of the producer */
-    while (ring_peek(reader->ring, &cursor, &corrupt) != NULL)
-        n++;
-    CHECK(!corrupt);
-    return n;
+    return stats_read_counter(reader->lane.stats, ROLE_link_reader, counter);
 }
 
 /* `n_passed` frames are in the ring; `n_dropped` were dropped for this reason, none for another;
  * taken in = both. */
 static void check_counts(struct reader *reader, size_t n_passed, unsigned reason,
                          size_t n_dropped) {
-    CHECK_EQUAL(count_records(reader), n_passed);
+    CHECK_EQUAL(lane_count_records(&reader->lane), n_passed);
     CHECK_EQUAL(counter(reader, COUNTER_packets), n_passed + n_dropped);
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        CHECK_EQUAL(stats_read_drop(reader->stats, drop), drop == reason ? n_dropped : 0);
+    lane_check_dropped(&reader->lane, reason, n_dropped);
 }
 
 /* -- the framing ------------------------------------------------------------------------------- */
 
-static void a_peer_that_closes_between_frames_is_no_fault(void) {
+static void a_peer_that_closes_between_frames_is_not_a_fault(void) {
     struct reader reader;
     reader_open(&reader, &tun);
     send_good_packet(&reader);
@@ -189,12 +158,12 @@ static void reset(struct reader *reader) {
     reader->stream[1] = dup(reader->stream[0]);
 }
 
-static void a_socket_error_is_told_with_its_errno(void) {
+static void a_socket_error_is_reported_with_its_errno(void) {
     struct reader reader;
     reader_open(&reader, &tun);
     reset(&reader);
     CHECK_EQUAL(run_on(&reader), EVENT_LINK_ERROR);
-    CHECK_EQUAL(loop_event(reader.loop)->error, ECONNRESET);
+    CHECK_EQUAL(loop_event(reader.worker.loop)->error, ECONNRESET);
     check_counts(&reader, 0, NO_DROP, 0);
     reader_close(&reader);
 }
@@ -245,7 +214,7 @@ static void a_message_type_that_was_not_offered_is_dropped(void) {
     check_dropped(&no_super, message, sizeof message, DROP_link_reader_bad_type);
 }
 
-/* The hello is over when the link is handed to the lane: nobody here reads a control message. */
+/* The hello has ended when the link is handed to the lane: no one here reads a control message. */
 static void a_late_control_message_is_a_bad_type_in_both_modes(void) {
     const uint8_t message[60] = {MESSAGE_CONTROL};
     struct reader reader;
@@ -275,12 +244,12 @@ int main(void) {
     tun = plain_format(MODE_TUN, true);
     tap = plain_format(MODE_TAP, true);
     original = simpletun_format(MODE_TUN);
-    RUN(a_peer_that_closes_between_frames_is_no_fault);
+    RUN(a_peer_that_closes_between_frames_is_not_a_fault);
     RUN(a_length_of_0_ends_the_link);
     RUN(a_length_over_the_limit_ends_the_link_before_its_bytes_come);
     RUN(a_stream_cut_anywhere_inside_a_frame_is_a_fault);
     RUN(the_next_link_begins_with_its_own_first_byte);
-    RUN(a_socket_error_is_told_with_its_errno);
+    RUN(a_socket_error_is_reported_with_its_errno);
     RUN(a_payload_that_is_not_ip_is_dropped_and_the_next_one_passes);
     RUN(a_message_type_that_was_not_offered_is_dropped);
     RUN(a_garbage_virtio_header_is_dropped_and_the_next_one_passes);

@@ -27,7 +27,7 @@ static void after_a_broken_link_is_detached_the_others_and_the_next_one_go_on(vo
     for (unsigned slot = 0; slot < N_PEERS; slot++)
         peer_send(&links, slot, PACKET);
     peer_links_await_empty_ring(&links);
-    peer_links_stop(&links); /* and nothing was told */
+    peer_links_stop(&links); /* and nothing was reported */
     for (unsigned slot = 0; slot < N_PEERS; slot++) {
         peer_read_all(&links, slot);
         CHECK(links.peers[slot].n_packets > 0);
@@ -42,7 +42,7 @@ static void what_was_sealed_for_another_link_is_left_out_of_a_batch(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     CHECK(peer_commit(&links, 1, PACKET));
-    struct ring_record *record = ring_reserve(links.producer, 2 * PACKET);
+    struct ring_record *record = ring_reserve(links.lane.ring, 2 * PACKET);
     CHECK(peer_commit(&links, 1, PACKET));
     record->link_id = 99;
     CHECK(peer_commit(&links, 1, PACKET));
@@ -52,12 +52,12 @@ static void what_was_sealed_for_another_link_is_left_out_of_a_batch(void) {
     peer_links_stop(&links);
     peer_read_all(&links, 1);
     CHECK_EQUAL(links.peers[1].n_packets, 1 + 3);
-    CHECK_EQUAL(stats_read_drop(links.stats, DROP_link_writer_no_link), 2);
+    CHECK_EQUAL(stats_read_drop(links.lane.stats, DROP_link_writer_no_link), 2);
     peer_detach(&links, 1);
     peer_links_close(&links);
 }
 
-static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
+static void what_was_too_long_for_a_link_that_is_gone_is_not_reported(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     peer_attach(&links, 2, 0);
@@ -67,7 +67,7 @@ static void what_was_too_long_for_a_link_that_is_gone_is_not_told(void) {
     peer_send(&links, 2, PACKET);
     peer_links_run(&links);
     peer_links_await_empty_ring(&links);
-    peer_links_stop(&links); /* and nothing was told */
+    peer_links_stop(&links); /* and nothing was reported */
     peer_detach(&links, 2);
     peer_links_close(&links);
 }
@@ -84,22 +84,22 @@ static void a_links_oldest_frame_says_how_long_it_has_waited(void) {
     peer_links_run(&links);
     usleep(100 * 1000);
     peer_links_stop(&links);
-    CHECK(ring_used_bytes(links.producer) > 0);
-    uint64_t since_ns = atomic_load(&links.table->slots[1].waiting_since_ns);
+    CHECK(ring_used_bytes(links.lane.ring) > 0);
+    uint64_t since_ns = atomic_load(&links.lane.peers->slots[1].waiting_since_ns);
     CHECK(since_ns >= before_ns && since_ns <= between_ns);
     peer_detach(&links, 1);
     peer_links_close(&links);
 }
 
-static void a_handshake_message_is_nobodys_packet(void) {
+static void a_handshake_message_counts_as_no_packet(void) {
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 1, 0);
     CHECK_EQUAL(peer_send_handshake(&links, 1, 0, 148), 0);
-    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_packets), 0);
-    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_frames), 0);
-    CHECK_EQUAL(stats_read_queue_delay_sum_ns(links.stats, ROLE_link_writer), 0);
+    CHECK_EQUAL(stats_read_counter(links.lane.stats, ROLE_link_writer, COUNTER_packets), 0);
+    CHECK_EQUAL(stats_read_counter(links.lane.stats, ROLE_link_writer, COUNTER_frames), 0);
+    CHECK_EQUAL(stats_read_queue_delay_sum_ns(links.lane.stats, ROLE_link_writer), 0);
     for (unsigned bucket = 0; bucket < N_DELAY_BUCKETS; bucket++)
-        CHECK_EQUAL(stats_read_queue_delay(links.stats, ROLE_link_writer, bucket), 0);
+        CHECK_EQUAL(stats_read_queue_delay(links.lane.stats, ROLE_link_writer, bucket), 0);
     peer_detach(&links, 1);
     peer_links_close(&links);
 }
@@ -132,18 +132,14 @@ static void a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire(voi
     for (int i = 0; i < 2; i++) {
         peer_links_open(&links, wires[i]);
         peer_attach(&links, 0, 0);
-        struct ring_record *record = ring_reserve(links.producer, 256);
-        CHECK(record != NULL);
-        *record = (struct ring_record){.offset = sizeof *record,
-                                       .length = 64,
-                                       .n_packets = 5,
-                                       .slot = i == 0 ? UINT32_MAX : 3};
-        ring_commit(links.producer, record);
+        lane_commit(
+            &links.lane,
+            (struct ring_record){.length = 64, .n_packets = 5, .slot = i == 0 ? UINT32_MAX : 3});
         peer_send(&links, 0, PACKET);
         peer_links_run(&links);
         peer_links_await_empty_ring(&links);
         peer_links_stop(&links);
-        CHECK_EQUAL(peer_links_dropped(&links), 5);
+        CHECK_EQUAL(lane_dropped_in_all(&links.lane), 5);
         CHECK(peer_read(&links, 0, SIZE_MAX) > 0);
         peer_links_close(&links);
     }
@@ -153,9 +149,9 @@ int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
     RUN(after_a_broken_link_is_detached_the_others_and_the_next_one_go_on);
     RUN(what_was_sealed_for_another_link_is_left_out_of_a_batch);
-    RUN(what_was_too_long_for_a_link_that_is_gone_is_not_told);
+    RUN(what_was_too_long_for_a_link_that_is_gone_is_not_reported);
     RUN(a_links_oldest_frame_says_how_long_it_has_waited);
-    RUN(a_handshake_message_is_nobodys_packet);
+    RUN(a_handshake_message_counts_as_no_packet);
     RUN(a_message_longer_than_any_handshake_message_is_refused);
     RUN(a_link_that_cannot_be_watched_is_not_attached);
     RUN(a_record_for_a_slot_that_does_not_exist_is_counted_on_every_wire);

@@ -18,27 +18,27 @@ enum { SNDBUF_LEAST = 1, FROZEN = 0, PACKET = 1200 };
 static struct peer_links links;
 
 static uint64_t drop_count(enum stats_drop drop) {
-    return stats_read_drop(links.stats, drop);
+    return stats_read_drop(links.lane.stats, drop);
 }
 
 /* At rest and with no link left: published = taken by the sockets + dropped, peer by peer; and what
  * the sockets took, the peers have seen. */
 static void check_balance(void) {
     uint64_t n_published = 0, n_sent = 0, n_bytes = 0;
-    CHECK_EQUAL(ring_used_bytes(links.producer), 0);
+    CHECK_EQUAL(ring_used_bytes(links.lane.ring), 0);
     for (unsigned slot = 0; slot < N_PEERS; slot++) {
         const struct peer_end *peer = &links.peers[slot];
-        CHECK_EQUAL(peer_field(&links, slot, "transmit_packets"), peer->n_packets);
-        CHECK_EQUAL(peer_field(&links, slot, "transmit_bytes"), peer->n_frame_bytes);
-        CHECK_EQUAL(peer_field(&links, slot, "dropped_packets"),
+        CHECK_EQUAL(lane_peer_field(&links.lane, slot, "transmit_packets"), peer->n_packets);
+        CHECK_EQUAL(lane_peer_field(&links.lane, slot, "transmit_bytes"), peer->n_frame_bytes);
+        CHECK_EQUAL(lane_peer_field(&links.lane, slot, "dropped_packets"),
                     links.n_packets[slot] - peer->n_packets);
         n_published += links.n_packets[slot];
         n_sent += peer->n_packets;
         n_bytes += peer->n_frame_bytes;
     }
-    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_packets), n_sent);
-    CHECK_EQUAL(stats_read_counter(links.stats, ROLE_link_writer, COUNTER_bytes), n_bytes);
-    CHECK_EQUAL(peer_links_dropped(&links), n_published - n_sent);
+    CHECK_EQUAL(stats_read_counter(links.lane.stats, ROLE_link_writer, COUNTER_packets), n_sent);
+    CHECK_EQUAL(stats_read_counter(links.lane.stats, ROLE_link_writer, COUNTER_bytes), n_bytes);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), n_published - n_sent);
 }
 
 static void stop_and_detach_all(void) {
@@ -74,7 +74,7 @@ static void await_queued(unsigned slot, uint64_t n_dropped) {
 
 /* -- a peer that does not read ----------------------------------------------------------------- */
 
-static void a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_name(void) {
+static void a_frozen_peer_delays_no_other_and_what_does_not_fit_is_counted_as_its_own(void) {
     enum { N_FRAMES = 6000 };
     open_all(SNDBUF_LEAST);
     peer_links_run(&links);
@@ -90,16 +90,16 @@ static void a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_
     CHECK(queue->end <= LINK_QUEUE_BYTES);
     CHECK(queue->end - queue->start > LINK_QUEUE_BYTES - 2 * PACKET); /* used to its end */
     CHECK(drop_count(DROP_link_writer_link_full) > 0);
-    CHECK_EQUAL(peer_field(&links, FROZEN, "dropped_packets"),
+    CHECK_EQUAL(lane_peer_field(&links.lane, FROZEN, "dropped_packets"),
                 drop_count(DROP_link_writer_link_full));
     for (unsigned slot = 1; slot < N_PEERS; slot++) {
-        CHECK_EQUAL(peer_field(&links, slot, "dropped_packets"), 0);
+        CHECK_EQUAL(lane_peer_field(&links.lane, slot, "dropped_packets"), 0);
         CHECK_EQUAL(links.peers[slot].n_packets, links.n_packets[slot]);
     }
     peer_links_run(&links);
     await_queued(FROZEN, drop_count(DROP_link_writer_link_full)); /* in order */
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), drop_count(DROP_link_writer_link_full));
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), drop_count(DROP_link_writer_link_full));
     check_balance();
     peer_links_close(&links);
 }
@@ -115,12 +115,12 @@ static void a_peer_that_reads_again_gets_what_was_queued_and_then_the_new(void) 
         CHECK_EQUAL(links.peers[FROZEN].n_packets, links.n_packets[FROZEN]);
     }
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
     check_balance();
     peer_links_close(&links);
 }
 
-static void a_link_that_breaks_is_told_once_and_the_others_go_on(void) {
+static void a_link_that_breaks_is_reported_once_and_the_others_go_on(void) {
     open_all(0);
     shutdown(links.peers[FROZEN].fd[1], SHUT_RD);
     peer_send(&links, FROZEN, PACKET);
@@ -131,7 +131,7 @@ static void a_link_that_breaks_is_told_once_and_the_others_go_on(void) {
     CHECK_EQUAL(event->kind, EVENT_LINK_ERROR);
     CHECK_EQUAL(event->slot, FROZEN);
     CHECK_EQUAL(event->error, EPIPE);
-    peer_links_run(&links); /* and it must not be told again */
+    peer_links_run(&links); /* and it must not be reported again */
     for (int i = 0; i < 50; i++) {
         peer_send(&links, FROZEN, PACKET);
         peer_send(&links, 2, PACKET);
@@ -140,7 +140,7 @@ static void a_link_that_breaks_is_told_once_and_the_others_go_on(void) {
     stop_and_detach_all();
     CHECK_EQUAL(links.peers[1].n_packets, links.n_packets[1]);
     CHECK_EQUAL(links.peers[2].n_packets, links.n_packets[2]);
-    CHECK_EQUAL(peer_field(&links, FROZEN, "dropped_packets"), links.n_packets[FROZEN]);
+    CHECK_EQUAL(lane_peer_field(&links.lane, FROZEN, "dropped_packets"), links.n_packets[FROZEN]);
     check_balance();
     peer_links_close(&links);
 }
@@ -168,16 +168,16 @@ static void check_only_link(enum wire wire) {
     peer_links_run(&links);
     size_t n = fill_ring(0);
     CHECK(n < 2 * PEER_RING_BYTES / PACKET); /* the ring pushes back: nothing is dropped */
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
-    CHECK(stats_read_call(links.stats, ROLE_link_writer, CALL_epoll_wait) <
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
+    CHECK(stats_read_call(links.lane.stats, ROLE_link_writer, CALL_epoll_wait) <
           100); /* and it sleeps */
-    CHECK(peer_field(&links, 0, "waiting_since_ns") > 0);
+    CHECK(lane_peer_field(&links.lane, 0, "waiting_since_ns") > 0);
     peer_read_all(&links, 0);
     CHECK_EQUAL(links.peers[0].next_frame, n);
     peer_links_await_empty_ring(&links);
-    CHECK_EQUAL(peer_field(&links, 0, "waiting_since_ns"), 0);
+    CHECK_EQUAL(lane_peer_field(&links.lane, 0, "waiting_since_ns"), 0);
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
     check_balance();
     peer_links_close(&links);
 }
@@ -201,7 +201,7 @@ static void a_second_link_sets_the_ring_free_that_the_first_one_held(void) {
     peer_read_all(&links, FROZEN);
     CHECK_EQUAL(links.peers[FROZEN].n_packets, links.n_packets[FROZEN]);
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
     check_balance();
     peer_links_close(&links);
 }
@@ -224,7 +224,7 @@ static void the_last_link_left_keeps_its_order_from_queue_to_ring(void) {
     peer_read_all(&links, FROZEN);
     CHECK_EQUAL(links.peers[FROZEN].n_packets, links.n_packets[FROZEN]);
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
     check_balance();
     peer_links_close(&links);
 }
@@ -250,8 +250,8 @@ static void check_handshake_behind_half_a_frame(unsigned n_links) {
     CHECK_EQUAL(links.peers[0].next_frame, 3);
     CHECK_EQUAL(links.peers[0].n_handshakes, 2);
     stop_and_detach_all();
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
-    check_balance(); /* a handshake message is nobody's packet */
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
+    check_balance(); /* a handshake message counts as none */
     peer_links_close(&links);
 }
 
@@ -268,7 +268,7 @@ static void a_handshake_message_on_an_idle_link_goes_at_once(void) {
     peer_links_close(&links);
 }
 
-static void a_handshake_message_too_long_or_for_nobody_is_refused(void) {
+static void a_handshake_message_too_long_or_for_no_peer_is_refused(void) {
     uint8_t message[HANDSHAKE_BYTES_MAX + 1] = {0};
     peer_links_open(&links, WIRE_WIREGUARD);
     peer_attach(&links, 0, 0);
@@ -281,7 +281,7 @@ static void a_handshake_message_too_long_or_for_nobody_is_refused(void) {
     peer_links_close(&links);
 }
 
-static void a_handshake_message_on_a_broken_link_is_no_crash_and_the_break_is_told(void) {
+static void a_handshake_message_on_a_broken_link_does_not_crash_and_the_break_is_reported(void) {
     open_all(0);
     shutdown(links.peers[FROZEN].fd[1], SHUT_RD);
     peer_send_handshake(&links, FROZEN, 0, 64);
@@ -362,11 +362,12 @@ static void whatever_happens_frames_stay_whole_and_in_order_and_the_counters_bal
     peer_links_run(&links);
     peer_links_await_empty_ring(&links);
     peer_links_stop(&links);
-    printf("        %llu packets sent; full %llu, ended %llu, no link %llu\n",
-           (unsigned long long)stats_read_counter(links.stats, ROLE_link_writer, COUNTER_packets),
-           (unsigned long long)drop_count(DROP_link_writer_link_full),
-           (unsigned long long)drop_count(DROP_link_writer_link_ended),
-           (unsigned long long)drop_count(DROP_link_writer_no_link));
+    printf(
+        "        %llu packets sent; full %llu, ended %llu, no link %llu\n",
+        (unsigned long long)stats_read_counter(links.lane.stats, ROLE_link_writer, COUNTER_packets),
+        (unsigned long long)drop_count(DROP_link_writer_link_full),
+        (unsigned long long)drop_count(DROP_link_writer_link_ended),
+        (unsigned long long)drop_count(DROP_link_writer_no_link));
     CHECK(drop_count(DROP_link_writer_link_full) > 0); /* else it was no test */
     CHECK(drop_count(DROP_link_writer_link_ended) > 0);
     CHECK(drop_count(DROP_link_writer_no_link) > 0);
@@ -376,16 +377,16 @@ static void whatever_happens_frames_stay_whole_and_in_order_and_the_counters_bal
 
 int main(void) {
     signal(SIGPIPE, SIG_IGN); /* as Python has it */
-    RUN(a_frozen_peer_delays_nobody_and_what_does_not_fit_is_counted_on_its_name);
+    RUN(a_frozen_peer_delays_no_other_and_what_does_not_fit_is_counted_as_its_own);
     RUN(a_peer_that_reads_again_gets_what_was_queued_and_then_the_new);
-    RUN(a_link_that_breaks_is_told_once_and_the_others_go_on);
+    RUN(a_link_that_breaks_is_reported_once_and_the_others_go_on);
     RUN(the_only_link_holds_its_frames_in_the_ring_and_drops_none);
     RUN(a_second_link_sets_the_ring_free_that_the_first_one_held);
     RUN(the_last_link_left_keeps_its_order_from_queue_to_ring);
     RUN(a_handshake_message_waits_for_the_end_of_the_frame_that_is_half_out);
     RUN(a_handshake_message_on_an_idle_link_goes_at_once);
-    RUN(a_handshake_message_too_long_or_for_nobody_is_refused);
-    RUN(a_handshake_message_on_a_broken_link_is_no_crash_and_the_break_is_told);
+    RUN(a_handshake_message_too_long_or_for_no_peer_is_refused);
+    RUN(a_handshake_message_on_a_broken_link_does_not_crash_and_the_break_is_reported);
     RUN(whatever_happens_frames_stay_whole_and_in_order_and_the_counters_balance);
     return EXIT_SUCCESS;
 }

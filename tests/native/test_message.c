@@ -1,4 +1,4 @@
-/* Frames to messages and back. Every message stands in memory of exactly its size, so that ASan
+/* Frames to messages and back. Every message is in memory of exactly its size, so that ASan
  * sees a byte read too far. */
 #define _GNU_SOURCE
 #include <string.h>
@@ -17,8 +17,8 @@ static struct link_format plain(enum mode mode) {
 
 /* Lays `frame` out behind exactly the headroom that the header file asks for. The slot is freed by
  * the caller; outbound points into it. */
-static uint8_t *lay_out(const struct link_format *format, enum message_fault *fault,
-                        struct message_outbound *outbound) {
+static uint8_t *encapsulate(const struct link_format *format, enum message_fault *fault,
+                            struct message_outbound *outbound) {
     uint8_t *slot = malloc(MESSAGE_HEADROOM + frame.length);
     CHECK(slot != NULL);
     memcpy(slot + MESSAGE_HEADROOM, frame.bytes, frame.length);
@@ -27,15 +27,15 @@ static uint8_t *lay_out(const struct link_format *format, enum message_fault *fa
     return slot;
 }
 
-static enum message_fault lay_out_fault(const struct link_format *format) {
+static enum message_fault encapsulate_fault(const struct link_format *format) {
     struct message_outbound outbound;
     enum message_fault fault;
-    free(lay_out(format, &fault, &outbound));
+    free(encapsulate(format, &fault, &outbound));
     return fault;
 }
 
-static enum message_fault take_apart(const struct link_format *format, const uint8_t *message,
-                                     size_t length) {
+static enum message_fault decapsulate(const struct link_format *format, const uint8_t *message,
+                                      size_t length) {
     struct message_inbound inbound;
     uint8_t *exact = malloc(length);
     CHECK(exact != NULL);
@@ -53,7 +53,7 @@ static void check_round_trip(const struct link_format *format) {
     struct message_outbound outbound;
     struct message_inbound inbound;
     enum message_fault fault;
-    uint8_t vnet[VNET_LENGTH], *slot = lay_out(format, &fault, &outbound);
+    uint8_t vnet[VNET_LENGTH], *slot = encapsulate(format, &fault, &outbound);
     CHECK_EQUAL(fault, MESSAGE_OK);
     CHECK(outbound.start >= slot &&
           outbound.start + outbound.length == slot + MESSAGE_HEADROOM + frame.length);
@@ -87,10 +87,10 @@ static void no_cut_of_a_message_is_read_past_its_end(void) {
             struct message_outbound outbound;
             enum message_fault fault;
             frame_make(&frame, &random, format.mode, (enum frame_kind)kind, 200);
-            uint8_t *slot = lay_out(&format, &fault, &outbound);
+            uint8_t *slot = encapsulate(&format, &fault, &outbound);
             CHECK_EQUAL(fault, MESSAGE_OK);
             for (size_t n = 1; n < outbound.length; n++)
-                take_apart(&format, outbound.start, n);
+                decapsulate(&format, outbound.start, n);
             free(slot);
         }
     }
@@ -116,86 +116,86 @@ static void an_offload_header_that_points_anywhere_is_followed_inside_the_frame_
             vnet.csum_start =
                 (uint16_t)(l3 + (packet[l3] == 0x45 ? IPV4_HEADER_SIZE : IPV6_HEADER_SIZE));
         vnet_write(&vnet, message + MESSAGE_TYPE_LENGTH);
-        take_apart(&format, message,
-                   MESSAGE_TYPE_LENGTH + VNET_LENGTH + random_below(&random, 121));
+        decapsulate(&format, message,
+                    MESSAGE_TYPE_LENGTH + VNET_LENGTH + random_below(&random, 121));
     }
 }
 
 static void what_is_not_ip_is_refused_on_a_tun_device(void) {
     struct link_format format = plain(MODE_TUN), original = simpletun_format(MODE_TUN);
     uint8_t packet[60] = {0x45};
-    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_SIZE), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&format, packet, IPV4_HEADER_SIZE - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(decapsulate(&format, packet, IPV4_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(decapsulate(&format, packet, IPV4_HEADER_SIZE - 1), MESSAGE_NOT_IP);
     packet[0] = 0x60;
-    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER_SIZE), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&original, packet, IPV6_HEADER_SIZE - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(decapsulate(&original, packet, IPV6_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(decapsulate(&original, packet, IPV6_HEADER_SIZE - 1), MESSAGE_NOT_IP);
     for (int version = 0; version < 16; version++) {
         packet[0] = (uint8_t)(version << 4);
         enum message_fault expected = version == 4 || version == 6 ? MESSAGE_OK : MESSAGE_NOT_IP;
-        CHECK_EQUAL(take_apart(&original, packet, sizeof packet), expected);
+        CHECK_EQUAL(decapsulate(&original, packet, sizeof packet), expected);
     }
 }
 
 static void an_ethernet_frame_has_a_whole_header(void) {
     struct link_format format = plain(MODE_TAP), original = simpletun_format(MODE_TAP);
     uint8_t message[64] = {MESSAGE_ETHERNET};
-    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER_SIZE), MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&original, message, ETHERNET_HEADER_SIZE - 1), MESSAGE_NOT_IP);
-    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE),
+    CHECK_EQUAL(decapsulate(&original, message, ETHERNET_HEADER_SIZE), MESSAGE_OK);
+    CHECK_EQUAL(decapsulate(&original, message, ETHERNET_HEADER_SIZE - 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(decapsulate(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE),
                 MESSAGE_OK);
-    CHECK_EQUAL(take_apart(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE - 1),
+    CHECK_EQUAL(decapsulate(&format, message, MESSAGE_TYPE_LENGTH + ETHERNET_HEADER_SIZE - 1),
                 MESSAGE_NOT_IP);
-    CHECK_EQUAL(take_apart(&format, message, 1), MESSAGE_NOT_IP);
+    CHECK_EQUAL(decapsulate(&format, message, 1), MESSAGE_NOT_IP);
 }
 
 static void a_type_that_was_not_offered_is_refused(void) {
     struct link_format tun = plain(MODE_TUN), tap = plain(MODE_TAP);
     uint8_t message[64] = {MESSAGE_ETHERNET};
-    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
+    CHECK_EQUAL(decapsulate(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
     message[0] = 0x45; /* bare IP belongs to TUN links */
-    CHECK_EQUAL(take_apart(&tap, message, sizeof message), MESSAGE_BAD_TYPE);
+    CHECK_EQUAL(decapsulate(&tap, message, sizeof message), MESSAGE_BAD_TYPE);
     message[0] = MESSAGE_SUPER;
     message[MESSAGE_TYPE_LENGTH + VNET_LENGTH] = 0x45;
-    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_OK);
+    CHECK_EQUAL(decapsulate(&tun, message, sizeof message), MESSAGE_OK);
     tun.super_inbound = false;
-    CHECK_EQUAL(take_apart(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
+    CHECK_EQUAL(decapsulate(&tun, message, sizeof message), MESSAGE_BAD_TYPE);
 }
 
 static void a_frame_is_as_long_as_the_peer_takes_and_no_longer(void) {
     struct random random = {8};
     struct link_format original = simpletun_format(MODE_TUN), tap = plain(MODE_TAP);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX);
-    CHECK_EQUAL(lay_out_fault(&original), MESSAGE_OK);
+    CHECK_EQUAL(encapsulate_fault(&original), MESSAGE_OK);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, SIMPLETUN_MESSAGE_MAX + 1);
-    CHECK_EQUAL(lay_out_fault(&original), MESSAGE_TOO_LARGE);
+    CHECK_EQUAL(encapsulate_fault(&original), MESSAGE_TOO_LARGE);
     frame_make(&frame, &random, MODE_TAP, FRAME_IPV6, MESSAGE_MAX - MESSAGE_TYPE_LENGTH);
-    CHECK_EQUAL(lay_out_fault(&tap), MESSAGE_OK);
+    CHECK_EQUAL(encapsulate_fault(&tap), MESSAGE_OK);
     frame_make(&frame, &random, MODE_TAP, FRAME_IPV6, MESSAGE_MAX - MESSAGE_TYPE_LENGTH + 1);
-    CHECK_EQUAL(lay_out_fault(&tap), MESSAGE_TOO_LARGE);
+    CHECK_EQUAL(encapsulate_fault(&tap), MESSAGE_TOO_LARGE);
 }
 
-static void a_super_packet_goes_only_to_who_takes_it(void) {
+static void a_super_packet_goes_only_to_a_peer_that_takes_it(void) {
     struct random random = {9};
     struct link_format format = plain(MODE_TUN);
     format.super_outbound = false;
     for (int kind = FRAME_TCP4_SUPER; kind < N_FRAME_KINDS; kind++) {
         frame_make(&frame, &random, MODE_TUN, (enum frame_kind)kind, 3000);
-        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_NOT_OFFERED);
+        CHECK_EQUAL(encapsulate_fault(&format), MESSAGE_NOT_OFFERED);
     }
 }
 
-static void who_takes_super_packets_of_tcp_only_gets_those(void) {
+static void a_peer_that_takes_super_packets_of_tcp_only_gets_those(void) {
     struct random random = {16};
     struct link_format format = plain(MODE_TUN);
     format.splits_udp = true;
     for (int kind = 0; kind < N_FRAME_KINDS; kind++) {
         bool is_udp = kind == FRAME_UDP4_SUPER || kind == FRAME_UDP6_SUPER;
         frame_make(&frame, &random, MODE_TUN, (enum frame_kind)kind, 3000);
-        CHECK_EQUAL(lay_out_fault(&format), is_udp ? MESSAGE_NOT_OFFERED : MESSAGE_OK);
+        CHECK_EQUAL(encapsulate_fault(&format), is_udp ? MESSAGE_NOT_OFFERED : MESSAGE_OK);
     }
 }
 
-static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
+static void more_segments_of_udp_than_every_kernel_takes_go_to_no_peer(void) {
     struct random random = {17};
     struct link_format format = plain(MODE_TUN);
     for (size_t n = 64; n <= 65; n++) {
@@ -203,7 +203,7 @@ static void more_segments_of_udp_than_every_kernel_takes_go_to_nobody(void) {
         struct vnet vnet = vnet_read(frame.bytes);
         vnet.gso_size = 300;
         vnet_write(&vnet, frame.bytes);
-        CHECK_EQUAL(lay_out_fault(&format), n == 64 ? MESSAGE_OK : MESSAGE_NOT_OFFERED);
+        CHECK_EQUAL(encapsulate_fault(&format), n == 64 ? MESSAGE_OK : MESSAGE_NOT_OFFERED);
     }
 }
 
@@ -214,7 +214,7 @@ static void check_completed(const struct link_format *format) {
     enum message_fault fault;
     struct vnet vnet = vnet_read(frame.bytes);
     size_t length = frame.length - VNET_LENGTH;
-    uint8_t *slot = lay_out(format, &fault, &outbound), *packet = frame.bytes + VNET_LENGTH;
+    uint8_t *slot = encapsulate(format, &fault, &outbound), *packet = frame.bytes + VNET_LENGTH;
     CHECK_EQUAL(fault, MESSAGE_OK);
     CHECK_EQUAL(outbound.n_packets, 1);
     uint16_t sum = naive_sum(0, packet + vnet.csum_start, length - vnet.csum_start);
@@ -238,7 +238,7 @@ static void what_a_peer_is_not_to_complete_is_complete(void) {
 }
 
 /* The kernel leaves that of a VXLAN's inner packet to be completed, for one. */
-static void a_checksum_that_is_not_the_packets_own_is_completed_for_everybody(void) {
+static void a_checksum_that_is_not_the_packets_own_is_completed_for_every_peer(void) {
     struct random random = {14};
     for (size_t start = 0; start < 180; start++) {
         enum mode mode = start % 2 == 0 ? MODE_TUN : MODE_TAP;
@@ -252,7 +252,7 @@ static void a_checksum_that_is_not_the_packets_own_is_completed_for_everybody(vo
         check_completed(&format);
         vnet.csum_start = 193; /* outside, by a byte */
         vnet_write(&vnet, frame.bytes);
-        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_BAD_VIRTIO);
+        CHECK_EQUAL(encapsulate_fault(&format), MESSAGE_BAD_VIRTIO);
     }
 }
 
@@ -262,20 +262,20 @@ static void an_unknown_flag_is_not_passed_over(void) {
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, 500);
     for (int bit = 2; bit < 8; bit++) {
         frame.bytes[0] = (uint8_t)(1 << bit);
-        CHECK_EQUAL(lay_out_fault(&format), MESSAGE_BAD_VIRTIO);
+        CHECK_EQUAL(encapsulate_fault(&format), MESSAGE_BAD_VIRTIO);
     }
 }
 
-static void a_checksum_our_kernel_verified_is_no_news_for_the_peer(void) {
+static void a_checksum_our_kernel_verified_is_not_news_for_the_peer(void) {
     struct random random = {10};
     struct link_format format = plain(MODE_TUN);
     frame_make(&frame, &random, MODE_TUN, FRAME_IPV4, 500);
     frame.bytes[0] = VNET_DATA_VALID;
-    CHECK_EQUAL(lay_out_fault(&format), MESSAGE_OK);
+    CHECK_EQUAL(encapsulate_fault(&format), MESSAGE_OK);
     uint8_t message[MESSAGE_TYPE_LENGTH + VNET_LENGTH + 60] = {MESSAGE_SUPER};
     message[MESSAGE_TYPE_LENGTH] = VNET_DATA_VALID; /* nor may a peer vouch for its own */
     message[MESSAGE_TYPE_LENGTH + VNET_LENGTH] = 0x45;
-    CHECK_EQUAL(take_apart(&format, message, sizeof message), MESSAGE_BAD_VIRTIO);
+    CHECK_EQUAL(decapsulate(&format, message, sizeof message), MESSAGE_BAD_VIRTIO);
 }
 
 int main(void) {
@@ -286,12 +286,12 @@ int main(void) {
     RUN(an_ethernet_frame_has_a_whole_header);
     RUN(a_type_that_was_not_offered_is_refused);
     RUN(a_frame_is_as_long_as_the_peer_takes_and_no_longer);
-    RUN(a_super_packet_goes_only_to_who_takes_it);
-    RUN(who_takes_super_packets_of_tcp_only_gets_those);
-    RUN(more_segments_of_udp_than_every_kernel_takes_go_to_nobody);
+    RUN(a_super_packet_goes_only_to_a_peer_that_takes_it);
+    RUN(a_peer_that_takes_super_packets_of_tcp_only_gets_those);
+    RUN(more_segments_of_udp_than_every_kernel_takes_go_to_no_peer);
     RUN(what_a_peer_is_not_to_complete_is_complete);
-    RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_everybody);
+    RUN(a_checksum_that_is_not_the_packets_own_is_completed_for_every_peer);
     RUN(an_unknown_flag_is_not_passed_over);
-    RUN(a_checksum_our_kernel_verified_is_no_news_for_the_peer);
+    RUN(a_checksum_our_kernel_verified_is_not_news_for_the_peer);
     return EXIT_SUCCESS;
 }

@@ -32,7 +32,7 @@ static bool is_checksum_right(const struct syn *syn) {
                checksum_add(checksum_pseudo_header(syn->bytes, 6, length), tcp, length)) == 0xffff;
 }
 
-/* `n_before` options of one byte stand before the MSS. */
+/* `n_before` options of one byte come before the MSS. */
 static struct syn make_syn(int version, uint16_t mss, size_t n_before, uint8_t flags,
                            struct random *random) {
     struct syn syn = {.tcp = version == 4 ? 20 : 40};
@@ -57,7 +57,7 @@ static struct syn make_syn(int version, uint16_t mss, size_t n_before, uint8_t f
     return syn;
 }
 
-static void a_segment_that_would_not_fit_is_lowered_wherever_the_option_stands(void) {
+static void a_segment_that_would_not_fit_is_lowered_wherever_the_option_is(void) {
     struct random random = {1};
     for (int i = 0; i < 2000; i++) {
         int version = i % 2 == 0 ? 4 : 6;
@@ -84,7 +84,7 @@ static void what_fits_is_left(void) {
     }
 }
 
-/* Nobody has such a device; no segment at all would be too short for TCP. */
+/* No one has such a device; no segment at all would be too short for TCP. */
 static void where_only_the_headers_fit_nothing_is_lowered(void) {
     struct random random = {6};
     struct syn syn = make_syn(4, 9000, 0, SYN, &random);
@@ -105,7 +105,7 @@ static void what_only_looks_like_an_option_is_left(void) {
 
 /* A packet whose first bytes, taken for TCP's, and whose other bytes, behind its header, are those
  * of a SYN. */
-static void what_is_no_tcp_is_left(void) {
+static void what_is_not_tcp_is_left_alone(void) {
     struct random random = {8};
     for (int version = 4; version <= 6; version += 2) {
         struct syn syn = make_syn(version, 9000, 0, SYN, &random);
@@ -171,11 +171,11 @@ static void noise_is_survived(void) {
 }
 
 int main(void) {
-    RUN(a_segment_that_would_not_fit_is_lowered_wherever_the_option_stands);
+    RUN(a_segment_that_would_not_fit_is_lowered_wherever_the_option_is);
     RUN(what_fits_is_left);
     RUN(where_only_the_headers_fit_nothing_is_lowered);
     RUN(what_only_looks_like_an_option_is_left);
-    RUN(what_is_no_tcp_is_left);
+    RUN(what_is_not_tcp_is_left_alone);
     RUN(a_syn_behind_an_extension_header_is_left);
     RUN(only_a_syn_is_looked_at);
     RUN(a_checksum_that_is_still_to_be_made_is_left);

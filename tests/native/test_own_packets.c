@@ -1,4 +1,4 @@
-/* Our own outer packets, led back into the device by a route: known by what nobody else would
+/* Our own outer packets, led back into the device by a route: known by what no one else would
  * write, on TUN and TAP, IPv4 and IPv6, and dropped with a reason; all others pass. */
 #define _GNU_SOURCE
 #include <stdlib.h>

@@ -89,7 +89,7 @@ static void an_endpoint_is_new_once_to_each_reader(void) {
     CHECK(!peer_table_endpoint(&table, 4, &read) && !peer_table_endpoint(&table, 6, &read));
 }
 
-static void what_a_killed_writer_left_half_done_is_no_endpoint_until_the_next_is_written(void) {
+static void what_a_killed_writer_left_half_done_is_not_an_endpoint_until_the_next_is_written(void) {
     struct udp_address endpoint = endpoint_of(10), read;
     uint64_t version = 0, before;
     peer_write_endpoint(peer, &endpoint);
@@ -109,6 +109,6 @@ static void what_a_killed_writer_left_half_done_is_no_endpoint_until_the_next_is
 int main(void) {
     RUN(readers_see_whole_endpoints_in_order_and_the_last_one);
     RUN(an_endpoint_is_new_once_to_each_reader);
-    RUN(what_a_killed_writer_left_half_done_is_no_endpoint_until_the_next_is_written);
+    RUN(what_a_killed_writer_left_half_done_is_not_an_endpoint_until_the_next_is_written);
     return EXIT_SUCCESS;
 }

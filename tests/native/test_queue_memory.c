@@ -3,13 +3,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 
 #include "outbound/link_writer.h"
 #include "check.h"
 #include "formats.h"
+#include "sockets.h"
 #include "worker_thread.h"
 
 enum {
@@ -21,12 +20,9 @@ enum {
     SHARES = N_PEER_SLOTS * LINK_QUEUE_SHARE,
 };
 
+static struct lane_memory lane;
 static struct worker_thread worker;
-static struct ring *producer;
-static struct stats *stats;
-static struct stats_block producer_stats;
-static struct peer_table *table;
-static int ring_fd, stats_fd, table_fd, wake_fd, peers[N_PEER_SLOTS][2];
+static int peers[N_PEER_SLOTS][2];
 static unsigned n_links;
 static const uint32_t magic = 0x6d616703; /* each frame begins with it */
 
@@ -41,21 +37,14 @@ static size_t resident_bytes(void) {
 }
 
 static void open_links(unsigned n) {
-    int send_buffer = 1; /* the kernel makes it its least */
     struct link_format format = sealed_format(MODE_TUN, true);
     n_links = n;
-    memset(&producer_stats, 0, sizeof producer_stats);
-    producer = ring_create(RING_BYTES, &ring_fd);
-    stats = stats_create(&stats_fd);
-    table = peer_table_create(&table_fd);
-    wake_fd = eventfd(0, EFD_NONBLOCK);
-    CHECK(producer != NULL && stats != NULL && table != NULL && wake_fd >= 0);
-    producer->wake_fd = wake_fd;
-    const struct worker_lane lane = {WIRE_WIREGUARD, MODE_TUN, RING_BYTES, stats, table, wake_fd};
-    worker_open(&worker, ROLE_link_writer, &lane, ring_fd, -1);
+    lane_memory_open(&lane, RING_BYTES);
+    lane_memory_add_wake_fd(&lane);
+    worker_open(&worker, ROLE_link_writer, WIRE_WIREGUARD, MODE_TUN, &lane, -1);
     for (unsigned slot = 0; slot < n; slot++) {
-        CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, peers[slot]), 0);
-        setsockopt(peers[slot][0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+        pair_open(peers[slot], SOCK_STREAM | SOCK_NONBLOCK);
+        set_send_buffer(peers[slot][0], 1);
         CHECK_EQUAL(loop_attach_link(worker.loop, slot, slot, peers[slot][0], &format), 0);
     }
     worker_start(&worker);
@@ -64,33 +53,25 @@ static void open_links(unsigned n) {
 static void close_links(void) {
     for (unsigned slot = 0; slot < n_links; slot++) {
         loop_detach_link(worker.loop, slot);
-        close(peers[slot][0]);
-        close(peers[slot][1]);
+        pair_close(peers[slot]);
     }
     worker_close(&worker);
-    ring_detach(producer);
-    stats_detach(stats);
-    peer_table_detach(table);
-    const int fds[] = {ring_fd, stats_fd, table_fd, wake_fd};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
+    lane_memory_close(&lane);
 }
 
 static void send_frame(unsigned slot) {
+    const struct ring_record frame = {.length = FRAME,
+                                      .n_packets = 1,
+                                      .n_bytes = FRAME,
+                                      .slot = slot,
+                                      .link_id = slot,
+                                      .enqueued_ns = clock_now_ns()};
     struct ring_record *record;
-    while ((record = ring_reserve(producer, sizeof *record + FRAME + RING_RECORD_ALIGN)) == NULL)
+    while ((record = lane_try_commit(&lane, &frame)) == NULL)
         usleep(20);
-    *record = (struct ring_record){.offset = sizeof *record,
-                                   .length = FRAME,
-                                   .n_packets = 1,
-                                   .n_bytes = FRAME,
-                                   .slot = slot,
-                                   .link_id = slot,
-                                   .enqueued_ns = clock_now_ns()};
     memset(ring_payload(record), (int)slot, FRAME);
     memcpy(ring_payload(record), &magic, sizeof magic);
-    ring_commit(producer, record);
-    ring_publish(producer, &producer_stats);
+    lane_publish(&lane);
 }
 
 static void send_frames(unsigned slot, unsigned n) {
@@ -100,7 +81,7 @@ static void send_frames(unsigned slot, unsigned n) {
 
 /* Stops the loop when it has taken all. */
 static void settle(void) {
-    for (int i = 0; ring_used_bytes(producer) > 0; i++) {
+    for (int i = 0; ring_used_bytes(lane.ring) > 0; i++) {
         CHECK(i < 1000000);
         usleep(20);
     }
@@ -108,7 +89,7 @@ static void settle(void) {
 }
 
 static uint64_t dropped(unsigned slot) {
-    return atomic_load(&table->slots[slot].dropped_packets);
+    return atomic_load(&lane.peers->slots[slot].dropped_packets);
 }
 
 static size_t held(unsigned slot) {
@@ -179,7 +160,8 @@ static void a_peer_that_reads_keeps_its_share_beside_them(void) {
     close_links();
 }
 
-/* Those that came first have taken the pool; who comes later is owed an equal part all the same. */
+/* Those that came first have taken the pool; one that comes later is owed an equal part all the
+ * same. */
 static void the_longest_queue_makes_way_for_one_that_is_owed_more(void) {
     enum { N_HOGS = 40, N_LATE = 20 };
     open_links(N_HOGS + 1);
@@ -223,8 +205,10 @@ int main(void) {
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
-    if (files.rlim_max < 2 * N_PEER_SLOTS + 50)
+    if (files.rlim_max < 2 * N_PEER_SLOTS + 50) {
+        printf("  skip  needs %d open files (ulimit -Hn)\n", 2 * N_PEER_SLOTS + 50);
         return EXIT_SKIP;
+    }
     RUN(peers_that_do_not_read_hold_128_mib_in_all_and_each_its_share);
     RUN(a_peer_that_reads_keeps_its_share_beside_them);
     RUN(the_longest_queue_makes_way_for_one_that_is_owed_more);

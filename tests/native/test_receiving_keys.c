@@ -8,6 +8,7 @@
 #include "packet/byteorder.h"
 #include "check.h"
 #include "sealed_link.h"
+#include "sockets.h"
 
 /* -- keys and events --------------------------------------------------------------------------- */
 
@@ -94,7 +95,7 @@ static void of_five_keys_the_oldest_goes(void) {
     check_held(7, (const bool[]){0, false, false, false, true, true, true, true});
 }
 
-/* Handshakes that nobody finishes do not cost the session that is in use. */
+/* Handshakes that are never finished do not cost the session that is in use. */
 static void a_key_that_was_never_used_goes_before_one_that_was(void) {
     reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
     add_keys(1, 2);
@@ -109,7 +110,7 @@ static void a_key_that_was_never_used_goes_before_one_that_was(void) {
     }
     check_counts(1 + 1 + 3, DROP_link_reader_unknown_index, 2);
     for (size_t i = 0; i < reader.n_events; i++)
-        CHECK_EQUAL(reader.events[i].index, 4 + i); /* key 1 was told before */
+        CHECK_EQUAL(reader.events[i].index, 4 + i); /* key 1 was reported before */
     CHECK_EQUAL(reader.n_events, 3);
     reader_close();
 }
@@ -183,7 +184,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     struct link_format format = sealed_format(MODE_TUN, true);
     int other[2];
     reader_open(AEAD_CHACHA20_POLY1305);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, other), 0);
+    pair_open(other, SOCK_STREAM | SOCK_NONBLOCK);
     CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
@@ -193,8 +194,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     send_sealed();
     check_counts(0, DROP_link_reader_unknown_index, 1);
     reader_close();
-    close(other[0]);
-    close(other[1]);
+    pair_close(other);
 }
 
 static void what_is_for_no_slot_or_another_peers_is_refused(void) {

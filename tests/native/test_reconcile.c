@@ -3,38 +3,22 @@
 #define _GNU_SOURCE
 #include "loop/reconcile.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "check.h"
 #include "outbound/link_writer.h"
+#include "sockets.h"
+#include "worker_thread.h"
 
 enum { RECORD_SPACE = 256 };
 
-static struct {
-    struct ring *ring; /* the neighbour's */
-    int ring_fd, stats_fd, peers_fd, channel[2];
-    struct stats *stats;
-    struct peer_table *peers;
-} lane;
+static struct lane_memory lane;
+static struct worker_thread worker;
 
 static void lane_open(void) {
-    lane.ring = ring_create(RING_SIZE_MIN, &lane.ring_fd);
-    lane.stats = stats_create(&lane.stats_fd);
-    lane.peers = peer_table_create(&lane.peers_fd);
-    CHECK(lane.ring != NULL && lane.stats != NULL && lane.peers != NULL);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lane.channel), 0);
+    lane_memory_open(&lane, RING_SIZE_MIN);
 }
 
 static void lane_close(void) {
-    ring_detach(lane.ring);
-    stats_detach(lane.stats);
-    peer_table_detach(lane.peers);
-    close(lane.ring_fd);
-    close(lane.stats_fd);
-    close(lane.peers_fd);
-    close(lane.channel[0]);
-    close(lane.channel[1]);
+    lane_memory_close(&lane);
 }
 
 static uint64_t counted(enum stats_role role) {
@@ -47,22 +31,17 @@ static uint64_t dropped(enum stats_drop drop) {
 
 /* A worker starts; what it found is its loop's. */
 static struct loop *start(enum stats_role role) {
-    struct ring *ring = ring_attach(lane.ring_fd, RING_SIZE_MIN);
-    CHECK(ring != NULL);
-    struct loop *loop =
-        loop_new(role, WIRE_PLAIN, MODE_TUN, ring, lane.stats, lane.peers, -1, lane.channel[0], -1);
-    CHECK(loop != NULL);
-    return loop;
+    worker_open(&worker, role, WIRE_PLAIN, MODE_TUN, &lane, -1);
+    return worker.loop;
 }
 
-static void end(struct loop *loop) {
-    struct ring *ring = loop->ring;
-    loop_free(loop);
-    ring_detach(ring);
+static void end(void) {
+    worker_close(&worker);
 }
 
 static void restart(enum stats_role role) {
-    end(start(role));
+    start(role);
+    end();
 }
 
 static void commit(struct ring *ring, uint32_t n_packets) {
@@ -97,7 +76,7 @@ static void what_a_reader_counted_and_did_not_publish_is_dropped_once(void) {
         stats_dropped(loop->stats, readers[i].other, 2);
         stats_count(loop->stats, 40, 4000); /* a burst, */
         commit(loop->ring, 30);             /* or a frame that is being split */
-        end(loop);
+        end();
         restart(readers[i].role);
         CHECK_EQUAL(dropped(readers[i].reason), 40);
         restart(readers[i].role);
@@ -112,14 +91,14 @@ static void a_drop_of_which_only_half_was_counted_is_a_drop(void) {
         lane_open();
         struct loop *loop = start(readers[i].role);
         stats_count(loop->stats, 3, 300); /* and not its reason */
-        end(loop);
+        end();
         restart(readers[i].role);
         CHECK_EQUAL(dropped(readers[i].reason), 3);
         lane_close();
     }
 }
 
-static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands(void) {
+static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_is(void) {
     lane_open();
     uint64_t n_packets = 0, cursor = ring_first(lane.ring);
     bool corrupt = false;
@@ -130,7 +109,7 @@ static void what_was_published_is_not_lost_however_often_and_wherever_the_ring_s
             publish(loop->ring, loop->stats, round);
             n_packets += round;
         }
-        end(loop);
+        end();
         lane.ring->peer = cursor; /* as a consumer, on this handle */
         while (ring_peek(lane.ring, &cursor, &corrupt) != NULL)
             CHECK(!corrupt);
@@ -154,12 +133,12 @@ static void a_burst_whose_head_was_not_moved_is_not_published(void) {
         uint64_t head = atomic_load(&loop->ring->shared->head);
         publish(loop->ring, loop->stats, 6);
         atomic_store(&loop->ring->shared->head, head);
-        end(loop);
+        end();
         loop = start(ROLE_tun_reader);
         CHECK_EQUAL(dropped(DROP_tun_reader_worker_died), 6 * (round + 1));
         CHECK_EQUAL(loop->ring->n_packets, 5 * (round + 1));
     }
-    end(loop);
+    end();
     lane_close();
 }
 
@@ -190,7 +169,7 @@ static void what_a_writer_counted_and_did_not_release_is_counted_once(void) {
         for (size_t n_released = 0; n_released <= 4; n_released++) {
             struct loop *loop = start_writer(roles[i], 8, 12);
             release(loop, n_released);
-            end(loop);
+            end();
             loop = start(roles[i]);
             uint64_t already = 12 - 3 * n_released;
             CHECK_EQUAL(loop->n_counted_already, already);
@@ -198,7 +177,7 @@ static void what_a_writer_counted_and_did_not_release_is_counted_once(void) {
             CHECK_EQUAL(reconcile_uncounted(loop, 100), already > 2 ? 102 - already : 100);
             CHECK_EQUAL(loop->n_counted_already, 0);
             CHECK_EQUAL(dropped(DROP_link_writer_worker_died), 0);
-            end(loop);
+            end();
             lane_close();
         }
 }
@@ -206,10 +185,10 @@ static void what_a_writer_counted_and_did_not_release_is_counted_once(void) {
 static void drops_were_counted_as_well(void) {
     struct loop *loop = start_writer(ROLE_tun_writer, 8, 3);
     stats_dropped(loop->stats, DROP_tun_writer_device_full, 6);
-    end(loop);
+    end();
     loop = start(ROLE_tun_writer);
     CHECK_EQUAL(loop->n_counted_already, 9);
-    end(loop);
+    end();
     lane_close();
 }
 
@@ -217,24 +196,22 @@ static void a_tun_writer_counts_each_packet_once_whatever_its_predecessor_counte
     for (uint64_t n_counted = 0; n_counted <= 24; n_counted++) {
         int device[2];
         struct loop *loop = start_writer(ROLE_tun_writer, 8, n_counted);
-        CHECK_EQUAL(socketpair(AF_UNIX, SOCK_DGRAM, 0, device), 0);
-        end(loop);
+        pair_open(device, SOCK_DGRAM);
+        end();
         loop = start(ROLE_tun_writer);
         loop->device_fd = device[0];
-        CHECK_EQUAL(write(lane.channel[1], "!", 1), 1); /* ends the loop when the ring is empty */
-        CHECK_EQUAL(loop_run(loop), LOOP_DOORBELL);
+        CHECK_EQUAL(worker_run(&worker), LOOP_DOORBELL);
         CHECK_EQUAL(counted(ROLE_tun_writer), 24);
         CHECK_EQUAL(loop->n_counted_already, 0);
-        end(loop);
+        end();
         lane_close();
-        close(device[0]);
-        close(device[1]);
+        pair_close(device);
     }
 }
 
 static void so_does_a_link_writer_sent_or_dropped(void) {
     struct loop *loop = start_writer(ROLE_link_writer, 8, 9);
-    end(loop);
+    end();
     loop = start(ROLE_link_writer);
     link_writer_sent(link_writer_of(loop), 0, 5, 500, 1);
     link_writer_dropped(link_writer_of(loop), 0, DROP_link_writer_no_link, 5);
@@ -242,7 +219,7 @@ static void so_does_a_link_writer_sent_or_dropped(void) {
     CHECK_EQUAL(dropped(DROP_link_writer_no_link), 1);
     link_writer_sent(link_writer_of(loop), 0, 14, 1400, 1);
     CHECK_EQUAL(counted(ROLE_link_writer), 23);
-    end(loop);
+    end();
     lane_close();
 }
 
@@ -251,12 +228,12 @@ static void what_was_in_a_links_queue_is_dropped_once(void) {
     for (size_t n_released = 5; n_released <= 8; n_released++) {
         struct loop *loop = start_writer(ROLE_link_writer, 8, 6);
         release(loop, n_released);
-        end(loop);
+        end();
         for (int i = 0; i < 2; i++) {
             loop = start(ROLE_link_writer);
             CHECK_EQUAL(loop->n_counted_already, 0);
             CHECK_EQUAL(dropped(DROP_link_writer_worker_died), 3 * n_released - 6);
-            end(loop);
+            end();
         }
         lane_close();
     }
@@ -265,7 +242,7 @@ static void what_was_in_a_links_queue_is_dropped_once(void) {
 int main(void) {
     RUN(what_a_reader_counted_and_did_not_publish_is_dropped_once);
     RUN(a_drop_of_which_only_half_was_counted_is_a_drop);
-    RUN(what_was_published_is_not_lost_however_often_and_wherever_the_ring_stands);
+    RUN(what_was_published_is_not_lost_however_often_and_wherever_the_ring_is);
     RUN(a_burst_whose_head_was_not_moved_is_not_published);
     RUN(what_a_writer_counted_and_did_not_release_is_counted_once);
     RUN(drops_were_counted_as_well);

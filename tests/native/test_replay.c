@@ -1,5 +1,5 @@
 /* The replay window against what the kernel publishes about its own (the cases that
- * drivers/net/wireguard/selftest/counter.c walks through, told anew), and against a model that
+ * drivers/net/wireguard/selftest/counter.c walks through, written anew), and against a model that
  * remembers every counter.
  */
 #include "check.h"

@@ -63,7 +63,7 @@ static int peek(struct ring *ring, uint64_t *cursor) {
     return (int)record->n_packets;
 }
 
-static void a_size_that_is_no_power_of_two_in_bounds_is_refused(void) {
+static void a_size_that_is_not_a_power_of_two_in_bounds_is_refused(void) {
     const size_t sizes[] = {
         0, 1, SIZE / 2, SIZE - 1, SIZE + 1, SIZE * 3, SIZE_MAX, 0ul - 1, (size_t)RING_SIZE_MAX * 2};
     int fd;
@@ -97,7 +97,7 @@ static void a_memory_of_another_size_is_refused(void) {
     ends_close(&ends);
 }
 
-static void a_memory_that_is_no_ring_is_refused(void) {
+static void memory_that_is_not_a_ring_is_refused(void) {
     int fd = shared_memory_open("zeros", RING_DATA_OFFSET + SIZE);
     CHECK(ring_attach(fd, SIZE) == NULL);
     CHECK_EQUAL(errno, EINVAL);
@@ -236,10 +236,10 @@ static void discarding_empties_the_ring_and_the_next_record_arrives(void) {
 }
 
 int main(void) {
-    RUN(a_size_that_is_no_power_of_two_in_bounds_is_refused);
+    RUN(a_size_that_is_not_a_power_of_two_in_bounds_is_refused);
     RUN(an_unsealed_memory_is_refused);
     RUN(a_memory_of_another_size_is_refused);
-    RUN(a_memory_that_is_no_ring_is_refused);
+    RUN(memory_that_is_not_a_ring_is_refused);
     RUN(a_ring_with_one_thing_wrong_is_refused);
     RUN(a_ring_fuller_than_its_size_is_refused);
     RUN(a_record_over_the_end_lies_in_one_piece);

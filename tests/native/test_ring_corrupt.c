@@ -1,5 +1,5 @@
-/* What a neighbour gone mad may leave in the ring: every impossible record is told from a sound
- * one, to the byte, and nothing outside the ring is touched. */
+/* What a neighbour gone mad may leave in the ring: every impossible record is distinguished from a
+ * sound one, to the byte, and nothing outside the ring is touched. */
 #define _GNU_SOURCE
 #include <string.h>
 

@@ -152,7 +152,7 @@ static pid_t spawn(void (*role)(unsigned), unsigned number) {
     return pid;
 }
 
-/* A process that ended by itself has failed a CHECK, or has finished when told to. */
+/* A process that ended by itself has failed a CHECK, or has finished when asked to. */
 static void reap(pid_t pid, int expected_signal) {
     int status;
     CHECK_EQUAL(waitpid(pid, &status, 0), pid);

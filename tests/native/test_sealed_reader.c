@@ -1,6 +1,6 @@
-/* The link-reader on the sealed wire, before a peer who is who it says it is, and before one that
- * is not: what is tampered with, sent again, or sent under another's address reaches nobody, and is
- * counted under its one reason. */
+/* The link-reader on the sealed wire, before a peer that is the one it says it is, and before one
+ * that is not: what is tampered with, sent again, or sent under another's address goes nowhere, and
+ * is counted under its one reason. */
 #define _GNU_SOURCE
 #include <sys/socket.h>
 #include <string.h>
@@ -45,7 +45,7 @@ static void under_the_other_cipher_a_message_is_of_a_bad_type(void) {
     }
 }
 
-static void what_is_no_message_of_the_wire_is_of_a_bad_type(void) {
+static void what_is_not_a_message_of_the_wire_is_of_a_bad_type(void) {
     uint8_t message[200] = {0};
     reader_open(AEAD_CHACHA20_POLY1305);
     size_t n = 0;
@@ -181,8 +181,8 @@ static void padding_is_cut_off_by_the_packets_own_length(void) {
         ipv4_make(packet, length, PEER_ADDRESS, OUR_ADDRESS);
         send_content(0, packet, padded);
         check_counts(1, NO_DROP, 0);
-        cursor = reader.ring->peer = ring_first(reader.ring);
-        const struct ring_view *record = ring_peek(reader.ring, &cursor, &corrupt);
+        cursor = reader.lane.ring->peer = ring_first(reader.lane.ring);
+        const struct ring_view *record = ring_peek(reader.lane.ring, &cursor, &corrupt);
         CHECK_EQUAL(record->n_bytes, length);
         CHECK_EQUAL(record->length, VNET_LENGTH + length);
         CHECK_EQUAL(memcmp(record->payload + VNET_LENGTH, packet, length), 0);
@@ -212,7 +212,7 @@ static void an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason(voi
     }
 }
 
-static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
+static void a_keepalive_is_noted_and_counts_as_no_packet(void) {
     for (int i = 0; i < 2; i++) {
         reader_open(aeads[i]);
         send_content(0, NULL, 0);
@@ -220,13 +220,13 @@ static void a_keepalive_is_noted_and_is_nobodys_packet(void) {
         check_counts(0, NO_DROP, 0);
         CHECK(field(SLOT, "received_ns") > 0);
         CHECK_EQUAL(field(SLOT, "received_data_ns"), 0);
-        CHECK_EQUAL(stats_read_counter(reader.stats, ROLE_link_reader, COUNTER_frames), 0);
+        CHECK_EQUAL(stats_read_counter(reader.lane.stats, ROLE_link_reader, COUNTER_frames), 0);
         CHECK_EQUAL(count_events(EVENT_CONFIRMED), 1);
         reader_close();
     }
 }
 
-/* The first message is told of; what came behind it stays unread, and there is no link then. */
+/* The first message is reported; what came behind it stays unread, and there is no link then. */
 static void what_waits_to_be_passed_on_goes_with_its_link(void) {
     reader_open(AEAD_AES_256_GCM);
     send_good(0);
@@ -234,7 +234,7 @@ static void what_waits_to_be_passed_on_goes_with_its_link(void) {
     CHECK_EQUAL(loop_run(reader.loop), LOOP_EVENT);
     CHECK_EQUAL(loop_event(reader.loop)->kind, EVENT_CONFIRMED);
     loop_detach_link(reader.loop, SLOT);
-    CHECK_EQUAL(send(reader.channel[0], "", 1, 0), 1);
+    CHECK_EQUAL(send(reader.worker.channel[0], "", 1, 0), 1);
     CHECK_EQUAL(loop_run(reader.loop), LOOP_DOORBELL);
     check_counted(1, NO_DROP, 0);
     reader_close();
@@ -265,7 +265,7 @@ static void a_frame_on_a_sealed_tap_link_comes_from_any_address(void) {
 int main(void) {
     RUN(every_tampered_bit_is_dropped_with_its_reason_and_the_next_one_passes);
     RUN(under_the_other_cipher_a_message_is_of_a_bad_type);
-    RUN(what_is_no_message_of_the_wire_is_of_a_bad_type);
+    RUN(what_is_not_a_message_of_the_wire_is_of_a_bad_type);
     RUN(a_bare_packet_is_not_taken_on_the_sealed_wire);
     RUN(a_message_sent_again_is_dropped_however_far_apart);
     RUN(the_counters_at_the_end_of_a_key_are_refused);
@@ -276,7 +276,7 @@ int main(void) {
     RUN(a_source_whose_prefix_was_taken_away_is_dropped);
     RUN(padding_is_cut_off_by_the_packets_own_length);
     RUN(an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason);
-    RUN(a_keepalive_is_noted_and_is_nobodys_packet);
+    RUN(a_keepalive_is_noted_and_counts_as_no_packet);
     RUN(what_waits_to_be_passed_on_goes_with_its_link);
     RUN(only_what_opens_moves_the_time_of_the_last_receipt);
     RUN(a_frame_on_a_sealed_tap_link_comes_from_any_address);

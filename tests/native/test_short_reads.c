@@ -14,18 +14,18 @@ static void *run(void *end) {
 
 static void ring(pthread_t loop, const enum loop_end *end) {
     usleep(PAUSE_US);
-    CHECK_EQUAL(write(reader.channel[0], "!", 1), 1);
+    CHECK_EQUAL(write(reader.worker.channel[0], "!", 1), 1);
     CHECK_EQUAL(pthread_join(loop, NULL), 0);
     CHECK_EQUAL(*end, LOOP_DOORBELL);
 }
 
 /* The other byte of the buffer is left from the message before. */
-static void half_a_length_is_no_length(void) {
+static void half_a_length_is_not_a_length(void) {
     uint8_t unknown[256] = {0x77}; /* its prefix is 1, 0 */
     enum loop_end end;
     pthread_t loop;
     reader_open(AEAD_CHACHA20_POLY1305);
-    add_key(KEY + 1, INDEX + 1, 1); /* confirmed, so that nothing is to be told */
+    add_key(KEY + 1, INDEX + 1, 1); /* confirmed, so that nothing is to be reported */
     CHECK_EQUAL(pthread_create(&loop, NULL, run, &end), 0);
     send_raw(unknown, sizeof unknown);
     usleep(PAUSE_US);
@@ -35,8 +35,8 @@ static void half_a_length_is_no_length(void) {
     usleep(PAUSE_US);
     CHECK_EQUAL(write(reader.stream[1], sealed.bytes + 1, sealed.length - 1), sealed.length - 1);
     ring(loop, &end);
-    CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_bad_length), 0);
-    CHECK_EQUAL(stats_read_drop(reader.stats, DROP_link_reader_bad_type), 1);
+    CHECK_EQUAL(stats_read_drop(reader.lane.stats, DROP_link_reader_bad_length), 0);
+    CHECK_EQUAL(stats_read_drop(reader.lane.stats, DROP_link_reader_bad_type), 1);
     CHECK_EQUAL(field(SLOT, "receive_packets"), 1);
     reader_close();
 }
@@ -54,13 +54,13 @@ static void a_link_with_nothing_to_read_after_all_goes_on(void) {
     send_sealed();
     CHECK_EQUAL(pthread_create(&loop, NULL, run, &end), 0);
     ring(loop, &end);
-    CHECK_EQUAL(stats_read_call(reader.stats, ROLE_link_reader, CALL_readv), 2);
+    CHECK_EQUAL(stats_read_call(reader.lane.stats, ROLE_link_reader, CALL_readv), 2);
     reader_close();
     close(same);
 }
 
 int main(void) {
-    RUN(half_a_length_is_no_length);
+    RUN(half_a_length_is_not_a_length);
     RUN(a_link_with_nothing_to_read_after_all_goes_on);
     return EXIT_SUCCESS;
 }

@@ -48,7 +48,7 @@ static void a_packet_goes_to_the_peer_with_the_longest_prefix(void) {
     sender_close();
 }
 
-static void a_packet_for_nobody_is_counted_and_answered(void) {
+static void a_packet_for_no_peer_is_counted_and_answered(void) {
     uint8_t answer[2000];
     sender_open(MODE_TUN);
     sender_attach(1, sealed_format(MODE_TUN, true));
@@ -58,7 +58,7 @@ static void a_packet_for_nobody_is_counted_and_answered(void) {
     sender_run();
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK(read(sender.device[1], answer, sizeof answer) > VNET_LENGTH + IPV4_HEADER_SIZE);
     CHECK_EQUAL(answer[VNET_LENGTH + 9], 1); /* ICMP */
     CHECK_EQUAL(read(sender.device[1], answer, sizeof answer), -1);
@@ -87,7 +87,7 @@ static void without_link_or_key_each_packet_is_counted_on_the_peers_name(void) {
     loop_forget_sending_key(sender.worker.loop, 5);
     give_packet(0x0a000002);
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2 + frame.n_packets);
     CHECK_EQUAL(sender_counter(COUNTER_packets), 2 + frame.n_packets);
     CHECK_EQUAL(sender_field(5, "no_session_packets"), 2 + frame.n_packets);
@@ -134,7 +134,7 @@ static void blocks_under_aes_are_counted_and_those_under_chacha_are_not(void) {
     set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX);
     give_and_run(3);
     CHECK_EQUAL(sender_field(1, "sealed_blocks"), 3 * BLOCKS_A_PACKET);
-    set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX); /* the same key, told again */
+    set_session(1, AEAD_AES_256_GCM, 1, 0, UINT64_MAX); /* the same key once more */
     give_and_run(1);
     CHECK_EQUAL(sender_field(1, "sealed_blocks"), 4 * BLOCKS_A_PACKET);
     set_session(1, AEAD_AES_256_GCM, 2, 0, UINT64_MAX);
@@ -225,7 +225,7 @@ static void a_key_that_is_too_old_seals_nothing(void) {
     sender_close();
 }
 
-static void a_keepalive_is_an_empty_message_and_nobodys_packet(void) {
+static void a_keepalive_is_an_empty_message_and_counts_as_no_packet(void) {
     sender_open(MODE_TUN);
     sender_attach(3, sealed_format(MODE_TUN, true));
     CHECK(loop_send_keepalive(sender.worker.loop, 3) < 0); /* no key */
@@ -248,7 +248,7 @@ static void an_unsealed_wire_has_no_keepalives(void) {
     sender_open_wire(WIRE_PLAIN, MODE_TUN);
     sender_attach(0, plain_format(MODE_TUN, true));
     CHECK(loop_send_keepalive(sender.worker.loop, 0) < 0);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_close();
 }
 
@@ -363,14 +363,14 @@ static void a_tap_frame_goes_to_the_peer_whose_link_came_last(void) {
 
 int main(void) {
     RUN(a_packet_goes_to_the_peer_with_the_longest_prefix);
-    RUN(a_packet_for_nobody_is_counted_and_answered);
+    RUN(a_packet_for_no_peer_is_counted_and_answered);
     RUN(counters_go_up_by_one_and_a_key_that_is_used_up_seals_no_more);
     RUN(blocks_under_aes_are_counted_and_those_under_chacha_are_not);
     RUN(under_aes_no_more_than_its_blocks_are_sealed);
     RUN(a_new_key_takes_over_with_its_own_counter);
     RUN(another_cipher_of_a_session_goes_on_counting);
     RUN(a_key_that_is_too_old_seals_nothing);
-    RUN(a_keepalive_is_an_empty_message_and_nobodys_packet);
+    RUN(a_keepalive_is_an_empty_message_and_counts_as_no_packet);
     RUN(an_unsealed_wire_has_no_keepalives);
     RUN(keepalives_for_a_full_ring_are_refused_and_use_up_no_counter);
     RUN(a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is);

@@ -1,78 +1,30 @@
-/* What the tun-reader does not send: frames that are none, packets for nobody, and the device that
+/* What the tun-reader does not send: frames that are none, packets for no peer, and the device that
  * is gone. A SOCK_SEQPACKET pair stands for the device. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "outbound/codel.h"
 #include "outbound/answer_limit.h"
 #include "check.h"
-#include "sealing.h"
-#include "worker_thread.h"
+#include "sender.h"
 
-enum { RING_BYTES = RING_SIZE_MIN, PACKET = 100, US = 0x0a000001, PEER = 0x0a000002 };
+enum { PEER = 0x0a000002 };
 
-static struct sender {
-    int ring_fd, stats_fd, peers_fd, device[2]; /* device: the loop's end, the test's */
-    struct ring *consumer;
-    struct stats *stats;
-    struct peer_table *peers;
-    struct worker_thread worker;
-} sender;
-
-static void open_with_device(enum mode mode, int device_fd) {
-    sender.consumer = ring_create(RING_BYTES, &sender.ring_fd);
-    sender.stats = stats_create(&sender.stats_fd);
-    sender.peers = peer_table_create(&sender.peers_fd);
-    CHECK(sender.consumer != NULL && sender.stats != NULL && sender.peers != NULL);
-    const struct worker_lane lane = {WIRE_WIREGUARD, mode,         RING_BYTES,
-                                     sender.stats,   sender.peers, -1};
-    worker_open(&sender.worker, ROLE_tun_reader, &lane, sender.ring_fd, device_fd);
-}
-
-static void sender_open(enum mode mode) {
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sender.device), 0);
-    open_with_device(mode, sender.device[0]);
-}
-
-static void sender_close(void) {
-    const int fds[] = {sender.ring_fd, sender.stats_fd, sender.peers_fd, sender.device[0],
-                       sender.device[1]};
-    worker_close(&sender.worker);
-    ring_detach(sender.consumer);
-    stats_detach(sender.stats);
-    peer_table_detach(sender.peers);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
-}
-
-/* A session with the peer in slot 0, who has all of 10.0.0.0/8. */
+/* A session with the peer in slot 0, which has all of 10.0.0.0/8. */
 static void add_peer(enum mode mode) {
     const uint8_t ten[4] = {10};
-    struct link_format format = sealed_format(mode, true);
-    uint8_t key[AEAD_KEY_SIZE];
-    sealing_key(key, 0);
-    CHECK_EQUAL(loop_attach_link(sender.worker.loop, 0, 1, -1, &format), 0);
-    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, ten, sizeof ten, 8), 0);
-    CHECK_EQUAL(
-        loop_set_sending_key(sender.worker.loop, 0, AEAD_CHACHA20_POLY1305, key, 7, 0, UINT64_MAX),
-        0);
+    sender_attach(0, sealed_format(mode, true));
+    set_key(0, AEAD_CHACHA20_POLY1305, 0);
+    sender_allow(0, ten, sizeof ten, 8);
 }
 
-static void give(const uint8_t *vnet, const uint8_t *frame, size_t length) {
-    uint8_t bytes[VNET_LENGTH + MESSAGE_MAX];
+static void give_with(const uint8_t vnet[VNET_LENGTH], const uint8_t *packet) {
+    uint8_t bytes[VNET_LENGTH + PACKET];
     memcpy(bytes, vnet, VNET_LENGTH);
-    memcpy(bytes + VNET_LENGTH, frame, length);
-    CHECK_EQUAL(write(sender.device[1], bytes, VNET_LENGTH + length), VNET_LENGTH + length);
-}
-
-static void give_packet(uint32_t destination) {
-    const uint8_t plain[VNET_LENGTH] = {0};
-    uint8_t packet[PACKET];
-    ipv4_make(packet, PACKET, US, destination);
-    give(plain, packet, PACKET);
+    memcpy(bytes + VNET_LENGTH, packet, PACKET);
+    give_frame(bytes, sizeof bytes);
 }
 
 /* At least: a loop that ends in between asks for a session, and is run on. */
@@ -86,10 +38,6 @@ static void run_for_ms(unsigned ms) {
     } while (end != LOOP_DOORBELL);
 }
 
-static uint64_t dropped(enum stats_drop drop) {
-    return stats_read_drop(sender.stats, drop);
-}
-
 static size_t count_answers(void) {
     uint8_t answer[2000];
     size_t n = 0;
@@ -100,21 +48,20 @@ static size_t count_answers(void) {
 
 /* -- frames ------------------------------------------------------------------------------------ */
 
-static void what_is_not_ip_is_counted_and_goes_to_nobody(void) {
-    const uint8_t plain[VNET_LENGTH] = {0};
+static void what_is_not_ip_is_counted_and_goes_nowhere(void) {
     uint8_t packet[PACKET];
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     ipv4_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV4_HEADER_SIZE - 1);
+    give(packet, IPV4_HEADER_SIZE - 1);
     packet[0] = 0x55;
-    give(plain, packet, PACKET);
+    give(packet, PACKET);
     ipv6_make(packet, PACKET, US, PEER);
-    give(plain, packet, IPV6_HEADER_SIZE - 1);
+    give(packet, IPV6_HEADER_SIZE - 1);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_not_ip), 3);
-    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 3);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_not_ip), 3);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 3);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_close();
 }
 
@@ -124,20 +71,20 @@ static void an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sen
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     ipv4_make(packet, PACKET, US, PEER);
-    give(beyond, packet, PACKET);
+    give_with(beyond, packet);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_bad_virtio), 1);
-    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 1);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_bad_virtio), 1);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_close();
 }
 
 /* When the peer's oldest frame began to wait, as the link-writer tells it; 0: none waits. */
 static uint64_t count_delayed(uint64_t waiting_since_ns) {
-    peer_set(&sender.peers->slots[0].waiting_since_ns, waiting_since_ns);
+    peer_set(&sender.lane.peers->slots[0].waiting_since_ns, waiting_since_ns);
     give_packet(PEER);
     run_for_ms(20);
-    return dropped(DROP_tun_reader_queue_delay);
+    return sender_dropped(DROP_tun_reader_queue_delay);
 }
 
 static void a_queue_that_stays_long_loses_packets_and_a_short_one_none(void) {
@@ -153,7 +100,7 @@ static void a_queue_that_stays_long_loses_packets_and_a_short_one_none(void) {
     CHECK_EQUAL(count_delayed(clock_now_ns() + 1000 * 1000 * 1000), 1); /* read since */
     usleep(CODEL_INTERVAL_NS / 1000);
     CHECK_EQUAL(count_delayed(clock_now_ns() + 1000 * 1000 * 1000), 1);
-    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 6);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 6);
     sender_close();
 }
 
@@ -165,13 +112,13 @@ static void what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter(v
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     CHECK_EQUAL(count_delayed(0), 0); /* stays in the ring */
-    uint64_t used_bytes = ring_used_bytes(sender.consumer);
-    peer_set(&sender.peers->slots[0].waiting_since_ns, clock_now_ns() - OVER_THE_BOUND_NS);
+    uint64_t used_bytes = ring_used_bytes(sender.lane.ring);
+    peer_set(&sender.lane.peers->slots[0].waiting_since_ns, clock_now_ns() - OVER_THE_BOUND_NS);
     for (int i = 0; i < N; i++)
         give_packet(PEER);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_queue_delay), N);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), used_bytes);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_queue_delay), N);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), used_bytes);
     CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS / 2), N);
     sender_close();
 }
@@ -181,51 +128,50 @@ static void an_old_figure_of_an_empty_ring_does_not_stop_a_flow(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
-    CHECK(ring_used_bytes(sender.consumer) > 0);
+    CHECK(ring_used_bytes(sender.lane.ring) > 0);
     sender_close();
 }
 
 /* Their link-writer has a queue for each, and the frame in the ring may be the other's. */
 static void of_several_links_none_has_that_bound(void) {
-    struct link_format format = sealed_format(MODE_TUN, true);
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
-    CHECK_EQUAL(loop_attach_link(sender.worker.loop, 1, 2, -1, &format), 0);
+    sender_attach(1, sealed_format(MODE_TUN, true));
     CHECK_EQUAL(count_delayed(0), 0);
     CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
     sender_close();
 }
 
-/* -- nobody ------------------------------------------------------------------------------------ */
+/* -- no peer ----------------------------------------------------------------------------------- */
 
-static void an_address_of_nobodys_is_not_the_first_peers(void) {
+static void an_address_of_no_peer_is_not_the_first_peers(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     give_packet(0x0b000001);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_close();
 }
 
-static void a_frame_for_nobody_whose_header_does_not_fit_is_one_packet(void) {
+static void a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet(void) {
     const uint8_t beyond[VNET_LENGTH] = {[0] = VNET_NEEDS_CSUM, [1] = VNET_GSO_TCPV4, [4] = 1};
     uint8_t packet[PACKET];
     sender_open(MODE_TUN);
     ipv4_make(packet, PACKET, US, 0x0b000001);
-    give(beyond, packet, PACKET);
+    give_with(beyond, packet);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
-    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
     sender_close();
 }
 
-static void a_burst_for_nobody_is_answered_in_part_and_counted_whole(void) {
+static void a_burst_for_no_peer_is_answered_in_part_and_counted_whole(void) {
     sender_open(MODE_TUN);
     for (int i = 0; i < 250; i++)
         give_packet(0x0b000001);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 250);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 250);
     size_t n_answers = count_answers();
     CHECK(n_answers >= ANSWERS_PER_SENDER_AND_PEER && n_answers < 200);
     usleep(20 * 1000);
@@ -237,48 +183,47 @@ static void a_burst_for_nobody_is_answered_in_part_and_counted_whole(void) {
 
 /* Its first bytes are addresses, which may look like an IP header. */
 static void an_ethernet_frame_is_not_answered(void) {
-    const uint8_t plain[VNET_LENGTH] = {0};
     uint8_t frame[PACKET];
     sender_open(MODE_TAP);
     ipv4_make(frame, PACKET, US, PEER);
-    give(plain, frame, PACKET);
+    give(frame, PACKET);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 1);
     CHECK_EQUAL(count_answers(), 0);
     sender_close();
 }
 
-/* -- who dials --------------------------------------------------------------------------------- */
+/* -- the side that dials ----------------------------------------------------------------------- */
 
-static void who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them(void) {
+static void the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     loop_forget_sending_key(sender.worker.loop, 0);
     loop_hold_without_session(sender.worker.loop);
     give_packet(PEER);
     run_for_ms(200); /* twice, since it asks for a session first */
-    CHECK_EQUAL(stats_read_counter(sender.stats, ROLE_tun_reader, COUNTER_packets), 0);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 0);
     run_for_ms(800); /* the second counts from the first look */
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_session), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 1);
     CHECK_EQUAL(count_answers(), 0); /* a session is in the making */
     sender_close();
 }
 
-static void with_a_session_who_dials_sends_at_once(void) {
+static void with_a_session_the_dialling_side_sends_at_once(void) {
     sender_open(MODE_TUN);
     loop_hold_without_session(sender.worker.loop);
     add_peer(MODE_TUN);
     give_packet(PEER);
     run_for_ms(20);
-    CHECK(ring_used_bytes(sender.consumer) > 0);
+    CHECK(ring_used_bytes(sender.lane.ring) > 0);
     sender_close();
 }
 
-static void who_waits_to_be_dialled_does_not_hold(void) {
+static void the_accepting_side_does_not_hold(void) {
     sender_open(MODE_TUN);
     give_packet(PEER);
     run_for_ms(20);
-    CHECK_EQUAL(dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
     sender_close();
 }
 
@@ -287,20 +232,19 @@ static void who_waits_to_be_dialled_does_not_hold(void) {
 static void while_the_ring_is_full_it_sleeps(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
-    struct ring_record *record = ring_reserve(sender.worker.ring, RING_BYTES - 4096);
-    *record = (struct ring_record){.offset = sizeof *record, .length = RING_BYTES - 8192};
+    struct ring_record *record = ring_reserve(sender.worker.ring, SENDER_RING_BYTES - 4096);
+    *record = (struct ring_record){.offset = sizeof *record, .length = SENDER_RING_BYTES - 8192};
     ring_commit(sender.worker.ring, record);
     give_packet(PEER);
     run_for_ms(50);
-    CHECK_EQUAL(stats_read_call(sender.stats, ROLE_tun_reader, CALL_read), 0);
-    CHECK(stats_read_call(sender.stats, ROLE_tun_reader, CALL_ppoll) < 10);
+    CHECK_EQUAL(stats_read_call(sender.lane.stats, ROLE_tun_reader, CALL_read), 0);
+    CHECK(stats_read_call(sender.lane.stats, ROLE_tun_reader, CALL_ppoll) < 10);
     sender_close();
 }
 
-static void a_device_that_is_gone_is_told_with_its_errno(void) {
+static void a_device_that_is_gone_is_reported_with_its_errno(void) {
     int unreadable = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    sender.device[0] = sender.device[1] = -1;
-    open_with_device(MODE_TUN, unreadable);
+    sender_open_device(MODE_TUN, unreadable);
     CHECK_EQUAL(loop_run(sender.worker.loop), LOOP_DEVICE_GONE);
     CHECK_EQUAL(loop_error(sender.worker.loop), EBADF);
     sender_close();
@@ -311,29 +255,28 @@ static void a_device_that_is_gone_is_told_with_its_errno(void) {
 static void a_device_that_is_down_is_waited_for(void) {
     int down = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
     CHECK(down >= 0);
-    sender.device[0] = sender.device[1] = -1;
-    open_with_device(MODE_TUN, down);
+    sender_open_device(MODE_TUN, down);
     run_for_ms(20);
     sender_close();
     close(down);
 }
 
 int main(void) {
-    RUN(what_is_not_ip_is_counted_and_goes_to_nobody);
+    RUN(what_is_not_ip_is_counted_and_goes_nowhere);
     RUN(an_offload_header_that_does_not_fit_its_frame_is_counted_and_not_sent);
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter);
     RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
     RUN(of_several_links_none_has_that_bound);
-    RUN(an_address_of_nobodys_is_not_the_first_peers);
-    RUN(a_frame_for_nobody_whose_header_does_not_fit_is_one_packet);
-    RUN(a_burst_for_nobody_is_answered_in_part_and_counted_whole);
+    RUN(an_address_of_no_peer_is_not_the_first_peers);
+    RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
+    RUN(a_burst_for_no_peer_is_answered_in_part_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);
-    RUN(who_dials_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
-    RUN(with_a_session_who_dials_sends_at_once);
-    RUN(who_waits_to_be_dialled_does_not_hold);
+    RUN(the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
+    RUN(with_a_session_the_dialling_side_sends_at_once);
+    RUN(the_accepting_side_does_not_hold);
     RUN(while_the_ring_is_full_it_sleeps);
-    RUN(a_device_that_is_gone_is_told_with_its_errno);
+    RUN(a_device_that_is_gone_is_reported_with_its_errno);
     RUN(a_device_that_is_down_is_waited_for);
     return EXIT_SUCCESS;
 }

@@ -205,7 +205,7 @@ static void without_a_local_address_the_kernel_chooses(void) {
     CHECK_EQUAL(message.msg_controllen, 0);
 }
 
-static void a_source_that_is_no_ip_address_is_unknown(void) {
+static void a_source_that_is_not_an_ip_address_is_unknown(void) {
     const sa_family_t families[] = {AF_UNSPEC, AF_UNIX, AF_NETLINK};
     struct udp_address endpoint;
     for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
@@ -228,7 +228,7 @@ int main(void) {
     RUN(equal_is_equal_in_every_byte);
     RUN(what_a_socket_cannot_reach_has_no_address_there);
     RUN(without_a_local_address_the_kernel_chooses);
-    RUN(a_source_that_is_no_ip_address_is_unknown);
+    RUN(a_source_that_is_not_an_ip_address_is_unknown);
     if (unshare(CLONE_NEWNET) < 0) {
         printf("  skip  the rest needs a network namespace of its own (root)\n");
         return EXIT_SKIP;

@@ -1,6 +1,6 @@
 /* vnet_check at each of its bounds: what the kernel makes passes (super_packet.h), one step beyond
  * does not. The property tests compare it with a model; this names every bound, and ASan sees a
- * byte read too far, since each frame stands in memory of exactly its size. */
+ * byte read too far, since each frame is in memory of exactly its size. */
 #include "vnet_case.h"
 
 /* -- flags and kinds --------------------------------------------------------------------------- */
@@ -28,7 +28,7 @@ static void only_the_flag_of_a_checksum_to_complete_is_known(void) {
     }
 }
 
-static void without_a_checksum_to_complete_nobody_looks_for_its_place(void) {
+static void without_a_checksum_to_complete_its_fields_are_not_looked_at(void) {
     make_single(4, false, 100);
     packet.vnet.csum_start = 0xfff0;
     CHECK_EQUAL(check(), REFUSED);
@@ -38,7 +38,7 @@ static void without_a_checksum_to_complete_nobody_looks_for_its_place(void) {
     CHECK_EQUAL(check(), 1);
 }
 
-static void what_is_no_super_packet_has_neither_size_nor_header_length(void) {
+static void what_is_not_a_super_packet_has_neither_size_nor_header_length(void) {
     make_single(4, false, 100);
     CHECK_EQUAL(check(), 1);
     CHECK_EQUAL(checked.gso_size, 0);
@@ -66,7 +66,7 @@ static void the_kind_of_a_super_packet_is_its_protocols_and_ecn_goes_with_tcp_al
 
 /* -- the checksum's place ---------------------------------------------------------------------- */
 
-static void a_checksum_stands_where_its_protocol_has_it_and_nowhere_else(void) {
+static void a_checksum_is_where_its_protocol_has_it_and_nowhere_else(void) {
     for (int i = 0; i < 16; i++) {
         struct super_packet_shape shape = random_shape();
         shape.payload = shape.size;
@@ -233,35 +233,11 @@ static void a_checksum_that_is_completed_lies_inside_the_frame_and_behind_ip(voi
 
 /* -- whatever it holds ------------------------------------------------------------------------- */
 
-static void disturb(void) {
-    struct vnet *vnet = &packet.vnet;
-    switch (random_below(&noise, 6)) {
-    case 0:
-        vnet->csum_start = (uint16_t)random_below(&noise, packet.length);
-        break;
-    case 1:
-        vnet->gso_size = (uint16_t)random_next(&noise);
-        break;
-    case 2:
-        vnet->gso_type = (uint8_t)random_below(&noise, 6);
-        break;
-    case 3:
-        cut(packet.header + random_below(&noise, packet.length - packet.header));
-        break;
-    case 4:
-        packet.length = 1 + random_below(&noise, packet.length);
-        break;
-    default:
-        packet.bytes[random_below(&noise, packet.header)] = (uint8_t)random_next(&noise);
-        break;
-    }
-}
-
 static void nothing_outside_the_frame_is_read_whatever_it_holds(void) {
     int n_passed = 0, n_refused = 0;
     for (int i = 0; i < N_DISTURBED; i++) {
         make_shape(random_shape());
-        disturb();
+        super_packet_disturb(&packet, &noise);
         int n = check();
         n_passed += n > 0;
         n_refused += n < 0;
@@ -272,11 +248,11 @@ static void nothing_outside_the_frame_is_read_whatever_it_holds(void) {
 int main(void) {
     RUN(what_a_kernel_makes_passes);
     RUN(only_the_flag_of_a_checksum_to_complete_is_known);
-    RUN(without_a_checksum_to_complete_nobody_looks_for_its_place);
-    RUN(what_is_no_super_packet_has_neither_size_nor_header_length);
+    RUN(without_a_checksum_to_complete_its_fields_are_not_looked_at);
+    RUN(what_is_not_a_super_packet_has_neither_size_nor_header_length);
     RUN(a_super_packet_has_a_checksum_to_complete);
     RUN(the_kind_of_a_super_packet_is_its_protocols_and_ecn_goes_with_tcp_alone);
-    RUN(a_checksum_stands_where_its_protocol_has_it_and_nowhere_else);
+    RUN(a_checksum_is_where_its_protocol_has_it_and_nowhere_else);
     RUN(a_transport_header_is_whole_and_a_payload_follows);
     RUN(a_tcp_header_is_20_bytes_at_least_and_has_all_its_options);
     RUN(a_segment_is_neither_nothing_nor_what_means_something_else);

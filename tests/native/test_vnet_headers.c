@@ -51,7 +51,7 @@ static void an_ipv4_header_is_20_bytes_at_least_and_ends_where_it_says(void) {
 }
 
 /* One header of each type and length between IPv6 header and transport. */
-static void only_options_and_routing_may_stand_before_the_transport(void) {
+static void only_options_and_routing_may_come_before_the_transport(void) {
     for (int type = 0; type < 256; type++) {
         make_shape((struct super_packet_shape){
             .version = 6, .is_udp = type % 2 == 0, .ip_options = 8, .size = 100, .payload = 500});
@@ -143,7 +143,7 @@ int main(void) {
     RUN(the_protocol_is_the_checksums);
     RUN(the_ip_version_is_4_or_6);
     RUN(an_ipv4_header_is_20_bytes_at_least_and_ends_where_it_says);
-    RUN(only_options_and_routing_may_stand_before_the_transport);
+    RUN(only_options_and_routing_may_come_before_the_transport);
     RUN(there_are_four_extension_headers_at_most_and_each_is_whole);
     RUN(an_ethernet_header_names_the_ip_version_behind_it);
     RUN(there_are_two_vlan_tags_at_most);

@@ -78,8 +78,8 @@ static void race_run(struct race *race, struct waiter *waiter, _Atomic uint64_t 
         bool woken = atomic_load(&waiter->event) != event;
         CHECK(seen || woken); /* else it would sleep on, with work before it */
         waiter_cancel(waiter);
-        /* Who came first starts later next time, so the two keep meeting on the same instant:
-         * a missing fence lets them pass each other only within some ten nanoseconds. */
+        /* The one that came first starts later next time, so the two keep meeting on the same
+         * instant: a missing fence lets them pass each other only within some ten nanoseconds. */
         if (seen && delay >= DAWDLE_STEP)
             delay -= DAWDLE_STEP;
         else if (!seen && delay < DAWDLE_MAX)

@@ -59,9 +59,10 @@ static void a_record_wakes_the_link_writer_that_waits_for_a_full_socket(void) {
         await_frame(round);
     }
     peer_links_stop(&links);
-    uint64_t n_polls = stats_read_call(links.stats, ROLE_link_writer, CALL_epoll_wait);
-    printf("        %llu sleeps on descriptors, %llu on the futex\n", (unsigned long long)n_polls,
-           (unsigned long long)stats_read_call(links.stats, ROLE_link_writer, CALL_futex_wait));
+    uint64_t n_polls = stats_read_call(links.lane.stats, ROLE_link_writer, CALL_epoll_wait);
+    printf(
+        "        %llu sleeps on descriptors, %llu on the futex\n", (unsigned long long)n_polls,
+        (unsigned long long)stats_read_call(links.lane.stats, ROLE_link_writer, CALL_futex_wait));
     CHECK(n_polls > N_ROUNDS / 100);
     CHECK(n_polls < 5 * N_ROUNDS); /* nor does it spin */
     peer_links_close(&links);
@@ -77,7 +78,7 @@ static void room_in_the_full_socket_wakes_the_link_writer_each_time(void) {
         CHECK_EQUAL(poll(&stream, 1, PATIENCE_MS), 1);
         peer_read(&links, FROZEN, 1500);
     }
-    CHECK_EQUAL(peer_links_dropped(&links), 0);
+    CHECK_EQUAL(lane_dropped_in_all(&links.lane), 0);
     peer_links_close(&links);
 }
 

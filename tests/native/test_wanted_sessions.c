@@ -81,7 +81,7 @@ static void open_holding(void) {
 static void what_is_held_asks_for_a_session_and_goes_out_when_there_is_one(void) {
     open_holding();
     sender_run();
-    CHECK_EQUAL(sender.n_events, 0); /* nobody wants anything */
+    CHECK_EQUAL(sender.n_events, 0); /* no session is wanted */
     give_packet(address_of(0));
     sender_run();
     sender_run();
@@ -97,7 +97,7 @@ static void what_is_held_asks_for_a_session_and_goes_out_when_there_is_one(void)
     sender_close();
 }
 
-static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again(void) {
+static void what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_again(void) {
     uint8_t answer[2000];
     open_holding();
     give_packet(address_of(0));
@@ -115,7 +115,7 @@ static void what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_
 static void set_on_udp(unsigned slot) {
     const struct udp_address endpoint = {
         .family = UDP_ADDRESS_IPV4, .port = 9, .address = {192, 0, 2}};
-    peer_write_endpoint(&sender.peers->slots[slot], &endpoint);
+    peer_write_endpoint(&sender.lane.peers->slots[slot], &endpoint);
 }
 
 static void give_numbered(unsigned slot, uint32_t number) {
@@ -128,7 +128,7 @@ static void give_numbered(unsigned slot, uint32_t number) {
 /* The next datagram in the ring, which is for that peer, has that packet. */
 static void check_numbered(unsigned slot, uint32_t number) {
     bool corrupt = false;
-    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
     CHECK(opened.record != NULL);
     CHECK_EQUAL(opened.record->slot, slot);
     open_message(AEAD_CHACHA20_POLY1305, true, opened.record->payload, opened.record->length);
@@ -145,10 +145,10 @@ static void for_peers_on_udp_packets_wait_and_go_out_in_order(void) {
     sender_run();
     CHECK_EQUAL(sender.n_events, 2);
     CHECK_EQUAL(sender_dropped_in_all(), 0);
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     sender_attach(2, datagram_format(1420)); /* a link, but no key yet */
     sender_run();
-    CHECK_EQUAL(ring_used_bytes(sender.consumer), 0);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
     set_key(2, AEAD_CHACHA20_POLY1305, 0);
     give_numbered(2, 21); /* behind those that wait */
     give_numbered(1, 22);
@@ -246,7 +246,7 @@ static void frames_of_one_origin_wait_for_few_peers(void) {
     sender_close();
 }
 
-/* By the allowed IPs of who sent it. */
+/* By the allowed IPs of its sender. */
 static void a_frames_origin_is_the_peer_that_its_source_belongs_to(void) {
     uint8_t packet[PACKET];
     open_peers();
@@ -285,7 +285,7 @@ int main(void) {
     RUN(every_peer_of_a_burst_is_asked_for_once_a_second);
     RUN(a_peer_with_a_session_is_not_asked_for);
     RUN(what_is_held_asks_for_a_session_and_goes_out_when_there_is_one);
-    RUN(what_is_held_too_long_is_dropped_and_nobody_is_told_and_it_is_asked_again);
+    RUN(what_is_held_too_long_is_dropped_and_not_answered_and_it_is_asked_again);
     RUN(for_peers_on_udp_packets_wait_and_go_out_in_order);
     RUN(what_has_waited_too_long_is_dropped_and_the_rest_waits_on);
     RUN(what_waits_is_looked_at_although_nothing_comes);

@@ -102,7 +102,7 @@ def rules(host: Host, family: str) -> list[str]:
         words = [
             str(int(word, 16)) if word.startswith("0x") else word
             for word in line.replace("255", "local").replace("253", "default").split()
-            if word not in ("from", "all", "lookup", "proto", "99")
+            if word not in ("from", "all", "lookup", "proto", "157")
         ]
         found.append(" ".join("main" if word == "254" else word for word in words))
     return found
@@ -115,8 +115,13 @@ def way(host: Host, *to: str) -> str:
 
 
 def routes(host: Host, family: str, device: str = "wg0") -> list[str]:
-    lines = host.ip(family, "route", "show", "dev", device, "proto", "99").splitlines()
+    lines = host.ip(family, "route", "show", "dev", device, "proto", "157").splitlines()
     return [line.split()[0] for line in lines]
+
+
+def warned(directory: Path, name: str = "wg0") -> list[str]:
+    text = (directory / f"{name}.log").read_text()
+    return [line for line in text.splitlines() if " warning " in line]
 
 
 def test_a_default_route_takes_everything_but_the_tunnels_own_packets(
@@ -160,7 +165,7 @@ def test_the_table_can_be_another_or_none(
 ) -> None:
     allowed = "AllowedIPs = 0.0.0.0/0, 10.9.0.0/24\n"
     process = connect(f"{INTERFACE}{line}\n{PEER}{allowed}")
-    listing = client.run("ip", "route", "show", "table", table, "proto", "99", check=False)
+    listing = client.run("ip", "route", "show", "table", table, "proto", "157", check=False)
     assert [text.split()[0] for text in listing.stdout.splitlines()] == expected
     assert rules(client, "-4") == RULES["-4"]
     stop(process)
@@ -181,17 +186,21 @@ def test_toml_has_no_routes_of_its_own_unless_it_asks_for_them(
         stop(process)
 
 
-def test_a_route_of_another_interface_is_left_alone_and_ends_the_start(
-    client: Host, connect: Connect, tmp_path: Path
+@pytest.mark.parametrize("metric", [(), ("metric", "600")])
+def test_a_network_that_the_lan_has_is_refused_and_costs_no_other_route(
+    client: Host, connect: Connect, tmp_path: Path, metric: tuple[str, ...]
 ) -> None:
-    process = connect(INTERFACE + PEER + "AllowedIPs = 192.0.2.0/24\n")
-    assert process.wait(10) == 1
-    (line,) = (tmp_path / "wg0.log").read_text().splitlines()
-    assert line.startswith(
-        "fastun: route 192.0.2.0/24: another interface of this host has it already"
-    )
+    client.ip("route", "del", "192.0.2.0/24")
+    client.ip("route", "add", "192.0.2.0/24", "dev", "to-internet", *metric)
+    allowed = "AllowedIPs = 10.7.0.0/16, 192.0.2.0/24, 192.0.0.0/16, 10.8.0.0/16\n"
+    process = connect(INTERFACE + PEER + allowed)
+    assert sorted(routes(client, "-4")) == ["10.7.0.0/16", "10.8.0.0/16", "192.0.0.0/16"]
     assert way(client, "192.0.2.1") == "to-internet"
-    assert "wg0" not in client.devices()
+    (said,) = warned(tmp_path)
+    assert "route refused" in said
+    assert "route=192.0.2.0/24" in said
+    assert "another interface of this host has it already: to-internet; remove it" in said
+    stop(process)
 
 
 def test_rules_that_a_killed_gateway_left_lead_nowhere_and_go_at_the_next_start(

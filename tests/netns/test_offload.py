@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,9 @@ def test_more_udp_segments_than_older_kernels_take_arrive(
         sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, SEGMENT_BYTES)
         try:
             sender.sendto(payload, address)
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
             pytest.skip(f"needs a kernel that sends {N_SEGMENTS} segments at once (Linux 6.9)")
         arrived = [receiver.recv(2 * SEGMENT_BYTES) for _ in range(N_SEGMENTS)]
     assert b"".join(arrived) == payload

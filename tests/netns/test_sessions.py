@@ -218,10 +218,13 @@ def test_keys_stay_out_of_logs_and_command_lines(office: Office) -> None:
     secrets = [
         line.split('"')[1] for line in file.read_text().splitlines() if "private" in line
     ] + [(office.tmp_path / "server" / "private.key").read_text().strip()]
+    assert len(secrets) == 2
     for gateway in (server, client):
-        log = gateway.log_file.read_text()
+        log, pids = gateway.log_file.read_text(), gateway.host.pids()
+        assert log
+        assert gateway.process.pid in pids
         assert not any(secret in log for secret in secrets)
-        for pid in gateway.host.pids():
+        for pid in pids:
             shown = b"".join(
                 Path(f"/proc/{pid}/{name}").read_bytes() for name in ("cmdline", "environ")
             )

@@ -172,7 +172,7 @@ def test_without_a_gateway_status_is_one_line_and_fails(
     done = status(gateway, *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     (said,) = done.stderr.splitlines()
-    assert said.startswith("fastun: no gateway runs ")
+    assert said.startswith("fastun: no gateway is running ")
 
 
 def test_a_killed_gateways_socket_does_not_stop_the_next(lab: Lab, tmp_path: Path) -> None:

@@ -145,9 +145,16 @@ struct peer_table { ...; };
 struct peer_table *peer_table_create(int *fd);
 void peer_table_detach(struct peer_table *table);
 
-struct loop *loop_new(unsigned role, enum wire wire, enum mode mode, struct ring *ring,
-                      struct stats *stats, struct peer_table *peers, int device_fd, int channel_fd,
-                      int wake_fd);
+struct loop_parts {
+    unsigned role;
+    enum wire wire;
+    enum mode mode;
+    struct ring *ring;
+    struct stats *stats;
+    struct peer_table *peers;
+    int device_fd, channel_fd, wake_fd;
+};
+struct loop *loop_new(const struct loop_parts *parts);
 void loop_free(struct loop *loop);
 void loop_detach_link(struct loop *loop, unsigned slot);
 enum loop_end loop_run(struct loop *loop);

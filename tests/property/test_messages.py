@@ -100,7 +100,7 @@ def n_packets(frame: bytes) -> int:
     return -(-(len(frame) - VNET - hdr_len) // gso_size) if gso_type else 1
 
 
-def lay_out(internals: Any, fmt: Format, device_frame: bytes) -> bytes:
+def encapsulate(internals: Any, fmt: Format, device_frame: bytes) -> bytes:
     """Return the message with its length prefix."""
     ffi, lib = internals
     slot = ffi.new("uint8_t[]", bytes(lib.MESSAGE_HEADROOM) + device_frame)
@@ -124,7 +124,7 @@ def test_a_frame_laid_out_and_taken_apart_is_the_frame(
 ) -> None:
     ffi, lib = internals
     device_frame = data.draw(device_frames(fmt))
-    message = lay_out(internals, fmt, device_frame)
+    message = encapsulate(internals, fmt, device_frame)
     assert int.from_bytes(message[:2], "big") == len(message) - 2
     body, inbound = ffi.new("uint8_t[]", message[2:]), ffi.new("struct message_inbound *")
     fault = lib.message_decapsulate(fmt.to_c(internals), body, len(message) - 2, inbound)
@@ -143,7 +143,7 @@ def test_a_message_is_the_documented_bytes(
 ) -> None:
     device_frame = data.draw(device_frames(fmt))
     vnet, frame = device_frame[:VNET], device_frame[VNET:]
-    message = lay_out(internals, fmt, device_frame)[2:]
+    message = encapsulate(internals, fmt, device_frame)[2:]
     if any(vnet):
         assert message == b"\x02\0\0\0" + vnet + frame
     elif fmt == Format("plain", "tap"):
@@ -171,11 +171,19 @@ class LinkReader:
         self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.stream = socket.socketpair()
         self.stream[1].setblocking(False)
-        role, channel_fd = self.lib.ROLE_link_reader, self.channel[1].fileno()
         c = fmt.to_c(internals)
-        self.loop = self.lib.loop_new(
-            role, c.wire, c.mode, self.producer, self.stats, self.peers, -1, channel_fd, -1
-        )
+        parts = {
+            "role": self.lib.ROLE_link_reader,
+            "wire": c.wire,
+            "mode": c.mode,
+            "ring": self.producer,
+            "stats": self.stats,
+            "peers": self.peers,
+            "device_fd": -1,
+            "channel_fd": self.channel[1].fileno(),
+            "wake_fd": -1,
+        }
+        self.loop = self.lib.loop_new(self.ffi.new("struct loop_parts *", parts))
         self.format = c
         self.attach(0, self.stream[1])
 
@@ -248,7 +256,7 @@ def test_however_the_stream_is_cut_into_reads_the_frames_are_the_same(
     internals: Any, fmt: Format, data: st.DataObject, places: list[int]
 ) -> None:
     sent = data.draw(st.lists(device_frames(fmt), min_size=1, max_size=8))
-    messages = [lay_out(internals, fmt, frame) for frame in sent]
+    messages = [encapsulate(internals, fmt, frame) for frame in sent]
     # every message's prefix is cut in two as well
     starts = [len(b"".join(messages[:i])) + 1 for i in range(len(messages))]
     with closing(LinkReader(internals, fmt)) as reader:
@@ -266,7 +274,7 @@ def test_what_came_whole_before_a_cut_arrives_and_the_rest_is_counted(
     internals: Any, fmt: Format, data: st.DataObject, place: int
 ) -> None:
     sent = data.draw(st.lists(device_frames(fmt), min_size=1, max_size=4))
-    messages = [lay_out(internals, fmt, frame) for frame in sent]
+    messages = [encapsulate(internals, fmt, frame) for frame in sent]
     stream = b"".join(messages)[: place % (sum(map(len, messages)) + 1)]
     ends = [len(b"".join(messages[: i + 1])) for i in range(len(messages))]
     whole = [frame for frame, end in zip(sent, ends, strict=True) if end <= len(stream)]

@@ -26,6 +26,7 @@ from fastun.peers.peer import Peer
 from fastun.session import messages, transport
 from fastun.session.messages import MessageType
 from fastun.session.timer_constants import TimerConstants
+from tests.support.known_names import KnownNames
 from tests.support.parties import CLIENT, SERVER
 from tests.support.recording_lane import RecordingLane
 
@@ -46,6 +47,11 @@ HELLO = Hello(
     aeads=(hello.CHACHA, hello.AES),
 )
 START_S = 5000.0
+SERVER_AS_PEER = Peer(
+    name="server",
+    public_key=SERVER.public,
+    endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
+)
 
 
 def settings(role: str) -> Settings:
@@ -74,7 +80,7 @@ class Sockets:
 
 
 async def names_resolved(at_least_s: float = 0.02) -> None:
-    """Wait for all that was begun beside: a name is resolved in a thread, even a number.
+    """Wait for all that was begun beside: a name is resolved in a thread.
 
     Initiations have a time of their own only each 2^24 ns.
     """
@@ -106,6 +112,7 @@ class Side:
         self.links = LinkTable(self.lane.as_lane(), hello.format_without_peer(settings(role)))
         self.sockets, self.counts = Sockets(), SessionCounts()
         self.pushed: list[Push] = []
+        self.dns = KnownNames()
         self.inside = inside or Inside(0, "ft0", None)
         self.inner_mtu = InnerMtu(settings(role).mtu)
         end = LocalEnd(
@@ -114,6 +121,7 @@ class Side:
             links=self.links,
             exchange=self.exchange,
             inside=self.inside,
+            names=self.dns.names(),
             inner_mtu=self.inner_mtu,
             constants=TimerConstants(),
             counts=self.counts,
@@ -166,6 +174,24 @@ class Side:
         else:
             self.sessions.on_key_confirmed(slot, index)
 
+    async def begin(self) -> bytes:
+        """Begin a handshake; return the initiation, which is still on its way."""
+        self.sessions.begin(0)
+        await names_resolved()
+        return self.sent()
+
+    def sent(self) -> bytes:
+        """Return the one datagram that was sent; it is on its way no more."""
+        ((message, _),) = self.sockets.sent
+        self.sockets.sent.clear()
+        return message
+
+    async def answer(self, message: bytes, source: UdpAddress) -> None:
+        """Take a handshake message in, and let the workers do what comes of it."""
+        self.take_in(message, source)
+        await asyncio.sleep(0)
+        self.work()
+
     def told_of(self, kind: type[Any]) -> list[Any]:
         """Return what the workers were told of one kind since the last call."""
         found = [message for _, message in self.told if isinstance(message, kind)]
@@ -184,20 +210,16 @@ class Pair:
         preshared_key: bytes | None = None,
         keepalive_s: int = 0,
         server_inside: Inside | None = None,
+        host: str = "192.0.2.2",
     ) -> None:
-        endpoint = Endpoint("udp", "192.0.2.2", 51820)
-        self.client = Side(
-            "connect",
-            CLIENT,
-            "192.0.2.1",
-            Peer(
-                name="server",
-                public_key=SERVER.public,
-                endpoints=(endpoint,),
-                preshared_key=preshared_key,
-                keepalive_s=keepalive_s,
-            ),
+        endpoint = Endpoint("udp", host, 51820)
+        server = dataclasses.replace(
+            SERVER_AS_PEER,
+            endpoints=(endpoint,),
+            preshared_key=preshared_key,
+            keepalive_s=keepalive_s,
         )
+        self.client = Side("connect", CLIENT, "192.0.2.1", server)
         self.server = Side(
             "serve",
             SERVER,

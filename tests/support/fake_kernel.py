@@ -5,9 +5,18 @@ from __future__ import annotations
 import errno
 import socket
 from ipaddress import ip_interface, ip_network
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pyroute2.netlink.exceptions import NetlinkError
+
+from fastun.host.kernel import FoundAddress, FoundRoute, Link, Place, SetAddress, SetLink
+from fastun.host.netlink import Fault
+from fastun.host.routing_rules import PROTOCOL
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastun.host.kernel import Step
 
 MAIN = 254
 FT0, ETH0, LAN = 7, 2, 3
@@ -22,17 +31,28 @@ class Entry(dict[str, Any]):
         return self.get(name)
 
 
+def found_route(entry: Entry) -> FoundRoute:
+    hops = [hop["oif"] for hop in entry.get("RTA_MULTIPATH", ())] or [entry["RTA_OIF"] or 0]
+    anywhere = "0.0.0.0" if entry["family"] == socket.AF_INET else "::"  # noqa: S104
+    network = ip_network(f"{entry.get('RTA_DST', anywhere)}/{entry['dst_len']}")
+    place = Place(network, entry["RTA_TABLE"])
+    return FoundRoute(place, frozenset(hops), is_ours=entry["proto"] == PROTOCOL)
+
+
 class FakeKernel:
     """It refuses what is there already and what is not there, as Linux does."""
 
     def __init__(self) -> None:
         self.mtu = 1420
-        self.addresses: list[Entry] = []
+        self.entries: list[Entry] = []
         self.routes: list[Entry] = []
         self.rules: list[Entry] = []
         self.refused_mtu = 0
+        self.refuses_rules = 0  # with this errno
+        self.is_up = True
 
-    def __call__(self) -> Self:  # in the place of the class IPRoute
+    def __call__(self, index: int = FT0) -> Self:  # in the place of the classes IPRoute and Kernel
+        assert index == FT0
         return self
 
     def __enter__(self) -> Self:
@@ -52,10 +72,21 @@ class FakeKernel:
             Entry(family=FAMILY[network.version], dst_len=network.prefixlen, proto=proto, **fields)
         )
 
+    def have_rule(self, family: int, priority: int, mark: int | None, table: int, by: int) -> None:
+        self.rules.append(
+            Entry(
+                family=family,
+                FRA_PRIORITY=priority,
+                FRA_FWMARK=mark,
+                FRA_TABLE=table,
+                FRA_PROTOCOL=by,
+            )
+        )
+
     def have_address(self, text: str, index: int) -> None:
         address = ip_interface(text)
         name = str(address.ip)
-        self.addresses.append(
+        self.entries.append(
             Entry(
                 index=index,
                 prefixlen=address.network.prefixlen,
@@ -74,24 +105,57 @@ class FakeKernel:
     def addresses_of(self, index: int = FT0) -> set[str]:
         return {
             f"{entry['IFA_LOCAL']}/{entry['prefixlen']}"
-            for entry in self.addresses
+            for entry in self.entries
             if entry["index"] == index
         }
 
     # -- what is asked of it --------------------------------------------------------------------
 
-    def get_links(self, index: int) -> list[Entry]:
-        assert index == FT0
-        return [Entry(IFLA_MTU=self.mtu)]
+    def link(self) -> Link:
+        return Link("ft0", self.mtu, self.is_up)
 
-    def link(self, command: str, *, index: int, mtu: int) -> None:
-        assert (command, index) == ("set", FT0)
-        if mtu == self.refused_mtu:
-            raise NetlinkError(errno.EINVAL)
-        self.mtu = mtu
+    def addresses(self) -> list[FoundAddress]:
+        return [
+            FoundAddress(
+                entry["index"],
+                ip_interface(f"{entry['IFA_LOCAL']}/{entry['prefixlen']}"),
+                ip_interface(f"{entry['IFA_ADDRESS']}/{entry['prefixlen']}"),
+                has_route=entry.get("has_route", True),
+                is_ours=False,
+            )
+            for entry in self.entries
+        ]
 
-    def get_addr(self, index: int | None = None) -> list[Entry]:
-        return [entry for entry in self.addresses if index in (None, entry["index"])]
+    def own_routes(self) -> list[FoundRoute]:
+        return [found for found in map(found_route, self.routes) if found.indices == {FT0}]
+
+    def main_routes(self) -> list[FoundRoute]:
+        return [found for found in map(found_route, self.routes) if found.place.table == MAIN]
+
+    def change(self, steps: Sequence[Step]) -> dict[int, Fault]:
+        refused = {}
+        for number, step in enumerate(steps):
+            try:
+                self._take(step)
+            except NetlinkError as error:
+                refused[number] = Fault(error.code, "")
+        return refused
+
+    def _take(self, step: Step) -> None:
+        if isinstance(step, SetLink):
+            if step.mtu and step.mtu == self.refused_mtu:
+                raise NetlinkError(errno.EINVAL)
+            self.mtu, self.is_up = step.mtu or self.mtu, step.is_up or self.is_up
+            return
+        command = "del" if step.is_removal else "add"
+        if isinstance(step, SetAddress):
+            address, length = str(step.address.ip), step.address.network.prefixlen
+            self.addr(command, index=FT0, address=address, prefixlen=length)
+            if not step.is_removal:
+                self.entries[-1]["has_route"] = step.has_route
+            return
+        network, table = step.place
+        self.route(command, dst=str(network), oif=FT0, proto=PROTOCOL, table=table)
 
     def addr(self, command: str, *, index: int, address: str, prefixlen: int) -> None:
         text = f"{address}/{prefixlen}"
@@ -102,9 +166,9 @@ class FakeKernel:
             return
         if text not in self.addresses_of(index):
             raise NetlinkError(errno.EADDRNOTAVAIL)
-        self.addresses = [
+        self.entries = [
             entry
-            for entry in self.addresses
+            for entry in self.entries
             if (entry["index"], entry["IFA_LOCAL"], entry["prefixlen"])
             != (index, address, prefixlen)
         ]
@@ -138,6 +202,8 @@ class FakeKernel:
         return [rule for rule in self.rules if rule["family"] == family]
 
     def rule(self, command: str, **fields: Any) -> None:
+        if self.refuses_rules:
+            raise NetlinkError(self.refuses_rules)
         rule = Entry(
             family=fields["family"],
             FRA_PRIORITY=fields["priority"],
@@ -151,4 +217,7 @@ class FakeKernel:
             self.rules.append(rule)
             return
         named = ("family", "FRA_PRIORITY", "FRA_TABLE", "FRA_PROTOCOL")
-        self.rules = [r for r in self.rules if any(r[name] != rule[name] for name in named)]
+        found = [r for r in self.rules if all(r[name] == rule[name] for name in named)]
+        if not found:
+            raise NetlinkError(errno.ENOENT)
+        self.rules.remove(found[0])

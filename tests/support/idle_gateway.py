@@ -51,6 +51,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             peer_slots=peer_slots,
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
+            listening=SimpleNamespace(waits_for=tuple),
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),

@@ -9,10 +9,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from fastun.config.settings import Options, Settings, load
-from fastun.host.pushed import AppliedPush
-from fastun.host.routes import HostRoutes
+from fastun.host.outer_addresses import of_settings
+from fastun.host.reconcile import Reconciler
+from fastun.host.refusal_log import RefusalLog
 from fastun.host.routing_rules import FIRST_MARK
+from fastun.host.wanted import Wanted
 from fastun.peers.peer import Peer
+from tests.support.fake_kernel import FT0
 
 if TYPE_CHECKING:
     from fastun.host.journal import Journal
@@ -30,18 +33,32 @@ def settings(*allowed: str, **fields: Any) -> Settings:
 
 
 class Client:
-    """A device that is pushed to."""
+    """A device that is pushed to, on a kernel of dictionaries."""
 
     def __init__(self, *allowed: str, **fields: Any) -> None:
-        its = settings(*allowed, **fields)
-        self._pushed = AppliedPush("ft0", its, HostRoutes("ft0", its, JOURNAL))
+        self._settings = settings(*allowed, **fields)
+        self._reconciler = Reconciler(FT0, self._settings, JOURNAL)
+        self._refusals = RefusalLog("ft0")
 
     def push(
         self, *routes: str, addresses: tuple[str, ...] = (), mtu: int = 0, outer: str = ""
     ) -> int:
-        return self._pushed.replace(
-            list(map(ip_interface, addresses)),
-            list(map(ip_network, routes)),
-            mtu,
-            {ip_address(outer)} if outer else set(),
+        """Apply a push beside the configuration; return the MTU."""
+        its = self._settings
+        configured = [network for peer in its.peers for network in peer.allowed_ips]
+        in_use = {ip_address(outer)} if outer else set()
+        applied = self._reconciler.apply(
+            Wanted(
+                mtu=its.mtu,
+                addresses=its.addresses,
+                routes=() if its.table == "off" else tuple(configured),
+                pushed_addresses=tuple(map(ip_interface, addresses)),
+                pushed_routes=tuple(map(ip_network, routes)),
+                pushed_mtu=mtu,
+                outer=frozenset(of_settings(its)[0] | in_use),
+            )
         )
+        self._refusals.say(applied.refused)
+        self.refused = applied.refused
+        self.made = applied.made
+        return applied.mtu

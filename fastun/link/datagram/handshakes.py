@@ -1,6 +1,6 @@
 """Handshakes on UDP: from a message of any host to keys that both sides hold.
 
-    link-reader --DatagramCame--> queue --> respond or conclude
+    link-reader --UdpHandshakeCame--> queue --> respond or conclude
                                                 |
     link-reader <--AddReceivingKey--------------'
                 --KeyAdded--> response sent, or our own keys in use

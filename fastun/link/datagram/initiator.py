@@ -6,9 +6,10 @@ import asyncio
 
 from fastun import log
 from fastun.endpoint import Endpoint
+from fastun.host.resolved import UnresolvedError
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
-from fastun.link.datagram.sockets import UdpSockets, resolved
+from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import LeadsInsideError
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import SlottedPeer
@@ -25,16 +26,19 @@ class Initiator:
         """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
         self._exchange = end.exchange
         self._inside = end.inside
+        self._names = end.names
         self._peers = peers
         self._sockets = sockets
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # by slot
         self._log = log.get("session")
 
     def initiate(self, udp_peer: UdpPeer) -> None:
-        """Send an initiation to the peer; a name is resolved meanwhile."""
-        task = asyncio.create_task(self._initiate(udp_peer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Send an initiation to the peer, unless the last one still waits for its name."""
+        slot = udp_peer.slotted.slot
+        if slot in self._tasks:
+            return
+        self._tasks[slot] = task = asyncio.create_task(self._initiate(udp_peer))
+        task.add_done_callback(lambda _: self._tasks.pop(slot))
 
     async def _initiate(self, udp_peer: UdpPeer) -> None:
         peer = udp_peer.slotted.peer.name
@@ -54,6 +58,8 @@ class Initiator:
             self._warn_of_tap(udp_peer)
         except LeadsInsideError:
             self._inside.note(peer, str(udp_peer.address), is_inside=True)
+        except UnresolvedError:
+            pass  # the log has it (names.py)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
 
@@ -74,8 +80,7 @@ class Initiator:
         if not endpoints or (attempt == 0 and udp_peer.address is not None):
             return
         endpoint = endpoints[attempt % len(endpoints)]
-        loop = asyncio.get_running_loop()
-        found = resolved(await loop.getaddrinfo(endpoint.host, endpoint.port))
+        found = await self._names.addresses(endpoint)
         host, port, zone = found[(attempt // len(endpoints)) % len(found)]
         udp_peer.address = self._sockets.address_of(host, port, zone)
 

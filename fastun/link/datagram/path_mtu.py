@@ -21,7 +21,7 @@ from fastun import log
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.lane import Lane
-from fastun.lane.messages import SendMessage, SetPathMtu
+from fastun.lane.messages import SendMessage, SetPacketMax
 from fastun.link.datagram import probe
 from fastun.link.datagram.hinted import HintedLimit
 from fastun.link.datagram.hints import Hint
@@ -156,7 +156,7 @@ class PathWatch:
         if limits != (udp_peer.path.packet_max, udp_peer.path.whole_max) or link.is_new_path:
             udp_peer.path.packet_max, udp_peer.path.whole_max = limits
             link.is_new_path = False
-            self._lane.send("tun-reader", SetPathMtu(udp_peer.slotted.slot, *limits))
+            self._lane.send("tun-reader", SetPacketMax(udp_peer.slotted.slot, *limits))
 
     def _note_change(self, udp_peer: UdpPeer, before: int, after: int, cause: str) -> None:
         name = udp_peer.slotted.peer.name

@@ -11,6 +11,7 @@ hellos are sent by the gateway, on the socket that the workers use; data never i
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
@@ -31,7 +32,7 @@ from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
-from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
@@ -75,6 +76,16 @@ class DatagramSessions:
         """Stop listening."""
         if self._listener is not None:
             self._listener.close()
+
+    def add_socket(self, bound: socket.socket) -> None:
+        """Use one more socket, also while the workers run. Raises as UdpSockets.add."""
+        index = len(self._sockets.all())
+        self._sockets.add(bound)
+        for role in SOCKET_ROLES:
+            self._sockets.tell_worker(self._lane, role, index)
+        if self._listener is not None:  # it hears of the ports that there are
+            self._listener.close()
+            self.listen()
 
     @property
     def path_counts(self) -> PathCounts:
@@ -276,7 +287,8 @@ class DatagramSessions:
                 if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
-                self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
+                if udp_peer.address is not None:  # else its name was waited for
+                    self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
                 if self._settings.role == "connect":  # this tunnel is wanted at all times
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:

@@ -13,16 +13,17 @@ import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from ipaddress import IPv4Address, IPv6Address
 
+from fastun import log
 from fastun.config.settings import Settings
-from fastun.endpoint import Endpoint
+from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
-from fastun.link import listening
+from fastun.link import binding
 from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link.names import EndpointAddress
 from fastun.native import SOCKETS_MAX, UdpAddress
 
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
@@ -65,29 +66,31 @@ class UdpSockets:
     ) -> None:
         """Take over bound sockets. ``fwmark`` goes on every packet; 0 is none.
 
-        Nothing is sent to what is ``inside`` the tunnel.
-
-        RuntimeFailure where there are more than a worker can have.
+        Nothing is sent to what is ``inside`` the tunnel. Raises as `add`.
         """
         self._sockets: list[UdpSocket] = []
         self._inside = inside
+        self._offload = offload
+        self._fwmark = fwmark
         for each in sockets:
-            if len(self._sockets) == SOCKETS_MAX:
-                raise RuntimeFailure(
-                    f"--listen: more than {SOCKETS_MAX} udp addresses; remove some"
-                )
-            _tune(each, fwmark)
-            self._sockets.append(UdpSocket(each, offload and _set_offload(each)))
+            self.add(each)
+
+    def add(self, bound: socket.socket) -> None:
+        """Take over one more. RuntimeFailure where a worker can have no more."""
+        if len(self._sockets) == SOCKETS_MAX:
+            raise RuntimeFailure(f"--listen: more than {SOCKETS_MAX} udp addresses; remove some")
+        _tune(bound, self._fwmark)
+        self._sockets.append(UdpSocket(bound, self._offload and _set_offload(bound)))
 
     def close(self) -> None:
         """Close all."""
         for each in self._sockets:
             each.socket.close()
 
-    def tell_worker(self, lane: Lane, role: str) -> None:
-        """Hand the sockets to a fresh worker."""
+    def tell_worker(self, lane: Lane, role: str, first: int = 0) -> None:
+        """Hand the sockets from index ``first`` on to a worker: all of them to a fresh one."""
         if role in SOCKET_ROLES:
-            for index, each in enumerate(self._sockets):
+            for index, each in enumerate(self._sockets[first:], first):
                 lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
 
     def all(self) -> list[socket.socket]:
@@ -121,25 +124,20 @@ class UdpSockets:
 
 
 def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
-    """Return the sockets that a side listens on, or dials by; none where nothing is udp.
+    """Return the sockets that a side dials by; none where it serves, or nothing is udp.
 
     Raises RuntimeFailure.
     """
     sockets: list[socket.socket] = []
-    if settings.role == "serve":
-        for endpoint in settings.listen:
-            sockets += listen(endpoint) if endpoint.scheme == "udp" else []
-    elif any(endpoint.scheme == "udp" for endpoint in settings.endpoints):
+    if settings.role == "connect" and any(each.scheme == "udp" for each in settings.endpoints):
         sockets += any_port(settings.udp_port)
+    for each in sockets:
+        where = format_host_port(*each.getsockname()[:2])
+        log.get("link").info("listening", address=where, transport="udp")
     return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
 
 
 # -- opening ----------------------------------------------------------------------------------
-
-
-def listen(endpoint: Endpoint) -> list[socket.socket]:
-    """Return sockets bound to ``endpoint``. Raises RuntimeFailure."""
-    return listening.listen(endpoint, socket.SOCK_DGRAM, _bound)
 
 
 def any_port(port: int | None) -> list[socket.socket]:
@@ -147,26 +145,13 @@ def any_port(port: int | None) -> list[socket.socket]:
 
     Raises RuntimeFailure.
     """
-    addresses: list[tuple[int, tuple[object, ...]]] = [(socket.AF_INET, ("0.0.0.0", port or 0))]  # noqa: S104
+    host: IPv4Address | IPv6Address = IPv4Address(0)
     if socket.has_dualstack_ipv6():
-        addresses = [(socket.AF_INET6, ("::", port or 0))]
+        host = IPv6Address(0)
     try:
-        return [_bound(family, address) for family, address in addresses]
+        return [binding.bound(EndpointAddress(host, port or 0, 0), socket.SOCK_DGRAM)]
     except OSError as error:
-        raise RuntimeFailure(f"UDP port {port}: {listening.advice(error)}") from None
-
-
-def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
-        bound.bind(address)
-        bound.setblocking(False)
-    except BaseException:
-        bound.close()
-        raise
-    return bound
+        raise RuntimeFailure(f"UDP port {port}: {binding.advice(error)}") from None
 
 
 def _tune(each: socket.socket, fwmark: int) -> None:
@@ -232,15 +217,3 @@ def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:
             return probe.getsockopt(socket.IPPROTO_IP, _IP_MTU)
         probe.connect((str(to.host), to.port, 0, to.zone))
         return probe.getsockopt(socket.IPPROTO_IPV6, _IPV6_MTU)
-
-
-def resolved(
-    found: Iterable[tuple[Any, ...]],
-) -> list[tuple[IPv4Address | IPv6Address, int, int]]:
-    """Return host, port and zone of what getaddrinfo has found."""
-    addresses: list[tuple[IPv4Address | IPv6Address, int, int]] = []
-    for *_, address in found:
-        host, port = address[:2]
-        zone = address[3] if len(address) > 3 else 0  # noqa: PLR2004 (flow info precedes it)
-        addresses.append((ip_address(host.partition("%")[0]), port, zone))
-    return addresses

@@ -14,7 +14,6 @@ import socket
 from dataclasses import dataclass
 
 from fastun import descriptors, log
-from fastun.endpoint import Endpoint, format_host_port
 from fastun.link.hello import HelloError
 from fastun.link.inside import Inside
 from fastun.link.source_limits import HANDSHAKES_PER_SECOND, SourceLimits, name_of, source_of
@@ -47,7 +46,7 @@ class ConnectionCounts:
 
 
 class Acceptor:
-    """Waits for clients on all endpoints.
+    """Waits for clients on all listeners.
 
     What a stranger can make us do is bounded by source first: each may make as many connections as
     handshakes on UDP (source_limits.py). One above its limit is closed at once, and if it goes on,
@@ -57,49 +56,42 @@ class Acceptor:
 
     def __init__(
         self,
-        endpoints: tuple[Endpoint, ...],
+        listeners: asyncio.Queue[socket.socket],
         handshaker: Handshaker,
         owner: StreamOwner,
         inside: Inside,
         counts: ConnectionCounts,
-        *,
-        fwmark: int = 0,
     ) -> None:
-        """Prepare to listen on ``endpoints``; a connection from ``inside`` the tunnel is refused.
+        """Prepare to accept from ``listeners``, which stay the caller's to close.
 
-        ``fwmark`` goes on every packet, 0 is none.
+        A connection from ``inside`` the tunnel is refused.
         """
-        self._endpoints = endpoints
+        self._new_listeners = listeners
+        self._listeners: list[socket.socket] = []
         self._handshaker = handshaker
         self._owner = owner
         self._inside = inside
         self._counts = counts
-        self._fwmark = fwmark
         self._has_refused = False
         self._warned_s = float("-inf")
         self._limits = SourceLimits()
-        self._turned_away = TurnedAway((), self._on_dropped)
+        self._turned_away = TurnedAway(self._listeners, self._on_dropped)
         self._arrivals = Arrivals(handshaker, self._begin, self._on_refused, self._on_failed)
         self._handshaking: set[asyncio.Task[None]] = set()
         self._log = log.get("link")
 
     async def run(self) -> None:
-        """Listen and accept. Raises RuntimeFailure where that is not possible."""
+        """Accept from each listener as soon as it is there."""
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
-            listeners = [
-                stack.enter_context(listener)
-                for endpoint in self._endpoints
-                for listener in sockets.listen(endpoint, self._fwmark)
-            ]
-            self._turned_away = TurnedAway(listeners, self._on_dropped)
             stack.callback(self._turned_away.close)
-            for listener in listeners:
-                loop.add_reader(listener, self._on_readable, listener)
-                stack.callback(loop.remove_reader, listener)
-                self._log.info("listening", address=format_host_port(*listener.getsockname()[:2]))
+            stack.callback(self._listeners.clear)
             try:
-                await loop.create_future()  # until cancelled
+                while True:
+                    listener = await self._new_listeners.get()
+                    self._listeners.append(listener)
+                    loop.add_reader(listener, self._on_readable, listener)
+                    stack.callback(loop.remove_reader, listener)
             finally:
                 self._arrivals.close()
                 for task in self._handshaking:
@@ -126,7 +118,7 @@ class Acceptor:
         loop.remove_reader(listener)
 
         def go_on() -> None:
-            if listener.fileno() >= 0:
+            if listener in self._listeners:
                 loop.add_reader(listener, self._on_readable, listener)
 
         loop.call_later(ACCEPT_RETRY_S, go_on)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import socket
 
 from fastun import log
 from fastun.endpoint import Endpoint
-from fastun.errors import RuntimeFailure
+from fastun.host.resolved import UnresolvedError
 from fastun.link.hello import HelloError
-from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link.inside import LeadsInsideError
+from fastun.link.names import RETRY_S
+from fastun.link.outside import Outside
 from fastun.link.stream import sockets
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
@@ -31,31 +32,23 @@ class Dialler:
         endpoints: tuple[Endpoint, ...],
         handshaker: Handshaker,
         owner: StreamOwner,
-        inside: Inside,
+        outside: Outside,
         wanted: asyncio.Event,
-        *,
-        fwmark: int = 0,
     ) -> None:
         """Prepare to dial ``endpoints`` in turn, each attempt the next, while it is ``wanted``.
 
-        An endpoint ``inside`` the tunnel is not dialled. ``fwmark`` goes on every packet, 0 is
-        none.
+        ``outside`` says how; an endpoint inside the tunnel is not dialled.
         """
         self._endpoints = itertools.cycle(endpoints)
         self._endpoint = endpoints[0]
         self._handshaker = handshaker
         self._owner = owner
-        self._inside = inside
+        self._outside = outside
         self._wanted = wanted
-        self._fwmark = fwmark
-        self._has_resolved = False
         self._log = log.get("link")
 
     async def run(self) -> None:
-        """Dial, do the handshake, wait for the link's end, dial again.
-
-        Raises RuntimeFailure when the host cannot be resolved the first time.
-        """
+        """Dial, do the handshake, wait for the link's end, dial again."""
         delays = sockets.backoff_delays_s()
         while True:
             await self._wanted.wait()
@@ -63,15 +56,11 @@ class Dialler:
             try:
                 if await self._carry_one_link():
                     delays = sockets.backoff_delays_s()
-            except socket.gaierror as error:
-                if not self._has_resolved:
-                    raise RuntimeFailure(
-                        f"{self._endpoint}: the host cannot be resolved ({error.strerror}); "
-                        "check its spelling and this host's DNS"
-                    ) from None
-                self._warn(error.strerror or str(error))
+            except UnresolvedError:  # the log has it (names.py); a server was not even tried
+                await asyncio.sleep(RETRY_S)
+                continue
             except LeadsInsideError:
-                self._inside.note(
+                self._outside.inside.note(
                     self._handshaker.dialled.peer.name, str(self._endpoint), is_inside=True
                 )
             except HandshakeError as error:
@@ -91,9 +80,8 @@ class Dialler:
     async def _make_link(self) -> tuple[Link, bool]:
         """Return a new link, and whether the peer has said hello."""
         with contextlib.ExitStack() as unless_established:
-            connection = await sockets.dial(self._endpoint, self._fwmark, self._inside)
+            connection = await sockets.dial(self._endpoint, self._outside)
             unless_established.callback(connection.close)
-            self._has_resolved = True
             established = await self._handshaker.connect(connection)
             link = self._owner.establish(established, connection, str(self._endpoint))
             unless_established.pop_all()

@@ -7,10 +7,13 @@ import errno
 import random
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 from fastun.endpoint import Endpoint, format_host_port
-from fastun.link import listening
-from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link import binding
+from fastun.link.inside import LeadsInsideError
+from fastun.link.names import EndpointAddress
+from fastun.link.outside import Outside
 
 # Bytes that may be unsent in the socket. The queue belongs in the ring, where its delay is
 # measured and bounded; the socket needs only enough that it never runs dry between two wake-ups of
@@ -36,53 +39,42 @@ BACKOFF_MAX_S = 30.0
 BACKLOG = 4096
 
 
-def listen(endpoint: Endpoint, fwmark: int = 0) -> list[socket.socket]:
-    """Return listening sockets for ``endpoint``. Raises RuntimeFailure.
+def listen(address: EndpointAddress, fwmark: int = 0) -> socket.socket:
+    """Return a listening socket. Raises OSError.
 
-    ``fwmark`` goes on every packet of theirs and of what they accept; 0 is none.
+    ``fwmark`` goes on every packet of it, and of what it accepts (a connection has its listener's,
+    net/ipv4/inet_connection_sock.c); 0 is none.
     """
-
-    def listener(family: int, address: tuple[object, ...]) -> socket.socket:
-        return _listener(family, address, fwmark)
-
-    return listening.listen(endpoint, socket.SOCK_STREAM, listener)
-
-
-def _listener(family: int, address: tuple[object, ...], fwmark: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = binding.bound(address, socket.SOCK_STREAM, fwmark)
     try:
-        if fwmark:  # net/ipv4/inet_connection_sock.c: a connection has that of its listener
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
-        listener.bind(address)
         listener.listen(BACKLOG)
-        listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
     return listener
 
 
-async def dial(endpoint: Endpoint, fwmark: int = 0, inside: Inside | None = None) -> socket.socket:
+async def dial(endpoint: Endpoint, outside: Outside) -> socket.socket:
     """Return a connected, tuned socket; the addresses of the host are tried in turn.
 
-    ``fwmark`` goes on every packet of it, 0 is none. What is ``inside`` the tunnel is not tried.
-    Raises OSError (socket.gaierror when the host cannot be resolved) or TimeoutError.
+    What is inside the tunnel is not tried. Raises OSError (UnresolvedError when the host has no
+    address) or TimeoutError.
     """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     failure: OSError | None = None
-    for family, kind, protocol, _, address in found:
-        if inside is not None and inside.holds_stream(address):
+    for host, port, zone in await outside.names.addresses(endpoint):
+        is_ipv4 = isinstance(host, IPv4Address)
+        address = (str(host), port) if is_ipv4 else (str(host), port, 0, zone)
+        if outside.inside.holds_stream(address):
             failure = LeadsInsideError()
             continue
-        connection = socket.socket(family, kind, protocol)
+        connection = socket.socket(
+            socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_STREAM
+        )
         connection.setblocking(False)
-        if fwmark:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
         try:
+            if outside.fwmark:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
             await asyncio.wait_for(loop.sock_connect(connection, address), DIAL_TIMEOUT_S)
         except OSError as error:  # TimeoutError is one
             connection.close()

@@ -4,22 +4,18 @@
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "packet/byteorder.h"
-#include "fuzz.h"
+#include "fuzz_lane.h"
 #include "handshakes.h"
 #include "inbound/message_in.h"
 #include "sealing.h"
 
-enum { RING_BYTES = 1 << 21, INPUT_MAX = 8192, INDEX = 0x20206006, SLOT = 1, OTHER_SLOT = 2 };
+enum { INPUT_MAX = 8192, INDEX = 0x20206006, SLOT = 1, OTHER_SLOT = 2 };
 
-static struct ring *producer, *consumer;
 static struct loop *loop;
 static struct aead_key *sealing[N_AEADS];
-static struct stats *stats;
-static struct peer_table *peers;
-static int channel[2], answers[2];  /* answers: the loop's socket, and who is answered */
+static int answers[2];              /* the loop's socket, and the one that is answered */
 static struct udp_address endpoint; /* of the next datagram: its port goes up */
 static const uint8_t mac1_key[MAC_KEY_MAX] = {1, 2, 3}, cookie_key[AEAD_KEY_SIZE] = {4, 5, 6};
 
@@ -37,29 +33,21 @@ static void add_keys(void) {
 }
 
 static void open_once(void) {
-    const uint8_t net[4] = {10}, net6[16] = {0xfd};
-    int ring_fd, stats_fd, peers_fd;
     if (loop != NULL)
         return;
-    producer = ring_create(RING_BYTES, &ring_fd);
-    consumer = ring_attach(ring_fd, RING_BYTES);
-    stats = stats_create(&stats_fd);
-    peers = peer_table_create(&peers_fd);
-    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, channel) == 0);
-    loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, MODE_TUN, producer, stats, peers, -1,
-                    channel[1], -1);
-    FUZZ_CHECK(loop != NULL && loop_set_gate_keys(loop, mac1_key, cookie_key) == 0);
+    fuzz_lane_open_once();
+    loop = fuzz_loop_new(WIRE_WIREGUARD, MODE_TUN);
+    FUZZ_CHECK(loop_set_gate_keys(loop, mac1_key, cookie_key) == 0);
     /* The endpoint is of no family, so what is sent to it goes where the socket is connected to. */
-    FUZZ_CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, answers) == 0);
+    pair_open(answers, SOCK_DGRAM | SOCK_NONBLOCK);
     link_reader_of(loop)->sockets[0].fd = answers[0];
-    FUZZ_CHECK(loop_allow_ip(loop, SLOT, net, 4, 8) == 0);
-    FUZZ_CHECK(loop_allow_ip(loop, SLOT, net6, 16, 8) == 0);
+    fuzz_allow_ten(loop, SLOT);
     add_keys();
 }
 
 /* As if nothing had come yet. */
 static void begin(void) {
-    memset(stats, 0, sizeof *stats);
+    memset(lane.stats, 0, sizeof *lane.stats);
     memset(&link_reader_of(loop)->handshakes.gate.proven, 0,
            sizeof link_reader_of(loop)->handshakes.gate.proven);
     memset(&link_reader_of(loop)->handshakes.gate.unproven, 0,
@@ -107,7 +95,7 @@ static void check_event(const struct loop_event *event, const uint8_t *datagram,
 }
 
 static uint64_t n_cookies(void) {
-    return stats_read_drop(stats, DROP_link_reader_cookie_sent);
+    return stats_read_drop(lane.stats, DROP_link_reader_cookie_sent);
 }
 
 /* `n_sent` cookies were sent, and none otherwise. */
@@ -135,7 +123,7 @@ static void pass(const uint8_t *datagram, size_t length) {
     free(exact);
 }
 
-/* One that bears our mac1. Bits of `what`: 8 under load; 16 with the cookie of who sends it. */
+/* One that bears our mac1. Bits of `what`: 8 under load; 16 with its sender's cookie. */
 static void pass_handshake(uint8_t what, size_t length) {
     uint8_t message[HANDSHAKE_BYTES_MAX], cookie[COOKIE_LENGTH];
     unsigned type = 1 + (unsigned)length % 3;
@@ -172,23 +160,6 @@ static void pass_chunk(uint8_t what, uint64_t *counter, const uint8_t *bytes, si
     }
 }
 
-static uint64_t check_records(void) {
-    const struct ring_view *record;
-    uint64_t cursor = ring_first(consumer), n_packets = 0;
-    bool corrupt = false;
-    for (; (record = ring_peek(consumer, &cursor, &corrupt)) != NULL;
-         n_packets += record->n_packets) {
-        const uint8_t *packet = record->payload + VNET_LENGTH;
-        struct vnet vnet = vnet_read(record->payload);
-        FUZZ_CHECK(record->length == VNET_LENGTH + record->n_bytes);
-        FUZZ_CHECK(vnet_check(&vnet, packet, record->n_bytes, 0) == (int)record->n_packets);
-        FUZZ_CHECK(packet[0] >> 4 == 4 ? packet[12] == 10 : packet[8] == 0xfd);
-    }
-    FUZZ_CHECK(!corrupt);
-    ring_release(consumer, cursor, &stats->blocks[ROLE_tun_writer]);
-    return n_packets;
-}
-
 static void pass_all(const uint8_t *data, size_t size) {
     uint64_t counter = 0;
     while (size >= 2) {
@@ -206,9 +177,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     open_once();
     begin();
     pass_all(data, size);
-    uint64_t n_accounted = check_records();
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        n_accounted += stats_read_drop(stats, drop);
-    FUZZ_CHECK(stats_read_counter(stats, ROLE_link_reader, COUNTER_packets) == n_accounted);
+    fuzz_check_lane(MODE_TUN, true);
     return 0;
 }

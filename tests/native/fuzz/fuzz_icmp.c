@@ -1,7 +1,7 @@
 /* Any bytes as the packet that cannot go on: an answer is right in every byte, and none goes to an
  * error or a later fragment. The first byte says whether the length field is put right (else few
  * inputs are whole packets), how much room the answer has, and whether the packet is too big or for
- * nobody. */
+ * no peer. */
 #include <stdlib.h>
 
 #include "fuzz.h"

@@ -122,7 +122,7 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     bool super = (choice & 2) == 0;
     enum mode mode = (choice & 1) != 0 ? MODE_TAP : MODE_TUN;
     struct link_format format = super ? plain_format(mode, true) : simpletun_format(mode);
-    if (strcmp(fuzzer, "fuzz_message_take_apart") == 0) {
+    if (strcmp(fuzzer, "fuzz_message_decapsulate") == 0) {
         append_message(&seed, &format, false);
     } else if (strcmp(fuzzer, "fuzz_link_reader") == 0) {
         append_message(&seed, &format, true);

@@ -3,6 +3,8 @@
 #ifndef CHECK_H
 #define CHECK_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +44,13 @@ static inline void check_equal(const char *file, int line, const char *claim, lo
                                long long expected) {
     if (actual != expected)
         check_failed(file, line, claim, actual, expected);
+}
+
+static inline bool is_zero(const uint8_t *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if (bytes[i] != 0)
+            return false;
+    return true;
 }
 
 #endif

@@ -104,6 +104,12 @@ bool datagram_hear(unsigned sender, uint8_t bytes[HEARD_MAX], size_t *length) {
     return n >= 0;
 }
 
+bool endpoint_is(unsigned slot, const struct udp_address *expected) {
+    struct udp_address endpoint;
+    return peer_table_endpoint(reader.lane.peers, slot, &endpoint) != 0 &&
+           udp_address_equal(&endpoint, expected);
+}
+
 /* -- running ----------------------------------------------------------------------------------- */
 
 static void send_end(void) {

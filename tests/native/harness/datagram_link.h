@@ -27,6 +27,8 @@ void datagram_send_sealed(unsigned sender);
 /* A packet of the peer's under its key. */
 void datagram_send_good(unsigned sender, uint64_t counter);
 
+/* The peer's endpoint, as the loop has learned or was given it. */
+bool endpoint_is(unsigned slot, const struct udp_address *expected);
 /* A datagram that the loop has sent to the sender; false: there is none. */
 bool datagram_hear(unsigned sender, uint8_t bytes[HEARD_MAX], size_t *length);
 

@@ -50,7 +50,7 @@ static void open_peer(unsigned slot, int family) {
         memcpy(peer->endpoint.address, (uint8_t[]){127, 0, 0, 1}, 4);
     else
         peer->endpoint.address[15] = 1;
-    peer_write_endpoint(&datagram_peers.table->slots[slot], &peer->endpoint);
+    peer_write_endpoint(&datagram_peers.lane.peers->slots[slot], &peer->endpoint);
     CHECK_EQUAL(loop_attach_link(datagram_peers.worker.loop, slot, slot, -1, &format), 0);
 }
 
@@ -58,13 +58,8 @@ void datagram_peers_open(int family, bool has_offload) {
     struct datagram_peers *peers = &datagram_peers;
     struct sockaddr_in6 address;
     *peers = (struct datagram_peers){0};
-    peers->producer = ring_create(RING_BYTES, &peers->ring_fd);
-    peers->stats = stats_create(&peers->stats_fd);
-    peers->table = peer_table_create(&peers->table_fd);
-    CHECK(peers->producer != NULL && peers->stats != NULL && peers->table != NULL);
-    const struct worker_lane lane = {WIRE_WIREGUARD, MODE_TUN,     RING_BYTES,
-                                     peers->stats,   peers->table, -1};
-    worker_open(&peers->worker, ROLE_link_writer, &lane, peers->ring_fd, -1);
+    lane_memory_open(&peers->lane, RING_BYTES);
+    worker_open(&peers->worker, ROLE_link_writer, WIRE_WIREGUARD, MODE_TUN, &peers->lane, -1);
     peers->socket = open_socket(family, &address);
     CHECK_EQUAL(loop_add_socket(peers->worker.loop, 0, peers->socket, has_offload), 0);
     for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
@@ -73,13 +68,9 @@ void datagram_peers_open(int family, bool has_offload) {
 
 void datagram_peers_close(void) {
     struct datagram_peers *peers = &datagram_peers;
-    const int fds[] = {peers->ring_fd, peers->stats_fd, peers->table_fd, peers->socket};
     worker_close(&peers->worker);
-    ring_detach(peers->producer);
-    stats_detach(peers->stats);
-    peer_table_detach(peers->table);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
+    lane_memory_close(&peers->lane);
+    close(peers->socket);
     for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++)
         close(peers->peers[slot].fd);
 }
@@ -101,19 +92,16 @@ static void fill(uint8_t *datagram, unsigned slot, size_t length) {
 struct ring_record *datagrams_commit(unsigned slot, unsigned n, size_t size, size_t last) {
     size_t length = (n - 1) * size + last;
     struct ring_record *record =
-        ring_reserve(datagram_peers.producer, sizeof *record + length + RING_RECORD_ALIGN);
-    CHECK(record != NULL);
-    *record = (struct ring_record){.offset = sizeof *record,
-                                   .length = (uint32_t)length,
-                                   .n_packets = n,
-                                   .n_bytes = (uint32_t)length,
-                                   .slot = slot,
-                                   .link_id = slot,
-                                   .segment = n > 1 ? (uint32_t)size : SEGMENT_WHOLE,
-                                   .enqueued_ns = clock_now_ns()};
+        lane_commit(&datagram_peers.lane,
+                    (struct ring_record){.length = (uint32_t)length,
+                                         .n_packets = n,
+                                         .n_bytes = (uint32_t)length,
+                                         .slot = slot,
+                                         .link_id = slot,
+                                         .segment = n > 1 ? (uint32_t)size : SEGMENT_WHOLE,
+                                         .enqueued_ns = clock_now_ns()});
     for (unsigned i = 0; i < n; i++)
         fill(ring_payload(record) + i * size, slot, i + 1 < n ? size : last);
-    ring_commit(datagram_peers.producer, record);
     return record;
 }
 
@@ -124,7 +112,7 @@ void datagram_commit_fragments(unsigned slot, size_t size) {
 static enum loop_end run_for_a_while(void) {
     struct datagram_peers *peers = &datagram_peers;
     worker_start(&peers->worker);
-    for (int i = 0; i < 100 && ring_used_bytes(peers->producer) > 0; i++)
+    for (int i = 0; i < 100 && ring_used_bytes(peers->lane.ring) > 0; i++)
         usleep(20);
     return worker_stop(&peers->worker);
 }
@@ -132,14 +120,14 @@ static enum loop_end run_for_a_while(void) {
 void datagram_peers_run(void) {
     struct datagram_peers *peers = &datagram_peers;
     enum loop_end end;
-    ring_publish(peers->producer, &peers->producer_stats);
+    lane_publish(&peers->lane);
     do {
         end = run_for_a_while();
         if (end == LOOP_EVENT) {
             CHECK(peers->n_events < sizeof peers->events / sizeof *peers->events);
             peers->events[peers->n_events++] = *loop_event(peers->worker.loop);
         }
-    } while (end == LOOP_EVENT || ring_used_bytes(peers->producer) > 0 ||
+    } while (end == LOOP_EVENT || ring_used_bytes(peers->lane.ring) > 0 ||
              link_writer_of(peers->worker.loop)->n_too_long > 0 || peers->worker.loop->n_news > 0);
 }
 
@@ -193,28 +181,20 @@ unsigned datagram_peer_receive_all(unsigned slot) {
 
 /* -- counters ---------------------------------------------------------------------------------- */
 
-static uint64_t field(unsigned slot, const char *name) {
-    unsigned i = 0;
-    for (; strcmp(peer_table_field_name(i), name) != 0; i++)
-        CHECK(i + 1 < peer_table_n_fields());
-    return peer_table_read(datagram_peers.table, slot, i);
-}
-
 uint64_t datagram_peers_dropped(enum stats_drop drop) {
-    return stats_read_drop(datagram_peers.stats, drop);
+    return stats_read_drop(datagram_peers.lane.stats, drop);
 }
 
 void datagram_peers_check_balance(void) {
-    uint64_t n_published = 0, n_sent = 0, n_dropped = 0;
+    const struct lane_memory *lane = &datagram_peers.lane;
+    uint64_t n_published = 0, n_sent = 0;
     for (unsigned slot = 0; slot < N_DATAGRAM_PEERS; slot++) {
         uint64_t n = datagram_peers.peers[slot].n_published;
-        CHECK_EQUAL(field(slot, "transmit_packets") + field(slot, "dropped_packets"), n);
+        uint64_t n_sent_to_it = lane_peer_field(lane, slot, "transmit_packets");
+        CHECK_EQUAL(n_sent_to_it + lane_peer_field(lane, slot, "dropped_packets"), n);
         n_published += n;
-        n_sent += field(slot, "transmit_packets");
+        n_sent += n_sent_to_it;
     }
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        n_dropped += datagram_peers_dropped((enum stats_drop)drop);
-    CHECK_EQUAL(n_published, n_sent + n_dropped);
-    CHECK_EQUAL(stats_read_counter(datagram_peers.stats, ROLE_link_writer, COUNTER_packets),
-                n_sent);
+    CHECK_EQUAL(n_published, n_sent + lane_dropped_in_all(lane));
+    CHECK_EQUAL(stats_read_counter(lane->stats, ROLE_link_writer, COUNTER_packets), n_sent);
 }

@@ -1,9 +1,9 @@
-/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback who take what it
+/* datagram_peers: a link-writer with a UDP socket, and several peers on loopback that take what it
  * sends.
  *
  * Every datagram names its peer and its number and is filled from them. A peer's socket joins
- * datagrams (UDP_GRO), so it sees a train as it was sent. The loop runs in a thread, and stands
- * still between two runs.
+ * datagrams (UDP_GRO), so it sees a train as it was sent. The loop runs in a thread, and is at
+ * rest between two runs.
  */
 #ifndef DATAGRAM_PEERS_H
 #define DATAGRAM_PEERS_H
@@ -19,12 +19,9 @@ struct datagram_peer {
 };
 
 struct datagram_peers {
+    struct lane_memory lane;
     struct worker_thread worker;
-    struct ring *producer;
-    struct stats *stats;
-    struct peer_table *table;
-    struct stats_block producer_stats;
-    int ring_fd, stats_fd, table_fd, socket;
+    int socket;
     struct datagram_peer peers[N_DATAGRAM_PEERS];
     struct loop_event events[16];
     size_t n_events;

@@ -49,37 +49,23 @@ size_t flow_packet(struct flow *flow, uint8_t flags, size_t payload, int fill, u
 
 void writer_open(struct writer *writer, enum mode mode, int device_fd) {
     *writer = (struct writer){0};
-    writer->producer = ring_create(RING_BYTES, &writer->ring_fd);
-    writer->stats = stats_create(&writer->stats_fd);
-    writer->peers = peer_table_create(&writer->peers_fd);
-    CHECK(writer->producer != NULL && writer->stats != NULL && writer->peers != NULL);
-    const struct worker_lane lane = {WIRE_WIREGUARD, mode,          RING_BYTES,
-                                     writer->stats,  writer->peers, -1};
-    worker_open(&writer->worker, ROLE_tun_writer, &lane, writer->ring_fd, device_fd);
+    lane_memory_open(&writer->lane, RING_BYTES);
+    worker_open(&writer->worker, ROLE_tun_writer, WIRE_WIREGUARD, mode, &writer->lane, device_fd);
     loop_coalesce(writer->worker.loop, DEVICE_OFFLOAD_TCP_UDP);
 }
 
 void writer_close(struct writer *writer) {
     worker_close(&writer->worker);
-    ring_detach(writer->producer);
-    stats_detach(writer->stats);
-    peer_table_detach(writer->peers);
-    close(writer->ring_fd);
-    close(writer->stats_fd);
-    close(writer->peers_fd);
+    lane_memory_close(&writer->lane);
 }
 
 uint8_t *writer_put(struct writer *writer, const uint8_t *packet, size_t length) {
-    struct ring_record *record = ring_reserve(writer->producer, 64 * (2 + length / 64));
-    CHECK(record != NULL);
-    *record = (struct ring_record){.offset = sizeof *record,
-                                   .length = (uint32_t)(VNET_LENGTH + length),
-                                   .n_packets = 1,
-                                   .n_bytes = (uint32_t)length,
-                                   .enqueued_ns = clock_now_ns()};
-    memset(ring_payload(record), 0, VNET_LENGTH);
+    struct ring_record *record =
+        lane_commit(&writer->lane, (struct ring_record){.length = (uint32_t)(VNET_LENGTH + length),
+                                                        .n_packets = 1,
+                                                        .n_bytes = (uint32_t)length,
+                                                        .enqueued_ns = clock_now_ns()});
     memcpy(ring_payload(record) + VNET_LENGTH, packet, length);
-    ring_commit(writer->producer, record);
     return ring_payload(record);
 }
 
@@ -96,18 +82,15 @@ size_t writer_put_flow(struct writer *writer, struct flow *flow, int from, int n
 }
 
 void writer_run(struct writer *writer) {
-    char message;
-    ring_publish(writer->producer, &writer->producer_stats);
-    CHECK_EQUAL(write(writer->worker.channel[0], "!", 1), 1);
-    CHECK_EQUAL(loop_run(writer->worker.loop), LOOP_DOORBELL);
-    CHECK_EQUAL(read(writer->worker.channel[1], &message, 1), 1);
-    CHECK_EQUAL(ring_used_bytes(writer->producer), 0);
+    lane_publish(&writer->lane);
+    CHECK_EQUAL(worker_run(&writer->worker), LOOP_DOORBELL);
+    CHECK_EQUAL(ring_used_bytes(writer->lane.ring), 0);
 }
 
 uint64_t writer_calls(struct writer *writer, enum stats_call call) {
-    return stats_read_call(writer->stats, ROLE_tun_writer, call);
+    return stats_read_call(writer->lane.stats, ROLE_tun_writer, call);
 }
 
 uint64_t writer_counter(struct writer *writer, enum stats_counter counter) {
-    return stats_read_counter(writer->stats, ROLE_tun_writer, counter);
+    return stats_read_counter(writer->lane.stats, ROLE_tun_writer, counter);
 }

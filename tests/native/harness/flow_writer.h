@@ -28,11 +28,7 @@ struct flow {
 size_t flow_packet(struct flow *flow, uint8_t flags, size_t payload, int fill, uint8_t *packet);
 
 struct writer {
-    int ring_fd, stats_fd, peers_fd;
-    struct ring *producer;
-    struct stats *stats;
-    struct peer_table *peers;
-    struct stats_block producer_stats;
+    struct lane_memory lane;
     struct worker_thread worker;
 };
 

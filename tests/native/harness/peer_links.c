@@ -4,12 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
 
 #include "packet/byteorder.h"
 #include "check.h"
 #include "formats.h"
+#include "sockets.h"
 
 enum { HANDSHAKE = 0x80, STEP_US = 50, PATIENCE_STEPS = 5 * 1000 * 1000 / STEP_US };
 
@@ -17,16 +16,9 @@ enum { HANDSHAKE = 0x80, STEP_US = 50, PATIENCE_STEPS = 5 * 1000 * 1000 / STEP_U
 
 void peer_links_open(struct peer_links *links, enum wire wire) {
     *links = (struct peer_links){.wire = wire};
-    links->producer = ring_create(PEER_RING_BYTES, &links->ring_fd);
-    links->stats = stats_create(&links->stats_fd);
-    links->table = peer_table_create(&links->table_fd);
-    links->wake_fd = eventfd(0, EFD_NONBLOCK);
-    CHECK(links->producer != NULL && links->stats != NULL && links->table != NULL);
-    CHECK(links->wake_fd >= 0);
-    links->producer->wake_fd = links->wake_fd;
-    const struct worker_lane lane = {wire,         MODE_TUN,     PEER_RING_BYTES,
-                                     links->stats, links->table, links->wake_fd};
-    worker_open(&links->worker, ROLE_link_writer, &lane, links->ring_fd, -1);
+    lane_memory_open(&links->lane, PEER_RING_BYTES);
+    lane_memory_add_wake_fd(&links->lane);
+    worker_open(&links->worker, ROLE_link_writer, wire, MODE_TUN, &links->lane, -1);
     for (unsigned slot = 0; slot < N_PEERS; slot++)
         links->peers[slot].fd[0] = links->peers[slot].fd[1] = -1;
 }
@@ -38,13 +30,7 @@ void peer_links_close(struct peer_links *links) {
         if (links->peers[slot].fd[0] >= 0)
             peer_detach(links, slot);
     worker_close(&links->worker);
-    ring_detach(links->producer);
-    stats_detach(links->stats);
-    peer_table_detach(links->table);
-    close(links->ring_fd);
-    close(links->stats_fd);
-    close(links->table_fd);
-    close(links->wake_fd);
+    lane_memory_close(&links->lane);
 }
 
 void peer_links_run(struct peer_links *links) {
@@ -58,7 +44,7 @@ void peer_links_stop(struct peer_links *links) {
 }
 
 void peer_links_await_empty_ring(struct peer_links *links) {
-    for (int i = 0; ring_used_bytes(links->producer) > 0; i++) {
+    for (int i = 0; ring_used_bytes(links->lane.ring) > 0; i++) {
         CHECK(i < PATIENCE_STEPS);
         usleep(STEP_US);
     }
@@ -68,10 +54,9 @@ void peer_attach(struct peer_links *links, unsigned slot, int send_buffer) {
     struct peer_end *peer = &links->peers[slot];
     struct link_format format = links->wire == WIRE_WIREGUARD ? sealed_format(MODE_TUN, true)
                                                               : plain_format(MODE_TUN, true);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, peer->fd), 0);
+    pair_open(peer->fd, SOCK_STREAM | SOCK_NONBLOCK);
     if (send_buffer > 0)
-        CHECK_EQUAL(
-            setsockopt(peer->fd[0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer), 0);
+        set_send_buffer(peer->fd[0], send_buffer);
     peer->n_bytes = 0;
     peer->n_handshakes = 0;
     CHECK_EQUAL(loop_attach_link(links->worker.loop, slot, slot, peer->fd[0], &format), 0);
@@ -105,27 +90,25 @@ static void fill(uint8_t *body, unsigned slot, uint8_t kind, uint32_t number, si
 }
 
 bool peer_commit(struct peer_links *links, unsigned slot, size_t length) {
-    size_t space = sizeof(struct ring_record) + STREAM_LENGTH_PREFIX + length + RING_RECORD_ALIGN;
-    struct ring_record *record = ring_reserve(links->producer, space);
+    uint32_t number = links->n_published[slot];
+    const struct ring_record frame = {.length = (uint32_t)(STREAM_LENGTH_PREFIX + length),
+                                      .n_packets = packets_of(number),
+                                      .n_bytes = (uint32_t)length,
+                                      .slot = slot,
+                                      .link_id = slot,
+                                      .enqueued_ns = clock_now_ns()};
+    struct ring_record *record = lane_try_commit(&links->lane, &frame);
     if (record == NULL)
         return false;
-    uint32_t number = links->n_published[slot]++;
-    *record = (struct ring_record){.offset = sizeof *record,
-                                   .length = (uint32_t)(STREAM_LENGTH_PREFIX + length),
-                                   .n_packets = packets_of(number),
-                                   .n_bytes = (uint32_t)length,
-                                   .slot = slot,
-                                   .link_id = slot,
-                                   .enqueued_ns = clock_now_ns()};
+    links->n_published[slot]++;
     be16_write(ring_payload(record), (uint16_t)length);
     fill(ring_payload(record) + STREAM_LENGTH_PREFIX, slot, 0, number, length);
     links->n_packets[slot] += packets_of(number);
-    ring_commit(links->producer, record);
     return true;
 }
 
 void peer_publish(struct peer_links *links) {
-    ring_publish(links->producer, &links->producer_stats);
+    lane_publish(&links->lane);
 }
 
 void peer_send(struct peer_links *links, unsigned slot, size_t length) {
@@ -185,20 +168,4 @@ void peer_read_all(struct peer_links *links, unsigned slot) {
         else
             usleep(STEP_US);
     }
-}
-
-/* -- counters ---------------------------------------------------------------------------------- */
-
-uint64_t peer_field(struct peer_links *links, unsigned slot, const char *name) {
-    unsigned field = 0;
-    for (; strcmp(peer_table_field_name(field), name) != 0; field++)
-        CHECK(field + 1 < peer_table_n_fields());
-    return peer_table_read(links->table, slot, field);
-}
-
-uint64_t peer_links_dropped(struct peer_links *links) {
-    uint64_t n = 0;
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        n += stats_read_drop(links->stats, drop);
-    return n;
 }

@@ -2,7 +2,7 @@
  *
  * Every frame names its peer and its number and is filled from them, so a peer sees at once what
  * was cut, mixed, lost or put out of order. The loop runs in a thread; links are changed, and
- * handshake messages sent, only while it stands still, as in a worker.
+ * handshake messages sent, only while it is at rest, as in a worker.
  */
 #ifndef PEER_LINKS_H
 #define PEER_LINKS_H
@@ -30,12 +30,8 @@ struct peer_end {
 
 struct peer_links {
     enum wire wire;
+    struct lane_memory lane;
     struct worker_thread worker;
-    struct ring *producer;
-    struct stats *stats;
-    struct peer_table *table;
-    struct stats_block producer_stats;
-    int ring_fd, stats_fd, table_fd, wake_fd;
     bool is_running;
     struct peer_end peers[N_PEERS];
     uint32_t n_published[N_PEERS]; /* frames; the next one's number */
@@ -68,8 +64,5 @@ int peer_send_handshake(struct peer_links *links, unsigned slot, uint32_t number
 size_t peer_read(struct peer_links *links, unsigned slot, size_t n);
 /* Reads until nothing has come for a while although the loop runs. */
 void peer_read_all(struct peer_links *links, unsigned slot);
-
-uint64_t peer_field(struct peer_links *links, unsigned slot, const char *name);
-uint64_t peer_links_dropped(struct peer_links *links);
 
 #endif

@@ -1,12 +1,12 @@
 #define _GNU_SOURCE
 #include "sealed_link.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "sockets.h"
 
 const enum aead aeads[2] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
 struct sealed_message sealed;
@@ -29,19 +29,13 @@ void add_key(unsigned key_number, uint32_t index, uint64_t counter) {
 }
 
 void reader_open_mode(enum aead aead, enum mode mode) {
-    int size = 1 << 20;
     struct link_format format = sealed_format(mode, true);
     reader = (struct reader){.aead = aead};
-    reader.ring = ring_create(RING_BYTES, &reader.ring_fd);
-    reader.stats = stats_create(&reader.stats_fd);
-    reader.peers = peer_table_create(&reader.peers_fd);
-    CHECK(reader.ring != NULL && reader.stats != NULL && reader.peers != NULL);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, reader.channel), 0);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, reader.stream), 0);
-    CHECK_EQUAL(setsockopt(reader.stream[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    reader.loop = loop_new(ROLE_link_reader, WIRE_WIREGUARD, mode, reader.ring, reader.stats,
-                           reader.peers, -1, reader.channel[1], -1);
-    CHECK(reader.loop != NULL);
+    lane_memory_open(&reader.lane, RING_BYTES);
+    worker_open(&reader.worker, ROLE_link_reader, WIRE_WIREGUARD, mode, &reader.lane, -1);
+    reader.loop = reader.worker.loop;
+    pair_open(reader.stream, SOCK_STREAM | SOCK_NONBLOCK);
+    set_send_buffer(reader.stream[1], 1 << 20);
     CHECK_EQUAL(loop_attach_link(reader.loop, SLOT, 1, reader.stream[0], &format), 0);
     allow(SLOT, PEER_ADDRESS);
     allow(OTHER_SLOT, OTHER_ADDRESS);
@@ -53,14 +47,9 @@ void reader_open(enum aead aead) {
 }
 
 void reader_close(void) {
-    const int fds[] = {reader.ring_fd,    reader.stats_fd,  reader.peers_fd, reader.channel[0],
-                       reader.channel[1], reader.stream[0], reader.stream[1]};
-    loop_free(reader.loop);
-    ring_detach(reader.ring);
-    stats_detach(reader.stats);
-    peer_table_detach(reader.peers);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
+    worker_close(&reader.worker);
+    lane_memory_close(&reader.lane);
+    pair_close(reader.stream);
 }
 
 /* -- what the peer sends ----------------------------------------------------------------------- */
@@ -109,31 +98,16 @@ static enum event_kind run_to_the_end(void) {
 }
 
 uint64_t field(unsigned slot, const char *name) {
-    unsigned i = 0;
-    for (; strcmp(peer_table_field_name(i), name) != 0; i++)
-        CHECK(i + 1 < peer_table_n_fields());
-    return peer_table_read(reader.peers, slot, i);
-}
-
-static size_t count_records(void) {
-    uint64_t cursor = ring_first(reader.ring);
-    bool corrupt = false;
-    size_t n = 0;
-    reader.ring->peer = cursor; /* as a consumer, on the handle of the producer */
-    while (ring_peek(reader.ring, &cursor, &corrupt) != NULL)
-        n++;
-    CHECK(!corrupt);
-    return n;
+    return lane_peer_field(&reader.lane, slot, name);
 }
 
 void check_counted(size_t n_passed, unsigned reason, size_t n_dropped) {
-    CHECK_EQUAL(count_records(), n_passed);
-    CHECK_EQUAL(stats_read_counter(reader.stats, ROLE_link_reader, COUNTER_packets),
+    CHECK_EQUAL(lane_count_records(&reader.lane), n_passed);
+    CHECK_EQUAL(stats_read_counter(reader.lane.stats, ROLE_link_reader, COUNTER_packets),
                 n_passed + n_dropped);
     CHECK_EQUAL(field(SLOT, "receive_packets"), n_passed);
     CHECK_EQUAL(field(OTHER_SLOT, "receive_packets"), 0);
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        CHECK_EQUAL(stats_read_drop(reader.stats, drop), drop == reason ? n_dropped : 0);
+    lane_check_dropped(&reader.lane, reason, n_dropped);
 }
 
 void check_counts(size_t n_passed, unsigned reason, size_t n_dropped) {

@@ -2,13 +2,13 @@
  * written into it.
  *
  * Each claim writes its messages, and check_counts closes the stream and runs the loop in this
- * thread until the link is over; events on the way are kept.
+ * thread until the link has ended; events on the way are kept.
  */
 #ifndef SEALED_LINK_H
 #define SEALED_LINK_H
 
-#include "loop/loop.h"
 #include "sealing.h"
+#include "worker_thread.h"
 
 enum {
     RING_BYTES = 1 << 20,
@@ -25,11 +25,10 @@ enum {
 };
 
 struct reader {
-    int ring_fd, stats_fd, peers_fd, channel[2], stream[2]; /* stream: the loop's, the peer's */
-    struct ring *ring;
-    struct stats *stats;
-    struct peer_table *peers;
-    struct loop *loop;
+    struct lane_memory lane;
+    struct worker_thread worker;
+    struct loop *loop; /* the worker's */
+    int stream[2];     /* the loop's, the peer's */
     enum aead aead;
     struct loop_event events[EVENTS_MAX]; /* before the one that ended the link */
     size_t n_events;

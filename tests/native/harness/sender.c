@@ -2,41 +2,42 @@
 #include "sender.h"
 
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "sockets.h"
 
 struct sender sender;
 struct opened opened;
 uint64_t cursor;
 
+static void open_before(enum wire wire, enum mode mode, int device_fd) {
+    lane_memory_open(&sender.lane, SENDER_RING_BYTES);
+    worker_open(&sender.worker, ROLE_tun_reader, wire, mode, &sender.lane, device_fd);
+    cursor = ring_first(sender.lane.ring);
+}
+
 void sender_open_wire(enum wire wire, enum mode mode) {
     sender = (struct sender){.wire = wire};
-    sender.consumer = ring_create(SENDER_RING_BYTES, &sender.ring_fd);
-    sender.stats = stats_create(&sender.stats_fd);
-    sender.peers = peer_table_create(&sender.peers_fd);
-    CHECK(sender.consumer != NULL && sender.stats != NULL && sender.peers != NULL);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sender.device), 0);
-    const struct worker_lane lane = {wire, mode, SENDER_RING_BYTES, sender.stats, sender.peers, -1};
-    worker_open(&sender.worker, ROLE_tun_reader, &lane, sender.ring_fd, sender.device[0]);
-    cursor = ring_first(sender.consumer);
+    pair_open(sender.device, SOCK_SEQPACKET | SOCK_NONBLOCK);
+    open_before(wire, mode, sender.device[0]);
 }
 
 void sender_open(enum mode mode) {
     sender_open_wire(WIRE_WIREGUARD, mode);
 }
 
+void sender_open_device(enum mode mode, int device_fd) {
+    sender = (struct sender){.wire = WIRE_WIREGUARD, .device = {-1, -1}};
+    open_before(WIRE_WIREGUARD, mode, device_fd);
+}
+
 void sender_close(void) {
-    const int fds[] = {sender.ring_fd, sender.stats_fd, sender.peers_fd, sender.device[0],
-                       sender.device[1]};
     worker_close(&sender.worker);
-    ring_detach(sender.consumer);
-    stats_detach(sender.stats);
-    peer_table_detach(sender.peers);
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
-        close(fds[i]);
+    lane_memory_close(&sender.lane);
+    if (sender.device[0] >= 0)
+        pair_close(sender.device);
 }
 
 void sender_attach(unsigned slot, struct link_format format) {
@@ -116,7 +117,7 @@ size_t open_message(enum aead aead, bool is_datagram, const uint8_t *bytes, size
 
 bool open_next(enum aead aead) {
     bool corrupt = false;
-    opened.record = ring_peek(sender.consumer, &cursor, &corrupt);
+    opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
     CHECK(!corrupt);
     if (opened.record == NULL)
         return false;
@@ -127,29 +128,23 @@ bool open_next(enum aead aead) {
 }
 
 void sender_release(void) {
-    ring_release(sender.consumer, cursor, &sender.consumer_stats);
+    ring_release(sender.lane.ring, cursor, &sender.lane.ring_stats);
 }
 
 /* -- counters ---------------------------------------------------------------------------------- */
 
 uint64_t sender_counter(enum stats_counter which) {
-    return stats_read_counter(sender.stats, ROLE_tun_reader, which);
+    return stats_read_counter(sender.lane.stats, ROLE_tun_reader, which);
 }
 
 uint64_t sender_dropped(enum stats_drop drop) {
-    return stats_read_drop(sender.stats, drop);
+    return stats_read_drop(sender.lane.stats, drop);
 }
 
 uint64_t sender_dropped_in_all(void) {
-    uint64_t n = 0;
-    for (unsigned drop = 0; drop < N_DROPS; drop++)
-        n += stats_read_drop(sender.stats, drop);
-    return n;
+    return lane_dropped_in_all(&sender.lane);
 }
 
 uint64_t sender_field(unsigned slot, const char *name) {
-    unsigned i = 0;
-    for (; strcmp(peer_table_field_name(i), name) != 0; i++)
-        CHECK(i + 1 < peer_table_n_fields());
-    return peer_table_read(sender.peers, slot, i);
+    return lane_peer_field(&sender.lane, slot, name);
 }

@@ -14,11 +14,8 @@ enum { SENDER_RING_BYTES = 1 << 20, PACKET = 100, US = 0x0a000001, SENDER_EVENTS
 
 struct sender {
     enum wire wire;
-    int ring_fd, stats_fd, peers_fd, device[2]; /* device: the loop's end, the test's */
-    struct ring *consumer;
-    struct stats *stats;
-    struct stats_block consumer_stats;
-    struct peer_table *peers;
+    int device[2]; /* the loop's end, the test's; -1 where the test has opened another device */
+    struct lane_memory lane;
     struct worker_thread worker;
     struct loop_event events[SENDER_EVENTS_MAX]; /* of the runs so far */
     size_t n_events;
@@ -38,6 +35,8 @@ extern uint64_t cursor; /* of open_next; the test sets it to ring_first */
 
 void sender_open_wire(enum wire wire, enum mode mode);
 void sender_open(enum mode mode);
+/* Before that device instead of the pair. */
+void sender_open_device(enum mode mode, int device_fd);
 void sender_close(void);
 void sender_attach(unsigned slot, struct link_format format);
 /* A session: the key's number is the slot's; its index begins with the slot, and differs by

@@ -162,7 +162,58 @@ static inline void super_packet_make(struct super_packet *packet, struct random 
     super_packet_leave_sum(packet);
 }
 
-/* -- cutting ----------------------------------------------------------------------------------- */
+/* A kind of packet, with TCP's options; a size and a payload are the caller's to say. */
+static inline struct super_packet_shape super_packet_any_kind(struct random *random) {
+    struct super_packet_shape shape = {
+        .version = random_below(random, 2) == 0 ? 4 : 6,
+        .is_udp = random_below(random, 2) == 0,
+        .is_tap = random_below(random, 2) == 0,
+        .tcp_options = 4 * random_below(random, 11),
+    };
+    shape.n_tags = shape.is_tap ? random_below(random, 3) : 0;
+    return shape;
+}
+
+/* -- disturbing -------------------------------------------------------------------------------- */
+
+/* Cuts the frame, which goes on to say the length that it has. */
+static inline void super_packet_cut(struct super_packet *packet, size_t length) {
+    uint8_t *ip = packet->bytes + packet->ip;
+    packet->length = length;
+    if (ip[0] >> 4 == 4)
+        be16_write(ip + 2, (uint16_t)(length - packet->ip));
+    else
+        be16_write(ip + 4, (uint16_t)(length - packet->ip - 40));
+}
+
+/* Makes one field wrong, or the frame shorter. */
+static inline void super_packet_disturb(struct super_packet *packet, struct random *random) {
+    struct vnet *vnet = &packet->vnet;
+    switch (random_below(random, 6)) {
+    case 0:
+        vnet->csum_start = (uint16_t)random_below(random, packet->length);
+        break;
+    case 1:
+        vnet->gso_size = (uint16_t)random_next(random);
+        break;
+    case 2:
+        vnet->gso_type = (uint8_t)random_below(random, 6);
+        break;
+    case 3:
+        if (packet->length > packet->header)
+            super_packet_cut(packet, packet->header +
+                                         random_below(random, packet->length - packet->header));
+        break;
+    case 4:
+        packet->length = 1 + random_below(random, packet->length);
+        break;
+    default:
+        packet->bytes[random_below(random, packet->header)] = (uint8_t)random_next(random);
+        break;
+    }
+}
+
+/* -- segments ---------------------------------------------------------------------------------- */
 
 static inline size_t super_packet_n_segments(const struct super_packet *packet) {
     size_t n = 0;

@@ -54,25 +54,14 @@ static inline void make_single(int version, bool is_udp, size_t payload) {
 
 /* Cuts the frame, which goes on to say the length that it has. */
 static inline void cut(size_t length) {
-    uint8_t *ip = packet.bytes + packet.ip;
-    packet.length = length;
-    if (ip[0] >> 4 == 4)
-        be16_write(ip + 2, (uint16_t)(length - packet.ip));
-    else
-        be16_write(ip + 4, (uint16_t)(length - packet.ip - IPV6));
+    super_packet_cut(&packet, length);
 }
 
 static inline struct super_packet_shape random_shape(void) {
-    struct super_packet_shape shape = {
-        .version = random_below(&noise, 2) == 0 ? 4 : 6,
-        .is_udp = random_below(&noise, 2) == 0,
-        .is_tap = random_below(&noise, 2) == 0,
-        .ip_options = random_below(&noise, 2) * 8 * random_below(&noise, 6),
-        .tcp_options = 4 * random_below(&noise, 11),
-        .tcp_flags = (uint8_t)random_next(&noise),
-        .size = 8 + random_below(&noise, 100),
-    };
-    shape.n_tags = shape.is_tap ? random_below(&noise, 3) : 0;
+    struct super_packet_shape shape = super_packet_any_kind(&noise);
+    shape.ip_options = random_below(&noise, 2) * 8 * random_below(&noise, 6);
+    shape.tcp_flags = (uint8_t)random_next(&noise);
+    shape.size = 8 + random_below(&noise, 100);
     shape.payload = 1 + random_below(&noise, 10 * shape.size);
     return shape;
 }

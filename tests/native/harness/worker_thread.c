@@ -1,20 +1,27 @@
 #define _GNU_SOURCE
 #include "worker_thread.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "sockets.h"
 
-void worker_open(struct worker_thread *worker, enum stats_role role, const struct worker_lane *lane,
-                 int ring_fd, int device_fd) {
+void worker_open(struct worker_thread *worker, enum stats_role role, enum wire wire, enum mode mode,
+                 const struct lane_memory *lane, int device_fd) {
     worker->role = role;
-    worker->ring = ring_attach(ring_fd, lane->ring_bytes);
+    worker->ring = ring_attach(lane->ring_fd, lane->ring_bytes);
     CHECK(worker->ring != NULL);
-    CHECK_EQUAL(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, worker->channel), 0);
+    pair_open(worker->channel, SOCK_SEQPACKET);
     bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
-    worker->loop = loop_new(role, lane->wire, lane->mode, worker->ring, lane->stats, lane->peers,
-                            device_fd, worker->channel[1], is_outbound ? lane->wake_fd : -1);
+    worker->loop = loop_new(&(struct loop_parts){.role = role,
+                                                 .wire = wire,
+                                                 .mode = mode,
+                                                 .ring = worker->ring,
+                                                 .stats = lane->stats,
+                                                 .peers = lane->peers,
+                                                 .device_fd = device_fd,
+                                                 .channel_fd = worker->channel[1],
+                                                 .wake_fd = is_outbound ? lane->wake_fd : -1});
     CHECK(worker->loop != NULL);
 }
 
@@ -33,6 +40,15 @@ enum loop_end worker_join(struct worker_thread *worker) {
     return worker->end;
 }
 
+enum loop_end worker_run(struct worker_thread *worker) {
+    char message;
+    CHECK_EQUAL(write(worker->channel[0], "!", 1), 1);
+    enum loop_end end = loop_run(worker->loop);
+    if (end == LOOP_DOORBELL)
+        CHECK_EQUAL(read(worker->channel[1], &message, 1), 1);
+    return end;
+}
+
 enum loop_end worker_stop(struct worker_thread *worker) {
     char message;
     CHECK_EQUAL(write(worker->channel[0], "!", 1), 1);
@@ -49,6 +65,5 @@ enum loop_end worker_stop(struct worker_thread *worker) {
 void worker_close(struct worker_thread *worker) {
     loop_free(worker->loop);
     ring_detach(worker->ring);
-    close(worker->channel[0]);
-    close(worker->channel[1]);
+    pair_close(worker->channel);
 }

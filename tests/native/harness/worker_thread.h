@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "lane_memory.h"
 #include "loop/loop.h"
 
 struct worker_thread {
@@ -16,22 +17,16 @@ struct worker_thread {
     enum loop_end end;
 };
 
-/* What the workers of a lane share; descriptors stay the caller's. */
-struct worker_lane {
-    enum wire wire;
-    enum mode mode;
-    size_t ring_bytes;
-    struct stats *stats;
-    struct peer_table *peers;
-    int wake_fd; /* the outbound ring's eventfd, or -1 */
-};
-
-/* The loop is made but does not run yet: loop_attach_link comes before worker_start. */
-void worker_open(struct worker_thread *worker, enum stats_role role, const struct worker_lane *lane,
-                 int ring_fd, int device_fd);
+/* The loop is made but does not run yet: loop_attach_link comes before worker_start. It takes the
+ * side of the ring that the test does not have. */
+void worker_open(struct worker_thread *worker, enum stats_role role, enum wire wire, enum mode mode,
+                 const struct lane_memory *lane, int device_fd);
 void worker_start(struct worker_thread *worker);
 /* Waits until the loop returns by itself. */
 enum loop_end worker_join(struct worker_thread *worker);
+/* Runs the loop in this thread until it has nothing left to do: a message waits on the channel,
+ * whose number of bytes is 1. Another end than LOOP_DOORBELL leaves it there. */
+enum loop_end worker_run(struct worker_thread *worker);
 /* Rings the doorbell as the gateway does, and waits. */
 enum loop_end worker_stop(struct worker_thread *worker);
 void worker_close(struct worker_thread *worker);

@@ -243,7 +243,10 @@ def test_options_that_cannot_go_together_are_one_line_and_code_2(
 def test_without_a_gateway_it_is_one_line_and_code_1(arguments: list[str], tmp_path: Path) -> None:
     done = bench(*arguments, "--run-dir", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"fastun: no gateway runs (none listens in {tmp_path}); start one\n"
+    assert done.stderr == (
+        f"fastun: no gateway is running (none listens in {tmp_path});"
+        " start one, or give its --run-dir\n"
+    )
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -158,7 +158,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
         assert f"[default: {default}]" in text
     for default in ("/var/lib/fastun", "/run/fastun"):
         assert f"[default: {default}]" in text
-    assert "[default: 1420 where a link can be udp, else 1500]" in text
+    assert "[default: 1420 where a link can be UDP, else 1500]" in text
     assert "[default: udp://[::]:51820 on the wireguard wire, and tcp://[::]:55555]" in text
 
 

@@ -17,6 +17,7 @@ from tests.support.configuration import (
     ENDPOINT,
     KEY,
     LINES,
+    OTHER_KEY,
     OTHER_LINES,
     OWN_KEY,
     PUBLIC,
@@ -258,3 +259,30 @@ def test_the_default_mtu_fits_a_datagram_where_a_link_can_be_udp(
     assert load(role, None, Options(config=path, mode=mode)).mtu == mtu
     assert load(role, None, Options(config=path, mode=mode, mtu=1280)).mtu == 1280
     assert load("serve", None, Options(listen=("tcp://[::]",))).mtu == 1500
+
+
+# -- peers that are disabled ------------------------------------------------------------------
+
+
+def test_a_disabled_peer_is_not_there_and_may_share_the_prefixes_of_another(tmp_path: Path) -> None:
+    old = peer_table(LINES, enabled="false", preshared_key_file="'no such file'")
+    text = old + peer_table(OTHER_LINES, name="'branch'", allowed_ips=LINES["allowed_ips"])
+    (peer,) = load("serve", None, Options(config=file(tmp_path, text))).peers
+    assert peer.public_key == keys.public_of(OTHER_KEY)
+    text = old + peer_table(OTHER_LINES, **UDP)
+    path = file(tmp_path, f"[interface]\nprivate_key = '{keys.format_key(OWN_KEY)}'\n{text}")
+    path.chmod(0o600)
+    assert [peer.name for peer in load("connect", str(path), Options()).peers] == ["other"]
+
+
+def test_a_complaint_numbers_a_peer_as_the_file_does(tmp_path: Path) -> None:
+    text = peer_table(LINES, enabled="false") + peer_table(OTHER_LINES, keepalive="-1")
+    path = file(tmp_path, text)
+    assert complaint("serve", None, Options(config=path)).startswith(f"{path}: peer[1].keepalive:")
+
+
+def test_connect_with_nothing_but_disabled_peers_says_so(tmp_path: Path) -> None:
+    path = file(tmp_path, peer_table(LINES, **UDP, enabled="false"))
+    assert complaint("connect", str(path), Options()) == (
+        f"{path}: peer: none is enabled; set enabled = true in the one to dial"
+    )

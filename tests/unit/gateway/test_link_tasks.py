@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 TCP, UDP = Endpoint("tcp", "192.0.2.1", 1), Endpoint("udp", "192.0.2.1", 1)
 
 
+async def _listening() -> None:
+    """Bind nothing."""
+
+
 def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOwner:
     """A gateway with these endpoints, whose sessions on UDP only note that they begin."""
     target = "tcp://192.0.2.1" if role == "connect" else None
@@ -30,9 +34,9 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
             settings=dataclasses.replace(settings, **fields),
             lane=None,
             links=None,
-            inside=None,
+            outside=SimpleNamespace(names=None, inside=None),
+            listening=SimpleNamespace(streams=None, run=_listening),
             handshaker=SimpleNamespace(opening_bytes=0),
-            sockets=SimpleNamespace(ports=list),
             datagrams=SimpleNamespace(begin_all=lambda: begun.append("all")) if has_udp else None,
             counts=None,
         ),
@@ -42,13 +46,18 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
 @pytest.mark.parametrize(
     ("role", "endpoints", "tasks", "begins"),
     [
-        ("serve", (TCP,), ["Acceptor.run"], False),
-        ("serve", (UDP,), [], True),
-        ("serve", (UDP, TCP), ["Acceptor.run"], True),
-        ("connect", (TCP,), ["Dialler.run"], False),
-        ("connect", (UDP,), [], True),
+        ("serve", (TCP,), ["refuse_missing", "_listening", "Acceptor.run"], False),
+        ("serve", (UDP,), ["refuse_missing", "_listening"], True),
+        ("serve", (UDP, TCP), ["refuse_missing", "_listening", "Acceptor.run"], True),
+        ("connect", (TCP,), ["refuse_missing", "_listening", "Dialler.run"], False),
+        ("connect", (UDP,), ["refuse_missing", "_listening"], True),
         # The choice between the two begins the session on UDP.
-        ("connect", (UDP, TCP), ["Preference.run", "Dialler.run"], False),
+        (
+            "connect",
+            (UDP, TCP),
+            ["refuse_missing", "_listening", "Preference.run", "Dialler.run"],
+            False,
+        ),
     ],
 )
 def test_each_role_has_the_tasks_that_its_endpoints_need(

@@ -19,6 +19,7 @@ from fastun.errors import RuntimeFailure
 from fastun.gateway import pushed_settings
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.wanted import Applied
 from fastun.peers.peer import Peer
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def device_of(**methods: Any) -> Any:
     """A device with these methods; the MTU that it says it has is the one pushed, or 1420."""
     apply = methods.pop("apply", nothing)
 
-    def applying(addresses: Any, routes: Any, mtu: int, outer: Any) -> int:
+    def applying(addresses: Any, routes: Any, mtu: int, outer: Any) -> Applied:
         apply(addresses, routes, mtu, outer)
-        return mtu or 1420
+        return Applied(mtu or 1420)
 
     return SimpleNamespace(inner_mtu=InnerMtu(1420), apply=applying, **methods)
 
@@ -259,11 +260,11 @@ class SlowDevice:
         self.go_on = threading.Semaphore(0)
         self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> int:
+    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> Applied:
         self.begun.append(mtu)
         self.go_on.acquire(timeout=5)  # a test that fails ends all the same
         self.done.append(mtu)
-        return mtu
+        return Applied(mtu)
 
     def release(self, n: int = 1) -> None:
         self.go_on.release(n)

@@ -9,27 +9,30 @@ from unittest.mock import Mock, call
 
 import pytest
 
+from fastun import log
 from fastun.gateway.reports import Reports, Sessions
 from fastun.lane.messages import (
     ControlCame,
-    DatagramCame,
     DeviceGone,
-    HandshakeCame,
     KeyAdded,
     KeyConfirmed,
     LinkEnded,
     OffloadChanged,
     PathTooNarrow,
+    Ready,
     SessionWanted,
+    StreamHandshakeCame,
     ToGateway,
+    UdpHandshakeCame,
+    WorkerFailed,
 )
 from fastun.native import ROLES, UdpAddress
 
 SEALED_ONLY = [
-    HandshakeCame(1, 2, b"hello"),
+    StreamHandshakeCame(1, 2, b"hello"),
     KeyAdded(1, 3),
     KeyConfirmed(1, 2, 3),
-    DatagramCame(bytes(48), b"hello"),
+    UdpHandshakeCame(bytes(48), b"hello"),
     ControlCame(1, 3, b"hello"),
     SessionWanted(1),
     PathTooNarrow(1),
@@ -82,6 +85,14 @@ def test_a_deleted_interface_ends_the_gateway() -> None:
     )
 
 
+def test_why_a_worker_failed_is_in_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    assert Gateway().calls_of(WorkerFailed("tun-reader/0", "no memory")) == []
+    captured = capsys.readouterr()
+    (line,) = (captured.out + captured.err).splitlines()
+    for part in ("worker failed", "tun-reader/0", "no memory"):
+        assert part in line
+
+
 @pytest.mark.parametrize("message", SEALED_ONLY, ids=lambda message: type(message).__name__)
 def test_what_only_the_wireguard_wire_has_is_an_error_on_others(
     message: ToGateway, capsys: pytest.CaptureFixture[str]
@@ -93,7 +104,9 @@ def test_what_only_the_wireguard_wire_has_is_an_error_on_others(
 
 
 def test_a_handshake_message_is_for_the_streams() -> None:
-    assert Gateway().calls_of(HandshakeCame(1, 2, b"x")) == [call.streams.on_handshake(1, 2, b"x")]
+    assert Gateway().calls_of(StreamHandshakeCame(1, 2, b"x")) == [
+        call.streams.on_handshake(1, 2, b"x")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +134,7 @@ def test_what_comes_on_udp_is_for_its_sessions(message: ToGateway, expected: obj
 
 def test_a_datagram_comes_with_its_address() -> None:
     address = UdpAddress(ip_address("192.0.2.1"), 51820)
-    ((_, arguments, _),) = Gateway().calls_of(DatagramCame(address.pack(), b"x"))
+    ((_, arguments, _),) = Gateway().calls_of(UdpHandshakeCame(address.pack(), b"x"))
     assert arguments == (address, b"x")
 
 
@@ -169,3 +182,15 @@ def test_a_dead_link_reader_ends_all_links() -> None:
         gateway = Gateway(streams=has_sessions, datagrams=has_sessions)
         calls = gateway.calls_at_death_of("link-reader")
         assert call.links.end_all("link-reader died", only_streams=False) in calls
+
+
+def test_a_message_that_no_handler_takes_is_logged_with_its_worker(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway = Gateway()
+    log.configure("console", 0)
+    worker: Any = SimpleNamespace(name="tun-reader 0")
+    gateway.reports.on_message(worker, Ready())
+    assert gateway.all.mock_calls == []
+    error = capsys.readouterr().err
+    assert all(words in error for words in ("unexpected message", "tun-reader 0", "Ready()"))

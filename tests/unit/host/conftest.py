@@ -10,10 +10,9 @@ import pytest
 import structlog
 
 from fastun import ending, log
-from fastun.host import changes, pushed, routes
+from fastun.host import changes, reconcile, settings_of_host
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules
 from fastun.host.journal import Journal
-from fastun.host.routes import HostRoutes
 from tests.support.fake_kernel import ETH0, LAN, NAMES, FakeKernel
 from tests.support.journals import NAME
 
@@ -57,13 +56,13 @@ def asked_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     """A host with a LAN, a way out, and the device of the tunnel."""
     kernel = FakeKernel()
-    for module in (pushed, routes):
-        monkeypatch.setattr(module, "IPRoute", kernel)
+    for name in ("IPRoute", "Kernel"):
+        monkeypatch.setattr(reconcile, name, kernel)
     monkeypatch.setattr(socket, "if_nametoindex", NAMES.__getitem__)
     monkeypatch.setattr(
         socket, "if_indextoname", {index: name for name, index in NAMES.items()}.__getitem__
     )
-    monkeypatch.setattr(HostRoutes, "_check_source_validation", lambda _: None)
+    monkeypatch.setattr(settings_of_host, "apply", lambda *_: None)
     kernel.have_address("198.18.0.2/24", ETH0)
     kernel.have_route("198.18.0.0/24", ETH0)
     kernel.have_route("0.0.0.0/0", ETH0)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
 
 from fastun.endpoint import parse
-from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses
-from fastun.host.outer_addresses import catches, of_settings
-from fastun.host.routes import HostRoutes, prepared
-from tests.support.fake_kernel import MAIN, FakeKernel
-from tests.support.pushed_device import JOURNAL, MARK, Client, settings
+from fastun.host import routes
+from fastun.host.outer_addresses import of_settings
+from fastun.host.placing import Caught
+from fastun.host.routes import prepared
+from tests.support.fake_kernel import FT0, MAIN, FakeKernel
+from tests.support.pushed_device import MARK, Client, settings
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -71,18 +70,27 @@ def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
     assert kernel.rules == []
 
 
+@pytest.fixture
+def before_the_device(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "IPRoute", kernel)
+    monkeypatch.setattr(routes, "tables_in_use", set)
+
+
+@pytest.mark.usefixtures("before_the_device")
 @pytest.mark.parametrize(
     ("allowed", "endpoint", "fields", "mark"),
     [
         ("10.0.0.0/8", "udp://10.1.2.3", {}, MARK),
         ("10.0.0.0/8", "tcp://10.1.2.3", {}, MARK),
         ("0.0.0.0/1", "udp://[2001:db8::1]", {}, MARK),
-        ("2001:db8::/32", "udp://[2001:db8::1]", {}, MARK),
-        ("10.0.0.0/8", "udp://11.1.2.3", {}, 0),
+        ("10.0.0.0/8", "udp://11.1.2.3", {}, MARK),  # it may move there
         ("10.0.0.0/8", "udp://10.1.2.3", {"accept": ()}, 0),
         ("10.0.0.0/8", "udp://10.1.2.3", {"accept": (), "table": "auto"}, MARK),
         ("10.0.0.0/8", "udp://10.1.2.3", {"fwmark": 5}, 5),
         ("10.0.0.0/8", "udp://name.invalid", {}, MARK),
+        ("10.0.0.0/8", "udp://10.1.2.3", {"accept": (), "addresses": "10.1.0.2/16"}, MARK),
+        ("10.0.0.0/8", "udp://10.2.2.3", {"accept": (), "addresses": "10.1.0.2/16"}, 0),
+        ("10.0.0.0/8", "udp://name.invalid", {"accept": (), "addresses": "10.1.0.2/16"}, MARK),
     ],
 )
 def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch_them(
@@ -90,55 +98,58 @@ def test_our_packets_are_marked_before_there_is_a_device_where_a_route_may_catch
     endpoint: str,
     fields: dict[str, Any],
     mark: int,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", _unresolved)
-    its = settings(allowed, endpoints=(parse(endpoint),), **({"fwmark": 0} | fields))
-    assert prepared(its).fwmark == mark
-
-
-def _unresolved(*_: object, **__: object) -> None:
-    raise socket.gaierror(-2, "Name or service not known")
+    fields = {"fwmark": 0, **fields}
+    if "addresses" in fields:
+        fields["addresses"] = (ip_interface(fields["addresses"]),)
+    assert prepared(settings(allowed, endpoints=(parse(endpoint),), **fields)).fwmark == mark
 
 
 def test_what_is_configured_is_kept_out_of_our_way_like_what_is_pushed(kernel: FakeKernel) -> None:
-    its = settings(
+    client = Client(
         "203.0.113.0/24", "10.7.0.0/16", endpoints=(parse("udp://203.0.113.1"),), table="auto"
     )
-    HostRoutes("ft0", its, JOURNAL).add_configured()
+    client.push()
     assert kernel.routes_of() == {("203.0.113.0/24", MARK), ("10.7.0.0/16", MAIN)}
 
 
-def test_a_configured_route_that_is_not_to_be_had_ends_the_start() -> None:
-    with pytest.raises(
-        RuntimeFailure,
-        match=r"route 192\.168\.77\.0/24: another interface of this host has it already",
-    ):
-        HostRoutes("ft0", settings("192.168.77.0/24", table="auto"), JOURNAL).add_configured()
-
-
-def test_names_are_looked_up_and_one_that_takes_too_long_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_configured_route_that_the_lan_has_costs_no_other(
+    kernel: FakeKernel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def found(name: str, *_: object, **__: object) -> list[Any]:
-        if name == "slow.example":
-            socket_is_never_ready.wait(10)
-        return [(0, 0, 0, "", ("203.0.113.7", 0)), (0, 0, 0, "", ("::ffff:203.0.113.8", 0, 0, 0))]
+    Client("192.168.77.0/24", "10.7.0.0/16", table="auto").push()
+    assert kernel.routes_of() == {("10.7.0.0/16", MAIN)}
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "192.168.77.0/24" in said
+    assert "another interface of this host has it already: lan; remove it" in said
 
-    import threading  # noqa: PLC0415
 
-    socket_is_never_ready = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", found)
-    monkeypatch.setattr(outer_addresses, "_LOOKUP_S", 0.3)
-    quick = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
-    expected = set(map(ip_address, ("203.0.113.7", "203.0.113.8", "192.0.2.1")))
-    assert of_settings(quick) == (expected, True)
-    slow = settings(endpoints=(parse("udp://slow.example"), parse("tcp://192.0.2.1")))
-    assert of_settings(slow) == ({ip_address("192.0.2.1")}, False)
-    socket_is_never_ready.set()
+def test_an_address_whose_network_has_our_server_is_made_without_its_route(
+    kernel: FakeKernel,
+) -> None:
+    its = {"addresses": (ip_interface("203.0.113.9/24"), ip_interface("10.9.0.1/24"))}
+    client = Client(**its)
+    client.push(outer="203.0.113.1")
+    assert kernel.routes_of() == {("203.0.113.0/24", MARK)}
+    assert [each.has_route for each in kernel.addresses() if each.index == FT0] == [False, True]
+    client.push(outer="198.51.100.1")
+    assert kernel.routes_of() == set()
+    assert all(each.has_route for each in kernel.addresses())
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9/0", "203.0.113.9/1", "2001:db8::9/0"])
+def test_an_address_of_no_length_makes_no_default_route(kernel: FakeKernel, address: str) -> None:
+    Client(addresses=(ip_interface(address),)).push(outer="203.0.113.1")
+    assert kernel.routes_of() == set()
+    assert [each.has_route for each in kernel.addresses() if each.index == FT0] == [False]
+
+
+def test_of_the_settings_only_addresses_are_known_names_come_later() -> None:
+    its = settings(endpoints=(parse("udp://192.0.2.1"),))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, True)
+    its = settings(endpoints=(parse("udp://vpn.example"), parse("tcp://192.0.2.1")))
+    assert of_settings(its) == ({ip_address("192.0.2.1")}, False)
 
 
 def test_an_address_is_in_networks_of_its_own_version_only() -> None:
-    assert catches(ip_network("0.0.0.0/0"), [ip_address("10.0.0.1")])
-    assert not catches(ip_network("::/0"), [ip_address("10.0.0.1")])
-    assert not catches(ip_network("10.0.1.0/24"), [ip_address("10.0.0.1")])
+    v4, v6, other = map(ip_network, ("0.0.0.0/0", "::/0", "10.0.1.0/24"))
+    assert Caught((v4, v6, other)).by([ip_address("10.0.0.1")]) == {v4}

@@ -6,14 +6,12 @@ tests/attack/test_pushed_settings.py asks the real one.
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_network
 
 import pytest
 
-from fastun.host.routes import HostRoutes
 from fastun.host.routing_rules import PROTOCOL
 from tests.support.fake_kernel import FT0, LAN, MAIN, FakeKernel
-from tests.support.pushed_device import JOURNAL, MARK, Client, settings
+from tests.support.pushed_device import MARK, Client
 
 pytestmark = pytest.mark.usefixtures("kernel")
 
@@ -34,7 +32,7 @@ def test_a_route_that_would_beat_a_lan_is_refused_unless_it_is_named(
     assert route in said
     assert "on lan" in said
     assert "add exactly this prefix to allowed_ips" in said
-    if route != "192.168.77.0/24":  # to which the kernel has a route already
+    if route not in ("192.168.77.0/24", "fd77::/64"):  # which the LAN is itself
         Client(route).push(route)
         assert kernel.routes_of() == {(route, MAIN)}
 
@@ -90,7 +88,7 @@ def test_a_route_by_several_ways_counts_unless_all_are_ours(kernel: FakeKernel) 
 
 def test_the_other_end_of_a_point_to_point_link_counts(kernel: FakeKernel) -> None:
     kernel.have_address("10.9.0.1/32", LAN)
-    kernel.addresses[-1]["IFA_ADDRESS"] = "10.9.0.2"
+    kernel.entries[-1]["IFA_ADDRESS"] = "10.9.0.2"
     Client().push("10.9.0.1/32", "10.9.0.2/32", "10.9.0.3/32")
     assert kernel.routes_of() == {("10.9.0.3/32", MAIN)}
 
@@ -115,9 +113,19 @@ def test_what_is_refused_again_is_said_once(capsys: pytest.CaptureFixture[str]) 
     client = Client()
     for refused in ("192.168.77.0/25", "192.168.77.0/25", "192.168.77.0/26"):
         client.push(refused, "192.168.77.1/32")
-    first, second = capsys.readouterr().err.splitlines()
-    assert "others=1" in first
-    assert "192.168.77.0/26" in second
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert "192.168.77.0/25" in first
+    assert "192.168.77.1/32" in second
+    assert "192.168.77.0/26" in third
+
+
+def test_of_many_that_are_refused_the_first_are_said_one_by_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Client().push(*(f"192.168.77.{n}/32" for n in range(30)))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 9
+    assert "others=22" in lines[-1]
 
 
 # -- replaced as a whole ----------------------------------------------------------------------
@@ -145,11 +153,9 @@ def test_what_others_made_on_the_device_stays(kernel: FakeKernel) -> None:
 
 
 def test_what_is_configured_stays_when_it_is_pushed_and_then_not(kernel: FakeKernel) -> None:
-    its = settings("10.0.0.0/8", "0.0.0.0/0", table="auto")
-    host_routes = HostRoutes("ft0", its, JOURNAL)
-    host_routes.add_configured()
-    host_routes.replace_pushed([ip_network("10.0.0.0/8"), ip_network("0.0.0.0/0")], ())
-    host_routes.replace_pushed([], ())
+    client = Client("10.0.0.0/8", "0.0.0.0/0", table="auto")
+    client.push("10.0.0.0/8", "0.0.0.0/0")
+    client.push()
     assert kernel.routes_of() == {("10.0.0.0/8", MAIN), ("default/0", MARK)}
     assert len(kernel.rules) == 2
 

@@ -51,6 +51,12 @@ TYPES = {
 }
 
 
+# What pages name of the repository.
+METRIC = re.compile(r"`(fastun_[a-z_]+)[`{]")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PATH = re.compile(r"`((?:csrc|fastun|tests|grafana|docs|bench)/[\w./-]*)`")
+
+
 def pages() -> list[Path]:
     """All Markdown files of the repository, without what a build or a download has left there."""
     listed = subprocess.run(
@@ -213,7 +219,7 @@ def test_every_metric_that_is_named_anywhere_exists() -> None:
     for page in pages():
         if page.name == "CHANGELOG.md" or "results" in page.parts:
             continue  # what was renamed, and what an older version measured
-        named = set(re.findall(r"`(fastun_[a-z_]+)[`{]", page.read_text(encoding="utf-8")))
+        named = set(METRIC.findall(page.read_text(encoding="utf-8")))
         assert named <= series, page
 
 
@@ -263,7 +269,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_to_a_file_and_a_heading(page: Path) -> None:
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+    for link in LINK.findall(prose(page)):
         target, _, anchor = link.partition("#")
         if "://" in target:
             continue
@@ -277,11 +283,16 @@ def test_relative_links_lead_to_a_file_and_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_and_folders_that_are_named_exist(page: Path) -> None:
-    named = re.findall(r"`((?:csrc|fastun|tests|grafana|docs|bench)/[\w./-]*)`", prose(page))
+    named = PATH.findall(prose(page))
     made_by_a_run = {path for path in named if "DATE" in path}
     assert [
         path for path in named if path not in made_by_a_run and not (ROOT / path).exists()
     ] == []
+
+
+@pytest.mark.parametrize("pattern", [METRIC, LINK, PATH])
+def test_pages_have_many_of_what_is_looked_for(pattern: re.Pattern[str]) -> None:
+    assert sum(len(pattern.findall(page.read_text(encoding="utf-8"))) for page in pages()) > 50
 
 
 @pytest.mark.parametrize("language", ["csrc", "fastun"])

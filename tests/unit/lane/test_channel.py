@@ -20,14 +20,14 @@ from fastun.lane.messages import (
     AttachLink,
     Boot,
     ControlCame,
-    DatagramCame,
     DetachLink,
-    HandshakeCame,
     LinkFormat,
     Message,
     Ready,
     SendMessage,
     SetSendingKey,
+    StreamHandshakeCame,
+    UdpHandshakeCame,
 )
 from tests.support.descriptors import no_descriptor_left
 
@@ -59,9 +59,9 @@ def open_descriptors() -> set[str]:
         SetSendingKey(0, 1, KEY, 2**32 - 1, 2**64 - 2**13, 2**64 - 1),
         AddReceivingKey(0, ((0, KEY), (1, KEY)), 5, 1, 2**63),
         SendMessage(3, os.urandom(148)),
-        DatagramCame(os.urandom(48), os.urandom(148)),
+        UdpHandshakeCame(os.urandom(48), os.urandom(148)),
         ControlCame(3, 7, os.urandom(4096)),
-        HandshakeCame(3, 2**32 - 1, os.urandom(148)),
+        StreamHandshakeCame(3, 2**32 - 1, os.urandom(148)),
         Ready(),
     ],
 )

@@ -15,80 +15,28 @@ import pytest
 from fastun.errors import RuntimeFailure
 from fastun.lane import lane as lanes
 from fastun.lane import worker_process
-from fastun.lane.lane import Lane, LanePlan
-from fastun.lane.messages import DetachLink, SendMessage
-from fastun.native import ROLES, Mode, Wire
+from fastun.lane.lane import RING_BYTES
+from fastun.lane.messages import (
+    AddSocket,
+    Boot,
+    DetachLink,
+    SendMessage,
+    WorkerFailed,
+)
+from fastun.native import ROLES, SOCKETS_MAX, Mode, Offload, Wire
 from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
+from tests.support.running_lane import Owner, running, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Coroutine
 
-    from fastun.lane.messages import ToGateway
+    from fastun.lane.messages import ToWorker
     from fastun.lane.worker_process import WorkerProcess
 
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "RESPAWN_DELAY_S", 0.05)
-
-
-class Owner:
-    """A lane, and what its owner has heard from it."""
-
-    def __init__(self, device: socket.socket) -> None:
-        self.started: list[str] = []
-        self.died: list[str] = []
-        self.failures: list[RuntimeFailure] = []
-        self.messages: list[ToGateway] = []
-        self.tell: Callable[[WorkerProcess], None] = lambda _: None
-        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN))
-
-    def on_start(self, worker: WorkerProcess) -> None:
-        self.started.append(worker.role)
-        self.tell(worker)
-
-    def on_message(self, _: WorkerProcess, message: ToGateway) -> None:
-        self.messages.append(message)
-
-    def on_death(self, worker: WorkerProcess) -> None:
-        self.died.append(worker.role)
-
-    def on_failure(self, error: RuntimeFailure) -> None:
-        self.failures.append(error)
-
-    def worker(self, role: str = "link-writer") -> WorkerProcess:
-        return self.lane.workers[role]
-
-    def pid(self, role: str = "link-writer") -> int:
-        process = self.worker(role).process
-        assert process is not None
-        return process.pid
-
-    def kill(self, role: str = "link-writer") -> None:
-        os.kill(self.pid(role), signal.SIGKILL)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
-            await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Owner]:
-    """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it."""
-    device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    loop, unhandled = asyncio.get_running_loop(), list[Any]()
-    loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    with device, far_end:
-        owner = Owner(device)
-        owner.lane.start(owner)
-        try:
-            await until(owner.lane.is_whole)
-            yield owner
-        finally:
-            await owner.lane.stop()
-    assert unhandled == []
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
@@ -340,6 +288,35 @@ def test_a_worker_that_cannot_be_told_what_to_do_is_replaced() -> None:
             assert owner.failures == []
 
     run(claim())
+
+
+@pytest.mark.parametrize(
+    ("order", "reason"),
+    [
+        (AddSocket(SOCKETS_MAX, has_offload=False), "Invalid argument"),
+        (Boot(RING_BYTES, Wire.PLAIN, Mode.TUN, holds=False, coalesce=Offload.NONE, mss_mtu=0),
+         "unexpected Boot"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_cannot_go_on_says_why_and_is_replaced(
+    order: ToWorker, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+                owner.lane.send("link-reader", order, udp.fileno())
+            await until(lambda: owner.died)
+            await until(owner.lane.is_whole)
+            assert owner.died == ["link-reader"]
+            (failed,) = owner.messages
+            assert isinstance(failed, WorkerFailed)
+            assert failed.worker == "link-reader/0"
+            assert reason in failed.reason
+
+    run(claim())
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.err
+    assert "fastun: " not in captured.err
 
 
 # -- the end ----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from fastun.link.inside import Inside, LeadsInsideError
 from fastun.link.stream import sockets as stream_sockets
 from fastun.native import UdpAddress
 from tests.support.inside_of import DEVICE, OTHER, Routes
+from tests.support.known_names import outside
 
 LOOPBACK = 1
 
@@ -133,9 +134,9 @@ def test_nothing_is_sent_or_dialled_there() -> None:
         with pytest.raises(LeadsInsideError):
             sockets.send(b"initiation", address)
         with pytest.raises(LeadsInsideError):
-            asyncio.run(stream_sockets.dial(endpoint, inside=routes.inside()))
+            asyncio.run(stream_sockets.dial(endpoint, outside(routes.inside())))
         routes.to.clear()
         sockets.send(b"initiation", address)
         assert peer.recv(64) == b"initiation"
-        asyncio.run(stream_sockets.dial(endpoint, inside=routes.inside())).close()
+        asyncio.run(stream_sockets.dial(endpoint, outside(routes.inside()))).close()
         sockets.close()

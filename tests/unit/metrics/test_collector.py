@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastun import native
+from fastun.config.settings import Options, load
 from fastun.gateway import viewer as gateway_viewer
 from fastun.gateway.viewer import Viewer
 from fastun.host.socket_state import SocketState
@@ -160,6 +161,16 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway, collector: Gatewa
     handshakes, rekeys, last = (collect(collector)[name].samples for name in names)
     assert {s.labels["result"]: s.value for s in handshakes if s.value} == {"bad_mac1": 2}
     assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
+
+
+def test_as_many_peers_as_there_is_room_for_get_a_slot_and_no_more(
+    collector: GatewayCollector,
+) -> None:
+    assert [s.value for s in collect(collector)["fastun_peers_max"].samples] == [1]  # plain
+    with idle_gateway(load("serve", None, Options())) as sealed, viewing(sealed) as viewer:
+        have(sealed, *peers_named(*(f"peer{n}" for n in range(1030))))
+        room = collect(GatewayCollector(viewer.view))["fastun_peers_max"].samples
+        assert [s.value for s in room] == [len(sealed.peer_slots.by_slot)]
 
 
 def test_a_scrape_names_each_of_a_thousand_peers(

@@ -8,7 +8,7 @@ import socketserver
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,6 +86,15 @@ def test_connect_is_ready_only_with_a_link() -> None:
         assert ask(port, "/readyz")[:2] == (503, "not at work: tun-writer/0\n")
 
 
+def test_a_server_is_ready_only_with_all_that_it_listens_on(gateway: Gateway) -> None:
+    port = free_port()
+    set_ready(gateway)
+    gateway.listening = SimpleNamespace(waits_for=lambda: ("listen.tcp 192.0.2.1",))  # type: ignore[assignment]
+    with serve(gateway, ("127.0.0.1", port)):
+        assert ask(port, "/healthz")[0] == 200
+        assert ask(port, "/readyz")[:2] == (503, "waiting for listen.tcp 192.0.2.1\n")
+
+
 @pytest.mark.parametrize("path", ["/", "/metrics/", "/metricsx", "/favicon.ico", "/../healthz"])
 def test_other_paths_are_not_found(gateway: Gateway, path: str) -> None:
     port = free_port()
@@ -101,12 +110,6 @@ def test_only_get_and_head_are_answered(gateway: Gateway, path: str) -> None:
             assert ask(port, path, method)[0] == 405
         status, body, _ = ask(port, path, "HEAD")
         assert (status, body) == (ask(port, path)[0], "")
-
-
-def test_off_means_no_thread_and_no_socket(gateway: Gateway) -> None:
-    before = set(Path("/proc/self/fd").iterdir())
-    with serve(gateway, None):
-        assert len(set(Path("/proc/self/fd").iterdir()) - before) <= 1  # that of iterdir itself
 
 
 @contextmanager
@@ -228,18 +231,17 @@ def test_leaving_takes_no_time_and_frees_the_port(gateway: Gateway) -> None:
             assert ask(port, "/metrics")[0] == 200
 
 
-@pytest.mark.parametrize(
-    ("host", "what"),
-    [
-        ("192.0.2.1", "no interface of this host has that address"),
-        ("does-not-exist.invalid", "the host cannot be resolved"),
-    ],
-)
-def test_an_address_that_cannot_be_had_is_one_line(gateway: Gateway, host: str, what: str) -> None:
+def test_a_name_that_cannot_be_resolved_is_one_line(gateway: Gateway) -> None:
+    host = "does-not-exist.invalid"
     with (
-        pytest.raises(RuntimeFailure, match=rf"^--metrics {host}:10055: {what}.*;"),
+        pytest.raises(RuntimeFailure, match=rf"^--metrics {host}:10055: the host cannot be .*;"),
         serve(gateway, (host, 10055)),
     ):
+        pass
+
+
+def test_an_address_that_is_not_there_yet_is_bound(gateway: Gateway) -> None:
+    with serve(gateway, ("192.0.2.1", 10055)):
         pass
 
 

@@ -184,11 +184,11 @@ def test_no_gateway_is_one_line_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(RuntimeFailure) as error:
         control.request(path, "status")
     assert str(error.value) == (
-        f"no gateway runs with interface ft0 (no socket {path}); start one, or give --run-dir"
+        f"no gateway is running with interface ft0 (no socket {path}); start one, or give --run-dir"
     )
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    with pytest.raises(RuntimeFailure, match="no gateway runs with interface ft0"):
+    with pytest.raises(RuntimeFailure, match="no gateway is running with interface ft0"):
         control.request(path, "status")
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from fastun.endpoint import Endpoint
 from fastun.lane.messages import (
     ForgetReceivingKeys,
 )
@@ -17,8 +17,16 @@ from fastun.link import hello
 from fastun.native import UdpAddress
 from fastun.peers.peer import Peer
 from fastun.session.refusal import Refusal
-from tests.support.datagram_pair import COOKIE, HELLO, Pair, Side, names_resolved, run
-from tests.support.parties import CLIENT, SERVER, STRANGER, cookie_reply
+from tests.support.datagram_pair import (
+    COOKIE,
+    HELLO,
+    SERVER_AS_PEER,
+    Pair,
+    Side,
+    names_resolved,
+    run,
+)
+from tests.support.parties import CLIENT, STRANGER, cookie_reply
 
 pytestmark = pytest.mark.usefixtures("now")
 
@@ -76,12 +84,11 @@ def test_a_handshake_takes_over_from_a_stream(now: SimpleNamespace) -> None:
 def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> None:
     async def claim() -> None:
         for role, goes_on in (("connect", True), ("serve", False)):
-            endpoint = Endpoint("udp", "192.0.2.2", 51820)
             side = Side(
                 role,
                 CLIENT,
                 "192.0.2.1",
-                Peer(name="server", public_key=SERVER.public, endpoints=(endpoint,)),
+                SERVER_AS_PEER,
             )
             side.sessions.begin_all()
             for _ in range(60):
@@ -101,12 +108,11 @@ def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> 
 def test_after_all_an_answer_is_too_late(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
-        endpoint = Endpoint("udp", "192.0.2.2", 51820)
         side = pair.client = Side(
             "serve",
             CLIENT,
             "192.0.2.1",
-            Peer(name="server", public_key=SERVER.public, endpoints=(endpoint,)),
+            SERVER_AS_PEER,
         )
         side.sessions.begin(0)
         for _ in range(60):
@@ -147,13 +153,9 @@ async def unanswered(pair: Pair, now: SimpleNamespace) -> tuple[bytes, bytes]:
     now.s += 1
     pair.server.sessions.doubt(0)
     await names_resolved()
-    ((initiation, _),) = pair.server.sockets.sent
-    pair.server.sockets.sent.clear()
-    pair.client.take_in(initiation, pair.server.address)
-    await asyncio.sleep(0)
-    pair.client.work()
-    ((response, _),) = pair.client.sockets.sent
-    pair.client.sockets.sent.clear()
+    initiation = pair.server.sent()
+    await pair.client.answer(initiation, pair.server.address)
+    response = pair.client.sent()
     return initiation, response
 
 
@@ -197,7 +199,9 @@ def test_a_removed_peers_cookie_is_ignored(now: SimpleNamespace) -> None:
 @pytest.mark.parametrize("is_present", [True, False])
 def test_a_peer_that_is_removed_while_its_name_is_resolved_is_not_asked(is_present: bool) -> None:
     async def claim() -> None:
-        pair = Pair()
+        pair = Pair(host="vpn")
+        pair.client.dns.answers["vpn"] = ["192.0.2.2"]
+        pair.client.dns.meanwhile = lambda: time.sleep(0.05)
         pair.client.sessions.begin(0)
         await asyncio.sleep(0)
         if is_present:  # it has changed, say

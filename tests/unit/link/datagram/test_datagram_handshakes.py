@@ -14,7 +14,16 @@ from fastun.native import Aead, has_aes_instructions
 from fastun.peers.peer import Peer
 from fastun.session import cookies, messages, primitives
 from fastun.session.refusal import Refusal
-from tests.support.datagram_pair import COOKIE, HELLO, START_S, Pair, Side, names_resolved, run
+from tests.support.datagram_pair import (
+    COOKIE,
+    HELLO,
+    SERVER_AS_PEER,
+    START_S,
+    Pair,
+    Side,
+    names_resolved,
+    run,
+)
 from tests.support.parties import CLIENT, PSK, SERVER, STRANGER, cookie_reply
 
 pytestmark = pytest.mark.usefixtures("now")
@@ -62,9 +71,7 @@ def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
 def test_the_link_reader_knows_which_initiation_a_cookie_may_be_for() -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        ((initiation, _),) = pair.client.sockets.sent
+        initiation = await pair.client.begin()
         sender = messages.Initiation.unpack(initiation).sender
         told = [(role, each) for role, each in pair.client.lane.take() if type(each) is AwaitReply]
         assert told == [("link-reader", AwaitReply(0, sender))]
@@ -75,9 +82,7 @@ def test_the_link_reader_knows_which_initiation_a_cookie_may_be_for() -> None:
 def test_a_response_waits_until_the_link_reader_opens() -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        ((initiation, _),) = pair.client.sockets.sent
+        initiation = await pair.client.begin()
         pair.server.take_in(initiation, pair.client.address)
         await asyncio.sleep(0)
         assert pair.server.sockets.sent == []
@@ -95,11 +100,7 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
 def test_a_responder_seals_only_when_the_peer_has_shown_the_keys() -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(await pair.client.begin(), pair.client.address)
         assert pair.server.told_of(SetSendingKey) == []
         (index,) = pair.server.receiving
         pair.server.sessions.on_key_confirmed(0, index ^ 1)
@@ -116,11 +117,7 @@ def test_a_responder_seals_only_when_the_peer_has_shown_the_keys() -> None:
 def test_an_initiator_seals_only_under_keys_that_its_link_reader_has() -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(await pair.client.begin(), pair.client.address)
         response = pair.server.sockets.sent.pop()[0]
         for _ in range(2):  # a response sent again answers nothing
             pair.client.take_in(response, pair.server.address)
@@ -146,11 +143,7 @@ def test_of_several_peers_a_response_is_for_the_one_that_it_names() -> None:
             CLIENT,
             "192.0.2.1",
             Peer(name="other", public_key=STRANGER.public, endpoints=(elsewhere,)),
-            Peer(
-                name="server",
-                public_key=SERVER.public,
-                endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
-            ),
+            SERVER_AS_PEER,
         )
         client.sessions.begin(0)
         await names_resolved()
@@ -186,9 +179,7 @@ def test_a_handshake_message_that_cannot_be_sent_is_as_good_as_lost(
         now.s += 6
         pair.client.sessions.tick()
         await names_resolved()
-        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(pair.client.sockets.sent.pop()[0], pair.client.address)
         pair.client.sockets.failure = OSError(101, "no route")  # a hello is lost, too
         await pair.settle()
         assert pair.client.links.by_slot[0].transport == "udp"
@@ -207,15 +198,9 @@ def test_a_stranger_gets_no_answer() -> None:
             "connect",
             STRANGER,
             "192.0.2.3",
-            Peer(
-                name="server",
-                public_key=SERVER.public,
-                endpoints=(Endpoint("udp", "192.0.2.2", 51820),),
-            ),
+            SERVER_AS_PEER,
         )
-        stranger.sessions.begin(0)
-        await names_resolved()
-        ((initiation, _),) = stranger.sockets.sent
+        initiation = await stranger.begin()
         pair.server.take_in(initiation, stranger.address)
         await asyncio.sleep(0)
         assert pair.server.lane.take() == []
@@ -244,14 +229,10 @@ def test_a_cookie_is_for_its_asker_by_an_initiation_or_a_response(
 ) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        ((initiation, _),) = pair.client.sockets.sent
+        initiation = await pair.client.begin()
         stray = bytes([3, 0, 0, 0, 8, 8, 8, 8]).ljust(64)
         pair.client.take_in(stray, pair.server.address)
-        pair.server.take_in(initiation, pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(initiation, pair.client.address)
         ((response, _),) = pair.server.sockets.sent
         pair.server.take_in(cookie_reply(response, CLIENT.public, COOKIE), pair.client.address)
         await asyncio.sleep(0)
@@ -264,9 +245,7 @@ def test_a_cookie_is_for_its_asker_by_an_initiation_or_a_response(
         await names_resolved()
         ((again, _),) = pair.client.sockets.sent
         pair.server.sockets.sent.clear()
-        pair.server.take_in(again, pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(again, pair.client.address)
         ((response, _),) = pair.server.sockets.sent
         assert response[-16:] == primitives.mac(COOKIE, response[:-16])
 
@@ -276,9 +255,7 @@ def test_a_cookie_is_for_its_asker_by_an_initiation_or_a_response(
 def test_a_cookie_is_shown_by_the_next_initiation(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        ((initiation, _),) = pair.client.sockets.sent
+        initiation = await pair.client.begin()
         pair.client.take_in(cookie_reply(initiation, SERVER.public, COOKIE), pair.server.address)
         await asyncio.sleep(0)
         pair.client.sockets.sent.clear()
@@ -297,11 +274,8 @@ def test_a_cookie_is_shown_by_the_next_response(now: SimpleNamespace) -> None:
         pair.client.sessions.begin(0)
         for is_asked in (True, False):
             await names_resolved()
-            pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-            await asyncio.sleep(0)
-            pair.server.work()
-            ((response, _),) = pair.server.sockets.sent
-            pair.server.sockets.sent.clear()
+            await pair.server.answer(pair.client.sockets.sent.pop()[0], pair.client.address)
+            response = pair.server.sent()
             if is_asked:
                 reply = cookie_reply(response, CLIENT.public, COOKIE)
                 pair.server.take_in(reply, pair.client.address)

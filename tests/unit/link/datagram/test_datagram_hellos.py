@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from types import SimpleNamespace
 
 import msgspec
@@ -15,7 +14,7 @@ from fastun.link.datagram import probe
 from fastun.link.datagram.peer import GATEWAY_COUNTERS, HELLOS_MAX
 from fastun.link.hello import Hello, HelloError
 from fastun.native import Aead
-from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
+from tests.support.datagram_pair import HELLO, Pair, rekey, run
 
 pytestmark = pytest.mark.usefixtures("now")
 
@@ -124,11 +123,7 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> No
 def test_a_responder_that_waits_for_a_hello_sends_none(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
-        pair.client.sessions.begin(0)
-        await names_resolved()
-        pair.server.take_in(pair.client.sockets.sent.pop()[0], pair.client.address)
-        await asyncio.sleep(0)
-        pair.server.work()
+        await pair.server.answer(await pair.client.begin(), pair.client.address)
         pair.server.sessions.on_key_confirmed(0, next(iter(pair.server.receiving)))
         pair.server.sockets.sent.clear()
         for _ in range(4):

@@ -14,7 +14,7 @@ from fastun.lane.messages import (
     SendKeepalive,
     SetEndpoint,
     SetGateKeys,
-    SetPathMtu,
+    SetPacketMax,
     SetSendingKey,
 )
 from fastun.link import hello
@@ -130,17 +130,17 @@ def test_a_path_is_measured_when_a_datagram_does_not_fit_and_now_and_then(
         pair = Pair()
         await pair.begin()
         client = pair.client
-        client.told_of(SetPathMtu)
+        client.told_of(SetPacketMax)
         monkeypatch.setattr(path, "local_mtu", lambda *_: 1300)
         client.sessions.on_path_too_narrow(5)
         client.sessions.on_path_too_narrow(0)
         client.work()
-        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1240)]
+        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1240)]
         monkeypatch.setattr(path, "local_mtu", lambda *_: 1400)
         now.s += 10
         client.sessions.tick()
         client.work()
-        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1340)]
+        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1340)]
 
     run(claim())
 
@@ -156,14 +156,14 @@ def test_links_follow_the_devices_mtu(
         await pair.begin()
         client = pair.client
         assert client.links.by_slot[0].link_format.mtu == 1300
-        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 1300)]
+        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1300)]
         client.inner_mtu.change(8000)
         client.work()
-        assert client.told_of(SetPathMtu) == [SetPathMtu(0, 8000)]
+        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 8000)]
         client.links.end(0, "test")
         client.inner_mtu.change(1300)
         client.work()
-        assert client.told_of(SetPathMtu) == []
+        assert client.told_of(SetPacketMax) == []
 
     run(claim())
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lane import channel
-from fastun.lane.messages import AddSocket, Boot, DatagramCame, Ready, SetGateKeys
+from fastun.lane.messages import AddSocket, Boot, Ready, SetGateKeys, UdpHandshakeCame
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.native import Mode, PeerTable, Ring, Stats, UdpAddress, Wire
 from fastun.session import cookies, noise
@@ -67,7 +67,7 @@ class LinkReader:
     def heard(self) -> tuple[UdpAddress, bytes]:
         """Return the next handshake message that goes up to the gateway."""
         message = self._heard()
-        assert isinstance(message, DatagramCame)
+        assert isinstance(message, UdpHandshakeCame)
         return UdpAddress.unpack(message.endpoint), message.message
 
     def dropped(self, reason: str) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from fastun.host.inner_mtu import InnerMtu
-from fastun.lane.messages import SendMessage, SetPathMtu
+from fastun.lane.messages import SendMessage, SetPacketMax
 from fastun.link.datagram import path_mtu as path
 from fastun.link.datagram.hinted import HOLD_S
 from fastun.link.datagram.hints import Hint
@@ -73,8 +73,8 @@ class Office:
         told = self.lane.take()
         assert all(role == "tun-reader" for role, _ in told)
         messages = [message for _, message in told]
-        assert all(isinstance(message, SetPathMtu) and message.slot == 3 for message in messages)
-        return [message.path_mtu for message in messages if isinstance(message, SetPathMtu)]
+        assert all(isinstance(message, SetPacketMax) and message.slot == 3 for message in messages)
+        return [message.packet_max for message in messages if isinstance(message, SetPacketMax)]
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_a_verified_hint_is_followed_where_the_peer_answers_no_probes(
     plain.lane.take()
     assert take_hint(plain, hint(1400, **changes)) == "followed"
     assert plain.link.path_mtu == 1400
-    assert plain.lane.take() == [("tun-reader", SetPathMtu(3, 1340))]
+    assert plain.lane.take() == [("tun-reader", SetPacketMax(3, 1340))]
     assert take_hint(plain, hint(1400, **changes)) == "ignored"
     assert plain.watch.counts.narrowings == {"hint": 1}
 
@@ -248,7 +248,7 @@ def test_below_the_floor_datagrams_may_be_fragmented_instead(plain: Office) -> N
     plain.lane.take()
     take_hint(plain, hint(552))
     assert plain.link.path_mtu == 1280
-    assert plain.lane.take() == [("tun-reader", SetPathMtu(3, 1220, 492))]
+    assert plain.lane.take() == [("tun-reader", SetPacketMax(3, 1220, 492))]
 
 
 def test_a_hint_is_followed_for_some_time(plain: Office) -> None:

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import os
 import socket
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
 import pytest
 import structlog
 
 from fastun import descriptors, log
-from fastun.endpoint import Endpoint
 from fastun.link.hello import HelloError
+from fastun.link.names import EndpointAddress
 from fastun.link.source_limits import SourceLimits
 from fastun.link.stream import acceptor as acceptor_module
-from fastun.link.stream import arrivals
+from fastun.link.stream import arrivals, sockets
 from fastun.link.stream.acceptor import Acceptor, ConnectionCounts
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.descriptors import limited_to, next_free, no_descriptor_left
@@ -38,19 +39,18 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Accepting:
-    def __init__(self, handshaker: ScriptedHandshaker, owner: FakeOwner) -> None:
+    def __init__(self, handshaker: ScriptedHandshaker, owner: FakeOwner, fwmark: int) -> None:
         self.handshaker, self.owner, self.counts = handshaker, owner, ConnectionCounts()
-        self.fwmark = 0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        everywhere = EndpointAddress(ip_address("0.0.0.0"), 0, 0)  # noqa: S104 (127.0.0.2, too)
+        self.listener = sockets.listen(everywhere, fwmark)
+        self.port = self.listener.getsockname()[1]
         self.clients: list[socket.socket] = []
 
     def acceptor(self) -> Acceptor:
-        endpoints = (Endpoint("tcp", "0.0.0.0", self.port),)  # noqa: S104 (127.0.0.2, too)
+        listeners: asyncio.Queue[socket.socket] = asyncio.Queue()
+        listeners.put_nowait(self.listener)
         handshaker = cast("Handshaker", self.handshaker)
-        inside, fwmark = self.owner.inside, self.fwmark
-        return Acceptor(endpoints, handshaker, self.owner, inside, self.counts, fwmark=fwmark)
+        return Acceptor(listeners, handshaker, self.owner, self.owner.inside, self.counts)
 
     async def dial(self, source: str = "127.0.0.1") -> socket.socket:
         client = socket.create_connection(("127.0.0.1", self.port), 5, (source, 0))
@@ -71,8 +71,7 @@ class Accepting:
 async def accepting(
     *outcomes: object, old: asyncio.Event | None = None, fwmark: int = 0
 ) -> AsyncIterator[Accepting]:
-    office = Accepting(ScriptedHandshaker(*outcomes), FakeOwner(old))
-    office.fwmark = fwmark
+    office = Accepting(ScriptedHandshaker(*outcomes), FakeOwner(old), fwmark)
     task = asyncio.create_task(office.acceptor().run())
     await asyncio.sleep(0.02)
     try:
@@ -80,7 +79,7 @@ async def accepting(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        for connection in (*office.clients, *office.owner.connections):
+        for connection in (office.listener, *office.clients, *office.owner.connections):
             connection.close()
 
 

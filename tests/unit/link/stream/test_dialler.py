@@ -16,19 +16,20 @@ import structlog
 
 from fastun import log
 from fastun.endpoint import Endpoint
-from fastun.errors import RuntimeFailure
+from fastun.host.resolved import NoSuchNameError, NotYetError, UnresolvedError
+from fastun.link import names as names_module
 from fastun.link.hello import HelloError
 from fastun.link.stream import dialler as dialler_module
 from fastun.link.stream import sockets
 from fastun.link.stream.dialler import Dialler
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import DEVICE
+from tests.support.known_names import KnownNames, outside
 from tests.support.stream_owner import FakeOwner, ScriptedHandshaker, run, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from fastun.link.inside import Inside
     from fastun.link.stream.handshake import Handshaker
 
 
@@ -43,15 +44,20 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def dialling(
-    *outcomes: object, endpoints: tuple[Endpoint, ...] | None = None
+    *outcomes: object,
+    endpoints: tuple[Endpoint, ...] | None = None,
+    dns: KnownNames | None = None,
+    name: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[asyncio.Task[None], ScriptedHandshaker, FakeOwner]]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         handshaker, owner = ScriptedHandshaker(*outcomes), FakeOwner()
-        there = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
+        there = Endpoint("tcp", name, server.getsockname()[1])
         wanted = asyncio.Event()
         wanted.set()
         scripted = cast("Handshaker", handshaker)
-        dialler = Dialler(endpoints or (there,), scripted, owner, owner.inside, wanted)
+        dialler = Dialler(
+            endpoints or (there,), scripted, owner, outside(owner.inside, dns), wanted
+        )
         task = asyncio.create_task(dialler.run())
         try:
             yield task, handshaker, owner
@@ -124,38 +130,28 @@ def test_while_the_link_lives_the_keys_of_its_handshake_are_not_kept() -> None:
     run(claim())
 
 
-def test_a_name_that_never_was_ends_the_gateway_with_one_line() -> None:
-    async def claim() -> None:
-        nowhere = Endpoint("tcp", "nowhere.invalid", 1)
-        async with dialling(endpoints=(nowhere,)) as (task, _, _owner):
-            with pytest.raises(RuntimeFailure, match="cannot be resolved"):
-                await asyncio.wait_for(asyncio.shield(task), 15)
-
-    run(claim())
-
-
-@pytest.mark.parametrize("n_failures", [1, 4])
-def test_a_name_that_was_there_once_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, n_failures: int
+@pytest.mark.parametrize("error", [NotYetError("no DNS"), NoSuchNameError("no such name")])
+@pytest.mark.parametrize("n_links_before", [0, 1])
+def test_a_name_that_does_not_resolve_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, error: UnresolvedError, n_links_before: int
 ) -> None:
+    for module in (dialler_module, names_module):
+        monkeypatch.setattr(module, "RETRY_S", 0.05)
+
     async def claim() -> None:
-        dialled = 0
-        really = sockets.dial
-
-        async def dial(endpoint: Endpoint, fwmark: int, inside: Inside) -> socket.socket:
-            nonlocal dialled
-            dialled += 1
-            if 1 < dialled <= 1 + n_failures:
-                raise socket.gaierror(socket.EAI_AGAIN, "no DNS")
-            return await really(endpoint, fwmark, inside)
-
-        monkeypatch.setattr(sockets, "dial", dial)
-        established = SimpleNamespace(hello=None)
-        async with dialling(established, established) as (_, _handshaker, owner):
-            await until(lambda: owner.links)
-            owner.links[0].ended.set()
-            await until(lambda: len(owner.links) == 2)
-            assert dialled == 2 + n_failures
+        dns, established = KnownNames(), SimpleNamespace(hello=None)
+        dns.answers["vpn"] = ["127.0.0.1"] if n_links_before else error
+        async with dialling(established, established, dns=dns, name="vpn") as (task, _, owner):
+            if n_links_before:
+                await until(lambda: owner.links)
+                dns.answers["vpn"] = error
+                owner.links[0].ended.set()
+            else:
+                await until(lambda: len(dns.asked) > 2)
+                assert owner.links == []
+                assert not task.done()
+                dns.answers["vpn"] = ["127.0.0.1"]
+            await until(lambda: len(owner.links) == n_links_before + 1)
 
     run(claim())
 

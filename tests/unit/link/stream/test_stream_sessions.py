@@ -78,6 +78,7 @@ class Side:
             links=self.links,
             exchange=self.exchange,
             inside=cast("Any", None),
+            names=cast("Any", None),
             inner_mtu=cast("Any", None),
             constants=TimerConstants(),
             counts=SessionCounts(),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
+from ipaddress import ip_address
 
 import pytest
 
-from fastun.endpoint import Endpoint
+from fastun.link.names import EndpointAddress
 from fastun.link.stream import sockets
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs CAP_NET_ADMIN, to mark packets")
 @pytest.mark.parametrize("fwmark", [0, 7])
 def test_what_is_accepted_carries_the_mark(fwmark: int) -> None:
-    (listener,) = sockets.listen(Endpoint("tcp", "127.0.0.1", 0), fwmark)
+    listener = sockets.listen(EndpointAddress(ip_address("127.0.0.1"), 0, 0), fwmark)
     with listener, socket.create_connection(listener.getsockname()):
         listener.setblocking(True)
         accepted, _ = listener.accept()

@@ -5,7 +5,7 @@
 #include "packet/amplification.h"
 #include "fuzz.h"
 
-/* What the kernel would write to is the checksum of a TCP or UDP header: its protocol stands in the
+/* What the kernel would write to is the checksum of a TCP or UDP header: its protocol is in the
  * IP header, or in an extension header before it. */
 static void check_checksum(const struct vnet *vnet, const uint8_t *frame, size_t length) {
     const uint8_t *ip = frame + vnet->ip_start;

@@ -1,0 +1,252 @@
+"""Makes a host have what is wanted: what is there is read, compared, and changed in bulk.
+
+    Wanted --permitted.py--> allowed --placing.py--> with tables --difference()--> steps --> Applied
+
+Each item is handled by itself: one that the host or the kernel refuses is reported with its reason,
+and costs no other. Only what fastun has made is removed: routes with our protocol number on the
+device, and addresses that carry it or that we remember. What an administrator has made stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from fastun.host import permitted, placing, routing_rules, settings_of_host
+from fastun.host.changes import RoutingRules
+from fastun.host.iproute import IPRoute, NetlinkError
+from fastun.host.kernel import Kernel, SetAddress, SetLink, SetRoute
+from fastun.host.other_networks import OtherNetworks, of_others
+from fastun.host.wanted import Applied, Change, Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fastun.config.settings import Settings
+    from fastun.host.journal import Journal
+    from fastun.host.kernel import FoundAddress, Link, Place, Step
+    from fastun.host.netlink import Fault
+    from fastun.host.placing import Placed
+    from fastun.host.routing_rules import Level
+    from fastun.host.wanted import Kind, Wanted
+    from fastun.peers.peer import Address
+
+_Key = TypeVar("_Key")
+
+
+def difference(
+    wanted: Iterable[_Key], present: Mapping[_Key, bool]
+) -> tuple[list[_Key], list[_Key]]:
+    """Return what to remove and what to add; ``present`` says which is ours to remove."""
+    once = dict.fromkeys(wanted)
+    remove = [key for key, is_ours in present.items() if is_ours and key not in once]
+    return remove, [key for key in once if key not in present]
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What becomes of a `Wanted`, while it is applied."""
+
+    link: Link
+    configured: frozenset[object]  # items that are not, or not only, pushed
+    refused: list[Refusal] = field(default_factory=list)
+    made: list[Change] = field(default_factory=list)
+
+    def make(self, kind: Kind, item: object) -> None:
+        self.made.append(Change(kind, str(item)))
+
+    def refuse(self, kind: Kind, item: object, reason: str, advice: str = "") -> None:
+        is_pushed = kind in ("address", "route") and item not in self.configured
+        self.refused.append(Refusal(kind, str(item), reason, advice, is_pushed))
+
+
+class Reconciler:
+    """Of one device. One thread at a time, not the event loop's: pyroute2 brings its own loop."""
+
+    def __init__(self, index: int, settings: Settings, journal: Journal) -> None:
+        """Prepare; ``journal`` undoes what does not go with the device."""
+        self._index = index
+        self._settings = settings
+        self._journal = journal
+        self._named = {prefix for peer in settings.peers for prefix in peer.allowed_ips}
+        self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
+        self._pushed_mtu = 0
+        self._levels: set[Level] = set()
+        self._is_new = True  # nothing was applied yet
+
+    def apply(self, wanted: Wanted) -> Applied:
+        """Have what is ``wanted``, in place of what was; say what was refused and what was made.
+
+        Raises OSError where the device is gone, and AskedToStop.
+        """
+        with Kernel(self._index) as kernel:
+            configured = frozenset((*wanted.addresses, *wanted.routes))
+            outcome = _Outcome(kernel.link(), configured)
+            mtu = self._set_mtu(kernel, wanted, outcome)
+            found = kernel.addresses()
+            others = of_others(kernel.main_routes(), found, self._index)
+            placed = self._placed(wanted, others, found, outcome)
+            self._set_addresses(kernel, placed, found, outcome)
+            if self._set_up(kernel, outcome):
+                self._set_routes(kernel, placed, outcome)
+        settings_of_host.apply(
+            self._journal, self._settings, outcome.link.name, placed, outcome.refused
+        )
+        self._is_new = False
+        return Applied(mtu, tuple(outcome.refused), tuple(outcome.made))
+
+    # -- the link -------------------------------------------------------------------------------
+
+    def _set_mtu(self, kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> int:
+        """Set the MTU; one that was set by hand stays until another one is pushed."""
+        now = outcome.link.mtu
+        is_ours = self._is_new or now == self._pushed_mtu
+        goal = wanted.pushed_mtu or (wanted.mtu if is_ours else now)
+        self._pushed_mtu = wanted.pushed_mtu
+        if goal == now:
+            return now
+        faults = kernel.change([SetLink(mtu=goal)])
+        if not faults:
+            return goal
+        self._pushed_mtu = 0
+        outcome.refused.append(
+            Refusal("MTU", str(goal), str(faults[0]), "", is_pushed=bool(wanted.pushed_mtu))
+        )
+        return now
+
+    def _set_up(self, kernel: Kernel, outcome: _Outcome) -> bool:
+        """Bring a new device up; whether it is up. One that was set down later stays down."""
+        if outcome.link.is_up:
+            return True
+        name = outcome.link.name
+        if self._is_new:
+            faults = kernel.change([SetLink(is_up=True)])
+            reason = str(faults[0]) if faults else ""
+        else:
+            reason = "it is down, so nothing is routed to it"
+        if not reason:
+            return True
+        outcome.refuse("link", name, reason, f"run 'ip link set {name} up'")
+        return False
+
+    # -- what it is to have -----------------------------------------------------------------------
+
+    def _placed(
+        self,
+        wanted: Wanted,
+        others: OtherNetworks,
+        found: Sequence[FoundAddress],
+        outcome: _Outcome,
+    ) -> Placed:
+        taken = {address.local.ip for address in found if address.index != self._index}
+        addresses, refused = permitted.configured_addresses(wanted.addresses, taken)
+        outcome.refused += refused
+        more, refused = permitted.pushed_addresses(
+            wanted.pushed_addresses, self._named, others, wanted.outer
+        )
+        outcome.refused += refused
+        # In a table of the user's own, what other interfaces have in the main one is not replaced.
+        is_own_table = isinstance(self._settings.table, int)
+        routes, refused = permitted.configured_routes(
+            wanted.routes, OtherNetworks(()) if is_own_table else others
+        )
+        outcome.refused += refused
+        pushed, refused = permitted.pushed_routes(
+            dict.fromkeys(wanted.pushed_routes), self._named, others
+        )
+        outcome.refused += refused
+        placed = placing.placed(
+            (*addresses, *more),
+            (*routes, *pushed),
+            wanted.outer,
+            placing.Way(self._settings.table, self._settings.fwmark),
+        )
+        for network in placed.unmarked:
+            reason = "it contains the server's address, and our packets have no mark"
+            outcome.refuse("route", network, reason, "set fwmark")
+        return placed
+
+    # -- addresses --------------------------------------------------------------------------------
+
+    def _set_addresses(
+        self, kernel: Kernel, placed: Placed, found: Sequence[FoundAddress], outcome: _Outcome
+    ) -> None:
+        wanted = [SetAddress(*each) for each in placed.addresses.items()]
+        remove, add = difference(wanted, self._present(found, placed))
+        if remove:
+            kernel.change([SetAddress(step.address, is_removal=True) for step in remove])
+            # Removing an IPv4 address also removes later ones in its network.
+            remove, add = difference(wanted, self._present(kernel.addresses(), placed))
+        faults = kernel.change(add)
+        for place, step in enumerate(add):
+            fault = faults.get(place)
+            if fault is None:
+                outcome.make("address", step.address)
+                self._addresses.add(step.address)
+            elif fault.code != errno.EEXIST:
+                outcome.refuse("address", step.address, *self._why_not(fault, step, outcome))
+        self._addresses &= set(placed.addresses)
+
+    def _present(self, found: Sequence[FoundAddress], placed: Placed) -> dict[SetAddress, bool]:
+        """Return the device's addresses, and which are ours; those of others are as they are."""
+        present: dict[SetAddress, bool] = {}
+        for each in found:
+            if each.index == self._index:
+                is_ours = each.is_ours or each.local in self._addresses
+                has_route = each.has_route
+                if not is_ours:
+                    has_route = placed.addresses.get(each.local, has_route)
+                present[SetAddress(each.local, has_route)] = is_ours
+        return present
+
+    # -- routes and rules -------------------------------------------------------------------------
+
+    def _set_routes(self, kernel: Kernel, placed: Placed, outcome: _Outcome) -> None:
+        present: dict[Place, bool] = {}
+        for route in kernel.own_routes():
+            present[route.place] = route.is_ours or present.get(route.place, False)
+        remove, add = difference(placed.routes, present)
+        faults = kernel.change([SetRoute(place) for place in add])
+        for number, place in enumerate(add):
+            if number not in faults:
+                outcome.make("route", place.network)
+                continue
+            why = self._why_not(faults[number], SetRoute(place), outcome)
+            outcome.refuse("route", place.network, *why)
+        # What moves is in its new place, and led there, before it leaves the old one.
+        self._set_rules(placed.levels, outcome, is_start=True)
+        kernel.change([SetRoute(place, is_removal=True) for place in remove])
+        self._set_rules(placed.levels, outcome, is_start=False)
+        self._levels = placed.levels
+
+    def _set_rules(self, levels: set[Level], outcome: _Outcome, *, is_start: bool) -> None:
+        """Make the rules that are missing, or, after that, remove those that are of no use."""
+        mark = self._settings.fwmark
+        if not (levels if is_start else self._levels - levels):
+            return
+        with IPRoute() as netlink:
+            if not is_start:
+                routing_rules.keep(netlink, mark, levels)
+                return
+            for level in sorted(routing_rules.missing(netlink, mark, levels)):
+                try:
+                    with self._journal.changing(RoutingRules(mark)):
+                        routing_rules.install(netlink, level, mark)
+                except NetlinkError as error:
+                    reason = f"the kernel refuses it: {os.strerror(error.code)}"
+                    outcome.refuse("routing rules", f"IPv{level.version}", reason)
+                else:
+                    outcome.make("routing rules", f"IPv{level.version}")
+
+    def _why_not(self, fault: Fault, step: Step, outcome: _Outcome) -> tuple[str, str]:
+        """Return why the kernel refuses an item, and what to do, as far as errno says it."""
+        if isinstance(step, SetRoute) and fault.code == errno.EEXIST:
+            return permitted.has_it()
+        version = step.address.version if isinstance(step, SetAddress) else 0
+        if isinstance(step, SetRoute):
+            version = step.place.network.version
+        if version == 6:  # noqa: PLR2004
+            return settings_of_host.why_no_ipv6(fault, outcome.link.name)
+        return str(fault), ""

@@ -1,0 +1,65 @@
+"""What a tunnel wants of its host, and what became of it: plain data, both ways.
+
+Whoever wants something changed makes a `Wanted` and hands it to the device as a whole, at the start
+as much as for a push, another outer address or a repair; the device compares it with what is there
+and answers with an `Applied` (reconcile.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fastun.host.outer_addresses import OuterAddress
+    from fastun.peers.peer import Address, Network
+
+Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
+
+    `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
+    `outer` are the addresses that the tunnel's own packets go to.
+    """
+
+    mtu: int
+    addresses: tuple[Address, ...] = ()
+    routes: tuple[Network, ...] = ()
+    pushed_mtu: int = 0
+    pushed_addresses: tuple[Address, ...] = ()
+    pushed_routes: tuple[Network, ...] = ()
+    outer: frozenset[OuterAddress] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One item that the device does not have, why, and what to do about it."""
+
+    kind: Kind
+    item: str
+    reason: str
+    advice: str = ""
+    is_pushed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that was made, changed or removed: ``10.7.0.0/16`` of the kind ``route``."""
+
+    kind: Kind
+    item: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a `Wanted`; `mtu` is what the interface has now.
+
+    `made` is what was not there, or not as wanted: after a repair, what others had removed.
+    """
+
+    mtu: int
+    refused: tuple[Refusal, ...] = ()
+    made: tuple[Change, ...] = ()

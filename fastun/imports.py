@@ -1,0 +1,62 @@
+"""Imports of large libraries of which fastun uses a part: for a gateway's memory, and its start.
+
+    with imports.deferred("pyroute2"):
+        from pyroute2.iproute import IPRoute
+
+Only for the one module that wraps a library. tests/unit/house/test_imports_at_start.py says what a
+gateway and a worker must not load.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+
+@contextmanager
+def deferred(*packages: str) -> Iterator[None]:
+    """Import modules of packages whose own __init__.py, which imports all others, does not run yet.
+
+    It runs when a package is asked for what it does not have yet, so others find it whole.
+    """
+    made = [_without_init(package) for package in packages if package not in sys.modules]
+    try:
+        yield
+    finally:
+        for module in made:
+            _run_init_at_use(module)
+
+
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """Import a library as if a package that it can do without were not installed."""
+    if package in sys.modules:  # its memory is taken already
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # so that its import fails
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+def _without_init(package: str) -> ModuleType:
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    module = sys.modules[package] = importlib.util.module_from_spec(spec)
+    return module
+
+
+def _run_init_at_use(module: ModuleType) -> None:
+    def run_and_get(name: str) -> object:
+        del module.__getattr__
+        assert module.__spec__ is not None  # noqa: S101 (module_from_spec has set both)
+        assert module.__spec__.loader is not None  # noqa: S101
+        module.__spec__.loader.exec_module(module)
+        return getattr(module, name)
+
+    module.__getattr__ = run_and_get  # type: ignore[method-assign] # PEP 562

@@ -1,0 +1,77 @@
+"""Binding sockets to listen on, over TCP or UDP: also to an address that is not there yet.
+
+At boot addresses come late: from DHCP, or after IPv6 has looked for duplicates. A socket that is
+bound freely (ip(7), IP_FREEBIND) works from the moment at which its address is there.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from ipaddress import IPv4Address
+
+from fastun.link.names import EndpointAddress
+
+_IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
+
+
+def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) -> socket.socket:
+    """Return a socket that is bound and does not block. Raises OSError.
+
+    One of ``[::]`` takes IPv4 as well. ``fwmark`` goes on every packet; 0 is none.
+    """
+    made = socket.socket(_family(address), kind)
+    try:
+        if fwmark:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
+        if kind == socket.SOCK_STREAM:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if made.family == socket.AF_INET6:
+            is_one = not address.host.is_unspecified
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_one)
+        allow_absent(made)
+        made.bind(_sockaddr(address))
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def allow_absent(unbound: socket.socket) -> None:
+    """Let a socket be bound to an address that no interface has."""
+    if unbound.family == socket.AF_INET6:
+        unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+    else:
+        unbound.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+
+
+def is_present(address: EndpointAddress) -> bool:
+    """Return whether this host has the address now, and not only tentatively."""
+    if address.host.is_unspecified:
+        return True
+    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(_sockaddr(address._replace(port=0)))
+        except OSError as error:
+            return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
+    return True
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about a refusal to bind."""
+    return {
+        errno.EADDRINUSE: "the port is in use; stop the other program or choose another port",
+        errno.EADDRNOTAVAIL: "no interface of this host has that address",
+        errno.EACCES: "ports under 1024 need root",
+    }.get(error.errno or 0, error.strerror or str(error))
+
+
+def _family(address: EndpointAddress) -> socket.AddressFamily:
+    return socket.AF_INET if isinstance(address.host, IPv4Address) else socket.AF_INET6
+
+
+def _sockaddr(address: EndpointAddress) -> tuple[object, ...]:
+    if isinstance(address.host, IPv4Address):
+        return (str(address.host), address.port)
+    return (str(address.host), address.port, 0, address.zone)

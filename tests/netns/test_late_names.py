@@ -1,0 +1,198 @@
+"""DNS that comes late, goes, or says no: a tunnel by name waits for it, whatever its transport.
+
+client 192.0.2.2 ==veth== server 192.0.2.1 (vpn.example.net), 203.0.113.53 (the client's DNS)
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.host import name_lookup
+from fastun.host.resolved import NoSuchNameError, NotYetError
+from fastun.lab.host import wait_until
+from fastun.lab.tunnel import (
+    FASTUN,
+    INTERFACE,
+    SERVER_ADDRESSES,
+    GatewayProcess,
+    Transport,
+    Tunnel,
+    add_peer,
+    endpoints,
+    start_gateway,
+)
+from tests.support.name_server import NameServer, resolv_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+
+NAME, SERVER, CLIENT, DNS = "vpn.example.net", "192.0.2.1", "192.0.2.2", "203.0.113.53"
+KNOWN = {NAME: [SERVER]}
+WAITING = "name cannot be resolved yet; waiting for DNS"
+BACK_S = 10.0  # from DNS being there to a link
+
+
+@pytest.fixture
+def hosts(lab: Lab) -> Iterator[tuple[Host, Host]]:
+    server, client = lab.host("server"), lab.host("client")
+    lab.wire(server, client, [f"{SERVER}/24"], [f"{CLIENT}/24"])
+    server.ip("address", "add", DNS, "dev", "lo")
+    client.ip("route", "add", "default", "via", SERVER)
+    with resolv_conf(client, DNS):
+        yield server, client
+
+
+def serving(server: Host, tmp_path: Path, transport: Transport) -> GatewayProcess:
+    listen = [word for url in endpoints(SERVER, transport) for word in ("--listen", url)]
+    return start_gateway(
+        server, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
+    )
+
+
+def dialling(client: Host, tmp_path: Path, *arguments: str) -> GatewayProcess:
+    return start_gateway(client, tmp_path, "connect", *arguments, wire="wireguard")
+
+
+def log_of(gateway: GatewayProcess) -> str:
+    return gateway.log_file.read_text()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp", "both"])
+def test_a_client_that_is_started_before_dns_is_there_links_when_it_is(
+    hosts: tuple[Host, Host], tmp_path: Path, transport: Transport
+) -> None:
+    server, client = hosts
+    there = serving(server, tmp_path, transport)
+    here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
+    wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
+    time.sleep(3)
+    here.check_alive()
+    with NameServer(server, DNS, KNOWN):
+        Tunnel(there, here).wait_up(BACK_S)
+    assert log_of(here).count(WAITING) == 1
+    assert f"name resolved  name={NAME}  addresses={SERVER}" in log_of(here)
+
+
+def test_a_wg_quick_file_with_a_default_route_waits_for_dns_with_its_device_up(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    """DNS is asked by the mark: what has none goes into the tunnel, which is not up yet."""
+    server, client = hosts
+    there = serving(server, tmp_path, "udp")
+    add_peer(there, "other", NAME, "udp")  # when it returns the directory is there
+    file = tmp_path / "wg0.conf"
+    file.touch(0o600)
+    command = [*FASTUN, "peer", "add", "client", "--format", "wg-quick"]
+    command += ["--endpoint", f"udp://{NAME}:51820", "--state", str(there.log_file.parent)]
+    text = server.run(*command).stdout
+    file.write_text(re.sub("AllowedIPs = .*", "AllowedIPs = 0.0.0.0/0, ::/0", text))
+    here = dialling(client, tmp_path, str(file))
+    wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
+    assert INTERFACE in client.devices()
+    assert INTERFACE in client.ip("route", "get", "198.51.100.1")
+    assert INTERFACE in client.ip("route", "get", DNS)
+    with NameServer(server, DNS, KNOWN) as dns:
+        Tunnel(there, here).wait_up(BACK_S)
+        assert set(dns.asked_by) == {CLIENT}
+
+
+def test_names_are_looked_up_outside_where_the_dns_is_the_tunnels_own(
+    hosts: tuple[Host, Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a push of DNS: the host's resolver has the tunnel's server alone."""
+    server, client = hosts
+    file, hosts_file = tmp_path / "resolv.conf", tmp_path / "hosts"
+    monkeypatch.setattr(name_lookup, "_RESOLV_CONF", file)
+    monkeypatch.setattr(name_lookup, "_HOSTS", hosts_file)
+    hosts_file.write_text("192.0.2.77 Printer.example.net printer # in the hall\n")
+    file.write_text(f"nameserver {DNS}\nsearch example.net\n")
+    before = name_lookup.DnsFiles.read()
+    file.write_text("nameserver 10.9.0.1\n")
+    index = int(client.ip("link", "show", "to-server").split(":")[0])
+    lookup = name_lookup.NameLookup(7, index, before, lambda: ("10.9.0.1",))
+    with NameServer(server, DNS, {NAME: ["2001:db8::1", SERVER], "six.example.net": []}) as dns:
+
+        def found(name: str) -> list[str]:
+            return [str(address.host) for address in client.inside(lambda: lookup(name))]
+
+        # There is no route to 2001:db8::1 (RFC 6724, rule 1), and "vpn" is completed.
+        assert found(NAME) == found("vpn") == [SERVER, "2001:db8::1"]
+        assert set(dns.asked_by) == {CLIENT}
+        dns.asked_by.clear()
+        assert found("printer.EXAMPLE.net") == ["192.0.2.77"]
+        assert dns.asked_by == []
+        for name in ("nothing.example.net", "six.example.net"):
+            with pytest.raises(NoSuchNameError):
+                found(name)
+        dns.fails = True
+        with pytest.raises(NotYetError):
+            found(NAME)
+    with pytest.raises(NotYetError):
+        found(NAME)
+
+
+@pytest.mark.parametrize("transport", ["udp", "both"])
+def test_a_linked_client_that_loses_network_and_dns_does_not_end(
+    hosts: tuple[Host, Host], tmp_path: Path, transport: Transport
+) -> None:
+    server, client = hosts
+    there = serving(server, tmp_path, transport)
+    with NameServer(server, DNS, KNOWN):
+        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
+        tunnel = Tunnel(there, here)
+        tunnel.wait_up()
+    client.ip("link", "set", "to-server", "down")
+    client.run("ping", "-c", "1", "-W", "1", SERVER_ADDRESSES[0].partition("/")[0], check=False)
+    time.sleep(8)  # TCP is dialled for the first time meanwhile
+    here.check_alive()
+    client.ip("link", "set", "to-server", "up")
+    client.ip("route", "add", "default", "via", SERVER)
+    tunnel.wait_up()
+    assert "Traceback" not in log_of(here)
+
+
+def test_a_listen_name_is_waited_for_before_a_server_says_that_it_is_up(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    listen = [f"--listen={scheme}://here.example.net" for scheme in ("udp", "tcp")]
+    serve = start_gateway(
+        client, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
+    )
+    wait_until(lambda: WAITING in log_of(serve), "the warning", timeout_s=15)
+    time.sleep(1)
+    assert "up  " not in log_of(serve)
+    assert serve.get("/readyz") == (
+        503,
+        "waiting for listen.udp here.example.net, listen.tcp here.example.net\n",
+    )
+    with NameServer(server, DNS, {"here.example.net": [CLIENT]}):
+        wait_until(lambda: "up  " in log_of(serve), "up", timeout_s=BACK_S)
+    assert client.listens(55555)
+    assert client.listens(51820, udp=True)
+    assert serve.get("/readyz")[0] == 200
+
+
+@pytest.mark.soak
+def test_a_name_that_does_not_exist_for_half_a_minute_ends_with_one_line(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    there = serving(server, tmp_path, "both")
+    with NameServer(server, DNS, {}):
+        begun_s = time.monotonic()
+        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
+        assert here.process.wait(60) == 2
+        assert time.monotonic() - begun_s > 30
+    (line,) = (line for line in log_of(here).splitlines() if line.startswith("fastun: "))
+    assert NAME in line
+    assert "does not exist" in line
+    assert "spelling" in line

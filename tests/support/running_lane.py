@@ -1,0 +1,79 @@
+"""A lane of real workers, on a socket in place of a device."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
+
+from fastun.lane.lane import Lane, LanePlan
+from fastun.native import Mode, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from fastun.errors import RuntimeFailure
+    from fastun.lane.messages import ToGateway
+    from fastun.lane.worker_process import WorkerProcess
+
+
+class Owner:
+    """A lane, and what its owner has heard from it."""
+
+    def __init__(self, device: socket.socket) -> None:
+        self.started: list[str] = []
+        self.died: list[str] = []
+        self.failures: list[RuntimeFailure] = []
+        self.messages: list[ToGateway] = []
+        self.tell: Callable[[WorkerProcess], None] = lambda _: None
+        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN))
+
+    def on_start(self, worker: WorkerProcess) -> None:
+        self.started.append(worker.role)
+        self.tell(worker)
+
+    def on_message(self, _: WorkerProcess, message: ToGateway) -> None:
+        self.messages.append(message)
+
+    def on_death(self, worker: WorkerProcess) -> None:
+        self.died.append(worker.role)
+
+    def on_failure(self, error: RuntimeFailure) -> None:
+        self.failures.append(error)
+
+    def worker(self, role: str = "link-writer") -> WorkerProcess:
+        return self.lane.workers[role]
+
+    def pid(self, role: str = "link-writer") -> int:
+        process = self.worker(role).process
+        assert process is not None
+        return process.pid
+
+    def kill(self, role: str = "link-writer") -> None:
+        os.kill(self.pid(role), signal.SIGKILL)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 (what is waited for has no event)
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def running() -> AsyncIterator[Owner]:
+    """A lane at work; whatever happened to it, it stops, and no asyncio handler heard of it."""
+    device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    loop, unhandled = asyncio.get_running_loop(), list[Any]()
+    loop.set_exception_handler(lambda _, context: unhandled.append(context))
+    with device, far_end:
+        owner = Owner(device)
+        owner.lane.start(owner)
+        try:
+            await until(owner.lane.is_whole)
+            yield owner
+        finally:
+            await owner.lane.stop()
+    assert unhandled == []

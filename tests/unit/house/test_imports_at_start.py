@@ -1,0 +1,124 @@
+"""What a gateway and its workers have loaded when they are up: memory that every user pays for.
+
+The modules below are those that a library brings with it unasked, or that only one command needs.
+Named modules are looked for, since megabytes and milliseconds differ from host to host.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.native import ROLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastun.lab.network import Lab
+
+pytestmark = pytest.mark.slow
+
+METRICS_ONLY = ("email", "fastun.metrics", "http.server", "prometheus_client", "wsgiref")
+
+# For other commands, for developers, and what libraries import for parts that we do not use.
+NEVER = (
+    "attr",
+    "fastun.bench",
+    "fastun.doctor",
+    "fastun.lab",
+    "fastun.top",
+    "hypothesis",
+    "markdown_it",
+    "matplotlib",
+    "numpy",
+    "pygments",
+    "pyroute2.conntrack",
+    "pyroute2.ipdb",
+    "pyroute2.ndb",
+    "pyroute2.netlink.nl80211",
+    "pyroute2.plan9",
+    "pytest",
+    "rich.console",
+    "segno",
+    "unittest.case",
+)
+
+# What the gateway does for its workers.
+NOT_IN_A_WORKER = (
+    *NEVER,
+    *METRICS_ONLY,
+    "asyncio",
+    "click",
+    "cryptography",
+    "fastun.config",
+    "fastun.gateway",
+    "fastun.host",
+    "fastun.link",
+    "fastun.log",
+    "fastun.peers",
+    "fastun.session",
+    "fastun.status",
+    "json",
+    "nacl",
+    "psutil",
+    "pyroute2",
+    "sqlite3",
+    "ssl",
+    "structlog",
+    "subprocess",
+    "tomllib",
+)
+
+# Starts the command line. Its workers are started by `sys.executable`, which is fastun's own
+# choice and not the environment's.
+PROGRAM = "import sys; sys.executable = {!r}; from fastun.command.cli import main; main()"
+
+
+def python_with_reports(directory: Path) -> Path:
+    """Return a Python that writes what it imports to a file of its own there."""
+    script = directory / "python"
+    script.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -X importtime "$@" 2>"{directory}/worker.$$"\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def loaded(report: Path) -> set[str]:
+    """Return the modules in a report of -X importtime. It lists what was not found as well."""
+    lines = report.read_text().splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+def found(modules: set[str], unwanted: tuple[str, ...]) -> list[str]:
+    return [name for name in unwanted if name in modules]
+
+
+@pytest.mark.parametrize("metrics", ["127.0.0.1:9100", "off"])
+def test_a_gateway_and_its_workers_load_no_more_than_they_use(
+    lab: Lab, tmp_path: Path, metrics: str
+) -> None:
+    host = lab.host("server")
+    report = tmp_path / "gateway"
+    program = PROGRAM.format(str(python_with_reports(tmp_path)))
+    command = [sys.executable, "-X", "importtime", "-c", program, "serve", "-i", "ft0"]
+    command += ["--address", "10.99.0.1/24", "--metrics", metrics]
+    command += ["--state", str(tmp_path), "--run-dir", str(tmp_path)]
+    with report.open("wb") as stderr:
+        host.spawn(*command, stderr=stderr)
+    wait_until(lambda: "gateway   up" in report.read_text(), "the gateway", timeout_s=20)
+
+    def workers() -> list[set[str]]:
+        all_of_them = map(loaded, tmp_path.glob("worker.*"))
+        return [modules for modules in all_of_them if "fastun.native.loop" in modules]
+
+    wait_until(lambda: len(workers()) == len(ROLES), "the workers", timeout_s=20)
+    gateway = loaded(report)
+    assert "fastun.gateway.gateway" in gateway
+    assert found(gateway, NEVER) == []
+    assert found(gateway, METRICS_ONLY) == ([] if metrics == "off" else list(METRICS_ONLY))
+    for worker in workers():
+        assert found(worker, NOT_IN_A_WORKER) == []

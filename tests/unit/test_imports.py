@@ -1,0 +1,80 @@
+"""fastun.imports, on the libraries that it is for. Each in a fresh Python: imports happen once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+DEFERRED = """
+import sys
+from fastun import imports
+with imports.deferred("pyroute2"):
+    from pyroute2.iproute import IPRoute
+assert "pyroute2.ndb" not in sys.modules
+"""
+
+# Refuses what fastun.host.iproute tries first, as a version of pyroute2 would whose parts use what
+# its __init__.py defines.
+NEEDS_THE_WHOLE = """
+import sys
+
+class Refusal:
+    def find_spec(self, name, path, target=None):
+        if name == "pyroute2.iproute" and "__version__" not in vars(sys.modules["pyroute2"]):
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refusal())
+from fastun.host.iproute import IPRoute, NetlinkError
+assert issubclass(NetlinkError, Exception)
+IPRoute().close()
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from pyroute2 import IPRoute as again, NDB; assert again is IPRoute",
+        "import pyroute2; assert pyroute2.IPRoute is IPRoute; assert pyroute2.ndb",
+        "import pyroute2.netlink.nl80211; assert pyroute2.NL80211",
+    ],
+)
+def test_others_find_a_deferred_package_whole(use: str) -> None:
+    run(f"{DEFERRED}\n{use}\nassert 'pyroute2.ndb.main' in sys.modules")
+
+
+def test_a_package_that_is_loaded_already_stays_as_it_is() -> None:
+    run(
+        "import pyroute2; from fastun import imports; before = pyroute2\n"
+        "with imports.deferred('pyroute2'):\n    import pyroute2\n"
+        "assert pyroute2 is before; assert '__getattr__' not in vars(pyroute2)"
+    )
+
+
+def test_a_deferred_package_that_is_missing_is_named() -> None:
+    run(
+        "from fastun import imports\n"
+        "try:\n    with imports.deferred('not_there'):\n        raise SystemExit('not reached')\n"
+        "except ModuleNotFoundError as error:\n    assert error.name == 'not_there'"
+    )
+
+
+def test_a_pyroute2_whose_parts_need_the_whole_is_imported_whole() -> None:
+    run(NEEDS_THE_WHOLE)
+
+
+def test_the_log_hides_rich_from_structlog_only() -> None:
+    run("import sys; from fastun import log\nassert 'rich' not in sys.modules; import rich.console")
+
+
+def test_rich_that_is_loaded_already_is_not_hidden() -> None:
+    run("import sys, rich; from fastun import log; assert sys.modules['rich'] is rich")
