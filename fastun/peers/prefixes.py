@@ -38,7 +38,7 @@ class Prefix(NamedTuple):
 def parse(text: str) -> Prefix:
     """Return the prefix; an address without a length is that one host. Raises ValueError.
 
-    A zone or a netmask is no part of one.
+    It has neither a zone nor a netmask.
     """
     host, slash, length = text.partition("/")
     if slash and not _LENGTH.fullmatch(length):
