@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
 
 from fastun.native.library import ffi, lib
 
 _IPV4_VERSION = 4
 
 
-@dataclass(frozen=True, slots=True)
-class UdpAddress:
+class UdpAddress(msgspec.Struct, frozen=True):
     """Where a peer is on UDP: ``struct udp_address`` of csrc/fastun.h.
 
     ``local`` is our address that the peer sends to, None where it is unknown. ``zone`` is the

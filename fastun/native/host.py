@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun.native.library import checked, ffi, lib
 from fastun.native.vocabulary import Mode, Offload
@@ -42,8 +43,7 @@ def sealing_library() -> str:
     return str(ffi.string(lib.aead_library_name()).decode())
 
 
-@dataclass(frozen=True, slots=True)
-class TcpInfo:
+class TcpInfo(msgspec.Struct, frozen=True):
     """What the kernel reports of a TCP connection."""
 
     rtt_s: float

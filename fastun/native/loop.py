@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -45,8 +44,7 @@ class OffloadKind(IntEnum):
     UDP_GROUPS = lib.OFFLOAD_UDP_GROUPS
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """What a loop returned for.
 
     ``message`` is a handshake's or a control message, ``index`` the session's of a confirmation or
@@ -63,8 +61,7 @@ class Event:
     endpoint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SharedMemory:
+class SharedMemory(msgspec.Struct, frozen=True):
     """What a loop shares with the gateway and the other workers of its lane."""
 
     ring: Ring
@@ -72,8 +69,7 @@ class SharedMemory:
     peers: PeerTable
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptors:
+class Descriptors(msgspec.Struct, frozen=True):
     """What a loop reads, writes and waits for beside links and sockets. They stay the caller's."""
 
     device: int

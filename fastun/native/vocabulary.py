@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+import msgspec
 
 from fastun.native.library import ffi, lib
 
@@ -71,8 +72,7 @@ def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, .
     return tuple(ffi.string(name(index)).decode() for index in range(count()))
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """A reason for which a role drops packets."""
 
     role: str

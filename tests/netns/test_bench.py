@@ -47,7 +47,7 @@ def machine() -> Iterator[subprocess.Popen[str]]:
         pytest.skip(f"network namespaces and tunnels need {missing}")
     with tempfile.TemporaryDirectory() as directory:
         process = subprocess.Popen(
-            [*BENCH, "--seconds", "0.5", "--json"],
+            [*BENCH, "--seconds", "0.25", "--json"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -41,8 +41,8 @@ GRAFANA = Path(__file__).resolve().parents[2] / "grafana"
 RULE_FILES = ("fastun.rules.yaml", "fastun.alerts.yaml")
 
 INTERVAL = "250ms"
-WINDOW_S = 6  # of the dashboard's expressions: two dozen scrapes
-SETTLE_S = 2.5  # until the queues have filled, and the last of the window's scrapes is in
+WINDOW_S = 3  # of the dashboard's expressions: a dozen scrapes
+SETTLE_S = 2  # until the queues have filled, and the last of the window's scrapes is in
 
 
 @dataclass(frozen=True)

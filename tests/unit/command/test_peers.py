@@ -24,6 +24,9 @@ from fastun.peers.peer import Peer, Server
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
+# Each starts fastun as a process, some of them six times.
+pytestmark = pytest.mark.slow
+
 ENDPOINT = ("--endpoint", "tcp://vpn.example.net")
 
 

@@ -19,6 +19,7 @@ from fastun.errors import ConfigError, RuntimeFailure
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.wanted import Applied
 from fastun.link import hello
 from fastun.link.hello import HelloError
 from fastun.link.peer_slots import SlottedPeer
@@ -55,9 +56,9 @@ class Device:
         self.applied: list[Any] = []
         self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> int:
+    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> Applied:
         self.applied.append((addresses, list(map(str, routes)), mtu))
-        return mtu or 1420
+        return Applied(mtu or 1420)
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         self.applied.append((servers, domains))

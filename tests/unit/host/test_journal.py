@@ -171,7 +171,7 @@ def test_a_state_directory_that_cannot_be_written_costs_a_warning(
         make(journal, Sysctl("net/x", "0", "1"))
         assert sysctl.read_text() == "1\n"
     assert sysctl.read_text() == "0\n"
-    assert capsys.readouterr().out.count("cannot write the journal") == 1
+    assert "".join(capsys.readouterr()).count("cannot write the journal") == 1
 
 
 # -- a SIGKILL --------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_however_often_a_peer_changes_its_name_it_has_a_few_series(
 
     with tcp_pair() as (one, _):
         assert label_of(0, "WireGuard") == "WireGuard"
-        said = [f"fastun 0.{n}.0" for n in range(100)] + [f"me {n}" for n in range(100)]
+        said = [f"fastun 0.{n}.0" for n in range(20)] + [f"me {n}" for n in range(20)]
         labels = {label_of(0, software) for software in said}
         assert labels == {"fastun 0.0.0", "fastun 0.1.0", "fastun 0.2.0", "other"}
         assert label_of(0, "fastun 0.1.0") == "fastun 0.1.0"
