@@ -248,6 +248,32 @@ def pubkey() -> None:
     keys.pubkey()
 
 
+@cli.command()
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Let the next 'fastun serve' have another key; every client then needs it.",
+)
+@state_option
+def key(forget: bool, state: Path) -> None:
+    """Print the public key of the server: what its clients know it by.
+
+    A server whose private key is lost or is another one refuses to start while it has peers, since
+    none of them could connect. --forget makes it start, to change the key on purpose.
+
+    \b
+    Examples:
+      fastun key
+      fastun key --forget
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import keys  # noqa: PLC0415
+
+    if forget:
+        keys.forget_server_key(state)
+    else:
+        keys.server_key_of(state)
+
+
 cli.add_command(peer)
 
 
