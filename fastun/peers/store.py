@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # A change takes milliseconds; one that takes longer hangs.
 LOCK_TIMEOUT_S: Final = 5.0
 
+__all__ = ["FILE_NAME", "LOCK_TIMEOUT_S", "PeerStore"]
+
 
 class PeerStore(PeerDirectory):
     """The directory in one file. Close it, or use it as a context manager."""
