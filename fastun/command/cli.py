@@ -96,21 +96,26 @@ def connect(target: str | None, **options: Any) -> None:
     "-i",
     "--interface",
     metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
+    help="Only the gateway of this interface.",
 )
 @run_dir_option
+@click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
-    """Show the state of a running gateway.
+def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool) -> None:
+    """Show the state of the running gateways.
+
+    All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
+    several are an array of them, each with all its peers.
 
     \b
     Examples:
       fastun status
+      fastun status --all
       fastun status -i fastun0 --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
-    report.show(interface, run_dir, as_json)
+    report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
 
 
 @cli.command()
