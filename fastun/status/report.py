@@ -123,7 +123,7 @@ def _summary(status: Status, now: float) -> Table:
         ),
     )
     if status.public_key:
-        table.add_row("public key", status.public_key)
+        table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     table.add_row("peers", _connected(status))
     links = status.links
