@@ -8,6 +8,7 @@ go to stderr. A running gateway is notified of each change over its control sock
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.peers import server_key
 from fastun.peers.directory import is_within
 from fastun.peers.peer import Peer, Server, is_host, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
@@ -139,7 +141,7 @@ def _new_client(
         addresses=addresses,
         private_key=keys.generate_private(),
         preshared_key=keys.generate_preshared(),
-        server_public_key=_server_public_key(server, state),
+        server_public_key=_server_public_key(directory, state),
         server_endpoints=endpoints,
         server_networks=((*server.networks, *server.routes) if server else _networks(addresses)),
     )
@@ -154,11 +156,22 @@ def _new_client(
     return client, how
 
 
-def _server_public_key(server: Server | None, state: Path) -> bytes:
-    if server is not None:
-        return server.public_key
+def _server_public_key(directory: PeerDirectory, state: Path) -> bytes:
+    recorded = directory.server_key()
+    if recorded == server_key.FORGOTTEN:
+        raise ConfigError(
+            f"--state {state}: no gateway has run since 'fastun key --forget', so the server's key"
+            " is unknown; start 'fastun serve' first"
+        )
+    if recorded is not None:
+        return recorded
     # The key that `serve` will find there.
-    return keys.public_of(keys.load_or_make_private(state / PRIVATE_KEY_FILE_NAME))
+    file = state / PRIVATE_KEY_FILE_NAME
+    if not os.path.lexists(file):
+        server_key.check(directory, None, state, file)
+    made = keys.public_of(keys.load_or_make_private(file))
+    directory.remember_server_key(made)
+    return made
 
 
 def _addresses(

@@ -53,6 +53,7 @@ from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
 from fastun.native import Wire
+from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.threads import DaemonThreads
@@ -187,9 +188,15 @@ class Gateway:
             interface=self.settings.interface,
             addresses=" ".join(map(str, self.settings.addresses)) or "none",
             wire=self.settings.wire,
+            **self._own_key(),
         )
         for line in self.peer_sync.first_steps():
             self._log.info(line)
+
+    def _own_key(self) -> dict[str, str]:
+        if self.settings.wire != "wireguard":
+            return {}
+        return {"public_key": format_key(self.peer_sync.own.public)}
 
     def _stop(self, asked: socket.socket) -> None:
         assert self._stopped is not None  # noqa: S101 (set before the loop looks)

@@ -6,6 +6,7 @@ at twice a second, so that a removed peer is cut off within one.
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from typing import Self
@@ -19,8 +20,9 @@ from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
+from fastun.peers import server_key
 from fastun.peers.peer import Peer, Server, check_together
-from fastun.peers.store import PeerStore
+from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
 
@@ -183,11 +185,21 @@ def first_steps(settings: Settings) -> list[str]:
 
 
 def _own_keys(settings: Settings) -> KeyPair:
-    """Return our keys. A server without any makes them; a client has them in its file."""
+    """Return our keys. A server without any makes them; a client has them in its file.
+
+    Raises ConfigError where the peers of a server know it by another key.
+    """
     if Wire[settings.wire.upper()] is not Wire.WIREGUARD:
         return KeyPair(_NO_KEY, _NO_KEY)
     native.hide_memory()
     private, file = settings.private_key, settings.private_key_file
-    if private is None and settings.role == "serve":
-        private = keys.load_or_make_private(file)
-    return keys.pair_of(private or keys.load_private(file))
+    if settings.role == "connect":
+        return keys.pair_of(private or keys.load_private(file))
+    if private is None and os.path.lexists(file):
+        private = keys.load_private(file)
+    own = None if private is None else keys.pair_of(private)
+    if (settings.state_dir / FILE_NAME).exists():
+        with PeerStore(settings.state_dir) as store:
+            public = None if own is None else own.public
+            server_key.check(store, public, settings.state_dir, file)
+    return own or keys.pair_of(keys.load_or_make_private(file))

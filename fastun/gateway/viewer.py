@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastun.config.settings import Settings
+    from fastun.gateway.peer_sync import PeerSync
     from fastun.host.device import Device
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -58,6 +59,7 @@ class Running(Protocol):
     lane: Lane
     links: LinkTable
     peer_slots: PeerSlots
+    peer_sync: PeerSync
     handshaker: Handshaker
     sockets: UdpSockets
     listening: Listening
@@ -200,6 +202,7 @@ def _configuration(gateway: Running) -> Configuration:
         interface=settings.interface,
         mode=settings.mode,
         wire=settings.wire,
+        public_key=gateway.peer_sync.own.public if settings.wire == "wireguard" else None,
         addresses=tuple(map(str, settings.addresses)),
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,

@@ -53,6 +53,17 @@ class PeerDirectory(ABC):
         """Keep `server` for the commands that add peers."""
 
     @abstractmethod
+    def server_key(self) -> bytes | None:
+        """Return the public key by which peers know the server; None where none is recorded.
+
+        server_key.FORGOTTEN: the next gateway may have any.
+        """
+
+    @abstractmethod
+    def remember_server_key(self, public_key: bytes) -> None:
+        """Keep the public key by which peers know the server."""
+
+    @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:
         """Return where clients reach the server, as remember_public_endpoints last stored it."""
 

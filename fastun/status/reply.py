@@ -104,7 +104,8 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
-    ``metrics`` is null where it is off. ``peers`` are all that may connect, connected or not.
+    ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
+    that may connect, connected or not.
     """
 
     version: str
@@ -119,6 +120,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str]
     endpoint: str | None
     metrics: str | None
+    public_key: str | None = None
     peers: list[PeerStatus]
     links: Links
     lanes: list[LaneStatus]

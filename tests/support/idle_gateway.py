@@ -23,6 +23,7 @@ from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.table import Link, LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
+from fastun.session.keys import KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +51,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             device=device,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
+            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32))),
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),
