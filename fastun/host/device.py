@@ -22,7 +22,8 @@ import psutil
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses
+from fastun.host import outer_addresses, tun
+from fastun.host.condition import Condition
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
@@ -31,8 +32,8 @@ from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.strong_host import StrongHost
-from fastun.host.wanted import Applied, Wanted
+from fastun.host.strong_host import StrongHost, table_name
+from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
@@ -60,6 +61,8 @@ class Device:
         self.mode = Mode[settings.mode.upper()]
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
+        self.condition = Condition(self.name)
+        self._journal = journal
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
@@ -67,6 +70,7 @@ class Device:
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
         self._wanted = Wanted(mtu=settings.mtu)
+        self._refused: tuple[Refusal, ...] = ()
         self._mutex = threading.Lock()
         self._log = log.get("device")
         try:
@@ -140,15 +144,58 @@ class Device:
             return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
 
     def repair(self) -> Applied:
-        """Make again what others have changed of what is wanted; as `apply`."""
+        """Make again what others have changed of what is wanted; as `apply`.
+
+        Returns what became of that alone, without what was refused before.
+        """
         with self._mutex:
-            return self._reconcile(self._wanted)
+            before, known = self._refused, {each.key for each in self._refused}
+            is_changed = self._strong_host.is_changed()
+            if is_changed:
+                self._strong_host.forget()
+            applied = self._reconcile(self._wanted)
+            made = [each for each in applied.made if each.key not in known]
+            # What is made now because nothing is in its way any more is there from now on.
+            has_come = {each.key for each in applied.made} & known
+            self._refused = tuple(each for each in before if each.key not in has_come)
+            if is_changed and not self._strong_host.is_changed():
+                made.append(Change("nft table", self.nft_table))
+            refused = tuple(each for each in applied.refused if each.key not in known)
+            return Applied(applied.mtu, refused, tuple(made))
+
+    @property
+    def nft_table(self) -> str:
+        """The name of our table in nftables. Any thread."""
+        return table_name(self.name)
+
+    def nft_table_is_changed(self) -> bool:
+        """Return whether it is not as we made it. Not on the event loop's thread."""
+        with self._mutex:
+            return self._strong_host.is_changed()
+
+    def settings_are_changed(self) -> bool:
+        """Return whether others have changed what we set below /proc/sys."""
+        return bool(self._journal.lost_sysctls())
+
+    def why_gone(self) -> str:
+        """Return what became of the interface, if it is not here any more; else ''."""
+        try:
+            socket.if_indextoname(self.index)
+        except OSError:
+            if tun.is_deleted(self.fd):
+                return tun.deleted(self.name)
+            return (
+                f"interface {self.name} was moved to another network namespace; "
+                "run fastun in that one"
+            )
+        return ""
 
     def _reconcile(self, wanted: Wanted) -> Applied:
         """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
         self._wanted = wanted
         try:
             applied = self._reconciler.apply(wanted)
+            self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
             self._strong_host.follow()
@@ -186,8 +233,12 @@ class Device:
 
         The kernel's directions: what it received is what the tun-writer wrote.
         """
+        try:
+            name = socket.if_indextoname(self.index)
+        except OSError:
+            return {}
         # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
-        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(self.name)
+        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(name)
         return {} if counters is None else dict(counters._asdict())
 
     def has_frames(self) -> bool:

@@ -35,6 +35,8 @@ def read_status(view: GatewayView) -> Status:
         wire=what.wire,
         addresses=list(what.addresses),
         mtu_bytes=view.device.mtu,
+        device_fault=view.device.fault,
+        host_repairs=view.device.repairs,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
