@@ -1,12 +1,14 @@
 """The device: the TUN or TAP interface, made, addressed and brought up, with its routes and DNS.
 
 The interface lives as long as the descriptor that this class keeps; closing it removes the
-interface with its addresses and routes, however the gateway ends. Runs before the event loop does:
-pyroute2 brings its own.
+interface with its addresses and routes, however the gateway ends. One that another program has made
+(``ip tuntap add``, a network service) stays: what we add to it is in the journal, and is removed at
+the end. Runs before the event loop does: pyroute2 brings its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -22,12 +24,13 @@ import psutil
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses, tun
+from fastun.host import outer_addresses, prepared, tun
 from fastun.host.condition import Condition
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
-from fastun.host.kernel import Kernel
+from fastun.host.kernel import GEN_MODE_NONE, Kernel
+from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.reconcile import Reconciler
@@ -59,6 +62,7 @@ class Device:
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
+        self._outlives_us = prepared.record(journal, self.name, _ours(settings))
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
@@ -74,6 +78,8 @@ class Device:
         self._mutex = threading.Lock()
         self._log = log.get("device")
         try:
+            if self._outlives_us:
+                prepared.say_addresses(self.name, self.index, settings.addresses)
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
             self._begin(settings)
@@ -248,6 +254,13 @@ class Device:
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
+        if self._outlives_us:
+            # The journal restores the rest, and would this, too, but where the kernel does not
+            # give the maker of an address, or a push has set the MTU.
+            with contextlib.suppress(OSError, RuntimeFailure), self._mutex:
+                self._reconciler.apply(Wanted(mtu=self._wanted.mtu))
+            with contextlib.suppress(OSError):
+                native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
 
     def _find_offload(self) -> Offload:
@@ -267,11 +280,26 @@ class Device:
         """Set what the device keeps for its life."""
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
             netlink.link("set", index=self.index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-        # A TAP is a network of its own, where hosts find each other by it.
-        has_own = any(address.ip.is_link_local for address in settings.addresses)
-        if settings.mode == "tun" or has_own:
+        if _has_no_automatic_address(settings):
             with Kernel(self.index) as kernel:
-                kernel.have_no_automatic_address()
+                kernel.set_automatic_address(GEN_MODE_NONE)
+
+
+def _has_no_automatic_address(settings: Settings) -> bool:
+    """Return it for IPv6. A TAP is a network of its own, where hosts find each other by it."""
+    has_own = any(address.ip.is_link_local for address in settings.addresses)
+    return settings.mode == "tun" or has_own
+
+
+def _ours(settings: Settings) -> LinkState:
+    """Return what the device itself gets."""
+    return LinkState(
+        is_up=True,
+        mtu=settings.mtu,
+        queue_frames=QUEUE_FRAMES,
+        gso_max_bytes=GSO_MAX_BYTES,
+        gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
+    )
 
 
 def _open(name: str, mode: Mode) -> int:

@@ -140,8 +140,10 @@ class Notices:
         for each in self._sockets:
             loop.add_reader(each, come.set)
         try:
+            # Python 3.11's wait_for loses a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(come.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await come.wait()
         finally:
             for each in self._sockets:
                 loop.remove_reader(each)
