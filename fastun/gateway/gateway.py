@@ -25,6 +25,7 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
 from fastun.host.device import Device
+from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
@@ -175,6 +176,7 @@ class Gateway:
             self._watch_sessions(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
+            HostMonitor(self.device).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(self._running(self._say_up()))

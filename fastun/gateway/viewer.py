@@ -105,6 +105,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
             waits_for=gateway.listening.waits_for(),
+            device_fault=gateway.device.condition.fault(),
         )
 
     def close(self) -> None:
@@ -212,7 +213,15 @@ def _configuration(gateway: Running) -> Configuration:
 
 
 def _device(device: Device) -> DeviceView:
-    return DeviceView(device.name, device.mtu, device.statistics())
+    condition = device.condition
+    return DeviceView(
+        device.name,
+        device.mtu,
+        device.statistics(),
+        is_up=not condition.is_down,
+        fault=condition.fault(),
+        repairs=dict(condition.repairs),
+    )
 
 
 def _link(link: Link) -> LinkView:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LOOK_EVERY_S = 0.02
-_OUTPUT_BYTES_MAX = 4096
+_OUTPUT_BYTES_MAX = 1 << 20
 _SBIN = ("/usr/sbin", "/sbin")
 _KILL_GRACE_S = 1.0
 

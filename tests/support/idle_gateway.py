@@ -13,6 +13,7 @@ from fastun import native
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
+from fastun.host.condition import Condition
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -38,7 +39,11 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
-        name=settings.interface, mtu=1400, statistics=dict, has_frames=lambda: False
+        name=settings.interface,
+        mtu=1400,
+        statistics=dict,
+        has_frames=lambda: False,
+        condition=Condition(settings.interface),
     )
     peer_slots = PeerSlots(lane)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])
