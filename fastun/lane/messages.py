@@ -83,7 +83,10 @@ class DetachLink(ToWorker, frozen=True, tag="detach-link"):
 
 
 class AddSocket(ToWorker, frozen=True, tag="add-socket"):
-    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index."""
+    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index.
+
+    It takes the place of the one that had the index, if there was one.
+    """
 
     index: int
     has_offload: bool

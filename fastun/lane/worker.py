@@ -71,7 +71,7 @@ class Worker:
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
-        self._socket_fds: list[int] = []
+        self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._loop = _loop.Loop(
             role,
@@ -250,8 +250,11 @@ class Worker:
 
     @act.register
     def _add_socket(self, message: AddSocket, fds: list[int]) -> None:
-        self._socket_fds += fds  # kept open
         self._loop.add_socket(message.index, fds[0], has_offload=message.has_offload)
+        retired = self._socket_fds.get(message.index)
+        self._socket_fds[message.index] = fds[0]  # kept open
+        if retired is not None:
+            os.close(retired)
 
     @act.register
     def _set_gate_keys(self, message: SetGateKeys, _: list[int]) -> None:
