@@ -33,6 +33,7 @@ from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
+from fastun.link.datagram.remembered import RememberedEndpoints
 from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
@@ -64,6 +65,7 @@ class DatagramSessions:
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
+        self.remembered = RememberedEndpoints(end, self._peers, sockets, self._handshakes)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
