@@ -24,6 +24,7 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
+from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
@@ -169,7 +170,8 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
         )
-        for work in (self._say_up(), *link_tasks(self), *watching):
+        tap = (BridgeMtu(self.device.index).run(),) if self.settings.mode == "tap" else ()
+        for work in (self._say_up(), *link_tasks(self), *watching, *tap):
             await stack.enter_async_context(self._running(work))
 
     async def _say_up(self) -> None:

@@ -112,7 +112,7 @@ class RememberedEndpoints:
         return []
 
     def _restore(self, places: list[_Place]) -> None:
-        """Take the addresses of peers that may still connect and are not known to be elsewhere."""
+        """Take the addresses of peers that may still connect and have not been heard elsewhere."""
         for place in places:
             slotted = self._peer_slots.holder_of(place.key)
             if slotted is None or endpoints_of(slotted) or slotted.slot in self._links.by_slot:
