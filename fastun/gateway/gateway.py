@@ -24,6 +24,7 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
+from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
@@ -89,7 +90,9 @@ class Gateway:
         self.started = time.time()
         self.counts = ConnectionCounts()
         self.lane = Lane(0, _plan(settings, device), template)
-        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.links = LinkTable(
+            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+        )
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -180,7 +183,8 @@ class Gateway:
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(self._running(self._say_up()))
-        for work in (*link_tasks(self), *watching):
+        tap = (BridgeMtu(self.device.index).run(),) if self.settings.mode == "tap" else ()
+        for work in (*link_tasks(self), *watching, *tap):
             await stack.enter_async_context(self._running(work))
 
     async def _say_up(self) -> None:
@@ -218,6 +222,8 @@ class Gateway:
             self.lane.start(self._reports())
             yield
         finally:
+            if self.datagrams is not None:
+                self.datagrams.say_goodbye()
             self.links.end_all("stopping")
             await self.lane.stop()
 

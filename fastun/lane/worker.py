@@ -20,6 +20,7 @@ from fastun import native
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.messages import (
+    CLOSED_BY_PEER,
     AddReceivingKey,
     AddSocket,
     AllowIps,
@@ -296,9 +297,7 @@ _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
     EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
     EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
-    EventKind.LINK_CLOSED: lambda event: LinkEnded(
-        event.slot, event.link_id, "the peer closed the connection"
-    ),
+    EventKind.LINK_CLOSED: lambda event: LinkEnded(event.slot, event.link_id, CLOSED_BY_PEER),
     EventKind.LINK_FAULT: lambda event: LinkEnded(
         event.slot, event.link_id, "the peer broke the framing"
     ),
