@@ -64,6 +64,10 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     mss_mtu: int
 
 
+class Begin(ToWorker, frozen=True, tag="begin"):
+    """To a fresh worker, when it has been sent what it needs: it touches no packet before."""
+
+
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
     """Carry the peer's link from now on.
 
@@ -82,7 +86,10 @@ class DetachLink(ToWorker, frozen=True, tag="detach-link"):
 
 
 class AddSocket(ToWorker, frozen=True, tag="add-socket"):
-    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index."""
+    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index.
+
+    It takes the place of the one that had the index, if there was one.
+    """
 
     index: int
     has_offload: bool

@@ -38,6 +38,8 @@ Only streams have connections:
 Only UDP has sessions that outlive an address:
 
     peers, peer          where each peer is, and what is known of it between its messages
+    goodbye              a side that stops tells its peers
+    remembered           where clients were, kept over a restart of the server
     hellos               said and heard under the keys of a session
     handshake_queue      what handshake messages may cost
     initiator            where initiations are sent
