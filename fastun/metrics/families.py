@@ -6,23 +6,8 @@ from here. Names are Prometheus's: base units, ``_total`` for counters, timestam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from fastun.metrics import readings
-from fastun.metrics.readings import Read
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric family."""
-
-    name: str
-    type: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    help: str
-    read: Read
-
+from fastun.metrics.family import Family
 
 _WORKER = ("direction", "role", "lane")
 _COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"

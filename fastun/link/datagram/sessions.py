@@ -310,6 +310,7 @@ class DatagramSessions:
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 has_been_tried = udp_peer.address is not None  # else its name was waited for
+                self._log.debug("no answer in time", peer=udp_peer.slotted.peer.name)
                 # A client's tunnel is wanted at all times.
                 if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
