@@ -247,6 +247,21 @@ FAULTS = Row(
     "Faults",
     (
         Panel(
+            "Why peers cannot connect",
+            "Failed attempts to connect a second, by peer and reason; and the age of the last, "
+            "while the peer has not connected since.",
+            "The table of reasons is in docs/metrics.md, what to do in docs/operations.md.",
+            (
+                (rate("fastun_peer_errors_total", by="peer, reason"), "{{peer}} {{reason}}"),
+                (
+                    "time() - fastun_peer_last_error_timestamp_seconds{$at}",
+                    "age in s: {{peer}} {{reason}}",
+                ),
+            ),
+            unit=PER_S,
+            width=24,
+        ),
+        Panel(
             "Workers at work",
             "1 while the worker is at work.",
             "0: it does not start; its reason is in the gateway's log (FastunWorkerDown).",
@@ -267,26 +282,22 @@ FAULTS = Row(
             alarm=1,
         ),
         Panel(
+            "Host",
+            "Whether the device is up, and repairs a second of what other programs have removed "
+            "of the tunnel's addresses, routes and rules.",
+            "Device 0: bring it up with 'ip link set'. Repairs without end: another program "
+            "manages the same interface; the log names what it removes.",
+            (
+                ("fastun_device_up{$at}", "device up"),
+                (rate("fastun_host_repairs_total", by="kind"), "repaired: {{kind}}"),
+            ),
+        ),
+        Panel(
             "Handshakes",
             "Handshakes a second by result; only on the wireguard wire.",
             "Not ok: a wrong key, a wrong clock, or an attack (FastunHandshakeFailures).",
             ((rate("fastun_handshakes_total", by="result"), "{{result}}"),),
             unit=PER_S,
-        ),
-        Panel(
-            "Why peers cannot connect",
-            "Failed attempts to connect a second, by peer and reason; and the age of the last, "
-            "while the peer has not connected since.",
-            "The table of reasons is in docs/metrics.md, what to do in docs/operations.md.",
-            (
-                (rate("fastun_peer_errors_total", by="peer, reason"), "{{peer}} {{reason}}"),
-                (
-                    "time() - fastun_peer_last_error_timestamp_seconds{$at}",
-                    "age in s: {{peer}} {{reason}}",
-                ),
-            ),
-            unit=PER_S,
-            width=24,
         ),
         Panel(
             "Connections",
