@@ -143,7 +143,8 @@ def test_another_preshared_key(faulty: Faulty) -> None:
     assert "our pre-shared key differs" in line
     wait_for_line(faulty.server, "does not confirm our responses", "peer=secret")
     assert_shown(client, "server", "not_opened")
-    assert_shown(faulty.server, "secret", "not_confirmed")
+    # The server may have tried by itself, and could not open the response either.
+    assert last_error(faulty.server, "secret")["reason"] in ("not_confirmed", "not_opened")
 
 
 def test_another_preshared_key_on_tcp(faulty: Faulty) -> None:
