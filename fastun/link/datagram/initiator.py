@@ -57,9 +57,9 @@ class Initiator:
             self._log.debug("initiation sent", peer=peer, to=str(udp_peer.address))
             self._warn_of_tap(udp_peer)
         except LeadsInsideError:
-            if udp_peer.address is not None:
-                self._inside.keep_out(udp_peer.address.host)
-            self._inside.note(peer, str(udp_peer.address), is_inside=True)
+            address = udp_peer.address
+            if address is None or not self._inside.keep_out(address.host):
+                self._inside.note(peer, str(address), is_inside=True)
         except UnresolvedError:
             pass  # the log has it (names.py)
         except OSError as error:
