@@ -29,6 +29,7 @@ from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
@@ -69,9 +70,15 @@ class Gateway:
     """One running tunnel end. Everything but reading attributes happens on the event loop."""
 
     def __init__(
-        self, settings: Settings, device: Device, constants: TimerConstants, dns_before: DnsFiles
+        self,
+        settings: Settings,
+        device: Device,
+        constants: TimerConstants,
+        *,
+        dns_before: DnsFiles,
+        template: Template,
     ) -> None:
-        """Prepare; ``device`` stays the caller's to close.
+        """Prepare; ``device`` and ``template``, which forks the workers, stay the caller's.
 
         ``dns_before``: the host's resolver files as they were before there was a device.
         """
@@ -79,7 +86,7 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, _plan(settings, device))
+        self.lane = Lane(0, _plan(settings, device), template)
         self.links = LinkTable(self.lane, hello.format_without_peer(settings))
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)

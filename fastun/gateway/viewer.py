@@ -170,13 +170,12 @@ class Viewer:
         self, role: str, ring: RingView, drops: dict[str, int], around: Backpressure
     ) -> WorkerView:
         worker, stats = self._gateway.lane.workers[role], self._stats
-        process = worker.process
         counts, n_frames = stats.batch_frames(role)
         delays, sum_ns = stats.queue_delay(role)
         return WorkerView(
             role=role,
             direction=DIRECTIONS[role],
-            pid=None if process is None else process.pid,
+            pid=worker.pid,
             is_ready=worker.is_ready,
             state=state_of(role, ring.used_bytes, ring.capacity_bytes, around),
             restarts=worker.restarts,

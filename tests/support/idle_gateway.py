@@ -14,6 +14,7 @@ from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.key_exchange import SessionCounts
@@ -34,7 +35,7 @@ def settings_for(role: Role = "serve", target: str | None = None, **options: obj
 @contextmanager
 def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
-    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False))
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
         name=settings.interface, mtu=1400, statistics=dict, has_frames=lambda: False
     )

@@ -42,8 +42,10 @@ class LinkReader:
         self._channel, inherited = channel.pair()
         with inherited:
             arguments = ["link-reader/0", str(inherited.fileno()), str(os.getpid())]
+            program = "import sys; from fastun.lane.worker import run; "
+            program += "run(sys.argv[1], *map(int, sys.argv[2:]))"
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fastun.lane.worker", *arguments],
+                [sys.executable, "-c", program, *arguments],
                 pass_fds=[inherited.fileno()],
             )
         self._channel.set_blocking(True)
