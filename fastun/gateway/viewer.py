@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastun.config.settings import Settings
+    from fastun.gateway.peer_sync import PeerSync
     from fastun.host.device import Device
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -58,6 +59,7 @@ class Running(Protocol):
     lane: Lane
     links: LinkTable
     peer_slots: PeerSlots
+    peer_sync: PeerSync
     handshaker: Handshaker
     sockets: UdpSockets
     listening: Listening
@@ -103,6 +105,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
             waits_for=gateway.listening.waits_for(),
+            device_fault=gateway.device.condition.fault(),
         )
 
     def close(self) -> None:
@@ -200,6 +203,7 @@ def _configuration(gateway: Running) -> Configuration:
         interface=settings.interface,
         mode=settings.mode,
         wire=settings.wire,
+        public_key=gateway.peer_sync.own.public if settings.wire == "wireguard" else None,
         addresses=tuple(map(str, settings.addresses)),
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,
@@ -209,7 +213,15 @@ def _configuration(gateway: Running) -> Configuration:
 
 
 def _device(device: Device) -> DeviceView:
-    return DeviceView(device.name, device.mtu, device.statistics())
+    condition = device.condition
+    return DeviceView(
+        device.name,
+        device.mtu,
+        device.statistics(),
+        is_up=not condition.is_down,
+        fault=condition.fault(),
+        repairs=dict(condition.repairs),
+    )
 
 
 def _link(link: Link) -> LinkView:

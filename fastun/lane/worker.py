@@ -20,6 +20,7 @@ from fastun import native
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.messages import (
+    CLOSED_BY_PEER,
     AddReceivingKey,
     AddSocket,
     AllowIps,
@@ -71,7 +72,7 @@ class Worker:
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
-        self._socket_fds: list[int] = []
+        self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._loop = _loop.Loop(
             role,
@@ -250,8 +251,11 @@ class Worker:
 
     @act.register
     def _add_socket(self, message: AddSocket, fds: list[int]) -> None:
-        self._socket_fds += fds  # kept open
         self._loop.add_socket(message.index, fds[0], has_offload=message.has_offload)
+        retired = self._socket_fds.get(message.index)
+        self._socket_fds[message.index] = fds[0]  # kept open
+        if retired is not None:
+            os.close(retired)
 
     @act.register
     def _set_gate_keys(self, message: SetGateKeys, _: list[int]) -> None:
@@ -293,9 +297,7 @@ _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
     EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
     EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
-    EventKind.LINK_CLOSED: lambda event: LinkEnded(
-        event.slot, event.link_id, "the peer closed the connection"
-    ),
+    EventKind.LINK_CLOSED: lambda event: LinkEnded(event.slot, event.link_id, CLOSED_BY_PEER),
     EventKind.LINK_FAULT: lambda event: LinkEnded(
         event.slot, event.link_id, "the peer broke the framing"
     ),

@@ -25,6 +25,7 @@ METRICS_ONLY = ("email", "fastun.metrics", "http.server", "prometheus_client", "
 # For other commands, for developers, and what libraries import for parts that we do not use.
 NEVER = (
     "attr",
+    "dns",  # but where a name is looked up past the tunnel
     "fastun.bench",
     "fastun.doctor",
     "fastun.lab",
