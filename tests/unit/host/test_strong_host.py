@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import structlog
@@ -52,8 +52,11 @@ class NoNetlink:
     def __init__(self, _: int) -> None:
         pass
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> Self:
+        return self
+
+    def may_take_all(self) -> bool:
+        return True
 
     def __exit__(self, *_: object) -> None:
         pass
