@@ -33,8 +33,7 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "RETRY_S": 0.02,
         "WAIT_KNOWN_S": 0.1,
         "WAIT_UNKNOWN_S": 0.6,
-        "SAY_AFTER_S": 0.2,
-        "HANGS_AFTER_S": 0.3,
+        "HANGS_AFTER_S": 0.2,
         "MISSING_LIMIT_S": 0.3,
     }.items():
         monkeypatch.setattr(module, name, value)
