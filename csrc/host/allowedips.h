@@ -1,9 +1,8 @@
 /* allowedips: which peer an inner address belongs to, by the longest prefix (cryptokey routing).
  *
- * A peer is named by its slot. IPv4 and IPv6 are apart. Private to one process and thread; to
- * draw the table anew after changes, however many, costs a pass over all prefixes (10,000: 0.1 ms) and
- * a sort where more than a few are new. A look-up allocates nothing and takes the same time wherever
- * the address lies.
+ * A peer is named by its slot. IPv4 and IPv6 are apart. Private to one process and thread. Changes
+ * hold from the next allowedips_settle() on, which sorts all prefixes (130,000: some 20 ms) when
+ * there were any; a look-up allocates nothing and takes the same time wherever the address lies.
  */
 #ifndef FASTUN_HOST_ALLOWEDIPS_H
 #define FASTUN_HOST_ALLOWEDIPS_H
@@ -21,17 +20,13 @@ void allowedips_free(struct allowedips *allowedips);
 
 /* `version` is 4 or 6, `address` 4 or 16 bytes in network order; bits behind `prefix_length` are
  * ignored. A prefix that is there already moves to the new slot, as in WireGuard. -EINVAL for a
- * version, length or slot that does not exist, -ENOMEM; nothing has changed then. What is added is
- * found after the next draw. */
-int allowedips_add(struct allowedips *allowedips, int version, const uint8_t *address,
-                   unsigned prefix_length, uint16_t slot);
-/* Costs nothing where nothing was added. */
-void allowedips_draw(struct allowedips *allowedips);
-/* Add one, and draw. */
+ * version, length or slot that does not exist, -ENOMEM; nothing has changed then. */
 int allowedips_insert(struct allowedips *allowedips, int version, const uint8_t *address,
                       unsigned prefix_length, uint16_t slot);
 /* All prefixes of the peer. */
 void allowedips_remove_slot(struct allowedips *allowedips, uint16_t slot);
+/* Before look-ups, after any number of changes; without a change it does nothing. */
+void allowedips_settle(struct allowedips *allowedips);
 
 /* The slot, or -ENOENT. */
 int allowedips_lookup4(const struct allowedips *allowedips, const uint8_t address[4]);

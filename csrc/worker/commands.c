@@ -79,6 +79,8 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
         return -EINVAL;
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return -errno;
+    if (loop->role == ROLE_link_reader && sockets[index].fd >= 0)
+        loop_unwatch(loop, sockets[index].fd); /* retired; epoll would keep it, as others hold it */
     sockets[index] =
         (struct loop_socket){.fd = fd, .family = address.ss_family, .has_offload = has_offload};
     if (loop->role == ROLE_link_reader)
@@ -184,8 +186,8 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
     if (allowed_ips == NULL || slot >= N_PEER_SLOTS ||
         (address_length != 4 && address_length != 16) || prefix_length > address_length * 8)
         return -EINVAL;
-    return allowedips_add(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
-                          (uint16_t)slot);
+    return allowedips_insert(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
+                             (uint16_t)slot);
 }
 
 void loop_forget_ips(struct loop *loop, unsigned slot) {

@@ -72,12 +72,10 @@ struct loop *loop_new(const struct loop_parts *parts) {
 enum loop_end loop_run(struct loop *loop) {
     switch (loop->role) {
     case ROLE_tun_reader:
-        allowedips_draw(tun_reader_of(loop)->allowed_ips); /* what was added since the last run */
         return tun_reader_loop(tun_reader_of(loop));
     case ROLE_link_writer:
         return link_writer_loop(link_writer_of(loop));
     case ROLE_link_reader:
-        allowedips_draw(link_reader_of(loop)->allowed_ips);
         return link_reader_loop(link_reader_of(loop));
     default:
         return tun_writer_loop(tun_writer_of(loop));

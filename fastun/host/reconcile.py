@@ -97,7 +97,7 @@ class Reconciler:
                 ending.check()
             if self._set_up(kernel, outcome):
                 self._set_routes(kernel, placed, outcome)
-        settings_of_host.apply(
+        outcome.made += settings_of_host.apply(
             self._journal, self._settings, outcome.link.name, placed, outcome.refused
         )
         self._is_new = False

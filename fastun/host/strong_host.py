@@ -22,6 +22,7 @@ cover forged packets from one of our own addresses, which Linux drops for IPv4 o
 
 A host that forwards is a router for others, and they may reach it by any of its addresses: there
 it is off by default. Evaluated at the start and with every push; the table is replaced as a whole.
+A device that was renamed keeps its table, whose rules then have the new name.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from fastun import log
+from fastun import ending, log
 from fastun.host import programs
 from fastun.host.changes import NftTable
 from fastun.host.kernel import Kernel
@@ -51,6 +52,7 @@ _SYSCTL: Final = Path("/proc/sys/net")
 _LIMIT_S: Final = 5.0  # nft takes some 20 ms
 _RAW_PRIORITY: Final = -300  # NF_IP_PRI_RAW: before connections are tracked
 _PROTOCOLS: Final = {4: "ip", 6: "ip6"}
+_RULES_EACH: Final = 2  # of an IP version
 _MISSING: Final = "nft is missing; install the package nftables"
 
 # Names that nft takes literally: it reads * as a wildcard, @ as a set.
@@ -76,9 +78,11 @@ class StrongHost:
     def __init__(self, interface: str, wanted: Wanted, journal: Journal) -> None:
         """Prepare; `follow` makes the table, and the journal's end removes it."""
         self._interface = interface
+        self._index = 0  # which it keeps when it is renamed
+        self._change = NftTable(table_name(interface), interface)
         self._wanted = wanted
         self._journal = journal
-        self._guarded: Guarded = {}
+        self._made: tuple[str, Guarded] = "", {}  # for which name, which addresses
         self._has_said_forwarding = False
         self._log = log.get("device")
 
@@ -88,14 +92,15 @@ class StrongHost:
         A failure is a warning: a tunnel that carries packets is not ended for it. Raises
         AskedToStop, and OSError where the interface is not there any more.
         """
+        self._index = self._index or socket.if_nametoindex(self._interface)
+        name = socket.if_indextoname(self._index)
         guarded = self._to_guard()
-        if guarded == self._guarded:
+        if (name, guarded) == self._made or not (guarded or self._made[1]):
             return
-        change = NftTable(table_name(self._interface), self._interface)
-        document = json.dumps(table(change.name, self._inputs(), guarded))
+        document = json.dumps(table(self._change.name, self._inputs(name), guarded))
         try:
             _nft(document, "-c")
-            with self._journal.changing(change):
+            with self._journal.changing(self._change):
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
             self._log.warning(
@@ -104,14 +109,30 @@ class StrongHost:
                 error=str(error),
             )
             return
-        self._guarded = guarded
+        self._made = name, guarded
+
+    def is_changed(self) -> bool:
+        """Return whether another program has removed the table, or rules of it."""
+        if not self._made[1]:
+            return False
+        try:
+            listing = programs.run(
+                ("nft", "-j", "list", "table", "inet", self._change.name), limit_s=_LIMIT_S
+            )
+        except (ProgramRefused, ProgramKilled):  # ending.py may have cut it
+            return not ending.is_asked()
+        n_rules = sum("rule" in each for each in json.loads(listing).get("nftables", ()))
+        return n_rules != _RULES_EACH * len(self._made[1])
+
+    def forget(self) -> None:
+        """Have `follow` make the table again, whatever is there."""
+        self._made = "", self._made[1]
 
     def _to_guard(self) -> Guarded:
         if self._wanted is False:
             return {}
-        index = socket.if_nametoindex(self._interface)
-        with Kernel(index) as kernel:
-            addresses = _addresses(kernel, index)
+        with Kernel(self._index) as kernel:
+            addresses = _addresses(kernel, self._index)
             if self._wanted is True or not addresses:
                 return addresses
             if not has_default(_routes(kernel)):
@@ -126,11 +147,11 @@ class StrongHost:
             )
         return kept
 
-    def _inputs(self) -> Inputs:
+    def _inputs(self, name: str) -> Inputs:
         """Return how to match the device's packets: by name, or by index if nft cannot parse it."""
-        if _PLAIN_NAME.fullmatch(self._interface):
-            return Inputs("iifname", self._interface, _LOOPBACK)
-        return Inputs("iif", socket.if_nametoindex(self._interface), _LOOPBACK_INDEX)
+        if _PLAIN_NAME.fullmatch(name):
+            return Inputs("iifname", name, _LOOPBACK)
+        return Inputs("iif", self._index, _LOOPBACK_INDEX)
 
 
 def _nft(document: str, *options: str) -> None:

@@ -1,14 +1,13 @@
-"""A worker process: ``python -I -m fastun.lane.worker ROLE/LANE CHANNEL_FD PARENT_PID``.
+"""A worker process, forked from the template (template_process.py).
 
-Imports only what it needs, because a restart has to take less than a second. Python runs between
-two runs of the C loop: it reads the control channel, reports, and goes back in.
+Python runs between two runs of the C loop: it reads the control channel, reports, and goes back in.
+What is imported here is in the memory of all workers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -17,10 +16,11 @@ from typing import Final
 
 import setproctitle
 
-from fastun import ending, native
+from fastun import native
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.messages import (
+    CLOSED_BY_PEER,
     AddReceivingKey,
     AddSocket,
     AllowIps,
@@ -72,7 +72,7 @@ class Worker:
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
-        self._socket_fds: list[int] = []
+        self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._loop = _loop.Loop(
             role,
@@ -251,8 +251,11 @@ class Worker:
 
     @act.register
     def _add_socket(self, message: AddSocket, fds: list[int]) -> None:
-        self._socket_fds += fds  # kept open
         self._loop.add_socket(message.index, fds[0], has_offload=message.has_offload)
+        retired = self._socket_fds.get(message.index)
+        self._socket_fds[message.index] = fds[0]  # kept open
+        if retired is not None:
+            os.close(retired)
 
     @act.register
     def _set_gate_keys(self, message: SetGateKeys, _: list[int]) -> None:
@@ -294,9 +297,7 @@ _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
     EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
     EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
-    EventKind.LINK_CLOSED: lambda event: LinkEnded(
-        event.slot, event.link_id, "the peer closed the connection"
-    ),
+    EventKind.LINK_CLOSED: lambda event: LinkEnded(event.slot, event.link_id, CLOSED_BY_PEER),
     EventKind.LINK_FAULT: lambda event: LinkEnded(
         event.slot, event.link_id, "the peer broke the framing"
     ),
@@ -311,17 +312,17 @@ def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:
     return received[0], received[1]
 
 
-def main() -> None:
-    """Run one worker until its gateway lets it go or dies."""
-    name, channel_fd, parent_pid = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+def run(name: str, channel_fd: int, gateway_pid: int) -> None:
+    """Be the worker ``name``, ROLE/LANE, until the gateway lets it go or dies."""
     setproctitle.setproctitle(f"fastun: {name}")
-    # A service manager may signal all processes of a service; stopping is the gateway's decision.
-    for number in ending.SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers. A group of its
+    # own is enough: in a session of its own the scheduler (autogroup) weighs each worker like a
+    # whole login, and an idle ping took 9 to 14 % longer.
+    os.setpgid(0, 0)
     channel = Channel(socket.socket(fileno=channel_fd))
     try:
         native.hide_memory()
-        native.die_with_parent(parent_pid)
+        native.die_with_parent(gateway_pid)
         Worker(name.partition("/")[0], channel).run()
     except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
         pass  # the gateway is gone
@@ -335,7 +336,3 @@ def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
     channel.set_blocking(True)
     with contextlib.suppress(ConnectionError):  # the gateway is gone
         channel.send(failed)
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,7 @@ from typing import Final
 from fastun import log
 from fastun.host import outer_addresses
 from fastun.host.outer_addresses import OuterAddress
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.route_lookup import NO_WAY, RouteLookup, Way
 from fastun.native import UdpAddress
 
 # linux/in.h, linux/in6.h: what the kernel keeps of the packet that ended a handshake of TCP.
@@ -120,6 +120,23 @@ class Inside:
         if not found and source is not None:  # it may have gone
             found = self._lookup.interface_to(host, port, protocol)
         return found == self._device_index
+
+    # -- outside --------------------------------------------------------------------------------
+
+    @property
+    def lookup(self) -> RouteLookup | None:
+        """What tells routes; None: all are as good as any."""
+        return self._lookup
+
+    def way_out(self, address: UdpAddress) -> Way:
+        """Return how a datagram to ``address`` leaves, from our address in it if there is one.
+
+        NO_WAY: not at all, not from that address, or into the tunnel.
+        """
+        if self._lookup is None:
+            return NO_WAY
+        way = self._lookup.way_to(address.host, address.port, socket.IPPROTO_UDP, address.local)
+        return NO_WAY if way.interface == self._device_index else way
 
     # -- the log --------------------------------------------------------------------------------
 

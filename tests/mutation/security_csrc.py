@@ -83,10 +83,8 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "test_allowedips",
-        ("allowedips_add", "an IPv4 prefix has 32 bits at most",
+        ("allowedips_insert", "an IPv4 prefix has 32 bits at most",
          "(version == 4 ? 32 : 128)", "128"),
-        ("remove_doubles", "the later of two holds",
-         "            n_kept--;\n        table->prefixes[n_kept++] = *next;", "            continue;\n        table->prefixes[n_kept++] = *next;"),
         ("table_remove", "only the removed peer loses",
          "if (table->prefixes[i].slot != slot)", "if (table->prefixes[i].slot < slot)"),
         ("allowedips_lookup_ip", "a source is the source",

@@ -196,6 +196,7 @@ def test_dns_is_set_by_resolvectl_where_there_is_no_resolvconf(
     assert record.read_text().splitlines() == [
         "resolvectl dns wg0 10.9.0.1 fd00:9::1",
         "resolvectl domain wg0 ~. example.net example.org",
+        "resolvectl dns wg0",
         "resolvectl revert wg0",
     ]
 

@@ -33,6 +33,7 @@ class Host:
         self.routes: tuple[str, ...] = ALL
         self.forwards: set[int] = set()
         self.has_nft = True
+        self.name = "fastun0"
         self.refusal = ""
         self.said: list[tuple[tuple[str, ...], dict[str, Any]]] = []
 
@@ -65,6 +66,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(programs, "find", lambda _: "/usr/sbin/nft" if host.has_nft else None)
     monkeypatch.setattr(strong_host, "Kernel", NoNetlink)
     monkeypatch.setattr(strong_host.socket, "if_nametoindex", lambda _: 7)
+    monkeypatch.setattr(strong_host.socket, "if_indextoname", lambda _: host.name)
     monkeypatch.setattr(strong_host, "_addresses", lambda *_: host.addresses)
     monkeypatch.setattr(strong_host, "_routes", lambda *_: map(ip_network, host.routes))
     monkeypatch.setattr(strong_host, "forwards", lambda version: version in host.forwards)
@@ -247,6 +249,7 @@ def test_each_interface_has_a_table_of_its_own() -> None:
 
 
 def test_an_odd_name_is_never_read_as_a_pattern(host: Host, journal: Journal) -> None:
+    host.name = "fastun*"
     StrongHost("fastun*", True, journal).follow()
     rule = host.made()[0]["nftables"][4]["add"]["rule"]
     assert rule["expr"][0]["match"] == {"op": "!=", "left": {"meta": {"key": "iif"}}, "right": 7}

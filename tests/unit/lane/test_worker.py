@@ -90,9 +90,11 @@ def link_reader() -> Iterator[LinkReader]:
         )
         ours.send(boot, (stats.fd, ring.fd, peers.fd, device.fileno(), wake_fd))
         arguments = ["link-reader/0", str(theirs.fileno()), str(os.getpid())]
+        program = "import sys; from fastun.lane.worker import run; "
+        program += "run(sys.argv[1], *map(int, sys.argv[2:]))"
         # Without -I: of several copies of the checkout each is to test its own.
         process = subprocess.Popen(
-            [sys.executable, "-m", "fastun.lane.worker", *arguments],
+            [sys.executable, "-c", program, *arguments],
             pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[3],
         )
