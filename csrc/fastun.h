@@ -71,6 +71,9 @@ int device_set_offload(int fd, enum device_offload offload);
 int process_hide_memory(void);
 /* Has the kernel kill this process when its parent dies; -ESRCH when that has happened already. */
 int process_die_with_parent(int parent_pid);
+/* Forks a process whose parent is ours. Only in a process with one thread. Returns 0 in the child,
+ * which has to call process_die_with_parent itself. */
+int process_fork_sibling(void);
 
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */

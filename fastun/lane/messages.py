@@ -21,6 +21,9 @@ from fastun.native import Aead, Mode, Offload, Wire
 # truncated message is an error.
 MESSAGE_BYTES_MAX: Final = 8192
 
+# Why most links end (LinkEnded).
+CLOSED_BY_PEER: Final = "the peer closed the connection"
+
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=codec.TAG):
     """Base of all control messages; a subclass has its name on the wire as ``tag``."""
@@ -59,6 +62,10 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     holds: bool
     coalesce: Offload
     mss_mtu: int
+
+
+class Begin(ToWorker, frozen=True, tag="begin"):
+    """To a fresh worker, when it has been sent what it needs: it touches no packet before."""
 
 
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):

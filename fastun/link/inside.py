@@ -10,10 +10,13 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from fastun import log
+from fastun.host import outer_addresses
+from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import NO_WAY, RouteLookup, Way
 from fastun.native import UdpAddress
 
@@ -21,6 +24,9 @@ from fastun.native import UdpAddress
 _IP_PKTINFO, _IP_PKTOPTIONS = 8, 9
 _CMSG: Final = struct.Struct("@Nii")  # length, level, type
 _PKTOPTIONS_BYTES: Final = 256
+
+# A peer that roams may come by many; the oldest are in use no more.
+_KEPT_OUT_MAX: Final = 256
 
 
 class LeadsInsideError(OSError):
@@ -40,6 +46,8 @@ class Inside:
         self._interface = interface
         self._lookup = lookup
         self._noted: dict[str, str] = {}  # by peer, where its route leads inside
+        self._kept_out: dict[OuterAddress, None] = {}
+        self._ask: Callable[[], object] = bool  # nothing is subscribed yet
         self._log = log.get("link")
 
     def close(self) -> None:
@@ -50,6 +58,27 @@ class Inside:
     def routes_have_changed(self) -> bool:
         """Return whether answers may have changed since the last call."""
         return self._lookup is not None and self._lookup.have_changed()
+
+    # -- leading them outside -------------------------------------------------------------------
+
+    def subscribe(self, ask: Callable[[], object]) -> None:
+        """Call ``ask`` when there is another address in `kept_out`."""
+        self._ask = ask
+
+    @property
+    def kept_out(self) -> set[OuterAddress]:
+        """Addresses of peers that were found inside: our routes should make way for them."""
+        return set(self._kept_out)
+
+    def keep_out(self, host: str | OuterAddress) -> None:
+        """Have routes make way for an address that was found inside; only for a known peer's."""
+        address = outer_addresses.parsed(str(host))
+        if address in self._kept_out:
+            return
+        if len(self._kept_out) == _KEPT_OUT_MAX:
+            self._kept_out.pop(next(iter(self._kept_out)))
+        self._kept_out[address] = None
+        self._ask()
 
     # -- where ----------------------------------------------------------------------------------
 

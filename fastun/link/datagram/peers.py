@@ -124,6 +124,8 @@ class UdpPeers:
 
     def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         """Take note of where an authentic handshake message came from."""
+        if udp_peer.address is not None and udp_peer.address.host != address.host:
+            self._links.note_move(udp_peer.slotted.slot, str(udp_peer.address), str(address))
         self._move(udp_peer, address)
         self.send_endpoint(udp_peer)
 

@@ -26,6 +26,7 @@ from fastun.lane.messages import (
 )
 from fastun.link import hello
 from fastun.link.datagram.address_race import endpoints_of
+from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
 from fastun.link.datagram.path_listener import PathListener
@@ -33,6 +34,7 @@ from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.port_change import PortChange
+from fastun.link.datagram.remembered import RememberedEndpoints
 from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
@@ -66,7 +68,9 @@ class DatagramSessions:
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
         self._ports = PortChange(sockets, self._pass_socket, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
+        self.remembered = RememberedEndpoints(end, self._peers, sockets, self._handshakes)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
@@ -81,6 +85,10 @@ class DatagramSessions:
         """Stop listening."""
         if self._listener is not None:
             self._listener.close()
+
+    def say_goodbye(self) -> None:
+        """Tell the peers that this side stops."""
+        self._goodbyes.say_to_all()
 
     def add_socket(self, bound: socket.socket) -> None:
         """Use one more socket, also while the workers run. Raises as UdpSockets.add."""
@@ -236,7 +244,7 @@ class DatagramSessions:
     def on_control(self, slot: int, index: int, message: bytes) -> None:
         """Take the peer's hello, which also confirms its keys; answer an initiator's.
 
-        Or take a probe of the path, or an answer to one.
+        Or take a probe of the path, an answer to one, or a goodbye.
         """
         self.on_key_confirmed(slot, index)
         udp_peer = self._by_slot.get(slot)
@@ -246,6 +254,8 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         is_carried = self._peers.is_carried(udp_peer)
         if is_carried and self._paths.receive(udp_peer, message, now_s):
+            return
+        if is_carried and self._goodbyes.receive(udp_peer, message):
             return
         self._hellos.receive(udp_peer, keys, message)
 
@@ -297,9 +307,11 @@ class DatagramSessions:
                 if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
-                if udp_peer.address is not None:  # else its name was waited for
+                has_been_tried = udp_peer.address is not None  # else its name was waited for
+                if has_been_tried:
                     self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
-                if self._settings.role == "connect":  # this tunnel is wanted at all times
+                # A client's tunnel is wanted at all times.
+                if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 self._peers.forget_handshakes(udp_peer)
