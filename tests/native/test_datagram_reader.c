@@ -245,12 +245,12 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
 }
 
 static void an_interface_that_was_left_does_not_give_the_source_again(void) {
-    struct udp_address left = sender_endpoints[0], elsewhere;
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    struct udp_address left = sender_endpoints[0];
     memset(left.local, 0, sizeof left.local);
     left.local_zone |= UDP_ADDRESS_LEFT;
-    elsewhere = left;
+    struct udp_address elsewhere = left;
     elsewhere.local_zone ^= 2; /* another than loopback was left */
-    datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &left), 0);
     datagram_send_good(0, 0);
     datagrams_run();
