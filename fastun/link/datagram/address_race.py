@@ -75,7 +75,7 @@ class AddressRace:
         That source may be what is wrong.
         """
         address, by = udp_peer.address, udp_peer.port.socket_index
-        if address is None or not udp_peer.is_heard:
+        if address is None or udp_peer.is_guess:
             return None
         if by is not None:
             return self._sockets.address_of(address.host, address.port, address.zone, by=by)

@@ -89,7 +89,7 @@ class UdpPeer:
     observer: Observer
     jar: CookieJar
     address: UdpAddress | None = None
-    is_heard: bool = False  # something authentic came from ``address``
+    is_guess: bool = False  # ``address`` is only tried: nothing authentic came from there
     initiator: InitiatorState | None = field(default=None, repr=False)
     n_attempts: int = 0  # initiations since the last response
     concluding: SessionKeys | None = field(default=None, repr=False)
