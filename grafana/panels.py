@@ -266,6 +266,7 @@ FAULTS = Row(
             "1 while the worker is at work.",
             "0: it does not start; its reason is in the gateway's log (FastunWorkerDown).",
             (("fastun_worker_up{$at}", "{{role}} {{lane}}"),),
+            width=5,
         ),
         Panel(
             "Workers replaced",
@@ -280,6 +281,7 @@ FAULTS = Row(
                 ),
             ),
             alarm=1,
+            width=5,
         ),
         Panel(
             "Host",
@@ -291,6 +293,7 @@ FAULTS = Row(
                 ("fastun_device_up{$at}", "device up"),
                 (rate("fastun_host_repairs_total", by="kind"), "repaired: {{kind}}"),
             ),
+            width=4,
         ),
         Panel(
             "Handshakes",
@@ -298,6 +301,7 @@ FAULTS = Row(
             "Not ok: a wrong key, a wrong clock, or an attack (FastunHandshakeFailures).",
             ((rate("fastun_handshakes_total", by="result"), "{{result}}"),),
             unit=PER_S,
+            width=5,
         ),
         Panel(
             "Connections",
@@ -314,6 +318,7 @@ FAULTS = Row(
                 (rate("fastun_path_mtu_hints_total", by="result"), "ICMP: {{result}}"),
             ),
             unit=PER_S,
+            width=5,
         ),
         Panel(
             "All drops",
