@@ -105,16 +105,10 @@ class Initiator:
         try:
             self._outcomes.tried(udp_peer.slotted, way)
             self._sockets.send(attempt.message, address)
-<<<<<<< HEAD
         except LeadsInsideError as error:
             self._outcomes.failed(udp_peer.slotted, way, error)
-            self._inside.keep_out(address.host)
-            self._inside.note(peer, str(address), is_inside=True)
-=======
-        except LeadsInsideError:
             if not self._inside.keep_out(address.host):
                 self._inside.note(peer, str(address), is_inside=True)
->>>>>>> main
             return
         except OSError as error:  # the other addresses may be reached
             attempt.failure = error
