@@ -14,6 +14,7 @@ import time
 from fastun.lane.lane import Lane
 from fastun.lane.messages import BlockLink
 from fastun.link.inside import Inside
+from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
 from fastun.native import UdpAddress
 
@@ -36,6 +37,7 @@ class EndpointWatch:
         self._inside = inside
         self._seen: dict[int, tuple[int, UdpAddress]] = {}  # link and address, by slot
         self._blocked: dict[int, int] = {}  # links that the link-writer sends nothing on, by slot
+        self._paths = StreamPaths(inside.lookup)
         self._all_seen_s = float("-inf")
         self._has_changed = False
 
@@ -90,3 +92,5 @@ class EndpointWatch:
         if is_inside:
             self._inside.keep_out(address[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)
+        elif self._links.dials and self._paths.is_lost(link):
+            self._links.end(link.slot, "its route leaves by another interface now", link.id)
