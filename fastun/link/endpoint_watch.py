@@ -3,7 +3,8 @@
 Checked when the kernel reports changed routes, when a peer's address changes, and at intervals. A
 peer on UDP keeps its session, but nothing is sent to it (the link-writer drops and counts) until
 the route leads outside again; a stream is closed, and dialled again after that. Packets that have
-entered the device in the meantime are dropped there (csrc/outbound/own_packets.h).
+entered the device in the meantime are dropped there (csrc/outbound/own_packets.h). A stream whose
+route has changed to another interface is closed as well (stream_path.py).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class EndpointWatch:
         for link in list(self._links.by_slot.values()):
             if link.connection is None:
                 self._look_at_datagrams(link, is_due=is_due)
-            elif is_due:
+            elif is_due or (self._links.dials and self._paths.is_new(link)):
                 self._look_at_stream(link)
 
     def on_link_writer_death(self) -> None:

@@ -20,7 +20,12 @@ class StreamPaths:
     def __init__(self, lookup: RouteLookup | None) -> None:
         """Ask ``lookup``; without one, no path is ever lost."""
         self._lookup = lookup
+        self._seen: int | None = None  # the last link that was looked at
         self._fitting: int | None = None  # the link whose address was its interface's
+
+    def is_new(self, link: Link) -> bool:
+        """Return whether the link was not looked at yet: how it begins has to be known."""
+        return link.id != self._seen
 
     def is_lost(self, link: Link) -> bool:
         """Return whether the link's packets now leave by another interface than its address's.
@@ -28,6 +33,7 @@ class StreamPaths:
         Only where they did not before: an address of the loopback interface, for example, may be
         used on purpose. Without any route, it may come back.
         """
+        self._seen = link.id
         if self._lookup is None or link.connection is None:
             return False
         try:
