@@ -18,6 +18,7 @@ from fastun import __version__, ending
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.command.peer_cli import peer
+from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import ConnectSettings, Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
@@ -285,6 +286,8 @@ def main() -> NoReturn:
         if os.environ.get("FASTUN_DEBUG"):
             raise
         exit_code, line = _explain(error)
+        # What was given on the command line may be a key, in whatever option.
+        line = without_keys(line, " ".join(sys.argv[1:]))
         _say(f"fastun: {one_line(line)}", exit_code)
     sys.exit(exit_code)
 

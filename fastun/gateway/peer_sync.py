@@ -49,6 +49,7 @@ class PeerSync:
         self._store: PeerStore | None = None
         self._version = -1  # of the directory that the slots are in step with
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
+        self._routeless: set[str] = set()  # peers without allowed IPs, warned of
         self._n_failed = 0  # looks since the last that succeeded
         self._log = log.get("peers")
 
@@ -94,6 +95,7 @@ class PeerSync:
             peers += self._store.peers()
         check_together(peers, self._settings.addresses)
         self._check_pushes(peers)
+        self._warn_of_routeless(peers)
         if self._peer_slots.replace(peers):
             self._version = version
 
@@ -128,6 +130,14 @@ class PeerSync:
                 addresses=len(addresses),
             )
         return push
+
+    def _warn_of_routeless(self, peers: list[Peer]) -> None:
+        """Warn once of a peer that may connect, but has no address behind it (wg(8) allows it)."""
+        if self._settings.mode == "tap":
+            return
+        for name in {peer.name for peer in peers if not peer.allowed_ips} - self._routeless:
+            self._routeless.add(name)
+            self._log.warning("no allowed IPs: nothing is routed to the peer", peer=name)
 
     def _check_pushes(self, peers: list[Peer]) -> None:
         """Warn of peers whose addresses do not fit a hello; one in each network always does."""

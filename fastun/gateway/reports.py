@@ -12,6 +12,7 @@ from functools import singledispatchmethod
 
 from fastun import log
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.host import tun
 from fastun.lane.messages import (
     ControlCame,
     DeviceGone,
@@ -120,12 +121,7 @@ class Reports:
 
     @handle.register
     def _device_gone(self, message: DeviceGone) -> None:
-        self.on_failure(
-            RuntimeFailure(
-                f"interface {self._interface} was deleted by another program "
-                f"({message.reason}); start fastun again"
-            )
-        )
+        self.on_failure(RuntimeFailure(tun.deleted(self._interface, message.reason)))
 
     @handle.register
     def _offload_changed(self, message: OffloadChanged) -> None:

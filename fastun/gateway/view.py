@@ -49,11 +49,18 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted."""
+    """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted.
+
+    ``fault`` says why the host is not as the device needs it, empty where it is. ``repairs`` counts
+    what was made again after others had removed it, by kind.
+    """
 
     name: str
     mtu: int
     statistics: dict[str, int]
+    is_up: bool
+    fault: str
+    repairs: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +177,7 @@ class Health:
     is_linked: bool
     needs_link: bool  # traffic can pass only with a link
     waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
+    device_fault: str = ""  # why the host is not as the device needs it
 
     def not_healthy(self) -> str:
         """Return why the gateway does not do its work; empty where it does."""
@@ -179,6 +187,8 @@ class Health:
         """Return why traffic cannot pass, or not from everywhere; empty where it can."""
         if self.workers_down:
             return self.not_healthy()
+        if self.device_fault:
+            return self.device_fault
         if self.needs_link and not self.is_linked:
             return "no link"
         return f"waiting for {', '.join(self.waits_for)}" if self.waits_for else ""

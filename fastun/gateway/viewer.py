@@ -105,6 +105,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
             waits_for=gateway.listening.waits_for(),
+            device_fault=gateway.device.condition.fault(),
         )
 
     def close(self) -> None:
@@ -172,13 +173,12 @@ class Viewer:
         self, role: str, ring: RingView, drops: dict[str, int], around: Backpressure
     ) -> WorkerView:
         worker, stats = self._gateway.lane.workers[role], self._stats
-        process = worker.process
         counts, n_frames = stats.batch_frames(role)
         delays, sum_ns = stats.queue_delay(role)
         return WorkerView(
             role=role,
             direction=DIRECTIONS[role],
-            pid=None if process is None else process.pid,
+            pid=worker.pid,
             is_ready=worker.is_ready,
             state=state_of(role, ring.used_bytes, ring.capacity_bytes, around),
             restarts=worker.restarts,
@@ -213,7 +213,15 @@ def _configuration(gateway: Running) -> Configuration:
 
 
 def _device(device: Device) -> DeviceView:
-    return DeviceView(device.name, device.mtu, device.statistics())
+    condition = device.condition
+    return DeviceView(
+        device.name,
+        device.mtu,
+        device.statistics(),
+        is_up=not condition.is_down,
+        fault=condition.fault(),
+        repairs=dict(condition.repairs),
+    )
 
 
 def _link(link: Link) -> LinkView:

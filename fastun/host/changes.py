@@ -4,10 +4,12 @@ routing-rules   the two rules of a default route (routing_rules.py)
 nft-table       a table of our own
 sysctl          a setting of the network namespace
 dns             the name servers of an interface (name_servers.py)
+device          what a device that outlives us gets: addresses, routes, MTU, and that it is up
 
 The journal stores these records, so they are validated like any input: whatever a journal file
-contains, undoing it touches only such rules and tables, settings below /proc/sys/net, and the DNS
-of an interface. A new kind is a new class here and a member of `AnyChange`.
+contains, undoing it touches only such rules and tables, settings below /proc/sys/net, the DNS of an
+interface, and TUN devices with what says that fastun made it. A new kind is a new class here and a
+member of `AnyChange`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ import msgspec
 from msgspec import Meta
 
 from fastun.errors import RuntimeFailure
-from fastun.host import programs, routing_rules
+from fastun.host import link_state, programs, routing_rules
 from fastun.host.iproute import IPRoute
+from fastun.host.kernel import Kernel, SetAddress, SetRoute
+from fastun.host.link_state import LinkState
 
 #: Makes the kernel use marks when it validates sources: a default route by rules needs it.
 SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
@@ -38,10 +42,12 @@ _DEVICE_GOES_S = 0.05
 
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
 _OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
+_RecordName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,31})?\Z")]
 _TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 _SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
 _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
 _Mark = Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
+_Index = Annotated[int, Meta(ge=1, le=0x7FFFFFFF)]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
@@ -170,6 +176,7 @@ class Dns(Change, frozen=True, tag="dns"):
 
     interface: _InterfaceName
     program: Literal["resolvconf", "resolvectl"]
+    record: _RecordName = ""  # resolvconf's, if it has another name than the interface
     rank: ClassVar[int] = 2
     limit_s: ClassVar[float] = 8.0  # it restarts what caches names, on slow machines too
 
@@ -183,7 +190,7 @@ class Dns(Change, frozen=True, tag="dns"):
 
     def _command(self) -> tuple[str, ...]:
         if self.program == "resolvconf":
-            return ("resolvconf", "-d", self.interface, "-f")
+            return ("resolvconf", "-d", self.record or self.interface, "-f")
         return ("resolvectl", "revert", self.interface)
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
@@ -197,7 +204,49 @@ class Dns(Change, frozen=True, tag="dns"):
                 raise
 
 
-AnyChange = RoutingRules | NftTable | Sysctl | Dns
+class PreparedDevice(Change, frozen=True, tag="device"):
+    """A TUN or TAP device that was made by another program, and stays when we are gone."""
+
+    interface: _OddInterfaceName
+    index: _Index
+    before: LinkState
+    ours: LinkState
+    rank: ClassVar[int] = -1  # rules that lead to its routes are in use, and stay
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return f"interface {self.interface}"
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return (
+            f"ip route flush dev {self.interface} proto {routing_rules.PROTOCOL}; "
+            f"ip link set {self.interface} {'up' if self.before.is_up else 'down'} "
+            f"mtu {self.before.mtu}"
+        )
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
+        if owner_died and _is_there_to_stay(self.interface):
+            return
+        now = link_state.read(self.index)
+        if now is None:  # it is gone, or not a TUN device
+            return
+        with Kernel(self.index) as kernel:
+            kernel.change(
+                [SetRoute(each.place, True) for each in kernel.own_routes() if each.is_ours]
+            )
+            kernel.change(
+                [
+                    SetAddress(each.local, is_removal=True)
+                    for each in kernel.addresses()
+                    if each.is_ours and each.index == self.index
+                ]
+            )
+        # A push may have set the MTU of a gateway that was killed.
+        link_state.write(self.index, now.back_to(self.before, self.ours, any_mtu=owner_died))
+
+
+AnyChange = RoutingRules | NftTable | Sysctl | Dns | PreparedDevice
 
 
 def read_sysctl(name: str) -> str:
@@ -211,9 +260,12 @@ def write_sysctl(name: str, value: str) -> None:
 
 
 def _is_there_to_stay(interface: str) -> bool:
-    """Return whether an interface is another gateway's: that of a dead one goes within moments."""
+    """Return whether an interface is another gateway's: that of a dead one goes within moments.
+
+    One that was prepared for fastun stays, without a program that has it open.
+    """
     deadline = time.monotonic() + _DEVICE_GOES_LIMIT_S
-    while _exists(interface):
+    while _exists(interface) and not link_state.unused(interface):
         if time.monotonic() >= deadline:
             return True
         time.sleep(_DEVICE_GOES_S)

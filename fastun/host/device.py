@@ -1,12 +1,14 @@
 """The device: the TUN or TAP interface, made, addressed and brought up, with its routes and DNS.
 
 The interface lives as long as the descriptor that this class keeps; closing it removes the
-interface with its addresses and routes, however the gateway ends. Runs before the event loop does:
-pyroute2 brings its own.
+interface with its addresses and routes, however the gateway ends. One that another program has made
+(``ip tuntap add``, a network service) stays: what we add to it is in the journal, and is removed at
+the end. Runs before the event loop does: pyroute2 brings its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -22,17 +24,19 @@ import psutil
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses
+from fastun.host import outer_addresses, prepared, tun
+from fastun.host.condition import Condition
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
-from fastun.host.kernel import Kernel
+from fastun.host.kernel import GEN_MODE_NONE, Kernel
+from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.strong_host import StrongHost
-from fastun.host.wanted import Applied, Wanted
+from fastun.host.strong_host import StrongHost, table_name
+from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
@@ -58,8 +62,11 @@ class Device:
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
+        self._outlives_us = prepared.record(journal, self.name, _ours(settings))
         self.fd = _open(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
+        self.condition = Condition(self.name)
+        self._journal = journal
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
@@ -67,9 +74,12 @@ class Device:
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
         self._wanted = Wanted(mtu=settings.mtu)
+        self._refused: tuple[Refusal, ...] = ()
         self._mutex = threading.Lock()
         self._log = log.get("device")
         try:
+            if self._outlives_us:
+                prepared.say_addresses(self.name, self.index, settings.addresses)
             self.offload_max = self._find_offload() if settings.gso else Offload.NONE
             self._configure(settings)
             self._begin(settings)
@@ -102,12 +112,6 @@ class Device:
         """The DNS servers that the host has from this tunnel. Any thread."""
         return self._name_servers.servers
 
-    def outer_changed(self, addresses: set[OuterAddress]) -> None:
-        """Keep our own packets, which now go to ``addresses``, out of the tunnel.
-
-        Not on the event loop's thread.
-        """
-
     def apply(
         self,
         addresses: Iterable[Address],
@@ -134,21 +138,68 @@ class Device:
                 )
             )
 
-    def follow(self, outer: Iterable[OuterAddress]) -> Applied:
-        """Keep our own packets, which now go to ``outer``, out of the tunnel; as `apply`."""
+    def outer_changed(self, addresses: Iterable[OuterAddress]) -> None:
+        """Keep our own packets, which now go to ``addresses``, out of the tunnel; as `apply`."""
         with self._mutex:
-            return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
+            outer = self._configured_outer | set(addresses)
+            wanted = replace(self._wanted, outer=outer)
+            if self._reconciler.is_moved_by(outer):
+                self._reconcile(wanted)
+            self._wanted = wanted
 
     def repair(self) -> Applied:
-        """Make again what others have changed of what is wanted; as `apply`."""
+        """Make again what others have changed of what is wanted; as `apply`.
+
+        Returns what became of that alone, without what was refused before.
+        """
         with self._mutex:
-            return self._reconcile(self._wanted)
+            before, known = self._refused, {each.key for each in self._refused}
+            is_changed = self._strong_host.is_changed()
+            if is_changed:
+                self._strong_host.forget()
+            applied = self._reconcile(self._wanted)
+            made = [each for each in applied.made if each.key not in known]
+            # What is made now because nothing is in its way any more is there from now on.
+            has_come = {each.key for each in applied.made} & known
+            self._refused = tuple(each for each in before if each.key not in has_come)
+            if is_changed and not self._strong_host.is_changed():
+                made.append(Change("nft table", self.nft_table))
+            refused = tuple(each for each in applied.refused if each.key not in known)
+            return Applied(applied.mtu, refused, tuple(made))
+
+    @property
+    def nft_table(self) -> str:
+        """The name of our table in nftables. Any thread."""
+        return table_name(self.name)
+
+    def nft_table_is_changed(self) -> bool:
+        """Return whether it is not as we made it. Not on the event loop's thread."""
+        with self._mutex:
+            return self._strong_host.is_changed()
+
+    def settings_are_changed(self) -> bool:
+        """Return whether others have changed what we set below /proc/sys."""
+        return bool(self._journal.lost_sysctls())
+
+    def why_gone(self) -> str:
+        """Return what became of the interface, if it is not here any more; else ''."""
+        try:
+            socket.if_indextoname(self.index)
+        except OSError:
+            if tun.is_deleted(self.fd):
+                return tun.deleted(self.name)
+            return (
+                f"interface {self.name} was moved to another network namespace; "
+                "run fastun in that one"
+            )
+        return ""
 
     def _reconcile(self, wanted: Wanted) -> Applied:
         """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
         self._wanted = wanted
         try:
             applied = self._reconciler.apply(wanted)
+            self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
             self._strong_host.follow()
@@ -186,8 +237,12 @@ class Device:
 
         The kernel's directions: what it received is what the tun-writer wrote.
         """
+        try:
+            name = socket.if_indextoname(self.index)
+        except OSError:
+            return {}
         # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
-        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(self.name)
+        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(name)
         return {} if counters is None else dict(counters._asdict())
 
     def has_frames(self) -> bool:
@@ -197,6 +252,13 @@ class Device:
         return any(events & select.POLLIN for _, events in poll.poll(0))
 
     def _close(self) -> None:
+        if self._outlives_us:
+            # The journal restores the rest, and would this, too, but where the kernel does not
+            # give the maker of an address, or a push has set the MTU.
+            with contextlib.suppress(OSError, RuntimeFailure), self._mutex:
+                self._reconciler.apply(Wanted(mtu=self._wanted.mtu))
+            with contextlib.suppress(OSError):
+                native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
 
     def _find_offload(self) -> Offload:
@@ -216,11 +278,26 @@ class Device:
         """Set what the device keeps for its life."""
         with IPRoute() as netlink, _explained(f"interface {self.name}"):
             netlink.link("set", index=self.index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-        # A TAP is a network of its own, where hosts find each other by it.
-        has_own = any(address.ip.is_link_local for address in settings.addresses)
-        if settings.mode == "tun" or has_own:
+        if _has_no_automatic_address(settings):
             with Kernel(self.index) as kernel:
-                kernel.have_no_automatic_address()
+                kernel.set_automatic_address(GEN_MODE_NONE)
+
+
+def _has_no_automatic_address(settings: Settings) -> bool:
+    """Return it for IPv6. A TAP is a network of its own, where hosts find each other by it."""
+    has_own = any(address.ip.is_link_local for address in settings.addresses)
+    return settings.mode == "tun" or has_own
+
+
+def _ours(settings: Settings) -> LinkState:
+    """Return what the device itself gets."""
+    return LinkState(
+        is_up=True,
+        mtu=settings.mtu,
+        queue_frames=QUEUE_FRAMES,
+        gso_max_bytes=GSO_MAX_BYTES,
+        gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
+    )
 
 
 def _open(name: str, mode: Mode) -> int:

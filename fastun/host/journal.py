@@ -124,6 +124,12 @@ class Journal:
             made = list(self._pending.values())
         return any(isinstance(change, Sysctl) and change.name == sysctl for change in made)
 
+    def lost_sysctls(self) -> list[str]:
+        """Return the settings that are not any more as this gateway has set them."""
+        with self._mutex:
+            made = [change for change in self._pending.values() if isinstance(change, Sysctl)]
+        return [change.name for change in made if _value_of(change.name) not in ("", change.ours)]
+
     def strike(self, change: AnyChange) -> None:
         """Remove a change that was not made after all."""
         with self._mutex:
@@ -259,3 +265,10 @@ class Journal:
             self._log.info(f"still restoring {change.what}", limit=f"{limit_s:.0f} s")
             thread.join(limit_s + _GRACE_S - _SLOW_S)
         return outcome[0] if outcome else f"not finished within {limit_s:.3g} s"
+
+
+def _value_of(sysctl: str) -> str:
+    try:
+        return changes.read_sysctl(sysctl)
+    except OSError:  # that of an interface which is gone
+        return ""

@@ -41,7 +41,8 @@ _U32: Final = struct.Struct("=I")
 
 _IFF_UP: Final = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_AF_SPEC = 3, 4, 26
-_IFLA_INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, 1
+_IFLA_INET6_ADDR_GEN_MODE: Final = 8
+GEN_MODE_NONE: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _NO_PREFIX_ROUTE: Final = 0x200
 _RTA_DST, _RTA_TABLE = 1, 15
@@ -175,10 +176,10 @@ class Kernel:
         """Take all steps; return what was refused, by its place in ``steps``. Raises OSError."""
         return self._netlink.change([_message(step, self._index) for step in steps])
 
-    def have_no_automatic_address(self) -> None:
-        """Keep the kernel from giving the device a link-local address when it comes up."""
-        mode = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes((_GEN_MODE_NONE,)))
-        spec = attribute(_IFLA_AF_SPEC, attribute(socket.AF_INET6, mode))
+    def set_automatic_address(self, mode: int) -> None:
+        """Say how the device gets a link-local address when it comes up."""
+        generation = attribute(_IFLA_INET6_ADDR_GEN_MODE, bytes((mode,)))
+        spec = attribute(_IFLA_AF_SPEC, attribute(socket.AF_INET6, generation))
         body = _IFINFO.pack(0, 0, self._index, 0, 0) + spec
         # The only fault is a kernel without IPv6, which gives none.
         self._netlink.change([Message(_RTM_NEWLINK, 0, body)])

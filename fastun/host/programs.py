@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LOOK_EVERY_S = 0.02
-_OUTPUT_BYTES_MAX = 4096
+_OUTPUT_BYTES_MAX = 1 << 20
 _SBIN = ("/usr/sbin", "/sbin")
 _KILL_GRACE_S = 1.0
 
@@ -40,8 +40,8 @@ def find(name: str) -> str | None:
     return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))
 
 
-def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: bool = False) -> None:
-    """Run a program to its end. Raises ProgramRefused, or ProgramKilled.
+def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: bool = False) -> str:
+    """Run a program to its end; return what it printed. Raises ProgramRefused, or ProgramKilled.
 
     Unless it ``is_undo``, it is killed as soon as fastun is asked to stop.
     """
@@ -62,11 +62,13 @@ def run(command: Sequence[str], stdin: str = "", *, limit_s: float, is_undo: boo
         why_killed = _wait(process, limit_s, may_be_cut=not is_undo)
         if why_killed:
             raise ProgramKilled(f"{name}: {why_killed}")
+        output.seek(0)
+        printed = output.read(_OUTPUT_BYTES_MAX).decode(errors="replace")
         if process.returncode != 0:
-            output.seek(0)
-            lines = output.read(_OUTPUT_BYTES_MAX).decode(errors="replace").strip().splitlines()
+            lines = printed.strip().splitlines()
             why = lines[-1] if lines else f"exit code {process.returncode}"
             raise ProgramRefused(f"{name}: {why}")
+        return printed
 
 
 def _wait(process: subprocess.Popen[bytes], limit_s: float, *, may_be_cut: bool) -> str:

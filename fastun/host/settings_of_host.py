@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastun.host import changes
 from fastun.host.changes import SEND_REDIRECTS, SRC_VALID_MARK
-from fastun.host.wanted import Refusal
+from fastun.host.wanted import Change, Refusal
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -23,28 +23,33 @@ _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
 def apply(
     journal: Journal, settings: Settings, interface: str, placed: Placed, refused: list[Refusal]
-) -> None:
-    """Set what these routes need; add to ``refused`` what cannot be set, or is in their way."""
+) -> list[Change]:
+    """Set what these routes need; return what was not set so.
+
+    Adds to ``refused`` what cannot be set, or is in their way.
+    """
+    made: list[Change] = []
     if any(level.version == 4 for level in placed.levels):  # noqa: PLR2004
         # Only matters to strict rp_filter, about which there is a warning of its own.
-        _set(journal, SRC_VALID_MARK, "1")
+        made += _set(journal, SRC_VALID_MARK, "1")
         refused += _strict(interface)
     if settings.mode == "tun" and (settings.role == "serve" or len(settings.peers) > 1):
-        # A packet from one peer to another leaves by the interface it came by, and
-        # there is no better way for it. The kernel sends redirects if either of the two says so.
+        # A packet from one peer to another has to leave by the interface it came by.
+        # The kernel sends redirects if either of the two says so.
         for where in (interface, "all"):
-            _set(journal, SEND_REDIRECTS.format(where), "0")
+            made += _set(journal, SEND_REDIRECTS.format(where), "0")
+    return made
 
 
-def _set(journal: Journal, name: str, value: str) -> bool:
-    """Set it, unless the journal has done so and it is still so; whether it is as wanted."""
+def _set(journal: Journal, name: str, value: str) -> list[Change]:
+    """Set it, unless the journal has done so and it is still so."""
     try:
         if journal.has_set(name) and changes.read_sysctl(name) == value:
-            return True
+            return []
         journal.set_sysctl(name, value)
     except OSError:
-        return False
-    return True
+        return []
+    return [Change("setting", name.replace("/", "."))]
 
 
 def _strict(interface: str) -> list[Refusal]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link"]
+Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +44,11 @@ class Refusal:
     advice: str = ""
     is_pushed: bool = False
 
+    @property
+    def key(self) -> tuple[Kind, str]:
+        """What it is about, as a `Change` says it."""
+        return self.kind, self.item
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -51,6 +56,11 @@ class Change:
 
     kind: Kind
     item: str
+
+    @property
+    def key(self) -> tuple[Kind, str]:
+        """What it is about, as a `Refusal` says it."""
+        return self.kind, self.item
 
 
 @dataclass(frozen=True, slots=True)

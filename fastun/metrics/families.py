@@ -161,6 +161,20 @@ FAMILIES: tuple[Family, ...] = (
         )
     ),
     Family(
+        "fastun_device_up",
+        "gauge",
+        ("device",),
+        "1 while the device is up, 0 while it was set down by another program.",
+        readings.device_up,
+    ),
+    Family(
+        "fastun_host_repairs_total",
+        "counter",
+        ("kind",),
+        "What other programs removed of what the tunnel needs of this host, and was made again.",
+        readings.host_repairs,
+    ),
+    Family(
         "fastun_peer_info",
         "gauge",
         ("peer", "wire", "software", "transport"),

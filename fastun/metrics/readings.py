@@ -169,6 +169,18 @@ def of_device(kernel_field: str) -> Read:
     return read
 
 
+def device_up(source: Source) -> Samples:
+    """Yield whether the device is up."""
+    device = source.gateway.device
+    yield (device.name,), device.is_up
+
+
+def host_repairs(source: Source) -> Samples:
+    """Yield what was made again, by kind."""
+    for kind, n_repairs in source.gateway.device.repairs.items():
+        yield (kind,), n_repairs
+
+
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:
     """Return what reads a number of every UDP socket."""
 

@@ -37,6 +37,8 @@ def read_status(view: GatewayView) -> Status:
         public_key=None if what.public_key is None else format_key(what.public_key),
         addresses=list(what.addresses),
         mtu_bytes=view.device.mtu,
+        device_fault=view.device.fault,
+        host_repairs=view.device.repairs,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,

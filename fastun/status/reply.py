@@ -105,7 +105,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not.
+    that may connect, connected or not. ``device_fault`` says why the host is not as the device
+    needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
+    again, by kind.
     """
 
     version: str
@@ -116,6 +118,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     wire: str
     addresses: list[str]
     mtu_bytes: int
+    device_fault: str = ""
+    host_repairs: dict[str, int] = {}
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

@@ -125,6 +125,8 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    if said := _host(status):
+        table.add_row("host", said)
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -134,6 +136,16 @@ def _summary(status: Status, now: float) -> Table:
     )
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _host(status: Status) -> Text | None:
+    """Return what other programs do to the device, None where they leave it alone."""
+    n_repairs = sum(status.host_repairs.values())
+    if status.device_fault:
+        return Text(status.device_fault, style="yellow")
+    if n_repairs:
+        return Text(f"{n_repairs} items were removed by other programs and made again")
+    return None
 
 
 def _connected(status: Status) -> Text:

@@ -238,12 +238,14 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     victim.process.kill()
     victim.process.wait(5)
     wait_until(lambda: "wg0" not in victim.host.devices(), "device gone")
+    wait_until(lambda: not victim.host.pids(), "workers gone")
     assert len(victim.left()) == 3, "rules, src_valid_mark, the socket"
     (victim.home / "log").write_text("")
     # One that cannot come up undoes them as well.
     bad = victim.home / "bad.conf"
     bad.touch(0o600)
-    bad.write_text(CONFIG.replace("Endpoint = 198.51.100.1", "Endpoint = no.such.host.invalid"))
+    bad.write_text(CONFIG)
+    victim.host.ip("link", "add", "bad", "type", "bridge")
     victim.start(target=str(bad))
     assert victim.process.wait(20) == 1
     (victim.home / "wg0.sock").unlink()

@@ -13,7 +13,9 @@ from fastun import native
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
+from fastun.host.condition import Condition
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.key_exchange import SessionCounts
@@ -35,9 +37,13 @@ def settings_for(role: Role = "serve", target: str | None = None, **options: obj
 @contextmanager
 def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
-    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False))
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
-        name=settings.interface, mtu=1400, statistics=dict, has_frames=lambda: False
+        name=settings.interface,
+        mtu=1400,
+        statistics=dict,
+        has_frames=lambda: False,
+        condition=Condition(settings.interface),
     )
     peer_slots = PeerSlots(lane)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])

@@ -62,7 +62,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     monkeypatch.setattr(
         socket, "if_indextoname", {index: name for name, index in NAMES.items()}.__getitem__
     )
-    monkeypatch.setattr(settings_of_host, "apply", lambda *_: None)
+    monkeypatch.setattr(settings_of_host, "apply", lambda *_: [])
     kernel.have_address("198.18.0.2/24", ETH0)
     kernel.have_route("198.18.0.0/24", ETH0)
     kernel.have_route("0.0.0.0/0", ETH0)

@@ -1,0 +1,53 @@
+"""A device that another program has made for us, and that stays when we are gone.
+
+The journal then undoes what else goes with the device: addresses, routes, MTU, and that it is up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fastun import log
+from fastun.host import link_state
+from fastun.host.changes import PreparedDevice
+from fastun.host.kernel import Kernel
+from fastun.host.link_state import UNCHANGED
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from fastun.host.journal import Journal
+    from fastun.host.link_state import LinkState
+    from fastun.peers.peer import Address
+
+
+def record(journal: Journal, interface: str, ours: LinkState) -> bool:
+    """Have the journal restore it, where there is one; return whether there is.
+
+    To be called before it is opened: with its carrier it would get an automatic address. ``ours``
+    is what it gets. Raises AskedToStop.
+    """
+    index = link_state.unused(interface)
+    before = link_state.read(index) if index else None
+    if before is None:
+        return False
+    if UNCHANGED in (ours.gen_mode, before.gen_mode):
+        ours = msgspec.structs.replace(ours, gen_mode=before.gen_mode)
+    with journal.changing(PreparedDevice(interface, index, before, ours)):
+        link_state.write(index, msgspec.structs.replace(before, gen_mode=ours.gen_mode))
+    return True
+
+
+def say_addresses(interface: str, index: int, configured: Container[Address]) -> None:
+    """Warn about the addresses that it has beside the ``configured`` ones."""
+    with Kernel(index) as kernel:
+        found = [each.local for each in kernel.addresses() if each.index == index]
+    theirs = [str(address) for address in found if address not in configured]
+    if theirs:
+        log.get("device").warning(
+            "the interface has other addresses, which are kept; packets may be sent from them",
+            interface=interface,
+            addresses=" ".join(theirs),
+        )

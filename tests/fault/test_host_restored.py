@@ -1,0 +1,234 @@
+"""Whatever ends a tunnel, and whatever happened meanwhile: the host is as it was before.
+
+server  10.1.0.1 ==up1== 10.1.0.2  client     the client's default route is by up1, then by up2
+        10.2.0.1 ==up2== 10.2.0.2
+wg0 10.99.0.1 ........tunnel.......  wg0 10.99.0.2     a default route, DNS, and what is pushed
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import run_command, wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
+from tests.support.host_state import differences, host_state
+from tests.support.name_server import resolv_conf
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+
+SERVER, INNER = "10.5.0.1", "10.99.0.1"
+LAN_DNS, PUSHED_DNS = "10.5.0.53", "10.99.0.53"
+PUSH = f"[push]\nroutes = ['10.7.0.0/16']\ndns = ['{PUSHED_DNS}']\n"
+# As resolvconf(8) does, as far as this is about: our servers in the file, and then what was there.
+RESOLVCONF = """#!/bin/sh
+case $1 in
+-a) cp /etc/resolv.conf {saved}; cat > /etc/resolv.conf ;;
+-d) cat {saved} > /etc/resolv.conf ;;
+esac
+"""
+END_S = 15.0
+
+
+@dataclass(eq=False)
+class Scene:
+    """A server, and a client that is started and ended on a host that should stay as it is."""
+
+    server: Host
+    client: Host
+    home: Path
+    resolver_file: Path
+    before: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def log(self) -> str:
+        log = self.home / "log"
+        return log.read_text() if log.exists() else ""
+
+    def state(self) -> dict[str, str]:
+        return host_state(self.client, self.resolver_file)
+
+    def start(self, *prefix: str, stdin: int | None = None) -> None:
+        """Have the client connect, and wait for all that it changes."""
+        path = os.pathsep.join([str(self.home), os.environ["PATH"]])
+        with (self.home / "log").open("ab") as stderr:
+            self.process = self.client.spawn(
+                *("env", "--default-signal", *prefix, *FASTUN, "connect"),
+                *(str(self.home / "client.toml"), "--state", str(self.home)),
+                *("--run-dir", str(self.home), "--metrics", "off"),
+                **({} if stdin is None else {"stdin": stdin}),
+                stderr=stderr,
+                env=os.environ | {"PATH": path},
+            )
+        wait_until(self.has_all, "a default route, DNS and what is pushed", timeout_s=20)
+        wait_until(self.answers, "the tunnel", timeout_s=20)
+
+    def answers(self) -> bool:
+        assert self.process is None or self.process.poll() is None, self.log()
+        return answers_ping(self.client, INNER)
+
+    def has_all(self) -> bool:
+        """Whether the tunnel has everything that it is to have of the client's host."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        state = self.state()
+        return (
+            "default dev wg0" in state["routes -4"]
+            and "10.7.0.0/16 dev wg0" in state["routes -4"]
+            and "fwmark" in state["rules -4"]
+            and "10.99.0.2/24" in state.get("interface wg0", "")
+            and "fastun_wg0" in state["nft"]
+            and PUSHED_DNS in state[f"file {self.resolver_file}"]
+        )
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+        assert self.process.wait(END_S) == 0, self.log()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(5)
+        wait_until(lambda: not self.client.pids(), "workers gone")
+
+    def left(self) -> list[str]:
+        """Return what is not as before; a moment later, since interfaces go by themselves."""
+        time.sleep(0.2)
+        return differences(self.before, self.state())
+
+
+@pytest.fixture
+def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
+    server, client = lab.host("server"), lab.host("client")
+    for number in (1, 2):
+        # fmt: off
+        run_command("ip", "link", "add", f"up{number}", "netns", client.namespace, "type", "veth",
+                    "peer", "name", f"down{number}", "netns", server.namespace)
+        # fmt: on
+        for host, name, last in ((server, "down", 1), (client, "up", 2)):
+            host.ip("address", "add", f"10.{number}.0.{last}/24", "dev", f"{name}{number}")
+            host.ip("link", "set", f"{name}{number}", "up")
+    server.ip("address", "add", f"{SERVER}/32", "dev", "lo")
+    client.ip("route", "add", "default", "via", "10.1.0.1")
+    config = tmp_path / "server.toml"
+    config.write_text(PUSH)
+    serving = start_gateway(
+        server, tmp_path, "serve", "-c", str(config), wire="wireguard", addresses=SERVER_ADDRESSES
+    )
+    wait_until(lambda: server.listens(55555), "the server listens", timeout_s=15)
+    home = tmp_path / "home"
+    home.mkdir()
+    text = add_peer(serving, "client", SERVER, "both").read_text()
+    accept = "name = 'wg0'\ntable = 'auto'\naccept = ['addresses', 'routes', 'mtu', 'dns']\n"
+    text = re.sub("(?m)^address.*\n", "", text).replace("[interface]\n", f"[interface]\n{accept}")
+    text = re.sub("(?m)^allowed_ips.*$", "allowed_ips = ['0.0.0.0/0', '::/0']", text)
+    file = home / "client.toml"
+    file.touch(0o600)
+    file.write_text(text)
+    program = home / "resolvconf"
+    program.write_text(RESOLVCONF.format(saved=home / "saved"))
+    program.chmod(0o755)
+    with resolv_conf(client, LAN_DNS) as resolver_file:
+        scene = Scene(server, client, home, resolver_file)
+        scene.before = scene.state()
+        yield scene
+        print(scene.log())  # noqa: T201
+        if scene.process is not None and scene.process.poll() is None:
+            scene.process.kill()
+            scene.process.wait(5)
+
+
+def test_a_closed_terminal_leaves_nothing_behind(scene: Scene) -> None:
+    ours, terminal = pty.openpty()
+    scene.start("setsid", "--ctty", "--wait", stdin=terminal)
+    os.close(terminal)
+    os.close(ours)  # the kernel sends SIGHUP to all that runs in it
+    assert scene.process is not None
+    assert scene.process.wait(END_S) == 0, scene.log()
+    assert scene.left() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind(scene: Scene, number: signal.Signals) -> None:
+    scene.start()
+    scene.end(number)
+    assert scene.left() == []
+
+
+def test_after_a_kill_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
+    scene.start()
+    scene.kill()
+    assert scene.left(), "rules, DNS"
+    scene.start()
+    scene.end()
+    assert scene.left() == []
+
+
+def test_a_change_of_the_uplink_leaves_nothing_behind(scene: Scene) -> None:
+    scene.start()
+    scene.client.ip("route", "replace", "default", "via", "10.2.0.1")
+    scene.client.ip("link", "set", "up1", "down")
+    time.sleep(2)
+    assert scene.has_all()
+    scene.end()
+    scene.client.ip("link", "set", "up1", "up")
+    scene.client.ip("route", "replace", "default", "via", "10.1.0.1")
+    assert scene.left() == []
+
+
+@pytest.mark.parametrize("asleep_s", [3, pytest.param(60, id="60", marks=pytest.mark.soak)])
+def test_a_suspended_host_comes_back_and_leaves_nothing_behind(
+    scene: Scene, asleep_s: float
+) -> None:
+    scene.start()
+    asleep = scene.client.pids()
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in asleep:
+            os.kill(pid, number)
+        time.sleep(asleep_s if number == signal.SIGSTOP else 0)
+    wait_until(scene.answers, "the tunnel again", timeout_s=15)
+    assert scene.has_all()
+    scene.end()
+    assert scene.left() == []
+
+
+@pytest.mark.parametrize("gone_s", [3, pytest.param(600, id="600", marks=pytest.mark.soak)])
+def test_a_network_that_was_gone_comes_back_and_nothing_is_left_behind(
+    scene: Scene, gone_s: float
+) -> None:
+    scene.start()
+    scene.client.ip("link", "set", "up1", "down")
+    time.sleep(gone_s)
+    assert scene.has_all(), "while the network is gone, nothing goes another way"
+    scene.client.ip("link", "set", "up1", "up")
+    scene.client.ip("route", "add", "default", "via", "10.1.0.1")
+    wait_until(scene.answers, "the tunnel again", timeout_s=60)
+    scene.end()
+    assert scene.left() == []
+
+
+def test_dns_servers_that_another_program_replaces_are_said(scene: Scene) -> None:
+    scene.start()
+    text = scene.resolver_file.read_text()
+    time.sleep(5)  # it has seen ours
+    scene.resolver_file.write_text(f"nameserver {LAN_DNS}\n")
+    said = "/etc/resolv.conf: another program has replaced the tunnel's DNS servers"
+    wait_until(lambda: said in scene.log(), "a warning", timeout_s=10)
+    scene.resolver_file.write_text(text)
+    wait_until(lambda: "the tunnel's DNS servers are back" in scene.log(), "back", timeout_s=10)
+    assert scene.log().count(said) == 1

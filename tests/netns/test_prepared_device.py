@@ -1,0 +1,124 @@
+"""A device that another program made, and that stays: fastun leaves it as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.lab.tunnel import FASTUN, GatewayProcess, start_gateway
+from fastun.session import keys
+from tests.support.host_state import differences, host_state
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+
+CONFIG = f"""
+[Interface]
+PrivateKey = {keys.format_key(keys.generate_private())}
+Address = 10.9.0.2/24, fd00:9::2/64
+[Peer]
+PublicKey = {keys.format_key(keys.public_of(keys.generate_private()))}
+Endpoint = 198.51.100.1:51820
+AllowedIPs = 0.0.0.0/0, ::/0, 10.7.0.0/16
+"""
+THEIRS = "10.5.0.1/24"
+
+
+@pytest.fixture
+def client(lab: Lab) -> Host:
+    client, internet = lab.host("client"), lab.host("internet")
+    lab.wire(client, internet, ["192.0.2.2/24"], ["192.0.2.1/24"])
+    client.ip("route", "add", "default", "via", "192.0.2.1")
+    client.ip("tuntap", "add", "wg0", "mode", "tun")
+    client.ip("address", "add", THEIRS, "dev", "wg0")
+    return client
+
+
+def start(client: Host, directory: Path) -> GatewayProcess:
+    file = directory / "wg0.conf"
+    file.touch(0o600)
+    file.write_text(CONFIG)
+    gateway = start_gateway(
+        client, directory, "connect", str(file), wire="wireguard", interface="wg0"
+    )
+    log = gateway.log_file
+    n_starts = log.read_text().count("up  interface") if log.exists() else 0
+
+    def is_up() -> bool:
+        gateway.check_alive()
+        return log.read_text().count("up  interface") > n_starts
+
+    wait_until(is_up, "up", timeout_s=15)
+    return gateway
+
+
+def without(state: dict[str, str], line: str) -> dict[str, str]:
+    return {
+        name: "\n".join(each for each in text.splitlines() if not each.startswith(line))
+        for name, text in state.items()
+    }
+
+
+def kill(gateway: GatewayProcess) -> None:
+    gateway.process.kill()
+    gateway.process.wait(10)
+    wait_until(lambda: not gateway.host.pids(), "workers gone")
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+def test_a_prepared_device_is_as_it_was_after_each_of_two_runs(
+    client: Host, tmp_path: Path, *, is_up: bool
+) -> None:
+    if is_up:
+        client.ip("link", "set", "wg0", "up", "mtu", "1300", "txqueuelen", "77")
+    before = host_state(client)
+    for _ in range(2):
+        gateway = start(client, tmp_path)
+        assert "10.9.0.2/24" in client.ip("address", "show", "wg0")
+        assert THEIRS in client.ip("address", "show", "wg0"), "it was there"
+        assert "wg0" in client.ip("route", "get", "203.0.113.1")
+        assert gateway.stop() == 0
+        # A device that is up gets this from the kernel with its first carrier.
+        multicast = "multicast ff00::/8 dev wg0"
+        assert differences(without(before, multicast), without(host_state(client), multicast)) == []
+    log = gateway.log_file.read_text()
+    assert log.count("the interface has other addresses, which are kept") == 2
+    assert f"addresses={THEIRS}" in log
+
+
+def test_after_a_kill_the_next_start_goes_on_with_the_device_and_its_end_restores_it(
+    client: Host, tmp_path: Path
+) -> None:
+    before = host_state(client)
+    kill(start(client, tmp_path))
+    assert "wg0" in client.ip("route", "get", "203.0.113.1"), "the host is off the net"
+    gateway = start(client, tmp_path)
+    client.ip("link", "set", "wg0", "mtu", "1444")
+    assert gateway.stop() == 0
+    assert differences(before, host_state(client)) == [
+        line for line in differences(before, host_state(client)) if "mtu" in line and "1444" in line
+    ]
+    client.ip("link", "set", "wg0", "mtu", "1500")
+    assert differences(before, host_state(client)) == []
+
+
+def test_after_a_kill_the_start_of_another_tunnel_gives_the_host_its_network_back(
+    client: Host, tmp_path: Path
+) -> None:
+    before = host_state(client)
+    kill(start(client, tmp_path))
+    assert "wg0" in client.ip("route", "get", "203.0.113.1"), "the host is off the net"
+    home = str(tmp_path / "client")
+    command = ["serve", "-i", "wg1", "--state", home, "--run-dir", home, "--metrics", "off"]
+    other = client.spawn(*FASTUN, *command)
+    wait_until(
+        lambda: "to-internet" in client.ip("route", "get", "203.0.113.1"), "back", timeout_s=15
+    )
+    other.terminate()
+    other.wait(10)
+    assert differences(before, host_state(client)) == []
