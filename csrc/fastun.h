@@ -71,6 +71,9 @@ int device_set_offload(int fd, enum device_offload offload);
 int process_hide_memory(void);
 /* Has the kernel kill this process when its parent dies; -ESRCH when that has happened already. */
 int process_die_with_parent(int parent_pid);
+/* Forks a process whose parent is ours. Only in a process with one thread. Returns 0 in the child,
+ * which has to call process_die_with_parent itself. */
+int process_fork_sibling(void);
 
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
@@ -252,8 +255,8 @@ void loop_clamp_mss(struct loop *loop, size_t mtu);
  * is called. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
-/* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on. With
- * `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
+/* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on, in place of
+ * the one that was (which stays the caller's, to be closed after this). With `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
 /* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
  * (whitepaper 5.4.4, 5.4.7). */

@@ -147,6 +147,7 @@ static void fill(int n) {
                     version == 4 ? 0 : be64_part(prefix->address + 8, 8), prefix->length,
                     prefix->slot);
     }
+    allowedips_settle(table);
 }
 
 static void choose_addresses(int n_prefixes, int one_flow) {

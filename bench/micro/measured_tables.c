@@ -44,6 +44,7 @@ int prepare_allowedips(size_t size, int kind) {
         return table == NULL ? -ENOMEM : -EINVAL;
     for (size_t i = 0; i < size && error == 0; i++)
         error = insert_random(&random, i, addresses[i]);
+    allowedips_settle(table);
     spread(size);
     return error;
 }

@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fastun.h"
@@ -17,4 +19,13 @@ int process_die_with_parent(int parent_pid) {
         return -errno;
     /* The parent may have died before the call; then no signal will ever come. */
     return getppid() == parent_pid ? 0 : -ESRCH;
+}
+
+int process_fork_sibling(void) {
+    /* fork(), but for CLONE_PARENT, which glibc does not offer. What glibc does besides is for
+     * processes with threads: the handlers of pthread_atfork, and the thread's own ID, which only
+     * robust and recursive mutexes look at. The order of the arguments differs between processors,
+     * and all but the flags are 0. */
+    long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    return pid < 0 ? -errno : (int)pid;
 }

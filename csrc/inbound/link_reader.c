@@ -32,6 +32,7 @@ static enum step drain(struct link_reader *reader, int source, enum step step);
 
 enum loop_end link_reader_loop(struct link_reader *reader) {
     enum step step = STEP_MORE;
+    allowedips_settle(reader->allowed_ips); /* commands have changed them between two runs */
     while (step == STEP_MORE && !waiter_is_rung(reader->loop.self))
         step = next_step(reader);
     return loop_end_of(step);

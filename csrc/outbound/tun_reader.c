@@ -45,6 +45,7 @@ static enum step hold(struct tun_reader *reader, int timeout_ms);
 
 enum loop_end tun_reader_loop(struct tun_reader *reader) {
     enum step step = STEP_MORE;
+    allowedips_settle(reader->allowed_ips); /* commands have changed them between two runs */
     while (step == STEP_MORE && !waiter_is_rung(reader->loop.self))
         step = next_step(reader);
     return loop_end_of(step);

@@ -79,6 +79,8 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
         return -EINVAL;
     if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
         return -errno;
+    if (loop->role == ROLE_link_reader && sockets[index].fd >= 0)
+        loop_unwatch(loop, sockets[index].fd); /* retired; epoll would keep it, as others hold it */
     sockets[index] =
         (struct loop_socket){.fd = fd, .family = address.ss_family, .has_offload = has_offload};
     if (loop->role == ROLE_link_reader)

@@ -3,7 +3,7 @@
 cli           the commands with their help; how every failure reaches the person
 peer_cli      the same for `fastun peer`
 options       what several commands have in common
-keys          `fastun keygen` and `fastun pubkey`
+keys          `fastun keygen`, `fastun pubkey` and `fastun key`
 peers         what `fastun peer` does
 peer_listing  `fastun peer list` and `fastun peer show`
 client_file   the file that `fastun peer add` prints

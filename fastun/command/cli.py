@@ -17,6 +17,7 @@ import click
 from fastun import __version__, ending
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.command.peer_cli import peer
+from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
 from fastun.errors import FastunError, RuntimeFailure, one_line
@@ -96,21 +97,26 @@ def connect(target: str | None, **options: Any) -> None:
     "-i",
     "--interface",
     metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
+    help="Only the gateway of this interface.",
 )
 @run_dir_option
+@click.option("--all", "shows_all", is_flag=True, help="Show each peer that is not connected.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(interface: str | None, run_dir: Path, as_json: bool) -> None:
-    """Show the state of a running gateway.
+def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool) -> None:
+    """Show the state of the running gateways.
+
+    All connected peers are shown, and up to ten that are not. With --json one gateway is an object,
+    several are an array of them, each with all its peers.
 
     \b
     Examples:
       fastun status
+      fastun status --all
       fastun status -i fastun0 --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
-    report.show(interface, run_dir, as_json)
+    report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
 
 
 @cli.command()
@@ -248,6 +254,32 @@ def pubkey() -> None:
     keys.pubkey()
 
 
+@cli.command()
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Let the next 'fastun serve' have another key; every client then needs it.",
+)
+@state_option
+def key(forget: bool, state: Path) -> None:
+    """Print the public key of the server: what its clients know it by.
+
+    A server whose private key is lost or is another one refuses to start while it has peers, since
+    none of them could connect. --forget makes it start, to change the key on purpose.
+
+    \b
+    Examples:
+      fastun key
+      fastun key --forget
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import keys  # noqa: PLC0415
+
+    if forget:
+        keys.forget_server_key(state)
+    else:
+        keys.server_key_of(state)
+
+
 cli.add_command(peer)
 
 
@@ -278,6 +310,8 @@ def main() -> NoReturn:
         if os.environ.get("FASTUN_DEBUG"):
             raise
         exit_code, line = _explain(error)
+        # What was given on the command line may be a key, in whatever option.
+        line = without_keys(line, " ".join(sys.argv[1:]))
         _say(f"fastun: {one_line(line)}", exit_code)
     sys.exit(exit_code)
 

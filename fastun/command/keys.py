@@ -1,4 +1,4 @@
-"""`fastun keygen` and `fastun pubkey`; and how a secret reaches stdout."""
+"""`fastun keygen`, `fastun pubkey` and `fastun key`; and how a secret reaches stdout."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import contextlib
 import os
 import stat
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from fastun.errors import RuntimeFailure
+from fastun.config.settings import PRIVATE_KEY_FILE_NAME
+from fastun.errors import ConfigError, RuntimeFailure
+from fastun.peers import server_key
+from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _STDIN_BYTES_MAX = 1024  # A key is 44 characters; what is longer is another file.
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -25,6 +32,38 @@ def pubkey() -> None:
     """Print the public key of the private key on stdin; ConfigError when there is none."""
     text = sys.stdin.buffer.read(_STDIN_BYTES_MAX).decode("latin-1").strip()
     click.echo(keys.format_key(keys.public_of(keys.parse_key(text, "stdin"))))
+
+
+def server_key_of(state: Path) -> None:
+    """Print the public key by which peers know the server; ConfigError when there is none."""
+    recorded = None
+    if (state / FILE_NAME).exists():
+        with PeerStore(state) as directory:
+            recorded = directory.server_key()
+    if not recorded:
+        file = state / PRIVATE_KEY_FILE_NAME
+        if not os.path.lexists(file):
+            raise ConfigError(
+                f"--state {state}: contains no server's key; start 'fastun serve' first, or give"
+                " the server's --state"
+            )
+        recorded = keys.public_of(keys.load_private(file))
+    click.echo(keys.format_key(recorded))
+
+
+def forget_server_key(state: Path) -> None:
+    """Let the next gateway have any key; ConfigError where there is no peer directory."""
+    if not (state / FILE_NAME).exists():
+        raise ConfigError(f"--state {state}: contains no peer directory; give the server's --state")
+    with PeerStore(state) as directory:
+        directory.remember_server_key(server_key.FORGOTTEN)
+        n_peers = len(directory.peers())
+    click.echo(
+        "the next 'fastun serve' uses the private key that it has, and makes one if there is none;"
+        f" {n_peers:,} client{'s' * (n_peers != 1)} then need{'s' * (n_peers == 1)} that public key"
+        " ('fastun key' prints it)",
+        err=True,
+    )
 
 
 def print_secret(text: str) -> None:

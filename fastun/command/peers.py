@@ -8,6 +8,7 @@ go to stderr. A running gateway is notified of each change over its control sock
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ from fastun import endpoint
 from fastun.command import client_file
 from fastun.command.keys import print_secret
 from fastun.config import push
-from fastun.config.interface import parse_addresses
+from fastun.config.interface import USUAL_LENGTH, parse_addresses
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, is_wildcard, parse_name
 from fastun.config.settings import PRIVATE_KEY_FILE_NAME
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, RuntimeFailure
+from fastun.peers import server_key
+from fastun.peers.directory import is_within
 from fastun.peers.peer import Peer, Server, is_host, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
@@ -138,7 +141,7 @@ def _new_client(
         addresses=addresses,
         private_key=keys.generate_private(),
         preshared_key=keys.generate_preshared(),
-        server_public_key=_server_public_key(server, state),
+        server_public_key=_server_public_key(directory, state),
         server_endpoints=endpoints,
         server_networks=((*server.networks, *server.routes) if server else _networks(addresses)),
     )
@@ -153,11 +156,22 @@ def _new_client(
     return client, how
 
 
-def _server_public_key(server: Server | None, state: Path) -> bytes:
-    if server is not None:
-        return server.public_key
+def _server_public_key(directory: PeerDirectory, state: Path) -> bytes:
+    recorded = directory.server_key()
+    if recorded == server_key.FORGOTTEN:
+        raise ConfigError(
+            f"--state {state}: no gateway has run since 'fastun key --forget', so the server's key"
+            " is unknown; start 'fastun serve' first"
+        )
+    if recorded is not None:
+        return recorded
     # The key that `serve` will find there.
-    return keys.public_of(keys.load_or_make_private(state / PRIVATE_KEY_FILE_NAME))
+    file = state / PRIVATE_KEY_FILE_NAME
+    if not os.path.lexists(file):
+        server_key.check(directory, None, state, file)
+    made = keys.public_of(keys.load_or_make_private(file))
+    directory.remember_server_key(made)
+    return made
 
 
 def _addresses(
@@ -179,7 +193,24 @@ def _addresses(
             f"interface {server.interface} has no address, so there is no network to assign one"
             " from; give --address to 'fastun serve'"
         )
-    return tuple(directory.next_free_address(network) for network in server.networks)
+    return tuple(directory.next_free_address(network) for network in _roomy_networks(server))
+
+
+def _roomy_networks(server: Server) -> tuple[Network, ...]:
+    """Return the networks that have addresses for clients; of two that overlap, the wider one."""
+    roomy = [network for network in server.networks if network.num_addresses > 1]
+    if server.networks and not roomy:
+        own = server.addresses[0]
+        raise ConfigError(
+            f"interface {server.interface} has {_list(server.addresses)}: a network of one address"
+            " has none for clients; serve with the length of a network, as in --address"
+            f" {own.ip}/{USUAL_LENGTH[own.version]}"
+        )
+    return tuple(
+        network
+        for network in roomy
+        if not any(is_within(network, other) for other in roomy if other != network)
+    )
 
 
 def _given_address(given: Address, server: Server | None) -> Address:
@@ -190,9 +221,10 @@ def _given_address(given: Address, server: Server | None) -> Address:
             break
     else:
         if server and server.addresses:
+            networks = _roomy_networks(server)
             raise ConfigError(
                 f"--address: {given.ip} is outside the networks of {server.interface};"
-                f" give an address in {_list(server.networks)}"
+                f" give an address in {_list(networks)}"
             )
         if given.network.num_addresses == 1:
             raise ConfigError(

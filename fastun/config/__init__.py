@@ -3,10 +3,12 @@
 settings       ServeSettings and ConnectSettings, the values that a gateway runs on, and load()
 document       the TOML file: known fields of the right types, with their defaults
 wg_quick       wg-quick's files, as the same document; and back
+key_text       what no complaint shows: keys
 sources        the command line, and where a value was written, for complaints
 vocabulary     the words that a field may have
 interface      what the fields of the interface may be
 links          which endpoints a side may have, and which by default
+routing_tables their names
 host           what a tunnel may change of its host
 peer           what a peer's fields may be
 identity       our key and our peers together, by role and wire

@@ -6,21 +6,26 @@ Here a file is checked for its form: fields that exist, of the right type. What 
 for settings.py and fastun.peers.peer. A file that holds a key is refused when others can read it.
 """
 
+import codecs
+import contextlib
 import difflib
 import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Final
 
 import msgspec
 
 from fastun import private_file
+from fastun.config import key_text
 from fastun.errors import ConfigError, quote
 
-_MAX_FILE_BYTES = 1 << 20  # Thousands of peers; more is another kind of file.
+# 130,560 allowed IPs, as WireGuard's own tests load, are 2 MiB, and 100,000 peers 12. This bounds
+# what a wrong file (a disk's image, /dev/zero) can cost: a second, and some 100 MiB for a moment.
+_MAX_FILE_BYTES: Final = 16 << 20
 
 
 class Secret:
@@ -132,34 +137,54 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
 # -- reading ----------------------------------------------------------------------------------
 
 
-def read(path: Path, parse: Callable[[bytes, Path], Document] | None = None) -> Document:
-    """Return what the file says; ConfigError names the file, and the field that is wrong.
+@contextlib.contextmanager
+def reading(path: Path, parse: Callable[[str, Path], Document] | None = None) -> Iterator[Document]:
+    """Yield what the file says; ConfigError names the file, and the field that is wrong.
 
-    `parse` is for a file of another kind than TOML.
+    `parse` is for a file of another kind than TOML. No complaint from inside shows a key of the
+    file, whoever raises it.
     """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES + 1)
-            if len(content) > _MAX_FILE_BYTES:
-                raise ConfigError(
-                    f"{path}: longer than 1 MiB, not a configuration file; give another"
-                )
-            document = (parse or _parse)(content, path)
-            _check_private(file, path, document)
+            status = os.fstat(file.fileno())  # By its path it could be another file by now.
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path.
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"cannot read configuration {quote(str(path))}: {reason}") from None
-    return document
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{path}: longer than {_MAX_FILE_BYTES >> 20} MiB, not a configuration file;"
+            " give another"
+        )
+    # wg(8) minds no odd letter in a comment; in a value it is refused like any wrong letter.
+    text = _decoded(content, path, errors="replace" if parse else "strict")
+    with key_text.hidden(text, shown=str(path)):
+        document = (parse or _parse)(text, path)
+        _check_private(status, path, document)
+        yield document
 
 
-def _parse(content: bytes, path: Path) -> Document:
+def _decoded(content: bytes, path: Path, errors: str) -> str:
+    """Return the text: UTF-8, or UTF-16 with its mark, as editors on other systems write it."""
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return msgspec.convert(tomllib.loads(content.decode()), Document, dec_hook=_decode)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_explain(str(error))}") from None
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig", errors)
     except UnicodeDecodeError as error:
         # Its own text would show a byte of what may be a key.
-        raise ConfigError(f"{path}: not TOML: byte {error.start} is not UTF-8") from None
+        kind = "UTF-16" if is_utf16 else "UTF-8"
+        raise ConfigError(
+            f"{path}: byte {error.start} is not {kind}; save the file as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ConfigError(f"{path}: not a text file; save it as UTF-8")
+    return text.replace("\r\n", "\n")
+
+
+def _parse(text: str, path: Path) -> Document:
+    try:
+        return msgspec.convert(tomllib.loads(text), Document, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_explain(str(error))}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
@@ -170,12 +195,11 @@ def _decode(kind: type, value: object) -> Secret:
     return Secret(value)
 
 
-def _check_private(file: BinaryIO, path: Path, document: Document) -> None:
+def _check_private(status: os.stat_result, path: Path, document: Document) -> None:
     """Refuse a file that holds a key and can be read or replaced by others."""
     held = [document.interface.private_key, *(peer.preshared_key for peer in document.peer)]
-    # Looked at through the descriptor: the path could mean another file by now.
     if any(held):
-        private_file.check(path, os.fstat(file.fileno()), f"{path}: holds a key and")
+        private_file.check(path, status, f"{path}: holds a key and")
 
 
 def _explain(complaint: str) -> str:
@@ -230,6 +254,6 @@ __all__ = [
     "PeerSection",
     "PushSection",
     "Secret",
-    "read",
+    "reading",
     "write",
 ]

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from fastun import endpoint
+from fastun.config import routing_tables
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ _KERNEL_TABLES: Final = (
     253,
     255,
 )  # linux/rtnetlink.h: the rules' last resort, and local addresses.
+
+
+# As resolvectl(1) and wg-quick(8) files write it.
+_ROUTING_ONLY: Final = "~"
+_ALL_NAMES: Final = "~."
 
 
 def udp_port(sources: Sources) -> int | None:
@@ -69,7 +75,13 @@ def table(sources: Sources, mode: Mode) -> Table:
     if table == "auto":
         return "auto"
     if isinstance(table, str):
-        raise ConfigError(f"{where}: {quote(table)} is not auto, off or the number of a table")
+        number = routing_tables.number_of(table)
+        if number is None:
+            raise ConfigError(
+                f"{where}: {quote(table)} is not auto, off, the number of a table, or a name in"
+                " /etc/iproute2/rt_tables"
+            )
+        table = number
     if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
         raise ConfigError(
             f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto or"
@@ -94,7 +106,8 @@ def parse_dns(
     """Return the servers' addresses and the domains to search, of a list that mixes both.
 
     `has_zones`: a link-local address may name the interface behind a %. That is one of this host's,
-    so what is pushed has none.
+    so what is pushed has none. Nor has that a ~domain, by which a host looks up only the names
+    inside it at these servers.
     """
     servers: dict[str, None] = {}  # An ordered set, as the next.
     domains: dict[str, None] = {}
@@ -102,7 +115,7 @@ def parse_dns(
         try:
             address = ip_address(text)
         except ValueError:
-            domains[_domain(text, where)] = None
+            domains[_domain(text, where, may_route=has_zones)] = None
             continue
         if address.is_unspecified or address.is_multicast:
             raise ConfigError(
@@ -120,13 +133,16 @@ def parse_dns(
     return tuple(servers), tuple(domains)
 
 
-def _domain(text: str, where: str) -> str:
+def _domain(text: str, where: str, *, may_route: bool) -> str:
+    mark = _ROUTING_ONLY if may_route and text.startswith(_ROUTING_ONLY) else ""
+    if mark and text == _ALL_NAMES:
+        return text
     try:
-        host, port = endpoint.parse_host_port(text)
+        host, port = endpoint.parse_host_port(text.removeprefix(mark))
     except ConfigError:
         port = 0
     if port is not None or ":" in host:
         raise ConfigError(
             f"{where}: {quote(text)} is neither the address of a DNS server nor a search domain"
         )
-    return host
+    return mark + host

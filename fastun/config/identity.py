@@ -82,11 +82,14 @@ def _peers(
         parse_peer(section, sources.in_peer(index), sources.directory)
         for index, section in enumerate(sources.peers)
     )
-    for index, peer in enumerate(peers):
-        if routes_ip and not peer.allowed_ips:
+    for index, section in enumerate(sources.document.peer):
+        # WireGuard takes a peer without any: it may connect, and nothing is routed to it. In TOML
+        # that has to be said, because it is usually forgotten.
+        if routes_ip and section.allowed_ips is None and not sources.is_wg_quick:
             place = sources.in_peer(index)("allowed_ips")
             raise ConfigError(
-                f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32"
+                f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32, or []"
+                " for none"
             )
     try:
         check_together(peers, own)
@@ -102,9 +105,11 @@ def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes
 
     own = keys.public_of(private_key)
     for index, peer in enumerate(peers):
-        if peer.public_key == own:
-            place = sources.in_peer(index)("public_key")
-            raise ConfigError(f"{place}: this is our own public key; use the peer's")
+        if peer.public_key in (own, private_key):
+            place, kind = sources.in_peer(index)("public_key"), "public"
+            if peer.public_key == private_key:
+                kind = "private"
+            raise ConfigError(f"{place}: this is our own {kind} key; use the peer's public key")
 
 
 # -- the unencrypted wires --------------------------------------------------------------------

@@ -30,6 +30,8 @@ _SIMPLETUN_BUFFER_BYTES = 2000  # What the original program can receive in one f
 _ETHERNET_VLAN_HEADER_BYTES = 18
 _INNER_TYPE_BYTES = 4  # In front of an Ethernet frame inside a data message.
 
+USUAL_LENGTH: Final = {4: 24, 6: 64}  # Of a network by IP version, for advice.
+
 _MAX_NAME_BYTES = 15  # IFNAMSIZ less its NUL.
 # Printable ASCII without / and :, which the kernel (dev_valid_name) refuses, and %, which it fills
 # in: a name with %d asks it for the next free number.
@@ -70,6 +72,11 @@ def _address(text: str, where: str) -> Address:
     if address.ip.is_multicast or address.ip.is_unspecified:
         raise ConfigError(
             f"{where}: {text} cannot be the address of a host; give one of its network"
+        )
+    if address.network.prefixlen == 0:
+        raise ConfigError(
+            f"{where}: {text} makes all addresses its network; give the length of its own, as in"
+            f" {address.ip}/{USUAL_LENGTH[address.version]}"
         )
     return address
 

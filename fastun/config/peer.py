@@ -6,7 +6,7 @@ the place that the caller gives, and none shows the text of a key.
 
 import re
 from collections.abc import Callable, Iterable
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from fastun import endpoint
 from fastun.config.document import PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
+from fastun.peers import prefixes
 from fastun.peers.peer import Network, Peer
 
 MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
@@ -21,7 +22,6 @@ MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), Persiste
 # A name is a metric label, a file name and an argument: in none of the three does it need quotes,
 # and no command takes it for an option. 64 is enough for a host name's longest label (63).
 _NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._@-]{0,63}")
-_PREFIX = re.compile("[^/%]+(/[0-9]+)?")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 (to refuse them, not to bind)
 
 # Makes the place of a field of one section, as in FILE: peer.NAME
@@ -40,30 +40,29 @@ def parse_name(text: str, where: str) -> str:
 
 def parse_allowed_ips(texts: Iterable[str], where: str) -> tuple[Network, ...]:
     """Return the prefixes; an address without a prefix length is that one host."""
-    networks: list[Network] = []
+    networks: dict[Network, None] = {}  # An ordered set.
     for text in texts:
         network = _network(text, where)
         if network in networks:
             raise ConfigError(f"{where}: {network} is listed twice; remove one")
-        networks.append(network)
+        networks[network] = None
     return tuple(networks)
 
 
 def _network(text: str, where: str) -> Network:
     try:
-        # A zone or a netmask would pass ip_interface.
-        interface = ip_interface(text if _PREFIX.fullmatch(text) else "")
+        prefix = prefixes.parse(text)
     except ValueError:
         raise ConfigError(
             f"{where}: {quote(text)} is not a prefix; write it as in 10.9.0.2/32 or fd00:9::/64"
         ) from None
-    network = interface.network
-    if interface.ip != network.network_address:
+    if prefix != prefix.without_host():
+        host = ip_network(text.partition("/")[0])
         raise ConfigError(
-            f"{where}: {text} has bits set beyond its prefix length; write {network} for the"
-            f" network, or {ip_network(interface.ip)} for this host"
+            f"{where}: {text} has bits set beyond its prefix length; write {prefix.network()} for"
+            f" the network, or {host} for this host"
         )
-    return network
+    return prefix.network()
 
 
 def parse_keepalive(seconds: int, where: str) -> int:

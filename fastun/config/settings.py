@@ -149,11 +149,11 @@ def load(role: Role, target: str | None, options: Options) -> Settings:
     `target` is the argument of `connect`: an endpoint URL, or the path of a configuration file.
     """
     url, path = _target(target, options.config)
-    document = Document()
-    if path:
-        document = toml.read(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None)
-    sources = Sources(options, url, document, path)
-    return _serve(sources) if role == "serve" else _connect(sources)
+    settings = _serve if role == "serve" else _connect
+    if path is None:
+        return settings(Sources(options, url, Document(), None))
+    with toml.reading(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None) as document:
+        return settings(Sources(options, url, document, path))
 
 
 def _serve(sources: Sources) -> ServeSettings:

@@ -15,13 +15,13 @@ import contextlib
 import difflib
 import re
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
-from fastun.config.interface import parse_interface_name
 from fastun.config.peer import parse_name
 from fastun.errors import ConfigError, quote
+from fastun.peers import prefixes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,8 @@ _PEER: Final = {
 }
 _KEYS: Final = {"Interface": _INTERFACE, "Peer": _PEER}
 _COMMANDS: Final = ("PreUp", "PostUp", "PreDown", "PostDown")
+_WITHOUT_EFFECT: Final = {("saveconfig", "false"), *((each.lower(), "") for each in _COMMANDS)}
+_EMPTY_FOR_DEFAULT: Final = ("MTU", "Table")
 _LISTS: Final = ("address", "dns", "allowed_ips")
 
 _WORD = re.compile("[A-Za-z]{1,24}")  # Less than a key, which ends with = as well.
@@ -64,51 +66,52 @@ def is_wg_quick(path: Path | None) -> bool:
 
 def place(field: str) -> str:
     """Return the name here of what TOML calls `field`, as in Peer[1].AllowedIPs."""
+    if field == "interface.name":
+        return "the file's name, which is the interface's unless --interface gives one"
     section, dot, name = field.partition(".")
     keys = _PEER if section.startswith("peer") else _INTERFACE
     known = {field: key for key, field in keys.items()}
     return section.capitalize() + dot + known.get(name, name)
 
 
-def parse(content: bytes, path: Path) -> Document:
+def parse(text: str, path: Path) -> Document:
     """Return what the file says; ConfigError names the file, and the key or line that is wrong.
 
     Where it says nothing, the name is the file's and the routes are made, as wg-quick(8) does.
     """
-    # Only a comment may have what is not UTF-8; in a value it is refused like any wrong letter.
-    text = content.decode("utf-8-sig", errors="replace")
-    interfaces: list[_Texts] = []
+    interface: _Texts = {}
     peers: list[_Texts] = []
-    for section, texts in _sections(text, path):
-        (interfaces if section == "Interface" else peers).append(texts)
-    if len(interfaces) > 1:
-        raise ConfigError(f"{path}: Interface: section appears twice; merge the two")
-    values: dict[str, Any] = {"name": _interface_name(path), "table": "auto"}
-    for texts in interfaces:
-        values |= _values("Interface", texts, path)
+    for section, texts in _sections(text, interface, path):
+        if section == "Peer":
+            peers.append(texts)
+    values = {"name": path.stem, "table": "auto", **_values("Interface", interface, path)}
     return Document(interface=InterfaceSection(**values), peer=tuple(_peers(peers, path)))
 
 
 # -- the form ---------------------------------------------------------------------------------
 
 
-def _sections(text: str, path: Path) -> Iterator[tuple[str, _Texts]]:
-    """Yield each section's name and texts; raise ConfigError."""
+def _sections(text: str, interface: _Texts, path: Path) -> Iterator[tuple[str, _Texts]]:
+    """Yield each section's name and texts; raise ConfigError.
+
+    All that is in [Interface] is one, however often that is opened again, as wg(8) has it.
+    """
     section, texts = "", _Texts()
     for number, line in enumerate(text.split("\n"), start=1):
-        content = line.partition("#")[0].strip()
+        where, content = f"{path}: line {number}", line.partition("#")[0].strip()
         if content.startswith("["):
             if section:
                 yield section, texts
-            section, texts = _section_name(content, f"{path}: line {number}"), {}
+            section = _section_name(content, where)
+            texts = interface if section == "Interface" else {}
         elif content:
             # The text is not shown: it may be half of a key.
             key, equals, value = (part.strip() for part in content.partition("="))
             if not (section and equals and _WORD.fullmatch(key)):
                 raise ConfigError(
-                    f"{path}: line {number}: expected [Interface], [Peer], or KEY = VALUE below one"
+                    f"{where}: expected [Interface], [Peer], or KEY = VALUE below one"
                 )
-            _add(section, key, value, texts, path)
+            _add(section, key, value, texts, where)
     if section:
         yield section, texts
 
@@ -120,41 +123,46 @@ def _section_name(text: str, where: str) -> str:
     raise ConfigError(f"{where}: {quote(text)} is not a section; use [Interface] or [Peer]")
 
 
-def _add(section: str, key: str, value: str, texts: _Texts, path: Path) -> None:
+def _add(section: str, key: str, value: str, texts: _Texts, where: str) -> None:
     """Add one line's value to `texts`; raise ConfigError."""
     known = {name.lower(): name for name in _KEYS[section]}
     name = known.get(key.lower())
     if name is None:
-        if section == "Interface" and (key.lower(), value.lower()) == ("saveconfig", "false"):
-            return
-        _refuse_key(section, key, path)
+        if not (section == "Interface" and (key.lower(), value.lower()) in _WITHOUT_EFFECT):
+            _refuse_key(section, key, where)
+        return
     field = _KEYS[section][name]
     if field in _LISTS:
         items = [item for part in value.split(",") for item in part.split()]
         texts.setdefault(field, []).extend(items)
-    elif field in texts:
-        raise ConfigError(f"{path}: {section}.{name}: is listed twice; remove one")
+    elif not value and name in _EMPTY_FOR_DEFAULT:
+        return
+    elif texts.get(field, [value]) != [value]:
+        raise ConfigError(f"{where}: {section}.{name}: is listed twice; remove one")
     else:
         texts[field] = [value]
 
 
-def _refuse_key(section: str, key: str, path: Path) -> NoReturn:
-    where = f"{path}: {section}.{key}"
+def _refuse_key(section: str, key: str, where: str) -> NoReturn:
+    named = f"{where}: {section}.{key}"
     if key.lower() in map(str.lower, _COMMANDS):
         raise ConfigError(
-            f"{where}: fastun does not run commands from a file; remove it, and run it before"
+            f"{named}: fastun does not run commands from a file; remove it, and run it before"
             " or after fastun"
         )
     if key.lower() == "saveconfig":
-        raise ConfigError(f"{where}: fastun never writes its configuration; remove it")
+        raise ConfigError(f"{named}: fastun never writes its configuration; remove it")
     for other in _KEYS.keys() - {section}:
         if key.lower() in map(str.lower, _KEYS[other]):
-            raise ConfigError(f"{where}: belongs in [{other}]")
+            raise ConfigError(f"{named}: belongs in [{other}]")
     names = {name.lower(): name for name in _KEYS[section]}
     nearest = difflib.get_close_matches(key.lower(), names, n=1)
-    known = ", ".join(names.values())
-    fix = f"did you mean {names[nearest[0]]}?" if nearest else f"use one of {known}"
-    raise ConfigError(f"{where}: unknown key; {fix}")
+    if nearest:
+        raise ConfigError(f"{named}: unknown key; did you mean {names[nearest[0]]}?")
+    # Not shown: it may be the rest of a secret, broken over two lines.
+    raise ConfigError(
+        f"{where}: unknown key in [{section}]; use one of {', '.join(names.values())}"
+    )
 
 
 # -- values -----------------------------------------------------------------------------------
@@ -187,29 +195,40 @@ def _mark(text: str) -> int:
 
 
 def _table(text: str) -> int | str:
-    return int(text) if _NUMBER.fullmatch(text) else text.lower()
+    if _NUMBER.fullmatch(text) or _HEXADECIMAL.fullmatch(text):
+        return int(text, 16 if text[1:2] in ("x", "X") else 10)
+    return text.lower() if text.lower() in ("auto", "off") else text
 
 
 def _with_length(*texts: str) -> tuple[str, ...]:
-    """Return addresses with prefix lengths: one without is that host's alone (ip-address(8))."""
-    addresses = []
+    """Return addresses with prefix lengths: one without is that host's alone (ip-address(8)).
+
+    Of one that is there with several lengths, the network is the largest.
+    """
+    addresses: dict[object, str] = {}
     for text in texts:
-        with_length = text
-        with contextlib.suppress(ValueError):
-            with_length = f"{text}/{ip_address(text).max_prefixlen}"
-        addresses.append(with_length)
-    return tuple(addresses)
+        try:
+            address = ip_interface(text)
+        except ValueError:
+            addresses[text] = text  # To be refused where TOML's are.
+            continue
+        known = addresses.get(address.ip)
+        if known is None or ip_interface(known).network.prefixlen > address.network.prefixlen:
+            addresses[address.ip] = text if "/" in text else str(address)
+    return tuple(addresses.values())
 
 
 def _without_host(*texts: str) -> tuple[str, ...]:
     """Return prefixes without bits beyond their lengths, each once, as wg(8) takes them."""
-    networks: dict[str, None] = {}  # An ordered set.
+    networks: dict[object, str] = {}
     for text in texts:
-        network = text
-        with contextlib.suppress(ValueError):
-            network = str(ip_network(text, strict=False))
-        networks[network] = None
-    return tuple(networks)
+        try:
+            prefix = prefixes.parse(text).without_host()
+        except ValueError:  # To be refused where TOML's are.
+            networks[text] = text
+        else:
+            networks.setdefault(prefix, str(prefix.network()))
+    return tuple(networks.values())
 
 
 _READERS: Final[dict[str, Callable[..., Any]]] = {
@@ -229,13 +248,6 @@ _READERS: Final[dict[str, Callable[..., Any]]] = {
 
 
 # -- names ------------------------------------------------------------------------------------
-
-
-def _interface_name(path: Path) -> str:
-    """Return the file's name where it can be an interface's, as wg-quick(8) does."""
-    with contextlib.suppress(ConfigError):
-        return parse_interface_name(path.stem, "")
-    return InterfaceSection().name
 
 
 def _peers(peers: list[_Texts], path: Path) -> Iterator[PeerSection]:

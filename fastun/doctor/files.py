@@ -34,7 +34,11 @@ def state_directory(subject: Subject) -> Finding:
 def private_key(subject: Subject) -> Finding:
     """Check that this host's key is valid, and readable by its owner only."""
     path = subject.state / PRIVATE_KEY_FILE_NAME
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
+        if subject.peers_known():
+            message = f"{path} is missing, and the peers of {subject.state} know the old key"
+            fix = "restore it; fine if the private key is in the configuration file"
+            return finding("warn", message, fix)
         return finding("ok", f"no {path} yet; the first 'fastun serve' creates it")
     require(path, os.R_OK)
     from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)

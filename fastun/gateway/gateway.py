@@ -24,12 +24,14 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.host import outer_addresses
+from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
@@ -53,6 +55,7 @@ from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.link.tap_place import TapPlace
 from fastun.native import Wire
+from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.timestamps import Timestamps
 from fastun.threads import DaemonThreads
@@ -70,9 +73,15 @@ class Gateway:
     """One running tunnel end. Everything but reading attributes happens on the event loop."""
 
     def __init__(
-        self, settings: Settings, device: Device, constants: TimerConstants, dns_before: DnsFiles
+        self,
+        settings: Settings,
+        device: Device,
+        constants: TimerConstants,
+        *,
+        dns_before: DnsFiles,
+        template: Template,
     ) -> None:
-        """Prepare; ``device`` stays the caller's to close.
+        """Prepare; ``device`` and ``template``, which forks the workers, stay the caller's.
 
         ``dns_before``: the host's resolver files as they were before there was a device.
         """
@@ -80,8 +89,10 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, _plan(settings, device))
-        self.links = LinkTable(self.lane, hello.format_without_peer(settings))
+        self.lane = Lane(0, _plan(settings, device), template)
+        self.links = LinkTable(
+            self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
+        )
         self.peer_slots = PeerSlots(self.lane, self._on_removed)
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -97,6 +108,7 @@ class Gateway:
             Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
             settings.fwmark,
         )
+        self.outside.inside.subscribe(self.pushed_settings.ask)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -160,8 +172,8 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
+        stack.enter_context(self.peer_sync)  # before the lane: its workers begin with all peers
         await stack.enter_async_context(self._running_lane())
-        stack.enter_context(self.peer_sync)
         watching = (
             self._watch_peers(),
             self._watch_sessions(),
@@ -169,7 +181,10 @@ class Gateway:
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
         )
-        for work in (self._say_up(), *link_tasks(self), *watching):
+        # Before link_tasks() begins sessions, each a task: the log begins with "up".
+        await stack.enter_async_context(self._running(self._say_up()))
+        tap = (BridgeMtu(self.device.index).run(),) if self.settings.mode == "tap" else ()
+        for work in (*link_tasks(self), *watching, *tap):
             await stack.enter_async_context(self._running(work))
 
     async def _say_up(self) -> None:
@@ -179,9 +194,15 @@ class Gateway:
             interface=self.settings.interface,
             addresses=" ".join(map(str, self.settings.addresses)) or "none",
             wire=self.settings.wire,
+            **self._own_key(),
         )
         for line in self.peer_sync.first_steps():
             self._log.info(line)
+
+    def _own_key(self) -> dict[str, str]:
+        if self.settings.wire != "wireguard":
+            return {}
+        return {"public_key": format_key(self.peer_sync.own.public)}
 
     def _stop(self, asked: socket.socket) -> None:
         assert self._stopped is not None  # noqa: S101 (set before the loop looks)
@@ -201,6 +222,8 @@ class Gateway:
             self.lane.start(self._reports())
             yield
         finally:
+            if self.datagrams is not None:
+                self.datagrams.say_goodbye()
             self.links.end_all("stopping")
             await self.lane.stop()
 
@@ -291,7 +314,9 @@ class Gateway:
 
     def _outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
-        found = self.outside.names.hosts()
+        listened = self.settings.listen if self.settings.role == "serve" else ()
+        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
+        found |= self.outside.inside.kept_out
         if self.datagrams is not None:
             found |= self.datagrams.addresses()
         for link in self.links.by_slot.values():

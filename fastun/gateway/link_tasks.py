@@ -52,12 +52,20 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         return [*tasks, *choices, dialler.run()]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
+        if settings.role == "serve":
+            tasks.append(_remember(owner.listening, owner.datagrams))
     if streams:
         acceptor = Acceptor(
             owner.listening.streams, owner.handshaker, owner, outside.inside, owner.counts
         )
         tasks.append(acceptor.run())
     return tasks
+
+
+async def _remember(listening: Listening, datagrams: DatagramSessions) -> None:
+    """Call clients, as soon as there are the sockets that they know."""
+    await listening.all_bound.wait()
+    await datagrams.remembered.run()
 
 
 def _stream_wanted(

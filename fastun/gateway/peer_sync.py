@@ -6,6 +6,7 @@ at twice a second, so that a removed peer is cut off within one.
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from typing import Self
@@ -19,8 +20,9 @@ from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
+from fastun.peers import server_key
 from fastun.peers.peer import Peer, Server, check_together
-from fastun.peers.store import PeerStore
+from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
 
@@ -47,6 +49,7 @@ class PeerSync:
         self._store: PeerStore | None = None
         self._version = -1  # of the directory that the slots are in step with
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
+        self._routeless: set[str] = set()  # peers without allowed IPs, warned of
         self._n_failed = 0  # looks since the last that succeeded
         self._log = log.get("peers")
 
@@ -92,6 +95,7 @@ class PeerSync:
             peers += self._store.peers()
         check_together(peers, self._settings.addresses)
         self._check_pushes(peers)
+        self._warn_of_routeless(peers)
         if self._peer_slots.replace(peers):
             self._version = version
 
@@ -126,6 +130,14 @@ class PeerSync:
                 addresses=len(addresses),
             )
         return push
+
+    def _warn_of_routeless(self, peers: list[Peer]) -> None:
+        """Warn once of a peer that may connect, but has no address behind it (wg(8) allows it)."""
+        if self._settings.mode == "tap":
+            return
+        for name in {peer.name for peer in peers if not peer.allowed_ips} - self._routeless:
+            self._routeless.add(name)
+            self._log.warning("no allowed IPs: nothing is routed to the peer", peer=name)
 
     def _check_pushes(self, peers: list[Peer]) -> None:
         """Warn of peers whose addresses do not fit a hello; one in each network always does."""
@@ -173,11 +185,21 @@ def first_steps(settings: Settings) -> list[str]:
 
 
 def _own_keys(settings: Settings) -> KeyPair:
-    """Return our keys. A server without any makes them; a client has them in its file."""
+    """Return our keys. A server without any makes them; a client has them in its file.
+
+    Raises ConfigError where the peers of a server know it by another key.
+    """
     if Wire[settings.wire.upper()] is not Wire.WIREGUARD:
         return KeyPair(_NO_KEY, _NO_KEY)
     native.hide_memory()
     private, file = settings.private_key, settings.private_key_file
-    if private is None and settings.role == "serve":
-        private = keys.load_or_make_private(file)
-    return keys.pair_of(private or keys.load_private(file))
+    if settings.role == "connect":
+        return keys.pair_of(private or keys.load_private(file))
+    if private is None and os.path.lexists(file):
+        private = keys.load_private(file)
+    own = None if private is None else keys.pair_of(private)
+    if (settings.state_dir / FILE_NAME).exists():
+        with PeerStore(settings.state_dir) as store:
+            public = None if own is None else own.public
+            server_key.check(store, public, settings.state_dir, file)
+    return own or keys.pair_of(keys.load_or_make_private(file))

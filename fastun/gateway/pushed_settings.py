@@ -64,6 +64,10 @@ class PushedSettings:
             self._by_peer[peer] = push
             self._has_come.set()
 
+    def ask(self) -> None:
+        """Apply all again in a moment: our own packets go to another address."""
+        self._has_come.set()
+
     async def run(self) -> None:
         """Apply what is taken, for ever."""
         while True:
@@ -76,6 +80,8 @@ class PushedSettings:
         """Apply what the servers gave and the configuration accepts, in place of what it was."""
         settings = self._settings
         if settings.role == "serve":
+            with self._warning():
+                await asyncio.to_thread(self._device.outer_changed, self._outer())
             return
         accept = settings.accept
         pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]

@@ -18,6 +18,7 @@ from fastun.host.device import Device
 from fastun.host.journal import Journal
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
+from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
@@ -41,11 +42,18 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
         ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
     ):
         ending.check()
-        settings = prepared(settings)
-        dns_before = DnsFiles.read()
-        with Device(settings, journal) as device:
-            gateway = Gateway(settings, device, constants or TimerConstants(), dns_before)
-            asyncio.run(gateway.run(asked, observed))
+        with Template() as template:  # it imports while the device is made
+            settings = prepared(settings)
+            dns_before = DnsFiles.read()
+            with Device(settings, journal) as device:
+                gateway = Gateway(
+                    settings,
+                    device,
+                    constants or TimerConstants(),
+                    dns_before=dns_before,
+                    template=template,
+                )
+                asyncio.run(gateway.run(asked, observed))
 
 
 @contextlib.asynccontextmanager

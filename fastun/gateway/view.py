@@ -32,12 +32,14 @@ class Configuration:
     """What does not change while the gateway runs.
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
+    ``public_key`` is this side's, None on a wire without keys.
     """
 
     role: Literal["serve", "connect"]
     interface: str
     mode: Literal["tun", "tap"]
     wire: str
+    public_key: bytes | None
     addresses: tuple[str, ...]
     listen: tuple[str, ...]
     endpoint: str | None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from fastun.config.settings import Settings
+    from fastun.gateway.peer_sync import PeerSync
     from fastun.host.device import Device
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -58,6 +59,7 @@ class Running(Protocol):
     lane: Lane
     links: LinkTable
     peer_slots: PeerSlots
+    peer_sync: PeerSync
     handshaker: Handshaker
     sockets: UdpSockets
     listening: Listening
@@ -171,13 +173,12 @@ class Viewer:
         self, role: str, ring: RingView, drops: dict[str, int], around: Backpressure
     ) -> WorkerView:
         worker, stats = self._gateway.lane.workers[role], self._stats
-        process = worker.process
         counts, n_frames = stats.batch_frames(role)
         delays, sum_ns = stats.queue_delay(role)
         return WorkerView(
             role=role,
             direction=DIRECTIONS[role],
-            pid=None if process is None else process.pid,
+            pid=worker.pid,
             is_ready=worker.is_ready,
             state=state_of(role, ring.used_bytes, ring.capacity_bytes, around),
             restarts=worker.restarts,
@@ -202,6 +203,7 @@ def _configuration(gateway: Running) -> Configuration:
         interface=settings.interface,
         mode=settings.mode,
         wire=settings.wire,
+        public_key=gateway.peer_sync.own.public if settings.wire == "wireguard" else None,
         addresses=tuple(map(str, settings.addresses)),
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,

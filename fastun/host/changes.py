@@ -42,6 +42,7 @@ _DEVICE_GOES_S = 0.05
 
 _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}\Z")]
 _OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
+_RecordName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,31})?\Z")]
 _TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
 _SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
 _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
@@ -175,6 +176,7 @@ class Dns(Change, frozen=True, tag="dns"):
 
     interface: _InterfaceName
     program: Literal["resolvconf", "resolvectl"]
+    record: _RecordName = ""  # resolvconf's, if it has another name than the interface
     rank: ClassVar[int] = 2
     limit_s: ClassVar[float] = 8.0  # it restarts what caches names, on slow machines too
 
@@ -188,7 +190,7 @@ class Dns(Change, frozen=True, tag="dns"):
 
     def _command(self) -> tuple[str, ...]:
         if self.program == "resolvconf":
-            return ("resolvconf", "-d", self.interface, "-f")
+            return ("resolvconf", "-d", self.record or self.interface, "-f")
         return ("resolvectl", "revert", self.interface)
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102

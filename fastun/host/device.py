@@ -112,12 +112,6 @@ class Device:
         """The DNS servers that the host has from this tunnel. Any thread."""
         return self._name_servers.servers
 
-    def outer_changed(self, addresses: set[OuterAddress]) -> None:
-        """Keep our own packets, which now go to ``addresses``, out of the tunnel.
-
-        Not on the event loop's thread.
-        """
-
     def apply(
         self,
         addresses: Iterable[Address],
@@ -144,10 +138,14 @@ class Device:
                 )
             )
 
-    def follow(self, outer: Iterable[OuterAddress]) -> Applied:
-        """Keep our own packets, which now go to ``outer``, out of the tunnel; as `apply`."""
+    def outer_changed(self, addresses: Iterable[OuterAddress]) -> None:
+        """Keep our own packets, which now go to ``addresses``, out of the tunnel; as `apply`."""
         with self._mutex:
-            return self._reconcile(replace(self._wanted, outer=self._configured_outer | set(outer)))
+            outer = self._configured_outer | set(addresses)
+            wanted = replace(self._wanted, outer=outer)
+            if self._reconciler.is_moved_by(outer):
+                self._reconcile(wanted)
+            self._wanted = wanted
 
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fastun.host.rtnetlink import Address
 
 
+# For one query, before the next server is asked: some may be of a network that the host has left.
+_TIMEOUT_S = 1.5
+
+
 class _MarkedServer(dns.nameserver.Do53Nameserver):
     """A DNS server that is asked by the mark."""
 
@@ -78,6 +82,7 @@ def resolver(servers: Iterable[str], resolv_conf: str, fwmark: int) -> dns.resol
     made = dns.resolver.Resolver(configure=False)
     with contextlib.suppress(dns.exception.DNSException, ValueError):
         made.read_resolv_conf(io.StringIO(resolv_conf))
+    made.timeout = _TIMEOUT_S
     made.nameservers = [_MarkedServer(server, fwmark) for server in servers]
     return made
 

@@ -45,7 +45,7 @@ _RECORDS: Final = (Path("/run/resolvconf/interfaces"), Path("/run/resolvconf/int
 _DNS_PORT: Final = 53
 
 # For each of AAAA and A: a query, and its repetitions to all servers.
-_LIFETIME_S: Final = 4.0
+_LIFETIME_S: Final = 5.0
 
 # What glibc says of a name that DNS does not have, or has without an address (netdb.h); everything
 # else may pass: no network, no server, no answer.
@@ -116,10 +116,10 @@ class NameLookup:
 
     def _leads_inside(self, now: DnsFiles) -> bool:
         """Return whether ordinary lookups would go through the tunnel."""
-        if not self._device_index:
-            return False
         if self._own_servers():
             return True
+        if not self._device_index or not self._fwmark:  # without a mark there is no other way
+            return False
         with contextlib.suppress(OSError), RouteQuestions() as questions:
             for server in map(ip_address, now.servers()):
                 with contextlib.suppress(OSError):  # no route

@@ -1,20 +1,20 @@
 """The DNS servers of a device: given to the program that manages this host's resolver.
 
-resolvconf(8), of openresolv, systemd or Debian, or else resolvectl(1). While the
-device is there, all names are looked up through it. Whatever goes wrong here is a warning with the
-addresses, for a person to set by hand: a tunnel that carries packets is not ended for its names.
+resolvconf(8), of openresolv or Debian, or else resolvectl(1). While the device is there, all names
+are looked up through it; or, with systemd-resolved and domains behind a ~, those inside them.
+Whatever goes wrong here is a warning with the addresses, for a person to set by hand: a tunnel that
+carries packets is not ended for its names. So is a result that is another (resolver.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import shutil
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from fastun import ending, log
 from fastun.errors import RuntimeFailure, quote
-from fastun.host import programs
+from fastun.host import programs, resolver
 from fastun.host.changes import Dns
 from fastun.host.programs import ProgramRefused
 
@@ -29,7 +29,7 @@ _LIMIT_S = 10.0  # They restart what caches names, on slow machines too.
 # before, here no word passes that could be more than an address, a domain, or a name, or that could
 # be an option.
 _SERVER = re.compile("[0-9A-Fa-f.:]{2,45}(%[A-Za-z0-9._-]{1,15})?")
-_DOMAIN = re.compile("[A-Za-z0-9_][A-Za-z0-9._-]{0,253}")
+_DOMAIN = re.compile("(~?[A-Za-z0-9_][A-Za-z0-9._-]{0,253}|~[.])")
 _INTERFACE = re.compile("[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,14}")  # As wg-quick(8) names them.
 
 
@@ -61,12 +61,19 @@ class NameServers:
         _check(_DOMAIN, domains)
         self._is = servers, domains
         try:
-            self._tell(servers, domains)
+            wrong = self._tell(servers, domains)
         except RuntimeFailure as error:
             ending.check()
             self._log.warning("cannot set DNS servers", servers=" ".join(servers), error=str(error))
-        else:
+            return
+        if wrong is None:
             self._log.info("DNS servers set", servers=" ".join(servers))
+        else:
+            self._log.warning(
+                "DNS servers set, but others are asked first",
+                servers=" ".join(servers),
+                error=wrong,
+            )
 
     def unset(self) -> None:
         """Restore name lookups to the state before the last `set`; a failure is a warning."""
@@ -80,31 +87,44 @@ class NameServers:
             return  # the end tries again
         self._journal.strike(change)
 
-    def _tell(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        if shutil.which("resolvconf"):
-            lines = [f"nameserver {server}" for server in servers]
-            if domains:
-                lines.append(f"search {' '.join(domains)}")
-            text = "".join(f"{line}\n" for line in lines)
-            with self._changing("resolvconf"):
-                _run("resolvconf", "-a", self._interface, "-m", "0", "-x", stdin=text)
-        elif shutil.which("resolvectl"):
-            with self._changing("resolvectl"):
-                _run("resolvectl", "dns", self._interface, *servers)
-                # ~. is systemd-resolved's domain of all names.
-                _run("resolvectl", "domain", self._interface, "~.", *domains)
-        else:
+    def _tell(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> str | None:
+        """Give the resolver servers and domains; return what is wrong with the result."""
+        program = resolver.program()
+        if program is None:
             raise RuntimeFailure(
                 "neither resolvconf nor resolvectl is installed; install one of them"
             )
+        with self._changing(program) as change:
+            if program == "resolvconf":
+                self._tell_resolvconf(change.record, servers, domains)
+            else:
+                _tell_resolved(self._interface, servers, domains)
+        return resolver.what_is_wrong(program, self._interface, servers)
+
+    def _tell_resolvconf(
+        self, record: str, servers: tuple[str, ...], domains: tuple[str, ...]
+    ) -> None:
+        searched = [name for name in domains if not name.startswith(resolver.ROUTING_ONLY)]
+        if len(searched) < len(set(domains) - {resolver.ALL_NAMES}):
+            self._log.warning(
+                "all names are looked up through the tunnel; a domain behind a ~ needs"
+                " systemd-resolved",
+                domains=" ".join(domains),
+            )
+        lines = [f"nameserver {server}" for server in servers]
+        if searched:
+            lines.append(f"search {' '.join(searched)}")
+        text = "".join(f"{line}\n" for line in lines)
+        _run("resolvconf", "-a", record, "-m", "0", "-x", stdin=text)
 
     @contextlib.contextmanager
-    def _changing(self, program: Literal["resolvconf", "resolvectl"]) -> Iterator[None]:
+    def _changing(self, program: resolver.Program) -> Iterator[Dns]:
         """Have the journal undo what a program is about to do, unless it refuses."""
-        change = Dns(self._interface, program)
+        record = resolver.record_of(self._interface) if program == "resolvconf" else ""
+        change = Dns(self._interface, program, record)
         try:
             with self._journal.changing(change):
-                yield
+                yield change
             self._change = change
         except ProgramRefused:
             # It may be half done. If the undo command is refused as well, nothing was done.
@@ -112,6 +132,13 @@ class NameServers:
                 change.undo(change.limit_s, owner_died=False)
             self._journal.strike(change)
             raise
+
+
+def _tell_resolved(interface: str, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
+    _run("resolvectl", "dns", interface, *servers)
+    if not any(name.startswith(resolver.ROUTING_ONLY) for name in domains):
+        domains = (resolver.ALL_NAMES, *domains)
+    _run("resolvectl", "domain", interface, *domains)
 
 
 def _check(kind: re.Pattern[str], words: Iterable[str]) -> None:

@@ -34,7 +34,7 @@ _ERROR_HEADER: Final = struct.Struct("=i")  # -errno; the header of the request 
 # An answer takes a KiB of the socket's buffer, of which the kernel gives 208 by default.
 _BATCH: Final = 128
 _READ_BYTES: Final = 1 << 18
-# A dump is interrupted when what it reads changes meanwhile; at the last attempt it has to do.
+# A dump is interrupted by changes of what it reads; the last attempt has to do.
 _DUMP_ATTEMPTS: Final = 4
 
 

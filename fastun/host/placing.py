@@ -37,19 +37,6 @@ class Way(NamedTuple):
         return 0 if is_users or not self.fwmark else table_of(self.fwmark)
 
 
-@dataclass(slots=True)
-class Placed:
-    """What the device is to have; `addresses` say whether the kernel makes a route to the network.
-
-    `levels` need rules. `unmarked` cannot be had: they would catch our own packets.
-    """
-
-    addresses: dict[Address, bool] = field(default_factory=dict)
-    routes: dict[Place, None] = field(default_factory=dict)
-    levels: set[Level] = field(default_factory=set)
-    unmarked: list[Network] = field(default_factory=list)
-
-
 class Caught:
     """Which networks hold an address that our own packets go to."""
 
@@ -64,6 +51,21 @@ class Caught:
         )
 
 
+@dataclass(slots=True)
+class Placed:
+    """What the device is to have; `addresses` say whether the kernel makes a route to the network.
+
+    `caught` knows which networks may catch our own packets; `levels` need rules. `unmarked` cannot
+    be had: they would catch them.
+    """
+
+    caught: Caught
+    addresses: dict[Address, bool] = field(default_factory=dict)
+    routes: dict[Place, None] = field(default_factory=dict)
+    levels: set[Level] = field(default_factory=set)
+    unmarked: list[Network] = field(default_factory=list)
+
+
 def placed(
     addresses: Sequence[Address],
     networks: Sequence[Network],
@@ -71,8 +73,9 @@ def placed(
     way: Way,
 ) -> Placed:
     """Return where everything goes while our own packets go to ``outer``."""
-    caught = Caught((*networks, *(address.network for address in addresses))).by(outer)
-    found = Placed()
+    catching = Caught((*networks, *(address.network for address in addresses)))
+    caught = catching.by(outer)
+    found = Placed(catching)
     more: list[Network] = []
     for address in addresses:
         network = address.network

@@ -14,11 +14,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from fastun import ending
 from fastun.host import permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.kernel import Kernel, SetAddress, SetLink, SetRoute
 from fastun.host.other_networks import OtherNetworks, of_others
+from fastun.host.placing import Caught
 from fastun.host.wanted import Applied, Change, Refusal
 
 if TYPE_CHECKING:
@@ -28,10 +30,11 @@ if TYPE_CHECKING:
     from fastun.host.journal import Journal
     from fastun.host.kernel import FoundAddress, Link, Place, Step
     from fastun.host.netlink import Fault
+    from fastun.host.outer_addresses import OuterAddress
     from fastun.host.placing import Placed
     from fastun.host.routing_rules import Level
     from fastun.host.wanted import Kind, Wanted
-    from fastun.peers.peer import Address
+    from fastun.peers.peer import Address, Network
 
 _Key = TypeVar("_Key")
 
@@ -74,6 +77,7 @@ class Reconciler:
         self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
         self._levels: set[Level] = set()
+        self._caught: tuple[Caught, frozenset[Network]] = (Caught(()), frozenset())
         self._is_new = True  # nothing was applied yet
 
     def apply(self, wanted: Wanted) -> Applied:
@@ -89,13 +93,21 @@ class Reconciler:
             others = of_others(kernel.main_routes(), found, self._index)
             placed = self._placed(wanted, others, found, outcome)
             self._set_addresses(kernel, placed, found, outcome)
+            if self._is_new:  # routes may take seconds
+                ending.check()
             if self._set_up(kernel, outcome):
                 self._set_routes(kernel, placed, outcome)
         outcome.made += settings_of_host.apply(
             self._journal, self._settings, outcome.link.name, placed, outcome.refused
         )
         self._is_new = False
+        self._caught = (placed.caught, placed.caught.by(wanted.outer))
         return Applied(mtu, tuple(outcome.refused), tuple(outcome.made))
+
+    def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
+        """Return whether other routes than before would catch our own packets, now to ``outer``."""
+        catching, caught = self._caught
+        return catching.by(outer) != caught
 
     # -- the link -------------------------------------------------------------------------------
 

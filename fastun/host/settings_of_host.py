@@ -34,8 +34,8 @@ def apply(
         made += _set(journal, SRC_VALID_MARK, "1")
         refused += _strict(interface)
     if settings.mode == "tun" and (settings.role == "serve" or len(settings.peers) > 1):
-        # A packet from one peer to another leaves by the interface it came by, and
-        # there is no better way for it. The kernel sends redirects if either of the two says so.
+        # A packet from one peer to another has to leave by the interface it came by.
+        # The kernel sends redirects if either of the two says so.
         for where in (interface, "all"):
             made += _set(journal, SEND_REDIRECTS.format(where), "0")
     return made

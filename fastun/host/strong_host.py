@@ -32,20 +32,17 @@ import ipaddress
 import json
 import re
 import socket
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastun import ending, log
 from fastun.host import programs
 from fastun.host.changes import NftTable
-from fastun.host.iproute import IPRoute
+from fastun.host.kernel import Kernel
 from fastun.host.programs import ProgramKilled, ProgramRefused
-from fastun.host.routing_rules import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from ipaddress import IPv4Address, IPv6Address
 
     from fastun.config.vocabulary import StrongHost as Wanted
     from fastun.host.journal import Journal
@@ -56,10 +53,7 @@ _LIMIT_S: Final = 5.0  # nft takes some 20 ms
 _RAW_PRIORITY: Final = -300  # NF_IP_PRI_RAW: before connections are tracked
 _PROTOCOLS: Final = {4: "ip", 6: "ip6"}
 _RULES_EACH: Final = 2  # of an IP version
-_UNICAST: Final = 1  # linux/rtnetlink.h, RTN_UNICAST
 _MISSING: Final = "nft is missing; install the package nftables"
-
-DEFAULT_ROUTES: Final = {4: "0.0.0.0", 6: "::"}  # noqa: S104 (where packets go)
 
 # Names that nft takes literally: it reads * as a wildcard, @ as a set.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=+-]+")
@@ -79,7 +73,7 @@ class Inputs(NamedTuple):
 
 
 class StrongHost:
-    """The nft table of one device. Not on the event loop's thread: pyroute2 brings its own."""
+    """The nft table of one device. Blocks: not on the event loop's thread."""
 
     def __init__(self, interface: str, wanted: Wanted, journal: Journal) -> None:
         """Prepare; `follow` makes the table, and the journal's end removes it."""
@@ -137,11 +131,11 @@ class StrongHost:
     def _to_guard(self) -> Guarded:
         if self._wanted is False:
             return {}
-        with IPRoute(strict_check=True) as netlink:
-            addresses = _addresses(netlink, self._index)
+        with Kernel(self._index) as kernel:
+            addresses = _addresses(kernel, self._index)
             if self._wanted is True or not addresses:
                 return addresses
-            if not has_default(_routes(netlink, self._index)):
+            if not has_default(_routes(kernel)):
                 return {}
         kept = {version: addresses[version] for version in addresses if not forwards(version)}
         if kept != addresses and not self._has_said_forwarding:
@@ -231,36 +225,39 @@ def forwards(version: int) -> bool:
 
 def has_default(routes: Iterable[Network]) -> bool:
     """Return whether the routes take all packets of an IP version, in halves or as a whole."""
-    by_version: dict[int, list[Network]] = {4: [], 6: []}
+    by_version: dict[int, set[Network]] = {4: set(), 6: set()}
     for route in routes:
-        by_version[route.version].append(route)
-    return any(
-        merged.prefixlen == 0
-        for networks in by_version.values()
-        for merged in ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
-    )
+        by_version[route.version].add(route)
+    return any(map(_is_everything, by_version.values()))
 
 
-def _addresses(netlink: IPRoute, index: int) -> Guarded:
-    """Return the device's addresses that are of this host alone, in their order."""
-    found: dict[int, set[IPv4Address | IPv6Address]] = {4: set(), 6: set()}
-    for message in netlink.get_addr(index=index):
-        if message["index"] == index:
-            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-            address = ip_address(text)
-            if not address.is_link_local:  # every link may have it
-                found[address.version].add(address)
+def _is_everything(networks: set[Network]) -> bool:
+    """Return whether they hold each address of their version."""
+    width = max((network.max_prefixlen for network in networks), default=0)
+    n_addresses = sum(1 << width - network.prefixlen for network in networks)
+    if not networks or n_addresses < 1 << width:
+        return False
+    merged = ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
+    return any(network.prefixlen == 0 for network in merged)
+
+
+def _addresses(kernel: Kernel, index: int) -> Guarded:
+    """Return the device's addresses that no other interface has, in their order."""
+    found = kernel.addresses()
+    others = {each.local.ip for each in found if each.index != index}
+    own = {each.local.ip for each in found if each.index == index} - others
     return {
-        version: tuple(str(address) for address in sorted(addresses, key=int))
-        for version, addresses in found.items()
-        if addresses
+        version: tuple(str(each) for each in addresses)
+        for version in _PROTOCOLS
+        if (
+            addresses := sorted(
+                (each for each in own if each.version == version and not each.is_link_local),
+                key=int,
+            )
+        )
     }
 
 
-def _routes(netlink: IPRoute, index: int) -> Iterator[Network]:
+def _routes(kernel: Kernel) -> Iterator[Network]:
     """Yield the prefixes of the device in all tables, of both IP versions."""
-    for version, family in FAMILIES.items():
-        for route in netlink.get_routes(family=family, oif=index):
-            if route.get_attr("RTA_OIF") == index and route["type"] == _UNICAST:
-                address = route.get_attr("RTA_DST") or DEFAULT_ROUTES[version]
-                yield ip_network(f"{address}/{route['dst_len']}")
+    return (route.place.network for route in kernel.own_routes())

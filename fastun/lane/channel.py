@@ -11,6 +11,8 @@ import array
 import contextlib
 import os
 import socket
+import struct
+from typing import Final
 
 from fastun.errors import RuntimeFailure
 from fastun.lane import messages
@@ -21,6 +23,9 @@ FDS_MAX = 8
 # What may wait in a channel: as many handshake messages as the link-reader's gate lets through at
 # once (csrc/inbound/handshake_gate.h). The kernel counts some 1 KiB a message.
 BUFFER_BYTES = 1024 * 1024
+#: What the template answers to a request (template.py): a worker's process ID, or a negative errno.
+FORK_ANSWER: Final = struct.Struct("=i")
+
 _SO_SNDBUFFORCE = 32  # linux/socket.h
 
 

@@ -17,7 +17,8 @@ from typing import Protocol
 
 from fastun import log
 from fastun.errors import RuntimeFailure
-from fastun.lane.messages import Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
 
@@ -58,7 +59,7 @@ class LaneOwner(Protocol):
     """What a lane calls, on the event loop."""
 
     def on_start(self, worker: WorkerProcess) -> None:
-        """Send a fresh worker what it needs to know of links and peers."""
+        """Send a fresh worker what it needs to know of links and peers, before its first packet."""
 
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
         """Act on what a worker reports."""
@@ -75,9 +76,10 @@ class Lane:
 
     _owner: LaneOwner  # from start on, and there is no worker before
 
-    def __init__(self, index: int, plan: LanePlan) -> None:
-        """Make rings and statistics; :meth:`start` makes the workers."""
+    def __init__(self, index: int, plan: LanePlan, template: Template) -> None:
+        """Make rings and statistics; :meth:`start` has ``template`` make the workers."""
         self.index = index
+        self._template = template
         self.stats = Stats.create()
         self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
@@ -122,7 +124,7 @@ class Lane:
         for worker in self.workers.values():
             if worker.respawn is not None:
                 worker.respawn.cancel()
-        living = [worker for worker in self.workers.values() if worker.process is not None]
+        living = [worker for worker in self.workers.values() if worker.pid is not None]
         for worker in living:
             worker.let_go()
         gone = await asyncio.gather(*(worker.ended() for worker in living))
@@ -140,7 +142,7 @@ class Lane:
     def _start_worker(self, worker: WorkerProcess) -> None:
         """Spawn the worker and send it all that it needs; try again later if that fails."""
         try:
-            ours = worker.spawn()
+            ours = worker.spawn(self._template)
         except OSError as error:
             self._log.warning("worker not started", worker=worker.name, error=error.strerror)
             if not self._gives_up(worker, error.strerror or str(error)):
@@ -160,6 +162,7 @@ class Lane:
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)
+            worker.send(Begin())
         except ConnectionError:  # dead already; the pidfd will say so
             pass
         except OSError as error:
@@ -205,6 +208,8 @@ class Lane:
         status = worker.reap()
         worker.is_ready = False
         worker.restarts += 1
+        if -status in FAULTS:
+            self._template.renew()
         self._log.warning("worker died, replacing it", worker=worker.name, status=status)
         if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return

@@ -21,6 +21,9 @@ from fastun.native import Aead, Mode, Offload, Wire
 # truncated message is an error.
 MESSAGE_BYTES_MAX: Final = 8192
 
+# Why most links end (LinkEnded).
+CLOSED_BY_PEER: Final = "the peer closed the connection"
+
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=codec.TAG):
     """Base of all control messages; a subclass has its name on the wire as ``tag``."""
@@ -61,6 +64,10 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     mss_mtu: int
 
 
+class Begin(ToWorker, frozen=True, tag="begin"):
+    """To a fresh worker, when it has been sent what it needs: it touches no packet before."""
+
+
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
     """Carry the peer's link from now on.
 
@@ -79,7 +86,10 @@ class DetachLink(ToWorker, frozen=True, tag="detach-link"):
 
 
 class AddSocket(ToWorker, frozen=True, tag="add-socket"):
-    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index."""
+    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index.
+
+    It takes the place of the one that had the index, if there was one.
+    """
 
     index: int
     has_offload: bool

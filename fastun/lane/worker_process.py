@@ -10,12 +10,9 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 import psutil
 
@@ -24,6 +21,7 @@ from fastun.errors import RuntimeFailure
 from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.messages import Message, ToWorker
+from fastun.lane.template import Template
 from fastun.native import Ring
 
 STOP_GRACE_S = 0.5
@@ -57,7 +55,7 @@ class WorkerProcess:
         self.n_short_lives = 0
         self.spawned = 0.0  # time.monotonic()
         self.is_ready = False
-        self.process: subprocess.Popen[bytes] | None = None
+        self.pid: int | None = None
         self.channel: Channel | None = None
         self.pidfd = -1
         self.respawn: asyncio.TimerHandle | None = None  # the lane's
@@ -70,19 +68,19 @@ class WorkerProcess:
     def cpu_seconds(self) -> float:
         """Return user and system time of this worker and all that it replaced. Any thread."""
         # First: were the process reaped in between, its time would be counted twice.
-        predecessors, process = self._cpu_seconds_of_predecessors, self.process
-        if process is None:
+        predecessors, pid = self._cpu_seconds_of_predecessors, self.pid
+        if pid is None:
             return predecessors
         try:
-            times = psutil.Process(process.pid).cpu_times()
+            times = psutil.Process(pid).cpu_times()
         except psutil.Error:  # died this instant
             return predecessors
         return float(predecessors + times.user + times.system)
 
     # -- its beginning ------------------------------------------------------------------------
 
-    def spawn(self) -> Channel:
-        """Start a fresh interpreter that inherits one descriptor: its end of the channel.
+    def spawn(self, template: Template) -> Channel:
+        """Have ``template`` fork a process that inherits one descriptor: its end of the channel.
 
         Returns our end. Raises OSError, and has left nothing behind then: no memory, no process or
         no descriptor is to be had.
@@ -90,26 +88,12 @@ class WorkerProcess:
         ours, inherited = channel.pair()
         with inherited, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
-            arguments = [self.name, str(inherited.fileno()), str(os.getpid())]
-            # -I: neither the environment nor the current directory has a say in what is imported.
-            # -u: a line that does not fit a full stderr is lost at once, and does not block it.
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-u", "-m", "fastun.lane.worker", *arguments],
-                pass_fds=[inherited.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log.stderr_of_workers(),
-                cwd=Path("/"),
-                # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers. A
-                # group of its own is enough: in a session of its own the scheduler (autogroup)
-                # weighs each worker like a whole login, and an idle ping took 9 to 14 % longer.
-                process_group=0,
-            )
-            undo.callback(process.wait)  # the last is called first
-            undo.callback(process.kill)
-            self.pidfd = os.pidfd_open(process.pid)
+            pid = template.fork(self.name, inherited)
+            undo.callback(os.waitpid, pid, 0)  # the last is called first
+            undo.callback(os.kill, pid, signal.SIGKILL)
+            self.pidfd = os.pidfd_open(pid)
             undo.pop_all()
-        self.channel, self.process = ours, process
+        self.channel, self.pid = ours, pid
         self.spawned = time.monotonic()
         self.is_ready = False
         return ours
@@ -141,7 +125,7 @@ class WorkerProcess:
 
     def send(self, message: ToWorker, fd: int = -1) -> None:
         """Send a message and ring the doorbell: :meth:`fastun.lane.lane.Lane.send`."""
-        if self.channel is None or self.process is None:
+        if self.channel is None or self.pid is None:
             return
         self.unsent.append((message, os.dup(fd) if fd >= 0 else -1))
         if len(self.unsent) == 1:
@@ -219,7 +203,6 @@ class WorkerProcess:
         """Wait for one that was let go, and kill it if it stays; return whether it is gone."""
         if not await _exited(self.pidfd, STOP_GRACE_S):
             self._log.warning("worker does not stop, killing it", worker=self.name)
-            # Not Popen.kill: it would collect a worker that has just ended, and reap finds none.
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             if not await _exited(self.pidfd, KILL_GRACE_S):
                 return False
@@ -228,10 +211,9 @@ class WorkerProcess:
 
     def reap(self) -> int:
         """Collect the dead process; return its exit status (negative: a signal)."""
-        assert self.process is not None  # noqa: S101 (the caller saw it die)
-        _, status, usage = os.wait4(self.process.pid, 0)
-        self.process.returncode = os.waitstatus_to_exitcode(status)
-        self.process = None
+        assert self.pid is not None  # noqa: S101 (the caller saw it die)
+        _, status, usage = os.wait4(self.pid, 0)
+        self.pid = None
         self._cpu_seconds_of_predecessors += usage.ru_utime + usage.ru_stime
         os.close(self.pidfd)
         self.pidfd = -1

@@ -16,6 +16,7 @@ What both transports use:
     key_installer        a session's keys on their way to the workers
     traffic_observer     what the workers have sent and received, for a session's timers
     table                the links that the lane carries
+    address_turns        peers that are heard from two addresses in turns: one key on two hosts
     preference           UDP or TCP, where a server has both
     offload_log          offloads that the kernel refuses
 
@@ -27,6 +28,7 @@ On streams (stream/) and on UDP (datagram/) alike:
 
 Only streams have connections:
 
+    racing               which address of a server is connected to
     acceptor, dialler    how serve and connect get them, from what owns the links (owner)
     arrivals             connections without a handshake yet, and which is closed first
     listener_filter      sources whose SYNs the kernel drops
@@ -36,6 +38,8 @@ Only streams have connections:
 Only UDP has sessions that outlive an address:
 
     peers, peer          where each peer is, and what is known of it between its messages
+    goodbye              a side that stops tells its peers
+    remembered           where clients were, kept over a restart of the server
     hellos               said and heard under the keys of a session
     handshake_queue      what handshake messages may cost
     initiator            where initiations are sent

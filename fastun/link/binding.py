@@ -31,6 +31,9 @@ def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) ->
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_one)
         allow_absent(made)
         made.bind(_sockaddr(address))
+        # Else the kernel would also send from an address that has gone, where it is pinned
+        # (IPV6_PKTINFO), instead of the error that makes us take another.
+        allow_absent(made, is_allowed=False)
         made.setblocking(False)
     except BaseException:
         made.close()
@@ -38,12 +41,12 @@ def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) ->
     return made
 
 
-def allow_absent(unbound: socket.socket) -> None:
-    """Let a socket be bound to an address that no interface has."""
-    if unbound.family == socket.AF_INET6:
-        unbound.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+def allow_absent(each: socket.socket, *, is_allowed: bool = True) -> None:
+    """Let a socket be bound to an address that no interface has, and send from it, or not."""
+    if each.family == socket.AF_INET6:
+        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, is_allowed)
     else:
-        unbound.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        each.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, is_allowed)
 
 
 def is_present(address: EndpointAddress) -> bool:

@@ -72,18 +72,21 @@ class EndpointWatch:
         if is_inside != (self._blocked.get(link.slot) == link.id):
             self._lane.send("link-writer", BlockLink(link.slot, is_inside))
         if is_inside:
+            self._inside.keep_out(address.host)
             self._blocked[link.slot] = link.id
         else:
             self._blocked.pop(link.slot, None)
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 
     def _look_at_stream(self, link: Link) -> None:
+        if link.connection is None:
+            return
         try:
-            is_inside = link.connection is not None and self._inside.holds_stream(
-                link.connection.getpeername()
-            )
+            address = link.connection.getpeername()
         except OSError:  # it is ending
             return
+        is_inside = self._inside.holds_stream(address)
         self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
         if is_inside:
+            self._inside.keep_out(address[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)

@@ -10,17 +10,23 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from fastun import log
-from fastun.host.route_lookup import RouteLookup
+from fastun.host import outer_addresses
+from fastun.host.outer_addresses import OuterAddress
+from fastun.host.route_lookup import NO_WAY, RouteLookup, Way
 from fastun.native import UdpAddress
 
 # linux/in.h, linux/in6.h: what the kernel keeps of the packet that ended a handshake of TCP.
 _IP_PKTINFO, _IP_PKTOPTIONS = 8, 9
 _CMSG: Final = struct.Struct("@Nii")  # length, level, type
 _PKTOPTIONS_BYTES: Final = 256
+
+# A peer that roams may come by many; the oldest are in use no more.
+_KEPT_OUT_MAX: Final = 256
 
 
 class LeadsInsideError(OSError):
@@ -40,6 +46,8 @@ class Inside:
         self._interface = interface
         self._lookup = lookup
         self._noted: dict[str, str] = {}  # by peer, where its route leads inside
+        self._kept_out: dict[OuterAddress, None] = {}
+        self._ask: Callable[[], object] = bool  # nothing is subscribed yet
         self._log = log.get("link")
 
     def close(self) -> None:
@@ -50,6 +58,27 @@ class Inside:
     def routes_have_changed(self) -> bool:
         """Return whether answers may have changed since the last call."""
         return self._lookup is not None and self._lookup.have_changed()
+
+    # -- leading them outside -------------------------------------------------------------------
+
+    def subscribe(self, ask: Callable[[], object]) -> None:
+        """Call ``ask`` when there is another address in `kept_out`."""
+        self._ask = ask
+
+    @property
+    def kept_out(self) -> set[OuterAddress]:
+        """Addresses of peers that were found inside: our routes should make way for them."""
+        return set(self._kept_out)
+
+    def keep_out(self, host: str | OuterAddress) -> None:
+        """Have routes make way for an address that was found inside; only for a known peer's."""
+        address = outer_addresses.parsed(str(host))
+        if address in self._kept_out:
+            return
+        if len(self._kept_out) == _KEPT_OUT_MAX:
+            self._kept_out.pop(next(iter(self._kept_out)))
+        self._kept_out[address] = None
+        self._ask()
 
     # -- where ----------------------------------------------------------------------------------
 
@@ -91,6 +120,23 @@ class Inside:
         if not found and source is not None:  # it may have gone
             found = self._lookup.interface_to(host, port, protocol)
         return found == self._device_index
+
+    # -- outside --------------------------------------------------------------------------------
+
+    @property
+    def lookup(self) -> RouteLookup | None:
+        """What tells routes; None: all are as good as any."""
+        return self._lookup
+
+    def way_out(self, address: UdpAddress) -> Way:
+        """Return how a datagram to ``address`` leaves, from our address in it if there is one.
+
+        NO_WAY: not at all, not from that address, or into the tunnel.
+        """
+        if self._lookup is None:
+            return NO_WAY
+        way = self._lookup.way_to(address.host, address.port, socket.IPPROTO_UDP, address.local)
+        return NO_WAY if way.interface == self._device_index else way
 
     # -- the log --------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -70,6 +70,7 @@ class _Name:
     error: UnresolvedError | None = None
     due_s: float = float("-inf")  # when it is to be looked up again
     started_s: float = float("-inf")  # the last lookup
+    ended_s: float = float("-inf")  # the last that has ended: when it had started
     lookups: set[asyncio.Task[None]] = field(default_factory=set)
     wanted_s: float = 0.0  # the first lookup since the last answer
     missing_s: float | None = None  # since when it does not exist
@@ -96,19 +97,26 @@ class Names:
             for task in name.lookups:
                 task.cancel()
 
-    def hosts(self) -> Hosts:
-        """Return all addresses that are known of names, without looking up any."""
-        return {address.host for name in self._names.values() for address in name.addresses}
+    def hosts(self, but: Collection[str] = ()) -> Hosts:
+        """Return all addresses that are known of names ``but`` these, without looking up any."""
+        known = [name.addresses for host, name in self._names.items() if host not in but]
+        return {address.host for addresses in known for address in addresses}
 
     async def addresses(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
         """Return where the endpoint may be, each address once, in the order of preference.
 
         Waits for DNS for some seconds at most. Raises NotYetError or NoSuchNameError, both OSError.
         """
-        if written := literal(endpoint.host, endpoint.port):
+        host, port = endpoint.host, endpoint.port
+        try:
+            written = literal(host, port)
+        except NotYetError as error:
+            name = self._names.setdefault(host, _Name(wanted_s=_now_s()))
+            self._on_failure(host, name, error)
+            raise
+        if written:
             return written
-        found = await self._known(endpoint.host)
-        return tuple(EndpointAddress(host, endpoint.port, zone) for host, zone in found)
+        return tuple(EndpointAddress(each, port, zone) for each, zone in await self._known(host))
 
     def missing_for_s(self, host: str) -> float:
         """Return for how many seconds DNS has said each time that a name does not exist."""
@@ -154,11 +162,18 @@ class Names:
         task.add_done_callback(name.lookups.discard)
 
     async def _look_up(self, host: str, name: _Name) -> None:
-        loop = asyncio.get_running_loop()
+        loop, started_s = asyncio.get_running_loop(), name.started_s
+        found: tuple[HostAddress, ...] = ()
+        failure: UnresolvedError | None = None
         try:
             found = await loop.run_in_executor(self._threads, self._lookup, host)
         except UnresolvedError as error:
-            self._on_failure(host, name, error)
+            failure = error
+        if started_s < name.ended_s:  # a later one has been faster
+            return
+        name.ended_s = started_s
+        if failure is not None:
+            self._on_failure(host, name, failure)
         else:
             await self._on_answer(host, name, found)
 
@@ -197,6 +212,8 @@ class Names:
         name.warned_s = now_s
         if name.addresses:
             event = "name cannot be resolved now; its last addresses are used"
+        elif "%" in host:
+            event = "interface of a link-local address is missing; waiting for it"
         elif isinstance(error, NoSuchNameError):
             event = "name does not exist; check its spelling. It is looked up again"
         else:

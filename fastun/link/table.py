@@ -19,6 +19,7 @@ from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import hello
+from fastun.link.address_turns import AddressTurns
 from fastun.link.established import Established
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
@@ -47,6 +48,7 @@ class Link:
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = field(default_factory=time.time)  # Unix time
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    end_reason: str = ""  # also empty where UDP has taken over
 
     @property
     def slot(self) -> int:
@@ -67,14 +69,19 @@ class Link:
 class LinkTable:
     """All links. Changed on the event loop only; reading ``by_slot`` is safe from any thread."""
 
-    def __init__(self, lane: Lane, default_format: LinkFormat) -> None:
-        """Begin without links; unsealed wires lay out ``default_format`` while there is none."""
+    def __init__(self, lane: Lane, default_format: LinkFormat, *, dials: bool = False) -> None:
+        """Begin without links; unsealed wires lay out ``default_format`` while there is none.
+
+        ``dials``: this side makes the streams, to the one peer that it has there.
+        """
         self.by_slot: dict[int, Link] = {}
         self.n_established = 0
         self.n_reconnects = 0  # of peers that had a link before
         self._lingering: dict[int, tuple[Link, asyncio.TimerHandle]] = {}
         self._names_seen: set[str] = set()
         self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
+        self._address_turns = AddressTurns()
+        self._dials = dials
         self._lane = lane
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
@@ -91,7 +98,7 @@ class LinkTable:
         """
         slot = established.slotted.slot
         self._stop_lingering(slot)
-        self.end(slot, "the peer has reconnected")
+        self._end_replaced(slot, remote)
         link = self._make(
             established.slotted, established.link_format, remote, established.software, connection
         )
@@ -105,6 +112,26 @@ class LinkTable:
         self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)
         return link
+
+    def _end_replaced(self, slot: int, remote: str) -> None:
+        """End the link that a new stream replaces, if there is one, and say which side did so."""
+        replaced = self.by_slot.get(slot)
+        if replaced is None:
+            return
+        if replaced.transport == "udp":
+            reason = "TCP has taken over from UDP"
+        elif self._dials:
+            reason = "this side has dialled again"
+        else:
+            reason = "the peer has connected again"
+            self.note_move(slot, replaced.remote, remote)
+        self.end(slot, reason)
+
+    def note_move(self, slot: int, before: str, after: str) -> None:
+        """Note that a connected peer is heard from elsewhere; each is ``host:port``."""
+        link = self.by_slot.get(slot)
+        if link is not None and not self._dials:
+            self._address_turns.note(link.peer_name, before, after)
 
     def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:
         """Carry a peer on UDP, in place of its last link. Its keys are not touched."""
@@ -171,6 +198,7 @@ class LinkTable:
             self._lane.send("link-reader", DetachLink(slot))
             _hang_up(link.connection)
         self._stop_lingering(slot)
+        link.end_reason = reason
         link.ended.set()
         self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
 

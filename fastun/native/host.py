@@ -33,6 +33,14 @@ def die_with_parent(parent_pid: int) -> None:
     checked(lib.process_die_with_parent(parent_pid))
 
 
+def fork_sibling() -> int:
+    """Fork a process whose parent is ours; return its ID, and 0 in it. Raises OSError.
+
+    Only in a process with one thread: Python's own hooks for forks are not called.
+    """
+    return checked(lib.process_fork_sibling())
+
+
 def has_aes_instructions() -> bool:
     """Return whether AES-256-GCM is fast and safe on this processor."""
     return bool(lib.aead_has_aes_instructions())

@@ -53,6 +53,17 @@ class PeerDirectory(ABC):
         """Keep `server` for the commands that add peers."""
 
     @abstractmethod
+    def server_key(self) -> bytes | None:
+        """Return the public key by which peers know the server; None where none is recorded.
+
+        server_key.FORGOTTEN: the next gateway may have any.
+        """
+
+    @abstractmethod
+    def remember_server_key(self, public_key: bytes) -> None:
+        """Keep the public key by which peers know the server."""
+
+    @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:
         """Return where clients reach the server, as remember_public_endpoints last stored it."""
 
@@ -103,7 +114,7 @@ def next_free_address(network: Network, taken: Iterable[Network]) -> Address | N
         (int(prefix.network_address), int(prefix.broadcast_address))
         for prefix in taken
         if prefix.version == network.version
-        and (prefix.num_addresses == 1 or not _is_within(network, prefix))
+        and (prefix.num_addresses == 1 or not is_within(network, prefix))
     )
     free, last = hosts_of(network)
     for start, end in spans:
@@ -116,5 +127,6 @@ def next_free_address(network: Network, taken: Iterable[Network]) -> Address | N
     return ip_interface(f"{type(network.network_address)(free)}/{network.prefixlen}")
 
 
-def _is_within(inner: Network, outer: Network) -> bool:
+def is_within(inner: Network, outer: Network) -> bool:
+    """Return whether all of `inner` lies in `outer`."""
     return inner.version == outer.version and inner.subnet_of(outer)  # type: ignore[arg-type]

@@ -4,8 +4,8 @@ Whatever cannot be read raises ValueError or TypeError: it was checked before it
 the file is damaged or was edited.
 """
 
-from dataclasses import replace
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_interface
+from itertools import groupby
 from typing import Literal, Self
 
 import msgspec
@@ -13,28 +13,37 @@ import msgspec
 from fastun import endpoint
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.peers.peer import Peer, Server
+from fastun.peers import prefixes
+from fastun.peers.peer import Network, Peer, Server
 
 # Name, public key, pre-shared key, endpoints, keepalive in seconds, one of the allowed IPs.
 Row = tuple[str, bytes, bytes | None, str, int, str | None]
 
 
-def peers_of(
-    rows: list[Row],
-) -> tuple[Peer, ...]:
+def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
     """Return the peers of rows in the order of names: a row a prefix, one without when none."""
-    peers: dict[str, Peer] = {}
-    for name, public_key, preshared_key, endpoints, keepalive_s, prefix in rows:
-        peer = peers.get(name) or Peer(
-            name=name,
-            public_key=public_key,
-            preshared_key=preshared_key,
-            endpoints=endpoints_of(endpoints),
-            keepalive_s=keepalive_s,
+    peers: list[Peer] = []
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        of_peer = list(group)
+        name, public_key, preshared_key, endpoints, keepalive_s, _ = of_peer[0]
+        peers.append(
+            Peer(
+                name=name,
+                public_key=public_key,
+                preshared_key=preshared_key,
+                allowed_ips=tuple(_network(row[5]) for row in of_peer if row[5] is not None),
+                endpoints=endpoints_of(endpoints),
+                keepalive_s=keepalive_s,
+            )
         )
-        more = () if prefix is None else (ip_network(prefix),)
-        peers[name] = replace(peer, allowed_ips=peer.allowed_ips + more)
-    return tuple(peers.values())
+    return tuple(peers)
+
+
+def _network(text: str) -> Network:
+    prefix = prefixes.parse(text)
+    if prefix != prefix.without_host():
+        raise ValueError("bits set beyond the prefix length")
+    return prefix.network()
 
 
 def endpoints_of(text: str) -> tuple[Endpoint, ...]:
@@ -93,13 +102,13 @@ class ServerText(msgspec.Struct, frozen=True):
             addresses=tuple(map(ip_interface, self.addresses)),
             public_key=self.public_key,
             listen=endpoints_of(" ".join(self.listen)),
-            routes=tuple(map(ip_network, self.routes)),
+            routes=tuple(map(_network, self.routes)),
             room_bytes=self.room_bytes,
             peers=tuple(
                 Peer(
                     name=peer.name,
                     public_key=peer.public_key,
-                    allowed_ips=tuple(map(ip_network, peer.allowed_ips)),
+                    allowed_ips=tuple(map(_network, peer.allowed_ips)),
                 )
                 for peer in self.peers
             ),

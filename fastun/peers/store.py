@@ -2,7 +2,7 @@
 
     peer        name, public key, pre-shared key, endpoints, keepalive
     allowed_ip  prefix -> peer; the key of the table, so no two peers have one prefix
-    fact        version (grows with every change of peers), server, public_endpoints
+    fact        version (grows with every change of peers), server, server_key, public_endpoints
 
 Several processes use it at once: each change is one transaction, begun by taking SQLite's write
 lock, and what is decided by a look (which address is free) is decided under that lock. The file
@@ -12,18 +12,17 @@ holds pre-shared keys, so it is made with mode 0600 and refused when others can 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import stat
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from fastun import private_file
-from fastun.errors import ConfigError, FastunError, RuntimeFailure, quote
+from fastun.errors import FastunError, RuntimeFailure
+from fastun.peers import store_file
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
 from fastun.peers.rows import ServerText, endpoints_of, peers_of
+from fastun.peers.store_file import DAMAGED, FILE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,30 +31,10 @@ if TYPE_CHECKING:
     from fastun.endpoint import Endpoint
     from fastun.peers.peer import Peer, Server
 
-FILE_NAME: Final = "peers.sqlite"
-
-# PRAGMA user_version of what _SCHEMA makes. A higher number is a newer fastun's.
-SCHEMA_VERSION: Final = 1
-
 # A change takes milliseconds; one that takes longer hangs.
 LOCK_TIMEOUT_S: Final = 5.0
 
-_SCHEMA = """
-CREATE TABLE peer (
-    name TEXT PRIMARY KEY,
-    public_key BLOB NOT NULL UNIQUE CHECK (length(public_key) = 32),
-    preshared_key BLOB CHECK (length(preshared_key) = 32),
-    endpoints TEXT NOT NULL,
-    keepalive_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE allowed_ip (
-    prefix TEXT PRIMARY KEY,
-    peer TEXT NOT NULL REFERENCES peer (name) ON DELETE CASCADE,
-    position INTEGER NOT NULL
-) STRICT;
-CREATE TABLE fact (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
-INSERT INTO fact VALUES ('version', 0);
-"""
+__all__ = ["FILE_NAME", "LOCK_TIMEOUT_S", "PeerStore"]
 
 
 class PeerStore(PeerDirectory):
@@ -69,7 +48,7 @@ class PeerStore(PeerDirectory):
         """
         self.path = state_dir / FILE_NAME
         with self._explained():
-            _make_private(self.path)
+            store_file.make_private(self.path)
             self._database = sqlite3.connect(
                 self.path, timeout=LOCK_TIMEOUT_S, isolation_level=None
             )
@@ -157,7 +136,20 @@ class PeerStore(PeerDirectory):
             return msgspec.json.decode(text, type=ServerText).value()
 
     def remember_server(self, server: Server) -> None:  # noqa: D102
-        self._set_fact("server", msgspec.json.encode(ServerText.of(server)).decode())
+        with self._changing():
+            self._set_fact("server", msgspec.json.encode(ServerText.of(server)).decode())
+            self.remember_server_key(server.public_key)
+
+    def server_key(self) -> bytes | None:  # noqa: D102
+        text = self._fact("server_key")
+        if text is None:  # an older version has served last
+            server = self.server()
+            return None if server is None else server.public_key
+        with self._explained():
+            return bytes.fromhex(text)
+
+    def remember_server_key(self, public_key: bytes) -> None:  # noqa: D102
+        self._set_fact("server_key", public_key.hex())
 
     def public_endpoints(self) -> tuple[Endpoint, ...]:  # noqa: D102
         with self._explained():
@@ -169,25 +161,9 @@ class PeerStore(PeerDirectory):
     # -- the file -----------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Make the tables of a new file; refuse one of a newer version."""
         self._database.execute("PRAGMA foreign_keys = ON")
         self._database.execute("PRAGMA secure_delete = ON")  # A removed peer's key goes with it.
-        found = self._schema_version()
-        if found == 0:
-            with self.changes():  # Two first starts at once: the second finds the tables made.
-                if (found := self._schema_version()) == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self._database.execute(statement)
-                    self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                    found = SCHEMA_VERSION
-        if found > SCHEMA_VERSION:
-            raise RuntimeFailure(
-                f"{self.path}: written by a newer fastun (format {found}, this one reads"
-                f" {SCHEMA_VERSION}); update fastun on this host"
-            )
-
-    def _schema_version(self) -> int:
-        return int(self._database.execute("PRAGMA user_version").fetchone()[0])
+        store_file.check_contents(self._database, self.path)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -224,10 +200,7 @@ class PeerStore(PeerDirectory):
                 f"{self.path}: {error.strerror}; run as root, or choose another --state"
             ) from None
         except (ValueError, TypeError, IndexError):  # msgspec's errors are ValueErrors
-            raise RuntimeFailure(f"{self.path}: {_DAMAGED}") from None
-
-
-_DAMAGED = "damaged; restore it from a backup, or move it away and add the peers again"
+            raise RuntimeFailure(f"{self.path}: {DAMAGED}") from None
 
 
 def _explain(error: sqlite3.Error) -> str:
@@ -236,30 +209,11 @@ def _explain(error: sqlite3.Error) -> str:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "locked by another process for too long; try again"
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return _DAMAGED
+            return DAMAGED
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return f"{error}; run as root, or choose another --state"
         case sqlite3.SQLITE_FULL:
             return "no space left on the disk; nothing was changed"
         case sqlite3.SQLITE_ERROR:  # A table or column that is not there.
-            return _DAMAGED
+            return DAMAGED
     return f"{error}; nothing was changed"
-
-
-def _make_private(path: Path) -> None:
-    """Make the file with mode 0600, or check that the one that is there is ours alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    # By its path: to open and close a file drops the locks that SQLite holds on it in this process
-    # (fcntl(2), advisory record locking).
-    status = path.stat()
-    name = f"peer directory {quote(str(path))}"
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"{name}: not a file; choose another --state")
-    private_file.check(path, status, name)
-    # SQLite takes these for its own: a journal that another has put there would be played back.
-    for suffix in ("-journal", "-wal", "-shm"):
-        beside = path.with_name(f"{path.name}{suffix}")
-        if beside.is_file():
-            private_file.check(beside, beside.stat(), quote(str(beside)))

@@ -116,6 +116,8 @@ def load_private(path: Path) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{name}: {error.strerror}") from None
+    if not content:
+        raise ConfigError(f"{name}: not a key, it is empty; restore it from a backup")
     return parse_key(content.decode("latin-1").rstrip("\r\n"), name)
 
 

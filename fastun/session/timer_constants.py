@@ -14,6 +14,7 @@ class TimerConstants:
     rekey_attempt_time_s: float = protocol.REKEY_ATTEMPT_TIME_S
     rekey_timeout_s: float = protocol.REKEY_TIMEOUT_S
     keepalive_timeout_s: float = protocol.KEEPALIVE_TIMEOUT_S
+    answer_time_s: float = protocol.ANSWER_TIME_S
     jitter_s: float = protocol.REKEY_JITTER_S
     rekey_after_messages: int = protocol.REKEY_AFTER_MESSAGES
     reject_after_messages: int = protocol.REJECT_AFTER_MESSAGES
@@ -27,7 +28,7 @@ class TimerConstants:
     @property
     def dead_after_s(self) -> float:
         """How long data may go unanswered: a live peer's keepalive would have come."""
-        return self.keepalive_timeout_s + self.rekey_timeout_s
+        return self.keepalive_timeout_s + self.answer_time_s
 
     @property
     def zero_keys_after_s(self) -> float:

@@ -10,9 +10,15 @@ as from a table that is read now and then, but in the order in which they happen
     rekey, either side                                              2^60 messages sent, or 3 * 2^32
                                                                     blocks under AES-256-GCM
     handshake: packets wait without a session                       at once
-    handshake: data was sent and nothing came back                  15 s + jitter after it
+    handshake: data was sent and nothing came back                  12 s + jitter after it
     handshake again: no response                                    5 s + jitter; at most one each
                                                                     5 s, given up after 90 s
+    handshake: the peer asks again, so our response did not arrive  5 s after our last initiation
+
+An initiation that arrives does not prove that anything of ours does: only what answers us is such a
+proof. So a response puts off an initiation of our own (its session may make it needless), but not
+once more while it goes unconfirmed.
+
     keepalive: the responder waits for the first proof              at once
     keepalive: data came and nothing was sent back                  10 s after it
     keepalive, persistent                                           the interval after any message
@@ -28,6 +34,10 @@ from enum import Enum
 from fastun.session.timer_constants import TimerConstants
 
 _RANDOM = secrets.SystemRandom()
+
+# Between two initiations where the usual 5 s make no sense. A responder takes one each 20 ms
+# (initiation_guard.py), counted where they arrive.
+PAUSE_MIN_S = 0.25
 
 
 class Action(Enum):
@@ -68,6 +78,7 @@ class PeerTimers:
         self._wanted_at: float | None = None
         self._attempts_since_s: float | None = None
         self._last_handshake_sent_s = float("-inf")
+        self._pause_s = self.constants.rekey_timeout_s  # after that, before the next
         # Deadlines; None: not running.
         self._retry_at: float | None = None
         self._dead_at: float | None = None
@@ -98,7 +109,7 @@ class PeerTimers:
 
     def on_path_doubted(self, now_s: float) -> None:
         """Note that the peer may be unreachable; a handshake finds out, at once."""
-        self._last_handshake_sent_s = float("-inf")
+        self._pause_s = min(PAUSE_MIN_S, self.constants.rekey_timeout_s)
         self._want_handshake(now_s)
 
     def on_data_sent(self, now_s: float, counter: int = 0, n_blocks: int = 0) -> None:
@@ -136,17 +147,21 @@ class PeerTimers:
 
     def on_response_sent(self, now_s: float) -> None:
         """Learn that a session was derived, to be used from the initiator's first data on."""
+        is_unanswered = self._is_response_unanswered(now_s)
         self._derived_s = now_s
-        self._last_handshake_sent_s = now_s
+        self._zero_at = now_s + self.constants.zero_keys_after_s
+        self._any_sent(now_s)
+        if is_unanswered:  # our own may get through another way
+            if self._attempts_since_s is None:
+                self._want_handshake(now_s)
+            return
+        self._last_handshake_sent_s, self._pause_s = now_s, self.constants.rekey_timeout_s
         # Our own initiation waits: this session may make it needless.
         allowed_at = now_s + self.constants.rekey_timeout_s
         if self._wanted_at is not None:
             self._wanted_at = allowed_at
         if self._retry_at is not None:
             self._retry_at = max(self._retry_at, allowed_at)
-        self._zero_at = now_s + self.constants.zero_keys_after_s
-        self._any_received(now_s)  # the initiation
-        self._any_sent(now_s)
 
     def on_handshake_complete(self, now_s: float, *, is_initiator: bool) -> None:
         """Learn that the response was accepted, or the initiator's first data message opened."""
@@ -172,10 +187,10 @@ class PeerTimers:
         """Learn that all sessions are gone against both sides' will: the next handshake may begin.
 
         The pause after the last one keeps a peer from being asked over and over; here it has been
-        answered, and its answer was lost with a worker.
+        answered, and its answer was lost with a worker. Another worker may follow in a moment.
         """
         self.on_sessions_dropped()
-        self._last_handshake_sent_s = float("-inf")
+        self._pause_s = min(PAUSE_MIN_S, self.constants.rekey_timeout_s)
 
     # What is to be done
 
@@ -223,14 +238,18 @@ class PeerTimers:
 
     # The handshake
 
+    def _is_response_unanswered(self, now_s: float) -> bool:
+        """Whether the last response was not confirmed, and the peer is about to ask again."""
+        long_ago_s = 3 * self.constants.rekey_timeout_s  # it may have stopped asking
+        return self._derived_s is not None and now_s - self._derived_s < long_ago_s
+
     def _want_handshake(self, now_s: float) -> None:
-        allowed_at = self._last_handshake_sent_s + self.constants.rekey_timeout_s
-        self._wanted_at = max(now_s, allowed_at)
+        self._wanted_at = max(now_s, self._last_handshake_sent_s + self._pause_s)
         self._attempts_since_s = now_s
 
     def _initiated(self, now_s: float) -> None:
         self._wanted_at = None
-        self._last_handshake_sent_s = now_s
+        self._last_handshake_sent_s, self._pause_s = now_s, self.constants.rekey_timeout_s
         self._retry_at = now_s + self.constants.rekey_timeout_s + self._jitter()
         self._any_sent(now_s)
 

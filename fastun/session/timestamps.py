@@ -14,13 +14,11 @@ or written, there is one warning, and the handshake goes on.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from hashlib import blake2s
 from typing import TYPE_CHECKING, Final
 
-from fastun import log
+from fastun import log, state_file
 from fastun.session import tai64n
 
 if TYPE_CHECKING:
@@ -67,11 +65,7 @@ class Timestamps:
         if self._path is None:
             return 0
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                text = os.read(descriptor, _DIGITS_MAX + 2).decode("latin-1").strip()
-            finally:
-                os.close(descriptor)
+            text = state_file.read(self._path, _DIGITS_MAX + 2).decode("latin-1").strip()
         except FileNotFoundError:
             return 0
         except OSError as error:
@@ -87,19 +81,9 @@ class Timestamps:
         """Replace the file; a crash of the host loses at most seconds."""
         if self._path is None:
             return
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600)
-            try:
-                os.write(descriptor, f"{self._reserved_ns}\n".encode())
-            finally:
-                os.close(descriptor)
-            temporary.replace(self._path)
+            state_file.replace(self._path, f"{self._reserved_ns}\n".encode())
         except OSError as error:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
             self._warn(error.strerror or str(error))
 
     def _warn(self, why: str) -> None:

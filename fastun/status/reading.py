@@ -8,6 +8,7 @@ import os
 from fastun import __version__
 from fastun.endpoint import format_host_port
 from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
     LaneStatus,
@@ -33,6 +34,7 @@ def read_status(view: GatewayView) -> Status:
         interface=what.interface,
         mode=what.mode,
         wire=what.wire,
+        public_key=None if what.public_key is None else format_key(what.public_key),
         addresses=list(what.addresses),
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,

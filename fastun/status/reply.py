@@ -104,9 +104,10 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
-    ``metrics`` is null where it is off. ``peers`` are all that may connect, connected or not.
-    ``device_fault`` says why the host is not as the device needs it, empty where it is.
-    ``host_repairs`` counts what others had removed and was made again, by kind.
+    ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
+    that may connect, connected or not. ``device_fault`` says why the host is not as the device
+    needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
+    again, by kind.
     """
 
     version: str
@@ -123,6 +124,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str]
     endpoint: str | None
     metrics: str | None
+    public_key: str | None = None
     peers: list[PeerStatus]
     links: Links
     lanes: list[LaneStatus]

@@ -26,58 +26,86 @@ if TYPE_CHECKING:
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
-# Of more peers than these, only those that are connected get a line.
+# Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 
 
-def show(interface: str | None, run_dir: Path, as_json: bool) -> None:
-    """Print the status of the gateway of ``interface``, or of the only one that runs.
+def show(
+    interface: str | None, run_dir: Path, *, as_json: bool = False, shows_all: bool = False
+) -> None:
+    """Print the status of the gateway of ``interface``, or of all that run.
 
-    Raises RuntimeFailure when there is none, or several to choose from.
+    ``shows_all``: each peer has a line. Raises RuntimeFailure when there is no gateway, or one does
+    not answer; the others are printed before that.
     """
-    status = control.request(socket_of(interface, run_dir), "status")
-    if as_json:
-        sys.stdout.write(json.dumps(msgspec.to_builtins(status), indent=2) + "\n")
-        return
+    sockets = [control.socket_path(run_dir, interface)] if interface else living(run_dir)
+    answers, failures = [], []
+    for path in sockets:
+        try:
+            answers.append(control.request(path, "status"))
+        except RuntimeFailure as error:
+            failures.append(str(error))
+    if as_json and answers:
+        values = msgspec.to_builtins(answers if len(sockets) > 1 else answers[0])
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    elif answers:
+        _print(answers, shows_all=shows_all)
+    if failures:
+        raise RuntimeFailure("; ".join(failures))
+
+
+def _print(answers: list[Status], *, shows_all: bool) -> None:
     console = Console(highlight=False)
+    n_down_max = sys.maxsize if shows_all else _PEERS_SHOWN_DOWN_MAX
     with console.capture() as capture:
-        console.print(*_render(status, time.time()), sep="\n")
+        for number, status in enumerate(answers):
+            if number > 0:
+                console.print()
+            console.print(*_render(status, time.time(), n_down_max), sep="\n")
     # rich fills every line up to the table's width.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def socket_of(interface: str | None, run_dir: Path) -> Path:
     """Return the socket of the gateway of ``interface``, or of the only one. RuntimeFailure."""
-    return control.socket_path(run_dir, interface) if interface else _only_socket(run_dir)
+    if interface:
+        return control.socket_path(run_dir, interface)
+    found = living(run_dir)
+    if len(found) > 1:
+        names = ", ".join(path.name.removesuffix(".sock") for path in found)
+        raise RuntimeFailure(f"several gateways run; choose one with --interface: {names}")
+    return found[0]
 
 
-def _only_socket(run_dir: Path) -> Path:
+def living(run_dir: Path) -> list[Path]:
+    """Return the sockets of the gateways that run, in the order of their names; RuntimeFailure."""
     try:
         sockets = sorted(run_dir.iterdir()) if run_dir.exists() else []
-        living = [path for path in sockets if path.suffix == ".sock" and control.is_alive(path)]
+        found = [path for path in sockets if path.suffix == ".sock" and control.is_alive(path)]
     except OSError as error:
         raise RuntimeFailure(
             f"--run-dir {run_dir}: cannot be read ({error.strerror}); "
             "run as root, or as the user that runs the gateway"
         ) from None
-    if not living:
+    if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
         )
-    if len(living) > 1:
-        names = ", ".join(path.name.removesuffix(".sock") for path in living)
-        raise RuntimeFailure(f"several gateways run; choose one with --interface: {names}")
-    return living[0]
+    return found
 
 
 # -- rendering --------------------------------------------------------------------------------
 
 
-def _render(status: Status, now: float) -> Iterable[Table | str]:
+def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | str]:
     yield _summary(status, now)
     yield ""
     if status.peers:
-        yield _peers(status.peers, now, is_sealed=status.wire == "wireguard")
+        shown, n_more = _shown(status.peers, n_down_max)
+        if shown:
+            yield _peers(shown, now, is_sealed=status.wire == "wireguard")
+        if n_more:
+            yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -94,6 +122,8 @@ def _summary(status: Status, now: float) -> Table:
             f"pid {status.pid}"
         ),
     )
+    if status.public_key:
+        table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     if said := _host(status):
         table.add_row("host", said)
@@ -128,8 +158,19 @@ def _connected(status: Status) -> Text:
     return Text(said, style="green" if n_up else "yellow")
 
 
+def _shown(peers: list[PeerStatus], n_down_max: int) -> tuple[list[PeerStatus], int]:
+    """Return the connected peers and some others, those first, and how many are left out.
+
+    Of those that are not connected, the ones whose last handshake is the most recent come first.
+    """
+    up = [peer for peer in peers if peer.up]
+    down = [peer for peer in peers if not peer.up]
+    down.sort(key=lambda peer: -(peer.last_handshake_unix_seconds or 0))
+    return up + down[:n_down_max], max(0, len(down) - n_down_max)
+
+
 def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
-    """Return a line a peer; of many peers only for the connected ones."""
+    """Return a line a peer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)
@@ -138,9 +179,8 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for peer in peers:
-        if peer.up or len(peers) <= _PEERS_SHOWN_DOWN_MAX:
-            cells = _peer_cells(peer, now)
-            table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
+        cells = _peer_cells(peer, now)
+        table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
     return table
 
 

@@ -98,14 +98,16 @@ def test_keys_made_while_their_worker_is_held_back_are_made_anew(
         assert probe.seconds_until_answer() < 3.0
 
 
-def test_a_gateway_killed_takes_its_workers_and_its_device_along(tunnel: StartTunnel) -> None:
+def test_a_gateway_killed_takes_its_workers_their_template_and_its_device_along(
+    tunnel: StartTunnel,
+) -> None:
     pair = tunnel()
     children = psutil.Process(pair.client.process.pid).children()
-    assert len(children) == len(ROLES)
+    assert len(children) == len(ROLES) + 1  # and their template
     pair.client.stop(signal.SIGKILL)
     gone, alive = psutil.wait_procs(children, timeout=2)
     assert not alive
-    assert len(gone) == len(ROLES)
+    assert len(gone) == len(children)
     wait_until(
         lambda: pair.client.interface not in pair.client.host.devices(), "device", timeout_s=2
     )

@@ -1,127 +1,39 @@
 """What a tunnel changes of its host, and that nothing of it stays: routes, rules, DNS.
 
-client                         internet
-192.0.2.2, fd01::2  ==veth==   192.0.2.1, fd01::1   (the client's default gateway)
-wg0 10.9.0.2, fd00:9::2        198.51.100.1 is a server out there that never answers
+tests/support/unanswered.py draws the network.
 """
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import FASTUN
 from fastun.session import keys
+from tests.support.unanswered import (
+    ALL,
+    INTERFACE,
+    LEADING,
+    OUT_THERE,
+    PEER,
+    RULES,
+    SERVER,
+    SOME,
+    VALID_MARK,
+    routes,
+    rules,
+    stop,
+    warned,
+    way,
+)
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from fastun.lab.host import Host
-    from fastun.lab.network import Lab
-
-    Connect = Callable[..., subprocess.Popen[bytes]]
-
-VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
-OUT_THERE = "198.51.100.1"
-SERVER = keys.format_key(keys.public_of(keys.generate_private()))
-INTERFACE = f"""
-[Interface]
-PrivateKey = {keys.format_key(keys.generate_private())}
-Address = 10.9.0.2/24, fd00:9::2/64
-"""
-PEER = f"""
-[Peer]
-PublicKey = {SERVER}
-Endpoint = {OUT_THERE}:51820
-"""
-ALL = "AllowedIPs = 0.0.0.0/0, ::/0\n"
-SOME = "AllowedIPs = 10.7.0.0/16, 10.9.0.0/24, 10.7.1.0/24, fd00:7::/64\n"
-RULES = {
-    "-4": ["0: local", "32766: main", "32767: default"],
-    "-6": ["0: local", "32766: main"],
-}
-LEADING = ["32764: main suppress_prefixlength 0", "32765: not fwmark 51820 51820"]
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    client, internet = lab.host("client"), lab.host("internet")
-    lab.wire(client, internet, ["192.0.2.2/24", "fd01::2/64"], ["192.0.2.1/24", "fd01::1/64"])
-    client.ip("route", "add", "default", "via", "192.0.2.1")
-    client.ip("-6", "route", "add", "default", "via", "fd01::1")
-    return client
-
-
-@pytest.fixture
-def connect(client: Host, tmp_path: Path) -> Connect:
-    """A function that starts `fastun connect` with a file and returns when it is up."""
-
-    def start(
-        text: str, name: str = "wg0.conf", path: Sequence[Path] = (), state: str = "."
-    ) -> subprocess.Popen[bytes]:
-        file = tmp_path / name
-        file.touch(0o600)
-        file.write_text(text)
-        arguments = (
-            "--state",
-            str(tmp_path / state),
-            "--run-dir",
-            str(tmp_path),
-            "--metrics",
-            "off",
-        )
-        log = tmp_path / f"{file.stem}.log"
-        with log.open("wb") as stderr:
-            process = client.spawn(
-                *(*FASTUN, "connect", str(file), *arguments),
-                stderr=stderr,
-                env=os.environ | {"PATH": os.pathsep.join([*map(str, path), os.environ["PATH"]])},
-            )
-        wait_until(
-            lambda: process.poll() is not None or "up  " in log.read_text(), "up", timeout_s=15
-        )
-        return process
-
-    return start
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    assert process.wait(10) == 0
-
-
-def rules(host: Host, family: str) -> list[str]:
-    """Return the rules in short: priority, what is not any packet, table."""
-    found = []
-    for line in host.ip(family, "-N", "rule").splitlines():
-        words = [
-            str(int(word, 16)) if word.startswith("0x") else word
-            for word in line.replace("255", "local").replace("253", "default").split()
-            if word not in ("from", "all", "lookup", "proto", "157")
-        ]
-        found.append(" ".join("main" if word == "254" else word for word in words))
-    return found
-
-
-def way(host: Host, *to: str) -> str:
-    """Return the device that a packet would leave by."""
-    words = host.ip("route", "get", *to).split()
-    return words[words.index("dev") + 1]
-
-
-def routes(host: Host, family: str, device: str = "wg0") -> list[str]:
-    lines = host.ip(family, "route", "show", "dev", device, "proto", "157").splitlines()
-    return [line.split()[0] for line in lines]
-
-
-def warned(directory: Path, name: str = "wg0") -> list[str]:
-    text = (directory / f"{name}.log").read_text()
-    return [line for line in text.splitlines() if " warning " in line]
+    from tests.support.unanswered import Connect
 
 
 def test_a_default_route_takes_everything_but_the_tunnels_own_packets(
@@ -284,6 +196,7 @@ def test_dns_is_set_by_resolvectl_where_there_is_no_resolvconf(
     assert record.read_text().splitlines() == [
         "resolvectl dns wg0 10.9.0.1 fd00:9::1",
         "resolvectl domain wg0 ~. example.net example.org",
+        "resolvectl dns wg0",
         "resolvectl revert wg0",
     ]
 

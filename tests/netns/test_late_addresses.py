@@ -84,14 +84,14 @@ def test_a_listen_address_that_comes_three_seconds_late_is_waited_for(
     assert f"{where} is not on any interface any more; waiting for it" in log_of(there)
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.soak)])
 def test_a_tentative_listen_address_is_waited_for(
     hosts: tuple[Host, Host], tmp_path: Path, transport: Transport
 ) -> None:
     server, client = hosts
     server.sysctl("net.ipv6.conf.to-client.accept_dad", 1)
     server.sysctl("net.ipv6.conf.to-client.dad_transmits", 1)
-    server.sysctl("net.ipv6.neigh.to-client.retrans_time_ms", 8000)  # duplicates answer in that
+    server.sysctl("net.ipv6.neigh.to-client.retrans_time_ms", 6000)  # so long it is tentative
     server.ip("address", "add", f"{LATE_IPV6}/64", "dev", "to-client")
     there = serving(server, tmp_path, *endpoints(LATE_IPV6, transport))
     assert "tentative" in server.ip("address", "show", "dev", "to-client")

@@ -73,6 +73,21 @@ def test_an_address_that_another_interface_has_is_left_to_it(
     assert "10.99.0.2/24" in said
 
 
+def test_a_pushed_ipv6_address_costs_no_ipv4_where_ipv6_is_off(
+    hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    host = hosts[1]
+    host.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    config = tmp_path / "push.toml"
+    config.write_text('[push]\nroutes = ["fd76::/64", "172.16.9.0/24"]\n')
+    _, client = start(hosts, tmp_path, "udp", "-c", str(config))
+    wait_until(lambda: answers_ping(host, SERVER_INNER), "the tunnel", timeout_s=20)
+    assert "172.16.9.0/24" in host.ip("route", "show", "dev", INTERFACE)
+    lines = [line for line in client.log_tail(40) if "IPv6 is turned off" in line]
+    for refused in ("address refused  address=fd99::2/64", "route refused  route=fd76::/64"):
+        assert sum(f"pushed {refused}" in line for line in lines) == 1
+
+
 # -- the MTU ----------------------------------------------------------------------------------
 
 

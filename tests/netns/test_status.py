@@ -113,6 +113,7 @@ def test_the_json_agrees_with_the_metrics(tunnel: StartTunnel, wire: str, peer_n
     assert report["pid"] == pair.server.process.pid
     assert (report["role"], report["interface"]) == ("serve", INTERFACE)
     assert report["listen"] == ["tcp://10.0.0.1:55555"]
+    assert (report["public_key"] is None) == (wire == "plain")
     (peer,) = report["peers"]
     assert (peer["name"], peer["up"]) == (peer_name, True)
     assert peer["remote"].startswith("10.0.0.2:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.session.timers import Action, PeerTimers
+from fastun.session.timers import PAUSE_MIN_S, Action, PeerTimers
 
 PAUSES_S = st.one_of(st.just(0.0), st.floats(0, 1), st.floats(0, 30), st.floats(0, 600))
 EVENTS = st.sampled_from(
@@ -21,6 +21,7 @@ EVENTS = st.sampled_from(
         "complete_as_responder",
         "sessions_dropped",
         "keys_lost",
+        "path_doubted",
         "nothing",
     ]
 )
@@ -32,7 +33,8 @@ class Gateway:
     def __init__(self, persistent_keepalive_s: float | None) -> None:
         self.timers = PeerTimers(persistent_keepalive_s=persistent_keepalive_s)
         self.now_s = 1000.0
-        self.handshake_sent_s = float("-inf")
+        self.initiated_s = float("-inf")
+        self.pause_s = 5.0
         self.derived_s: float | None = None
         self.created_s: float | None = None
         self.timers.on_start(self.now_s)
@@ -51,11 +53,13 @@ class Gateway:
         elif event == "keys_lost":
             self.timers.on_keys_lost()
             self.created_s = self.derived_s = None
-            self.handshake_sent_s = float("-inf")
+            self.pause_s = PAUSE_MIN_S
         elif event != "nothing":
+            if event == "path_doubted":
+                self.pause_s = PAUSE_MIN_S
             getattr(self.timers, f"on_{event}")(self.now_s)
-        if event in ("initiation_sent", "response_sent"):
-            self.handshake_sent_s = self.now_s
+        if event == "initiation_sent":
+            self.initiated_s = self.now_s
         if event == "response_sent":
             self.derived_s = self.now_s
 
@@ -71,8 +75,8 @@ class Gateway:
 
     def _do(self, action: Action, *, sends: bool) -> None:
         if action is Action.INITIATE:
-            assert self.now_s - self.handshake_sent_s >= 5 - 1e-6
-            self.handshake_sent_s = self.now_s
+            assert self.now_s - self.initiated_s >= self.pause_s - 1e-6
+            self.initiated_s, self.pause_s = self.now_s, 5.0
         elif action is Action.KEEPALIVE:
             assert self.created_s is not None
             assert self.now_s - self.created_s < 180
@@ -124,3 +128,35 @@ def test_a_peer_that_is_left_alone_comes_to_rest_without_keys(
         gateway.now_s = max(gateway.now_s, deadline)
     assert gateway.timers.next_deadline() is None
     assert not gateway.timers.has_session(gateway.now_s)
+
+
+# 5 s and its jitter, and once 5 s for a response that may make ours needless.
+SILENT_MAX_S = 5 + 1 / 3 + 5
+
+
+@given(
+    st.lists(st.floats(0.02, 30), max_size=60),
+    st.sampled_from(["data_queued", "data_sent", "path_doubted", "initiation_sent"]),
+)
+def test_initiations_that_arrive_never_keep_ours_back_for_long(
+    pauses_s: list[float], begins_with: str
+) -> None:
+    """The peer gets nothing of ours, so it asks and asks: only an answer would prove a path."""
+    gateway = Gateway(None)
+    if begins_with != "data_queued":  # which finds no session
+        gateway.hear("initiation_sent")
+        gateway.hear("complete_as_initiator")
+    gateway.now_s += 20
+    gateway.hear(begins_with)
+    asked_s = gateway.now_s + (12.34 if begins_with == "data_sent" else 0.0)
+    arrivals_s = [gateway.now_s + sum(pauses_s[: n + 1]) for n in range(len(pauses_s))]
+    for arrival_s in arrivals_s:
+        while gateway.now_s < arrival_s:
+            gateway.sleep(arrival_s - gateway.now_s)
+            gateway.do_what_is_due(sends=True)
+            if gateway.timers.is_trying():
+                asked_s = max(asked_s, gateway.initiated_s)
+                assert gateway.now_s - asked_s <= SILENT_MAX_S
+            elif gateway.now_s > asked_s:
+                asked_s = gateway.now_s
+        gateway.hear("response_sent")

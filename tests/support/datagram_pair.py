@@ -72,11 +72,19 @@ class Sockets:
             raise self.failure
         self.sent.append((message, to))
 
-    def address_of(self, host: Any, port: int, zone: int = 0) -> UdpAddress:
-        return UdpAddress(host, port, zone=zone)
+    def address_of(self, host: Any, port: int, zone: int = 0, by: int | None = None) -> UdpAddress:
+        return UdpAddress(host, port, by or 0, zone)
+
+    def without_source(self, to: UdpAddress) -> UdpAddress:
+        return UdpAddress(to.host, to.port, to.socket_index, to.zone)
 
     def tell_worker(self, *_: object) -> None:
         """The sockets are not passed on."""
+
+    pass_to = tell_worker
+
+    def has_room(self) -> bool:
+        return False
 
 
 async def names_resolved(at_least_s: float = 0.02) -> None:

@@ -15,6 +15,7 @@ from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.datagram import sockets as udp
 from fastun.link.key_exchange import SessionCounts
@@ -23,6 +24,7 @@ from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.table import Link, LinkTable
 from fastun.native import Mode, Wire
 from fastun.peers.peer import Peer
+from fastun.session.keys import KeyPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +37,7 @@ def settings_for(role: Role = "serve", target: str | None = None, **options: obj
 @contextmanager
 def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
-    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False))
+    lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
         name=settings.interface,
         mtu=1400,
@@ -54,6 +56,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             device=device,
             links=LinkTable(lane, hello.format_without_peer(settings)),
             peer_slots=peer_slots,
+            peer_sync=SimpleNamespace(own=KeyPair(bytes(32), bytes(32))),
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),

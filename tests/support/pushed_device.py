@@ -29,7 +29,7 @@ def settings(*allowed: str, **fields: Any) -> Settings:
     plain = load("connect", "tcp://203.0.113.1", Options(wire="plain", insecure=True))
     fields = {"endpoints": (), "mtu": 1420, "fwmark": MARK, "accept": ("routes",)} | fields
     server = Peer(name="server", public_key=bytes(32), allowed_ips=tuple(map(ip_network, allowed)))
-    return dataclasses.replace(plain, interface="ft0", peers=(server,), **fields)
+    return dataclasses.replace(plain, interface="ft0", **({"peers": (server,)} | fields))
 
 
 class Client:

@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.template import Template
 from fastun.native import Mode, Wire
 
 if TYPE_CHECKING:
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 class Owner:
     """A lane, and what its owner has heard from it."""
 
-    def __init__(self, device: socket.socket) -> None:
+    def __init__(self, device: socket.socket, template: Template) -> None:
         self.started: list[str] = []
         self.died: list[str] = []
         self.failures: list[RuntimeFailure] = []
         self.messages: list[ToGateway] = []
         self.tell: Callable[[WorkerProcess], None] = lambda _: None
-        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN))
+        self.template = template
+        self.lane = Lane(0, LanePlan(device.fileno(), Wire.PLAIN, Mode.TUN), template)
 
     def on_start(self, worker: WorkerProcess) -> None:
         self.started.append(worker.role)
@@ -48,9 +50,9 @@ class Owner:
         return self.lane.workers[role]
 
     def pid(self, role: str = "link-writer") -> int:
-        process = self.worker(role).process
-        assert process is not None
-        return process.pid
+        pid = self.worker(role).pid
+        assert pid is not None
+        return pid
 
     def kill(self, role: str = "link-writer") -> None:
         os.kill(self.pid(role), signal.SIGKILL)
@@ -68,8 +70,8 @@ async def running() -> AsyncIterator[Owner]:
     device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     loop, unhandled = asyncio.get_running_loop(), list[Any]()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
-    with device, far_end:
-        owner = Owner(device)
+    with device, far_end, Template() as template:
+        owner = Owner(device, template)
         owner.lane.start(owner)
         try:
             await until(owner.lane.is_whole)

@@ -59,7 +59,9 @@ class FakeOwner:
         return None if self.has_room() else self.old
 
     def establish(self, established: object, connection: socket.socket, remote: str) -> Any:
-        link = SimpleNamespace(established=established, remote=remote, ended=asyncio.Event())
+        link = SimpleNamespace(
+            established=established, remote=remote, ended=asyncio.Event(), end_reason="ended"
+        )
         self.links.append(link)
         self.connections.append(connection)
         return link

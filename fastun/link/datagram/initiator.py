@@ -1,90 +1,137 @@
-"""Initiations on UDP: to where the peer was last heard, then to what its names resolve to."""
+"""Initiations on UDP: one a handshake, sent to all addresses of the peer until it answers."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import dataclass
 
 from fastun import log
-from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
+from fastun.link.datagram.address_race import STEP_S, AddressRace
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import LeadsInsideError
 from fastun.link.local_end import LocalEnd
-from fastun.link.peer_slots import SlottedPeer
+from fastun.native import UdpAddress
 from fastun.session import clock
 
 # Initiations in a row without an answer, 5 s apart, after which it is logged.
 SILENT_ATTEMPTS = 2
 
 
+@dataclass
+class _Attempt:
+    """One initiation on its way to the peer's addresses."""
+
+    udp_peer: UdpPeer
+    n: int  # since the last answer
+    task: asyncio.Task[None] | None = None
+    message: bytes = b""  # until it is sent for the first time: none
+    index: int = 0  # ours, of the handshake
+    is_sent: bool = False  # to some address
+    failure: OSError | None = None
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its answer would still be taken."""
+        initiator = self.udp_peer.initiator
+        return initiator is not None and initiator.local_index == self.index
+
+
 class Initiator:
-    """Sends one initiation each time it is asked to. Event loop only."""
+    """Begins one handshake each time it is asked to. Event loop only."""
 
     def __init__(self, end: LocalEnd, peers: UdpPeers, sockets: UdpSockets) -> None:
         """Send by ``sockets``; ``peers`` keeps the index by which the answer will come."""
         self._exchange = end.exchange
         self._inside = end.inside
-        self._names = end.names
+        self._race = AddressRace(end.names, sockets)
         self._peers = peers
         self._sockets = sockets
-        self._tasks: dict[int, asyncio.Task[None]] = {}  # by slot
+        self._attempts: dict[int, _Attempt] = {}  # by slot
         self._log = log.get("session")
 
     def initiate(self, udp_peer: UdpPeer) -> None:
         """Send an initiation to the peer, unless the last one still waits for its name."""
         slot = udp_peer.slotted.slot
-        if slot in self._tasks:
-            return
-        self._tasks[slot] = task = asyncio.create_task(self._initiate(udp_peer))
-        task.add_done_callback(lambda _: self._tasks.pop(slot))
+        last = self._attempts.get(slot)
+        if last is not None and last.task is not None:
+            if last.udp_peer is udp_peer and not last.message:
+                return
+            last.task.cancel()
+        self._attempts[slot] = attempt = _Attempt(udp_peer, udp_peer.n_attempts)
+        udp_peer.n_attempts += 1
+        attempt.task = asyncio.create_task(self._run(attempt))
+        attempt.task.add_done_callback(lambda _: self._end(slot, attempt))
 
-    async def _initiate(self, udp_peer: UdpPeer) -> None:
+    def _end(self, slot: int, attempt: _Attempt) -> None:
+        if self._attempts.get(slot) is attempt:
+            del self._attempts[slot]
+
+    async def _run(self, attempt: _Attempt) -> None:
+        udp_peer = attempt.udp_peer
         peer = udp_peer.slotted.peer.name
         try:
-            await self._find_address(udp_peer)
-            # It may have been removed while its name was resolved.
-            if udp_peer.address is None or not self._peers.is_present(udp_peer):
-                return
-            initiation, state = self._exchange.initiate(
-                udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
-            )
-            self._peers.wait_for_response(udp_peer, state)
-            udp_peer.jar.remember_sent(initiation)
-            self._sockets.send(initiation, udp_peer.address)
-            self._inside.note(peer, str(udp_peer.address), is_inside=False)
-            self._log.debug("initiation sent", peer=peer, to=str(udp_peer.address))
-            self._warn_of_tap(udp_peer)
-        except LeadsInsideError:
-            self._inside.note(peer, str(udp_peer.address), is_inside=True)
+            addresses = self._race.addresses(udp_peer, attempt.n)
+            async with contextlib.aclosing(addresses):
+                async for address in addresses:
+                    if attempt.is_sent:
+                        await asyncio.sleep(STEP_S)
+                    # It may have been removed, or have answered.
+                    if not self._peers.is_present(udp_peer) or (
+                        attempt.message and not attempt.is_awaited
+                    ):
+                        return
+                    self._send(attempt, address)
+            if attempt.failure is not None and not attempt.is_sent:
+                raise attempt.failure
         except UnresolvedError:
             pass  # the log has it (names.py)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
 
+    def _send(self, attempt: _Attempt, address: UdpAddress) -> None:
+        udp_peer = attempt.udp_peer
+        peer = udp_peer.slotted.peer.name
+        if not udp_peer.is_heard:
+            udp_peer.address = address
+        if not attempt.message:
+            self._make(attempt)
+        try:
+            self._sockets.send(attempt.message, address)
+        except LeadsInsideError:
+            self._inside.keep_out(address.host)
+            self._inside.note(peer, str(address), is_inside=True)
+            return
+        except OSError as error:  # the other addresses may be reached
+            attempt.failure = error
+            self._log.debug("cannot send", peer=peer, to=str(address), error=error.strerror)
+            return
+        self._inside.note(peer, str(address), is_inside=False)
+        self._log.debug("initiation sent", peer=peer, to=str(address))
+        if not attempt.is_sent:
+            attempt.is_sent = True
+            udp_peer.port.n_silent += 1
+            self._warn_of_tap(udp_peer)
+
+    def _make(self, attempt: _Attempt) -> None:
+        udp_peer = attempt.udp_peer
+        attempt.message, state = self._exchange.initiate(
+            udp_peer.slotted, udp_peer.jar.current(clock.boottime_s())
+        )
+        attempt.index = state.local_index
+        self._peers.wait_for_response(udp_peer, state)
+        udp_peer.jar.remember_sent(attempt.message)
+
     def _warn_of_tap(self, udp_peer: UdpPeer) -> None:
         """Say, once until it answers, why a peer with a TAP device may be silent."""
         slotted = udp_peer.slotted
         is_tap = self._exchange.hello_for(slotted).mode == "tap"
-        if is_tap and udp_peer.n_attempts == SILENT_ATTEMPTS:
+        if is_tap and udp_peer.port.n_silent == SILENT_ATTEMPTS:
             self._log.warning(
                 "no answer; another peer may be using its TAP device, which takes only one",
                 peer=slotted.peer.name,
                 remote=str(udp_peer.address),
             )
-
-    async def _find_address(self, udp_peer: UdpPeer) -> None:
-        attempt, endpoints = udp_peer.n_attempts, endpoints_of(udp_peer.slotted)
-        udp_peer.n_attempts += 1
-        if not endpoints or (attempt == 0 and udp_peer.address is not None):
-            return
-        endpoint = endpoints[attempt % len(endpoints)]
-        found = await self._names.addresses(endpoint)
-        host, port, zone = found[(attempt // len(endpoints)) % len(found)]
-        udp_peer.address = self._sockets.address_of(host, port, zone)
-
-
-def endpoints_of(slotted: SlottedPeer) -> list[Endpoint]:
-    """Return where a peer may be found on UDP."""
-    return [endpoint for endpoint in slotted.peer.endpoints if endpoint.scheme == "udp"]

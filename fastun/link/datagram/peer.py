@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fastun.host.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
 from fastun.link.datagram.probe import PathSearch
 from fastun.link.hello import Hello
@@ -60,14 +61,35 @@ class PeerPath:
 
 
 @dataclass
+class SourcePin:
+    """The way to a peer and our address on it, as source_pin.py saw them last."""
+
+    address: UdpAddress | None = None
+    way: Way = NO_WAY
+    # Our address that is no source any more, and its interface: datagrams may still arrive there.
+    retired: tuple[object, int] | None = None
+
+
+@dataclass
+class PeerPort:
+    """Our source port towards a peer, as port_change.py has it. Times are CLOCK_BOOTTIME."""
+
+    socket_index: int | None = None  # the socket that it is tried by; None: any that suits
+    n_silent: int = 0  # initiations sent since the last answer
+    changed_s: float = float("-inf")
+    is_said: bool = False  # the change, since the last answer
+
+
+@dataclass
 class UdpPeer:
-    """A peer on UDP. ``address`` is where it was last heard, or is tried."""
+    """A peer on UDP. ``address`` is where it was last heard, or is tried until it is."""
 
     slotted: SlottedPeer
     timers: PeerTimers
     observer: Observer
     jar: CookieJar
     address: UdpAddress | None = None
+    is_heard: bool = False  # something authentic came from ``address``
     initiator: InitiatorState | None = field(default=None, repr=False)
     n_attempts: int = 0  # initiations since the last response
     concluding: SessionKeys | None = field(default=None, repr=False)
@@ -80,6 +102,8 @@ class UdpPeer:
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
     path: PeerPath = field(default_factory=PeerPath)
+    pin: SourcePin = field(default_factory=SourcePin)
+    port: PeerPort = field(default_factory=PeerPort)
 
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""
@@ -88,6 +112,15 @@ class UdpPeer:
             return None
         self.hello.next_counter += 1
         return transport.seal_data(keys.send, keys.remote_index, counter, content)
+
+    def is_in_use(self) -> bool:
+        """Return whether there is a session, or one is tried for."""
+        return self.current is not None or self.timers.is_trying()
+
+    def on_answer(self) -> None:
+        """Note that a handshake has succeeded."""
+        self.n_attempts = self.port.n_silent = 0
+        self.is_doubted = self.port.is_said = False
 
     def lose_sessions(self) -> None:
         """Drop the keys in use: a worker has died with its own."""

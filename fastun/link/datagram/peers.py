@@ -124,7 +124,9 @@ class UdpPeers:
 
     def set_address(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         """Take note of where an authentic handshake message came from."""
-        udp_peer.address = address
+        if udp_peer.address is not None and udp_peer.address.host != address.host:
+            self._links.note_move(udp_peer.slotted.slot, str(udp_peer.address), str(address))
+        self._move(udp_peer, address)
         self.send_endpoint(udp_peer)
 
     def send_endpoint(self, udp_peer: UdpPeer) -> None:
@@ -142,7 +144,11 @@ class UdpPeers:
             # Authentic, but from where only this very session leads: it stays where it was.
             self.send_endpoint(udp_peer)
             return
-        if udp_peer.link is not None and str(address) != udp_peer.link.remote:
-            udp_peer.link.remote = str(address)
+        self._move(udp_peer, address)
+
+    def _move(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
+        udp_peer.address, udp_peer.is_heard = address, True
+        link = udp_peer.link
+        if link is not None and self.is_carried(udp_peer) and str(address) != link.remote:
+            link.remote = str(address)
             self._log.info("roamed", peer=udp_peer.slotted.peer.name, remote=str(address))
-        udp_peer.address = address

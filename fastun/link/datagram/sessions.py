@@ -25,14 +25,18 @@ from fastun.lane.messages import (
     SetGateKeys,
 )
 from fastun.link import hello
+from fastun.link.datagram.address_race import endpoints_of
+from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
-from fastun.link.datagram.initiator import endpoints_of
 from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
+from fastun.link.datagram.port_change import PortChange
+from fastun.link.datagram.remembered import RememberedEndpoints
 from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
+from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
@@ -60,8 +64,13 @@ class DatagramSessions:
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
         self._peers = UdpPeers(end, sockets)
         self._by_slot = self._peers.by_slot
+        self._pins = SourcePins(end.inside, self._peers, sockets)
+        is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
+        self._ports = PortChange(sockets, self._pass_socket, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
+        self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
+        self.remembered = RememberedEndpoints(end, self._peers, sockets, self._handshakes)
         end.inner_mtu.subscribe(self._follow_inner_mtu)
         self._listener: PathListener | None = None
         self._log = log.get("session")
@@ -77,12 +86,18 @@ class DatagramSessions:
         if self._listener is not None:
             self._listener.close()
 
+    def say_goodbye(self) -> None:
+        """Tell the peers that this side stops."""
+        self._goodbyes.say_to_all()
+
     def add_socket(self, bound: socket.socket) -> None:
         """Use one more socket, also while the workers run. Raises as UdpSockets.add."""
-        index = len(self._sockets.all())
         self._sockets.add(bound)
+        self._pass_socket(len(self._sockets.all()) - 1)
+
+    def _pass_socket(self, index: int) -> None:
         for role in SOCKET_ROLES:
-            self._sockets.tell_worker(self._lane, role, index)
+            self._sockets.pass_to(self._lane, role, index)
         if self._listener is not None:  # it hears of the ports that there are
             self._listener.close()
             self.listen()
@@ -111,7 +126,7 @@ class DatagramSessions:
             return
         now_s = clock.boottime_s()
         for udp_peer in self._by_slot.values():
-            is_wanted = udp_peer.current is not None or udp_peer.timers.is_trying()
+            is_wanted = udp_peer.is_in_use()
             self._peers.forget_handshakes(udp_peer)
             udp_peer.lose_sessions()
             udp_peer.link = None
@@ -185,8 +200,8 @@ class DatagramSessions:
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
             return
         is_rekey = udp_peer.current is not None
-        udp_peer.current, udp_peer.n_attempts = keys, 0
-        udp_peer.is_doubted = False
+        udp_peer.current = keys
+        udp_peer.on_answer()
         udp_peer.handshake_s = clock.boottime_s()
         udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
         udp_peer.hello = HelloExchange()
@@ -229,7 +244,7 @@ class DatagramSessions:
     def on_control(self, slot: int, index: int, message: bytes) -> None:
         """Take the peer's hello, which also confirms its keys; answer an initiator's.
 
-        Or take a probe of the path, or an answer to one.
+        Or take a probe of the path, an answer to one, or a goodbye.
         """
         self.on_key_confirmed(slot, index)
         udp_peer = self._by_slot.get(slot)
@@ -239,6 +254,8 @@ class DatagramSessions:
         now_s = clock.boottime_s()
         is_carried = self._peers.is_carried(udp_peer)
         if is_carried and self._paths.receive(udp_peer, message, now_s):
+            return
+        if is_carried and self._goodbyes.receive(udp_peer, message):
             return
         self._hellos.receive(udp_peer, keys, message)
 
@@ -256,6 +273,8 @@ class DatagramSessions:
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
                     self._hellos.send(udp_peer)
+            if self._pins.watch(udp_peer, routes_changed=is_due) and udp_peer.is_in_use():
+                udp_peer.timers.on_path_doubted(now_s)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
 
@@ -279,6 +298,7 @@ class DatagramSessions:
         slot, peer = udp_peer.slotted.slot, udp_peer.slotted.peer
         match action:
             case Action.INITIATE:
+                self._ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
                 self._handshakes.initiate(udp_peer)
             case Action.KEEPALIVE:
                 self._lane.send("tun-reader", SendKeepalive(slot))
@@ -287,9 +307,11 @@ class DatagramSessions:
                 if self._peers.is_carried(udp_peer):
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
-                if udp_peer.address is not None:  # else its name was waited for
+                has_been_tried = udp_peer.address is not None  # else its name was waited for
+                if has_been_tried:
                     self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
-                if self._settings.role == "connect":  # this tunnel is wanted at all times
+                # A client's tunnel is wanted at all times.
+                if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())
             case Action.ZERO_KEYS:
                 self._peers.forget_handshakes(udp_peer)

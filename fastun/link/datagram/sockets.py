@@ -12,7 +12,6 @@ import errno
 import socket
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
@@ -22,6 +21,7 @@ from fastun.errors import RuntimeFailure
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddSocket
 from fastun.link import binding
+from fastun.link.datagram.socket_choice import UdpSocket, choose
 from fastun.link.inside import Inside, LeadsInsideError
 from fastun.link.names import EndpointAddress
 from fastun.native import SOCKETS_MAX, UdpAddress
@@ -39,18 +39,6 @@ _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, our address, (unused) destination
 _IN6_PKTINFO = struct.Struct("=16sI")  # our address, interface
-
-
-@dataclass(frozen=True, slots=True)
-class UdpSocket:
-    """One socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
-
-    socket: socket.socket
-    has_offload: bool
-
-    def reaches(self, host: IPv4Address | IPv6Address) -> bool:
-        """Return whether an address of this family can be sent to."""
-        return self.socket.family == socket.AF_INET6 or isinstance(host, IPv4Address)
 
 
 class UdpSockets:
@@ -77,21 +65,38 @@ class UdpSockets:
 
     def add(self, bound: socket.socket) -> None:
         """Take over one more. RuntimeFailure where a worker can have no more."""
-        if len(self._sockets) == SOCKETS_MAX:
+        if not self.has_room():
             raise RuntimeFailure(f"--listen: more than {SOCKETS_MAX} udp addresses; remove some")
+        self._sockets.append(self._tuned(bound))
+
+    def replace(self, index: int, bound: socket.socket) -> None:
+        """Take over a socket in place of another, which is closed."""
+        retired, self._sockets[index] = self._sockets[index], self._tuned(bound)
+        retired.socket.close()
+
+    def has_room(self) -> bool:
+        """Return whether a worker can have one more."""
+        return len(self._sockets) < SOCKETS_MAX
+
+    def _tuned(self, bound: socket.socket) -> UdpSocket:
         _tune(bound, self._fwmark)
-        self._sockets.append(UdpSocket(bound, self._offload and _set_offload(bound)))
+        return UdpSocket(bound, self._offload and _set_offload(bound))
 
     def close(self) -> None:
         """Close all."""
         for each in self._sockets:
             each.socket.close()
 
-    def tell_worker(self, lane: Lane, role: str, first: int = 0) -> None:
-        """Hand the sockets from index ``first`` on to a worker: all of them to a fresh one."""
+    def tell_worker(self, lane: Lane, role: str) -> None:
+        """Hand all sockets to a fresh worker."""
+        for index in range(len(self._sockets)):
+            self.pass_to(lane, role, index)
+
+    def pass_to(self, lane: Lane, role: str, index: int) -> None:
+        """Hand one socket to a worker."""
         if role in SOCKET_ROLES:
-            for index, each in enumerate(self._sockets[first:], first):
-                lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
+            each = self._sockets[index]
+            lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
 
     def all(self) -> list[socket.socket]:
         """Return the sockets, by index."""
@@ -101,12 +106,25 @@ class UdpSockets:
         """Return what the sockets are bound to."""
         return [each.socket.getsockname()[:2] for each in self._sockets]
 
-    def address_of(self, host: IPv4Address | IPv6Address, port: int, zone: int = 0) -> UdpAddress:
-        """Return how a peer there is reached. OSError when no socket can."""
-        for index, each in enumerate(self._sockets):
-            if each.reaches(host):
-                return UdpAddress(host, port, index, zone)
-        raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
+    def address_of(
+        self, host: IPv4Address | IPv6Address, port: int, zone: int = 0, by: int | None = None
+    ) -> UdpAddress:
+        """Return how a peer there is reached: ``by`` that socket if it can. OSError: by none."""
+        if by is not None and self._sockets[by].reaches(host):
+            return UdpAddress(host, port, by, zone)
+        lookup = None if self._inside is None else self._inside.lookup
+        index = choose(self._sockets, host, port, lookup)
+        if index is None:
+            raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
+        return UdpAddress(host, port, index, zone)
+
+    def without_source(self, address: UdpAddress) -> UdpAddress:
+        """Return the same with a source of the routing table's choice. OSError as `address_of`."""
+        by = address.socket_index
+        is_bound = not self._sockets[by].bound.is_unspecified
+        return self.address_of(
+            address.host, address.port, address.zone, by=None if is_bound else by
+        )
 
     def send(self, message: bytes, to: UdpAddress) -> None:
         """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""

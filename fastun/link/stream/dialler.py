@@ -1,27 +1,41 @@
-"""Dialling streams: how ``connect`` gets its link over TCP, again and again."""
+"""Dialling streams: how ``connect`` gets its link over TCP, again and again.
+
+    all addresses (racing.py) --> handshake --> link --> its end --> a pause --> all addresses, ...
+
+The pauses grow until a link has lasted: one that ends at once has not shown that the next will not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
+import os
+import socket
+from errno import ECONNRESET
+from typing import Final
 
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
+from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link.hello import HelloError
-from fastun.link.inside import LeadsInsideError
-from fastun.link.names import RETRY_S
+from fastun.link.names import RETRY_S, EndpointAddress
 from fastun.link.outside import Outside
-from fastun.link.stream import sockets
+from fastun.link.stream import racing, sockets
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
+from fastun.link.stream.racing import Candidate, NotConnectedError
 from fastun.link.table import Link
 from fastun.session.refusal import HandshakeError
 
-# A simpletun link says nothing when it is refused; one that lived so long was not. It is longer
-# than a serving fastun keeps a second client waiting. Where there is a hello, that is the proof.
-STABLE_SIMPLETUN_LINK_S = 2.0
+# A link that lived so long was wanted by the server, and no other host displaces it all the time.
+LASTING_LINK_S: Final = 10.0
+
+# Links in a row that the server closed sooner: one may be a restart, two a coincidence.
+CLOSED_SOON_MAX: Final = 3
+WARNING_INTERVAL_S: Final = 60.0
+
+_CLOSED_BY_SERVER: Final = (CLOSED_BY_PEER, os.strerror(ECONNRESET))
 
 
 class Dialler:
@@ -35,16 +49,19 @@ class Dialler:
         outside: Outside,
         wanted: asyncio.Event,
     ) -> None:
-        """Prepare to dial ``endpoints`` in turn, each attempt the next, while it is ``wanted``.
+        """Prepare to dial ``endpoints`` while a link is ``wanted``.
 
         ``outside`` says how; an endpoint inside the tunnel is not dialled.
         """
-        self._endpoints = itertools.cycle(endpoints)
-        self._endpoint = endpoints[0]
+        self._endpoints = endpoints
         self._handshaker = handshaker
         self._owner = owner
         self._outside = outside
         self._wanted = wanted
+        # Addresses that connect and then give no link; the others come first.
+        self._failed: set[EndpointAddress] = set()
+        self._n_closed_soon = 0
+        self._warned_s = float("-inf")
         self._log = log.get("link")
 
     async def run(self) -> None:
@@ -52,40 +69,82 @@ class Dialler:
         delays = sockets.backoff_delays_s()
         while True:
             await self._wanted.wait()
-            self._endpoint = next(self._endpoints)
             try:
-                if await self._carry_one_link():
-                    delays = sockets.backoff_delays_s()
+                tried, connection = await self._connect()
             except UnresolvedError:  # the log has it (names.py); a server was not even tried
                 await asyncio.sleep(RETRY_S)
                 continue
-            except LeadsInsideError:
-                self._outside.inside.note(
-                    self._handshaker.dialled.peer.name, str(self._endpoint), is_inside=True
-                )
-            except HandshakeError as error:
-                self._warn(f"the handshake failed ({error})")
-            except (HelloError, OSError) as error:
-                self._warn(str(error) or "no answer in time")
+            except NotConnectedError as error:
+                self._failed.clear()
+                self._say(error)
+            else:
+                link = await self._make_link(tried, connection)
+                if link is not None and await self._has_lasted(link, tried):
+                    delays = sockets.backoff_delays_s()
             await asyncio.sleep(next(delays))
 
-    async def _carry_one_link(self) -> bool:
-        """Return when a link has ended: whether it was one that the peer had taken."""
-        loop = asyncio.get_running_loop()
-        link, has_hello = await self._make_link()
-        since = loop.time()
-        await link.ended.wait()
-        return has_hello or loop.time() - since > STABLE_SIMPLETUN_LINK_S
+    async def _connect(self) -> tuple[Candidate, socket.socket]:
+        found = await racing.candidates(self._endpoints, self._outside.names)
+        fresh = [each for each in found if each.address not in self._failed]
+        return await racing.first_connected(fresh or found, self._outside)
 
-    async def _make_link(self) -> tuple[Link, bool]:
-        """Return a new link, and whether the peer has said hello."""
+    async def _make_link(self, tried: Candidate, connection: socket.socket) -> Link | None:
+        """Do the handshake. Its keys must not be kept, so the link alone is returned."""
         with contextlib.ExitStack() as unless_established:
-            connection = await sockets.dial(self._endpoint, self._outside)
             unless_established.callback(connection.close)
-            established = await self._handshaker.connect(connection)
-            link = self._owner.establish(established, connection, str(self._endpoint))
-            unless_established.pop_all()
-        return link, established.hello is not None
+            try:
+                established = await self._handshaker.connect(connection)
+                link = self._owner.establish(established, connection, str(tried.endpoint))
+            except HandshakeError as error:
+                self._warn(tried, f"the handshake failed ({error})")
+            except (HelloError, OSError) as error:
+                self._warn(tried, str(error) or "no answer in time")
+            else:
+                unless_established.pop_all()
+                self._failed.clear()
+                return link
+        self._failed.add(tried.address)
+        return None
 
-    def _warn(self, reason: str) -> None:
-        self._log.warning("no link", endpoint=str(self._endpoint), error=reason)
+    async def _has_lasted(self, link: Link, tried: Candidate) -> bool:
+        """Wait for the link's end; return whether it was one to be dialled again without a pause.
+
+        Also where UDP has taken over.
+        """
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        await link.ended.wait()
+        if loop.time() - since_s >= LASTING_LINK_S or not link.end_reason:
+            self._n_closed_soon = 0
+            return True
+        if link.end_reason in _CLOSED_BY_SERVER:
+            self._n_closed_soon += 1
+            self._warn_of_closing(tried, loop.time())
+        return False
+
+    # -- the log ------------------------------------------------------------------------------
+
+    def _say(self, error: NotConnectedError) -> None:
+        inside = error.inside()
+        if inside:
+            peer = self._handshaker.dialled.peer.name
+            self._outside.inside.note(peer, str(inside[0].endpoint), is_inside=True)
+        if len(inside) < len(error.failures):
+            endpoints = " ".join(dict.fromkeys(str(tried.endpoint) for tried, _ in error.failures))
+            self._log.warning("no link", endpoint=endpoints, error=str(error))
+
+    def _warn(self, tried: Candidate, reason: str) -> None:
+        self._log.warning("no link", endpoint=str(tried.endpoint), error=f"{tried}: {reason}")
+
+    def _warn_of_closing(self, tried: Candidate, now_s: float) -> None:
+        """Say what may be the cause when the server closes one link after another."""
+        is_due = now_s - self._warned_s >= WARNING_INTERVAL_S
+        if self._n_closed_soon < CLOSED_SOON_MAX or not is_due:
+            return
+        self._warned_s = now_s
+        self._log.warning(
+            "the server closes each link soon after it is made, as it does when the same peer "
+            "connects from elsewhere; is this host's private key used on another host too?",
+            endpoint=str(tried.endpoint),
+            n_links=self._n_closed_soon,
+        )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import random
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from fastun.endpoint import Endpoint, format_host_port
+from fastun.endpoint import format_host_port
 from fastun.link import binding
 from fastun.link.inside import LeadsInsideError
 from fastun.link.names import EndpointAddress
@@ -54,38 +53,25 @@ def listen(address: EndpointAddress, fwmark: int = 0) -> socket.socket:
     return listener
 
 
-async def dial(endpoint: Endpoint, outside: Outside) -> socket.socket:
-    """Return a connected, tuned socket; the addresses of the host are tried in turn.
-
-    What is inside the tunnel is not tried. Raises OSError (UnresolvedError when the host has no
-    address) or TimeoutError.
-    """
-    loop = asyncio.get_running_loop()
-    failure: OSError | None = None
-    for host, port, zone in await outside.names.addresses(endpoint):
-        is_ipv4 = isinstance(host, IPv4Address)
-        address = (str(host), port) if is_ipv4 else (str(host), port, 0, zone)
-        if outside.inside.holds_stream(address):
-            failure = LeadsInsideError()
-            continue
-        connection = socket.socket(
-            socket.AF_INET if is_ipv4 else socket.AF_INET6, socket.SOCK_STREAM
-        )
+async def dial(to: EndpointAddress, outside: Outside) -> socket.socket:
+    """Return a connected, tuned socket. Raises OSError, also LeadsInsideError and TimeoutError."""
+    is_ipv4 = isinstance(to.host, IPv4Address)
+    address = (str(to.host), to.port) if is_ipv4 else (str(to.host), to.port, 0, to.zone)
+    if outside.inside.holds_stream(address):
+        raise LeadsInsideError
+    family = socket.AF_INET if is_ipv4 else socket.AF_INET6
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
         connection.setblocking(False)
-        try:
-            if outside.fwmark:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
-            await asyncio.wait_for(loop.sock_connect(connection, address), DIAL_TIMEOUT_S)
-        except OSError as error:  # TimeoutError is one
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            tune(connection)
-            return connection
-    raise failure or OSError(errno.EADDRNOTAVAIL, "no address to dial")
+        if outside.fwmark:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
+        connecting = asyncio.get_running_loop().sock_connect(connection, address)
+        await asyncio.wait_for(connecting, DIAL_TIMEOUT_S)
+        tune(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def tune(connection: socket.socket) -> None:

@@ -32,7 +32,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     )
     path.touch(0o600)
     path.write_text(document.write(written))
-    read = document.read(path)
+    with document.reading(path) as read:
+        pass
     assert read.peer == written.peer
     held = read.interface.private_key
     assert held is not None
@@ -63,8 +64,8 @@ def test_no_complaint_about_a_file_shows_its_keys(tmp_path: Path, text: str) -> 
     path = tmp_path / "fastun.toml"
     path.touch(0o600)
     path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        document.read(path)
+    with pytest.raises(ConfigError) as caught, document.reading(path):
+        pass
     assert SECRET[:8] not in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -72,8 +73,8 @@ def test_no_complaint_about_a_file_shows_its_keys(tmp_path: Path, text: str) -> 
 def test_a_file_that_is_no_text_is_refused_by_position_alone(tmp_path: Path) -> None:
     path = tmp_path / "fastun.toml"
     path.write_bytes(b"ab\xff\xfe")
-    with pytest.raises(ConfigError, match="not TOML: byte 2 is not UTF-8"):
-        document.read(path)
+    with pytest.raises(ConfigError, match="byte 2 is not UTF-8"), document.reading(path):
+        pass
 
 
 def test_the_file_that_was_read_is_the_one_whose_mode_counts(
@@ -90,15 +91,16 @@ def test_the_file_that_was_read_is_the_one_whose_mode_counts(
 
     loads = tomllib.loads
     monkeypatch.setattr(tomllib, "loads", loads_and_swaps)
-    with pytest.raises(ConfigError, match="open to other users"):
-        document.read(path)
+    with pytest.raises(ConfigError, match="open to other users"), document.reading(path):
+        pass
 
 
 def test_a_client_file_may_come_through_a_pipe() -> None:
     read_end, write_end = os.pipe()
     os.write(write_end, f"[interface]\nprivate_key = '{SECRET}'".encode())
     os.close(write_end)
-    held = document.read(Path(f"/dev/fd/{read_end}")).interface.private_key
+    with document.reading(Path(f"/dev/fd/{read_end}")) as read:
+        held = read.interface.private_key
     os.close(read_end)
     assert held is not None
     assert held.reveal() == SECRET

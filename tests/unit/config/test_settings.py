@@ -228,7 +228,7 @@ REFUSED = [
         "cannot read configuration '/nonexistent': No such file",
     ),
     (replace(PLAIN, config=Path("/")), "cannot read configuration '/': Is a directory"),
-    (replace(PLAIN, config=Path("/dev/zero")), "/dev/zero: longer than 1 MiB"),
+    (replace(PLAIN, config=Path("/dev/zero")), "/dev/zero: longer than 16 MiB"),
 ]
 
 

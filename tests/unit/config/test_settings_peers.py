@@ -128,7 +128,6 @@ def test_a_file_that_holds_a_key_and_is_open_to_others_is_refused(
             "conflicts with preshared_key",
         ),
         (peer_table(LINES, allowed_ips=None), "peer.allowed_ips: missing"),
-        (peer_table(LINES, allowed_ips="[]"), "peer.allowed_ips: missing"),
         (peer_table(LINES, allowed_ips="['x']"), "peer.allowed_ips: 'x' is not a prefix"),
         (peer_table(LINES, allowed_ips="['10.9.0.2/33']"), "'10.9.0.2/33' is not a prefix"),
         (

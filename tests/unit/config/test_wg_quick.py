@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastun.config.settings import Options, Role, Settings, load
+from fastun.config.settings import ConnectSettings, Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.session import keys
@@ -96,6 +96,12 @@ def test_its_numbers_may_be_written_in_every_way_that_wg_takes(tmp_path: Path) -
         ("Table = off", "table", "off"),
         ("Table = Auto", "table", "auto"),
         ("Table = 4242", "table", 4242),
+        ("Table = 0x10", "table", 16),
+        ("Table = main", "table", 254),
+        ("Table =", "table", "auto"),
+        ("MTU =", "mtu", 1420),
+        ("MTU = 1400\n[Interface]\nmtu = 1400 # again", "mtu", 1400),
+        ("PostUp =", "mtu", 1420),
         ("SaveConfig = false", "mtu", 1420),
     ):
         assert getattr(connect(tmp_path, INTERFACE + line + PEER), attribute) == value
@@ -108,6 +114,28 @@ def test_the_ends_of_its_lines_and_its_comments_may_be_of_any_system(tmp_path: P
     content = "\ufeff" + (INTERFACE + PEER).replace("\n", "\r\n")
     path.write_bytes(content.encode() + b"# caf\xe9")
     assert load("connect", str(path), Options()) == connect(tmp_path, INTERFACE + PEER)
+
+
+def test_a_file_may_be_in_utf_16(tmp_path: Path) -> None:
+    path = file(tmp_path, "")
+    for codec, mark in (("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff")):
+        path.write_bytes(mark + (INTERFACE + PEER).replace("\n", "\r\n").encode(codec))
+        assert load("connect", str(path), Options()) == connect(tmp_path, INTERFACE + PEER)
+        path.write_bytes((INTERFACE + PEER).encode(codec))
+        with pytest.raises(ConfigError, match="not a text file; save it as UTF-8"):
+            load("connect", str(path), Options())
+
+
+def test_an_address_that_is_there_twice_has_the_larger_network(tmp_path: Path) -> None:
+    text = "Address = 10.7.0.2, 10.7.0.2/24\nAddress = 10.7.0.2/32, 10.7.0.2/24, fd00::2\n"
+    loaded = connect(tmp_path, f"[Interface]\nPrivateKey = {OWN}\n{text}{PEER}")
+    assert loaded.addresses == (ip_interface("10.7.0.2/24"), ip_interface("fd00::2/128"))
+
+
+def test_a_domain_may_be_for_routing_only(tmp_path: Path) -> None:
+    loaded = connect(tmp_path, INTERFACE + "DNS = ~corp.example, ~.\n" + PEER)
+    assert isinstance(loaded, ConnectSettings)
+    assert loaded.dns_search[2:] == ("~corp.example", "~.")
 
 
 def test_peers_have_names_that_are_no_addresses(tmp_path: Path) -> None:
@@ -126,15 +154,19 @@ def test_a_key_in_a_name_has_only_signs_that_a_name_can_have(tmp_path: Path) -> 
     assert loaded.peers[0].name == "peer-" + public[:8].replace("+", "_").replace("/", "_")
 
 
-def test_the_device_has_the_files_name_unless_it_cannot_or_is_told(tmp_path: Path) -> None:
+def test_the_device_has_the_files_name_unless_the_command_line_says_another(tmp_path: Path) -> None:
     text = INTERFACE + PEER
     for name, interface, peer in (
         ("office.conf", "office", "office"),
-        ("a-name-of-more-than-15.conf", "fastun0", "a-name-of-more-than-15"),
-        ("my vpn.conf", "fastun0", "peer-" + PUBLIC[:8].replace("+", "_").replace("/", "_")),
+        ("a-name-of-more-than-15.conf", None, "a-name-of-more-than-15"),
+        ("my vpn.conf", None, "peer-" + PUBLIC[:8].replace("+", "_").replace("/", "_")),
     ):
-        loaded = load("connect", str(file(tmp_path, text, name)), Options())
-        assert (loaded.interface, loaded.peer_name) == (interface, peer)
+        path = str(file(tmp_path, text, name))
+        if interface is None:
+            with pytest.raises(ConfigError, match="the file's name, which is the interface's"):
+                load("connect", path, Options())
+        loaded = load("connect", path, Options(interface=None if interface else "tun8"))
+        assert (loaded.interface, loaded.peer_name) == (interface or "tun8", peer)
     assert connect(tmp_path, text, Options(interface="tun9", mtu=1300)).interface == "tun9"
 
 
@@ -160,7 +192,10 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path, text: str, mode:
     ("text", "named"),
     [
         ("[Interface]\nAdress = 10.9.0.2", "Interface.Adress: unknown key; did you mean Address?"),
-        ("[Interface]\nzzz = 1", "Interface.zzz: unknown key; use one of PrivateKey, Address,"),
+        (
+            "[Interface]\nzzz = 1",
+            "line 2: unknown key in [Interface]; use one of PrivateKey, Address,",
+        ),
         ("[Peer]\nallowedip = ::", "Peer.allowedip: unknown key; did you mean AllowedIPs?"),
         ("[Interface]\nEndpoint = a:1", "Interface.Endpoint: belongs in [Peer]"),
         ("[Peer]\nAddress = 10.9.0.2", "Peer.Address: belongs in [Interface]"),
@@ -176,7 +211,6 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path, text: str, mode:
         (f"[Interface]\n{OWN}", "line 2: expected"),
         ("[Interface]\nMTU", "line 2: expected"),
         ("[Interface]\nMTU = 1\nmtu = 2", "Interface.MTU: is listed twice; remove one"),
-        ("[Interface]\n[Interface]", "Interface: section appears twice; merge the two"),
     ],
 )
 def test_what_is_no_such_file_is_named_by_its_line_or_key(
@@ -195,7 +229,12 @@ def test_what_is_no_such_file_is_named_by_its_line_or_key(
         ("FwMark = 0xg", "Interface.FwMark: '0xg' is not a number"),
         ("FwMark = 4294967296", "Interface.FwMark: mark 4294967296 is out of range"),
         ("ListenPort = 65536", "Interface.ListenPort: port 65536 is out of range"),
-        ("Table = main", "Interface.Table: 'main' is not auto, off or"),
+        (
+            "Table = mian",
+            "Interface.Table: 'mian' is not auto, off, the number of a table, or a name",
+        ),
+        ("Table = local", "Interface.Table: table 255 is out of range"),
+        ("Address = 10.9.0.9/0", "Interface.Address: 10.9.0.9/0 makes all addresses its network"),
         ("DNS = a_!b", "Interface.DNS: 'a_!b' is neither the address of a DNS server"),
         (
             "DNS = fe80::1%$(touch${IFS}PWNED;id>OUT)",
@@ -221,8 +260,6 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
         (OTHER_PEER, "Peer.Endpoint: missing; give the URL to dial"),
         ("[Peer]", "Peer.PublicKey: missing"),
         ("[Peer]\nPublicKey = x", "Peer.PublicKey: not a key"),
-        (f"[Peer]\nPublicKey = {PUBLIC}", "Peer.AllowedIPs: missing"),
-        (f"[Peer]\nPublicKey = {PUBLIC}\nAllowedIPs = ", "Peer.AllowedIPs: missing"),
         (PEER.replace("::/0", "::/129"), "Peer.AllowedIPs: '::/129' is not a prefix"),
         (PEER.replace(":51821", ":0"), "Peer.Endpoint: 'udp://vpn.example.net:0': port '0' is"),
         (PEER.replace("vpn.example.net", "::1"), "an IPv6 address needs brackets"),
@@ -235,6 +272,12 @@ def test_what_an_interface_cannot_be_is_named_by_its_key(
 )
 def test_what_a_peer_cannot_be_is_named_by_its_key(tmp_path: Path, text: str, named: str) -> None:
     assert named in complaint(tmp_path, INTERFACE + text)
+
+
+@pytest.mark.parametrize("line", ["", "AllowedIPs =\n", "AllowedIPs = # later\n"])
+def test_a_peer_may_have_no_allowed_ips(tmp_path: Path, line: str) -> None:
+    text = INTERFACE + PEER + OTHER_PEER.replace("allowedips = 10.7.0.9\n", line)
+    assert [peer.allowed_ips for peer in connect(tmp_path, text).peers][1] == ()
 
 
 def test_what_wg_quick_strips_to_is_what_wg_would_be_given(tmp_path: Path) -> None:

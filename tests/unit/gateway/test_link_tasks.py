@@ -47,8 +47,13 @@ def owner(role: Role, endpoints: Iterable[Endpoint], begun: list[str]) -> LinkOw
     ("role", "endpoints", "tasks", "begins"),
     [
         ("serve", (TCP,), ["refuse_missing", "_listening", "Acceptor.run"], False),
-        ("serve", (UDP,), ["refuse_missing", "_listening"], True),
-        ("serve", (UDP, TCP), ["refuse_missing", "_listening", "Acceptor.run"], True),
+        ("serve", (UDP,), ["refuse_missing", "_listening", "_remember"], True),
+        (
+            "serve",
+            (UDP, TCP),
+            ["refuse_missing", "_listening", "_remember", "Acceptor.run"],
+            True,
+        ),
         ("connect", (TCP,), ["refuse_missing", "_listening", "Dialler.run"], False),
         ("connect", (UDP,), ["refuse_missing", "_listening"], True),
         # The choice between the two begins the session on UDP.

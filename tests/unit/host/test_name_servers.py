@@ -109,3 +109,15 @@ def test_what_is_unset_is_undone_once_and_may_be_set_again(record: Path, journal
     assert record.read_text().splitlines() == 2 * set_and_unset
     assert journal.undo_all() == []
     assert record.read_text().splitlines() == 2 * set_and_unset, "nothing is left for the end"
+
+
+def test_domains_for_routing_only_are_for_systemd_resolved_alone(
+    record: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    NameServers("wg0", journal).set(("10.9.0.1",), ("~corp.example", "a.example", "~."))
+    assert record.read_text().splitlines()[-1] == "search a.example"
+    record.write_text("")
+    record.with_name("resolvconf").rename(record.with_name("resolvectl"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    NameServers("wg1", journal).set(("10.9.0.1",), ("~corp.example", "a.example"))
+    assert "domain wg1 ~corp.example a.example" in record.read_text().splitlines()

@@ -55,6 +55,21 @@ def test_a_server_that_has_moved_moves_the_route_with_the_next_push(kernel: Fake
     assert kernel.rules == []
 
 
+def test_an_outer_address_moves_routes_only_where_others_would_catch_it(
+    kernel: FakeKernel,
+) -> None:
+    client = Client()
+    client.push("203.0.113.0/24", "10.0.0.0/8", outer="198.51.100.1")
+    assert len(kernel.routes_of()) == 2
+    moves = client._reconciler.is_moved_by  # noqa: SLF001
+    assert not moves([ip_address("198.51.100.2")])
+    assert not moves([])
+    assert moves([ip_address("203.0.113.9")])
+    client.push("203.0.113.0/24", "10.0.0.0/8", outer="203.0.113.9")
+    assert not moves([ip_address("203.0.113.10")])
+    assert moves([ip_address("10.1.2.3")])
+
+
 def test_the_configured_endpoints_count_beside_those_in_use(kernel: FakeKernel) -> None:
     client = Client(endpoints=(parse("udp://203.0.113.1"), parse("udp://203.0.114.1")))
     client.push("203.0.113.0/24", "203.0.114.0/24", "203.0.115.0/24", outer="203.0.115.1")

@@ -13,6 +13,7 @@ from fastun import log
 from fastun.host import programs, strong_host
 from fastun.host.programs import ProgramRefused
 from fastun.host.strong_host import Inputs, StrongHost, has_default, table, table_name
+from tests.support.fake_kernel import FT0, LAN, FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ class Host:
 
 
 class NoNetlink:
-    def __init__(self, **_: object) -> None:
+    def __init__(self, _: int) -> None:
         pass
 
     def __enter__(self) -> None:
@@ -63,7 +64,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     host = Host()
     monkeypatch.setattr(programs, "run", host.run)
     monkeypatch.setattr(programs, "find", lambda _: "/usr/sbin/nft" if host.has_nft else None)
-    monkeypatch.setattr(strong_host, "IPRoute", NoNetlink)
+    monkeypatch.setattr(strong_host, "Kernel", NoNetlink)
     monkeypatch.setattr(strong_host.socket, "if_nametoindex", lambda _: 7)
     monkeypatch.setattr(strong_host.socket, "if_indextoname", lambda _: host.name)
     monkeypatch.setattr(strong_host, "_addresses", lambda *_: host.addresses)
@@ -84,6 +85,20 @@ def guarded(document: dict[str, Any]) -> list[str]:
     matches = [rule["expr"][1]["match"] for rule in rules]
     assert matches[::2] == matches[1::2], "both rules are for the same addresses"
     return [address for match in matches[::2] for address in match["right"]["set"]]
+
+
+def test_an_address_that_another_interface_has_is_not_guarded(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = FakeKernel()
+    kernel.have_address("10.9.0.2/24", FT0)
+    kernel.have_address("192.168.77.2/32", FT0)
+    kernel.have_address("fe80::1/64", FT0)
+    kernel.have_address("192.168.77.2/24", LAN)
+    monkeypatch.setattr(strong_host, "Kernel", kernel)
+    monkeypatch.setattr(strong_host.socket, "if_nametoindex", lambda _: FT0)
+    strong = StrongHost("ft0", True, journal)
+    assert strong._to_guard() == {4: ("10.9.0.2",)}  # noqa: SLF001
 
 
 EVERY = ["10.9.0.2", "fd00:9::2"]

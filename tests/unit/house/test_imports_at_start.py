@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.native import ROLES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +25,7 @@ METRICS_ONLY = ("email", "fastun.metrics", "http.server", "prometheus_client", "
 # For other commands, for developers, and what libraries import for parts that we do not use.
 NEVER = (
     "attr",
+    "dns",  # but where a name is looked up past the tunnel
     "fastun.bench",
     "fastun.doctor",
     "fastun.lab",
@@ -73,8 +73,8 @@ NOT_IN_A_WORKER = (
     "tomllib",
 )
 
-# Starts the command line. Its workers are started by `sys.executable`, which is fastun's own
-# choice and not the environment's.
+# Starts the command line. The template of its workers is started by `sys.executable`, which is
+# fastun's own choice and not the environment's.
 PROGRAM = "import sys; sys.executable = {!r}; from fastun.command.cli import main; main()"
 
 
@@ -82,7 +82,7 @@ def python_with_reports(directory: Path) -> Path:
     """Return a Python that writes what it imports to a file of its own there."""
     script = directory / "python"
     script.write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -X importtime "$@" 2>"{directory}/worker.$$"\n'
+        f'#!/bin/sh\nexec "{sys.executable}" -X importtime "$@" 2>"{directory}/template.$$"\n'
     )
     script.chmod(0o755)
     return script
@@ -112,14 +112,14 @@ def test_a_gateway_and_its_workers_load_no_more_than_they_use(
         host.spawn(*command, stderr=stderr)
     wait_until(lambda: "gateway   up" in report.read_text(), "the gateway", timeout_s=20)
 
-    def workers() -> list[set[str]]:
-        all_of_them = map(loaded, tmp_path.glob("worker.*"))
+    def templates() -> list[set[str]]:
+        """What the process that forks the workers has loaded, and the workers behind it."""
+        all_of_them = map(loaded, tmp_path.glob("template.*"))
         return [modules for modules in all_of_them if "fastun.native.loop" in modules]
 
-    wait_until(lambda: len(workers()) == len(ROLES), "the workers", timeout_s=20)
+    wait_until(lambda: len(templates()) == 1, "the template", timeout_s=20)
     gateway = loaded(report)
     assert "fastun.gateway.gateway" in gateway
     assert found(gateway, NEVER) == []
     assert found(gateway, METRICS_ONLY) == ([] if metrics == "off" else list(METRICS_ONLY))
-    for worker in workers():
-        assert found(worker, NOT_IN_A_WORKER) == []
+    assert found(templates()[0], NOT_IN_A_WORKER) == []

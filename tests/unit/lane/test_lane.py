@@ -23,6 +23,7 @@ from fastun.lane.messages import (
     SendMessage,
     WorkerFailed,
 )
+from fastun.lane.template import Template
 from fastun.native import ROLES, SOCKETS_MAX, Mode, Offload, Wire
 from tests.support.descriptors import no_descriptor_left, too_many_descriptors_in_flight
 from tests.support.running_lane import Owner, running, until
@@ -155,7 +156,7 @@ def test_a_lane_that_stops_spawns_nothing_more(monkeypatch: pytest.MonkeyPatch) 
                 owner.kill()
                 await until(lambda: owner.worker().boot_failures)
         await asyncio.sleep(0.5)
-        assert owner.worker().process is None
+        assert owner.worker().pid is None
 
     run(claim())
 
@@ -327,8 +328,8 @@ def test_a_worker_that_cannot_be_killed_is_said_and_not_waited_for(
 ) -> None:
     async def claim() -> None:
         device, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        with device, far_end:
-            owner = Owner(device)
+        with device, far_end, Template() as template:
+            owner = Owner(device, template)
             owner.lane.start(owner)
             await until(owner.lane.is_whole)
             os.kill(owner.pid(), signal.SIGSTOP)

@@ -10,13 +10,13 @@ from unittest.mock import Mock
 from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.lane import Lane, LanePlan
-from fastun.lane.messages import Boot, ClampMss
+from fastun.lane.messages import Begin, Boot, ClampMss
+from fastun.lane.template import Template
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import ROLES, Mode, Wire
 
 if TYPE_CHECKING:
     import socket
-    import subprocess
 
     import pytest
 
@@ -29,10 +29,10 @@ def test_the_readers_get_another_mss_and_so_do_their_successors(
 ) -> None:
     ends: dict[str, socket.socket] = {}
 
-    def spawn(worker: WorkerProcess) -> Channel:
+    def spawn(worker: WorkerProcess, _: Template) -> Channel:
         """Stand in for an interpreter: this process is there, and reads the channel itself."""
         worker.channel, ends[worker.role] = channel.pair()
-        worker.process = cast("subprocess.Popen[bytes]", object())
+        worker.pid = os.getpid()
         worker.pidfd = os.pidfd_open(os.getpid())
         return worker.channel
 
@@ -49,11 +49,12 @@ def test_the_readers_get_another_mss_and_so_do_their_successors(
     def boot_mtu(role: str) -> int:
         boot = received(role)
         assert isinstance(boot, Boot)
+        assert received(role) == Begin()
         return boot.mss_mtu
 
     async def scene() -> None:
         plan = LanePlan(os.memfd_create("device"), Wire.WIREGUARD, Mode.TUN, mss_mtu=1420)
-        lane = Lane(0, plan)
+        lane = Lane(0, plan, Template())
         owner = cast("LaneOwner", Mock())
         monkeypatch.setattr(WorkerProcess, "spawn", spawn)
         lane.start(owner)

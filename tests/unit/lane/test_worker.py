@@ -18,6 +18,7 @@ from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.messages import (
     AttachLink,
+    Begin,
     Boot,
     DetachLink,
     LinkEnded,
@@ -42,7 +43,7 @@ class LinkReader:
     def __init__(self, process: subprocess.Popen[bytes], ours: Channel, ring: Ring) -> None:
         self._pid, self._ours, self._ring = process.pid, ours, ring
 
-    def send(self, message: AttachLink | DetachLink, fds: tuple[int, ...] = ()) -> None:
+    def send(self, message: AttachLink | Begin | DetachLink, fds: tuple[int, ...] = ()) -> None:
         self._ours.send(message, fds)
         self._ring.ring_doorbell("link-reader")
 
@@ -89,9 +90,11 @@ def link_reader() -> Iterator[LinkReader]:
         )
         ours.send(boot, (stats.fd, ring.fd, peers.fd, device.fileno(), wake_fd))
         arguments = ["link-reader/0", str(theirs.fileno()), str(os.getpid())]
+        program = "import sys; from fastun.lane.worker import run; "
+        program += "run(sys.argv[1], *map(int, sys.argv[2:]))"
         # Without -I: of several copies of the checkout each is to test its own.
         process = subprocess.Popen(
-            [sys.executable, "-m", "fastun.lane.worker", *arguments],
+            [sys.executable, "-c", program, *arguments],
             pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[3],
         )
@@ -100,6 +103,7 @@ def link_reader() -> Iterator[LinkReader]:
         theirs.close()
         started = LinkReader(process, ours, ring)
         assert started.receive() == Ready()
+        started.send(Begin())
         yield started
         ours.close()
         ring.ring_doorbell("link-reader")

@@ -154,3 +154,23 @@ def test_a_stream_whose_route_leads_inside_ends() -> None:
             assert set(watched.links.by_slot) == {0, 1}
 
     in_a_loop(claim)
+
+
+def test_routes_are_asked_to_make_way_for_a_peer_that_is_found_inside_once() -> None:
+    watched = Watched()
+    asked: list[object] = []
+    inside = watched.watch._inside  # noqa: SLF001
+    inside.subscribe(lambda: asked.append(inside.kept_out))
+    watched.routes.to[HOST] = DEVICE
+    watched.look(ALL_INTERVAL_S)
+    watched.look(ALL_INTERVAL_S)
+    assert asked == [{ip_address(HOST)}]
+
+
+def test_of_very_many_addresses_found_inside_the_newest_are_kept() -> None:
+    inside = Routes().inside()
+    for number in range(300):
+        inside.keep_out(f"10.0.{number // 256}.{number % 256}")
+    assert len(inside.kept_out) == 256
+    assert ip_address("10.0.1.43") in inside.kept_out
+    assert ip_address("10.0.0.0") not in inside.kept_out

@@ -9,9 +9,9 @@ from ipaddress import ip_address
 import pytest
 
 from fastun import log
-from fastun.endpoint import Endpoint
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside, LeadsInsideError
+from fastun.link.names import EndpointAddress
 from fastun.link.stream import sockets as stream_sockets
 from fastun.native import UdpAddress
 from tests.support.inside_of import DEVICE, OTHER, Routes
@@ -129,14 +129,14 @@ def test_nothing_is_sent_or_dialled_there() -> None:
             inside=routes.inside(),
         )
         address = UdpAddress(ip_address("127.0.0.1"), peer.getsockname()[1])
-        endpoint = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
+        there = EndpointAddress(ip_address("127.0.0.1"), server.getsockname()[1], 0)
         routes.to["127.0.0.1"] = DEVICE
         with pytest.raises(LeadsInsideError):
             sockets.send(b"initiation", address)
         with pytest.raises(LeadsInsideError):
-            asyncio.run(stream_sockets.dial(endpoint, outside(routes.inside())))
+            asyncio.run(stream_sockets.dial(there, outside(routes.inside())))
         routes.to.clear()
         sockets.send(b"initiation", address)
         assert peer.recv(64) == b"initiation"
-        asyncio.run(stream_sockets.dial(endpoint, outside(routes.inside()))).close()
+        asyncio.run(stream_sockets.dial(there, outside(routes.inside()))).close()
         sockets.close()

@@ -63,7 +63,7 @@ def test_all_that_want_a_name_share_one_lookup_and_get_their_own_port() -> None:
     run(claim())
 
 
-def test_what_is_an_address_is_not_looked_up() -> None:
+def test_what_is_an_address_is_not_looked_up(capsys: pytest.CaptureFixture[str]) -> None:
     async def claim() -> None:
         dns = KnownNames()
         names = dns.names()
@@ -77,6 +77,7 @@ def test_what_is_an_address_is_not_looked_up() -> None:
         assert dns.asked == []
 
     run(claim())
+    assert "waiting for it  name=fe80::1%eth77" in capsys.readouterr().err
 
 
 def test_routes_and_rules_are_placed_before_an_address_is_used_and_when_it_changes() -> None:
@@ -183,6 +184,38 @@ async def _timed(work: object) -> float:
     begun_s = loop.time()
     await work  # type: ignore[misc]
     return loop.time() - begun_s
+
+
+def test_a_lookup_that_ends_after_a_later_one_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    release, n_begun = threading.Event(), 0
+
+    async def claim() -> None:
+        dns = KnownNames(vpn=NO_DNS)
+
+        def meanwhile() -> None:
+            nonlocal n_begun
+            n_begun += 1
+            if n_begun == 1:
+                release.wait(10)
+            else:
+                dns.answers["vpn"] = ["192.0.2.1"]
+
+        dns.meanwhile = meanwhile
+        names = dns.names()
+        with pytest.raises(NotYetError):
+            await names.addresses(UDP)
+        await names.addresses(UDP)
+        dns.answers["vpn"] = NO_NAME
+        release.set()
+        await asyncio.sleep(0.1)
+        assert names.missing_for_s("vpn") == 0
+        assert names.hosts() == {ip_address("192.0.2.1")}
+        assert names.hosts(but={"vpn"}) == set(), "as for what we listen on ourselves"
+
+    run(claim())
+    assert "does not exist" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("n_links", [0, 1])

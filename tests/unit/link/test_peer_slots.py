@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from fastun.lane import messages
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
 from fastun.link.peer_slots import PeerSlots
@@ -162,11 +163,13 @@ def test_full_slots_take_no_more_peers_and_keep_theirs(lane: RecordingLane) -> N
 
 
 def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> None:
-    networks = [f"fd00:{n:x}::/32" for n in range(2 * peer_slots.NETWORKS_PER_MESSAGE + 1)]
+    most = peer_slots.NETWORKS_PER_MESSAGE
+    networks = [f"fd00:{n:x}::ffff/128" for n in range(2 * most + 1)]
     PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
     told = [message for role, message in lane.take() if role == "tun-reader"]
     parts = [message.networks for message in told if isinstance(message, AllowIps)]
-    assert [len(part) for part in parts] == [64, 64, 1]
+    assert [len(part) for part in parts] == [most, most, 1]
+    assert all(len(messages.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]

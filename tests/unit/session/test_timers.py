@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastun.session.timer_constants import TimerConstants
-from fastun.session.timers import PeerTimers
+from fastun.session.timers import PAUSE_MIN_S, PeerTimers
 from tests.support.peer_timers import (
     GIVE_UP,
     INITIATE,
@@ -29,7 +29,7 @@ def test_the_constants_are_the_whitepapers() -> None:
     assert constants.reject_after_messages == 2**64 - 2**13 - 1
     assert constants.rekey_after_blocks == 0.75 * 2**34  # ours: AES-256-GCM's are 2^34
     assert constants.rekey_on_receive_s == 165
-    assert constants.dead_after_s == 15
+    assert constants.dead_after_s == 12  # ours: the whitepaper waits for 15
     assert constants.zero_keys_after_s == 540
 
 
@@ -140,6 +140,17 @@ def test_a_path_in_doubt_or_keys_that_are_lost_do_not_wait() -> None:
         assert timers.due(START + 2) == []
 
 
+def test_workers_that_die_in_one_instant_ask_for_initiations_that_a_responder_takes() -> None:
+    timers = with_session()
+    done = []
+    for at_s in (START + 10, START + 10.001, START + 10.002):
+        timers.on_keys_lost()
+        timers.on_data_queued(at_s)
+        done += [(at_s, action) for action in timers.due(at_s)]
+    assert done == [(START + 10, INITIATE)]
+    assert run(timers, START + 12) == [(10.0 + PAUSE_MIN_S, INITIATE)]
+
+
 def test_a_response_sent_counts_as_an_initiation_sent() -> None:
     timers = quiet()
     timers.on_response_sent(START)
@@ -154,11 +165,33 @@ def test_a_response_sent_puts_off_an_initiation_and_its_session_makes_it_needles
     timers.on_response_sent(START + 4)
     assert timers.next_deadline() == START + 9  # the retry
     timers.on_data_queued(START + 4.5)
-    timers.on_response_sent(START + 5)
-    assert timers.due(START + 9.999) == []
-    assert timers.next_deadline() == START + 10
     timers.on_handshake_complete(START + 8.999, is_initiator=False)
     assert run(timers, START + 100) == []
+
+
+def test_responses_that_the_peer_does_not_get_put_an_initiation_off_only_once() -> None:
+    timers = quiet()
+    timers.on_initiation_sent(START)
+    for second in (4, 8.5, 13, 17.5):
+        timers.on_response_sent(START + second)
+    assert run(timers, START + 20) == [(9.0, INITIATE), (14.0, INITIATE), (19.0, INITIATE)]
+
+
+def test_a_peer_that_asks_again_did_not_get_our_response_so_we_ask_as_well() -> None:
+    timers = with_session(is_initiator=False)
+    timers.on_response_sent(START + 100)
+    assert timers.due(START + 105.2) == []
+    timers.on_response_sent(START + 105.2)
+    assert timers.due(START + 105.2) == [INITIATE]
+    timers.on_response_sent(START + 110.4)
+    assert timers.due(START + 110.2) == [INITIATE]
+
+
+def test_a_response_of_long_ago_says_nothing_about_the_path() -> None:
+    timers = with_session(is_initiator=False)
+    timers.on_response_sent(START + 100)
+    timers.on_response_sent(START + 115)
+    assert run(timers, START + 130) == []
 
 
 # Rekeying

@@ -126,12 +126,19 @@ def test_keys_that_were_lost_are_made_anew_at_once_and_tried_for_at_the_usual_pa
 # Silence
 
 
-def test_data_that_nothing_answers_for_15_s_asks_for_a_handshake() -> None:
+def test_data_that_nothing_answers_for_12_s_asks_for_a_handshake() -> None:
     timers = with_session()
     timers.on_data_sent(START + 10)
     timers.on_data_sent(START + 20)  # does not put it off
-    assert timers.due(START + 24.9) == []
-    assert timers.due(START + 25) == [INITIATE]
+    assert timers.due(START + 21.9) == []
+    assert timers.due(START + 22) == [INITIATE]
+
+
+def test_an_initiation_that_arrives_does_not_show_that_data_does() -> None:
+    timers = with_session()
+    timers.on_data_sent(START + 10)
+    timers.on_response_sent(START + 16)
+    assert timers.due(START + 22) == [INITIATE]
 
 
 @pytest.mark.parametrize("is_data", [True, False])
@@ -152,7 +159,7 @@ def test_the_dead_peers_timer_has_jitter() -> None:
     timers = PeerTimers(jitter=lambda: 0.25)
     timers.on_handshake_complete(START, is_initiator=True)
     timers.on_data_sent(START)
-    assert timers.next_deadline() == START + 15.25
+    assert timers.next_deadline() == START + 12.25
 
 
 # Keepalives

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import platform
 import re
@@ -31,26 +32,53 @@ def test_the_only_living_gateway_need_not_be_named(
         killed.bind(str(tmp_path / "killed.sock"))
     (tmp_path / "notes.sock").write_text("no socket at all")
     with serving(tmp_path):
-        report.show(None, tmp_path, as_json=False)
+        report.show(None, tmp_path)
     assert capsys.readouterr().out.startswith(f"{INTERFACE}  ")
 
 
-def test_of_several_gateways_one_has_to_be_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_gateways_are_all_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with serving(tmp_path, "b.2"), serving(tmp_path, "a1"):
+        report.show(None, tmp_path)
+        both = capsys.readouterr().out
+        report.show("b.2", tmp_path)
+        one = capsys.readouterr().out
+        report.show(None, tmp_path, as_json=True)
+        both_as_json = json.loads(capsys.readouterr().out)
+        report.show("b.2", tmp_path, as_json=True)
+        one_as_json = json.loads(capsys.readouterr().out)
+    assert both.startswith("a1  ")
+    assert "\n\nb.2  " in both
+    assert one.startswith("b.2  ")
+    assert [status["interface"] for status in both_as_json] == ["a1", "b.2"]
+    assert one_as_json["interface"] == "b.2"
+
+
+def test_a_command_for_one_gateway_asks_which(tmp_path: Path) -> None:
     with serving(tmp_path, "b.2"), serving(tmp_path, "a1"):
         with pytest.raises(RuntimeFailure) as error:
-            report.show(None, tmp_path, as_json=False)
-        assert str(error.value) == "several gateways run; choose one with --interface: a1, b.2"
-        report.show("b.2", tmp_path, as_json=False)
-    assert capsys.readouterr().out.startswith("b.2  ")
+            report.socket_of(None, tmp_path)
+        assert report.socket_of("b.2", tmp_path) == tmp_path / "b.2.sock"
+    assert str(error.value) == "several gateways run; choose one with --interface: a1, b.2"
+
+
+def test_a_gateway_that_does_not_answer_hides_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, "a1"), socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(str(tmp_path / "b2.sock"))
+        hung.listen(1)
+        ask = control.request
+        monkeypatch.setattr(control, "request", lambda path, what: ask(path, what, 0.3))
+        with pytest.raises(RuntimeFailure, match="b2 does not answer"):
+            report.show(None, tmp_path)
+    assert capsys.readouterr().out.startswith("a1  ")
 
 
 @pytest.mark.parametrize("run_dir", ["there", "not-there"])
 def test_without_a_gateway_there_is_nothing_to_choose(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(RuntimeFailure, match=r"^no gateway is running .*; start one"):
-        report.show(None, tmp_path / run_dir, as_json=False)
+        report.show(None, tmp_path / run_dir)
 
 
 SETRESUID = {"x86_64": 117, "aarch64": 147}  # its number, by machine
@@ -66,7 +94,7 @@ def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path
         syscall_setresuid(65534)
         for interface in (INTERFACE, None):
             try:
-                report.show(interface, path.parent, as_json=False)
+                report.show(interface, path.parent)
             except RuntimeFailure as error:
                 errors.append(str(error))
 
@@ -85,8 +113,8 @@ def syscall_setresuid(uid: int) -> None:
 # -- showing ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wire", "n_down"), [("plain", 9), ("plain", 10), ("wireguard", 10)])
-def test_of_many_peers_only_the_connected_get_a_line_and_all_fit_in_80_columns(
+@pytest.mark.parametrize(("wire", "n_down"), [("plain", 10), ("plain", 11), ("wireguard", 4000)])
+def test_the_connected_peers_come_first_and_the_rest_is_counted(  # all in 80 columns
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -95,16 +123,26 @@ def test_of_many_peers_only_the_connected_get_a_line_and_all_fit_in_80_columns(
 ) -> None:
     answer = control.request(path, "status")
     (down, _) = answer.peers
-    absent = [msgspec.structs.replace(down, name=f"absent{n}") for n in range(n_down)]
-    answer = msgspec.structs.replace(answer, wire=wire, peers=[connected("p" * 64), *absent])
+    absent = [
+        msgspec.structs.replace(down, name=f"absent{n}", last_handshake_unix_seconds=n or None)
+        for n in range(n_down)
+    ]
+    answer = msgspec.structs.replace(answer, wire=wire, peers=[*absent, connected("p" * 64)])
     monkeypatch.setattr(control, "request", lambda *_: answer)
     monkeypatch.setenv("COLUMNS", "80")
-    report.show(INTERFACE, path.parent, as_json=False)
+    report.show(INTERFACE, path.parent)
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     assert f"peers    1 connected, {n_down} not\n" in shown
     assert shown.count("p") >= 64
-    assert ("absent0" in shown) == (n_down == 9)
+    assert shown.index("ppppp") < shown.index("absent")
+    assert shown.count("absent") == 10
+    assert ("absent0" in shown) == (n_down == 10), "it has never had a handshake"
+    assert f"absent{n_down - 1}" in shown
+    more = f"and {n_down - 10:,} more, not connected; 'fastun status --all' shows them"
+    assert (more in shown) == (n_down > 10)
+    report.show(INTERFACE, path.parent, shows_all=True)
+    assert capsys.readouterr().out.count("absent") == n_down
     assert ("handshake" in shown) == (wire == "wireguard")
     assert re.search(r" tcp +\[2001:", shown)
     assert "987.65 ms" in shown

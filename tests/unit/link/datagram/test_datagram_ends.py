@@ -91,6 +91,7 @@ def test_a_client_goes_on_trying_and_a_server_gives_up(now: SimpleNamespace) -> 
                 SERVER_AS_PEER,
             )
             side.sessions.begin_all()
+            await names_resolved()
             for _ in range(60):
                 now.s += 2
                 side.sessions.tick()

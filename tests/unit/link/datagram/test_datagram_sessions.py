@@ -21,6 +21,7 @@ from fastun.link import hello
 from fastun.link.datagram import path_mtu as path
 from fastun.native import Aead, UdpAddress
 from fastun.session import cookies
+from fastun.session.timers import PAUSE_MIN_S
 from tests.support.datagram_pair import HELLO, Pair, names_resolved, rekey, run
 from tests.support.inside_of import DEVICE, Routes
 from tests.support.parties import SERVER
@@ -72,7 +73,7 @@ def test_a_path_is_doubted_once_until_a_handshake_answers(now: SimpleNamespace) 
     run(claim())
 
 
-def test_where_a_peer_has_roamed_to_is_followed() -> None:
+def test_where_a_peer_has_roamed_to_is_followed(now: SimpleNamespace) -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
@@ -86,9 +87,10 @@ def test_where_a_peer_has_roamed_to_is_followed() -> None:
         # A handshake goes there as well, and not first to where the peer was once.
         pair.client.endpoint = roamed
         pair.client.sessions.tick()
+        now.s += 1
         pair.client.sessions.doubt(0)
         await names_resolved()
-        assert [to for _, to in pair.client.sockets.sent] == [roamed]
+        assert [to for _, to in pair.client.sockets.sent] == [roamed, pair.server.address]
 
     run(claim())
 
@@ -210,11 +212,12 @@ def test_a_fresh_link_reader_gets_the_gates_key_and_the_peers_addresses() -> Non
     [("tun-reader", True), ("link-reader", True), ("link-writer", False), ("tun-writer", False)],
 )
 def test_sessions_begin_anew_at_once_when_a_worker_dies_with_their_keys(
-    role: str, begins_anew: bool
+    role: str, begins_anew: bool, now: SimpleNamespace
 ) -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.begin()
+        now.s += 1
         if begins_anew:
             pair.server.links.end_all(f"{role} died")
         (index,) = pair.server.receiving
@@ -239,6 +242,7 @@ def test_a_handshake_under_way_begins_anew_when_workers_die_in_a_row(now: Simple
         pair = Pair()
         await pair.begin()
         for n in range(4):
+            now.s += PAUSE_MIN_S
             pair.client.sessions.on_worker_death(("tun-reader", "link-reader")[n % 2])
             await names_resolved()
         initiations = [message for message, _ in pair.client.sockets.sent]

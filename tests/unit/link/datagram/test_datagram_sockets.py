@@ -7,7 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from fastun.link import binding
 from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.names import EndpointAddress
 from fastun.native import UdpAddress
 
 
@@ -28,8 +30,11 @@ def test_a_handshake_goes_out_though_the_address_that_the_peer_knew_has_gone(
     with socket.socket(peer_family, socket.SOCK_DGRAM) as peer:
         peer.bind((host, 0))
         peer.settimeout(2)
-        sockets = UdpSockets([socket.socket(family, socket.SOCK_DGRAM)], offload=False)
+        anywhere = ip_address("::" if family == socket.AF_INET6 else "0.0.0.0")  # noqa: S104
+        bound = binding.bound(EndpointAddress(anywhere, 0, 0), socket.SOCK_DGRAM)
+        sockets = UdpSockets([bound], offload=False)
         port = peer.getsockname()[1]
         sockets.send(b"initiation", UdpAddress(ip_address(host), port, local=ip_address(gone)))
-        assert peer.recv(64) == b"initiation"
+        message, source = peer.recvfrom(64)
+        assert (message, source[0]) == (b"initiation", host)
         sockets.close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lane import channel
-from fastun.lane.messages import AddSocket, Boot, Ready, SetGateKeys, UdpHandshakeCame
+from fastun.lane.messages import AddSocket, Begin, Boot, Ready, SetGateKeys, UdpHandshakeCame
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.native import Mode, PeerTable, Ring, Stats, UdpAddress, Wire
 from fastun.session import cookies, noise
@@ -53,6 +53,7 @@ class LinkReader:
         self._channel.send(AddSocket(0, has_offload=False), (bound.fileno(),))
         keys = SetGateKeys(cookies.mac1_key(own_public), cookies.cookie_key(own_public))
         self._channel.send(keys)
+        self._channel.send(Begin())
         assert self._heard() == Ready()
 
     def _heard(self) -> object:

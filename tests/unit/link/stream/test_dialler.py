@@ -9,7 +9,7 @@ import itertools
 import socket
 import weakref
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
@@ -17,6 +17,7 @@ import structlog
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import NoSuchNameError, NotYetError, UnresolvedError
+from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link import names as names_module
 from fastun.link.hello import HelloError
 from fastun.link.stream import dialler as dialler_module
@@ -156,7 +157,7 @@ def test_a_name_that_does_not_resolve_is_waited_for(
     run(claim())
 
 
-def test_endpoints_are_dialled_in_turn() -> None:
+def test_an_endpoint_that_refuses_does_not_keep_from_the_next() -> None:
     async def claim() -> None:
         with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
@@ -171,31 +172,84 @@ def test_endpoints_are_dialled_in_turn() -> None:
     run(claim())
 
 
-@pytest.mark.parametrize(
-    ("has_hello", "lived_s", "is_first_again"),
-    [(True, 0.0, True), (False, 0.0, False), (False, 0.2, True)],
-)
-def test_after_a_link_that_the_peer_had_taken_the_first_wait_is_short_again(
-    monkeypatch: pytest.MonkeyPatch, has_hello: bool, lived_s: float, is_first_again: bool
-) -> None:
-    begun = 0
+def count_first_waits(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Return a list that has an item each time that the waits begin anew."""
+    begun: list[None] = []
 
     def delays() -> Iterator[float]:
-        nonlocal begun
-        begun += 1
+        begun.append(None)
         return itertools.repeat(0.005)
 
     monkeypatch.setattr(sockets, "backoff_delays_s", delays)
-    monkeypatch.setattr(dialler_module, "STABLE_SIMPLETUN_LINK_S", 0.1)
+    monkeypatch.setattr(dialler_module, "LASTING_LINK_S", 0.1)
+    return begun
+
+
+@pytest.mark.parametrize("has_hello", [True, False])
+@pytest.mark.parametrize(
+    ("lived_s", "end_reason", "is_first_again"),
+    [(0.0, "the peer closed the connection", False), (0.2, "any", True), (0.0, "", True)],
+    ids=["at-once", "lasted", "udp-took-over"],
+)
+def test_only_a_link_that_has_lasted_makes_the_first_wait_short_again(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    has_hello: bool,
+    lived_s: float,
+    end_reason: str,
+    is_first_again: bool,
+) -> None:
+    begun = count_first_waits(monkeypatch)
 
     async def claim() -> None:
         established = SimpleNamespace(hello=object() if has_hello else None)
         async with dialling(established, established) as (_, _handshaker, owner):
             await until(lambda: owner.links)
             await asyncio.sleep(lived_s)
-            owner.links[0].ended.set()
+            end(owner.links[0], end_reason)
             await until(lambda: len(owner.links) == 2)
-            assert begun == 1 + is_first_again
+            assert len(begun) == 1 + is_first_again
+
+    run(claim())
+
+
+def end(link: Any, reason: str) -> None:
+    link.end_reason = reason
+    link.ended.set()
+
+
+@pytest.mark.parametrize(
+    ("reason", "n_said"),
+    [(CLOSED_BY_PEER, 1), ("Connection reset by peer", 1), ("link-reader died", 0)],
+)
+def test_a_server_that_closes_link_after_link_makes_one_warning_with_the_likely_cause(
+    capsys: pytest.CaptureFixture[str], reason: str, n_said: int
+) -> None:
+    async def claim() -> None:
+        outcomes = [SimpleNamespace(hello=object()) for _ in range(6)]
+        async with dialling(*outcomes) as (_, _handshaker, owner):
+            for n in range(5):
+                await until(lambda n=n: len(owner.links) == n + 1)
+                assert ("another host" in capsys.readouterr().err) is (n == 3 and n_said == 1)
+                end(owner.links[n], reason)
+
+    run(claim())
+
+
+def test_an_address_that_connects_and_gives_no_link_is_tried_after_the_others() -> None:
+    async def claim() -> None:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as first,
+            socket.create_server(("127.0.0.1", 0)) as second,
+        ):
+            endpoints = tuple(
+                Endpoint("tcp", "127.0.0.1", each.getsockname()[1]) for each in (first, second)
+            )
+            outcomes = (HelloError("no hello"), HelloError("no hello"), SimpleNamespace(hello=None))
+            async with dialling(*outcomes, endpoints=endpoints) as (_, handshaker, owner):
+                await until(lambda: owner.links)
+                assert owner.links[0].remote == str(endpoints[0])
+                assert len(handshaker.asked) == 3
 
     run(claim())
 

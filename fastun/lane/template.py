@@ -1,0 +1,137 @@
+"""The template: a process that has imported what a worker needs, and forks the workers.
+
+    gateway --name, the worker's end of its channel--> template --fork--> worker
+            <-------------- process ID or errno -------
+
+A fresh interpreter takes some 60 ms of CPU and 9 MiB for each worker; a fork takes a millisecond,
+and shares what it does not write. The template has one thread, no keys and no descriptor but its
+channel and stderr. Workers are the gateway's own children (CLONE_PARENT): whatever happens to the
+template costs none of them, and the next fork starts another one.
+
+Processes of one template have the same addresses and stack canaries. A worker that crashed may have
+given them away, so after a fault signal the template is executed anew (`FAULTS`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+from fastun import log
+from fastun.errors import RuntimeFailure
+from fastun.lane.channel import FORK_ANSWER
+
+#: After a worker's death by one of these, no other one may be forked from the same template.
+FAULTS: Final = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGSYS}
+)
+
+# One that has just been started must import first. Waiting blocks the event loop, so a template
+# that has answered before and does not (it was stopped, say) is soon replaced.
+FIRST_ANSWER_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 1.0
+_END_LIMIT_S = 0.5
+
+
+class Template:
+    """The template process of one gateway. Use as a context manager, on the main thread."""
+
+    def __init__(self) -> None:
+        """Prepare; nothing runs yet."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._has_answered = False
+        self._log = log.get("lane")
+
+    def __enter__(self) -> Self:
+        """Start it, so that it imports while the gateway does other things.
+
+        Raises RuntimeFailure.
+        """
+        try:
+            self._start()
+        except OSError as error:
+            raise RuntimeFailure(f"cannot start a process: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it. Its workers stay."""
+        self._end()
+
+    @property
+    def pid(self) -> int | None:
+        """The process, if it runs."""
+        return None if self._process is None else self._process.pid
+
+    def fork(self, name: str, inherited: socket.socket) -> int:
+        """Return the process ID of a new worker, a child of ours, that has ``inherited``.
+
+        Blocks for a millisecond, or until a fresh template is ready. Raises OSError; a template
+        that did not answer is replaced at the next call.
+        """
+        if self._channel is None:
+            self._start()
+        channel = self._channel
+        assert channel is not None  # noqa: S101 (started above)
+        channel.settimeout(ANSWER_LIMIT_S if self._has_answered else FIRST_ANSWER_LIMIT_S)
+        try:
+            socket.send_fds(channel, [name.encode()], [inherited.fileno()])
+            answer = channel.recv(FORK_ANSWER.size)
+        except (TimeoutError, ConnectionError):
+            answer = b""
+        if len(answer) != FORK_ANSWER.size:
+            # A worker that it has forked all the same ends when `inherited`'s other end is closed.
+            self._end()
+            raise OSError(errno.ECHILD, "the template process does not answer")
+        self._has_answered = True
+        (pid,) = FORK_ANSWER.unpack(answer)
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return int(pid)
+
+    def renew(self) -> None:
+        """Execute it anew: what is forked from now on has other addresses and canaries."""
+        self._end()
+        with contextlib.suppress(OSError):  # the next fork tries again, and says why
+            self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
+            arguments = [str(theirs.fileno()), str(os.getpid())]
+            # -I: neither the environment nor the current directory has a say in what is imported.
+            # -u: a line that does not fit a full stderr is lost at once, and does not block it.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-u", "-m", "fastun.lane.template_process", *arguments],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log.stderr_of_workers(),
+                cwd=Path("/"),
+                process_group=0,  # as its workers (worker.py)
+            )
+            undo.pop_all()
+        self._channel, self._has_answered = ours, False
+
+    def _end(self) -> None:
+        """Close its channel, which ends it, and collect it; one that stays is killed."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            process.wait(_END_LIMIT_S if self._has_answered else 0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_LIMIT_S)

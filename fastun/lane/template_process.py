@@ -1,0 +1,64 @@
+"""The template process: ``python -I -m fastun.lane.template_process CHANNEL_FD GATEWAY_PID``.
+
+Reads requests (template.py): a worker's name, with one descriptor. Answers each with the process ID
+of a fork of itself, which goes on as that worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+
+import setproctitle
+
+from fastun import ending, native
+from fastun.lane import worker
+from fastun.lane.channel import FORK_ANSWER
+
+_NAME_BYTES_MAX = 64
+
+
+def main() -> None:
+    """Fork workers until the gateway closes the channel or dies."""
+    channel_fd, gateway_pid = int(sys.argv[1]), int(sys.argv[2])
+    setproctitle.setproctitle("fastun: template")
+    # A service manager may signal all processes of a service; stopping is the gateway's decision.
+    for number in ending.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(ConnectionError, ProcessLookupError):  # the gateway is gone
+        native.hide_memory()
+        native.die_with_parent(gateway_pid)
+        gc.collect()
+        gc.freeze()  # collecting would write to what all share
+        request = _fork_until_child(socket.socket(fileno=channel_fd))
+        if request is not None:
+            worker.run(*request, gateway_pid)
+
+
+def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
+    """Answer requests; return the name and the channel of the worker that this process is now.
+
+    None when the gateway has closed the channel.
+    """
+    with channel:
+        while True:
+            name, fds, _, _ = socket.recv_fds(channel, _NAME_BYTES_MAX, 1)
+            if not name:
+                return None
+            try:
+                pid = native.fork_sibling()
+            except OSError as error:
+                pid = -(error.errno or 1)
+            if pid == 0:
+                return name.decode(), fds[0]
+            for fd in fds:
+                os.close(fd)
+            channel.send(FORK_ANSWER.pack(pid))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Where one handshake is tried: all addresses of a peer, one after the other, the same initiation.
+
+    where it was heard --STEP_S--> a first address --STEP_S--> the next ... until one answers
+
+The responder takes the copy that arrives first and refuses the others as replayed, so there is one
+session, and it is where the answer came from (RFC 8305 does so for connections). Two different
+initiations would not do: a responder keeps the last one's keys only. The order changes from one
+handshake to the next: of the first copy the answer may have been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final, TypeVar
+
+from msgspec import structs
+
+from fastun.endpoint import Endpoint
+from fastun.host.resolved import UnresolvedError
+from fastun.link.datagram.peer import UdpPeer
+from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.names import EndpointAddress, Names
+from fastun.link.peer_slots import SlottedPeer
+from fastun.native import UdpAddress
+
+# RFC 8305 recommends 250 ms, of a path in use; over a satellite 0.6 s are usual.
+STEP_S: Final = 0.5
+
+T = TypeVar("T")
+
+
+class AddressRace:
+    """The addresses to try. Event loop only."""
+
+    def __init__(self, names: Names, sockets: UdpSockets) -> None:
+        """Look names up by ``names``, to be reached by ``sockets``."""
+        self._names = names
+        self._sockets = sockets
+
+    async def addresses(self, udp_peer: UdpPeer, n: int) -> AsyncGenerator[UdpAddress, None]:
+        """Yield them for the peer's ``n``th handshake, each host and port once, as names resolve.
+
+        Raises OSError at the end where there was none: UnresolvedError, or no socket reaches any.
+        """
+        seen: set[tuple[object, int]] = set()
+        heard = self._heard(udp_peer, n)
+        if heard is not None and n % 2 == 0:
+            seen.add((heard.host, heard.port))
+            yield heard
+        failure: OSError | None = None
+        endpoints = _rotated(endpoints_of(udp_peer.slotted), n)
+        async for found in self._resolved(endpoints):
+            if isinstance(found, OSError):
+                failure = failure or found
+                continue
+            for host, port, zone in _rotated(found, n):
+                if (host, port) in seen:
+                    continue
+                try:
+                    address = self._sockets.address_of(
+                        host, port, zone, by=udp_peer.port.socket_index
+                    )
+                except OSError as error:
+                    failure = failure or error
+                    continue
+                seen.add((host, port))
+                yield address
+        if heard is not None and (heard.host, heard.port) not in seen:
+            yield heard
+        elif failure is not None and not seen:
+            raise failure
+
+    def _heard(self, udp_peer: UdpPeer, n: int) -> UdpAddress | None:
+        """Return where the peer was heard: from the source that it knows, and next time without.
+
+        That source may be what is wrong.
+        """
+        address, by = udp_peer.address, udp_peer.port.socket_index
+        if address is None or not udp_peer.is_heard:
+            return None
+        if by is not None:
+            return self._sockets.address_of(address.host, address.port, address.zone, by=by)
+        return structs.replace(address, local=None, local_zone=0) if n % 2 else address
+
+    async def _resolved(
+        self, endpoints: Sequence[Endpoint]
+    ) -> AsyncGenerator[tuple[EndpointAddress, ...] | UnresolvedError, None]:
+        """Yield what each endpoint resolves to, in their order as far as that does not wait."""
+        lookups = [asyncio.ensure_future(self._names.addresses(each)) for each in endpoints]
+        try:
+            while lookups:
+                await asyncio.wait(lookups, return_when=asyncio.FIRST_COMPLETED)
+                for lookup in [each for each in lookups if each.done()]:
+                    lookups.remove(lookup)
+                    error = lookup.exception()
+                    if isinstance(error, UnresolvedError):
+                        yield error
+                    else:
+                        yield lookup.result()
+        finally:
+            for lookup in lookups:
+                lookup.cancel()
+
+
+def endpoints_of(slotted: SlottedPeer) -> list[Endpoint]:
+    """Return where a peer may be found on UDP."""
+    return [endpoint for endpoint in slotted.peer.endpoints if endpoint.scheme == "udp"]
+
+
+def _rotated(items: Sequence[T], n: int) -> list[T]:
+    n %= len(items) or 1
+    return [*items[n:], *items[:n]]

@@ -1,0 +1,65 @@
+"""Which of several UDP sockets reaches a host: by its family, and by what it is bound to."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from fastun.host.route_lookup import RouteLookup
+
+Address = IPv4Address | IPv6Address
+
+# The best first. What has no way now may have one when its address comes.
+_CHOSEN_BY_KERNEL, _ANY, _BY_ITS_INTERFACE, _BY_ANOTHER, _NO_WAY = range(5)
+
+
+@dataclass(frozen=True)
+class UdpSocket:
+    """One bound socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
+
+    socket: socket.socket
+    has_offload: bool
+
+    @cached_property
+    def bound(self) -> Address:
+        """The address that it is bound to."""
+        return ip_address(str(self.socket.getsockname()[0]).partition("%")[0])
+
+    @cached_property
+    def is_dual(self) -> bool:
+        """Whether it carries IPv4 beside IPv6."""
+        return self.socket.family == socket.AF_INET6 and not self.socket.getsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+        )
+
+    def reaches(self, host: Address) -> bool:
+        """Return whether it can send to such an address at all."""
+        if self.bound.is_loopback and not host.is_loopback:
+            return False  # the kernel refuses; for IPv6 it sends, and no host takes it
+        if isinstance(host, IPv4Address):
+            return self.socket.family == socket.AF_INET or self.is_dual
+        return self.socket.family == socket.AF_INET6
+
+
+def choose(
+    sockets: Sequence[UdpSocket], host: Address, port: int, lookup: RouteLookup | None
+) -> int | None:
+    """Return the index of the socket that suits a host best; None: no socket reaches it."""
+    reaching = [index for index, each in enumerate(sockets) if each.reaches(host)]
+    if len(reaching) <= 1 or lookup is None:
+        return reaching[0] if reaching else None
+    return min(reaching, key=lambda index: _rank(sockets[index].bound, host, port, lookup))
+
+
+def _rank(bound: Address, host: Address, port: int, lookup: RouteLookup) -> int:
+    if bound.is_unspecified:
+        return _ANY
+    if lookup.way_to(host, port, socket.IPPROTO_UDP).source == bound:
+        return _CHOSEN_BY_KERNEL
+    leaves_by = lookup.interface_to(host, port, socket.IPPROTO_UDP, bound)
+    if not leaves_by:
+        return _NO_WAY
+    return _BY_ITS_INTERFACE if leaves_by == lookup.home_of(bound) else _BY_ANOTHER

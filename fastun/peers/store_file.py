@@ -1,0 +1,106 @@
+"""The file of the peer store: made whole with mode 0600, and refused where it is not ours or empty.
+
+A new file gets its tables under another name and is then linked to its own, so a file by that name
+is complete from its first moment. One that is empty or has no tables has therefore lost its peers,
+or is another program's: to take it for a directory without peers would lock out every client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import stat
+from typing import TYPE_CHECKING, Final
+
+from fastun import private_file
+from fastun.errors import ConfigError, RuntimeFailure, quote
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE_NAME: Final = "peers.sqlite"
+
+# PRAGMA user_version of what _SCHEMA makes. A higher number is a newer fastun's.
+SCHEMA_VERSION: Final = 1
+
+# What SQLite puts beside the file while it is changed.
+SUFFIXES: Final = ("-journal", "-wal", "-shm")
+
+DAMAGED: Final = "damaged; restore it from a backup, or move it away and add the peers again"
+
+_SCHEMA = """
+CREATE TABLE peer (
+    name TEXT PRIMARY KEY,
+    public_key BLOB NOT NULL UNIQUE CHECK (length(public_key) = 32),
+    preshared_key BLOB CHECK (length(preshared_key) = 32),
+    endpoints TEXT NOT NULL,
+    keepalive_s INTEGER NOT NULL
+) STRICT;
+CREATE TABLE allowed_ip (
+    prefix TEXT PRIMARY KEY,
+    peer TEXT NOT NULL REFERENCES peer (name) ON DELETE CASCADE,
+    position INTEGER NOT NULL
+) STRICT;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
+INSERT INTO fact VALUES ('version', 0);
+"""
+
+
+def make_private(path: Path) -> None:
+    """Make the file if it is missing; raise ConfigError if it is there and not ours alone.
+
+    Raises OSError and sqlite3.Error as well.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.lexists(path):
+        with contextlib.suppress(FileExistsError):  # another start was first, and that is as good
+            _make(path)
+    # By its path: to open and close a file drops the locks that SQLite holds on it in this process
+    # (fcntl(2), advisory record locking).
+    status = path.stat()
+    name = f"peer directory {quote(str(path))}"
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(f"{name}: not a file; choose another --state")
+    private_file.check(path, status, name)
+    # SQLite takes these for its own: a journal that another has put there would be played back.
+    for suffix in SUFFIXES:
+        beside = path.with_name(f"{path.name}{suffix}")
+        if beside.is_file():
+            private_file.check(beside, beside.stat(), quote(str(beside)))
+    if status.st_size == 0:
+        raise RuntimeFailure(
+            f"{path}: empty, so its peers are lost; restore it from a backup, or remove it to"
+            " start without peers"
+        )
+
+
+def _make(path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        os.close(os.open(temporary, flags, 0o600))
+        with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as database:
+            database.executescript(f"{_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}")
+        os.link(temporary, path)  # unlike a rename, it never replaces what is there
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_contents(database: sqlite3.Connection, path: Path) -> None:
+    """Raise RuntimeFailure where the file is damaged or is not a peer directory of this version."""
+    found = int(database.execute("PRAGMA user_version").fetchone()[0])
+    if found > SCHEMA_VERSION:
+        raise RuntimeFailure(
+            f"{path}: written by a newer fastun (format {found}, this one reads"
+            f" {SCHEMA_VERSION}); update fastun on this host"
+        )
+    if found < SCHEMA_VERSION:
+        raise RuntimeFailure(
+            f"{path}: not a peer directory; restore it from a backup, or move it away to start"
+            " without peers"
+        )
+    # A page that is lost is found only by what reads it, which may be a change much later.
+    if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        raise RuntimeFailure(f"{path}: {DAMAGED}")

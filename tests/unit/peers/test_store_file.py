@@ -1,0 +1,107 @@
+"""The file of the peer store: whole from its first moment, and refused where its peers are lost."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.errors import ConfigError, FastunError, RuntimeFailure
+from fastun.peers import store_file
+from fastun.peers.peer import Peer
+from fastun.peers.store import FILE_NAME, PeerStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+N_PEERS = 200
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A directory of some pages, closed."""
+    with PeerStore(tmp_path) as store, store.changes():
+        for number in range(N_PEERS):
+            name = f"peer{number}"
+            store.add(Peer(name=name, public_key=name.encode().ljust(32, b".")))
+    return tmp_path / FILE_NAME
+
+
+def opened(file: Path) -> int:
+    with PeerStore(file.parent) as store:
+        return len(store.peers())
+
+
+def test_an_empty_file_is_not_a_directory_without_peers(file: Path) -> None:
+    assert opened(file) == N_PEERS
+    file.write_bytes(b"")
+    with pytest.raises(RuntimeFailure, match=r"peers\.sqlite: empty, .*backup.*remove it"):
+        opened(file)
+    assert file.read_bytes() == b"", "left as it was"
+
+
+@pytest.mark.parametrize("kept", [1, 15, 16, 100, 511, 4096, 8192, -4096])
+def test_a_file_of_which_a_part_is_lost_is_refused(file: Path, kept: int) -> None:
+    file.write_bytes(file.read_bytes()[:kept])
+    said = r"peers\.sqlite: (damaged|not a peer directory); restore it from a backup"
+    with pytest.raises(RuntimeFailure, match=said):
+        opened(file)
+
+
+@pytest.mark.parametrize("start", [0, 4096, 12288])
+def test_a_file_with_a_page_of_zeros_is_refused(file: Path, start: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[start : start + 4096] = bytes(4096)
+    file.write_bytes(content)
+    with pytest.raises(RuntimeFailure, match=r"peers\.sqlite: damaged"):
+        opened(file)
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE theirs (x)")
+    path.chmod(0o600)
+    with pytest.raises(RuntimeFailure, match="not a peer directory; restore"):
+        opened(path)
+    with sqlite3.connect(path) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+@pytest.mark.parametrize("kind", ["directory", "dangling link", "open to others"])
+def test_what_cannot_be_the_file_is_one_line(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / FILE_NAME
+    match kind:
+        case "directory":
+            path.mkdir()
+        case "dangling link":
+            path.symlink_to(tmp_path / "unmounted" / FILE_NAME)
+        case _:
+            PeerStore(tmp_path).close()
+            path.chmod(0o644)
+    with pytest.raises(FastunError) as caught:
+        opened(path)
+    assert FILE_NAME in str(caught.value)
+    assert "; " in str(caught.value), "what to do"
+    assert isinstance(caught.value, ConfigError | RuntimeFailure)
+
+
+def test_a_start_that_is_killed_midway_leaves_no_file_by_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    class Killed(BaseException):
+        pass
+
+    def killed(_: object, __: object) -> None:
+        seen.append([path.name for path in tmp_path.iterdir()])
+        raise Killed
+
+    monkeypatch.setattr(store_file.os, "link", killed)
+    with pytest.raises(Killed):
+        PeerStore(tmp_path)
+    monkeypatch.undo()
+    assert FILE_NAME not in seen[0]
+    assert opened(tmp_path / FILE_NAME) == 0
