@@ -267,6 +267,17 @@ FAULTS = Row(
             alarm=1,
         ),
         Panel(
+            "Host",
+            "Whether the device is up, and repairs a second of what other programs have removed "
+            "of the tunnel's addresses, routes and rules.",
+            "Device 0: bring it up with 'ip link set'. Repairs without end: another program "
+            "manages the same interface; the log names what it removes.",
+            (
+                ("fastun_device_up{$at}", "device up"),
+                (rate("fastun_host_repairs_total", by="kind"), "repaired: {{kind}}"),
+            ),
+        ),
+        Panel(
             "Handshakes",
             "Handshakes a second by result; only on the wireguard wire.",
             "Not ok: a wrong key, a wrong clock, or an attack (FastunHandshakeFailures).",

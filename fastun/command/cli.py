@@ -7,22 +7,19 @@ options. What runs a command is imported inside it: `fastun --help` loads no net
 import os
 import signal
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from fastun import __version__, ending
+from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.command.peer_cli import peer
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
 from fastun.config.settings import Options, Role, load
-from fastun.errors import FastunError, RuntimeFailure, one_line
-
-_LAST_LINE_LIMIT_S = 1.0
+from fastun.errors import RuntimeFailure, one_line
 
 
 @click.group(
@@ -292,7 +289,7 @@ def _run(role: Role, target: str | None, options: Options) -> None:
         run(settings)
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
-        raise RuntimeFailure(_of_the_system(error)) from error
+        raise RuntimeFailure(of_the_system(error)) from error
 
 
 def main() -> NoReturn:
@@ -309,44 +306,8 @@ def main() -> NoReturn:
     except Exception as error:  # The last place where it can become one line.
         if os.environ.get("FASTUN_DEBUG"):
             raise
-        exit_code, line = _explain(error)
+        exit_code, line = explain(error)
         # What was given on the command line may be a key, in whatever option.
         line = without_keys(line, " ".join(sys.argv[1:]))
-        _say(f"fastun: {one_line(line)}", exit_code)
+        say_last(f"fastun: {one_line(line)}", exit_code)
     sys.exit(exit_code)
-
-
-def _say(line: str, exit_code: int) -> None:
-    """Print the last line. An unread stderr must not keep the process from ending."""
-
-    def say() -> None:
-        with suppress(OSError, ValueError):
-            click.echo(line, err=True)
-
-    saying = threading.Thread(target=say, daemon=True)
-    saying.start()
-    saying.join(_LAST_LINE_LIMIT_S)
-    if saying.is_alive():
-        os._exit(exit_code)
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code of `error`, and the line that reports it."""
-    match error:
-        case FastunError():
-            return error.exit_code, str(error)
-        case click.UsageError():
-            command = error.ctx.command_path if error.ctx else "fastun"
-            message = " ".join(error.format_message().split())
-            return error.exit_code, f"{message} (see '{command} --help')"
-        case click.ClickException():
-            return error.exit_code, error.format_message()
-        case OSError():
-            return 1, _of_the_system(error)
-    return 1, f"internal error: {type(error).__name__}: {error}; FASTUN_DEBUG=1 shows where"
-
-
-def _of_the_system(error: OSError) -> str:
-    """Return the system's complaint without its number, with the file it is about."""
-    message = error.strerror or str(error) or type(error).__name__
-    return f"{error.filename}: {message}" if error.filename else message

@@ -66,7 +66,7 @@ class SourcePin:
 
     address: UdpAddress | None = None
     way: Way = NO_WAY
-    # Our address that is no source any more, and its interface: datagrams may still arrive there.
+    # Our address that we no longer send from, and its interface: datagrams may still arrive there.
     retired: tuple[object, int] | None = None
 
 

@@ -24,8 +24,8 @@ from typing import Annotated, Final
 import msgspec
 
 from fastun import codec, log, state_file
+from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.handshakes import DatagramHandshakes
-from fastun.link.datagram.initiator import endpoints_of
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
