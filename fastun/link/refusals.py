@@ -112,7 +112,9 @@ class Refusals:
                 responses=errors.n_unconfirmed,
             )
             text = "it does not confirm our responses: another pre-shared key, or they get lost"
-            errors.note(Reason.NOT_CONFIRMED, text)
+            # Where we have tried ourselves and could not open the response, that says more.
+            if errors.last is None or errors.last.reason is not Reason.NOT_OPENED:
+                errors.note(Reason.NOT_CONFIRMED, text)
         errors.n_unconfirmed += 1
 
     # -- handshakes for other keys --------------------------------------------------------------

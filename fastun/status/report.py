@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
-# Why peers are not connected: a line each, of the newest.
-_ERRORS_SHOWN_MAX = 10
-
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 
@@ -109,7 +106,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
             yield _peers(shown, now, is_sealed=status.wire == "wireguard")
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
-        yield from _last_errors(status.peers, now)
+        yield from _last_errors(status.peers, now, n_down_max)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -190,11 +187,11 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
     return table
 
 
-def _last_errors(peers: list[PeerStatus], now: float) -> Iterable[Text]:
+def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Text]:
     """Yield why peers are not connected, the newest first."""
     found = [(peer, peer.last_error) for peer in peers if peer.last_error is not None]
     found.sort(key=lambda each: each[1].unix_seconds, reverse=True)
-    for peer, error in found[:_ERRORS_SHOWN_MAX]:
+    for peer, error in found[:n_max]:
         age = _age(error.unix_seconds, now, "")
         yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
 

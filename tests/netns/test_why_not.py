@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
-from fastun.lab.tunnel import UDP_PORT
+from fastun.lab.tunnel import PORT, UDP_PORT
 from tests.support.faulty_clients import (
     BLOCKED,
     CLOSED,
@@ -75,7 +76,10 @@ def start_clients(faulty: Faulty) -> None:
         "blocked": f"udp://{address}:{BLOCKED}",
         "closed": f"udp://{address}:{CLOSED}",
         "no-route": f"udp://192.0.2.1:{UDP_PORT}",
+        "elsewhere": f"udp://198.51.100.1:{UDP_PORT}",
+        "no-name": f"udp://vpn.invalid:{UDP_PORT}",
     }
+    host.ip("route", "add", "198.51.100.0/24", "via", address)  # which does not forward
     host.run("nft", "add", "table", "inet", "own")
     hook = "{ type filter hook output priority 0; }"
     host.run("nft", "add", "chain", "inet", "own", "output", hook)
@@ -94,6 +98,23 @@ def start_clients(faulty: Faulty) -> None:
     text = faulty.file_of("stream-secret", address, "tcp")
     faulty.start(host, with_other_key(text, "preshared_key"))
 
+    host, address = faulty.host("deaf")
+    host.run("nft", "add", "table", "inet", "own")
+    hook = "{ type filter hook input priority 0; }"
+    host.run("nft", "add", "chain", "inet", "own", "input", hook)
+    host.run("nft", "add", "rule", "inet", "own", "input", "udp", "sport", str(UDP_PORT), "drop")
+    faulty.start(host, faulty.file_of("deaf", address))
+
+    host, address = faulty.host("fallback")
+    text = faulty.file_of("fallback", address, "both")
+    urls = (f"udp://{address}:{DROPPED}", f"tcp://{address}:{PORT}")
+    faulty.start(host, with_endpoint(text, *urls))
+
+    hosts = [faulty.host(name) for name in ("twin-a", "twin-b")]
+    text = faulty.file_of("twins", hosts[0][1], "both")
+    for host, address in hosts:
+        faulty.start(host, with_endpoint(text, f"tcp://{address}:{PORT}"))
+
 
 def of_many(faulty: Faulty, peer: str) -> str:
     return wait_for_line(faulty.clients["many"], CANNOT, f"peer={peer} ")
@@ -108,7 +129,7 @@ def assert_shown(gateway: GatewayProcess, peer: str, reason: str) -> None:
     error = last_error(gateway, peer)
     assert error["reason"] == reason
     assert abs(error["unix_seconds"] - time.time()) < 60
-    assert f"{peer}: {error['text']}" in status(gateway).replace("\n", " ")
+    assert f"{peer}: {error['text']}" in status(gateway, "--all").replace("\n", " ")
     scraped = gateway.scrape()
     name = "fastun_peer_last_error_timestamp_seconds"
     assert scraped.total(name, peer=peer, reason=reason) > time.time() - 60
@@ -174,6 +195,40 @@ def test_a_firewall_that_drops(faulty: Faulty) -> None:
     line = of_many(faulty, "dropped")
     assert "came_back=nothing" in line
     assert "a firewall drops it" in line
+
+
+def test_a_server_that_is_not_there(faulty: Faulty) -> None:
+    line = of_many(faulty, "elsewhere")
+    assert "198.51.100.1:51820 from 10.0.2.2 via to-server" in line
+    assert "came_back=nothing" in line
+    assert "server down" in line
+    assert_shown(faulty.clients["many"], "elsewhere", "no_answer")
+
+
+def test_a_name_that_is_wrong(faulty: Faulty) -> None:
+    wait_for_line(faulty.clients["many"], "name", "vpn.invalid")
+    assert_shown(faulty.clients["many"], "no-name", "name")
+
+
+def test_a_firewall_that_drops_the_answers(faulty: Faulty) -> None:
+    wait_for_line(faulty.server, "does not confirm our responses", "peer=deaf")
+    assert "came_back=nothing" in wait_for_line(faulty.clients["deaf"], CANNOT)
+    assert_shown(faulty.server, "deaf", "not_confirmed")
+
+
+def test_udp_that_is_blocked_while_tcp_is_not(faulty: Faulty) -> None:
+    client = faulty.clients["fallback"]
+    line = wait_for_line(client, "UDP does not get through; the link is on TCP")
+    assert f"udp 10.0.7.1:{DROPPED}" in line
+    assert last_error(client, "server") is None
+    assert lines(client, CANNOT) == []
+
+
+def test_one_file_on_two_hosts(faulty: Faulty) -> None:
+    wait_for_line(faulty.server, "connects from two addresses in turns", "peer=twins")
+    twins = [faulty.clients[name] for name in ("twin-a", "twin-b")]
+    said = "the server closes each link soon after it is made"
+    wait_until(lambda: any(lines(twin, said) for twin in twins), said, timeout_s=20)
 
 
 @pytest.mark.parametrize(
