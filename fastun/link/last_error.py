@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+_TEXT_MAX = 160  # of 1,024 peers and more, in one reply of `fastun status`
+
 
 class Reason(StrEnum):
     """What went wrong; the values are the metrics' label values."""
@@ -49,7 +51,7 @@ class PeerErrors:
 
     def note(self, reason: Reason, text: str) -> None:
         """Take note of an error, in place of the last one."""
-        self.last = LastError(reason, time.time(), text)
+        self.last = LastError(reason, time.time(), text[:_TEXT_MAX])
         # A new one each time: a scrape may be walking the old one.
         self.counts = self.counts + Counter({reason: 1})
 

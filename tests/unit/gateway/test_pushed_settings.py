@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
+from msgspec import structs
 
 from fastun import log
 from fastun.config.push import Push
@@ -377,3 +378,29 @@ def test_a_serving_side_is_pushed_nothing() -> None:
         running.cancel()
 
     asyncio.run(scene())
+
+
+# -- what is left out -------------------------------------------------------------------------
+
+
+def test_what_is_pushed_and_not_accepted_is_a_line_a_change(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = (ip_interface("10.9.0.2/24"),)
+    client = settings("0.0.0.0/0", accept=("mtu",), addresses=own)
+    pushed_settings = PushedSettings(client, device_of(apply_dns=nothing), nothing)
+
+    def lines(push: Push) -> list[str]:
+        apply(pushed_settings, push)
+        return [line for line in capsys.readouterr().err.splitlines() if "not applied" in line]
+
+    push = Push(addresses=("10.9.0.2/24",), routes=("10.7.0.0/16",), dns=("10.7.0.1",), mtu=1400)
+    (line,) = lines(push)
+    assert "the server pushes routes 10.7.0.0/16, DNS 10.7.0.1; not applied: accept" in line
+    assert "accept does not list routes, dns" in line
+    assert "10.9.0.2" not in line, "it is configured"
+    assert lines(push) == []
+    (line,) = lines(structs.replace(push, routes=tuple(f"10.{n}.0.0/16" for n in range(9))))
+    assert "10.3.0.0/16 and 5 more, DNS" in line
+    assert lines(Push(mtu=1400)) == []
+    assert len(lines(push)) == 1
