@@ -105,7 +105,7 @@ class Gateway:
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self._place_outer)
+        names = Names(lookup, self.pushed_settings.place_outer)
         self.outside = Outside(names, inside, settings.fwmark, attempts)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
@@ -303,13 +303,6 @@ class Gateway:
                 if link.connection is not None:
                     found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
         return found
-
-    async def _place_outer(self) -> None:
-        """Keep our own packets out of the tunnel: names have other addresses."""
-        try:
-            await asyncio.to_thread(self.device.outer_changed, self._outer_addresses())
-        except (FastunError, OSError) as error:
-            self._log.warning("cannot keep our own packets out of the tunnel", error=str(error))
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""

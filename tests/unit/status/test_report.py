@@ -159,7 +159,7 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
 ) -> None:
     with serving(tmp_path) as socket_path:
         status = control.request(socket_path, "status")
-    (peer,) = status.peers
+    peer = status.peers[0]
     error = LastError(
         reason="not_opened", unix_seconds=time.time() - 65, text="it\x1b does not open"
     )
