@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
-from msgspec import structs
 
 from fastun import log
 from fastun.config.push import Push
@@ -397,18 +396,3 @@ def test_a_serving_side_is_pushed_nothing() -> None:
         running.cancel()
 
     asyncio.run(scene())
-
-
-def test_what_is_pushed_and_not_accepted_is_a_line_a_change(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    client = settings(accept=("mtu",), addresses=(ip_interface("10.9.0.2/24"),))
-    pushed = PushedSettings(client, device_of(), nothing)
-    push = Push(addresses=("10.9.0.2/24",), routes=("10.7.0.0/16",), dns=("10.7.0.1",), mtu=1400)
-    for _ in range(2):
-        apply(pushed, push)
-    apply(pushed, structs.replace(push, routes=tuple(f"10.{n}.0.0/16" for n in range(9))))
-    apply(pushed, Push(mtu=1400))
-    first, second = (x for x in capsys.readouterr().err.splitlines() if "not applied" in x)
-    assert "pushes routes 10.7.0.0/16, DNS 10.7.0.1; not applied: accept does not list" in first
-    assert "10.3.0.0/16 and 5 more, DNS" in second
