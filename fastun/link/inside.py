@@ -7,6 +7,7 @@ route back); while the route to a peer leads there, nothing is sent to it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import struct
@@ -45,6 +46,7 @@ class Inside:
         self._device_index = device_index
         self._interface = interface
         self._lookup = lookup
+        self.route_change = asyncio.Event()  # cleared by the one that waits for it
         self._noted: dict[str, str] = {}  # by peer, where its route leads inside
         self._kept_out: dict[OuterAddress, None] = {}
         self._ask: Callable[[], object] | None = None
@@ -57,7 +59,10 @@ class Inside:
 
     def routes_have_changed(self) -> bool:
         """Return whether answers may have changed since the last call."""
-        return self._lookup is not None and self._lookup.have_changed()
+        have_changed = self._lookup is not None and self._lookup.have_changed()
+        if have_changed:
+            self.route_change.set()
+        return have_changed
 
     # -- leading them outside -------------------------------------------------------------------
 
