@@ -27,7 +27,7 @@ _WHOLE = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=")
 _LONG = re.compile(r"[A-Za-z0-9+/=]{16,}")
 # The padding shows an end that was left over; at the beginning of a line it could be a name.
 _TAIL = re.compile(
-    r"(?:(?<=[^\n])|(?=[a-zA-Z]*[0-9+/]))(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{5,}=(?=[\s\"']|$)"
+    r"(?<![A-Za-z0-9+/])(?:(?<=[^\n])|(?=[a-zA-Z]*[0-9+/]))[A-Za-z0-9+/]{5,}=(?=[\s\"']|$)"
 )
 _PATH = re.compile(r"/\w+/.*")
 _MIXED_CHARS: Final = 16
@@ -41,7 +41,7 @@ _PUBLIC_KEY = re.compile(
     r"(?<![A-Za-z_-])public_?key[\"']?[ \t]*=[ \t]*[\"']?[A-Za-z0-9+/]{43}=", re.IGNORECASE
 )
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
-_NAMED = re.compile(r"([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]{0,200}))")
+_NAMED = re.compile(r"(?<![A-Za-z]{8})([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]{0,200}))")
 _UNJOINED = re.compile(r"(?:private|pre-?shared)[_-]?key[\"']?[ \t]+([^\n]{0,200})", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 
