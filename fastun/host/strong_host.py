@@ -103,6 +103,7 @@ class StrongHost:
             with self._journal.changing(self._change):
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
+            ending.check()
             self._log.warning(
                 "no nft table: other hosts on the network can reach the tunnel's addresses",
                 interface=self._interface,
