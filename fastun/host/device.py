@@ -153,7 +153,8 @@ class Device:
         Returns what became of that alone, without what was refused before.
         """
         with self._mutex:
-            before, known = self._refused, {each.key for each in self._refused}
+            before = self._refused
+            known = {each.key for each in before if each.kind != "link"}
             is_changed = self._strong_host.is_changed()
             if is_changed:
                 self._strong_host.forget()
