@@ -179,20 +179,6 @@ def test_a_device_that_another_program_deletes_ends_the_gateway_with_nothing_lef
     assert len(client.ip("rule").splitlines()) == 3
 
 
-def test_a_device_that_was_moved_to_another_namespace_ends_the_gateway_with_nothing_left(
-    lab: Lab, client: Host, gateway: GatewayProcess
-) -> None:
-    away = lab.host("away")
-    client.ip("link", "set", "wg0", "netns", away.namespace)
-    assert gateway.process.wait(10) == 1
-    assert gateway.log_tail(1) == [
-        "fastun: interface wg0 was moved to another network namespace; run fastun in that one"
-    ]
-    assert len(client.ip("rule").splitlines()) == 3
-    assert client.run("nft", "list", "ruleset").stdout == ""
-    assert away.devices() == ["lo"]
-
-
 def test_a_renamed_device_keeps_all_it_has_under_its_new_name(
     client: Host, gateway: GatewayProcess
 ) -> None:
