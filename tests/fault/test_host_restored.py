@@ -209,6 +209,7 @@ def test_a_suspended_host_comes_back_and_leaves_nothing_behind(
     assert scene.left() == []
 
 
+@pytest.mark.timeout(600 + 150)
 @pytest.mark.parametrize("gone_s", [3, pytest.param(600, id="600", marks=pytest.mark.soak)])
 def test_a_network_that_was_gone_comes_back_and_nothing_is_left_behind(
     scene: Scene, gone_s: float
