@@ -12,8 +12,11 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import start_gateway
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import add_peer, start_gateway
 from fastun.link import hello
 from fastun.native import PEER_SLOTS
 from fastun.peers.store import FILE_NAME, PeerStore
@@ -24,12 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.network import Lab
-    from fastun.lab.tunnel import GatewayProcess
+    from fastun.lab.tunnel import GatewayProcess, Transport
     from fastun.session.keys import KeyPair
 
 N_PEERS = 5000
 SERVER = ("10.0.0.1", 55555)
 START_S = 15.0
+ADD_S = 5.0
 
 
 def known(state: Path, n_peers: int) -> list[KeyPair]:
@@ -110,6 +114,26 @@ class Server:
         wait_until(lambda: self.n_up() == 0, "the ends", timeout_s=10)
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_client_among_5000_known_peers_is_served(
+    lab: Lab, tmp_path: Path, transport: Transport
+) -> None:
+    server = Server(lab, tmp_path)
+    begun = time.monotonic()
+    file = add_peer(server.gateway, "laptop", "10.0.0.1", transport)
+    assert time.monotonic() - begun < ADD_S
+    client = start_gateway(server.client, tmp_path, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_ping(server.client, "10.200.255.1"), "a link", timeout_s=START_S)
+    metrics = server.metrics()
+    assert 'fastun_peer_up{peer="laptop"} 1.0' in metrics
+    assert 'fastun_peer_up{peer="client7"} 0.0' in metrics
+    # For one that is not here: dropped, and not sent to another peer.
+    assert not answers_ping(server.client, "10.200.0.8")
+    assert client.stop() == 0
+    assert server.gateway.stop(timeout_s=10) == 0
+
+
+@pytest.mark.soak
 def test_any_1024_of_5000_known_peers_connect_wave_after_wave(lab: Lab, tmp_path: Path) -> None:
     server = Server(lab, tmp_path)
     server.wave(3000, PEER_SLOTS, 40)
