@@ -79,7 +79,7 @@ class KeyExchange:
                 raise HandshakeError(Refusal.UNKNOWN_PEER)
             slotted.guard.admit(consumed.timestamp, clock.boottime_s())
             self._check_room(slotted)
-            return slotted, consumed
+            return self.peer_slots.in_slot(slotted), consumed
 
     def respond(
         self, slotted: SlottedPeer, consumed: noise.ConsumedInitiation, cookie: bytes | None = None

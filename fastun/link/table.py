@@ -215,6 +215,11 @@ class LinkTable:
                 if slot not in self.by_slot:
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
+    def leave(self, slot: int, reason: str) -> None:
+        """End the link of a peer that leaves its slot, whose keys are then another's."""
+        self.end(slot, reason)
+        self._ended_s.pop(slot, None)
+
     def end_all(self, reason: str, *, only_streams: bool = False) -> None:
         """End every link, or every stream."""
         for slot, link in list(self.by_slot.items()):

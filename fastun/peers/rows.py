@@ -4,6 +4,7 @@ Whatever cannot be read raises ValueError or TypeError: it was checked before it
 the file is damaged or was edited.
 """
 
+import functools
 from ipaddress import ip_interface
 from itertools import groupby
 from typing import Literal, Self
@@ -41,6 +42,8 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
     return tuple(peers)
 
 
+# A change is most often one peer's, and all others' prefixes are those of the last look.
+@functools.lru_cache(maxsize=16384)
 def _network(text: str) -> Network:
     prefix = prefixes.parse(text)
     if prefix != prefix.without_host():

@@ -33,6 +33,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.native import PEER_SLOTS, UdpAddress
 from fastun.session import clock
 from fastun.session.protocol import KEY_BYTES
+from fastun.session.refusal import HandshakeError
 
 WRITE_INTERVAL_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 2.0
@@ -115,7 +116,10 @@ class RememberedEndpoints:
             slotted = self._peer_slots.holder_of(place.key)
             if slotted is None or endpoints_of(slotted) or slotted.slot in self._links.by_slot:
                 continue
-            udp_peer = self._peers.at(slotted)
+            try:
+                udp_peer = self._peers.at(self._peer_slots.in_slot(slotted))
+            except HandshakeError:  # others have connected meanwhile, and no slot is free
+                break
             if udp_peer.address is None:
                 udp_peer.address = self._address(place)
                 if udp_peer.address is not None:
