@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError, RuntimeFailure
+from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
@@ -38,26 +39,21 @@ from fastun.link.datagram.sockets import UdpSockets, open_for
 from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.established import Established
 from fastun.link.inside import Inside
-from fastun.link.key_exchange import KeyExchange, SessionCounts
+from fastun.link.key_exchange import SessionCounts
 from fastun.link.listening import Listening
 from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
-from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
-    Handshaker,
-    PlainHandshaker,
     SealedHandshaker,
-    SilentHandshaker,
 )
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
-from fastun.link.tap_place import TapPlace
 from fastun.native import Wire
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
-from fastun.session.timestamps import Timestamps
 from fastun.threads import DaemonThreads
 
 # From the stop request until device and workers are gone: usually a tenth of a second, at most the
@@ -100,7 +96,9 @@ class Gateway:
         )
         if settings.mss_clamp:
             device.inner_mtu.subscribe(self.lane.clamp_mss)
-        self.handshaker = self._make_handshaker()
+        self.handshaker = handshaker_for(
+            settings, device.offload_max, self.peer_slots, self.peer_sync, self.links
+        )
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
         self.outside = Outside(
@@ -122,26 +120,6 @@ class Gateway:
         self._constants = constants
         self._stopped: asyncio.Future[None] | None = None
         self._log = log.get("gateway")
-
-    def _make_handshaker(self) -> Handshaker:
-        if self.settings.wire == "simpletun":
-            return SilentHandshaker(self.peer_slots, hello.format_without_peer(self.settings))
-        offload_max = self.device.offload_max
-        if self.settings.wire == "plain":
-            return PlainHandshaker(self.peer_slots, hello.own(self.settings, offload_max))
-        is_tun = self.settings.mode == "tun"
-        plain = hello.format_without_peer(self.settings) if is_tun else None
-        own = self.peer_sync.own
-        timestamps = Timestamps(self.settings.state_dir, own.public)
-        check_room = TapPlace(self.settings.mode, self.links).check
-        exchange = KeyExchange(
-            self.peer_slots, own, self._hello_for, timestamps, check_room=check_room
-        )
-        return SealedHandshaker(exchange, plain)
-
-    def _hello_for(self, slotted: SlottedPeer) -> hello.Hello:
-        push = self.peer_sync.push_to(slotted) if self.settings.role == "serve" else None
-        return hello.own(self.settings, self.device.offload_max, push)
 
     # -- life ---------------------------------------------------------------------------------
 

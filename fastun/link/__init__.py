@@ -8,6 +8,7 @@ What both transports use:
     source_limits        what counts as one source, and how often it may come
     inside               addresses inside the tunnel, which cannot be endpoints
     endpoint_watch       routes that begin to lead our packets into the tunnel
+    stream_path          streams whose route has changed to another interface
     hello                what each side can do, said before the first frame
     peer_slots           the peers that may connect, each in its slot
     key_exchange         WireGuard's handshake messages, and which peers may connect

@@ -3,7 +3,8 @@
 Checked when the kernel reports changed routes, when a peer's address changes, and at intervals. A
 peer on UDP keeps its session, but nothing is sent to it (the link-writer drops and counts) until
 the route leads outside again; a stream is closed, and dialled again after that. Packets that have
-entered the device in the meantime are dropped there (csrc/outbound/own_packets.h).
+entered the device in the meantime are dropped there (csrc/outbound/own_packets.h). A stream whose
+route has changed to another interface is closed as well (stream_path.py).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from fastun.lane.lane import Lane
 from fastun.lane.messages import BlockLink
 from fastun.link.inside import Inside
+from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
 from fastun.native import UdpAddress
 
@@ -36,6 +38,7 @@ class EndpointWatch:
         self._inside = inside
         self._seen: dict[int, tuple[int, UdpAddress]] = {}  # link and address, by slot
         self._blocked: dict[int, int] = {}  # links that the link-writer sends nothing on, by slot
+        self._paths = StreamPaths(inside.lookup)
         self._all_seen_s = float("-inf")
         self._has_changed = False
 
@@ -55,7 +58,7 @@ class EndpointWatch:
         for link in list(self._links.by_slot.values()):
             if link.connection is None:
                 self._look_at_datagrams(link, is_due=is_due)
-            elif is_due:
+            elif is_due or (self._links.dials and self._paths.is_new(link)):
                 self._look_at_stream(link)
 
     def on_link_writer_death(self) -> None:
@@ -72,10 +75,12 @@ class EndpointWatch:
         if is_inside != (self._blocked.get(link.slot) == link.id):
             self._lane.send("link-writer", BlockLink(link.slot, is_inside))
         if is_inside:
-            self._inside.keep_out(address.host)
             self._blocked[link.slot] = link.id
         else:
             self._blocked.pop(link.slot, None)
+        if is_inside and self._inside.keep_out(address.host):
+            del self._seen[link.slot]  # it is looked at again in a moment
+            return
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 
     def _look_at_stream(self, link: Link) -> None:
@@ -86,7 +91,9 @@ class EndpointWatch:
         except OSError:  # it is ending
             return
         is_inside = self._inside.holds_stream(address)
-        self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
+        if not (is_inside and self._inside.keep_out(address[0])):
+            self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
         if is_inside:
-            self._inside.keep_out(address[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)
+        elif self._links.dials and self._paths.is_lost(link):
+            self._links.end(link.slot, "its route leaves by another interface now", link.id)

@@ -7,6 +7,7 @@ route back); while the route to a peer leads there, nothing is sent to it.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import struct
@@ -45,9 +46,10 @@ class Inside:
         self._device_index = device_index
         self._interface = interface
         self._lookup = lookup
+        self.route_change = asyncio.Event()  # cleared by the one that waits for it
         self._noted: dict[str, str] = {}  # by peer, where its route leads inside
         self._kept_out: dict[OuterAddress, None] = {}
-        self._ask: Callable[[], object] = bool  # nothing is subscribed yet
+        self._ask: Callable[[], object] | None = None
         self._log = log.get("link")
 
     def close(self) -> None:
@@ -57,7 +59,10 @@ class Inside:
 
     def routes_have_changed(self) -> bool:
         """Return whether answers may have changed since the last call."""
-        return self._lookup is not None and self._lookup.have_changed()
+        have_changed = self._lookup is not None and self._lookup.have_changed()
+        if have_changed:
+            self.route_change.set()
+        return have_changed
 
     # -- leading them outside -------------------------------------------------------------------
 
@@ -70,15 +75,19 @@ class Inside:
         """Addresses of peers that were found inside: our routes should make way for them."""
         return set(self._kept_out)
 
-    def keep_out(self, host: str | OuterAddress) -> None:
-        """Have routes make way for an address that was found inside; only for a known peer's."""
+    def keep_out(self, host: str | OuterAddress) -> bool:
+        """Have routes make way for an address that was found inside; only for a known peer's.
+
+        Returns whether that was asked for only now: then a warning would be too early.
+        """
         address = outer_addresses.parsed(str(host))
-        if address in self._kept_out:
-            return
+        if self._ask is None or address in self._kept_out:
+            return False
         if len(self._kept_out) == _KEPT_OUT_MAX:
             self._kept_out.pop(next(iter(self._kept_out)))
         self._kept_out[address] = None
         self._ask()
+        return True
 
     # -- where ----------------------------------------------------------------------------------
 

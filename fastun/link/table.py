@@ -81,7 +81,7 @@ class LinkTable:
         self._names_seen: set[str] = set()
         self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
         self._address_turns = AddressTurns()
-        self._dials = dials
+        self.dials = dials
         self._lane = lane
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
@@ -120,7 +120,7 @@ class LinkTable:
             return
         if replaced.transport == "udp":
             reason = "TCP has taken over from UDP"
-        elif self._dials:
+        elif self.dials:
             reason = "this side has dialled again"
         else:
             reason = "the peer has connected again"
@@ -130,7 +130,7 @@ class LinkTable:
     def note_move(self, slot: int, before: str, after: str) -> None:
         """Note that a connected peer is heard from elsewhere; each is ``host:port``."""
         link = self.by_slot.get(slot)
-        if link is not None and not self._dials:
+        if link is not None and not self.dials:
             self._address_turns.note(link.peer_name, before, after)
 
     def attach_datagrams(self, slotted: SlottedPeer, link_format: LinkFormat, remote: str) -> Link:

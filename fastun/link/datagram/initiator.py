@@ -102,8 +102,8 @@ class Initiator:
         try:
             self._sockets.send(attempt.message, address)
         except LeadsInsideError:
-            self._inside.keep_out(address.host)
-            self._inside.note(peer, str(address), is_inside=True)
+            if not self._inside.keep_out(address.host):
+                self._inside.note(peer, str(address), is_inside=True)
             return
         except OSError as error:  # the other addresses may be reached
             attempt.failure = error

@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import socket
 from hashlib import blake2s
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -43,8 +43,6 @@ TURN_S: Final = 0.1
 
 # One takes some 150 bytes.
 _FILE_BYTES_MAX: Final = 400 * PEER_SLOTS
-
-_IPV4: Final = 4
 
 _Host = Annotated[str, msgspec.Meta(max_length=45)]
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -129,22 +127,18 @@ class RememberedEndpoints:
             host = ip_address(place.host)
             local = ip_address(place.local) if place.local else None
             zone = socket.if_nametoindex(place.interface) if place.interface else 0
-            found = self._sockets.address_of(host, place.port, zone)
+            by = self._socket_with(place.via)
+            found = self._sockets.address_of(host, place.port, zone, by)
         except (OSError, ValueError):
             return None
         if host.is_multicast or host.is_unspecified or (local and local.version != host.version):
             return None
-        index = self._socket_with(place.via, host, found.socket_index)
-        return UdpAddress(host, place.port, index, zone, local)
+        return UdpAddress(host, place.port, found.socket_index, zone, local)
 
-    def _socket_with(self, port: int, host: IPv4Address | IPv6Address, otherwise: int) -> int:
+    def _socket_with(self, port: int) -> int | None:
         """Return the socket that the peer knows: through a NAT nothing else may reach it."""
-        families = {socket.AF_INET6, socket.AF_INET if host.version == _IPV4 else socket.AF_INET6}
-        each_with_port = zip(self._sockets.all(), self._sockets.ports(), strict=True)
-        for index, (each, (_, its_port)) in enumerate(each_with_port):
-            if its_port == port and each.family in families:
-                return index
-        return otherwise
+        ports = [its_port for _, its_port in self._sockets.ports()]
+        return ports.index(port) if port in ports else None
 
     async def _call(self) -> None:
         """Send each an initiation, unless it has called by then."""

@@ -31,6 +31,9 @@ from fastun.session.refusal import HandshakeError
 # A link that lived so long was wanted by the server, and no other host displaces it all the time.
 LASTING_LINK_S: Final = 10.0
 
+# A host on which routes change all the time (containers) dials no more often than this.
+CHANGE_PAUSE_S: Final = 1.0
+
 # Links in a row that the server closed sooner: one may be a restart, two a coincidence.
 CLOSED_SOON_MAX: Final = 3
 WARNING_INTERVAL_S: Final = 60.0
@@ -77,6 +80,8 @@ class Dialler:
             except NotConnectedError as error:
                 self._failed.clear()
                 self._say(error)
+                await self._pause(next(delays))
+                continue
             else:
                 link = await self._make_link(tried, connection)
                 if link is not None and await self._has_lasted(link, tried):
@@ -87,6 +92,14 @@ class Dialler:
         found = await racing.candidates(self._endpoints, self._outside.names)
         fresh = [each for each in found if each.address not in self._failed]
         return await racing.first_connected(fresh or found, self._outside)
+
+    async def _pause(self, longest_s: float) -> None:
+        """Wait; no longer than a moment where the network of this host changes."""
+        change = self._outside.inside.route_change
+        change.clear()
+        await asyncio.sleep(min(longest_s, CHANGE_PAUSE_S))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(change.wait(), max(0.0, longest_s - CHANGE_PAUSE_S))
 
     async def _make_link(self, tried: Candidate, connection: socket.socket) -> Link | None:
         """Do the handshake. Its keys must not be kept, so the link alone is returned."""

@@ -47,11 +47,11 @@ class Ports:
     def __init__(self, sockets: Any) -> None:
         self._sockets = sockets
 
-    def all(self) -> list[Any]:
-        return [SimpleNamespace(family=2), SimpleNamespace(family=2)]
-
     def ports(self) -> list[tuple[str, int]]:
         return [("0.0.0.0", 1000), ("0.0.0.0", 51820)]  # noqa: S104 (nothing is bound)
+
+    def address_of(self, host: Any, port: int, zone: int, by: int | None) -> UdpAddress:
+        return UdpAddress(host, port, by or 0, zone)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sockets, name)

@@ -254,6 +254,29 @@ def test_an_address_that_connects_and_gives_no_link_is_tried_after_the_others() 
     run(claim())
 
 
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_change_of_routes_ends_the_pause_after_a_failed_connection(
+    monkeypatch: pytest.MonkeyPatch, *, changes: bool
+) -> None:
+    monkeypatch.setattr(sockets, "backoff_delays_s", lambda: itertools.repeat(60.0))
+    monkeypatch.setattr(dialler_module, "CHANGE_PAUSE_S", 0.05)
+
+    async def claim() -> None:
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            endpoint = Endpoint("tcp", "127.0.0.1", server.getsockname()[1])
+            established = SimpleNamespace(hello=None)
+            async with dialling(established, endpoints=(endpoint,)) as (_, _handshaker, owner):
+                await asyncio.sleep(0.05)
+                server.listen()
+                owner.routes.have_come = changes
+                owner.inside.routes_have_changed()
+                await asyncio.sleep(0.2)
+                assert len(owner.links) == changes
+
+    run(claim())
+
+
 def test_waits_double_up_to_a_longest_and_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 1.0)
     monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 5.0)

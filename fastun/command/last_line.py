@@ -1,0 +1,47 @@
+"""The last line of a command that failed: what went wrong, and its exit code."""
+
+import os
+import threading
+from contextlib import suppress
+
+import click
+
+from fastun.errors import FastunError
+
+_LAST_LINE_LIMIT_S = 1.0
+
+
+def say_last(line: str, exit_code: int) -> None:
+    """Print the last line. An unread stderr must not keep the process from ending."""
+
+    def say() -> None:
+        with suppress(OSError, ValueError):
+            click.echo(line, err=True)
+
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(_LAST_LINE_LIMIT_S)
+    if saying.is_alive():
+        os._exit(exit_code)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """Return the exit code of `error`, and the line that reports it."""
+    match error:
+        case FastunError():
+            return error.exit_code, str(error)
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx else "fastun"
+            message = " ".join(error.format_message().split())
+            return error.exit_code, f"{message} (see '{command} --help')"
+        case click.ClickException():
+            return error.exit_code, error.format_message()
+        case OSError():
+            return 1, of_the_system(error)
+    return 1, f"internal error: {type(error).__name__}: {error}; FASTUN_DEBUG=1 shows where"
+
+
+def of_the_system(error: OSError) -> str:
+    """Return the system's complaint without its number, with the file it is about."""
+    message = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {message}" if error.filename else message

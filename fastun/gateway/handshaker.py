@@ -1,0 +1,42 @@
+"""How connections of a wire begin: which handshaker, and what each peer is sent as its hello."""
+
+from __future__ import annotations
+
+from fastun.config.settings import Settings
+from fastun.gateway.peer_sync import PeerSync
+from fastun.link import hello
+from fastun.link.key_exchange import KeyExchange
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.stream.handshake import (
+    Handshaker,
+    PlainHandshaker,
+    SealedHandshaker,
+    SilentHandshaker,
+)
+from fastun.link.table import LinkTable
+from fastun.link.tap_place import TapPlace
+from fastun.native import Offload
+from fastun.session.timestamps import Timestamps
+
+
+def handshaker_for(
+    settings: Settings, offload_max: Offload, peers: PeerSlots, sync: PeerSync, links: LinkTable
+) -> Handshaker:
+    """Return the handshaker of the settings' wire.
+
+    ``offload_max``: the super-packets that the device takes, for the hello.
+    """
+    if settings.wire == "simpletun":
+        return SilentHandshaker(peers, hello.format_without_peer(settings))
+    if settings.wire == "plain":
+        return PlainHandshaker(peers, hello.own(settings, offload_max))
+
+    def hello_for(slotted: SlottedPeer) -> hello.Hello:
+        push = sync.push_to(slotted) if settings.role == "serve" else None
+        return hello.own(settings, offload_max, push)
+
+    plain = hello.format_without_peer(settings) if settings.mode == "tun" else None
+    timestamps = Timestamps(settings.state_dir, sync.own.public)
+    check_room = TapPlace(settings.mode, links).check
+    exchange = KeyExchange(peers, sync.own, hello_for, timestamps, check_room=check_room)
+    return SealedHandshaker(exchange, plain)
