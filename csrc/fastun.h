@@ -146,6 +146,10 @@ struct udp_address {
     uint8_t local[16];   /* our address that it sends to, zeros unknown */
 };
 
+/* In `local_zone`, beside an interface by which the way to the peer does not lead any more: what
+ * still comes in by it does not set `local`. */
+enum { UDP_ADDRESS_LEFT = 1 << 30 };
+
 /* -- peers ------------------------------------------------------------------------------------- */
 
 /* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */

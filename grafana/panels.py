@@ -251,6 +251,7 @@ FAULTS = Row(
             "1 while the worker is at work.",
             "0: it does not start; its reason is in the gateway's log (FastunWorkerDown).",
             (("fastun_worker_up{$at}", "{{role}} {{lane}}"),),
+            width=5,
         ),
         Panel(
             "Workers replaced",
@@ -265,6 +266,7 @@ FAULTS = Row(
                 ),
             ),
             alarm=1,
+            width=5,
         ),
         Panel(
             "Host",
@@ -276,6 +278,7 @@ FAULTS = Row(
                 ("fastun_device_up{$at}", "device up"),
                 (rate("fastun_host_repairs_total", by="kind"), "repaired: {{kind}}"),
             ),
+            width=4,
         ),
         Panel(
             "Handshakes",
@@ -283,6 +286,7 @@ FAULTS = Row(
             "Not ok: a wrong key, a wrong clock, or an attack (FastunHandshakeFailures).",
             ((rate("fastun_handshakes_total", by="result"), "{{result}}"),),
             unit=PER_S,
+            width=5,
         ),
         Panel(
             "Connections",
@@ -299,6 +303,7 @@ FAULTS = Row(
                 (rate("fastun_path_mtu_hints_total", by="result"), "ICMP: {{result}}"),
             ),
             unit=PER_S,
+            width=5,
         ),
         Panel(
             "All drops",

@@ -145,3 +145,10 @@ void udp_address_envelope(const struct udp_address *endpoint, int socket_family,
 bool udp_address_equal(const struct udp_address *a, const struct udp_address *b) {
     return memcmp(a, b, sizeof *a) == 0;
 }
+
+bool udp_address_is_known(const struct udp_address *known, const struct udp_address *heard) {
+    if (udp_address_equal(known, heard))
+        return true;
+    return known->local_zone == (heard->local_zone | UDP_ADDRESS_LEFT) &&
+           memcmp(known, heard, offsetof(struct udp_address, local_zone)) == 0;
+}

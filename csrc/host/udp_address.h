@@ -48,6 +48,9 @@ void udp_address_envelope(const struct udp_address *endpoint, int socket_family,
                           struct envelope *envelope, struct msghdr *message);
 
 bool udp_address_equal(const struct udp_address *a, const struct udp_address *b);
+/* Whether a datagram from `heard` has nothing new about the peer's endpoint: it is the same, or the
+ * same but for our address, on an interface that was left. */
+bool udp_address_is_known(const struct udp_address *known, const struct udp_address *heard);
 
 /* Appends one control message. */
 void control_append(struct msghdr *message, int level, int type, const void *data, size_t length);

@@ -103,7 +103,7 @@ static void mark_received(struct link_reader *reader, unsigned slot, const struc
     if (is_data)
         peer_set(&peer->received_data_ns, arrival->boottime_ns);
     if (arrival->endpoint != NULL &&
-        !udp_address_equal(arrival->endpoint, &reader->endpoints[slot]))
+        !udp_address_is_known(&reader->endpoints[slot], arrival->endpoint))
         link_reader_set_endpoint(reader, slot, arrival->endpoint);
 }
 

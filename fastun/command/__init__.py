@@ -2,6 +2,7 @@
 
 cli           the commands with their help; how every failure reaches the person
 peer_cli      the same for `fastun peer`
+key_cli       the same for `fastun keygen`, `pubkey` and `key`
 options       what several commands have in common
 keys          `fastun keygen`, `fastun pubkey` and `fastun key`
 peers         what `fastun peer` does

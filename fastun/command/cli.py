@@ -13,12 +13,13 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending
+from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
 from fastun.command.peer_cli import peer
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
-from fastun.config.settings import Options, Role, load
+from fastun.config.settings import ConnectSettings, Options, Role, load
 from fastun.errors import RuntimeFailure, one_line
 
 
@@ -70,7 +71,13 @@ def serve(**options: Any) -> None:
 @cli.command()
 @tunnel_options
 @click.argument("target", metavar="ENDPOINT|FILE", required=False)
-def connect(target: str | None, **options: Any) -> None:
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
+)
+@click.pass_context
+def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
 
     FILE is the output of 'fastun peer add' on the server, any TOML file with the endpoint and the
@@ -85,8 +92,14 @@ def connect(target: str | None, **options: Any) -> None:
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    _run("connect", target, Options(**options))
+    if not check:
+        _run("connect", target, Options(**options))
+        return
+    from fastun.doctor import connection, listing  # noqa: PLC0415 (as for doctor)
+
+    context.exit(listing.show(connection.examine(_dialling(target, options)), as_json=False))
 
 
 @cli.command()
@@ -156,24 +169,32 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 
 
 @cli.command()
+@click.option("--peer", "name", metavar="NAME", help="Check why this peer is not connected.")
 @state_option
 @run_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def doctor(context: click.Context, state: Path, run_dir: Path, as_json: bool) -> None:
+def doctor(
+    context: click.Context, name: str | None, state: Path, run_dir: Path, as_json: bool
+) -> None:
     """Check this host for what fastun needs, and show how to fix it.
 
     Changes nothing. Without root some checks are skipped. Exit code 1 if a check has failed, else
-    0.
+    0. With --peer, on a server: whether the peer is registered, what the gateway knows of it, and
+    whether this host lets its packets in. On a client: 'fastun connect FILE --check'.
 
     \b
     Examples:
       fastun doctor
+      fastun doctor --peer laptop
       fastun doctor --json
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.doctor import examination  # noqa: PLC0415 (as above)
+    from fastun.doctor import examination, listing, peer_check  # noqa: PLC0415 (as above)
+    from fastun.doctor.finding import Subject  # noqa: PLC0415
 
-    context.exit(examination.show(state, run_dir, as_json))
+    subject = Subject(state, run_dir)
+    found = examination.examine(subject) if name is None else peer_check.examine(subject, name)
+    context.exit(listing.show(found, as_json=as_json))
 
 
 @cli.command()
@@ -225,59 +246,14 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-@cli.command()
-def keygen() -> None:
-    """Print a new private key.
-
-    \b
-    Examples:
-      fastun keygen > private.key
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import keys  # noqa: PLC0415 (cryptography takes 0.1 s, as below)
-
-    keys.keygen()
+for command in (keygen, pubkey, key, peer):
+    cli.add_command(command)
 
 
-@cli.command()
-def pubkey() -> None:
-    """Read a private key from stdin, and print its public key.
-
-    \b
-    Examples:
-      fastun pubkey < private.key
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import keys  # noqa: PLC0415
-
-    keys.pubkey()
-
-
-@cli.command()
-@click.option(
-    "--forget",
-    is_flag=True,
-    help="Let the next 'fastun serve' have another key; every client then needs it.",
-)
-@state_option
-def key(forget: bool, state: Path) -> None:
-    """Print the public key of the server: what its clients know it by.
-
-    A server whose private key is lost or is another one refuses to start while it has peers, since
-    none of them could connect. --forget makes it start, to change the key on purpose.
-
-    \b
-    Examples:
-      fastun key
-      fastun key --forget
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import keys  # noqa: PLC0415
-
-    if forget:
-        keys.forget_server_key(state)
-    else:
-        keys.server_key_of(state)
-
-
-cli.add_command(peer)
+def _dialling(target: str | None, options: dict[str, Any]) -> ConnectSettings:
+    settings = load("connect", target, Options(**options))
+    assert isinstance(settings, ConnectSettings)  # noqa: S101 (what load() gives for the role)
+    return settings
 
 
 def _run(role: Role, target: str | None, options: Options) -> None:

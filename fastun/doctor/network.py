@@ -14,6 +14,8 @@ from fastun.host import programs
 
 # By IP version.
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+# Of ports, by scheme.
+KINDS: dict[str, socket.SocketKind] = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
 _STRICT = 1  # Documentation/networking/ip-sysctl.rst, rp_filter
 
 
@@ -110,7 +112,7 @@ def _port(
     name: str, address: tuple[str, int], kind: socket.SocketKind, holder: str, fix: str
 ) -> Finding:
     try:
-        _bind(address, kind)
+        bind(address, kind)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             return finding("warn", f"{name}: {error.strerror}", "choose another address")
@@ -120,7 +122,7 @@ def _port(
     return finding("ok", f"{name} is free")
 
 
-def _bind(address: tuple[str, int], kind: socket.SocketKind) -> None:
+def bind(address: tuple[str, int], kind: socket.SocketKind) -> None:
     """Take the port for a moment, without blocking. Raises OSError."""
     host, port = address
     if host == "::" and not socket.has_dualstack_ipv6():

@@ -211,7 +211,7 @@ class Device:
         wanted = Wanted(
             mtu=settings.mtu,
             addresses=settings.addresses,
-            routes=() if settings.table == "off" else tuple(dict.fromkeys(routes)),
+            routes=() if settings.table == "off" else tuple(routes),
             outer=self._configured_outer,
         )
         applied = self._reconcile(wanted)

@@ -83,7 +83,7 @@ def placed(
         if not has_route and network.prefixlen > HALF_PREFIX:
             more.append(network)
     for network in (*networks, *more):
-        needs_rules = network.prefixlen <= HALF_PREFIX or network in caught
+        needs_rules = network.prefixlen <= HALF_PREFIX or (bool(caught) and network in caught)
         if isinstance(way.table, int):
             found.routes[Place(network, way.table)] = None
         elif not needs_rules:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from fastun import ending
@@ -48,20 +49,24 @@ def difference(
     return remove, [key for key in once if key not in present]
 
 
-@dataclass(slots=True)
+@dataclass
 class _Outcome:
     """What becomes of a `Wanted`, while it is applied."""
 
     link: Link
-    configured: frozenset[object]  # items that are not, or not only, pushed
+    wanted: Wanted
     refused: list[Refusal] = field(default_factory=list)
     made: list[Change] = field(default_factory=list)
 
     def make(self, kind: Kind, item: object) -> None:
         self.made.append(Change(kind, str(item)))
 
+    @cached_property
+    def _configured(self) -> frozenset[object]:
+        return frozenset((*self.wanted.addresses, *self.wanted.routes))
+
     def refuse(self, kind: Kind, item: object, reason: str, advice: str = "") -> None:
-        is_pushed = kind in ("address", "route") and item not in self.configured
+        is_pushed = kind in ("address", "route") and item not in self._configured
         self.refused.append(Refusal(kind, str(item), reason, advice, is_pushed))
 
 
@@ -73,7 +78,6 @@ class Reconciler:
         self._index = index
         self._settings = settings
         self._journal = journal
-        self._named = {prefix for peer in settings.peers for prefix in peer.allowed_ips}
         self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
         self._levels: set[Level] = set()
@@ -86,8 +90,7 @@ class Reconciler:
         Raises OSError where the device is gone, and AskedToStop.
         """
         with Kernel(self._index) as kernel:
-            configured = frozenset((*wanted.addresses, *wanted.routes))
-            outcome = _Outcome(kernel.link(), configured)
+            outcome = _Outcome(kernel.link(), wanted)
             mtu = self._set_mtu(kernel, wanted, outcome)
             found = kernel.addresses()
             others = of_others(kernel.main_routes(), found, self._index)
@@ -108,6 +111,11 @@ class Reconciler:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
         catching, caught = self._caught
         return catching.by(outer) != caught
+
+    @cached_property
+    def _named(self) -> frozenset[Network]:
+        """The prefixes that the configuration has, by which it allows a push."""
+        return frozenset(prefix for peer in self._settings.peers for prefix in peer.allowed_ips)
 
     # -- the link -------------------------------------------------------------------------------
 

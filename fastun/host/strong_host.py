@@ -135,7 +135,7 @@ class StrongHost:
             addresses = _addresses(kernel, self._index)
             if self._wanted is True or not addresses:
                 return addresses
-            if not has_default(_routes(kernel)):
+            if not kernel.may_take_all() or not has_default(_routes(kernel)):
                 return {}
         kept = {version: addresses[version] for version in addresses if not forwards(version)}
         if kept != addresses and not self._has_said_forwarding:

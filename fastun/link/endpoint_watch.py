@@ -75,10 +75,12 @@ class EndpointWatch:
         if is_inside != (self._blocked.get(link.slot) == link.id):
             self._lane.send("link-writer", BlockLink(link.slot, is_inside))
         if is_inside:
-            self._inside.keep_out(address.host)
             self._blocked[link.slot] = link.id
         else:
             self._blocked.pop(link.slot, None)
+        if is_inside and self._inside.keep_out(address.host):
+            del self._seen[link.slot]  # it is looked at again in a moment
+            return
         self._inside.note(link.peer_name, str(address), is_inside=is_inside)
 
     def _look_at_stream(self, link: Link) -> None:
@@ -89,9 +91,9 @@ class EndpointWatch:
         except OSError:  # it is ending
             return
         is_inside = self._inside.holds_stream(address)
-        self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
+        if not (is_inside and self._inside.keep_out(address[0])):
+            self._inside.note(link.peer_name, link.remote, is_inside=is_inside)
         if is_inside:
-            self._inside.keep_out(address[0])
             self._links.end(link.slot, "its route leads into the tunnel itself", link.id)
         elif self._links.dials and self._paths.is_lost(link):
             self._links.end(link.slot, "its route leaves by another interface now", link.id)

@@ -49,7 +49,7 @@ class Inside:
         self.route_change = asyncio.Event()  # cleared by the one that waits for it
         self._noted: dict[str, str] = {}  # by peer, where its route leads inside
         self._kept_out: dict[OuterAddress, None] = {}
-        self._ask: Callable[[], object] = bool  # nothing is subscribed yet
+        self._ask: Callable[[], object] | None = None
         self._log = log.get("link")
 
     def close(self) -> None:
@@ -75,15 +75,19 @@ class Inside:
         """Addresses of peers that were found inside: our routes should make way for them."""
         return set(self._kept_out)
 
-    def keep_out(self, host: str | OuterAddress) -> None:
-        """Have routes make way for an address that was found inside; only for a known peer's."""
+    def keep_out(self, host: str | OuterAddress) -> bool:
+        """Have routes make way for an address that was found inside; only for a known peer's.
+
+        Returns whether that was asked for only now: then a warning would be too early.
+        """
         address = outer_addresses.parsed(str(host))
-        if address in self._kept_out:
-            return
+        if self._ask is None or address in self._kept_out:
+            return False
         if len(self._kept_out) == _KEPT_OUT_MAX:
             self._kept_out.pop(next(iter(self._kept_out)))
         self._kept_out[address] = None
         self._ask()
+        return True
 
     # -- where ----------------------------------------------------------------------------------
 

@@ -35,11 +35,10 @@ RETRY_S: Final = 1.0
 # How long a lookup is waited for: with an older answer at hand, and without one.
 WAIT_KNOWN_S: Final = 0.5
 WAIT_UNKNOWN_S: Final = 10.0
-SAY_AFTER_S: Final = 3.0
 
-# A lookup may hang with DNS servers that the host no longer has; after this time a second one
-# starts beside it.
-HANGS_AFTER_S: Final = 4.0
+# A lookup may hang with DNS servers that the host no longer has, and glibc repeats a query after
+# 5 s only. After this time that is said, and a second lookup starts beside it.
+HANGS_AFTER_S: Final = 3.0
 LOOKUPS_MAX: Final = 2  # of one name at once
 N_THREADS: Final = 8
 
@@ -138,16 +137,17 @@ class Names:
         raise type(error)(error.why)  # a new one: each keeps where it was raised
 
     async def _wait(self, host: str, name: _Name) -> None:
-        """Wait for the first lookup that ends."""
-        first = asyncio.FIRST_COMPLETED
-        if name.addresses:
-            await asyncio.wait(name.lookups, timeout=WAIT_KNOWN_S, return_when=first)
-            return
-        done, _ = await asyncio.wait(name.lookups, timeout=SAY_AFTER_S, return_when=first)
-        if not done:
+        """Wait for the first lookup that ends; say that it hangs, and start one beside it."""
+        until_s = _now_s() + (WAIT_KNOWN_S if name.addresses else WAIT_UNKNOWN_S)
+        while (rest_s := until_s - _now_s()) > 0:
+            timeout_s = min(rest_s, HANGS_AFTER_S)
+            done, _ = await asyncio.wait(
+                name.lookups, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if done or name.addresses:
+                return
             self._warn(host, name, _NO_ANSWER)
-            rest_s = WAIT_UNKNOWN_S - SAY_AFTER_S
-            await asyncio.wait(name.lookups, timeout=rest_s, return_when=first)
+            self._begin(host, name)
 
     def _begin(self, host: str, name: _Name) -> None:
         now_s = _now_s()

@@ -9,6 +9,7 @@ import msgspec
 from fastun.native.library import ffi, lib
 
 _IPV4_VERSION = 4
+_LEFT = int(lib.UDP_ADDRESS_LEFT)
 
 
 class UdpAddress(msgspec.Struct, frozen=True):
@@ -51,6 +52,14 @@ class UdpAddress(msgspec.Struct, frozen=True):
         native.local = (b"" if self.local is None else self.local.packed).ljust(16, b"\0")
         native.local_zone = self.local_zone
         return bytes(ffi.buffer(native))
+
+    def without_source(self, *, left: bool = False) -> UdpAddress:
+        """Return the same, to be sent to from an address of the kernel's choice.
+
+        ``left``: what still comes in by its interface does not change that.
+        """
+        zone = self.local_zone | _LEFT if left and self.local_zone else 0
+        return UdpAddress(self.host, self.port, self.socket_index, self.zone, local_zone=zone)
 
     def __str__(self) -> str:
         """Return ``host:port``."""

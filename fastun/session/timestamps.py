@@ -61,6 +61,11 @@ class Timestamps:
             self._write()
         return tai64n.from_unix_ns(self._last_ns)
 
+    @property
+    def latest_ns(self) -> int:
+        """The Unix time that was used or reserved last, 0 if none was."""
+        return max(self._last_ns, self._reserved_ns)
+
     def _read(self) -> int:
         if self._path is None:
             return 0

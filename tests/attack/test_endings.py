@@ -24,6 +24,7 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from fastun.session import keys
+from tests.support.host_state import differences, host_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 SIGNALS = [signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
 ONCE, TWICE = 1, 2
-VALID_MARK = "net.ipv4.conf.all.src_valid_mark"
 CONFIG = f"""
 [Interface]
 PrivateKey = {keys.format_key(keys.generate_private())}
@@ -66,6 +66,7 @@ class Victim:
     host: Host
     home: Path
     rules_before: str = ""
+    state_before: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
     asked: float = 0.0  # time.monotonic()
     rules_gone_s: float = 0.0
@@ -108,15 +109,9 @@ class Victim:
 
     def left(self) -> list[str]:
         """Return what it has left on the host."""
-        left = []
-        if self.rules() != self.rules_before:
-            left.append(f"rules:\n{self.rules()}")
-        if "wg0" in self.host.devices():
-            left.append("device")
+        left = differences(self.state_before, host_state(self.host))
         if pids := self.host.pids():
             left.append(f"processes {pids}")
-        if (mark := self.host.run("sysctl", "-n", VALID_MARK).stdout.strip()) != "0":
-            left.append(f"src_valid_mark {mark}")
         left += [path.name for path in self.home.glob("*.sock")]
         return left
 
@@ -139,7 +134,7 @@ def make(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Victim]]:
         config.touch(0o600)
         config.write_text(CONFIG)
         victim = Victim(host, home)
-        victim.rules_before = victim.rules()
+        victim.rules_before, victim.state_before = victim.rules(), host_state(host)
         victims.append(victim)
         return victim
 
@@ -239,7 +234,9 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     victim.process.wait(5)
     wait_until(lambda: "wg0" not in victim.host.devices(), "device gone")
     wait_until(lambda: not victim.host.pids(), "workers gone")
-    assert len(victim.left()) == 3, "rules, src_valid_mark, the socket"
+    left = victim.left()
+    for what in ("rules -4", "rules -6", "src_valid_mark", "nft", "wg0.sock"):
+        assert any(what in each for each in left), what
     (victim.home / "log").write_text("")
     # One that cannot come up undoes them as well.
     bad = victim.home / "bad.conf"
@@ -248,6 +245,7 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     victim.host.ip("link", "add", "bad", "type", "bridge")
     victim.start(target=str(bad))
     assert victim.process.wait(20) == 1
+    victim.host.ip("link", "del", "bad")
     (victim.home / "wg0.sock").unlink()
     assert victim.left() == []
     assert victim.told() == ALL_TOLD
@@ -318,6 +316,7 @@ def test_what_a_server_pushes_does_not_hold_up_the_end(
     """DNS is being set, on a thread beside the event loop, when the signal comes."""
     victim, server = make(a="sleep 60"), lab.host("server")
     lab.wire(server, victim.host, ["10.1.0.1/24"], ["10.1.0.2/24"])
+    victim.state_before = host_state(victim.host)
     config = tmp_path / "server.toml"
     config.write_text("[push]\ndns = ['10.99.0.1']\n")
     serving = start_gateway(

@@ -244,6 +244,27 @@ static void the_endpoint_follows_what_is_authentic_and_nothing_else(void) {
     datagrams_close();
 }
 
+static void an_interface_that_was_left_does_not_give_the_source_again(void) {
+    datagrams_open(AEAD_CHACHA20_POLY1305, true);
+    struct udp_address left = sender_endpoints[0];
+    memset(left.local, 0, sizeof left.local);
+    left.local_zone |= UDP_ADDRESS_LEFT;
+    struct udp_address elsewhere = left;
+    elsewhere.local_zone ^= 2; /* another than loopback was left */
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &left), 0);
+    datagram_send_good(0, 0);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &left));
+    datagram_send_good(1, 1); /* it has roamed */
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[1]));
+    CHECK_EQUAL(loop_set_endpoint(reader.loop, SLOT, &elsewhere), 0);
+    datagram_send_good(0, 2);
+    datagrams_run();
+    CHECK(endpoint_is(SLOT, &sender_endpoints[0]));
+    datagrams_close();
+}
+
 /* Loopback stands for the device. */
 static void what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint(void) {
     uint8_t initiation[HANDSHAKE_BYTES_MAX];
@@ -324,6 +345,7 @@ int main(void) {
     RUN(control_messages_go_up_and_longer_ones_are_of_a_bad_type);
     RUN(a_peer_has_so_many_control_messages_whatever_its_sessions);
     RUN(the_endpoint_follows_what_is_authentic_and_nothing_else);
+    RUN(an_interface_that_was_left_does_not_give_the_source_again);
     RUN(what_comes_through_the_tunnel_itself_is_dropped_and_moves_no_endpoint);
     RUN(a_message_on_the_stream_does_not_move_the_endpoint);
     RUN(an_error_that_is_sent_back_ends_nothing);

@@ -75,9 +75,11 @@ def test_an_address_with_its_networks_length_is_left_to_the_interface_that_has_i
     stop(process)
 
 
-def test_an_address_of_length_0_makes_no_default_route(client: Host, connect: Connect) -> None:
-    process = connect(with_addresses("10.9.0.2/0") + PEER + "AllowedIPs = 10.7.0.0/16\n")
-    assert addresses(client) == ["10.9.0.2/0"]
-    assert way(client, "203.0.113.1") == "to-internet"
+def test_an_address_of_length_1_makes_no_half_of_a_default_route(
+    client: Host, connect: Connect
+) -> None:
+    process = connect(with_addresses("10.9.0.2/1") + PEER + "AllowedIPs = 10.7.0.0/16\n")
+    assert addresses(client) == ["10.9.0.2/1"]
+    assert way(client, "11.0.0.1") == "to-internet"
     assert way(client, "10.7.0.1") == "wg0"
     stop(process)

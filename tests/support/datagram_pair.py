@@ -75,8 +75,8 @@ class Sockets:
     def address_of(self, host: Any, port: int, zone: int = 0, by: int | None = None) -> UdpAddress:
         return UdpAddress(host, port, by or 0, zone)
 
-    def without_source(self, to: UdpAddress) -> UdpAddress:
-        return UdpAddress(to.host, to.port, to.socket_index, to.zone)
+    def free_of(self, to: UdpAddress) -> int:
+        return to.socket_index
 
     def tell_worker(self, *_: object) -> None:
         """The sockets are not passed on."""

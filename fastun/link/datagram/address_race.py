@@ -14,8 +14,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final, TypeVar
 
-from msgspec import structs
-
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
 from fastun.link.datagram.peer import UdpPeer
@@ -77,11 +75,11 @@ class AddressRace:
         That source may be what is wrong.
         """
         address, by = udp_peer.address, udp_peer.port.socket_index
-        if address is None or not udp_peer.is_heard:
+        if address is None or udp_peer.is_guess:
             return None
         if by is not None:
             return self._sockets.address_of(address.host, address.port, address.zone, by=by)
-        return structs.replace(address, local=None, local_zone=0) if n % 2 else address
+        return address.without_source() if n % 2 else address
 
     async def _resolved(
         self, endpoints: Sequence[Endpoint]

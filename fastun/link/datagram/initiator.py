@@ -95,15 +95,15 @@ class Initiator:
     def _send(self, attempt: _Attempt, address: UdpAddress) -> None:
         udp_peer = attempt.udp_peer
         peer = udp_peer.slotted.peer.name
-        if not udp_peer.is_heard:
-            udp_peer.address = address
+        if udp_peer.address is None or udp_peer.is_guess:
+            udp_peer.address, udp_peer.is_guess = address, True
         if not attempt.message:
             self._make(attempt)
         try:
             self._sockets.send(attempt.message, address)
         except LeadsInsideError:
-            self._inside.keep_out(address.host)
-            self._inside.note(peer, str(address), is_inside=True)
+            if not self._inside.keep_out(address.host):
+                self._inside.note(peer, str(address), is_inside=True)
             return
         except OSError as error:  # the other addresses may be reached
             attempt.failure = error

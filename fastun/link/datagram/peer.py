@@ -66,7 +66,7 @@ class SourcePin:
 
     address: UdpAddress | None = None
     way: Way = NO_WAY
-    # Our address that we no longer send from, and its interface: datagrams may still arrive there.
+    # Our address that was dropped as source, and its interface: datagrams may still arrive there.
     retired: tuple[object, int] | None = None
 
 
@@ -89,7 +89,7 @@ class UdpPeer:
     observer: Observer
     jar: CookieJar
     address: UdpAddress | None = None
-    is_heard: bool = False  # something authentic came from ``address``
+    is_guess: bool = False  # ``address`` is only tried: nothing authentic came from there
     initiator: InitiatorState | None = field(default=None, repr=False)
     n_attempts: int = 0  # initiations since the last response
     concluding: SessionKeys | None = field(default=None, repr=False)

@@ -147,7 +147,7 @@ class UdpPeers:
         self._move(udp_peer, address)
 
     def _move(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
-        udp_peer.address, udp_peer.is_heard = address, True
+        udp_peer.address, udp_peer.is_guess = address, False
         link = udp_peer.link
         if link is not None and self.is_carried(udp_peer) and str(address) != link.remote:
             link.remote = str(address)

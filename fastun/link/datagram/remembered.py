@@ -119,7 +119,6 @@ class RememberedEndpoints:
             if udp_peer.address is None:
                 udp_peer.address = self._address(place)
                 if udp_peer.address is not None:
-                    udp_peer.is_heard = True
                     self._restored.append(udp_peer)
 
     def _address(self, place: _Place) -> UdpAddress | None:

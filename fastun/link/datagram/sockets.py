@@ -118,13 +118,14 @@ class UdpSockets:
             raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
         return UdpAddress(host, port, index, zone)
 
-    def without_source(self, address: UdpAddress) -> UdpAddress:
-        """Return the same with a source of the routing table's choice. OSError as `address_of`."""
-        by = address.socket_index
-        is_bound = not self._sockets[by].bound.is_unspecified
-        return self.address_of(
-            address.host, address.port, address.zone, by=None if is_bound else by
-        )
+    def free_of(self, address: UdpAddress) -> int:
+        """Return the socket that reaches the same by another source, if its own is bound to one.
+
+        OSError as `address_of`.
+        """
+        if self._sockets[address.socket_index].bound.is_unspecified:
+            return address.socket_index
+        return self.address_of(address.host, address.port, address.zone).socket_index
 
     def send(self, message: bytes, to: UdpAddress) -> None:
         """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 
+from msgspec import structs
+
 from fastun import log
 from fastun.host.route_lookup import NO_WAY, Way
 from fastun.link.datagram.peer import SourcePin, UdpPeer
@@ -57,7 +59,7 @@ class SourcePins:
         pin, before = udp_peer.pin, udp_peer.pin.way
         has_source = way != NO_WAY
         if not has_source:  # our address has gone, or its routes
-            way = self._inside.way_out(_sourceless(address))
+            way = self._inside.way_out(address.without_source())
         if way == NO_WAY or (has_source and way[:2] == before[:2]):
             return False
         pin.way = way
@@ -66,6 +68,8 @@ class SourcePins:
         is_elsewhere = way.interface != before.interface and self._is_tied(address)
         if address.local is not None and (not has_source or is_elsewhere):
             self._drop(udp_peer, address)
+        elif address.local is None and pin.retired and pin.retired[1] == way.interface:
+            self._let_learn(udp_peer, address)
         return True
 
     def _is_tied(self, address: UdpAddress) -> bool:
@@ -88,15 +92,19 @@ class SourcePins:
     def _drop(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
         pin = udp_peer.pin
         pin.retired = (address.local, address.local_zone)
-        udp_peer.address = _sourceless(address)
+        moved = address.without_source(left=True)
         with contextlib.suppress(OSError):  # no other socket reaches it, so it stays with this one
-            udp_peer.address = self._sockets.without_source(address)
-        pin.address = udp_peer.address
+            moved = structs.replace(moved, socket_index=self._sockets.free_of(address))
+        self._set(udp_peer, moved)
+
+    def _let_learn(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
+        """Learn the source again from what comes in: the way leads there again."""
+        udp_peer.pin.retired = None
+        self._set(udp_peer, address.without_source())
+
+    def _set(self, udp_peer: UdpPeer, address: UdpAddress) -> None:
+        udp_peer.address = udp_peer.pin.address = address
         self._peers.send_endpoint(udp_peer)
-
-
-def _sourceless(address: UdpAddress) -> UdpAddress:
-    return UdpAddress(address.host, address.port, address.socket_index, address.zone)
 
 
 def _is_same_pair(one: UdpAddress, other: UdpAddress) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastun.doctor import examination
+from fastun.doctor import examination, listing
 from fastun.doctor import probe as doctor_probe
 from fastun.doctor.finding import Finding, Subject
 from fastun.doctor.probe import Probe
@@ -102,9 +102,11 @@ from pathlib import Path
 import encodings.ascii
 import fastun.peers.store, fastun.session.keys, fastun.status.control
 import fastun.doctor.probe
-from fastun.doctor.examination import show
+from fastun.doctor import examination, listing
+from fastun.doctor.finding import Subject
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
-sys.exit(show(Path(sys.argv[1]), Path(sys.argv[2]), as_json=True))
+subject = Subject(Path(sys.argv[1]), Path(sys.argv[2]))
+sys.exit(listing.show(examination.examine(subject), as_json=True))
 """
 
 
@@ -243,7 +245,7 @@ def test_the_text_fits_80_columns_and_each_mend_follows_its_finding(
     subject: Subject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (subject.state / "private.key").chmod(0o644)
-    assert examination.show(subject.state, subject.run_dir, as_json=False) == 1
+    assert listing.show(examination.examine(subject), as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 or any(len(word) > 59 for word in str(subject.state).split())
     (failed,) = (i for i, line in enumerate(lines) if line.startswith("FAIL  private key "))
@@ -257,7 +259,7 @@ def test_the_exit_code_and_the_json_say_whether_something_failed(
     for verdict in ("ok", "warn", "unknown", "FAIL"):
         one = {"one": lambda _, verdict=verdict: Finding("", verdict, "said", "fixed")}
         monkeypatch.setattr(examination, "CHECKS", one)
-        code = examination.show(subject.state, subject.run_dir, as_json=True)
+        code = listing.show(examination.examine(subject), as_json=True)
         report = json.loads(capsys.readouterr().out)
         assert code == (verdict == "FAIL")
         assert report["ok"] == (verdict != "FAIL")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import structlog
@@ -52,8 +52,11 @@ class NoNetlink:
     def __init__(self, _: int) -> None:
         pass
 
-    def __enter__(self) -> None:
-        return None
+    def __enter__(self) -> Self:
+        return self
+
+    def may_take_all(self) -> bool:
+        return True
 
     def __exit__(self, *_: object) -> None:
         pass
@@ -96,7 +99,6 @@ def test_an_address_that_another_interface_has_is_not_guarded(
     kernel.have_address("fe80::1/64", FT0)
     kernel.have_address("192.168.77.2/24", LAN)
     monkeypatch.setattr(strong_host, "Kernel", kernel)
-    monkeypatch.setattr(strong_host.socket, "if_nametoindex", lambda _: FT0)
     strong = StrongHost("ft0", True, journal)
     strong._index = FT0  # noqa: SLF001
     assert strong._to_guard() == {4: ("10.9.0.2",)}  # noqa: SLF001

@@ -7,7 +7,6 @@ import os
 import resource
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from fastun.lane.messages import (
     ToGateway,
 )
 from fastun.native import Mode, PeerTable, Ring, Stats, Wire
+from tests.support.worker_program import worker_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,12 +89,8 @@ def link_reader() -> Iterator[LinkReader]:
             mss_mtu=0,
         )
         ours.send(boot, (stats.fd, ring.fd, peers.fd, device.fileno(), wake_fd))
-        arguments = ["link-reader/0", str(theirs.fileno()), str(os.getpid())]
-        program = "import sys; from fastun.lane.worker import run; "
-        program += "run(sys.argv[1], *map(int, sys.argv[2:]))"
-        # Without -I: of several copies of the checkout each is to test its own.
         process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
+            worker_command("link-reader/0", theirs.fileno()),
             pass_fds=[theirs.fileno()],
             cwd=Path(__file__).parents[3],
         )

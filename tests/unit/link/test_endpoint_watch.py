@@ -9,6 +9,8 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+import pytest
+
 from fastun.lane.messages import BlockLink, LinkFormat
 from fastun.link.endpoint_watch import ALL_INTERVAL_S, CHANGED_INTERVAL_S, EndpointWatch
 from fastun.link.peer_slots import SlottedPeer
@@ -156,19 +158,25 @@ def test_a_stream_whose_route_leads_inside_ends() -> None:
     in_a_loop(claim)
 
 
-def test_routes_are_asked_to_make_way_for_a_peer_that_is_found_inside_once() -> None:
+def test_routes_are_asked_once_to_make_way_before_there_is_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     watched = Watched()
     asked: list[object] = []
     inside = watched.watch._inside  # noqa: SLF001
     inside.subscribe(lambda: asked.append(inside.kept_out))
+    capsys.readouterr()
     watched.routes.to[HOST] = DEVICE
-    watched.look(ALL_INTERVAL_S)
-    watched.look(ALL_INTERVAL_S)
+    assert watched.look(ALL_INTERVAL_S) == [BlockLink(0, is_blocked=True)]
+    assert capsys.readouterr().out == ""
+    assert watched.look(0.5) == []
+    assert "leads into the tunnel itself" in capsys.readouterr().out
     assert asked == [{ip_address(HOST)}]
 
 
 def test_of_very_many_addresses_found_inside_the_newest_are_kept() -> None:
     inside = Routes().inside()
+    inside.subscribe(lambda: None)
     for number in range(300):
         inside.keep_out(f"10.0.{number // 256}.{number % 256}")
     assert len(inside.kept_out) == 256

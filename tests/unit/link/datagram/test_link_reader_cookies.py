@@ -5,11 +5,9 @@ The peer's side is Python's: its messages, and the jar that opens the cookie rep
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +21,7 @@ from fastun.session import cookies, noise
 from fastun.session.cookies import CookieJar, append_macs
 from fastun.session.messages import COOKIE_REPLY_BYTES, MACS_BYTES, MessageType, type_of
 from tests.support.parties import CLIENT, SERVER, shake_hands, with_right_macs
+from tests.support.worker_program import worker_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +40,8 @@ class LinkReader:
         self.port = bound.getsockname()[1]
         self._channel, inherited = channel.pair()
         with inherited:
-            arguments = ["link-reader/0", str(inherited.fileno()), str(os.getpid())]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "fastun.lane.worker", *arguments],
+                worker_command("link-reader/0", inherited.fileno()),
                 pass_fds=[inherited.fileno()],
             )
         self._channel.set_blocking(True)

@@ -1,0 +1,59 @@
+"""`fastun keygen`, `pubkey` and `key` with their help. keys.py does the work, loaded for it."""
+
+from pathlib import Path
+
+import click
+
+from fastun.command.options import state_option
+
+
+@click.command()
+def keygen() -> None:
+    """Print a new private key.
+
+    \b
+    Examples:
+      fastun keygen > private.key
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+
+    keys.keygen()
+
+
+@click.command()
+def pubkey() -> None:
+    """Read a private key from stdin, and print its public key.
+
+    \b
+    Examples:
+      fastun pubkey < private.key
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import keys  # noqa: PLC0415
+
+    keys.pubkey()
+
+
+@click.command()
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Let the next 'fastun serve' have another key; every client then needs it.",
+)
+@state_option
+def key(forget: bool, state: Path) -> None:
+    """Print the public key of the server: what its clients know it by.
+
+    A server whose private key is lost or is another one refuses to start while it has peers, since
+    none of them could connect. --forget makes it start, to change the key on purpose.
+
+    \b
+    Examples:
+      fastun key
+      fastun key --forget
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import keys  # noqa: PLC0415
+
+    if forget:
+        keys.forget_server_key(state)
+    else:
+        keys.server_key_of(state)

@@ -1,0 +1,95 @@
+"""A NAT whose mapping leads nowhere any more: only another source port gets out.
+
+client 10.1.0.2 ==veth== 10.1.0.1 router 198.51.100.1, then .2 ==veth== 198.51.100.9 server
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.tunnel import (
+    CLIENT_ADDRESSES,
+    SERVER_ADDRESSES,
+    UDP_PORT,
+    Tunnel,
+    add_peer,
+    start_gateway,
+)
+from tests.support.transfer import probing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+
+SERVER, FIRST, SECOND = "198.51.100.9", "198.51.100.1", "198.51.100.2"
+
+# A gateway that misses an answer after 3 s instead of 12, and asks again each 0.5 s.
+IMPATIENT = """
+from fastun.gateway import run as gateway
+from fastun.session.timer_constants import TimerConstants
+run = gateway.run
+gateway.run = lambda settings: run(settings, TimerConstants(
+    keepalive_timeout_s=2.0, answer_time_s=1.0, rekey_timeout_s=0.5, jitter_s=0.01,
+))
+from fastun.command.cli import main
+main()
+"""
+
+
+def translate(router: Host, to: str) -> None:
+    """Send what comes from the client on from this address. Old connections keep theirs."""
+    router.run("nft", "add", "table", "ip", "nat")
+    hook = "{ type nat hook postrouting priority 100; }"
+    router.run("nft", "add", "chain", "ip", "nat", "out", hook)
+    router.run("nft", "flush", "chain", "ip", "nat", "out")
+    router.run(*f"nft add rule ip nat out oifname to-server snat to {to}".split())
+
+
+def forget(server: Host, address: str) -> None:
+    """Take nothing from an address that was given to another customer."""
+    server.run("nft", "add", "table", "ip", "hole")
+    hook = "{ type filter hook input priority 0; }"
+    server.run("nft", "add", "chain", "ip", "hole", "input", hook)
+    server.run(*f"nft add rule ip hole input ip saddr {address} drop".split())
+
+
+@pytest.mark.parametrize(
+    ("is_impatient", "limit_s"),
+    [(True, 20), pytest.param(False, 60, marks=pytest.mark.soak)],
+)
+def test_a_mapping_that_leads_nowhere_is_left_by_another_source_port(
+    lab: Lab, tmp_path: Path, is_impatient: bool, limit_s: float
+) -> None:
+    client, router, server = lab.host("client"), lab.host("router"), lab.host("server")
+    lab.wire(client, router, ["10.1.0.2/24"], ["10.1.0.1/24"])
+    lab.wire(router, server, [f"{FIRST}/24"], [f"{SERVER}/24"])
+    router.sysctl("net.ipv4.ip_forward", 1)
+    client.ip("route", "add", "default", "via", "10.1.0.1")
+    translate(router, FIRST)
+    program = (sys.executable, "-c", IMPATIENT) if is_impatient else ()
+    listen = ("--listen", f"udp://{SERVER}:{UDP_PORT}")
+    there = start_gateway(
+        *(server, tmp_path, "serve", *listen), wire="wireguard", addresses=SERVER_ADDRESSES
+    )
+    file = add_peer(there, "client", SERVER, "udp")
+    here = start_gateway(
+        *(client, tmp_path, "connect", str(file)), wire="wireguard", program=program
+    )
+    here.addresses = CLIENT_ADDRESSES
+    tunnel = Tunnel(there, here)
+    tunnel.wait_up()
+    with probing(client, server, there.inner_address) as probe:
+        router.ip("address", "del", f"{FIRST}/24", "dev", "to-server")
+        router.ip("address", "add", f"{SECOND}/24", "dev", "to-server")
+        translate(router, SECOND)
+        forget(server, FIRST)
+        lasted_s = probe.seconds_until_answer(80)
+    print(f"outage {lasted_s:.2f} s")  # noqa: T201
+    assert lasted_s < limit_s
+    assert f"roamed  peer=client  remote={SECOND}" in there.log_file.read_text()
+    assert here.log_file.read_text().count("trying another source port") == 1
