@@ -102,7 +102,7 @@ class Gateway:
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
         self.outside = Outside(
-            Names(lookup, self._place_outer),
+            Names(lookup, self.pushed_settings.place_outer),
             Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
             settings.fwmark,
         )
@@ -302,13 +302,6 @@ class Gateway:
                 if link.connection is not None:
                     found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
         return found
-
-    async def _place_outer(self) -> None:
-        """Keep our own packets out of the tunnel: names have other addresses."""
-        try:
-            await asyncio.to_thread(self.device.outer_changed, self._outer_addresses())
-        except (FastunError, OSError) as error:
-            self._log.warning("cannot keep our own packets out of the tunnel", error=str(error))
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""

@@ -55,6 +55,7 @@ class PushedSettings:
         self._outer = outer
         self._by_peer: dict[str, Push] = {}
         self._has_come = asyncio.Event()
+        self._changing = asyncio.Lock()  # so that of two changes the later has the newer addresses
         self._said: dict[str, str] = {}
         self._log = log.get("push")
 
@@ -68,6 +69,12 @@ class PushedSettings:
         """Apply all again in a moment: our own packets go to another address."""
         self._has_come.set()
 
+    async def place_outer(self) -> None:
+        """Keep our own packets out of the tunnel, now that they go to other addresses."""
+        async with self._changing:
+            with self._warning("cannot keep our own packets out of the tunnel"):
+                await asyncio.to_thread(self._device.outer_changed, self._outer())
+
     async def run(self) -> None:
         """Apply what is taken, for ever."""
         while True:
@@ -80,8 +87,7 @@ class PushedSettings:
         """Apply what the servers gave and the configuration accepts, in place of what it was."""
         settings = self._settings
         if settings.role == "serve":
-            with self._warning():
-                await asyncio.to_thread(self._device.outer_changed, self._outer())
+            await self.place_outer()
             return
         accept = settings.accept
         pushed = [(peer, self._by_peer.get(peer.name, Push())) for peer in settings.peers]
@@ -105,19 +111,20 @@ class PushedSettings:
     async def _apply_to_device(
         self, addresses: list[Address], routes: list[Network], mtu: int
     ) -> None:
-        with self._warning():
-            outer = self._outer()
-            applied = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
-            if self._device.inner_mtu.change(applied.mtu):
-                self._log.info("MTU changed by the server", mtu=applied.mtu)
+        async with self._changing:
+            with self._warning():
+                outer = self._outer()
+                applied = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
+                if self._device.inner_mtu.change(applied.mtu):
+                    self._log.info("MTU changed by the server", mtu=applied.mtu)
 
     @contextlib.contextmanager
-    def _warning(self) -> Iterator[None]:
+    def _warning(self, what: str = "cannot apply pushed settings") -> Iterator[None]:
         """Turn a refusal by the device into a warning."""
         try:
             yield
         except (FastunError, OSError) as error:
-            self._warn("cannot apply pushed settings", error=str(error))
+            self._warn(what, error=str(error))
 
     def _warn(self, what: str, **fields: object) -> None:
         """Warn about a push, and not again while the following pushes have the same fault."""

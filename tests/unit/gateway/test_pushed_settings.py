@@ -308,6 +308,25 @@ def test_one_is_applied_at_a_time_and_of_those_that_come_meanwhile_the_newest(
     asyncio.run(scene())
 
 
+def test_our_own_addresses_that_change_during_a_push_are_kept_out_after_it() -> None:
+    async def scene() -> None:
+        device, outer, placed = SlowDevice(), {1}, []
+        device.outer_changed = placed.append  # type: ignore[attr-defined]
+        its, there = settings(accept=("mtu",)), cast("Device", device)
+        pushed = PushedSettings(its, there, nothing, lambda: set(outer))  # type: ignore[arg-type]
+        applying = asyncio.create_task(pushed.apply())
+        await until(lambda: device.begun == [0])
+        placing = asyncio.create_task(pushed.place_outer())
+        await asyncio.sleep(0.02)
+        assert placed == []
+        outer.add(2)
+        device.release()
+        await asyncio.gather(applying, placing)
+        assert placed == [{1, 2}]
+
+    asyncio.run(scene())
+
+
 def test_constant_pushes_are_applied_once_a_pause() -> None:
     async def scene() -> None:
         device = SlowDevice()
