@@ -25,6 +25,9 @@ from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
+# How the reason of links that have ended with a worker's death ends.
+WORKER_DIED = " died"
+
 LINK_ROLES = ("link-reader", "link-writer")
 
 # What is still in the sockets when a peer changes to UDP is some round trips of data.
