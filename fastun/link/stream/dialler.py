@@ -19,6 +19,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
 from fastun.lane.messages import CLOSED_BY_PEER
+from fastun.link.attempts import Way, named
 from fastun.link.hello import HelloError
 from fastun.link.names import RETRY_S, EndpointAddress
 from fastun.link.outside import Outside
@@ -69,6 +70,7 @@ class Dialler:
         self._wanted = wanted
         # Addresses that connect and then give no link; the others come first.
         self._failed: set[EndpointAddress] = set()
+        self._said = ""  # of failed attempts, in the log
         self._n_short = self._n_closed_soon = 0
         self._warned_s = float("-inf")
         self._log = log.get("link")
@@ -80,7 +82,8 @@ class Dialler:
             await self._wanted.wait()
             try:
                 tried, connection = await self._connect()
-            except UnresolvedError:  # the log has it (names.py); a server was not even tried
+            except UnresolvedError as error:  # the log has it (names.py); nothing was tried
+                self._outside.attempts.unresolved(self._handshaker.dialled, error.why)
                 await asyncio.sleep(RETRY_S)
                 continue
             except NotConnectedError as error:
@@ -100,6 +103,8 @@ class Dialler:
     async def _connect(self) -> tuple[Candidate, socket.socket]:
         found = await racing.candidates(self._endpoints, self._outside.names)
         fresh = [each for each in found if each.address not in self._failed]
+        for each in fresh or found:
+            self._outside.attempts.tried(self._handshaker.dialled, _way(each))
         return await racing.first_connected(fresh or found, self._outside)
 
     async def _pause(self, longest_s: float) -> None:
@@ -118,12 +123,14 @@ class Dialler:
                 established = await self._handshaker.connect(connection)
                 link = self._owner.establish(established, connection, str(tried.endpoint))
             except HandshakeError as error:
-                self._warn(tried, f"the handshake failed ({error})")
+                self._fail(tried, error, f"the handshake failed ({error})")
             except (HelloError, OSError) as error:
-                self._warn(tried, str(error) or "no answer in time")
+                self._fail(tried, error, str(error) or "no answer in time")
             else:
                 unless_established.pop_all()
                 self._failed.clear()
+                self._said = ""
+                self._outside.attempts.succeeded(self._handshaker.dialled.slot, "tcp")
                 return link
         self._failed.add(tried.address)
         return None
@@ -156,10 +163,20 @@ class Dialler:
             self._outside.inside.note(peer, str(inside[0].endpoint), is_inside=True)
         if len(inside) < len(error.failures):
             endpoints = " ".join(dict.fromkeys(str(tried.endpoint) for tried, _ in error.failures))
-            self._log.warning("no link", endpoint=endpoints, error=str(error))
+            self._warn(endpoints, str(error))
+        for tried, why in error.failures:
+            self._outside.attempts.failed(self._handshaker.dialled, _way(tried), why)
 
-    def _warn(self, tried: Candidate, reason: str) -> None:
-        self._log.warning("no link", endpoint=str(tried.endpoint), error=f"{tried}: {reason}")
+    def _fail(self, tried: Candidate, error: Exception, reason: str) -> None:
+        dialled = self._handshaker.dialled
+        self._outside.attempts.failed(dialled, _way(tried), error, is_connected=True)
+        self._warn(str(tried.endpoint), f"{tried}: {reason}")
+
+    def _warn(self, endpoint: str, reason: str) -> None:
+        """Say why there is no link, once until that changes: attempts.py says it again in time."""
+        log_line = self._log.debug if reason == self._said else self._log.warning
+        self._said = reason
+        log_line("no link", endpoint=endpoint, error=reason)
 
     def _warn_of_closing(self, tried: Candidate, now_s: float) -> None:
         """Say what may be the cause when the server closes one link after another."""
@@ -173,3 +190,8 @@ class Dialler:
             endpoint=str(tried.endpoint),
             n_links=self._n_closed_soon,
         )
+
+
+def _way(tried: Candidate) -> Way:
+    host, port, _ = tried.address
+    return Way("tcp", host, port, named(host, tried.endpoint.host))
