@@ -45,7 +45,7 @@ from fastun.link.listening import Listening
 from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
-from fastun.link.peer_slots import PeerSlots
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     SealedHandshaker,
@@ -90,7 +90,9 @@ class Gateway:
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
-        self.peer_slots = PeerSlots(self.lane, self._on_removed)
+        self.peer_slots = PeerSlots(
+            self.lane, self._on_removed, lambda slot: slot in self.links.by_slot
+        )
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, self._outer_addresses
@@ -312,11 +314,13 @@ class Gateway:
             self.outside.attempts.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
-    def _on_removed(self, slot: int) -> None:
-        self.links.end(slot, "the peer was removed or changed")
+    def _on_removed(self, slotted: SlottedPeer) -> None:
+        slot = slotted.slot
+        self.links.leave(slot, "the peer was removed or changed")
         if self.datagrams is not None:
             self.datagrams.forget(slot)
-        self.session_counts.last_handshake.pop(slot, None)
+        before = slotted.last_handshake
+        slotted.last_handshake = self.session_counts.last_handshake.pop(slot, before)
         self.outside.attempts.forget(slot)
 
     async def _watch_sessions(self) -> None:

@@ -97,7 +97,7 @@ class KeyExchange:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
         slotted.guard.admit(consumed.timestamp, clock.boottime_s())
         self._check_room(slotted)
-        return slotted
+        return self.peer_slots.in_slot(slotted)
 
     def respond(
         self,

@@ -25,6 +25,9 @@ from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
+# How the reason of links that have ended with a worker's death ends.
+WORKER_DIED = " died"
+
 LINK_ROLES = ("link-reader", "link-writer")
 
 # What is still in the sockets when a peer changes to UDP is some round trips of data.
@@ -216,6 +219,11 @@ class LinkTable:
                 del self._ended_s[slot]
                 if slot not in self.by_slot:
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    def leave(self, slot: int, reason: str) -> None:
+        """End the link of a peer that leaves its slot, whose keys are then another's."""
+        self.end(slot, reason)
+        self._ended_s.pop(slot, None)
 
     def end_all(self, reason: str, *, only_streams: bool = False) -> None:
         """End every link, or every stream."""

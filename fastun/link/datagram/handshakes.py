@@ -128,7 +128,7 @@ class DatagramHandshakes:
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be
-                self._peers.send(udp_peer, udp_peer.response)
+                self._peers.send_response(udp_peer, udp_peer.response)
             udp_peer.response = None
             udp_peer.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:

@@ -100,8 +100,9 @@ class DatagramSessions:
         for role in SOCKET_ROLES:
             self._sockets.pass_to(self._lane, role, index)
         if self._listener is not None:  # it hears of the ports that there are
-            self._listener.close()
+            before = self._listener
             self.listen()
+            before.close()
 
     @property
     def path_counts(self) -> PathCounts:

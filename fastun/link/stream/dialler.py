@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
 from errno import ECONNRESET
 from typing import Final
@@ -26,17 +27,22 @@ from fastun.link.stream import racing, sockets
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
 from fastun.link.stream.racing import Candidate, NotConnectedError
-from fastun.link.table import Link
+from fastun.link.table import WORKER_DIED, Link
 from fastun.session.refusal import HandshakeError
 
 # A link that lived so long was wanted by the server, and no other host displaces it all the time.
 LASTING_LINK_S: Final = 10.0
 
+# Links that end sooner may do so because workers of the server die, which needs no long pause. So
+# many in a row are something else: then the pauses grow.
+SHORT_LINKS_MAX: Final = 12
+SHORT_LINK_PAUSE_S: Final = 0.4
+
 # A host on which routes change all the time (containers) dials no more often than this.
 CHANGE_PAUSE_S: Final = 1.0
 
-# Links in a row that the server closed sooner: one may be a restart, two a coincidence.
-CLOSED_SOON_MAX: Final = 3
+# Links in a row that the server closed as soon, after which the likely cause is said.
+CLOSED_SOON_MAX: Final = 5
 WARNING_INTERVAL_S: Final = 60.0
 
 _CLOSED_BY_SERVER: Final = (CLOSED_BY_PEER, os.strerror(ECONNRESET))
@@ -65,7 +71,7 @@ class Dialler:
         # Addresses that connect and then give no link; the others come first.
         self._failed: set[EndpointAddress] = set()
         self._said = ""  # of failed attempts, in the log
-        self._n_closed_soon = 0
+        self._n_short = self._n_closed_soon = 0
         self._warned_s = float("-inf")
         self._log = log.get("link")
 
@@ -89,6 +95,9 @@ class Dialler:
                 link = await self._make_link(tried, connection)
                 if link is not None and await self._has_lasted(link, tried):
                     delays = sockets.backoff_delays_s()
+                elif link is not None and self._n_short <= SHORT_LINKS_MAX:
+                    await asyncio.sleep(random.uniform(0.5, 1.0) * SHORT_LINK_PAUSE_S)  # noqa: S311 (spreads clients, guards nothing)
+                    continue
             await asyncio.sleep(next(delays))
 
     async def _connect(self) -> tuple[Candidate, socket.socket]:
@@ -129,14 +138,17 @@ class Dialler:
     async def _has_lasted(self, link: Link, tried: Candidate) -> bool:
         """Wait for the link's end; return whether it was one to be dialled again without a pause.
 
-        Also where UDP has taken over.
+        Also where UDP has taken over, or a worker of ours has died.
         """
         loop = asyncio.get_running_loop()
         since_s = loop.time()
         await link.ended.wait()
-        if loop.time() - since_s >= LASTING_LINK_S or not link.end_reason:
-            self._n_closed_soon = 0
+        reason = link.end_reason
+        has_lasted = loop.time() - since_s >= LASTING_LINK_S
+        if has_lasted or not reason or reason.endswith(WORKER_DIED):
+            self._n_short = self._n_closed_soon = 0
             return True
+        self._n_short += 1
         if link.end_reason in _CLOSED_BY_SERVER:
             self._n_closed_soon += 1
             self._warn_of_closing(tried, loop.time())

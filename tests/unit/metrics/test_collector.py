@@ -19,7 +19,7 @@ from fastun.link.last_error import Reason
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
-from fastun.native import ROLES
+from fastun.native import PEER_SLOTS, ROLES
 from fastun.peers.peer import Peer
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
@@ -165,14 +165,16 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway, collector: Gatewa
     assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
 
 
-def test_as_many_peers_as_there_is_room_for_get_a_slot_and_no_more(
+def test_so_many_peers_can_be_connected_and_all_are_shown(
     collector: GatewayCollector,
 ) -> None:
     assert [s.value for s in collect(collector)["fastun_peers_max"].samples] == [1]  # plain
     with idle_gateway(load("serve", None, Options())) as sealed, viewing(sealed) as viewer:
         have(sealed, *peers_named(*(f"peer{n}" for n in range(1030))))
-        room = collect(GatewayCollector(viewer.view))["fastun_peers_max"].samples
-        assert [s.value for s in room] == [len(sealed.peer_slots.by_slot)]
+        collected = collect(GatewayCollector(viewer.view))
+        room = collected["fastun_peers_max"].samples
+        assert [s.value for s in room] == [PEER_SLOTS]
+        assert len(collected["fastun_peer_up"].samples) == 1030, "absent ones as well"
 
 
 def test_a_scrape_names_each_of_a_thousand_peers(
