@@ -183,8 +183,8 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if peer.name in names:", "if False:"),
         ("check_together", "two peers have no prefix in common",
          "            if owner != peer.name:\n                raise", "            if False:\n                raise"),
-        ("_make_private", "the peer file is private",
-         "os.O_EXCL | os.O_CLOEXEC, 0o600", "os.O_EXCL | os.O_CLOEXEC, 0o644"),
+        ("_make", "the peer file is private",
+         "os.close(os.open(temporary, flags, 0o600))", "os.close(os.open(temporary, flags, 0o644))"),
     ),
     *table(
         "unit/config/test_settings unit/config/test_document",
