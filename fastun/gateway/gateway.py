@@ -34,6 +34,7 @@ from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
+from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
 from fastun.link.endpoint_watch import EndpointWatch
@@ -103,12 +104,11 @@ class Gateway:
         )
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
-        self.outside = Outside(
-            Names(lookup, self.pushed_settings.place_outer),
-            Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
-            settings.fwmark,
-        )
-        self.outside.inside.subscribe(self.pushed_settings.ask)
+        inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
+        inside.subscribe(self.pushed_settings.ask)
+        attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
+        names = Names(lookup, self.pushed_settings.place_outer)
+        self.outside = Outside(names, inside, settings.fwmark, attempts)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -253,6 +253,7 @@ class Gateway:
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,
             names=self.outside.names,
+            attempts=self.outside.attempts,
             inner_mtu=self.device.inner_mtu,
             constants=self._constants,
             counts=self.session_counts,
@@ -310,6 +311,7 @@ class Gateway:
         while True:
             self.peer_sync.refresh()
             log.say_held_back()
+            self.outside.attempts.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
@@ -319,10 +321,12 @@ class Gateway:
             self.datagrams.forget(slot)
         before = slotted.last_handshake
         slotted.last_handshake = self.session_counts.last_handshake.pop(slot, before)
+        self.outside.attempts.forget(slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
             self.sessions.tick()
+            self.handshaker.watch(self.lane)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()

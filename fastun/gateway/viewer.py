@@ -154,6 +154,8 @@ class Viewer:
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
+            last_error=slotted.errors.last,
+            errors=dict(slotted.errors.counts),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:

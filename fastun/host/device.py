@@ -14,10 +14,10 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psutil
 
@@ -31,6 +31,7 @@ from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
 from fastun.host.kernel import GEN_MODE_NONE, Kernel
 from fastun.host.link_state import UNCHANGED, LinkState
+from fastun.host.moved import Namespace, settings_there
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.reconcile import Reconciler
@@ -39,6 +40,8 @@ from fastun.host.strong_host import StrongHost, table_name
 from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
+
+Result = TypeVar("Result")
 
 # The longest super-packet that the kernel may build for this device, in bytes: with every header of
 # ours it still fits the stream's u16 length.
@@ -54,6 +57,8 @@ QUEUE_FRAMES = 4096
 class Device:
     """An interface of ours. Use as a context manager."""
 
+    _moved: Namespace | None = None  # where it is, if not here
+
     def __init__(self, settings: Settings, journal: Journal) -> None:
         """Make the interface, give it MTU and addresses, bring it up, lead packets and names to it.
 
@@ -67,6 +72,7 @@ class Device:
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
+        self._settings = settings
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
@@ -80,7 +86,7 @@ class Device:
         try:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
-            self.offload_max = self._find_offload() if settings.gso else Offload.NONE
+            self.offload_max = tun.find_offload(self.fd) if settings.gso else Offload.NONE
             self._configure(settings)
             self._begin(settings)
             if settings.role == "connect":
@@ -153,8 +159,9 @@ class Device:
         Returns what became of that alone, without what was refused before.
         """
         with self._mutex:
-            before, known = self._refused, {each.key for each in self._refused}
-            is_changed = self._strong_host.is_changed()
+            before = self._refused
+            known = {each.key for each in before if each.kind != "link"}
+            is_changed = self._moved is None and self._strong_host.is_changed()
             if is_changed:
                 self._strong_host.forget()
             applied = self._reconcile(self._wanted)
@@ -175,34 +182,59 @@ class Device:
     def nft_table_is_changed(self) -> bool:
         """Return whether it is not as we made it. Not on the event loop's thread."""
         with self._mutex:
-            return self._strong_host.is_changed()
+            return self._moved is None and self._strong_host.is_changed()
 
     def settings_are_changed(self) -> bool:
         """Return whether others have changed what we set below /proc/sys."""
         return bool(self._journal.lost_sysctls())
 
-    def why_gone(self) -> str:
-        """Return what became of the interface, if it is not here any more; else ''."""
+    def inside(self, function: Callable[[], Result]) -> Result:
+        """Call a function in the device's network namespace. Not on the event loop's thread."""
+        return function() if self._moved is None else self._moved.run(function)
+
+    def is_gone(self) -> bool:
+        """Return whether the interface is not any more where it was. As `inside`."""
         try:
-            socket.if_indextoname(self.index)
+            self.inside(lambda: socket.if_indextoname(self.index))
         except OSError:
+            return True
+        return False
+
+    def follow_move(self) -> None:
+        """Manage the device in the namespace that it was moved to.
+
+        Raises RuntimeFailure where it was deleted, or is out of reach. As `inside`.
+        """
+        with self._mutex:
             if tun.is_deleted(self.fd):
-                return tun.deleted(self.name)
-            return (
-                f"interface {self.name} was moved to another network namespace; "
-                "run fastun in that one"
-            )
-        return ""
+                raise RuntimeFailure(tun.deleted(self.name))
+            try:
+                there = Namespace(self.fd)
+            except OSError as error:
+                raise RuntimeFailure(
+                    f"interface {self.name} was moved to another network namespace, which cannot "
+                    f"be entered ({error.strerror}); run fastun in that one"
+                ) from None
+            self._moved = None if there.is_here() else there
+            self.index = self._strong_host.index = there.index
+            settings = self._settings
+            if self._moved is not None:
+                settings = settings_there(settings)
+                self._name_servers.unset()
+            self._reconciler = Reconciler(self.index, settings, self._journal)
+            self.inside(lambda: self._configure(settings))
+            self._reconcile(self._wanted)
 
     def _reconcile(self, wanted: Wanted) -> Applied:
         """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
         self._wanted = wanted
         try:
-            applied = self._reconciler.apply(wanted)
+            applied = self.inside(lambda: self._reconciler.apply(wanted))
             self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
-            self._strong_host.follow()
+            if self._moved is None:
+                self._strong_host.follow()
         return applied
 
     def _begin(self, settings: Settings) -> None:
@@ -227,7 +259,7 @@ class Device:
 
         Raises RuntimeFailure for what no resolver should be given.
         """
-        if servers:
+        if servers and self._moved is None:
             self._name_servers.set(servers, domains)
         else:
             self._name_servers.unset()
@@ -238,7 +270,7 @@ class Device:
         The kernel's directions: what it received is what the tun-writer wrote.
         """
         try:
-            name = socket.if_indextoname(self.index)
+            name = socket.if_indextoname(self.index) if self._moved is None else ""
         except OSError:
             return {}
         # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
@@ -256,23 +288,11 @@ class Device:
             # The journal restores the rest, and would this, too, but where the kernel does not
             # give the maker of an address, or a push has set the MTU.
             with contextlib.suppress(OSError, RuntimeFailure), self._mutex:
-                self._reconciler.apply(Wanted(mtu=self._wanted.mtu))
+                nothing = Wanted(mtu=self._wanted.mtu)
+                self.inside(lambda: self._reconciler.apply(nothing))
             with contextlib.suppress(OSError):
                 native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
-
-    def _find_offload(self) -> Offload:
-        """Have the kernel hand out all super-packets that it knows; return which.
-
-        UDP's came with Linux 6.2, reading and writing. What a peer cannot take is split.
-        """
-        for offload in (Offload.TCP_UDP, Offload.TCP):
-            try:
-                native.device_set_offload(self.fd, offload)
-            except OSError:
-                continue
-            return offload
-        return Offload.NONE
 
     def _configure(self, settings: Settings) -> None:
         """Set what the device keeps for its life."""

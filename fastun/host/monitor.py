@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import log
 from fastun.ending import AskedToStop
-from fastun.errors import RuntimeFailure
 from fastun.host.dns_watch import DnsWatch
 from fastun.host.notices import Concern, Filter, Notices
 
@@ -86,6 +85,7 @@ class HostMonitor:
         self._condition = device.condition
         self._limit = RepairLimit()
         self._dns = DnsWatch(device.name)
+        self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
         self._repaired_s = self._looked_s = float("-inf")
         self._routes: tuple[object, frozenset[Network]] = (None, frozenset())
@@ -93,22 +93,28 @@ class HostMonitor:
 
     async def run(self) -> None:
         """Watch, for ever. Raises RuntimeFailure when the device is gone."""
-        try:
-            notices = Notices()
-        except OSError as error:
-            self._log.warning(
-                "cannot watch this host: what others change is not noticed", error=error.strerror
-            )
-            return
-        device = self._device
-        with notices:
-            filter_ = Filter(device.index, device.nft_table, self._routes_wanted)
-            while True:
-                is_waiting = bool(self._pending) or self._limit.is_exceeded
-                await notices.wait(_SOON_S if is_waiting else LOOK_S)
-                await asyncio.sleep(GATHER_S)
-                self._pending |= notices.read(filter_.concern)
-                await self._step(time.monotonic())
+        while True:
+            try:
+                notices = await asyncio.to_thread(self._device.inside, Notices)
+            except OSError as error:
+                self._log.warning(
+                    "cannot watch this host: what others change is not noticed",
+                    error=error.strerror,
+                )
+                return
+            with notices:
+                await self._watch(notices)
+
+    async def _watch(self, notices: Notices) -> None:
+        """Watch until the device is in another namespace."""
+        filter_ = Filter(self._device.index, self._device.nft_table, self._routes_wanted)
+        self._has_moved = False
+        while not self._has_moved:
+            is_waiting = bool(self._pending) or self._limit.is_exceeded
+            await notices.wait(_SOON_S if is_waiting else LOOK_S)
+            await asyncio.sleep(GATHER_S)
+            self._pending |= notices.read(filter_.concern)
+            await self._step(time.monotonic())
 
     async def _step(self, now: float) -> None:
         if now - self._looked_s >= LOOK_S:
@@ -161,9 +167,16 @@ class HostMonitor:
         except AskedToStop:
             return
         except OSError as error:
-            if why := self._device.why_gone():
-                raise RuntimeFailure(why) from None
-            self._log.warning("cannot look at this host's routes", error=str(error))
+            if not await asyncio.to_thread(self._device.is_gone):
+                self._log.warning("cannot look at this host's routes", error=str(error))
+                return
+            await asyncio.to_thread(self._device.follow_move)
+            self._has_moved = True
+            self._pending = Concern.OTHERS
+            self._log.warning(
+                f"{self._device.name} was moved to another network namespace; its addresses and "
+                "routes are made there"
+            )
             return
         self._account(applied, now)
 

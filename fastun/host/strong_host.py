@@ -78,7 +78,7 @@ class StrongHost:
     def __init__(self, interface: str, wanted: Wanted, journal: Journal) -> None:
         """Prepare; `follow` makes the table, and the journal's end removes it."""
         self._interface = interface
-        self._index = 0  # which it keeps when it is renamed
+        self.index = 0  # which it keeps when it is renamed, but not where it is moved
         self._change = NftTable(table_name(interface), interface)
         self._wanted = wanted
         self._journal = journal
@@ -92,8 +92,8 @@ class StrongHost:
         A failure is a warning: a tunnel that carries packets is not ended for it. Raises
         AskedToStop, and OSError where the interface is not there any more.
         """
-        self._index = self._index or socket.if_nametoindex(self._interface)
-        name = socket.if_indextoname(self._index)
+        self.index = self.index or socket.if_nametoindex(self._interface)
+        name = socket.if_indextoname(self.index)
         guarded = self._to_guard()
         if (name, guarded) == self._made or not (guarded or self._made[1]):
             return
@@ -103,6 +103,7 @@ class StrongHost:
             with self._journal.changing(self._change):
                 _nft(document)
         except (ProgramRefused, ProgramKilled) as error:
+            ending.check()
             self._log.warning(
                 "no nft table: other hosts on the network can reach the tunnel's addresses",
                 interface=self._interface,
@@ -131,8 +132,8 @@ class StrongHost:
     def _to_guard(self) -> Guarded:
         if self._wanted is False:
             return {}
-        with Kernel(self._index) as kernel:
-            addresses = _addresses(kernel, self._index)
+        with Kernel(self.index) as kernel:
+            addresses = _addresses(kernel, self.index)
             if self._wanted is True or not addresses:
                 return addresses
             if not kernel.may_take_all() or not has_default(_routes(kernel)):
@@ -151,7 +152,7 @@ class StrongHost:
         """Return how to match the device's packets: by name, or by index if nft cannot parse it."""
         if _PLAIN_NAME.fullmatch(name):
             return Inputs("iifname", name, _LOOPBACK)
-        return Inputs("iif", self._index, _LOOPBACK_INDEX)
+        return Inputs("iif", self.index, _LOOPBACK_INDEX)
 
 
 def _nft(document: str, *options: str) -> None:

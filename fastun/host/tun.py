@@ -9,23 +9,21 @@ import fcntl
 import struct
 from typing import Final
 
+from fastun import native
+from fastun.native import Offload
+
 _TUNGETIFF: Final = 0x800454D2
-_PERSISTS: Final = 0x0800  # IFF_PERSIST
+_TUNGETDEVNETNS: Final = 0x54E3
 _IFREQ: Final = struct.Struct("=16sH22x")
 
 
 def is_deleted(fd: int) -> bool:
     """Return whether the interface is gone; one in another namespace is not."""
     try:
-        _flags(fd)
+        _request(fd)
     except OSError:  # EBADFD
         return True
     return False
-
-
-def is_persistent(fd: int) -> bool:
-    """Return whether the interface outlives its descriptor: another program has made it."""
-    return bool(_flags(fd) & _PERSISTS)
 
 
 def deleted(interface: str, reason: str = "") -> str:
@@ -34,6 +32,30 @@ def deleted(interface: str, reason: str = "") -> str:
     return f"interface {interface} was deleted by another program{detail}; start fastun again"
 
 
-def _flags(fd: int) -> int:
-    flags: int = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))[1]
-    return flags
+def name(fd: int) -> str:
+    """Return the interface's name at the moment. Raises OSError."""
+    return _request(fd)[0].rstrip(b"\0").decode()
+
+
+def namespace(fd: int) -> int:
+    """Return a descriptor of the interface's network namespace (Linux 5.2). Raises OSError."""
+    return fcntl.ioctl(fd, _TUNGETDEVNETNS)
+
+
+def find_offload(fd: int) -> Offload:
+    """Have the kernel hand out all super-packets that it knows; return which.
+
+    UDP's came with Linux 6.2, reading and writing. What a peer cannot take is split.
+    """
+    for offload in (Offload.TCP_UDP, Offload.TCP):
+        try:
+            native.device_set_offload(fd, offload)
+        except OSError:
+            continue
+        return offload
+    return Offload.NONE
+
+
+def _request(fd: int) -> tuple[bytes, int]:
+    found: tuple[bytes, int] = _IFREQ.unpack(fcntl.ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
+    return found

@@ -24,6 +24,7 @@ from typing import Final
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.link.last_error import PeerErrors
 from fastun.native import PEER_FIELDS, PEER_SLOTS
 from fastun.peers.peer import Network, Peer
 from fastun.session import clock
@@ -60,6 +61,7 @@ class SlottedPeer:
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake
+    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property
     def keepalive_s(self) -> int | None:

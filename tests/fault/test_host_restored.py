@@ -83,6 +83,9 @@ class Scene:
 
     def has_all(self) -> bool:
         """Whether the tunnel has everything that it is to have of the client's host."""
+        return self.has_all_but_dns() and PUSHED_DNS in self.resolver_file.read_text()
+
+    def has_all_but_dns(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, self.log()
         state = self.state()
@@ -92,7 +95,6 @@ class Scene:
             and "fwmark" in state["rules -4"]
             and "10.99.0.2/24" in state.get("interface wg0", "")
             and "fastun_wg0" in state["nft"]
-            and PUSHED_DNS in state[f"file {self.resolver_file}"]
         )
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -207,6 +209,7 @@ def test_a_suspended_host_comes_back_and_leaves_nothing_behind(
     assert scene.left() == []
 
 
+@pytest.mark.timeout(600 + 150)
 @pytest.mark.parametrize("gone_s", [3, pytest.param(600, id="600", marks=pytest.mark.soak)])
 def test_a_network_that_was_gone_comes_back_and_nothing_is_left_behind(
     scene: Scene, gone_s: float
@@ -219,6 +222,29 @@ def test_a_network_that_was_gone_comes_back_and_nothing_is_left_behind(
     scene.client.ip("route", "add", "default", "via", "10.1.0.1")
     wait_until(scene.answers, "the tunnel again", timeout_s=60)
     scene.end()
+    assert scene.left() == []
+
+
+def test_a_device_that_was_moved_to_another_namespace_works_there_and_leaves_nothing_behind(
+    scene: Scene, lab: Lab
+) -> None:
+    away = lab.host("away")
+    away.ip("link", "set", "lo", "up")
+    scene.start()
+    scene.client.ip("link", "set", "wg0", "netns", away.namespace)
+    wait_until(lambda: answers_ping(away, INNER), "the tunnel, from there", timeout_s=15)
+    assert "10.7.0.0/16 dev wg0" in away.ip("route"), "what is pushed"
+    assert "default dev wg0" in away.ip("route")
+    assert answers_ping(scene.client, SERVER), "the uplink is as before"
+    assert scene.resolver_file.read_text() == f"nameserver {LAN_DNS}\n"
+    away.ip("address", "flush", "dev", "wg0")
+    wait_until(lambda: answers_ping(away, INNER), "made again there", timeout_s=10)
+    assert "wg0 was moved to another network namespace; its addresses" in scene.log()
+    away.ip("link", "set", "wg0", "netns", scene.client.namespace)
+    wait_until(scene.has_all_but_dns, "all that it had before", timeout_s=10)
+    wait_until(scene.answers, "the tunnel, from here", timeout_s=10)
+    scene.end()
+    assert away.devices() == ["lo"]
     assert scene.left() == []
 
 

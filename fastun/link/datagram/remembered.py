@@ -154,8 +154,14 @@ class RememberedEndpoints:
             for udp_peer in turn:
                 is_idle = udp_peer.current is None and not udp_peer.timers.is_trying()
                 if is_idle and self._peers.is_present(udp_peer):
-                    self._handshakes.initiate(udp_peer)
+                    self._call_once(udp_peer)
             await asyncio.sleep(TURN_S)
+
+    def _call_once(self, udp_peer: UdpPeer) -> None:
+        """Send an initiation that is not repeated; packets for the peer send the next one."""
+        self._handshakes.initiate(udp_peer)
+        udp_peer.timers.on_initiation_sent(clock.boottime_s())
+        udp_peer.timers.on_sessions_dropped()  # there is none; and no attempt that goes on
 
     # -- while it runs ------------------------------------------------------------------------
 

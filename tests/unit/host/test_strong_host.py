@@ -100,7 +100,7 @@ def test_an_address_that_another_interface_has_is_not_guarded(
     kernel.have_address("192.168.77.2/24", LAN)
     monkeypatch.setattr(strong_host, "Kernel", kernel)
     strong = StrongHost("ft0", True, journal)
-    strong._index = FT0  # noqa: SLF001
+    strong.index = FT0
     assert strong._to_guard() == {4: ("10.9.0.2",)}  # noqa: SLF001
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,6 +15,7 @@ from fastun.gateway import viewer as gateway_viewer
 from fastun.gateway.viewer import Viewer
 from fastun.host.socket_state import SocketState
 from fastun.link.key_exchange import KeyExchange
+from fastun.link.last_error import Reason
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
@@ -293,3 +295,26 @@ def test_a_worker_is_busy_while_something_waits_and_blocked_while_it_has_no_room
         assert states(collector)["link-writer"] == "blocked"
         one.close()
         assert states(collector)["link-writer"] == "busy"
+
+
+def test_the_errors_of_a_peer_are_counted_and_the_last_is_shown_until_it_connects(
+    gateway: Gateway, collector: GatewayCollector
+) -> None:
+    have(gateway, *peers_named("ant", "bee"))
+    errors = gateway.peer_slots.by_slot[0].errors
+    before = time.time()
+    errors.note(Reason.NO_ANSWER, "nothing")
+    errors.note(Reason.NOT_OPENED, "it does not open")
+    families = collect(collector)
+    (last,) = families["fastun_peer_last_error_timestamp_seconds"].samples
+    assert last.labels == {"peer": "ant", "reason": "not_opened"}
+    assert last.value >= before
+    counted = families["fastun_peer_errors"].samples
+    assert {(s.labels["peer"], s.labels["reason"], s.value) for s in counted} == {
+        ("ant", "no_answer", 1),
+        ("ant", "not_opened", 1),
+    }
+    errors.clear()
+    families = collect(collector)
+    assert families["fastun_peer_last_error_timestamp_seconds"].samples == []
+    assert len(families["fastun_peer_errors"].samples) == 2
