@@ -247,6 +247,21 @@ FAULTS = Row(
     "Faults",
     (
         Panel(
+            "Why peers cannot connect",
+            "Failed attempts to connect a second, by peer and reason; and the age of the last, "
+            "while the peer has not connected since.",
+            "The table of reasons is in docs/metrics.md, what to do in docs/operations.md.",
+            (
+                (rate("fastun_peer_errors_total", by="peer, reason"), "{{peer}} {{reason}}"),
+                (
+                    "time() - fastun_peer_last_error_timestamp_seconds{$at}",
+                    "age in s: {{peer}} {{reason}}",
+                ),
+            ),
+            unit=PER_S,
+            width=24,
+        ),
+        Panel(
             "Workers at work",
             "1 while the worker is at work.",
             "0: it does not start; its reason is in the gateway's log (FastunWorkerDown).",

@@ -88,7 +88,7 @@ static int find_slot(const struct tun_reader *reader, const uint8_t *packet) {
     if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
         return (int)reader->last_slot;
     int slot = allowedips_lookup_ip(reader->allowed_ips, packet, false);
-    return slot < 0 ? -1 : slot;
+    return slot < 0 || slot == PEER_SLOT_NONE ? -1 : slot;
 }
 
 bool frame_link_is_open(const struct tun_reader *reader, const struct tun_reader_link *link,

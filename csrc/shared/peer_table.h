@@ -14,8 +14,9 @@
 
 #include "fastun.h"
 
-/* Slots are indices into arrays of every worker; this many peers can be known at once. */
-enum { N_PEER_SLOTS = 1024 };
+/* Slots are indices into arrays of every worker; this many peers can be connected at once. In the
+ * allowed IPs, the number behind the last slot is that of all peers that have none. */
+enum { N_PEER_SLOTS = 1024, PEER_SLOT_NONE = N_PEER_SLOTS };
 
 #define PEER_FIELDS(X)                                                                             \
     X(sent_ns)                                                                                     \

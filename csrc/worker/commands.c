@@ -183,7 +183,7 @@ static struct allowedips *allowed_ips_of(struct loop *loop) {
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
-    if (allowed_ips == NULL || slot >= N_PEER_SLOTS ||
+    if (allowed_ips == NULL || slot > PEER_SLOT_NONE ||
         (address_length != 4 && address_length != 16) || prefix_length > address_length * 8)
         return -EINVAL;
     return allowedips_insert(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,

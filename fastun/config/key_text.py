@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 _PIECE_CHARS: Final = 5  # Shorter ones are in every text, and are no help in a search for the key.
 _SHOWN: Final = "(hidden)"
 
-# A key that is whole is 43 letters of base64 and a `=`; one that was cut or hex is long all the
-# same. No name has that many capitals, digits and small letters in a row; a path is not a key.
-_WHOLE = re.compile(r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}=")
+# A key is 43 letters of base64 and a `=`; one that was cut or hex is long all the same. No name has
+# that many capitals, digits and small letters in a row; a path is not a key.
 _LONG = re.compile(r"[A-Za-z0-9+/=]{16,}")
 # The padding shows an end that was left over; at the beginning of a line it could be a name.
 _TAIL = re.compile(
-    r"(?:(?<=[^\n])|(?=[a-zA-Z]*[0-9+/]))(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{5,}=(?=[\s\"']|$)"
+    r"(?<![A-Za-z0-9+/])(?:(?<=[^\n])|(?=[a-zA-Z]*[0-9+/]))[A-Za-z0-9+/]{5,}=(?=[\s\"']|$)"
 )
 _PATH = re.compile(r"/\w+/.*")
 _MIXED_CHARS: Final = 16
@@ -41,7 +40,7 @@ _PUBLIC_KEY = re.compile(
     r"(?<![A-Za-z_-])public_?key[\"']?[ \t]*=[ \t]*[\"']?[A-Za-z0-9+/]{43}=", re.IGNORECASE
 )
 _COMMENT = re.compile(r"^[ \t]*#.*", re.MULTILINE)
-_NAMED = re.compile(r"([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]{0,200}))")
+_NAMED = re.compile(r"(?<![A-Za-z]{8})([A-Za-z][A-Za-z_-]{1,30})[\"']?[ \t]*[=:](?=([^\n]{0,200}))")
 _UNJOINED = re.compile(r"(?:private|pre-?shared)[_-]?key[\"']?[ \t]+([^\n]{0,200})", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+")
 
@@ -90,8 +89,7 @@ def _without(message: str, text: str, shown: str) -> str:
 def _keys_in(text: str) -> set[str]:
     """Return what may be keys or parts of some, in small letters."""
     text = _PUBLIC_KEY.sub("", text)  # The names of peers are made of these.
-    keys = set(_WHOLE.findall(text))
-    keys |= {run for run in _LONG.findall(text) if _looks_like_key(run)}
+    keys = {run for run in _LONG.findall(text) if _looks_like_key(run)}
     keys.update(_TAIL.findall(text))
     text = _COMMENT.sub("", text)
     is_secret: dict[str, bool] = {}

@@ -4,7 +4,6 @@ The configuration file and the command line are read by the same rules. Each com
 the place that the caller gives, and none shows the text of a key.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,13 +14,10 @@ from fastun.config.document import PeerSection, Secret
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers import prefixes
-from fastun.peers.peer import Network, Peer
+from fastun.peers.peer import Network, Peer, is_name
 
 MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
 
-# A name is a metric label, a file name and an argument: in none of the three does it need quotes,
-# and no command takes it for an option. 64 is enough for a host name's longest label (63).
-_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._@-]{0,63}")
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 (to refuse them, not to bind)
 
 # Makes the place of a field of one section, as in FILE: peer.NAME
@@ -30,7 +26,7 @@ Where = Callable[[str], str]
 
 def parse_name(text: str, where: str) -> str:
     """Return `text` if it can name a peer."""
-    if not _NAME.fullmatch(text):
+    if not is_name(text):
         raise ConfigError(
             f"{where}: {quote(text)} is not a valid peer name; use 1 to 64 letters, digits,"
             " . _ @ -, not beginning with . or -"

@@ -124,7 +124,7 @@ class Trial:
                     return self._conclude(state, message, to)
             except TimeoutError:
                 return None
-            except HandshakeError:  # somebody else's datagram
+            except HandshakeError:  # another host's datagram
                 continue
         return None
 
@@ -166,7 +166,7 @@ class Trial:
         return finding("ok", f"{to}: answers, and knows our key")
 
     def _why_silent(self, transport: str, verb: str) -> str:
-        """Return the likely causes; strangers get no answer, so several cannot be told apart."""
+        """Return the likely causes; a server does not answer unknown keys."""
         firewall = f"does a firewall {verb} {transport}? " if verb else ""
         return (
             f"is the server running? {firewall}"

@@ -34,6 +34,7 @@ from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
+from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
 from fastun.link.endpoint_watch import EndpointWatch
@@ -44,7 +45,7 @@ from fastun.link.listening import Listening
 from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
-from fastun.link.peer_slots import PeerSlots
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     SealedHandshaker,
@@ -89,7 +90,9 @@ class Gateway:
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
-        self.peer_slots = PeerSlots(self.lane, self._on_removed)
+        self.peer_slots = PeerSlots(
+            self.lane, self._on_removed, lambda slot: slot in self.links.by_slot
+        )
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, self._outer_addresses
@@ -101,12 +104,11 @@ class Gateway:
         )
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
-        self.outside = Outside(
-            Names(lookup, self.pushed_settings.place_outer),
-            Inside(device.index, settings.interface, RouteLookup(settings.fwmark)),
-            settings.fwmark,
-        )
-        self.outside.inside.subscribe(self.pushed_settings.ask)
+        inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
+        inside.subscribe(self.pushed_settings.ask)
+        attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
+        names = Names(lookup, self.pushed_settings.place_outer)
+        self.outside = Outside(names, inside, settings.fwmark, attempts)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -251,6 +253,7 @@ class Gateway:
             exchange=self.handshaker.exchange,
             inside=self.outside.inside,
             names=self.outside.names,
+            attempts=self.outside.attempts,
             inner_mtu=self.device.inner_mtu,
             constants=self._constants,
             counts=self.session_counts,
@@ -308,17 +311,22 @@ class Gateway:
         while True:
             self.peer_sync.refresh()
             log.say_held_back()
+            self.outside.attempts.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
-    def _on_removed(self, slot: int) -> None:
-        self.links.end(slot, "the peer was removed or changed")
+    def _on_removed(self, slotted: SlottedPeer) -> None:
+        slot = slotted.slot
+        self.links.leave(slot, "the peer was removed or changed")
         if self.datagrams is not None:
             self.datagrams.forget(slot)
-        self.session_counts.last_handshake.pop(slot, None)
+        before = slotted.last_handshake
+        slotted.last_handshake = self.session_counts.last_handshake.pop(slot, before)
+        self.outside.attempts.forget(slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
             self.sessions.tick()
+            self.handshaker.watch(self.lane)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()

@@ -74,12 +74,15 @@ class PeerSync:
             self._store = None
 
     def refresh(self) -> None:
-        """Follow the directory."""
+        """Follow the directory; keep slots free where not all peers have one."""
         if self._store is None:
+            self._peer_slots.make_room()
             return
         try:
             if self._store.version() != self._version:
                 self._fill()
+            else:
+                self._peer_slots.make_room()
         except FastunError as error:  # connected peers stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
@@ -101,7 +104,7 @@ class PeerSync:
 
     def first_steps(self) -> list[str]:
         """Return what to do when no peer may connect yet."""
-        is_alone = self._store is not None and not self._peer_slots.by_slot
+        is_alone = self._store is not None and self._peer_slots.n_peers == 0
         return first_steps(self._settings) if is_alone else []
 
     # -- what is pushed -----------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from fastun import log
 from fastun.config.host import parse_dns
 from fastun.config.interface import check_mtu
 from fastun.config.push import Push
+from fastun.config.push_settings import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ PAUSE_S = 1.0
 # 10.0.0.0/8 and fd00::/8 are the widest private networks. An address with a shorter prefix
 # would be a default route, of a client that may be pushed addresses and no routes.
 _WIDEST_PREFIX = 8
+
+_LISTED_MAX = 4  # of what is left out, in a line of the log
 
 
 class PushedSettings:
@@ -94,6 +97,7 @@ class PushedSettings:
         addresses: list[Address] = []
         routes: list[Network] = []
         for peer, push in pushed:
+            self._say_not_accepted(peer, push, accept)
             self._set_keepalive(peer, push.keepalive if "keepalive" in accept else 0)
             if "addresses" in accept:
                 addresses += self._allowed_addresses(push.addresses, peer)
@@ -125,6 +129,31 @@ class PushedSettings:
             yield
         except (FastunError, OSError) as error:
             self._warn(what, error=str(error))
+
+    def _say_not_accepted(self, peer: Peer, push: Push, accept: Collection[str]) -> None:
+        """Say, once for each change, what the server pushes that the configuration leaves out."""
+        left_out = {
+            field: value
+            for field in ACCEPTABLE
+            if field not in accept and (value := self._not_ours_yet(field, push))
+        }
+        what = f"not accepted of {peer.name}"
+        if self._said.get(what, "") == (said := _listed(left_out)):
+            return
+        self._said[what] = said
+        if said:
+            self._log.info(
+                f"the server pushes {said}; not applied: accept does not list "
+                f"{', '.join(left_out)}",
+                peer=peer.name,
+            )
+
+    def _not_ours_yet(self, field: Accept, push: Push) -> object:
+        """Return what is pushed of a field, without the addresses that are configured anyway."""
+        if field != "addresses":
+            return getattr(push, field)
+        own = set(self._settings.addresses)
+        return tuple(text for text in push.addresses if ip_interface(text) not in own)
 
     def _warn(self, what: str, **fields: object) -> None:
         """Warn about a push, and not again while the following pushes have the same fault."""
@@ -163,6 +192,17 @@ class PushedSettings:
                 others=len(refused) - 1,
             )
         return [address for address in map(ip_interface, texts) if address not in refused]
+
+
+def _listed(pushed: dict[Accept, object]) -> str:
+    """Return what is pushed in words, of long lists the beginning."""
+    parts = []
+    for field, value in pushed.items():
+        texts = list(map(str, value)) if isinstance(value, tuple) else [str(value)]
+        more = f" and {len(texts) - _LISTED_MAX} more" if len(texts) > _LISTED_MAX else ""
+        name = field.upper() if field in ("dns", "mtu") else field
+        parts.append(f"{name} {' '.join(texts[:_LISTED_MAX])}{more}")
+    return ", ".join(parts)
 
 
 def _why_not(address: Address, peer: Peer) -> str:

@@ -32,7 +32,7 @@ from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.offload_log import OffloadLog
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.sessions import StreamSessions
-from fastun.link.table import LinkTable
+from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
 
 
@@ -93,7 +93,7 @@ class Reports:
             return
         if worker.role == "link-writer":
             self._on_link_writer_death()
-        self._links.end_all(f"{worker.role} died", only_streams=worker.role == "link-writer")
+        self._links.end_all(worker.role + WORKER_DIED, only_streams=worker.role == "link-writer")
         if self._datagrams is not None:
             self._datagrams.on_worker_death(worker.role)
 

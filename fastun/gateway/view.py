@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
+from fastun.link.last_error import LastError, Reason
 from fastun.native import TcpInfo
 
 
@@ -81,13 +82,18 @@ class LinkView:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes."""
+    """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
+
+    ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
+    """
 
     name: str
     allowed_ips: tuple[IPv4Network | IPv6Network, ...]
     counted: dict[str, int]
     last_handshake: float | None  # Unix time
     link: LinkView | None
+    last_error: LastError | None
+    errors: dict[Reason, int]
 
 
 @dataclass(frozen=True, slots=True)

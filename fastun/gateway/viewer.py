@@ -32,11 +32,12 @@ from fastun.gateway.view import (
 from fastun.gateway.worker_state import Backpressure, state_of
 from fastun.host.socket_state import SocketState, socket_state
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
+from fastun.link.peer_slots import NO_SLOT
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.native import CALLS, COUNTERS, DIRECTIONS, PEER_FIELDS, ROLES, PeerTable, Ring, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
@@ -132,8 +133,7 @@ class Viewer:
             configuration=self._configuration,
             device=_device(gateway.device),
             peers=tuple(
-                self._peer(slotted, views.get(slot))
-                for slot, slotted in gateway.peer_slots.by_slot.items()
+                self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
             lanes=(self._lane(around),),
             udp_sockets=udp_sockets,
@@ -143,13 +143,19 @@ class Viewer:
         )
 
     def _peer(self, slotted: SlottedPeer, link: LinkView | None) -> PeerView:
-        slot, read = slotted.slot, self._peer_table.read
+        slot, read, before = slotted.slot, self._peer_table.read, slotted.counted
+        counted = {field: before.get(field, 0) for field in PEER_FIELDS}
+        if slot != NO_SLOT:
+            counted = {field: n + read(slot, field) for field, n in counted.items()}
+        last_handshake = self._gateway.session_counts.last_handshake.get(slot)
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
-            counted={field: read(slot, field) for field in PEER_FIELDS},
-            last_handshake=self._gateway.session_counts.last_handshake.get(slot),
+            counted=counted,
+            last_handshake=last_handshake or slotted.last_handshake,
             link=link,
+            last_error=slotted.errors.last,
+            errors=dict(slotted.errors.counts),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:
@@ -189,6 +195,16 @@ class Viewer:
             batch_frames=Histogram(_powers_of_2(counts, 1), counts, n_frames),
             queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
         )
+
+
+def _peers(peer_slots: PeerSlots) -> Iterator[tuple[int, SlottedPeer]]:
+    """Yield all peers, those in slots first. One that changes between the two is once enough."""
+    by_slot, absent = peer_slots.by_slot, tuple(peer_slots.absent.values())
+    yield from by_slot.items()
+    seen = {slotted.peer.public_key for slotted in by_slot.values()} if absent else set()
+    for slotted in absent:
+        if slotted.peer.public_key not in seen:
+            yield NO_SLOT, slotted
 
 
 def _powers_of_2(counts: list[int], divisor: float) -> list[float]:

@@ -19,6 +19,8 @@ from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 from fastun.host.rtnetlink import (
     RTA_MULTIPATH,
     RTA_OIF,
+    RTM_GETROUTE,
+    RTMSG,
     attribute,
     attributes_of,
     next_hops,
@@ -32,11 +34,10 @@ if TYPE_CHECKING:
 
 _RTM_NEWLINK, _RTM_GETLINK = 16, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _IFADDR: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_RTMSG: Final = struct.Struct("=8BI")  # family, lengths, ..., table, protocol, scope, type, flags
 _U32: Final = struct.Struct("=I")
 
 _IFF_UP: Final = 1
@@ -183,9 +184,9 @@ class Kernel:
                     yield found
 
     def _route_bodies(self, family: int, filters: bytes) -> list[bytes]:
-        request = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + filters
+        request = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + filters
         try:
-            bodies = self._netlink.dump(_RTM_GETROUTE, request)
+            bodies = self._netlink.dump(RTM_GETROUTE, request)
         except OSError:  # no such IP version here, or no route in such a table
             return []
         return [body for body in bodies if body[0] == family]
@@ -203,17 +204,6 @@ class Kernel:
         body = _IFINFO.pack(0, 0, self._index, 0, 0) + spec
         # The only fault is a kernel without IPv6, which gives none.
         self._netlink.change([Message(_RTM_NEWLINK, 0, body)])
-
-
-def tables_in_use() -> set[int]:
-    """Return which routing tables have routes. Raises OSError."""
-    with Netlink() as netlink:
-        bodies = netlink.dump(_RTM_GETROUTE, _RTMSG.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
-    found = set()
-    for body in bodies:
-        table = dict(attributes_of(body[_RTMSG.size :])).get(_RTA_TABLE)
-        found.add(number(table) if table else body[4])
-    return found
 
 
 # -- messages -----------------------------------------------------------------------------------
@@ -242,10 +232,10 @@ def _interface(packed: bytes, length: int) -> Address:
 
 
 def _route(body: bytes) -> FoundRoute | None:
-    family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(body)
+    family, length, _, _, table, protocol, _, _, flags = RTMSG.unpack_from(body)
     if flags & _RTM_F_CLONED or family not in _VERSIONS:
         return None
-    found = dict(attributes_of(body[_RTMSG.size :]))
+    found = dict(attributes_of(body[RTMSG.size :]))
     table = number(found[_RTA_TABLE]) if _RTA_TABLE in found else table
     if table == _LOCAL_TABLE:
         return None
@@ -265,7 +255,7 @@ def _message(step: Step, index: int) -> Message:
     if isinstance(step, SetAddress):
         return _address_message(step, index)
     network, table = step.place
-    body = _RTMSG.pack(
+    body = RTMSG.pack(
         FAMILIES[network.version], network.prefixlen, 0, 0, 0, PROTOCOL, 0, _UNICAST, 0
     )
     body += attribute(_RTA_DST, network.network_address.packed)

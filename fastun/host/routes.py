@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses, routing_rules
+from fastun.host import outer_addresses, routing_rules, tables
 from fastun.host.iproute import IPRoute, NetlinkError
-from fastun.host.kernel import tables_in_use
 from fastun.host.placing import Caught
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def prepared(settings: Settings) -> Settings:
     with IPRoute() as netlink, _explained("routing rules"):
         routing_rules.clear_stale(netlink)
         if not settings.fwmark and _may_catch_ourselves(settings):
-            mark = routing_rules.free_mark(netlink, tables_in_use())
+            mark = routing_rules.free_mark(netlink, tables.in_use())
             settings = replace(settings, fwmark=mark)
     return settings
 

@@ -27,6 +27,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastun.host.iproute import NetlinkError
+from fastun.host.tables import has_routes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -155,18 +156,18 @@ def clear_stale(netlink: IPRoute, mark: int = 0) -> bool:
     """Remove the rules of gateways that are gone; return whether one with ``mark`` is left."""
     for family in FAMILIES.values():
         ours = [rule for rule in _ours(netlink) if rule["family"] == family]
-        has_routes = {
-            table: bool(list(netlink.get_routes(family=family, table=table)))
+        is_filled = {
+            table: has_routes(family, table)
             for table in {rule.get_attr("FRA_TABLE") for rule in ours if _leads(rule)}
         }
         living = {
             rule.get_attr("FRA_PRIORITY")
             for rule in ours
-            if _leads(rule) and has_routes[rule.get_attr("FRA_TABLE")]
+            if _leads(rule) and is_filled[rule.get_attr("FRA_TABLE")]
         }
         for rule in ours:
             if _leads(rule):
-                is_needed = has_routes[rule.get_attr("FRA_TABLE")]
+                is_needed = is_filled[rule.get_attr("FRA_TABLE")]
             else:
                 is_needed = rule.get_attr("FRA_PRIORITY") + 1 in living
             if not is_needed:
@@ -179,7 +180,7 @@ def leads_any(netlink: IPRoute) -> bool:
     return any(
         rule["family"] == socket.AF_INET
         and _leads(rule)
-        and list(netlink.get_routes(family=socket.AF_INET, table=rule.get_attr("FRA_TABLE")))
+        and has_routes(socket.AF_INET, rule.get_attr("FRA_TABLE"))
         for rule in _ours(netlink)
     )
 

@@ -24,10 +24,10 @@ RTN_LOCAL: Final = 2
 
 RTA_OIF, RTA_GATEWAY, RTA_PREFSRC, RTA_METRICS, RTA_MULTIPATH = 4, 5, 7, 8, 9
 _RTA_DST, _RTA_SRC, _RTA_MARK, _RTA_IP_PROTO, _RTA_DPORT = 1, 2, 16, 27, 29
-_RTM_GETROUTE, _NLMSG_ERROR, _NLM_F_REQUEST = 26, 2, 1
+RTM_GETROUTE, _NLMSG_ERROR, _NLM_F_REQUEST = 26, 2, 1
 
 _NLMSG: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
-_RTMSG: Final = struct.Struct("=8BI")  # family, destination and source bits, ..., type, flags
+RTMSG: Final = struct.Struct("=8BI")  # family, destination and source bits, ..., type, flags
 _ATTRIBUTE: Final = struct.Struct("=HH")  # length, type
 _NEXT_HOP: Final = struct.Struct("=HBBi")  # length, flags, hops, interface
 _TYPE_MASK: Final = 0x3FFF  # the upper bits say nested and byte order
@@ -101,13 +101,13 @@ class RouteQuestions:
         bits = to.max_prefixlen
         source_bits = bits if source is not None else 0
         return self._exchange(
-            _RTMSG.pack(family, bits, source_bits, 0, 0, 0, 0, 0, flags) + attributes
+            RTMSG.pack(family, bits, source_bits, 0, 0, 0, 0, 0, flags) + attributes
         )
 
     def _exchange(self, body: bytes) -> Route:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         length = _NLMSG.size + len(body)
-        header = _NLMSG.pack(length, _RTM_GETROUTE, _NLM_F_REQUEST, self._sequence, 0)
+        header = _NLMSG.pack(length, RTM_GETROUTE, _NLM_F_REQUEST, self._sequence, 0)
         self._socket.send(header + body)
         while True:
             answer = self._socket.recv(_ANSWER_BYTES)
@@ -184,4 +184,4 @@ def _route(kind: int, body: bytes) -> Route:
     if kind == _NLMSG_ERROR:
         code = -number(body, signed=True)
         raise OSError(code, os.strerror(code))
-    return Route(_RTMSG.unpack_from(body)[7], dict(attributes_of(body[_RTMSG.size :])))
+    return Route(RTMSG.unpack_from(body)[7], dict(attributes_of(body[RTMSG.size :])))

@@ -54,6 +54,10 @@ class HelloError(Exception):
     """The other side's hello cannot be accepted; the text says why, in one line."""
 
 
+class HungUpError(HelloError):
+    """The peer closed the connection where it owed an answer."""
+
+
 class Ability(StrEnum):
     """What a side can do or not: its key, whether this side has it, and what an older peer has.
 

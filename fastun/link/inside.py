@@ -147,6 +147,17 @@ class Inside:
         way = self._lookup.way_to(address.host, address.port, socket.IPPROTO_UDP, address.local)
         return NO_WAY if way.interface == self._device_index else way
 
+    def described_way(self, host: IPv4Address | IPv6Address, port: int, protocol: int) -> str:
+        """Return for the log by which of our addresses and interfaces ``host`` is reached."""
+        if self._lookup is None:
+            return ""
+        way = self._lookup.way_to(host, port, protocol)
+        try:
+            interface = socket.if_indextoname(way.interface)
+        except OSError:  # no route, or the interface has gone
+            return "no route"
+        return f"from {way.source} via {interface}" if way.source else f"via {interface}"
+
     # -- the log --------------------------------------------------------------------------------
 
     def note(self, peer: str, remote: str, *, is_inside: bool) -> None:

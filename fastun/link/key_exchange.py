@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from fastun.lane.lane import Lane
 from fastun.link.hello import Hello
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.refusals import Refusals
 from fastun.session import clock, noise
 from fastun.session.keys import KeyPair
 from fastun.session.protocol import NO_PRESHARED_KEY
@@ -45,6 +47,7 @@ class KeyExchange:
         ``timestamps`` are those of all initiations under these keys.
         ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
         """
+        self.refusals = Refusals(own.public)
         self.peer_slots = peer_slots
         self.own = own
         self.hello_for = hello_for
@@ -70,29 +73,60 @@ class KeyExchange:
 
     # -- as the responder ---------------------------------------------------------------------
 
-    def admit(self, initiation: bytes) -> tuple[SlottedPeer, noise.ConsumedInitiation]:
-        """Return the sender of an initiation that may be answered. HandshakeError, counted."""
-        with self.counting():
-            consumed = noise.consume_initiation(self.own, initiation)
-            slotted = self.peer_slots.holder_of(consumed.peer_public)
-            if slotted is None:
-                raise HandshakeError(Refusal.UNKNOWN_PEER)
-            slotted.guard.admit(consumed.timestamp, clock.boottime_s())
-            self._check_room(slotted)
-            return slotted, consumed
+    def admit(
+        self, initiation: bytes, remote: object = ""
+    ) -> tuple[SlottedPeer, noise.ConsumedInitiation]:
+        """Return the sender of an initiation that may be answered.
+
+        HandshakeError, counted and logged with ``remote``, where it came from.
+        """
+        consumed, slotted = None, None
+        try:
+            with self.counting():
+                consumed = noise.consume_initiation(self.own, initiation)
+                slotted = self.peer_slots.holder_of(consumed.peer_public)
+                return self._checked(slotted, consumed), consumed
+        except HandshakeError as error:
+            self.refusals.refused(error.reason, str(remote), consumed, slotted)
+            raise
+
+    def _checked(
+        self, slotted: SlottedPeer | None, consumed: noise.ConsumedInitiation
+    ) -> SlottedPeer:
+        if slotted is None:
+            raise HandshakeError(Refusal.UNKNOWN_PEER)
+        slotted.guard.admit(consumed.timestamp, clock.boottime_s())
+        self._check_room(slotted)
+        return self.peer_slots.in_slot(slotted)
 
     def respond(
-        self, slotted: SlottedPeer, consumed: noise.ConsumedInitiation, cookie: bytes | None = None
+        self,
+        slotted: SlottedPeer,
+        consumed: noise.ConsumedInitiation,
+        cookie: bytes | None = None,
+        *,
+        remote: object = "",
     ) -> tuple[bytes, SessionKeys]:
-        """Return the response to an admitted initiation, and the keys."""
+        """Return the response to an admitted initiation, which goes to ``remote``, and the keys."""
+        self.refusals.response_sent(slotted, str(remote))
         return noise.respond(consumed, _preshared_key(slotted), cookie=cookie)
 
     # -- either -------------------------------------------------------------------------------
+
+    def succeeded(self, slotted: SlottedPeer) -> None:
+        """Count a handshake that gave a session."""
+        self.results["ok"] += 1
+        slotted.errors.clear()
 
     def check_still_room(self, slotted: SlottedPeer) -> None:
         """Check again at the end of a handshake: another may have been faster. HandshakeError."""
         with self.counting():
             self._check_room(slotted)
+
+    def watch(self, lane: Lane) -> None:
+        """Say, now and then, how many handshakes came that are for another key than ours."""
+        on_udp = sum(n for drop, n in lane.stats.drops() if drop.reason == Refusal.BAD_MAC1)
+        self.refusals.watch(on_udp + self.results[Refusal.BAD_MAC1])
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:

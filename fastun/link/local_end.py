@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.lane import Lane
+from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.names import Names
@@ -30,3 +31,4 @@ class LocalEnd:
     inner_mtu: InnerMtu
     constants: TimerConstants
     counts: SessionCounts
+    attempts: Attempts = field(default_factory=Attempts)

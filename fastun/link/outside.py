@@ -1,9 +1,13 @@
-"""How our own packets get out of this host: past the tunnel, to what names resolve to."""
+"""How our own packets get out of this host: past the tunnel, to what names resolve to.
+
+And what comes of it (attempts.py).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.names import Names
 
@@ -15,3 +19,4 @@ class Outside:
     names: Names
     inside: Inside
     fwmark: int = 0
+    attempts: Attempts = field(default_factory=Attempts)

@@ -1,56 +1,127 @@
-"""The peers that may connect, and the slot by which the data path knows each.
+"""The peers that may connect, and the slot by which the data path knows each that has one.
 
 Peers come from the configuration file and, on a server, from the peer directory, which may change
-while the gateway runs. A slot belongs to one peer for as long as the peer is here, and then to none
-until the workers have heard so. The unsealed wires have one peer, with a name and no key.
+while the gateway runs. The unsealed wires have one peer, with a name and no key.
+
+As long as there are slots for all, each peer has its own for as long as it is here. Of more peers,
+those with an endpoint have one, and any other gets one by a valid handshake:
+
+    absent --handshake--> in a slot --no link, and others may need it--> absent
+
+Some slots are kept free for those that come: the peers that were heard least recently give theirs
+up. A slot that was left is another's only after the next look (`replace`, `make_room`), when the
+workers have heard of it. Addresses of absent peers lead to NO_SLOT, lest a wider prefix of another
+peer take their packets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from dataclasses import replace as copy_of
+from typing import Final
 
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
-from fastun.native import PEER_SLOTS
-from fastun.peers.peer import Peer
+from fastun.link.last_error import PeerErrors
+from fastun.native import PEER_FIELDS, PEER_SLOTS
+from fastun.peers.peer import Network, Peer
+from fastun.session import clock
 from fastun.session.initiation_guard import InitiationGuard
+from fastun.session.refusal import HandshakeError, Refusal
 
 # A control message takes 8 KiB; an IPv6 network in it takes 22 bytes. A file may have 130,000.
 NETWORKS_PER_MESSAGE = 256
 ROUTING_ROLES = ("tun-reader", "link-reader")
 
+# That of absent peers; the workers drop what is for it (csrc/shared/peer_table.h).
+NO_SLOT: Final = PEER_SLOTS
+
+# Of more peers than slots, so many may come within one look.
+FREE_SLOTS: Final = PEER_SLOTS // 4
+
+# A peer without a link keeps its slot so long: after its link has ended, and while its handshake
+# may be under way.
+ENDED_S: Final = 1.0
+HANDSHAKE_S: Final = 6.0
+
+_COUNTERS: Final = tuple(name for name in PEER_FIELDS if name.endswith(("_packets", "_bytes")))
+
 
 @dataclass
 class SlottedPeer:
-    """A peer in its slot."""
+    """A peer in its slot, or absent. What is kept of earlier slots is in ``counted``."""
 
     slot: int
     peer: Peer
     guard: InitiationGuard = field(default_factory=InitiationGuard)
     pushed_keepalive_s: int = 0  # 0: none
+    counted: dict[str, int] = field(default_factory=dict)  # by PEER_FIELDS
+    last_handshake: float | None = None  # in earlier slots; Unix time
+    used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
+    was_linked: bool = False  # since that handshake
+    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property
     def keepalive_s(self) -> int | None:
         """The interval of persistent keepalives: the configured one, else the pushed one."""
         return self.peer.keepalive_s or self.pushed_keepalive_s or None
 
+    def is_idle(self, now_s: float) -> bool:
+        """Return whether the peer, which has no link, does not need its slot."""
+        return now_s - self.used_s >= (ENDED_S if self.was_linked else HANDSHAKE_S)
+
 
 class PeerSlots:
-    """All peers, by slot. Changed on the event loop only; any thread may read ``by_slot``."""
+    """All peers. Changed on the event loop only.
 
-    def __init__(self, lane: Lane, on_removed: Callable[[int], None] = lambda _: None) -> None:
-        """Begin empty. ``on_removed`` ends what there is of the peer that leaves a slot."""
+    Any thread may read ``by_slot``, which is replaced rather than changed, and copy the values of
+    ``absent`` in one call, which the interpreter's lock makes one step.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        on_removed: Callable[[SlottedPeer], None] = lambda _: None,
+        is_linked: Callable[[int], bool] = lambda _: False,
+    ) -> None:
+        """Begin empty.
+
+        ``on_removed`` ends what there is of the peer that leaves a slot; ``is_linked`` says whether
+        the peer of a slot has a link.
+        """
         self.by_slot: dict[int, SlottedPeer] = {}
-        self._by_key: dict[bytes, SlottedPeer] = {}
+        self.absent: dict[bytes, SlottedPeer] = {}  # by key
+        self._by_key: dict[bytes, SlottedPeer] = {}  # all
+        self._left: set[int] = set()  # slots, since the last look
         self._lane = lane
         self._on_removed = on_removed
+        self._is_linked = is_linked
         self._log = log.get("peers")
+
+    @property
+    def n_peers(self) -> int:
+        """How many peers may connect."""
+        return len(self._by_key)
 
     def holder_of(self, public_key: bytes) -> SlottedPeer | None:
         """Return the peer that holds the key, if there is one."""
         return self._by_key.get(public_key)
+
+    def in_slot(self, slotted: SlottedPeer) -> SlottedPeer:
+        """Return the peer in its slot, or in one that it gets. HandshakeError: none is free."""
+        if slotted.slot == NO_SLOT:
+            slot = next((s for s in self._free() if s not in self._left), None)
+            if slot is None:
+                raise HandshakeError(Refusal.NO_SLOT)
+            slotted = copy_of(slotted, slot=slot)
+            del self.absent[slotted.peer.public_key]
+            self._add(slotted)
+        slotted.used_s, slotted.was_linked = clock.boottime_s(), False
+        return slotted
+
+    # -- a look -------------------------------------------------------------------------------
 
     def replace(self, peers: Iterable[Peer]) -> bool:
         """Have exactly these peers; return whether all are in, or False: call again in a moment.
@@ -59,22 +130,65 @@ class PeerSlots:
         seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
-        gone = [
-            slotted
-            for slotted in self.by_slot.values()
-            if wanted.get(slotted.peer.public_key) != slotted.peer
-        ]
-        for slotted in gone:
-            self._remove(slotted)
-        just_freed = {slotted.slot for slotted in gone}
-        for peer in wanted.values():
-            if peer.public_key in self._by_key:
+        gone = [each for key, each in self._by_key.items() if wanted.get(key) != each.peer]
+        self._left.clear()
+        self._remove(gone)
+        if len(wanted) <= PEER_SLOTS:
+            return self._seat_all(wanted.values())
+        self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
+        self._free_idle()
+        return self._seat_all(peer for peer in wanted.values() if peer.endpoints)
+
+    def make_room(self) -> None:
+        """Keep slots free for those that come, where not all peers have one."""
+        self._left.clear()
+        if self.absent:
+            self._free_idle()
+
+    def _seat_all(self, peers: Iterable[Peer]) -> bool:
+        for peer in peers:
+            known = self._by_key.get(peer.public_key)
+            if known is not None and known.slot != NO_SLOT:
                 continue
-            slot = next((s for s in range(PEER_SLOTS) if s not in self.by_slot), None)
-            if slot in just_freed:
+            slot = next(self._free(), None)
+            if slot is None:
+                self._log.error("no room for the peer", peer=peer.name, most=PEER_SLOTS)
+                continue
+            if slot in self._left:
                 return False
-            self._add(peer, slot)
+            if known is not None:
+                del self.absent[peer.public_key]
+            self._add(SlottedPeer(slot, peer) if known is None else copy_of(known, slot=slot))
         return True
+
+    def _add_absent(self, peers: Iterable[Peer]) -> None:
+        added = [
+            SlottedPeer(NO_SLOT, peer) for peer in peers if peer.public_key not in self._by_key
+        ]
+        if added and not self.absent:
+            self._log.info("more peers than slots: they get one when they connect", most=PEER_SLOTS)
+        by_key = {slotted.peer.public_key: slotted for slotted in added}
+        self._by_key |= by_key
+        self.absent |= by_key
+        for role in ROUTING_ROLES:
+            self._allow_ips(role, NO_SLOT, added)
+
+    def _free_idle(self) -> None:
+        """Have the peers that were heard least recently give up their slots."""
+        now_s = clock.boottime_s()
+        idle = []
+        for slotted in self.by_slot.values():
+            if self._is_linked(slotted.slot):
+                slotted.used_s, slotted.was_linked = now_s, True
+            elif not slotted.peer.endpoints and slotted.is_idle(now_s):
+                idle.append(slotted)
+        n_missing = FREE_SLOTS - (PEER_SLOTS - len(self.by_slot))
+        if n_missing > 0:
+            idle.sort(key=lambda slotted: slotted.used_s)
+            for slotted in idle[:n_missing]:
+                self._leave(slotted)
+
+    # -- the rest -----------------------------------------------------------------------------
 
     def push_keepalive(self, peer: Peer, interval_s: int) -> None:
         """Set the interval of keepalives that the peer has pushed; 0: none. Timers follow it."""
@@ -86,31 +200,67 @@ class PeerSlots:
         """Give a fresh worker the addresses of each peer."""
         if role in ROUTING_ROLES:
             for slotted in self.by_slot.values():
-                self._allow_ips(role, slotted)
+                self._allow_ips(role, slotted.slot, [slotted])
+            self._allow_ips(role, NO_SLOT, self.absent.values())
 
-    def _add(self, peer: Peer, slot: int | None) -> None:
-        if slot is None:
-            self._log.error("no room for the peer", peer=peer.name, most=PEER_SLOTS)
-            return
-        self._lane.peers.clear(slot)
-        slotted = SlottedPeer(slot, peer)
-        self.by_slot = {**self.by_slot, slot: slotted}  # a scrape may be walking the old one
-        self._by_key[peer.public_key] = slotted
+    def _free(self) -> Iterator[int]:
+        return (slot for slot in range(PEER_SLOTS) if slot not in self.by_slot)
+
+    def _add(self, slotted: SlottedPeer) -> None:
+        self._lane.peers.clear(slotted.slot)
+        # A scrape may be walking the old one.
+        self.by_slot = {**self.by_slot, slotted.slot: slotted}
+        self._by_key[slotted.peer.public_key] = slotted
         for role in ROUTING_ROLES:
-            self._allow_ips(role, slotted)
-        self._log.debug("added", peer=peer.name, slot=slot)
+            self._allow_ips(role, slotted.slot, [slotted])
+        self._log.debug("added", peer=slotted.peer.name, slot=slotted.slot)
 
-    def _remove(self, slotted: SlottedPeer) -> None:
+    def _leave(self, slotted: SlottedPeer) -> None:
+        """Make the peer absent; it keeps its counts and its guard."""
+        slot, key = slotted.slot, slotted.peer.public_key
+        counted = {
+            name: slotted.counted.get(name, 0) + self._lane.peers.read(slot, name)
+            for name in _COUNTERS
+        }
+        # First, or a wider prefix of another peer would have its packets for a moment.
+        for role in ROUTING_ROLES:
+            self._allow_ips(role, NO_SLOT, [slotted])
+        self._clear(slotted)
+        absent = copy_of(slotted, slot=NO_SLOT, counted=counted)
+        self._by_key[key] = absent
+        self.absent[key] = absent
+        self._log.debug("gave up its slot", peer=slotted.peer.name, slot=slot)
+
+    def _remove(self, gone: list[SlottedPeer]) -> None:
+        for slotted in gone:
+            del self._by_key[slotted.peer.public_key]
+            if slotted.slot != NO_SLOT:
+                self._clear(slotted)
+            self._log.debug("removed", peer=slotted.peer.name, slot=slotted.slot)
+        if any(slotted.slot == NO_SLOT for slotted in gone):
+            for slotted in gone:
+                self.absent.pop(slotted.peer.public_key, None)
+            for role in ROUTING_ROLES:
+                self._lane.send(role, ForgetIps(NO_SLOT))
+                self._allow_ips(role, NO_SLOT, self.absent.values())
+
+    def _clear(self, slotted: SlottedPeer) -> None:
+        """Take the slot from its peer."""
         self.by_slot = {s: other for s, other in self.by_slot.items() if s != slotted.slot}
-        del self._by_key[slotted.peer.public_key]
+        self._left.add(slotted.slot)
         for role in ROUTING_ROLES:
             self._lane.send(role, ForgetIps(slotted.slot))
         self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
-        self._on_removed(slotted.slot)
-        self._log.debug("removed", peer=slotted.peer.name, slot=slotted.slot)
+        self._on_removed(slotted)
 
-    def _allow_ips(self, role: str, slotted: SlottedPeer) -> None:
-        networks = [(n.network_address.packed, n.prefixlen) for n in slotted.peer.allowed_ips]
+    def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:
+        """Give the slot the peers' addresses; those that another slot had go to this one."""
+        networks = [packed(n) for slotted in peers for n in slotted.peer.allowed_ips]
         for start in range(0, len(networks), NETWORKS_PER_MESSAGE):
             part = tuple(networks[start : start + NETWORKS_PER_MESSAGE])
-            self._lane.send(role, AllowIps(slotted.slot, part))
+            self._lane.send(role, AllowIps(slot, part))
+
+
+def packed(network: Network) -> tuple[bytes, int]:
+    """Return a network as the workers take it."""
+    return network.network_address.packed, network.prefixlen

@@ -25,6 +25,9 @@ from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
 
+# How the reason of links that have ended with a worker's death ends.
+WORKER_DIED = " died"
+
 LINK_ROLES = ("link-reader", "link-writer")
 
 # What is still in the sockets when a peer changes to UDP is some round trips of data.
@@ -169,12 +172,14 @@ class LinkTable:
         return link
 
     def _log_up(self, link: Link) -> None:
+        # On UDP the peer's hello comes later, if at all, and is a line of its own (hellos.py).
+        software = {} if link.connection is None else {"software": link.peer_software}
         self._log.info(
             "up",
             peer=link.peer_name,
             transport=link.transport,
             remote=link.remote,
-            software=link.peer_software,
+            **software,
             super_packets="whole" if link.link_format.super_outbound else "split",
         )
 
@@ -214,6 +219,11 @@ class LinkTable:
                 del self._ended_s[slot]
                 if slot not in self.by_slot:
                     self._lane.send("link-reader", ForgetReceivingKeys(slot))
+
+    def leave(self, slot: int, reason: str) -> None:
+        """End the link of a peer that leaves its slot, whose keys are then another's."""
+        self.end(slot, reason)
+        self._ended_s.pop(slot, None)
 
     def end_all(self, reason: str, *, only_streams: bool = False) -> None:
         """End every link, or every stream."""

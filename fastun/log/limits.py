@@ -37,11 +37,30 @@ PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
 # For all strangers together, since one may have many addresses, and for events without a source.
 PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
 
-# Remembered: four events of each of 1,024 peers, and as many of strangers; 3 MiB in all.
-SOURCES_MAX: Final = 4096
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Those of a component: of each source, and of an event by all strangers together.
+
+    Lines held back are reported ``say_after_s`` later.
+    """
+
+    per_source: Limit
+    per_event: Limit
+    say_after_s: float
+
 
 # Held-back lines are reported after this time, with the last such event.
 SAY_AFTER_S: Final = 10.0
+
+_LIMITS: Final = Limits(PER_SOURCE, PER_EVENT, SAY_AFTER_S)
+
+# Refused handshakes: one that is refused comes again every five seconds, and strangers can send
+# any. So a line a minute for each reason and peer, or source; of sources ten a minute in all.
+_LIMITS_OF: Final = {"handshake": Limits(Limit(1, 60.0), Limit(5, 12.0), 60.0)}
+
+# Remembered: four events of each of 1,024 peers, and as many of strangers; 3 MiB in all.
+SOURCES_MAX: Final = 4096
 
 # The log's messages about itself are not held back.
 OWN_COMPONENT: Final = "log"
@@ -52,20 +71,19 @@ _MORE = "more_like_it"
 class Buckets:
     """Token buckets by key, the one least recently used first. A full one need not be kept."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self) -> None:
         """Begin with all full."""
-        self._limit = limit
         self._by_key: OrderedDict[object, tuple[float, float]] = OrderedDict()  # tokens, when
 
     def __len__(self) -> int:
         """Return how many are kept."""
         return len(self._by_key)
 
-    def take(self, key: object, now_s: float) -> bool:
-        """Take one token; return whether there was one."""
-        burst = float(self._limit.burst)
+    def take(self, key: object, now_s: float, limit: Limit) -> bool:
+        """Take one token of a key, which has the same limit each time; return if there was one."""
+        burst = float(limit.burst)
         tokens, since_s = self._by_key.pop(key, (burst, now_s))
-        tokens = min(burst, tokens + (now_s - since_s) / self._limit.interval_s)
+        tokens = min(burst, tokens + (now_s - since_s) / limit.interval_s)
         has_one = tokens >= 1
         self._by_key[key] = (tokens - has_one, now_s)
         if len(self._by_key) > SOURCES_MAX:
@@ -88,9 +106,9 @@ class LineLimits:
         """Begin with all buckets full."""
         self.n_held_back = 0
         self._clock_s = clock_s
-        self._of_peers = Buckets(PER_SOURCE)
-        self._of_strangers = Buckets(PER_SOURCE)
-        self._of_events = Buckets(PER_EVENT)
+        self._of_peers = Buckets()
+        self._of_strangers = Buckets()
+        self._of_events = Buckets()
         self._held_back: dict[object, _HeldBack] = {}  # by event, of which the code has few dozen
         self._lock = threading.RLock()
 
@@ -115,19 +133,25 @@ class LineLimits:
             names = [
                 name
                 for name, held in self._held_back.items()
-                if at_end or now_s - held.since_s >= SAY_AFTER_S
+                if at_end or now_s - held.since_s >= _limits_of(held.event).say_after_s
             ]
             due = [self._held_back.pop(name) for name in names]
         return [(held.method, _summary(held)) for held in due if held.event is not None]
 
     def _admits(self, name: object, event: Event, now_s: float) -> bool:
+        limits = _limits_of(event)
         if peer := event.get("peer"):
-            return self._of_peers.take((name, peer), now_s)
+            return self._of_peers.take((name, peer), now_s, limits.per_source)
         if remote := event.get("remote") or _remote_of(event.get("source")):
             # The source first: one that has used up its own takes nothing of what is for all.
             source = (name, source_of(str(remote)))
-            return self._of_strangers.take(source, now_s) and self._of_events.take(name, now_s)
-        return self._of_events.take(name, now_s)
+            is_within_its_own = self._of_strangers.take(source, now_s, limits.per_source)
+            return is_within_its_own and self._of_events.take(name, now_s, limits.per_event)
+        return self._of_events.take(name, now_s, limits.per_event)
+
+
+def _limits_of(event: Event | None) -> Limits:
+    return _LIMITS if event is None else _LIMITS_OF.get(str(event.get("component")), _LIMITS)
 
 
 def _summary(held: _HeldBack) -> Event:

@@ -16,7 +16,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from fastun.gateway.view import Histogram, LinkView, PeerView, TakeView, ViewClosedError
-from fastun.metrics.families import FAMILIES, Family
+from fastun.metrics.families import FAMILIES
+from fastun.metrics.family import Family
 from fastun.metrics.readings import ScrapedPeer, Source
 from fastun.metrics.software import SoftwareLabel
 

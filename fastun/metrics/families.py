@@ -6,23 +6,8 @@ from here. Names are Prometheus's: base units, ``_total`` for counters, timestam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from fastun.metrics import readings
-from fastun.metrics.readings import Read
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric family."""
-
-    name: str
-    type: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    help: str
-    read: Read
-
+from fastun.metrics.family import Family
 
 _WORKER = ("direction", "role", "lane")
 _COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"
@@ -245,6 +230,20 @@ FAMILIES: tuple[Family, ...] = (
         ("peer",),
         f"Unix time of the last handshake that succeeded, 0 for never. {_SEALED_ONLY}",
         readings.last_handshake,
+    ),
+    Family(
+        "fastun_peer_last_error_timestamp_seconds",
+        "gauge",
+        ("peer", "reason"),
+        "Unix time of what last kept the peer from connecting; gone once a handshake succeeds.",
+        readings.last_errors,
+    ),
+    Family(
+        "fastun_peer_errors_total",
+        "counter",
+        ("peer", "reason"),
+        "Attempts to connect, by us or by the peer, that failed, by reason.",
+        readings.peer_errors,
     ),
     Family(
         "fastun_handshakes_total",

@@ -284,6 +284,21 @@ def handshakes(source: Source) -> Samples:
             yield (result,), n
 
 
+def last_errors(source: Source) -> Samples:
+    """Yield when each peer's last error was, while it has one."""
+    for peer in source.peers:
+        if peer.view.last_error is not None:
+            error = peer.view.last_error
+            yield (peer.view.name, error.reason.value), error.since
+
+
+def peer_errors(source: Source) -> Samples:
+    """Yield how often each peer had each error, of those that it had."""
+    for peer in source.peers:
+        for reason, n in peer.view.errors.items():
+            yield (peer.view.name, reason.value), n
+
+
 def rekeys(source: Source) -> Samples:
     """Yield how often sessions got new keys."""
     if source.gateway.sessions is not None:

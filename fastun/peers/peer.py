@@ -5,6 +5,7 @@ inbound, a packet's source must belong to its sender in the same way. So a prefi
 peer's is a part cut out of it, and legal; the same prefix twice is not.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
@@ -12,6 +13,10 @@ from typing import Literal
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
+
+# A name is a metric label, a file name and an argument: in none of the three does it need quotes,
+# and no command takes it for an option. 64 is enough for a host name's longest label (63).
+_NAME = re.compile(r"[A-Za-z0-9_@][A-Za-z0-9._@-]{0,63}")
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Interface | IPv6Interface  # With the length of its network, as a device has it.
@@ -55,6 +60,11 @@ class Server:
     def networks(self) -> tuple[Network, ...]:
         """The networks that the device is in, each once."""
         return tuple(dict.fromkeys(address.network for address in self.addresses))
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` can name a peer."""
+    return _NAME.fullmatch(text) is not None
 
 
 # -- peers together ---------------------------------------------------------------------------

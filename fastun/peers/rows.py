@@ -4,6 +4,7 @@ Whatever cannot be read raises ValueError or TypeError: it was checked before it
 the file is damaged or was edited.
 """
 
+import functools
 from ipaddress import ip_interface
 from itertools import groupby
 from typing import Literal, Self
@@ -14,7 +15,7 @@ from fastun import endpoint
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peers import prefixes
-from fastun.peers.peer import Network, Peer, Server
+from fastun.peers.peer import Network, Peer, Server, is_name
 
 # Name, public key, pre-shared key, endpoints, keepalive in seconds, one of the allowed IPs.
 Row = tuple[str, bytes, bytes | None, str, int, str | None]
@@ -26,6 +27,8 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_peer = list(group)
         name, public_key, preshared_key, endpoints, keepalive_s, _ = of_peer[0]
+        if not is_name(name):
+            raise ValueError("not a name")
         peers.append(
             Peer(
                 name=name,
@@ -39,6 +42,8 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
     return tuple(peers)
 
 
+# A change is most often one peer's, and all others' prefixes are those of the last look.
+@functools.lru_cache(maxsize=16384)
 def _network(text: str) -> Network:
     prefix = prefixes.parse(text)
     if prefix != prefix.without_host():

@@ -30,3 +30,12 @@ def from_unix_ns(unix_ns: int) -> bytes:
 def now() -> bytes:
     """Return the 12 bytes for now."""
     return from_unix_ns(time.time_ns())
+
+
+def to_unix_s(timestamp: bytes) -> float:
+    """Return the Unix time of 12 bytes, in seconds."""
+    seconds, nanoseconds = (
+        int.from_bytes(timestamp[:8], "big"),
+        int.from_bytes(timestamp[8:], "big"),
+    )
+    return seconds - _EPOCH + nanoseconds / _NS_PER_SECOND

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 # A request is a few dozen bytes; this leaves room for later commands with arguments.
 REQUEST_BYTES_MAX = 64 * 1024
 
-# A reply is some 2 KiB a lane and half a KiB a peer, of which there may be 1,024. What announces
-# more than this is not a gateway.
-REPLY_BYTES_MAX = 4 * 1024 * 1024
+# A reply is some 2 KiB a lane and half a KiB a peer, of which there may be thousands. What
+# announces more than this is not a gateway.
+REPLY_BYTES_MAX = 16 * 1024 * 1024
 
 COMMANDS = ("status", "peers-changed")
 

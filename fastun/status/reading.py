@@ -8,10 +8,12 @@ import os
 from fastun import __version__
 from fastun.endpoint import format_host_port
 from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.link import last_error as link_errors
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
     LaneStatus,
+    LastError,
     Links,
     LinkStatus,
     PeerStatus,
@@ -49,9 +51,17 @@ def read_status(view: GatewayView) -> Status:
             reconnects=view.counts["reconnects"],
             refused=view.counts["refused"],
             hello_failures=view.counts["failed_hellos"],
+            refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
     )
+
+
+def _refused_handshakes(view: GatewayView) -> int:
+    if view.sessions is None:
+        return 0
+    in_gateway = sum(n for result, n in view.sessions.handshakes.items() if result != "ok")
+    return in_gateway + sum(reader.drops["bad_mac1"] for reader in view.of_role("link-reader"))
 
 
 def _peer(peer: PeerView) -> PeerStatus:
@@ -69,7 +79,12 @@ def _peer(peer: PeerView) -> PeerStatus:
         transmit_bytes=counted["transmit_bytes"],
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
+        last_error=None if peer.last_error is None else _last_error(peer.last_error),
     )
+
+
+def _last_error(error: link_errors.LastError) -> LastError:
+    return LastError(reason=error.reason.value, unix_seconds=error.since, text=error.text)
 
 
 def _inner_addresses(peer: PeerView) -> list[str]:

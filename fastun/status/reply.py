@@ -69,8 +69,18 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     tcp: Tcp | None
 
 
+class LastError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a peer is not connected. ``reason`` is one of docs/metrics.md, ``text`` for people."""
+
+    reason: str
+    unix_seconds: float
+    text: str
+
+
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One peer. ``remote``, ``since_unix_seconds`` and ``link`` are null while it is not up.
+
+    ``last_error`` is null unless an attempt to connect has failed since the last handshake.
 
     ``since_unix_seconds`` is when the link came up. ``last_handshake_unix_seconds`` is null when
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
@@ -90,15 +100,21 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     transmit_bytes: int
     dropped_packets: int
     link: LinkStatus | None
+    last_error: LastError | None = None
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened to links since the start; ``reconnects``: of peers that had one before."""
+    """What happened to links since the start; ``reconnects``: of peers that had one before.
+
+    ``refused_handshakes`` are those of fastun_handshakes_total that are not ok, and those for
+    another public key than ours.
+    """
 
     established: int
     reconnects: int
     refused: int
     hello_failures: int
+    refused_handshakes: int = 0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,7 +97,7 @@ def living(run_dir: Path) -> list[Path]:
 # -- rendering --------------------------------------------------------------------------------
 
 
-def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | str]:
+def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Text | str]:
     yield _summary(status, now)
     yield ""
     if status.peers:
@@ -106,6 +106,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | str
             yield _peers(shown, now, is_sealed=status.wire == "wireguard")
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
+        yield from _last_errors(status.peers, now, n_down_max)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -134,6 +135,8 @@ def _summary(status: Status, now: float) -> Table:
         f"{links.established} so far, {links.reconnects} reconnects, {links.refused} refused, "
         f"{links.hello_failures} failed hellos",
     )
+    if links.refused_handshakes:
+        table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 
@@ -182,6 +185,15 @@ def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
         cells = _peer_cells(peer, now)
         table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
     return table
+
+
+def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Text]:
+    """Yield why peers are not connected, the newest first."""
+    found = [(peer, peer.last_error) for peer in peers if peer.last_error is not None]
+    found.sort(key=lambda each: each[1].unix_seconds, reverse=True)
+    for peer, error in found[:n_max]:
+        age = _age(error.unix_seconds, now, "")
+        yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
 
 
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:

@@ -154,6 +154,28 @@ static void an_address_of_no_peer_is_not_the_first_peers(void) {
     sender_close();
 }
 
+/* More peers are known than there are slots: those without one share a number, and no wider prefix
+ * of another peer gets what is for them. */
+static void an_absent_peers_address_is_not_that_of_a_wider_prefix(void) {
+    const uint8_t all[4] = {0}, absent[4] = {0x0b, 0, 0, 1};
+    sender_open(MODE_TUN);
+    add_peer(MODE_TUN);
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, all, sizeof all, 0), 0);
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, PEER_SLOT_NONE, absent, sizeof absent, 32), 0);
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, PEER_SLOT_NONE + 1, absent, 4, 32), -EINVAL);
+    give_packet(0x0b000001);
+    run_for_ms(20);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
+    give_packet(0x0b000002);
+    run_for_ms(20);
+    CHECK(ring_used_bytes(sender.lane.ring) > 0);
+    CHECK_EQUAL(loop_allow_ip(sender.worker.loop, 0, absent, sizeof absent, 32), 0); /* it came */
+    run_for_ms(1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+    sender_close();
+}
+
 static void a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet(void) {
     const uint8_t beyond[VNET_LENGTH] = {[0] = VNET_NEEDS_CSUM, [1] = VNET_GSO_TCPV4, [4] = 1};
     uint8_t packet[PACKET];
@@ -269,6 +291,7 @@ int main(void) {
     RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
     RUN(of_several_links_none_has_that_bound);
     RUN(an_address_of_no_peer_is_not_the_first_peers);
+    RUN(an_absent_peers_address_is_not_that_of_a_wider_prefix);
     RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
     RUN(a_burst_for_no_peer_is_answered_in_part_and_counted_whole);
     RUN(an_ethernet_frame_is_not_answered);

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastun.status import control
 from fastun.status.reading import INNER_ADDRESSES_MAX
-from fastun.status.reply import LinkStatus, PeerStatus, Tcp
+from fastun.status.reply import LastError, LinkStatus, PeerStatus, Tcp
 from fastun.status.server import serve
 from tests.support.idle_gateway import have, idle_gateway, peers_named, settings_for, viewing
 
@@ -80,4 +80,5 @@ def connected(name: str) -> PeerStatus:
             super_packets_inbound=True,
             tcp=Tcp(rtt_seconds=0.98765, retransmits=2**31, notsent_bytes=2**31),
         ),
+        last_error=LastError(reason="old_timestamp", unix_seconds=time.time(), text="e" * 160),
     )

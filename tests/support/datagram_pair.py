@@ -19,7 +19,7 @@ from fastun.link.hello import Hello
 from fastun.link.inside import Inside
 from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.local_end import LocalEnd
-from fastun.link.peer_slots import PeerSlots
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.table import LinkTable
 from fastun.native import Aead, UdpAddress
 from fastun.peers.peer import Peer
@@ -147,8 +147,9 @@ class Side:
             if slotted.peer.name == peer:
                 self.peer_slots.push_keepalive(slotted.peer, push.keepalive)
 
-    def let_go(self, slot: int) -> None:
+    def let_go(self, slotted: SlottedPeer) -> None:
         """End what a removed peer has, as the gateway does."""
+        slot = slotted.slot
         if self.is_told:
             self.links.end(slot, "the peer was removed or changed")
             self.sessions.forget(slot)

@@ -173,6 +173,9 @@ class FakeKernel:
             != (index, address, prefixlen)
         ]
 
+    def has_routes(self, family: int, table: int) -> bool:
+        return bool(self.get_routes(family, table))
+
     def get_routes(self, family: int | None = None, table: int | None = None) -> list[Entry]:
         return [
             route

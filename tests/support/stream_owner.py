@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from fastun.link.peer_slots import SlottedPeer
 from fastun.peers.peer import Peer
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import Routes
@@ -23,7 +24,7 @@ class ScriptedHandshaker:
         self.asked: list[socket.socket] = []
         self.opening_bytes = 0
         self.openings: list[bytes] = []
-        self.dialled = SimpleNamespace(peer=Peer(name="ant", public_key=bytes(32)))
+        self.dialled = SlottedPeer(0, Peer(name="ant", public_key=bytes(32)))
 
     def check_opening(self, opening: bytes) -> None:
         if not b"open".startswith(opening):

@@ -11,6 +11,7 @@ handshake to the next: of the first copy the answer may have been lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final, TypeVar
 
@@ -48,22 +49,21 @@ class AddressRace:
             yield heard
         failure: OSError | None = None
         endpoints = _rotated(endpoints_of(udp_peer.slotted), n)
-        async for found in self._resolved(endpoints):
-            if isinstance(found, OSError):
-                failure = failure or found
-                continue
-            for host, port, zone in _rotated(found, n):
-                if (host, port) in seen:
+        async with contextlib.aclosing(self._resolved(endpoints)) as resolved:
+            async for found in resolved:
+                if isinstance(found, OSError):
+                    failure = failure or found
                     continue
-                try:
-                    address = self._sockets.address_of(
-                        host, port, zone, by=udp_peer.port.socket_index
-                    )
-                except OSError as error:
-                    failure = failure or error
-                    continue
-                seen.add((host, port))
-                yield address
+                for place in _rotated(found, n):
+                    if place[:2] in seen:
+                        continue
+                    try:
+                        address = self._sockets.address_of(*place, by=udp_peer.port.socket_index)
+                    except OSError as error:
+                        failure = failure or error
+                        continue
+                    seen.add(place[:2])
+                    yield address
         if heard is not None and (heard.host, heard.port) not in seen:
             yield heard
         elif failure is not None and not seen:

@@ -23,6 +23,8 @@ from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.key_installer import KeyInstaller
+from fastun.link.last_error import Reason
+from fastun.link.likely import of_error
 from fastun.link.local_end import LocalEnd
 from fastun.native import UdpAddress
 from fastun.session import clock, messages
@@ -45,6 +47,7 @@ class DatagramHandshakes:
         """Begin without any. ``use`` is given the keys of each that has succeeded."""
         self._exchange = end.exchange
         self._inside = end.inside
+        self._attempts = end.attempts
         self._peers = peers
         self._installer = installer
         self._use = use
@@ -85,12 +88,13 @@ class DatagramHandshakes:
         udp_peer = self._waiting(messages.receiver_of(message))
         with self._exchange.counting():
             udp_peer.jar.consume_reply(message, clock.boottime_s())
+        self._attempts.came_back(udp_peer.slotted.slot, Reason.COOKIE_ONLY)
 
     def _respond(self, address: UdpAddress, initiation: bytes) -> None:
-        slotted, consumed = self._exchange.admit(initiation)
+        slotted, consumed = self._exchange.admit(initiation, address)
         udp_peer = self._peers.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
-        response, keys = self._exchange.respond(slotted, consumed, cookie)
+        response, keys = self._exchange.respond(slotted, consumed, cookie, remote=address)
         udp_peer.jar.remember_sent(response)
         self._peers.wait_for_proof(udp_peer, keys, response)
         self._peers.set_address(udp_peer, address)
@@ -104,7 +108,11 @@ class DatagramHandshakes:
             with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
         self._exchange.check_still_room(udp_peer.slotted)
-        keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
+        try:
+            keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
+        except HandshakeError as error:
+            self._attempts.came_back(udp_peer.slotted.slot, *of_error(error))
+            raise
         self._peers.end_initiation(udp_peer)
         udp_peer.concluding = keys
         self._peers.set_address(udp_peer, address)
@@ -120,7 +128,7 @@ class DatagramHandshakes:
         responding, concluding = udp_peer.responding, udp_peer.concluding
         if responding is not None and responding.local_index == index and udp_peer.response:
             with contextlib.suppress(OSError):  # lost, as any datagram may be
-                self._peers.send(udp_peer, udp_peer.response)
+                self._peers.send_response(udp_peer, udp_peer.response)
             udp_peer.response = None
             udp_peer.timers.on_response_sent(clock.boottime_s())
         elif concluding is not None and concluding.local_index == index:

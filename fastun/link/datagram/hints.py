@@ -22,6 +22,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from typing import Generic, TypeVar
 
 from fastun import log
 from fastun.native import MessageType
@@ -36,6 +37,7 @@ BUFFER_BYTES = 128 * 1024
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 _UDP = 17
 _UNREACHABLE, _FRAGMENTATION_NEEDED, _PACKET_TOO_BIG = 3, 4, 2
+_UNREACHABLE_IPV6 = 1
 _ICMP_BYTES, _UDP_BYTES = 8, 8
 _IPV4_BYTES, _IPV6_BYTES = 20, 40
 _DATA_TYPES = (MessageType.DATA, MessageType.DATA_AES)
@@ -103,27 +105,31 @@ def _about(mtu: int, length: int, host: IPv4Address | IPv6Address, udp: bytes) -
 # -- hearing ----------------------------------------------------------------------------------
 
 
-class HintListener:
-    """Reads hints about datagrams from ``ports``. Event loop only."""
+Message = TypeVar("Message")
+Read = Callable[
+    [bytes, str], Message | None
+]  # of a packet, and who sent it where that is not in it
 
-    def __init__(self, ports: Iterable[int], on_hint: Callable[[Hint], None]) -> None:
-        """Listen from now on, if permitted (CAP_NET_RAW)."""
-        self._on_hint = on_hint
+
+class IcmpListener(Generic[Message]):
+    """Reads ICMP messages of one kind about datagrams from our ports. Event loop only."""
+
+    def __init__(self, on_message: Callable[[Message], None]) -> None:
+        """Call ``on_message`` with what the sockets read that are opened."""
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
-        self._sockets: list[tuple[socket.socket, Callable[[bytes], Hint | None]]] = []
+        self._sockets: list[tuple[socket.socket, Read[Message]]] = []
         self.is_allowed = True
-        ports = sorted(set(ports))
-        self._open(socket.AF_INET, socket.IPPROTO_ICMP, filter_ipv4(ports), read_ipv4)
-        self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, filter_ipv6(ports), read_ipv6)
-        if not self.is_allowed:
-            log.get("session").warning(
-                "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later,  "
-                "and never for plain WireGuard peers"
-            )
 
-    def _open(
-        self, family: int, protocol: int, accept: bytes, read: Callable[[bytes], Hint | None]
-    ) -> None:
+    def listen_to_ipv4(self, accept: bytes, read: Read[Message]) -> None:
+        """Read what the program ``accept`` lets through, if permitted (CAP_NET_RAW)."""
+        self._open(socket.AF_INET, socket.IPPROTO_ICMP, accept, read)
+
+    def listen_to_ipv6(self, accept: bytes, read: Read[Message]) -> None:
+        """As above."""
+        self._open(socket.AF_INET6, socket.IPPROTO_ICMPV6, accept, read)
+
+    def _open(self, family: int, protocol: int, accept: bytes, read: Read[Message]) -> None:
         try:
             opened = socket.socket(family, socket.SOCK_RAW | socket.SOCK_NONBLOCK, protocol)
         except OSError as error:
@@ -145,9 +151,10 @@ class HintListener:
         self._loop.call_later(TURN_S, self._wait, place)
         with contextlib.suppress(OSError):
             for _ in range(HINTS_PER_TURN):
-                hint = read(opened.recv(_READ_BYTES))
-                if hint is not None:
-                    self._on_hint(hint)
+                packet, sender = opened.recvfrom(_READ_BYTES)
+                message = read(packet, sender[0] if sender else "")
+                if message is not None:
+                    self._on_message(message)
 
     def close(self) -> None:
         """Stop listening."""
@@ -155,6 +162,22 @@ class HintListener:
             self._loop.remove_reader(opened)
             opened.close()
         self._sockets.clear()
+
+
+class HintListener(IcmpListener[Hint]):
+    """Reads hints about datagrams from ``ports``."""
+
+    def __init__(self, ports: Iterable[int], on_hint: Callable[[Hint], None]) -> None:
+        """Listen from now on, if permitted."""
+        super().__init__(on_hint)
+        ports = sorted(set(ports))
+        self.listen_to_ipv4(filter_ipv4(ports), lambda packet, _: read_ipv4(packet))
+        self.listen_to_ipv6(filter_ipv6(ports), lambda packet, _: read_ipv6(packet))
+        if not self.is_allowed:
+            log.get("session").warning(
+                "cannot read ICMP (needs CAP_NET_RAW): a lower path MTU is noticed later,  "
+                "and never for plain WireGuard peers"
+            )
 
 
 # -- the filter in the kernel -----------------------------------------------------------------
@@ -175,6 +198,23 @@ def filter_ipv4(ports: list[int]) -> bytes:
         (_LOAD_BYTE, quote + 9, _UDP),
     ]
     return _program((_LOAD_HEADER, 0), checks, quote + _IPV4_BYTES, ports)
+
+
+def unreachable_filter_ipv4(ports: list[int]) -> bytes:
+    """Return the program that passes "destination unreachable" of any code."""
+    quote = _ICMP_BYTES
+    checks = [
+        (_LOAD_BYTE, 0, _UNREACHABLE),
+        (_LOAD_BYTE, quote, 0x45),
+        (_LOAD_BYTE, quote + 9, _UDP),
+    ]
+    return _program((_LOAD_HEADER, 0), checks, quote + _IPV4_BYTES, ports)
+
+
+def unreachable_filter_ipv6(ports: list[int]) -> bytes:
+    """As above, of ICMPv6."""
+    checks = [(_LOAD_BYTE, 0, _UNREACHABLE_IPV6), (_LOAD_BYTE, _ICMP_BYTES + 6, _UDP)]
+    return _program((_X_IMMEDIATE, 0), checks, _ICMP_BYTES + _IPV6_BYTES, ports)
 
 
 def filter_ipv6(ports: list[int]) -> bytes:

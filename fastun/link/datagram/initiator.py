@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from fastun import log
 from fastun.host.resolved import UnresolvedError
-from fastun.link.datagram.address_race import STEP_S, AddressRace
+from fastun.link.attempts import Way, named
+from fastun.link.datagram.address_race import STEP_S, AddressRace, endpoints_of
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
@@ -48,6 +49,7 @@ class Initiator:
         self._exchange = end.exchange
         self._inside = end.inside
         self._race = AddressRace(end.names, sockets)
+        self._outcomes = end.attempts
         self._peers = peers
         self._sockets = sockets
         self._attempts: dict[int, _Attempt] = {}  # by slot
@@ -87,8 +89,8 @@ class Initiator:
                     self._send(attempt, address)
             if attempt.failure is not None and not attempt.is_sent:
                 raise attempt.failure
-        except UnresolvedError:
-            pass  # the log has it (names.py)
+        except UnresolvedError as error:  # the log has it (names.py)
+            self._outcomes.unresolved(udp_peer.slotted, error.why)
         except OSError as error:
             self._log.warning("cannot reach", peer=peer, error=error.strerror or str(error))
 
@@ -99,14 +101,18 @@ class Initiator:
             udp_peer.address, udp_peer.is_guess = address, True
         if not attempt.message:
             self._make(attempt)
+        way = _way_to(udp_peer, address)
         try:
+            self._outcomes.tried(udp_peer.slotted, way)
             self._sockets.send(attempt.message, address)
-        except LeadsInsideError:
+        except LeadsInsideError as error:
+            self._outcomes.failed(udp_peer.slotted, way, error)
             if not self._inside.keep_out(address.host):
                 self._inside.note(peer, str(address), is_inside=True)
             return
         except OSError as error:  # the other addresses may be reached
             attempt.failure = error
+            self._outcomes.failed(udp_peer.slotted, way, error)
             self._log.debug("cannot send", peer=peer, to=str(address), error=error.strerror)
             return
         self._inside.note(peer, str(address), is_inside=False)
@@ -135,3 +141,10 @@ class Initiator:
                 peer=slotted.peer.name,
                 remote=str(udp_peer.address),
             )
+
+
+def _way_to(udp_peer: UdpPeer, address: UdpAddress) -> Way:
+    """Return how the peer is tried at ``address``, with the name that it may be of."""
+    names = (each.host for each in endpoints_of(udp_peer.slotted) if each.port == address.port)
+    name = next((name for name in names if named(address.host, name)), "")
+    return Way("udp", address.host, address.port, name)

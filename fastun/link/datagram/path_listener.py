@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from fastun.host.rtnetlink import RouteChanges
+from fastun.link.attempts import Attempts
 from fastun.link.datagram.hints import Hint, HintListener
 from fastun.link.datagram.path_mtu import PathWatch
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
+from fastun.link.datagram.unreachable import UnreachableListener
 from fastun.session import clock
 
 # When routes have changed all paths are measured, some 100 us each. Where they change all the time
@@ -18,8 +20,10 @@ MEASURED_PER_SECOND = 100
 class PathListener:
     """Listens for all peers on UDP. Event loop only."""
 
-    def __init__(self, paths: PathWatch, peers: UdpPeers, sockets: UdpSockets) -> None:
-        """Listen from now on. Raises OSError."""
+    def __init__(
+        self, paths: PathWatch, peers: UdpPeers, sockets: UdpSockets, attempts: Attempts
+    ) -> None:
+        """Listen from now on; ``attempts`` learn what did not arrive. Raises OSError."""
         self._paths = paths
         self._peers = peers
         self._by_endpoint: dict[tuple[object, int], list[UdpPeer]] | None = None
@@ -28,11 +32,16 @@ class PathListener:
         self._route_changes = RouteChanges()
         self._hints = HintListener((port for _, port in sockets.ports()), self.on_hint)
         paths.hears_hints = self._hints.is_allowed
+        self._unreachable = UnreachableListener(
+            (port for _, port in sockets.ports()),
+            lambda it: attempts.unreachable(it.host, it.port, it.reason, str(it)),
+        )
 
     def close(self) -> None:
         """Stop listening."""
         self._route_changes.close()
         self._hints.close()
+        self._unreachable.close()
 
     def tick(self, now_s: float) -> bool:
         """Return whether to measure all paths, because this host's routes have changed."""

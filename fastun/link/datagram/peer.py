@@ -68,6 +68,7 @@ class SourcePin:
     way: Way = NO_WAY
     # Our address that was dropped as source, and its interface: datagrams may still arrive there.
     retired: tuple[object, int] | None = None
+    n_responses: int = 0  # sent since the last answer
 
 
 @dataclass
@@ -119,7 +120,7 @@ class UdpPeer:
 
     def on_answer(self) -> None:
         """Note that a handshake has succeeded."""
-        self.n_attempts = self.port.n_silent = 0
+        self.n_attempts = self.port.n_silent = self.pin.n_responses = 0
         self.is_doubted = self.port.is_said = False
 
     def lose_sessions(self) -> None:

@@ -74,6 +74,17 @@ class UdpPeers:
         if udp_peer.address is not None:
             self._sockets.send(message, udp_peer.address)
 
+    def send_response(self, udp_peer: UdpPeer, response: bytes) -> None:
+        """Send a response: from the address that the peer asked, and every second time without.
+
+        When the peer asks again, that address may be what keeps our packets from it.
+        """
+        address, pin = udp_peer.address, udp_peer.pin
+        pin.n_responses += 1
+        if address is not None:
+            is_again = pin.n_responses % 2 == 0
+            self._sockets.send(response, address.without_source() if is_again else address)
+
     # -- whose handshakes wait ----------------------------------------------------------------
 
     def wait_for_response(self, udp_peer: UdpPeer, initiator: InitiatorState) -> None:

@@ -9,6 +9,7 @@ read. All peers that are silent at a time share the new ones.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -66,17 +67,26 @@ class PortChange:
             (bound,) = udp.any_port(None)
         except RuntimeFailure:  # no descriptors; the next handshake tries again
             return None
-        retired = next((extra for extra in self._extras[:-1] if extra.index not in used), None)
-        if retired is not None:
-            self._sockets.replace(retired.index, bound)
-            self._extras.remove(retired)
-            index = retired.index
-        elif self._sockets.has_room():
-            self._sockets.add(bound)
-            index = len(self._sockets.all()) - 1
-        else:
-            bound.close()
+        try:
+            index = self._add(bound, used)
+            if index is None:
+                bound.close()
+                return None
+            self._pass_on(index)
+        except OSError as error:  # as above; at most one in 90 s is lost by this
+            self._log.debug("no other source port", error=error.strerror)
             return None
-        self._pass_on(index)
         self._extras.append(_Extra(index, now_s))
         return self._extras[-1]
+
+    def _add(self, bound: socket.socket, used: set[int | None]) -> int | None:
+        """Return the new socket's index, for which an unused one may go; None: there is no room."""
+        retired = next((extra for extra in self._extras[:-1] if extra.index not in used), None)
+        if retired is not None:
+            self._extras.remove(retired)
+            self._sockets.replace(retired.index, bound)
+            return retired.index
+        if not self._sockets.has_room():
+            return None
+        self._sockets.add(bound)
+        return len(self._sockets.all()) - 1

@@ -33,6 +33,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.native import PEER_SLOTS, UdpAddress
 from fastun.session import clock
 from fastun.session.protocol import KEY_BYTES
+from fastun.session.refusal import HandshakeError
 
 WRITE_INTERVAL_S: Final = 30.0
 _LOOK_INTERVAL_S: Final = 2.0
@@ -115,7 +116,10 @@ class RememberedEndpoints:
             slotted = self._peer_slots.holder_of(place.key)
             if slotted is None or endpoints_of(slotted) or slotted.slot in self._links.by_slot:
                 continue
-            udp_peer = self._peers.at(slotted)
+            try:
+                udp_peer = self._peers.at(self._peer_slots.in_slot(slotted))
+            except HandshakeError:  # others have connected meanwhile, and no slot is free
+                break
             if udp_peer.address is None:
                 udp_peer.address = self._address(place)
                 if udp_peer.address is not None:
@@ -150,8 +154,14 @@ class RememberedEndpoints:
             for udp_peer in turn:
                 is_idle = udp_peer.current is None and not udp_peer.timers.is_trying()
                 if is_idle and self._peers.is_present(udp_peer):
-                    self._handshakes.initiate(udp_peer)
+                    self._call_once(udp_peer)
             await asyncio.sleep(TURN_S)
+
+    def _call_once(self, udp_peer: UdpPeer) -> None:
+        """Send an initiation that is not repeated; packets for the peer send the next one."""
+        self._handshakes.initiate(udp_peer)
+        udp_peer.timers.on_initiation_sent(clock.boottime_s())
+        udp_peer.timers.on_sessions_dropped()  # there is none; and no attempt that goes on
 
     # -- while it runs ------------------------------------------------------------------------
 

@@ -58,6 +58,7 @@ class DatagramSessions:
         self._links = end.links
         self._exchange = end.exchange
         self._counts = end.counts
+        self._attempts = end.attempts
         self._inner_mtu = end.inner_mtu
         self._sockets = sockets
         self._installer = KeyInstaller(end.lane, end.constants)
@@ -79,7 +80,7 @@ class DatagramSessions:
 
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
-        self._listener = PathListener(self._paths, self._peers, self._sockets)
+        self._listener = PathListener(self._paths, self._peers, self._sockets, self._attempts)
 
     def close(self) -> None:
         """Stop listening."""
@@ -99,8 +100,9 @@ class DatagramSessions:
         for role in SOCKET_ROLES:
             self._sockets.pass_to(self._lane, role, index)
         if self._listener is not None:  # it hears of the ports that there are
-            self._listener.close()
+            before = self._listener
             self.listen()
+            before.close()
 
     @property
     def path_counts(self) -> PathCounts:
@@ -202,6 +204,7 @@ class DatagramSessions:
         is_rekey = udp_peer.current is not None
         udp_peer.current = keys
         udp_peer.on_answer()
+        self._attempts.succeeded(slot, "udp")
         udp_peer.handshake_s = clock.boottime_s()
         udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
         udp_peer.hello = HelloExchange()
@@ -209,7 +212,7 @@ class DatagramSessions:
         self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
         now_s = clock.boottime_s()
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
-        self._exchange.results["ok"] += 1
+        self._exchange.succeeded(udp_peer.slotted)
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
@@ -295,7 +298,7 @@ class DatagramSessions:
                 self._paths.measure(udp_peer, clock.boottime_s())
 
     def _do(self, udp_peer: UdpPeer, action: Action) -> None:
-        slot, peer = udp_peer.slotted.slot, udp_peer.slotted.peer
+        slot = udp_peer.slotted.slot
         match action:
             case Action.INITIATE:
                 self._ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
@@ -308,8 +311,7 @@ class DatagramSessions:
                     self._links.end(slot, "no session: nothing was heard for too long")
             case Action.GIVE_UP:
                 has_been_tried = udp_peer.address is not None  # else its name was waited for
-                if has_been_tried:
-                    self._log.warning("no answer", peer=peer.name, remote=str(udp_peer.address))
+                self._log.debug("no answer in time", peer=udp_peer.slotted.peer.name)
                 # A client's tunnel is wanted at all times.
                 if self._settings.role == "connect" or not has_been_tried:
                     udp_peer.timers.on_path_doubted(clock.boottime_s())

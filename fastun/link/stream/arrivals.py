@@ -18,7 +18,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fastun.link.hello import HELLO_TIMEOUT_S, HelloError
+from fastun.link.hello import HELLO_TIMEOUT_S, HelloError, HungUpError
 from fastun.link.stream import framing
 from fastun.link.stream.handshake import Handshaker
 from fastun.session.refusal import HandshakeError
@@ -151,7 +151,7 @@ class Arrivals:
         n_missing = self._handshaker.opening_bytes - len(arrival.opening)
         piece = arrival.connection.recv(n_missing)
         if not piece:
-            raise framing.HungUpError("the peer closed the connection before its first message")
+            raise HungUpError("the peer closed the connection before its first message")
         if arrival.first_byte_s is None:
             arrival.first_byte_s = asyncio.get_running_loop().time()
         arrival.opening += piece

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import socket
 from errno import ECONNRESET
 from typing import Final
@@ -18,6 +19,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.host.resolved import UnresolvedError
 from fastun.lane.messages import CLOSED_BY_PEER
+from fastun.link.attempts import Way, named
 from fastun.link.hello import HelloError
 from fastun.link.names import RETRY_S, EndpointAddress
 from fastun.link.outside import Outside
@@ -25,17 +27,22 @@ from fastun.link.stream import racing, sockets
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
 from fastun.link.stream.racing import Candidate, NotConnectedError
-from fastun.link.table import Link
+from fastun.link.table import WORKER_DIED, Link
 from fastun.session.refusal import HandshakeError
 
 # A link that lived so long was wanted by the server, and no other host displaces it all the time.
 LASTING_LINK_S: Final = 10.0
 
+# Links that end sooner may do so because workers of the server die, which needs no long pause. So
+# many in a row are something else: then the pauses grow.
+SHORT_LINKS_MAX: Final = 12
+SHORT_LINK_PAUSE_S: Final = 0.4
+
 # A host on which routes change all the time (containers) dials no more often than this.
 CHANGE_PAUSE_S: Final = 1.0
 
-# Links in a row that the server closed sooner: one may be a restart, two a coincidence.
-CLOSED_SOON_MAX: Final = 3
+# Links in a row that the server closed as soon, after which the likely cause is said.
+CLOSED_SOON_MAX: Final = 5
 WARNING_INTERVAL_S: Final = 60.0
 
 _CLOSED_BY_SERVER: Final = (CLOSED_BY_PEER, os.strerror(ECONNRESET))
@@ -63,7 +70,8 @@ class Dialler:
         self._wanted = wanted
         # Addresses that connect and then give no link; the others come first.
         self._failed: set[EndpointAddress] = set()
-        self._n_closed_soon = 0
+        self._said = ""  # of failed attempts, in the log
+        self._n_short = self._n_closed_soon = 0
         self._warned_s = float("-inf")
         self._log = log.get("link")
 
@@ -74,7 +82,8 @@ class Dialler:
             await self._wanted.wait()
             try:
                 tried, connection = await self._connect()
-            except UnresolvedError:  # the log has it (names.py); a server was not even tried
+            except UnresolvedError as error:  # the log has it (names.py); nothing was tried
+                self._outside.attempts.unresolved(self._handshaker.dialled, error.why)
                 await asyncio.sleep(RETRY_S)
                 continue
             except NotConnectedError as error:
@@ -86,11 +95,16 @@ class Dialler:
                 link = await self._make_link(tried, connection)
                 if link is not None and await self._has_lasted(link, tried):
                     delays = sockets.backoff_delays_s()
+                elif link is not None and self._n_short <= SHORT_LINKS_MAX:
+                    await asyncio.sleep(random.uniform(0.5, 1.0) * SHORT_LINK_PAUSE_S)  # noqa: S311 (spreads clients, guards nothing)
+                    continue
             await asyncio.sleep(next(delays))
 
     async def _connect(self) -> tuple[Candidate, socket.socket]:
         found = await racing.candidates(self._endpoints, self._outside.names)
         fresh = [each for each in found if each.address not in self._failed]
+        for each in fresh or found:
+            self._outside.attempts.tried(self._handshaker.dialled, _way(each))
         return await racing.first_connected(fresh or found, self._outside)
 
     async def _pause(self, longest_s: float) -> None:
@@ -109,12 +123,14 @@ class Dialler:
                 established = await self._handshaker.connect(connection)
                 link = self._owner.establish(established, connection, str(tried.endpoint))
             except HandshakeError as error:
-                self._warn(tried, f"the handshake failed ({error})")
+                self._fail(tried, error, f"the handshake failed ({error})")
             except (HelloError, OSError) as error:
-                self._warn(tried, str(error) or "no answer in time")
+                self._fail(tried, error, str(error) or "no answer in time")
             else:
                 unless_established.pop_all()
                 self._failed.clear()
+                self._said = ""
+                self._outside.attempts.succeeded(self._handshaker.dialled.slot, "tcp")
                 return link
         self._failed.add(tried.address)
         return None
@@ -122,14 +138,17 @@ class Dialler:
     async def _has_lasted(self, link: Link, tried: Candidate) -> bool:
         """Wait for the link's end; return whether it was one to be dialled again without a pause.
 
-        Also where UDP has taken over.
+        Also where UDP has taken over, or a worker of ours has died.
         """
         loop = asyncio.get_running_loop()
         since_s = loop.time()
         await link.ended.wait()
-        if loop.time() - since_s >= LASTING_LINK_S or not link.end_reason:
-            self._n_closed_soon = 0
+        reason = link.end_reason
+        has_lasted = loop.time() - since_s >= LASTING_LINK_S
+        if has_lasted or not reason or reason.endswith(WORKER_DIED):
+            self._n_short = self._n_closed_soon = 0
             return True
+        self._n_short += 1
         if link.end_reason in _CLOSED_BY_SERVER:
             self._n_closed_soon += 1
             self._warn_of_closing(tried, loop.time())
@@ -144,10 +163,20 @@ class Dialler:
             self._outside.inside.note(peer, str(inside[0].endpoint), is_inside=True)
         if len(inside) < len(error.failures):
             endpoints = " ".join(dict.fromkeys(str(tried.endpoint) for tried, _ in error.failures))
-            self._log.warning("no link", endpoint=endpoints, error=str(error))
+            self._warn(endpoints, str(error))
+        for tried, why in error.failures:
+            self._outside.attempts.failed(self._handshaker.dialled, _way(tried), why)
 
-    def _warn(self, tried: Candidate, reason: str) -> None:
-        self._log.warning("no link", endpoint=str(tried.endpoint), error=f"{tried}: {reason}")
+    def _fail(self, tried: Candidate, error: Exception, reason: str) -> None:
+        dialled = self._handshaker.dialled
+        self._outside.attempts.failed(dialled, _way(tried), error, is_connected=True)
+        self._warn(str(tried.endpoint), f"{tried}: {reason}")
+
+    def _warn(self, endpoint: str, reason: str) -> None:
+        """Say why there is no link, once until that changes: attempts.py says it again in time."""
+        log_line = self._log.debug if reason == self._said else self._log.warning
+        self._said = reason
+        log_line("no link", endpoint=endpoint, error=reason)
 
     def _warn_of_closing(self, tried: Candidate, now_s: float) -> None:
         """Say what may be the cause when the server closes one link after another."""
@@ -161,3 +190,8 @@ class Dialler:
             endpoint=str(tried.endpoint),
             n_links=self._n_closed_soon,
         )
+
+
+def _way(tried: Candidate) -> Way:
+    host, port, _ = tried.address
+    return Way("tcp", host, port, named(host, tried.endpoint.host))

@@ -11,16 +11,12 @@ import asyncio
 import socket
 import struct
 
-from fastun.link.hello import HelloError
+from fastun.link.hello import HelloError, HungUpError
 
 _PREFIX = struct.Struct(">H")
 
 # Length, and the type of what is inside: from these it shows what cannot be one of ours.
 HEAD_BYTES = _PREFIX.size + 4
-
-
-class HungUpError(HelloError):
-    """The peer closed the connection where it owed a frame."""
 
 
 async def send(connection: socket.socket, message: bytes) -> None:

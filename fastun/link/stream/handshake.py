@@ -24,18 +24,20 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from fastun.lane.lane import Lane
 from fastun.lane.messages import LinkFormat
 from fastun.link import hello
 from fastun.link.established import Established
-from fastun.link.hello import Hello, HelloError
+from fastun.link.hello import Hello, HungUpError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.refusals import fingerprint
 from fastun.link.source_limits import (
     PROVEN_BURST_OF_ALL,
     PROVEN_PER_SECOND_OF_ALL,
     TokenBucket,
 )
-from fastun.link.stream import framing
+from fastun.link.stream import framing, sockets
 from fastun.native import MESSAGE_BYTES_MAX, Wire
 from fastun.session import clock, cookies, messages, noise, transport
 from fastun.session.messages import MessageType
@@ -65,6 +67,14 @@ class Handshaker(ABC):
     def dialled(self) -> SlottedPeer:
         """The one peer that is dialled over streams."""
         return self._peer_slots.by_slot[0]
+
+    def fingerprint(self) -> str:
+        """Return the first letters of our public key; empty without keys."""
+        return ""
+
+    def watch(self, lane: Lane) -> None:
+        """Say, now and then, what ``lane`` has refused since."""
+        del lane
 
     def check_opening(self, opening: bytes) -> None:
         """Raise HandshakeError, counted, if this cannot be the start of a client's first frame.
@@ -161,11 +171,19 @@ class SealedHandshaker(Handshaker):
             if not self._proven.take(clock.boottime_s()):
                 raise HandshakeError(Refusal.TOO_MANY)
 
+    def fingerprint(self) -> str:
+        """Return the first letters of our public key."""
+        return fingerprint(self.exchange.own.public)
+
+    def watch(self, lane: Lane) -> None:
+        """As ``KeyExchange.watch``."""
+        self.exchange.watch(lane)
+
     async def _accept(self, connection: socket.socket, opening: bytes) -> Established:
         initiation = framing.message_of(opening)
         if not opening:
             initiation = await framing.receive(connection, messages.INITIATION_BYTES)
-        slotted, consumed = self.exchange.admit(initiation)
+        slotted, consumed = self.exchange.admit(initiation, sockets.remote_address(connection))
         with self._one_at_a_time(slotted.slot):
             return await self._answer(connection, slotted, consumed)
 
@@ -189,7 +207,8 @@ class SealedHandshaker(Handshaker):
     async def _answer(
         self, connection: socket.socket, slotted: SlottedPeer, consumed: noise.ConsumedInitiation
     ) -> Established:
-        response, keys = self.exchange.respond(slotted, consumed)
+        remote = sockets.remote_address(connection)
+        response, keys = self.exchange.respond(slotted, consumed, remote=remote)
         await framing.send(connection, response)
         # In the place of the hello there may be a packet of any length.
         content = self._open_first(keys, await framing.receive(connection, MESSAGE_BYTES_MAX))
@@ -204,8 +223,8 @@ class SealedHandshaker(Handshaker):
         await framing.send(connection, initiation)
         try:
             response = await framing.receive(connection, messages.RESPONSE_BYTES)
-        except (framing.HungUpError, ConnectionResetError):
-            raise HelloError(self._without_answer(slotted)) from None
+        except (HungUpError, ConnectionResetError):
+            raise HungUpError(self._without_answer(slotted)) from None
         keys = self.exchange.conclude(slotted, state, response)
         await self._send_hello(connection, keys, slotted)
         return self._agree(slotted, keys, await self._first_content(connection, keys))
@@ -236,10 +255,10 @@ class SealedHandshaker(Handshaker):
             link_format, aead = hello.agree(
                 self.exchange.hello_for(slotted), theirs, Wire.WIREGUARD
             )
-            self.exchange.results["ok"] += 1
+            self.exchange.succeeded(slotted)
             return Established(slotted, link_format, theirs.software, theirs, keys, n_opened, aead)
         # A packet in it is lost, as the first packets to a new session often are.
-        self.exchange.results["ok"] += 1
+        self.exchange.succeeded(slotted)
         return Established(slotted, self._plain_format, hello.PLAIN_WIREGUARD, None, keys, n_opened)
 
     async def _send_hello(

@@ -169,10 +169,12 @@ class StreamSessions:
     # -- rekeying -----------------------------------------------------------------------------
 
     def _respond(self, stream_peer: StreamPeer, initiation: bytes) -> None:
-        slotted, consumed = self._exchange.admit(initiation)
+        slotted, consumed = self._exchange.admit(initiation, stream_peer.link.remote)
         if slotted is not stream_peer.slotted:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
-        stream_peer.response, stream_peer.pending = self._exchange.respond(slotted, consumed)
+        stream_peer.response, stream_peer.pending = self._exchange.respond(
+            slotted, consumed, remote=stream_peer.link.remote
+        )
         self._installer.add_receiving(stream_peer.link.slot, stream_peer.pending, counter=0)
 
     def _conclude(self, stream_peer: StreamPeer, response: bytes) -> None:
@@ -187,7 +189,7 @@ class StreamSessions:
         assert keys is not None  # noqa: S101 (the callers looked)
         self._installer.use_for_sending(stream_peer.link.slot, keys, stream_peer.aead, counter=0)
         stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
-        self._exchange.results["ok"] += 1
+        self._exchange.succeeded(stream_peer.slotted)
         self._counts.n_rekeys += 1
         self._counts.last_handshake[stream_peer.link.slot] = time.time()
         self._log.debug("rekeyed", peer=stream_peer.slotted.peer.name)

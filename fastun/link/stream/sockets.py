@@ -91,7 +91,7 @@ def remote_address(connection: socket.socket) -> str:
     """Return ``host:port`` of the other end, or ``?`` when it is gone already."""
     try:
         host, port = connection.getpeername()[:2]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a socket pair, as in tests
         return "?"
     return format_host_port(host.removeprefix("::ffff:"), port)
 

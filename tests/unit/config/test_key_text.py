@@ -218,3 +218,29 @@ def test_a_message_keeps_what_is_no_key() -> None:
         "# The keys of laptop: keep the file at mode 0600, and use it on one host.",
     ):
         assert without_keys(f"a: {text!r} is wrong", text) == f"a: {text!r} is wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("PrivateKey = abcdefgh", "abcdefgh"),
+        ("  privatekey=abcdefgh", "abcdefgh"),
+        ("private_key: abcdefgh", "abcdefgh"),
+        ("'private_key' = 'abcdefgh'", "abcdefgh"),
+        ("PrivateKey abcdefgh", "abcdefgh"),
+        ("Private Key = abcdefgh", "abcdefgh"),
+        ("prvatekey = abcdefgh", "abcdefgh"),
+        ("PresharedKy = abcdefgh", "abcdefgh"),
+        ("PSK = abcdefgh", "abcdefgh"),
+        ("x = { name = 'a', private_key = 'abcdefgh' }", "abcdefgh"),
+        ("PrivateKey = abc defghijk", "defghijk"),
+        ("MTU = 1Efghijk9lmn=", "1Efghijk9lmn"),
+        ("1Efghijk9lmn=\n", "1Efghijk9lmn"),
+        ("MTU = /some/path/or/so/but/as/long/as/a/key/is/ab=", "/some/path/or/so"),
+        ("MTU = 00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeeff"),
+        ("PrivateKey = ABCDEFGH", "abcdefgh"),
+    ],
+)
+def test_what_follows_a_secrets_name_or_ends_like_a_key_is_hidden(text: str, piece: str) -> None:
+    hidden = without_keys(f"x: '{piece}' is not a number", text)
+    assert hidden == "x: '(hidden)' is not a number"

@@ -120,7 +120,7 @@ def test_a_key_in_the_file_is_the_one_that_is_used(tmp_path: Path) -> None:
 def test_peers_of_file_and_directory_have_slots_and_removals_are_reported(
     tmp_path: Path,
 ) -> None:
-    gone: list[int] = []
+    gone: list[SlottedPeer] = []
     slotted_peers = PeerSlots(RecordingLane().as_lane(), gone.append)
     with PeerSync(serving(tmp_path, peer("filed", "10.9.0.7/32")), slotted_peers) as peer_sync:
         assert [slotted.peer.name for slotted in slotted_peers.by_slot.values()] == ["filed"]
@@ -132,7 +132,7 @@ def test_peers_of_file_and_directory_have_slots_and_removals_are_reported(
             peer_sync.refresh()
             assert slotted_peers.holder_of(peer("ant").public_key) is None
             peer_sync.refresh()
-    assert gone == [1]
+    assert [slotted.slot for slotted in gone] == [1]
 
 
 def test_a_peer_in_a_removed_ones_place_comes_with_the_next_look(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from fastun import ending, log
-from fastun.host import changes, reconcile, settings_of_host
+from fastun.host import changes, reconcile, routing_rules, settings_of_host
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules
 from fastun.host.journal import Journal
 from tests.support.fake_kernel import ETH0, LAN, NAMES, FakeKernel
@@ -58,6 +58,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     kernel = FakeKernel()
     for name in ("IPRoute", "Kernel"):
         monkeypatch.setattr(reconcile, name, kernel)
+    monkeypatch.setattr(routing_rules, "has_routes", kernel.has_routes)
     monkeypatch.setattr(socket, "if_nametoindex", NAMES.__getitem__)
     monkeypatch.setattr(
         socket, "if_indextoname", {index: name for name, index in NAMES.items()}.__getitem__

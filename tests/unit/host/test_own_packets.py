@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastun.endpoint import parse
-from fastun.host import routes
+from fastun.host import routes, tables
 from fastun.host.outer_addresses import of_settings
 from fastun.host.placing import Caught
 from fastun.host.routes import prepared
@@ -88,7 +88,7 @@ def test_a_table_of_the_users_own_has_all_routes_and_no_rules(
 @pytest.fixture
 def before_the_device(kernel: FakeKernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "IPRoute", kernel)
-    monkeypatch.setattr(routes, "tables_in_use", set)
+    monkeypatch.setattr(tables, "in_use", set)
 
 
 @pytest.mark.usefixtures("before_the_device")

@@ -9,8 +9,7 @@ import pytest
 from fastun.lane import messages
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
-from fastun.link.peer_slots import PeerSlots
-from fastun.native import PEER_SLOTS
+from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.peers.peer import Peer
 from tests.support.recording_lane import RecordingLane
 
@@ -107,7 +106,8 @@ def test_a_freed_slot_is_not_given_away_until_the_workers_know(lane: RecordingLa
     """What the last peer there had is ended at once, and the next comes with the next call."""
     ended: list[int] = []
 
-    def end(slot: int) -> None:
+    def end(slotted: SlottedPeer) -> None:
+        slot = slotted.slot
         assert slot not in slotted_peers.by_slot
         assert lane.take()[-1] == ("link-reader", ForgetReceivingKeys(slot))
         ended.append(slot)
@@ -151,15 +151,6 @@ def test_a_scrape_that_walks_the_slots_is_not_disturbed(full: PeerSlots) -> None
     walked = full.by_slot
     full.replace([BEE, peer("cat")])
     assert list(walked) == [1]
-
-
-def test_full_slots_take_no_more_peers_and_keep_theirs(lane: RecordingLane) -> None:
-    full = PeerSlots(lane.as_lane())
-    peers = [peer(f"p{n}") for n in range(PEER_SLOTS + 1)]
-    assert full.replace(peers)
-    assert len(full.by_slot) == PEER_SLOTS
-    assert full.holder_of(peers[-1].public_key) is None
-    assert full.holder_of(peers[-2].public_key) is not None
 
 
 def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> None:

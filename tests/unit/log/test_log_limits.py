@@ -128,11 +128,11 @@ def test_strangers_have_one_limit_together_however_many_addresses(limits: LineLi
 
 
 def test_what_is_remembered_of_sources_is_bounded_and_the_latest() -> None:
-    buckets = Buckets(Limit(burst=1, interval_s=1e9))
+    buckets, limit = Buckets(), Limit(burst=1, interval_s=1e9)
     for n in range(3 * SOURCES_MAX):
-        assert buckets.take(n, 0.0)
-        assert not buckets.take(n, 0.0)
-        assert not buckets.take(0, 0.0)  # it is in use, so it is not forgotten
+        assert buckets.take(n, 0.0, limit)
+        assert not buckets.take(n, 0.0, limit)
+        assert not buckets.take(0, 0.0, limit)  # it is in use, so it is not forgotten
     assert len(buckets) == SOURCES_MAX
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,10 +15,11 @@ from fastun.gateway import viewer as gateway_viewer
 from fastun.gateway.viewer import Viewer
 from fastun.host.socket_state import SocketState
 from fastun.link.key_exchange import KeyExchange
+from fastun.link.last_error import Reason
 from fastun.link.stream.handshake import SealedHandshaker
 from fastun.metrics.collector import GatewayCollector
 from fastun.metrics.families import FAMILIES
-from fastun.native import ROLES
+from fastun.native import PEER_SLOTS, ROLES
 from fastun.peers.peer import Peer
 from fastun.session.keys import KeyPair
 from fastun.session.refusal import Refusal
@@ -163,14 +165,16 @@ def test_only_the_sealed_wire_has_handshakes(gateway: Gateway, collector: Gatewa
     assert [s.value for s in (*rekeys, *last)] == [3, 1.7e9 + 0.25]
 
 
-def test_as_many_peers_as_there_is_room_for_get_a_slot_and_no_more(
+def test_so_many_peers_can_be_connected_and_all_are_shown(
     collector: GatewayCollector,
 ) -> None:
     assert [s.value for s in collect(collector)["fastun_peers_max"].samples] == [1]  # plain
     with idle_gateway(load("serve", None, Options())) as sealed, viewing(sealed) as viewer:
         have(sealed, *peers_named(*(f"peer{n}" for n in range(1030))))
-        room = collect(GatewayCollector(viewer.view))["fastun_peers_max"].samples
-        assert [s.value for s in room] == [len(sealed.peer_slots.by_slot)]
+        collected = collect(GatewayCollector(viewer.view))
+        room = collected["fastun_peers_max"].samples
+        assert [s.value for s in room] == [PEER_SLOTS]
+        assert len(collected["fastun_peer_up"].samples) == 1030, "absent ones as well"
 
 
 def test_a_scrape_names_each_of_a_thousand_peers(
@@ -291,3 +295,26 @@ def test_a_worker_is_busy_while_something_waits_and_blocked_while_it_has_no_room
         assert states(collector)["link-writer"] == "blocked"
         one.close()
         assert states(collector)["link-writer"] == "busy"
+
+
+def test_the_errors_of_a_peer_are_counted_and_the_last_is_shown_until_it_connects(
+    gateway: Gateway, collector: GatewayCollector
+) -> None:
+    have(gateway, *peers_named("ant", "bee"))
+    errors = gateway.peer_slots.by_slot[0].errors
+    before = time.time()
+    errors.note(Reason.NO_ANSWER, "nothing")
+    errors.note(Reason.NOT_OPENED, "it does not open")
+    families = collect(collector)
+    (last,) = families["fastun_peer_last_error_timestamp_seconds"].samples
+    assert last.labels == {"peer": "ant", "reason": "not_opened"}
+    assert last.value >= before
+    counted = families["fastun_peer_errors"].samples
+    assert {(s.labels["peer"], s.labels["reason"], s.value) for s in counted} == {
+        ("ant", "no_answer", 1),
+        ("ant", "not_opened", 1),
+    }
+    errors.clear()
+    families = collect(collector)
+    assert families["fastun_peer_last_error_timestamp_seconds"].samples == []
+    assert len(families["fastun_peer_errors"].samples) == 2

@@ -9,6 +9,7 @@ import platform
 import re
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,7 @@ import pytest
 
 from fastun.errors import RuntimeFailure
 from fastun.status import control, report
+from fastun.status.reply import LastError
 from tests.support.control_socket import INTERFACE, connected, serving
 
 if TYPE_CHECKING:
@@ -147,3 +149,31 @@ def test_the_connected_peers_come_first_and_the_rest_is_counted(  # all in 80 co
     assert re.search(r" tcp +\[2001:", shown)
     assert "987.65 ms" in shown
     assert "59 min" in shown
+
+
+# -- why peers are not connected --------------------------------------------------------------
+
+
+def test_the_last_error_of_a_peer_is_a_line_below_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path) as socket_path:
+        status = control.request(socket_path, "status")
+    peer = status.peers[0]
+    error = LastError(
+        reason="not_opened", unix_seconds=time.time() - 65, text="it\x1b does not open"
+    )
+    links = msgspec.structs.replace(status.links, refused_handshakes=7)
+    failed = msgspec.structs.replace(peer, last_error=error)
+    changed = msgspec.structs.replace(status, peers=[failed], links=links)
+    monkeypatch.setattr(control, "request", lambda *_: changed)
+    monkeypatch.setattr(report, "living", lambda _: [socket_path])
+    report.show(None, tmp_path)
+    out = capsys.readouterr().out
+    (line,) = (line for line in out.splitlines() if "does not open (1 min ago)" in line)
+    assert line.startswith(f"{peer.name}: it")
+    assert "\x1b" not in line
+    assert re.search(r"^handshakes +7 refused$", out, re.MULTILINE)
+    monkeypatch.setattr(control, "request", lambda *_: status)
+    report.show(None, tmp_path)
+    assert "refused" not in capsys.readouterr().out.partition("handshakes")[2]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from fastun.endpoint import Endpoint
 from fastun.lane.messages import AddReceivingKey, AttachLink, AwaitReply, SetEndpoint, SetSendingKey
@@ -93,6 +95,28 @@ def test_a_response_waits_until_the_link_reader_opens() -> None:
         assert (len(response), to) == (92, pair.client.address)
         pair.server.sessions.on_key_added(0, messages.Response.unpack(response).sender)
         assert len(pair.server.sockets.sent) == 1
+
+    run(claim())
+
+
+def test_a_response_that_is_asked_for_again_goes_out_every_second_time_without_our_source(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        asked_at = replace(pair.client.address, local=ip_address("192.0.2.2"), local_zone=3)
+        await pair.client.begin()
+        sources = []
+        for _ in range(4):
+            now.s += 5.4
+            pair.client.sessions.tick()
+            await names_resolved()
+            await pair.server.answer(pair.client.sent(), asked_at)
+            # With the second the responder begins to ask as well.
+            sources.append([to.local for sent, to in pair.server.sockets.sent if len(sent) == 92])
+            pair.server.sockets.sent.clear()
+        assert sources == 2 * [[asked_at.local], [None]]
+        assert pair.server.told_of(SetEndpoint)[-1] == SetEndpoint(0, asked_at.pack())
 
     run(claim())
 

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+import structlog
 
+from fastun import log
 from fastun.config.push import Push
 from fastun.lane.messages import SendKeepalive, SendMessage, SetSendingKey
 from fastun.link import hello
@@ -208,3 +210,20 @@ def test_a_keepalive_of_our_own_comes_before_one_that_is_pushed(now: SimpleNames
         assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
 
     run(claim())
+
+
+def test_on_udp_the_software_is_not_named_before_the_hello_has_said_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+
+    log.configure("console", 0)
+    run(claim())
+    structlog.reset_defaults()
+    lines = capsys.readouterr().err.splitlines()
+    ups = [line for line in lines if " up " in line]
+    assert len(ups) == 2
+    assert not any("software" in line or "WireGuard" in line for line in ups)
+    assert sum("hello" in line and "software='fastun test'" in line for line in lines) == 2

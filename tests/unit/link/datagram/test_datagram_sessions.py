@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 from fastun.lane.messages import (
     AttachLink,
@@ -91,6 +92,23 @@ def test_where_a_peer_has_roamed_to_is_followed(now: SimpleNamespace) -> None:
         pair.client.sessions.doubt(0)
         await names_resolved()
         assert [to for _, to in pair.client.sockets.sent] == [roamed, pair.server.address]
+
+    run(claim())
+
+
+def test_a_new_handshake_from_elsewhere_moves_the_link_and_says_so(now: SimpleNamespace) -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await pair.begin()
+        link = pair.server.links.by_slot[0]
+        pair.client.address = UdpAddress(ip_address("198.51.100.9"), 1234)
+        now.s += 1
+        with structlog.testing.capture_logs() as lines:
+            pair.client.sessions.doubt(0)
+            await pair.settle()
+        assert pair.server.links.by_slot[0] is link
+        assert link.remote == "198.51.100.9:1234"
+        assert [line["remote"] for line in lines if line["event"] == "roamed"] == [link.remote]
 
     run(claim())
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from fastun.link.attempts import Attempts
 from fastun.link.datagram import path_listener
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_listener import PathListener
@@ -36,6 +37,8 @@ class Ears:
         self.ports: list[int] = []
         monkeypatch.setattr(path_listener, "RouteChanges", lambda: self)
         monkeypatch.setattr(path_listener, "HintListener", self._listen)
+        deaf = SimpleNamespace(close=lambda: None)
+        monkeypatch.setattr(path_listener, "UnreachableListener", lambda *_: deaf)
         self.paths = SimpleNamespace(
             counts=PathCounts(),
             on_hint=lambda peer, hint, _: self.heard.append((peer, hint)),
@@ -49,6 +52,7 @@ class Ears:
             cast("PathWatch", self.paths),
             cast("UdpPeers", known),
             cast("UdpSockets", sockets),
+            Attempts(),
         )
 
     def _listen(self, ports: Any, on_hint: Callable[[Hint], None]) -> Any:

@@ -124,6 +124,23 @@ def test_a_restarted_server_calls_its_client_from_the_socket_that_it_knows(
     run(claim())
 
 
+def test_packets_for_a_peer_that_was_just_called_do_not_call_it_at_once_again(
+    tmp_path: Path, now: SimpleNamespace
+) -> None:
+    async def claim() -> None:
+        await remember(tmp_path)
+        again = server()
+        async with running(again, tmp_path):
+            for after_s, n_sent in ((0.1, 1), (6, 2)):
+                now.s += after_s
+                again.sessions.begin(0)
+                again.sessions.tick()
+                await asyncio.sleep(0.03)
+                assert len(again.sockets.sent) == n_sent
+
+    run(claim())
+
+
 def test_one_that_does_not_answer_is_called_once_and_remembered(tmp_path: Path) -> None:
     async def claim() -> None:
         await remember(tmp_path)

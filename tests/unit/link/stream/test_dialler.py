@@ -22,7 +22,7 @@ from fastun.link import names as names_module
 from fastun.link.hello import HelloError
 from fastun.link.stream import dialler as dialler_module
 from fastun.link.stream import sockets
-from fastun.link.stream.dialler import Dialler
+from fastun.link.stream.dialler import CLOSED_SOON_MAX, SHORT_LINKS_MAX, Dialler
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import DEVICE
 from tests.support.known_names import KnownNames, outside
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sockets, "BACKOFF_FIRST_S", 0.01)
     monkeypatch.setattr(sockets, "BACKOFF_MAX_S", 0.02)
+    monkeypatch.setattr(dialler_module, "SHORT_LINK_PAUSE_S", 0.01)
     log.configure("console", 1)
     yield
     structlog.reset_defaults()
@@ -188,8 +189,13 @@ def count_first_waits(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 @pytest.mark.parametrize("has_hello", [True, False])
 @pytest.mark.parametrize(
     ("lived_s", "end_reason", "is_first_again"),
-    [(0.0, "the peer closed the connection", False), (0.2, "any", True), (0.0, "", True)],
-    ids=["at-once", "lasted", "udp-took-over"],
+    [
+        (0.0, "the peer closed the connection", False),
+        (0.2, "any", True),
+        (0.0, "", True),
+        (0.0, "link-reader died", True),
+    ],
+    ids=["at-once", "lasted", "udp-took-over", "worker-died"],
 )
 def test_only_a_link_that_has_lasted_makes_the_first_wait_short_again(
     monkeypatch: pytest.MonkeyPatch,
@@ -213,6 +219,23 @@ def test_only_a_link_that_has_lasted_makes_the_first_wait_short_again(
     run(claim())
 
 
+def test_the_pauses_grow_only_after_so_many_short_links_in_a_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "backoff_delays_s", lambda: itertools.repeat(60.0))
+
+    async def claim() -> None:
+        outcomes = [SimpleNamespace(hello=object()) for _ in range(SHORT_LINKS_MAX + 2)]
+        async with dialling(*outcomes) as (_, _handshaker, owner):
+            for n in range(SHORT_LINKS_MAX + 1):
+                await until(lambda n=n: len(owner.links) == n + 1)
+                end(owner.links[n], CLOSED_BY_PEER)
+            await asyncio.sleep(0.1)
+            assert len(owner.links) == SHORT_LINKS_MAX + 1
+
+    run(claim())
+
+
 def end(link: Any, reason: str) -> None:
     link.end_reason = reason
     link.ended.set()
@@ -226,11 +249,12 @@ def test_a_server_that_closes_link_after_link_makes_one_warning_with_the_likely_
     capsys: pytest.CaptureFixture[str], reason: str, n_said: int
 ) -> None:
     async def claim() -> None:
-        outcomes = [SimpleNamespace(hello=object()) for _ in range(6)]
+        outcomes = [SimpleNamespace(hello=object()) for _ in range(CLOSED_SOON_MAX + 3)]
         async with dialling(*outcomes) as (_, _handshaker, owner):
-            for n in range(5):
+            for n in range(CLOSED_SOON_MAX + 2):
                 await until(lambda n=n: len(owner.links) == n + 1)
-                assert ("another host" in capsys.readouterr().err) is (n == 3 and n_said == 1)
+                is_due = n == CLOSED_SOON_MAX and n_said == 1
+                assert ("another host" in capsys.readouterr().err) is is_due
                 end(owner.links[n], reason)
 
     run(claim())

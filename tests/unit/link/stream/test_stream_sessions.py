@@ -68,7 +68,8 @@ class Side:
         )
         self.links = LinkTable(self.lane.as_lane(), LINK_FORMAT)
         self.peer_slots = PeerSlots(
-            self.lane.as_lane(), lambda slot: self.links.end(slot, "the peer was removed")
+            self.lane.as_lane(),
+            lambda slotted: self.links.end(slotted.slot, "the peer was removed"),
         )
         self.peer_slots.replace([peer])
         self.exchange = KeyExchange(self.peer_slots, own, lambda _: None)  # type: ignore[arg-type,return-value]

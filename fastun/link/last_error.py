@@ -1,0 +1,60 @@
+"""Why a peer has no link: the last error of each, for the log, ``fastun status`` and the metrics.
+
+It is gone when a handshake with the peer succeeds. What is counted stays, for as long as the peer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+_TEXT_MAX = 160  # of 1,024 peers and more, in one reply of `fastun status`
+
+
+class Reason(StrEnum):
+    """What went wrong; the values are the metrics' label values."""
+
+    NO_ANSWER = "no_answer"  # nothing at all came back
+    PORT_CLOSED = "port_closed"  # connection refused, or ICMP port unreachable
+    UNREACHABLE = "unreachable"  # ICMP: no route to the host, or to its network
+    PROHIBITED = "prohibited"  # ICMP: a firewall says no
+    NO_ROUTE = "no_route"  # this host's routing table has none
+    BLOCKED_HERE = "blocked_here"  # this host's own firewall
+    CLOSED = "closed"  # the connection was made, and closed without an answer
+    COOKIE_ONLY = "cookie_only"  # a cookie came, and then nothing
+    NOT_OPENED = "not_opened"  # the response does not open: another pre-shared key
+    NOT_CONFIRMED = "not_confirmed"  # our responses are not confirmed
+    OLD_TIMESTAMP = "old_timestamp"  # the peer's clock was set back
+    TAP_IN_USE = "tap_in_use"  # another peer has the TAP device
+    NAME = "name"  # its name cannot be resolved
+    OTHER = "other"  # as the text says
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """One error. ``since`` is the Unix time of the last time it was seen."""
+
+    reason: Reason
+    since: float
+    text: str
+
+
+@dataclass
+class PeerErrors:
+    """Those of one peer. Changed on the event loop only; any thread may read."""
+
+    last: LastError | None = None
+    counts: Counter[Reason] = field(default_factory=Counter)
+    n_unconfirmed: int = 0  # our responses since a handshake last succeeded
+
+    def note(self, reason: Reason, text: str) -> None:
+        """Take note of an error, in place of the last one."""
+        self.last = LastError(reason, time.time(), text[:_TEXT_MAX])
+        # A new one each time: a scrape may be walking the old one.
+        self.counts = self.counts + Counter({reason: 1})
+
+    def clear(self) -> None:
+        """Forget the error: a handshake has succeeded."""
+        self.last, self.n_unconfirmed = None, 0
