@@ -30,5 +30,5 @@ def of_peer(gateway: Status, name: str, now: float) -> Finding:
 
 
 def _last_error(peer: PeerStatus, now: float) -> str:
-    error = getattr(peer, "last_error", None)
+    error = peer.last_error
     return "" if error is None else f"; {duration(now - error.unix_seconds)} ago: {error.text}"

@@ -86,6 +86,8 @@ class Refusals:
             slotted.errors.note(Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected")
         elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
             slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
+        elif reason is Refusal.NO_SLOT:  # peer_slots.py has said so
+            slotted.errors.note(Reason.NO_SLOT, "as many peers are connected as can be")
         else:
             self._log.debug("refused", peer=slotted.peer.name, remote=remote, reason=str(reason))
 

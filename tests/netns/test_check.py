@@ -230,6 +230,11 @@ def test_the_server_says_what_it_knows_of_a_peer(site: Site) -> None:
     assert [line[:2] for line in lines(said, "udp port") + lines(said, "tcp port")] == ["ok", "ok"]
     assert [line[:2] for line in lines(said, "firewall")] == ["ok", "ok"]
     assert "connect FILE --check" in lines(said, "client")[0]
+    site.edit(other_preshared_key)
+    for _ in range(4):  # answered, and never confirmed
+        site.check()
+    code, said = doctor(site, "laptop")
+    assert "pre-shared key" in lines(said, "gateway")[0], "the last error"
     refused_by(site, "udp dport 51820 drop")
     code, said = doctor(site, "laptop")
     assert lines(said, "firewall")[0].startswith("FAIL")
