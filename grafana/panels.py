@@ -249,12 +249,17 @@ FAULTS = Row(
         Panel(
             "Why peers cannot connect",
             "Failed attempts to connect a second, by peer and reason; and the age of the last, "
-            "while the peer has not connected since.",
+            "while the peer has not connected since. 0 without any.",
             "The table of reasons is in docs/metrics.md, what to do in docs/operations.md.",
             (
-                (rate("fastun_peer_errors_total", by="peer, reason"), "{{peer}} {{reason}}"),
                 (
-                    "time() - fastun_peer_last_error_timestamp_seconds{$at}",
+                    rate("fastun_peer_errors_total", by="peer, reason")
+                    + " or fastun_peer_up{$at} * 0",
+                    "{{peer}} {{reason}}",
+                ),
+                (
+                    "time() - fastun_peer_last_error_timestamp_seconds{$at}"
+                    " or fastun_peer_up{$at} * 0",
                     "age in s: {{peer}} {{reason}}",
                 ),
             ),

@@ -33,8 +33,10 @@ GATHER_S: Final = 0.2
 LOOK_S: Final = 4.0
 # While something waits for its time.
 _SOON_S: Final = 1.0
-# Addresses of other interfaces come and go all the time where there are containers.
+# Addresses of other interfaces come and go all the time where there are containers; to compare
+# 50,000 routes takes a second.
 _OTHERS_INTERVAL_S: Final = 4.0
+_SHARE_MAX: Final = 0.05  # of the time
 
 # Without these a tunnel does not carry what it is to carry.
 _NEEDED: Final = ("address", "route", "routing rules")
@@ -87,7 +89,7 @@ class HostMonitor:
         self._dns = DnsWatch(device.name)
         self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
-        self._repaired_s = self._looked_s = float("-inf")
+        self._others_due = self._looked_s = float("-inf")
         self._routes: tuple[object, frozenset[Network]] = (None, frozenset())
         self._log = log.get("device")
 
@@ -127,10 +129,11 @@ class HostMonitor:
         is_ours = Concern.OURS in self._pending
         if not self._may_repair(now, is_disturbed=is_ours):
             self._pending = Concern.NONE  # the quiet minute ends with a repair
-        elif is_ours or (self._pending and now - self._repaired_s >= _OTHERS_INTERVAL_S):
+        elif is_ours or (self._pending and now >= self._others_due):
             self._pending = Concern.NONE
-            self._repaired_s = now
             await self._repair(now)
+            took_s = time.monotonic() - now
+            self._others_due = now + max(_OTHERS_INTERVAL_S, took_s / _SHARE_MAX)
 
     def _may_repair(self, now: float, *, is_disturbed: bool) -> bool:
         was_exceeded = self._limit.is_exceeded

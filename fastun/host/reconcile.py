@@ -236,20 +236,16 @@ class Reconciler:
             why = self._why_not(faults[number], SetRoute(place), outcome)
             outcome.refuse("route", place.network, *why)
         # What moves is in its new place, and led there, before it leaves the old one.
-        self._set_rules(placed.levels, outcome, is_start=True)
+        self._set_rules(placed.levels, outcome)
         kernel.change([SetRoute(place, is_removal=True) for place in remove])
-        self._set_rules(placed.levels, outcome, is_start=False)
         self._levels = placed.levels
 
-    def _set_rules(self, levels: set[Level], outcome: _Outcome, *, is_start: bool) -> None:
-        """Make the rules that are missing, or, after that, remove those that are of no use."""
+    def _set_rules(self, levels: set[Level], outcome: _Outcome) -> None:
+        """Make the rules that are missing, and remove those that are of no use any more."""
         mark = self._settings.fwmark
-        if not (levels if is_start else self._levels - levels):
+        if not (levels or self._levels):
             return
         with IPRoute() as netlink:
-            if not is_start:
-                routing_rules.keep(netlink, mark, levels)
-                return
             for level in sorted(routing_rules.missing(netlink, mark, levels)):
                 try:
                     with self._journal.changing(RoutingRules(mark)):
@@ -259,6 +255,8 @@ class Reconciler:
                     outcome.refuse("routing rules", f"IPv{level.version}", reason)
                 else:
                     outcome.make("routing rules", f"IPv{level.version}")
+            if self._levels - levels:
+                routing_rules.keep(netlink, mark, levels)
 
     def _why_not(self, fault: Fault, step: Step, outcome: _Outcome) -> tuple[str, str]:
         """Return why the kernel refuses an item, and what to do, as far as errno says it."""

@@ -19,6 +19,7 @@ from typing import Final
 from fastun import log
 from fastun.link.last_error import Reason
 from fastun.link.peer_slots import SlottedPeer
+from fastun.native import PEER_SLOTS
 from fastun.session import tai64n
 from fastun.session.noise import ConsumedInitiation
 from fastun.session.refusal import Refusal
@@ -75,6 +76,14 @@ class Refusals:
             )
         elif reason is Refusal.REPLAYED_TIMESTAMP:
             self._say_old(slotted, remote, consumed.timestamp)
+        elif reason is Refusal.NO_SLOT:
+            self._log.warning(
+                "refused: as many peers are connected as one server can have; disconnect some, or "
+                "run another server",
+                peer=slotted.peer.name,
+                most=PEER_SLOTS,
+            )
+            slotted.errors.note(Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected")
         elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
             slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
         elif reason is Refusal.NO_SLOT:  # peer_slots.py has said so

@@ -101,18 +101,17 @@ class Initiator:
             udp_peer.address, udp_peer.is_guess = address, True
         if not attempt.message:
             self._make(attempt)
-        way = _way_to(udp_peer, address)
+        self._note(udp_peer, address)
         try:
-            self._outcomes.tried(udp_peer.slotted, way)
             self._sockets.send(attempt.message, address)
         except LeadsInsideError as error:
-            self._outcomes.failed(udp_peer.slotted, way, error)
+            self._note(udp_peer, address, error)
             if not self._inside.keep_out(address.host):
                 self._inside.note(peer, str(address), is_inside=True)
             return
         except OSError as error:  # the other addresses may be reached
             attempt.failure = error
-            self._outcomes.failed(udp_peer.slotted, way, error)
+            self._note(udp_peer, address, error)
             self._log.debug("cannot send", peer=peer, to=str(address), error=error.strerror)
             return
         self._inside.note(peer, str(address), is_inside=False)
@@ -121,6 +120,17 @@ class Initiator:
             attempt.is_sent = True
             udp_peer.port.n_silent += 1
             self._warn_of_tap(udp_peer)
+
+    def _note(self, udp_peer: UdpPeer, address: UdpAddress, error: OSError | None = None) -> None:
+        """Take note of what is tried. A peer without endpoints is to call us: we only help."""
+        slotted = udp_peer.slotted
+        if not endpoints_of(slotted):
+            return
+        way = _way_to(udp_peer, address)
+        if error is None:
+            self._outcomes.tried(slotted, way)
+        else:
+            self._outcomes.failed(slotted, way, error)
 
     def _make(self, attempt: _Attempt) -> None:
         udp_peer = attempt.udp_peer

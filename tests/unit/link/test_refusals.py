@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
@@ -149,6 +151,22 @@ def test_a_damaged_handshake_is_said_and_one_for_another_key_is_only_counted(
     assert server.exchange.results[Refusal.BAD_MAC1] == 1
     server.exchange.refusals.refused(Refusal.BAD_STATIC, REMOTE, None, None)
     assert "damaged or forged" in server.said()
+
+
+def test_where_all_slots_are_taken_that_is_said(server: Server) -> None:
+    initiation, _ = noise.initiate(CLIENT, SERVER.public)
+    consumed = noise.consume_initiation(SERVER, initiation)
+    server.exchange.refusals.refused(Refusal.NO_SLOT, REMOTE, consumed, server.ant)
+    assert "as many peers are connected as one server can have" in server.said()
+    assert server.ant.errors.last is not None
+    assert server.ant.errors.last.reason is Reason.NO_SLOT
+
+
+def test_every_reason_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    section = page.partition("## Reasons why a peer cannot connect")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert sorted(documented) == sorted(Reason)
 
 
 def test_handshakes_for_another_key_are_one_line_with_their_number(server: Server) -> None:

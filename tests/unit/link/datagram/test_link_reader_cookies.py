@@ -5,10 +5,12 @@ The peer's side is Python's: its messages, and the jar that opens the cookie rep
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +71,20 @@ class LinkReader:
         assert isinstance(message, UdpHandshakeCame)
         return UdpAddress.unpack(message.endpoint), message.message
 
+    def socket_inode(self) -> int:
+        return os.fstat(self._sockets.all()[0].fileno()).st_ino
+
+    def n_descriptors_of(self, inode: int) -> int:
+        """Return how many descriptors of a socket the worker has."""
+        fds = Path(f"/proc/{self._process.pid}/fd").iterdir()
+        return sum(f"socket:[{inode}]" == str(fd.readlink()) for fd in fds)
+
+    def replace_socket(self, bound: socket.socket) -> None:
+        """Give it another socket in place of the one that it has."""
+        self._sockets.replace(0, bound)
+        self._channel.send(AddSocket(0, has_offload=False), (bound.fileno(),))
+        self.port = bound.getsockname()[1]
+
     def dropped(self, reason: str) -> int:
         return next(count for drop, count in self.stats.drops() if drop.reason == reason)
 
@@ -110,14 +126,18 @@ def place(request: pytest.FixtureRequest) -> Place:
     return chosen
 
 
-@pytest.fixture
-def reader(place: Place) -> Iterator[LinkReader]:
+def open_at(place: Place) -> socket.socket:
     bound = socket.socket(place.family, socket.SOCK_DGRAM)
     if place.family == socket.AF_INET6:
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     bound.bind((place.bound, 0))
     bound.setblocking(False)
-    running = LinkReader(bound, SERVER.public)
+    return bound
+
+
+@pytest.fixture
+def reader(place: Place) -> Iterator[LinkReader]:
+    running = LinkReader(open_at(place), SERVER.public)
     yield running
     running.close()
 
@@ -230,3 +250,19 @@ def test_a_response_is_asked_for_a_cookie_as_well(
     jar.consume_reply(reply, 0.0)
     again = append_macs(response[:-MACS_BYTES], SERVER.public, jar.current(0.0))
     assert all(passes(reader, peers[0], again) for _ in range(20))
+
+
+def test_a_socket_takes_the_place_of_another_which_is_neither_read_nor_kept(
+    reader: LinkReader, place: Place, peers: tuple[Peer, Peer]
+) -> None:
+    before, _ = peers
+    assert passes(reader, before, initiation())
+    inode = reader.socket_inode()
+    n_held = reader.n_descriptors_of(inode)
+    reader.replace_socket(open_at(place))
+    after = Peer(place, reader)
+    assert passes(reader, after, initiation())
+    before.send(initiation())
+    assert passes(reader, after, initiation())
+    assert reader.n_descriptors_of(inode) == n_held - 1  # the others are its device and its eventfd
+    after.close()
