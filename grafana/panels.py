@@ -258,8 +258,10 @@ FAULTS = Row(
                     "{{peer}} {{reason}}",
                 ),
                 (
-                    "time() - fastun_peer_last_error_timestamp_seconds{$at}"
-                    " or fastun_peer_up{$at} * 0",
+                    (
+                        "time() - fastun_peer_last_error_timestamp_seconds{$at}"
+                        " or fastun_peer_up{$at} * 0"
+                    ),
                     "age in s: {{peer}} {{reason}}",
                 ),
             ),
