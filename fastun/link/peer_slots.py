@@ -114,13 +114,6 @@ class PeerSlots:
         if slotted.slot == NO_SLOT:
             slot = next((s for s in self._free() if s not in self._left), None)
             if slot is None:
-                n_linked = sum(map(self._is_linked, self.by_slot))
-                self._log.warning(
-                    "refused: no slot is free; the peer tries again",
-                    peer=slotted.peer.name,
-                    connected=n_linked,
-                    most=PEER_SLOTS,
-                )
                 raise HandshakeError(Refusal.NO_SLOT)
             slotted = copy_of(slotted, slot=slot)
             del self.absent[slotted.peer.public_key]

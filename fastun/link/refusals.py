@@ -78,16 +78,16 @@ class Refusals:
             self._say_old(slotted, remote, consumed.timestamp)
         elif reason is Refusal.NO_SLOT:
             self._log.warning(
-                "refused: as many peers are connected as one server can have; disconnect some, or "
-                "run another server",
+                "refused: as many peers are connected as one server can have, or were until a "
+                "moment ago; if it lasts, disconnect some, or run another server",
                 peer=slotted.peer.name,
                 most=PEER_SLOTS,
             )
-            slotted.errors.note(Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected")
+            slotted.errors.note(
+                Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected, or were a moment ago"
+            )
         elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
             slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
-        elif reason is Refusal.NO_SLOT:  # peer_slots.py has said so
-            slotted.errors.note(Reason.NO_SLOT, "as many peers are connected as can be")
         else:
             self._log.debug("refused", peer=slotted.peer.name, remote=remote, reason=str(reason))
 
