@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
 
 _NET = Path("/proc/sys/net")
-# Counts, not settings.
-_COUNTS = ("nf_conntrack_count",)
+# Counts, not settings; and what the lab itself changes for the hosts of all tests.
+_NOT_COMPARED = ("nf_conntrack_count", "tcp_allowed_congestion_control")
 
 
 def host_state(host: Host, *files: Path) -> dict[str, str]:
@@ -33,7 +33,7 @@ def host_state(host: Host, *files: Path) -> dict[str, str]:
 def _settings() -> dict[str, str]:
     found = {}
     for path in _NET.rglob("*"):
-        if path.name not in _COUNTS:
+        if path.name not in _NOT_COMPARED:
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 found[str(path)] = path.read_text(encoding="ascii")
     return found
