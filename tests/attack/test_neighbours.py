@@ -130,6 +130,7 @@ def test_a_neighbour_does_not_reach_the_tunnels_addresses_and_peers_do(
 ) -> None:
     server, client = hosts
     gateway = connect('table = "auto"', allowed_ips=ALL, has_address=has_address)
+    wait_until(lambda: tables(client) != [], "the addresses are guarded")
     by_neighbour = reached(neighbour)
     assert by_neighbour == []
     n_packets = n_dropped(client)

@@ -17,9 +17,9 @@ from fastun.lab.tunnel import GatewayProcess
 
 
 def worker_pid(gateway: GatewayProcess, role: str) -> int:
-    """Return the process of a worker of lane 0. LabError if there is none."""
+    """Return the process of a worker of lane 0, or the template. LabError if there is none."""
     for child in psutil.Process(gateway.process.pid).children():
-        if child.cmdline()[:1] == [f"fastun: {role}/0"]:
+        if child.cmdline()[:1] in ([f"fastun: {role}/0"], [f"fastun: {role}"]):
             return child.pid
     raise LabError(f"no {role} of {gateway.role}")
 
