@@ -47,6 +47,9 @@ def start_laboratory() -> tuple[subprocess.Popen[str], str, int]:
     namespace, pid = process.stdout.readline().split()
     assert is_there(namespace)
     assert runs(int(pid))
+    # Until it is what was spawned, the programs before it may not have asked for their end.
+    comm = Path(f"/proc/{pid}/comm")
+    wait_until(lambda: comm.read_text(encoding="ascii") == "sleep\n", "the process")
     return process, namespace, int(pid)
 
 
