@@ -16,7 +16,7 @@ SECURITY_PART := $(shell expr $$(date +%s) / 86400 % $(N_SECURITY_PARTS))/$(N_SE
 # processors; they wait as much as they compute), and what measures runs alone.
 N_PROCESSORS := $(shell nproc)
 ALL_PROCESSORS = -n $(N_PROCESSORS) --dist worksteal
-FOUR_AT_A_TIME = -n 4 --dist loadscope
+THREE_AT_A_TIME = -n 3 --dist loadscope
 UNIT_FOLDERS = tests/unit tests/property tests/bench tests/mutation
 TUNNEL_FOLDERS = tests/netns tests/fault tests/interop tests/attack
 
@@ -55,7 +55,7 @@ unit:
 	$(call timed,unit,python -m pytest -q $(ALL_PROCESSORS) -m "not alone" $(UNIT_FOLDERS))
 
 tunnels:
-	$(call timed,tunnels,python -m pytest -q $(FOUR_AT_A_TIME) -m "not alone" $(TUNNEL_FOLDERS))
+	$(call timed,tunnels,python -m pytest -q $(THREE_AT_A_TIME) -m "not alone" $(TUNNEL_FOLDERS))
 
 alone:
 	$(call timed,alone,python -m pytest -q -m alone)

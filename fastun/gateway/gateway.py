@@ -145,6 +145,8 @@ class Gateway:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         await stack.enter_async_context(observed(self))
+        # Before a port is open, and before the lane, whose workers begin with all peers.
+        stack.enter_context(self.peer_sync)
         self._make_sessions()
         stack.callback(self.sockets.close)
         stack.callback(self.listening.close)
@@ -152,7 +154,6 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
-        stack.enter_context(self.peer_sync)  # before the lane: its workers begin with all peers
         await stack.enter_async_context(self._running_lane())
         watching = (
             self._watch_peers(),

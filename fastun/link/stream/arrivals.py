@@ -122,8 +122,8 @@ class Arrivals:
             crowd = random.choice(crowds)  # noqa: S311 (whoever guesses it has gained nothing)
         else:
             return
-        self._let_go(next(iter(crowd)))
         self._on_refused()
+        self._let_go(next(iter(crowd)))
 
     def _let_go(self, arrival: Arrival) -> None:
         self.leave(arrival)
@@ -164,8 +164,8 @@ class Arrivals:
         return n_missing == 0
 
     def _fail(self, arrival: Arrival, why: str) -> None:
+        self._on_failed(arrival, why)  # counted before the peer can see that it is closed
         self._let_go(arrival)
-        self._on_failed(arrival, why)
 
     def _sweep(self) -> None:
         """Close those whose time is up."""
