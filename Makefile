@@ -12,7 +12,7 @@ BASE =
 N_SECURITY_PARTS = 14
 SECURITY_PART := $(shell expr $$(date +%s) / 86400 % $(N_SECURITY_PARTS))/$(N_SECURITY_PARTS)
 
-# What shares no device uses all processors; tunnels run four at a time (on two
+# What shares no device uses all processors; tunnels run three at a time (on two
 # processors; they wait as much as they compute), and what measures runs alone.
 N_PROCESSORS := $(shell nproc)
 ALL_PROCESSORS = -n $(N_PROCESSORS) --dist worksteal
