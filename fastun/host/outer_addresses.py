@@ -13,7 +13,7 @@ OuterAddress = IPv4Address | IPv6Address
 
 
 def of_settings(settings: Settings) -> tuple[set[OuterAddress], bool]:
-    """Return the addresses among all endpoints, and whether there is no name among them.
+    """Return the addresses among all endpoints, and whether all of them are addresses.
 
     Names are looked up later; what they resolve to comes by `Device.outer_changed`.
     """

@@ -1,4 +1,4 @@
-"""A TAP device carries one client: the first to come keeps it, and the second is told so.
+"""A TAP device carries one client: the first to come keeps it, and the second gets a warning.
 
 server 10.0.0.1, 10.0.1.1   ===veth===   first  10.0.0.2
                             ===veth===   second 10.0.1.2

@@ -63,7 +63,7 @@ class Arrivals:
         """Begin without any.
 
         ``on_opening`` is called with each whose first message is there, and then owns it. The other
-        two are called when one is closed: because there is no room, or because it is invalid.
+        two are called before one is closed: because there is no room, or because it is invalid.
         """
         self._handshaker = handshaker
         self._on_opening = on_opening
