@@ -188,8 +188,7 @@ class DatagramSessions:
         udp_peer = self._by_slot.get(slot)
         if udp_peer is not None and endpoints_of(udp_peer.slotted):
             udp_peer.is_guess = True  # where it was heard is not tried first
-            udp_peer.is_doubted = False
-            self.doubt(slot)
+            self._doubt(udp_peer)
 
     # -- handshakes ---------------------------------------------------------------------------
 
