@@ -139,7 +139,7 @@ class DatagramSessions:
         asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be sent keys
 
     def forget(self, slot: int) -> None:
-        """Forget a peer that was removed or changed."""
+        """Forget a peer that was removed, or has another key."""
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
@@ -182,6 +182,14 @@ class DatagramSessions:
             udp_peer, now_s = self._peers.at(slotted), clock.boottime_s()
             udp_peer.timers.on_data_queued(now_s)
             self._do_due(udp_peer, now_s)
+
+    def try_endpoints(self, slot: int) -> None:
+        """Try the endpoints that the peer has now; until one answers it stays where it is."""
+        self.begin(slot)
+        udp_peer = self._by_slot.get(slot)
+        if udp_peer is not None and endpoints_of(udp_peer.slotted):
+            udp_peer.is_guess = True  # where it was heard is not tried first
+            self._doubt(udp_peer)
 
     # -- handshakes ---------------------------------------------------------------------------
 
