@@ -113,7 +113,8 @@ class Dialler:
         change.clear()
         await asyncio.sleep(min(longest_s, CHANGE_PAUSE_S))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(change.wait(), max(0.0, longest_s - CHANGE_PAUSE_S))
+            async with asyncio.timeout(max(0.0, longest_s - CHANGE_PAUSE_S)):
+                await change.wait()
 
     async def _make_link(self, tried: Candidate, connection: socket.socket) -> Link | None:
         """Do the handshake. Its keys must not be kept, so the link alone is returned."""
