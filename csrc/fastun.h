@@ -299,6 +299,9 @@ void loop_detach_link(struct loop *loop, unsigned slot);
 /* tun-reader and link-reader: which peer owns an address; `address` has 4 or 16 bytes. */
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length);
+/* No longer the peer's; where it has moved to another peer meanwhile, it stays there. */
+int loop_forget_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
  * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.

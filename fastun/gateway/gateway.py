@@ -53,6 +53,7 @@ from fastun.link.stream.handshake import (
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.native import Wire
+from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
 from fastun.threads import DaemonThreads
@@ -91,7 +92,10 @@ class Gateway:
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
         self.peer_slots = PeerSlots(
-            self.lane, self._on_removed, lambda slot: slot in self.links.by_slot
+            self.lane,
+            self._on_removed,
+            lambda slot: slot in self.links.by_slot,
+            self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -314,12 +318,16 @@ class Gateway:
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
         slot = slotted.slot
-        self.links.leave(slot, "the peer was removed or changed")
+        self.links.leave(slot, "the peer was removed, or has another key")
         if self.datagrams is not None:
             self.datagrams.forget(slot)
         before = slotted.last_handshake
         slotted.last_handshake = self.session_counts.last_handshake.pop(slot, before)
         self.outside.attempts.forget(slot)
+
+    def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
+        if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
+            self.datagrams.try_endpoints(slotted.slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:

@@ -155,6 +155,16 @@ class AllowIps(ToWorker, frozen=True, tag="allow-ips"):
     networks: tuple[tuple[bytes, int], ...]
 
 
+class ChangeIps(ToWorker, frozen=True, tag="change-ips"):
+    """These addresses change hands, all in one step; each has its peer's slot in front.
+
+    One that is removed from a peer, but another's by now, stays there.
+    """
+
+    added: tuple[tuple[int, bytes, int], ...]
+    removed: tuple[tuple[int, bytes, int], ...]
+
+
 class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
     """The peer has no addresses any more."""
 

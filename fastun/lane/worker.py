@@ -29,6 +29,7 @@ from fastun.lane.messages import (
     Begin,
     BlockLink,
     Boot,
+    ChangeIps,
     ClampMss,
     ControlCame,
     DetachLink,
@@ -213,6 +214,13 @@ class Worker:
     def _allow_ips(self, message: AllowIps, _: list[int]) -> None:
         for address, prefix_length in message.networks:
             self._loop.allow_ip(message.slot, address, prefix_length)
+
+    @act.register
+    def _change_ips(self, message: ChangeIps, _: list[int]) -> None:
+        for slot, address, prefix_length in message.added:
+            self._loop.allow_ip(slot, address, prefix_length)
+        for slot, address, prefix_length in message.removed:
+            self._loop.forget_ip(slot, address, prefix_length)
 
     @act.register
     def _forget_ips(self, message: ForgetIps, _: list[int]) -> None:

@@ -199,6 +199,10 @@ class Loop:
         """Give the peer a network."""
         checked(lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
 
+    def forget_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
+        """Take a network from the peer, unless it is another's by now."""
+        checked(lib.loop_forget_ip(self._pointer, slot, address, len(address), prefix_length))
+
     def forget_ips(self, slot: int) -> None:
         """Remove all networks of the peer."""
         lib.loop_forget_ips(self._pointer, slot)
