@@ -24,8 +24,8 @@ from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.tap_tasks import is_switch, tap_tasks
 from fastun.host import outer_addresses
-from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
@@ -104,7 +104,7 @@ class Gateway:
         if settings.mss_clamp:
             device.inner_mtu.subscribe(self.lane.clamp_mss)
         self.handshaker = handshaker_for(
-            settings, device.offload_max, self.peer_slots, self.peer_sync, self.links
+            settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
@@ -168,8 +168,7 @@ class Gateway:
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
-        tap = (BridgeMtu(self.device.index).run(),) if self.settings.mode == "tap" else ()
-        for work in (*link_tasks(self), *watching, *tap):
+        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lane)):
             await stack.enter_async_context(life.running(work))
 
     async def _say_up(self) -> None:
@@ -257,8 +256,6 @@ class Gateway:
         """Carry a connection whose handshake is complete. Raises HelloError or HandshakeError."""
         if not self.has_room():
             raise hello.HelloError("another client is connected")
-        if isinstance(self.handshaker, SealedHandshaker):
-            self.handshaker.exchange.check_still_room(established.slotted)
         if self.peer_slots.by_slot.get(established.slotted.slot) is not established.slotted:
             raise hello.HelloError("the peer was removed meanwhile")
         attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
@@ -318,6 +315,7 @@ def _plan(settings: Settings, device: Device) -> LanePlan:
         device.mode,
         holds=settings.role == "connect" and len(settings.peers) <= 1,
         coalesce=device.offload_max,
+        switches=is_switch(settings),
         mss_mtu=settings.mtu if settings.mss_clamp else 0,
     )
 

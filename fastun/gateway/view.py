@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import TcpInfo
+from fastun.native import MacAddress, TcpInfo
 
 
 class Histogram(NamedTuple):
@@ -80,11 +80,19 @@ class LinkView:
     socket: SocketState | None
 
 
+class Macs(NamedTuple):
+    """The Ethernet addresses seen behind a peer in the last minutes: how many, and the first."""
+
+    total: int
+    first: list[MacAddress]
+
+
 @dataclass(frozen=True, slots=True)
 class PeerView:
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
     ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
+    ``macs`` are the Ethernet addresses behind it, None where nothing is switched.
     """
 
     name: str
@@ -94,6 +102,7 @@ class PeerView:
     link: LinkView | None
     last_error: LastError | None
     errors: dict[Reason, int]
+    macs: Macs | None = None
 
 
 @dataclass(frozen=True, slots=True)

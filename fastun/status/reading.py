@@ -9,6 +9,7 @@ from fastun import __version__
 from fastun.endpoint import format_host_port
 from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
 from fastun.link import last_error as link_errors
+from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
@@ -80,7 +81,13 @@ def _peer(peer: PeerView) -> PeerStatus:
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
+        mac_address_count=None if peer.macs is None else peer.macs.total,
+        mac_addresses=[] if peer.macs is None else [_mac(each) for each in peer.macs.first],
     )
+
+
+def _mac(mac: MacAddress) -> str:
+    return mac.address + (f" vlan {mac.vlan}" if mac.vlan else "")
 
 
 def _last_error(error: link_errors.LastError) -> LastError:

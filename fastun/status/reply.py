@@ -86,6 +86,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
     did not go out, since it was not connected or does not read. ``inner_addresses`` are those of
     its allowed IPs that are a single host, the first four: where the peer is inside the tunnel.
+    ``mac_address_count`` is how many Ethernet addresses were seen behind it in the last minutes,
+    null where fastun does not switch; ``mac_addresses`` are the first four, each with its VLAN
+    ("02:…:01 vlan 7") where it has one.
     """
 
     name: str
@@ -101,6 +104,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped_packets: int
     link: LinkStatus | None
     last_error: LastError | None = None
+    mac_address_count: int | None = None
+    mac_addresses: list[str] = []
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):

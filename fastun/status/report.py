@@ -103,7 +103,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
     if status.peers:
         shown, n_more = _shown(status.peers, n_down_max)
         if shown:
-            yield _peers(shown, now, is_sealed=status.wire == "wireguard")
+            yield _peers(shown, now, status)
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
@@ -172,13 +172,16 @@ def _shown(peers: list[PeerStatus], n_down_max: int) -> tuple[list[PeerStatus], 
     return up + down[:n_down_max], max(0, len(down) - n_down_max)
 
 
-def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
+def _peers(peers: list[PeerStatus], now: float, status: Status) -> Table:
     """Return a line a peer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)
     table.add_column("remote", overflow="fold")
+    is_sealed = status.wire == "wireguard"
     headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
+    if any(peer.mac_address_count is not None for peer in peers):
+        headings.append("MACs")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for peer in peers:
@@ -207,6 +210,7 @@ def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
         Text(size(peer.receive_bytes)),
         Text(size(peer.transmit_bytes)),
         Text(_age(peer.last_handshake_unix_seconds, now, "never")),
+        Text("" if peer.mac_address_count is None else f"{peer.mac_address_count:,}"),
     ]
 
 
