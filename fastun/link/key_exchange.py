@@ -47,7 +47,7 @@ class KeyExchange:
         ``timestamps`` are those of all initiations under these keys.
         ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
         """
-        self.refusals = Refusals(own.public)
+        self.refusals = Refusals(own.public, peer_slots.why_barred)
         self.peer_slots = peer_slots
         self.own = own
         self.hello_for = hello_for

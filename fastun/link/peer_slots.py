@@ -93,6 +93,7 @@ class PeerSlots:
         """
         self.by_slot: dict[int, SlottedPeer] = {}
         self.absent: dict[bytes, SlottedPeer] = {}  # by key
+        self.barred: dict[bytes, tuple[str, str]] = {}  # by key: name, and why it may not connect
         self._by_key: dict[bytes, SlottedPeer] = {}  # all
         self._left: set[int] = set()  # slots, since the last look
         self._lane = lane
@@ -104,6 +105,10 @@ class PeerSlots:
     def n_peers(self) -> int:
         """How many peers may connect."""
         return len(self._by_key)
+
+    def why_barred(self, public_key: bytes) -> tuple[str, str] | None:
+        """Return the name of the peer with that key, and why it may not connect; None: it may."""
+        return self.barred.get(public_key)
 
     def holder_of(self, public_key: bytes) -> SlottedPeer | None:
         """Return the peer that holds the key, if there is one."""
@@ -130,9 +135,12 @@ class PeerSlots:
         seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
-        gone = [each for key, each in self._by_key.items() if wanted.get(key) != each.peer]
+        gone = [e for key, e in self._by_key.items() if _must_leave(e.peer, wanted.get(key))]
         self._left.clear()
         self._remove(gone)
+        for key, each in self._by_key.items():
+            if each.peer != wanted[key]:
+                each.peer = wanted[key]
         if len(wanted) <= PEER_SLOTS:
             return self._seat_all(wanted.values())
         self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
@@ -259,6 +267,11 @@ class PeerSlots:
         for start in range(0, len(networks), NETWORKS_PER_MESSAGE):
             part = tuple(networks[start : start + NETWORKS_PER_MESSAGE])
             self._lane.send(role, AllowIps(slot, part))
+
+
+def _must_leave(before: Peer, after: Peer | None) -> bool:
+    """Return whether a change of the peer ends what there is with it."""
+    return after is None or copy_of(before, name=after.name, terms=after.terms) != after
 
 
 def packed(network: Network) -> tuple[bytes, int]:

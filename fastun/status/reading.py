@@ -44,6 +44,7 @@ def read_status(view: GatewayView) -> Status:
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
+        state_dir=what.state_dir,
         metrics=None if what.metrics is None else format_host_port(*what.metrics),
         peers=[_peer(peer) for peer in view.peers],
         links=Links(
@@ -79,6 +80,7 @@ def _peer(peer: PeerView) -> PeerStatus:
         transmit_bytes=counted["transmit_bytes"],
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
+        expires_unix_seconds=peer.expires,
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
     )
 
