@@ -207,6 +207,8 @@ void loop_forget_ips(struct loop *loop, unsigned slot) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
     if (allowed_ips != NULL)
         allowedips_remove_slot(allowed_ips, (uint16_t)slot);
+    if (loop->macs != NULL && loop->role == ROLE_link_reader && slot < N_PEER_SLOTS)
+        mac_table_forget(loop->macs, slot);
 }
 
 /* -- keys -------------------------------------------------------------------------------------- */

@@ -54,7 +54,10 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(ToWorker, frozen=True, tag="boot"):
-    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd].
+
+    With a switch (``hairpin_bytes`` > 0) also [addresses, hairpin, its eventfd].
+    """
 
     ring_bytes: int
     wire: Wire
@@ -62,6 +65,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     holds: bool
     coalesce: Offload
     mss_mtu: int
+    hairpin_bytes: int = 0
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):

@@ -43,7 +43,6 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.traffic_observer import TICK_S
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
-from fastun.session.refusal import HandshakeError
 from fastun.session.timers import Action
 from fastun.session.transport import SessionKeys
 
@@ -209,11 +208,6 @@ class DatagramSessions:
 
     def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
         slot = udp_peer.slotted.slot
-        try:
-            self._exchange.check_still_room(udp_peer.slotted)
-        except HandshakeError:  # another peer was faster
-            self._lane.send("link-reader", ForgetReceivingKeys(slot))
-            return
         is_rekey = udp_peer.current is not None
         udp_peer.current = keys
         now_s = clock.boottime_s()
