@@ -37,7 +37,7 @@ REPEAT_MAX_S: Final = 960.0
 FORGOTTEN_S: Final = 60.0
 
 WAYS_MAX: Final = 16
-WAYS_SAID: Final = 3
+WAYS_SAID: Final = 2
 
 Address = IPv4Address | IPv6Address
 WayOut = Callable[[Address, int, int], str]
