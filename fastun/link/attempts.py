@@ -191,7 +191,7 @@ class Attempts:
             "came_back": _came_back(effort),
         }
         likely = causes(outcome.reason, way.scheme, self._own_key)
-        if link is not None and link.transport == "tcp":
+        if link is not None and link.transport == "tcp" and way.scheme == "udp":
             if not effort.has_warned:
                 self._log.info("UDP does not get through; the link is on TCP", peer=peer, **fields)
         elif link is not None:
