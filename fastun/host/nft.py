@@ -110,9 +110,14 @@ ACCEPT: Final[Statement] = {"accept": None}
 DROP: Final[Statement] = {"drop": None}
 
 
+def is_plain(name: str) -> bool:
+    """Return whether nft takes an interface's name literally."""
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
 def interface_key(side: Literal["i", "o"], name: str, index: int) -> tuple[Statement, str | int]:
     """Return how to match an interface: by name, or by index where nft cannot parse the name."""
-    if _PLAIN_NAME.fullmatch(name):
+    if is_plain(name):
         return meta(f"{side}ifname"), name
     return meta(f"{side}if"), index
 

@@ -72,7 +72,7 @@ def meant(host: Host, notices: Notices) -> Concern:
         ("ip route replace 10.6.0.0/16 dev eth0", Concern.NONE),
         ("ip route add 10.6.0.0/16 dev ft0", Concern.NONE),
         ("ip rule del priority 101", Concern.NONE),
-        ("nft delete table inet others", Concern.NONE),
+        ("nft delete table inet others", Concern.RULES),
     ],
 )
 def test_only_what_concerns_the_tunnel_is_looked_into(
