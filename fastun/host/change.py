@@ -29,6 +29,15 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         """The command that undoes it by hand."""
         raise NotImplementedError
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether all was so before, so that there is nothing to undo."""
+        return False
+
+    def taking_over(self, known: Change) -> Change:
+        """Return it with what was before another gateway had made the same change, ``known``."""
+        return known
+
     def is_same(self, other: Change) -> bool:
         """Return whether both change the same thing."""
         return self == other

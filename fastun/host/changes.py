@@ -2,7 +2,7 @@
 
 routing-rules   the two rules of a default route (routing_rules.py)
 nft-table       a table of our own
-sysctl, ipv6-forwarding     settings of the network namespace (sysctls.py)
+sysctl, forwarding, ipv6-forwarding     settings of the network namespace (sysctls.py)
 dns             the name servers of an interface (name_servers.py)
 device          what a device that outlives us gets: addresses, routes, MTU, and that it is up
 
@@ -26,7 +26,7 @@ from fastun.host.change import Change
 from fastun.host.iproute import IPRoute
 from fastun.host.kernel import Kernel, SetAddress, SetRoute
 from fastun.host.link_state import LinkState
-from fastun.host.sysctls import Ipv6Forwarding, Sysctl
+from fastun.host.sysctls import ForwardingSetting, Ipv6Forwarding, Sysctl
 
 # After a gateway was killed, its workers and the device may exist for another moment.
 _DEVICE_GOES_LIMIT_S = 1.0
@@ -164,7 +164,9 @@ class PreparedDevice(Change, frozen=True, tag="device"):
         link_state.write(self.index, now.back_to(self.before, self.ours, any_mtu=owner_died))
 
 
-AnyChange = RoutingRules | NftTable | Sysctl | Ipv6Forwarding | Dns | PreparedDevice
+AnyChange = (
+    RoutingRules | NftTable | Sysctl | ForwardingSetting | Ipv6Forwarding | Dns | PreparedDevice
+)
 
 
 def _is_there_to_stay(interface: str) -> bool:

@@ -27,7 +27,7 @@ of a TCP connection fit the narrower of the ways to its two ends, which `rt mtu`
 from __future__ import annotations
 
 from ipaddress import collapse_addresses
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastun.host import nft
 from fastun.host.nft import Chain, Table, table_name
@@ -108,6 +108,16 @@ def _not_forwarded(between: tuple[Between, ...]) -> Iterator[Rule]:
     for version, names in between:
         way = (nft.match(nft.meta("iifname"), names), nft.match(nft.meta("oifname"), names))
         yield nft.match(nft.meta("nfproto"), _PROTOCOLS[version][1]), *way, nft.COUNTER, nft.DROP
+
+
+def between_of(items: list[dict[str, Any]]) -> Iterator[Between]:
+    """Yield what a table of another gateway keeps apart, from what nft lists of it."""
+    families = {family: version for version, (_, family) in _PROTOCOLS.items()}
+    for rule in (item["rule"] for item in items if "rule" in item):
+        values = [each["match"]["right"] for each in rule["expr"] if "match" in each]
+        if nft.DROP in rule["expr"] and len(values) == 3 and values[0] in families:  # noqa: PLR2004
+            names = values[1].get("set", ()) if isinstance(values[1], dict) else (values[1],)
+            yield Between(families[values[0]], tuple(map(str, names)))
 
 
 def _allowed(forward: Forward, ways: _Ways) -> Iterator[Rule]:

@@ -16,11 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from fastun.host import forward_ways, link_state, nft, sysctls
-from fastun.host.forward_table import Between, table
+from fastun.host.forward_table import Between, between_of, table
 from fastun.host.kernel import Kernel, name_of
 from fastun.host.nft import NftRefused, table_name
 from fastun.host.sysctls import (
@@ -29,8 +32,8 @@ from fastun.host.sysctls import (
     FORWARD_TABLE,
     FORWARDING_IPV4,
     FORWARDING_IPV6,
+    ForwardingSetting,
     Ipv6Forwarding,
-    Sysctl,
 )
 from fastun.host.wanted import Change, Refusal
 
@@ -48,6 +51,9 @@ _ALL_IPV6: Final = FORWARDING_IPV6.format("all")
 _IPV6_ROUTES: Final = Path("/proc/thread-self/net/ipv6_route")
 _FLAGS, _INTERFACE = 8, 9  # columns
 
+# By IP version: what is turned on of an interface.
+_SETTINGS: Final = {4: (FORWARDING_IPV4,), 6: (FORCE_FORWARDING_IPV6, FORWARDING_IPV6)}
+
 # A router with thousands of interfaces has forwarding on already; each of others is a setting.
 _INTERFACES_MAX: Final = 128
 
@@ -63,6 +69,7 @@ class Forwarding:
         self._tables = tables
         self._journal = journal
         self._settings: tuple[str, ...] = ()  # that have to be on
+        self._elsewhere: frozenset[str] = frozenset()  # those that other gateways turned on
         self._open: tuple[bool, bool] | None = None  # whether this host forwards anyway
 
     def follow(self, forward: Forward | None, index: int) -> tuple[list[Refusal], list[Change]]:
@@ -79,6 +86,8 @@ class Forwarding:
             in_use = {each.place.network.version for each in kernel.own_routes()}
             in_use |= {each.local.version for each in kernel.addresses() if each.index == index}
         self.ways = {v: [*map(name_of, ways[v])] if v in in_use else [] for v in ways}
+        if self._open is None:
+            self._elsewhere = self._turned_on_elsewhere()
         try:
             self._tables.have(table(forward, self.interface, (name, index), self._between(ways)))
         except NftRefused as error:
@@ -116,30 +125,35 @@ class Forwarding:
 
     def _set(self, setting: str) -> bool:
         """Turn a setting on; return whether it was off. Raises OSError."""
+        was_off = sysctls.value_of(setting) == "0"
+        if not was_off and any(each.original(setting) for each in self._journal.made()):
+            return False
+        if setting == _ALL_IPV6 and was_off:
+            self._keep_advertised_routes()
+        with self._journal.sharing(lambda: self._change(setting)):
+            if was_off:
+                sysctls.write(setting, "1")
+        return was_off
+
+    def _change(self, setting: str) -> ForwardingSetting | Ipv6Forwarding:
+        """Return what is to be undone of turning a setting on. Raises OSError."""
         if setting == _ALL_IPV6:
-            return self._turn_ipv6_on()
+            change = Ipv6Forwarding.now(self.interface)
+            return structs.replace(change, before="0") if setting in self._elsewhere else change
+        before = "0" if setting in self._elsewhere else sysctls.read(setting)
         family, _, kind = setting.partition("/conf/")
         of_all = f"{family}/conf/all/{kind.rpartition('/')[2]}"
         unless = of_all if sysctls.value_of(of_all) == "0" else ""
-        return self._journal.turn_on(setting, unless)
-
-    def _turn_ipv6_on(self) -> bool:
-        was_off = sysctls.value_of(_ALL_IPV6) == "0"
-        if was_off:
-            self._keep_advertised_routes()
-        elif any(isinstance(each, Ipv6Forwarding) for each in self._journal.made()):
-            return False
-        with self._journal.sharing(Ipv6Forwarding.now):
-            if was_off:
-                sysctls.write(_ALL_IPV6, "1")
-        return was_off
+        return ForwardingSetting(setting, before, "1", self.interface, unless)
 
     def _keep_advertised_routes(self) -> None:
         """Have interfaces listen to router advertisements that have a route from one."""
         for name in _advertised():
-            if sysctls.value_of(ACCEPT_RA.format(name)) == "1":
-                with contextlib.suppress(OSError):
-                    self._journal.set_sysctl(ACCEPT_RA.format(name), "2")
+            setting = ACCEPT_RA.format(name)
+            if sysctls.value_of(setting) == "1":
+                change = ForwardingSetting(setting, "1", "2", self.interface)
+                with contextlib.suppress(OSError), self._journal.sharing(partial(_same, change)):
+                    sysctls.write(setting, "2")
 
     # -- what was off -----------------------------------------------------------------------------
 
@@ -156,7 +170,7 @@ class Forwarding:
         setting = FORWARDING_IPV4 if version == 4 else FORWARDING_IPV6  # noqa: PLR2004
         for index in indices:
             name = name_of(index)
-            was = self._journal.original(setting.format(name))
+            was = self._original(setting.format(name))
             is_tunnel = link_state.read(index) is not None  # which may be another one of ours
             if was == "0" and nft.is_plain(name) and not is_tunnel:
                 yield name
@@ -164,8 +178,28 @@ class Forwarding:
     def _is_open(self) -> tuple[bool, bool]:
         """Return whether this host forwards IPv4, and IPv6, whatever we have turned on."""
         of_all = (FORWARDING_IPV4.format("all"), _ALL_IPV6)
-        ipv4, ipv6 = (self._journal.original(each) not in ("", "0") for each in of_all)
+        ipv4, ipv6 = (self._original(each) not in ("", "0") for each in of_all)
         return ipv4, ipv6
+
+    def _original(self, setting: str) -> str:
+        """Return what a setting was before any gateway of ours changed it."""
+        return "0" if setting in self._elsewhere else self._journal.original(setting)
+
+    def _turned_on_elsewhere(self) -> frozenset[str]:
+        """Return the settings that gateways with another state directory have turned on.
+
+        Their tables say so: they keep apart the interfaces where forwarding was off.
+        """
+        found: list[str] = []
+        own = table_name(self.interface, FORWARD_TABLE)
+        with contextlib.suppress(NftRefused):
+            for name in nft.names():
+                if name.endswith(f"_{FORWARD_TABLE}") and name != own:
+                    for version, names in between_of(nft.items_of(name)):
+                        kinds = _SETTINGS[version]
+                        found += [kind.format(each) for kind in kinds for each in names]
+                        found += [_ALL_IPV6] if version == 6 else []  # noqa: PLR2004
+        return frozenset(found)
 
     def _end(self) -> list[Refusal]:
         """Forward no more."""
@@ -191,10 +225,12 @@ def _needed(names: dict[int, list[str]]) -> list[str]:
     return needed
 
 
+def _same(change: ForwardingSetting) -> ForwardingSetting:
+    return change
+
+
 def _is_forwarding(change: AnyChange) -> bool:
-    if isinstance(change, Sysctl):
-        return change.name.endswith(("forwarding", "/accept_ra"))
-    return isinstance(change, Ipv6Forwarding)
+    return isinstance(change, (ForwardingSetting, Ipv6Forwarding))
 
 
 def _advertised() -> set[str]:

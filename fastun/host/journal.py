@@ -29,7 +29,7 @@ import contextlib
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from fastun import ending, log
 from fastun.errors import RuntimeFailure, one_line
@@ -109,42 +109,31 @@ class Journal:
                 self._record(change)
             yield
 
-    def set_sysctl(self, name: str, value: str, unless: str = "") -> None:
-        """Change a setting below /proc/sys, by its path there. Raises OSError.
-
-        It is not undone while the setting ``unless`` is not 0.
-        """
-        with self.sharing(lambda: Sysctl(name, sysctls.read(name), value, unless)):
+    def set_sysctl(self, name: str, value: str) -> None:
+        """Change a setting below /proc/sys, by its path there. Raises OSError."""
+        with self.sharing(lambda: Sysctl(name, sysctls.read(name), value)):
             sysctls.write(name, value)
 
     @contextlib.contextmanager
     def sharing(self, look: Callable[[], AnyChange]) -> Iterator[None]:
-        """Record a change that others may have made before; as `changing`."""
+        """Record a change that others may have made before, unless there is nothing to undo.
+
+        As `changing`. ``look`` says what it is, and what is there now.
+        """
         self._open()
         with journal_file.locked(self._directory):
             change = look()
-            with self.changing(self._known(change) or change):
+            known = self._known(change)
+            if known is None and change.changes_nothing:
+                yield
+                return
+            # What was before the first gateway changed it, not what that made it.
+            ours = change if known is None else cast("AnyChange", change.taking_over(known))
+            with self.changing(ours):
                 yield
 
-    def turn_on(self, name: str, unless: str) -> bool:
-        """Set a setting that is 0 to 1, as `set_sysctl`; return whether it was 0.
-
-        One that is on already is not ours to restore, unless a gateway of ours has turned it on.
-        """
-        if sysctls.read(name) != "0" and self.has_set(name):
-            return False
-        self._open()
-        with journal_file.locked(self._directory):
-            was = sysctls.read(name)
-            change = Sysctl(name, was, "1", unless)
-            known = self._known(change)
-            if known is not None or was == "0":
-                with self.changing(known or change):
-                    sysctls.write(name, "1")
-        return was == "0"
-
     def _known(self, change: AnyChange) -> AnyChange | None:
-        """Return the same change as the first gateway made it, with what was; `.lock` is held."""
+        """Return the same change of this or another gateway, None if none has made it."""
         known = [*self._pending.values(), *self._others(self._file)]
         return next(filter(change.is_same, known), None)
 

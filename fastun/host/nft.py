@@ -156,6 +156,11 @@ def names(*, is_undo: bool = False) -> tuple[str, ...]:
     )
 
 
+def items_of(name: str) -> list[dict[str, Any]]:
+    """Return what nft lists of a table of ours. Raises NftRefused."""
+    return _items(_run("-j", "list", "table", _FAMILY, name))
+
+
 def ruleset() -> list[dict[str, Any]]:
     """Return all chains and rules, of all programs, as nft prints them. Raises NftRefused."""
     return _items(_run("-j", "-t", "list", "ruleset"))

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from fastun.errors import RuntimeFailure
 from fastun.host import link_state, nft, routing_rules
@@ -48,16 +48,12 @@ _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
 _InterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
 
 
-class Sysctl(Change, frozen=True, omit_defaults=True, tag="sysctl"):
-    """A setting, by its path below /proc/sys: what it was, and what we made it.
-
-    ``unless`` is another one, or empty: while that is not 0, it is not undone.
-    """
+class Sysctl(Change, frozen=True, tag="sysctl"):
+    """A setting, by its path below /proc/sys: what it was, and what we made it."""
 
     name: _SysctlName
     before: _SysctlValue
     ours: _SysctlValue
-    unless: _SysctlNameOrNone = ""
     rank: ClassVar[int] = 1
     is_shared: ClassVar[bool] = True
 
@@ -79,26 +75,59 @@ class Sysctl(Change, frozen=True, omit_defaults=True, tag="sysctl"):
         return self.before if setting == self.name else None
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
-        if self._is_needed_elsewhere():
-            return
-        try:
-            if read(self.name) == self.ours:
-                write(self.name, self.before)
-        except FileNotFoundError:  # that of an interface which is gone
-            pass
-
-    def _is_needed_elsewhere(self) -> bool:
-        """Return whether others need it who are not in our journals.
-
-        Leaving it set is harmless, resetting it could break another tunnel.
-        """
         if self.name == SRC_VALID_MARK:
-            # Rules of gateways with another state directory are visible; ours are removed by now.
+            # Gateways with another state directory are not in our journals, but their rules are
+            # visible; ours are removed by now. Leaving it set is harmless, resetting it could break
+            # another tunnel.
             with IPRoute() as netlink:
-                return routing_rules.leads_any(netlink)
-        if self.unless:
-            return value_of(self.unless) not in ("", "0") or forwards_elsewhere()
-        return False
+                if routing_rules.leads_any(netlink):
+                    return
+        _restore(self.name, self.before, self.ours)
+
+
+class ForwardingSetting(Change, frozen=True, tag="forwarding"):
+    """A setting by which this host forwards, as a gateway with this interface needs it.
+
+    ``unless`` is one of ``all`` interfaces: once that is on, it is not undone.
+    """
+
+    name: _SysctlName
+    before: _SysctlValue
+    ours: _SysctlValue
+    interface: _InterfaceName
+    unless: _SysctlNameOrNone = ""
+    rank: ClassVar[int] = 1
+    is_shared: ClassVar[bool] = True
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return self.name.replace("/", ".")
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return f"sysctl -w {self.name}={self.before}"
+
+    @property
+    def changes_nothing(self) -> bool:  # noqa: D102
+        return self.before == self.ours
+
+    def is_same(self, other: Change) -> bool:  # noqa: D102
+        return isinstance(other, ForwardingSetting) and other.name == self.name
+
+    def taking_over(self, known: Change) -> Change:  # noqa: D102
+        assert isinstance(known, ForwardingSetting)  # noqa: S101 (it is the same)
+        return structs.replace(self, before=known.before, unless=known.unless)
+
+    def is_lost(self) -> bool:  # noqa: D102
+        return value_of(self.name) not in ("", self.ours)
+
+    def original(self, setting: str) -> str | None:  # noqa: D102
+        return self.before if setting == self.name else None
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
+        is_for_all = bool(self.unless) and value_of(self.unless) not in ("", "0")
+        if not is_for_all and not forwards_elsewhere(self.interface):
+            _restore(self.name, self.before, self.ours)
 
 
 class Ipv6Forwarding(Change, frozen=True, tag="ipv6-forwarding"):
@@ -108,6 +137,7 @@ class Ipv6Forwarding(Change, frozen=True, tag="ipv6-forwarding"):
     """
 
     before: Literal["0", "1"]
+    interface: _InterfaceName  # of the gateway that needs it
     on: Annotated[tuple[_InterfaceName, ...], Meta(max_length=4096)] = ()
     rank: ClassVar[int] = 1
     is_shared: ClassVar[bool] = True
@@ -120,13 +150,21 @@ class Ipv6Forwarding(Change, frozen=True, tag="ipv6-forwarding"):
     def by_hand(self) -> str:  # noqa: D102
         return f"sysctl -w {self.what}={self.before}"
 
+    @property
+    def changes_nothing(self) -> bool:  # noqa: D102
+        return self.before == "1"
+
     @classmethod
-    def now(cls) -> Ipv6Forwarding:
+    def now(cls, interface: str) -> Ipv6Forwarding:
         """Return what is to be restored, before it is turned on. Raises OSError."""
         before = read(FORWARDING_IPV6.format("all"))
         names = [*(name for _, name in socket.if_nameindex()), "default"]
         on = tuple(name for name in names if value_of(FORWARDING_IPV6.format(name)) == "1")
-        return cls("1" if before != "0" else "0", on if before == "0" else ())
+        return cls("1" if before != "0" else "0", interface, on if before == "0" else ())
+
+    def taking_over(self, known: Change) -> Change:  # noqa: D102
+        assert isinstance(known, Ipv6Forwarding)  # noqa: S101 (it is the same)
+        return structs.replace(self, before=known.before, on=known.on)
 
     def is_same(self, other: Change) -> bool:  # noqa: D102
         return isinstance(other, Ipv6Forwarding)
@@ -144,7 +182,7 @@ class Ipv6Forwarding(Change, frozen=True, tag="ipv6-forwarding"):
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         of_all = FORWARDING_IPV6.format("all")
-        if self.before == "1" or read(of_all) != "1" or forwards_elsewhere():
+        if self.before == "1" or read(of_all) != "1" or forwards_elsewhere(self.interface):
             return
         write(of_all, "0")
         for name in self.on:
@@ -162,14 +200,23 @@ def write(name: str, value: str) -> None:
     (_PROC_SYS / name).write_text(f"{value}\n", encoding="ascii")
 
 
+def _restore(name: str, before: str, ours: str) -> None:
+    """Set a setting back, if it is still as we have set it. Raises OSError."""
+    try:
+        if read(name) == ours:
+            write(name, before)
+    except FileNotFoundError:  # that of an interface which is gone
+        pass
+
+
 def exists(name: str) -> bool:
     """Return whether this kernel has a setting."""
     return (_PROC_SYS / name).exists()
 
 
-def forwards_elsewhere() -> bool:
-    """Return whether another gateway of ours forwards; this one has closed its device by now."""
-    devices = link_state.names_in_use()
+def forwards_elsewhere(interface: str) -> bool:
+    """Return whether another gateway of ours forwards than that of this interface."""
+    devices = [name for name in link_state.names_in_use() if name != interface]
     try:
         tables = nft.names(is_undo=True) if devices else ()
     except RuntimeFailure:
