@@ -1,4 +1,4 @@
-"""The nft table of a gateway that forwards: what may pass, and as from whom it leaves.
+"""The nft table of a gateway that forwards: what may pass, and with which address it leaves.
 
     table inet fastun_fastun0_forward {
         chain forward {
