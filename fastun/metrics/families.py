@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastun.metrics import readings
 from fastun.metrics.family import Family
+from fastun.metrics.switch_families import SWITCH_FAMILIES
 
 _WORKER = ("direction", "role", "lane")
 _COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"
@@ -96,22 +97,6 @@ FAMILIES: tuple[Family, ...] = (
         "Trains of datagrams and super-packets that the kernel refused and that were sent "
         "packet by packet instead: slower, but nothing is lost.",
         readings.refused_offloads,
-    ),
-    Family(
-        "fastun_switched_packets_total",
-        "counter",
-        (),
-        "Packets that came from one peer of a TAP device for others. The link-reader took them in; "
-        "the tun-reader takes them in again, a copy for each peer.",
-        readings.of_switch("switched"),
-    ),
-    Family(
-        "fastun_mac_moves_total",
-        "counter",
-        (),
-        "How often an Ethernet address was seen behind another peer than before. Many: a loop, or "
-        "two hosts with one address.",
-        readings.of_switch("mac_moves"),
     ),
     Family(
         "fastun_worker_cpu_seconds_total",
@@ -211,14 +196,6 @@ FAMILIES: tuple[Family, ...] = (
             ("transmit_bytes", f"Bytes of the frames that {_TO_PEER}, {_BARE}."),
             ("transmit_packets", f"Packets that {_TO_PEER}."),
         )
-    ),
-    Family(
-        "fastun_peer_mac_addresses",
-        "gauge",
-        ("peer",),
-        "Ethernet addresses seen behind the peer in the last five minutes, where fastun switches "
-        "(mode tap). It has room for 1,024 a peer.",
-        readings.mac_addresses,
     ),
     Family(
         "fastun_peer_dropped_packets_total",
@@ -362,4 +339,5 @@ FAMILIES: tuple[Family, ...] = (
         "(stderr_blocked).",
         readings.log_lines_dropped,
     ),
+    *SWITCH_FAMILIES,
 )
