@@ -14,13 +14,13 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 
 from fastun import ending, log
 from fastun.config.settings import Settings
-from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
+from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
@@ -124,7 +124,6 @@ class Gateway:
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
         self._constants = constants
-        self._stopped: asyncio.Future[None] | None = None
         self._log = log.get("gateway")
 
     # -- life ---------------------------------------------------------------------------------
@@ -134,18 +133,19 @@ class Gateway:
 
         ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(DaemonThreads())
-        self._stopped = loop.create_future()
-        loop.add_reader(asked, self._stop, asked)
+        asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        life = Life()
+        life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await self._start(stack, observed)
-                await self._stopped
+                await self._start(stack, observed, life)
+                await life.wait()
             finally:  # before anything is taken down
                 ending.ask("a failure")
 
-    async def _start(self, stack: contextlib.AsyncExitStack, observed: Observed) -> None:
+    async def _start(
+        self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
+    ) -> None:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         await stack.enter_async_context(observed(self))
@@ -158,7 +158,7 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
-        await stack.enter_async_context(self._running_lane())
+        await stack.enter_async_context(self._running_lane(life))
         watching = (
             self._watch_peers(),
             self._watch_sessions(),
@@ -167,9 +167,9 @@ class Gateway:
             HostMonitor(self.device).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
-        await stack.enter_async_context(self._running(self._say_up()))
+        await stack.enter_async_context(life.running(self._say_up()))
         for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lane)):
-            await stack.enter_async_context(self._running(work))
+            await stack.enter_async_context(life.running(work))
 
     async def _say_up(self) -> None:
         await self.listening.all_bound.wait()
@@ -188,22 +188,10 @@ class Gateway:
             return {}
         return {"public_key": format_key(self.peer_sync.own.public)}
 
-    def _stop(self, asked: socket.socket) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the loop looks)
-        asyncio.get_running_loop().remove_reader(asked)
-        if not self._stopped.done():
-            self._log.info("stopping", signal=ending.reason())
-            self._stopped.set_result(None)
-
-    def _fail(self, error: FastunError) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the lane starts)
-        if not self._stopped.done():
-            self._stopped.set_exception(error)
-
     @contextlib.asynccontextmanager
-    async def _running_lane(self) -> AsyncIterator[None]:
+    async def _running_lane(self, life: Life) -> AsyncIterator[None]:
         try:
-            self.lane.start(self._reports())
+            self.lane.start(self._reports(life))
             yield
         finally:
             if self.datagrams is not None:
@@ -211,7 +199,7 @@ class Gateway:
             self.links.end_all("stopping")
             await self.lane.stop()
 
-    def _reports(self) -> Reports:
+    def _reports(self, life: Life) -> Reports:
         sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
         return Reports(
             self.settings.interface,
@@ -219,27 +207,8 @@ class Gateway:
             self.links,
             sessions,
             on_link_writer_death=self._endpoint_watch.on_link_writer_death,
-            on_failure=self._fail,
+            on_failure=life.fail,
         )
-
-    @contextlib.asynccontextmanager
-    async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-        """Run a coroutine beside the rest; its failure ends the gateway."""
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._on_task_done)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if not isinstance(error, FastunError):
-            self._log.error("unexpected error", exc_info=error)
-            error = RuntimeFailure(f"unexpected error: {error!r}; please report it")
-        self._fail(error)
 
     # -- links --------------------------------------------------------------------------------
 

@@ -169,6 +169,7 @@ class Viewer:
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
+            expires=slotted.peer.terms.expires,
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
@@ -243,8 +244,14 @@ def _configuration(gateway: Running) -> Configuration:
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=settings.metrics,
+        state_dir=_state_dir(settings),
         started=gateway.started,
     )
+
+
+def _state_dir(settings: Settings) -> str | None:
+    has_directory = settings.role == "serve" and settings.wire == "wireguard"
+    return str(settings.state_dir.absolute()) if has_directory else None
 
 
 def _device(device: Device) -> DeviceView:

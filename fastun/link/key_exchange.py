@@ -44,7 +44,7 @@ class KeyExchange:
 
         ``timestamps`` are those of all initiations under these keys.
         """
-        self.refusals = Refusals(own.public)
+        self.refusals = Refusals(own.public, peer_slots.why_barred)
         self.peer_slots = peer_slots
         self.own = own
         self.hello_for = hello_for

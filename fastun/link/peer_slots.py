@@ -100,6 +100,7 @@ class PeerSlots:
         """
         self.by_slot: dict[int, SlottedPeer] = {}
         self.absent: dict[bytes, SlottedPeer] = {}  # by key
+        self.barred: dict[bytes, tuple[str, str]] = {}  # by key: name, and why it may not connect
         self._by_key: dict[bytes, SlottedPeer] = {}  # all
         self._left: set[int] = set()  # slots, since the last look
         self._lane = lane
@@ -112,6 +113,10 @@ class PeerSlots:
     def n_peers(self) -> int:
         """How many peers may connect."""
         return len(self._by_key)
+
+    def why_barred(self, public_key: bytes) -> tuple[str, str] | None:
+        """Return the name of the peer with that key, and why it may not connect; None: it may."""
+        return self.barred.get(public_key)
 
     def holder_of(self, public_key: bytes) -> SlottedPeer | None:
         """Return the peer that holds the key, if there is one."""
@@ -315,10 +320,13 @@ class PeerSlots:
 def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:
     """Return whether a peer becomes ``now`` where it is.
 
-    Its session was made with its pre-shared key, and ends with it. One that is absent has none.
+    Its session was made with its pre-shared key, and ends with it. One that is absent has none,
+    and its addresses are in no slot: only name and terms change there.
     """
     before = slotted.peer
-    return before == now or (slotted.slot != NO_SLOT and before.preshared_key == now.preshared_key)
+    if slotted.slot == NO_SLOT:
+        return copy_of(before, name=now.name, terms=now.terms) == now
+    return before.preshared_key == now.preshared_key
 
 
 def _ips(peer: Peer) -> dict[_Prefix, None]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
+# The end of a peer's access is shown from a week before.
+_END_SHOWN_S = 7 * 86400
+
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 
@@ -107,6 +110,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
+        yield from _ends(status.peers, now)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -197,6 +201,15 @@ def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Te
     for peer, error in found[:n_max]:
         age = _age(error.unix_seconds, now, "")
         yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
+
+
+def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
+    """Yield whose access ends within a week, the next first."""
+    found = [(peer.expires_unix_seconds or 0, peer) for peer in peers]
+    for expires, peer in sorted(found, key=lambda each: each[0]):
+        if now < expires < now + _END_SHOWN_S:
+            text = f"{one_line(peer.name)}: its access ends in {duration(expires - now)}"
+            yield Text(text, style="yellow")
 
 
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:

@@ -5,6 +5,9 @@
                                               of the peer, and looks its names up again
     plain WireGuard                           doubted after PLAIN_S; it answers no questions
 
+A persistent keepalive (`keepalive`) that follows a silence is such a question as well: where the
+mapping of a NAT on the way is dead, an idle peer notices.
+
 By WireGuard's own timers a peer that is gone is noticed after 12 s, by a keepalive that does not
 come (timers.py). A doubt ends nothing: the session goes on, and the first handshake that succeeds
 takes over, wherever it was answered. The question is the shortest probe of the path's MTU.

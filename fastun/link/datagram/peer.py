@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from fastun.host.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
-from fastun.link.datagram.liveness import Liveness
+from fastun.link.datagram.liveness import COUNTERS_MAX, Liveness
 from fastun.link.datagram.probe import PathSearch
 from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
@@ -119,6 +119,10 @@ class UdpPeer:
             return None
         self.hello.next_counter += 1
         return transport.seal_data(keys.send, keys.remote_index, counter, content)
+
+    def may_be_asked(self) -> bool:
+        """Return whether the peer answers questions, and there are counters left for them."""
+        return self.hello.answers_probes and self.hello.next_counter < COUNTERS_MAX
 
     def is_in_use(self) -> bool:
         """Return whether there is a session, or one is tried for."""

@@ -29,7 +29,7 @@ from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
-from fastun.link.datagram.liveness import COUNTERS_MAX, Step
+from fastun.link.datagram.liveness import Step
 from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
@@ -40,6 +40,7 @@ from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
+from fastun.link.traffic_observer import TICK_S
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
 from fastun.session.timers import Action
@@ -289,14 +290,23 @@ class DatagramSessions:
 
     def _look_for_life(self, udp_peer: UdpPeer, now_s: float) -> None:
         n_received = self._lane.peers.read(udp_peer.slotted.slot, "receive_packets")
-        said = udp_peer.hello
-        may_ask = said.answers_probes and said.next_counter < COUNTERS_MAX
-        since_s = udp_peer.timers.unanswered_since_s
+        since_s, may_ask = udp_peer.timers.unanswered_since_s, udp_peer.may_be_asked()
         match udp_peer.liveness.step(now_s, since_s, n_received, may_ask=may_ask):
             case Step.ASK:
                 self._paths.ask_for_life(udp_peer)
             case Step.DOUBT:
                 self._doubt(udp_peer)
+
+    def _keep_alive(self, udp_peer: UdpPeer, now_s: float) -> None:
+        """Send a keepalive; after a silence a question in its place, which wants an answer."""
+        slot, every_s = udp_peer.slotted.slot, udp_peer.slotted.keepalive_s
+        heard_s = max(self._lane.peers.read(slot, "received_ns") / 1e9, udp_peer.handshake_s)
+        is_silent = every_s is not None and now_s - heard_s >= every_s - TICK_S
+        if is_silent and udp_peer.may_be_asked():
+            self._paths.ask_for_life(udp_peer)
+            udp_peer.timers.on_data_sent(now_s)
+        else:
+            self._lane.send("tun-reader", SendKeepalive(slot))
 
     def _do_due(self, udp_peer: UdpPeer, now_s: float) -> None:
         for action in udp_peer.timers.due(now_s):
@@ -321,7 +331,7 @@ class DatagramSessions:
                 self._ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
                 self._handshakes.initiate(udp_peer)
             case Action.KEEPALIVE:
-                self._lane.send("tun-reader", SendKeepalive(slot))
+                self._keep_alive(udp_peer, clock.boottime_s())
             case Action.EXPIRE_SESSION:
                 udp_peer.current = None
                 if self._peers.is_carried(udp_peer):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from fastun.lane.messages import SendMessage
+from fastun.lane.messages import SendKeepalive, SendMessage
 from fastun.link.datagram import liveness, probe
 from fastun.link.datagram.probe import Probe, Probed
 from fastun.link.hello import Ability
@@ -27,8 +27,10 @@ ANSWERS = msgspec.structs.replace(HELLO, abilities=frozenset(Ability))
 class Path:
     """A client that sends data all the time, and a server that is there or not."""
 
-    def __init__(self, now: SimpleNamespace, *, is_plain: bool = False) -> None:
-        self.now, self.pair = now, Pair()
+    def __init__(
+        self, now: SimpleNamespace, *, is_plain: bool = False, keepalive_s: int = 0
+    ) -> None:
+        self.now, self.pair = now, Pair(keepalive_s=keepalive_s)
         if not is_plain:
             self.pair.client.hello = self.pair.server.hello = ANSWERS
         self.answers = True
@@ -47,11 +49,12 @@ class Path:
     def client(self) -> Side:
         return self.pair.client
 
-    async def pass_s(self, seconds: float, *, hears: bool = False) -> None:
+    async def pass_s(self, seconds: float, *, hears: bool = False, sends: bool = True) -> None:
         """Send all the time; ``hears``: packets come back."""
         for _ in range(round(seconds / TICK_S)):
             self.now.s += TICK_S
-            self.client.fields["sent_data_ns"] = int(self.now.s * 1e9)
+            if sends:
+                self.client.fields["sent_data_ns"] = int(self.now.s * 1e9)
             if hears:
                 self.hear(n_packets=1)
             self.client.sessions.tick()
@@ -161,6 +164,26 @@ def test_handshakes_that_find_the_peer_where_it_was_come_ever_later(now: SimpleN
             doubts.append(path.initiated_s[0])
             await path.deliver()
         assert [round(each) for each in doubts] == [4, 8, 13]  # the last by WireGuard's own timer
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("keepalive_s", "is_plain"), [(25, False), (25, True), (0, False)])
+def test_a_keepalive_of_an_idle_peer_is_a_question_whose_answer_is_missed(
+    now: SimpleNamespace, keepalive_s: int, *, is_plain: bool
+) -> None:
+    async def claim() -> None:
+        path = Path(now, is_plain=is_plain, keepalive_s=keepalive_s)
+        await path.begin()
+        await path.pass_s(110, sends=False)
+        is_asked = keepalive_s > 0 and not is_plain
+        assert path.n_questions == 4 * is_asked
+        assert len(path.client.told_of(SendKeepalive)) == (4 if is_plain else 0)
+        assert path.initiated_s == []
+        path.answers, path.start_s = False, now.s
+        await path.pass_s(30, sends=False)
+        assert bool(path.initiated_s) == is_asked
+        assert all(at_s <= 28 for at_s in path.initiated_s[:1])
 
     run(claim())
 
