@@ -1,4 +1,4 @@
-/* The tun-reader of a TAP device with many peers: to whom a frame of the device goes, and what
+/* The tun-reader of a TAP device with many peers: which peers a frame of the device goes to, and
  * becomes of frames from one peer for others. */
 #define _GNU_SOURCE
 #include <string.h>
