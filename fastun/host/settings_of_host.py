@@ -6,8 +6,8 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun.host import changes
-from fastun.host.changes import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host import sysctls
+from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
 from fastun.host.wanted import Change, Refusal
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _set(
     """Set it, unless the journal has done so and it is still so; ``refused`` learns why not."""
     item = name.replace("/", ".")
     try:
-        if journal.has_set(name) and changes.read_sysctl(name) == value:
+        if journal.has_set(name) and sysctls.read(name) == value:
             return []
         journal.set_sysctl(name, value)
     except OSError as error:
@@ -94,7 +94,7 @@ def why_no_ipv6(fault: Fault, interface: str) -> tuple[str, str]:
         return "this kernel has no IPv6", "remove the IPv6 addresses and routes"
     name = f"net/ipv6/conf/{interface}/disable_ipv6"
     try:
-        is_off = changes.read_sysctl(name) != "0"
+        is_off = sysctls.read(name) != "0"
     except OSError:
         is_off = False
     if not is_off:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastun.host import changes, settings_of_host
-from fastun.host.changes import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host import settings_of_host, sysctls
 from fastun.host.netlink import Fault
 from fastun.host.placing import Placed, Way, placed
+from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
 from tests.support.pushed_device import settings
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class Recorder:
         if self._is_read_only:
             raise OSError(errno.EROFS, "Read-only file system")
         self.set.append((name, value))
-        path = changes._PROC_SYS / name  # noqa: SLF001
+        path = sysctls._PROC_SYS / name  # noqa: SLF001
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value)
 
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(changes, "_PROC_SYS", tmp_path)
+    monkeypatch.setattr(sysctls, "_PROC_SYS", tmp_path)
     monkeypatch.setattr(settings_of_host, "_CONF", tmp_path / "net/ipv4/conf")
     return tmp_path
 
