@@ -51,8 +51,8 @@ class RoutingRules(Change, frozen=True, tag="routing-rules"):
 
     @property
     def by_hand(self) -> str:  # noqa: D102
-        rule = f"rule del not fwmark {self.mark:#x} table {routing_rules.table_of(self.mark)}"
-        return f"ip {rule}; ip -6 {rule}"
+        flush = f"rule flush table {routing_rules.table_of(self.mark)}"  # of every length
+        return f"ip {flush}; ip -6 {flush}"
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
         with IPRoute() as netlink:

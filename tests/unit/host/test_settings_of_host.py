@@ -117,6 +117,22 @@ def test_redirects_are_off_where_peers_talk_to_each_other(
     assert journal.set == (expected if is_off else [])
 
 
+def test_redirects_that_cannot_be_turned_off_are_a_warning_unless_they_are_off(
+    proc: Path,
+) -> None:
+    path = proc / SEND_REDIRECTS.format("ft0")
+    path.parent.mkdir(parents=True)
+    (peer,) = settings().peers
+    for value, n_refused in (("1\n", 1), ("0\n", 0)):
+        path.write_text(value)
+        refused = apply(NOTHING, Recorder(is_read_only=True), peers=(peer, peer), mode="tun")
+        assert len(refused) == n_refused
+        for refusal in refused:
+            assert refusal.item == "net.ipv4.conf.ft0.send_redirects"
+            assert "Read-only" in refusal.reason
+            assert "sysctl -w net.ipv4.conf.ft0.send_redirects=0" in refusal.advice
+
+
 def test_why_there_is_no_ipv6(proc: Path) -> None:
     assert settings_of_host.why_no_ipv6(Fault(errno.EACCES, ""), "ft0")[1] == ""
     path = proc / "net/ipv6/conf/ft0/disable_ipv6"
