@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
@@ -62,6 +63,7 @@ class DeviceView:
     is_up: bool
     fault: str
     repairs: dict[str, int]
+    kill_switch: KillSwitch
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from fastun.gateway.view import (
     WorkerView,
 )
 from fastun.gateway.worker_state import Backpressure, state_of
+from fastun.host.condition import REPAIRED
 from fastun.host.socket_state import SocketState, socket_state
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.peer_slots import NO_SLOT
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.key_exchange import SessionCounts as CountedSessions
     from fastun.link.listening import Listening
+    from fastun.link.outside import Outside
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
@@ -64,6 +66,7 @@ class Running(Protocol):
     handshaker: Handshaker
     sockets: UdpSockets
     listening: Listening
+    outside: Outside
     datagrams: DatagramSessions | None
     session_counts: CountedSessions
     started: float
@@ -106,7 +109,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=gateway.device.condition.fault(),
+            device_fault=_fault(gateway),
         )
 
     def close(self) -> None:
@@ -131,7 +134,7 @@ class Viewer:
         )
         return GatewayView(
             configuration=self._configuration,
-            device=_device(gateway.device),
+            device=_device(gateway),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
@@ -228,15 +231,26 @@ def _configuration(gateway: Running) -> Configuration:
     )
 
 
-def _device(device: Device) -> DeviceView:
-    condition = device.condition
+def _fault(gateway: Running) -> str:
+    """Return why the host is not as the tunnel needs it; empty where it is."""
+    kill_switch = gateway.outside.kill_switch
+    of_kill_switch = "" if kill_switch is None else kill_switch.fault
+    return gateway.device.condition.fault() or of_kill_switch
+
+
+def _device(gateway: Running) -> DeviceView:
+    device, condition = gateway.device, gateway.device.condition
+    kill_switch, repairs = gateway.outside.kill_switch, dict(condition.repairs)
+    if kill_switch is not None:
+        repairs[REPAIRED["kill switch"]] += kill_switch.n_restored
     return DeviceView(
         device.name,
         device.mtu,
         device.statistics(),
         is_up=not condition.is_down,
-        fault=condition.fault(),
-        repairs=dict(condition.repairs),
+        fault=_fault(gateway),
+        repairs=repairs,
+        kill_switch="off" if kill_switch is None else kill_switch.mode,
     )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table"]
+Kind = Literal[
+    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "kill switch"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

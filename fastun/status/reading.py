@@ -41,6 +41,7 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,

@@ -123,7 +123,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. ``device_fault`` says why the host is not as the device
     needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind.
+    again, by kind. ``kill_switch`` says what may leave the host beside the tunnel: all, nothing, or
+    what goes to the private networks that the host is in.
     """
 
     version: str
@@ -136,6 +137,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     mtu_bytes: int
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
+    kill_switch: Literal["off", "on", "lan"] = "off"
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

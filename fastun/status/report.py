@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 
+_KILL_SWITCH = {
+    "on": "on: nothing leaves this host beside the tunnel",
+    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
+}
+
 
 def show(
     interface: str | None, run_dir: Path, *, as_json: bool = False, shows_all: bool = False
@@ -90,8 +95,22 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
+            f"{_left_over()}"
         )
     return found
+
+
+def _left_over() -> str:
+    """Return what to know of kill switches whose gateways are gone, empty without one."""
+    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
+
+    try:
+        names = kill_switch_found.interfaces()
+    except OSError:  # not root, or a kernel without nftables
+        return ""
+    if not names:
+        return ""
+    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -128,6 +147,8 @@ def _summary(status: Status, now: float) -> Table:
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     if said := _host(status):
         table.add_row("host", said)
+    if status.kill_switch != "off":
+        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
