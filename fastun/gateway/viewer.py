@@ -14,14 +14,15 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from fastun import native
+from fastun.gateway import device_view
 from fastun.gateway.view import (
     Configuration,
-    DeviceView,
     GatewayView,
     Health,
     Histogram,
     LaneView,
     LinkView,
+    Macs,
     PathCounts,
     PeerView,
     RingView,
@@ -30,12 +31,21 @@ from fastun.gateway.view import (
     WorkerView,
 )
 from fastun.gateway.worker_state import Backpressure, state_of
-from fastun.host.condition import REPAIRED
 from fastun.host.socket_state import SocketState, socket_state
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.peer_slots import NO_SLOT
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.native import CALLS, COUNTERS, DIRECTIONS, PEER_FIELDS, ROLES, PeerTable, Ring, Stats
+from fastun.native import (
+    CALLS,
+    COUNTERS,
+    DIRECTIONS,
+    PEER_FIELDS,
+    ROLES,
+    MacTable,
+    PeerTable,
+    Ring,
+    Stats,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -52,6 +62,10 @@ if TYPE_CHECKING:
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
+
+
+# Of a peer's Ethernet addresses; a reply with all peers has to stay within its bounds.
+MACS_SHOWN_MAX = 4
 
 
 class Running(Protocol):
@@ -90,6 +104,7 @@ class Viewer:
             direction: Ring.attach(ring.fd, ring.size_bytes)
             for direction, ring in lane.rings.items()
         }
+        self._macs = None if lane.switch is None else MacTable.attach(lane.switch.macs.fd)
         self._lock = threading.Lock()  # so that close() does not unmap what is being read
         self._is_closed = False
 
@@ -109,7 +124,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=self._configuration.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=_fault(gateway),
+            device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
         )
 
     def close(self) -> None:
@@ -118,6 +133,8 @@ class Viewer:
             self._is_closed = True
             self._stats.close()
             self._peer_table.close()
+            if self._macs is not None:
+                self._macs.close()
             for ring in self._rings.values():
                 ring.close()
 
@@ -134,7 +151,7 @@ class Viewer:
         )
         return GatewayView(
             configuration=self._configuration,
-            device=_device(gateway),
+            device=device_view.read(gateway.device, gateway.outside.kill_switch),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
@@ -154,11 +171,13 @@ class Viewer:
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
+            expires=slotted.peer.terms.expires,
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
             last_error=slotted.errors.last,
             errors=dict(slotted.errors.counts),
+            macs=None if self._macs is None else Macs(*self._macs.behind(slot, MACS_SHOWN_MAX)),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:
@@ -227,31 +246,14 @@ def _configuration(gateway: Running) -> Configuration:
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=settings.metrics,
+        state_dir=_state_dir(settings),
         started=gateway.started,
     )
 
 
-def _fault(gateway: Running) -> str:
-    """Return why the host is not as the tunnel needs it; empty where it is."""
-    kill_switch = gateway.outside.kill_switch
-    of_kill_switch = "" if kill_switch is None else kill_switch.fault
-    return gateway.device.condition.fault() or of_kill_switch
-
-
-def _device(gateway: Running) -> DeviceView:
-    device, condition = gateway.device, gateway.device.condition
-    kill_switch, repairs = gateway.outside.kill_switch, dict(condition.repairs)
-    if kill_switch is not None:
-        repairs[REPAIRED["kill switch"]] += kill_switch.n_restored
-    return DeviceView(
-        device.name,
-        device.mtu,
-        device.statistics(),
-        is_up=not condition.is_down,
-        fault=_fault(gateway),
-        repairs=repairs,
-        kill_switch="off" if kill_switch is None else kill_switch.mode,
-    )
+def _state_dir(settings: Settings) -> str | None:
+    has_directory = settings.role == "serve" and settings.wire == "wireguard"
+    return str(settings.state_dir.absolute()) if has_directory else None
 
 
 def _link(link: Link) -> LinkView:

@@ -12,6 +12,7 @@ routing_rules   what a default route needs besides, so that the tunnel's own pac
 name_servers    DNS
 resolver        the program that manages DNS here, and where names are really looked up
 nft             nftables tables of our own, all of them through here
+own_tables      those of a device, as the journal undoes them
 packet_filter   the nft tables of a device, each of a feature
 kill_switch     what may leave beside the tunnel (kill_switch_rules, local_networks); it outlives us
 strong_host     packets for the device's addresses that come by other interfaces

@@ -25,9 +25,10 @@ from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host import kill_switch_found, kill_switch_rules, local_networks, nft, outer_addresses
 from fastun.host.kill_switch_rules import Allowed, OuterEndpoint
-from fastun.host.nft import NftRefused, Tables
+from fastun.host.nft import NftRefused
 from fastun.host.notices import Concern, Filter, Notices
 from fastun.host.other_networks import HALF_PREFIX
+from fastun.host.own_tables import Tables
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class KillSwitch:
         )
         self._wanted = Wanted(mtu=settings.mtu, addresses=settings.addresses)
         self._tables = Tables(journal)
+        self._name = nft.table_name(settings.interface, kill_switch_rules.PURPOSE)
         self._mutex = threading.Lock()
         self._fault = ""
         self._n_restored = 0
@@ -187,7 +189,7 @@ class KillSwitch:
                 self._warn(self._fault)
                 return
             with notices:
-                filter_ = Filter(0, lambda: self._tables.names, lambda: ())
+                filter_ = Filter(0, lambda: (self._name,), lambda: ())
                 while True:
                     await notices.wait(LOOK_S)
                     if notices.read(filter_.concern) & (Concern.TABLE | Concern.OTHERS):

@@ -1,8 +1,8 @@
 """nftables tables of our own: frozen data, checked, put into the kernel, compared, removed.
 
     Table ---nft -c---> checked ---nft---> in place of the one before, in one transaction
-                                             |--- read back at once; later that must be the same
-    changed(), remove() <--------------------'
+
+own_tables.py keeps those of a device, and has the journal undo them.
 
 All are of the inet family, so that one rule is for IPv4 and IPv6, and each belongs to a device of
 ours. A rule is a sequence of nft's own JSON statements (libnftables-json(5)); `match` and the
@@ -23,13 +23,10 @@ import msgspec
 from fastun import ending
 from fastun.errors import RuntimeFailure
 from fastun.host import programs
-from fastun.host.changes import NftTable
 from fastun.host.programs import ProgramKilled, ProgramRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from fastun.host.journal import Journal
+    from collections.abc import Sequence
 
 PREFIX: Final = "fastun_"
 LIMIT_S: Final = 5.0  # nft takes some 20 ms
@@ -123,72 +120,30 @@ def interface_key(side: Literal["i", "o"], name: str, index: int) -> tuple[State
 # -- the kernel's tables ------------------------------------------------------------------------
 
 
-class Tables:
-    """The tables of one device, as the journal undoes them. Blocks, one thread at a time."""
-
-    def __init__(self, journal: Journal) -> None:
-        """Prepare; ``journal`` removes at the end what does not stay."""
-        self._journal = journal
-        self._made: dict[str, tuple[Table, str]] = {}  # each with what nft listed of it
-
-    def have(self, table: Table) -> bool:
-        """Put a table in place of the one of its name; return whether it was another one.
-
-        Raises NftRefused, and AskedToStop.
-        """
-        made = self._made.get(table.name)
-        if made is not None and made[0] == table:
-            return False
-        document = json.dumps(transaction(table))
-        _run("-c", "-j", "-f", "-", stdin=document)
-        change = NftTable(table.name, table.interface)
-        if table.stays:
-            ending.check()
-            _run("-j", "-f", "-", stdin=document)
-            self._journal.strike(change)
-        else:
-            with self._journal.changing(change):
-                _run("-j", "-f", "-", stdin=document)
-        self._made[table.name] = table, _listed(table.name)
-        return True
-
-    def remove(self, name: str) -> None:
-        """Remove a table, if it is there. Raises NftRefused."""
-        made = self._made.get(name)
-        remove(name)
-        self._made.pop(name, None)
-        if made is not None:
-            self._journal.strike(NftTable(name, made[0].interface))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Those that are there now, as far as we know."""
-        return tuple(self._made)
-
-    def changed(self) -> tuple[str, ...]:
-        """Return the names of those that other programs have removed or changed."""
-        try:
-            return tuple(name for name, (_, was) in self._made.items() if _listed(name) != was)
-        except ending.AskedToStop:  # it cuts programs short
-            return ()
-
-    def forget(self, names: Iterable[str]) -> None:
-        """Have `have` make these again, whatever is there."""
-        for name in names:
-            self._made.pop(name, None)
+def put(table: Table) -> None:
+    """Put a table in place of the one of its name, which was checked. NftRefused, AskedToStop."""
+    _run("-j", "-f", "-", stdin=json.dumps(transaction(table)))
 
 
-def remove(name: str, *, is_undo: bool = False) -> None:
+def check(table: Table) -> None:
+    """Ask nft and the kernel whether they would take a table. Raises NftRefused, AskedToStop."""
+    _run("-c", "-j", "-f", "-", stdin=json.dumps(transaction(table)))
+
+
+def remove(name: str, limit_s: float = LIMIT_S, *, is_undo: bool = False) -> None:
     """Remove a table of ours, if it is there: in any process. Raises NftRefused.
 
     It ``is_undo`` where it is also to be done while fastun ends.
     """
-    _run("-j", "-f", "-", stdin=json.dumps({"nftables": _without(name)}), is_undo=is_undo)
+    document = json.dumps({"nftables": _without(name)})
+    _run("-j", "-f", "-", stdin=document, limit_s=limit_s, is_undo=is_undo)
 
 
-def names() -> tuple[str, ...]:
+def names(*, is_undo: bool = False) -> tuple[str, ...]:
     """Return the names of all tables of ours in this network namespace. Raises NftRefused."""
-    found = [item.get("table", {}) for item in _items(_run("-j", "list", "tables"))]
+    found = [
+        item.get("table", {}) for item in _items(_run("-j", "list", "tables", is_undo=is_undo))
+    ]
     return tuple(
         each["name"]
         for each in found
@@ -230,7 +185,7 @@ def _without(name: str) -> list[dict[str, Any]]:
     return [{"add": {"table": _place(name)}}, {"delete": {"table": _place(name)}}]
 
 
-def _listed(name: str) -> str:
+def listed(name: str) -> str:
     """Return a table as nft lists it, but for counts and handles; empty if it is not there.
 
     Raises AskedToStop.
@@ -261,13 +216,13 @@ def _items(listing: str) -> list[dict[str, Any]]:
     return found
 
 
-def _run(*arguments: str, stdin: str = "", is_undo: bool = False) -> str:
+def _run(*arguments: str, stdin: str = "", limit_s: float = LIMIT_S, is_undo: bool = False) -> str:
     """Run nft. Raises NftRefused with one line that says why, and AskedToStop."""
     if not programs.find("nft"):
         raise NftRefused(_MISSING)
     command: Sequence[str] = ("nft", *arguments)
     try:
-        return programs.run(command, stdin, limit_s=LIMIT_S, is_undo=is_undo)
+        return programs.run(command, stdin, limit_s=limit_s, is_undo=is_undo)
     except (ProgramRefused, ProgramKilled) as error:
         if not is_undo:
             ending.check()

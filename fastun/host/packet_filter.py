@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastun.host.nft import Tables
+from fastun.host.own_tables import Tables
 from fastun.host.strong_host import StrongHost
 
 if TYPE_CHECKING:

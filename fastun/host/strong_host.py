@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fastun.config.vocabulary import StrongHost as Wanted
-    from fastun.host.nft import Rule, Statement, Tables
+    from fastun.host.nft import Rule, Statement
+    from fastun.host.own_tables import Tables
     from fastun.peers.peer import Network
 
 _SYSCTL: Final = Path("/proc/sys/net")

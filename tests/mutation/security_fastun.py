@@ -229,7 +229,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/datagram/test_path_mtu",
         ("PathWatch.on_hint", "only a verified hint is followed",
-         "if is_verified and (not _answers_probes", "if (not _answers_probes"),
+         "if is_verified and (not udp_peer.hello.answers_probes", "if (not udp_peer.hello.answers_probes"),
     ),
     *table(
         "unit/link/test_source_limits",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.host import nft, programs
-from fastun.host.nft import Chain, NftRefused, Table, Tables, table_name
+from fastun.host.nft import Chain, NftRefused, Table, table_name
+from fastun.host.own_tables import Tables
 
 if TYPE_CHECKING:
     from fastun.host.journal import Journal

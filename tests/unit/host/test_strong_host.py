@@ -11,7 +11,7 @@ import structlog
 
 from fastun import log
 from fastun.host import programs, strong_host
-from fastun.host.nft import Tables
+from fastun.host.own_tables import Tables
 from fastun.host.programs import ProgramRefused
 from fastun.host.strong_host import StrongHost, has_default
 from tests.support.fake_kernel import FT0, LAN, FakeKernel
