@@ -16,9 +16,8 @@ Allowed, for IPv4 and IPv6 alike:
   other programs, and an address alone has other services
 - DHCP's client, and neighbour discovery, without which there is no uplink; they do not leave the
   link
-- where it is asked for, the networks that this host is in, if they are private, unique local or
-  link-local, but no DNS there
-- from the tunnel, answers to the containers and virtual machines that use it
+- this host's containers and virtual machines, and where that is asked for, the networks that it is
+  in: if they are private, unique local or link-local, and no DNS there
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from fastun.host import nft
 from fastun.host.nft import ACCEPT, COUNTER, DROP, Chain, Table, header, match, meta, table_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from fastun.host.nft import Rule, Statement
     from fastun.host.outer_addresses import OuterAddress
@@ -77,17 +76,17 @@ class OuterEndpoint(NamedTuple):
 
 
 class LocalNetwork(NamedTuple):
-    """A network of this host, and whether its interface has a router, as an uplink has."""
+    """A network that this host is in, and whether it is within the host: of its containers."""
 
     interface: str
     network: Network
-    has_router: bool
+    is_within: bool
 
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     """What one tunnel's kill switch lets pass; `mark` is that of fastun's own packets.
 
-    `has_lan`: the private ones among ``networks``, too. None of these is what the tunnel leads to.
+    `has_lan`: also those ``networks`` that are not within this host. None is behind the tunnel.
     """
 
     interface: str
@@ -113,16 +112,15 @@ def table(allowed: Allowed) -> Table:
     """Return the table."""
     local = (match(meta("oifname"), [_LOOPBACK, allowed.interface]), ACCEPT)
     own = (*_own(allowed), *_uplink())
-    lan = tuple(_lan(allowed)) if allowed.has_lan else ()
-    answers = tuple(_answers(allowed))
+    beside = tuple(_beside(allowed))
     dropped = (COUNTER, DROP)
     return Table(
         name=table_name(allowed.interface, PURPOSE),
         interface=allowed.interface,
         chains=(
-            _chain("output", local, *own, *lan, (COUNTER, _REJECT)),
-            _chain("forward", local, *lan, *answers, dropped),
-            _chain("postrouting", local, *own, *lan, *answers, dropped),
+            _chain("output", local, *own, *beside, (COUNTER, _REJECT)),
+            _chain("forward", local, *beside, dropped),
+            _chain("postrouting", local, *own, *beside, dropped),
         ),
         stays=True,
     )
@@ -166,43 +164,22 @@ def _uplink() -> Iterator[Rule]:
     yield match(header("ip6", "hoplimit"), 255), match(header("icmpv6", "type"), kinds), ACCEPT
 
 
-def _lan(allowed: Allowed) -> Iterator[Rule]:
-    """Yield the rules for the private networks that this host is in, but no names there."""
-    yield (
-        match(meta("l4proto"), ["tcp", "udp"]),
-        match(header("th", "dport"), list(_NAME_PORTS)),
-        COUNTER,
-        DROP,
-    )
-    for interface, version, networks in _by_interface(allowed.networks):
-        yield _to(interface, version, {*_STAYS_ON_LINK[version], *networks})
-
-
-def _answers(allowed: Allowed) -> Iterator[Rule]:
-    """Yield the rules for packets from the tunnel to networks behind this host, not its uplinks."""
-    behind = [
-        each for each in allowed.networks if not (each.has_router or each.network.is_link_local)
-    ]
-    for interface, version, networks in _by_interface(behind):
-        came = match(meta("iifname"), allowed.interface)
-        yield came, *_to(interface, version, networks)
-
-
-def _to(interface: str, version: int, networks: set[Network]) -> Rule:
-    outermost = ipaddress.collapse_addresses(networks)  # type: ignore[type-var]
-    to = [nft.network(str(network)) for network in outermost]
-    destination = header(_PROTOCOLS[version], "daddr")
-    return match(meta("oifname"), interface), match(destination, to), ACCEPT
-
-
-def _by_interface(networks: Iterable[LocalNetwork]) -> Iterator[tuple[str, int, set[Network]]]:
-    """Yield each interface's private networks of an IP version."""
+def _beside(allowed: Allowed) -> Iterator[Rule]:
+    """Yield the rules for private networks that this host is in, but no names there."""
     found: dict[tuple[str, int], set[Network]] = {}
-    for each in networks:
-        if is_private(each.network) and is_valid_name(each.interface):
-            found.setdefault((each.interface, each.network.version), set()).add(each.network)
-    for (interface, version), own in sorted(found.items()):
-        yield interface, version, own
+    for interface, network, is_within in allowed.networks:
+        is_wanted = allowed.has_lan or is_within
+        if is_wanted and is_private(network) and is_valid_name(interface):
+            found.setdefault((interface, network.version), set()).add(network)
+    if found:
+        names = match(meta("l4proto"), ["tcp", "udp"]), match(header("th", "dport"), [*_NAME_PORTS])
+        yield (*names, COUNTER, DROP)
+    for (interface, version), networks in sorted(found.items()):
+        reached = {*_STAYS_ON_LINK[version], *networks}
+        outermost = ipaddress.collapse_addresses(reached)  # type: ignore[type-var]
+        to = [nft.network(str(network)) for network in outermost]
+        destination = match(header(_PROTOCOLS[version], "daddr"), to)
+        yield match(meta("oifname"), interface), destination, ACCEPT
 
 
 def is_valid_name(interface: str) -> bool:

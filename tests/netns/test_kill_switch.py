@@ -10,10 +10,12 @@ import os
 import re
 import signal
 import time
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fastun.host import local_networks
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
@@ -182,6 +184,30 @@ def test_a_packet_that_others_have_routed_anew_does_not_leave_either(cut_off: Sc
                 time.sleep(0.5)
     cut_off.laptop.run("nft", "delete table inet others")
     assert capture.leaks == []
+
+
+def test_networks_within_this_host_are_those_of_bridges_without_a_way_out(cut_off: Scene) -> None:
+    laptop = cut_off.laptop
+
+    def within() -> set[str]:
+        found = laptop.inside(lambda: local_networks.read("wg0", 0, ()))
+        assert {each.interface for each in found} >= {UPLINK, "br0"}
+        return {each.interface for each in found if each.is_within and each.network.version == 4}
+
+    assert within() == {"br0"}
+    for routes in (("0.0.0.0/1",), ("128.0.0.0/1",), ("::/0",)):
+        version = "-6" if ":" in routes[0] else "-4"
+        via = "fe80::1" if ":" in routes[0] else "10.88.0.2"
+        laptop.ip(version, "route", "add", routes[0], "via", via, "dev", "br0", "metric", "9999")
+        assert within() == set(), routes
+        laptop.ip(version, "route", "del", routes[0], "via", via, "dev", "br0", "metric", "9999")
+    laptop.ip("link", "add", "eth9", "type", "vxlan", "id", "9", "dstport", "4789")
+    laptop.ip("link", "set", "eth9", "master", "br0")  # as hardware, not of this host
+    assert within() == set()
+    laptop.ip("link", "del", "eth9")
+    assert within() == {"br0"}
+    leading = laptop.inside(lambda: local_networks.read("wg0", 0, (ip_address("10.88.0.2"),)))
+    assert not any(each.is_within for each in leading), "our own packets leave by it"
 
 
 def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: Path) -> None:
