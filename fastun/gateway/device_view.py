@@ -29,5 +29,7 @@ def read(device: Device, kill_switch: KillSwitch | None) -> DeviceView:
         is_up=not condition.is_down,
         fault=fault(device, kill_switch),
         repairs=repairs,
+        forward=device.wanted.forward,
+        obstacles=condition.forwarding,
         kill_switch="off" if kill_switch is None else kill_switch.mode,
     )
