@@ -29,12 +29,14 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.kill_switch import kill_switch, refuse_kill_switch
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
     MODES,
     WIRES,
+    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -130,6 +132,7 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
+    kill_switch: KillSwitch
 
     @property
     def endpoint(self) -> Endpoint:
@@ -176,6 +179,7 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
+    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -199,6 +203,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
+        kill_switch=kill_switch(sources, device.interface),
     )
 
 

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Address, Network
 
 Kind = Literal[
-    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "forwarding"
+    "address",
+    "route",
+    "MTU",
+    "routing rules",
+    "setting",
+    "link",
+    "nft table",
+    "forwarding",
+    "kill switch",
 ]
 
 
