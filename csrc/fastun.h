@@ -281,6 +281,8 @@ void loop_coalesce(struct loop *loop, enum device_offload offload);
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on, in place of
  * the one that was (which stays the caller's, to be closed after this). With `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
+/* The socket of an index is used no more; what is to be sent by it is dropped. */
+void loop_remove_socket(struct loop *loop, unsigned index);
 /* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
  * (whitepaper 5.4.4, 5.4.7). */
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);

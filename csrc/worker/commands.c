@@ -88,6 +88,15 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
     return datagram_writer_adopt(&sockets[index]);
 }
 
+void loop_remove_socket(struct loop *loop, unsigned index) {
+    struct loop_socket *sockets = sockets_of(loop);
+    if (sockets == NULL || index >= N_SOCKETS || sockets[index].fd < 0)
+        return;
+    if (loop->role == ROLE_link_reader)
+        loop_unwatch(loop, sockets[index].fd);
+    sockets[index].fd = -1;
+}
+
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
                        const uint8_t cookie_key[32]) {
     struct link_reader *reader = link_reader_of(loop);

@@ -100,6 +100,13 @@ class MetricsSection(_Section, frozen=True):
     listen: str = "127.0.0.1:10055"
 
 
+class LogSection(_Section, frozen=True):
+    """`[log]`: what goes to stderr."""
+
+    format: str = "console"
+    level: str = "info"
+
+
 class PeerSection(_Section, frozen=True):
     """`[[peer]]`: the other end. `keepalive` in seconds."""
 
@@ -121,6 +128,7 @@ class Document(_Section, frozen=True):
     listen: ListenSection | None = None
     push: PushSection | None = None
     metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -130,6 +138,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "listen": ListenSection,
     "push": PushSection,
     "metrics": MetricsSection,
+    "log": LogSection,
     "peer": PeerSection,
 }
 
@@ -250,6 +259,7 @@ __all__ = [
     "Document",
     "InterfaceSection",
     "ListenSection",
+    "LogSection",
     "MetricsSection",
     "PeerSection",
     "PushSection",

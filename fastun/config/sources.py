@@ -28,7 +28,7 @@ class Options:
     lanes: int | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
-    log_format: str = "console"
+    log_format: str | None = None
     verbose: int = 0
 
 

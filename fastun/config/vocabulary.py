@@ -6,6 +6,7 @@ Role = Literal["serve", "connect"]
 Mode = Literal["tun", "tap"]
 Wire = Literal["wireguard", "plain", "simpletun"]
 LogFormat = Literal["console", "json"]
+LogLevel = Literal["info", "debug"]
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
@@ -18,3 +19,4 @@ StrongHost = bool | Literal["auto"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)

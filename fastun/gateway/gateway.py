@@ -99,10 +99,9 @@ class Gateway:
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self._outer_addresses
+            settings, device, self.peer_slots.push_keepalive, self.outer_addresses
         )
-        if settings.mss_clamp:
-            device.inner_mtu.subscribe(self.lane.clamp_mss)
+        device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
@@ -117,12 +116,14 @@ class Gateway:
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
             self._take_udp,
+            self._leave_udp,
             settings.fwmark,
         )
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
+        self.on_hang_up: Callable[[], None] = lambda: None  # SIGHUP, but not of a terminal
         self._constants = constants
         self._log = log.get("gateway")
 
@@ -135,7 +136,7 @@ class Gateway:
         """
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
         life = Life()
-        life.end_when_asked(asked)
+        life.end_when_asked(asked, lambda: self.on_hang_up())  # noqa: PLW0108 (it is set later)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await self._start(stack, observed, life)
@@ -239,7 +240,15 @@ class Gateway:
 
     def _take_udp(self, bound: socket.socket) -> None:
         assert self.datagrams is not None  # noqa: S101 (one that listens on UDP has these)
-        self.datagrams.add_socket(bound)
+        self.datagrams.passing.add(bound)
+
+    def _leave_udp(self, bound: socket.socket) -> None:
+        assert self.datagrams is not None  # noqa: S101 (as above)
+        self.datagrams.passing.leave(bound)
+
+    def _clamp_mss(self, mtu: int) -> None:
+        if self.settings.mss_clamp:
+            self.lane.clamp_mss(mtu)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -264,7 +273,7 @@ class Gateway:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
 
-    def _outer_addresses(self) -> set[OuterAddress]:
+    def outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
         listened = self.settings.listen if self.settings.role == "serve" else ()
         found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 from fastun import ending, log
 from fastun.errors import FastunError, RuntimeFailure
@@ -19,9 +19,9 @@ class Life:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log = log.get("gateway")
 
-    def end_when_asked(self, asked: socket.socket) -> None:
-        """End when ``asked`` becomes readable (ending.py)."""
-        asyncio.get_running_loop().add_reader(asked, self._stop, asked)
+    def end_when_asked(self, asked: socket.socket, on_hang_up: Callable[[], None]) -> None:
+        """End when ``asked`` becomes readable (ending.py); of no terminal: call ``on_hang_up``."""
+        asyncio.get_running_loop().add_reader(asked, self._on_signal, asked, on_hang_up)
 
     async def wait(self) -> None:
         """Wait for the end. Raises FastunError: the failure that it was."""
@@ -43,7 +43,13 @@ class Life:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _stop(self, asked: socket.socket) -> None:
+    def _on_signal(self, asked: socket.socket, on_hang_up: Callable[[], None]) -> None:
+        with contextlib.suppress(BlockingIOError):
+            asked.recv(256)
+        if ending.take_hang_up():
+            on_hang_up()
+        if not ending.is_asked():
+            return
         asyncio.get_running_loop().remove_reader(asked)
         if not self._ended.done():
             self._log.info("stopping", signal=ending.reason())

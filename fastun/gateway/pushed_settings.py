@@ -68,6 +68,19 @@ class PushedSettings:
             self._by_peer[peer] = push
             self._has_come.set()
 
+    async def change(self, settings: Settings) -> None:
+        """Accept what these settings do from now on, and apply it. Raises RuntimeFailure."""
+        before, self._settings = self._settings, settings
+        now = {peer.public_key: peer.name for peer in settings.peers}
+        self._by_peer = {  # a peer is its key, and may have another name by now
+            now[peer.public_key]: self._by_peer[peer.name]
+            for peer in before.peers
+            if peer.name in self._by_peer and peer.public_key in now
+        }
+        if settings.role == "connect" and _dns(settings) != _dns(before):
+            await asyncio.to_thread(self._device.apply_dns, settings.dns, settings.dns_search)
+        await self.apply()
+
     def ask(self) -> None:
         """Apply all again in a moment: our own packets go to another address."""
         self._has_come.set()
@@ -192,6 +205,12 @@ class PushedSettings:
                 others=len(refused) - 1,
             )
         return [address for address in map(ip_interface, texts) if address not in refused]
+
+
+def _dns(settings: Settings) -> object:
+    """Return what decides on a client's DNS."""
+    assert settings.role == "connect"  # noqa: S101 (the caller looked)
+    return settings.dns, settings.dns_search, "dns" in settings.accept
 
 
 def _listed(pushed: dict[Accept, object]) -> str:

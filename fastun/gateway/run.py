@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
+from fastun.errors import FastunError
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
+from fastun.gateway.live_parts import parts_of
+from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.journal import Journal
@@ -24,10 +30,18 @@ from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.server import serve as serve_status
 
+if TYPE_CHECKING:
+    from fastun.metrics.server import MetricsServer
 
-def run(settings: Settings, constants: TimerConstants | None = None) -> None:
+
+def run(
+    settings: Settings,
+    constants: TimerConstants | None = None,
+    reread: Callable[[], Settings] | None = None,
+) -> None:
     """Run a gateway until it is asked to stop, and undo its changes of the host.
 
+    ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Main thread only. Raises FastunError, also for what could not be undone.
     """
     log.configure(settings.log_format, settings.verbosity)
@@ -53,24 +67,96 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
                     dns_before=dns_before,
                     template=template,
                 )
-                asyncio.run(gateway.run(asked, observed))
+                asyncio.run(gateway.run(asked, functools.partial(observed, reread=reread)))
 
 
 @contextlib.asynccontextmanager
-async def observed(gateway: Gateway) -> AsyncIterator[None]:
-    """Serve the gateway's metrics and its control socket. Raises RuntimeFailure."""
+async def observed(
+    gateway: Gateway, reread: Callable[[], Settings] | None = None
+) -> AsyncIterator[None]:
+    """Serve the gateway's metrics and its control socket. Raises RuntimeFailure.
+
+    ``reread`` as of `run`.
+    """
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(viewer.close)
-        if settings.metrics is not None:
-            from fastun.metrics import server  # noqa: PLC0415 (3 MiB: http.server and more)
-
-            stack.enter_context(server.serve(settings.metrics, viewer.view, viewer.health))
-            for address in literal(*settings.metrics):
-                gateway.listening.watch("metrics.listen", address)
-        await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
+        metrics = _Metrics(gateway, viewer)
+        stack.callback(metrics.close)
+        metrics.listen(None, settings.metrics)
+        parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
+        reload = Reload(settings, _rereading(settings, reread), parts)
+        await stack.enter_async_context(
+            serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
+        )
+        stack.enter_context(_hang_ups(gateway, reload))
         yield
+
+
+def _rereading(settings: Settings, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
+    def read() -> Settings:
+        if reread is None:
+            return settings
+        read = reread()
+        # The mark that fastun has chosen stays as long as none is configured.
+        return read if read.fwmark else replace(read, fwmark=settings.fwmark)
+
+    return read
+
+
+@contextlib.contextmanager
+def _hang_ups(gateway: Gateway, reload: Reload) -> Iterator[None]:
+    """Reload on SIGHUP; the log says what became of it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def quietly() -> None:
+        with contextlib.suppress(FastunError):
+            await reload()
+
+    def begin() -> None:
+        if len(tasks) <= 1:  # one that waits applies what both have asked for
+            tasks.add(task := asyncio.create_task(quietly()))
+            task.add_done_callback(tasks.discard)
+
+    gateway.on_hang_up = begin
+    try:
+        yield
+    finally:
+        gateway.on_hang_up = lambda: None
+        for task in tasks:
+            task.cancel()
+
+
+class _Metrics:
+    """The metrics address of a gateway. Its server is loaded where there is one: 3 MiB."""
+
+    def __init__(self, gateway: Gateway, viewer: Viewer) -> None:
+        self._gateway, self._viewer = gateway, viewer
+        self._server: MetricsServer | None = None
+
+    def listen(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
+        """Answer at another address. Raises RuntimeFailure."""
+        if self._server is None and now is None:
+            return
+        if self._server is None:
+            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+            self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server.listen(now)
+        listening = self._gateway.listening
+        for address in () if before is None else literal(*before):
+            listening.forget("metrics.listen", address)
+        for address in () if now is None else literal(*now):
+            listening.watch("metrics.listen", address)
+
+    async def change(self, before: Settings, now: Settings) -> tuple[str, ...]:
+        self.listen(before.metrics, now.metrics)
+        return ()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.listen(None)
 
 
 def _end_regardless(journal: Journal) -> None:

@@ -94,7 +94,6 @@ class Viewer:
     def __init__(self, gateway: Running) -> None:
         """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
         self._gateway = gateway
-        self._configuration = _configuration(gateway)
         lane = gateway.lane
         self._stats = Stats.attach(lane.stats.fd)
         self._peer_table = PeerTable.attach(lane.peers.fd)
@@ -120,7 +119,7 @@ class Viewer:
         return Health(
             workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
             is_linked=bool(gateway.links.by_slot),
-            needs_link=self._configuration.role == "connect",
+            needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
             device_fault=gateway.device.condition.fault(),
         )
@@ -148,7 +147,7 @@ class Viewer:
             links_have_room=_have_room(gateway, list(links.values())),
         )
         return GatewayView(
-            configuration=self._configuration,
+            configuration=_configuration(gateway),
             device=_device(gateway.device),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)

@@ -9,7 +9,6 @@ the end. Runs before the event loop does: pyroute2 brings its own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
@@ -26,6 +25,7 @@ from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, prepared, tun
 from fastun.host.condition import Condition
+from fastun.host.configured import check_vital, of_settings
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
@@ -68,7 +68,7 @@ class Device:
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self._outlives_us = prepared.record(journal, self.name, _ours(settings))
-        self.fd = _open(self.name, self.mode)
+        self.fd = tun.opened(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
@@ -239,20 +239,29 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        routes = [network for peer in settings.peers for network in peer.allowed_ips]
-        wanted = Wanted(
-            mtu=settings.mtu,
-            addresses=settings.addresses,
-            routes=() if settings.table == "off" else tuple(routes),
-            outer=self._configured_outer,
-        )
-        applied = self._reconcile(wanted)
-        kinds = [refusal.kind for refusal in applied.refused]
-        has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
-        for refusal in applied.refused:
-            if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
-                advice = f"; {refusal.advice}" if refusal.advice else ""
-                raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
+        check_vital(self._reconcile(of_settings(settings)), settings)
+
+    def change(self, settings: Settings, outer: Iterable[OuterAddress]) -> Applied:
+        """Have what these settings say, in place of the last; as `apply`.
+
+        Raises RuntimeFailure where nothing could work without what is refused; call it again with
+        the settings of before then.
+        """
+        with self._mutex:
+            was = self._wanted
+            self._settings = settings
+            self._reconciler.follow(settings)
+            self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+            wanted = replace(
+                of_settings(settings),
+                pushed_addresses=was.pushed_addresses,
+                pushed_routes=was.pushed_routes,
+                pushed_mtu=was.pushed_mtu,
+                outer=self._configured_outer | set(outer),
+            )
+            applied = self._reconcile(wanted)
+            check_vital(applied, settings)
+            return applied
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -318,25 +327,6 @@ def _ours(settings: Settings) -> LinkState:
         gso_max_bytes=GSO_MAX_BYTES,
         gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
     )
-
-
-def _open(name: str, mode: Mode) -> int:
-    try:
-        return native.device_open(name, mode)
-    except OSError as error:
-        raise RuntimeFailure(
-            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
-
-
-_OPEN_ERRORS = {
-    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
-    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "permission denied on /dev/net/tun; run as root",
-    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "in use by another program; choose another name with --interface",
-    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
-}
 
 
 @contextmanager

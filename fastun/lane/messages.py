@@ -2,7 +2,7 @@
 
 A new message takes three places. To a worker: its class here, a method of
 :class:`fastun.lane.worker.Worker` that acts on it, and what sends it. To the gateway: its class
-here, the line in worker.py that makes it of a loop's event, and a method of
+here, the line in events.py that makes it of a loop's event, and a method of
 :class:`fastun.gateway.reports.Reports` that acts on it. Both find the method by the type of its
 parameter.
 """
@@ -97,6 +97,12 @@ class AddSocket(ToWorker, frozen=True, tag="add-socket"):
 
     index: int
     has_offload: bool
+
+
+class RemoveSocket(ToWorker, frozen=True, tag="remove-socket"):
+    """To link-reader and link-writer: the UDP socket of this index is used no more."""
+
+    index: int
 
 
 class SetGateKeys(ToWorker, frozen=True, tag="set-gate-keys"):

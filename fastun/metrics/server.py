@@ -45,19 +45,39 @@ if TYPE_CHECKING:
 COMPRESSION_LEVEL = 1
 
 
+class MetricsServer:
+    """Answers on the metrics address, which may change."""
+
+    def __init__(self, take_view: TakeView, take_health: TakeHealth) -> None:
+        """Answer nowhere yet."""
+        self._answer = _application(Exposition(take_view), take_health)
+        self._server: _Server | None = None
+
+    def listen(self, where: tuple[str, int] | None) -> None:
+        """Answer on ``where`` (host, port) alone from now on; None: nowhere. Blocks for names.
+
+        Raises RuntimeFailure when the server cannot listen there; then nothing has changed.
+        """
+        before, now = self._server, None
+        if where is not None:
+            with binding.overlapping([] if before is None else [before.socket]):
+                now = _bind(*where, is_beside=before is not None)
+            now.set_app(self._answer)
+            now.start()
+        self._server = now
+        if before is not None:
+            before.stop()
+
+
 @contextlib.contextmanager
 def serve(listen: tuple[str, int], take_view: TakeView, take_health: TakeHealth) -> Iterator[None]:
-    """Answer on ``listen`` (host, port) as long as the context lasts.
-
-    Raises RuntimeFailure when the server cannot listen there.
-    """
-    server = _bind(*listen)
-    server.set_app(_application(Exposition(take_view), take_health))
-    server.start()
+    """Answer on ``listen`` (host, port) as long as the context lasts. As `MetricsServer.listen`."""
+    server = MetricsServer(take_view, take_health)
+    server.listen(listen)
     try:
         yield
     finally:
-        server.stop()
+        server.listen(None)
 
 
 # -- answering --------------------------------------------------------------------------------
@@ -150,17 +170,23 @@ class _Server(BoundedServer, WSGIServer):
 
     name = "metrics"
 
-    def __init__(self, family: socket.AddressFamily, address: Any) -> None:
+    def __init__(self, family: socket.AddressFamily, address: Any, *, is_beside: bool) -> None:
         self.address_family = family
+        self._is_beside = is_beside
         self._limits = SourceLimits()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's would ask DNS for our name, which can take seconds for nothing.
         binding.allow_absent(self.socket)  # listening.py says where it is
+        binding.allow_overlap(self.socket, is_allowed=self._is_beside)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
+
+    def server_activate(self) -> None:
+        super().server_activate()
+        binding.allow_overlap(self.socket, is_allowed=False)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether a client may ask; its connection is closed otherwise."""
@@ -182,14 +208,14 @@ class _Handler(WSGIRequestHandler):
         return io.StringIO()
 
 
-def _bind(host: str, port: int) -> _Server:
+def _bind(host: str, port: int, *, is_beside: bool) -> _Server:
     where = f"--metrics {format_host_port(host, port)}"
     try:
         found = ending.unless_asked(
             lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         )
         family, _, _, _, address = found[0]
-        return _Server(family, address)
+        return _Server(family, address, is_beside=is_beside)
     except socket.gaierror as error:
         raise RuntimeFailure(
             f"{where}: the host cannot be resolved ({error.strerror}); give an address of this host"

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from collections.abc import Callable
 from hashlib import blake2s
 from ipaddress import ip_address
 from pathlib import Path
@@ -141,8 +142,7 @@ class RememberedEndpoints:
 
     def _socket_with(self, port: int) -> int | None:
         """Return the socket that the peer knows: through a NAT nothing else may reach it."""
-        ports = [its_port for _, its_port in self._sockets.ports()]
-        return ports.index(port) if port in ports else None
+        return self._sockets.of_port(port)
 
     async def _call(self) -> None:
         """Send each an initiation, unless it has called by then."""
@@ -185,9 +185,9 @@ class RememberedEndpoints:
             self._warn("cannot save where clients are", str(error.strerror))
 
     def _places(self) -> list[_Place]:
-        ports = [port for _, port in self._sockets.ports()]
         known = [peer for slot, peer in self._peers.by_slot.items() if self._is_kept(slot, peer)]
-        return [_place(peer.slotted.peer.public_key, peer.address, ports) for peer in known]
+        port_of = self._sockets.port_of
+        return [_place(peer.slotted.peer.public_key, peer.address, port_of) for peer in known]
 
     def _is_kept(self, slot: int, udp_peer: UdpPeer) -> bool:
         """Return whether it was here by UDP last, now or before the last restart."""
@@ -209,11 +209,11 @@ class RememberedEndpoints:
             )
 
 
-def _place(key: bytes, address: UdpAddress | None, ports: list[int]) -> _Place:
+def _place(key: bytes, address: UdpAddress | None, port_of: Callable[[int], int]) -> _Place:
     assert address is not None  # noqa: S101 (a peer that was here came from somewhere)
     interface = ""
     with contextlib.suppress(OSError):  # it has gone
         interface = socket.if_indextoname(address.zone) if address.zone else ""
     local = "" if address.local is None else str(address.local)
-    via = ports[address.socket_index]
+    via = port_of(address.socket_index)
     return _Place(key, str(address.host), address.port, interface, via, local)

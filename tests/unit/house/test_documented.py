@@ -38,6 +38,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[listen]": document.ListenSection,
     "[push]": document.PushSection,
     "[metrics]": document.MetricsSection,
+    "[log]": document.LogSection,
     "[[peer]]": document.PeerSection,
 }
 
