@@ -177,7 +177,16 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
 
 int loop_send_keepalive(struct loop *loop, unsigned slot) {
     struct tun_reader *reader = tun_reader_of(loop);
-    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_keepalive(reader, slot) : -EAGAIN;
+    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_content(reader, slot, NULL, 0)
+                                                 : -EAGAIN;
+}
+
+int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    if (length == 0 || length > EVENT_BYTES_MAX || content[0] != MESSAGE_CONTROL)
+        return -EINVAL;
+    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_content(reader, slot, content, length)
+                                                 : -EAGAIN;
 }
 
 /* -- addresses --------------------------------------------------------------------------------- */

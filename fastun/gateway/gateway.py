@@ -46,6 +46,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     SealedHandshaker,
@@ -63,8 +64,9 @@ from fastun.threads import DaemonThreads
 LOOP_END_LIMIT_S = 4.0
 
 
-# What shows a running gateway to others for as long as its context lasts (run.py).
-Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
+# What shows a running gateway to others for as long as its context lasts (run.py). It gives what is
+# to be called on SIGHUP that is not a terminal's.
+Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[Callable[[], None]]]
 
 
 class Gateway:
@@ -101,6 +103,12 @@ class Gateway:
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, self.outer_addresses
         )
+        self.push_updates = PushUpdates(
+            self.lane,
+            self.links,
+            self.peer_sync.push_to if settings.role == "serve" else None,
+            self.pushed_settings.take,
+        )
         device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
             settings, device.offload_max, self.peer_slots, self.peer_sync
@@ -123,7 +131,6 @@ class Gateway:
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
-        self.on_hang_up: Callable[[], None] = lambda: None  # SIGHUP, but not of a terminal
         self._constants = constants
         self._log = log.get("gateway")
 
@@ -136,7 +143,7 @@ class Gateway:
         """
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
         life = Life()
-        life.end_when_asked(asked, lambda: self.on_hang_up())  # noqa: PLW0108 (it is set later)
+        life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
             try:
                 await self._start(stack, observed, life)
@@ -149,7 +156,7 @@ class Gateway:
     ) -> None:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
-        await stack.enter_async_context(observed(self))
+        life.on_hang_up = await stack.enter_async_context(observed(self))
         # Before a port is open, and before the lane, whose workers begin with all peers.
         stack.enter_context(self.peer_sync)
         self._make_sessions()
@@ -201,7 +208,11 @@ class Gateway:
             await self.lane.stop()
 
     def _reports(self, life: Life) -> Reports:
-        sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
+        sessions = (
+            None
+            if self.sessions is None
+            else Sessions(self.sessions, self.datagrams, self.push_updates)
+        )
         return Reports(
             self.settings.interface,
             self.peer_slots,
@@ -292,6 +303,7 @@ class Gateway:
             self.peer_sync.refresh()
             log.say_held_back()
             self.outside.attempts.tick()
+            self.push_updates.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
@@ -306,6 +318,7 @@ class Gateway:
     def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
         if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
             self.datagrams.try_endpoints(slotted.slot)
+        self.push_updates.look_at(slotted.slot)  # its addresses, of its allowed IPs
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:

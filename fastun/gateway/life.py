@@ -17,11 +17,12 @@ class Life:
     def __init__(self) -> None:
         """Begin."""
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_hang_up: Callable[[], None] = lambda: None  # SIGHUP, but not of a terminal
         self._log = log.get("gateway")
 
-    def end_when_asked(self, asked: socket.socket, on_hang_up: Callable[[], None]) -> None:
-        """End when ``asked`` becomes readable (ending.py); of no terminal: call ``on_hang_up``."""
-        asyncio.get_running_loop().add_reader(asked, self._on_signal, asked, on_hang_up)
+    def end_when_asked(self, asked: socket.socket) -> None:
+        """End when ``asked`` becomes readable because of a stop signal (ending.py)."""
+        asyncio.get_running_loop().add_reader(asked, self._on_signal, asked)
 
     async def wait(self) -> None:
         """Wait for the end. Raises FastunError: the failure that it was."""
@@ -43,11 +44,11 @@ class Life:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _on_signal(self, asked: socket.socket, on_hang_up: Callable[[], None]) -> None:
+    def _on_signal(self, asked: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             asked.recv(256)
         if ending.take_hang_up():
-            on_hang_up()
+            self.on_hang_up()
         if not ending.is_asked():
             return
         asyncio.get_running_loop().remove_reader(asked)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.listening import Listening
+    from fastun.link.push_updates import PushUpdates
     from fastun.link.table import LinkTable
 
 
@@ -37,6 +38,7 @@ class Changing(Protocol):
     datagrams: DatagramSessions | None
     peer_sync: PeerSync
     pushed_settings: PushedSettings
+    push_updates: PushUpdates
 
     def outer_addresses(self) -> set[OuterAddress]:
         """Return the addresses that our own packets go to at the moment."""
@@ -49,6 +51,7 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
         _part("listen", owned.listen),
         _part("addresses mtu peers endpoints", owned.device),
         _part("accept addresses listen mtu peers push", owned.peers, gateway.peer_sync.check),
+        _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),
         _part("mss_clamp", owned.mss_clamp),
         _part("log_format verbosity", owned.log),
@@ -95,6 +98,10 @@ class _Owned:
                     gateway.links.end(slot, "its endpoint is no longer in the configuration")
         if gateway.datagrams is not None:
             gateway.datagrams.begin_all()
+        return ()
+
+    async def push(self, _: Settings, __: Settings) -> Iterable[str]:
+        self._gateway.push_updates.look()
         return ()
 
     async def pushed(self, _: Settings, now: Settings) -> Iterable[str]:

@@ -73,8 +73,8 @@ def run(
 @contextlib.asynccontextmanager
 async def observed(
     gateway: Gateway, reread: Callable[[], Settings] | None = None
-) -> AsyncIterator[None]:
-    """Serve the gateway's metrics and its control socket. Raises RuntimeFailure.
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
     ``reread`` as of `run`.
     """
@@ -90,8 +90,7 @@ async def observed(
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )
-        stack.enter_context(_hang_ups(gateway, reload))
-        yield
+        yield stack.enter_context(_in_the_background(reload))
 
 
 def _rereading(settings: Settings, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
@@ -106,8 +105,8 @@ def _rereading(settings: Settings, reread: Callable[[], Settings] | None) -> Cal
 
 
 @contextlib.contextmanager
-def _hang_ups(gateway: Gateway, reload: Reload) -> Iterator[None]:
-    """Reload on SIGHUP; the log says what became of it."""
+def _in_the_background(reload: Reload) -> Iterator[Callable[[], None]]:
+    """Yield what begins a reload; the log says what became of it."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def quietly() -> None:
@@ -119,11 +118,9 @@ def _hang_ups(gateway: Gateway, reload: Reload) -> Iterator[None]:
             tasks.add(task := asyncio.create_task(quietly()))
             task.add_done_callback(tasks.discard)
 
-    gateway.on_hang_up = begin
     try:
-        yield
+        yield begin
     finally:
-        gateway.on_hang_up = lambda: None
         for task in tasks:
             task.cancel()
 

@@ -162,13 +162,10 @@ class AllowIps(ToWorker, frozen=True, tag="allow-ips"):
 
 
 class ChangeIps(ToWorker, frozen=True, tag="change-ips"):
-    """These addresses change hands, all in one step; each has its peer's slot in front.
-
-    One that is removed from a peer, but another's by now, stays there.
-    """
+    """Addresses, each behind its peer's slot, that change hands in one step."""
 
     added: tuple[tuple[int, bytes, int], ...]
-    removed: tuple[tuple[int, bytes, int], ...]
+    removed: tuple[tuple[int, bytes, int], ...]  # where they are not another peer's by now
 
 
 class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
@@ -196,6 +193,13 @@ class SendKeepalive(ToWorker, frozen=True, tag="send-keepalive"):
     """To the tun-reader: an empty message to the peer."""
 
     slot: int
+
+
+class SendControl(ToWorker, frozen=True, tag="send-control"):
+    """To the tun-reader: a control message to the peer, if there is a session and room."""
+
+    slot: int
+    content: bytes
 
 
 class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):

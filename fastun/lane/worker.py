@@ -38,6 +38,7 @@ from fastun.lane.messages import (
     Message,
     Ready,
     RemoveSocket,
+    SendControl,
     SendKeepalive,
     SendMessage,
     SetEndpoint,
@@ -232,6 +233,10 @@ class Worker:
     @act.register
     def _send_keepalive(self, message: SendKeepalive, _: list[int]) -> None:
         self._loop.send_keepalive(message.slot)
+
+    @act.register
+    def _send_control(self, message: SendControl, _: list[int]) -> None:
+        self._loop.send_control(message.slot, message.content)
 
     @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:

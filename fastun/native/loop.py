@@ -234,6 +234,10 @@ class Loop:
         """Send an empty message, if there is a key and room."""
         lib.loop_send_keepalive(self._pointer, slot)
 
+    def send_control(self, slot: int, content: bytes) -> None:
+        """Send a control message, if there is a key and room."""
+        lib.loop_send_control(self._pointer, slot, content, len(content))
+
     def add_receiving_key(
         self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE
 from tests.support import reloading
@@ -12,12 +13,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.network import Lab
+    from fastun.lab.tunnel import GatewayProcess
+
+
+def routes(client: GatewayProcess) -> list[str]:
+    """Return the routes that the client has from its server."""
+    listed = client.host.ip("route", "show", "dev", INTERFACE)
+    return [line.split()[0] for line in listed.splitlines() if line.startswith("172.")]
 
 
 def test_peers_pushes_and_the_rest_change_without_a_lost_packet(lab: Lab, tmp_path: Path) -> None:
     here = reloading.start(lab, tmp_path)
     handshakes = here.handshakes()
-    here.start_pings(800)
+    here.start_pings(1400)
     assert here.changed() == ["nothing has changed"]
 
     udp_key, tcp_key = (here.peers[name][0] for name in ("udp", "tcp"))
@@ -33,6 +41,14 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(lab: Lab, tmp_pa
         "peer udp: allowed IPs -10.77.0.0/16",
         "peer tcp: allowed IPs +10.77.0.0/16",
     ]
+
+    for route in ("172.20.0.0/16", "172.21.0.0/16"):
+        here.sections["push"] = f'routes = ["{route}"]'
+        here.write()
+        (said,) = here.changed()
+        assert said.startswith(f"push.routes: +{route} -172.")
+        for client in here.clients.values():
+            wait_until(lambda: routes(client) == [route], "the pushed route", timeout_s=10)  # noqa: B023
 
     here.write('[metrics\nlisten = "127.0.0.1:10056"\n')
     done = here.reload()
