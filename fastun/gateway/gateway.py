@@ -19,19 +19,20 @@ from collections.abc import AsyncIterator, Callable
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.handshaker import handshaker_for
+from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
-from fastun.gateway.tap_tasks import is_switch, tap_tasks
+from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host import outer_addresses
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.attempts import Attempts
@@ -53,7 +54,6 @@ from fastun.link.stream.handshake import (
 )
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
-from fastun.native import Wire
 from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
@@ -89,7 +89,7 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, _plan(settings, device), template)
+        self.lane = Lane(0, plan_of(settings, device), template)
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
@@ -328,18 +328,6 @@ class Gateway:
             if self.datagrams is not None:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
-
-
-def _plan(settings: Settings, device: Device) -> LanePlan:
-    return LanePlan(
-        device.fd,
-        Wire[settings.wire.upper()],
-        device.mode,
-        holds=settings.role == "connect" and len(settings.peers) <= 1,
-        coalesce=device.offload_max,
-        switches=is_switch(settings),
-        mss_mtu=settings.mtu if settings.mss_clamp else 0,
-    )
 
 
 __all__ = ["Gateway", "Link"]

@@ -21,6 +21,7 @@ from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
+from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
@@ -46,8 +47,7 @@ def run(
     """
     log.configure(settings.log_format, settings.verbosity)
     log.unblock()
-    if settings.metrics is not None and settings.metrics_are_exposed:
-        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
+    _warn_of_exposed(settings)
     descriptors.allow()
     with (
         ending.watched() as asked,
@@ -57,7 +57,7 @@ def run(
     ):
         ending.check()
         with Template() as template:  # it imports while the device is made
-            settings = prepared(settings)
+            settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
             with Device(settings, journal) as device:
                 gateway = Gateway(
@@ -84,20 +84,23 @@ async def observed(
         stack.callback(viewer.close)
         metrics = _Metrics(gateway, viewer)
         stack.callback(metrics.close)
-        metrics.listen(None, settings.metrics)
+        if settings.metrics is not None:
+            metrics.begin(settings.metrics)
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
-        reload = Reload(settings, _rereading(settings, reread), parts)
+        reload = Reload(settings, _rereading(gateway, reread), parts)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )
         yield stack.enter_context(_in_the_background(reload))
 
 
-def _rereading(settings: Settings, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
+def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
+    settings = gateway.settings
+
     def read() -> Settings:
         if reread is None:
             return settings
-        read = reread()
+        read = with_networks(reread(), but=gateway.device.index)
         # The mark that fastun has chosen stays as long as none is configured.
         return read if read.fwmark else replace(read, fwmark=settings.fwmark)
 
@@ -132,28 +135,42 @@ class _Metrics:
         self._gateway, self._viewer = gateway, viewer
         self._server: MetricsServer | None = None
 
-    def listen(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
-        """Answer at another address. Raises RuntimeFailure."""
-        if self._server is None and now is None:
-            return
+    def begin(self, where: tuple[str, int]) -> None:
+        """Answer there. Raises RuntimeFailure."""
+        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+        self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server.begin(where)
+        self._watch(where)
+
+    def _watch(self, where: tuple[str, int]) -> None:
+        for address in literal(*where):
+            self._gateway.listening.watch("metrics.listen", address)
+
+    async def _change(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
         if self._server is None:
-            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (as above)
 
             self._server = MetricsServer(self._viewer.view, self._viewer.health)
-        self._server.listen(now)
-        listening = self._gateway.listening
+        await asyncio.to_thread(self._server.change, now)  # it may look up a name
         for address in () if before is None else literal(*before):
-            listening.forget("metrics.listen", address)
-        for address in () if now is None else literal(*now):
-            listening.watch("metrics.listen", address)
+            self._gateway.listening.forget("metrics.listen", address)
+        if now is not None:
+            self._watch(now)
 
     async def change(self, before: Settings, now: Settings) -> tuple[str, ...]:
-        self.listen(before.metrics, now.metrics)
+        await self._change(before.metrics, now.metrics)
+        _warn_of_exposed(now)
         return ()
 
     def close(self) -> None:
         if self._server is not None:
-            self._server.listen(None)
+            self._server.change(None)
+
+
+def _warn_of_exposed(settings: Settings) -> None:
+    if settings.metrics is not None and settings.metrics_are_exposed:
+        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
 
 
 def _end_regardless(journal: Journal) -> None:

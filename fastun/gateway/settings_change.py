@@ -9,12 +9,13 @@ what is in neither, needs a restart.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from fastun.endpoint import format_host_port
 
 if TYPE_CHECKING:
+    from fastun.config.forward import Forward
     from fastun.config.settings import Settings
     from fastun.peers.peer import Peer
 
@@ -25,6 +26,7 @@ LIVE: Final = {
     "dns": "interface.dns",
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
+    "forward": "forward",
     "listen": "listen",
     "log_format": "log.format",
     "metrics": "metrics.listen",
@@ -122,6 +124,9 @@ def _of_new_transport(running: Settings, read: Settings) -> list[str]:
 
 def _said(name: str, before: Settings, now: Settings) -> Iterable[str]:
     was, is_ = getattr(before, name), getattr(now, name)
+    if name in _VALUES:
+        said = _VALUES[name]
+        return [f"{LIVE[name]}: {said(was)} -> {said(is_)}"]
     match name:
         case "peers":
             return _peers(was, is_)
@@ -133,10 +138,6 @@ def _said(name: str, before: Settings, now: Settings) -> Iterable[str]:
             ]
         case "endpoints" if now.wire == "wireguard":
             return []  # said of its peer
-        case "metrics":
-            return [f"metrics.listen: {_metrics(was)} -> {_metrics(is_)}"]
-        case "verbosity":
-            return [f"log.level: {_level(was)} -> {_level(is_)}"]
     return [f"{LIVE[name]}: {_value(was, is_)}"]
 
 
@@ -186,5 +187,22 @@ def _metrics(address: tuple[str, int] | None) -> str:
     return "off" if address is None else format_host_port(*address)
 
 
+def _forward(forward: Forward | None) -> str:
+    if forward is None:
+        return "off"
+    to = " ".join(map(str, forward.to[:_LISTED_MAX])) or "all"
+    masquerade = forward.masquerade
+    by = " ".join(masquerade) if isinstance(masquerade, tuple) else "on" if masquerade else "off"
+    return f"on (to {to}, masquerade {by}, between peers {'on' if forward.peers else 'off'})"
+
+
 def _level(verbosity: int) -> str:
     return "debug" if verbosity else "info"
+
+
+# How values are said that are not said as they are.
+_VALUES: Final[dict[str, Callable[[Any], str]]] = {
+    "forward": _forward,
+    "metrics": _metrics,
+    "verbosity": _level,
+}

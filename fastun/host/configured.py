@@ -21,6 +21,7 @@ def of_settings(settings: Settings) -> Wanted:
         addresses=settings.addresses,
         routes=() if settings.table == "off" else tuple(routes),
         outer=frozenset(outer_addresses.of_settings(settings)[0]),
+        forward=settings.forward,
     )
 
 
@@ -29,6 +30,7 @@ def check_vital(applied: Applied, settings: Settings) -> None:
     kinds = [refusal.kind for refusal in applied.refused]
     has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
     for refusal in applied.refused:
-        if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
+        is_vital = refusal.kind in ("MTU", "link", "forwarding")
+        if is_vital or (refusal.kind == "address" and has_no_address):
             advice = f"; {refusal.advice}" if refusal.advice else ""
             raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")

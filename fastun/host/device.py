@@ -26,6 +26,7 @@ from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, prepared, tun
 from fastun.host.condition import Condition
 from fastun.host.configured import check_vital, of_settings
+from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
@@ -183,9 +184,14 @@ class Device:
         with self._mutex:
             return self._moved is None and bool(self._packet_filter.tables.changed())
 
+    @property
+    def forwarding(self) -> Forwarding:
+        """The host as the device's router."""
+        return self._packet_filter.forwarding
+
     def settings_are_changed(self) -> bool:
-        """Return whether others have changed what we set below /proc/sys."""
-        return bool(self._journal.lost_sysctls())
+        """Return whether others have changed what we set below /proc/sys, or do its work."""
+        return bool(self._journal.lost()) or self.forwarding.is_outdated()
 
     def inside(self, function: Callable[[], Result]) -> Result:
         """Call a function in the device's network namespace. Not on the event loop's thread."""
@@ -230,6 +236,8 @@ class Device:
         self._wanted = wanted
         try:
             applied = self.inside(lambda: self._reconciler.apply(wanted))
+            if self._moved is None:
+                applied = self._packet_filter.forward(wanted, applied, self.index)
             self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:

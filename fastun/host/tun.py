@@ -19,7 +19,17 @@ _TUNGETDEVNETNS: Final = 0x54E3
 _IFREQ: Final = struct.Struct("=16sH22x")
 
 
-_OPEN_ERRORS: Final = {
+def opened(name: str, mode: Mode) -> int:
+    """Make an interface, or take one that is there; return its descriptor. RuntimeFailure."""
+    try:
+        return native.device_open(name, mode)
+    except OSError as error:
+        raise RuntimeFailure(
+            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
+        ) from None
+
+
+_OPEN_ERRORS = {
     errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
     errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
     errno.EACCES: "permission denied on /dev/net/tun; run as root",
@@ -27,16 +37,6 @@ _OPEN_ERRORS: Final = {
     errno.EBUSY: "in use by another program; choose another name with --interface",
     errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
 }
-
-
-def opened(interface: str, mode: Mode) -> int:
-    """Return a descriptor of the interface, which is made if it is not there. RuntimeFailure."""
-    try:
-        return native.device_open(interface, mode)
-    except OSError as error:
-        raise RuntimeFailure(
-            f"interface {interface}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
 
 
 def is_deleted(fd: int) -> bool:

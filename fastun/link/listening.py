@@ -1,7 +1,8 @@
 """What a serving side listens on: bound at once, or as soon as it is known where.
 
     an address        at once, and freely (binding.py): no interface need have it yet
-    a name, a zone    when the name resolves, or the interface is there (names.py)
+    a name, a zone    when the name resolves, or the interface is there (names.py); a name is looked
+                      up again, and what it resolves to then is bound as well
     a port in use     ends the gateway, before it says that it is up
 
 An address that no interface has is warned of, and the gateway is not ready until it is there. It
@@ -26,6 +27,8 @@ from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
 from fastun.link.stream import sockets as stream
 
 LOOK_INTERVAL_S: Final = 1.0
+NAMES_INTERVAL_S: Final = 30.0
+ADDRESSES_MAX: Final = 8  # of one name, since the start
 
 _ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 (what [::] asks for on a host without IPv6)
 
@@ -55,6 +58,7 @@ class Listening:
         self._leave_udp = leave_udp
         self._fwmark = fwmark
         self._unbound = list(endpoints)
+        self._following: set[asyncio.Task[None]] = set()  # names that were added later
         self._bound: dict[Endpoint, dict[EndpointAddress, socket.socket]] = {}
         self._is_present: dict[tuple[str, EndpointAddress], bool] = {}  # by field and address
         self._log = log.get("link")
@@ -70,6 +74,8 @@ class Listening:
 
     def close(self) -> None:
         """Close all sockets."""
+        for task in self._following:
+            task.cancel()
         for sockets in self._bound.values():
             for each in sockets.values():
                 each.close()
@@ -105,6 +111,40 @@ class Listening:
             self._bind(endpoint, found)
             if not self._unbound:
                 self.all_bound.set()
+        await self._follow(endpoint)
+
+    async def _follow(self, endpoint: Endpoint) -> None:
+        """Bind what the name comes to resolve to; the sockets of before stay, but may be absent."""
+        field, bound = _field(endpoint), list(self._bound.get(endpoint, ()))
+        while endpoint in self._bound and not _is_literal(endpoint):
+            await asyncio.sleep(NAMES_INTERVAL_S)
+            with contextlib.suppress(UnresolvedError):
+                found = await self._names.addresses(endpoint)
+                if endpoint not in self._bound:  # it is not listened on any more
+                    return
+                for address in set(found) - set(bound):
+                    if len(bound) < ADDRESSES_MAX:
+                        bound.append(address)
+                        self._open_too(endpoint, address)
+                for each in bound:
+                    if each in found:
+                        self.watch(field, each)
+                    else:
+                        self._is_present.pop((field, each), None)
+
+    def _open_too(self, endpoint: Endpoint, address: EndpointAddress) -> None:
+        with contextlib.ExitStack() as unless_taken:
+            try:
+                opened = self._open(endpoint, address, unless_taken)
+                self._take(endpoint, {address: opened})
+            except RuntimeFailure as error:
+                self._log.warning(
+                    f"{_field(endpoint)}: cannot listen on {address.host}, which {endpoint.host} "
+                    "resolves to now; restart fastun when the port is free there",
+                    error=str(error),
+                )
+                return
+            unless_taken.pop_all()
 
     def _bind(self, endpoint: Endpoint, found: Iterable[EndpointAddress]) -> None:
         with contextlib.ExitStack() as unless_taken:
@@ -164,6 +204,9 @@ class Listening:
             for endpoint, sockets in opened.items():
                 self._take(endpoint, sockets)
             unless_taken.pop_all()
+        for endpoint in added:
+            self._following.add(task := asyncio.create_task(self._follow(endpoint)))
+            task.add_done_callback(self._following.discard)
         for endpoint in gone:
             self._leave(endpoint)
         self._unbound = [each for each in self._unbound if each in endpoints]
@@ -224,6 +267,13 @@ def _written(endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
     if host == "::" and not socket.has_dualstack_ipv6():
         host = _ANY_IPV4
     return tuple(literal(host, endpoint.port))
+
+
+def _is_literal(endpoint: Endpoint) -> bool:
+    try:
+        return bool(literal(endpoint.host, endpoint.port))
+    except UnresolvedError:  # its interface has gone again
+        return True
 
 
 def _field(endpoint: Endpoint) -> str:
