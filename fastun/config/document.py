@@ -113,6 +113,13 @@ class MetricsSection(_Section, frozen=True):
     listen: str = "127.0.0.1:10055"
 
 
+class LogSection(_Section, frozen=True):
+    """`[log]`: what goes to stderr."""
+
+    format: str = "console"
+    level: str = "info"
+
+
 class PeerSection(_Section, frozen=True):
     """`[[peer]]`: the other end. `keepalive` in seconds."""
 
@@ -135,6 +142,7 @@ class Document(_Section, frozen=True):
     push: PushSection | None = None
     forward: ForwardSection | None = None
     metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -145,6 +153,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "push": PushSection,
     "forward": ForwardSection,
     "metrics": MetricsSection,
+    "log": LogSection,
     "peer": PeerSection,
 }
 
@@ -266,6 +275,7 @@ __all__ = [
     "ForwardSection",
     "InterfaceSection",
     "ListenSection",
+    "LogSection",
     "MetricsSection",
     "PeerSection",
     "PushSection",

@@ -34,6 +34,7 @@ from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
+    LOG_LEVELS,
     MODES,
     WIRES,
     KillSwitch,
@@ -242,6 +243,10 @@ def _common(
     metrics = sources.effective(
         options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
+    log_format = sources.effective(
+        options.log_format, "--log-format", document.log.format, "log.format"
+    )
+    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
@@ -256,8 +261,8 @@ def _common(
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        "verbosity": options.verbose,
+        "log_format": _one_of(LOG_FORMATS, *log_format),
+        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
     }
 
 
