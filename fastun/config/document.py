@@ -70,6 +70,7 @@ class InterfaceSection(_Section, frozen=True):
     fwmark: _Int = 0
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
+    bridge: str | None = None
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None

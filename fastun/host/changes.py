@@ -209,6 +209,7 @@ class PreparedDevice(Change, frozen=True, tag="device"):
     index: _Index
     before: LinkState
     ours: LinkState
+    joins: bool = False  # a bridge, which may have come later
     rank: ClassVar[int] = -1  # rules that lead to its routes are in use, and stay
 
     @property
@@ -241,7 +242,10 @@ class PreparedDevice(Change, frozen=True, tag="device"):
                 ]
             )
         # A push may have set the MTU of a gateway that was killed.
-        link_state.write(self.index, now.back_to(self.before, self.ours, any_mtu=owner_died))
+        goal = now.back_to(self.before, self.ours, any_mtu=owner_died)
+        if self.joins:
+            goal = msgspec.structs.replace(goal, bridge=self.before.bridge)
+        link_state.write(self.index, goal)
 
 
 AnyChange = RoutingRules | NftTable | Sysctl | Dns | PreparedDevice

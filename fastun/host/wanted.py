@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table"]
+Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table", "bridge"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
+    `bridge` is what it is to be a port of, "" for nothing in particular.
     `outer` are the addresses that the tunnel's own packets go to.
     """
 
@@ -31,6 +32,7 @@ class Wanted:
     pushed_mtu: int = 0
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
+    bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
 
 
