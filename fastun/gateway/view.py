@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
+from fastun.config.forward import Forward
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
@@ -64,6 +65,8 @@ class DeviceView:
     is_up: bool
     fault: str
     repairs: dict[str, int]
+    forward: Forward | None = None  # what is forwarded from and to it
+    obstacles: tuple[str, ...] = ()  # what keeps this host from that
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,6 +263,8 @@ def _device(device: Device) -> DeviceView:
         is_up=not condition.is_down,
         fault=condition.fault(),
         repairs=dict(condition.repairs),
+        forward=device.wanted.forward,
+        obstacles=condition.forwarding,
     )
 
 

@@ -14,6 +14,7 @@ resolver        the program that manages DNS here, and where names are really lo
 nft             nftables tables of our own, all of them through here
 own_tables      those of a device, as the journal undoes them
 packet_filter   the nft tables of a device, each of a feature
+forwarding      the host as a router between the device and its other networks
 strong_host     packets for the device's addresses that come by other interfaces
 
 It also asks, without changing anything:

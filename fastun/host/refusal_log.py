@@ -28,6 +28,7 @@ _EVENTS: Final[dict[tuple[Kind, bool], str]] = {
     ("setting", False): "a setting of this host is in the way",
     ("link", False): "interface is down",
     ("bridge", False): "not a port of the bridge",
+    ("forwarding", False): "forwarding refused",
 }
 
 

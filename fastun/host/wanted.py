@@ -11,10 +11,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from fastun.config.forward import Forward
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table", "bridge"]
+Kind = Literal[
+    "address",
+    "route",
+    "MTU",
+    "routing rules",
+    "setting",
+    "link",
+    "nft table",
+    "forwarding",
+    "bridge",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +34,8 @@ class Wanted:
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
     `bridge` is what it is to be a port of, "" for nothing in particular.
-    `outer` are the addresses that the tunnel's own packets go to.
+    `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
+    forwards from and to the device, None for nothing.
     """
 
     mtu: int
@@ -34,6 +46,7 @@ class Wanted:
     pushed_routes: tuple[Network, ...] = ()
     bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
+    forward: Forward | None = None
 
 
 @dataclass(frozen=True, slots=True)

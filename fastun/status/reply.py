@@ -124,6 +124,19 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused_handshakes: int = 0
 
 
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host forwards from and to its device, as configured.
+
+    ``masquerade`` may be names of interfaces; ``to`` is empty for all networks. ``obstacles`` are
+    what keeps packets from passing, each with the command that helps.
+    """
+
+    masquerade: bool | list[str]
+    peers: bool
+    to: list[str]
+    obstacles: list[str]
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
@@ -131,7 +144,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. ``device_fault`` says why the host is not as the device
     needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind.
+    again, by kind. ``forward`` is null where nothing is forwarded.
     """
 
     version: str
@@ -144,6 +157,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     mtu_bytes: int
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
+    forward: ForwardStatus | None = None
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

@@ -9,8 +9,10 @@ from tests.mutation.security import SecurityMutant, table
 MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/session/test_noise unit/session/test_primitives property/test_session property/test_session_timers",
-        ("open_sealed", "an AEAD's tag is checked",
-         "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        raise NotAuthenticError from None", "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        return ciphertext[:-16]"),
+        ("_opened", "an AEAD's tag is checked",
+         "except CryptoError:\n        raise NotAuthenticError from None", "except CryptoError:\n        return ciphertext[:-16]"),
+        ("dh", "a low-order point is refused",
+         "raise HandshakeError(Refusal.LOW_ORDER_POINT) from None", "return bytes(KEY_BYTES)"),
     ),
     *table(
         "unit/session/test_messages unit/session/test_noise property/test_session property/test_session_timers",
