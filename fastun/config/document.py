@@ -71,6 +71,7 @@ class InterfaceSection(_Section, frozen=True):
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
     kill_switch: bool | str = False
+    bridge: str | None = None
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None
