@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LIVE: Final = {
     "accept": "interface.accept",
     "addresses": "interface.address",
+    "bridge": "interface.bridge",
     "dns": "interface.dns",
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
@@ -42,6 +43,7 @@ RESTART: Final = {
     "fwmark": "interface.fwmark",
     "gso": "interface.gso",
     "interface": "interface.name",
+    "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
     "private_key": "interface.private_key",
