@@ -69,6 +69,6 @@ def test_a_refusal_is_a_failure_unless_it_went_with_the_interface(programs: Prog
     Dns(GONE, "resolvectl").undo(5, owner_died=False)
 
 
-def test_a_person_is_told_what_to_run() -> None:
+def test_the_message_says_what_to_run() -> None:
     assert Dns("fastun0", "resolvectl").by_hand == "resolvectl revert fastun0"
     assert NftTable("fastun0", "fastun0").by_hand == "nft delete table inet fastun0"
