@@ -70,6 +70,7 @@ class InterfaceSection(_Section, frozen=True):
     fwmark: _Int = 0
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
+    kill_switch: bool | str = False
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None
@@ -92,6 +93,18 @@ class PushSection(_Section, frozen=True):
     routes: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     keepalive: _Int = 0
+
+
+class ForwardSection(_Section, frozen=True):
+    """`[forward]`: this host as a router between its peers and its networks.
+
+    `masquerade` may name interfaces. `to` None is all networks.
+    """
+
+    enabled: bool = True
+    masquerade: bool | tuple[str, ...] = False
+    peers: bool = True
+    to: tuple[str, ...] | None = None
 
 
 class MetricsSection(_Section, frozen=True):
@@ -120,6 +133,7 @@ class Document(_Section, frozen=True):
     interface: InterfaceSection = InterfaceSection()
     listen: ListenSection | None = None
     push: PushSection | None = None
+    forward: ForwardSection | None = None
     metrics: MetricsSection = MetricsSection()
     peer: tuple[PeerSection, ...] = ()
 
@@ -129,6 +143,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "interface": InterfaceSection,
     "listen": ListenSection,
     "push": PushSection,
+    "forward": ForwardSection,
     "metrics": MetricsSection,
     "peer": PeerSection,
 }
@@ -248,6 +263,7 @@ def _literal(value: object) -> str:
 
 __all__ = [
     "Document",
+    "ForwardSection",
     "InterfaceSection",
     "ListenSection",
     "MetricsSection",

@@ -26,6 +26,9 @@ class Options:
     insecure: bool = False
     metrics: str | None = None
     lanes: int | None = None
+    forward: bool = False
+    masquerade: bool = False
+    kill_switch: bool | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
     log_format: str = "console"

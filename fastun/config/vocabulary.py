@@ -14,6 +14,10 @@ Table = int | Literal["auto", "off"]
 # default route leads into the tunnel and the host does not forward.
 StrongHost = bool | Literal["auto"]
 
+# What may leave this host beside the tunnel: all of it, nothing, or what goes to the networks that
+# the host is in.
+KillSwitch = Literal["off", "on", "lan"]
+
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)

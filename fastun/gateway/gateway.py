@@ -19,19 +19,20 @@ from collections.abc import AsyncIterator, Callable
 from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.handshaker import handshaker_for
+from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
+from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
-from fastun.gateway.tap_tasks import is_switch, tap_tasks
-from fastun.host import outer_addresses
+from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.device import Device
+from fastun.host.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
-from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.attempts import Attempts
@@ -52,7 +53,6 @@ from fastun.link.stream.handshake import (
 )
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
-from fastun.native import Wire
 from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
@@ -78,8 +78,9 @@ class Gateway:
         *,
         dns_before: DnsFiles,
         template: Template,
+        kill_switch: KillSwitch,
     ) -> None:
-        """Prepare; ``device`` and ``template``, which forks the workers, stay the caller's.
+        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
 
         ``dns_before``: the host's resolver files as they were before there was a device.
         """
@@ -87,7 +88,7 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, _plan(settings, device), template)
+        self.lane = Lane(0, plan_of(settings, device), template)
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
@@ -98,8 +99,9 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
+        outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self._outer_addresses
+            settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
         if settings.mss_clamp:
             device.inner_mtu.subscribe(self.lane.clamp_mss)
@@ -107,12 +109,14 @@ class Gateway:
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
-        lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
+        allow = kill_switch.allow_lookups if kill_switch.is_on else None
+        own_dns = lambda: device.dns_servers  # noqa: E731
+        lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self.pushed_settings.place_outer)
-        self.outside = Outside(names, inside, settings.fwmark, attempts)
+        names = Names(lookup, outer.place)
+        self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -165,6 +169,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
+            OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
@@ -264,19 +269,6 @@ class Gateway:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
 
-    def _outer_addresses(self) -> set[OuterAddress]:
-        """Return the addresses that our own packets go to at the moment."""
-        listened = self.settings.listen if self.settings.role == "serve" else ()
-        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
-        found |= self.outside.inside.kept_out
-        if self.datagrams is not None:
-            found |= self.datagrams.addresses()
-        for link in self.links.by_slot.values():
-            with contextlib.suppress(OSError):
-                if link.connection is not None:
-                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
-        return found
-
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
         while True:
@@ -306,18 +298,6 @@ class Gateway:
             if self.datagrams is not None:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
-
-
-def _plan(settings: Settings, device: Device) -> LanePlan:
-    return LanePlan(
-        device.fd,
-        Wire[settings.wire.upper()],
-        device.mode,
-        holds=settings.role == "connect" and len(settings.peers) <= 1,
-        coalesce=device.offload_max,
-        switches=is_switch(settings),
-        mss_mtu=settings.mtu if settings.mss_clamp else 0,
-    )
 
 
 __all__ = ["Gateway", "Link"]

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
 
+from fastun.config.forward import Forward
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
@@ -65,6 +67,9 @@ class DeviceView:
     is_up: bool
     fault: str
     repairs: dict[str, int]
+    kill_switch: KillSwitch
+    forward: Forward | None = None  # what is forwarded from and to it
+    obstacles: tuple[str, ...] = ()  # what keeps this host from that
 
 
 @dataclass(frozen=True, slots=True)

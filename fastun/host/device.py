@@ -9,7 +9,6 @@ the end. Runs before the event loop does: pyroute2 brings its own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
@@ -22,10 +21,12 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
+from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, prepared, tun
 from fastun.host.condition import Condition
+from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
@@ -68,7 +69,7 @@ class Device:
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self._outlives_us = prepared.record(journal, self.name, _ours(settings))
-        self.fd = _open(self.name, self.mode)
+        self.fd = tun.opened(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
@@ -153,6 +154,11 @@ class Device:
                 self._reconcile(wanted)
             self._wanted = wanted
 
+    def set_forward(self, forward: Forward | None) -> Applied:
+        """Forward this from now on, None for nothing; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, forward=forward))
+
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.
 
@@ -183,9 +189,14 @@ class Device:
         with self._mutex:
             return self._moved is None and bool(self._packet_filter.tables.changed())
 
+    @property
+    def forwarding(self) -> Forwarding:
+        """The host as the device's router."""
+        return self._packet_filter.forwarding
+
     def settings_are_changed(self) -> bool:
-        """Return whether others have changed what we set below /proc/sys."""
-        return bool(self._journal.lost_sysctls())
+        """Return whether others have changed what we set below /proc/sys, or do its work."""
+        return bool(self._journal.lost()) or self.forwarding.is_outdated()
 
     def inside(self, function: Callable[[], Result]) -> Result:
         """Call a function in the device's network namespace. Not on the event loop's thread."""
@@ -230,6 +241,8 @@ class Device:
         self._wanted = wanted
         try:
             applied = self.inside(lambda: self._reconciler.apply(wanted))
+            if self._moved is None:
+                applied = self._packet_filter.forward(wanted, applied, self.index)
             self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
@@ -245,12 +258,15 @@ class Device:
             addresses=settings.addresses,
             routes=() if settings.table == "off" else tuple(routes),
             outer=self._configured_outer,
+            forward=settings.forward,
         )
         applied = self._reconcile(wanted)
         kinds = [refusal.kind for refusal in applied.refused]
         has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
         for refusal in applied.refused:
-            if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
+            if refusal.kind in ("MTU", "link", "forwarding") or (
+                refusal.kind == "address" and has_no_address
+            ):
                 advice = f"; {refusal.advice}" if refusal.advice else ""
                 raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
 
@@ -318,25 +334,6 @@ def _ours(settings: Settings) -> LinkState:
         gso_max_bytes=GSO_MAX_BYTES,
         gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
     )
-
-
-def _open(name: str, mode: Mode) -> int:
-    try:
-        return native.device_open(name, mode)
-    except OSError as error:
-        raise RuntimeFailure(
-            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
-
-
-_OPEN_ERRORS = {
-    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
-    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "permission denied on /dev/net/tun; run as root",
-    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "in use by another program; choose another name with --interface",
-    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
-}
 
 
 @contextmanager

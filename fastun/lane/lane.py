@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -39,6 +40,12 @@ BOOT_FAILURES_MAX = 5
 SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
+
+# A worker that crashes costs a fresh template, for which the event loop waits some 70 ms. Whoever
+# can crash one gets no more than this at once; after it each waits for RESPAWN_DELAY_S, by when the
+# template is there.
+FAULTS_MAX = 5
+FAULTS_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class Lane:
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
         self._plan = plan
+        self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._log = log.get("lane")
 
@@ -225,8 +233,10 @@ class Lane:
         status = worker.reap()
         worker.is_ready = False
         worker.restarts += 1
-        if -status in FAULTS:
+        is_fault = -status in FAULTS
+        if is_fault:
             self._template.renew()
+            self._faults.append(time.monotonic())
         self._log.warning("worker died, replacing it", worker=worker.name, status=status)
         if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return
@@ -234,7 +244,11 @@ class Lane:
         if time.monotonic() - worker.spawned > SHORT_LIFE_S:
             worker.n_short_lives = 0
         worker.n_short_lives += 1
-        if worker.n_short_lives < SHORT_LIVES_MAX:
+        if worker.n_short_lives < SHORT_LIVES_MAX and not (is_fault and self._crashes_often()):
             self._start_worker(worker)
         else:
             self._start_later(worker)
+
+    def _crashes_often(self) -> bool:
+        is_full = len(self._faults) == FAULTS_MAX
+        return is_full and time.monotonic() - self._faults[0] < FAULTS_WINDOW_S

@@ -55,6 +55,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
     WorkerFailed,
 )
+from fastun.lane.switch import attach_switch
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
@@ -81,7 +82,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 native.Stats.attach(stats_fd),
                 native.PeerTable.attach(peers_fd),
-                *_switch_memory(boot, switch_fds),
+                *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
@@ -312,12 +313,6 @@ _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     ),
     EventKind.LINK_ERROR: lambda event: LinkEnded(event.slot, event.link_id, event.error),
 }
-
-
-def _switch_memory(boot: Boot, fds: list[int]) -> tuple[native.MacTable, native.Ring] | tuple[()]:
-    if not boot.hairpin_bytes:
-        return ()
-    return native.MacTable.attach(fds[0]), native.Ring.attach(fds[1], boot.hairpin_bytes)
 
 
 def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:

@@ -7,12 +7,13 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import DeviceView, GatewayView, LaneView, LinkView, PeerView, WorkerView
 from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
+    ForwardStatus,
     LaneStatus,
     LastError,
     Links,
@@ -42,6 +43,8 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        forward=_forward(view.device),
+        kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
@@ -56,6 +59,19 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _forward(device: DeviceView) -> ForwardStatus | None:
+    forward = device.forward
+    if forward is None:
+        return None
+    names = forward.masquerade
+    return ForwardStatus(
+        masquerade=names if isinstance(names, bool) else list(names),
+        peers=forward.peers,
+        to=[str(network) for network in forward.to],
+        obstacles=list(device.obstacles),
     )
 
 

@@ -123,14 +123,40 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused_handshakes: int = 0
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host forwards from and to its device, as configured.
+
+    ``masquerade`` may be names of interfaces; ``to`` is empty for all networks. ``obstacles`` are
+    what keeps packets from passing, each with the command that helps.
+    """
+
+    masquerade: bool | list[str]
+    peers: bool
+    to: list[str]
+    obstacles: list[str]
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host has of a tunnel, a part of its status.
+
+    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
+    where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
+    nothing, or what goes to private networks that it is in.
+    """
+
+    device_fault: str = ""
+    host_repairs: dict[str, int] = {}
+    forward: ForwardStatus | None = None
+    kill_switch: Literal["off", "on", "lan"] = "off"
+
+
+class Status(HostStatus, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not. ``device_fault`` says why the host is not as the device
-    needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind.
+    that may connect, connected or not.
     """
 
     version: str
@@ -141,8 +167,6 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     wire: str
     addresses: list[str]
     mtu_bytes: int
-    device_fault: str = ""
-    host_repairs: dict[str, int] = {}
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None
