@@ -61,7 +61,7 @@ def _set(
 
 def _is_set(name: str, value: str) -> bool:
     try:
-        return changes.read_sysctl(name) == value
+        return sysctls.read(name) == value
     except OSError:
         return False
 
