@@ -310,6 +310,20 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "    yield by_wire, for_us, *drop\n", ""),
     ),
     *table(
+        "unit/host/test_forward_table",
+        ("_allowed", "peers do not reach each other",
+         "if not forward.peers:", "if False:"),
+        ("_allowed", "only what is allowed is forwarded",
+         "    if forward.to:\n", "    if False:\n"),
+        ("_not_forwarded", "a host is no router for its neighbours",
+         "*way, nft.COUNTER, nft.DROP", "*way, nft.COUNTER"),
+    ),
+    *table(
+        "unit/host/test_forwarding",
+        ("Forwarding.follow", "nothing is forwarded without its rules",
+         'return [Refusal("forwarding", name, str(error))], []', "pass"),
+    ),
+    *table(
         "unit/test_ending",
         ("ask", "only the first signal is heard",
          "    if not _asked_by:\n", "    if True:\n        _asked_by.clear()\n"),
