@@ -51,6 +51,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
                 KillSwitch(settings, journal) as kill_switch,
                 Device(settings, journal) as device,
             ):
+                kill_switch.remove_left()
                 gateway = Gateway(
                     settings,
                     device,

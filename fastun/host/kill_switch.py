@@ -92,21 +92,11 @@ class KillSwitch:
         return self._n_restored
 
     def __enter__(self) -> Self:
-        """Set it, or remove what an earlier start has left. Raises RuntimeFailure, AskedToStop."""
-        interface = self._allowed.interface
-        try:
-            found = kill_switch_found.interfaces()
-        except OSError:  # a kernel without nftables, or no right to ask; nft says more
-            found = ()
+        """Set it. Raises RuntimeFailure, AskedToStop."""
         if not self.is_on:
-            if interface in found:
-                remove(interface)
-                self._log.warning(
-                    "the kill switch of an earlier start is removed: kill_switch is not set now",
-                    interface=interface,
-                )
             return self
-        others = [each for each in found if each != interface]
+        interface = self._allowed.interface
+        others = [each for each in _found() if each != interface]
         if others:
             raise RuntimeFailure(
                 f"kill_switch: that of {others[0]} is set on this host, and drops what other "
@@ -131,6 +121,19 @@ class KillSwitch:
             self._log.warning(
                 "the kill switch remains: this host sends nothing until fastun runs again; "
                 f"'{by_hand(interface)}' removes it",
+                interface=interface,
+            )
+
+    def remove_left(self) -> None:
+        """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
+
+        Once the device is ours: until then it may be that of a client that is running.
+        """
+        interface = self._allowed.interface
+        if not self.is_on and interface in _found():
+            remove(interface)
+            self._log.warning(
+                "the kill switch of an earlier start is removed: kill_switch is not set now",
                 interface=interface,
             )
 
@@ -221,6 +224,13 @@ class KillSwitch:
 def remove(interface: str) -> None:
     """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
     nft.remove(nft.table_name(interface, kill_switch_rules.PURPOSE), is_undo=True)
+
+
+def _found() -> tuple[str, ...]:
+    try:
+        return kill_switch_found.interfaces()
+    except OSError:  # a kernel without nftables, or no right to ask; nft says more
+        return ()
 
 
 def by_hand(interface: str) -> str:
