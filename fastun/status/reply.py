@@ -7,11 +7,11 @@ is one frame and as many packets as the network would see; bytes are without any
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
+from fastun.vocabulary import Mode, Role, Transport, WorkerRole
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     moment of the reply, as in the metric fastun_worker_state.
     """
 
-    role: Literal["tun-reader", "link-writer", "link-reader", "tun-writer"]
+    role: WorkerRole
     pid: int | None
     up: bool
     state: State
@@ -63,7 +63,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link of this moment. ``tcp`` is null on UDP, and when it ended just now."""
 
     software: str
-    transport: Literal["tcp", "udp"]
+    transport: Transport
     super_packets_outbound: bool
     super_packets_inbound: bool
     tcp: Tcp | None
@@ -149,7 +149,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None
-    kill_switch: Literal["off", "on", "lan"] = "off"
+    kill_switch: KillSwitch = "off"
 
 
 class Status(HostStatus, frozen=True, kw_only=True):
@@ -162,9 +162,9 @@ class Status(HostStatus, frozen=True, kw_only=True):
 
     version: str
     pid: int
-    role: Literal["serve", "connect"]
+    role: Role
     interface: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     wire: str
     addresses: list[str]
     mtu_bytes: int
