@@ -6,6 +6,7 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -38,17 +39,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from fastun.lab.tunnel import Transport
+
 TABLE = "fastun_wg0_kill_switch"
 OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  # IGMP and MLD
 
 
 @pytest.fixture(scope="module")
 def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with running(tmp_path_factory.mktemp("cut_off"), "udp") as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running(directory: Path, transport: Transport) -> Iterator[Scene]:
     missing = missing_capability()
     if missing:
         pytest.skip(f"network namespaces and tunnels need {missing}")
     with Lab() as lab:
-        made = scene(lab, tmp_path_factory.mktemp("cut_off"))
+        made = scene(lab, directory, transport)
         with (
             NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
             resolv_conf(made.laptop, ROUTER),
@@ -296,3 +305,14 @@ def test_a_start_without_the_option_removes_it(cut_off: Scene) -> None:
     assert TABLE not in cut_off.rules()
     assert "the kill switch of an earlier start is removed" in cut_off.log()
     cut_off.ends(cut_off.process.terminate, code=0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("transport", ["tcp", "both"])
+def test_it_is_the_same_over_other_transports(tmp_path: Path, transport: Transport) -> None:
+    with running(tmp_path, transport) as made, made.watched() as capture, made.attempts():
+        for event in (cut, kill_a_worker, kill, stop, hand_out_routes):
+            event(made)
+            made.wait_up()
+    assert capture.leaks == []
+    assert capture.n_permitted > 0

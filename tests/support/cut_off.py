@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
+    from fastun.lab.tunnel import Transport
 
 UPLINK, ROUTER, ROUTER_V6 = "up", "192.168.77.1", "fd01::1"
 LAPTOP, LAPTOP_V6 = "192.168.77.2", "fd01::2"
@@ -154,7 +155,7 @@ class Scene:
         )
 
 
-def scene(lab: Lab, directory: Path) -> Scene:
+def scene(lab: Lab, directory: Path, transport: Transport = "udp") -> Scene:
     """Make the hosts, and a server that answers; the client is not started yet."""
     laptop, internet, server = lab.host("laptop"), lab.host("internet"), lab.host("server")
     vm = lab.host("vm")
@@ -182,7 +183,7 @@ def scene(lab: Lab, directory: Path) -> Scene:
     )
     home = directory / "laptop"
     home.mkdir()
-    text = add_peer(serving, "client", NAME, "udp").read_text()
+    text = add_peer(serving, "client", NAME, transport).read_text()
     host_settings = "name = 'wg0'\ntable = 'auto'\n"
     text = text.replace("[interface]\n", f"[interface]\n{host_settings}")
     text = re.sub("(?m)^allowed_ips.*$", "allowed_ips = ['0.0.0.0/0', '::/0']", text)
