@@ -36,6 +36,7 @@ def cli() -> None:
     On the server:      fastun serve
     Add a client:       fastun peer add NAME > NAME.toml
     On the client:      fastun connect NAME.toml
+    End it:             fastun disconnect
     State and rates:    fastun status, fastun top
     Changed the file:   fastun reload
     Host check:         fastun doctor
@@ -78,6 +79,12 @@ def serve(**options: Any) -> None:
     is_flag=True,
     help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
 )
+@click.option(
+    "--kill-switch",
+    is_flag=True,
+    default=None,
+    help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
+)
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
@@ -94,6 +101,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --kill-switch
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     if not check:
@@ -102,6 +110,30 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     from fastun.doctor import connection, listing  # noqa: PLC0415 (as for doctor)
 
     context.exit(listing.show(connection.examine(_dialling(target, options)), as_json=False))
+
+
+@cli.command()
+@click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the client, where more than one is running.",
+)
+@run_dir_option
+def disconnect(interface: str | None, run_dir: Path) -> None:
+    """End 'fastun connect', and remove its kill switch.
+
+    Also removes a kill switch whose fastun is not running any more: after a stop, a crash or an
+    upgrade, it is the way out for a host that is cut off.
+
+    \b
+    Examples:
+      fastun disconnect
+      fastun disconnect -i fastun0
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import disconnect as ending_one  # noqa: PLC0415 (netlink, as above)
+
+    ending_one.disconnect(interface, run_dir)
 
 
 @cli.command()

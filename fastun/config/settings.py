@@ -29,6 +29,7 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.kill_switch import kill_switch, refuse_kill_switch
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
@@ -36,6 +37,7 @@ from fastun.config.vocabulary import (
     LOG_LEVELS,
     MODES,
     WIRES,
+    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -65,6 +67,7 @@ class CommonSettings:
     `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `verbosity` 0 logs
     from info up, 1 and more from debug up. `fwmark` goes on every outer packet, 0 is none.
     `peer_name` is the other end's on a wire without keys.
+    `bridge` is the one that a TAP device is to be a port of, "" for none.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -81,6 +84,7 @@ class CommonSettings:
     fwmark: int
     table: Table
     strong_host: StrongHost
+    bridge: str
     forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
@@ -131,6 +135,7 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
+    kill_switch: KillSwitch
 
     @property
     def endpoint(self) -> Endpoint:
@@ -177,6 +182,7 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
+    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -200,6 +206,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
+        kill_switch=kill_switch(sources, device.interface),
     )
 
 
@@ -249,6 +256,7 @@ def _common(
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "strong_host": host.strong_host(sources),
+        "bridge": host.bridge(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,

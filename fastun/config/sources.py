@@ -28,6 +28,7 @@ class Options:
     lanes: int | None = None
     forward: bool = False
     masquerade: bool = False
+    kill_switch: bool | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
     log_format: str | None = None

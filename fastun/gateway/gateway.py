@@ -22,15 +22,15 @@ from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
+from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
-from fastun.host import outer_addresses
 from fastun.host.device import Device
+from fastun.host.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
-from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
@@ -80,8 +80,9 @@ class Gateway:
         *,
         dns_before: DnsFiles,
         template: Template,
+        kill_switch: KillSwitch,
     ) -> None:
-        """Prepare; ``device`` and ``template``, which forks the workers, stay the caller's.
+        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
 
         ``dns_before``: the host's resolver files as they were before there was a device.
         """
@@ -100,8 +101,9 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
+        self.outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self.outer_addresses
+            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
         )
         self.push_updates = PushUpdates(
             self.lane,
@@ -114,12 +116,14 @@ class Gateway:
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
-        lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
+        allow = kill_switch.allow_lookups if kill_switch.is_on else None
+        own_dns = lambda: device.dns_servers  # noqa: E731
+        lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self.pushed_settings.place_outer)
-        self.outside = Outside(names, inside, settings.fwmark, attempts)
+        names = Names(lookup, self.outer.place)
+        self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
@@ -173,6 +177,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
+            OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
@@ -283,19 +288,6 @@ class Gateway:
         if established.hello is not None and established.hello.push is not None:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
-
-    def outer_addresses(self) -> set[OuterAddress]:
-        """Return the addresses that our own packets go to at the moment."""
-        listened = self.settings.listen if self.settings.role == "serve" else ()
-        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
-        found |= self.outside.inside.kept_out
-        if self.datagrams is not None:
-            found |= self.datagrams.addresses()
-        for link in self.links.by_slot.values():
-            with contextlib.suppress(OSError):
-                if link.connection is not None:
-                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
-        return found
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""

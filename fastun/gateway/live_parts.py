@@ -16,10 +16,10 @@ from fastun.gateway.settings_change import LIVE
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
+    from fastun.gateway.outer_endpoints import OuterEndpoints
     from fastun.gateway.peer_sync import PeerSync
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.device import Device
-    from fastun.host.outer_addresses import OuterAddress
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.listening import Listening
@@ -39,9 +39,7 @@ class Changing(Protocol):
     peer_sync: PeerSync
     pushed_settings: PushedSettings
     push_updates: PushUpdates
-
-    def outer_addresses(self) -> set[OuterAddress]:
-        """Return the addresses that our own packets go to at the moment."""
+    outer: OuterEndpoints
 
 
 def parts_of(gateway: Changing) -> tuple[Part, ...]:
@@ -80,7 +78,7 @@ class _Owned:
 
     async def device(self, _: Settings, now: Settings) -> Iterable[str]:
         gateway = self._gateway
-        applied = await asyncio.to_thread(gateway.device.change, now, gateway.outer_addresses())
+        applied = await asyncio.to_thread(gateway.device.change, now, gateway.outer.addresses())
         gateway.device.inner_mtu.change(applied.mtu)
         return [
             f"{refusal.kind} {refusal.item}: {refusal.reason}"

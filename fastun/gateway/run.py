@@ -23,6 +23,7 @@ from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
 from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
+from fastun.host.kill_switch import KillSwitch
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
 from fastun.lane.template import Template
@@ -59,13 +60,17 @@ def run(
         with Template() as template:  # it imports while the device is made
             settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
-            with Device(settings, journal) as device:
+            with (
+                KillSwitch(settings, journal) as kill_switch,
+                Device(settings, journal) as device,
+            ):
                 gateway = Gateway(
                     settings,
                     device,
                     constants or TimerConstants(),
                     dns_before=dns_before,
                     template=template,
+                    kill_switch=kill_switch,
                 )
                 asyncio.run(gateway.run(asked, functools.partial(observed, reread=reread)))
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses
+from fastun.host.bridge import NOT_A_BRIDGE
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def of_settings(settings: Settings) -> Wanted:
         addresses=settings.addresses,
         routes=() if settings.table == "off" else tuple(routes),
         outer=frozenset(outer_addresses.of_settings(settings)[0]),
+        bridge=settings.bridge,
         forward=settings.forward,
     )
 
@@ -30,7 +32,7 @@ def check_vital(applied: Applied, settings: Settings) -> None:
     kinds = [refusal.kind for refusal in applied.refused]
     has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
     for refusal in applied.refused:
-        is_vital = refusal.kind in ("MTU", "link", "forwarding")
+        is_vital = refusal.kind in ("MTU", "link", "forwarding") or refusal.reason == NOT_A_BRIDGE
         if is_vital or (refusal.kind == "address" and has_no_address):
             advice = f"; {refusal.advice}" if refusal.advice else ""
             raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")

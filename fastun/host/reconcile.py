@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from fastun import ending
-from fastun.host import permitted, placing, routing_rules, settings_of_host
+from fastun.host import bridge, permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.kernel import Kernel, SetAddress, SetLink, SetRoute
@@ -93,6 +93,7 @@ class Reconciler:
         with Kernel(self._index) as kernel:
             outcome = _Outcome(kernel.link(), wanted)
             mtu = self._set_mtu(kernel, wanted, outcome)
+            self._join(kernel, wanted, outcome)
             found = kernel.addresses()
             others = of_others(kernel.main_routes(), found, self._index)
             placed = self._placed(wanted, others, found, outcome)
@@ -142,6 +143,15 @@ class Reconciler:
             Refusal("MTU", str(goal), str(faults[0]), "", is_pushed=bool(wanted.pushed_mtu))
         )
         return now
+
+    @staticmethod
+    def _join(kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> None:
+        """Make the device a port of its bridge."""
+        joined = bridge.join(kernel, outcome.link, wanted.bridge) if wanted.bridge else False
+        if joined is True:
+            outcome.make("bridge", wanted.bridge)
+        elif joined:
+            outcome.refuse("bridge", wanted.bridge, *joined)
 
     def _set_up(self, kernel: Kernel, outcome: _Outcome) -> bool:
         """Bring a new device up; whether it is up. One that was set down later stays down."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
-from fastun import __version__, codec, native
+from fastun import __version__, codec, native, vocabulary
 from fastun.config import push as push_form
 from fastun.config.push import Push
 from fastun.config.settings import Settings
@@ -99,7 +99,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     software: str
-    mode: Literal["tun", "tap"]
+    mode: vocabulary.Mode
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()

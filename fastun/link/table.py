@@ -13,7 +13,6 @@ import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fastun import log
 from fastun.lane.lane import Lane
@@ -25,6 +24,7 @@ from fastun.link.hello import Ability
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
+from fastun.vocabulary import Transport
 
 # How the reason of links that have ended with a worker's death ends.
 WORKER_DIED = " died"
@@ -66,7 +66,7 @@ class Link:
         return self.slotted.peer.name
 
     @property
-    def transport(self) -> Literal["tcp", "udp"]:
+    def transport(self) -> Transport:
         """What carries it."""
         return "udp" if self.connection is None else "tcp"
 
