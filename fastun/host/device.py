@@ -247,7 +247,7 @@ class Device:
             addresses=settings.addresses,
             routes=() if settings.table == "off" else tuple(routes),
             outer=self._configured_outer,
-            bridge=settings.bridge,
+            bridge=settings.place.bridge,
             forward=settings.forward,
         )
         applied = self._reconcile(wanted)
