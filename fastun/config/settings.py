@@ -29,12 +29,15 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.kill_switch import kill_switch, refuse_kill_switch
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
+    LOG_LEVELS,
     MODES,
     WIRES,
+    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -129,6 +132,7 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
+    kill_switch: KillSwitch
 
     @property
     def endpoint(self) -> Endpoint:
@@ -175,6 +179,7 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
+    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -198,6 +203,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
+        kill_switch=kill_switch(sources, device.interface),
     )
 
 
@@ -236,6 +242,10 @@ def _common(
     metrics = sources.effective(
         options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
+    log_format = sources.effective(
+        options.log_format, "--log-format", document.log.format, "log.format"
+    )
+    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
@@ -250,8 +260,8 @@ def _common(
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        "verbosity": options.verbose,
+        "log_format": _one_of(LOG_FORMATS, *log_format),
+        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
     }
 
 

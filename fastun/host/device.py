@@ -21,11 +21,12 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
+from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import link_settings, outer_addresses, prepared, tun
-from fastun.host.bridge import NOT_A_BRIDGE
 from fastun.host.condition import Condition
+from fastun.host.configured import check_vital, of_settings
 from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import NetlinkError
@@ -143,6 +144,11 @@ class Device:
                 self._reconcile(wanted)
             self._wanted = wanted
 
+    def set_forward(self, forward: Forward | None) -> Applied:
+        """Forward this from now on, None for nothing; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, forward=forward))
+
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.
 
@@ -241,26 +247,29 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        routes = [network for peer in settings.peers for network in peer.allowed_ips]
-        wanted = Wanted(
-            mtu=settings.mtu,
-            addresses=settings.addresses,
-            routes=() if settings.table == "off" else tuple(routes),
-            outer=self._configured_outer,
-            bridge=settings.place.bridge,
-            forward=settings.forward,
-        )
-        applied = self._reconcile(wanted)
-        kinds = [refusal.kind for refusal in applied.refused]
-        has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
-        for refusal in applied.refused:
-            if (
-                refusal.kind in ("MTU", "link", "forwarding")
-                or refusal.reason == NOT_A_BRIDGE
-                or (refusal.kind == "address" and has_no_address)
-            ):
-                advice = f"; {refusal.advice}" if refusal.advice else ""
-                raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
+        check_vital(self._reconcile(of_settings(settings)), settings)
+
+    def change(self, settings: Settings, outer: Iterable[OuterAddress]) -> Applied:
+        """Have what these settings say, in place of the last; as `apply`.
+
+        Raises RuntimeFailure where nothing could work without what is refused; call it again with
+        the settings of before then.
+        """
+        with self._mutex:
+            was = self._wanted
+            self._settings = settings
+            self._reconciler.follow(settings)
+            self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+            wanted = replace(
+                of_settings(settings),
+                pushed_addresses=was.pushed_addresses,
+                pushed_routes=was.pushed_routes,
+                pushed_mtu=was.pushed_mtu,
+                outer=self._configured_outer | set(outer),
+            )
+            applied = self._reconcile(wanted)
+            check_vital(applied, settings)
+            return applied
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.

@@ -106,11 +106,11 @@ def unused(interface: str) -> int:
     return 0
 
 
-def names_in_use() -> list[str]:
-    """Return the names of all TUN and TAP devices that a program has open."""
+def tun_devices() -> dict[str, bool]:
+    """Return all TUN and TAP devices by name, with whether a program has each open."""
     with IPRoute() as netlink:
         links = [link for link in netlink.get_links() if _is_tun(link)]
-    return [link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_CARRIER")]
+    return {link.get_attr("IFLA_IFNAME"): bool(link.get_attr("IFLA_CARRIER")) for link in links}
 
 
 def _link(netlink: IPRoute, index: int) -> Any:

@@ -77,6 +77,7 @@ class Reconciler:
         """Prepare; ``journal`` undoes what does not go with the device."""
         self._index = index
         self._settings = settings
+        self._mtu = settings.mtu  # as it was configured when it was last applied
         self._journal = journal
         self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
@@ -108,6 +109,11 @@ class Reconciler:
         self._caught = (placed.caught, placed.caught.by(wanted.outer))
         return Applied(mtu, tuple(outcome.refused), tuple(outcome.made))
 
+    def follow(self, settings: Settings) -> None:
+        """Go by these settings from the next `apply` on."""
+        self._settings = settings
+        self.__dict__.pop("_named", None)
+
     def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
         catching, caught = self._caught
@@ -123,7 +129,8 @@ class Reconciler:
     def _set_mtu(self, kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> int:
         """Set the MTU; one that was set by hand stays until another one is pushed."""
         now = outcome.link.mtu
-        is_ours = self._is_new or now == self._pushed_mtu
+        is_ours = self._is_new or now == self._pushed_mtu or wanted.mtu != self._mtu
+        self._mtu = wanted.mtu
         goal = wanted.pushed_mtu or (wanted.mtu if is_ours else now)
         self._pushed_mtu = wanted.pushed_mtu
         if goal == now:

@@ -24,6 +24,7 @@ Kind = Literal[
     "link",
     "nft table",
     "forwarding",
+    "kill switch",
     "bridge",
 ]
 

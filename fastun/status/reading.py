@@ -44,6 +44,7 @@ def read_status(view: GatewayView) -> Status:
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
         forward=_forward(view.device),
+        kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,

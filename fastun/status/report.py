@@ -33,6 +33,11 @@ _END_SHOWN_S = 7 * 86400
 _PEERS_SHOWN_DOWN_MAX = 10
 _NETWORKS_SHOWN_MAX = 4
 
+_KILL_SWITCH = {
+    "on": "on: nothing leaves this host beside the tunnel",
+    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
+}
+
 
 def show(
     interface: str | None, run_dir: Path, *, as_json: bool = False, shows_all: bool = False
@@ -94,8 +99,22 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
+            f"{_left_over()}"
         )
     return found
+
+
+def _left_over() -> str:
+    """Return what to know of kill switches whose gateways are gone, empty without one."""
+    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
+
+    try:
+        names = kill_switch_found.interfaces()
+    except OSError:  # not root, or a kernel without nftables
+        return ""
+    if not names:
+        return ""
+    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -135,6 +154,8 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("host", said)
     if status.forward is not None:
         table.add_row("forward", _forwarding(status.forward))
+    if status.kill_switch != "off":
+        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
