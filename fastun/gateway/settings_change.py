@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 LIVE: Final = {
     "accept": "interface.accept",
     "addresses": "interface.address",
-    "bridge": "interface.bridge",
     "dns": "interface.dns",
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
@@ -46,7 +45,7 @@ RESTART: Final = {
     "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
-    "place": "interface.bridge and interface.strong_host",
+    "place": "interface.bridge or strong_host",
     "private_key": "interface.private_key",
     "run_dir": "--run-dir",
     "state_dir": "--state",
