@@ -38,6 +38,7 @@ def cli() -> None:
     On the client:      fastun connect NAME.toml
     End it:             fastun disconnect
     State and rates:    fastun status, fastun top
+    Changed the file:   fastun reload
     Host check:         fastun doctor
     Throughput:         fastun bench
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
@@ -160,6 +161,31 @@ def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool)
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
     report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
+
+
+@cli.command()
+@click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
+)
+@run_dir_option
+def reload(interface: str | None, run_dir: Path) -> None:
+    """Have a running gateway apply what has changed in its file.
+
+    Waits until it is in effect, and prints a line for each change, and one for each field that
+    needs a restart. Sessions go on. A fault in the file changes nothing; its line is shown, with
+    exit code 2. SIGHUP to a gateway without a terminal does the same.
+
+    \b
+    Examples:
+      fastun reload
+      fastun reload -i fastun0
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import reload  # noqa: PLC0415 (as above)
+
+    reload.run(interface, run_dir)
 
 
 @cli.command()
@@ -296,7 +322,7 @@ def _run(role: Role, target: str | None, options: Options) -> None:
         from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
 
     try:
-        run(settings)
+        run(settings, reread=lambda: load(role, target, options))
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(of_the_system(error)) from error

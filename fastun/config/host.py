@@ -5,16 +5,19 @@ Only the configuration file has these fields. Each complaint starts with the pla
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from fastun import endpoint
 from fastun.config import routing_tables
+from fastun.config.interface import parse_interface_name
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
     from fastun.config.sources import Sources
     from fastun.config.vocabulary import Mode, StrongHost, Table
+    from fastun.peers.peer import Address
 
 _MAX_PORT = 65535
 _MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
@@ -27,6 +30,24 @@ _KERNEL_TABLES: Final = (
 # As resolvectl(1) and wg-quick(8) files write it.
 _ROUTING_ONLY: Final = "~"
 _ALL_NAMES: Final = "~."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePlace:
+    """The device among the host's others: the bridge of a TAP, "" for none."""
+
+    strong_host: StrongHost = "auto"
+    bridge: str = ""
+
+
+def place(
+    sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]
+) -> DevicePlace:
+    """Return what the device is among the host's others; raise ConfigError."""
+    return DevicePlace(
+        strong_host=_strong_host(sources),
+        bridge=_bridge(sources, mode, own_name, addresses),
+    )
 
 
 def udp_port(sources: Sources) -> int | None:
@@ -90,7 +111,7 @@ def table(sources: Sources, mode: Mode) -> Table:
     return table
 
 
-def strong_host(sources: Sources) -> StrongHost:
+def _strong_host(sources: Sources) -> StrongHost:
     """Return whether the device's addresses are closed to other interfaces; raise ConfigError."""
     value, where = sources.document.interface.strong_host, sources.where("interface.strong_host")
     if isinstance(value, str):
@@ -98,6 +119,24 @@ def strong_host(sources: Sources) -> StrongHost:
             raise ConfigError(f'{where}: {quote(value)} is not one of true, false, "auto"')
         return "auto"
     return value
+
+
+def _bridge(sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]) -> str:
+    """Return the bridge that the device is to be a port of, "" for none; raise ConfigError."""
+    name, where = sources.document.interface.bridge, sources.where("interface.bridge")
+    if name is None:
+        return ""
+    parse_interface_name(name, where)
+    if mode != "tap":
+        raise ConfigError(f"{where}: only a TAP device can be a port of a bridge; set mode to tap")
+    if name == own_name:
+        raise ConfigError(f"{where}: {name} is the device itself; give the name of a bridge")
+    if addresses:
+        raise ConfigError(
+            f"{where}: an address of a bridge's port is of no use; give {addresses[0]} to {name},"
+            " and remove it here"
+        )
+    return name
 
 
 def parse_dns(

@@ -34,13 +34,13 @@ from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
+    LOG_LEVELS,
     MODES,
     WIRES,
     KillSwitch,
     LogFormat,
     Mode,
     Role,
-    StrongHost,
     Table,
     Wire,
 )
@@ -81,7 +81,7 @@ class CommonSettings:
     wire: Wire
     fwmark: int
     table: Table
-    strong_host: StrongHost
+    place: host.DevicePlace
     forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
@@ -242,13 +242,17 @@ def _common(
     metrics = sources.effective(
         options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
+    log_format = sources.effective(
+        options.log_format, "--log-format", document.log.format, "log.format"
+    )
+    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
         "mtu": _mtu(sources, device, endpoints),
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
-        "strong_host": host.strong_host(sources),
+        "place": host.place(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
@@ -256,8 +260,8 @@ def _common(
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        "verbosity": options.verbose,
+        "log_format": _one_of(LOG_FORMATS, *log_format),
+        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
     }
 
 

@@ -31,7 +31,7 @@ class Options:
     kill_switch: bool | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
-    log_format: str = "console"
+    log_format: str | None = None
     verbose: int = 0
 
 

@@ -2,9 +2,9 @@
 
 from typing import Final, Literal, get_args
 
-from fastun.vocabulary import LogFormat, Mode, Role, Wire
+from fastun.vocabulary import LogFormat, LogLevel, Mode, Role, Wire
 
-__all__ = ["LogFormat", "Mode", "Role", "Wire"]  # of others, and all that follows
+__all__ = ["LogFormat", "LogLevel", "Mode", "Role", "Wire"]  # of others, and all that follows
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
@@ -21,3 +21,4 @@ KillSwitch = Literal["off", "on", "lan"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)

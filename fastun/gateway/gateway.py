@@ -47,6 +47,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     SealedHandshaker,
@@ -63,8 +64,9 @@ from fastun.threads import DaemonThreads
 LOOP_END_LIMIT_S = 4.0
 
 
-# What shows a running gateway to others for as long as its context lasts (run.py).
-Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
+# What shows a running gateway to others for as long as its context lasts (run.py). It gives what is
+# to be called on SIGHUP that is not a terminal's.
+Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[Callable[[], None]]]
 
 
 class Gateway:
@@ -99,12 +101,17 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
-        outer = OuterEndpoints(self)
+        self.outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, outer.addresses
+            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
         )
-        if settings.mss_clamp:
-            device.inner_mtu.subscribe(self.lane.clamp_mss)
+        self.push_updates = PushUpdates(
+            self.lane,
+            self.links,
+            self.peer_sync.push_to if settings.role == "serve" else None,
+            self.pushed_settings.take,
+        )
+        device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
@@ -115,12 +122,13 @@ class Gateway:
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, outer.place)
+        names = Names(lookup, self.outer.place)
         self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
             self._take_udp,
+            self._leave_udp,
             settings.fwmark,
         )
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
@@ -152,7 +160,7 @@ class Gateway:
     ) -> None:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
-        await stack.enter_async_context(observed(self))
+        life.on_hang_up = await stack.enter_async_context(observed(self))
         # Before a port is open, and before the lane, whose workers begin with all peers.
         stack.enter_context(self.peer_sync)
         self._make_sessions()
@@ -205,7 +213,11 @@ class Gateway:
             await self.lane.stop()
 
     def _reports(self, life: Life) -> Reports:
-        sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
+        sessions = (
+            None
+            if self.sessions is None
+            else Sessions(self.sessions, self.datagrams, self.push_updates)
+        )
         return Reports(
             self.settings.interface,
             self.peer_slots,
@@ -244,7 +256,15 @@ class Gateway:
 
     def _take_udp(self, bound: socket.socket) -> None:
         assert self.datagrams is not None  # noqa: S101 (one that listens on UDP has these)
-        self.datagrams.add_socket(bound)
+        self.datagrams.passing.add(bound)
+
+    def _leave_udp(self, bound: socket.socket) -> None:
+        assert self.datagrams is not None  # noqa: S101 (as above)
+        self.datagrams.passing.leave(bound)
+
+    def _clamp_mss(self, mtu: int) -> None:
+        if self.settings.mss_clamp:
+            self.lane.clamp_mss(mtu)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -275,6 +295,7 @@ class Gateway:
             self.peer_sync.refresh()
             log.say_held_back()
             self.outside.attempts.tick()
+            self.push_updates.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
@@ -289,6 +310,7 @@ class Gateway:
     def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
         if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
             self.datagrams.try_endpoints(slotted.slot)
+        self.push_updates.look_at(slotted.slot)  # its addresses, of its allowed IPs
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:

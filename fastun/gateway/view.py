@@ -33,7 +33,7 @@ class Histogram(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What does not change while the gateway runs.
+    """What the gateway runs on at the moment.
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
     ``public_key`` is this side's, None on a wire without keys. ``state_dir`` has the peers'

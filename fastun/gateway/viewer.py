@@ -96,7 +96,6 @@ class Viewer:
     def __init__(self, gateway: Running) -> None:
         """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
         self._gateway = gateway
-        self._configuration = _configuration(gateway)
         lane = gateway.lane
         self._stats = Stats.attach(lane.stats.fd)
         self._peer_table = PeerTable.attach(lane.peers.fd)
@@ -122,7 +121,7 @@ class Viewer:
         return Health(
             workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
             is_linked=bool(gateway.links.by_slot),
-            needs_link=self._configuration.role == "connect",
+            needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
             device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
         )
@@ -150,7 +149,7 @@ class Viewer:
             links_have_room=_have_room(gateway, list(links.values())),
         )
         return GatewayView(
-            configuration=self._configuration,
+            configuration=_configuration(gateway),
             device=device_view.read(gateway.device, gateway.outside.kill_switch),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)

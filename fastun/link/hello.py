@@ -84,6 +84,14 @@ class Ability(StrEnum):
         lambda settings: settings.role == "connect" and bool(settings.accept),
         True,
     )
+    # It takes a push in the middle of a session, too (push_updates.py).
+    TAKES_PUSH_UPDATES = (
+        "takes_push_updates",
+        lambda settings: (
+            settings.role == "connect" and settings.wire == "wireguard" and bool(settings.accept)
+        ),
+        False,
+    )
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, Li
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
 from fastun.link.established import Established
+from fastun.link.hello import Ability
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
@@ -47,6 +48,7 @@ class Link:
     remote: str
     link_format: LinkFormat
     peer_software: str
+    abilities: frozenset[Ability] = frozenset()  # of the peer's hello, if it has said one
     path_mtu: int = 0
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = field(default_factory=time.time)  # Unix time
@@ -105,6 +107,8 @@ class LinkTable:
         link = self._make(
             established.slotted, established.link_format, remote, established.software, connection
         )
+        if established.hello is not None:
+            link.abilities = established.hello.abilities
         message = AttachLink(slot, link.id, established.link_format)
         try:
             for role in LINK_ROLES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.vocabulary import Mode, Role, Transport, WorkerRole
 
@@ -148,7 +149,7 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None
-    kill_switch: Literal["off", "on", "lan"] = "off"
+    kill_switch: KillSwitch = "off"
 
 
 class Status(HostStatus, frozen=True, kw_only=True):

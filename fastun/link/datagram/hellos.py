@@ -47,6 +47,7 @@ class DatagramHellos:
         message = udp_peer.seal_control(hello.encode(ours))
         if message is None:
             return
+        udp_peer.slotted.pushed = ours.push
         exchange.n_sent += 1
         exchange.sent_s = clock.boottime_s()
         with contextlib.suppress(OSError):  # lost, as any datagram may be
@@ -69,6 +70,8 @@ class DatagramHellos:
     def _agree(self, udp_peer: UdpPeer, keys: SessionKeys, theirs: Hello, aead: Aead) -> None:
         udp_peer.hello.theirs = theirs
         link = udp_peer.link
+        if link is not None:
+            link.abilities = theirs.abilities
         is_new = link is not None and link.peer_software != theirs.software
         if link is not None and is_new:
             link.peer_software = theirs.software

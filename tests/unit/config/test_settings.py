@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastun.config.host import DevicePlace
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import (
     CommonSettings,
@@ -36,7 +37,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         listen=(Endpoint("tcp", "::", 55555),),
         fwmark=0,
         table="off",
-        strong_host="auto",
+        place=DevicePlace(),
         forward=None,
         peer_name="peer",
         private_key=None,
