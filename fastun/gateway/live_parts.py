@@ -53,7 +53,7 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
         _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),
         _part("mss_clamp", owned.mss_clamp),
-        _part("log_format verbosity", owned.log),
+        _part("log", owned.log),
         Part(frozenset(LIVE), owned.all),
     )
 
@@ -114,7 +114,7 @@ class _Owned:
         return ()
 
     async def log(self, _: Settings, now: Settings) -> Iterable[str]:
-        log.configure(now.log_format, now.verbosity)
+        log.configure(*now.log)
         return ()
 
     async def all(self, _: Settings, now: Settings) -> Iterable[str]:

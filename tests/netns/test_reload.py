@@ -81,7 +81,7 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
             "forward: off -> on (to 172.21.0.0/16, masquerade off, between peers on)",
             "interface.mtu: 1420 -> 1400",
             "listen: +udp://[::]:51821",
-            "log.level: info -> debug",
+            "log: console from info up -> console from debug up",
         ]
         assert done.needs_restart == ("interface.gso",)
         assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
