@@ -310,6 +310,20 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "    yield by_wire, for_us, *drop\n", ""),
     ),
     *table(
+        "unit/host/test_forward_table",
+        ("_allowed", "peers do not reach each other",
+         "if not forward.peers:", "if False:"),
+        ("_allowed", "only what is allowed is forwarded",
+         "    if forward.to:\n", "    if False:\n"),
+        ("_not_forwarded", "a host is no router for its neighbours",
+         "*way, nft.COUNTER, nft.DROP", "*way, nft.COUNTER"),
+    ),
+    *table(
+        "unit/host/test_forwarding",
+        ("Forwarding.follow", "nothing is forwarded without its rules",
+         'return [Refusal("forwarding", name, str(error))], []', "pass"),
+    ),
+    *table(
         "unit/host/test_kill_switch_rules",
         ("_own", "the mark alone lets nothing pass",
          'match({"concat": place}, places), ACCEPT', "ACCEPT"),
