@@ -40,7 +40,6 @@ from fastun.config.vocabulary import (
     LogFormat,
     Mode,
     Role,
-    StrongHost,
     Table,
     Wire,
 )
@@ -61,9 +60,8 @@ _MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un's sun_path less its NUL.
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark`
-    goes on every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
-    `bridge` is the one that a TAP device is to be a port of, "" for none.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark` goes on
+    every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -79,8 +77,7 @@ class CommonSettings:
     wire: Wire
     fwmark: int
     table: Table
-    strong_host: StrongHost
-    bridge: str
+    place: host.DevicePlace
     forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
@@ -243,8 +240,7 @@ def _common(
         "mtu": _mtu(sources, device, endpoints),
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
-        "strong_host": host.strong_host(sources),
-        "bridge": host.bridge(sources, device.mode, device.interface, device.addresses),
+        "place": host.place(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,

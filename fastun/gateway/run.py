@@ -64,6 +64,7 @@ def run(
                 KillSwitch(settings, journal) as kill_switch,
                 Device(settings, journal) as device,
             ):
+                kill_switch.remove_left()
                 gateway = Gateway(
                     settings,
                     device,

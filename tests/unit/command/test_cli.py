@@ -114,7 +114,7 @@ def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
     assert completed.stdout == "False\n"
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     completed = fastun("--version")
     assert (completed.returncode, completed.stdout) == (0, f"fastun {__version__}\n")
 
