@@ -5,9 +5,11 @@
 #include "host/allowedips.h"
 #include "inbound/handshake_in.h"
 #include "loop/loop.h"
+#include "loop/shaping.h"
 #include "session/key_table.h"
 
 struct datagram_batch;
+struct reach;
 
 enum {
     /* Sources that one look finds readable; the others are found by the next. */
@@ -42,6 +44,8 @@ struct link_reader {
     struct udp_address *endpoints;              /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
+    struct shaping shaping;              /* peers with a rate limit */
+    struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

@@ -8,6 +8,7 @@
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
 #include "outbound/path_fit.h"
+#include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
 #include "packet/mss.h"
 #include "shared/clock.h"
@@ -18,6 +19,8 @@ enum {
     DELAY_MAX_MS = 200,
 };
 
+static size_t forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
+                      struct arrival *arrival, bool is_shaped);
 static int find_slot(const struct tun_reader *reader, const uint8_t *packet);
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct arrival *arrival);
@@ -47,6 +50,16 @@ static void drop(struct tun_reader *reader, enum stats_drop reason, const struct
 
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
                      struct arrival *arrival) {
+    return forward(reader, record, read_length, arrival, false);
+}
+
+size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *record,
+                            size_t read_length, struct arrival *arrival) {
+    return forward(reader, record, read_length, arrival, true);
+}
+
+static size_t forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
+                      struct arrival *arrival, bool is_shaped) {
     struct frame frame = {frame_target(reader, record), read_length - VNET_LENGTH};
     const uint8_t *packet = frame_packet(&frame);
     if (!message_is_frame(reader->loop.mode, packet, frame.length)) {
@@ -68,6 +81,9 @@ size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size
         parking_add(reader, &frame, arrival);
         return 0;
     }
+    if (reader->shaping.shapers[arrival->slot] != NULL && !is_shaped &&
+        !shaped_out_take(reader, &frame, arrival))
+        return 0;
     if (has_waited_too_long(reader, link, arrival)) {
         drop(reader, DROP_tun_reader_queue_delay, &frame);
         return 0;

@@ -58,6 +58,8 @@
       "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")         \
+    X(tun_reader, rate_limit, "above the rate limit of the peer, and its queue is full")           \
+    X(tun_reader, quota, "the peer has used up its quota of the month")                            \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
@@ -87,6 +89,9 @@
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
     X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
+    X(link_reader, not_permitted, "to a destination that the peer may not reach")                  \
+    X(link_reader, rate_limit, "above the rate limit of the peer, and its queue is full")          \
+    X(link_reader, quota, "the peer has used up its quota of the month")                           \
     X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \

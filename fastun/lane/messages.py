@@ -157,6 +157,20 @@ class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
     slot: int
 
 
+class SetTerms(ToWorker, frozen=True, tag="set-terms"):
+    """To tun-reader (outbound) and link-reader (inbound): the peer's bytes a second, 0: any number.
+
+    ``is_cut_off``: it has used up its quota, and nothing passes. To the link-reader also the only
+    networks that it may send to, as in AllowIps; none: everywhere.
+    """
+
+    slot: int
+    rate: int
+    burst_bytes: int
+    is_cut_off: bool
+    networks: tuple[tuple[bytes, int], ...] = ()
+
+
 class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
 

@@ -24,9 +24,11 @@ from typing import Final
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.link import slot_terms
 from fastun.link.last_error import PeerErrors
 from fastun.native import PEER_FIELDS, PEER_SLOTS
 from fastun.peers.peer import Network, Peer
+from fastun.peers.terms import USUAL
 from fastun.session import clock
 from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import HandshakeError, Refusal
@@ -61,6 +63,8 @@ class SlottedPeer:
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake
+    is_over_quota: bool = False
+    quota_used_bytes: int = 0  # this month, where there is a quota
     errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property
@@ -140,7 +144,7 @@ class PeerSlots:
         self._remove(gone)
         for key, each in self._by_key.items():
             if each.peer != wanted[key]:
-                each.peer = wanted[key]
+                self._change(each, wanted[key])
         if len(wanted) <= PEER_SLOTS:
             return self._seat_all(wanted.values())
         self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
@@ -204,11 +208,25 @@ class PeerSlots:
         if slotted is not None:
             slotted.pushed_keepalive_s = interval_s
 
+    def count_of(self, slotted: SlottedPeer, field: str) -> int:
+        """Return one of PEER_FIELDS of a peer, over all slots that it had."""
+        in_slot = 0 if slotted.slot == NO_SLOT else self._lane.peers.read(slotted.slot, field)
+        return slotted.counted.get(field, 0) + in_slot
+
+    def set_over_quota(self, public_key: bytes, *, is_over: bool) -> None:
+        """Hold a peer to what its quota leaves it, or not any more."""
+        slotted = self._by_key.get(public_key)
+        if slotted is not None and slotted.is_over_quota != is_over:
+            slotted.is_over_quota = is_over
+            self._send_terms(slotted)
+
     def tell_worker(self, role: str) -> None:
-        """Give a fresh worker the addresses of each peer."""
+        """Give a fresh worker the addresses and the terms of each peer."""
         if role in ROUTING_ROLES:
             for slotted in self.by_slot.values():
                 self._allow_ips(role, slotted.slot, [slotted])
+                if slotted.peer.terms != USUAL:
+                    self._send_terms(slotted, only=role)
             self._allow_ips(role, NO_SLOT, self.absent.values())
 
     def _free(self) -> Iterator[int]:
@@ -221,7 +239,26 @@ class PeerSlots:
         self._by_key[slotted.peer.public_key] = slotted
         for role in ROUTING_ROLES:
             self._allow_ips(role, slotted.slot, [slotted])
+        if slotted.peer.terms != USUAL:
+            self._send_terms(slotted)
         self._log.debug("added", peer=slotted.peer.name, slot=slotted.slot)
+
+    def _change(self, slotted: SlottedPeer, peer: Peer) -> None:
+        """Follow a change that ends nothing."""
+        has_other_terms = slotted.peer.terms != peer.terms
+        slotted.peer = peer
+        if has_other_terms:
+            self._send_terms(slotted)
+
+    def _send_terms(self, slotted: SlottedPeer, only: str = "") -> None:
+        if slotted.slot == NO_SLOT:
+            return
+        over = slotted.is_over_quota
+        for role, message in slot_terms.messages(
+            slotted.slot, slotted.peer.terms, is_over_quota=over
+        ):
+            if only in ("", role):
+                self._lane.send(role, message)
 
     def _leave(self, slotted: SlottedPeer) -> None:
         """Make the peer absent; it keeps its counts and its guard."""
@@ -259,6 +296,9 @@ class PeerSlots:
         for role in ROUTING_ROLES:
             self._lane.send(role, ForgetIps(slotted.slot))
         self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
+        if slotted.peer.terms != USUAL:  # they are this peer's, and not the next one's there
+            for role, message in slot_terms.messages(slotted.slot, USUAL, is_over_quota=False):
+                self._lane.send(role, message)
         self._on_removed(slotted)
 
     def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fastun.metrics import readings
 from fastun.metrics.family import Family
+from fastun.metrics.peer_terms import PEER_TERMS
 
 _WORKER = ("direction", "role", "lane")
 _COUNTED = "that the reader took in, dropped then or not, or that the writer delivered"
@@ -231,13 +232,7 @@ FAMILIES: tuple[Family, ...] = (
         f"Unix time of the last handshake that succeeded, 0 for never. {_SEALED_ONLY}",
         readings.last_handshake,
     ),
-    Family(
-        "fastun_peer_expiry_timestamp_seconds",
-        "gauge",
-        ("peer",),
-        "Unix time at which the peer's access ends, of peers that have an end.",
-        readings.expiries,
-    ),
+    *PEER_TERMS,
     Family(
         "fastun_peer_last_error_timestamp_seconds",
         "gauge",

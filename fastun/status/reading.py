@@ -80,7 +80,13 @@ def _peer(peer: PeerView) -> PeerStatus:
         transmit_bytes=counted["transmit_bytes"],
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
-        expires_unix_seconds=peer.expires,
+        expires_unix_seconds=peer.terms.expires,
+        limit_outbound_bytes_per_second=peer.terms.limit.outbound,
+        limit_inbound_bytes_per_second=peer.terms.limit.inbound,
+        limited_packets=counted["limited_outbound_packets"] + counted["limited_inbound_packets"],
+        not_permitted_packets=counted["not_permitted_packets"],
+        quota_bytes=None if peer.terms.quota is None else peer.terms.quota.month_bytes,
+        quota_used_bytes=peer.quota_used_bytes,
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
     )
 

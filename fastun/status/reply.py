@@ -86,7 +86,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
     did not go out, since it was not connected or does not read. ``inner_addresses`` are those of
     its allowed IPs that are a single host, the first four: where the peer is inside the tunnel.
-    ``expires_unix_seconds`` is when its access ends, null for never.
+    ``expires_unix_seconds`` is when its access ends, null for never. The limits and the quota are
+    null where there is none; ``limited_packets`` were dropped because of them, in both directions,
+    ``not_permitted_packets`` because of where they were to go.
     """
 
     name: str
@@ -103,6 +105,12 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     link: LinkStatus | None
     last_error: LastError | None = None
     expires_unix_seconds: int | None = None
+    limit_outbound_bytes_per_second: int | None = None
+    limit_inbound_bytes_per_second: int | None = None
+    limited_packets: int = 0
+    not_permitted_packets: int = 0
+    quota_bytes: int | None = None
+    quota_used_bytes: int = 0
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
