@@ -10,6 +10,7 @@
 
 struct datagram_batch;
 struct reach;
+struct switch_in;
 
 enum {
     /* Sources that one look finds readable; the others are found by the next. */
@@ -46,6 +47,7 @@ struct link_reader {
     struct handshakes handshakes;
     struct shaping shaping;              /* peers with a rate limit */
     struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
+    struct switch_in *switch_in;         /* NULL: there is no switch */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

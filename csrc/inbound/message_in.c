@@ -6,6 +6,7 @@
 #include "host/udp_address.h"
 #include "inbound/reach.h"
 #include "inbound/shaped_in.h"
+#include "inbound/switch_in.h"
 #include "loop/token_bucket.h"
 #include "packet/mss.h"
 
@@ -175,31 +176,31 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }
-    if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound.n_packets == 1)
-        mss_clamp(inbound.frame, inbound.length, reader->mss_mtu, vnet_is_plain(&inbound.vnet));
-    uint8_t *vnet = inbound.frame - VNET_LENGTH;
-    vnet_write(&inbound.vnet, vnet);
-    if (reader->shaping.shapers[slot] != NULL &&
-        !shaped_in_take(reader, slot, vnet, inbound.length, now_ns))
+    if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))
         return;
-    message_commit(reader, slot, record, vnet, (uint32_t)inbound.n_packets,
-                   VNET_LENGTH + inbound.length, now_ns);
+    message_deliver(reader, slot, record, &inbound, now_ns);
 }
 
-void message_commit(struct link_reader *reader, unsigned slot, struct ring_record *record,
-                    const uint8_t *vnet_bytes, uint32_t n_packets, size_t length, uint64_t now_ns) {
-    struct peer_slot *peer = &reader->loop.peers->slots[slot];
+void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
+                     struct message_inbound *inbound, uint64_t now_ns) {
+    struct loop *loop = &reader->loop;
+    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound->n_packets);
+    stats_add(&loop->peers->slots[slot].receive_bytes, inbound->length);
+    if (loop->macs != NULL && !switch_in_takes(reader, slot, inbound, now_ns))
+        return;
+    if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound->n_packets == 1)
+        mss_clamp(inbound->frame, inbound->length, reader->mss_mtu, vnet_is_plain(&inbound->vnet));
+    uint8_t *vnet = inbound->frame - VNET_LENGTH;
+    vnet_write(&inbound->vnet, vnet);
     *record = (struct ring_record){
-        .offset = (uint32_t)(vnet_bytes - (uint8_t *)record),
-        .length = (uint32_t)length,
-        .n_packets = n_packets,
-        .n_bytes = (uint32_t)(length - VNET_LENGTH),
+        .offset = (uint32_t)(vnet - (uint8_t *)record),
+        .length = (uint32_t)(VNET_LENGTH + inbound->length),
+        .n_packets = (uint32_t)inbound->n_packets,
+        .n_bytes = (uint32_t)inbound->length,
         .slot = slot,
         .enqueued_ns = now_ns,
     };
-    ring_commit(reader->loop.ring, record);
-    stats_add(&peer->receive_packets, n_packets);
-    stats_add(&peer->receive_bytes, length - VNET_LENGTH);
+    ring_commit(loop->ring, record);
 }
 
 static enum stats_drop fault_reason(enum message_fault fault) {
@@ -226,4 +227,6 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
         stats_batch(reader->loop.stats, n_messages);
     if (ring_has_unpublished(reader->loop.ring))
         ring_publish(reader->loop.ring, reader->loop.stats);
+    if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
+        ring_publish(reader->loop.hairpin, reader->loop.stats);
 }

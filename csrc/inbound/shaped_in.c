@@ -5,10 +5,12 @@
 
 #include "inbound/message_in.h"
 
-bool shaped_in_take(struct link_reader *reader, unsigned slot, const uint8_t *vnet_bytes,
-                    size_t length, uint64_t now_ns) {
-    struct shaped shaped =
-        shaping_take(&reader->shaping, slot, reader->loop.mode, vnet_bytes, length, now_ns);
+bool shaped_in_take(struct link_reader *reader, unsigned slot,
+                    const struct message_inbound *inbound, uint64_t now_ns) {
+    uint8_t *vnet_bytes = inbound->frame - VNET_LENGTH;
+    vnet_write(&inbound->vnet, vnet_bytes);
+    struct shaped shaped = shaping_take(&reader->shaping, slot, reader->loop.mode, vnet_bytes,
+                                        inbound->length, now_ns);
     if (shaped.n_dropped == 0)
         return shaped.passes;
     stats_dropped(reader->loop.stats,
@@ -33,9 +35,15 @@ void shaped_in_release(struct link_reader *reader) {
             break;
         uint8_t *vnet_bytes = (uint8_t *)record + sizeof *record;
         memcpy(vnet_bytes, bytes, entry.length);
+        struct message_inbound inbound = {
+            .vnet = vnet_read(vnet_bytes),
+            .frame = vnet_bytes + VNET_LENGTH,
+            .length = entry.length - VNET_LENGTH,
+            .n_packets = (int)entry.n_packets,
+        };
         unsigned slot = shaping->holding[i];
         shaping_pop(shaping, i, now_ns);
-        message_commit(reader, slot, record, vnet_bytes, entry.n_packets, entry.length, now_ns);
+        message_deliver(reader, slot, record, &inbound, now_ns);
     }
     message_publish(reader, 0);
 }

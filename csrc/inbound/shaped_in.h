@@ -6,10 +6,10 @@
 
 #include "inbound/link_reader.h"
 
-/* Whether the frame behind `vnet_bytes` passes now; what is dropped is counted. The peer has a
- * limit. */
-bool shaped_in_take(struct link_reader *reader, unsigned slot, const uint8_t *vnet_bytes,
-                    size_t length, uint64_t now_ns);
+/* Whether the frame passes now; what is dropped is counted. The peer has a limit. The room for a
+ * virtio_net_hdr in front of the frame may be overwritten. */
+bool shaped_in_take(struct link_reader *reader, unsigned slot,
+                    const struct message_inbound *inbound, uint64_t now_ns);
 /* Brings into the ring the frames whose time has come, as far as there is room. */
 void shaped_in_release(struct link_reader *reader);
 

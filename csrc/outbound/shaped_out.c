@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "outbound/splitting.h"
-
 bool shaped_out_take(struct tun_reader *reader, const struct frame *frame,
                      const struct arrival *arrival) {
     unsigned slot = (unsigned)arrival->slot;
@@ -18,6 +16,21 @@ bool shaped_out_take(struct tun_reader *reader, const struct frame *frame,
     return false;
 }
 
+/* What waits goes to no other session than its peer's, and to no other peer. */
+static void forward(struct tun_reader *reader, struct ring_record *record,
+                    const struct queue_entry *entry, const uint8_t *bytes,
+                    const struct arrival *arrival) {
+    struct frame frame = {frame_target(reader, record), entry->length - VNET_LENGTH};
+    unsigned slot = (unsigned)arrival->slot;
+    if (!frame_link_is_open(reader, reader->links[slot], arrival->boottime_ns)) {
+        frame_drop(reader, DROP_tun_reader_no_session, entry->n_packets, frame.length);
+        stats_add(&reader->loop.peers->slots[slot].no_session_packets, entry->n_packets);
+        return;
+    }
+    memcpy(frame.vnet, bytes, entry->length);
+    frame_forward_shaped(reader, record, &frame, arrival);
+}
+
 bool shaped_out_release(struct tun_reader *reader) {
     struct shaping *shaping = &reader->shaping;
     struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
@@ -28,13 +41,12 @@ bool shaped_out_release(struct tun_reader *reader) {
             i++;
             continue;
         }
-        struct ring_record *record =
-            splitting_continue(reader) ? ring_reserve(reader->loop.ring, FRAME_SPACE) : NULL;
+        struct ring_record *record = tun_reader_reserve(reader);
         if (record == NULL)
             return false;
-        memcpy(frame_target(reader, record), bytes, entry.length);
+        arrival.slot = shaping->holding[i];
+        forward(reader, record, &entry, bytes, &arrival);
         shaping_pop(shaping, i, arrival.now_ns);
-        frame_forward_shaped(reader, record, entry.length, &arrival);
     }
     return true;
 }

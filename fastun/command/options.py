@@ -100,6 +100,16 @@ _TUNNEL_OPTIONS = (
             _INTERFACE.lanes,
         ),
     ),
+    click.option(
+        "--forward",
+        is_flag=True,
+        help="Forward between the peers and the other networks of this host.",
+    ),
+    click.option(
+        "--masquerade",
+        is_flag=True,
+        help="With --forward: what leaves this host has its address, so answers come back.",
+    ),
     state_option,
     run_dir_option,
     click.option(

@@ -94,6 +94,18 @@ class PushSection(_Section, frozen=True):
     keepalive: _Int = 0
 
 
+class ForwardSection(_Section, frozen=True):
+    """`[forward]`: this host as a router between its peers and its networks.
+
+    `masquerade` may name interfaces. `to` None is all networks.
+    """
+
+    enabled: bool = True
+    masquerade: bool | tuple[str, ...] = False
+    peers: bool = True
+    to: tuple[str, ...] | None = None
+
+
 class MetricsSection(_Section, frozen=True):
     """`[metrics]`: where Prometheus scrapes."""
 
@@ -120,6 +132,7 @@ class Document(_Section, frozen=True):
     interface: InterfaceSection = InterfaceSection()
     listen: ListenSection | None = None
     push: PushSection | None = None
+    forward: ForwardSection | None = None
     metrics: MetricsSection = MetricsSection()
     peer: tuple[PeerSection, ...] = ()
 
@@ -129,6 +142,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "interface": InterfaceSection,
     "listen": ListenSection,
     "push": PushSection,
+    "forward": ForwardSection,
     "metrics": MetricsSection,
     "peer": PeerSection,
 }
@@ -248,6 +262,7 @@ def _literal(value: object) -> str:
 
 __all__ = [
     "Document",
+    "ForwardSection",
     "InterfaceSection",
     "ListenSection",
     "MetricsSection",

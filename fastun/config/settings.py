@@ -21,6 +21,7 @@ from fastun import endpoint
 from fastun.config import document as toml
 from fastun.config import host, identity, links, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
+from fastun.config.forward import Forward, forward
 from fastun.config.identity import Identity
 from fastun.config.interface import (
     check_mtu,
@@ -60,9 +61,9 @@ _Choice = TypeVar("_Choice", bound=str)
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off. `verbosity` 0 logs from info up, 1 and more from
-    debug up. `fwmark` goes on every outer packet, 0 is none. `peer_name` is the other end's on a
-    wire without keys.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `verbosity` 0 logs
+    from info up, 1 and more from debug up. `fwmark` goes on every outer packet, 0 is none.
+    `peer_name` is the other end's on a wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -79,6 +80,7 @@ class CommonSettings:
     fwmark: int
     table: Table
     strong_host: StrongHost
+    forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
     peers: tuple[Peer, ...]
@@ -165,7 +167,10 @@ def _serve(sources: Sources) -> ServeSettings:
         listen = links.listened(sources, device.wire)
         ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
         links.check_sites(sources, ours.peers, listen)
-        push = push_settings.pushed(sources, device.addresses, listen)
+        behind = forward(sources, device.mode)
+        push = push_settings.pushed(
+            sources, device.addresses, listen, behind.networks if behind else ()
+        )
     else:
         links.refuse_dialling(sources)
         ours = identity.of_insecure_peer(sources, device.wire)
@@ -239,6 +244,7 @@ def _common(
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "strong_host": host.strong_host(sources),
+        "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
         "peers": ours.peers,

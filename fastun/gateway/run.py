@@ -15,6 +15,7 @@ from fastun.config.settings import Settings
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
+from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
@@ -43,7 +44,7 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     ):
         ending.check()
         with Template() as template:  # it imports while the device is made
-            settings = prepared(settings)
+            settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
             with Device(settings, journal) as device:
                 gateway = Gateway(

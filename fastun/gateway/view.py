@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal, NamedTuple
 
+from fastun.config.forward import Forward
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import TcpInfo
+from fastun.native import MacAddress, TcpInfo
 from fastun.peers.terms import Terms
 
 
@@ -65,6 +66,8 @@ class DeviceView:
     is_up: bool
     fault: str
     repairs: dict[str, int]
+    forward: Forward | None = None  # what is forwarded from and to it
+    obstacles: tuple[str, ...] = ()  # what keeps this host from that
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,20 @@ class LinkView:
     socket: SocketState | None
 
 
+class Macs(NamedTuple):
+    """The Ethernet addresses seen behind a peer in the last minutes: how many, and the first."""
+
+    total: int
+    first: list[MacAddress]
+
+
 @dataclass(frozen=True, slots=True)
 class PeerView:
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
     ``quota_used_bytes`` is of this month, 0 where there is no quota.
     ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
+    ``macs`` are the Ethernet addresses behind it, None where nothing is switched.
     """
 
     name: str
@@ -100,6 +111,7 @@ class PeerView:
     link: LinkView | None
     last_error: LastError | None
     errors: dict[Reason, int]
+    macs: Macs | None = None
 
 
 @dataclass(frozen=True, slots=True)

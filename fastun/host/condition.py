@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 #: What others can remove; the values of the metric's label, which have no spaces.
 REPAIRED: Final[dict[Kind, str]] = {
-    kind: kind.replace(" ", "_") for kind in get_args(Kind) if kind not in ("MTU", "link")
+    kind: kind.replace(" ", "_")
+    for kind in get_args(Kind)
+    if kind not in ("MTU", "link", "forwarding")
 }
 
 
@@ -26,6 +28,7 @@ class Condition:
     is_down: bool = False
     is_contested: bool = False  # another program removes what is made again
     missing: tuple[str, ...] = ()  # what was there and cannot be made again
+    forwarding: tuple[str, ...] = ()  # what keeps this host from forwarding as it is to
     repairs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPAIRED.values(), 0))
 
     def count(self, made: Iterable[Change]) -> None:
@@ -43,4 +46,4 @@ class Condition:
         if self.missing:
             others = f" and {len(self.missing) - 1} more" if len(self.missing) > 1 else ""
             return f"{self.missing[0]}{others} of {self.interface} cannot be made again"
-        return ""
+        return self.forwarding[0] if self.forwarding else ""

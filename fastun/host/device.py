@@ -9,7 +9,6 @@ the end. Runs before the event loop does: pyroute2 brings its own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
@@ -26,6 +25,7 @@ from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import outer_addresses, prepared, tun
 from fastun.host.condition import Condition
+from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.journal import Journal
@@ -34,9 +34,9 @@ from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.moved import Namespace, settings_there
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
+from fastun.host.packet_filter import PacketFilter
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.strong_host import StrongHost, table_name
 from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
@@ -68,7 +68,7 @@ class Device:
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self._outlives_us = prepared.record(journal, self.name, _ours(settings))
-        self.fd = _open(self.name, self.mode)
+        self.fd = tun.opened(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
@@ -76,7 +76,7 @@ class Device:
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
-        self._strong_host = StrongHost(self.name, settings.strong_host, journal)
+        self._packet_filter = PacketFilter(settings, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
         self._wanted = Wanted(mtu=settings.mtu)
@@ -161,32 +161,36 @@ class Device:
         with self._mutex:
             before = self._refused
             known = {each.key for each in before if each.kind != "link"}
-            is_changed = self._moved is None and self._strong_host.is_changed()
-            if is_changed:
-                self._strong_host.forget()
+            tables = self._packet_filter.tables
+            changed = tables.changed() if self._moved is None else ()
+            tables.forget(changed)
             applied = self._reconcile(self._wanted)
             made = [each for each in applied.made if each.key not in known]
             # What is made now because nothing is in its way any more is there from now on.
             has_come = {each.key for each in applied.made} & known
             self._refused = tuple(each for each in before if each.key not in has_come)
-            if is_changed and not self._strong_host.is_changed():
-                made.append(Change("nft table", self.nft_table))
+            made += [Change("nft table", each) for each in tables.names if each in changed]
             refused = tuple(each for each in applied.refused if each.key not in known)
             return Applied(applied.mtu, refused, tuple(made))
 
     @property
-    def nft_table(self) -> str:
-        """The name of our table in nftables. Any thread."""
-        return table_name(self.name)
+    def nft_tables(self) -> tuple[str, ...]:
+        """The names of our tables in nftables. Any thread."""
+        return self._packet_filter.tables.names
 
-    def nft_table_is_changed(self) -> bool:
-        """Return whether it is not as we made it. Not on the event loop's thread."""
+    def nft_tables_are_changed(self) -> bool:
+        """Return whether one is not as we made it. Not on the event loop's thread."""
         with self._mutex:
-            return self._moved is None and self._strong_host.is_changed()
+            return self._moved is None and bool(self._packet_filter.tables.changed())
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """The host as the device's router."""
+        return self._packet_filter.forwarding
 
     def settings_are_changed(self) -> bool:
-        """Return whether others have changed what we set below /proc/sys."""
-        return bool(self._journal.lost_sysctls())
+        """Return whether others have changed what we set below /proc/sys, or do its work."""
+        return bool(self._journal.lost()) or self.forwarding.is_outdated()
 
     def inside(self, function: Callable[[], Result]) -> Result:
         """Call a function in the device's network namespace. Not on the event loop's thread."""
@@ -216,7 +220,8 @@ class Device:
                     f"be entered ({error.strerror}); run fastun in that one"
                 ) from None
             self._moved = None if there.is_here() else there
-            self.index = self._strong_host.index = there.index
+            self.index = there.index
+            self._packet_filter.moved(self.index)
             settings = self._settings
             if self._moved is not None:
                 settings = settings_there(settings)
@@ -230,11 +235,13 @@ class Device:
         self._wanted = wanted
         try:
             applied = self.inside(lambda: self._reconciler.apply(wanted))
+            if self._moved is None:
+                applied = self._packet_filter.forward(wanted, applied, self.index)
             self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
             if self._moved is None:
-                self._strong_host.follow()
+                self._packet_filter.follow()
         return applied
 
     def _begin(self, settings: Settings) -> None:
@@ -245,12 +252,15 @@ class Device:
             addresses=settings.addresses,
             routes=() if settings.table == "off" else tuple(routes),
             outer=self._configured_outer,
+            forward=settings.forward,
         )
         applied = self._reconcile(wanted)
         kinds = [refusal.kind for refusal in applied.refused]
         has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
         for refusal in applied.refused:
-            if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
+            if refusal.kind in ("MTU", "link", "forwarding") or (
+                refusal.kind == "address" and has_no_address
+            ):
                 advice = f"; {refusal.advice}" if refusal.advice else ""
                 raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
 
@@ -318,25 +328,6 @@ def _ours(settings: Settings) -> LinkState:
         gso_max_bytes=GSO_MAX_BYTES,
         gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
     )
-
-
-def _open(name: str, mode: Mode) -> int:
-    try:
-        return native.device_open(name, mode)
-    except OSError as error:
-        raise RuntimeFailure(
-            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
-
-
-_OPEN_ERRORS = {
-    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
-    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "permission denied on /dev/net/tun; run as root",
-    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "in use by another program; choose another name with --interface",
-    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
-}
 
 
 @contextmanager

@@ -103,10 +103,21 @@ def unused(interface: str) -> int:
     return 0
 
 
+def names_in_use() -> list[str]:
+    """Return the names of all TUN and TAP devices that a program has open."""
+    with IPRoute() as netlink:
+        links = [link for link in netlink.get_links() if _is_tun(link)]
+    return [link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_CARRIER")]
+
+
 def _link(netlink: IPRoute, index: int) -> Any:
     try:
         (link,) = netlink.get_links(index)
     except (NetlinkError, ValueError):
         return None
+    return link if _is_tun(link) else None
+
+
+def _is_tun(link: Any) -> bool:
     info = link.get_attr("IFLA_LINKINFO")
-    return link if info is not None and info.get_attr("IFLA_INFO_KIND") == "tun" else None
+    return info is not None and info.get_attr("IFLA_INFO_KIND") == "tun"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from fastun import log
 from fastun.ending import AskedToStop
 from fastun.host.dns_watch import DnsWatch
+from fastun.host.forward_watch import ForwardWatch
 from fastun.host.notices import Concern, Filter, Notices
 
 if TYPE_CHECKING:
@@ -87,6 +88,9 @@ class HostMonitor:
         self._condition = device.condition
         self._limit = RepairLimit()
         self._dns = DnsWatch(device.name)
+        self._forward = ForwardWatch(device.forwarding, device.condition)
+        self._refused_forwarding: tuple[str, ...] = ()
+        self._have_rules_changed = True
         self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
         self._others_due = self._looked_s = float("-inf")
@@ -109,7 +113,7 @@ class HostMonitor:
 
     async def _watch(self, notices: Notices) -> None:
         """Watch until the device is in another namespace."""
-        filter_ = Filter(self._device.index, self._device.nft_table, self._routes_wanted)
+        filter_ = Filter(self._device.index, lambda: self._device.nft_tables, self._routes_wanted)
         self._has_moved = False
         while not self._has_moved:
             is_waiting = bool(self._pending) or self._limit.is_exceeded
@@ -124,8 +128,11 @@ class HostMonitor:
             self._pending |= await asyncio.to_thread(self._look)
         if Concern.TABLE in self._pending:  # or it was our own change of it
             self._pending &= ~Concern.TABLE
-            if await asyncio.to_thread(self._device.nft_table_is_changed):
+            if await asyncio.to_thread(self._device.nft_tables_are_changed):
                 self._pending |= Concern.OURS
+        if Concern.RULES in self._pending:  # with the next look
+            self._pending &= ~Concern.RULES
+            self._have_rules_changed = True
         is_ours = Concern.OURS in self._pending
         if not self._may_repair(now, is_disturbed=is_ours):
             self._pending = Concern.NONE  # the quiet minute ends with a repair
@@ -152,9 +159,13 @@ class HostMonitor:
     def _look(self) -> Concern:
         """Look at what nothing reports. Not on the event loop's thread."""
         self._dns.look(self._device.dns_servers)
+        self._have_rules_changed = self._forward.look(
+            have_rules_changed=self._have_rules_changed, refused=self._refused_forwarding
+        )
         if self._device.settings_are_changed():
             return Concern.OURS
-        return Concern.OTHERS if self._condition.missing else Concern.NONE
+        is_missing = self._condition.missing or self._refused_forwarding
+        return Concern.OTHERS if is_missing else Concern.NONE
 
     def _routes_wanted(self) -> frozenset[Network]:
         wanted = self._device.wanted
@@ -188,6 +199,9 @@ class HostMonitor:
             self._log.info("MTU changed by another program", mtu=applied.mtu)
         was_down = self._condition.is_down
         self._condition.is_down = any(each.kind == "link" for each in applied.refused)
+        self._refused_forwarding = tuple(
+            f"{each.item}: {each.reason}" for each in applied.refused if each.kind == "forwarding"
+        )
         self._condition.missing = tuple(
             " ".join(each.key) for each in applied.refused if each.kind in _NEEDED
         )

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from fastun.config.forward import Forward
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table"]
+Kind = Literal[
+    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "forwarding"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,8 @@ class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
-    `outer` are the addresses that the tunnel's own packets go to.
+    `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
+    forwards from and to the device, None for nothing.
     """
 
     mtu: int
@@ -32,6 +36,7 @@ class Wanted:
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
+    forward: Forward | None = None
 
 
 @dataclass(frozen=True, slots=True)

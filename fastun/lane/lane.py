@@ -12,12 +12,16 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
+
+from msgspec import structs
 
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
@@ -37,6 +41,12 @@ SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
 
+# A worker that crashes costs a fresh template, for which the event loop waits some 70 ms. Whoever
+# can crash one gets no more than this at once; after it each waits for RESPAWN_DELAY_S, by when the
+# template is there.
+FAULTS_MAX = 5
+FAULTS_WINDOW_S = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class LanePlan:
@@ -44,7 +54,8 @@ class LanePlan:
 
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
-    TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them.
+    TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
+    device has many peers.
     """
 
     device_fd: int
@@ -53,6 +64,7 @@ class LanePlan:
     holds: bool = False
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
+    switches: bool = False
 
 
 class LaneOwner(Protocol):
@@ -83,10 +95,12 @@ class Lane:
         self.stats = Stats.create()
         self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
+        self.switch = Switch() if plan.switches else None
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
         self._plan = plan
+        self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._log = log.get("lane")
 
@@ -132,6 +146,8 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        if self.switch is not None:
+            self.switch.close()
         os.close(self._wake_fd)
         stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
         if stuck:
@@ -157,7 +173,16 @@ class Lane:
             coalesce=plan.coalesce,
             mss_mtu=plan.mss_mtu,
         )
-        fds = (self.stats.fd, ring.fd, self.peers.fd, plan.device_fd, self._wake_fd)
+        fds: tuple[int, ...] = (
+            self.stats.fd,
+            ring.fd,
+            self.peers.fd,
+            plan.device_fd,
+            self._wake_fd,
+        )
+        if self.switch is not None and worker.role in Switch.ROLES:
+            boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
+            fds += self.switch.descriptors()
         worker.watch(self._on_message, self._replace)
         try:
             ours.send(boot, fds)
@@ -208,8 +233,10 @@ class Lane:
         status = worker.reap()
         worker.is_ready = False
         worker.restarts += 1
-        if -status in FAULTS:
+        is_fault = -status in FAULTS
+        if is_fault:
             self._template.renew()
+            self._faults.append(time.monotonic())
         self._log.warning("worker died, replacing it", worker=worker.name, status=status)
         if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return
@@ -217,7 +244,11 @@ class Lane:
         if time.monotonic() - worker.spawned > SHORT_LIFE_S:
             worker.n_short_lives = 0
         worker.n_short_lives += 1
-        if worker.n_short_lives < SHORT_LIVES_MAX:
+        if worker.n_short_lives < SHORT_LIVES_MAX and not (is_fault and self._crashes_often()):
             self._start_worker(worker)
         else:
             self._start_later(worker)
+
+    def _crashes_often(self) -> bool:
+        is_full = len(self._faults) == FAULTS_MAX
+        return is_full and time.monotonic() - self._faults[0] < FAULTS_WINDOW_S

@@ -29,6 +29,7 @@ from fastun.lane.messages import (
     Begin,
     BlockLink,
     Boot,
+    ChangeIps,
     ClampMss,
     ControlCame,
     DetachLink,
@@ -55,6 +56,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
     WorkerFailed,
 )
+from fastun.lane.switch import attach_switch
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
@@ -70,7 +72,7 @@ class Worker:
     def __init__(self, role: str, channel: Channel) -> None:
         """Wait for the boot message and prepare the loop."""
         boot, fds = _receive_boot(channel)
-        stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -81,12 +83,13 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 native.Stats.attach(stats_fd),
                 native.PeerTable.attach(peers_fd),
+                *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
-            _loop.Descriptors(device_fd, channel.fileno(), wake_fd),
+            _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
             mode=boot.mode,
         )
-        close_all([stats_fd, ring_fd, peers_fd])
+        close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -213,6 +216,13 @@ class Worker:
     def _allow_ips(self, message: AllowIps, _: list[int]) -> None:
         for address, prefix_length in message.networks:
             self._loop.allow_ip(message.slot, address, prefix_length)
+
+    @act.register
+    def _change_ips(self, message: ChangeIps, _: list[int]) -> None:
+        for slot, address, prefix_length in message.added:
+            self._loop.allow_ip(slot, address, prefix_length)
+        for slot, address, prefix_length in message.removed:
+            self._loop.forget_ip(slot, address, prefix_length)
 
     @act.register
     def _forget_ips(self, message: ForgetIps, _: list[int]) -> None:

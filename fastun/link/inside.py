@@ -148,7 +148,7 @@ class Inside:
         return NO_WAY if way.interface == self._device_index else way
 
     def described_way(self, host: IPv4Address | IPv6Address, port: int, protocol: int) -> str:
-        """Return for the log by which of our addresses and interfaces ``host`` is reached."""
+        """Return for the log by which of our interfaces ``host`` is reached."""
         if self._lookup is None:
             return ""
         way = self._lookup.way_to(host, port, protocol)
@@ -156,7 +156,7 @@ class Inside:
             interface = socket.if_indextoname(way.interface)
         except OSError:  # no route, or the interface has gone
             return "no route"
-        return f"from {way.source} via {interface}" if way.source else f"via {interface}"
+        return f"via {interface}"
 
     # -- the log --------------------------------------------------------------------------------
 

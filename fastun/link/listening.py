@@ -1,7 +1,8 @@
 """What a serving side listens on: bound at once, or as soon as it is known where.
 
     an address        at once, and freely (binding.py): no interface need have it yet
-    a name, a zone    when the name resolves, or the interface is there (names.py)
+    a name, a zone    when the name resolves, or the interface is there (names.py); a name is looked
+                      up again, and what it resolves to then is bound as well
     a port in use     ends the gateway, before it says that it is up
 
 An address that no interface has is warned of, and the gateway is not ready until it is there. It
@@ -11,6 +12,7 @@ may go again later: that is the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -24,6 +26,8 @@ from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
 from fastun.link.stream import sockets as stream
 
 LOOK_INTERVAL_S: Final = 1.0
+NAMES_INTERVAL_S: Final = 30.0
+ADDRESSES_MAX: Final = 8  # of one name, since the start
 
 _ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 (what [::] asks for on a host without IPv6)
 
@@ -92,6 +96,7 @@ class Listening:
     # -- binding --------------------------------------------------------------------------------
 
     async def _bind_later(self, endpoint: Endpoint) -> None:
+        found: tuple[EndpointAddress, ...] = ()
         while endpoint in self._unbound:
             try:
                 found = await self._names.addresses(endpoint)
@@ -101,6 +106,35 @@ class Listening:
             self._bind(endpoint, found)
             if not self._unbound:
                 self.all_bound.set()
+        if not _is_literal(endpoint):
+            await self._follow(endpoint, [*found])
+
+    async def _follow(self, endpoint: Endpoint, bound: list[EndpointAddress]) -> None:
+        """Bind what the name comes to resolve to; the sockets of before stay, but may be absent."""
+        field = _field(endpoint)
+        while True:
+            await asyncio.sleep(NAMES_INTERVAL_S)
+            with contextlib.suppress(UnresolvedError):
+                found = await self._names.addresses(endpoint)
+                for address in set(found) - set(bound):
+                    if len(bound) < ADDRESSES_MAX:
+                        bound.append(address)
+                        self._open_too(endpoint, address)
+                for each in bound:
+                    if each in found:
+                        self.watch(field, each)
+                    else:
+                        self._is_present.pop((field, each), None)
+
+    def _open_too(self, endpoint: Endpoint, address: EndpointAddress) -> None:
+        try:
+            self._open(endpoint, address)
+        except (OSError, RuntimeFailure) as error:
+            self._log.warning(
+                f"{_field(endpoint)}: cannot listen on {address.host}, which {endpoint.host} "
+                "resolves to now; restart fastun when the port is free there",
+                error=getattr(error, "strerror", None) or str(error),
+            )
 
     def _bind(self, endpoint: Endpoint, found: Iterable[EndpointAddress]) -> None:
         for address in found:
@@ -149,6 +183,13 @@ class Listening:
             self._log.warning(f"{where} {what}; waiting for it")
         elif was_present is False:
             self._log.info(f"{where} is on an interface now")
+
+
+def _is_literal(endpoint: Endpoint) -> bool:
+    try:
+        return bool(literal(endpoint.host, endpoint.port))
+    except UnresolvedError:  # its interface has gone again
+        return True
 
 
 def _field(endpoint: Endpoint) -> str:

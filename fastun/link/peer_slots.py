@@ -1,7 +1,9 @@
 """The peers that may connect, and the slot by which the data path knows each that has one.
 
-Peers come from the configuration file and, on a server, from the peer directory, which may change
-while the gateway runs. The unsealed wires have one peer, with a name and no key.
+Peers come from the configuration file and, on a server, from the peer directory; both may change
+while the gateway runs. What changes of a peer is changed where it is, under its session; only a
+peer with another key, pre-shared or its own, begins anew. The unsealed wires have one peer, with a
+name and no key.
 
 As long as there are slots for all, each peer has its own for as long as it is here. Of more peers,
 those with an endpoint have one, and any other gets one by a valid handshake:
@@ -17,64 +19,34 @@ peer take their packets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 from typing import Final
 
 from fastun import log
 from fastun.lane.lane import Lane
-from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import slot_terms
-from fastun.link.last_error import PeerErrors
+from fastun.link.slotted_peer import ENDED_S, HANDSHAKE_S, NO_SLOT, SlottedPeer
 from fastun.native import PEER_FIELDS, PEER_SLOTS
 from fastun.peers.peer import Network, Peer
 from fastun.peers.terms import USUAL
 from fastun.session import clock
-from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import HandshakeError, Refusal
 
 # A control message takes 8 KiB; an IPv6 network in it takes 22 bytes. A file may have 130,000.
 NETWORKS_PER_MESSAGE = 256
 ROUTING_ROLES = ("tun-reader", "link-reader")
 
-# That of absent peers; the workers drop what is for it (csrc/shared/peer_table.h).
-NO_SLOT: Final = PEER_SLOTS
-
 # Of more peers than slots, so many may come within one look.
 FREE_SLOTS: Final = PEER_SLOTS // 4
 
-# A peer without a link keeps its slot so long: after its link has ended, and while its handshake
-# may be under way.
-ENDED_S: Final = 1.0
-HANDSHAKE_S: Final = 6.0
+# As the workers take them: an address and the length of its prefix; and with a slot in front.
+_Prefix = tuple[bytes, int]
+_Ip = tuple[int, bytes, int]
+
+__all__ = ["ENDED_S", "HANDSHAKE_S", "NO_SLOT", "PeerSlots", "SlottedPeer"]
 
 _COUNTERS: Final = tuple(name for name in PEER_FIELDS if name.endswith(("_packets", "_bytes")))
-
-
-@dataclass
-class SlottedPeer:
-    """A peer in its slot, or absent. What is kept of earlier slots is in ``counted``."""
-
-    slot: int
-    peer: Peer
-    guard: InitiationGuard = field(default_factory=InitiationGuard)
-    pushed_keepalive_s: int = 0  # 0: none
-    counted: dict[str, int] = field(default_factory=dict)  # by PEER_FIELDS
-    last_handshake: float | None = None  # in earlier slots; Unix time
-    used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
-    was_linked: bool = False  # since that handshake
-    is_over_quota: bool = False
-    quota_used_bytes: int = 0  # this month, where there is a quota
-    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
-
-    @property
-    def keepalive_s(self) -> int | None:
-        """The interval of persistent keepalives: the configured one, else the pushed one."""
-        return self.peer.keepalive_s or self.pushed_keepalive_s or None
-
-    def is_idle(self, now_s: float) -> bool:
-        """Return whether the peer, which has no link, does not need its slot."""
-        return now_s - self.used_s >= (ENDED_S if self.was_linked else HANDSHAKE_S)
 
 
 class PeerSlots:
@@ -89,11 +61,12 @@ class PeerSlots:
         lane: Lane,
         on_removed: Callable[[SlottedPeer], None] = lambda _: None,
         is_linked: Callable[[int], bool] = lambda _: False,
+        on_changed: Callable[[SlottedPeer, Peer], None] = lambda *_: None,
     ) -> None:
         """Begin empty.
 
         ``on_removed`` ends what there is of the peer that leaves a slot; ``is_linked`` says whether
-        the peer of a slot has a link.
+        the peer of a slot has a link; ``on_changed`` is given one that stays, and what it was.
         """
         self.by_slot: dict[int, SlottedPeer] = {}
         self.absent: dict[bytes, SlottedPeer] = {}  # by key
@@ -102,6 +75,7 @@ class PeerSlots:
         self._left: set[int] = set()  # slots, since the last look
         self._lane = lane
         self._on_removed = on_removed
+        self._on_changed = on_changed
         self._is_linked = is_linked
         self._log = log.get("peers")
 
@@ -139,12 +113,18 @@ class PeerSlots:
         seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
-        gone = [e for key, e in self._by_key.items() if _must_leave(e.peer, wanted.get(key))]
+        known = [(each, wanted.get(key)) for key, each in self._by_key.items()]
+        stay = [(each, now) for each, now in known if now is not None and _may_stay(each, now)]
+        gone = [each for each, now in known if now is None or not _may_stay(each, now)]
+        new = {ip for key, peer in wanted.items() if key not in self._by_key for ip in _ips(peer)}
         self._left.clear()
+        rest = self._change([(each, now) for each, now in stay if each.peer != now], new)
         self._remove(gone)
-        for key, each in self._by_key.items():
-            if each.peer != wanted[key]:
-                self._change(each, wanted[key])
+        are_all_in = self._seat(wanted)
+        self._change_ips([], rest)
+        return are_all_in
+
+    def _seat(self, wanted: dict[bytes, Peer]) -> bool:
         if len(wanted) <= PEER_SLOTS:
             return self._seat_all(wanted.values())
         self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
@@ -229,6 +209,43 @@ class PeerSlots:
                     self._send_terms(slotted, only=role)
             self._allow_ips(role, NO_SLOT, self.absent.values())
 
+    def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[_Prefix]) -> list[_Ip]:
+        """Give peers other addresses and the like, and leave them their slots and sessions.
+
+        Returns what is still to be taken from them: what ``new`` peers have, when those are in.
+        """
+        before = [(slotted, slotted.peer) for slotted, _ in changed]
+        added: list[_Ip] = []
+        removed: list[_Ip] = []
+        for slotted, now in changed:
+            had, has = _ips(slotted.peer), _ips(now)
+            added += [(slotted.slot, *each) for each in has if each not in had]
+            removed += [(slotted.slot, *each) for each in had if each not in has]
+            has_other_terms = slotted.peer.terms != now.terms
+            slotted.peer = now
+            if has_other_terms:
+                self._send_terms(slotted)
+        self._change_ips(added, [each for each in removed if each[1:] not in new])
+        for slotted, was in before:
+            self._log.info("changed", peer=slotted.peer.name)
+            self._on_changed(slotted, was)
+        return [each for each in removed if each[1:] in new]
+
+    def _change_ips(self, added: list[_Ip], removed: list[_Ip]) -> None:
+        """Have addresses change hands: in one step, or where they are many, without a gap.
+
+        What moves is the new peer's before it is taken from the old one, which does not take it
+        from the new one.
+        """
+        n, most = len(added), NETWORKS_PER_MESSAGE
+        for start in range(0, n + len(removed), most):
+            end = start + most
+            message = ChangeIps(
+                tuple(added[start:end]), tuple(removed[max(0, start - n) : max(0, end - n)])
+            )
+            for role in ROUTING_ROLES:
+                self._lane.send(role, message)
+
     def _free(self) -> Iterator[int]:
         return (slot for slot in range(PEER_SLOTS) if slot not in self.by_slot)
 
@@ -243,22 +260,9 @@ class PeerSlots:
             self._send_terms(slotted)
         self._log.debug("added", peer=slotted.peer.name, slot=slotted.slot)
 
-    def _change(self, slotted: SlottedPeer, peer: Peer) -> None:
-        """Follow a change that ends nothing."""
-        has_other_terms = slotted.peer.terms != peer.terms
-        slotted.peer = peer
-        if has_other_terms:
-            self._send_terms(slotted)
-
     def _send_terms(self, slotted: SlottedPeer, only: str = "") -> None:
-        if slotted.slot == NO_SLOT:
-            return
-        over = slotted.is_over_quota
-        for role, message in slot_terms.messages(
-            slotted.slot, slotted.peer.terms, is_over_quota=over
-        ):
-            if only in ("", role):
-                self._lane.send(role, message)
+        if slotted.slot != NO_SLOT:
+            slot_terms.send(self._lane, slotted, slotted.peer.terms, only)
 
     def _leave(self, slotted: SlottedPeer) -> None:
         """Make the peer absent; it keeps its counts and its guard."""
@@ -297,8 +301,7 @@ class PeerSlots:
             self._lane.send(role, ForgetIps(slotted.slot))
         self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
         if slotted.peer.terms != USUAL:  # they are this peer's, and not the next one's there
-            for role, message in slot_terms.messages(slotted.slot, USUAL, is_over_quota=False):
-                self._lane.send(role, message)
+            slot_terms.send(self._lane, slotted, USUAL)
         self._on_removed(slotted)
 
     def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:
@@ -309,11 +312,22 @@ class PeerSlots:
             self._lane.send(role, AllowIps(slot, part))
 
 
-def _must_leave(before: Peer, after: Peer | None) -> bool:
-    """Return whether a change of the peer ends what there is with it."""
-    return after is None or copy_of(before, name=after.name, terms=after.terms) != after
+def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:
+    """Return whether a peer becomes ``now`` where it is.
+
+    Its session was made with its pre-shared key, and ends with it. One that is absent has none,
+    and its addresses are in no slot: only name and terms change there.
+    """
+    before = slotted.peer
+    if slotted.slot == NO_SLOT:
+        return copy_of(before, name=now.name, terms=now.terms) == now
+    return before.preshared_key == now.preshared_key
 
 
-def packed(network: Network) -> tuple[bytes, int]:
+def _ips(peer: Peer) -> dict[_Prefix, None]:
+    return dict.fromkeys(map(packed, peer.allowed_ips))
+
+
+def packed(network: Network) -> _Prefix:
     """Return a network as the workers take it."""
     return network.network_address.packed, network.prefixlen

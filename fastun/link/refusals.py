@@ -101,8 +101,6 @@ class Refusals:
             slotted.errors.note(
                 Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected, or were a moment ago"
             )
-        elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
-            slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
         else:
             self._log.debug("refused", peer=slotted.peer.name, remote=remote, reason=str(reason))
 

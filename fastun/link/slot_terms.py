@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from fastun.lane.messages import SetTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from fastun.lane.lane import Lane
+    from fastun.link.slotted_peer import SlottedPeer
     from fastun.peers.terms import Terms
 
 # The burst of a limit that gives none: what a worker that was kept from running makes up for, and
@@ -22,16 +22,19 @@ BURST_BYTES_MIN: Final = 3_000
 _BURST_BYTES_MAX: Final = 2**32 - 1  # as the workers take it
 
 
-def messages(slot: int, terms: Terms, *, is_over_quota: bool) -> Iterator[tuple[str, SetTerms]]:
-    """Yield what each role is sent."""
-    limit, quota = terms.limit, terms.quota
+def send(lane: Lane, slotted: SlottedPeer, terms: Terms, only: str = "") -> None:
+    """Send each role, or ``only`` that one, what holds the peer in the slot to ``terms``."""
+    quota = terms.quota
+    is_over_quota = quota is not None and slotted.is_over_quota
     then_rate = quota.then_rate if quota is not None and is_over_quota else 0
-    is_cut_off = quota is not None and is_over_quota and then_rate == 0
+    is_cut_off = is_over_quota and then_rate == 0
     networks = tuple((each.network_address.packed, each.prefixlen) for each in terms.to)
     for role, rate, to in (
-        ("tun-reader", limit.outbound, ()),
-        ("link-reader", limit.inbound, networks),
+        ("tun-reader", terms.limit.outbound, ()),
+        ("link-reader", terms.limit.inbound, networks),
     ):
         lowest = min((each for each in (rate, then_rate) if each), default=0)
-        burst = limit.burst_bytes or max(round(lowest * BURST_S), BURST_BYTES_MIN)
-        yield role, SetTerms(slot, lowest, min(burst, _BURST_BYTES_MAX), is_cut_off, to)
+        burst = terms.limit.burst_bytes or max(round(lowest * BURST_S), BURST_BYTES_MIN)
+        burst = min(burst, _BURST_BYTES_MAX)
+        if only in ("", role):
+            lane.send(role, SetTerms(slotted.slot, lowest, burst, is_cut_off, to))

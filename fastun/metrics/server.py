@@ -19,6 +19,7 @@ import gzip
 import io
 import socket
 import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
@@ -34,7 +35,9 @@ from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
+from fastun.host.resolved import NotYetError
 from fastun.link import binding
+from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
 
@@ -49,15 +52,47 @@ COMPRESSION_LEVEL = 1
 def serve(listen: tuple[str, int], take_view: TakeView, take_health: TakeHealth) -> Iterator[None]:
     """Answer on ``listen`` (host, port) as long as the context lasts.
 
-    Raises RuntimeFailure when the server cannot listen there.
+    Where DNS does not give the host's address yet, that is waited for. Raises RuntimeFailure when
+    the server cannot listen there.
     """
-    server = _bind(*listen)
-    server.set_app(_application(Exposition(take_view), take_health))
-    server.start()
-    try:
+    application, ended = _application(Exposition(take_view), take_health), threading.Event()
+    with contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+
+        def begin(server: _Server) -> None:
+            server.set_app(application)
+            server.start()
+            stack.callback(server.stop)
+
+        try:
+            begin(ending.unless_asked(lambda: _bind(*listen)))
+        except NotYetError as error:
+            log.get("metrics").warning(error.why)
+            later = threading.Thread(
+                target=_begin_later, args=(listen, begin, ended), name="metrics", daemon=True
+            )
+            later.start()
         yield
-    finally:
-        server.stop()
+
+
+def _begin_later(
+    listen: tuple[str, int], begin: Callable[[_Server], None], ended: threading.Event
+) -> None:
+    """Begin when the host's address is known, unless that is not wanted any more."""
+    while not ended.wait(RETRY_S):
+        try:
+            server = _bind(*listen)
+        except NotYetError:
+            continue
+        except RuntimeFailure as error:
+            log.get("metrics").warning(str(error))
+            return
+        if ended.is_set():
+            server.server_close()
+            return
+        begin(server)
+        log.get("metrics").info("listening", address=format_host_port(*listen))
+        return
 
 
 # -- answering --------------------------------------------------------------------------------
@@ -185,12 +220,13 @@ class _Handler(WSGIRequestHandler):
 def _bind(host: str, port: int) -> _Server:
     where = f"--metrics {format_host_port(host, port)}"
     try:
-        found = ending.unless_asked(
-            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         return _Server(family, address)
     except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            why = f"{where}: the host cannot be resolved yet ({error.strerror}); waiting for DNS"
+            raise NotYetError(why) from None
         raise RuntimeFailure(
             f"{where}: the host cannot be resolved ({error.strerror}); give an address of this host"
         ) from None

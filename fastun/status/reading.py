@@ -7,11 +7,13 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import DeviceView, GatewayView, LaneView, LinkView, PeerView, WorkerView
 from fastun.link import last_error as link_errors
+from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
+    ForwardStatus,
     LaneStatus,
     LastError,
     Links,
@@ -41,6 +43,7 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        forward=_forward(view.device),
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
@@ -55,6 +58,19 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _forward(device: DeviceView) -> ForwardStatus | None:
+    forward = device.forward
+    if forward is None:
+        return None
+    names = forward.masquerade
+    return ForwardStatus(
+        masquerade=names if isinstance(names, bool) else list(names),
+        peers=forward.peers,
+        to=[str(network) for network in forward.to],
+        obstacles=list(device.obstacles),
     )
 
 
@@ -88,7 +104,13 @@ def _peer(peer: PeerView) -> PeerStatus:
         quota_bytes=None if peer.terms.quota is None else peer.terms.quota.month_bytes,
         quota_used_bytes=peer.quota_used_bytes,
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
+        mac_address_count=None if peer.macs is None else peer.macs.total,
+        mac_addresses=[] if peer.macs is None else [_mac(each) for each in peer.macs.first],
     )
+
+
+def _mac(mac: MacAddress) -> str:
+    return mac.address + (f" vlan {mac.vlan}" if mac.vlan else "")
 
 
 def _last_error(error: link_errors.LastError) -> LastError:

@@ -86,6 +86,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
     did not go out, since it was not connected or does not read. ``inner_addresses`` are those of
     its allowed IPs that are a single host, the first four: where the peer is inside the tunnel.
+    ``mac_address_count`` is how many Ethernet addresses were seen behind it in the last minutes,
+    null where fastun does not switch; ``mac_addresses`` are the first four, each with its VLAN
+    ("02:…:01 vlan 7") where it has one.
     ``expires_unix_seconds`` is when its access ends, null for never. The limits and the quota are
     null where there is none; ``limited_packets`` were dropped because of them, in both directions,
     ``not_permitted_packets`` because of where they were to go.
@@ -104,6 +107,8 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped_packets: int
     link: LinkStatus | None
     last_error: LastError | None = None
+    mac_address_count: int | None = None
+    mac_addresses: list[str] = []
     expires_unix_seconds: int | None = None
     limit_outbound_bytes_per_second: int | None = None
     limit_inbound_bytes_per_second: int | None = None
@@ -127,6 +132,19 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused_handshakes: int = 0
 
 
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host forwards from and to its device, as configured.
+
+    ``masquerade`` may be names of interfaces; ``to`` is empty for all networks. ``obstacles`` are
+    what keeps packets from passing, each with the command that helps.
+    """
+
+    masquerade: bool | list[str]
+    peers: bool
+    to: list[str]
+    obstacles: list[str]
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
@@ -134,7 +152,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. ``device_fault`` says why the host is not as the device
     needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind.
+    again, by kind. ``forward`` is null where nothing is forwarded.
     """
 
     version: str
@@ -147,6 +165,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     mtu_bytes: int
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
+    forward: ForwardStatus | None = None
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, ForwardStatus, PeerStatus, Stage, Status
 
 # The end of a peer's access is shown from a week before.
 _END_SHOWN_S = 7 * 86400
@@ -35,6 +35,7 @@ _QUOTA_SHOWN = 0.8
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
+_NETWORKS_SHOWN_MAX = 4
 
 
 def show(
@@ -110,7 +111,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
     if status.peers:
         shown, n_more = _shown(status.peers, n_down_max)
         if shown:
-            yield _peers(shown, now, is_sealed=status.wire == "wireguard")
+            yield _peers(shown, now, status)
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
@@ -137,6 +138,8 @@ def _summary(status: Status, now: float) -> Table:
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     if said := _host(status):
         table.add_row("host", said)
+    if status.forward is not None:
+        table.add_row("forward", _forwarding(status.forward))
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -153,11 +156,28 @@ def _summary(status: Status, now: float) -> Table:
 def _host(status: Status) -> Text | None:
     """Return what other programs do to the device, None where they leave it alone."""
     n_repairs = sum(status.host_repairs.values())
-    if status.device_fault:
+    obstacles = status.forward.obstacles if status.forward is not None else []
+    if status.device_fault and status.device_fault not in obstacles:
         return Text(status.device_fault, style="yellow")
     if n_repairs:
         return Text(f"{n_repairs} items were removed by other programs and made again")
     return None
+
+
+def _forwarding(forward: ForwardStatus) -> Text:
+    """Return what is forwarded, and what is in its way."""
+    to = " ".join(forward.to[:_NETWORKS_SHOWN_MAX]) or "all networks"
+    n_more = len(forward.to) - _NETWORKS_SHOWN_MAX
+    words = [f"to {to}" + (f" and {n_more} more" if n_more > 0 else "")]
+    if forward.masquerade:
+        names = "" if forward.masquerade is True else f" on {' '.join(forward.masquerade)}"
+        words.append(f"masquerading{names}")
+    if not forward.peers:
+        words.append("not from peer to peer")
+    said = Text(", ".join(words))
+    for obstacle in forward.obstacles:
+        said.append(f"\n{obstacle}", style="yellow")
+    return said
 
 
 def _connected(status: Status) -> Text:
@@ -181,13 +201,16 @@ def _shown(peers: list[PeerStatus], n_down_max: int) -> tuple[list[PeerStatus], 
     return up + down[:n_down_max], max(0, len(down) - n_down_max)
 
 
-def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
+def _peers(peers: list[PeerStatus], now: float, status: Status) -> Table:
     """Return a line a peer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)
     table.add_column("remote", overflow="fold")
+    is_sealed = status.wire == "wireguard"
     headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
+    if any(peer.mac_address_count is not None for peer in peers):
+        headings.append("MACs")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for peer in peers:
@@ -234,6 +257,7 @@ def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
         Text(size(peer.receive_bytes)),
         Text(size(peer.transmit_bytes)),
         Text(_age(peer.last_handshake_unix_seconds, now, "never")),
+        Text("" if peer.mac_address_count is None else f"{peer.mac_address_count:,}"),
     ]
 
 

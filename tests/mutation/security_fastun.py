@@ -9,8 +9,10 @@ from tests.mutation.security import SecurityMutant, table
 MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/session/test_noise unit/session/test_primitives property/test_session property/test_session_timers",
-        ("open_sealed", "an AEAD's tag is checked",
-         "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        raise NotAuthenticError from None", "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        return ciphertext[:-16]"),
+        ("_opened", "an AEAD's tag is checked",
+         "except CryptoError:\n        raise NotAuthenticError from None", "except CryptoError:\n        return ciphertext[:-16]"),
+        ("dh", "a low-order point is refused",
+         "raise HandshakeError(Refusal.LOW_ORDER_POINT) from None", "return bytes(KEY_BYTES)"),
     ),
     *table(
         "unit/session/test_messages unit/session/test_noise property/test_session property/test_session_timers",
@@ -229,7 +231,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/datagram/test_path_mtu",
         ("PathWatch.on_hint", "only a verified hint is followed",
-         "if is_verified and (not _answers_probes", "if (not _answers_probes"),
+         "if is_verified and (not udp_peer.hello.answers_probes", "if (not udp_peer.hello.answers_probes"),
     ),
     *table(
         "unit/link/test_source_limits",
@@ -302,10 +304,10 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "unit/host/test_strong_host",
-        ("_expressions", "the device's own packets pass",
-         'by_others = _match("!=", interface', 'by_others = _match("==", interface'),
-        ("_expressions", "a forged source of our own is dropped",
-         "    yield [by_wire, for_us, *drop]\n", ""),
+        ("_rules_of", "the device's own packets pass",
+         'by_others = nft.match(interface, inputs[0], "!=")', "by_others = nft.match(interface, inputs[0])"),
+        ("_rules_of", "a forged source of our own is dropped",
+         "    yield by_wire, for_us, *drop\n", ""),
     ),
     *table(
         "unit/test_ending",

@@ -39,6 +39,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
+        wanted=SimpleNamespace(forward=None),
         name=settings.interface,
         mtu=1400,
         statistics=dict,

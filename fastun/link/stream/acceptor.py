@@ -208,5 +208,6 @@ class Acceptor:
         in_the_way = self._owner.room_made()
         if in_the_way is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(in_the_way.wait(), OLD_LINK_GRACE_S)
+                async with asyncio.timeout(OLD_LINK_GRACE_S):
+                    await in_the_way.wait()
         return self._owner.has_room()

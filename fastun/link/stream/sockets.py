@@ -65,8 +65,8 @@ async def dial(to: EndpointAddress, outside: Outside) -> socket.socket:
         connection.setblocking(False)
         if outside.fwmark:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
-        connecting = asyncio.get_running_loop().sock_connect(connection, address)
-        await asyncio.wait_for(connecting, DIAL_TIMEOUT_S)
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            await asyncio.get_running_loop().sock_connect(connection, address)
         tune(connection)
     except BaseException:
         connection.close()

@@ -108,7 +108,7 @@ def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> No
     assert completed.returncode == 2
 
 
-@pytest.mark.parametrize("library", ["pyroute2", "cryptography", "rich", "sqlite3"])
+@pytest.mark.parametrize("library", ["pyroute2", "nacl", "rich", "sqlite3"])
 def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
     completed = execute("-c", f"import sys, fastun.command.cli; print({library!r} in sys.modules)")
     assert completed.stdout == "False\n"

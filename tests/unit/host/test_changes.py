@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host.changes import Dns, NftTable
+from fastun.host.changes import Dns, NftTable, RoutingRules
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,9 +51,7 @@ def test_what_is_ours_is_undone(programs: Programs, interface: str, *, owner_die
     assert programs.told() == [
         f"resolvconf -d {interface} -f",
         f"resolvectl revert {interface}",
-        "nft -f -",
-        "add table inet fastun0",
-        "delete table inet fastun0",
+        "nft -j -f -",
     ]
 
 
@@ -73,4 +71,6 @@ def test_a_refusal_is_a_failure_unless_it_went_with_the_interface(programs: Prog
 
 def test_a_person_is_told_what_to_run() -> None:
     assert Dns("fastun0", "resolvectl").by_hand == "resolvectl revert fastun0"
+    flush = "rule flush table 51821"
+    assert RoutingRules(51821).by_hand == f"ip {flush}; ip -6 {flush}"
     assert NftTable("fastun0", "fastun0").by_hand == "nft delete table inet fastun0"

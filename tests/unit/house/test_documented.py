@@ -37,6 +37,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[interface]": document.InterfaceSection,
     "[listen]": document.ListenSection,
     "[push]": document.PushSection,
+    "[forward]": document.ForwardSection,
     "[metrics]": document.MetricsSection,
     "[[peer]]": document.PeerSection,
 }

@@ -147,6 +147,25 @@ def test_what_was_made_while_there_was_no_worker_is_lost_when_it_comes(
     run(claim())
 
 
+def test_workers_that_crash_one_after_another_are_replaced_without_haste(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "FAULTS_MAX", 2)
+    monkeypatch.setattr(lanes, "SHORT_LIFE_S", 0.0)
+
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid("link-writer"), signal.SIGSEGV)
+            await until(lambda: owner.died)
+            await until(owner.lane.is_whole)
+            os.kill(owner.pid("tun-writer"), signal.SIGSEGV)
+            await until(lambda: owner.worker("tun-writer").respawn)
+            assert owner.worker("link-writer").respawn is None
+            await until(owner.lane.is_whole)
+
+    run(claim())
+
+
 def test_a_lane_that_stops_spawns_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lanes, "RESPAWN_DELAY_S", 0.3)
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,8 @@ async def remember(state: Path) -> None:
 
 
 def place(**changes: object) -> dict[str, object]:
-    return {"key": CLIENT.public, "host": "192.0.2.1", "port": 4242, **changes}
+    today = int(time.time() // 86400)
+    return {"key": CLIENT.public, "host": "192.0.2.1", "port": 4242, "day": today, **changes}
 
 
 def write(state: Path, *places: dict[str, object]) -> None:
@@ -266,5 +268,25 @@ def test_something_else_in_its_place_holds_nothing_up(tmp_path: Path, kind: str)
         again = server()
         async with running(again, tmp_path):
             assert again.sockets.sent == []
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("age_days", "is_called"), [(29, True), (31, False), (20_000, False)])
+def test_a_client_that_has_not_been_here_for_a_month_is_forgotten(
+    tmp_path: Path, age_days: int, *, is_called: bool
+) -> None:
+    day = int(time.time() // 86400) - age_days
+    write(tmp_path, place(day=day))
+
+    async def claim() -> None:
+        again = server()
+        for _ in range(2):  # its day does not change by a restart
+            async with running(again, tmp_path):
+                assert len(again.sockets.sent) == is_called
+            packed = kept(tmp_path).read_bytes()
+            days = [each["day"] for each in codec.unpack(packed, list[Any], len(packed))]
+            assert days == [day] * is_called
+            again = server()
 
     run(claim())
