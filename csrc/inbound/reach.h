@@ -1,7 +1,7 @@
 /* reach: the networks that one peer may send to, in a tunnel of IP packets.
  *
  * A list, since most have a handful; a trie of their own for each peer would cost more memory than
- * looking through it. Private to the link-reader, a slot each; NULL is no restriction.
+ * looking through it. Private to the link-reader, a slot each; NULL: everywhere.
  */
 #ifndef FASTUN_INBOUND_REACH_H
 #define FASTUN_INBOUND_REACH_H

@@ -12,6 +12,7 @@ PATH = click.Path(path_type=Path, readable=False)
 _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
+_LOG = document.LogSection()
 
 
 def or_else(text: str, default: object) -> str:
@@ -115,9 +116,7 @@ _TUNNEL_OPTIONS = (
     click.option(
         "--log-format",
         type=click.Choice(settings.LOG_FORMATS),
-        default=_OPTIONS.log_format,
-        show_default=True,
-        help="Format of the log on stderr.",
+        help=or_else("Format of the log on stderr.", _LOG.format),
     ),
     click.option("-v", "--verbose", count=True, help="Log debug events too."),
 )

@@ -47,8 +47,9 @@ class Listed:
     @property
     def quota_used_bytes(self) -> int:
         """What it has used of its quota this month, as far as is known."""
-        if self.status is not None and self.status.quota_bytes is not None:
-            return self.status.quota_used_bytes
+        terms = None if self.status is None else self.status.terms
+        if terms is not None and terms.quota_bytes is not None:
+            return terms.quota_used_bytes
         is_now = self.usage is not None and self.usage.month == month_of(time.time())
         return self.usage.n_bytes if self.usage is not None and is_now else 0
 

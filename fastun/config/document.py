@@ -70,6 +70,8 @@ class InterfaceSection(_Section, frozen=True):
     fwmark: _Int = 0
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
+    kill_switch: bool | str = False
+    bridge: str | None = None
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None
@@ -112,6 +114,13 @@ class MetricsSection(_Section, frozen=True):
     listen: str = "127.0.0.1:10055"
 
 
+class LogSection(_Section, frozen=True):
+    """`[log]`: what goes to stderr."""
+
+    format: str = "console"
+    level: str = "info"
+
+
 class PeerSection(_Section, frozen=True):
     """`[[peer]]`: the other end. `keepalive` in seconds."""
 
@@ -134,6 +143,7 @@ class Document(_Section, frozen=True):
     push: PushSection | None = None
     forward: ForwardSection | None = None
     metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -144,6 +154,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "push": PushSection,
     "forward": ForwardSection,
     "metrics": MetricsSection,
+    "log": LogSection,
     "peer": PeerSection,
 }
 
@@ -265,6 +276,7 @@ __all__ = [
     "ForwardSection",
     "InterfaceSection",
     "ListenSection",
+    "LogSection",
     "MetricsSection",
     "PeerSection",
     "PushSection",

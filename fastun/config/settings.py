@@ -29,12 +29,15 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.kill_switch import kill_switch, refuse_kill_switch
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
+    LOG_LEVELS,
     MODES,
     WIRES,
+    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -64,6 +67,7 @@ class CommonSettings:
     `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `verbosity` 0 logs
     from info up, 1 and more from debug up. `fwmark` goes on every outer packet, 0 is none.
     `peer_name` is the other end's on a wire without keys.
+    `bridge` is the one that a TAP device is to be a port of, "" for none.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -80,6 +84,7 @@ class CommonSettings:
     fwmark: int
     table: Table
     strong_host: StrongHost
+    bridge: str
     forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
@@ -130,6 +135,7 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
+    kill_switch: KillSwitch
 
     @property
     def endpoint(self) -> Endpoint:
@@ -176,6 +182,7 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
+    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -199,6 +206,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
+        kill_switch=kill_switch(sources, device.interface),
     )
 
 
@@ -237,6 +245,10 @@ def _common(
     metrics = sources.effective(
         options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
+    log_format = sources.effective(
+        options.log_format, "--log-format", document.log.format, "log.format"
+    )
+    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
@@ -244,6 +256,7 @@ def _common(
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "strong_host": host.strong_host(sources),
+        "bridge": host.bridge(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
@@ -251,8 +264,8 @@ def _common(
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        "verbosity": options.verbose,
+        "log_format": _one_of(LOG_FORMATS, *log_format),
+        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
     }
 
 

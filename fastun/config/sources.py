@@ -28,9 +28,10 @@ class Options:
     lanes: int | None = None
     forward: bool = False
     masquerade: bool = False
+    kill_switch: bool | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
-    log_format: str = "console"
+    log_format: str | None = None
     verbose: int = 0
 
 

@@ -18,6 +18,7 @@ import socket
 import time
 from typing import Annotated, ClassVar, Literal
 
+import msgspec
 from msgspec import Meta
 
 from fastun.errors import RuntimeFailure
@@ -129,6 +130,7 @@ class PreparedDevice(Change, frozen=True, tag="device"):
     index: _Index
     before: LinkState
     ours: LinkState
+    joins: bool = False  # a bridge, which may have come later
     rank: ClassVar[int] = -1  # rules that lead to its routes are in use, and stay
 
     @property
@@ -161,7 +163,10 @@ class PreparedDevice(Change, frozen=True, tag="device"):
                 ]
             )
         # A push may have set the MTU of a gateway that was killed.
-        link_state.write(self.index, now.back_to(self.before, self.ours, any_mtu=owner_died))
+        goal = now.back_to(self.before, self.ours, any_mtu=owner_died)
+        if self.joins:
+            goal = msgspec.structs.replace(goal, bridge=self.before.bridge)
+        link_state.write(self.index, goal)
 
 
 AnyChange = (

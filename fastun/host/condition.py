@@ -43,6 +43,8 @@ class Condition:
             return f"{self.interface} is down; run 'ip link set {self.interface} up'"
         if self.is_contested:
             return f"another program keeps removing what {self.interface} needs of this host"
+        if self.missing and self.missing[0].startswith("bridge "):
+            return f"{self.interface} is not a port of {self.missing[0]}; see the log"
         if self.missing:
             others = f" and {len(self.missing) - 1} more" if len(self.missing) > 1 else ""
             return f"{self.missing[0]}{others} of {self.interface} cannot be made again"

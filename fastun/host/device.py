@@ -21,16 +21,16 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
+from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses, prepared, tun
+from fastun.host import link_settings, outer_addresses, prepared, tun
 from fastun.host.condition import Condition
+from fastun.host.configured import check_vital, of_settings
 from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
-from fastun.host.iproute import IPRoute, NetlinkError
+from fastun.host.iproute import NetlinkError
 from fastun.host.journal import Journal
-from fastun.host.kernel import GEN_MODE_NONE, Kernel
-from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.moved import Namespace, settings_there
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
@@ -42,16 +42,6 @@ from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
 Result = TypeVar("Result")
-
-# The longest super-packet that the kernel may build for this device, in bytes: with every header of
-# ours it still fits the stream's u16 length.
-GSO_MAX_BYTES = 65000
-
-# Frames that the kernel holds for the tun-reader. What comes while it waits for a processor must
-# fit: at 120,000 small packets a second, on a machine with more to do than processors, some 30 ms.
-# With the kernel's own 500, 50,000 a second lost several percent there, and none with this. It is
-# no standing queue: behind a slow link the tun-reader drops by age (csrc/outbound/frame.c).
-QUEUE_FRAMES = 4096
 
 
 class Device:
@@ -67,7 +57,7 @@ class Device:
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
-        self._outlives_us = prepared.record(journal, self.name, _ours(settings))
+        self._outlives_us = prepared.record(journal, self.name, settings)
         self.fd = tun.opened(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
@@ -87,7 +77,8 @@ class Device:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
             self.offload_max = tun.find_offload(self.fd) if settings.gso else Offload.NONE
-            self._configure(settings)
+            with _explained(f"interface {self.name}"):
+                link_settings.configure(self.index, settings)
             self._begin(settings)
             if settings.role == "connect":
                 self._name_servers.set(settings.dns, settings.dns_search)
@@ -153,6 +144,11 @@ class Device:
                 self._reconcile(wanted)
             self._wanted = wanted
 
+    def set_forward(self, forward: Forward | None) -> Applied:
+        """Forward this from now on, None for nothing; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, forward=forward))
+
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.
 
@@ -161,6 +157,8 @@ class Device:
         with self._mutex:
             before = self._refused
             known = {each.key for each in before if each.kind != "link"}
+            # A bridge may come at any time, and until then nothing is well.
+            unmet = {each for each in known if each[0] != "bridge"}
             tables = self._packet_filter.tables
             changed = tables.changed() if self._moved is None else ()
             tables.forget(changed)
@@ -169,8 +167,10 @@ class Device:
             # What is made now because nothing is in its way any more is there from now on.
             has_come = {each.key for each in applied.made} & known
             self._refused = tuple(each for each in before if each.key not in has_come)
+            if ("bridge", self._wanted.bridge) in has_come:
+                self._log.info("the bridge is there now: joined", bridge=self._wanted.bridge)
             made += [Change("nft table", each) for each in tables.names if each in changed]
-            refused = tuple(each for each in applied.refused if each.key not in known)
+            refused = tuple(each for each in applied.refused if each.key not in unmet)
             return Applied(applied.mtu, refused, tuple(made))
 
     @property
@@ -227,7 +227,8 @@ class Device:
                 settings = settings_there(settings)
                 self._name_servers.unset()
             self._reconciler = Reconciler(self.index, settings, self._journal)
-            self.inside(lambda: self._configure(settings))
+            with _explained(f"interface {self.name}"):
+                self.inside(lambda: link_settings.configure(self.index, settings))
             self._reconcile(self._wanted)
 
     def _reconcile(self, wanted: Wanted) -> Applied:
@@ -246,23 +247,29 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        routes = [network for peer in settings.peers for network in peer.allowed_ips]
-        wanted = Wanted(
-            mtu=settings.mtu,
-            addresses=settings.addresses,
-            routes=() if settings.table == "off" else tuple(routes),
-            outer=self._configured_outer,
-            forward=settings.forward,
-        )
-        applied = self._reconcile(wanted)
-        kinds = [refusal.kind for refusal in applied.refused]
-        has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
-        for refusal in applied.refused:
-            if refusal.kind in ("MTU", "link", "forwarding") or (
-                refusal.kind == "address" and has_no_address
-            ):
-                advice = f"; {refusal.advice}" if refusal.advice else ""
-                raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
+        check_vital(self._reconcile(of_settings(settings)), settings)
+
+    def change(self, settings: Settings, outer: Iterable[OuterAddress]) -> Applied:
+        """Have what these settings say, in place of the last; as `apply`.
+
+        Raises RuntimeFailure where nothing could work without what is refused; call it again with
+        the settings of before then.
+        """
+        with self._mutex:
+            was = self._wanted
+            self._settings = settings
+            self._reconciler.follow(settings)
+            self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+            wanted = replace(
+                of_settings(settings),
+                pushed_addresses=was.pushed_addresses,
+                pushed_routes=was.pushed_routes,
+                pushed_mtu=was.pushed_mtu,
+                outer=self._configured_outer | set(outer),
+            )
+            applied = self._reconcile(wanted)
+            check_vital(applied, settings)
+            return applied
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -303,31 +310,6 @@ class Device:
             with contextlib.suppress(OSError):
                 native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
-
-    def _configure(self, settings: Settings) -> None:
-        """Set what the device keeps for its life."""
-        with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            netlink.link("set", index=self.index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-        if _has_no_automatic_address(settings):
-            with Kernel(self.index) as kernel:
-                kernel.set_automatic_address(GEN_MODE_NONE)
-
-
-def _has_no_automatic_address(settings: Settings) -> bool:
-    """Return it for IPv6. A TAP is a network of its own, where hosts find each other by it."""
-    has_own = any(address.ip.is_link_local for address in settings.addresses)
-    return settings.mode == "tun" or has_own
-
-
-def _ours(settings: Settings) -> LinkState:
-    """Return what the device itself gets."""
-    return LinkState(
-        is_up=True,
-        mtu=settings.mtu,
-        queue_frames=QUEUE_FRAMES,
-        gso_max_bytes=GSO_MAX_BYTES,
-        gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
-    )
 
 
 @contextmanager

@@ -29,6 +29,9 @@ _OUTCOMES: Final = {_ACCEPT: _ACCEPT, "return": _CONTINUE} | dict.fromkeys(_REFU
 _VERDICTS: Final = (*_OUTCOMES, "jump", "goto")
 _VERSIONS: Final = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
 _JUMPS_MAX: Final = 16  # the kernel's NFT_JUMP_STACK_SIZE
+# What a look into rules raises that are of another form than those of today.
+_UNREADABLE: Final = (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError)
+
 _NEW, _ANSWER = frozenset({"new"}), frozenset({"established"})
 
 # iptables before nftables: its rules are in the kernel where this file names a table.
@@ -67,7 +70,7 @@ def find(interface: str, ways: dict[int, list[str]]) -> list[Obstacle]:
     """
     try:
         found = judged(nft.ruleset(), interface, ways)
-    except RuntimeFailure:
+    except (RuntimeFailure, *_UNREADABLE):
         found = []
     for version, (program, file) in _LEGACY.items():
         if ways[version] and _has_legacy(file):
@@ -126,7 +129,10 @@ def _read(expressions: list[dict[str, Any]], passage: Passage) -> tuple[bool, bo
     """Return whether a packet may match a rule, whether each does, and its verdict, if any."""
     may_match, must_match = True, True
     for each in expressions:
-        kind = next(iter(each))
+        if not isinstance(each, dict):
+            must_match = False
+            continue
+        kind = next(iter(each), "")
         if kind == "vmap":
             verdict = _chosen(each["vmap"], passage)
             return may_match, must_match, verdict

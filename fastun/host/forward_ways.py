@@ -30,18 +30,18 @@ _PRIVATE: Final = tuple(
 )
 
 
-def with_networks(settings: Settings) -> Settings:
+def with_networks(settings: Settings, but: int = _KERNEL) -> Settings:
     """Return the settings of a server that forwards with routes for its clients.
 
     Without a list of networks that it forwards to, these are the private ones that this host is in
-    or leads to. Before there is a device. Raises OSError.
+    or leads to, ``but`` those of our device, if there is one by now. Raises OSError.
     """
     if settings.role != "serve" or settings.wire != "wireguard" or settings.mode != "tun":
         return settings
     if settings.forward is None or settings.forward.to:
         return settings
     with Kernel(_KERNEL) as kernel:
-        found = private_networks(kernel.main_routes(), but=_KERNEL)
+        found = private_networks(kernel.main_routes(), but=but)
     push, left_out = push_settings.with_routes(
         settings.push, found, settings.addresses, settings.listen
     )

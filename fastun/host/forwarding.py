@@ -38,7 +38,7 @@ from fastun.host.sysctls import (
 from fastun.host.wanted import Change, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from fastun.config.forward import Forward
     from fastun.host.changes import AnyChange
@@ -99,7 +99,7 @@ class Forwarding:
         if not self._settings:
             return False
         is_off = any(sysctls.value_of(each) == "0" for each in self._settings)
-        return is_off or self._open != self._is_open()
+        return is_off or self._open != self._is_open(self._journal.of_all())
 
     # -- the kernel's settings ------------------------------------------------------------------
 
@@ -120,7 +120,8 @@ class Forwarding:
                 reason = f"{place} cannot be set to 1: {error.strerror}"
                 advice = "set it where this host, or its container, is started"
                 return [Refusal("forwarding", self.interface, reason, advice)], made
-        self._settings, self._open = tuple(settings), self._is_open()
+        self._settings = tuple(settings)
+        self._open = self._is_open(self._journal.of_all())
         return [], made
 
     def _set(self, setting: str) -> bool:
@@ -159,31 +160,30 @@ class Forwarding:
 
     def _between(self, ways: dict[int, list[int]]) -> tuple[Between, ...]:
         """Return the interfaces between which this host forwards for the tunnel only."""
-        is_open = dict(zip((4, 6), self._is_open(), strict=True))
-        return tuple(
-            Between(version, names)
-            for version, indices in ways.items()
-            if not is_open[version] and (names := tuple(self._were_off(version, indices)))
-        )
+        made = self._journal.of_all()
+        tunnels = link_state.tun_devices()  # some may be other ones of ours
+        is_open = dict(zip((4, 6), self._is_open(made), strict=True))
+        found = []
+        for version, indices in ways.items():
+            names = [name for name in map(name_of, indices) if name not in tunnels]
+            *_, setting = _SETTINGS[version]
+            were_off = [each for each in names if self._was(setting.format(each), made) == "0"]
+            if not is_open[version] and (plain := tuple(filter(nft.is_plain, were_off))):
+                found.append(Between(version, plain))
+        return tuple(found)
 
-    def _were_off(self, version: int, indices: list[int]) -> Iterator[str]:
-        setting = FORWARDING_IPV4 if version == 4 else FORWARDING_IPV6  # noqa: PLR2004
-        for index in indices:
-            name = name_of(index)
-            was = self._original(setting.format(name))
-            is_tunnel = link_state.read(index) is not None  # which may be another one of ours
-            if was == "0" and nft.is_plain(name) and not is_tunnel:
-                yield name
-
-    def _is_open(self) -> tuple[bool, bool]:
+    def _is_open(self, made: Iterable[AnyChange]) -> tuple[bool, bool]:
         """Return whether this host forwards IPv4, and IPv6, whatever we have turned on."""
         of_all = (FORWARDING_IPV4.format("all"), _ALL_IPV6)
-        ipv4, ipv6 = (self._original(each) not in ("", "0") for each in of_all)
+        ipv4, ipv6 = (self._was(each, made) not in ("", "0") for each in of_all)
         return ipv4, ipv6
 
-    def _original(self, setting: str) -> str:
-        """Return what a setting was before any gateway of ours changed it."""
-        return "0" if setting in self._elsewhere else self._journal.original(setting)
+    def _was(self, setting: str, made: Iterable[AnyChange]) -> str:
+        """Return what a setting was before gateways of ours changed it, by what they have made."""
+        if setting in self._elsewhere:
+            return "0"
+        before = (each.original(setting) for each in made)
+        return next((each for each in before if each is not None), sysctls.value_of(setting))
 
     def _turned_on_elsewhere(self) -> frozenset[str]:
         """Return the settings that gateways with another state directory have turned on.

@@ -137,15 +137,9 @@ class Journal:
         known = [*self._pending.values(), *self._others(self._file)]
         return next(filter(change.is_same, known), None)
 
-    def original(self, setting: str) -> str:
-        """Return what a setting was before any gateway of this directory changed it, empty if none.
-
-        Of one that none has changed, what it is.
-        """
-        for change in (*self.made(), *self._others(self._file)):
-            if (before := change.original(setting)) is not None:
-                return before
-        return sysctls.value_of(setting)
+    def of_all(self) -> tuple[AnyChange, ...]:
+        """Return what this and the other live gateways of this directory have changed."""
+        return *self.made(), *self._others(self._file)
 
     def has_set(self, sysctl: str) -> bool:
         """Return whether this gateway has changed a setting, by its path below /proc/sys."""

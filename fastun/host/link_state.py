@@ -29,6 +29,7 @@ class LinkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_frames: _U32
     gso_max_bytes: _U32
     gen_mode: Annotated[int, Meta(ge=-1, le=3)]  # how it gets its link-local address, if at all
+    bridge: _U32 = 0  # the index of what it is a port of
 
     def back_to(self, before: LinkState, ours: LinkState, *, any_mtu: bool) -> LinkState:
         """Return it with all that is still ``ours`` as it was ``before``."""
@@ -62,6 +63,7 @@ def _read(netlink: IPRoute, index: int) -> LinkState | None:
         queue_frames=link.get_attr("IFLA_TXQLEN"),
         gso_max_bytes=link.get_attr("IFLA_GSO_MAX_SIZE"),
         gen_mode=gen_mode,
+        bridge=link.get_attr("IFLA_MASTER") or 0,
     )
 
 
@@ -78,6 +80,7 @@ def write(index: int, state: LinkState) -> None:
         fields = {
             "mtu": (now.mtu, state.mtu),
             "txqlen": (now.queue_frames, state.queue_frames),
+            "master": (now.bridge, state.bridge),
             "gso_max_size": (now.gso_max_bytes, state.gso_max_bytes),
         }
         changed = {name: wanted for name, (is_now, wanted) in fields.items() if is_now != wanted}
@@ -103,11 +106,11 @@ def unused(interface: str) -> int:
     return 0
 
 
-def names_in_use() -> list[str]:
-    """Return the names of all TUN and TAP devices that a program has open."""
+def tun_devices() -> dict[str, bool]:
+    """Return all TUN and TAP devices by name, with whether a program has each open."""
     with IPRoute() as netlink:
         links = [link for link in netlink.get_links() if _is_tun(link)]
-    return [link.get_attr("IFLA_IFNAME") for link in links if link.get_attr("IFLA_CARRIER")]
+    return {link.get_attr("IFLA_IFNAME"): bool(link.get_attr("IFLA_CARRIER")) for link in links}
 
 
 def _link(netlink: IPRoute, index: int) -> Any:

@@ -40,7 +40,7 @@ _OTHERS_INTERVAL_S: Final = 4.0
 _SHARE_MAX: Final = 0.05  # of the time
 
 # Without these a tunnel does not carry what it is to carry.
-_NEEDED: Final = ("address", "route", "routing rules")
+_NEEDED: Final = ("address", "route", "routing rules", "bridge")
 
 REPAIRS_MAX: Final = 3
 WINDOW_S: Final = 60.0
@@ -228,6 +228,8 @@ def summary(made: Iterable[Change]) -> str:
     for kind, items in by_kind.items():
         if kind == "routing rules":
             words.append("the routing rules")
+        elif kind == "bridge":
+            words.append(f"its place in bridge {items[0]}")
         elif len(items) == 1:
             words.append(f"{kind} {items[0]}")
         else:

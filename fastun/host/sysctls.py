@@ -126,7 +126,8 @@ class ForwardingSetting(Change, frozen=True, tag="forwarding"):
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         is_for_all = bool(self.unless) and value_of(self.unless) not in ("", "0")
-        if not is_for_all and not forwards_elsewhere(self.interface):
+        is_own = f"/{self.interface}/" in self.name
+        if not is_for_all and (is_own or not forwards_elsewhere(self.interface)):
             _restore(self.name, self.before, self.ours)
 
 
@@ -216,7 +217,9 @@ def exists(name: str) -> bool:
 
 def forwards_elsewhere(interface: str) -> bool:
     """Return whether another gateway of ours forwards than that of this interface."""
-    devices = [name for name in link_state.names_in_use() if name != interface]
+    devices = [
+        name for name, is_open in link_state.tun_devices().items() if is_open and name != interface
+    ]
     try:
         tables = nft.names(is_undo=True) if devices else ()
     except RuntimeFailure:

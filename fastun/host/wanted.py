@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from fastun.peers.peer import Address, Network
 
 Kind = Literal[
-    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "forwarding"
+    "address",
+    "route",
+    "MTU",
+    "routing rules",
+    "setting",
+    "link",
+    "nft table",
+    "forwarding",
+    "kill switch",
+    "bridge",
 ]
 
 
@@ -25,6 +34,7 @@ class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
+    `bridge` is what it is to be a port of, "" for nothing in particular.
     `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
     forwards from and to the device, None for nothing.
     """
@@ -35,6 +45,7 @@ class Wanted:
     pushed_mtu: int = 0
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
+    bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
     forward: Forward | None = None
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
-from fastun import __version__, codec, native
+from fastun import __version__, codec, native, vocabulary
 from fastun.config import push as push_form
 from fastun.config.push import Push
 from fastun.config.settings import Settings
@@ -84,6 +84,14 @@ class Ability(StrEnum):
         lambda settings: settings.role == "connect" and bool(settings.accept),
         True,
     )
+    # It takes a push in the middle of a session, too (push_updates.py).
+    TAKES_PUSH_UPDATES = (
+        "takes_push_updates",
+        lambda settings: (
+            settings.role == "connect" and settings.wire == "wireguard" and bool(settings.accept)
+        ),
+        False,
+    )
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +99,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     software: str
-    mode: Literal["tun", "tap"]
+    mode: vocabulary.Mode
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()

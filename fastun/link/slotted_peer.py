@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from fastun.config.push import Push
 from fastun.link.last_error import PeerErrors
 from fastun.native import PEER_SLOTS
 from fastun.peers.peer import Peer
@@ -31,6 +32,7 @@ class SlottedPeer:
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake
+    pushed: Push | None = None  # what it has from us, in its last hello or later
     is_over_quota: bool = False
     quota_used_bytes: int = 0  # this month, where there is a quota
     errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting

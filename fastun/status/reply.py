@@ -7,11 +7,11 @@ is one frame and as many packets as the network would see; bytes are without any
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
+from fastun.vocabulary import Mode, Role, Transport, WorkerRole
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     moment of the reply, as in the metric fastun_worker_state.
     """
 
-    role: Literal["tun-reader", "link-writer", "link-reader", "tun-writer"]
+    role: WorkerRole
     pid: int | None
     up: bool
     state: State
@@ -63,7 +63,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link of this moment. ``tcp`` is null on UDP, and when it ended just now."""
 
     software: str
-    transport: Literal["tcp", "udp"]
+    transport: Transport
     super_packets_outbound: bool
     super_packets_inbound: bool
     tcp: Tcp | None
@@ -75,6 +75,21 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     unix_seconds: float
     text: str
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a peer may use. A limit, in bytes a second, and the quota are null where there is none.
+
+    ``limited_packets`` were dropped because of them, in both directions, ``not_permitted_packets``
+    because of where the peer may send to.
+    """
+
+    limit_outbound_bytes_per_second: int | None
+    limit_inbound_bytes_per_second: int | None
+    limited_packets: int
+    not_permitted_packets: int
+    quota_bytes: int | None
+    quota_used_bytes: int
 
 
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +104,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``mac_address_count`` is how many Ethernet addresses were seen behind it in the last minutes,
     null where fastun does not switch; ``mac_addresses`` are the first four, each with its VLAN
     ("02:…:01 vlan 7") where it has one.
-    ``expires_unix_seconds`` is when its access ends, null for never. The limits and the quota are
-    null where there is none; ``limited_packets`` were dropped because of them, in both directions,
-    ``not_permitted_packets`` because of where they were to go.
+    ``expires_unix_seconds`` is when its access ends, null for never.
     """
 
     name: str
@@ -110,12 +123,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     mac_address_count: int | None = None
     mac_addresses: list[str] = []
     expires_unix_seconds: int | None = None
-    limit_outbound_bytes_per_second: int | None = None
-    limit_inbound_bytes_per_second: int | None = None
-    limited_packets: int = 0
-    not_permitted_packets: int = 0
-    quota_bytes: int | None = None
-    quota_used_bytes: int = 0
+    terms: Terms | None = None
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,27 +153,37 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     obstacles: list[str]
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host has of a tunnel, a part of its status.
+
+    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
+    where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
+    nothing, or what goes to private networks that it is in.
+    """
+
+    device_fault: str = ""
+    host_repairs: dict[str, int] = {}
+    forward: ForwardStatus | None = None
+    kill_switch: KillSwitch = "off"
+
+
+class Status(HostStatus, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not. ``device_fault`` says why the host is not as the device
-    needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind. ``forward`` is null where nothing is forwarded.
+    that may connect, connected or not.
     """
 
     version: str
     pid: int
-    role: Literal["serve", "connect"]
+    role: Role
     interface: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     wire: str
     addresses: list[str]
     mtu_bytes: int
-    device_fault: str = ""
-    host_repairs: dict[str, int] = {}
-    forward: ForwardStatus | None = None
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

@@ -37,6 +37,11 @@ _QUOTA_SHOWN = 0.8
 _PEERS_SHOWN_DOWN_MAX = 10
 _NETWORKS_SHOWN_MAX = 4
 
+_KILL_SWITCH = {
+    "on": "on: nothing leaves this host beside the tunnel",
+    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
+}
+
 
 def show(
     interface: str | None, run_dir: Path, *, as_json: bool = False, shows_all: bool = False
@@ -98,8 +103,22 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
+            f"{_left_over()}"
         )
     return found
+
+
+def _left_over() -> str:
+    """Return what to know of kill switches whose gateways are gone, empty without one."""
+    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
+
+    try:
+        names = kill_switch_found.interfaces()
+    except OSError:  # not root, or a kernel without nftables
+        return ""
+    if not names:
+        return ""
+    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -140,6 +159,8 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("host", said)
     if status.forward is not None:
         table.add_row("forward", _forwarding(status.forward))
+    if status.kill_switch != "off":
+        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -240,8 +261,11 @@ def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
 def _quotas(peers: list[PeerStatus]) -> Iterable[Text]:
     """Yield whose quota is nearly used up, or is."""
     for peer in peers:
-        if peer.quota_bytes and peer.quota_used_bytes >= _QUOTA_SHOWN * peer.quota_bytes:
-            used, all_of_it = size(peer.quota_used_bytes), size(peer.quota_bytes)
+        terms = peer.terms
+        if terms is None or not terms.quota_bytes:
+            continue
+        if terms.quota_used_bytes >= _QUOTA_SHOWN * terms.quota_bytes:
+            used, all_of_it = size(terms.quota_used_bytes), size(terms.quota_bytes)
             text = f"{one_line(peer.name)}: {used} of its quota of {all_of_it} a month used"
             yield Text(text, style="yellow")
 

@@ -272,7 +272,7 @@ static void without_its_limit_what_waits_goes_on_in_order(void) {
     close_all();
 }
 
-static void the_same_limit_again_is_no_new_burst(void) {
+static void the_same_limit_again_gives_nothing_more(void) {
     open_limited(1000000, 50000);
     while (give(1000, 0, second).passes)
         ;
@@ -294,6 +294,6 @@ int main(void) {
     RUN(a_super_packet_that_does_not_take_long_stays_whole);
     RUN(a_peer_that_is_cut_off_passes_nothing);
     RUN(without_its_limit_what_waits_goes_on_in_order);
-    RUN(the_same_limit_again_is_no_new_burst);
+    RUN(the_same_limit_again_gives_nothing_more);
     return EXIT_SUCCESS;
 }

@@ -1,5 +1,5 @@
 /* The tun-reader of a TAP device with many peers: which peers a frame of the device goes to, and
- * becomes of frames from one peer for others. */
+ * which one of another peer's. */
 #define _GNU_SOURCE
 #include <string.h>
 

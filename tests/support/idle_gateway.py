@@ -61,6 +61,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),
+            outside=SimpleNamespace(kill_switch=None),
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),

@@ -92,7 +92,7 @@ async def dialling(
         wanted.set()
         scripted = cast("Handshaker", handshaker)
         dialler = Dialler(
-            endpoints or (there,), scripted, owner, outside(owner.inside, dns), wanted
+            lambda: endpoints or (there,), scripted, owner, outside(owner.inside, dns), wanted
         )
         task = asyncio.create_task(dialler.run())
         try:

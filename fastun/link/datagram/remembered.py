@@ -158,8 +158,7 @@ class RememberedEndpoints:
 
     def _socket_with(self, port: int) -> int | None:
         """Return the socket that the peer knows: through a NAT nothing else may reach it."""
-        ports = [its_port for _, its_port in self._sockets.ports()]
-        return ports.index(port) if port in ports else None
+        return self._sockets.of_port(port)
 
     async def _call(self) -> None:
         """Send each an initiation, unless it has called by then."""
@@ -202,11 +201,10 @@ class RememberedEndpoints:
             self._warn("cannot save where clients are", str(error.strerror))
 
     def _places(self) -> list[_Place]:
-        ports = [port for _, port in self._sockets.ports()]
         known = [peer for slot, peer in self._peers.by_slot.items() if self._is_kept(slot, peer)]
-        return [self._place(peer, ports) for peer in known]
+        return [self._place(peer) for peer in known]
 
-    def _place(self, udp_peer: UdpPeer, ports: list[int]) -> _Place:
+    def _place(self, udp_peer: UdpPeer) -> _Place:
         address, key = udp_peer.address, udp_peer.slotted.peer.public_key
         assert address is not None  # noqa: S101 (a peer that was here came from somewhere)
         if udp_peer.handshake_s > 0:
@@ -216,7 +214,7 @@ class RememberedEndpoints:
         with contextlib.suppress(OSError):  # it has gone
             interface = socket.if_indextoname(address.zone) if address.zone else ""
         local = "" if address.local is None else str(address.local)
-        via, day = ports[address.socket_index], self._days.get(key, 0)
+        via, day = self._sockets.port_of(address.socket_index), self._days.get(key, 0)
         return _Place(key, str(address.host), address.port, interface, via, local, day)
 
     def _is_kept(self, slot: int, udp_peer: UdpPeer) -> bool:

@@ -91,12 +91,19 @@ class Acceptor:
                     listener = await self._new_listeners.get()
                     self._listeners.append(listener)
                     loop.add_reader(listener, self._on_readable, listener)
-                    stack.callback(loop.remove_reader, listener)
             finally:
+                for listener in tuple(self._listeners):
+                    self.leave(listener)
                 self._arrivals.close()
                 for task in self._handshaking:
                     task.cancel()
                 await asyncio.gather(*self._handshaking, return_exceptions=True)
+
+    def leave(self, listener: socket.socket) -> None:
+        """Accept no more from a listener, which is to be closed."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            asyncio.get_running_loop().remove_reader(listener)
 
     # -- accepting: a few microseconds for each connection -------------------------------------
 

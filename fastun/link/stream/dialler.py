@@ -14,6 +14,7 @@ import contextlib
 import os
 import random
 import socket
+from collections.abc import Callable
 from errno import ECONNRESET
 from typing import Final
 
@@ -59,13 +60,13 @@ class Dialler:
 
     def __init__(
         self,
-        endpoints: tuple[Endpoint, ...],
+        endpoints: Callable[[], tuple[Endpoint, ...]],
         handshaker: Handshaker,
         owner: StreamOwner,
         outside: Outside,
         wanted: asyncio.Event,
     ) -> None:
-        """Prepare to dial ``endpoints`` while a link is ``wanted``.
+        """Prepare to dial what ``endpoints`` gives at each time, while a link is ``wanted``.
 
         ``outside`` says how; an endpoint inside the tunnel is not dialled.
         """
@@ -107,7 +108,7 @@ class Dialler:
             await asyncio.sleep(next(delays))
 
     async def _connect(self) -> tuple[Candidate, socket.socket]:
-        found = await racing.candidates(self._endpoints, self._outside.names)
+        found = await racing.candidates(self._endpoints(), self._outside.names)
         fresh = [each for each in found if each.address not in self._failed]
         for each in fresh or found:
             self._outside.attempts.tried(self._handshaker.dialled, _way(each))

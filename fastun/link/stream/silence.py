@@ -1,7 +1,7 @@
 """Whether a stream still gets through: TCP itself knows when its segments are not acknowledged.
 
 TCP goes on for 25 s before it gives up (sockets.py), on the one path that it has. A silent stream
-is no proof that the path is dead, so it is only a reason to try others (dialler.py).
+does not prove that the path is dead, so it is only a reason to try others (dialler.py).
 """
 
 from __future__ import annotations

@@ -38,15 +38,16 @@ BACKOFF_MAX_S = 30.0
 BACKLOG = 4096
 
 
-def listen(address: EndpointAddress, fwmark: int = 0) -> socket.socket:
+def listen(address: EndpointAddress, fwmark: int = 0, *, is_beside: bool = False) -> socket.socket:
     """Return a listening socket. Raises OSError.
 
-    ``fwmark`` goes on every packet of it, and of what it accepts (a connection has its listener's,
-    net/ipv4/inet_connection_sock.c); 0 is none.
+    ``is_beside`` as of `binding.bound`; ``fwmark`` goes on every packet of it, and of what it
+    accepts (a connection has its listener's, net/ipv4/inet_connection_sock.c); 0 is none.
     """
-    listener = binding.bound(address, socket.SOCK_STREAM, fwmark)
+    listener = binding.bound(address, socket.SOCK_STREAM, fwmark, is_beside=is_beside)
     try:
         listener.listen(BACKLOG)
+        binding.allow_overlap(listener, is_allowed=False)
     except BaseException:
         listener.close()
         raise

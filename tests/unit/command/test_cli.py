@@ -24,7 +24,7 @@ assert isinstance(PEER, click.Group)
 # Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
 WITH_GATEWAY = """
 import errno, os, signal, sys, types
-def run(settings):
+def run(settings, reread):
     {body}
 gateway = types.ModuleType("fastun.gateway.run")
 gateway.run = run
@@ -148,8 +148,9 @@ def test_every_command_and_option_has_a_help_text() -> None:
 
 def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
     serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
-    assert set(serve) - {"listen"} == set(connect) - {"check"}
-    assert set(serve) == {field.name for field in dataclasses.fields(Options)}
+    assert set(serve) - {"listen"} == set(connect) - {"check", "kill_switch"}
+    both = {*serve, *connect} - {"check"}
+    assert both == {field.name for field in dataclasses.fields(Options)}
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:

@@ -37,6 +37,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         fwmark=0,
         table="off",
         strong_host="auto",
+        bridge="",
         forward=None,
         peer_name="peer",
         private_key=None,

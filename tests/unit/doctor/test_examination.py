@@ -10,6 +10,7 @@ import subprocess
 import sys
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,7 @@ def test_peers_that_others_can_read_or_nobody_fail(subject: Subject) -> None:
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 # All that is loaded late: the interpreter may stand where this user cannot read.
 import encodings.ascii
 import fastun.peers.store, fastun.session.keys, fastun.status.control
@@ -169,6 +171,22 @@ def test_forwarding_is_missed_where_there_are_several_peers(subject: Subject, pr
     assert finding.verdict == "warn"
     assert "serve' with --forward" in finding.fix
     assert finding.fix.endswith("sysctl -w net.ipv4.ip_forward=1")
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "verdict"),
+    [([], "ok"), (["ip filter FORWARD drops it; run 'iptables -I'"], "FAIL")],
+)
+def test_what_is_in_the_way_of_a_gateway_that_forwards_is_a_failure(
+    subject: Subject, obstacles: list[str], verdict: str
+) -> None:
+    forward = SimpleNamespace(obstacles=obstacles)
+    gateway = SimpleNamespace(interface="fastun0", forward=forward, listen=[], metrics=None)
+    vars(subject)["gateways"] = [gateway]  # as it is looked up once
+    finding = found(subject, "forwarding")
+    assert finding.verdict == verdict
+    assert finding.message.startswith("fastun0: ")
+    assert finding.fix == ("run 'iptables -I'" if obstacles else "")
 
 
 def test_a_setting_that_cannot_be_read_is_no_failure(subject: Subject, proc: Path) -> None:

@@ -39,6 +39,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[push]": document.PushSection,
     "[forward]": document.ForwardSection,
     "[metrics]": document.MetricsSection,
+    "[log]": document.LogSection,
     "[[peer]]": document.PeerSection,
 }
 

@@ -172,7 +172,7 @@ def test_of_too_many_the_source_that_has_most_loses_one(gateway: Gateway) -> Non
 
 
 def test_a_source_that_is_not_this_host_has_a_rate() -> None:
-    server = metric_server._bind("127.0.0.1", 0)  # noqa: SLF001 (other hosts are not at hand)
+    server = metric_server._bind("127.0.0.1", 0, is_beside=False)  # noqa: SLF001 (other hosts are not at hand)
     with server:
         for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
             assert all(server.verify_request(None, (here, 1)) for _ in range(500))

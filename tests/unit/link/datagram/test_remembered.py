@@ -48,8 +48,11 @@ class Ports:
     def __init__(self, sockets: Any) -> None:
         self._sockets = sockets
 
-    def ports(self) -> list[tuple[str, int]]:
-        return [("0.0.0.0", 1000), ("0.0.0.0", 51820)]  # noqa: S104 (nothing is bound)
+    def port_of(self, index: int) -> int:
+        return (1000, 51820)[index]
+
+    def of_port(self, port: int) -> int | None:
+        return {1000: 0, 51820: 1}.get(port)
 
     def address_of(self, host: Any, port: int, zone: int, by: int | None) -> UdpAddress:
         return UdpAddress(host, port, by or 0, zone)
