@@ -127,7 +127,10 @@ class Forwarding:
     def _set(self, setting: str) -> bool:
         """Turn a setting on; return whether it was off. Raises OSError."""
         was_off = sysctls.value_of(setting) == "0"
-        if not was_off and any(each.original(setting) for each in self._journal.made()):
+        is_known = setting in self._settings or any(
+            each.original(setting) is not None for each in self._journal.made()
+        )
+        if not was_off and is_known:
             return False
         if setting == _ALL_IPV6 and was_off:
             self._keep_advertised_routes()

@@ -113,7 +113,7 @@ sys.exit(listing.show(examination.examine(subject), as_json=True))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_somebody_who_may_not_look_is_told_what_was_not_looked_at(subject: Subject) -> None:
+def test_without_rights_it_says_what_was_not_checked(subject: Subject) -> None:
     (subject.state.parent).chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED, str(subject.state), str(subject.run_dir)],
@@ -240,7 +240,7 @@ sys.stdout.buffer.write(doctor_probe.msgspec.json.encode(doctor_probe._probe()))
 """
 
 
-def test_a_super_packet_that_the_kernel_refuses_is_told_in_its_words() -> None:
+def test_a_super_packet_that_the_kernel_refuses_is_reported_in_its_words() -> None:
     child = [sys.executable, "-c", MISPLACED]
     done = subprocess.run(child, capture_output=True, timeout=60, check=True)
     probe = json.loads(done.stdout)
