@@ -76,6 +76,17 @@ def serve(**options: Any) -> None:
     is_flag=True,
     help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
 )
+@click.option(
+    "--all",
+    "all_traffic",
+    is_flag=True,
+    help="Route everything through the tunnel, IPv4 and IPv6, and use the DNS of the server.",
+)
+@click.option(
+    "--allow-lan",
+    is_flag=True,
+    help="With --all: reach the LAN's private addresses directly.",
+)
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
@@ -92,6 +103,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --all
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     if not check:

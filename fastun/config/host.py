@@ -50,9 +50,13 @@ def refuse_clients_fields(sources: Sources) -> None:
     if section.listen_port is not None and not sources.is_wg_quick:
         place = sources.where("interface.listen_port")
         raise ConfigError(f"{place}: serve listens on listen.udp; remove it")
-    if section.dns:
-        place = sources.where("interface.dns")
-        raise ConfigError(f"{place}: 'dns' applies only to connect; remove it")
+    for name in ("dns", "allow_lan"):
+        if getattr(section, name):
+            place = sources.where(f"interface.{name}")
+            raise ConfigError(f"{place}: '{name}' applies only to connect; remove it")
+    if section.table == "all":
+        place = sources.where("interface.table")
+        raise ConfigError(f"{place}: 'all' applies only to connect; use auto or off")
 
 
 def fwmark(sources: Sources) -> int:
@@ -66,6 +70,8 @@ def fwmark(sources: Sources) -> int:
 def table(sources: Sources, mode: Mode) -> Table:
     """Return the table of the routes to what is behind the peers; raise ConfigError."""
     table, where = sources.document.interface.table, sources.where("interface.table")
+    if sources.options.all_traffic:
+        table, where = "all", "--all"
     if table is None or table == "off":
         return "off"
     if mode == "tap":
@@ -74,18 +80,20 @@ def table(sources: Sources, mode: Mode) -> Table:
         )
     if table == "auto":
         return "auto"
+    if table == "all":
+        return "all"
     if isinstance(table, str):
         number = routing_tables.number_of(table)
         if number is None:
             raise ConfigError(
-                f"{where}: {quote(table)} is not auto, off, the number of a table, or a name in"
-                " /etc/iproute2/rt_tables"
+                f"{where}: {quote(table)} is not auto, all, off, the number of a table, or a name"
+                " in /etc/iproute2/rt_tables"
             )
         table = number
     if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
         raise ConfigError(
-            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto or"
-            " off"
+            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto,"
+            " all or off"
         )
     return table
 

@@ -26,6 +26,8 @@ class Options:
     insecure: bool = False
     metrics: str | None = None
     lanes: int | None = None
+    all_traffic: bool = False
+    allow_lan: bool = False
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
     log_format: str = "console"

@@ -24,7 +24,7 @@ from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
-from fastun.host import outer_addresses
+from fastun.host import full_tunnel, outer_addresses
 from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
@@ -177,6 +177,8 @@ class Gateway:
             wire=self.settings.wire,
             **self._own_key(),
         )
+        for line in full_tunnel.not_routed(self.settings):
+            self._log.warning(line)
         for line in self.peer_sync.first_steps():
             self._log.info(line)
 

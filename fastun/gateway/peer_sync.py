@@ -172,6 +172,7 @@ def _pushed_to_all(settings: ServeSettings) -> Push:
         dns=settings.push.dns,
         mtu=settings.mtu,
         keepalive=settings.push.keepalive_s,
+        default=settings.push.default,
     )
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 #: What others can remove; the values of the metric's label, which have no spaces.
 REPAIRED: Final[dict[Kind, str]] = {
-    kind: kind.replace(" ", "_") for kind in get_args(Kind) if kind not in ("MTU", "link")
+    kind: kind.replace(" ", "_")
+    for kind in get_args(Kind)
+    if kind not in ("MTU", "link", "network")
 }
 
 

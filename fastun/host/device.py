@@ -37,7 +37,7 @@ from fastun.host.outer_addresses import OuterAddress
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
 from fastun.host.strong_host import StrongHost, table_name
-from fastun.host.wanted import Applied, Change, Refusal, Wanted
+from fastun.host.wanted import Applied, Change, Refusal, Wanted, configured
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
@@ -124,12 +124,14 @@ class Device:
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
+        *,
+        takes_all: bool = False,
     ) -> Applied:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
 
         ``outer`` are the addresses that our own packets go to at the moment, beside the configured
-        ones. What would take packets from another interface, or our own from their way, is left
-        out, with a warning.
+        ones; ``takes_all``: a default route is pushed. What would take packets from another
+        interface, or our own from their way, is left out, with a warning.
 
         Not on the event loop's thread. Raises OSError where the interface is not there any more.
         """
@@ -141,6 +143,7 @@ class Device:
                     pushed_routes=tuple(routes),
                     pushed_mtu=mtu,
                     outer=self._configured_outer | set(outer),
+                    takes_all=takes_all or self._settings.table == "all",
                 )
             )
 
@@ -239,14 +242,7 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        routes = [network for peer in settings.peers for network in peer.allowed_ips]
-        wanted = Wanted(
-            mtu=settings.mtu,
-            addresses=settings.addresses,
-            routes=() if settings.table == "off" else tuple(routes),
-            outer=self._configured_outer,
-        )
-        applied = self._reconcile(wanted)
+        applied = self._reconcile(configured(settings, self._configured_outer))
         kinds = [refusal.kind for refusal in applied.refused]
         has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
         for refusal in applied.refused:

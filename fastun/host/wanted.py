@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from fastun.config.settings import Settings
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
-Kind = Literal["address", "route", "MTU", "routing rules", "setting", "link", "nft table"]
+Kind = Literal[
+    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "network"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +25,8 @@ class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
-    `outer` are the addresses that the tunnel's own packets go to.
+    `outer` are the addresses that the tunnel's own packets go to. `takes_all`: all packets go
+    through the tunnel, whatever `routes` say.
     """
 
     mtu: int
@@ -31,7 +35,20 @@ class Wanted:
     pushed_mtu: int = 0
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
+    takes_all: bool = False
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
+
+
+def configured(settings: Settings, outer: frozenset[OuterAddress]) -> Wanted:
+    """Return what is wanted before anything is pushed."""
+    routes = [network for peer in settings.peers for network in peer.allowed_ips]
+    return Wanted(
+        mtu=settings.mtu,
+        addresses=settings.addresses,
+        routes=() if settings.table == "off" else tuple(routes),
+        outer=outer,
+        takes_all=settings.table == "all",
+    )
 
 
 @dataclass(frozen=True, slots=True)
