@@ -12,12 +12,12 @@ BASE =
 N_SECURITY_PARTS = 14
 SECURITY_PART := $(shell expr $$(date +%s) / 86400 % $(N_SECURITY_PARTS))/$(N_SECURITY_PARTS)
 
-# What shares no device uses all processors; tunnels run three at a time (on two
-# processors; they wait as much as they compute), and what measures runs alone.
+# Tests wait as much as they compute, those with tunnels more than the others, so more of them run
+# at once than there are processors. What measures runs alone. Long ones come first.
 N_PROCESSORS := $(shell nproc)
-ALL_PROCESSORS = -n $(N_PROCESSORS) --dist worksteal
-THREE_AT_A_TIME = -n 3 --dist loadscope
-UNIT_FOLDERS = tests/unit tests/property tests/bench tests/mutation
+UNITS_AT_ONCE = -n $(shell expr $(N_PROCESSORS) \* 3 / 2) --dist worksteal
+TUNNELS_AT_ONCE = -n $(shell expr $(N_PROCESSORS) \* 2) --dist loadscope
+UNIT_FOLDERS = tests/bench tests/property tests/mutation tests/unit
 TUNNEL_FOLDERS = tests/netns tests/fault tests/interop tests/attack
 
 # Print a line and how long it took: $(call timed,NAME,COMMAND)
@@ -33,7 +33,7 @@ check: lint types native security test
 quick: lint types
 	$(call timed,native,$(MAKE) --no-print-directory -C tests/native quick >.quick.log 2>&1 || \
 		{ cat .quick.log; exit 1; })
-	$(call timed,unit,FASTUN_QUICK=1 python -m pytest -q $(ALL_PROCESSORS) -m "not slow and not alone" tests/unit)
+	$(call timed,unit,FASTUN_QUICK=1 python -m pytest -q $(UNITS_AT_ONCE) -m "not slow and not alone" tests/unit)
 
 lint:
 	python -m ruff check .
@@ -52,10 +52,10 @@ native:
 test: unit tunnels alone
 
 unit:
-	$(call timed,unit,python -m pytest -q $(ALL_PROCESSORS) -m "not alone" $(UNIT_FOLDERS))
+	$(call timed,unit,python -m pytest -q $(UNITS_AT_ONCE) -m "not alone" $(UNIT_FOLDERS))
 
 tunnels:
-	$(call timed,tunnels,python -m pytest -q $(THREE_AT_A_TIME) -m "not alone" $(TUNNEL_FOLDERS))
+	$(call timed,tunnels,python -m pytest -q $(TUNNELS_AT_ONCE) -m "not alone" $(TUNNEL_FOLDERS))
 
 alone:
 	$(call timed,alone,python -m pytest -q -m alone)
@@ -69,6 +69,7 @@ mutation:
 
 soak:
 	FASTUN_SOAK=1 python -m pytest -m soak --timeout=7200
+	HYPOTHESIS_PROFILE=soak python -m pytest -q $(UNITS_AT_ONCE) --timeout=7200 tests/property
 	python -m tests.mutation.run --security
 
 # The parts of the data path, three times, and how they stand to the stored baseline.

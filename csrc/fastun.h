@@ -165,6 +165,20 @@ unsigned peer_table_n_slots(void);
 unsigned peer_table_n_fields(void);
 const char *peer_table_field_name(unsigned field);
 
+/* -- the switch of a TAP device with many peers ------------------------------------------------- */
+
+/* Which MAC address is behind which peer, in shared memory: csrc/shared/mac_table.h. */
+struct mac_table *mac_table_create(int *fd);
+struct mac_table *mac_table_attach(int fd);
+void mac_table_detach(struct mac_table *table);
+/* The `i`-th address that is this host's own, which no peer can have; NULL: none. */
+void mac_table_set_own(struct mac_table *table, unsigned i, const uint8_t address[6]);
+unsigned mac_table_n_own(void);
+/* The addresses behind a slot, seen lately as of CLOCK_MONOTONIC: the first `n_max` go to `keys`,
+ * the low 48 bits an address, the 12 above its VLAN. Returns how many there are. */
+unsigned mac_table_list(struct mac_table *table, unsigned slot, uint64_t now_ns, uint64_t *keys,
+                        unsigned n_max);
+
 /* -- the four loops ---------------------------------------------------------------------------- */
 
 /* Why a loop returned to Python. */
@@ -235,6 +249,11 @@ struct loop_parts {
     struct stats *stats;
     struct peer_table *peers;
     int device_fd, channel_fd, wake_fd; /* wake_fd: the outbound ring's eventfd */
+    /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
+     * ring of what goes from one peer to others, the link-reader to the tun-reader. */
+    struct mac_table *macs; /* NULL: there is none */
+    struct ring *hairpin;
+    int hairpin_wake_fd;
 };
 
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
@@ -280,6 +299,9 @@ void loop_detach_link(struct loop *loop, unsigned slot);
 /* tun-reader and link-reader: which peer owns an address; `address` has 4 or 16 bytes. */
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length);
+/* No longer the peer's; where it has moved to another peer meanwhile, it stays there. */
+int loop_forget_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                   unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
  * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.

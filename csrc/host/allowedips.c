@@ -1,5 +1,5 @@
 /* Prefixes nest or lie apart, so they cut the address space into at most 2 n + 1 ranges, each of
- * one slot. Changes only append or remove; after them all the prefixes are sorted, by first address
+ * one slot. Changes only append, or remove a whole slot; after them all the prefixes are sorted, by first address
  * and then from short to long, and the ranges drawn anew, with a stack of the prefixes that are open
  * at a point. (Sorted in one by one, 130,000 took minutes.) A look-up is a binary search for the
  * last range that begins at or before the address.
@@ -32,8 +32,9 @@ struct address {
 struct prefix {
     struct address first;
     uint8_t length;
+    bool is_removal; /* of the prefix, where it is the slot's; none in all that are settled */
     uint16_t slot;
-    uint32_t order; /* of those that are equal the last holds; 0 in all that are settled */
+    uint32_t order; /* in which changes of equal prefixes were made; 0 in all that are settled */
 };
 
 struct table {
@@ -135,14 +136,23 @@ static int compare(const void *left, const void *right) {
     return place != 0 ? place : (a->order > b->order) - (a->order < b->order);
 }
 
-/* The last of each prefix, whatever was inserted before at its place. */
+/* What all changes at a place leave there, one behind the other. */
 static size_t keep_last(struct prefix *prefixes, size_t n) {
     size_t n_kept = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i + 1 < n && compare_places(&prefixes[i], &prefixes[i + 1]) == 0)
-            continue;
-        prefixes[n_kept] = prefixes[i];
-        prefixes[n_kept++].order = 0;
+    for (size_t i = 0; i < n;) {
+        struct prefix last = prefixes[i];
+        bool is_there = false;
+        for (; i < n && compare_places(&prefixes[i], &last) == 0; i++) {
+            if (prefixes[i].is_removal) {
+                is_there = is_there && last.slot != prefixes[i].slot;
+                continue;
+            }
+            last = prefixes[i];
+            is_there = true;
+        }
+        last.order = 0;
+        if (is_there)
+            prefixes[n_kept++] = last;
     }
     return n_kept;
 }
@@ -188,7 +198,7 @@ static int make_room(struct table *table) {
     return 0;
 }
 
-static int table_insert(struct table *table, struct prefix prefix) {
+static int table_append(struct table *table, struct prefix prefix) {
     int error = make_room(table);
     if (error < 0)
         return error;
@@ -198,8 +208,8 @@ static int table_insert(struct table *table, struct prefix prefix) {
     return 0;
 }
 
-int allowedips_insert(struct allowedips *allowedips, int version, const uint8_t *address,
-                      unsigned prefix_length, uint16_t slot) {
+static int change(struct allowedips *allowedips, int version, const uint8_t *address,
+                  unsigned prefix_length, uint16_t slot, bool is_removal) {
     if ((version != 4 && version != 6) || prefix_length > (version == 4 ? 32 : 128) ||
         slot > ALLOWEDIPS_SLOT_MAX)
         return -EINVAL;
@@ -208,9 +218,20 @@ int allowedips_insert(struct allowedips *allowedips, int version, const uint8_t 
     struct prefix prefix = {
         .first = {first.high & ~bits.high, first.low & ~bits.low},
         .length = (uint8_t)prefix_length,
+        .is_removal = is_removal,
         .slot = slot,
     };
-    return table_insert(version == 4 ? &allowedips->ipv4 : &allowedips->ipv6, prefix);
+    return table_append(version == 4 ? &allowedips->ipv4 : &allowedips->ipv6, prefix);
+}
+
+int allowedips_insert(struct allowedips *allowedips, int version, const uint8_t *address,
+                      unsigned prefix_length, uint16_t slot) {
+    return change(allowedips, version, address, prefix_length, slot, false);
+}
+
+int allowedips_remove(struct allowedips *allowedips, int version, const uint8_t *address,
+                      unsigned prefix_length, uint16_t slot) {
+    return change(allowedips, version, address, prefix_length, slot, true);
 }
 
 static void table_remove(struct table *table, uint16_t slot) {

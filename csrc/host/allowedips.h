@@ -23,6 +23,9 @@ void allowedips_free(struct allowedips *allowedips);
  * version, length or slot that does not exist, -ENOMEM; nothing has changed then. */
 int allowedips_insert(struct allowedips *allowedips, int version, const uint8_t *address,
                       unsigned prefix_length, uint16_t slot);
+/* The prefix, where it is the peer's: one that has moved to another stays there. As insert. */
+int allowedips_remove(struct allowedips *allowedips, int version, const uint8_t *address,
+                      unsigned prefix_length, uint16_t slot);
 /* All prefixes of the peer. */
 void allowedips_remove_slot(struct allowedips *allowedips, uint16_t slot);
 /* Before look-ups, after any number of changes; without a change it does nothing. */

@@ -22,6 +22,7 @@
 #include "inbound/datagram_reader.h"
 #include "inbound/message_in.h"
 #include "inbound/stream_reader.h"
+#include "inbound/switch_in.h"
 
 static enum step next_step(struct link_reader *reader);
 static enum step look(struct link_reader *reader);
@@ -101,6 +102,8 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
+    if (loop->macs != NULL && (reader->switch_in = calloc(1, sizeof *reader->switch_in)) == NULL)
+        return -ENOMEM;
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
         reader->endpoints == NULL)
         return -ENOMEM;
@@ -141,6 +144,7 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->keys);
     free(reader->datagrams);
     free(reader->endpoints);
+    free(reader->switch_in);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);
     free(reader);

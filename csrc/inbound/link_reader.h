@@ -8,6 +8,7 @@
 #include "session/key_table.h"
 
 struct datagram_batch;
+struct switch_in;
 
 enum {
     /* Sources that one look finds readable; the others are found by the next. */
@@ -42,6 +43,7 @@ struct link_reader {
     struct udp_address *endpoints;              /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
+    struct switch_in *switch_in; /* NULL: there is no switch */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host/udp_address.h"
+#include "inbound/switch_in.h"
 #include "loop/token_bucket.h"
 #include "packet/mss.h"
 
@@ -168,6 +169,10 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_dropped(loop->stats, DROP_link_reader_bad_source, (uint64_t)inbound.n_packets);
         return;
     }
+    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound.n_packets);
+    stats_add(&loop->peers->slots[slot].receive_bytes, inbound.length);
+    if (loop->macs != NULL && !switch_in_takes(reader, slot, &inbound, now_ns))
+        return;
     if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound.n_packets == 1)
         mss_clamp(inbound.frame, inbound.length, reader->mss_mtu, vnet_is_plain(&inbound.vnet));
     uint8_t *vnet = inbound.frame - VNET_LENGTH;
@@ -181,8 +186,6 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         .enqueued_ns = now_ns,
     };
     ring_commit(loop->ring, record);
-    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound.n_packets);
-    stats_add(&loop->peers->slots[slot].receive_bytes, inbound.length);
 }
 
 static enum stats_drop fault_reason(enum message_fault fault) {
@@ -209,4 +212,6 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
         stats_batch(reader->loop.stats, n_messages);
     if (ring_has_unpublished(reader->loop.ring))
         ring_publish(reader->loop.ring, reader->loop.stats);
+    if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
+        ring_publish(reader->loop.hairpin, reader->loop.stats);
 }

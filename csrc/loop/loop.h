@@ -19,6 +19,7 @@
 #include "fastun.h"
 #include "loop/refusals.h"
 #include "packet/encapsulation.h"
+#include "shared/mac_table.h"
 #include "shared/peer_table.h"
 #include "shared/ring.h"
 #include "shared/stats.h"
@@ -38,6 +39,8 @@ struct loop {
     struct waiter *self; /* this worker's side of the ring: where its bell hangs */
     struct stats_block *stats;
     struct peer_table *peers;
+    struct mac_table *macs; /* link-reader and tun-reader of a switch; else NULL, and so is */
+    struct ring *hairpin;   /* what goes from peer to peer */
     int device_fd;
     int channel_fd;
     int epoll_fd;               /* the channel; in link-writer and link-reader also the links */

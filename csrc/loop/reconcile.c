@@ -17,6 +17,13 @@ static void drop_lost(struct loop *loop, enum stats_drop reason, uint64_t counte
         stats_dropped(loop->stats, reason, counted - moved);
 }
 
+/* What went to other peers; the ring knows better than a counter what was published. */
+static uint64_t count_switched(struct loop *loop) {
+    uint64_t n_packets = loop->hairpin != NULL ? loop->hairpin->n_packets : 0;
+    peer_set(&loop->stats->counters[COUNTER_switched], n_packets);
+    return n_packets;
+}
+
 void reconcile(struct loop *loop) {
     uint64_t n_packets = read_counter(&loop->stats->counters[COUNTER_packets]);
     uint64_t n_dropped = count_dropped(loop);
@@ -26,7 +33,8 @@ void reconcile(struct loop *loop) {
         drop_lost(loop, DROP_tun_reader_worker_died, n_packets - n_dropped, loop->ring->n_packets);
         break;
     case ROLE_link_reader:
-        drop_lost(loop, DROP_link_reader_worker_died, n_packets - n_dropped, loop->ring->n_packets);
+        drop_lost(loop, DROP_link_reader_worker_died, n_packets - n_dropped,
+                  loop->ring->n_packets + count_switched(loop));
         break;
     case ROLE_link_writer:
         drop_lost(loop, DROP_link_writer_worker_died, n_released, n_packets + n_dropped);

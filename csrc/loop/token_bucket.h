@@ -9,15 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* `now_ns` is CLOCK_MONOTONIC. false: the bucket is empty. */
-static inline bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second,
-                              unsigned burst) {
+/* `now_ns` is CLOCK_MONOTONIC. Takes `n` tokens, at most `burst`. false: there are fewer. */
+static inline bool tokens_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second,
+                               unsigned burst, unsigned n) {
     uint64_t token_ns = 1000000000u / per_second;
     uint64_t full_at = *full_at_ns > now_ns ? *full_at_ns : now_ns;
-    if (full_at + token_ns > now_ns + burst * token_ns)
+    if (full_at + n * token_ns > now_ns + burst * token_ns)
         return false;
-    *full_at_ns = full_at + token_ns;
+    *full_at_ns = full_at + n * token_ns;
     return true;
+}
+
+static inline bool token_take(uint64_t *full_at_ns, uint64_t now_ns, unsigned per_second,
+                              unsigned burst) {
+    return tokens_take(full_at_ns, now_ns, per_second, burst, 1);
 }
 
 #endif

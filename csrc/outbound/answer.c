@@ -22,6 +22,7 @@ bool answer_sender(struct tun_reader *reader, enum answer_kind kind, unsigned sl
 }
 
 int answer_origin(const struct tun_reader *reader, const struct frame *frame) {
-    bool has_origin = reader->loop.wire == WIRE_WIREGUARD && reader->loop.mode == MODE_TUN;
-    return has_origin ? allowedips_lookup_ip(reader->allowed_ips, frame_packet(frame), true) : -1;
+    if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode != MODE_TUN)
+        return reader->origin;
+    return allowedips_lookup_ip(reader->allowed_ips, frame_packet(frame), true);
 }

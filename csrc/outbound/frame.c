@@ -5,20 +5,25 @@
 #include <string.h>
 
 #include "outbound/answer.h"
+#include "outbound/flooding.h"
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
 #include "outbound/path_fit.h"
 #include "outbound/splitting.h"
+#include "packet/mac_key.h"
 #include "packet/mss.h"
 #include "shared/clock.h"
 
 enum {
+    SLOT_ALL = -2, /* of a switch: all peers */
+
     /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
      * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
     DELAY_MAX_MS = 200,
 };
 
-static int find_slot(const struct tun_reader *reader, const uint8_t *packet);
+static int find_slot(const struct tun_reader *reader, const uint8_t *packet, size_t length,
+                     const struct arrival *arrival);
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct arrival *arrival);
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
@@ -57,35 +62,70 @@ size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size
         drop(reader, DROP_tun_reader_own_packet, &frame);
         return 0;
     }
-    arrival->slot = find_slot(reader, packet);
+    arrival->slot = find_slot(reader, packet, frame.length, arrival);
+    if (arrival->slot == SLOT_ALL) {
+        flooding_begin(reader, &frame, ORIGIN_DEVICE, arrival);
+        return frame.length;
+    }
     if (arrival->slot < 0) {
         drop(reader, DROP_tun_reader_no_peer, &frame);
         answer_sender(reader, ANSWER_NO_PEER, 0, &frame, 0);
         return 0;
     }
+    return frame_forward_to(reader, record, &frame, arrival);
+}
+
+size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
+                        const struct arrival *arrival) {
     struct tun_reader_link *link = reader->links[arrival->slot];
     if (!frame_link_is_open(reader, link, arrival->boottime_ns)) {
-        parking_add(reader, &frame, arrival);
+        parking_add(reader, frame, arrival);
         return 0;
     }
     if (has_waited_too_long(reader, link, arrival)) {
-        drop(reader, DROP_tun_reader_queue_delay, &frame);
+        drop(reader, DROP_tun_reader_queue_delay, frame);
         return 0;
     }
     if (reader->mss_mtu != 0 && reader->loop.mode == MODE_TUN)
-        clamp(reader, link, &frame);
-    bool is_split = !message_takes_whole(&link->format, frame.vnet, frame.length);
-    place(reader, record, &frame, is_split);
-    return is_split ? splitting_begin(reader, &frame, arrival)
-                    : forward_whole(reader, record, &frame, arrival);
+        clamp(reader, link, frame);
+    bool is_split = !message_takes_whole(&link->format, frame->vnet, frame->length);
+    place(reader, record, frame, is_split);
+    return is_split ? splitting_begin(reader, frame, arrival)
+                    : forward_whole(reader, record, frame, arrival);
 }
 
 /* -- the peer and its queue -------------------------------------------------------------------- */
 
-/* The slot of the destination's peer, or -1. TAP and the unsealed wires have one peer at a time, at
- * the slot of the last attached link. */
-static int find_slot(const struct tun_reader *reader, const uint8_t *packet) {
-    if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
+static bool always(void *context) {
+    (void)context;
+    return true;
+}
+
+/* Behind which peer the destination of a frame of the device is; what sent it is on our side. Of a
+ * TAP device with one peer it is that one. */
+static int find_station(const struct tun_reader *reader, const uint8_t *frame, size_t length,
+                        const struct arrival *arrival) {
+    struct mac_table *macs = reader->loop.macs;
+    if (macs == NULL)
+        return (int)reader->last_slot;
+    unsigned vlan = frame_vlan(frame, length);
+    const uint8_t *source = frame + MAC_SOURCE_OFFSET;
+    if (!mac_is_group(source) && mac_table_learn(macs, MAC_OWNER_LOCAL, mac_key_of(source, vlan),
+                                                 arrival->now_ns, always, NULL) == MAC_MOVED)
+        stats_add(&reader->loop.stats->counters[COUNTER_mac_moves], 1);
+    if (mac_is_group(frame))
+        return SLOT_ALL;
+    int owner = mac_table_find(macs, mac_key_of(frame, vlan), arrival->now_ns);
+    return owner >= 0 && owner < N_PEER_SLOTS ? owner : SLOT_ALL;
+}
+
+/* The slot of the destination's peer, SLOT_ALL, or -1. The unsealed wires have one peer at a time,
+ * at the slot of the last attached link. */
+static int find_slot(const struct tun_reader *reader, const uint8_t *packet, size_t length,
+                     const struct arrival *arrival) {
+    if (reader->loop.mode == MODE_TAP)
+        return find_station(reader, packet, length, arrival);
+    if (reader->loop.wire != WIRE_WIREGUARD)
         return (int)reader->last_slot;
     int slot = allowedips_lookup_ip(reader->allowed_ips, packet, false);
     return slot < 0 || slot == PEER_SLOT_NONE ? -1 : slot;

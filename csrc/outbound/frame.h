@@ -36,6 +36,9 @@ uint8_t *frame_target(struct tun_reader *reader, struct ring_record *record);
  * arrival's slot. Returns the bytes of the frame, 0 if it was dropped or waits. */
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
                      struct arrival *arrival);
+/* The same for a frame that lies there, for the peer of arrival->slot. */
+size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
+                        const struct arrival *arrival);
 /* An empty message. Returns 0, or -EAGAIN if there is no key or no room. */
 int frame_send_keepalive(struct tun_reader *reader, unsigned slot);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "outbound/answer.h"
-#include "outbound/splitting.h"
 #include "shared/clock.h"
 
 enum {
@@ -59,6 +58,17 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
     parking_pop(reader->parking, i);
 }
 
+/* By its address again, which another peer may have now; a copy of a flooded frame has none. */
+static void forward_again(struct tun_reader *reader, struct ring_record *record, unsigned slot,
+                          size_t length, struct arrival *arrival) {
+    struct frame frame = {frame_target(reader, record), length - VNET_LENGTH};
+    arrival->slot = (int)slot;
+    if (reader->flooding == NULL)
+        frame_forward(reader, record, length, arrival);
+    else
+        frame_forward_to(reader, record, &frame, arrival);
+}
+
 bool parking_release(struct tun_reader *reader) {
     struct parking *parking = reader->parking;
     struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
@@ -68,12 +78,11 @@ bool parking_release(struct tun_reader *reader) {
         const struct tun_reader_link *link = reader->links[parking->peers[i].slot];
         parking_first(parking, i, &entry, &bytes);
         if (frame_link_is_open(reader, link, arrival.boottime_ns)) {
-            struct ring_record *record =
-                splitting_continue(reader) ? ring_reserve(reader->loop.ring, FRAME_SPACE) : NULL;
+            struct ring_record *record = tun_reader_reserve(reader);
             if (record == NULL)
                 return false;
             memcpy(frame_target(reader, record), bytes, entry.length);
-            frame_forward(reader, record, entry.length, &arrival);
+            forward_again(reader, record, parking->peers[i].slot, entry.length, &arrival);
             parking_pop(parking, i);
         } else if (arrival.now_ns > entry.enqueued_ns + PARKED_MS_MAX * (uint64_t)NS_PER_MS) {
             drop_first(reader, i);

@@ -17,7 +17,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "outbound/flooding.h"
 #include "outbound/frame.h"
+#include "outbound/hairpin.h"
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
 #include "outbound/splitting.h"
@@ -36,6 +38,7 @@ enum {
 static enum step next_step(struct tun_reader *reader);
 static enum step report_wanted(struct tun_reader *reader);
 static enum step forward_burst(struct tun_reader *reader);
+static enum step step_without_room(const struct tun_reader *reader);
 static enum step read_burst(struct tun_reader *reader, size_t *n_frames);
 static enum step wait_for_frame(struct tun_reader *reader);
 static int hold_ms(struct tun_reader *reader);
@@ -80,12 +83,25 @@ static enum step forward_burst(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
     size_t n_frames = 0;
     bool has_room = reader->parking->n == 0 || parking_release(reader);
-    enum step step = has_room ? read_burst(reader, &n_frames) : STEP_RING_FULL;
+    bool has_more = has_room && loop->hairpin != NULL && hairpin_burst(reader) == STEP_MORE;
+    enum step step = has_room ? read_burst(reader, &n_frames) : step_without_room(reader);
+    if (has_more && step == STEP_IDLE)
+        step = STEP_MORE;
     if (n_frames > 0)
         stats_batch(loop->stats, n_frames);
     if (ring_has_unpublished(loop->ring))
         ring_publish(loop->ring, loop->stats);
     return step;
+}
+
+struct ring_record *tun_reader_reserve(struct tun_reader *reader) {
+    if (reader->flooding != NULL && !flooding_continue(reader))
+        return NULL;
+    return splitting_continue(reader) ? ring_reserve(reader->loop.ring, FRAME_SPACE) : NULL;
+}
+
+static enum step step_without_room(const struct tun_reader *reader) {
+    return reader->wanted_slot < 0 ? STEP_RING_FULL : STEP_MORE;
 }
 
 static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
@@ -94,10 +110,9 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
     size_t n_bytes = 0;
     /* A session that is wanted is reported before the next one can be. */
     while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted_slot < 0) {
-        struct ring_record *record =
-            splitting_continue(reader) ? ring_reserve(loop->ring, FRAME_SPACE) : NULL;
+        struct ring_record *record = tun_reader_reserve(reader);
         if (record == NULL)
-            return STEP_RING_FULL;
+            return step_without_room(reader);
         ssize_t n =
             read(loop->device_fd, frame_target(reader, record), VNET_LENGTH + DEVICE_FRAME_MAX);
         stats_call(loop->stats, CALL_read);
@@ -119,11 +134,13 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
 /* Frames that wait for a session are looked at now and then, since they must not wait for ever. */
 static enum step wait_for_frame(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
+    int timeout_ms = reader->parking->n > 0 ? PARKING_LOOK_MS : -1;
     if (reader->wanted_slot >= 0)
         return STEP_MORE;
-    return step_after_wait(wait_fd(loop->device_fd, POLLIN,
-                                   reader->parking->n > 0 ? PARKING_LOOK_MS : -1, loop->channel_fd,
-                                   loop->stats));
+    if (loop->hairpin != NULL)
+        return hairpin_wait(reader, timeout_ms);
+    return step_after_wait(
+        wait_fd(loop->device_fd, POLLIN, timeout_ms, loop->channel_fd, loop->stats));
 }
 
 /* -- holding the device's queue ---------------------------------------------------------------- */
@@ -162,6 +179,9 @@ static int prepare(struct tun_reader *reader) {
     reader->splitting = splitting_new();
     reader->parking = parking_new();
     reader->own_packets = own_packets_new();
+    reader->origin = ORIGIN_DEVICE;
+    if (reader->loop.macs != NULL && (reader->flooding = flooding_new()) == NULL)
+        return -ENOMEM;
     if (reader->allowed_ips == NULL || reader->splitting == NULL || reader->parking == NULL ||
         reader->own_packets == NULL)
         return -ENOMEM;
@@ -186,6 +206,7 @@ void tun_reader_free(struct tun_reader *reader) {
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
         tun_reader_detach(reader, slot);
     splitting_free(reader->splitting);
+    flooding_free(reader->flooding);
     parking_free(reader->parking);
     own_packets_free(reader->own_packets);
     if (reader->allowed_ips != NULL)

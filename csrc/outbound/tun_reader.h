@@ -9,6 +9,7 @@
 #include "session/session.h"
 
 struct splitting;
+struct flooding;
 struct own_packets;
 struct parking;
 
@@ -26,7 +27,7 @@ struct tun_reader {
     struct loop loop; /* first: tun_reader_of */
     struct tun_reader_link *links[N_PEER_SLOTS];
     unsigned n_links;
-    unsigned last_slot; /* slot of the last attached link: the one peer of a TAP device */
+    unsigned last_slot; /* slot of the last attached link: the one peer of an unsealed wire */
     struct allowedips *allowed_ips;
     size_t mss_mtu;                   /* TCP is to fit this; 0: as it likes */
     struct answer_limit answers;      /* which packets ICMP answers */
@@ -34,6 +35,8 @@ struct tun_reader {
     bool holds;                       /* waits for a session before it reads and drops */
     uint64_t held_since_ns;           /* 0: it does not wait now */
     struct splitting *splitting;      /* the frame that is being split */
+    struct flooding *flooding;        /* the frame that goes to all peers; NULL: no switch */
+    int origin;                       /* slot of the frame's sender, -1: the device */
     struct own_packets *own_packets;  /* recognises our own outer packets */
     struct parking *parking;          /* frames that wait for a session */
     int wanted_slot;                  /* needs a session, to be reported; -1: none */
@@ -44,6 +47,10 @@ struct tun_reader {
 struct loop *tun_reader_new(const struct loop *common);
 void tun_reader_free(struct tun_reader *reader);
 enum loop_end tun_reader_loop(struct tun_reader *reader);
+
+/* Room for the next frame, FRAME_SPACE, when all before it is in the ring. NULL: the ring is full,
+ * or, of a switch, a session is wanted first. */
+struct ring_record *tun_reader_reserve(struct tun_reader *reader);
 
 /* Between two runs. Returns 0 or -errno. */
 int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,

@@ -29,7 +29,9 @@
     X(packets)          /* as the network counts: a super-packet of 40 segments counts 40 */       \
     X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
     X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
-    X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */
+    X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */   \
+    X(switched)         /* link-reader: packets for other peers, not for the device */             \
+    X(mac_moves)        /* addresses that were seen behind another peer, or no longer behind one */
 
 #define STATS_CALLS(X)                                                                             \
     X(read)                                                                                        \
@@ -58,6 +60,8 @@
       "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")         \
+    X(tun_reader, flood_limit, "for all peers of a TAP device, more often than the limit")         \
+    X(tun_reader, ring_corrupt, "the ring between peers held an impossible record")                \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
     X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
@@ -86,6 +90,10 @@
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
+    X(link_reader, mac_moves, "the source address moves between peers more often than the limit")  \
+    X(link_reader, flood_limit, "for all other peers of a TAP device, more often than the limit")  \
+    X(link_reader, same_peer, "for an address that is behind its sender itself")                   \
+    X(link_reader, hairpin_full, "for another peer of a TAP device, and the ring to it is full")   \
     X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
     X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \

@@ -74,12 +74,26 @@ enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd
     return WAIT_READY;
 }
 
-enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
-                      struct stats_block *stats) {
-    struct pollfd fds[2] = {{.fd = channel_fd, .events = POLLIN}, {.fd = fd, .events = events}};
+/* The first of `fds` is the channel. */
+static enum wait_end poll_all(struct pollfd *fds, nfds_t n, int timeout_ms,
+                              struct stats_block *stats) {
     struct timespec timeout = {.tv_sec = timeout_ms / 1000,
                                .tv_nsec = (timeout_ms % 1000) * 1000000L};
     stats_call(stats, CALL_ppoll);
-    int n_ready = ppoll(fds, 2, timeout_ms < 0 ? NULL : &timeout, NULL);
+    int n_ready = ppoll(fds, n, timeout_ms < 0 ? NULL : &timeout, NULL);
     return n_ready > 0 && fds[0].revents != 0 ? WAIT_DOORBELL : WAIT_READY;
+}
+
+enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
+                      struct stats_block *stats) {
+    struct pollfd fds[2] = {{.fd = channel_fd, .events = POLLIN}, {.fd = fd, .events = events}};
+    return poll_all(fds, 2, timeout_ms, stats);
+}
+
+enum wait_end wait_two_fds(int fd, int other_fd, int timeout_ms, int channel_fd,
+                           struct stats_block *stats) {
+    struct pollfd fds[3] = {{.fd = channel_fd, .events = POLLIN},
+                            {.fd = fd, .events = POLLIN},
+                            {.fd = other_fd, .events = POLLIN}};
+    return poll_all(fds, 3, timeout_ms, stats);
 }

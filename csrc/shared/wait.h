@@ -61,5 +61,8 @@ static inline bool waiter_take_bell(struct waiter *waiter) {
  * timeout_ms < 0 waits for ever. Errors on fd count as ready: the next call on it shows them. */
 enum wait_end wait_fd(int fd, short events, int timeout_ms, int channel_fd,
                       struct stats_block *stats);
+/* The same for one of two descriptors to be readable. */
+enum wait_end wait_two_fds(int fd, int other_fd, int timeout_ms, int channel_fd,
+                           struct stats_block *stats);
 
 #endif

@@ -180,13 +180,26 @@ static struct allowedips *allowed_ips_of(struct loop *loop) {
     return loop->role == ROLE_link_reader ? link_reader_of(loop)->allowed_ips : NULL;
 }
 
+static bool is_prefix(unsigned slot, size_t address_length, unsigned prefix_length) {
+    return slot <= PEER_SLOT_NONE && (address_length == 4 || address_length == 16) &&
+           prefix_length <= address_length * 8;
+}
+
 int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                   unsigned prefix_length) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
-    if (allowed_ips == NULL || slot > PEER_SLOT_NONE ||
-        (address_length != 4 && address_length != 16) || prefix_length > address_length * 8)
+    if (allowed_ips == NULL || !is_prefix(slot, address_length, prefix_length))
         return -EINVAL;
     return allowedips_insert(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
+                             (uint16_t)slot);
+}
+
+int loop_forget_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                   unsigned prefix_length) {
+    struct allowedips *allowed_ips = allowed_ips_of(loop);
+    if (allowed_ips == NULL || !is_prefix(slot, address_length, prefix_length))
+        return -EINVAL;
+    return allowedips_remove(allowed_ips, address_length == 4 ? 4 : 6, address, prefix_length,
                              (uint16_t)slot);
 }
 
@@ -194,6 +207,8 @@ void loop_forget_ips(struct loop *loop, unsigned slot) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
     if (allowed_ips != NULL)
         allowedips_remove_slot(allowed_ips, (uint16_t)slot);
+    if (loop->macs != NULL && loop->role == ROLE_link_reader && slot < N_PEER_SLOTS)
+        mac_table_forget(loop->macs, slot);
 }
 
 /* -- keys -------------------------------------------------------------------------------------- */

@@ -30,6 +30,10 @@ static struct loop *new_of_role(const struct loop *common) {
     }
 }
 
+static bool is_switching(const struct loop_parts *parts) {
+    return parts->macs != NULL && is_producer(parts->role);
+}
+
 static int open_epoll(struct loop *loop) {
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return loop->epoll_fd < 0 ? -errno : loop_watch(loop, loop->channel_fd, EPOLLIN, POLL_CHANNEL);
@@ -41,6 +45,11 @@ struct loop *loop_new(const struct loop_parts *parts) {
         return NULL;
     }
     parts->ring->wake_fd = parts->wake_fd;
+    if (is_switching(parts)) {
+        parts->hairpin->wake_fd = parts->hairpin_wake_fd;
+        mac_table_recover(parts->macs,
+                          parts->role == ROLE_link_reader ? MAC_INDEX_PEERS : MAC_INDEX_LOCAL);
+    }
     struct loop common = {
         .role = (enum stats_role)parts->role,
         .wire = parts->wire,
@@ -50,6 +59,8 @@ struct loop *loop_new(const struct loop_parts *parts) {
                                          : &parts->ring->shared->consumer,
         .stats = &parts->stats->blocks[parts->role],
         .peers = parts->peers,
+        .macs = is_switching(parts) ? parts->macs : NULL,
+        .hairpin = is_switching(parts) ? parts->hairpin : NULL,
         .device_fd = parts->device_fd,
         .channel_fd = parts->channel_fd,
         .epoll_fd = -1,

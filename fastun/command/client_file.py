@@ -33,13 +33,13 @@ _KEEPALIVE_S = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """What the file says. Keys are 32 bytes."""
+    """What the file says. Keys are 32 bytes; `private_key` is None where the client has its own."""
 
     name: str
     mode: str
     addresses: tuple[Address, ...]
-    private_key: bytes = field(repr=False)
-    preshared_key: bytes = field(repr=False)
+    private_key: bytes | None = field(repr=False)
+    preshared_key: bytes | None = field(repr=False)
     server_public_key: bytes
     server_endpoints: tuple[Endpoint, ...]
     server_networks: tuple[Network, ...]
@@ -55,6 +55,12 @@ def write(client: Client, file_format: str) -> str:
 
 
 def _heading(client: Client, suffix: str) -> str:
+    if client.private_key is None:
+        field = "private_key" if suffix == "toml" else "PrivateKey"
+        return (
+            f"# What {client.name} needs of this server. Its private key is its own: add it as\n"
+            f"# {field}, and keep the file at mode 0600.\n\n"
+        )
     return (
         f"# The keys of {client.name}: keep the file at mode 0600, and use it on one host.\n"
         f"#     fastun connect {client.name}.{suffix}\n\n"
@@ -69,7 +75,7 @@ def _document(client: Client) -> Document:
         interface=InterfaceSection(
             mode=client.mode,
             address=tuple(map(str, client.addresses)),
-            private_key=Secret(format_key(client.private_key)),
+            private_key=_secret(client.private_key),
         ),
         peer=(
             PeerSection(
@@ -77,7 +83,7 @@ def _document(client: Client) -> Document:
                 endpoint=endpoints[0] if len(endpoints) == 1 else None,
                 endpoints=endpoints if len(endpoints) > 1 else None,
                 public_key=format_key(client.server_public_key),
-                preshared_key=Secret(format_key(client.preshared_key)),
+                preshared_key=_secret(client.preshared_key),
                 allowed_ips=tuple(map(str, client.server_networks)),
                 keepalive=_KEEPALIVE_S,
             ),
@@ -85,8 +91,19 @@ def _document(client: Client) -> Document:
     )
 
 
+def _secret(key: bytes | None) -> Secret | None:
+    from fastun.session.keys import format_key  # noqa: PLC0415 (cryptography takes 0.1 s)
+
+    return None if key is None else Secret(format_key(key))
+
+
 def _for_apps(document: Document, client: Client, file_format: str) -> Document:
     """Return the document with the one endpoint that plain WireGuard can dial."""
+    if file_format == "qr" and client.private_key is None:
+        raise ConfigError(
+            "--format qr: the code has to contain the private key, which is not here; use"
+            " another format"
+        )
     if client.mode != "tun":
         raise ConfigError(
             f"--format {file_format}: WireGuard's own programs carry IP packets only, and the"

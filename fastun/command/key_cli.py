@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fastun.command.options import state_option
+from fastun.command.server_state import server_options
 
 
 @click.command()
@@ -39,7 +39,7 @@ def pubkey() -> None:
     is_flag=True,
     help="Let the next 'fastun serve' have another key; every client then needs it.",
 )
-@state_option
+@server_options
 def key(forget: bool, state: Path) -> None:
     """Print the public key of the server: what its clients know it by.
 

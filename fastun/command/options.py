@@ -8,7 +8,7 @@ import click
 from fastun.config import document, interface, settings
 
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
-_PATH = click.Path(path_type=Path, readable=False)
+PATH = click.Path(path_type=Path, readable=False)
 _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
@@ -21,7 +21,7 @@ def or_else(text: str, default: object) -> str:
 
 state_option = click.option(
     "--state",
-    type=_PATH,
+    type=PATH,
     metavar="DIR",
     default=_OPTIONS.state,
     show_default=True,
@@ -29,7 +29,7 @@ state_option = click.option(
 )
 run_dir_option = click.option(
     "--run-dir",
-    type=_PATH,
+    type=PATH,
     metavar="DIR",
     default=_OPTIONS.run_dir,
     show_default=True,
@@ -41,7 +41,7 @@ _TUNNEL_OPTIONS = (
     click.option(
         "-c",
         "--config",
-        type=_PATH,
+        type=PATH,
         metavar="FILE",
         help="Configuration, TOML or wg-quick (.conf); options override it.",
     ),

@@ -1,23 +1,28 @@
-"""`fastun peer`: the commands with their help. peers.py does the work, and is loaded for it."""
+"""`fastun peer`: the commands with their help. peers.py and peer_changes.py do the work."""
 
 from pathlib import Path
 
 import click
 
+from fastun.command import peer_change_cli
 from fastun.command.client_file import FORMATS
-from fastun.command.options import state_option
+from fastun.command.peer_fields import Given, peer_options
+from fastun.command.server_state import server_options
 
 
 @click.group(no_args_is_help=False)
 def peer() -> None:
-    """Add, list, show and remove the clients of a server.
+    """Add, change, list and remove the peers of a server.
 
-    A running gateway applies every change at once.
+    A running gateway applies every change within a second. Without --state, the peers are those
+    of the gateway that runs.
 
     \b
     Examples:
       fastun peer add laptop --endpoint tcp://vpn.example.net > laptop.toml
       fastun peer list
+      fastun peer expire laptop 30d
+      fastun peer disable laptop
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
 
 
@@ -36,6 +41,11 @@ def peer() -> None:
     help="Address of the client; repeatable.  [default: the next free one]",
 )
 @click.option(
+    "--public-key",
+    metavar="KEY",
+    help="Public key of a peer that keeps its private key; prints what it needs of this server.",
+)
+@click.option(
     "--format",
     "file_format",
     type=click.Choice(FORMATS),
@@ -43,32 +53,39 @@ def peer() -> None:
     show_default=True,
     help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
 )
-@state_option
+@peer_options
+@server_options
 def add(
+    *,
     name: str,
     endpoint: tuple[str, ...],
     address: tuple[str, ...],
+    public_key: str | None,
     file_format: str,
     state: Path,
+    given: Given,
 ) -> None:
     """Create the keys and address of a client, and print its file.
 
-    The file is all that the client needs, and secret: its private key is stored nowhere else.
+    The file is all that the client needs, and secret: its private key is stored nowhere else. With
+    --public-key the peer has made its keys itself, as another site's gateway.
 
     \b
     Examples:
       fastun peer add laptop > laptop.toml
       fastun peer add branch --address 10.9.0.7/24 > branch.toml
-      fastun peer add phone --format qr
+      fastun peer add phone --format qr --expire 30d
+      fastun peer add site --public-key KEY --allowed-ips 172.16.0.0/16 \\
+                      --peer-endpoint udp://site.example.net
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.command import peers  # noqa: PLC0415
 
-    peers.add(name, endpoint, address, file_format, state)
+    peers.add(name, endpoint, address, file_format, state, public_key=public_key, given=given)
 
 
 @peer.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@state_option
+@server_options
 def list_(as_json: bool, state: Path) -> None:
     """List all peers.
 
@@ -84,7 +101,7 @@ def list_(as_json: bool, state: Path) -> None:
 
 @peer.command()
 @click.argument("name")
-@state_option
+@server_options
 def show(name: str, state: Path) -> None:
     """Show one peer.
 
@@ -99,7 +116,7 @@ def show(name: str, state: Path) -> None:
 
 @peer.command()
 @click.argument("name")
-@state_option
+@server_options
 def remove(name: str, state: Path) -> None:
     """Remove one peer, and close its link.
 
@@ -110,3 +127,7 @@ def remove(name: str, state: Path) -> None:
     from fastun.command import peers  # noqa: PLC0415
 
     peers.remove(name, state)
+
+
+for command in peer_change_cli.COMMANDS:
+    peer.add_command(command)

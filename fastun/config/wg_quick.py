@@ -223,11 +223,12 @@ def _without_host(*texts: str) -> tuple[str, ...]:
     networks: dict[object, str] = {}
     for text in texts:
         try:
-            prefix = prefixes.parse(text).without_host()
+            prefix = prefixes.parse(text)
         except ValueError:  # To be refused where TOML's are.
             networks[text] = text
-        else:
-            networks.setdefault(prefix, str(prefix.network()))
+            continue
+        network = prefix.without_host()
+        networks.setdefault(network, text if network == prefix else str(prefix.network()))
     return tuple(networks.values())
 
 

@@ -20,6 +20,7 @@ from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session.keys import format_key
 
 if TYPE_CHECKING:
+    from fastun.peers.peer import Peer
     from fastun.status.reply import Status
 
 
@@ -65,8 +66,15 @@ def _registered(subject: Subject, name: str, gateway: Status | None) -> Finding:
         message, _, fix = str(error).partition("; ")
         more = "in a configuration file: is it there with enabled = false, or the gateway not run?"
         return finding("FAIL", message, f"{fix} ({more})")
+    return _as_registered(peer)
+
+
+def _as_registered(peer: Peer) -> Finding:
+    if why := peer.terms.barred(time.time()):
+        fix = "expire" if why == "expired" else "enable"
+        return finding("FAIL", f"{peer.name} is {why}", f"'fastun peer {fix}' lets it in")
     networks = ", ".join(map(str, peer.allowed_ips[:4])) or "no allowed IPs"
-    return finding("ok", f"{name}, public key {format_key(peer.public_key)}, {networks}")
+    return finding("ok", f"{peer.name}, public key {format_key(peer.public_key)}, {networks}")
 
 
 def _gateway(subject: Subject, name: str, gateway: Status | None) -> Finding:

@@ -14,18 +14,18 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 
 from fastun import ending, log
 from fastun.config.settings import Settings
-from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.handshaker import handshaker_for
+from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.tap_tasks import is_switch, tap_tasks
 from fastun.host import full_tunnel, outer_addresses
-from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
@@ -53,6 +53,7 @@ from fastun.link.stream.handshake import (
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
 from fastun.native import Wire
+from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
 from fastun.threads import DaemonThreads
@@ -91,7 +92,10 @@ class Gateway:
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
         self.peer_slots = PeerSlots(
-            self.lane, self._on_removed, lambda slot: slot in self.links.by_slot
+            self.lane,
+            self._on_removed,
+            lambda slot: slot in self.links.by_slot,
+            self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
         self.pushed_settings = PushedSettings(
@@ -100,7 +104,7 @@ class Gateway:
         if settings.mss_clamp:
             device.inner_mtu.subscribe(self.lane.clamp_mss)
         self.handshaker = handshaker_for(
-            settings, device.offload_max, self.peer_slots, self.peer_sync, self.links
+            settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
         lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
@@ -120,7 +124,6 @@ class Gateway:
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
         self._constants = constants
-        self._stopped: asyncio.Future[None] | None = None
         self._log = log.get("gateway")
 
     # -- life ---------------------------------------------------------------------------------
@@ -130,18 +133,19 @@ class Gateway:
 
         ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(DaemonThreads())
-        self._stopped = loop.create_future()
-        loop.add_reader(asked, self._stop, asked)
+        asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        life = Life()
+        life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
             try:
-                await self._start(stack, observed)
-                await self._stopped
+                await self._start(stack, observed, life)
+                await life.wait()
             finally:  # before anything is taken down
                 ending.ask("a failure")
 
-    async def _start(self, stack: contextlib.AsyncExitStack, observed: Observed) -> None:
+    async def _start(
+        self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
+    ) -> None:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         await stack.enter_async_context(observed(self))
@@ -154,7 +158,7 @@ class Gateway:
         if self.datagrams is not None:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
-        await stack.enter_async_context(self._running_lane())
+        await stack.enter_async_context(self._running_lane(life))
         watching = (
             self._watch_peers(),
             self._watch_sessions(),
@@ -163,10 +167,9 @@ class Gateway:
             HostMonitor(self.device).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
-        await stack.enter_async_context(self._running(self._say_up()))
-        tap = (BridgeMtu(self.device.index).run(),) if self.settings.mode == "tap" else ()
-        for work in (*link_tasks(self), *watching, *tap):
-            await stack.enter_async_context(self._running(work))
+        await stack.enter_async_context(life.running(self._say_up()))
+        for work in (*link_tasks(self), *watching, *tap_tasks(self.device, self.lane)):
+            await stack.enter_async_context(life.running(work))
 
     async def _say_up(self) -> None:
         await self.listening.all_bound.wait()
@@ -187,22 +190,10 @@ class Gateway:
             return {}
         return {"public_key": format_key(self.peer_sync.own.public)}
 
-    def _stop(self, asked: socket.socket) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the loop looks)
-        asyncio.get_running_loop().remove_reader(asked)
-        if not self._stopped.done():
-            self._log.info("stopping", signal=ending.reason())
-            self._stopped.set_result(None)
-
-    def _fail(self, error: FastunError) -> None:
-        assert self._stopped is not None  # noqa: S101 (set before the lane starts)
-        if not self._stopped.done():
-            self._stopped.set_exception(error)
-
     @contextlib.asynccontextmanager
-    async def _running_lane(self) -> AsyncIterator[None]:
+    async def _running_lane(self, life: Life) -> AsyncIterator[None]:
         try:
-            self.lane.start(self._reports())
+            self.lane.start(self._reports(life))
             yield
         finally:
             if self.datagrams is not None:
@@ -210,7 +201,7 @@ class Gateway:
             self.links.end_all("stopping")
             await self.lane.stop()
 
-    def _reports(self) -> Reports:
+    def _reports(self, life: Life) -> Reports:
         sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
         return Reports(
             self.settings.interface,
@@ -218,27 +209,8 @@ class Gateway:
             self.links,
             sessions,
             on_link_writer_death=self._endpoint_watch.on_link_writer_death,
-            on_failure=self._fail,
+            on_failure=life.fail,
         )
-
-    @contextlib.asynccontextmanager
-    async def _running(self, work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-        """Run a coroutine beside the rest; its failure ends the gateway."""
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._on_task_done)
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        if not isinstance(error, FastunError):
-            self._log.error("unexpected error", exc_info=error)
-            error = RuntimeFailure(f"unexpected error: {error!r}; please report it")
-        self._fail(error)
 
     # -- links --------------------------------------------------------------------------------
 
@@ -286,8 +258,6 @@ class Gateway:
         """Carry a connection whose handshake is complete. Raises HelloError or HandshakeError."""
         if not self.has_room():
             raise hello.HelloError("another client is connected")
-        if isinstance(self.handshaker, SealedHandshaker):
-            self.handshaker.exchange.check_still_room(established.slotted)
         if self.peer_slots.by_slot.get(established.slotted.slot) is not established.slotted:
             raise hello.HelloError("the peer was removed meanwhile")
         attach = self.links.attach_stream if self.sessions is None else self.sessions.attach
@@ -319,12 +289,16 @@ class Gateway:
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
         slot = slotted.slot
-        self.links.leave(slot, "the peer was removed or changed")
+        self.links.leave(slot, "the peer was removed, or has another key")
         if self.datagrams is not None:
             self.datagrams.forget(slot)
         before = slotted.last_handshake
         slotted.last_handshake = self.session_counts.last_handshake.pop(slot, before)
         self.outside.attempts.forget(slot)
+
+    def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
+        if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
+            self.datagrams.try_endpoints(slotted.slot)
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
@@ -343,6 +317,7 @@ def _plan(settings: Settings, device: Device) -> LanePlan:
         device.mode,
         holds=settings.role == "connect" and len(settings.peers) <= 1,
         coalesce=device.offload_max,
+        switches=is_switch(settings),
         mss_mtu=settings.mtu if settings.mss_clamp else 0,
     )
 

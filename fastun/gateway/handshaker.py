@@ -13,14 +13,12 @@ from fastun.link.stream.handshake import (
     SealedHandshaker,
     SilentHandshaker,
 )
-from fastun.link.table import LinkTable
-from fastun.link.tap_place import TapPlace
 from fastun.native import Offload
 from fastun.session.timestamps import Timestamps
 
 
 def handshaker_for(
-    settings: Settings, offload_max: Offload, peers: PeerSlots, sync: PeerSync, links: LinkTable
+    settings: Settings, offload_max: Offload, peers: PeerSlots, sync: PeerSync
 ) -> Handshaker:
     """Return the handshaker of the settings' wire.
 
@@ -37,6 +35,5 @@ def handshaker_for(
 
     plain = hello.format_without_peer(settings) if settings.mode == "tun" else None
     timestamps = Timestamps(settings.state_dir, sync.own.public)
-    check_room = TapPlace(settings.mode, links).check
-    exchange = KeyExchange(peers, sync.own, hello_for, timestamps, check_room=check_room)
+    exchange = KeyExchange(peers, sync.own, hello_for, timestamps)
     return SealedHandshaker(exchange, plain)

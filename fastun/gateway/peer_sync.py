@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from dataclasses import replace
 from typing import Self
 
@@ -18,6 +19,7 @@ from fastun.config import push as push_form
 from fastun.config.push import Push
 from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
+from fastun.gateway.peer_terms import PeerTerms
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
 from fastun.peers import server_key
@@ -47,6 +49,7 @@ class PeerSync:
         self._settings = settings
         self._peer_slots = peer_slots
         self._store: PeerStore | None = None
+        self._terms = PeerTerms(peer_slots)
         self._version = -1  # of the directory that the slots are in step with
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._routeless: set[str] = set()  # peers without allowed IPs, warned of
@@ -79,7 +82,7 @@ class PeerSync:
             self._peer_slots.make_room()
             return
         try:
-            if self._store.version() != self._version:
+            if self._store.version() != self._version or self._terms.is_due(time.time()):
                 self._fill()
             else:
                 self._peer_slots.make_room()
@@ -99,7 +102,7 @@ class PeerSync:
         check_together(peers, self._settings.addresses)
         self._check_pushes(peers)
         self._warn_of_routeless(peers)
-        if self._peer_slots.replace(peers):
+        if self._peer_slots.replace(self._terms.admitted(peers, time.time())):
             self._version = version
 
     def first_steps(self) -> list[str]:

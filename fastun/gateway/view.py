@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import TcpInfo
+from fastun.native import MacAddress, TcpInfo
 
 
 class Histogram(NamedTuple):
@@ -33,7 +33,8 @@ class Configuration:
     """What does not change while the gateway runs.
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
-    ``public_key`` is this side's, None on a wire without keys.
+    ``public_key`` is this side's, None on a wire without keys. ``state_dir`` has the peers'
+    directory, None where there is none.
     """
 
     role: Literal["serve", "connect"]
@@ -45,6 +46,7 @@ class Configuration:
     listen: tuple[str, ...]
     endpoint: str | None
     metrics: tuple[str, int] | None
+    state_dir: str | None
     started: float  # Unix time
 
 
@@ -80,20 +82,31 @@ class LinkView:
     socket: SocketState | None
 
 
+class Macs(NamedTuple):
+    """The Ethernet addresses seen behind a peer in the last minutes: how many, and the first."""
+
+    total: int
+    first: list[MacAddress]
+
+
 @dataclass(frozen=True, slots=True)
 class PeerView:
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
+    ``expires`` is when its access ends, Unix time, None for never.
     ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
+    ``macs`` are the Ethernet addresses behind it, None where nothing is switched.
     """
 
     name: str
     allowed_ips: tuple[IPv4Network | IPv6Network, ...]
+    expires: int | None
     counted: dict[str, int]
     last_handshake: float | None  # Unix time
     link: LinkView | None
     last_error: LastError | None
     errors: dict[Reason, int]
+    macs: Macs | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from fastun.gateway.view import (
     Histogram,
     LaneView,
     LinkView,
+    Macs,
     PathCounts,
     PeerView,
     RingView,
@@ -34,7 +35,17 @@ from fastun.host.socket_state import SocketState, socket_state
 from fastun.link.datagram.path_mtu import HINT_RESULTS, NARROWING_CAUSES
 from fastun.link.peer_slots import NO_SLOT
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.native import CALLS, COUNTERS, DIRECTIONS, PEER_FIELDS, ROLES, PeerTable, Ring, Stats
+from fastun.native import (
+    CALLS,
+    COUNTERS,
+    DIRECTIONS,
+    PEER_FIELDS,
+    ROLES,
+    MacTable,
+    PeerTable,
+    Ring,
+    Stats,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -50,6 +61,10 @@ if TYPE_CHECKING:
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
+
+
+# Of a peer's Ethernet addresses; a reply with all peers has to stay within its bounds.
+MACS_SHOWN_MAX = 4
 
 
 class Running(Protocol):
@@ -87,6 +102,7 @@ class Viewer:
             direction: Ring.attach(ring.fd, ring.size_bytes)
             for direction, ring in lane.rings.items()
         }
+        self._macs = None if lane.switch is None else MacTable.attach(lane.switch.macs.fd)
         self._lock = threading.Lock()  # so that close() does not unmap what is being read
         self._is_closed = False
 
@@ -115,6 +131,8 @@ class Viewer:
             self._is_closed = True
             self._stats.close()
             self._peer_table.close()
+            if self._macs is not None:
+                self._macs.close()
             for ring in self._rings.values():
                 ring.close()
 
@@ -151,11 +169,13 @@ class Viewer:
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
+            expires=slotted.peer.terms.expires,
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
             last_error=slotted.errors.last,
             errors=dict(slotted.errors.counts),
+            macs=None if self._macs is None else Macs(*self._macs.behind(slot, MACS_SHOWN_MAX)),
         )
 
     def _lane(self, around: Backpressure) -> LaneView:
@@ -224,8 +244,14 @@ def _configuration(gateway: Running) -> Configuration:
         listen=tuple(map(str, settings.listen)) if settings.role == "serve" else (),
         endpoint=str(settings.endpoint) if settings.role == "connect" else None,
         metrics=settings.metrics,
+        state_dir=_state_dir(settings),
         started=gateway.started,
     )
+
+
+def _state_dir(settings: Settings) -> str | None:
+    has_directory = settings.role == "serve" and settings.wire == "wireguard"
+    return str(settings.state_dir.absolute()) if has_directory else None
 
 
 def _device(device: Device) -> DeviceView:

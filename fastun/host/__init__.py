@@ -11,6 +11,9 @@ outer_addresses where our own packets go, which no route may lead back
 routing_rules   what a default route needs besides, so that the tunnel's own packets stay out
 name_servers    DNS
 resolver        the program that manages DNS here, and where names are really looked up
+nft             nftables tables of our own, all of them through here
+own_tables      those of a device, as the journal undoes them
+packet_filter   the nft tables of a device, each of a feature
 strong_host     packets for the device's addresses that come by other interfaces
 
 It also asks, without changing anything:

@@ -19,7 +19,7 @@ from fastun.host.rtnetlink import attributes_of, number
 LOOK_INTERVAL_S: Final = 5.0
 
 # linux/rtnetlink.h, linux/if_link.h
-_RTM_GETLINK, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 18, 3, 4, 10
+_RTM_GETLINK, _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER = 18, 1, 3, 4, 10
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
 _SAID_MAX: Final = 4
@@ -33,6 +33,7 @@ class Interface:
     name: str
     mtu: int
     master: int
+    address: bytes = b""  # of Ethernet
 
     def __str__(self) -> str:
         """Return its name and MTU."""
@@ -114,4 +115,4 @@ def _interface(body: bytes) -> Interface:
     said = dict(attributes_of(body[_IFINFO.size :]))
     name = said.get(_IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
     mtu, master = (number(said.get(kind, b"")) for kind in (_IFLA_MTU, _IFLA_MASTER))
-    return Interface(index, name, mtu, master)
+    return Interface(index, name, mtu, master, said.get(_IFLA_ADDRESS, b""))

@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from fastun.errors import RuntimeFailure
-from fastun.host import link_state, programs, routing_rules
+from fastun.host import link_state, nft, programs, routing_rules
 from fastun.host.iproute import IPRoute
 from fastun.host.kernel import Kernel, SetAddress, SetRoute
 from fastun.host.link_state import LinkState
@@ -131,9 +131,7 @@ class NftTable(Change, frozen=True, tag="nft-table"):
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
         if owner_died and _is_there_to_stay(self.interface):
             return
-        # Adding one that is there does nothing, so this succeeds whether it is there or not.
-        script = f"add table inet {self.name}\ndelete table inet {self.name}\n"
-        programs.run(("nft", "-f", "-"), script, limit_s=limit_s, is_undo=True)
+        nft.remove(self.name, limit_s, is_undo=True)
 
 
 class Sysctl(Change, frozen=True, tag="sysctl"):

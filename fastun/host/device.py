@@ -34,9 +34,9 @@ from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.moved import Namespace, settings_there
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
+from fastun.host.packet_filter import PacketFilter
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.strong_host import StrongHost, table_name
 from fastun.host.wanted import Applied, Change, Refusal, Wanted, configured
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
@@ -76,7 +76,7 @@ class Device:
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
         self._name_servers = NameServers(self.name, journal)
-        self._strong_host = StrongHost(self.name, settings.strong_host, journal)
+        self._packet_filter = PacketFilter(settings, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
         self._wanted = Wanted(mtu=settings.mtu)
@@ -164,28 +164,27 @@ class Device:
         with self._mutex:
             before = self._refused
             known = {each.key for each in before if each.kind != "link"}
-            is_changed = self._moved is None and self._strong_host.is_changed()
-            if is_changed:
-                self._strong_host.forget()
+            tables = self._packet_filter.tables
+            changed = tables.changed() if self._moved is None else ()
+            tables.forget(changed)
             applied = self._reconcile(self._wanted)
             made = [each for each in applied.made if each.key not in known]
             # What is made now because nothing is in its way any more is there from now on.
             has_come = {each.key for each in applied.made} & known
             self._refused = tuple(each for each in before if each.key not in has_come)
-            if is_changed and not self._strong_host.is_changed():
-                made.append(Change("nft table", self.nft_table))
+            made += [Change("nft table", each) for each in tables.names if each in changed]
             refused = tuple(each for each in applied.refused if each.key not in known)
             return Applied(applied.mtu, refused, tuple(made))
 
     @property
-    def nft_table(self) -> str:
-        """The name of our table in nftables. Any thread."""
-        return table_name(self.name)
+    def nft_tables(self) -> tuple[str, ...]:
+        """The names of our tables in nftables. Any thread."""
+        return self._packet_filter.tables.names
 
-    def nft_table_is_changed(self) -> bool:
-        """Return whether it is not as we made it. Not on the event loop's thread."""
+    def nft_tables_are_changed(self) -> bool:
+        """Return whether one is not as we made it. Not on the event loop's thread."""
         with self._mutex:
-            return self._moved is None and self._strong_host.is_changed()
+            return self._moved is None and bool(self._packet_filter.tables.changed())
 
     def settings_are_changed(self) -> bool:
         """Return whether others have changed what we set below /proc/sys."""
@@ -219,7 +218,8 @@ class Device:
                     f"be entered ({error.strerror}); run fastun in that one"
                 ) from None
             self._moved = None if there.is_here() else there
-            self.index = self._strong_host.index = there.index
+            self.index = there.index
+            self._packet_filter.moved(self.index)
             settings = self._settings
             if self._moved is not None:
                 settings = settings_there(settings)
@@ -237,7 +237,7 @@ class Device:
             self._refusals.say(applied.refused)
         finally:
             if self._moved is None:
-                self._strong_host.follow()
+                self._packet_filter.follow()
         return applied
 
     def _begin(self, settings: Settings) -> None:

@@ -109,7 +109,7 @@ class HostMonitor:
 
     async def _watch(self, notices: Notices) -> None:
         """Watch until the device is in another namespace."""
-        filter_ = Filter(self._device.index, self._device.nft_table, self._routes_wanted)
+        filter_ = Filter(self._device.index, lambda: self._device.nft_tables, self._routes_wanted)
         self._has_moved = False
         while not self._has_moved:
             is_waiting = bool(self._pending) or self._limit.is_exceeded
@@ -124,7 +124,7 @@ class HostMonitor:
             self._pending |= await asyncio.to_thread(self._look)
         if Concern.TABLE in self._pending:  # or it was our own change of it
             self._pending &= ~Concern.TABLE
-            if await asyncio.to_thread(self._device.nft_table_is_changed):
+            if await asyncio.to_thread(self._device.nft_tables_are_changed):
                 self._pending |= Concern.OURS
         is_ours = Concern.OURS in self._pending
         if not self._may_repair(now, is_disturbed=is_ours):

@@ -38,8 +38,9 @@ _ROUTE_GROUPS: Final = sum(1 << group - 1 for group in (1, 5, 7, 8, 9, 11, 19))
 _NETFILTER: Final = 12  # NETLINK_NETFILTER
 _NFTABLES_GROUP: Final = 1 << 7 - 1  # NFNLGRP_NFTABLES
 _NFTABLES: Final = 10  # NFNL_SUBSYS_NFTABLES
-_DELETIONS: Final = (2, 5, 8)  # NFT_MSG_DELTABLE, _DELCHAIN, _DELRULE
-_TABLE_NAME: Final = 1  # the attribute's number in all three
+# NFT_MSG_NEWTABLE, _DELTABLE, then the same of chains, rules, sets and their elements
+_TABLE_CHANGES: Final = (0, 2, 3, 5, 6, 8, 9, 11, 12, 14)
+_TABLE_NAME: Final = 1  # the attribute's number in all of them
 
 _HEADER: Final = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -61,7 +62,7 @@ class Concern(enum.Flag):
     NONE = 0
     OTHERS = enum.auto()  # addresses of other interfaces, which decide what may be pushed
     OURS = enum.auto()  # the device, its addresses and routes, our rules
-    TABLE = enum.auto()  # our nft table
+    TABLE = enum.auto()  # an nft table of ours
 
 
 class Report(NamedTuple):
@@ -76,10 +77,15 @@ class Report(NamedTuple):
 class Filter:
     """Which reports concern one device, by its index."""
 
-    def __init__(self, index: int, table: str, routes: Callable[[], Container[Network]]) -> None:
-        """Look for the device, the nft table of that name, and routes to ``routes()``."""
+    def __init__(
+        self,
+        index: int,
+        tables: Callable[[], Container[str]],
+        routes: Callable[[], Container[Network]],
+    ) -> None:
+        """Look for the device, the nft tables ``tables()``, and routes to ``routes()``."""
         self._index = index
-        self._table = table.encode() + b"\0"
+        self._tables = tables
         self._routes = routes
 
     def concern(self, report: Report) -> Concern:
@@ -111,10 +117,11 @@ class Filter:
         return Concern.OURS if network in self._routes() else Concern.NONE
 
     def _of_nft(self, kind: int, body: bytes) -> Concern:
-        if kind >> 8 != _NFTABLES or kind & 0xFF not in _DELETIONS:
+        if kind >> 8 != _NFTABLES or kind & 0xFF not in _TABLE_CHANGES:
             return Concern.NONE
         found = dict(attributes_of(body[_NFGENMSG_BYTES:]))
-        return Concern.TABLE if found.get(_TABLE_NAME) == self._table else Concern.NONE
+        name = found.get(_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
+        return Concern.TABLE if name in self._tables() else Concern.NONE
 
 
 class Notices:

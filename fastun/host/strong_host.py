@@ -29,34 +29,25 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
-import re
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from fastun import ending, log
-from fastun.host import programs
-from fastun.host.changes import NftTable
+from fastun import log
+from fastun.host import nft
 from fastun.host.kernel import Kernel
-from fastun.host.programs import ProgramKilled, ProgramRefused
+from fastun.host.nft import Chain, NftRefused, Table, table_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from fastun.config.vocabulary import StrongHost as Wanted
-    from fastun.host.journal import Journal
+    from fastun.host.nft import Rule, Statement
+    from fastun.host.own_tables import Tables
     from fastun.peers.peer import Network
 
 _SYSCTL: Final = Path("/proc/sys/net")
-_LIMIT_S: Final = 5.0  # nft takes some 20 ms
-_RAW_PRIORITY: Final = -300  # NF_IP_PRI_RAW: before connections are tracked
 _PROTOCOLS: Final = {4: "ip", 6: "ip6"}
-_RULES_EACH: Final = 2  # of an IP version
-_MISSING: Final = "nft is missing; install the package nftables"
-
-# Names that nft takes literally: it reads * as a wildcard, @ as a set.
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.=+-]+")
 
 _LOOPBACK: Final = "lo"
 _LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
@@ -64,25 +55,16 @@ _LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
 Guarded = dict[int, tuple[str, ...]]  # addresses by IP version
 
 
-class Inputs(NamedTuple):
-    """How nft matches the interfaces: by name (`iifname`) or by index (`iif`)."""
-
-    key: str
-    device: str | int
-    loopback: str | int
-
-
 class StrongHost:
     """The nft table of one device. Blocks: not on the event loop's thread."""
 
-    def __init__(self, interface: str, wanted: Wanted, journal: Journal) -> None:
+    def __init__(self, interface: str, wanted: Wanted, tables: Tables) -> None:
         """Prepare; `follow` makes the table, and the journal's end removes it."""
         self._interface = interface
         self.index = 0  # which it keeps when it is renamed, but not where it is moved
-        self._change = NftTable(table_name(interface), interface)
+        self._table_name = table_name(interface)
         self._wanted = wanted
-        self._journal = journal
-        self._made: tuple[str, Guarded] = "", {}  # for which name, which addresses
+        self._tables = tables
         self._has_said_forwarding = False
         self._log = log.get("device")
 
@@ -95,39 +77,21 @@ class StrongHost:
         self.index = self.index or socket.if_nametoindex(self._interface)
         name = socket.if_indextoname(self.index)
         guarded = self._to_guard()
-        if (name, guarded) == self._made or not (guarded or self._made[1]):
-            return
-        document = json.dumps(table(self._change.name, self._inputs(name), guarded))
         try:
-            _nft(document, "-c")
-            with self._journal.changing(self._change):
-                _nft(document)
-        except (ProgramRefused, ProgramKilled) as error:
-            ending.check()
+            if guarded:
+                rules = tuple(_rules(name, self.index, guarded))
+                chain = Chain(name="prerouting", hook="prerouting", priority=nft.RAW, rules=rules)
+                self._tables.have(
+                    Table(name=self._table_name, interface=self._interface, chains=(chain,))
+                )
+            elif self._table_name in self._tables.names:
+                self._tables.remove(self._table_name)
+        except NftRefused as error:
             self._log.warning(
                 "no nft table: other hosts on the network can reach the tunnel's addresses",
                 interface=self._interface,
                 error=str(error),
             )
-            return
-        self._made = name, guarded
-
-    def is_changed(self) -> bool:
-        """Return whether another program has removed the table, or rules of it."""
-        if not self._made[1]:
-            return False
-        try:
-            listing = programs.run(
-                ("nft", "-j", "list", "table", "inet", self._change.name), limit_s=_LIMIT_S
-            )
-        except (ProgramRefused, ProgramKilled):  # ending.py may have cut it
-            return not ending.is_asked()
-        n_rules = sum("rule" in each for each in json.loads(listing).get("nftables", ()))
-        return n_rules != _RULES_EACH * len(self._made[1])
-
-    def forget(self) -> None:
-        """Have `follow` make the table again, whatever is there."""
-        self._made = "", self._made[1]
 
     def _to_guard(self) -> Guarded:
         if self._wanted is False:
@@ -148,71 +112,26 @@ class StrongHost:
             )
         return kept
 
-    def _inputs(self, name: str) -> Inputs:
-        """Return how to match the device's packets: by name, or by index if nft cannot parse it."""
-        if _PLAIN_NAME.fullmatch(name):
-            return Inputs("iifname", name, _LOOPBACK)
-        return Inputs("iif", self.index, _LOOPBACK_INDEX)
+
+def _rules(name: str, index: int, guarded: Guarded) -> Iterator[Rule]:
+    """Yield the rules of a device with this name and index, two for each IP version."""
+    interface, device = nft.interface_key("i", name, index)
+    loopback = _LOOPBACK if device == name else _LOOPBACK_INDEX
+    for version, addresses in guarded.items():
+        yield from _rules_of(_PROTOCOLS[version], interface, (device, loopback), addresses)
 
 
-def _nft(document: str, *options: str) -> None:
-    if not programs.find("nft"):
-        raise ProgramRefused(_MISSING)
-    programs.run(("nft", *options, "-j", "-f", "-"), document, limit_s=_LIMIT_S)
-
-
-def table_name(interface: str) -> str:
-    """Return the table's name: letters, digits and underscores, another for each interface."""
-    return "fastun_" + re.sub("[^A-Za-z0-9]", lambda odd: f"_{ord(odd.group()):02x}", interface)
-
-
-def table(name: str, inputs: Inputs, guarded: Guarded) -> dict[str, Any]:
-    """Return the transaction, in nft's JSON, that replaces the table; or removes it: no addresses.
-
-    `inputs` says how to match packets from the device and from the host itself.
-    """
-    whole = {"table": {"family": "inet", "name": name}}
-    commands: list[dict[str, Any]] = [{"add": whole}, {"delete": whole}]  # it need not be there
-    if guarded:
-        chain = {
-            "family": "inet",
-            "table": name,
-            "name": "prerouting",
-            "type": "filter",
-            "hook": "prerouting",
-            "prio": _RAW_PRIORITY,
-            "policy": "accept",
-        }
-        commands += [{"add": whole}, {"add": {"chain": chain}}]
-        for version, addresses in guarded.items():
-            for expression in _expressions(_PROTOCOLS[version], inputs, addresses):
-                rule = {
-                    "family": "inet",
-                    "table": name,
-                    "chain": chain["name"],
-                    "expr": expression,
-                }
-                commands.append({"add": {"rule": rule}})
-    return {"nftables": commands}
-
-
-def _expressions(
-    protocol: str, inputs: Inputs, addresses: Sequence[str]
-) -> Iterator[list[dict[str, Any]]]:
+def _rules_of(
+    protocol: str, interface: Statement, inputs: tuple[str | int, ...], addresses: Sequence[str]
+) -> Iterator[Rule]:
     """Yield wg-quick's rule, and one for packets from our own addresses, allowed on lo only."""
-    interface = {"meta": {"key": inputs.key}}
-    destination = {"payload": {"protocol": protocol, "field": "daddr"}}
     source_type = {"fib": {"result": "type", "flags": ["saddr"]}}
-    for_us = _match("==", destination, {"set": list(addresses)})
-    drop: list[dict[str, Any]] = [{"counter": None}, {"drop": None}]
-    by_others = _match("!=", interface, inputs.device)
-    yield [by_others, for_us, _match("!=", source_type, "local"), *drop]
-    by_wire = _match("!=", interface, {"set": [inputs.device, inputs.loopback]})
-    yield [by_wire, for_us, *drop]
-
-
-def _match(operator: str, left: dict[str, Any], right: object) -> dict[str, Any]:
-    return {"match": {"op": operator, "left": left, "right": right}}
+    for_us = nft.match(nft.header(protocol, "daddr"), addresses)
+    drop = (nft.COUNTER, nft.DROP)
+    by_others = nft.match(interface, inputs[0], "!=")
+    yield by_others, for_us, nft.match(source_type, "local", "!="), *drop
+    by_wire = nft.match(interface, inputs, "!=")
+    yield by_wire, for_us, *drop
 
 
 def forwards(version: int) -> bool:

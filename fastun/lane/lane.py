@@ -15,9 +15,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from msgspec import structs
+
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
+from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Wire
@@ -44,7 +47,8 @@ class LanePlan:
 
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
-    TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them.
+    TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
+    device has many peers.
     """
 
     device_fd: int
@@ -53,6 +57,7 @@ class LanePlan:
     holds: bool = False
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
+    switches: bool = False
 
 
 class LaneOwner(Protocol):
@@ -83,6 +88,7 @@ class Lane:
         self.stats = Stats.create()
         self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
+        self.switch = Switch() if plan.switches else None
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
@@ -132,6 +138,8 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        if self.switch is not None:
+            self.switch.close()
         os.close(self._wake_fd)
         stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
         if stuck:
@@ -157,7 +165,16 @@ class Lane:
             coalesce=plan.coalesce,
             mss_mtu=plan.mss_mtu,
         )
-        fds = (self.stats.fd, ring.fd, self.peers.fd, plan.device_fd, self._wake_fd)
+        fds: tuple[int, ...] = (
+            self.stats.fd,
+            ring.fd,
+            self.peers.fd,
+            plan.device_fd,
+            self._wake_fd,
+        )
+        if self.switch is not None and worker.role in Switch.ROLES:
+            boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
+            fds += self.switch.descriptors()
         worker.watch(self._on_message, self._replace)
         try:
             ours.send(boot, fds)

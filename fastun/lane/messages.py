@@ -54,7 +54,10 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(ToWorker, frozen=True, tag="boot"):
-    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd].
+
+    With a switch (``hairpin_bytes`` > 0) also [addresses, hairpin, its eventfd].
+    """
 
     ring_bytes: int
     wire: Wire
@@ -62,6 +65,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     holds: bool
     coalesce: Offload
     mss_mtu: int
+    hairpin_bytes: int = 0
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):
@@ -149,6 +153,16 @@ class AllowIps(ToWorker, frozen=True, tag="allow-ips"):
 
     slot: int
     networks: tuple[tuple[bytes, int], ...]
+
+
+class ChangeIps(ToWorker, frozen=True, tag="change-ips"):
+    """These addresses change hands, all in one step; each has its peer's slot in front.
+
+    One that is removed from a peer, but another's by now, stays there.
+    """
+
+    added: tuple[tuple[int, bytes, int], ...]
+    removed: tuple[tuple[int, bytes, int], ...]
 
 
 class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):

@@ -29,6 +29,7 @@ from fastun.lane.messages import (
     Begin,
     BlockLink,
     Boot,
+    ChangeIps,
     ClampMss,
     ControlCame,
     DetachLink,
@@ -69,7 +70,7 @@ class Worker:
     def __init__(self, role: str, channel: Channel) -> None:
         """Wait for the boot message and prepare the loop."""
         boot, fds = _receive_boot(channel)
-        stats_fd, ring_fd, peers_fd, device_fd, wake_fd = fds
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -80,12 +81,13 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 native.Stats.attach(stats_fd),
                 native.PeerTable.attach(peers_fd),
+                *_switch_memory(boot, switch_fds),
             ),
-            _loop.Descriptors(device_fd, channel.fileno(), wake_fd),
+            _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
             mode=boot.mode,
         )
-        close_all([stats_fd, ring_fd, peers_fd])
+        close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -214,6 +216,13 @@ class Worker:
             self._loop.allow_ip(message.slot, address, prefix_length)
 
     @act.register
+    def _change_ips(self, message: ChangeIps, _: list[int]) -> None:
+        for slot, address, prefix_length in message.added:
+            self._loop.allow_ip(slot, address, prefix_length)
+        for slot, address, prefix_length in message.removed:
+            self._loop.forget_ip(slot, address, prefix_length)
+
+    @act.register
     def _forget_ips(self, message: ForgetIps, _: list[int]) -> None:
         self._loop.forget_ips(message.slot)
 
@@ -303,6 +312,12 @@ _MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
     ),
     EventKind.LINK_ERROR: lambda event: LinkEnded(event.slot, event.link_id, event.error),
 }
+
+
+def _switch_memory(boot: Boot, fds: list[int]) -> tuple[native.MacTable, native.Ring] | tuple[()]:
+    if not boot.hairpin_bytes:
+        return ()
+    return native.MacTable.attach(fds[0]), native.Ring.attach(fds[1], boot.hairpin_bytes)
 
 
 def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:

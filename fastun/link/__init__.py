@@ -12,7 +12,6 @@ What both transports use:
     hello                what each side can do, said before the first frame
     peer_slots           the peers that may connect, each in its slot
     key_exchange         WireGuard's handshake messages, and which peers may connect
-    tap_place            the one peer that a TAP device has
     local_end            what sessions work with: lane, keys, limits
     key_installer        a session's keys on their way to the workers
     traffic_observer     what the workers have sent and received, for a session's timers

@@ -39,20 +39,16 @@ class KeyExchange:
         own: KeyPair,
         hello_for: Callable[[SlottedPeer], Hello],
         timestamps: Timestamps | None = None,
-        *,
-        check_room: Callable[[SlottedPeer], None] = lambda _: None,
     ) -> None:
         """Be ``own``; ``hello_for(slotted)`` is our hello to a peer.
 
         ``timestamps`` are those of all initiations under these keys.
-        ``check_room(slotted)`` raises HandshakeError where a peer cannot connect now.
         """
-        self.refusals = Refusals(own.public)
+        self.refusals = Refusals(own.public, peer_slots.why_barred)
         self.peer_slots = peer_slots
         self.own = own
         self.hello_for = hello_for
         self._timestamps = timestamps or Timestamps()
-        self._check_room = check_room
         self.results: Counter[str] = Counter(dict.fromkeys(("ok", *Refusal), 0))
 
     # -- as the initiator ---------------------------------------------------------------------
@@ -96,7 +92,6 @@ class KeyExchange:
         if slotted is None:
             raise HandshakeError(Refusal.UNKNOWN_PEER)
         slotted.guard.admit(consumed.timestamp, clock.boottime_s())
-        self._check_room(slotted)
         return self.peer_slots.in_slot(slotted)
 
     def respond(
@@ -117,11 +112,6 @@ class KeyExchange:
         """Count a handshake that gave a session."""
         self.results["ok"] += 1
         slotted.errors.clear()
-
-    def check_still_room(self, slotted: SlottedPeer) -> None:
-        """Check again at the end of a handshake: another may have been faster. HandshakeError."""
-        with self.counting():
-            self._check_room(slotted)
 
     def watch(self, lane: Lane) -> None:
         """Say, now and then, how many handshakes came that are for another key than ours."""

@@ -28,7 +28,6 @@ class Reason(StrEnum):
     NOT_CONFIRMED = "not_confirmed"  # our responses are not confirmed
     OLD_TIMESTAMP = "old_timestamp"  # the peer's clock was set back
     NO_SLOT = "no_slot"  # as many peers are connected as can be
-    TAP_IN_USE = "tap_in_use"  # another peer has the TAP device
     NAME = "name"  # its name cannot be resolved
     OTHER = "other"  # as the text says
 

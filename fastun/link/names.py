@@ -26,8 +26,9 @@ from fastun.errors import ConfigError
 from fastun.host.resolved import HostAddress, NoSuchNameError, NotYetError, UnresolvedError
 from fastun.threads import DaemonThreads
 
-# An answer is used so long: one attempt of all that want the name, not the next one.
-FRESH_S: Final = 5.0
+# An answer is used so long: one attempt of all that want the name, not the next one, which follows
+# after a second when a path is doubted (timers.py).
+FRESH_S: Final = 1.0
 
 # After a failure. Several links may want a name at once, and each may try again at once.
 RETRY_S: Final = 1.0

@@ -1,7 +1,9 @@
 """The peers that may connect, and the slot by which the data path knows each that has one.
 
-Peers come from the configuration file and, on a server, from the peer directory, which may change
-while the gateway runs. The unsealed wires have one peer, with a name and no key.
+Peers come from the configuration file and, on a server, from the peer directory; both may change
+while the gateway runs. What changes of a peer is changed where it is, under its session; only a
+peer with another key, pre-shared or its own, begins anew. The unsealed wires have one peer, with a
+name and no key.
 
 As long as there are slots for all, each peer has its own for as long as it is here. Of more peers,
 those with an endpoint have one, and any other gets one by a valid handshake:
@@ -23,7 +25,7 @@ from typing import Final
 
 from fastun import log
 from fastun.lane.lane import Lane
-from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link.last_error import PeerErrors
 from fastun.native import PEER_FIELDS, PEER_SLOTS
 from fastun.peers.peer import Network, Peer
@@ -45,6 +47,10 @@ FREE_SLOTS: Final = PEER_SLOTS // 4
 # may be under way.
 ENDED_S: Final = 1.0
 HANDSHAKE_S: Final = 6.0
+
+# As the workers take them: an address and the length of its prefix; and with a slot in front.
+_Prefix = tuple[bytes, int]
+_Ip = tuple[int, bytes, int]
 
 _COUNTERS: Final = tuple(name for name in PEER_FIELDS if name.endswith(("_packets", "_bytes")))
 
@@ -85,18 +91,21 @@ class PeerSlots:
         lane: Lane,
         on_removed: Callable[[SlottedPeer], None] = lambda _: None,
         is_linked: Callable[[int], bool] = lambda _: False,
+        on_changed: Callable[[SlottedPeer, Peer], None] = lambda *_: None,
     ) -> None:
         """Begin empty.
 
         ``on_removed`` ends what there is of the peer that leaves a slot; ``is_linked`` says whether
-        the peer of a slot has a link.
+        the peer of a slot has a link; ``on_changed`` is given one that stays, and what it was.
         """
         self.by_slot: dict[int, SlottedPeer] = {}
         self.absent: dict[bytes, SlottedPeer] = {}  # by key
+        self.barred: dict[bytes, tuple[str, str]] = {}  # by key: name, and why it may not connect
         self._by_key: dict[bytes, SlottedPeer] = {}  # all
         self._left: set[int] = set()  # slots, since the last look
         self._lane = lane
         self._on_removed = on_removed
+        self._on_changed = on_changed
         self._is_linked = is_linked
         self._log = log.get("peers")
 
@@ -104,6 +113,10 @@ class PeerSlots:
     def n_peers(self) -> int:
         """How many peers may connect."""
         return len(self._by_key)
+
+    def why_barred(self, public_key: bytes) -> tuple[str, str] | None:
+        """Return the name of the peer with that key, and why it may not connect; None: it may."""
+        return self.barred.get(public_key)
 
     def holder_of(self, public_key: bytes) -> SlottedPeer | None:
         """Return the peer that holds the key, if there is one."""
@@ -130,9 +143,18 @@ class PeerSlots:
         seal, open and count for the last peer there.
         """
         wanted = {peer.public_key: peer for peer in peers}
-        gone = [each for key, each in self._by_key.items() if wanted.get(key) != each.peer]
+        known = [(each, wanted.get(key)) for key, each in self._by_key.items()]
+        stay = [(each, now) for each, now in known if now is not None and _may_stay(each, now)]
+        gone = [each for each, now in known if now is None or not _may_stay(each, now)]
+        new = {ip for key, peer in wanted.items() if key not in self._by_key for ip in _ips(peer)}
         self._left.clear()
+        rest = self._change([(each, now) for each, now in stay if each.peer != now], new)
         self._remove(gone)
+        are_all_in = self._seat(wanted)
+        self._change_ips([], rest)
+        return are_all_in
+
+    def _seat(self, wanted: dict[bytes, Peer]) -> bool:
         if len(wanted) <= PEER_SLOTS:
             return self._seat_all(wanted.values())
         self._add_absent(peer for peer in wanted.values() if not peer.endpoints)
@@ -203,6 +225,40 @@ class PeerSlots:
                 self._allow_ips(role, slotted.slot, [slotted])
             self._allow_ips(role, NO_SLOT, self.absent.values())
 
+    def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[_Prefix]) -> list[_Ip]:
+        """Give peers other addresses and the like, and leave them their slots and sessions.
+
+        Returns what is still to be taken from them: what ``new`` peers have, when those are in.
+        """
+        before = [(slotted, slotted.peer) for slotted, _ in changed]
+        added: list[_Ip] = []
+        removed: list[_Ip] = []
+        for slotted, now in changed:
+            had, has = _ips(slotted.peer), _ips(now)
+            added += [(slotted.slot, *each) for each in has if each not in had]
+            removed += [(slotted.slot, *each) for each in had if each not in has]
+            slotted.peer = now
+        self._change_ips(added, [each for each in removed if each[1:] not in new])
+        for slotted, was in before:
+            self._log.info("changed", peer=slotted.peer.name)
+            self._on_changed(slotted, was)
+        return [each for each in removed if each[1:] in new]
+
+    def _change_ips(self, added: list[_Ip], removed: list[_Ip]) -> None:
+        """Have addresses change hands: in one step, or where they are many, without a gap.
+
+        What moves is the new peer's before it is taken from the old one, which does not take it
+        from the new one.
+        """
+        n, most = len(added), NETWORKS_PER_MESSAGE
+        for start in range(0, n + len(removed), most):
+            end = start + most
+            message = ChangeIps(
+                tuple(added[start:end]), tuple(removed[max(0, start - n) : max(0, end - n)])
+            )
+            for role in ROUTING_ROLES:
+                self._lane.send(role, message)
+
     def _free(self) -> Iterator[int]:
         return (slot for slot in range(PEER_SLOTS) if slot not in self.by_slot)
 
@@ -261,6 +317,22 @@ class PeerSlots:
             self._lane.send(role, AllowIps(slot, part))
 
 
-def packed(network: Network) -> tuple[bytes, int]:
+def _may_stay(slotted: SlottedPeer, now: Peer) -> bool:
+    """Return whether a peer becomes ``now`` where it is.
+
+    Its session was made with its pre-shared key, and ends with it. One that is absent has none,
+    and its addresses are in no slot: only name and terms change there.
+    """
+    before = slotted.peer
+    if slotted.slot == NO_SLOT:
+        return copy_of(before, name=now.name, terms=now.terms) == now
+    return before.preshared_key == now.preshared_key
+
+
+def _ips(peer: Peer) -> dict[_Prefix, None]:
+    return dict.fromkeys(map(packed, peer.allowed_ips))
+
+
+def packed(network: Network) -> _Prefix:
     """Return a network as the workers take it."""
     return network.network_address.packed, network.prefixlen

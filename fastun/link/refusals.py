@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable
 from typing import Final
 
 from fastun import log
@@ -43,9 +44,17 @@ def fingerprint(public_key: bytes) -> str:
 class Refusals:
     """Of one key pair. Event loop only."""
 
-    def __init__(self, own_public: bytes) -> None:
-        """Be the responder with this key."""
+    def __init__(
+        self,
+        own_public: bytes,
+        barred: Callable[[bytes], tuple[str, str] | None] = lambda _: None,
+    ) -> None:
+        """Be the responder with this key.
+
+        ``barred`` has the name of a peer by its key, and why it may not connect: "expired".
+        """
         self._own_public = own_public
+        self._barred = barred
         self._n_for_other_keys = 0
         self._watched_s = float("-inf")
         self._log = log.get("handshake")
@@ -67,6 +76,12 @@ class Refusals:
                     remote=remote,
                     reason=str(reason),
                 )
+        elif slotted is None and (barred := self._barred(consumed.peer_public)):
+            name, why = barred
+            fix = "expire" if why == "expired" else "enable"
+            self._log.warning(
+                f"refused: the peer is {why}; 'fastun peer {fix}' lets it in", peer=name
+            )
         elif slotted is None:
             self._log.warning(
                 "refused: no peer here has this public key; if it is one of your clients, compare "
@@ -86,8 +101,6 @@ class Refusals:
             slotted.errors.note(
                 Reason.NO_SLOT, f"{PEER_SLOTS:,} other peers are connected, or were a moment ago"
             )
-        elif reason is Refusal.TAP_IN_USE:  # tap_place.py has said so
-            slotted.errors.note(Reason.TAP_IN_USE, "another peer has the TAP device")
         else:
             self._log.debug("refused", peer=slotted.peer.name, remote=remote, reason=str(reason))
 

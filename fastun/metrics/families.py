@@ -98,6 +98,22 @@ FAMILIES: tuple[Family, ...] = (
         readings.refused_offloads,
     ),
     Family(
+        "fastun_switched_packets_total",
+        "counter",
+        (),
+        "Packets that came from one peer of a TAP device for others. The link-reader took them in; "
+        "the tun-reader takes them in again, a copy for each peer.",
+        readings.of_switch("switched"),
+    ),
+    Family(
+        "fastun_mac_moves_total",
+        "counter",
+        (),
+        "How often an Ethernet address was seen behind another peer than before. Many: a loop, or "
+        "two hosts with one address.",
+        readings.of_switch("mac_moves"),
+    ),
+    Family(
         "fastun_worker_cpu_seconds_total",
         "counter",
         ("role", "lane"),
@@ -197,6 +213,14 @@ FAMILIES: tuple[Family, ...] = (
         )
     ),
     Family(
+        "fastun_peer_mac_addresses",
+        "gauge",
+        ("peer",),
+        "Ethernet addresses seen behind the peer in the last five minutes, where fastun switches "
+        "(mode tap). It has room for 1,024 a peer.",
+        readings.mac_addresses,
+    ),
+    Family(
         "fastun_peer_dropped_packets_total",
         "counter",
         ("peer",),
@@ -230,6 +254,13 @@ FAMILIES: tuple[Family, ...] = (
         ("peer",),
         f"Unix time of the last handshake that succeeded, 0 for never. {_SEALED_ONLY}",
         readings.last_handshake,
+    ),
+    Family(
+        "fastun_peer_expiry_timestamp_seconds",
+        "gauge",
+        ("peer",),
+        "Unix time at which the peer's access ends, of peers that have an end.",
+        readings.expiries,
     ),
     Family(
         "fastun_peer_last_error_timestamp_seconds",

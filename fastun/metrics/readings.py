@@ -210,6 +210,23 @@ def of_peers(read_value: Callable[[ScrapedPeer], float]) -> Read:
     return read
 
 
+def mac_addresses(source: Source) -> Samples:
+    """Yield how many Ethernet addresses are behind every peer, where fastun switches."""
+    for peer in source.peers:
+        if peer.view.macs is not None:
+            yield (peer.view.name,), peer.view.macs.total
+
+
+def of_switch(name: str) -> Read:
+    """Return what reads one of native.COUNTERS of the switch, over all lanes."""
+
+    def read(source: Source) -> Samples:
+        workers = [worker for _, worker in source.gateway.workers()]
+        yield (), sum(worker.counters[name] for worker in workers)
+
+    return read
+
+
 def peers_max(source: Source) -> Samples:
     """Yield how many peers there is room for: without keys for one."""
     yield (), PEER_SLOTS if source.gateway.configuration.wire == "wireguard" else 1
@@ -282,6 +299,13 @@ def handshakes(source: Source) -> Samples:
     if source.gateway.sessions is not None:
         for result, n in source.gateway.sessions.handshakes.items():
             yield (result,), n
+
+
+def expiries(source: Source) -> Samples:
+    """Yield when the access of each peer ends that has an end."""
+    for peer in source.peers:
+        if peer.view.expires is not None:
+            yield (peer.view.name,), peer.view.expires
 
 
 def last_errors(source: Source) -> Samples:

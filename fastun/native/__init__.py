@@ -17,7 +17,7 @@ from fastun.native.host import (
     sealing_library,
     tcp_info,
 )
-from fastun.native.shared import PeerTable, Ring, Stats
+from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
     CONTROL_BYTES_MAX,
@@ -72,6 +72,8 @@ __all__ = [
     "SOCKETS_MAX",
     "Aead",
     "Drop",
+    "MacAddress",
+    "MacTable",
     "MessageType",
     "Mode",
     "Offload",

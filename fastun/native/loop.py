@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
-from fastun.native.shared import PeerTable, Ring, Stats
+from fastun.native.shared import MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Wire
 
 
@@ -67,6 +67,8 @@ class SharedMemory(msgspec.Struct, frozen=True):
     ring: Ring
     stats: Stats
     peers: PeerTable
+    macs: MacTable | None = None  # of a switch
+    hairpin: Ring | None = None
 
 
 class Descriptors(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ class Descriptors(msgspec.Struct, frozen=True):
     device: int
     channel: int
     wake: int
+    hairpin_wake: int = -1
 
 
 class Loop:
@@ -103,6 +106,9 @@ class Loop:
                 "device_fd": fds.device,
                 "channel_fd": fds.channel,
                 "wake_fd": fds.wake,
+                "macs": ffi.NULL if memory.macs is None else memory.macs.pointer,
+                "hairpin": ffi.NULL if memory.hairpin is None else memory.hairpin.pointer,
+                "hairpin_wake_fd": fds.hairpin_wake,
             },
         )
         self._pointer = checked_pointer(lib.loop_new(parts))
@@ -192,6 +198,10 @@ class Loop:
     def allow_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
         """Give the peer a network."""
         checked(lib.loop_allow_ip(self._pointer, slot, address, len(address), prefix_length))
+
+    def forget_ip(self, slot: int, address: bytes, prefix_length: int) -> None:
+        """Take a network from the peer, unless it is another's by now."""
+        checked(lib.loop_forget_ip(self._pointer, slot, address, len(address), prefix_length))
 
     def forget_ips(self, slot: int) -> None:
         """Remove all networks of the peer."""

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from fastun.native.address import UdpAddress
 from fastun.native.library import checked_pointer, ffi, lib
-from fastun.native.vocabulary import CALLS, COUNTERS, DROPS, PEER_FIELDS, ROLES, Drop
+from fastun.native.vocabulary import (
+    CALLS,
+    COUNTERS,
+    DROPS,
+    MACS_OWN_MAX,
+    PEER_FIELDS,
+    ROLES,
+    Drop,
+)
 
 
 class Ring:
@@ -149,3 +158,55 @@ class PeerTable:
         self.pointer = ffi.NULL
         if self.fd >= 0:
             os.close(self.fd)
+
+
+class MacTable:
+    """Which Ethernet addresses are behind which peer slot, in shared memory; no lock."""
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> MacTable:
+        """Make an empty one."""
+        fd = ffi.new("int *")
+        return cls(checked_pointer(lib.mac_table_create(fd)), fd[0])
+
+    @classmethod
+    def attach(cls, fd: int) -> MacTable:
+        """Map an existing one; the descriptor stays the caller's."""
+        return cls(checked_pointer(lib.mac_table_attach(fd)), -1)
+
+    def set_own(self, addresses: Sequence[bytes]) -> None:
+        """Let no peer have these addresses, the first MACS_OWN_MAX of them."""
+        for place in range(MACS_OWN_MAX):
+            own = addresses[place] if place < len(addresses) else ffi.NULL
+            lib.mac_table_set_own(self.pointer, place, own)
+
+    def behind(self, slot: int, most: int) -> tuple[int, list[MacAddress]]:
+        """Return how many addresses were seen lately behind the slot, and the first ones."""
+        keys = ffi.new("uint64_t[]", max(1, most))
+        now_ns = time.monotonic_ns()
+        n = int(lib.mac_table_list(self.pointer, slot, now_ns, keys, most))
+        return n, [_mac_address(keys[i]) for i in range(min(n, most))]
+
+    def close(self) -> None:
+        """Unmap, and close the memfd if this object made it."""
+        lib.mac_table_detach(self.pointer)
+        self.pointer = ffi.NULL
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class MacAddress(NamedTuple):
+    """An Ethernet address, and the VLAN where it was seen; 0: untagged."""
+
+    address: str
+    vlan: int
+
+
+def _mac_address(key: int) -> MacAddress:
+    """Read a key of csrc/packet/mac_key.h."""
+    return MacAddress((key & (1 << 48) - 1).to_bytes(6, "big").hex(":"), key >> 48 & 0xFFF)

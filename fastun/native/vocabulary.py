@@ -95,6 +95,7 @@ DROPS = tuple(
 )
 PEER_FIELDS = _names(lib.peer_table_n_fields, lib.peer_table_field_name)
 PEER_SLOTS = int(lib.peer_table_n_slots())
+MACS_OWN_MAX = int(lib.mac_table_n_own())
 DIRECTIONS = {
     "tun-reader": "outbound",
     "link-writer": "outbound",

@@ -1,6 +1,7 @@
 """Peers: who may connect, and where they are kept.
 
 peer         a peer, and what several must not have in common
+terms        until when, how fast, how much and where to it may connect
 prefixes     their allowed IPs, from text
 directory    what can be done with the peers of a server
 store        the directory in SQLite, STATE/peers.sqlite

@@ -6,13 +6,14 @@ configuration file are in none.
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from ipaddress import ip_interface
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
+from fastun.peers.terms import Usage
 
 
 class PeerDirectory(ABC):
@@ -41,6 +42,13 @@ class PeerDirectory(ABC):
         """Add `peer`; ConfigError when another has its name, its key or one of its prefixes."""
 
     @abstractmethod
+    def replace(self, name: str, peer: Peer) -> None:
+        """Make the peer of that name `peer`, which may have another name; ConfigError as for add().
+
+        What it has used of a quota stays.
+        """
+
+    @abstractmethod
     def remove(self, name: str) -> Peer:
         """Remove the peer of that name and return it; ConfigError when there is none."""
 
@@ -62,6 +70,14 @@ class PeerDirectory(ABC):
     @abstractmethod
     def remember_server_key(self, public_key: bytes) -> None:
         """Keep the public key by which peers know the server."""
+
+    @abstractmethod
+    def usage(self) -> dict[str, Usage]:
+        """Return what peers have used of their quotas, by name, as remember_usage stored it."""
+
+    @abstractmethod
+    def remember_usage(self, usage: Mapping[str, Usage]) -> None:
+        """Keep what these peers have used; names that are no peer's are left out."""
 
     @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:

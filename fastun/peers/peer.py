@@ -13,6 +13,7 @@ from typing import Literal
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
+from fastun.peers.terms import USUAL, Terms
 
 # A name is a metric label, a file name and an argument: in none of the three does it need quotes,
 # and no command takes it for an option. 64 is enough for a host name's longest label (63).
@@ -35,6 +36,7 @@ class Peer:
     allowed_ips: tuple[Network, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     keepalive_s: int = 0
+    terms: Terms = USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,10 @@ from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
 from fastun.peers import prefixes
 from fastun.peers.peer import Network, Peer, Server, is_name
+from fastun.peers.terms import Quota, RateLimit, Terms
 
-# Name, public key, pre-shared key, endpoints, keepalive in seconds, one of the allowed IPs.
-Row = tuple[str, bytes, bytes | None, str, int, str | None]
+# Name, public key, pre-shared key, endpoints, keepalive in seconds, terms, one of the allowed IPs.
+Row = tuple[str, bytes, bytes | None, str, int, str, str | None]
 
 
 def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
@@ -26,7 +27,7 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
     peers: list[Peer] = []
     for _, group in groupby(rows, key=lambda row: row[0]):
         of_peer = list(group)
-        name, public_key, preshared_key, endpoints, keepalive_s, _ = of_peer[0]
+        name, public_key, preshared_key, endpoints, keepalive_s, terms, _ = of_peer[0]
         if not is_name(name):
             raise ValueError("not a name")
         peers.append(
@@ -34,9 +35,10 @@ def peers_of(rows: list[Row]) -> tuple[Peer, ...]:
                 name=name,
                 public_key=public_key,
                 preshared_key=preshared_key,
-                allowed_ips=tuple(_network(row[5]) for row in of_peer if row[5] is not None),
+                allowed_ips=tuple(_network(row[6]) for row in of_peer if row[6] is not None),
                 endpoints=endpoints_of(endpoints),
                 keepalive_s=keepalive_s,
+                terms=terms_of(terms),
             )
         )
     return tuple(peers)
@@ -57,6 +59,53 @@ def endpoints_of(text: str) -> tuple[Endpoint, ...]:
         return tuple(map(endpoint.parse, text.split()))
     except ConfigError as error:
         raise ValueError from error  # What is in the store was checked before it was put there.
+
+
+class _TermsText(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """The column `terms`. Rates are bytes a second, `expires` Unix time."""
+
+    enabled: bool = True
+    expires: int | None = None
+    outbound: int | None = None
+    inbound: int | None = None
+    burst: int = 0
+    quota: int | None = None
+    quota_then: int = 0
+    to: tuple[str, ...] = ()
+    note: str = ""
+
+
+def terms_of(text: str) -> Terms:
+    """Return the terms of the text of terms_text()."""
+    found = msgspec.json.decode(text, type=_TermsText)
+    quota = found.quota
+    return Terms(
+        enabled=found.enabled,
+        expires=found.expires,
+        limit=RateLimit(outbound=found.outbound, inbound=found.inbound, burst_bytes=found.burst),
+        quota=None if quota is None else Quota(month_bytes=quota, then_rate=found.quota_then),
+        to=tuple(map(_network, found.to)),
+        note=found.note,
+    )
+
+
+def terms_text(terms: Terms) -> str:
+    """Return the terms as JSON, without what is as usual."""
+    quota = terms.quota
+    text = _TermsText(
+        enabled=terms.enabled,
+        expires=terms.expires,
+        outbound=terms.limit.outbound,
+        inbound=terms.limit.inbound,
+        burst=terms.limit.burst_bytes,
+        quota=None if quota is None else quota.month_bytes,
+        quota_then=0 if quota is None else quota.then_rate,
+        to=tuple(map(str, terms.to)),
+        note=terms.note,
+    )
+    return msgspec.json.encode(text).decode()
 
 
 class _PeerText(msgspec.Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The peer directory in SQLite, STATE/peers.sqlite: what `peer add` writes and `serve` reads.
 
-    peer        name, public key, pre-shared key, endpoints, keepalive
+    peer        name, public key, pre-shared key, endpoints, keepalive, terms (JSON)
     allowed_ip  prefix -> peer; the key of the table, so no two peers have one prefix
+    usage       what a peer has used of its quota, in which month
     fact        version (grows with every change of peers), server, server_key, public_endpoints
 
 Several processes use it at once: each change is one transaction, begun by taking SQLite's write
@@ -21,11 +22,12 @@ from fastun.errors import FastunError, RuntimeFailure
 from fastun.peers import store_file
 from fastun.peers.directory import PeerDirectory
 from fastun.peers.peer import check_together
-from fastun.peers.rows import ServerText, endpoints_of, peers_of
+from fastun.peers.rows import ServerText, endpoints_of, peers_of, terms_text
 from fastun.peers.store_file import DAMAGED, FILE_NAME
+from fastun.peers.terms import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from fastun.endpoint import Endpoint
@@ -100,33 +102,62 @@ class PeerStore(PeerDirectory):
         with self._explained():
             # One statement is one look, whatever others write meanwhile.
             rows = self._database.execute(
-                "SELECT name, public_key, preshared_key, endpoints, keepalive_s, prefix FROM peer"
-                " LEFT JOIN allowed_ip ON peer = name ORDER BY name, position"
+                "SELECT name, public_key, preshared_key, endpoints, keepalive_s, terms, prefix"
+                " FROM peer LEFT JOIN allowed_ip ON peer = name ORDER BY name, position"
             ).fetchall()
             return peers_of(rows)
 
     def add(self, peer: Peer) -> None:  # noqa: D102
         with self._changing():
-            server = self.server()
-            others = (*server.peers, *self.peers()) if server else self.peers()
-            check_together([*others, peer], server.addresses if server else ())
-            endpoints = " ".join(map(str, peer.endpoints))
+            self._check_beside(peer, self.peers())
+            self._database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", _columns(peer))
+            self._insert_prefixes(peer)
+            self._grow_version()
+
+    def replace(self, name: str, peer: Peer) -> None:  # noqa: D102
+        with self._changing():
+            before = self.get(name)
+            self._check_beside(peer, [each for each in self.peers() if each != before])
+            self._database.execute("DELETE FROM allowed_ip WHERE peer = ?", (name,))
             self._database.execute(
-                "INSERT INTO peer VALUES (?, ?, ?, ?, ?)",
-                (peer.name, peer.public_key, peer.preshared_key, endpoints, peer.keepalive_s),
+                "UPDATE peer SET name = ?, public_key = ?, preshared_key = ?, endpoints = ?,"
+                " keepalive_s = ?, terms = ? WHERE name = ?",
+                (*_columns(peer), name),
             )
-            self._database.executemany(
-                "INSERT INTO allowed_ip VALUES (?, ?, ?)",
-                [(str(prefix), peer.name, i) for i, prefix in enumerate(peer.allowed_ips)],
-            )
+            self._database.execute("UPDATE usage SET peer = ? WHERE peer = ?", (peer.name, name))
+            self._insert_prefixes(peer)
             self._grow_version()
 
     def remove(self, name: str) -> Peer:  # noqa: D102
         with self._changing():
             peer = self.get(name)
             self._database.execute("DELETE FROM peer WHERE name = ?", (name,))
+            self._database.execute("DELETE FROM usage WHERE peer = ?", (name,))
             self._grow_version()
         return peer
+
+    def _check_beside(self, peer: Peer, others: Iterable[Peer]) -> None:
+        server = self.server()
+        known = (*server.peers, *others) if server else others
+        check_together([*known, peer], server.addresses if server else ())
+
+    def _insert_prefixes(self, peer: Peer) -> None:
+        self._database.executemany(
+            "INSERT INTO allowed_ip VALUES (?, ?, ?)",
+            [(str(prefix), peer.name, i) for i, prefix in enumerate(peer.allowed_ips)],
+        )
+
+    def usage(self) -> dict[str, Usage]:  # noqa: D102
+        with self._explained():
+            rows = self._database.execute("SELECT peer, month, n_bytes FROM usage").fetchall()
+        return {name: Usage(month, n_bytes) for name, month, n_bytes in rows}
+
+    def remember_usage(self, usage: Mapping[str, Usage]) -> None:  # noqa: D102
+        with self._changing():
+            self._database.executemany(
+                "INSERT OR REPLACE INTO usage SELECT name, ?, ? FROM peer WHERE name = ?",
+                [(used.month, used.n_bytes, name) for name, used in usage.items()],
+            )
 
     def server(self) -> Server | None:  # noqa: D102
         text = self._fact("server")
@@ -201,6 +232,18 @@ class PeerStore(PeerDirectory):
             ) from None
         except (ValueError, TypeError, IndexError):  # msgspec's errors are ValueErrors
             raise RuntimeFailure(f"{self.path}: {DAMAGED}") from None
+
+
+def _columns(peer: Peer) -> tuple[str, bytes, bytes | None, str, int, str]:
+    """Return a row of the table `peer`."""
+    return (
+        peer.name,
+        peer.public_key,
+        peer.preshared_key,
+        " ".join(map(str, peer.endpoints)),
+        peer.keepalive_s,
+        terms_text(peer.terms),
+    )
 
 
 def _explain(error: sqlite3.Error) -> str:

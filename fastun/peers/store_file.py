@@ -22,30 +22,40 @@ if TYPE_CHECKING:
 
 FILE_NAME: Final = "peers.sqlite"
 
-# PRAGMA user_version of what _SCHEMA makes. A higher number is a newer fastun's.
-SCHEMA_VERSION: Final = 1
-
 # What SQLite puts beside the file while it is changed.
 SUFFIXES: Final = ("-journal", "-wal", "-shm")
 
 DAMAGED: Final = "damaged; restore it from a backup, or move it away and add the peers again"
 
-_SCHEMA = """
-CREATE TABLE peer (
-    name TEXT PRIMARY KEY,
-    public_key BLOB NOT NULL UNIQUE CHECK (length(public_key) = 32),
-    preshared_key BLOB CHECK (length(preshared_key) = 32),
-    endpoints TEXT NOT NULL,
-    keepalive_s INTEGER NOT NULL
-) STRICT;
-CREATE TABLE allowed_ip (
-    prefix TEXT PRIMARY KEY,
-    peer TEXT NOT NULL REFERENCES peer (name) ON DELETE CASCADE,
-    position INTEGER NOT NULL
-) STRICT;
-CREATE TABLE fact (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT;
-INSERT INTO fact VALUES ('version', 0);
-"""
+# What makes of each format the next one, from an empty file on; its number is PRAGMA user_version,
+# and a higher one is a newer fastun's.
+_STEPS: Final = (
+    (
+        """CREATE TABLE peer (
+            name TEXT PRIMARY KEY,
+            public_key BLOB NOT NULL UNIQUE CHECK (length(public_key) = 32),
+            preshared_key BLOB CHECK (length(preshared_key) = 32),
+            endpoints TEXT NOT NULL,
+            keepalive_s INTEGER NOT NULL
+        ) STRICT""",
+        """CREATE TABLE allowed_ip (
+            prefix TEXT PRIMARY KEY,
+            peer TEXT NOT NULL REFERENCES peer (name) ON DELETE CASCADE,
+            position INTEGER NOT NULL
+        ) STRICT""",
+        "CREATE TABLE fact (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT",
+        "INSERT INTO fact VALUES ('version', 0)",
+    ),
+    (
+        "ALTER TABLE peer ADD COLUMN terms TEXT NOT NULL DEFAULT '{}'",
+        """CREATE TABLE usage (
+            peer TEXT PRIMARY KEY,
+            month TEXT NOT NULL,
+            n_bytes INTEGER NOT NULL
+        ) STRICT""",
+    ),
+)
+SCHEMA_VERSION: Final = len(_STEPS)
 
 
 def make_private(path: Path) -> None:
@@ -82,21 +92,24 @@ def _make(path: Path) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         os.close(os.open(temporary, flags, 0o600))
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as database:
-            database.executescript(f"{_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}")
+            _upgrade(database)
         os.link(temporary, path)  # unlike a rename, it never replaces what is there
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def check_contents(database: sqlite3.Connection, path: Path) -> None:
-    """Raise RuntimeFailure where the file is damaged or is not a peer directory of this version."""
-    found = int(database.execute("PRAGMA user_version").fetchone()[0])
+    """Bring a file of an older version up to date.
+
+    Raises RuntimeFailure where it is damaged, of a newer version, or not a peer directory.
+    """
+    found = _format(database)
     if found > SCHEMA_VERSION:
         raise RuntimeFailure(
             f"{path}: written by a newer fastun (format {found}, this one reads"
             f" {SCHEMA_VERSION}); update fastun on this host"
         )
-    if found < SCHEMA_VERSION:
+    if found < 1:
         raise RuntimeFailure(
             f"{path}: not a peer directory; restore it from a backup, or move it away to start"
             " without peers"
@@ -104,3 +117,24 @@ def check_contents(database: sqlite3.Connection, path: Path) -> None:
     # A page that is lost is found only by what reads it, which may be a change much later.
     if database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
         raise RuntimeFailure(f"{path}: {DAMAGED}")
+    if found < SCHEMA_VERSION:
+        _upgrade(database)
+
+
+def _format(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _upgrade(database: sqlite3.Connection) -> None:
+    """Upgrade in one transaction; another process may have been faster."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for step in _STEPS[_format(database) :]:
+            for statement in step:
+                database.execute(statement)
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
+        raise

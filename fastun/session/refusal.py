@@ -17,7 +17,6 @@ class Refusal(StrEnum):
     BAD_TIMESTAMP = "bad_timestamp"  # the initiator does not hold that key's private half
     UNKNOWN_PEER = "unknown_peer"  # authentic, but no peer of ours
     NO_SLOT = "no_slot"  # authentic, but as many peers are connected as can be
-    TAP_IN_USE = "tap_in_use"  # authentic, but another peer is connected to the TAP device
     REPLAYED_TIMESTAMP = "replayed_timestamp"  # not newer than the peer's last
     TOO_SOON = "too_soon"  # within 20 ms of the peer's last
     UNKNOWN_INDEX = "unknown_index"  # answers a handshake or names a session that is not there

@@ -11,8 +11,10 @@ as from a table that is read now and then, but in the order in which they happen
                                                                     blocks under AES-256-GCM
     handshake: packets wait without a session                       at once
     handshake: data was sent and nothing came back                  12 s + jitter after it
+    handshake: the path is doubted (link/datagram/liveness.py)      at once
     handshake again: no response                                    5 s + jitter; at most one each
                                                                     5 s, given up after 90 s
+    handshake again, the first two on a path that is doubted        1 s, then 2 s, + jitter
     handshake: the peer asks again, so our response did not arrive  5 s after our last initiation
 
 An initiation that arrives does not prove that anything of ours does: only what answers us is such a
@@ -38,6 +40,10 @@ _RANDOM = secrets.SystemRandom()
 # Between two initiations where the usual 5 s make no sense. A responder takes one each 20 ms
 # (initiation_guard.py), counted where they arrive.
 PAUSE_MIN_S = 0.25
+
+# Between the first initiations on a path that is doubted. Longer than most round trips: a responder
+# keeps the keys of the last one only.
+_DOUBTED_PAUSES_S = (1.0, 2.0)
 
 
 class Action(Enum):
@@ -79,6 +85,8 @@ class PeerTimers:
         self._attempts_since_s: float | None = None
         self._last_handshake_sent_s = float("-inf")
         self._pause_s = self.constants.rekey_timeout_s  # after that, before the next
+        self._pauses_s: tuple[float, ...] = ()  # after the next ones, where they are shorter
+        self.unanswered_since_s: float | None = None  # the first of the data without an answer
         # Deadlines; None: not running.
         self._retry_at: float | None = None
         self._dead_at: float | None = None
@@ -110,6 +118,7 @@ class PeerTimers:
     def on_path_doubted(self, now_s: float) -> None:
         """Note that the peer may be unreachable; a handshake finds out, at once."""
         self._pause_s = min(PAUSE_MIN_S, self.constants.rekey_timeout_s)
+        self._pauses_s = _DOUBTED_PAUSES_S
         self._want_handshake(now_s)
 
     def on_data_sent(self, now_s: float, counter: int = 0, n_blocks: int = 0) -> None:
@@ -117,6 +126,8 @@ class PeerTimers:
 
         `n_blocks` is how many the session has sealed under AES-256-GCM.
         """
+        if self.unanswered_since_s is None:
+            self.unanswered_since_s = now_s
         if self._dead_at is None:
             self._dead_at = now_s + self.constants.dead_after_s + self._jitter()
         self._any_sent(now_s)
@@ -179,7 +190,7 @@ class PeerTimers:
 
     def on_sessions_dropped(self) -> None:
         """Learn that all sessions are gone, with the connection or the worker that held them."""
-        self._session = self._derived_s = None
+        self._session = self._derived_s = self.unanswered_since_s = None
         self._dead_at = self._keepalive_at = self._expire_at = self._zero_at = None
         self._end_attempts()
 
@@ -249,12 +260,15 @@ class PeerTimers:
 
     def _initiated(self, now_s: float) -> None:
         self._wanted_at = None
-        self._last_handshake_sent_s, self._pause_s = now_s, self.constants.rekey_timeout_s
-        self._retry_at = now_s + self.constants.rekey_timeout_s + self._jitter()
+        self._last_handshake_sent_s = now_s
+        self._pause_s = min([self.constants.rekey_timeout_s, *self._pauses_s[:1]])
+        self._pauses_s = self._pauses_s[1:]
+        self._retry_at = now_s + self._pause_s + self._jitter()
         self._any_sent(now_s)
 
     def _end_attempts(self) -> None:
         self._wanted_at = self._attempts_since_s = self._retry_at = None
+        self._pauses_s = ()
 
     def _due_handshake(self, now_s: float) -> list[Action]:
         if self._wanted_at is not None:
@@ -311,7 +325,7 @@ class PeerTimers:
         self._put_off_persistent(now_s)
 
     def _any_received(self, now_s: float) -> None:
-        self._dead_at = None
+        self._dead_at = self.unanswered_since_s = None
         self._put_off_persistent(now_s)
 
     def _put_off_persistent(self, now_s: float) -> None:

@@ -9,6 +9,7 @@ from fastun import __version__
 from fastun.endpoint import format_host_port
 from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
 from fastun.link import last_error as link_errors
+from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
@@ -44,6 +45,7 @@ def read_status(view: GatewayView) -> Status:
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
+        state_dir=what.state_dir,
         metrics=None if what.metrics is None else format_host_port(*what.metrics),
         peers=[_peer(peer) for peer in view.peers],
         links=Links(
@@ -79,8 +81,15 @@ def _peer(peer: PeerView) -> PeerStatus:
         transmit_bytes=counted["transmit_bytes"],
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
+        expires_unix_seconds=peer.expires,
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
+        mac_address_count=None if peer.macs is None else peer.macs.total,
+        mac_addresses=[] if peer.macs is None else [_mac(each) for each in peer.macs.first],
     )
+
+
+def _mac(mac: MacAddress) -> str:
+    return mac.address + (f" vlan {mac.vlan}" if mac.vlan else "")
 
 
 def _last_error(error: link_errors.LastError) -> LastError:

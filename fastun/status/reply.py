@@ -86,6 +86,10 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     there was none, as on the unsealed wires. ``dropped_packets`` counts what was for the peer and
     did not go out, since it was not connected or does not read. ``inner_addresses`` are those of
     its allowed IPs that are a single host, the first four: where the peer is inside the tunnel.
+    ``mac_address_count`` is how many Ethernet addresses were seen behind it in the last minutes,
+    null where fastun does not switch; ``mac_addresses`` are the first four, each with its VLAN
+    ("02:…:01 vlan 7") where it has one.
+    ``expires_unix_seconds`` is when its access ends, null for never.
     """
 
     name: str
@@ -101,6 +105,9 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     dropped_packets: int
     link: LinkStatus | None
     last_error: LastError | None = None
+    mac_address_count: int | None = None
+    mac_addresses: list[str] = []
+    expires_unix_seconds: int | None = None
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +127,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
+    ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. ``device_fault`` says why the host is not as the device
     needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
@@ -140,6 +148,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     listen: list[str]
     endpoint: str | None
     metrics: str | None
+    state_dir: str | None = None
     public_key: str | None = None
     peers: list[PeerStatus]
     links: Links

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from fastun.status.reply import Direction, PeerStatus, Stage, Status
 
+# The end of a peer's access is shown from a week before.
+_END_SHOWN_S = 7 * 86400
+
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 
@@ -103,10 +106,11 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
     if status.peers:
         shown, n_more = _shown(status.peers, n_down_max)
         if shown:
-            yield _peers(shown, now, is_sealed=status.wire == "wireguard")
+            yield _peers(shown, now, status)
         if n_more:
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
+        yield from _ends(status.peers, now)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -172,13 +176,16 @@ def _shown(peers: list[PeerStatus], n_down_max: int) -> tuple[list[PeerStatus], 
     return up + down[:n_down_max], max(0, len(down) - n_down_max)
 
 
-def _peers(peers: list[PeerStatus], now: float, *, is_sealed: bool) -> Table:
+def _peers(peers: list[PeerStatus], now: float, status: Status) -> Table:
     """Return a line a peer."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("peer", overflow="fold")
     table.add_column("via", no_wrap=True)
     table.add_column("remote", overflow="fold")
+    is_sealed = status.wire == "wireguard"
     headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
+    if any(peer.mac_address_count is not None for peer in peers):
+        headings.append("MACs")
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for peer in peers:
@@ -196,6 +203,15 @@ def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Te
         yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
 
 
+def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
+    """Yield whose access ends within a week, the next first."""
+    found = [(peer.expires_unix_seconds or 0, peer) for peer in peers]
+    for expires, peer in sorted(found, key=lambda each: each[0]):
+        if now < expires < now + _END_SHOWN_S:
+            text = f"{one_line(peer.name)}: its access ends in {duration(expires - now)}"
+            yield Text(text, style="yellow")
+
+
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
     tcp = None if peer.link is None else peer.link.tcp
     return [
@@ -207,6 +223,7 @@ def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
         Text(size(peer.receive_bytes)),
         Text(size(peer.transmit_bytes)),
         Text(_age(peer.last_handshake_unix_seconds, now, "never")),
+        Text("" if peer.mac_address_count is None else f"{peer.mac_address_count:,}"),
     ]
 
 

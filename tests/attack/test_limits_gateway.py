@@ -25,13 +25,10 @@ import psutil
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import (
     PORT,
     SERVER_ADDRESSES,
-    UDP_PORT,
     GatewayProcess,
-    add_peer,
     start_gateway,
 )
 from fastun.link import hello
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
-    from fastun.lab.tunnel import Transport
     from fastun.session.keys import KeyPair
 
 SERVER, SERVER_V6 = "10.0.0.1", "2001:db8:1::1"
@@ -318,57 +314,3 @@ def test_a_wrong_first_message_of_any_length_is_closed_at_once_and_counted(
     assert scrape.total("fastun_hello_failures_total") == len(first) + 1
     assert scrape.total("fastun_handshakes_total", result="bad_length") > len(lengths)
     assert scrape.total("fastun_handshakes_total", result="bad_type") >= 6
-
-
-# -- TAP ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("transport", ["tcp", "udp"])
-def test_a_tap_device_is_for_whichever_peer_comes_first_and_both_sides_say_so(
-    lab: Lab, tmp_path: Path, transport: Transport
-) -> None:
-    server, laptop, other = lab.host("server"), lab.host("laptop"), lab.host("other")
-    lab.wire(server, laptop, [f"{SERVER}/24"], ["10.0.0.2/24"])
-    lab.wire(server, other, ["10.0.1.1/24"], ["10.0.1.2/24"])
-    serve = ("--listen", f"tcp://0.0.0.0:{PORT}", "--listen", f"udp://0.0.0.0:{UDP_PORT}")
-    running = start_gateway(
-        server,
-        tmp_path,
-        "serve",
-        *serve,
-        wire="wireguard",
-        mode="tap",
-        addresses=SERVER_ADDRESSES,
-    )
-    wait_until((tmp_path / "server" / "peers.sqlite").exists, "the peer directory", timeout_s=15)
-    with PeerStore(tmp_path / "server") as store:
-        store.add(Peer(name="aaa", public_key=os.urandom(32)))  # has the first slot
-    laptop_file = add_peer(running, "laptop", SERVER, transport)
-    other_file = add_peer(running, "other", "10.0.1.1", transport)
-
-    def connect(host: Host, file: Path, n: int) -> GatewayProcess:
-        address = f"10.99.0.{n}/24"
-        return start_gateway(
-            host, tmp_path, "connect", str(file), wire="wireguard", mode="tap", addresses=[address]
-        )
-
-    connected = connect(laptop, laptop_file, 50)
-    wait_until(lambda: answers_ping(laptop, "10.99.0.1"), "the first peer", timeout_s=15)
-    refused = connect(other, other_file, 60)
-
-    def says(gateway: GatewayProcess, *words: str) -> bool:
-        return any(all(word in line for word in words) for line in gateway.log_tail(100))
-
-    began = time.monotonic()
-    wait_until(lambda: says(refused, "TAP device"), "the refused one is told", timeout_s=15)
-    print(f"told after {time.monotonic() - began:.1f} s")  # noqa: T201
-    assert says(running, "warning", "peer=other", "connected=laptop")
-    assert running.scrape().total("fastun_handshakes_total", result="tap_in_use") > 0
-    assert not answers_ping(other, "10.99.0.1")
-    assert answers_ping(laptop, "10.99.0.1")
-    if transport == "tcp":
-        assert connected.stop() == 0
-        wait_until(lambda: answers_ping(other, "10.99.0.1"), "the place is free", timeout_s=15)
-    for gateway in (refused, connected, running):
-        if not gateway.asked_to_stop:
-            assert gateway.stop() == 0

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from tests.conftest import StartTunnel
 
 ROLES = ("tun-reader", "link-writer", "link-reader", "tun-writer")
-N_KILLS = 20
-GIGABYTE = 10**9
+KILLS_AND_BYTES = pytest.mark.parametrize(
+    ("n_kills", "n_bytes"),
+    [
+        pytest.param(4, 10**8, id="4"),
+        pytest.param(20, 10**9, id="20", marks=pytest.mark.soak),
+    ],
+)
 
 
 def worker_pid(gateway: GatewayProcess, role: str) -> int | None:
@@ -47,10 +52,11 @@ def open_files(gateway: GatewayProcess) -> int:
     return psutil.Process(gateway.process.pid).num_fds()
 
 
+@KILLS_AND_BYTES
 @pytest.mark.parametrize("wire", ["wireguard", "plain"])
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
-    tunnel: StartTunnel, role: str, wire: str
+    tunnel: StartTunnel, role: str, wire: str, n_kills: int, n_bytes: int
 ) -> None:
     pair = tunnel(wire=wire)
     gateways = (pair.client, pair.server)
@@ -62,11 +68,11 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
         pair.client.host,
         pair.server.host,
         address,
-        n_bytes=GIGABYTE,
+        n_bytes=n_bytes,
         goes_on=lambda: kills_go_on,
     )
     with probing(pair.client.host, pair.server.host, address) as probe:
-        for n in range(N_KILLS):
+        for n in range(n_kills):
             kill_worker(gateways[n % 2], role)
             outages.append(probe.seconds_until_answer())
             time.sleep(0.15)
@@ -74,12 +80,12 @@ def test_a_killed_worker_is_replaced_within_a_second_and_nothing_is_lost(
     result = transfer.result(timeout=60)
     print(f"{role} {wire}: longest outage {max(outages) * 1000:.0f} ms")  # noqa: T201
     assert result.is_exact
-    assert result.received.n_bytes >= GIGABYTE
+    assert result.received.n_bytes >= n_bytes
     assert max(outages) < 1.0
     assert_adds_up(gateways)
     for gateway, n_files in zip(gateways, n_files_before, strict=True):
         restarts = gateway.scrape().total("fastun_worker_restarts_total", role=role)
-        assert restarts == N_KILLS / 2
+        assert restarts == n_kills / 2
         wait_until(lambda g=gateway, n=n_files: open_files(g) <= n, "no descriptor is left open")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastun.lab.network import Lab
 
 PEER = Path(__file__).parents[1] / "support" / "simpletun_peer.py"
-HUNDRED_MEGABYTES = 100 * 10**6
+MEGABYTE = 10**6
 FASTUN_INNER, PEER_INNER = "10.99.0.1", "10.99.0.2"
 
 
@@ -38,10 +38,11 @@ def start_peer(host: Host, mode: str, role: str, address: str) -> subprocess.Pop
     return process
 
 
+@pytest.mark.parametrize("n_megabytes", [10, pytest.param(100, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("mode", ["tun", "tap"])
 @pytest.mark.parametrize("fastun_role", ["serve", "connect"])
-def test_the_simpletun_wire_carries_ping_and_100_megabytes_exactly(
-    lab: Lab, tmp_path: Path, fastun_role: str, mode: str
+def test_the_simpletun_wire_carries_ping_and_megabytes_exactly(
+    lab: Lab, tmp_path: Path, fastun_role: str, mode: str, n_megabytes: int
 ) -> None:
     ours, theirs = lab.host("fastun"), lab.host("simpletun")
     lab.wire(ours, theirs, ["10.0.0.1/24"], ["10.0.0.2/24"])
@@ -62,7 +63,7 @@ def test_the_simpletun_wire_carries_ping_and_100_megabytes_exactly(
         (ours, theirs, PEER_INNER),
         (theirs, ours, FASTUN_INNER),
     ):
-        transfer = start_transfer(source, destination, address, n_bytes=HUNDRED_MEGABYTES)
+        transfer = start_transfer(source, destination, address, n_bytes=n_megabytes * MEGABYTE)
         assert transfer.result(timeout=120).is_exact
 
     # The peer ends with code 3 at the first frame that its buffer could not hold.

@@ -229,7 +229,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/datagram/test_path_mtu",
         ("PathWatch.on_hint", "only a verified hint is followed",
-         "if is_verified and (not _answers_probes", "if (not _answers_probes"),
+         "if is_verified and (not udp_peer.hello.answers_probes", "if (not udp_peer.hello.answers_probes"),
     ),
     *table(
         "unit/link/test_source_limits",
@@ -302,10 +302,10 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "unit/host/test_strong_host",
-        ("_expressions", "the device's own packets pass",
-         'by_others = _match("!=", interface', 'by_others = _match("==", interface'),
-        ("_expressions", "a forged source of our own is dropped",
-         "    yield [by_wire, for_us, *drop]\n", ""),
+        ("_rules_of", "the device's own packets pass",
+         'by_others = nft.match(interface, inputs[0], "!=")', "by_others = nft.match(interface, inputs[0])"),
+        ("_rules_of", "a forged source of our own is dropped",
+         "    yield by_wire, for_us, *drop\n", ""),
     ),
     *table(
         "unit/test_ending",

@@ -139,6 +139,30 @@ static void what_moved_before_it_was_settled_does_not_come_back(void) {
     allowedips_free(allowedips);
 }
 
+static void a_prefix_is_removed_from_its_peer_alone(void) {
+    struct allowedips *allowedips = filled();
+    CHECK_EQUAL(allowedips_remove(allowedips, 4, (uint8_t[]){10, 1, 2, 9}, 24, 2), 0);
+    CHECK_EQUAL(lookup4(allowedips, 10, 1, 2, 9), 3); /* 2 never had it */
+    CHECK_EQUAL(allowedips_remove(allowedips, 4, (uint8_t[]){10, 1, 2, 9}, 24, 3), 0);
+    CHECK_EQUAL(lookup4(allowedips, 10, 1, 2, 9), 2);
+    CHECK_EQUAL(lookup4(allowedips, 10, 1, 2, 3), 4); /* what lies inside it stays */
+    CHECK_EQUAL(allowedips_remove(allowedips, 4, (uint8_t[]){10, 1, 2, 9}, 33, 3), -EINVAL);
+    allowedips_free(allowedips);
+}
+
+static void a_prefix_given_away_in_the_same_step_is_the_new_peers(void) {
+    for (int is_taken_first = 0; is_taken_first < 2; is_taken_first++) {
+        struct allowedips *allowedips = filled();
+        if (is_taken_first)
+            CHECK_EQUAL(allowedips_remove(allowedips, 4, (uint8_t[]){10, 1, 2, 0}, 24, 3), 0);
+        CHECK_EQUAL(allowedips_insert(allowedips, 4, (uint8_t[]){10, 1, 2, 0}, 24, 31), 0);
+        if (!is_taken_first)
+            CHECK_EQUAL(allowedips_remove(allowedips, 4, (uint8_t[]){10, 1, 2, 0}, 24, 3), 0);
+        CHECK_EQUAL(lookup4(allowedips, 10, 1, 2, 9), 31);
+        allowedips_free(allowedips);
+    }
+}
+
 static uint32_t shuffled(uint32_t i) {
     return i * 2654435761u; /* Knuth's: odd, so all are different */
 }
@@ -191,6 +215,17 @@ static void model_insert(struct model *model, const struct model_prefix *prefix)
         }
     }
     model->prefixes[model->n++] = *prefix;
+}
+
+static void model_remove_one(struct model *model, const struct model_prefix *prefix) {
+    for (size_t i = 0; i < model->n; i++) {
+        const struct model_prefix *old = &model->prefixes[i];
+        if (old->slot == prefix->slot && old->length == prefix->length &&
+            shares_bits(old->address, prefix->address, prefix->length)) {
+            model->prefixes[i] = model->prefixes[--model->n];
+            return;
+        }
+    }
 }
 
 static void model_remove(struct model *model, uint16_t slot) {
@@ -248,6 +283,15 @@ static void change(struct random *random, struct allowedips *allowedips, struct 
         return;
     }
     struct model_prefix prefix = {.slot = slot};
+    if (model->n > 0 && random_below(random, 3) == 0) { /* one that is there, of its peer or not */
+        prefix = model->prefixes[random_below(random, model->n)];
+        prefix.slot = random_below(random, 4) == 0 ? slot : prefix.slot;
+        model_remove_one(model, &prefix);
+        CHECK_EQUAL(allowedips_remove(allowedips, model->version, prefix.address, prefix.length,
+                                      prefix.slot),
+                    0);
+        return;
+    }
     choose_address(random, prefix.address);
     prefix.length = (unsigned)random_below(random, model->version == 4 ? 33 : 129);
     model_insert(model, &prefix);
@@ -295,6 +339,8 @@ int main(void) {
     RUN(what_is_not_a_prefix_is_refused);
     RUN(every_length_of_prefix_around_one_address_can_be_there_together);
     RUN(a_packet_is_found_by_its_source_or_its_destination);
+    RUN(a_prefix_is_removed_from_its_peer_alone);
+    RUN(a_prefix_given_away_in_the_same_step_is_the_new_peers);
     RUN(what_moved_before_it_was_settled_does_not_come_back);
     RUN(a_hundred_thousand_prefixes_in_no_order_are_found);
     RUN(a_million_random_lookups_agree_with_a_naive_model);

@@ -104,7 +104,6 @@ def test_a_dead_family_of_a_name_with_both_costs_less_than_two_seconds(
     assert lasted_s < 2
 
 
-@pytest.mark.soak
 def test_a_family_that_dies_under_a_tunnel_is_left_for_the_other(
     hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:
@@ -116,7 +115,7 @@ def test_a_family_that_dies_under_a_tunnel_is_left_for_the_other(
             drop(server, "meta nfproto ipv6")
             lasted_s = probe.seconds_until_answer(40)
     print(f"outage {lasted_s:.2f} s")  # noqa: T201
-    assert lasted_s < 15
+    assert lasted_s < 5
     assert f"roamed  peer={NAME}  remote={SERVER_V4}:{UDP_PORT}" in log_of(tunnel.client)
 
 
@@ -133,7 +132,7 @@ def test_a_server_that_has_moved_is_found_by_its_name(
             names.hosts = {NAME: [OTHER_V4]}
             lasted_s = probe.seconds_until_answer(40)
     print(f"outage {lasted_s:.2f} s")  # noqa: T201
-    assert lasted_s < 15
+    assert lasted_s < 10
     assert f"roamed  peer={NAME}  remote={OTHER_V4}:{UDP_PORT}" in log_of(tunnel.client)
 
 

@@ -1,4 +1,4 @@
-"""Routes by the ten thousands: made, compared and gone in seconds."""
+"""Allowed IPs by the ten thousands: their routes are made, compared and gone in seconds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun import native
+from fastun.config import wg_quick
+from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.host.reconcile import Reconciler
 from fastun.host.wanted import Wanted
 from fastun.native import Mode
+from fastun.session import keys
 from tests.support.pushed_device import JOURNAL, settings
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
     from fastun.peers.peer import Network
+    from tests.support.unanswered import Connect
 
 
 def networks(n: int) -> Iterator[Network]:
@@ -31,9 +35,43 @@ def networks(n: int) -> Iterator[Network]:
         yield IPv6Network(((0xFD << 120) + (i << 64), 64))
 
 
-@pytest.mark.parametrize(
-    ("n", "limit_s"), [(10_000, 3.0), pytest.param(130_560, 15.0, marks=pytest.mark.soak)]
-)
+SIZES = [(10_000, 3.0), pytest.param(130_560, 15.0, marks=pytest.mark.soak)]
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize(("n", "limit_s"), SIZES)
+def test_a_client_with_so_many_allowed_ips_is_up_and_gone_in_seconds(
+    client: Host, connect: Connect, n: int, limit_s: float
+) -> None:
+    private, public = keys.generate_private(), keys.public_of(keys.generate_private())
+    text = wg_quick.write(
+        Document(
+            interface=InterfaceSection(
+                address=("10.9.0.2/24",), private_key=Secret(keys.format_key(private))
+            ),
+            peer=(
+                PeerSection(
+                    public_key=keys.format_key(public),
+                    endpoint="udp://192.0.2.1:51820",
+                    allowed_ips=tuple(map(str, networks(n))),
+                ),
+            ),
+        )
+    )
+    began = time.monotonic()
+    process = connect(text)
+    lasted_s = time.monotonic() - began
+    assert len(client.ip("route", "show", "dev", "wg0").splitlines()) == n // 2 + 1
+    assert len(client.ip("-6", "route", "show", "dev", "wg0").splitlines()) == n // 2
+    began = time.monotonic()
+    process.terminate()
+    assert process.wait(30) == 0
+    ended_s = time.monotonic() - began
+    print(f"{n} allowed IPs: up after {lasted_s:.2f} s, gone after {ended_s:.2f} s")  # noqa: T201
+    assert max(lasted_s, ended_s) < limit_s
+
+
+@pytest.mark.parametrize(("n", "limit_s"), SIZES)
 def test_so_many_routes_are_made_compared_and_gone_in_seconds(
     lab: Lab, n: int, limit_s: float
 ) -> None:

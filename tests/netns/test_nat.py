@@ -6,6 +6,7 @@ client 10.1.0.2 ==veth== 10.1.0.1 router 198.51.100.1, then .2 ==veth== 198.51.1
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,13 +59,29 @@ def forget(server: Host, address: str) -> None:
     server.run(*f"nft add rule ip hole input ip saddr {address} drop".split())
 
 
-@pytest.mark.parametrize(
-    ("is_impatient", "limit_s"),
-    [(True, 20), pytest.param(False, 60, marks=pytest.mark.soak)],
-)
-def test_a_mapping_that_leads_nowhere_is_left_by_another_source_port(
-    lab: Lab, tmp_path: Path, is_impatient: bool, limit_s: float
-) -> None:
+@dataclass
+class Office:
+    """A client behind a router, whose address changes; what comes to its old one is lost."""
+
+    client: Host
+    router: Host
+    server: Host
+    tunnel: Tunnel
+
+    def change_address(self) -> None:
+        self.router.ip("address", "del", f"{FIRST}/24", "dev", "to-server")
+        self.router.ip("address", "add", f"{SECOND}/24", "dev", "to-server")
+        translate(self.router, SECOND)
+        forget(self.server, FIRST)
+
+    def check_log(self) -> None:
+        assert f"roamed  peer=client  remote={SECOND}" in self.tunnel.server.log_file.read_text()
+        log = self.tunnel.client.log_file.read_text()
+        assert log.count("trying another source port") == 1
+
+
+@pytest.fixture
+def office(lab: Lab, tmp_path: Path, is_impatient: bool) -> Office:
     client, router, server = lab.host("client"), lab.host("router"), lab.host("server")
     lab.wire(client, router, ["10.1.0.2/24"], ["10.1.0.1/24"])
     lab.wire(router, server, [f"{FIRST}/24"], [f"{SERVER}/24"])
@@ -77,19 +94,35 @@ def test_a_mapping_that_leads_nowhere_is_left_by_another_source_port(
         *(server, tmp_path, "serve", *listen), wire="wireguard", addresses=SERVER_ADDRESSES
     )
     file = add_peer(there, "client", SERVER, "udp")
+    if is_impatient:
+        file.write_text(file.read_text().replace("keepalive = 25", "keepalive = 3"))
     here = start_gateway(
         *(client, tmp_path, "connect", str(file)), wire="wireguard", program=program
     )
     here.addresses = CLIENT_ADDRESSES
     tunnel = Tunnel(there, here)
     tunnel.wait_up()
-    with probing(client, server, there.inner_address) as probe:
-        router.ip("address", "del", f"{FIRST}/24", "dev", "to-server")
-        router.ip("address", "add", f"{SECOND}/24", "dev", "to-server")
-        translate(router, SECOND)
-        forget(server, FIRST)
+    return Office(client, router, server, tunnel)
+
+
+@pytest.mark.parametrize(
+    ("is_impatient", "limit_s"),
+    [(True, 20), pytest.param(False, 60, marks=pytest.mark.soak)],
+)
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_a_mapping_that_leads_nowhere_is_left_by_another_source_port(
+    office: Office,
+    is_impatient: bool,  # noqa: ARG001
+    limit_s: float,
+    is_idle: bool,
+) -> None:
+    """An idle client is reached by the server again; it notices by its own keepalives."""
+    ends = (office.client, office.server, office.tunnel.server.inner_address)
+    if is_idle:
+        ends = (office.server, office.client, office.tunnel.client.inner_address)
+    with probing(*ends) as probe:
+        office.change_address()
         lasted_s = probe.seconds_until_answer(80)
     print(f"outage {lasted_s:.2f} s")  # noqa: T201
     assert lasted_s < limit_s
-    assert f"roamed  peer=client  remote={SECOND}" in there.log_file.read_text()
-    assert here.log_file.read_text().count("trying another source port") == 1
+    office.check_log()

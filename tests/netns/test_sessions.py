@@ -159,7 +159,7 @@ def rekeyed_tunnel(
 
 
 @pytest.mark.parametrize(
-    "n_rekeys", [pytest.param(30, id="30"), pytest.param(300, id="300", marks=pytest.mark.soak)]
+    "n_rekeys", [pytest.param(10, id="10"), pytest.param(300, id="300", marks=pytest.mark.soak)]
 )
 @TRANSPORTS
 def test_rekeying_under_load_loses_nothing(
@@ -177,7 +177,7 @@ def test_rekeying_under_load_loses_nothing(
     transfer = start_transfer(
         client.host, server.host, SERVER_INNER, n_bytes=10**8, goes_on=goes_on
     )
-    assert transfer.result(timeout=n_rekeys * 2).is_exact
+    assert transfer.result(timeout=60 + n_rekeys * 2).is_exact
     assert rekeys() >= n_rekeys
     assert [gateway.scrape().dropped() for gateway in (client, server)] == before
     assert client.scrape().total("fastun_reconnects_total") == 0

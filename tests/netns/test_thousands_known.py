@@ -44,7 +44,7 @@ def known(state: Path, n_peers: int) -> list[KeyPair]:
         for n, pair in enumerate(pairs):
             name = f"client{n}"
             row = (name, pair.public, None, "", 0)
-            database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?)", row)
+            database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, '{}')", row)
             address = f"10.200.{n // 250}.{n % 250 + 1}/32"
             database.execute("INSERT INTO allowed_ip VALUES (?, ?, 0)", (address, name))
     return pairs

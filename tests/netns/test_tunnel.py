@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -90,15 +91,19 @@ def test_a_server_outlives_its_client_and_takes_the_next(
     assert again.stop() == 0
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("wire", ["wireguard", "plain"])
 def test_a_client_finds_its_server_again(
     tunnel: StartTunnel, tmp_path: Path, wire: str, how: signal.Signals
 ) -> None:
     pair = tunnel(wire=wire)
+    is_back = threading.Event()
     transfer = start_transfer(
-        pair.client.host, pair.server.host, pair.server.inner_address, n_bytes=10**9
+        pair.client.host,
+        pair.server.host,
+        pair.server.inner_address,
+        n_bytes=10**8,
+        goes_on=lambda: not is_back.is_set(),
     )
     pair.server.stop(how)
     wait_until(lambda: "ft0" not in pair.server.host.devices(), "the device goes", timeout_s=2)
@@ -117,6 +122,7 @@ def test_a_client_finds_its_server_again(
         timeout_s=10,
     )
     assert pair.client.scrape().total("fastun_reconnects_total") == 1
+    is_back.set()
     # The inner connection has outlived its tunnel.
     assert transfer.result(timeout=60).is_exact
     assert server.stop() == 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fastun.lab.tunnel import GatewayProcess
 
 USUAL_S = 3.0  # noticed by the change of routes
-FILTERED_S = 25.0  # noticed by silence, and by the second response without an answer
+FILTERED_S = 15.0  # noticed by silence, and by the second response without an answer
 
 
 @dataclass

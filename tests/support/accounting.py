@@ -15,17 +15,19 @@ STAGES = {"outbound": ("tun-reader", "link-writer"), "inbound": ("link-reader", 
 
 
 def missing_packets(gateway: GatewayProcess) -> dict[str, float]:
-    """By direction: taken in, less delivered and dropped."""
+    """By direction: taken in, less delivered, dropped, and sent to other peers."""
     scrape = gateway.scrape()
     packets = {
         role: scrape.total("fastun_packets_total", role=role)
         for stages in STAGES.values()
         for role in stages
     }
+    switched = {"outbound": 0.0, "inbound": scrape.total("fastun_switched_packets_total")}
     return {
         direction: packets[reader]
         - packets[writer]
         - scrape.total("fastun_dropped_packets_total", direction=direction)
+        - switched[direction]
         for direction, (reader, writer) in STAGES.items()
     }
 

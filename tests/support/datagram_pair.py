@@ -151,7 +151,7 @@ class Side:
         """End what a removed peer has, as the gateway does."""
         slot = slotted.slot
         if self.is_told:
-            self.links.end(slot, "the peer was removed or changed")
+            self.links.end(slot, "the peer was removed, or has another key")
             self.sessions.forget(slot)
 
     def have(self, *peers: Peer) -> None:

@@ -78,3 +78,23 @@ def test_the_log_hides_rich_from_structlog_only() -> None:
 
 def test_rich_that_is_loaded_already_is_not_hidden() -> None:
     run("import sys, rich; from fastun import log; assert sys.modules['rich'] is rich")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_collector_looks_at_nothing_that_was_imported_to_stay_and_goes_on(fails: bool) -> None:
+    program = f"""
+import gc
+from fastun import imports
+try:
+    with imports.kept():
+        assert not gc.isenabled()
+        import fastun.gateway.gateway
+        if {fails}:
+            raise ImportError
+except ImportError:
+    pass
+assert gc.isenabled()
+assert gc.get_freeze_count() > 50_000, gc.get_freeze_count()
+assert len(gc.get_objects()) < 1_000, len(gc.get_objects())
+"""
+    run(program)

@@ -107,7 +107,6 @@ class DatagramHandshakes:
         if initiator is None or initiator.local_index != index:
             with self._exchange.counting():
                 raise HandshakeError(Refusal.UNKNOWN_INDEX)
-        self._exchange.check_still_room(udp_peer.slotted)
         try:
             keys = self._exchange.conclude(udp_peer.slotted, initiator, response)
         except HandshakeError as error:

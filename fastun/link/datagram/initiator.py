@@ -18,9 +18,6 @@ from fastun.link.local_end import LocalEnd
 from fastun.native import UdpAddress
 from fastun.session import clock
 
-# Initiations in a row without an answer, 5 s apart, after which it is logged.
-SILENT_ATTEMPTS = 2
-
 
 @dataclass
 class _Attempt:
@@ -119,7 +116,6 @@ class Initiator:
         if not attempt.is_sent:
             attempt.is_sent = True
             udp_peer.port.n_silent += 1
-            self._warn_of_tap(udp_peer)
 
     def _note(self, udp_peer: UdpPeer, address: UdpAddress, error: OSError | None = None) -> None:
         """Take note of what is tried. A peer without endpoints is to call us: we only help."""
@@ -140,17 +136,6 @@ class Initiator:
         attempt.index = state.local_index
         self._peers.wait_for_response(udp_peer, state)
         udp_peer.jar.remember_sent(attempt.message)
-
-    def _warn_of_tap(self, udp_peer: UdpPeer) -> None:
-        """Say, once until it answers, why a peer with a TAP device may be silent."""
-        slotted = udp_peer.slotted
-        is_tap = self._exchange.hello_for(slotted).mode == "tap"
-        if is_tap and udp_peer.port.n_silent == SILENT_ATTEMPTS:
-            self._log.warning(
-                "no answer; another peer may be using its TAP device, which takes only one",
-                peer=slotted.peer.name,
-                remote=str(udp_peer.address),
-            )
 
 
 def _way_to(udp_peer: UdpPeer, address: UdpAddress) -> Way:

@@ -29,7 +29,6 @@ from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
 from fastun.link.datagram.sockets import cached_path_mtu
-from fastun.link.hello import Ability
 from fastun.link.table import Link
 from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS
 from fastun.session import clock
@@ -176,9 +175,9 @@ class PathWatch:
     def on_hint(self, udp_peer: UdpPeer, hint: Hint, now_s: float) -> None:
         """Process an ICMP message, true or forged, about the path to the peer."""
         is_verified = self._is_verified(udp_peer, hint)
-        if is_verified and (not _answers_probes(udp_peer) or hint.mtu >= probe.LONGEST):
+        if is_verified and (not udp_peer.hello.answers_probes or hint.mtu >= probe.LONGEST):
             result = "followed" if self._follow(udp_peer, hint, now_s) else "ignored"
-        elif _answers_probes(udp_peer):
+        elif udp_peer.hello.answers_probes:
             is_begun = udp_peer.path.search.on_hint(
                 _plausible(hint), now_s, is_verified=is_verified
             )
@@ -222,7 +221,7 @@ class PathWatch:
     def _take_cached(self, udp_peer: UdpPeer, outside: int, now_s: float) -> None:
         """Use the kernel's PMTU cache as a hint: without raw sockets there is no other."""
         address = udp_peer.address
-        if address is None or not _answers_probes(udp_peer):
+        if address is None or not udp_peer.hello.answers_probes:
             return
         try:
             cached = cached_path_mtu(address, self._fwmark)
@@ -250,7 +249,7 @@ class PathWatch:
 
     def _ask(self, udp_peer: UdpPeer, now_s: float) -> None:
         """Send the probe that is due to a peer that has said that it answers."""
-        if not _answers_probes(udp_peer):
+        if not udp_peer.hello.answers_probes:
             return
         search = udp_peer.path.search
         before = search.limit
@@ -273,6 +272,10 @@ class PathWatch:
         if link is not None and link is udp_peer.link and not link.ended.is_set():
             self._ask(udp_peer, clock.boottime_s())
 
+    def ask_for_life(self, udp_peer: UdpPeer) -> None:
+        """Send the shortest question, whose answer says that the peer is there."""
+        self._send(udp_peer, probe.question(probe.SHORTEST))
+
     def _question(self, udp_peer: UdpPeer, size: int) -> bool:
         return self._send(udp_peer, probe.question(size - _header_bytes(udp_peer)))
 
@@ -286,11 +289,6 @@ class PathWatch:
     def _conclude(self, udp_peer: UdpPeer, before: int, now_s: float) -> None:
         if udp_peer.path.search.limit != before:
             self.measure(udp_peer, now_s)
-
-
-def _answers_probes(udp_peer: UdpPeer) -> bool:
-    theirs = udp_peer.hello.theirs
-    return theirs is not None and Ability.ANSWERS_PROBES in theirs.abilities
 
 
 def _plausible(hint: Hint) -> int:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from fastun.host.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
+from fastun.link.datagram.liveness import COUNTERS_MAX, Liveness
 from fastun.link.datagram.probe import PathSearch
-from fastun.link.hello import Hello
+from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import Observer
@@ -39,6 +40,11 @@ class HelloExchange:
     next_counter: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
+
+    @property
+    def answers_probes(self) -> bool:
+        """Whether the peer has said that it does."""
+        return self.theirs is not None and Ability.ANSWERS_PROBES in self.theirs.abilities
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the initiator should say it again."""
@@ -99,12 +105,12 @@ class UdpPeer:
     current: SessionKeys | None = field(default=None, repr=False)
     aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
-    is_doubted: bool = False  # the path; until the next handshake
     hello: HelloExchange = field(default_factory=HelloExchange)
     link: Link | None = None
     path: PeerPath = field(default_factory=PeerPath)
     pin: SourcePin = field(default_factory=SourcePin)
     port: PeerPort = field(default_factory=PeerPort)
+    liveness: Liveness = field(default_factory=Liveness)
 
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""
@@ -114,14 +120,20 @@ class UdpPeer:
         self.hello.next_counter += 1
         return transport.seal_data(keys.send, keys.remote_index, counter, content)
 
+    def may_be_asked(self) -> bool:
+        """Return whether the peer answers questions, and there are counters left for them."""
+        return self.hello.answers_probes and self.hello.next_counter < COUNTERS_MAX
+
     def is_in_use(self) -> bool:
         """Return whether there is a session, or one is tried for."""
         return self.current is not None or self.timers.is_trying()
 
-    def on_answer(self) -> None:
+    def on_answer(self, now_s: float) -> None:
         """Note that a handshake has succeeded."""
+        self.liveness.on_handshake(self.address, self.n_attempts, now_s)
+        self.handshake_s = now_s
         self.n_attempts = self.port.n_silent = self.pin.n_responses = 0
-        self.is_doubted = self.port.is_said = False
+        self.port.is_said = False
 
     def lose_sessions(self) -> None:
         """Drop the keys in use: a worker has died with its own."""

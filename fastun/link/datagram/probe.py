@@ -52,8 +52,8 @@ SILENT_TRIES = 3 * TRIES
 DEAF_S = 10.0
 
 _SEAL_BYTES = DATA_BYTES_MIN  # the data message's header and tag
-_SHORTEST = 512  # of a question; its answer is far shorter, whoever asks
-_SHORTEST_HINT = 576  # RFC 791 section 3.2; with IP and UDP header longer than _SHORTEST
+SHORTEST = 512  # of a question; its answer is far shorter, whoever asks
+_SHORTEST_HINT = 576  # RFC 791 section 3.2; with IP and UDP header longer than SHORTEST
 
 
 class Probe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +90,7 @@ def decode(message: bytes) -> Probe | Probed | None:
         probe = msgspec.convert(body, Probe)
     except (codec.CodecError, msgspec.ValidationError):
         return None
-    is_true = _SHORTEST <= probe.probe == len(message) + _SEAL_BYTES
+    is_true = SHORTEST <= probe.probe == len(message) + _SEAL_BYTES
     return probe if is_true else None
 
 

@@ -29,6 +29,7 @@ from fastun.link.datagram.address_race import endpoints_of
 from fastun.link.datagram.goodbye import Goodbyes
 from fastun.link.datagram.handshakes import DatagramHandshakes
 from fastun.link.datagram.hellos import DatagramHellos
+from fastun.link.datagram.liveness import Step
 from fastun.link.datagram.path_listener import PathListener
 from fastun.link.datagram.path_mtu import PathCounts, PathWatch
 from fastun.link.datagram.peer import HelloExchange, UdpPeer
@@ -39,9 +40,9 @@ from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
 from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
+from fastun.link.traffic_observer import TICK_S
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
-from fastun.session.refusal import HandshakeError
 from fastun.session.timers import Action
 from fastun.session.transport import SessionKeys
 
@@ -137,7 +138,7 @@ class DatagramSessions:
         asyncio.get_running_loop().call_soon(self.tick)  # when the successor can be sent keys
 
     def forget(self, slot: int) -> None:
-        """Forget a peer that was removed or changed."""
+        """Forget a peer that was removed, or has another key."""
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
@@ -154,11 +155,14 @@ class DatagramSessions:
     def doubt(self, slot: int) -> None:
         """Try the path to the peer by a handshake, unless one was tried just now."""
         udp_peer = self._by_slot.get(slot)
-        if udp_peer is not None and not udp_peer.is_doubted:
-            udp_peer.is_doubted = True
-            now_s = clock.boottime_s()
-            udp_peer.timers.on_path_doubted(now_s)
-            self._do_due(udp_peer, now_s)
+        if udp_peer is not None and not udp_peer.liveness.is_doubted:
+            self._doubt(udp_peer)
+
+    def _doubt(self, udp_peer: UdpPeer) -> None:
+        now_s = clock.boottime_s()
+        udp_peer.liveness.doubt(udp_peer.address)
+        udp_peer.timers.on_path_doubted(now_s)
+        self._do_due(udp_peer, now_s)
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -178,6 +182,14 @@ class DatagramSessions:
             udp_peer.timers.on_data_queued(now_s)
             self._do_due(udp_peer, now_s)
 
+    def try_endpoints(self, slot: int) -> None:
+        """Try the endpoints that the peer has now; until one answers it stays where it is."""
+        self.begin(slot)
+        udp_peer = self._by_slot.get(slot)
+        if udp_peer is not None and endpoints_of(udp_peer.slotted):
+            udp_peer.is_guess = True  # where it was heard is not tried first
+            self._doubt(udp_peer)
+
     # -- handshakes ---------------------------------------------------------------------------
 
     def on_handshake(self, address: UdpAddress, message: bytes) -> None:
@@ -196,21 +208,15 @@ class DatagramSessions:
 
     def _use(self, udp_peer: UdpPeer, keys: SessionKeys) -> None:
         slot = udp_peer.slotted.slot
-        try:
-            self._exchange.check_still_room(udp_peer.slotted)
-        except HandshakeError:  # another peer was faster
-            self._lane.send("link-reader", ForgetReceivingKeys(slot))
-            return
         is_rekey = udp_peer.current is not None
         udp_peer.current = keys
-        udp_peer.on_answer()
+        now_s = clock.boottime_s()
+        udp_peer.on_answer(now_s)
         self._attempts.succeeded(slot, "udp")
-        udp_peer.handshake_s = clock.boottime_s()
         udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
         udp_peer.hello = HelloExchange()
         self._attach(udp_peer)
         self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
-        now_s = clock.boottime_s()
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         self._exchange.succeeded(udp_peer.slotted)
         self._counts.n_rekeys += is_rekey
@@ -272,6 +278,7 @@ class DatagramSessions:
             if self._peers.is_carried(udp_peer):
                 self._peers.follow(udp_peer)
                 udp_peer.observer.observe()
+                self._look_for_life(udp_peer, now_s)
                 self._paths.watch(udp_peer, now_s, is_due=is_due)
                 keys = udp_peer.current
                 if keys is not None and keys.is_initiator and udp_peer.hello.is_due(now_s):
@@ -280,6 +287,26 @@ class DatagramSessions:
                 udp_peer.timers.on_path_doubted(now_s)
             udp_peer.timers.set_persistent_keepalive(udp_peer.slotted.keepalive_s, now_s)
             self._do_due(udp_peer, now_s)
+
+    def _look_for_life(self, udp_peer: UdpPeer, now_s: float) -> None:
+        n_received = self._lane.peers.read(udp_peer.slotted.slot, "receive_packets")
+        since_s, may_ask = udp_peer.timers.unanswered_since_s, udp_peer.may_be_asked()
+        match udp_peer.liveness.step(now_s, since_s, n_received, may_ask=may_ask):
+            case Step.ASK:
+                self._paths.ask_for_life(udp_peer)
+            case Step.DOUBT:
+                self._doubt(udp_peer)
+
+    def _keep_alive(self, udp_peer: UdpPeer, now_s: float) -> None:
+        """Send a keepalive; after a silence a question in its place, which wants an answer."""
+        slot, every_s = udp_peer.slotted.slot, udp_peer.slotted.keepalive_s
+        heard_s = max(self._lane.peers.read(slot, "received_ns") / 1e9, udp_peer.handshake_s)
+        is_silent = every_s is not None and now_s - heard_s >= every_s - TICK_S
+        if is_silent and udp_peer.may_be_asked():
+            self._paths.ask_for_life(udp_peer)
+            udp_peer.timers.on_data_sent(now_s)
+        else:
+            self._lane.send("tun-reader", SendKeepalive(slot))
 
     def _do_due(self, udp_peer: UdpPeer, now_s: float) -> None:
         for action in udp_peer.timers.due(now_s):
@@ -304,7 +331,7 @@ class DatagramSessions:
                 self._ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
                 self._handshakes.initiate(udp_peer)
             case Action.KEEPALIVE:
-                self._lane.send("tun-reader", SendKeepalive(slot))
+                self._keep_alive(udp_peer, clock.boottime_s())
             case Action.EXPIRE_SESSION:
                 udp_peer.current = None
                 if self._peers.is_carried(udp_peer):

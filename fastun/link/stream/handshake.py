@@ -141,6 +141,12 @@ class PlainHandshaker(Handshaker):
         return Established(self.dialled, link_format, theirs.software, theirs)
 
 
+_WITHOUT_ANSWER = (
+    "the server closed the connection without an answer; check with 'fastun peer list' there that "
+    "it has our public key"
+)
+
+
 class SealedHandshaker(Handshaker):
     """The wireguard wire."""
 
@@ -224,18 +230,10 @@ class SealedHandshaker(Handshaker):
         try:
             response = await framing.receive(connection, messages.RESPONSE_BYTES)
         except (HungUpError, ConnectionResetError):
-            raise HungUpError(self._without_answer(slotted)) from None
+            raise HungUpError(_WITHOUT_ANSWER) from None
         keys = self.exchange.conclude(slotted, state, response)
         await self._send_hello(connection, keys, slotted)
         return self._agree(slotted, keys, await self._first_content(connection, keys))
-
-    def _without_answer(self, slotted: SlottedPeer) -> str:
-        text = (
-            "the server closed the connection without an answer; check with 'fastun peer list' "
-            "there that it has our public key"
-        )
-        is_tap = self.exchange.hello_for(slotted).mode == "tap"
-        return f"{text}; or another client may be using its TAP device" if is_tap else text
 
     async def _first_content(self, connection: socket.socket, keys: SessionKeys) -> bytes | None:
         """Return what the dialled peer says first; None when it waits for data."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import segno
 
-from fastun.command import client_file, peers
+from fastun.command import client_file, new_client, peers
 from fastun.command.client_file import Client
 from fastun.config.settings import Options, Settings, load
 from fastun.endpoint import Endpoint
@@ -139,7 +139,7 @@ def add(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_a_client_is_given_both_endpoints_udp_first_and_the_pushed_routes(
     state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(peers, "_seen_from_outside", lambda listened: listened[0])
+    monkeypatch.setattr(new_client, "_seen_from_outside", lambda listened: listened[0])
     peers.add("a", (), (), "toml", state)
     text = capsys.readouterr().out
     assert 'endpoints = ["udp://[::]:51820", "tcp://[::]:55555"]' in text

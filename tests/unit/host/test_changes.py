@@ -51,9 +51,7 @@ def test_what_is_ours_is_undone(programs: Programs, interface: str, *, owner_die
     assert programs.told() == [
         f"resolvconf -d {interface} -f",
         f"resolvectl revert {interface}",
-        "nft -f -",
-        "add table inet fastun0",
-        "delete table inet fastun0",
+        "nft -j -f -",
     ]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
 from fastun.lane import messages
-from fastun.lane.messages import AllowIps, ForgetIps, ForgetReceivingKeys
+from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.peers.peer import Peer
@@ -89,17 +90,74 @@ def test_a_peer_that_stays_keeps_its_slot_and_its_guard(
     assert lane.take() == []
 
 
-def test_a_changed_peer_is_a_new_one_that_counts_from_zero(
+def test_a_peer_with_another_preshared_key_is_a_new_one_that_counts_from_zero(
     full: PeerSlots, lane: RecordingLane
 ) -> None:
     lane.cleared.clear()
-    moved = peer("bee", "10.9.0.4/32")
-    assert not full.replace([ANT, moved])
-    assert full.replace([ANT, moved])
+    rekeyed = replace(BEE, preshared_key=bytes(32))
+    assert not full.replace([ANT, rekeyed])
+    assert full.replace([ANT, rekeyed])
     found = full.holder_of(BEE.public_key)
     assert found is not None
-    assert (found.slot, found.peer) == (1, moved)
+    assert (found.slot, found.peer) == (1, rekeyed)
     assert lane.cleared == [1]
+
+
+def test_a_peer_changes_under_its_session(lane: RecordingLane) -> None:
+    """Its slot, its keys and its counts stay; the workers learn only what is new."""
+    ended: list[SlottedPeer] = []
+    changed: list[tuple[SlottedPeer, Peer]] = []
+    slots = PeerSlots(lane.as_lane(), ended.append, on_changed=lambda *each: changed.append(each))
+    slots.replace([ANT, BEE])
+    before = slots.holder_of(BEE.public_key)
+    assert before is not None
+    lane.take()
+    lane.cleared.clear()
+    now = replace(peer("bee", "fd00::/64", "10.9.0.4/32"), name="wasp", keepalive_s=7)
+    assert slots.replace([ANT, now])
+    assert slots.holder_of(BEE.public_key) is before
+    assert (before.slot, before.peer, before.keepalive_s) == (1, now, 7)
+    assert (ended, changed, lane.cleared) == ([], [(before, BEE)], [])
+    expected = ChangeIps(
+        added=((1, bytes([10, 9, 0, 4]), 32),), removed=((1, bytes([10, 9, 0, 3]), 32),)
+    )
+    assert lane.take() == [("tun-reader", expected), ("link-reader", expected)]
+
+
+def test_addresses_change_hands_in_one_step(full: PeerSlots, lane: RecordingLane) -> None:
+    lane.take()
+    assert full.replace([peer("ant", "10.9.0.3/32"), peer("bee", "10.9.0.2/32", "fd00::/64")])
+    two, three = (bytes([10, 9, 0, 2]), 32), (bytes([10, 9, 0, 3]), 32)
+    expected = ChangeIps(added=((0, *three), (1, *two)), removed=((0, *two), (1, *three)))
+    assert lane.take() == [("tun-reader", expected), ("link-reader", expected)]
+
+
+def test_what_a_new_peer_gets_is_its_own_before_the_old_one_gives_it_up(
+    full: PeerSlots, lane: RecordingLane
+) -> None:
+    lane.take()
+    address = (bytes([10, 9, 0, 2]), 32)
+    assert full.replace([peer("ant"), BEE, peer("cat", "10.9.0.2/32")])
+    assert [message for role, message in lane.take() if role == "tun-reader"] == [
+        AllowIps(2, (address,)),
+        ChangeIps(added=(), removed=((0, *address),)),
+    ]
+
+
+def test_many_changes_are_sent_in_messages_that_fit(lane: RecordingLane) -> None:
+    slots = PeerSlots(lane.as_lane())
+    before = peer("ant", *(f"fd00:{n:x}::/64" for n in range(600)))
+    after = peer("ant", *(f"fd01:{n:x}::/64" for n in range(300)))
+    slots.replace([before])
+    lane.take()
+    slots.replace([after])
+    told = [message for role, message in lane.take() if role == "tun-reader"]
+    assert all(len(messages.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
+    parts = [message for message in told if isinstance(message, ChangeIps)]
+    added = [each for part in parts for each in part.added]
+    removed = [each for part in parts for each in part.removed]
+    assert added == [(0, *peer_slots.packed(each)) for each in after.allowed_ips]
+    assert removed == [(0, *peer_slots.packed(each)) for each in before.allowed_ips]
 
 
 def test_a_freed_slot_is_not_given_away_until_the_workers_know(lane: RecordingLane) -> None:

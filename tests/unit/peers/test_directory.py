@@ -295,11 +295,11 @@ def test_a_directory_that_is_open_to_others_is_refused(state: Path, mode: int) -
 
 def test_a_directory_of_a_newer_version_is_left_alone(state: Path) -> None:
     with sqlite3.connect(state / FILE_NAME) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute("PRAGMA user_version = 3")
     before = (state / FILE_NAME).read_bytes()
     error = complaint(state)
     assert isinstance(error, RuntimeFailure)
-    assert "written by a newer fastun (format 2, this one reads 1); update fastun" in str(error)
+    assert "written by a newer fastun (format 3, this one reads 2); update fastun" in str(error)
     assert (state / FILE_NAME).read_bytes() == before
 
 

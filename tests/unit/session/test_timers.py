@@ -137,7 +137,19 @@ def test_a_path_in_doubt_or_keys_that_are_lost_do_not_wait() -> None:
         timers.on_initiation_sent(START)
         learn(timers)
         assert timers.due(START + 1) == [INITIATE]
-        assert timers.due(START + 2) == []
+        assert timers.due(START + 1.9) == []
+
+
+def test_on_a_path_in_doubt_the_first_handshakes_follow_sooner_until_one_is_answered() -> None:
+    timers = with_session()
+    timers.on_path_doubted(START + 10)
+    assert run(timers, START + 24) == [(at, INITIATE) for at in (10, 11, 13, 18, 23)]
+    timers.on_path_doubted(START + 30)
+    assert timers.due(START + 30) == [INITIATE]
+    timers.on_handshake_complete(START + 31, is_initiator=True)
+    timers.on_keepalive_sent(START + 31)
+    timers.on_initiation_sent(START + 40)
+    assert timers.due(START + 44) == []
 
 
 def test_workers_that_die_in_one_instant_ask_for_initiations_that_a_responder_takes() -> None:

@@ -17,7 +17,6 @@ from fastun.link.datagram.hinted import HOLD_S
 from fastun.link.datagram.hints import Hint
 from fastun.link.datagram.path_mtu import PathWatch
 from fastun.link.datagram.peer import PeerPath
-from fastun.link.hello import Ability
 from fastun.native import UdpAddress
 from tests.support.recording_lane import RecordingLane
 
@@ -56,7 +55,7 @@ class Office:
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
             path=PeerPath(),
-            hello=SimpleNamespace(theirs=None, next_counter=20),
+            hello=SimpleNamespace(answers_probes=False, next_counter=20),
             current=SimpleNamespace(remote_index=INDEX),
         )
 
@@ -278,7 +277,7 @@ def test_no_path_of_ipv6_is_below_its_least_mtu(monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def probed(plain: Office) -> Office:
     """The same to a peer that answers probes."""
-    plain.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
+    plain.peer.hello.answers_probes = True
     plain.peer.seal_control = lambda content: content
     plain.peer.path.search.due(20.0)
     plain.peer.path.search.on_answer(1480, 20.0)
@@ -329,7 +328,7 @@ def test_a_quick_search_goes_on_before_the_next_tick_while_the_link_lives(
 
 def test_what_no_probe_can_ask_for_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     office = Office(monkeypatch)
-    office.peer.hello.theirs = SimpleNamespace(abilities={Ability.ANSWERS_PROBES})
+    office.peer.hello.answers_probes = True
     office.inner_mtu.change(8900)
     office.measure(9000)
     office.sealed += 100

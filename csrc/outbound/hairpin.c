@@ -1,0 +1,84 @@
+#define _GNU_SOURCE
+#include "outbound/hairpin.h"
+
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "loop/switching.h"
+#include "outbound/flooding.h"
+
+enum {
+    /* Then the device has its turn; as many as of its frames in one burst. */
+    BURST_MAX = 64,
+};
+
+static bool is_sound(const struct tun_reader *reader, const struct ring_view *view) {
+    bool is_frame = view->length > VNET_LENGTH && view->length <= VNET_LENGTH + DEVICE_FRAME_MAX &&
+                    message_is_frame(reader->loop.mode, view->payload + VNET_LENGTH,
+                                     view->length - VNET_LENGTH);
+    bool has_way = view->link_id == HAIRPIN_TO_ALL ||
+                   (view->link_id < N_PEER_SLOTS && view->link_id != view->slot);
+    return is_frame && has_way && view->slot < N_PEER_SLOTS;
+}
+
+static void forward(struct tun_reader *reader, struct ring_record *record,
+                    const struct ring_view *view, struct arrival *arrival) {
+    struct frame frame = {view->payload, view->length - VNET_LENGTH};
+    if (!is_sound(reader, view)) {
+        frame_drop(reader, DROP_tun_reader_ring_corrupt, 1, 0);
+        return;
+    }
+    if (view->link_id == HAIRPIN_TO_ALL) {
+        flooding_begin(reader, &frame, (int)view->slot, arrival);
+        return;
+    }
+    frame.vnet = frame_target(reader, record);
+    memcpy(frame.vnet, view->payload, view->length);
+    arrival->slot = (int)view->link_id;
+    reader->origin = (int)view->slot;
+    frame_forward_to(reader, record, &frame, arrival);
+    reader->origin = ORIGIN_DEVICE;
+}
+
+enum step hairpin_burst(struct tun_reader *reader) {
+    struct loop *loop = &reader->loop;
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    uint64_t cursor = ring_first(loop->hairpin);
+    enum step step = STEP_MORE;
+    bool corrupt = false;
+    int n = 0;
+    for (; n < BURST_MAX && step == STEP_MORE && reader->wanted_slot < 0; n++) {
+        struct ring_record *record = tun_reader_reserve(reader);
+        const struct ring_view *view = NULL;
+        if (record == NULL)
+            step = reader->wanted_slot < 0 ? STEP_RING_FULL : STEP_MORE;
+        else if ((view = ring_peek(loop->hairpin, &cursor, &corrupt)) == NULL)
+            step = STEP_IDLE;
+        if (view == NULL)
+            break;
+        forward(reader, record, view, &arrival);
+    }
+    /* Given back only when the copies are out: a successor would find them here. */
+    if (ring_has_unpublished(loop->ring))
+        ring_publish(loop->ring, loop->stats);
+    if (n > 0)
+        ring_release(loop->hairpin, cursor, loop->stats);
+    if (corrupt) {
+        frame_drop(reader, DROP_tun_reader_ring_corrupt, 1, 0);
+        ring_discard(loop->hairpin, loop->stats);
+    }
+    return step;
+}
+
+enum step hairpin_wait(struct tun_reader *reader, int timeout_ms) {
+    struct loop *loop = &reader->loop;
+    eventfd_t count;
+    if (!ring_prepare_poll(loop->hairpin, ring_first(loop->hairpin)))
+        return STEP_MORE;
+    enum step step = step_after_wait(wait_two_fds(loop->device_fd, loop->hairpin->wake_fd,
+                                                  timeout_ms, loop->channel_fd, loop->stats));
+    waiter_cancel(&loop->hairpin->shared->consumer);
+    eventfd_read(loop->hairpin->wake_fd, &count);
+    return step;
+}

@@ -1,0 +1,168 @@
+"""The commands of `fastun peer` that change a peer, with their help. peer_changes.py does it."""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from fastun.command.client_file import FORMATS
+from fastun.command.peer_fields import Given, peer_options
+from fastun.command.server_state import server_options
+
+
+@click.command("set")
+@click.argument("name")
+@peer_options
+@server_options
+def set_(name: str, state: Path, given: Given) -> None:
+    """Change what is given of one peer, and nothing else.
+
+    The networks and endpoints given replace those before; none removes them.
+
+    \b
+    Examples:
+      fastun peer set site --allowed-ips 172.16.0.0/16,172.18.0.0/16
+      fastun peer set laptop --keepalive 25 --note "Ada's, until spring"
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.change(name, given, state)
+
+
+@click.command()
+@click.argument("name")
+@server_options
+def enable(name: str, state: Path) -> None:
+    """Let a disabled peer connect again.
+
+    \b
+    Examples:
+      fastun peer enable laptop
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.set_enabled(name, state, enabled=True)
+
+
+@click.command()
+@click.argument("name")
+@server_options
+def disable(name: str, state: Path) -> None:
+    """Cut off one peer, and keep its keys and addresses.
+
+    \b
+    Examples:
+      fastun peer disable laptop
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.set_enabled(name, state, enabled=False)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new_name")
+@server_options
+def rename(name: str, new_name: str, state: Path) -> None:
+    """Give a peer another name. Its session goes on, its metrics have the new name.
+
+    \b
+    Examples:
+      fastun peer rename laptop adas-laptop
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.rename(name, new_name, state)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--psk", "only_psk", is_flag=True, help="Only a new pre-shared key.")
+@click.option(
+    "--public-key", metavar="KEY", help="New public key of a peer that keeps its private key."
+)
+@click.option(
+    "--endpoint",
+    multiple=True,
+    metavar="URL",
+    help="URL at which clients reach this server; repeatable, and the default from then on.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(FORMATS),
+    default="toml",
+    show_default=True,
+    help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
+)
+@server_options
+def rekey(
+    *,
+    name: str,
+    only_psk: bool,
+    public_key: str | None,
+    endpoint: tuple[str, ...],
+    file_format: str,
+    state: Path,
+) -> None:
+    """Give a peer new keys, and print its new file. The old file is cut off.
+
+    Its addresses and terms stay. For a file that was lost or seen by others.
+
+    \b
+    Examples:
+      fastun peer rekey laptop > laptop.toml
+      fastun peer rekey site --public-key KEY
+      fastun peer rekey site --psk
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.rekey(
+        name,
+        state,
+        public_key=public_key,
+        only_psk=only_psk,
+        urls=endpoint,
+        file_format=file_format,
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.argument("when")
+@server_options
+def expire(name: str, when: str, state: Path) -> None:
+    """End a peer's access at a date, after a duration, or never.
+
+    The gateway says so a day and an hour before. Afterwards the peer cannot connect, and all that
+    is known of it stays.
+
+    \b
+    Examples:
+      fastun peer expire laptop 2027-01-31
+      fastun peer expire laptop 2027-01-31T18:00
+      fastun peer expire laptop 30d
+      fastun peer expire laptop never
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.change(name, Given(expire=when), state)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("text")
+@server_options
+def note(name: str, text: str, state: Path) -> None:
+    """Write a line of your own about a peer; an empty one removes it.
+
+    \b
+    Examples:
+      fastun peer note laptop "Ada's, ticket 4711"
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.change(name, Given(note=text), state)
+
+
+COMMANDS: Final = (set_, enable, disable, rename, rekey, expire, note)

@@ -1,0 +1,132 @@
+"""What `fastun peer` does to a peer that is there: set, enable, disable, rename, rekey, and more.
+
+Each is one transaction of the directory. Only what changes keys or addresses can end a session.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from fastun.command import client_file
+from fastun.command.keys import print_secret
+from fastun.command.new_client import addresses_of, file_of, server_side
+from fastun.command.peer_fields import NOTHING, Given, changed
+from fastun.command.peers import existing, tell_gateway
+from fastun.config.peer import dialled_endpoint, parse_name
+from fastun.config.quantity import format_moment
+from fastun.errors import ConfigError
+from fastun.session import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from fastun.peers.peer import Peer, Server
+
+
+def change(name: str, given: Given, state: Path) -> None:
+    """Change what was given of one peer, and say what it is now. Raises FastunError."""
+    if given == NOTHING:
+        raise ConfigError("nothing to change; give at least one option ('fastun peer set --help')")
+    _replace(name, state, lambda peer, server: changed(peer, given, server, time.time()))
+
+
+def set_enabled(name: str, state: Path, *, enabled: bool) -> None:
+    """Let one peer connect, or not any more, and keep all that is known of it."""
+    _replace(
+        name,
+        state,
+        lambda peer, _: replace(peer, terms=replace(peer.terms, enabled=enabled)),
+    )
+
+
+def rename(name: str, new_name: str, state: Path) -> None:
+    """Give one peer another name; its session goes on."""
+    parse_name(new_name, "NEW_NAME")
+    _replace(name, state, lambda peer, _: replace(peer, name=new_name))
+
+
+def _replace(name: str, state: Path, made: Callable[[Peer, Server | None], Peer]) -> None:
+    with existing(state) as directory:
+        with directory.changes():
+            server = directory.server()
+            before = directory.get(name)
+            peer = made(before, server)
+            if peer != before:
+                directory.replace(name, peer)
+        said = "changed" if peer != before else "unchanged"
+        click.echo(f"{said} {name}: {summary(before, peer)}", err=True)
+        if peer != before:
+            tell_gateway(server)
+
+
+def summary(before: Peer, peer: Peer) -> str:
+    """Return in a line what is different now; of what stays nothing but its end."""
+    parts = [f"named {peer.name}"] * (peer.name != before.name)
+    if peer.allowed_ips != before.allowed_ips:
+        parts.append(f"allowed IPs {' '.join(map(str, peer.allowed_ips)) or 'none'}")
+    if peer.endpoints != before.endpoints:
+        parts.append(f"endpoints {' '.join(map(str, peer.endpoints)) or 'none'}")
+    if peer.keepalive_s != before.keepalive_s:
+        parts.append(f"keepalive {peer.keepalive_s or 'off'}")
+    if peer.preshared_key != before.preshared_key:
+        parts.append("pre-shared key " + ("changed" if peer.preshared_key else "removed"))
+    if peer.terms.note != before.terms.note:
+        parts.append(f"note {peer.terms.note or 'removed'}")
+    if peer.terms.enabled != before.terms.enabled:
+        parts.append("enabled" if peer.terms.enabled else "disabled")
+    if peer.terms.expires is not None:
+        parts.append(f"expires {format_moment(peer.terms.expires)}")
+    elif before.terms.expires is not None:
+        parts.append("never expires")
+    return ", ".join(parts) or "as before"
+
+
+def rekey(
+    name: str,
+    state: Path,
+    *,
+    public_key: str | None,
+    only_psk: bool,
+    urls: tuple[str, ...],
+    file_format: str,
+) -> None:
+    """Give one peer new keys and print its new file; who has the old ones is cut off.
+
+    Raises FastunError, and then nothing was changed.
+    """
+    if public_key is not None and only_psk:
+        raise ConfigError("--psk: conflicts with --public-key; give one of the two")
+    endpoints = tuple(dialled_endpoint(url, "--endpoint") for url in urls)
+    with existing(state) as directory:
+        with directory.changes():
+            before = directory.get(name)
+            private_key, peer = _with_new_keys(before, public_key, only_psk=only_psk)
+            side = server_side(endpoints, directory, state)
+            directory.replace(name, peer)
+            server = directory.server()
+            addresses = addresses_of(peer, server)
+            client = file_of(peer, addresses, private_key, side, server)
+            print_secret(client_file.write(client, file_format))
+        click.echo(f"changed {name}: new keys, the old ones are cut off", err=True)
+        tell_gateway(directory.server())
+
+
+def _with_new_keys(
+    peer: Peer, public_key: str | None, *, only_psk: bool
+) -> tuple[bytes | None, Peer]:
+    """Return the private key, if it was made here, and the peer."""
+    if only_psk:
+        return None, replace(peer, preshared_key=keys.generate_preshared())
+    if public_key is not None:
+        return None, replace(peer, public_key=keys.parse_public(public_key, "--public-key"))
+    private_key = keys.generate_private()
+    return private_key, replace(
+        peer,
+        public_key=keys.public_of(private_key),
+        preshared_key=keys.generate_preshared(),
+    )

@@ -1,0 +1,107 @@
+"""Rates, sizes and moments as people write them: 10Mbit, 50GB, 30d.
+
+Units are decimal unless they have an i, as in GiB. Bits are spelt out, since 10M or 10Mb could be
+read either way. Each complaint starts with the place that the caller gives.
+"""
+
+import math
+import re
+import time
+from datetime import datetime, timedelta
+from typing import Final
+
+from fastun.errors import ConfigError, quote
+
+_NUMBER: Final = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
+_SIZE: Final = re.compile(_NUMBER + r" ?([kKMGTP]?i?)B")
+_RATE: Final = re.compile(_NUMBER + r" ?(?:([kKmMgGtT]?)(bit)|([kKMGT]?i?)B)(?:/s)?")
+_DURATION: Final = re.compile(_NUMBER + r" ?(min|h|d|w)")
+
+_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+_SECONDS: Final = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+# From what a modem had up to what no host of today carries; the data path counts in nanoseconds.
+RATE_MIN: Final = 1_000
+RATE_MAX: Final = 125_000_000_000
+SIZE_MAX: Final = 10**18
+
+# Python's dates end with the year 9999; one far before them is a typing error as well.
+_YEARS_MAX: Final = 100
+
+
+def _factor(prefix: str) -> int:
+    base = 1024 if prefix.endswith("i") else 1000
+    return int(base ** _POWERS[prefix.removesuffix("i").lower()])
+
+
+def parse_rate(text: str, where: str) -> int:
+    """Return bytes a second."""
+    found = _RATE.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"{where}: {quote(text)} is not a rate; write it as in 10Mbit (bits a second) or"
+            " 1.25MB (bytes a second)"
+        )
+    number, bit_prefix, is_bits, byte_prefix = found.groups()
+    factor = _factor(bit_prefix) / 8 if is_bits else _factor(byte_prefix)
+    rate = round(float(number) * factor)
+    if not RATE_MIN <= rate <= RATE_MAX:
+        raise ConfigError(f"{where}: {text} is out of range (8kbit to 1Tbit a second)")
+    return rate
+
+
+def parse_size(text: str, where: str) -> int:
+    """Return bytes, at least one."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"{where}: {quote(text)} is not a size; write it in bytes with a unit, as in 50GB"
+        )
+    size = round(float(found[1]) * _factor(found[2]))
+    if not 1 <= size <= SIZE_MAX:
+        raise ConfigError(f"{where}: {text} is out of range (1B to 1000PB)")
+    return size
+
+
+def parse_moment(text: str, now: float, where: str) -> int:
+    """Return a moment after `now` as Unix time: a duration from then, or a date.
+
+    A date without a time is that whole day; without an offset it is of this host's time zone.
+    """
+    moment = _moment(text, now)
+    if moment is None:
+        raise ConfigError(
+            f"{where}: {quote(text)} is not a date or a duration; write it as in 2027-01-31,"
+            " 2027-01-31T18:00 or 30d (min, h, d, w), or 'never'"
+        )
+    if moment <= now:
+        raise ConfigError(f"{where}: {text} is in the past; give a later date")
+    if moment > now + _YEARS_MAX * 366 * 86400:
+        raise ConfigError(f"{where}: {text} is over {_YEARS_MAX} years away; write 'never'")
+    return int(moment)
+
+
+def _moment(text: str, now: float) -> float | None:
+    if duration := _DURATION.fullmatch(text):
+        return now + math.ceil(float(duration[1]) * _SECONDS[duration[2]])
+    try:
+        date = datetime.fromisoformat(text)
+        if len(text) <= len("2027-01-31"):
+            date += timedelta(days=1)
+        return date.timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def format_rate(rate: int) -> str:
+    """Return bytes a second as bits, as links are sold: 10 Mbit/s."""
+    value, units = float(rate * 8), iter(("bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"))
+    unit = next(units)
+    while value >= 1000:  # noqa: PLR2004
+        value, unit = value / 1000, next(units)
+    return f"{value:.4g} {unit}"
+
+
+def format_moment(moment: int) -> str:
+    """Return a Unix time as a date of this host's time zone, with its offset."""
+    return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(moment))

@@ -1,0 +1,96 @@
+"""Whether a peer on UDP is still there: asked, when what was sent to it gets no answer.
+
+    sent, and nothing heard for ASK_AFTER_S   a question at each look, which a fastun peer answers
+    ANSWER_S without an answer                the path is doubted: a handshake tries all addresses
+                                              of the peer, and looks its names up again
+    plain WireGuard                           doubted after PLAIN_S; it answers no questions
+
+A persistent keepalive (`keepalive`) that follows a silence is such a question as well: where the
+mapping of a NAT on the way is dead, an idle peer notices.
+
+By WireGuard's own timers a peer that is gone is noticed after 12 s, by a keepalive that does not
+come (timers.py). A doubt ends nothing: the session goes on, and the first handshake that succeeds
+takes over, wherever it was answered. The question is the shortest probe of the path's MTU.
+
+Much is never answered, such as a stream of measurements. So each answer that only a question has
+brought doubles the time to the next question, until the peer sends packets of its own. And where
+the first handshake finds the peer where it was, the path is slow or loses much: the next doubt
+takes twice as long.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from fastun.native import UdpAddress
+
+ASK_AFTER_S: Final = 1.0
+ASK_AFTER_MAX_S: Final = 4.0
+ANSWER_S: Final = 1.0
+PLAIN_S: Final = 4.0
+
+# How much longer a doubt may take, and for how long that is remembered.
+PATIENCE_MAX: Final = 8
+PATIENCE_LASTS_S: Final = 120.0
+
+# Of a session's counters for control messages, the rest of which is for its hello and probes.
+COUNTERS_MAX: Final = 128
+
+
+class Step(Enum):
+    """What is to be done now."""
+
+    ASK = "send a question"
+    DOUBT = "begin a handshake"
+
+
+@dataclass
+class Liveness:
+    """What is known of one peer. Times are CLOCK_BOOTTIME."""
+
+    is_doubted: bool = False  # the path; until the next handshake
+    doubted_at: UdpAddress | None = None  # where the peer was then
+    ask_after_s: float = ASK_AFTER_S
+    asked_s: float | None = None  # the first of the questions that wait for an answer
+    n_received: int = 0  # packets of the peer's
+    patience: int = 1  # times ANSWER_S or PLAIN_S
+    patient_until_s: float = float("-inf")
+
+    def doubt(self, address: UdpAddress | None) -> None:
+        """Note that a handshake tries the path."""
+        self.is_doubted, self.doubted_at, self.asked_s = True, address, None
+
+    def on_handshake(self, address: UdpAddress | None, n_attempts: int, now_s: float) -> None:
+        """Note that one has succeeded, with the peer at ``address``, after so many initiations."""
+        if self.is_doubted and n_attempts <= 1 and address == self.doubted_at:
+            before = self.patience if now_s < self.patient_until_s else 1
+            self.patience = min(2 * before, PATIENCE_MAX)
+            self.patient_until_s = now_s + PATIENCE_LASTS_S
+        self.is_doubted, self.asked_s = False, None
+
+    def step(
+        self, now_s: float, since_s: float | None, n_received: int, *, may_ask: bool
+    ) -> Step | None:
+        """Return what is to be done, at each look at the peer.
+
+        ``since_s`` is when the first of what has got no answer was sent (None: there is no such),
+        ``n_received`` how many packets the peer has sent, and ``may_ask`` whether it answers
+        questions and the session has counters for them.
+        """
+        if n_received != self.n_received:
+            self.n_received, self.ask_after_s = n_received, ASK_AFTER_S
+        if self.asked_s is not None and (since_s is None or since_s > self.asked_s):
+            self.asked_s = None
+            self.ask_after_s = min(2 * self.ask_after_s, ASK_AFTER_MAX_S)
+        if since_s is None or self.is_doubted:
+            return None
+        patience = self.patience if now_s < self.patient_until_s else 1
+        if not may_ask:
+            return Step.DOUBT if now_s - since_s >= PLAIN_S * patience else None
+        if now_s - since_s < self.ask_after_s:
+            return None
+        if self.asked_s is None:
+            self.asked_s = now_s
+        return Step.DOUBT if now_s - self.asked_s >= ANSWER_S * patience else Step.ASK

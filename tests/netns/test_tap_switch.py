@@ -1,0 +1,179 @@
+"""Five peers on one TAP device: every host reaches every other, and none can cost the others.
+
+The topology is in tests/support/tap_network.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping, iperf3, ping
+from fastun.lab.tunnel import FASTUN
+from tests.support.accounting import assert_adds_up
+from tests.support.tap_network import (
+    BROADCAST,
+    TapNetwork,
+    any_mac,
+    frame,
+    heard,
+    mac_of,
+    raw_socket,
+)
+from tests.support.transfer import start_transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+N_PEERS = 5
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TapNetwork]:
+    if missing := missing_capability():
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with Lab() as lab:
+        network = TapNetwork(
+            lab, tmp_path_factory.mktemp("tap"), ("tcp", "udp", "udp", "tcp", "udp")
+        )
+        yield network
+        for gateway in (network.server, *network.peers):
+            print(f"--- {gateway.host.name}", *gateway.log_tail(20), sep="\n")  # noqa: T201
+
+
+def test_every_peer_finds_every_other_by_arp_and_neighbour_discovery(network: TapNetwork) -> None:
+    for one, other in itertools.permutations(network.peers, 2):
+        assert answers_ping(one.host, other.inner_address)
+        assert answers_ping(one.host, other.inner_address_v6)
+    for peer in network.peers:
+        assert answers_ping(network.server.host, peer.inner_address)
+    # They are known now: what one sends another, no third one hears.
+    one, other, third = (peer.host for peer in network.peers[:3])
+    with raw_socket(other) as listener, raw_socket(third) as third_listener, raw_socket(one) as out:
+        third_listener.settimeout(0.3)
+        out.send(frame(mac_of(other), mac_of(one), b"for one"))
+        assert heard(listener, b"for one")
+        assert not heard(third_listener, b"for one")
+    assert_adds_up([network.server])
+
+
+def test_a_broadcast_reaches_all_but_its_sender(network: TapNetwork) -> None:
+    sender, *others = (peer.host for peer in network.peers)
+    with raw_socket(sender) as out:
+        listeners = [raw_socket(host) for host in (*others, network.server.host)]
+        out.send(frame(BROADCAST, mac_of(sender), b"to all"))
+        assert all(heard(listener, b"to all") for listener in listeners)
+        out.settimeout(0.3)
+        assert not heard(out, b"to all")  # its own copy is not among what a socket sent
+        for listener in listeners:
+            listener.close()
+
+
+def test_an_address_in_one_vlan_is_not_that_in_another(network: TapNetwork) -> None:
+    one, other, third = (peer.host for peer in network.peers[:3])
+    mac = any_mac()
+    with raw_socket(one) as first, raw_socket(other) as second, raw_socket(third) as out:
+        first.send(frame(BROADCAST, mac, b"I am in 7", vlan=7))
+        assert heard(second, b"I am in 7")
+        second.send(frame(BROADCAST, mac, b"I am in 8", vlan=8))
+        assert heard(first, b"I am in 8")
+        for listener in (first, second):
+            listener.settimeout(0.5)
+        out.send(frame(mac, mac_of(third), b"for 7", vlan=7))
+        assert heard(first, b"for 7")
+        assert not heard(second, b"for 7")
+    shown = network.server.host.run(
+        *(*FASTUN, "status", "--json", "--run-dir", str(network.server.log_file.parent))
+    )
+    peers = {each["name"]: each["mac_addresses"] for each in json.loads(shown.stdout)["peers"]}
+    assert f"{mac.hex(':')} vlan 7" in peers["peer1"]
+    assert f"{mac.hex(':')} vlan 8" in peers["peer2"]
+
+
+def test_super_packets_go_whole_from_peer_to_peer(network: TapNetwork) -> None:
+    one, other = network.peers[0], network.peers[3]  # both on TCP
+    before = network.server.scrape()
+    transfer = start_transfer(one.host, other.host, other.inner_address, n_bytes=20 * 10**6)
+    assert transfer.result(timeout=30).is_exact
+    after = network.server.scrape()
+
+    def counted(name: str) -> float:
+        return after.total(name, role="link-writer") - before.total(name, role="link-writer")
+
+    assert counted("fastun_packets_total") > 4 * counted("fastun_frames_total")
+    switched = "fastun_switched_packets_total"
+    assert after.total(switched) - before.total(switched) > 10000
+    across = start_transfer(
+        network.peers[1].host, network.peers[3].host, other.inner_address, n_bytes=5 * 10**6
+    )
+    assert across.result(timeout=30).is_exact  # from UDP to TCP
+    assert_adds_up([network.server])
+
+
+def test_no_peer_can_have_the_servers_address(network: TapNetwork) -> None:
+    thief, victim = network.peers[1].host, network.peers[2].host
+    before = network.drops("bad_source")
+    with raw_socket(thief) as out:
+        out.send(frame(BROADCAST, mac_of(network.server.host)))
+    wait_until(lambda: network.drops("bad_source") > before, "it is dropped")
+    assert answers_ping(victim, "10.99.0.1")
+
+
+def test_made_up_addresses_of_one_cost_the_others_nothing(network: TapNetwork) -> None:
+    forger, one, other = network.peers[1], network.peers[2], network.peers[4]
+    with raw_socket(forger.host) as out:
+        destination = mac_of(network.server.host)
+        for _ in range(5000):
+            out.send(frame(destination, any_mac()))
+    wait_until(lambda: macs_behind(network, "peer2") == 1024, "its thousand are full")
+    before = network.server.scrape().total("fastun_mac_moves_total")
+    assert ping(one.host, other.inner_address, n=50, interval_s=0.01).n_received == 50
+    assert network.server.scrape().total("fastun_mac_moves_total") == before
+    assert macs_behind(network, "peer5") >= 1
+
+
+def macs_behind(network: TapNetwork, peer: str) -> float:
+    return network.server.scrape().total("fastun_peer_mac_addresses", peer=peer)
+
+
+def test_a_storm_of_broadcasts_is_limited_and_counted(network: TapNetwork) -> None:
+    storm, one, other = network.peers[4], network.peers[0], network.peers[3]
+    before = network.drops("flood_limit")
+    with raw_socket(storm.host) as out:
+        broadcast = frame(BROADCAST, mac_of(storm.host), b"storm")
+        for _ in range(10000):
+            out.send(broadcast)
+    wait_until(lambda: network.drops("flood_limit") > before + 1000, "it is limited")
+    assert ping(one.host, other.inner_address, n=20, interval_s=0.01).n_received == 20
+    assert_adds_up([network.server])
+
+
+def test_an_address_that_moves_on_and_on_is_held(network: TapNetwork) -> None:
+    one, other = network.peers[1].host, network.peers[2].host
+    before = network.server.scrape().total("fastun_mac_moves_total")
+    mac, away = any_mac(), mac_of(network.server.host)
+    with raw_socket(one) as first, raw_socket(other) as second:
+        for _ in range(600):
+            first.send(frame(away, mac))
+            second.send(frame(away, mac))
+    wait_until(
+        lambda: network.server.scrape().total("fastun_mac_moves_total") > before + 1, "moves"
+    )
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(120)
+def test_goodput_between_two_peers_beside_that_to_the_server(network: TapNetwork) -> None:
+    one, other = network.peers[0], network.peers[3]
+    ratios = []
+    for _ in range(5):
+        to_server = iperf3(one.host, network.server.host, "10.99.0.1").bits_per_second
+        across = iperf3(one.host, other.host, other.inner_address).bits_per_second
+        ratios.append(across / to_server)
+        print(f"to the server {to_server / 1e9:.2f}, across {across / 1e9:.2f} Gbit/s")  # noqa: T201
+    assert sorted(ratios)[2] >= 0.35  # each packet is sealed and opened twice
