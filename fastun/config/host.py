@@ -25,7 +25,7 @@ _KERNEL_TABLES: Final = (
 
 
 # As resolvectl(1) and wg-quick(8) files write it.
-_ROUTING_ONLY: Final = "~"
+ROUTING_ONLY: Final = "~"
 _ALL_NAMES: Final = "~."
 
 
@@ -114,8 +114,8 @@ def parse_dns(
     """Return the servers' addresses and the domains to search, of a list that mixes both.
 
     `has_zones`: a link-local address may name the interface behind a %. That is one of this host's,
-    so what is pushed has none. Nor has that a ~domain, by which a host looks up only the names
-    inside it at these servers.
+    so what is pushed has none. By a ~domain a host looks up only the names inside it at these
+    servers.
     """
     servers: dict[str, None] = {}  # An ordered set, as the next.
     domains: dict[str, None] = {}
@@ -123,7 +123,7 @@ def parse_dns(
         try:
             address = ip_address(text)
         except ValueError:
-            domains[_domain(text, where, may_route=has_zones)] = None
+            domains[_domain(text, where)] = None
             continue
         if address.is_unspecified or address.is_multicast:
             raise ConfigError(
@@ -141,8 +141,8 @@ def parse_dns(
     return tuple(servers), tuple(domains)
 
 
-def _domain(text: str, where: str, *, may_route: bool) -> str:
-    mark = _ROUTING_ONLY if may_route and text.startswith(_ROUTING_ONLY) else ""
+def _domain(text: str, where: str) -> str:
+    mark = ROUTING_ONLY if text.startswith(ROUTING_ONLY) else ""
     if mark and text == _ALL_NAMES:
         return text
     try:

@@ -165,6 +165,8 @@ def server_of(settings: ServeSettings, public_key: bytes) -> Server:
         routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
         room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+        dns=settings.push.dns,
+        default=settings.push.default,
     )
 
 
