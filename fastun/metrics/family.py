@@ -1,4 +1,4 @@
-"""What a metric family is; families.py has the table of all."""
+"""What a metric family is; families.py puts all together."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def state(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def run(state: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run `fastun peer ...`; returns stdout."""
 
     def running(*arguments: str) -> str:
