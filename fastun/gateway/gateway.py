@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastun import ending, log
 from fastun.config.settings import Settings
+from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
@@ -107,7 +108,9 @@ class Gateway:
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
-        lookup = NameLookup(settings.fwmark, device.index, dns_before, lambda: device.dns_servers)
+        lookup = NameLookup(
+            settings.fwmark, device.index, dns_before, lambda: device.name_servers.state.servers
+        )
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
@@ -165,6 +168,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
+            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))

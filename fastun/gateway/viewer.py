@@ -17,6 +17,7 @@ from fastun import native
 from fastun.gateway.view import (
     Configuration,
     DeviceView,
+    DnsView,
     GatewayView,
     Health,
     Histogram,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
     from fastun.host.device import Device
+    from fastun.host.dns_state import DnsState
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
@@ -263,7 +265,14 @@ def _device(device: Device) -> DeviceView:
         is_up=not condition.is_down,
         fault=condition.fault(),
         repairs=dict(condition.repairs),
+        dns=_dns(device.name_servers.state),
     )
+
+
+def _dns(state: DnsState) -> DnsView | None:
+    if not state.servers:
+        return None
+    return DnsView(state.servers, state.domains, state.words, state.is_checked, state.fault)
 
 
 def _link(link: Link) -> LinkView:

@@ -75,7 +75,7 @@ class Device:
         self._settings = settings
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
-        self._name_servers = NameServers(self.name, journal)
+        self.name_servers = NameServers(self.name, journal)
         self._packet_filter = PacketFilter(settings, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
@@ -90,7 +90,7 @@ class Device:
             self._configure(settings)
             self._begin(settings)
             if settings.role == "connect":
-                self._name_servers.set(settings.dns, settings.dns_search)
+                self.name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
             raise
@@ -112,11 +112,6 @@ class Device:
     def mtu(self) -> int:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
-
-    @property
-    def dns_servers(self) -> tuple[str, ...]:
-        """The DNS servers that the host has from this tunnel. Any thread."""
-        return self._name_servers.servers
 
     def apply(
         self,
@@ -223,7 +218,7 @@ class Device:
             settings = self._settings
             if self._moved is not None:
                 settings = settings_there(settings)
-                self._name_servers.unset()
+                self.name_servers.unset()
             self._reconciler = Reconciler(self.index, settings, self._journal)
             self.inside(lambda: self._configure(settings))
             self._reconcile(self._wanted)
@@ -256,9 +251,9 @@ class Device:
         Raises RuntimeFailure for what no resolver should be given.
         """
         if servers and self._moved is None:
-            self._name_servers.set(servers, domains)
+            self.name_servers.set(servers, domains)
         else:
-            self._name_servers.unset()
+            self.name_servers.unset()
 
     def statistics(self) -> dict[str, int]:
         """Return the kernel's own counters of the interface; empty when it is gone. Any thread.

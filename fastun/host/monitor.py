@@ -151,7 +151,9 @@ class HostMonitor:
 
     def _look(self) -> Concern:
         """Look at what nothing reports. Not on the event loop's thread."""
-        self._dns.look(self._device.dns_servers)
+        names = self._device.name_servers
+        names.look()
+        self._dns.look(names.state.servers if names.state.manager == "resolvconf" else ())
         if self._device.settings_are_changed():
             return Concern.OURS
         return Concern.OTHERS if self._condition.missing else Concern.NONE

@@ -7,12 +7,13 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import DnsView, GatewayView, LaneView, LinkView, PeerView, WorkerView
 from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
+    DnsStatus,
     LaneStatus,
     LastError,
     Links,
@@ -42,6 +43,7 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        dns=None if view.device.dns is None else _dns(view.device.dns),
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
@@ -56,6 +58,16 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _dns(dns: DnsView) -> DnsStatus:
+    return DnsStatus(
+        servers=list(dns.servers),
+        domains=list(dns.domains),
+        manager=dns.manager,
+        is_checked=dns.is_checked,
+        fault=dns.fault,
     )
 
 

@@ -124,14 +124,28 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused_handshakes: int = 0
 
 
+class DnsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The DNS of a tunnel. ``manager`` has it: systemd-resolved, resolvconf or /etc/resolv.conf.
+
+    ``is_checked`` is true once the servers were asked; ``fault`` says why names are not looked up
+    as they should be, empty where they are.
+    """
+
+    servers: list[str]
+    domains: list[str]
+    manager: str
+    is_checked: bool
+    fault: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. ``device_fault`` says why the host is not as the device
-    needs it, empty where it is. ``host_repairs`` counts what others had removed and was made
-    again, by kind.
+    needs it, empty where it is; ``dns`` is null where none is set. ``host_repairs`` counts what
+    others had removed and was made again, by kind.
     """
 
     version: str
@@ -144,6 +158,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     mtu_bytes: int
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
+    dns: DnsStatus | None = None
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None
