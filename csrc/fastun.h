@@ -212,7 +212,7 @@ enum offload_kind {
 enum {
     HANDSHAKE_BYTES_MAX = INITIATION_SIZE, /* the longest handshake message */
     EVENT_BYTES_MAX = 4096,                /* the longest control message */
-    /* The first counters of a session, under which the gateway seals its control messages: hellos,
+    /* The first counters of a session, under which the gateway seals control messages on UDP: hellos,
      * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
     GATEWAY_COUNTERS = 256,
 };
@@ -281,6 +281,8 @@ void loop_coalesce(struct loop *loop, enum device_offload offload);
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on, in place of
  * the one that was (which stays the caller's, to be closed after this). With `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
+/* The socket of an index is used no more; what is to be sent by it is dropped. */
+void loop_remove_socket(struct loop *loop, unsigned index);
 /* link-reader: what a mac1 for us is made with, and what our cookie replies are sealed under
  * (whitepaper 5.4.4, 5.4.7). */
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32], const uint8_t cookie_key[32]);
@@ -316,6 +318,9 @@ void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
+/* tun-reader: a control message of the gateway's, of EVENT_BYTES_MAX at most. -EAGAIN: there is no
+ * session or no room; the gateway sends it again. */
+int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
  * already. Called again for the same index, it adds another cipher to the session. */
 int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],

@@ -125,18 +125,24 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         else:
             log.get(self.name).error("unexpected error", exc_info=error)
 
-    def _time_left_s(self) -> float | None:
-        """Return when the oldest client is due, None when there is none."""
+    def give_time(self, request: Any, seconds: float) -> None:
+        """Let a client wait so long for its answer, from now on."""
         with self._lock:
-            due_s = next(iter(self._due_s.values()), None)
+            if request in self._due_s:
+                self._due_s[request] = time.monotonic() + seconds
+
+    def _time_left_s(self) -> float | None:
+        """Return when the next client is due, None when there is none."""
+        with self._lock:
+            due_s = min(self._due_s.values(), default=None)
         return None if due_s is None else max(0.0, due_s - time.monotonic())
 
     def _cut_off_due(self) -> None:
-        """Shut the oldest connection down, if it is due."""
+        """Shut down the connections that are due."""
         with self._lock:
-            request, due_s = next(iter(self._due_s.items()), (None, 0.0))
-            if request is not None and due_s <= time.monotonic():
-                self._cut_off(request)
+            for request, due_s in list(self._due_s.items()):
+                if due_s <= time.monotonic():
+                    self._cut_off(request)
 
     def _cut_off_of_most(self) -> None:
         """Shut down the oldest connection of the source that has most."""

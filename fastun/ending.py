@@ -6,6 +6,9 @@ the socket that `watched` yields, a name lookup or a program through `is_asked`.
 interrupts a change of the host, or its undoing, halfway. A signal that was ignored when fastun was
 started (nohup, a shell's background job) stays ignored.
 
+SIGHUP without a controlling terminal is, as with other daemons, the request to read
+the configuration again: `take_hang_up`.
+
     a signal, or ask() --> is_asked: no further change is started
                              |--- event loop and workers end --> the host is restored --> exit
                              `--- they do not end: `guarded` restores it without them --> exit 1
@@ -40,6 +43,7 @@ _LOOK_EVERY_S = 0.05
 _RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
 
 _asked_by: list[str] = []  # the first one's name
+_hang_ups: list[None] = []  # of no terminal, since the last `take_hang_up`
 _bells: list[int] = []  # eventfds of `guarded`, written to when the end begins
 
 
@@ -107,9 +111,26 @@ def handle(
             signal.signal(number, how)
 
 
+def take_hang_up() -> bool:
+    """Return whether SIGHUP has come that ends nothing, since the last call."""
+    has_come = bool(_hang_ups)
+    _hang_ups.clear()
+    return has_come
+
+
 def note() -> None:
     """Record stop signals from now on, for `watched` to see."""
     handle(_on_signal, (*SIGNALS, *_OTHERS))
+    if not _has_terminal():  # asked now: one that hangs up is none any more when the signal comes
+        handle(lambda *_: _hang_ups.append(None), (signal.SIGHUP,))
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -126,7 +147,7 @@ def watched() -> Iterator[socket.socket]:
         # The kernel may deliver a signal to any thread; the descriptor wakes the main one.
         signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
         note()
-        if is_asked():
+        if is_asked() or _hang_ups:
             written.send(b"\0")
         try:
             yield readable

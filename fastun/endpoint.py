@@ -9,11 +9,12 @@ A host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from fastun.errors import ConfigError, quote
+from fastun.vocabulary import Transport
 
-Scheme = Literal["tcp", "udp"]
+Scheme = Transport
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
 DEFAULT_PORTS: Final[dict[Scheme, int]] = {"tcp": 55555, "udp": 51820}  # simpletun's, WireGuard's
 

@@ -196,18 +196,6 @@ PEERS = Row(
             rate("fastun_peer_dropped_packets_total", by="peer"),
             PACKETS,
         ),
-        Panel(
-            "Switch of a TAP device",
-            "Ethernet addresses behind the peer, packets from peer to peer, and addresses that "
-            "moved to another peer.",
-            "1,024 addresses: its oldest are forgotten. Moves that go on: a loop, or two hosts "
-            "with one address. Empty on a TUN device.",
-            (
-                ("topk(20, fastun_peer_mac_addresses{$at})", "{{peer}} addresses"),
-                (rate("fastun_switched_packets_total"), "packets a second"),
-                (rate("fastun_mac_moves_total"), "moves a second"),
-            ),
-        ),
         _of_peers(
             "Round trip time",
             "The smoothed round trip time of the link, as TCP measures it.",
@@ -251,6 +239,19 @@ PEERS = Row(
             " and on (peer) fastun_peer_info{$at}",
             SECONDS,
             width=4,
+        ),
+        Panel(
+            "Switch of a TAP device",
+            "Ethernet addresses behind the peer, packets from peer to peer, and addresses that "
+            "moved to another peer.",
+            "1,024 addresses: its oldest are forgotten. Moves that go on: a loop, or two hosts "
+            "with one address. Empty on a TUN device.",
+            (
+                ("topk(20, fastun_peer_mac_addresses{$at})", "{{peer}} addresses"),
+                (rate("fastun_switched_packets_total"), "packets a second"),
+                (rate("fastun_mac_moves_total"), "moves a second"),
+            ),
+            width=24,
         ),
     ),
 )

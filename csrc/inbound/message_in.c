@@ -130,15 +130,15 @@ static enum step report_control(struct link_reader *reader, const struct receivi
     return report(reader, key, EVENT_CONTROL);
 }
 
-/* A control message comes on UDP: a hello, a probe. (A stream's hello was read by the gateway.) */
+/* A control message: on UDP a hello or a probe, and on either what a server pushes anew. (A stream's
+ * hello was read by the gateway.) */
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
                                 size_t length) {
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     bool is_first = !key->is_confirmed, is_on_udp = arrival->slot < 0;
     key->is_confirmed = true;
-    bool is_control =
-        is_on_udp && length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
+    bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
         return report_control(reader, key, content, length);
     if (is_control)

@@ -31,7 +31,7 @@ static unsigned next_target(const struct tun_reader *reader, unsigned slot, uint
     return slot;
 }
 
-/* Whether this host's side may flood; what goes to one peer alone is no copy. */
+/* Whether this host's side may flood; what goes to one peer alone is not copied. */
 static bool may_go(struct tun_reader *reader, const struct frame *frame,
                    const struct arrival *arrival) {
     struct flooding *flooding = reader->flooding;

@@ -23,7 +23,7 @@ struct flooding {
 struct flooding *flooding_new(void);
 void flooding_free(struct flooding *flooding);
 
-/* Begins with the frame, of which it takes a copy; none is under way. One that nobody gets is
+/* Begins with the frame, of which it takes a copy; none is under way. One that goes to no peer is
  * dropped, or, if it came from a peer, has had its way to the device already. */
 void flooding_begin(struct tun_reader *reader, const struct frame *frame, int origin,
                     const struct arrival *arrival);

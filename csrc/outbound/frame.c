@@ -263,9 +263,10 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
     ring_commit(reader->loop.ring, record);
 }
 
-/* -- keepalives -------------------------------------------------------------------------------- */
+/* -- the gateway's own ------------------------------------------------------------------------- */
 
-int frame_send_keepalive(struct tun_reader *reader, unsigned slot) {
+int frame_send_content(struct tun_reader *reader, unsigned slot, const uint8_t *content,
+                       size_t length) {
     struct loop *loop = &reader->loop;
     struct tun_reader_link *link = reader->links[slot];
     struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns()};
@@ -275,7 +276,9 @@ int frame_send_keepalive(struct tun_reader *reader, unsigned slot) {
     struct ring_record *record = ring_reserve(loop->ring, FRAME_SPACE);
     if (record == NULL || loop->wire != WIRE_WIREGUARD)
         return -EAGAIN;
-    struct message_outbound message = {.start = (uint8_t *)record + FRAME_OFFSET};
+    struct message_outbound message = {.start = (uint8_t *)record + FRAME_OFFSET, .length = length};
+    if (length > 0)
+        memcpy(message.start, content, length);
     if (!frame_seal(reader, link, slot, &message))
         return -EAGAIN;
     frame_mark_sent(reader, &arrival, false);

@@ -27,6 +27,12 @@ enum {
     ETHERNET_TYPE_SIZE = 2,    /* the last field, in front of what the frame carries */
     VLAN_TAG_SIZE = 4,         /* before the type; its own type is in the type's place */
     VLAN_TAGS_MAX = 2,
+    VLAN_ID_OFFSET = 14, /* in a tagged frame; 4 bits of priority before it */
+    VLAN_ID_MASK = 0x0fff,
+
+    MAC_SIZE = 6, /* the destination's begins the frame */
+    MAC_SOURCE_OFFSET = 6,
+    MAC_GROUP_BIT = 1, /* of an address's first byte: broadcast or multicast */
 
     ETHERNET_TYPE_IPV4 = 0x0800,
     ETHERNET_TYPE_IPV6 = 0x86dd,

@@ -14,14 +14,6 @@
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 
-enum {
-    MAC_SIZE = 6,
-    MAC_SOURCE_OFFSET = 6, /* in a frame; the destination begins it */
-    MAC_GROUP_BIT = 1,     /* of an address's first byte: broadcast or multicast */
-    VLAN_ID_OFFSET = 14,   /* in a tagged frame; 4 bits of priority before it */
-    VLAN_ID_MASK = 0x0fff,
-};
-
 static inline uint64_t mac_key_of(const uint8_t address[MAC_SIZE], unsigned vlan) {
     uint64_t key = (uint64_t)1 << 63 | (uint64_t)vlan << 48;
     return key | (uint64_t)be16_read(address) << 32 | (uint64_t)be16_read(address + 2) << 16 |

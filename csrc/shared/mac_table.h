@@ -64,7 +64,7 @@ enum mac_learned {
 /* Before look-ups by a writer: its index is made from the entries that its predecessor left. */
 void mac_table_recover(struct mac_table *table, enum mac_index index);
 
-/* Who has the address at this moment, or MAC_OWNER_UNKNOWN. Any process. */
+/* The owner of the address at this moment, or MAC_OWNER_UNKNOWN. Any process. */
 int mac_table_find(struct mac_table *table, uint64_t key, uint64_t now_ns);
 
 /* The owner's index's writer: a frame with this source came from the owner. `may_move` is asked only

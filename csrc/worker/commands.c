@@ -88,6 +88,15 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
     return datagram_writer_adopt(&sockets[index]);
 }
 
+void loop_remove_socket(struct loop *loop, unsigned index) {
+    struct loop_socket *sockets = sockets_of(loop);
+    if (sockets == NULL || index >= N_SOCKETS || sockets[index].fd < 0)
+        return;
+    if (loop->role == ROLE_link_reader)
+        loop_unwatch(loop, sockets[index].fd);
+    sockets[index].fd = -1;
+}
+
 int loop_set_gate_keys(struct loop *loop, const uint8_t mac1_key[32],
                        const uint8_t cookie_key[32]) {
     struct link_reader *reader = link_reader_of(loop);
@@ -168,7 +177,16 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
 
 int loop_send_keepalive(struct loop *loop, unsigned slot) {
     struct tun_reader *reader = tun_reader_of(loop);
-    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_keepalive(reader, slot) : -EAGAIN;
+    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_content(reader, slot, NULL, 0)
+                                                 : -EAGAIN;
+}
+
+int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length) {
+    struct tun_reader *reader = tun_reader_of(loop);
+    if (length == 0 || length > EVENT_BYTES_MAX || content[0] != MESSAGE_CONTROL)
+        return -EINVAL;
+    return reader != NULL && slot < N_PEER_SLOTS ? frame_send_content(reader, slot, content, length)
+                                                 : -EAGAIN;
 }
 
 /* -- addresses --------------------------------------------------------------------------------- */

@@ -36,7 +36,9 @@ def cli() -> None:
     On the server:      fastun serve
     Add a client:       fastun peer add NAME > NAME.toml
     On the client:      fastun connect NAME.toml
+    End it:             fastun disconnect
     State and rates:    fastun status, fastun top
+    Changed the file:   fastun reload
     Host check:         fastun doctor
     Throughput:         fastun bench
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
@@ -88,6 +90,12 @@ def serve(**options: Any) -> None:
     is_flag=True,
     help="With --all: reach the LAN's private addresses directly.",
 )
+@click.option(
+    "--kill-switch",
+    is_flag=True,
+    default=None,
+    help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
+)
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
@@ -105,6 +113,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
       fastun connect laptop.toml --all
+      fastun connect laptop.toml --kill-switch
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     if not check:
@@ -113,6 +122,30 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     from fastun.doctor import connection, listing  # noqa: PLC0415 (as for doctor)
 
     context.exit(listing.show(connection.examine(_dialling(target, options)), as_json=False))
+
+
+@cli.command()
+@click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the client, where more than one is running.",
+)
+@run_dir_option
+def disconnect(interface: str | None, run_dir: Path) -> None:
+    """End 'fastun connect', and remove its kill switch.
+
+    Also removes a kill switch whose fastun is not running any more: after a stop, a crash or an
+    upgrade, it is the way out for a host that is cut off.
+
+    \b
+    Examples:
+      fastun disconnect
+      fastun disconnect -i fastun0
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import disconnect as ending_one  # noqa: PLC0415 (netlink, as above)
+
+    ending_one.disconnect(interface, run_dir)
 
 
 @cli.command()
@@ -140,6 +173,31 @@ def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool)
     from fastun.status import report  # noqa: PLC0415 (rich is for this one to load)
 
     report.show(interface, run_dir, as_json=as_json, shows_all=shows_all)
+
+
+@cli.command()
+@click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
+)
+@run_dir_option
+def reload(interface: str | None, run_dir: Path) -> None:
+    """Have a running gateway apply what has changed in its file.
+
+    Waits until it is in effect, and prints a line for each change, and one for each field that
+    needs a restart. Sessions go on. A fault in the file changes nothing; its line is shown, with
+    exit code 2. SIGHUP to a gateway without a terminal does the same.
+
+    \b
+    Examples:
+      fastun reload
+      fastun reload -i fastun0
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import reload  # noqa: PLC0415 (as above)
+
+    reload.run(interface, run_dir)
 
 
 @cli.command()
@@ -276,7 +334,7 @@ def _run(role: Role, target: str | None, options: Options) -> None:
         from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
 
     try:
-        run(settings)
+        run(settings, reread=lambda: load(role, target, options))
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(of_the_system(error)) from error

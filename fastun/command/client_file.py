@@ -87,7 +87,7 @@ def _split(client: Client) -> str:
 
 
 def _document(client: Client) -> Document:
-    from fastun.session.keys import format_key  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.session.keys import format_key  # noqa: PLC0415 (loads PyNaCl)
 
     endpoints = tuple(map(str, client.server_endpoints))
     return Document(

@@ -15,7 +15,7 @@ def keygen() -> None:
     Examples:
       fastun keygen > private.key
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.command import keys  # noqa: PLC0415 (loads PyNaCl)
 
     keys.keygen()
 

@@ -12,6 +12,7 @@ PATH = click.Path(path_type=Path, readable=False)
 _OPTIONS = settings.Options()
 _INTERFACE = document.InterfaceSection()
 _METRICS = document.MetricsSection()
+_LOG = document.LogSection()
 
 
 def or_else(text: str, default: object) -> str:
@@ -100,14 +101,22 @@ _TUNNEL_OPTIONS = (
             _INTERFACE.lanes,
         ),
     ),
+    click.option(
+        "--forward",
+        is_flag=True,
+        help="Forward between the peers and the other networks of this host.",
+    ),
+    click.option(
+        "--masquerade",
+        is_flag=True,
+        help="With --forward: what leaves this host has its address, so answers come back.",
+    ),
     state_option,
     run_dir_option,
     click.option(
         "--log-format",
         type=click.Choice(settings.LOG_FORMATS),
-        default=_OPTIONS.log_format,
-        show_default=True,
-        help="Format of the log on stderr.",
+        help=or_else("Format of the log on stderr.", _LOG.format),
     ),
     click.option("-v", "--verbose", count=True, help="Log debug events too."),
 )

@@ -71,6 +71,8 @@ class InterfaceSection(_Section, frozen=True):
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
     allow_lan: bool = False
+    kill_switch: bool | str = False
+    bridge: str | None = None
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
     private_key_file: str | None = None
@@ -97,10 +99,29 @@ class PushSection(_Section, frozen=True):
     keepalive: _Int = 0
 
 
+class ForwardSection(_Section, frozen=True):
+    """`[forward]`: this host as a router between its peers and its networks.
+
+    `masquerade` may name interfaces. `to` None is all networks.
+    """
+
+    enabled: bool = True
+    masquerade: bool | tuple[str, ...] = False
+    peers: bool = True
+    to: tuple[str, ...] | None = None
+
+
 class MetricsSection(_Section, frozen=True):
     """`[metrics]`: where Prometheus scrapes."""
 
     listen: str = "127.0.0.1:10055"
+
+
+class LogSection(_Section, frozen=True):
+    """`[log]`: what goes to stderr."""
+
+    format: str = "console"
+    level: str = "info"
 
 
 class PeerSection(_Section, frozen=True):
@@ -123,7 +144,9 @@ class Document(_Section, frozen=True):
     interface: InterfaceSection = InterfaceSection()
     listen: ListenSection | None = None
     push: PushSection | None = None
+    forward: ForwardSection | None = None
     metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -132,7 +155,9 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "interface": InterfaceSection,
     "listen": ListenSection,
     "push": PushSection,
+    "forward": ForwardSection,
     "metrics": MetricsSection,
+    "log": LogSection,
     "peer": PeerSection,
 }
 
@@ -251,8 +276,10 @@ def _literal(value: object) -> str:
 
 __all__ = [
     "Document",
+    "ForwardSection",
     "InterfaceSection",
     "ListenSection",
+    "LogSection",
     "MetricsSection",
     "PeerSection",
     "PushSection",

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import endpoint
 from fastun.config import routing_tables
+from fastun.config.interface import parse_interface_name
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
     from fastun.config.sources import Sources
     from fastun.config.vocabulary import Mode, StrongHost, Table
+    from fastun.peers.peer import Address
 
 _MAX_PORT = 65535
 _MAX_MARK = 2**32 - 1  # The kernel's mark of a packet and number of a table have 32 bits.
@@ -106,6 +108,24 @@ def strong_host(sources: Sources) -> StrongHost:
             raise ConfigError(f'{where}: {quote(value)} is not one of true, false, "auto"')
         return "auto"
     return value
+
+
+def bridge(sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]) -> str:
+    """Return the bridge that the device is to be a port of, "" for none; raise ConfigError."""
+    name, where = sources.document.interface.bridge, sources.where("interface.bridge")
+    if name is None:
+        return ""
+    parse_interface_name(name, where)
+    if mode != "tap":
+        raise ConfigError(f"{where}: only a TAP device can be a port of a bridge; set mode to tap")
+    if name == own_name:
+        raise ConfigError(f"{where}: {name} is the device itself; give the name of a bridge")
+    if addresses:
+        raise ConfigError(
+            f"{where}: an address of a bridge's port is of no use; give {addresses[0]} to {name},"
+            " and remove it here"
+        )
+    return name
 
 
 def parse_dns(

@@ -101,7 +101,7 @@ def _peers(
 
 
 def _refuse_itself(sources: Sources, peers: tuple[Peer, ...], private_key: bytes) -> None:
-    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
     own = keys.public_of(private_key)
     for index, peer in enumerate(peers):

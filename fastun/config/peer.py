@@ -114,7 +114,7 @@ def parse_secret(
     The file's name is relative to `directory`. Raises ConfigError, also for a file that others can
     read.
     """
-    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
     if file_name is None:
         return keys.parse_key(secret.reveal(), where(field)) if secret else None
@@ -134,7 +134,7 @@ def parse_peer(section: PeerSection, where: Where, directory: Path) -> Peer:
 
     The path of its key file is relative to `directory`.
     """
-    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
     name = parse_name(section.name, where("name"))
     if section.public_key is None:

@@ -1,6 +1,7 @@
 """What `serve` pushes to its clients, and what of it `connect` accepts."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
 
 from fastun.config import push
@@ -36,27 +37,58 @@ class Pushed:
 
 
 def pushed(
-    sources: Sources, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
+    sources: Sources,
+    addresses: tuple[Address, ...],
+    listen: tuple[Endpoint, ...],
+    forwarded: tuple[Network, ...] = (),
 ) -> Pushed:
-    """Return what `serve`, whose device has `addresses`, pushes; raise ConfigError."""
+    """Return what `serve`, whose device has `addresses`, pushes; raise ConfigError.
+
+    To what is `forwarded` its clients get routes, too.
+    """
     section = sources.document.push or PushSection()
     servers, domains = parse_dns(section.dns, sources.where("push.dns"), has_zones=False)
     what = Pushed(
-        routes=parse_allowed_ips(section.routes, sources.where("push.routes")),
+        routes=tuple(
+            dict.fromkeys(
+                (*parse_allowed_ips(section.routes, sources.where("push.routes")), *forwarded)
+            )
+        ),
         default=section.default,
         dns=servers + domains,
         keepalive_s=parse_keepalive(section.keepalive, sources.where("push.keepalive")),
     )
-    _check_fits(sources, what, addresses, listen)
+    is_mostly_forwarded = len(forwarded) > len(section.routes)
+
+    def where(field: str) -> str:
+        is_longest = field == "push.routes" and is_mostly_forwarded
+        return sources.where("forward.to" if is_longest else field)
+
+    own = push.routes_of(addresses, ())
+    push.check_fits(_longest(what, addresses), push.room_for(listen), len(own), where)
     return what
 
 
-def _check_fits(
-    sources: Sources, pushed: Pushed, addresses: tuple[Address, ...], listen: tuple[Endpoint, ...]
-) -> None:
-    """Raise ConfigError if the push for a client with an address in each network does not fit."""
-    own = push.routes_of(addresses, ())
-    longest = Push(
+def with_routes(
+    pushed: Pushed,
+    more: Iterable[Network],
+    addresses: tuple[Address, ...],
+    listen: tuple[Endpoint, ...],
+) -> tuple[Pushed, list[Network]]:
+    """Return it with as many more routes as fit the hello, and those that do not."""
+    left_out = []
+    for network in more:
+        longer = replace(pushed, routes=tuple(dict.fromkeys((*pushed.routes, network))))
+        if push.fits(_longest(longer, addresses), push.room_for(listen)):
+            pushed = longer
+        else:
+            left_out.append(network)
+    return pushed, left_out
+
+
+def _longest(pushed: Pushed, addresses: tuple[Address, ...]) -> Push:
+    """Return the push for a client with an address in each network."""
+    return Push(
         addresses=push.longest_addresses(addresses),
         routes=push.routes_of(addresses, pushed.routes),
         dns=pushed.dns,
@@ -64,7 +96,6 @@ def _check_fits(
         keepalive=pushed.keepalive_s,
         default=pushed.default,
     )
-    push.check_fits(longest, push.room_for(listen), len(own), sources.where)
 
 
 # -- connect ----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from fastun import endpoint
 from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
+from fastun.config.forward import Forward, forward
 from fastun.config.identity import Identity
 from fastun.config.interface import (
     check_mtu,
@@ -28,12 +29,15 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
+from fastun.config.kill_switch import kill_switch, refuse_kill_switch
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
+    LOG_LEVELS,
     MODES,
     WIRES,
+    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -60,9 +64,10 @@ _Choice = TypeVar("_Choice", bound=str)
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off. `verbosity` 0 logs from info up, 1 and more from
-    debug up. `fwmark` goes on every outer packet, 0 is none. `peer_name` is the other end's on a
-    wire without keys.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `verbosity` 0 logs
+    from info up, 1 and more from debug up. `fwmark` goes on every outer packet, 0 is none.
+    `peer_name` is the other end's on a wire without keys.
+    `bridge` is the one that a TAP device is to be a port of, "" for none.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -79,6 +84,8 @@ class CommonSettings:
     fwmark: int
     table: Table
     strong_host: StrongHost
+    bridge: str
+    forward: Forward | None
     peer_name: str
     private_key: bytes | None = field(repr=False)
     peers: tuple[Peer, ...]
@@ -130,6 +137,7 @@ class ConnectSettings(CommonSettings):
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
     allow_lan: bool
+    kill_switch: KillSwitch
 
     @property
     def endpoint(self) -> Endpoint:
@@ -167,12 +175,16 @@ def _serve(sources: Sources) -> ServeSettings:
         listen = links.listened(sources, device.wire)
         ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
         links.check_sites(sources, ours.peers, listen)
-        push = push_settings.pushed(sources, device.addresses, listen)
+        behind = forward(sources, device.mode)
+        push = push_settings.pushed(
+            sources, device.addresses, listen, behind.networks if behind else ()
+        )
     else:
         links.refuse_dialling(sources)
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
+    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -201,6 +213,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns_search=dns_search,
         accept=accept,
         allow_lan=full_tunnel.allow_lan(sources, table, accept),
+        kill_switch=kill_switch(sources, device.interface),
     )
 
 
@@ -239,6 +252,10 @@ def _common(
     metrics = sources.effective(
         options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
     )
+    log_format = sources.effective(
+        options.log_format, "--log-format", document.log.format, "log.format"
+    )
+    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
@@ -246,14 +263,16 @@ def _common(
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "strong_host": host.strong_host(sources),
+        "bridge": host.bridge(sources, device.mode, device.interface, device.addresses),
+        "forward": forward(sources, device.mode),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
         "peers": ours.peers,
         "metrics": _metrics(*metrics),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, options.log_format, "--log-format"),
-        "verbosity": options.verbose,
+        "log_format": _one_of(LOG_FORMATS, *log_format),
+        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
     }
 
 

@@ -28,9 +28,12 @@ class Options:
     lanes: int | None = None
     all_traffic: bool = False
     allow_lan: bool = False
+    forward: bool = False
+    masquerade: bool = False
+    kill_switch: bool | None = None
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
-    log_format: str = "console"
+    log_format: str | None = None
     verbose: int = 0
 
 

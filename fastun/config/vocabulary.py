@@ -2,10 +2,9 @@
 
 from typing import Final, Literal, get_args
 
-Role = Literal["serve", "connect"]
-Mode = Literal["tun", "tap"]
-Wire = Literal["wireguard", "plain", "simpletun"]
-LogFormat = Literal["console", "json"]
+from fastun.vocabulary import LogFormat, LogLevel, Mode, Role, Wire
+
+__all__ = ["LogFormat", "LogLevel", "Mode", "Role", "Wire"]  # of others, and all that follows
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
 # wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table. "all":
@@ -16,6 +15,11 @@ Table = int | Literal["auto", "off", "all"]
 # default route leads into the tunnel and the host does not forward.
 StrongHost = bool | Literal["auto"]
 
+# What may leave this host beside the tunnel: all of it, nothing, or what goes to the networks that
+# the host is in.
+KillSwitch = Literal["off", "on", "lan"]
+
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 WIRES: Final[tuple[Wire, ...]] = get_args(Wire)
 LOG_FORMATS: Final[tuple[LogFormat, ...]] = get_args(LogFormat)
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = get_args(LogLevel)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from fastun import log
-from fastun.doctor import clock, trial, way
+from fastun.doctor import clock, kill_switch, trial, way
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.doctor.resolving import dns_of
 from fastun.doctor.running import of_peer
 from fastun.errors import FastunError
 from fastun.host import full_tunnel
+from fastun.host.kill_switch import by_hand
 from fastun.host.name_lookup import NameLookup
 from fastun.host.resolved import NoSuchNameError, UnresolvedError
 from fastun.link.names import EndpointAddress, literal
@@ -59,6 +60,9 @@ def examine(settings: ConnectSettings) -> Iterator[Finding]:
             yield named("gateway", of_peer(gateway, peer.name, time.time()))
         endpoints = peer.endpoints if settings.peers else settings.endpoints
         yield from _Check(settings, own, peer, gateway).of(endpoints)
+    if gateway is None and (cut := kill_switch.interfaces()):
+        message = f"that of {cut[0]} is set: what the lines above have tried cannot leave this host"
+        yield named("kill switch", finding("FAIL", message, f"run '{by_hand(cut[0])}' first"))
     yield named("clock", clock.check(settings.state_dir, own.public if own else b""))
     for line in full_tunnel.not_routed(settings):
         yield named("routes", finding("warn", line, 'use --all, or set table = "all" or "auto"'))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fastun.doctor import files, kernel, network
+from fastun.doctor import files, kernel, kill_switch, network
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.errors import FastunError
 
@@ -36,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "forwarding": network.forwarding,
     "rp_filter": network.source_validation,
     "nft": network.nft,
+    "kill switch": kill_switch.check,
     "congestion": network.congestion_control,
 }
 

@@ -41,7 +41,7 @@ def private_key(subject: Subject) -> Finding:
             return finding("warn", message, fix)
         return finding("ok", f"no {path} yet; the first 'fastun serve' creates it")
     require(path, os.R_OK)
-    from fastun.session import keys  # noqa: PLC0415 (cryptography takes 0.1 s)
+    from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
     try:
         keys.load_private(path)

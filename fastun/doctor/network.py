@@ -39,12 +39,24 @@ def metrics_port(subject: Subject) -> Finding:
 
 
 def forwarding(subject: Subject) -> Finding:
-    """Check that peers of one server reach each other, where there are several."""
+    """Check that peers of one server reach each other, where there are several.
+
+    Of a gateway that forwards: that no other program's rules keep it from that.
+    """
+    forwarding = [each for each in subject.gateways if each.forward is not None]
+    for gateway in forwarding:
+        for obstacle in gateway.forward.obstacles if gateway.forward else ():
+            message, _, fix = obstacle.partition("; ")
+            return finding("FAIL", f"{gateway.interface}: {message}", fix)
+    if forwarding:
+        names = " ".join(each.interface for each in forwarding)
+        return finding("ok", f"{names}: forwarded, and no other program's rules are in the way")
     peers = subject.peers_known()
     versions = {prefix.version for peer in peers for prefix in peer.allowed_ips}
     off = [name for version, name in _FORWARDING.items() if version in versions or not peers]
     off = [name for name in off if not int(_sysctl(name))]
-    fix = "; ".join(f"sysctl -w {name.replace('/', '.')}=1" for name in off)
+    settings = "; ".join(f"sysctl -w {name.replace('/', '.')}=1" for name in off)
+    fix = f"start 'fastun serve' with --forward; or, without its rules, {settings}"
     if not off:
         return finding("ok", "packets are forwarded between peers and networks")
     if len(peers) > 1:

@@ -20,19 +20,21 @@ from fastun import ending, log
 from fastun.config.settings import Settings
 from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
+from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
+from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
-from fastun.gateway.tap_tasks import is_switch, tap_tasks
-from fastun.host import full_tunnel, outer_addresses
+from fastun.gateway.tap_tasks import tap_tasks
+from fastun.host import full_tunnel
 from fastun.host.device import Device
+from fastun.host.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
 from fastun.host.name_lookup import DnsFiles, NameLookup
-from fastun.host.outer_addresses import OuterAddress
 from fastun.host.route_lookup import RouteLookup
-from fastun.lane.lane import Lane, LanePlan
+from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
 from fastun.link.attempts import Attempts
@@ -47,13 +49,13 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
+from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.acceptor import ConnectionCounts
 from fastun.link.stream.handshake import (
     SealedHandshaker,
 )
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
-from fastun.native import Wire
 from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
@@ -64,8 +66,9 @@ from fastun.threads import DaemonThreads
 LOOP_END_LIMIT_S = 4.0
 
 
-# What shows a running gateway to others for as long as its context lasts (run.py).
-Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[None]]
+# What shows a running gateway to others for as long as its context lasts (run.py). It gives what is
+# to be called on SIGHUP that is not a terminal's.
+Observed = Callable[["Gateway"], contextlib.AbstractAsyncContextManager[Callable[[], None]]]
 
 
 class Gateway:
@@ -79,8 +82,9 @@ class Gateway:
         *,
         dns_before: DnsFiles,
         template: Template,
+        kill_switch: KillSwitch,
     ) -> None:
-        """Prepare; ``device`` and ``template``, which forks the workers, stay the caller's.
+        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
 
         ``dns_before``: the host's resolver files as they were before there was a device.
         """
@@ -88,7 +92,7 @@ class Gateway:
         self.device = device
         self.started = time.time()
         self.counts = ConnectionCounts()
-        self.lane = Lane(0, _plan(settings, device), template)
+        self.lane = Lane(0, plan_of(settings, device), template)
         self.links = LinkTable(
             self.lane, hello.format_without_peer(settings), dials=settings.role == "connect"
         )
@@ -99,27 +103,34 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
+        self.outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self._outer_addresses
+            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
         )
-        if settings.mss_clamp:
-            device.inner_mtu.subscribe(self.lane.clamp_mss)
+        self.push_updates = PushUpdates(
+            self.lane,
+            self.links,
+            self.peer_sync.push_to if settings.role == "serve" else None,
+            self.pushed_settings.take,
+        )
+        device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
-        lookup = NameLookup(
-            settings.fwmark, device.index, dns_before, lambda: device.name_servers.state.servers
-        )
+        allow = kill_switch.allow_lookups if kill_switch.is_on else None
+        own_dns = lambda: device.name_servers.state.servers  # noqa: E731
+        lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self.pushed_settings.place_outer)
-        self.outside = Outside(names, inside, settings.fwmark, attempts)
+        names = Names(lookup, self.outer.place)
+        self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
             self._take_udp,
+            self._leave_udp,
             settings.fwmark,
         )
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
@@ -151,7 +162,7 @@ class Gateway:
     ) -> None:
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
-        await stack.enter_async_context(observed(self))
+        life.on_hang_up = await stack.enter_async_context(observed(self))
         # Before a port is open, and before the lane, whose workers begin with all peers.
         stack.enter_context(self.peer_sync)
         self._make_sessions()
@@ -169,6 +180,7 @@ class Gateway:
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
             *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
+            OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
         await stack.enter_async_context(life.running(self._say_up()))
@@ -206,7 +218,11 @@ class Gateway:
             await self.lane.stop()
 
     def _reports(self, life: Life) -> Reports:
-        sessions = None if self.sessions is None else Sessions(self.sessions, self.datagrams)
+        sessions = (
+            None
+            if self.sessions is None
+            else Sessions(self.sessions, self.datagrams, self.push_updates)
+        )
         return Reports(
             self.settings.interface,
             self.peer_slots,
@@ -245,7 +261,15 @@ class Gateway:
 
     def _take_udp(self, bound: socket.socket) -> None:
         assert self.datagrams is not None  # noqa: S101 (one that listens on UDP has these)
-        self.datagrams.add_socket(bound)
+        self.datagrams.passing.add(bound)
+
+    def _leave_udp(self, bound: socket.socket) -> None:
+        assert self.datagrams is not None  # noqa: S101 (as above)
+        self.datagrams.passing.leave(bound)
+
+    def _clamp_mss(self, mtu: int) -> None:
+        if self.settings.mss_clamp:
+            self.lane.clamp_mss(mtu)
 
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known.
@@ -270,25 +294,13 @@ class Gateway:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
 
-    def _outer_addresses(self) -> set[OuterAddress]:
-        """Return the addresses that our own packets go to at the moment."""
-        listened = self.settings.listen if self.settings.role == "serve" else ()
-        found = self.outside.names.hosts(but={endpoint.host for endpoint in listened})
-        found |= self.outside.inside.kept_out
-        if self.datagrams is not None:
-            found |= self.datagrams.addresses()
-        for link in self.links.by_slot.values():
-            with contextlib.suppress(OSError):
-                if link.connection is not None:
-                    found.add(outer_addresses.parsed(link.connection.getpeername()[0]))
-        return found
-
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
         while True:
             self.peer_sync.refresh()
             log.say_held_back()
             self.outside.attempts.tick()
+            self.push_updates.tick()
             await asyncio.sleep(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
@@ -303,6 +315,7 @@ class Gateway:
     def _on_changed(self, slotted: SlottedPeer, was: Peer) -> None:
         if slotted.peer.endpoints != was.endpoints and self.datagrams is not None:
             self.datagrams.try_endpoints(slotted.slot)
+        self.push_updates.look_at(slotted.slot)  # its addresses, of its allowed IPs
 
     async def _watch_sessions(self) -> None:
         while self.sessions is not None:
@@ -312,18 +325,6 @@ class Gateway:
             if self.datagrams is not None:
                 self.datagrams.tick()
             await asyncio.sleep(self.sessions.tick_s)
-
-
-def _plan(settings: Settings, device: Device) -> LanePlan:
-    return LanePlan(
-        device.fd,
-        Wire[settings.wire.upper()],
-        device.mode,
-        holds=settings.role == "connect" and len(settings.peers) <= 1,
-        coalesce=device.offload_max,
-        switches=is_switch(settings),
-        mss_mtu=settings.mtu if settings.mss_clamp else 0,
-    )
 
 
 __all__ = ["Gateway", "Link"]

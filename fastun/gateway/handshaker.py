@@ -31,7 +31,7 @@ def handshaker_for(
 
     def hello_for(slotted: SlottedPeer) -> hello.Hello:
         push = sync.push_to(slotted) if settings.role == "serve" else None
-        return hello.own(settings, offload_max, push)
+        return hello.own(sync.settings, offload_max, push)
 
     plain = hello.format_without_peer(settings) if settings.mode == "tun" else None
     timestamps = Timestamps(settings.state_dir, sync.own.public)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 from fastun import ending, log
 from fastun.errors import FastunError, RuntimeFailure
@@ -17,11 +17,12 @@ class Life:
     def __init__(self) -> None:
         """Begin."""
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.on_hang_up: Callable[[], None] = lambda: None  # SIGHUP, but not of a terminal
         self._log = log.get("gateway")
 
     def end_when_asked(self, asked: socket.socket) -> None:
-        """End when ``asked`` becomes readable (ending.py)."""
-        asyncio.get_running_loop().add_reader(asked, self._stop, asked)
+        """End when ``asked`` becomes readable because of a stop signal (ending.py)."""
+        asyncio.get_running_loop().add_reader(asked, self._on_signal, asked)
 
     async def wait(self) -> None:
         """Wait for the end. Raises FastunError: the failure that it was."""
@@ -43,7 +44,13 @@ class Life:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _stop(self, asked: socket.socket) -> None:
+    def _on_signal(self, asked: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            asked.recv(256)
+        if ending.take_hang_up():
+            self.on_hang_up()
+        if not ending.is_asked():
+            return
         asyncio.get_running_loop().remove_reader(asked)
         if not self._ended.done():
             self._log.info("stopping", signal=ending.reason())

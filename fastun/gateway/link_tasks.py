@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Protocol
 
 from fastun.config.settings import Settings
+from fastun.endpoint import Endpoint
 from fastun.lane.lane import Lane
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.listening import Listening
@@ -45,10 +46,12 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         refuse_missing(outside.names, endpoints, lambda: owner.links.n_established > 0),
         owner.listening.run(),
     ]
-    streams = tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
+    streams = _streams(owner.settings)
     if streams and settings.role == "connect":
         wanted, choices = _stream_wanted(owner)
-        dialler = Dialler(streams, owner.handshaker, owner, outside, wanted)
+        dialler = Dialler(
+            lambda: _streams(owner.settings), owner.handshaker, owner, outside, wanted
+        )
         return [*tasks, *choices, dialler.run()]
     if owner.datagrams is not None:
         owner.datagrams.begin_all()
@@ -58,8 +61,14 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         acceptor = Acceptor(
             owner.listening.streams, owner.handshaker, owner, outside.inside, owner.counts
         )
+        owner.listening.leave_stream = acceptor.leave
         tasks.append(acceptor.run())
     return tasks
+
+
+def _streams(settings: Settings) -> tuple[Endpoint, ...]:
+    endpoints = settings.listen if settings.role == "serve" else settings.endpoints
+    return tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
 
 
 async def _remember(listening: Listening, datagrams: DatagramSessions) -> None:

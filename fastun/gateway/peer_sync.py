@@ -6,6 +6,7 @@ at twice a second, so that a removed peer is cut off within one.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import time
@@ -51,6 +52,7 @@ class PeerSync:
         self._store: PeerStore | None = None
         self._terms = PeerTerms(peer_slots)
         self._version = -1  # of the directory that the slots are in step with
+        self._is_settled = True  # all peers have got their slots
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._routeless: set[str] = set()  # peers without allowed IPs, warned of
         self._n_failed = 0  # looks since the last that succeeded
@@ -65,7 +67,7 @@ class PeerSync:
         if settings.role == "serve":
             self._store = PeerStore(settings.state_dir)
             self._store.remember_server(server_of(settings, self.own.public))
-        self._fill()
+        self.fill()
         if self._store is not None:
             self._store.wait_at_most(_LOOK_S)
         return self
@@ -76,14 +78,37 @@ class PeerSync:
             self._store.close()
             self._store = None
 
+    def check(self, settings: Settings) -> None:
+        """Raise ConfigError where these settings do not go with the directory."""
+        if settings.wire == "wireguard" and self._store is not None:
+            check_together([*settings.peers, *self._store.peers()], settings.addresses)
+
+    async def change(self, settings: Settings) -> None:
+        """Have the peers of these settings, and push what they say. Raises FastunError."""
+        before, self._settings = self._settings, settings
+        try:
+            self.fill()
+            if isinstance(settings, ServeSettings) and self._store is not None:
+                await asyncio.to_thread(self._remember, settings)
+        except FastunError:
+            self._settings = before
+            raise
+
+    def _remember(self, settings: ServeSettings) -> None:
+        with PeerStore(settings.state_dir) as store:
+            store.remember_server(server_of(settings, self.own.public))
+
+    @property
+    def settings(self) -> Settings:
+        """Those that peers and pushes are of at the moment."""
+        return self._settings
+
     def refresh(self) -> None:
         """Follow the directory; keep slots free where not all peers have one."""
-        if self._store is None:
-            self._peer_slots.make_room()
-            return
         try:
-            if self._store.version() != self._version or self._terms.is_due(time.time()):
-                self._fill()
+            is_behind = self._store is not None and self._store.version() != self._version
+            if is_behind or not self._is_settled or self._terms.is_due(time.time()):
+                self.fill()
             else:
                 self._peer_slots.make_room()
         except FastunError as error:  # connected peers stay; the next look may succeed
@@ -93,7 +118,10 @@ class PeerSync:
             return
         self._n_failed = 0
 
-    def _fill(self) -> None:
+    def fill(self) -> None:
+        """Have exactly the peers of the file and the directory. Raises FastunError."""
+        if self._settings.wire != "wireguard":
+            return
         peers = list(self._settings.peers)
         version = self._version
         if self._store is not None:
@@ -102,7 +130,8 @@ class PeerSync:
         check_together(peers, self._settings.addresses)
         self._check_pushes(peers)
         self._warn_of_routeless(peers)
-        if self._peer_slots.replace(self._terms.admitted(peers, time.time())):
+        self._is_settled = self._peer_slots.replace(self._terms.admitted(peers, time.time()))
+        if self._is_settled:
             self._version = version
 
     def first_steps(self) -> list[str]:

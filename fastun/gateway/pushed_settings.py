@@ -19,6 +19,7 @@ from fastun.config.interface import check_mtu
 from fastun.config.push import Push
 from fastun.config.push_settings import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
+from fastun.gateway.push_pace import PushPace
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network, Peer
 
-# A server pushes with each session, every two minutes. One that pushes constantly must not keep the
-# kernel and the host's resolver busy.
+# A server pushes with each session, every two minutes, and when it pushes something else
+# (push_pace.py). Changes of our own routes come between these.
 PAUSE_S = 1.0
 
 # 10.0.0.0/8 and fd00::/8 are the widest private networks. An address with a shorter prefix
@@ -57,16 +58,33 @@ class PushedSettings:
         self._set_keepalive = set_keepalive
         self._outer = outer
         self._by_peer: dict[str, Push] = {}
+        self._pace = PushPace(self._replace)
         self._has_come = asyncio.Event()
         self._changing = asyncio.Lock()  # so that of two changes the later has the newer addresses
         self._said: dict[str, str] = {}
         self._log = log.get("push")
 
     def take(self, peer: str, push: Push) -> None:
-        """Replace the peer's last push; a serving side ignores pushes."""
+        """Replace the peer's last push, now or in time; a serving side ignores pushes."""
         if self._settings.role == "connect":
-            self._by_peer[peer] = push
-            self._has_come.set()
+            self._pace.put(peer, push)
+
+    def _replace(self, peer: str, push: Push) -> None:
+        self._by_peer[peer] = push
+        self._has_come.set()
+
+    async def change(self, settings: Settings) -> None:
+        """Accept what these settings do from now on, and apply it. Raises RuntimeFailure."""
+        before, self._settings = self._settings, settings
+        now = {peer.public_key: peer.name for peer in settings.peers}
+        self._by_peer = {  # a peer is its key, and may have another name by now
+            now[peer.public_key]: self._by_peer[peer.name]
+            for peer in before.peers
+            if peer.name in self._by_peer and peer.public_key in now
+        }
+        if settings.role == "connect" and _dns(settings) != _dns(before):
+            await asyncio.to_thread(self._device.apply_dns, settings.dns, settings.dns_search)
+        await self.apply()
 
     def ask(self) -> None:
         """Apply all again in a moment: our own packets go to another address."""
@@ -197,6 +215,12 @@ class PushedSettings:
                 others=len(refused) - 1,
             )
         return [address for address in map(ip_interface, texts) if address not in refused]
+
+
+def _dns(settings: Settings) -> object:
+    """Return what decides on a client's DNS."""
+    assert settings.role == "connect"  # noqa: S101 (the caller looked)
+    return settings.dns, settings.dns_search, "dns" in settings.accept
 
 
 def _listed(pushed: dict[Accept, object]) -> str:

@@ -31,6 +31,7 @@ from fastun.lane.worker_process import WorkerProcess
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.offload_log import OffloadLog
 from fastun.link.peer_slots import PeerSlots
+from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
@@ -42,6 +43,7 @@ class Sessions:
 
     streams: StreamSessions
     datagrams: DatagramSessions | None
+    updates: PushUpdates
 
 
 class UnexpectedMessage(Exception):  # noqa: N818 (it is the message that is unexpected)
@@ -162,8 +164,11 @@ class Reports:
 
     @handle.register
     def _control_came(self, message: ControlCame) -> None:
-        if datagrams := self._sealed(message).datagrams:
-            datagrams.on_control(message.slot, message.index, message.message)
+        slot, index, sealed = message.slot, message.index, self._sealed(message)
+        if sealed.updates.receive(slot, message.message):  # and it proves that the key is theirs
+            self._key_confirmed(KeyConfirmed(slot, 0, index))
+        elif sealed.datagrams is not None:
+            sealed.datagrams.on_control(slot, index, message.message)
 
     @handle.register
     def _session_wanted(self, message: SessionWanted) -> None:

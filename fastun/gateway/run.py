@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
+from fastun.errors import FastunError
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
+from fastun.gateway.live_parts import parts_of
+from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
 from fastun.host.device import Device
+from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
+from fastun.host.kill_switch import KillSwitch
 from fastun.host.name_lookup import DnsFiles
 from fastun.host.routes import prepared
 from fastun.lane.template import Template
@@ -24,16 +32,23 @@ from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.server import serve as serve_status
 
+if TYPE_CHECKING:
+    from fastun.metrics.server import MetricsServer
 
-def run(settings: Settings, constants: TimerConstants | None = None) -> None:
+
+def run(
+    settings: Settings,
+    constants: TimerConstants | None = None,
+    reread: Callable[[], Settings] | None = None,
+) -> None:
     """Run a gateway until it is asked to stop, and undo its changes of the host.
 
+    ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Main thread only. Raises FastunError, also for what could not be undone.
     """
     log.configure(settings.log_format, settings.verbosity)
     log.unblock()
-    if settings.metrics is not None and settings.metrics_are_exposed:
-        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
+    _warn_of_exposed(settings)
     descriptors.allow()
     with (
         ending.watched() as asked,
@@ -43,34 +58,124 @@ def run(settings: Settings, constants: TimerConstants | None = None) -> None:
     ):
         ending.check()
         with Template() as template:  # it imports while the device is made
-            settings = prepared(settings)
+            settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
-            with Device(settings, journal) as device:
+            with (
+                KillSwitch(settings, journal) as kill_switch,
+                Device(settings, journal) as device,
+            ):
                 gateway = Gateway(
                     settings,
                     device,
                     constants or TimerConstants(),
                     dns_before=dns_before,
                     template=template,
+                    kill_switch=kill_switch,
                 )
-                asyncio.run(gateway.run(asked, observed))
+                asyncio.run(gateway.run(asked, functools.partial(observed, reread=reread)))
 
 
 @contextlib.asynccontextmanager
-async def observed(gateway: Gateway) -> AsyncIterator[None]:
-    """Serve the gateway's metrics and its control socket. Raises RuntimeFailure."""
+async def observed(
+    gateway: Gateway, reread: Callable[[], Settings] | None = None
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
+
+    ``reread`` as of `run`.
+    """
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(viewer.close)
+        metrics = _Metrics(gateway, viewer)
+        stack.callback(metrics.close)
         if settings.metrics is not None:
-            from fastun.metrics import server  # noqa: PLC0415 (3 MiB: http.server and more)
+            metrics.begin(settings.metrics)
+        parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
+        reload = Reload(settings, _rereading(gateway, reread), parts)
+        await stack.enter_async_context(
+            serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
+        )
+        yield stack.enter_context(_in_the_background(reload))
 
-            stack.enter_context(server.serve(settings.metrics, viewer.view, viewer.health))
-            for address in literal(*settings.metrics):
-                gateway.listening.watch("metrics.listen", address)
-        await stack.enter_async_context(serve_status(path, viewer.view, gateway.peer_sync.refresh))
-        yield
+
+def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
+    settings = gateway.settings
+
+    def read() -> Settings:
+        if reread is None:
+            return settings
+        read = with_networks(reread(), but=gateway.device.index)
+        # The mark that fastun has chosen stays as long as none is configured.
+        return read if read.fwmark else replace(read, fwmark=settings.fwmark)
+
+    return read
+
+
+@contextlib.contextmanager
+def _in_the_background(reload: Reload) -> Iterator[Callable[[], None]]:
+    """Yield what begins a reload; the log says what became of it."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def quietly() -> None:
+        with contextlib.suppress(FastunError):
+            await reload()
+
+    def begin() -> None:
+        if len(tasks) <= 1:  # one that waits applies what both have asked for
+            tasks.add(task := asyncio.create_task(quietly()))
+            task.add_done_callback(tasks.discard)
+
+    try:
+        yield begin
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+class _Metrics:
+    """The metrics address of a gateway. Its server is loaded where there is one: 3 MiB."""
+
+    def __init__(self, gateway: Gateway, viewer: Viewer) -> None:
+        self._gateway, self._viewer = gateway, viewer
+        self._server: MetricsServer | None = None
+
+    def begin(self, where: tuple[str, int]) -> None:
+        """Answer there. Raises RuntimeFailure."""
+        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+        self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server.begin(where)
+        self._watch(where)
+
+    def _watch(self, where: tuple[str, int]) -> None:
+        for address in literal(*where):
+            self._gateway.listening.watch("metrics.listen", address)
+
+    async def _change(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
+        if self._server is None:
+            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (as above)
+
+            self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        await asyncio.to_thread(self._server.change, now)  # it may look up a name
+        for address in () if before is None else literal(*before):
+            self._gateway.listening.forget("metrics.listen", address)
+        if now is not None:
+            self._watch(now)
+
+    async def change(self, before: Settings, now: Settings) -> tuple[str, ...]:
+        await self._change(before.metrics, now.metrics)
+        _warn_of_exposed(now)
+        return ()
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.change(None)
+
+
+def _warn_of_exposed(settings: Settings) -> None:
+    if settings.metrics is not None and settings.metrics_are_exposed:
+        log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
 
 
 def _end_regardless(journal: Journal) -> None:

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 
-from fastun.config.settings import Settings
 from fastun.host.bridge_mtu import BridgeMtu
 from fastun.host.device import Device
 from fastun.host.own_macs import OwnMacs
 from fastun.lane.lane import Lane
 from fastun.native import Mode
-
-
-def is_switch(settings: Settings) -> bool:
-    """Return whether frames go from peer to peer: what dials one peer has nothing to switch."""
-    has_many = settings.role == "serve" or len(settings.peers) > 1
-    return settings.mode == "tap" and settings.wire == "wireguard" and has_many
 
 
 def tap_tasks(device: Device, lane: Lane) -> tuple[Coroutine[None, None, None], ...]:

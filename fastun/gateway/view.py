@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from fastun.config.forward import Forward
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
 from fastun.native import MacAddress, TcpInfo
+from fastun.vocabulary import Mode, Role, Transport
 
 
 class Histogram(NamedTuple):
@@ -30,16 +33,16 @@ class Histogram(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What does not change while the gateway runs.
+    """What the gateway runs on at the moment.
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
     ``public_key`` is this side's, None on a wire without keys. ``state_dir`` has the peers'
     directory, None where there is none.
     """
 
-    role: Literal["serve", "connect"]
+    role: Role
     interface: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     wire: str
     public_key: bytes | None
     addresses: tuple[str, ...]
@@ -64,6 +67,9 @@ class DeviceView:
     is_up: bool
     fault: str
     repairs: dict[str, int]
+    kill_switch: KillSwitch
+    forward: Forward | None = None  # what is forwarded from and to it
+    obstacles: tuple[str, ...] = ()  # what keeps this host from that
     dns: DnsView | None = None
 
 
@@ -87,7 +93,7 @@ class LinkView:
     """A peer's link. ``tcp`` and ``socket`` are None on UDP, and when the link ended just now."""
 
     id: int
-    transport: Literal["tcp", "udp"]
+    transport: Transport
     remote: str
     software: str  # as the peer sent it
     super_outbound: bool

@@ -14,10 +14,9 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from fastun import native
+from fastun.gateway import device_view
 from fastun.gateway.view import (
     Configuration,
-    DeviceView,
-    DnsView,
     GatewayView,
     Health,
     Histogram,
@@ -54,12 +53,12 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.peer_sync import PeerSync
     from fastun.host.device import Device
-    from fastun.host.dns_state import DnsState
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.datagram.sockets import UdpSockets
     from fastun.link.key_exchange import SessionCounts as CountedSessions
     from fastun.link.listening import Listening
+    from fastun.link.outside import Outside
     from fastun.link.peer_slots import PeerSlots, SlottedPeer
     from fastun.link.stream.handshake import Handshaker
     from fastun.link.table import Link, LinkTable
@@ -81,6 +80,7 @@ class Running(Protocol):
     handshaker: Handshaker
     sockets: UdpSockets
     listening: Listening
+    outside: Outside
     datagrams: DatagramSessions | None
     session_counts: CountedSessions
     started: float
@@ -96,7 +96,6 @@ class Viewer:
     def __init__(self, gateway: Running) -> None:
         """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
         self._gateway = gateway
-        self._configuration = _configuration(gateway)
         lane = gateway.lane
         self._stats = Stats.attach(lane.stats.fd)
         self._peer_table = PeerTable.attach(lane.peers.fd)
@@ -122,9 +121,9 @@ class Viewer:
         return Health(
             workers_down=tuple(worker.name for worker in workers if not worker.is_ready),
             is_linked=bool(gateway.links.by_slot),
-            needs_link=self._configuration.role == "connect",
+            needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=gateway.device.condition.fault(),
+            device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
         )
 
     def close(self) -> None:
@@ -150,8 +149,8 @@ class Viewer:
             links_have_room=_have_room(gateway, list(links.values())),
         )
         return GatewayView(
-            configuration=self._configuration,
-            device=_device(gateway.device),
+            configuration=_configuration(gateway),
+            device=device_view.read(gateway.device, gateway.outside.kill_switch),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
             ),
@@ -254,25 +253,6 @@ def _configuration(gateway: Running) -> Configuration:
 def _state_dir(settings: Settings) -> str | None:
     has_directory = settings.role == "serve" and settings.wire == "wireguard"
     return str(settings.state_dir.absolute()) if has_directory else None
-
-
-def _device(device: Device) -> DeviceView:
-    condition = device.condition
-    return DeviceView(
-        device.name,
-        device.mtu,
-        device.statistics(),
-        is_up=not condition.is_down,
-        fault=condition.fault(),
-        repairs=dict(condition.repairs),
-        dns=_dns(device.name_servers.state),
-    )
-
-
-def _dns(state: DnsState) -> DnsView | None:
-    if not state.servers:
-        return None
-    return DnsView(state.servers, state.domains, state.words, state.is_checked, state.fault)
 
 
 def _link(link: Link) -> LinkView:

@@ -14,11 +14,14 @@ resolver        the program that manages DNS here, and where names are really lo
 nft             nftables tables of our own, all of them through here
 own_tables      those of a device, as the journal undoes them
 packet_filter   the nft tables of a device, each of a feature
+forwarding      the host as a router between the device and its other networks
+kill_switch     what may leave beside the tunnel (kill_switch_rules, local_networks); it outlives us
 strong_host     packets for the device's addresses that come by other interfaces
 
 It also asks, without changing anything:
 
 rtnetlink       the kernel's routes, and notice of their changes
 route_lookup    which interface leads to an address
+kill_switch_found   which interfaces have a kill switch, whoever runs
 name_lookup     a host name's addresses, past the tunnel where need be; by marked_dns, resolved
 """

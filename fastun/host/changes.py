@@ -2,7 +2,7 @@
 
 routing-rules   the two rules of a default route (routing_rules.py)
 nft-table       a table of our own
-sysctl          a setting of the network namespace
+sysctl, forwarding, ipv6-forwarding     settings of the network namespace (sysctls.py)
 dns             the name servers of an interface (name_servers.py)
 resolv-conf     those that are in /etc/resolv.conf itself (resolv_conf.py)
 device          what a device that outlives us gets: addresses, routes, MTU, and that it is up
@@ -17,25 +17,18 @@ from __future__ import annotations
 
 import socket
 import time
-from pathlib import Path
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
 from fastun.errors import RuntimeFailure
 from fastun.host import link_state, nft, programs, resolv_conf, routing_rules
+from fastun.host.change import Change
 from fastun.host.iproute import IPRoute
 from fastun.host.kernel import Kernel, SetAddress, SetRoute
 from fastun.host.link_state import LinkState
-
-#: Makes the kernel use marks when it validates sources: a default route by rules needs it.
-SRC_VALID_MARK: Final = "net/ipv4/conf/all/src_valid_mark"
-
-#: Makes the kernel tell a sender of a shorter way: of an interface, or of ``all``.
-SEND_REDIRECTS: Final = "net/ipv4/conf/{}/send_redirects"
-
-_PROC_SYS = Path("/proc/sys")
+from fastun.host.sysctls import ForwardingSetting, Ipv6Forwarding, Sysctl
 
 # After a gateway was killed, its workers and the device may exist for another moment.
 _DEVICE_GOES_LIMIT_S = 1.0
@@ -45,45 +38,8 @@ _InterfaceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{
 _OddInterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
 _RecordName = Annotated[str, Meta(pattern=r"^([A-Za-z0-9_=+.][A-Za-z0-9_=+.-]{0,31})?\Z")]
 _TableName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}\Z")]
-_SysctlName = Annotated[str, Meta(pattern=r"^net(/[^/\s.][^/\s]*)+\Z", max_length=200)]
-_SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
 _Mark = Annotated[int, Meta(ge=1, le=0xFFFFFFFF)]
 _Index = Annotated[int, Meta(ge=1, le=0x7FFFFFFF)]
-
-
-class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
-    """One change of the host. Equal records are one change."""
-
-    #: Undone in this order, the newest of one rank first. Kernel calls come before programs: a
-    #: hanging resolver must not leave the rules that lead all packets into a dead tunnel.
-    rank: ClassVar[int] = 0
-    limit_s: ClassVar[float] = 2.0
-    #: The kernel's state and /run are gone after a reboot; an edited file would not be.
-    outlives_boot: ClassVar[bool] = False
-    #: Several gateways may make the same change; the last one that ends undoes it.
-    is_shared: ClassVar[bool] = False
-
-    @property
-    def what(self) -> str:
-        """What it is, for "could not restore …"."""
-        raise NotImplementedError
-
-    @property
-    def by_hand(self) -> str:
-        """The command that undoes it by hand."""
-        raise NotImplementedError
-
-    def is_same(self, other: Change) -> bool:
-        """Return whether both change the same thing."""
-        return self == other
-
-    def undo(self, limit_s: float, *, owner_died: bool) -> None:
-        """Undo it where it is still as we left it. Not on the event loop's thread.
-
-        After the death of the gateway that made it, it may belong to another one by now. Raises
-        RuntimeFailure or OSError.
-        """
-        raise NotImplementedError
 
 
 class RoutingRules(Change, frozen=True, tag="routing-rules"):
@@ -97,8 +53,8 @@ class RoutingRules(Change, frozen=True, tag="routing-rules"):
 
     @property
     def by_hand(self) -> str:  # noqa: D102
-        rule = f"rule del not fwmark {self.mark:#x} table {routing_rules.table_of(self.mark)}"
-        return f"ip {rule}; ip -6 {rule}"
+        flush = f"rule flush table {routing_rules.table_of(self.mark)}"  # of every length
+        return f"ip {flush}; ip -6 {flush}"
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: D102
         with IPRoute() as netlink:
@@ -133,41 +89,6 @@ class NftTable(Change, frozen=True, tag="nft-table"):
         if owner_died and _is_there_to_stay(self.interface):
             return
         nft.remove(self.name, limit_s, is_undo=True)
-
-
-class Sysctl(Change, frozen=True, tag="sysctl"):
-    """A setting, by its path below /proc/sys: what it was, and what we made it."""
-
-    name: _SysctlName
-    before: _SysctlValue
-    ours: _SysctlValue
-    rank: ClassVar[int] = 1
-    is_shared: ClassVar[bool] = True
-
-    @property
-    def what(self) -> str:  # noqa: D102
-        return self.name.replace("/", ".")
-
-    @property
-    def by_hand(self) -> str:  # noqa: D102
-        return f"sysctl -w {self.name}={self.before}"
-
-    def is_same(self, other: Change) -> bool:  # noqa: D102
-        return isinstance(other, Sysctl) and (other.name, other.ours) == (self.name, self.ours)
-
-    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
-        if self.name == SRC_VALID_MARK:
-            # Gateways with another state directory are not in our journals, but their rules are
-            # visible; ours are removed by now. Leaving it set is harmless, resetting it could break
-            # another tunnel.
-            with IPRoute() as netlink:
-                if routing_rules.leads_any(netlink):
-                    return
-        try:
-            if read_sysctl(self.name) == self.ours:
-                write_sysctl(self.name, self.before)
-        except FileNotFoundError:  # that of an interface which is gone
-            pass
 
 
 class Dns(Change, frozen=True, tag="dns"):
@@ -230,6 +151,7 @@ class PreparedDevice(Change, frozen=True, tag="device"):
     index: _Index
     before: LinkState
     ours: LinkState
+    joins: bool = False  # a bridge, which may have come later
     rank: ClassVar[int] = -1  # rules that lead to its routes are in use, and stay
 
     @property
@@ -262,20 +184,22 @@ class PreparedDevice(Change, frozen=True, tag="device"):
                 ]
             )
         # A push may have set the MTU of a gateway that was killed.
-        link_state.write(self.index, now.back_to(self.before, self.ours, any_mtu=owner_died))
+        goal = now.back_to(self.before, self.ours, any_mtu=owner_died)
+        if self.joins:
+            goal = msgspec.structs.replace(goal, bridge=self.before.bridge)
+        link_state.write(self.index, goal)
 
 
-AnyChange = RoutingRules | NftTable | Sysctl | Dns | ResolvConf | PreparedDevice
-
-
-def read_sysctl(name: str) -> str:
-    """Return a setting without its newline. Raises OSError."""
-    return (_PROC_SYS / name).read_text(encoding="ascii").strip()
-
-
-def write_sysctl(name: str, value: str) -> None:
-    """Change a setting. Raises OSError."""
-    (_PROC_SYS / name).write_text(f"{value}\n", encoding="ascii")
+AnyChange = (
+    RoutingRules
+    | NftTable
+    | Sysctl
+    | ForwardingSetting
+    | Ipv6Forwarding
+    | Dns
+    | ResolvConf
+    | PreparedDevice
+)
 
 
 def _is_there_to_stay(interface: str) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REPAIRED: Final[dict[Kind, str]] = {
     kind: kind.replace(" ", "_")
     for kind in get_args(Kind)
-    if kind not in ("MTU", "link", "network")
+    if kind not in ("MTU", "link", "forwarding", "network")
 }
 
 
@@ -28,6 +28,7 @@ class Condition:
     is_down: bool = False
     is_contested: bool = False  # another program removes what is made again
     missing: tuple[str, ...] = ()  # what was there and cannot be made again
+    forwarding: tuple[str, ...] = ()  # what keeps this host from forwarding as it is to
     repairs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPAIRED.values(), 0))
 
     def count(self, made: Iterable[Change]) -> None:
@@ -42,7 +43,9 @@ class Condition:
             return f"{self.interface} is down; run 'ip link set {self.interface} up'"
         if self.is_contested:
             return f"another program keeps removing what {self.interface} needs of this host"
+        if self.missing and self.missing[0].startswith("bridge "):
+            return f"{self.interface} is not a port of {self.missing[0]}; see the log"
         if self.missing:
             others = f" and {len(self.missing) - 1} more" if len(self.missing) > 1 else ""
             return f"{self.missing[0]}{others} of {self.interface} cannot be made again"
-        return ""
+        return self.forwarding[0] if self.forwarding else ""

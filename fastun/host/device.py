@@ -9,7 +9,6 @@ the end. Runs before the event loop does: pyroute2 brings its own.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
@@ -22,36 +21,27 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
+from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses, prepared, tun
+from fastun.host import link_settings, outer_addresses, prepared, tun
 from fastun.host.condition import Condition
+from fastun.host.configured import check_vital, of_settings
+from fastun.host.forwarding import Forwarding
 from fastun.host.inner_mtu import InnerMtu
-from fastun.host.iproute import IPRoute, NetlinkError
+from fastun.host.iproute import NetlinkError
 from fastun.host.journal import Journal
-from fastun.host.kernel import GEN_MODE_NONE, Kernel
-from fastun.host.link_state import UNCHANGED, LinkState
 from fastun.host.moved import Namespace, settings_there
 from fastun.host.name_servers import NameServers
 from fastun.host.outer_addresses import OuterAddress
 from fastun.host.packet_filter import PacketFilter
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.wanted import Applied, Change, Refusal, Wanted, configured
+from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network
 
 Result = TypeVar("Result")
-
-# The longest super-packet that the kernel may build for this device, in bytes: with every header of
-# ours it still fits the stream's u16 length.
-GSO_MAX_BYTES = 65000
-
-# Frames that the kernel holds for the tun-reader. What comes while it waits for a processor must
-# fit: at 120,000 small packets a second, on a machine with more to do than processors, some 30 ms.
-# With the kernel's own 500, 50,000 a second lost several percent there, and none with this. It is
-# no standing queue: behind a slow link the tun-reader drops by age (csrc/outbound/frame.c).
-QUEUE_FRAMES = 4096
 
 
 class Device:
@@ -67,8 +57,8 @@ class Device:
         """
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
-        self._outlives_us = prepared.record(journal, self.name, _ours(settings))
-        self.fd = _open(self.name, self.mode)
+        self._outlives_us = prepared.record(journal, self.name, settings)
+        self.fd = tun.opened(self.name, self.mode)
         self.index = socket.if_nametoindex(self.name)  # it keeps it when it is renamed
         self.condition = Condition(self.name)
         self._journal = journal
@@ -87,7 +77,8 @@ class Device:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
             self.offload_max = tun.find_offload(self.fd) if settings.gso else Offload.NONE
-            self._configure(settings)
+            with _explained(f"interface {self.name}"):
+                link_settings.configure(self.index, settings)
             self._begin(settings)
             if settings.role == "connect":
                 self.name_servers.set(settings.dns, settings.dns_search)
@@ -138,7 +129,7 @@ class Device:
                     pushed_routes=tuple(routes),
                     pushed_mtu=mtu,
                     outer=self._configured_outer | set(outer),
-                    takes_all=takes_all or self._settings.table == "all",
+                    pushed_all=takes_all,
                 )
             )
 
@@ -151,6 +142,11 @@ class Device:
                 self._reconcile(wanted)
             self._wanted = wanted
 
+    def set_forward(self, forward: Forward | None) -> Applied:
+        """Forward this from now on, None for nothing; as `apply`."""
+        with self._mutex:
+            return self._reconcile(replace(self._wanted, forward=forward))
+
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.
 
@@ -159,6 +155,8 @@ class Device:
         with self._mutex:
             before = self._refused
             known = {each.key for each in before if each.kind != "link"}
+            # A bridge may come at any time, and until then nothing is well.
+            unmet = {each for each in known if each[0] != "bridge"}
             tables = self._packet_filter.tables
             changed = tables.changed() if self._moved is None else ()
             tables.forget(changed)
@@ -167,8 +165,10 @@ class Device:
             # What is made now because nothing is in its way any more is there from now on.
             has_come = {each.key for each in applied.made} & known
             self._refused = tuple(each for each in before if each.key not in has_come)
+            if ("bridge", self._wanted.bridge) in has_come:
+                self._log.info("the bridge is there now: joined", bridge=self._wanted.bridge)
             made += [Change("nft table", each) for each in tables.names if each in changed]
-            refused = tuple(each for each in applied.refused if each.key not in known)
+            refused = tuple(each for each in applied.refused if each.key not in unmet)
             return Applied(applied.mtu, refused, tuple(made))
 
     @property
@@ -181,9 +181,14 @@ class Device:
         with self._mutex:
             return self._moved is None and bool(self._packet_filter.tables.changed())
 
+    @property
+    def forwarding(self) -> Forwarding:
+        """The host as the device's router."""
+        return self._packet_filter.forwarding
+
     def settings_are_changed(self) -> bool:
-        """Return whether others have changed what we set below /proc/sys."""
-        return bool(self._journal.lost_sysctls())
+        """Return whether others have changed what we set below /proc/sys, or do its work."""
+        return bool(self._journal.lost()) or self.forwarding.is_outdated()
 
     def inside(self, function: Callable[[], Result]) -> Result:
         """Call a function in the device's network namespace. Not on the event loop's thread."""
@@ -220,7 +225,8 @@ class Device:
                 settings = settings_there(settings)
                 self.name_servers.unset()
             self._reconciler = Reconciler(self.index, settings, self._journal)
-            self.inside(lambda: self._configure(settings))
+            with _explained(f"interface {self.name}"):
+                self.inside(lambda: link_settings.configure(self.index, settings))
             self._reconcile(self._wanted)
 
     def _reconcile(self, wanted: Wanted) -> Applied:
@@ -228,6 +234,8 @@ class Device:
         self._wanted = wanted
         try:
             applied = self.inside(lambda: self._reconciler.apply(wanted))
+            if self._moved is None:
+                applied = self._packet_filter.forward(wanted, applied, self.index)
             self._refused = applied.refused
             self._refusals.say(applied.refused)
         finally:
@@ -237,13 +245,30 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        applied = self._reconcile(configured(settings, self._configured_outer))
-        kinds = [refusal.kind for refusal in applied.refused]
-        has_no_address = 0 < len(settings.addresses) <= kinds.count("address")
-        for refusal in applied.refused:
-            if refusal.kind in ("MTU", "link") or (refusal.kind == "address" and has_no_address):
-                advice = f"; {refusal.advice}" if refusal.advice else ""
-                raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
+        check_vital(self._reconcile(of_settings(settings)), settings)
+
+    def change(self, settings: Settings, outer: Iterable[OuterAddress]) -> Applied:
+        """Have what these settings say, in place of the last; as `apply`.
+
+        Raises RuntimeFailure where nothing could work without what is refused; call it again with
+        the settings of before then.
+        """
+        with self._mutex:
+            was = self._wanted
+            self._settings = settings
+            self._reconciler.follow(settings)
+            self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
+            wanted = replace(
+                of_settings(settings),
+                pushed_addresses=was.pushed_addresses,
+                pushed_routes=was.pushed_routes,
+                pushed_mtu=was.pushed_mtu,
+                pushed_all=was.pushed_all,
+                outer=self._configured_outer | set(outer),
+            )
+            applied = self._reconcile(wanted)
+            check_vital(applied, settings)
+            return applied
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -284,50 +309,6 @@ class Device:
             with contextlib.suppress(OSError):
                 native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
-
-    def _configure(self, settings: Settings) -> None:
-        """Set what the device keeps for its life."""
-        with IPRoute() as netlink, _explained(f"interface {self.name}"):
-            netlink.link("set", index=self.index, gso_max_size=GSO_MAX_BYTES, txqlen=QUEUE_FRAMES)
-        if _has_no_automatic_address(settings):
-            with Kernel(self.index) as kernel:
-                kernel.set_automatic_address(GEN_MODE_NONE)
-
-
-def _has_no_automatic_address(settings: Settings) -> bool:
-    """Return it for IPv6. A TAP is a network of its own, where hosts find each other by it."""
-    has_own = any(address.ip.is_link_local for address in settings.addresses)
-    return settings.mode == "tun" or has_own
-
-
-def _ours(settings: Settings) -> LinkState:
-    """Return what the device itself gets."""
-    return LinkState(
-        is_up=True,
-        mtu=settings.mtu,
-        queue_frames=QUEUE_FRAMES,
-        gso_max_bytes=GSO_MAX_BYTES,
-        gen_mode=GEN_MODE_NONE if _has_no_automatic_address(settings) else UNCHANGED,
-    )
-
-
-def _open(name: str, mode: Mode) -> int:
-    try:
-        return native.device_open(name, mode)
-    except OSError as error:
-        raise RuntimeFailure(
-            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
-        ) from None
-
-
-_OPEN_ERRORS = {
-    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
-    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
-    errno.EACCES: "permission denied on /dev/net/tun; run as root",
-    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
-    errno.EBUSY: "in use by another program; choose another name with --interface",
-    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
-}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
     the servers         a question by DNS, past the host's resolver: one that is silent is named
     the host            a name that these servers are for, looked up as any program does
 
-The question is the one whose answer nobody misses: the name of the server's own address, or with
+The question is one whose answer matters to no program: the name of the server's own address, or with
 split DNS the first domain. That there is none is an answer, too.
 """
 

@@ -29,17 +29,18 @@ import contextlib
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from fastun import ending, log
 from fastun.errors import RuntimeFailure, one_line
-from fastun.host import changes, journal_file
-from fastun.host.changes import AnyChange, Sysctl
+from fastun.host import journal_file, sysctls
 from fastun.host.journal_file import Header, JournalFile, Undone
+from fastun.host.sysctls import Sysctl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterator
 
+    from fastun.host.changes import AnyChange
     from fastun.host.journal_file import Pending
 
 DIRECTORY: Final = "journal"
@@ -110,25 +111,48 @@ class Journal:
 
     def set_sysctl(self, name: str, value: str) -> None:
         """Change a setting below /proc/sys, by its path there. Raises OSError."""
+        with self.sharing(lambda: Sysctl(name, sysctls.read(name), value)):
+            sysctls.write(name, value)
+
+    @contextlib.contextmanager
+    def sharing(self, look: Callable[[], AnyChange]) -> Iterator[None]:
+        """Record a change that others may have made before, unless there is nothing to undo.
+
+        As `changing`. ``look`` says what it is, and what is there now.
+        """
         self._open()
         with journal_file.locked(self._directory):
-            sysctl = Sysctl(name, changes.read_sysctl(name), value)
-            # The value before the first gateway changed it, not the one that it set.
-            known = [*self._pending.values(), *self._others(self._file)]
-            with self.changing(next(filter(sysctl.is_same, known), sysctl)):
-                changes.write_sysctl(name, value)
+            change = look()
+            known = self._known(change)
+            if known is None and change.changes_nothing:
+                yield
+                return
+            # What was before the first gateway changed it, not what that made it.
+            ours = change if known is None else cast("AnyChange", change.taking_over(known))
+            with self.changing(ours):
+                yield
+
+    def _known(self, change: AnyChange) -> AnyChange | None:
+        """Return the same change of this or another gateway, None if none has made it."""
+        known = [*self._pending.values(), *self._others(self._file)]
+        return next(filter(change.is_same, known), None)
+
+    def of_all(self) -> tuple[AnyChange, ...]:
+        """Return what this and the other live gateways of this directory have changed."""
+        return *self.made(), *self._others(self._file)
 
     def has_set(self, sysctl: str) -> bool:
         """Return whether this gateway has changed a setting, by its path below /proc/sys."""
-        with self._mutex:
-            made = list(self._pending.values())
-        return any(isinstance(change, Sysctl) and change.name == sysctl for change in made)
+        return any(isinstance(each, Sysctl) and each.name == sysctl for each in self.made())
 
-    def lost_sysctls(self) -> list[str]:
-        """Return the settings that are not any more as this gateway has set them."""
+    def lost(self) -> list[str]:
+        """Return which settings are not any more as this gateway has set them."""
+        return [change.what for change in self.made() if change.is_lost()]
+
+    def made(self) -> tuple[AnyChange, ...]:
+        """Return what this gateway has changed and not undone."""
         with self._mutex:
-            made = [change for change in self._pending.values() if isinstance(change, Sysctl)]
-        return [change.name for change in made if _value_of(change.name) not in ("", change.ours)]
+            return tuple(self._pending.values())
 
     def strike(self, change: AnyChange) -> None:
         """Remove a change that was not made after all."""
@@ -173,6 +197,12 @@ class Journal:
 
     # -- undoing ------------------------------------------------------------------------------
 
+    def undo_those(self, select: Callable[[AnyChange], bool]) -> list[str]:
+        """Undo some changes while the gateway goes on; return what could not be undone."""
+        with self._mutex:
+            some = [change for change in self._pending.values() if select(change)]
+            return self._undo(self._pending, self._file, owner_died=False, only=some)
+
     def undo_all(self) -> list[str]:
         """Undo everything, and refuse further changes; return what could not be undone."""
         is_quiet = self._mutex.acquire(timeout=_CHANGING_LIMIT_S)
@@ -216,11 +246,20 @@ class Journal:
     def _leave_alone(self, path: Path, why: str | None) -> None:
         self._log.warning("journal ignored", file=str(path), error=why)
 
-    def _undo(self, pending: Pending, file: JournalFile | None, *, owner_died: bool) -> list[str]:
+    def _undo(
+        self,
+        pending: Pending,
+        file: JournalFile | None,
+        *,
+        owner_died: bool,
+        only: Container[AnyChange] | None = None,
+    ) -> list[str]:
         """Undo what is pending, and record that; return what could not be undone."""
         deadline = time.monotonic() + UNDO_LIMIT_S
         failures = []
         for line, change in sorted(pending.items(), key=lambda item: (item[1].rank, -item[0])):
+            if only is not None and change not in only:
+                continue
             with self._exclusive(change):
                 limit_s = max(_STEP_LEAST_S, min(change.limit_s, deadline - time.monotonic()))
                 is_needed = change.is_shared and any(map(change.is_same, self._others(file)))
@@ -265,10 +304,3 @@ class Journal:
             self._log.info(f"still restoring {change.what}", limit=f"{limit_s:.0f} s")
             thread.join(limit_s + _GRACE_S - _SLOW_S)
         return outcome[0] if outcome else f"not finished within {limit_s:.3g} s"
-
-
-def _value_of(sysctl: str) -> str:
-    try:
-        return changes.read_sysctl(sysctl)
-    except OSError:  # that of an interface which is gone
-        return ""

@@ -41,7 +41,7 @@ _IFADDR: Final = struct.Struct("=BBBBI")  # family, prefix length, flags, scope,
 _U32: Final = struct.Struct("=I")
 
 _IFF_UP: Final = 1
-_IFLA_IFNAME, _IFLA_MTU, _IFLA_AF_SPEC = 3, 4, 26
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_AF_SPEC = 3, 4, 10, 26
 _IFLA_INET6_ADDR_GEN_MODE: Final = 8
 GEN_MODE_NONE: Final = 1  # IN6_ADDR_GEN_MODE_NONE
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
@@ -68,6 +68,7 @@ class Link:
     name: str
     mtu: int
     is_up: bool
+    master: int = 0  # the index of the bridge that it is a port of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,11 @@ class FoundRoute:
 
 @dataclass(frozen=True, slots=True)
 class SetLink:
-    """A change of the device: its MTU in bytes, or that it is up."""
+    """A change of the device: its MTU in bytes, that it is up, or a port of a bridge."""
 
     mtu: int = 0
     is_up: bool = False
+    master: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class Kernel:
             if index == self._index:
                 found = dict(attributes_of(body[_IFINFO.size :]))
                 name = found[_IFLA_IFNAME].rstrip(b"\0").decode()
-                return Link(name, number(found[_IFLA_MTU]), bool(flags & _IFF_UP))
+                master = number(found[_IFLA_MASTER]) if _IFLA_MASTER in found else 0
+                return Link(name, number(found[_IFLA_MTU]), bool(flags & _IFF_UP), master)
         raise OSError(errno.ENODEV, "the interface is gone")
 
     def addresses(self) -> list[FoundAddress]:
@@ -250,8 +253,10 @@ def _route(body: bytes) -> FoundRoute | None:
 def _message(step: Step, index: int) -> Message:
     if isinstance(step, SetLink):
         flags = _IFF_UP if step.is_up else 0
-        mtu = attribute(_IFLA_MTU, _U32.pack(step.mtu)) if step.mtu else b""
-        return Message(_RTM_NEWLINK, 0, _IFINFO.pack(0, 0, index, flags, flags) + mtu)
+        body = _IFINFO.pack(0, 0, index, flags, flags)
+        for kind, value in ((_IFLA_MTU, step.mtu), (_IFLA_MASTER, step.master)):
+            body += attribute(kind, _U32.pack(value)) if value else b""
+        return Message(_RTM_NEWLINK, 0, body)
     if isinstance(step, SetAddress):
         return _address_message(step, index)
     network, table = step.place

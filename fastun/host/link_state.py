@@ -29,6 +29,7 @@ class LinkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_frames: _U32
     gso_max_bytes: _U32
     gen_mode: Annotated[int, Meta(ge=-1, le=3)]  # how it gets its link-local address, if at all
+    bridge: _U32 = 0  # the index of what it is a port of
 
     def back_to(self, before: LinkState, ours: LinkState, *, any_mtu: bool) -> LinkState:
         """Return it with all that is still ``ours`` as it was ``before``."""
@@ -62,6 +63,7 @@ def _read(netlink: IPRoute, index: int) -> LinkState | None:
         queue_frames=link.get_attr("IFLA_TXQLEN"),
         gso_max_bytes=link.get_attr("IFLA_GSO_MAX_SIZE"),
         gen_mode=gen_mode,
+        bridge=link.get_attr("IFLA_MASTER") or 0,
     )
 
 
@@ -78,6 +80,7 @@ def write(index: int, state: LinkState) -> None:
         fields = {
             "mtu": (now.mtu, state.mtu),
             "txqlen": (now.queue_frames, state.queue_frames),
+            "master": (now.bridge, state.bridge),
             "gso_max_size": (now.gso_max_bytes, state.gso_max_bytes),
         }
         changed = {name: wanted for name, (is_now, wanted) in fields.items() if is_now != wanted}
@@ -103,10 +106,21 @@ def unused(interface: str) -> int:
     return 0
 
 
+def tun_devices() -> dict[str, bool]:
+    """Return all TUN and TAP devices by name, with whether a program has each open."""
+    with IPRoute() as netlink:
+        links = [link for link in netlink.get_links() if _is_tun(link)]
+    return {link.get_attr("IFLA_IFNAME"): bool(link.get_attr("IFLA_CARRIER")) for link in links}
+
+
 def _link(netlink: IPRoute, index: int) -> Any:
     try:
         (link,) = netlink.get_links(index)
     except (NetlinkError, ValueError):
         return None
+    return link if _is_tun(link) else None
+
+
+def _is_tun(link: Any) -> bool:
     info = link.get_attr("IFLA_LINKINFO")
-    return link if info is not None and info.get_attr("IFLA_INFO_KIND") == "tun" else None
+    return info is not None and info.get_attr("IFLA_INFO_KIND") == "tun"

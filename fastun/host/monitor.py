@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from fastun import log
 from fastun.ending import AskedToStop
 from fastun.host.dns_watch import DnsWatch
+from fastun.host.forward_watch import ForwardWatch
 from fastun.host.notices import Concern, Filter, Notices
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _OTHERS_INTERVAL_S: Final = 4.0
 _SHARE_MAX: Final = 0.05  # of the time
 
 # Without these a tunnel does not carry what it is to carry.
-_NEEDED: Final = ("address", "route", "routing rules")
+_NEEDED: Final = ("address", "route", "routing rules", "bridge")
 
 REPAIRS_MAX: Final = 3
 WINDOW_S: Final = 60.0
@@ -87,6 +88,9 @@ class HostMonitor:
         self._condition = device.condition
         self._limit = RepairLimit()
         self._dns = DnsWatch(device.name)
+        self._forward = ForwardWatch(device.forwarding, device.condition)
+        self._refused_forwarding: tuple[str, ...] = ()
+        self._have_rules_changed = True
         self._has_moved = False
         self._pending = Concern.OTHERS  # since the device was made
         self._others_due = self._looked_s = float("-inf")
@@ -126,6 +130,9 @@ class HostMonitor:
             self._pending &= ~Concern.TABLE
             if await asyncio.to_thread(self._device.nft_tables_are_changed):
                 self._pending |= Concern.OURS
+        if Concern.RULES in self._pending:  # with the next look
+            self._pending &= ~Concern.RULES
+            self._have_rules_changed = True
         is_ours = Concern.OURS in self._pending
         if not self._may_repair(now, is_disturbed=is_ours):
             self._pending = Concern.NONE  # the quiet minute ends with a repair
@@ -154,9 +161,13 @@ class HostMonitor:
         names = self._device.name_servers
         names.look()
         self._dns.look(names.state.servers if names.state.manager == "resolvconf" else ())
+        self._have_rules_changed = self._forward.look(
+            have_rules_changed=self._have_rules_changed, refused=self._refused_forwarding
+        )
         if self._device.settings_are_changed():
             return Concern.OURS
-        return Concern.OTHERS if self._condition.missing else Concern.NONE
+        is_missing = self._condition.missing or self._refused_forwarding
+        return Concern.OTHERS if is_missing else Concern.NONE
 
     def _routes_wanted(self) -> frozenset[Network]:
         wanted = self._device.wanted
@@ -190,6 +201,9 @@ class HostMonitor:
             self._log.info("MTU changed by another program", mtu=applied.mtu)
         was_down = self._condition.is_down
         self._condition.is_down = any(each.kind == "link" for each in applied.refused)
+        self._refused_forwarding = tuple(
+            f"{each.item}: {each.reason}" for each in applied.refused if each.kind == "forwarding"
+        )
         self._condition.missing = tuple(
             " ".join(each.key) for each in applied.refused if each.kind in _NEEDED
         )
@@ -216,6 +230,8 @@ def summary(made: Iterable[Change]) -> str:
     for kind, items in by_kind.items():
         if kind == "routing rules":
             words.append("the routing rules")
+        elif kind == "bridge":
+            words.append(f"its place in bridge {items[0]}")
         elif len(items) == 1:
             words.append(f"{kind} {items[0]}")
         else:

@@ -2,7 +2,8 @@
 
     getaddrinfo(3)                     as any program does
     dnspython, marked socket --> DNS   where the way to the host's DNS servers, or these themselves,
-                                       are the tunnel's: it may be down just when a name is needed
+                                       are the tunnel's: it may be down just when a name is needed;
+                                       and with a kill switch, which drops what has no mark
 
 The servers outside are those that the host has besides the tunnel's, and those that it had before
 (DnsFiles, read before there is a device). /etc/hosts counts both ways. Everything here blocks: not
@@ -91,16 +92,19 @@ class NameLookup:
         device_index: int = 0,
         before: DnsFiles | None = None,
         own_servers: Callable[[], Collection[str]] = tuple,
+        allow: Callable[[Collection[str]], None] | None = None,
     ) -> None:
         """Look up by the mark (0: none) outside the device of that index (0: no device).
 
         ``before``: as the files were before this tunnel changed them. ``own_servers`` gives the
-        tunnel's own DNS servers, as long as the host uses them.
+        tunnel's own DNS servers, as long as the host uses them. With a kill switch only the mark
+        gets out, and only to servers that were given to ``allow``.
         """
         self._fwmark = fwmark
         self._device_index = device_index
         self._before = before or DnsFiles()
         self._own_servers = own_servers
+        self._allow = allow
 
     def __call__(self, name: str) -> tuple[HostAddress, ...]:
         """Return the addresses of a name, each once, in the order of preference.
@@ -114,11 +118,15 @@ class NameLookup:
         if in_file:
             return in_file
         servers = self._outside(now)
+        if self._allow is not None:
+            if not servers:
+                raise NotYetError("this host has no DNS server")
+            self._allow(servers)
         return self._by_dns(name, servers) if servers else _by_the_host(name)
 
     def _leads_inside(self, now: DnsFiles) -> bool:
         """Return whether ordinary lookups would go through the tunnel."""
-        if self._own_servers():
+        if self._own_servers() or self._allow is not None:
             return True
         if not self._device_index or not self._fwmark:  # without a mark there is no other way
             return False

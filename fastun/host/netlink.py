@@ -61,11 +61,11 @@ class Fault(NamedTuple):
 class Netlink:
     """One socket. One thread at a time; use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         """Open it in this thread's network namespace. Raises OSError."""
         self._sequence = 0
         self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
         for option in (_CAP_ACK, _EXT_ACK, _STRICT_CHECK):
             with contextlib.suppress(OSError):  # an older kernel answers more, and says less

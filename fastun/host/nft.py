@@ -110,9 +110,14 @@ ACCEPT: Final[Statement] = {"accept": None}
 DROP: Final[Statement] = {"drop": None}
 
 
+def is_plain(name: str) -> bool:
+    """Return whether nft takes an interface's name literally."""
+    return _PLAIN_NAME.fullmatch(name) is not None
+
+
 def interface_key(side: Literal["i", "o"], name: str, index: int) -> tuple[Statement, str | int]:
     """Return how to match an interface: by name, or by index where nft cannot parse the name."""
-    if _PLAIN_NAME.fullmatch(name):
+    if is_plain(name):
         return meta(f"{side}ifname"), name
     return meta(f"{side}if"), index
 
@@ -149,6 +154,11 @@ def names(*, is_undo: bool = False) -> tuple[str, ...]:
         for each in found
         if each.get("family") == _FAMILY and str(each.get("name")).startswith(PREFIX)
     )
+
+
+def items_of(name: str) -> list[dict[str, Any]]:
+    """Return what nft lists of a table of ours. Raises NftRefused."""
+    return _items(_run("-j", "list", "table", _FAMILY, name))
 
 
 def ruleset() -> list[dict[str, Any]]:

@@ -63,6 +63,7 @@ class Concern(enum.Flag):
     OTHERS = enum.auto()  # addresses of other interfaces, which decide what may be pushed
     OURS = enum.auto()  # the device, its addresses and routes, our rules
     TABLE = enum.auto()  # an nft table of ours
+    RULES = enum.auto()  # nft rules of others
 
 
 class Report(NamedTuple):
@@ -121,7 +122,7 @@ class Filter:
             return Concern.NONE
         found = dict(attributes_of(body[_NFGENMSG_BYTES:]))
         name = found.get(_TABLE_NAME, b"").rstrip(b"\0").decode(errors="replace")
-        return Concern.TABLE if name in self._tables() else Concern.NONE
+        return Concern.TABLE if name in self._tables() else Concern.RULES
 
 
 class Notices:
@@ -166,7 +167,7 @@ class Notices:
                 except BlockingIOError:
                     break
                 except OSError:  # ENOBUFS: more than its queue could hold
-                    found |= Concern.TABLE if is_nft else Concern.OURS
+                    found |= Concern.TABLE | Concern.RULES if is_nft else Concern.OURS
                     continue
                 for report in reports(answer, is_nft=is_nft):
                     found |= concern_of(report)

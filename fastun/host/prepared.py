@@ -1,6 +1,7 @@
 """A device that another program has made for us, and that stays when we are gone.
 
-The journal then undoes what else goes with the device: addresses, routes, MTU, and that it is up.
+The journal then undoes what else goes with the device: addresses, routes, MTU, its place in a
+bridge, and that it is up.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastun import log
-from fastun.host import link_state
+from fastun.host import link_settings, link_state
 from fastun.host.changes import PreparedDevice
 from fastun.host.kernel import Kernel
 from fastun.host.link_state import UNCHANGED
@@ -18,24 +19,25 @@ from fastun.host.link_state import UNCHANGED
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from fastun.config.settings import Settings
     from fastun.host.journal import Journal
-    from fastun.host.link_state import LinkState
     from fastun.peers.peer import Address
 
 
-def record(journal: Journal, interface: str, ours: LinkState) -> bool:
+def record(journal: Journal, interface: str, settings: Settings) -> bool:
     """Have the journal restore it, where there is one; return whether there is.
 
-    To be called before it is opened: with its carrier it would get an automatic address. ``ours``
-    is what it gets. Raises AskedToStop.
+    To be called before it is opened: with its carrier it would get an automatic address. Raises
+    AskedToStop.
     """
     index = link_state.unused(interface)
     before = link_state.read(index) if index else None
     if before is None:
         return False
+    ours = link_settings.of_settings(settings)
     if UNCHANGED in (ours.gen_mode, before.gen_mode):
         ours = msgspec.structs.replace(ours, gen_mode=before.gen_mode)
-    with journal.changing(PreparedDevice(interface, index, before, ours)):
+    with journal.changing(PreparedDevice(interface, index, before, ours, bool(settings.bridge))):
         link_state.write(index, msgspec.structs.replace(before, gen_mode=ours.gen_mode))
     return True
 

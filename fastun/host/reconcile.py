@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fastun import ending
 from fastun.config.full_tunnel import DEFAULTS
-from fastun.host import full_tunnel, permitted, placing, routing_rules, settings_of_host
+from fastun.host import bridge, full_tunnel, permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
 from fastun.host.iproute import IPRoute, NetlinkError
 from fastun.host.kernel import Kernel, Place, SetAddress, SetLink, SetRoute
@@ -79,6 +79,7 @@ class Reconciler:
         """Prepare; ``journal`` undoes what does not go with the device."""
         self._index = index
         self._settings = settings
+        self._mtu = settings.mtu  # as it was configured when it was last applied
         self._journal = journal
         self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
@@ -94,11 +95,12 @@ class Reconciler:
         with Kernel(self._index) as kernel:
             outcome = _Outcome(kernel.link(), wanted)
             mtu = self._set_mtu(kernel, wanted, outcome)
+            self._join(kernel, wanted, outcome)
             found = kernel.addresses()
             main = kernel.main_routes()
             others = of_others(main, found, self._index)
             placed = self._placed(wanted, others, found, outcome)
-            if wanted.takes_all:
+            if wanted.takes_all or wanted.pushed_all:
                 self._take_all(placed, main, found, outcome)
             self._set_addresses(kernel, placed, found, outcome)
             if self._is_new:  # routes may take seconds
@@ -111,6 +113,11 @@ class Reconciler:
         self._is_new = False
         self._caught = (placed.caught, placed.caught.by(wanted.outer))
         return Applied(mtu, tuple(outcome.refused), tuple(outcome.made))
+
+    def follow(self, settings: Settings) -> None:
+        """Go by these settings from the next `apply` on."""
+        self._settings = settings
+        self.__dict__.pop("_named", None)
 
     def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
@@ -127,7 +134,8 @@ class Reconciler:
     def _set_mtu(self, kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> int:
         """Set the MTU; one that was set by hand stays until another one is pushed."""
         now = outcome.link.mtu
-        is_ours = self._is_new or now == self._pushed_mtu
+        is_ours = self._is_new or now == self._pushed_mtu or wanted.mtu != self._mtu
+        self._mtu = wanted.mtu
         goal = wanted.pushed_mtu or (wanted.mtu if is_ours else now)
         self._pushed_mtu = wanted.pushed_mtu
         if goal == now:
@@ -140,6 +148,15 @@ class Reconciler:
             Refusal("MTU", str(goal), str(faults[0]), "", is_pushed=bool(wanted.pushed_mtu))
         )
         return now
+
+    @staticmethod
+    def _join(kernel: Kernel, wanted: Wanted, outcome: _Outcome) -> None:
+        """Make the device a port of its bridge."""
+        joined = bridge.join(kernel, outcome.link, wanted.bridge) if wanted.bridge else False
+        if joined is True:
+            outcome.make("bridge", wanted.bridge)
+        elif joined:
+            outcome.refuse("bridge", wanted.bridge, *joined)
 
     def _set_up(self, kernel: Kernel, outcome: _Outcome) -> bool:
         """Bring a new device up; whether it is up. One that was set down later stays down."""
@@ -201,8 +218,12 @@ class Reconciler:
         outcome: _Outcome,
     ) -> None:
         way = placing.Way(self._settings.table, self._settings.fwmark)
-        if not way.marked_table:  # the device is in another namespace, whose packets are not ours
+        if isinstance(way.table, int):  # the device is in another namespace, where none are ours
             placed.routes |= {Place(each, MAIN_TABLE): None for each in DEFAULTS}
+            return
+        if not way.marked_table:
+            reason = "our packets have no mark, and would go into the tunnel"
+            outcome.refuse("route", "default", reason, "restart fastun, which then chooses one")
             return
         may = full_tunnel.beside(found, main, self._index, allow_lan=self._allows_lan)
         inside = [place.network for place in placed.routes]

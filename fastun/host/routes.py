@@ -36,16 +36,21 @@ def prepared(settings: Settings) -> Settings:
 
 
 def _may_catch_ourselves(settings: Settings) -> bool:
-    """Return whether a route may take our own packets, now or later.
+    """Return whether a route may take our own packets, now or later, or a kill switch drop them.
 
     Sockets have their mark from the start, and a name may come to have an address behind any route.
     The networks of the device's own addresses are looked at as they are.
     """
-    if _may_be_routed(settings):
+    if _may_be_routed(settings) or has_kill_switch(settings):
         return True
     outer, is_complete = outer_addresses.of_settings(settings)
     caught = Caught(address.network for address in settings.addresses)
     return bool(settings.addresses) and (not is_complete or bool(caught.by(outer)))
+
+
+def has_kill_switch(settings: Settings) -> bool:
+    """Return whether nothing but our own packets may leave beside the tunnel."""
+    return settings.role == "connect" and settings.kill_switch != "off"
 
 
 def _may_be_routed(settings: Settings) -> list[Network]:

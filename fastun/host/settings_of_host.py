@@ -6,8 +6,8 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun.host import changes
-from fastun.host.changes import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host import sysctls
+from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
 from fastun.host.wanted import Change, Refusal
 
 if TYPE_CHECKING:
@@ -38,19 +38,33 @@ def apply(
         # A packet from one peer to another has to leave by the interface it came by.
         # The kernel sends redirects if either of the two says so.
         for where in (interface, "all"):
-            made += _set(journal, SEND_REDIRECTS.format(where), "0")
+            name = SEND_REDIRECTS.format(where)
+            made += _set(journal, name, "0", refused if where == interface else None)
     return made
 
 
-def _set(journal: Journal, name: str, value: str) -> list[Change]:
-    """Set it, unless the journal has done so and it is still so."""
+def _set(
+    journal: Journal, name: str, value: str, refused: list[Refusal] | None = None
+) -> list[Change]:
+    """Set it, unless the journal has done so and it is still so; ``refused`` learns why not."""
+    item = name.replace("/", ".")
     try:
-        if journal.has_set(name) and changes.read_sysctl(name) == value:
+        if journal.has_set(name) and sysctls.read(name) == value:
             return []
         journal.set_sysctl(name, value)
-    except OSError:
+    except OSError as error:
+        if refused is not None and not _is_set(name, value):
+            advice = f"run 'sysctl -w {item}={value}', or peers get ICMP redirects"
+            refused.append(Refusal("setting", item, f"cannot be set: {error.strerror}", advice))
         return []
-    return [Change("setting", name.replace("/", "."))]
+    return [Change("setting", item)]
+
+
+def _is_set(name: str, value: str) -> bool:
+    try:
+        return sysctls.read(name) == value
+    except OSError:
+        return False
 
 
 def _strict(interface: str) -> list[Refusal]:
@@ -86,7 +100,7 @@ def why_no_ipv6(fault: Fault, interface: str) -> tuple[str, str]:
         return "this kernel has no IPv6", "remove the IPv6 addresses and routes"
     name = f"net/ipv6/conf/{interface}/disable_ipv6"
     try:
-        is_off = changes.read_sysctl(name) != "0"
+        is_off = sysctls.read(name) != "0"
     except OSError:
         is_off = False
     if not is_off:

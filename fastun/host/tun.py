@@ -5,16 +5,38 @@ Source: linux/if_tun.h, drivers/net/tun.c.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import struct
 from typing import Final
 
 from fastun import native
-from fastun.native import Offload
+from fastun.errors import RuntimeFailure
+from fastun.native import Mode, Offload
 
 _TUNGETIFF: Final = 0x800454D2
 _TUNGETDEVNETNS: Final = 0x54E3
 _IFREQ: Final = struct.Struct("=16sH22x")
+
+
+def opened(name: str, mode: Mode) -> int:
+    """Make an interface, or take one that is there; return its descriptor. RuntimeFailure."""
+    try:
+        return native.device_open(name, mode)
+    except OSError as error:
+        raise RuntimeFailure(
+            f"interface {name}: {_OPEN_ERRORS.get(error.errno or 0, error.strerror)}"
+        ) from None
+
+
+_OPEN_ERRORS = {
+    errno.ENOENT: "/dev/net/tun is missing; load the driver with 'modprobe tun'",
+    errno.ENODEV: "/dev/net/tun has no driver; load it with 'modprobe tun'",
+    errno.EACCES: "permission denied on /dev/net/tun; run as root",
+    errno.EPERM: "creating it needs CAP_NET_ADMIN; run as root",
+    errno.EBUSY: "in use by another program; choose another name with --interface",
+    errno.EINVAL: "an interface of another kind has that name; choose another with --interface",
+}
 
 
 def is_deleted(fd: int) -> bool:

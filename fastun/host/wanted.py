@@ -11,12 +11,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from fastun.config.settings import Settings
+    from fastun.config.forward import Forward
     from fastun.host.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
 Kind = Literal[
-    "address", "route", "MTU", "routing rules", "setting", "link", "nft table", "network"
+    "address",
+    "route",
+    "MTU",
+    "routing rules",
+    "setting",
+    "link",
+    "nft table",
+    "forwarding",
+    "kill switch",
+    "bridge",
+    "network",
 ]
 
 
@@ -25,8 +35,10 @@ class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
-    `outer` are the addresses that the tunnel's own packets go to. `takes_all`: all packets go
-    through the tunnel, whatever `routes` say.
+    `bridge` is what it is to be a port of, "" for nothing in particular.
+    `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
+    forwards from and to the device, None for nothing.
+    `takes_all`, `pushed_all`: all packets go through the tunnel, whatever `routes` say.
     """
 
     mtu: int
@@ -36,19 +48,10 @@ class Wanted:
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
     takes_all: bool = False
+    pushed_all: bool = False
+    bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
-
-
-def configured(settings: Settings, outer: frozenset[OuterAddress]) -> Wanted:
-    """Return what is wanted before anything is pushed."""
-    routes = [network for peer in settings.peers for network in peer.allowed_ips]
-    return Wanted(
-        mtu=settings.mtu,
-        addresses=settings.addresses,
-        routes=() if settings.table == "off" else tuple(routes),
-        outer=outer,
-        takes_all=settings.table == "all",
-    )
+    forward: Forward | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -39,6 +40,14 @@ BOOT_FAILURES_MAX = 5
 SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
 RESPAWN_DELAY_S = 1.0
+
+# How often a fresh template is looked at.
+TEMPLATE_LOOK_S = 0.005
+
+# A worker that crashes costs a fresh template, some 70 ms of CPU. Whoever can crash one gets so
+# many at once; after that each waits for RESPAWN_DELAY_S.
+FAULTS_MAX = 5
+FAULTS_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,7 @@ class Lane:
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
         self._plan = plan
+        self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._log = log.get("lane")
 
@@ -197,6 +207,14 @@ class Lane:
         self._owner.on_death(worker)
         self._start_worker(worker)
 
+    def _start_when_ready(self, worker: WorkerProcess) -> None:
+        """Start a worker as soon as the template is ready; no event waits for that."""
+        if self._template.is_ready():
+            self._start_after_all(worker)
+            return
+        loop = asyncio.get_running_loop()
+        worker.respawn = loop.call_later(TEMPLATE_LOOK_S, self._start_when_ready, worker)
+
     def _gives_up(self, worker: WorkerProcess, why: str) -> bool:
         """Count a failure to start; whether it was the last, which ends the gateway."""
         worker.boot_failures += 1
@@ -225,16 +243,22 @@ class Lane:
         status = worker.reap()
         worker.is_ready = False
         worker.restarts += 1
-        if -status in FAULTS:
+        is_fault = -status in FAULTS
+        if is_fault:
             self._template.renew()
+            self._faults.append(time.monotonic())
         self._log.warning("worker died, replacing it", worker=worker.name, status=status)
         if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return
-        self._owner.on_death(worker)
         if time.monotonic() - worker.spawned > SHORT_LIFE_S:
             worker.n_short_lives = 0
         worker.n_short_lives += 1
-        if worker.n_short_lives < SHORT_LIVES_MAX:
-            self._start_worker(worker)
+        if worker.n_short_lives < SHORT_LIVES_MAX and not (is_fault and self._crashes_often()):
+            self._start_when_ready(worker)
         else:
+            self._owner.on_death(worker)
             self._start_later(worker)
+
+    def _crashes_often(self) -> bool:
+        is_full = len(self._faults) == FAULTS_MAX
+        return is_full and time.monotonic() - self._faults[0] < FAULTS_WINDOW_S

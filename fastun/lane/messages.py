@@ -2,7 +2,7 @@
 
 A new message takes three places. To a worker: its class here, a method of
 :class:`fastun.lane.worker.Worker` that acts on it, and what sends it. To the gateway: its class
-here, the line in worker.py that makes it of a loop's event, and a method of
+here, the line in events.py that makes it of a loop's event, and a method of
 :class:`fastun.gateway.reports.Reports` that acts on it. Both find the method by the type of its
 parameter.
 """
@@ -99,6 +99,12 @@ class AddSocket(ToWorker, frozen=True, tag="add-socket"):
     has_offload: bool
 
 
+class RemoveSocket(ToWorker, frozen=True, tag="remove-socket"):
+    """To link-reader and link-writer: the UDP socket of this index is used no more."""
+
+    index: int
+
+
 class SetGateKeys(ToWorker, frozen=True, tag="set-gate-keys"):
     """To the link-reader: what mac1 of messages on UDP is checked and cookies are sealed with.
 
@@ -156,13 +162,10 @@ class AllowIps(ToWorker, frozen=True, tag="allow-ips"):
 
 
 class ChangeIps(ToWorker, frozen=True, tag="change-ips"):
-    """These addresses change hands, all in one step; each has its peer's slot in front.
-
-    One that is removed from a peer, but another's by now, stays there.
-    """
+    """Addresses, each behind its peer's slot, that change hands in one step."""
 
     added: tuple[tuple[int, bytes, int], ...]
-    removed: tuple[tuple[int, bytes, int], ...]
+    removed: tuple[tuple[int, bytes, int], ...]  # where they are not another peer's by now
 
 
 class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
@@ -190,6 +193,13 @@ class SendKeepalive(ToWorker, frozen=True, tag="send-keepalive"):
     """To the tun-reader: an empty message to the peer."""
 
     slot: int
+
+
+class SendControl(ToWorker, frozen=True, tag="send-control"):
+    """To the tun-reader: a control message to the peer, if there is a session and room."""
+
+    slot: int
+    content: bytes
 
 
 class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):

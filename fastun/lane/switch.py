@@ -39,3 +39,8 @@ class Switch:
         self.macs.close()
         self.hairpin.close()
         os.close(self._wake_fd)
+
+
+def attach_switch(fds: Sequence[int], hairpin_bytes: int) -> tuple[MacTable, Ring] | tuple[()]:
+    """Map what a worker got of it, the first of `descriptors`; nothing where there is none."""
+    return (MacTable.attach(fds[0]), Ring.attach(fds[1], hairpin_bytes)) if fds else ()

@@ -10,17 +10,15 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
 from functools import singledispatchmethod
-from typing import Final
 
 import setproctitle
 
 from fastun import native
 from fastun.errors import FastunError, RuntimeFailure, one_line
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
+from fastun.lane.events import message_of
 from fastun.lane.messages import (
-    CLOSED_BY_PEER,
     AddReceivingKey,
     AddSocket,
     AllowIps,
@@ -31,30 +29,26 @@ from fastun.lane.messages import (
     Boot,
     ChangeIps,
     ClampMss,
-    ControlCame,
     DetachLink,
     DeviceGone,
     ForgetIps,
     ForgetReceivingKeys,
     KeyAdded,
-    KeyConfirmed,
     LinkEnded,
     Message,
-    OffloadChanged,
-    PathTooNarrow,
     Ready,
+    RemoveSocket,
+    SendControl,
     SendKeepalive,
     SendMessage,
-    SessionWanted,
     SetEndpoint,
     SetGateKeys,
     SetPacketMax,
     SetSendingKey,
-    StreamHandshakeCame,
     ToGateway,
-    UdpHandshakeCame,
     WorkerFailed,
 )
+from fastun.lane.switch import attach_switch
 from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
@@ -81,7 +75,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 native.Stats.attach(stats_fd),
                 native.PeerTable.attach(peers_fd),
-                *_switch_memory(boot, switch_fds),
+                *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
@@ -128,7 +122,7 @@ class Worker:
 
     def _report(self, event: Event) -> None:
         """Report an event, but do not wait with what any host can send."""
-        message = _MESSAGES[event.kind](event)
+        message = message_of(event)
         may_wait = event.kind not in (*_OF_ANY_HOST, *_REPEATED)
         if may_wait:
             self._send(message)
@@ -242,6 +236,10 @@ class Worker:
         self._loop.send_keepalive(message.slot)
 
     @act.register
+    def _send_control(self, message: SendControl, _: list[int]) -> None:
+        self._loop.send_control(message.slot, message.content)
+
+    @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
         for aead, key in message.keys:
             self._loop.add_receiving_key(
@@ -263,6 +261,13 @@ class Worker:
         self._loop.add_socket(message.index, fds[0], has_offload=message.has_offload)
         retired = self._socket_fds.get(message.index)
         self._socket_fds[message.index] = fds[0]  # kept open
+        if retired is not None:
+            os.close(retired)
+
+    @act.register
+    def _remove_socket(self, message: RemoveSocket, _: list[int]) -> None:
+        self._loop.remove_socket(message.index)
+        retired = self._socket_fds.pop(message.index, None)
         if retired is not None:
             os.close(retired)
 
@@ -293,31 +298,6 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
-
-
-# What the gateway receives for what a loop returned for.
-_MESSAGES: Final[dict[EventKind, Callable[[Event], ToGateway]]] = {
-    EventKind.STREAM_HANDSHAKE: lambda event: StreamHandshakeCame(
-        event.slot, event.link_id, event.message
-    ),
-    EventKind.UDP_HANDSHAKE: lambda event: UdpHandshakeCame(event.endpoint, event.message),
-    EventKind.CONTROL: lambda event: ControlCame(event.slot, event.index, event.message),
-    EventKind.NO_SESSION: lambda event: SessionWanted(event.slot),
-    EventKind.TOO_LONG: lambda event: PathTooNarrow(event.slot),
-    EventKind.OFFLOAD: lambda event: OffloadChanged(event.slot, event.index, event.error),
-    EventKind.CONFIRMED: lambda event: KeyConfirmed(event.slot, event.link_id, event.index),
-    EventKind.LINK_CLOSED: lambda event: LinkEnded(event.slot, event.link_id, CLOSED_BY_PEER),
-    EventKind.LINK_FAULT: lambda event: LinkEnded(
-        event.slot, event.link_id, "the peer broke the framing"
-    ),
-    EventKind.LINK_ERROR: lambda event: LinkEnded(event.slot, event.link_id, event.error),
-}
-
-
-def _switch_memory(boot: Boot, fds: list[int]) -> tuple[native.MacTable, native.Ring] | tuple[()]:
-    if not boot.hairpin_bytes:
-        return ()
-    return native.MacTable.attach(fds[0]), native.Ring.attach(fds[1], boot.hairpin_bytes)
 
 
 def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:

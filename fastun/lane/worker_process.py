@@ -238,7 +238,8 @@ async def _exited(pidfd: int, limit_s: float) -> bool:
     loop, exited = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(pidfd, exited.set)
     try:
-        await asyncio.wait_for(exited.wait(), limit_s)
+        async with asyncio.timeout(limit_s):
+            await exited.wait()
     except TimeoutError:
         return False
     else:

@@ -37,7 +37,7 @@ REPEAT_MAX_S: Final = 960.0
 FORGOTTEN_S: Final = 60.0
 
 WAYS_MAX: Final = 16
-WAYS_SAID: Final = 3
+WAYS_SAID: Final = 2
 
 Address = IPv4Address | IPv6Address
 WayOut = Callable[[Address, int, int], str]
@@ -191,7 +191,7 @@ class Attempts:
             "came_back": _came_back(effort),
         }
         likely = causes(outcome.reason, way.scheme, self._own_key)
-        if link is not None and link.transport == "tcp":
+        if link is not None and link.transport == "tcp" and way.scheme == "udp":
             if not effort.has_warned:
                 self._log.info("UDP does not get through; the link is on TCP", peer=peer, **fields)
         elif link is not None:

@@ -6,8 +6,10 @@ bound freely (ip(7), IP_FREEBIND) works from the moment at which its address is 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
 
 from fastun.link.names import EndpointAddress
@@ -15,10 +17,13 @@ from fastun.link.names import EndpointAddress
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
 
 
-def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) -> socket.socket:
+def bound(
+    address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0, *, is_beside: bool = False
+) -> socket.socket:
     """Return a socket that is bound and does not block. Raises OSError.
 
-    One of ``[::]`` takes IPv4 as well. ``fwmark`` goes on every packet; 0 is none.
+    One of ``[::]`` takes IPv4 as well. ``fwmark`` goes on every packet; 0 is none. ``is_beside``:
+    it may overlap with others that allow it.
     """
     made = socket.socket(_family(address), kind)
     try:
@@ -30,15 +35,39 @@ def bound(address: EndpointAddress, kind: socket.SocketKind, fwmark: int = 0) ->
             is_one = not address.host.is_unspecified
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_one)
         allow_absent(made)
+        allow_overlap(made, is_allowed=is_beside)
         made.bind(_sockaddr(address))
         # Else the kernel would also send from an address that has gone, where it is pinned
         # (IPV6_PKTINFO), instead of the error that makes us take another.
         allow_absent(made, is_allowed=False)
+        if kind == socket.SOCK_DGRAM:  # a stream's address is looked at again when it listens
+            allow_overlap(made, is_allowed=False)
         made.setblocking(False)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def allow_overlap(each: socket.socket, *, is_allowed: bool = True) -> None:
+    """Let a socket overlap with others of ours that allow it, as 127.0.0.1 and [::] do, or not.
+
+    So one can be bound before the other goes (socket(7), SO_REUSEPORT).
+    """
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_allowed)
+
+
+@contextlib.contextmanager
+def overlapping(sockets: Iterable[socket.socket]) -> Iterator[None]:
+    """Let bound sockets of ours overlap with such that are made while the context lasts."""
+    given = tuple(sockets)
+    for each in given:
+        allow_overlap(each)
+    try:
+        yield
+    finally:
+        for each in given:
+            allow_overlap(each, is_allowed=False)
 
 
 def allow_absent(each: socket.socket, *, is_allowed: bool = True) -> None:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import msgspec
 
-from fastun import __version__, codec, native
+from fastun import __version__, codec, native, vocabulary
 from fastun.config import push as push_form
 from fastun.config.push import Push
 from fastun.config.settings import Settings
 from fastun.errors import one_line
 from fastun.lane.messages import LinkFormat
 from fastun.native import Aead, Mode, Offload, Wire, has_aes_instructions
+from fastun.session import primitives
 
 PROTOCOL_VERSION = 1
 HELLO_TIMEOUT_S = 5.0
@@ -83,6 +84,14 @@ class Ability(StrEnum):
         lambda settings: settings.role == "connect" and bool(settings.accept),
         True,
     )
+    # It takes a push in the middle of a session, too (push_updates.py).
+    TAKES_PUSH_UPDATES = (
+        "takes_push_updates",
+        lambda settings: (
+            settings.role == "connect" and settings.wire == "wireguard" and bool(settings.accept)
+        ),
+        False,
+    )
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +99,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True):
 
     version: int
     software: str
-    mode: Literal["tun", "tap"]
+    mode: vocabulary.Mode
     offload: tuple[str, ...]
     message_max: int
     aeads: tuple[str, ...] = ()
@@ -114,8 +123,8 @@ def own(settings: Settings, offload_max: Offload, push: Push | None = None) -> H
 
 
 def own_aeads() -> tuple[str, ...]:
-    """Return what this processor seals and opens well."""
-    return (CHACHA, AES) if has_aes_instructions() else (CHACHA,)
+    """Return what this processor seals and opens well, here (a hello) and in the workers."""
+    return (CHACHA, AES) if has_aes_instructions() and primitives.has_aes() else (CHACHA,)
 
 
 def for_peer(ours: Hello, theirs: Hello | None) -> Hello:

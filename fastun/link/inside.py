@@ -2,7 +2,8 @@
 
 A peer there could be reached only through its own session, so each datagram would loop, longer each
 time. Packets and connections from there are refused (by the interface they arrived on, or by the
-route back); while the route to a peer leads there, nothing is sent to it.
+route back); while the route to a peer leads there, nothing is sent to it. A known peer on UDP that
+is outside all the same, in a network that is routed to the device, is made way for.
 """
 
 from __future__ import annotations
@@ -89,6 +90,15 @@ class Inside:
         self._ask()
         return True
 
+    def may_keep_out(self, address: UdpAddress) -> bool:
+        """Return whether routes could make way for an address, which a datagram came from.
+
+        Not where it came through the tunnel, nor where that was asked for before.
+        """
+        came_through = address.local_zone == self._device_index
+        is_new = outer_addresses.parsed(str(address.host)) not in self._kept_out
+        return self._ask is not None and is_new and not came_through
+
     # -- where ----------------------------------------------------------------------------------
 
     def holds(self, address: UdpAddress) -> bool:
@@ -148,7 +158,7 @@ class Inside:
         return NO_WAY if way.interface == self._device_index else way
 
     def described_way(self, host: IPv4Address | IPv6Address, port: int, protocol: int) -> str:
-        """Return for the log by which of our addresses and interfaces ``host`` is reached."""
+        """Return for the log by which of our interfaces ``host`` is reached."""
         if self._lookup is None:
             return ""
         way = self._lookup.way_to(host, port, protocol)
@@ -156,7 +166,7 @@ class Inside:
             interface = socket.if_indextoname(way.interface)
         except OSError:  # no route, or the interface has gone
             return "no route"
-        return f"from {way.source} via {interface}" if way.source else f"via {interface}"
+        return f"via {interface}"
 
     # -- the log --------------------------------------------------------------------------------
 

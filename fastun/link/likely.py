@@ -1,7 +1,8 @@
 """What an operator reads when a link does not come up: what came back, and the likely causes.
 
 The causes are in the order in which to look at them. All texts are short: a line of the log holds
-what was tried as well.
+what was tried as well, and a person reads it. docs/operations.md says more of each cause, and
+`fastun connect FILE --check` looks for the one that it is.
 """
 
 from __future__ import annotations
@@ -38,24 +39,20 @@ ORDER: Final = (
     Reason.NO_ANSWER,
 )
 
-_UNKNOWN_KEY = (
-    "the server does not know our key{key} ('fastun peer list' there); the server's public key in "
-    "our file is wrong; our clock was set back"
-)
+_UNKNOWN_KEY = "our key{key} is unknown there; wrong server key here; our clock was set back"
 _LIKELY: Final[dict[Reason, str]] = {
-    Reason.NOT_OPENED: "our pre-shared key differs from the server's; give both sides the same one",
+    Reason.NOT_OPENED: "our pre-shared key differs from the server's",
     Reason.CLOSED: _UNKNOWN_KEY,
     Reason.COOKIE_ONLY: "the server is flooded with handshakes; we go on trying",
     Reason.BLOCKED_HERE: "this host's own firewall drops it ('nft list ruleset', chain output)",
     Reason.NO_ROUTE: "this host has no network now, or no route there ('ip route get')",
     Reason.PROHIBITED: "a firewall forbids it; allow the port there",
-    Reason.PORT_CLOSED: "the server is not running, or listens on another port, or a firewall "
-    "rejects it",
+    Reason.PORT_CLOSED: "server not running; another port; a firewall rejects it",
     Reason.UNREACHABLE: "wrong address; the server is down; a firewall rejects it",
     Reason.OTHER: "see what came back",
 }
 _NOTHING: Final[dict[Scheme, str]] = {
-    "udp": "wrong address or port; server down; a firewall drops it; " + _UNKNOWN_KEY,
+    "udp": "server down; wrong address or port; a firewall drops it; " + _UNKNOWN_KEY,
     "tcp": "wrong address; server down; a firewall drops it",
 }
 

@@ -1,16 +1,19 @@
 """What a serving side listens on: bound at once, or as soon as it is known where.
 
     an address        at once, and freely (binding.py): no interface need have it yet
-    a name, a zone    when the name resolves, or the interface is there (names.py)
+    a name, a zone    when the name resolves, or the interface is there (names.py); a name is looked
+                      up again, and what it resolves to then is bound as well
     a port in use     ends the gateway, before it says that it is up
 
 An address that no interface has is warned of, and the gateway is not ready until it is there. It
-may go again later: that is the same.
+may go again later: that is the same. What is listened on may change: what is new is bound before
+what is not wanted any more is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -24,6 +27,8 @@ from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
 from fastun.link.stream import sockets as stream
 
 LOOK_INTERVAL_S: Final = 1.0
+NAMES_INTERVAL_S: Final = 30.0
+ADDRESSES_MAX: Final = 8  # of one name, since the start
 
 _ANY_IPV4: Final = "0.0.0.0"  # noqa: S104 (what [::] asks for on a host without IPv6)
 
@@ -36,20 +41,25 @@ class Listening:
         endpoints: tuple[Endpoint, ...],
         names: Names,
         take_udp: Callable[[socket.socket], None],
+        leave_udp: Callable[[socket.socket], None] = lambda _: None,
         fwmark: int = 0,
     ) -> None:
-        """Prepare to listen on ``endpoints``; ``take_udp`` is given each bound socket of UDP.
+        """Prepare to listen on ``endpoints``.
 
+        ``take_udp`` is given each bound socket of UDP, ``leave_udp`` each that is to be closed.
         ``fwmark`` goes on every packet, 0 is none.
         """
-        # Listeners of TCP, for the acceptor.
+        # Listeners of TCP, for the acceptor, which sets what is called before one is closed.
         self.streams: asyncio.Queue[socket.socket] = asyncio.Queue()
+        self.leave_stream: Callable[[socket.socket], None] = lambda _: None
         self.all_bound = asyncio.Event()
         self._names = names
         self._take_udp = take_udp
+        self._leave_udp = leave_udp
         self._fwmark = fwmark
         self._unbound = list(endpoints)
-        self._sockets: list[socket.socket] = []
+        self._following: set[asyncio.Task[None]] = set()  # names that were added later
+        self._bound: dict[Endpoint, dict[EndpointAddress, socket.socket]] = {}
         self._is_present: dict[tuple[str, EndpointAddress], bool] = {}  # by field and address
         self._log = log.get("link")
 
@@ -64,17 +74,17 @@ class Listening:
 
     def close(self) -> None:
         """Close all sockets."""
-        for each in self._sockets:
-            each.close()
+        for task in self._following:
+            task.cancel()
+        for sockets in self._bound.values():
+            for each in sockets.values():
+                each.close()
 
     def bind_known(self) -> None:
         """Bind all endpoints that are addresses. Raises RuntimeFailure: a port that is in use."""
         for endpoint in tuple(self._unbound):
-            host = endpoint.host
-            if host == "::" and not socket.has_dualstack_ipv6():
-                host = _ANY_IPV4
             try:
-                found = literal(host, endpoint.port)
+                found = _written(endpoint)
             except UnresolvedError:  # its interface is missing
                 continue
             if found:
@@ -101,28 +111,124 @@ class Listening:
             self._bind(endpoint, found)
             if not self._unbound:
                 self.all_bound.set()
+        await self._follow(endpoint)
+
+    async def _follow(self, endpoint: Endpoint) -> None:
+        """Bind what the name comes to resolve to; the sockets of before stay, but may be absent."""
+        field, bound = _field(endpoint), list(self._bound.get(endpoint, ()))
+        while endpoint in self._bound and not _is_literal(endpoint):
+            await asyncio.sleep(NAMES_INTERVAL_S)
+            with contextlib.suppress(UnresolvedError):
+                found = await self._names.addresses(endpoint)
+                if endpoint not in self._bound:  # it is not listened on any more
+                    return
+                for address in set(found) - set(bound):
+                    if len(bound) < ADDRESSES_MAX:
+                        bound.append(address)
+                        self._open_too(endpoint, address)
+                for each in bound:
+                    if each in found:
+                        self.watch(field, each)
+                    else:
+                        self._is_present.pop((field, each), None)
+
+    def _open_too(self, endpoint: Endpoint, address: EndpointAddress) -> None:
+        with contextlib.ExitStack() as unless_taken:
+            try:
+                opened = self._open(endpoint, address, unless_taken)
+                self._take(endpoint, {address: opened})
+            except RuntimeFailure as error:
+                self._log.warning(
+                    f"{_field(endpoint)}: cannot listen on {address.host}, which {endpoint.host} "
+                    "resolves to now; restart fastun when the port is free there",
+                    error=str(error),
+                )
+                return
+            unless_taken.pop_all()
 
     def _bind(self, endpoint: Endpoint, found: Iterable[EndpointAddress]) -> None:
-        for address in found:
-            try:
-                self._open(endpoint, address)
-            except OSError as error:
-                raise RuntimeFailure(f"--listen {endpoint}: {binding.advice(error)}") from None
-            self.watch(_field(endpoint), address)
+        with contextlib.ExitStack() as unless_taken:
+            opened = {address: self._open(endpoint, address, unless_taken) for address in found}
+            self._take(endpoint, opened)
+            unless_taken.pop_all()
         self._unbound.remove(endpoint)
 
-    def _open(self, endpoint: Endpoint, address: EndpointAddress) -> None:
-        text = format_host_port(str(address.host), address.port)
-        if endpoint.scheme == "tcp":
-            listener = stream.listen(address, self._fwmark)
-            self._sockets.append(listener)
-            self.streams.put_nowait(listener)
-            self._log.info("listening", address=text)
-        else:
-            bound = binding.bound(address, socket.SOCK_DGRAM)
-            self._sockets.append(bound)
-            self._take_udp(bound)
-            self._log.info("listening", address=text, transport="udp")
+    def _open(
+        self,
+        endpoint: Endpoint,
+        address: EndpointAddress,
+        stack: contextlib.ExitStack,
+        *,
+        is_beside: bool = False,
+    ) -> socket.socket:
+        """Return a bound socket, which ``stack`` closes. Raises RuntimeFailure."""
+        try:
+            if endpoint.scheme == "tcp":
+                opened = stream.listen(address, self._fwmark, is_beside=is_beside)
+            else:
+                opened = binding.bound(address, socket.SOCK_DGRAM, is_beside=is_beside)
+        except OSError as error:
+            raise RuntimeFailure(f"--listen {endpoint}: {binding.advice(error)}") from None
+        return stack.enter_context(opened)
+
+    def _take(self, endpoint: Endpoint, opened: dict[EndpointAddress, socket.socket]) -> None:
+        """Use the sockets of an endpoint. RuntimeFailure: there are too many."""
+        for address, each in opened.items():
+            text = format_host_port(str(address.host), address.port)
+            if endpoint.scheme == "tcp":
+                self.streams.put_nowait(each)
+                self._log.info("listening", address=text)
+            else:
+                self._take_udp(each)
+                self._log.info("listening", address=text, transport="udp")
+            self._bound.setdefault(endpoint, {})[address] = each
+            self.watch(_field(endpoint), address)
+
+    # -- changing -------------------------------------------------------------------------------
+
+    async def change(self, endpoints: tuple[Endpoint, ...]) -> None:
+        """Listen on these instead. RuntimeFailure: on what was listened on, as before."""
+        added = [each for each in endpoints if each not in (*self._bound, *self._unbound)]
+        gone = [each for each in self._bound if each not in endpoints]
+        found = {endpoint: await self._addresses(endpoint) for endpoint in added}
+        retiring = [each for endpoint in gone for each in self._bound[endpoint].values()]
+        with contextlib.ExitStack() as unless_taken:
+            with binding.overlapping(retiring):
+                opened = {
+                    endpoint: {
+                        address: self._open(endpoint, address, unless_taken, is_beside=True)
+                        for address in addresses
+                    }
+                    for endpoint, addresses in found.items()
+                }
+            for endpoint, sockets in opened.items():
+                self._take(endpoint, sockets)
+            unless_taken.pop_all()
+        for endpoint in added:
+            self._following.add(task := asyncio.create_task(self._follow(endpoint)))
+            task.add_done_callback(self._following.discard)
+        for endpoint in gone:
+            self._leave(endpoint)
+        self._unbound = [each for each in self._unbound if each in endpoints]
+        if not self._unbound:
+            self.all_bound.set()
+
+    async def _addresses(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
+        try:
+            return _written(endpoint) or await self._names.addresses(endpoint)
+        except UnresolvedError as error:
+            raise RuntimeFailure(
+                f"--listen {endpoint}: {error}; give an address of this host"
+            ) from None
+
+    def _leave(self, endpoint: Endpoint) -> None:
+        """Close the sockets of an endpoint. Connections that were accepted there live on."""
+        for address, each in self._bound.pop(endpoint).items():
+            (self.leave_stream if endpoint.scheme == "tcp" else self._leave_udp)(each)
+            each.close()
+            self.forget(_field(endpoint), address)
+            text = format_host_port(str(address.host), address.port)
+            self._log.info("no longer listening", address=text, transport=endpoint.scheme)
 
     # -- watching -------------------------------------------------------------------------------
 
@@ -149,6 +255,25 @@ class Listening:
             self._log.warning(f"{where} {what}; waiting for it")
         elif was_present is False:
             self._log.info(f"{where} is on an interface now")
+
+    def forget(self, field: str, address: EndpointAddress) -> None:
+        """Watch an address no more."""
+        self._is_present.pop((field, address), None)
+
+
+def _written(endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
+    """Return the addresses of an endpoint that is one; none where it is a name. UnresolvedError."""
+    host = endpoint.host
+    if host == "::" and not socket.has_dualstack_ipv6():
+        host = _ANY_IPV4
+    return tuple(literal(host, endpoint.port))
+
+
+def _is_literal(endpoint: Endpoint) -> bool:
+    try:
+        return bool(literal(endpoint.host, endpoint.port))
+    except UnresolvedError:  # its interface has gone again
+        return True
 
 
 def _field(endpoint: Endpoint) -> str:

@@ -14,6 +14,7 @@ error of the configuration (`refuse_missing`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
@@ -101,6 +102,15 @@ class Names:
         """Return all addresses that are known of names ``but`` these, without looking up any."""
         known = [name.addresses for host, name in self._names.items() if host not in but]
         return {address.host for addresses in known for address in addresses}
+
+    def known(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
+        """Return where the endpoint may be, as far as that is known now."""
+        host, port = endpoint.host, endpoint.port
+        with contextlib.suppress(NotYetError):
+            if written := literal(host, port):
+                return written
+        name = self._names.get(host, _Name())
+        return tuple(EndpointAddress(each, port, zone) for each, zone in name.addresses)
 
     async def addresses(self, endpoint: Endpoint) -> tuple[EndpointAddress, ...]:
         """Return where the endpoint may be, each address once, in the order of preference.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fastun.host.kill_switch import KillSwitch
 from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.names import Names
@@ -14,9 +15,13 @@ from fastun.link.names import Names
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """Names, what is inside the tunnel instead, and the mark on our packets (0: none)."""
+    """Names, what is inside the tunnel instead, and the mark on our packets (0: none).
+
+    ``kill_switch`` drops what has no mark; None where nothing is dropped.
+    """
 
     names: Names
     inside: Inside
     fwmark: int = 0
     attempts: Attempts = field(default_factory=Attempts)
+    kill_switch: KillSwitch | None = None

@@ -24,6 +24,7 @@ from dataclasses import replace as copy_of
 from typing import Final
 
 from fastun import log
+from fastun.config.push import Push
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link.last_error import PeerErrors
@@ -67,6 +68,7 @@ class SlottedPeer:
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake
+    pushed: Push | None = None  # what it has from us, in its last hello or later
     errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property

@@ -13,7 +13,6 @@ import contextlib
 import socket
 import time
 from dataclasses import dataclass, field
-from typing import Literal
 
 from fastun import log
 from fastun.lane.lane import Lane
@@ -21,9 +20,11 @@ from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, Li
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
 from fastun.link.established import Established
+from fastun.link.hello import Ability
 from fastun.link.peer_slots import SlottedPeer
 from fastun.native import Wire
 from fastun.session.protocol import REJECT_AFTER_TIME_S
+from fastun.vocabulary import Transport
 
 # How the reason of links that have ended with a worker's death ends.
 WORKER_DIED = " died"
@@ -47,6 +48,7 @@ class Link:
     remote: str
     link_format: LinkFormat
     peer_software: str
+    abilities: frozenset[Ability] = frozenset()  # of the peer's hello, if it has said one
     path_mtu: int = 0
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = field(default_factory=time.time)  # Unix time
@@ -64,7 +66,7 @@ class Link:
         return self.slotted.peer.name
 
     @property
-    def transport(self) -> Literal["tcp", "udp"]:
+    def transport(self) -> Transport:
         """What carries it."""
         return "udp" if self.connection is None else "tcp"
 
@@ -105,6 +107,8 @@ class LinkTable:
         link = self._make(
             established.slotted, established.link_format, remote, established.software, connection
         )
+        if established.hello is not None:
+            link.abilities = established.hello.abilities
         message = AttachLink(slot, link.id, established.link_format)
         try:
             for role in LINK_ROLES:

@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import MutableMapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 from fastun.errors import one_line
 from fastun.log.library import (
@@ -33,6 +33,7 @@ from fastun.log.library import (
 )
 from fastun.log.limits import OWN_COMPONENT, LineLimits
 from fastun.log.stderr import UnblockedStderr
+from fastun.vocabulary import LogFormat
 
 _RESET = "\x1b[0m"
 _DIM = "\x1b[2m"
@@ -49,7 +50,7 @@ _limits = LineLimits()
 _unblocked: UnblockedStderr | None = None
 
 
-def configure(log_format: Literal["console", "json"], verbosity: int) -> None:
+def configure(log_format: LogFormat, verbosity: int) -> None:
     """Send events to stderr in `log_format`; `verbosity` 0 from info up, 1 and more from debug."""
     global _limits  # noqa: PLW0603 (there is one log)
     _limits = LineLimits()

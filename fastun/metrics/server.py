@@ -19,6 +19,7 @@ import gzip
 import io
 import socket
 import socketserver
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
@@ -34,7 +35,9 @@ from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
+from fastun.host.resolved import NotYetError
 from fastun.link import binding
+from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
 
@@ -45,19 +48,83 @@ if TYPE_CHECKING:
 COMPRESSION_LEVEL = 1
 
 
+class MetricsServer:
+    """Answers on the metrics address, which may change."""
+
+    def __init__(self, take_view: TakeView, take_health: TakeHealth) -> None:
+        """Answer nowhere yet."""
+        self._answer = _application(Exposition(take_view), take_health)
+        self._server: _Server | None = None
+        self._given_up = threading.Event()  # set: what waits for DNS is not wanted any more
+        self._lock = threading.Lock()
+        self._log = log.get("metrics")
+
+    def begin(self, where: tuple[str, int]) -> None:
+        """Answer on ``where`` (host, port); wait beside for a name that DNS does not know yet.
+
+        Raises RuntimeFailure when the server cannot listen there.
+        """
+        try:
+            self._replace(ending.unless_asked(lambda: _bind(*where)))
+        except NotYetError as error:
+            self._log.warning(error.why)
+            later = threading.Thread(
+                target=self._begin_later, args=(where, self._given_up), name="metrics", daemon=True
+            )
+            later.start()
+
+    def change(self, where: tuple[str, int] | None) -> None:
+        """Answer on ``where`` alone from now on; None: nowhere. Blocks for names.
+
+        Raises RuntimeFailure when the server cannot listen there; then nothing has changed.
+        """
+        before, now = self._server, None
+        if where is not None:
+            try:
+                with binding.overlapping([] if before is None else [before.socket]):
+                    now = _bind(*where, is_beside=before is not None)
+            except NotYetError as error:
+                raise RuntimeFailure(error.why) from None
+        self._given_up.set()
+        self._given_up = threading.Event()
+        self._replace(now)
+
+    def _replace(self, now: _Server | None) -> None:
+        with self._lock:
+            before, self._server = self._server, now
+        if now is not None:
+            now.set_app(self._answer)
+            now.start()
+        if before is not None:
+            before.stop()
+
+    def _begin_later(self, where: tuple[str, int], given_up: threading.Event) -> None:
+        """Begin when the host's address is known, unless that is not wanted any more."""
+        while not given_up.wait(RETRY_S):
+            try:
+                server = _bind(*where)
+            except NotYetError:
+                continue
+            except RuntimeFailure as error:
+                self._log.warning(str(error))
+                return
+            if given_up.is_set():
+                server.server_close()
+                return
+            self._replace(server)
+            self._log.info("listening", address=format_host_port(*where))
+            return
+
+
 @contextlib.contextmanager
 def serve(listen: tuple[str, int], take_view: TakeView, take_health: TakeHealth) -> Iterator[None]:
-    """Answer on ``listen`` (host, port) as long as the context lasts.
-
-    Raises RuntimeFailure when the server cannot listen there.
-    """
-    server = _bind(*listen)
-    server.set_app(_application(Exposition(take_view), take_health))
-    server.start()
+    """Answer on ``listen`` as long as the context lasts. As `MetricsServer.begin`."""
+    server = MetricsServer(take_view, take_health)
+    server.begin(listen)
     try:
         yield
     finally:
-        server.stop()
+        server.change(None)
 
 
 # -- answering --------------------------------------------------------------------------------
@@ -150,17 +217,23 @@ class _Server(BoundedServer, WSGIServer):
 
     name = "metrics"
 
-    def __init__(self, family: socket.AddressFamily, address: Any) -> None:
+    def __init__(self, family: socket.AddressFamily, address: Any, *, is_beside: bool) -> None:
         self.address_family = family
+        self._is_beside = is_beside
         self._limits = SourceLimits()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         # HTTPServer's would ask DNS for our name, which can take seconds for nothing.
         binding.allow_absent(self.socket)  # listening.py says where it is
+        binding.allow_overlap(self.socket, is_allowed=self._is_beside)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
+
+    def server_activate(self) -> None:
+        super().server_activate()
+        binding.allow_overlap(self.socket, is_allowed=False)
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Return whether a client may ask; its connection is closed otherwise."""
@@ -182,15 +255,16 @@ class _Handler(WSGIRequestHandler):
         return io.StringIO()
 
 
-def _bind(host: str, port: int) -> _Server:
+def _bind(host: str, port: int, *, is_beside: bool = False) -> _Server:
     where = f"--metrics {format_host_port(host, port)}"
     try:
-        found = ending.unless_asked(
-            lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return _Server(family, address)
+        return _Server(family, address, is_beside=is_beside)
     except socket.gaierror as error:
+        if error.errno == socket.EAI_AGAIN:
+            why = f"{where}: the host cannot be resolved yet ({error.strerror}); waiting for DNS"
+            raise NotYetError(why) from None
         raise RuntimeFailure(
             f"{where}: the host cannot be resolved ({error.strerror}); give an address of this host"
         ) from None

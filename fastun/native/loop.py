@@ -142,6 +142,10 @@ class Loop:
         """Carry what comes and goes by a UDP socket. Raises OSError."""
         checked(lib.loop_add_socket(self._pointer, index, fd, has_offload))
 
+    def remove_socket(self, index: int) -> None:
+        """Use the UDP socket of an index no more. Call before its descriptor is closed."""
+        lib.loop_remove_socket(self._pointer, index)
+
     def set_gate_keys(self, mac1_key: bytes, cookie_key: bytes) -> None:
         """Let only handshake messages on UDP pass that were made for us. Raises OSError.
 
@@ -229,6 +233,10 @@ class Loop:
     def send_keepalive(self, slot: int) -> None:
         """Send an empty message, if there is a key and room."""
         lib.loop_send_keepalive(self._pointer, slot)
+
+    def send_control(self, slot: int, content: bytes) -> None:
+        """Send a control message, if there is a key and room."""
+        lib.loop_send_control(self._pointer, slot, content, len(content))
 
     def add_receiving_key(
         self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int

@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface
-from typing import Literal
 
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.terms import USUAL, Terms
+from fastun.vocabulary import Mode
 
 # A name is a metric label, a file name and an argument: in none of the three does it need quotes,
 # and no command takes it for an option. 64 is enough for a host name's longest label (63).
@@ -51,7 +51,7 @@ class Server:
 
     interface: str
     run_dir: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     addresses: tuple[Address, ...]
     public_key: bytes
     listen: tuple[Endpoint, ...]

@@ -7,7 +7,7 @@ the file is damaged or was edited.
 import functools
 from ipaddress import ip_interface
 from itertools import groupby
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 
@@ -17,6 +17,7 @@ from fastun.errors import ConfigError
 from fastun.peers import prefixes
 from fastun.peers.peer import Network, Peer, Server, is_name
 from fastun.peers.terms import Quota, RateLimit, Terms
+from fastun.vocabulary import Mode
 
 # Name, public key, pre-shared key, endpoints, keepalive in seconds, terms, one of the allowed IPs.
 Row = tuple[str, bytes, bytes | None, str, int, str, str | None]
@@ -121,7 +122,7 @@ class ServerText(msgspec.Struct, frozen=True):
 
     interface: str
     run_dir: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     addresses: tuple[str, ...]
     public_key: bytes
     listen: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The whitepaper's functions (section 5.4), by `cryptography`, PyNaCl and hashlib.
+"""The whitepaper's functions (section 5.4), by PyNaCl and hashlib.
 
     Hash, Mac, Hmac   BLAKE2s (RFC 7693): 32 bytes; keyed, 16 bytes; in HMAC (RFC 2104), 32 bytes
     Kdf_n             HKDF (RFC 5869) over that HMAC: n keys of 32 bytes
@@ -6,19 +6,20 @@
     Xaead             XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha); nonce: 24 random bytes
     DH                X25519 (RFC 7748)
 
-Type 5 messages have AES-256-GCM (NIST SP 800-38D) in Aead's place.
+Type 5 messages have AES-256-GCM (NIST SP 800-38D) in Aead's place, where libsodium has it: its own
+is made of the processor's instructions (`has_aes`).
 """
 
+import functools
 import hashlib
 import hmac
+from collections.abc import Callable
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt
-from nacl.exceptions import CryptoError
+from nacl import bindings as sodium
+from nacl.exceptions import CryptoError, UnavailableError
+from nacl.exceptions import RuntimeError as SodiumError
 
-from fastun.session.protocol import MAC_BYTES, TAG_BYTES
+from fastun.session.protocol import KEY_BYTES, MAC_BYTES, TAG_BYTES
 from fastun.session.refusal import HandshakeError, Refusal
 
 
@@ -59,20 +60,25 @@ def hkdf_expand(pseudorandom_key: bytes, info: bytes) -> bytes:
 
 def public_key(private: bytes) -> bytes:
     """DH-Pubkey: the X25519 public key of a private one, 32 bytes each."""
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+    return sodium.crypto_scalarmult_base(_key(private))
 
 
 def dh(private: bytes, public: bytes) -> bytes:
     """DH: the X25519 shared secret, 32 bytes. HandshakeError LOW_ORDER_POINT if it is all zero.
 
-    The library checks that (RFC 7748 section 6.1) and raises ValueError.
+    The library checks that (RFC 7748 section 6.1).
     """
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(
-            X25519PublicKey.from_public_bytes(public)
-        )
-    except ValueError:
+        return sodium.crypto_scalarmult(_key(private), _key(public))
+    except SodiumError:
         raise HandshakeError(Refusal.LOW_ORDER_POINT) from None
+
+
+def _key(key: bytes) -> bytes:
+    """Return a key of 32 bytes, of which the library reads so many without a look. ValueError."""
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key of {len(key)} bytes")
+    return bytes(key)
 
 
 def nonce(counter: int) -> bytes:
@@ -82,28 +88,42 @@ def nonce(counter: int) -> bytes:
 
 def seal(key: bytes, counter: int, plaintext: bytes, associated: bytes) -> bytes:
     """Aead: ciphertext and tag, 16 bytes longer than the plaintext."""
-    return ChaCha20Poly1305(key).encrypt(nonce(counter), plaintext, associated)
+    return sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
+        bytes(plaintext), associated, nonce(counter), key
+    )
 
 
 def open_sealed(key: bytes, counter: int, ciphertext: bytes, associated: bytes) -> bytes:
     """Return what `seal` sealed, or raise NotAuthenticError."""
-    try:
-        return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)
-    except InvalidTag:
-        raise NotAuthenticError from None
+    return _opened(
+        sodium.crypto_aead_chacha20poly1305_ietf_decrypt,
+        ciphertext,
+        associated,
+        nonce(counter),
+        key,
+    )
 
 
 def seal_aes(key: bytes, counter: int, plaintext: bytes, associated: bytes) -> bytes:
-    """As `seal`, by AES-256-GCM (NIST SP 800-38D)."""
-    return AESGCM(key).encrypt(nonce(counter), plaintext, associated)
+    """As `seal`, by AES-256-GCM (NIST SP 800-38D). Only where `has_aes`."""
+    return sodium.crypto_aead_aes256gcm_encrypt(bytes(plaintext), associated, nonce(counter), key)
 
 
 def open_aes(key: bytes, counter: int, ciphertext: bytes, associated: bytes) -> bytes:
-    """Return what `seal_aes` sealed, or raise NotAuthenticError."""
+    """Return what `seal_aes` sealed, or raise NotAuthenticError, as always without `has_aes`."""
+    return _opened(
+        sodium.crypto_aead_aes256gcm_decrypt, ciphertext, associated, nonce(counter), key
+    )
+
+
+@functools.cache
+def has_aes() -> bool:
+    """Return whether the library has AES-256-GCM on this processor."""
     try:
-        return AESGCM(key).decrypt(nonce(counter), ciphertext, associated)
-    except InvalidTag:
-        raise NotAuthenticError from None
+        seal_aes(bytes(KEY_BYTES), 0, b"", b"")
+    except UnavailableError:
+        return False
+    return True
 
 
 def xopen(key: bytes, random_nonce: bytes, ciphertext: bytes, associated: bytes) -> bytes:
@@ -111,9 +131,21 @@ def xopen(key: bytes, random_nonce: bytes, ciphertext: bytes, associated: bytes)
 
     Sealed is in C only (csrc/session/xchacha.h).
     """
-    if len(ciphertext) < TAG_BYTES:
+    return _opened(
+        sodium.crypto_aead_xchacha20poly1305_ietf_decrypt, ciphertext, associated, random_nonce, key
+    )
+
+
+def _opened(
+    decrypt: Callable[[bytes, bytes | None, bytes, bytes], bytes],
+    ciphertext: bytes,
+    associated: bytes,
+    nonce_bytes: bytes,
+    key: bytes,
+) -> bytes:
+    if len(ciphertext) < TAG_BYTES:  # which the library takes for granted
         raise NotAuthenticError
     try:
-        return crypto_aead_xchacha20poly1305_ietf_decrypt(ciphertext, associated, random_nonce, key)
+        return decrypt(bytes(ciphertext), associated, nonce_bytes, key)
     except CryptoError:
         raise NotAuthenticError from None

@@ -1,9 +1,11 @@
 """The control socket, RUN_DIR/INTERFACE.sock: how ``fastun status`` asks a running gateway.
 
-    u32 big-endian length | msgpack map        request {"command": "status" or "peers-changed"}
-    u32 big-endian length | msgpack map        reply   {"status": {…}} or {"error": "…"}
+    u32 big-endian length | msgpack map   request {"command": "status", "peers-changed" or "reload"}
+    u32 big-endian length | msgpack map   reply   {"status": {…}}, {"reloaded": {…}}
+                                                  or {"error": "…", "exit_code": 1 or 2}
 
 "peers-changed" makes the gateway read the peer directory before it replies, with the status too.
+"reload" makes it apply what has changed in its file; it answers when that is in effect.
 A connection carries one request and one reply. The protocol and its client are here, the gateway's
 side is in fastun.status.server.
 """
@@ -20,7 +22,7 @@ import msgspec
 
 from fastun import codec
 from fastun.bounded_server import EXCHANGE_TIMEOUT_S
-from fastun.errors import RuntimeFailure
+from fastun.errors import ConfigError, RuntimeFailure
 from fastun.status.reply import Status
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ REQUEST_BYTES_MAX = 64 * 1024
 # announces more than this is not a gateway.
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 
-COMMANDS = ("status", "peers-changed")
+COMMANDS = ("status", "peers-changed", "reload")
+
+# A large file takes a second to read, a host's resolver some to be changed.
+RELOAD_TIMEOUT_S = 60.0
 
 _PREFIX = struct.Struct(">I")
 
@@ -44,11 +49,21 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: str
 
 
+class Reloaded(msgspec.Struct, frozen=True):
+    """What a reload did, a line each: applied, to be had by a restart, not taken by the system."""
+
+    changes: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway answers: one of the two."""
+    """What the gateway answers: one of the three; ``exit_code`` goes with an error."""
 
     status: Status | None = None
+    reloaded: Reloaded | None = None
     error: str | None = None
+    exit_code: int = 1
 
 
 class TooLongError(ValueError):
@@ -109,10 +124,34 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
 
     Raises RuntimeFailure when there is none, or it does not answer in ``timeout_s``.
     """
+    reply = _reply(path, command, timeout_s)
+    if reply.status is None:
+        raise _refused(path, reply)
+    return reply.status
+
+
+def reload(path: Path) -> Reloaded:
+    """Have the gateway at ``path`` apply what has changed in its file; return what that was.
+
+    Raises ConfigError for a fault in the file, and RuntimeFailure: nothing has changed then.
+    """
+    reply = _reply(path, "reload", RELOAD_TIMEOUT_S)
+    if reply.reloaded is not None:
+        return reply.reloaded
+    if reply.exit_code == ConfigError.exit_code:
+        raise ConfigError(reply.error or "")
+    raise _refused(path, reply)
+
+
+def _refused(path: Path, reply: Reply) -> RuntimeFailure:
+    return RuntimeFailure(f"the gateway of {path.stem} refused: {reply.error}")
+
+
+def _reply(path: Path, command: str, timeout_s: float) -> Reply:
     interface = path.name.removesuffix(".sock")
     try:
         encoded = _exchange(path, codec.pack(Request(command)), timeout_s)
-        reply = codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
+        return codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
     except OSError as error:
         raise RuntimeFailure(_explain(error, path, interface)) from None
     except ValueError as error:  # CodecError, TooLongError
@@ -120,9 +159,6 @@ def request(path: Path, command: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> 
             f"the gateway of {interface} sent a reply that this version cannot read ({error}); "
             "restart it with the installed version"
         ) from None
-    if reply.status is None:
-        raise RuntimeFailure(f"the gateway of {interface} refused: {reply.error}")
-    return reply.status
 
 
 def _exchange(path: Path, encoded: bytes, timeout_s: float) -> bytes:

@@ -7,13 +7,22 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import DnsView, GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import (
+    DeviceView,
+    DnsView,
+    GatewayView,
+    LaneView,
+    LinkView,
+    PeerView,
+    WorkerView,
+)
 from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
     DnsStatus,
+    ForwardStatus,
     LaneStatus,
     LastError,
     Links,
@@ -44,6 +53,8 @@ def read_status(view: GatewayView) -> Status:
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
         dns=None if view.device.dns is None else _dns(view.device.dns),
+        forward=_forward(view.device),
+        kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
         listen=list(what.listen),
         endpoint=what.endpoint,
@@ -68,6 +79,19 @@ def _dns(dns: DnsView) -> DnsStatus:
         manager=dns.manager,
         is_checked=dns.is_checked,
         fault=dns.fault,
+    )
+
+
+def _forward(device: DeviceView) -> ForwardStatus | None:
+    forward = device.forward
+    if forward is None:
+        return None
+    names = forward.masquerade
+    return ForwardStatus(
+        masquerade=names if isinstance(names, bool) else list(names),
+        peers=forward.peers,
+        to=[str(network) for network in forward.to],
+        obstacles=list(device.obstacles),
     )
 
 

@@ -7,11 +7,11 @@ is one frame and as many packets as the network would see; bytes are without any
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
+from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
+from fastun.vocabulary import Mode, Role, Transport, WorkerRole
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     moment of the reply, as in the metric fastun_worker_state.
     """
 
-    role: Literal["tun-reader", "link-writer", "link-reader", "tun-writer"]
+    role: WorkerRole
     pid: int | None
     up: bool
     state: State
@@ -63,7 +63,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The link of this moment. ``tcp`` is null on UDP, and when it ended just now."""
 
     software: str
-    transport: Literal["tcp", "udp"]
+    transport: Transport
     super_packets_outbound: bool
     super_packets_inbound: bool
     tcp: Tcp | None
@@ -138,27 +138,51 @@ class DnsStatus(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this host forwards from and to its device, as configured.
+
+    ``masquerade`` may be names of interfaces; ``to`` is empty for all networks. ``obstacles`` are
+    what keeps packets from passing, each with the command that helps.
+    """
+
+    masquerade: bool | list[str]
+    peers: bool
+    to: list[str]
+    obstacles: list[str]
+
+
+class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host has of a tunnel, a part of its status.
+
+    ``device_fault`` says why the host is not as the device needs it, empty where it is.
+    ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
+    where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
+    nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
+    """
+
+    device_fault: str = ""
+    host_repairs: dict[str, int] = {}
+    forward: ForwardStatus | None = None
+    kill_switch: KillSwitch = "off"
+    dns: DnsStatus | None = None
+
+
+class Status(HostStatus, frozen=True, kw_only=True):
     """A gateway. ``listen`` is empty for connect, ``endpoint`` null for serve.
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not. ``device_fault`` says why the host is not as the device
-    needs it, empty where it is; ``dns`` is null where none is set. ``host_repairs`` counts what
-    others had removed and was made again, by kind.
+    that may connect, connected or not.
     """
 
     version: str
     pid: int
-    role: Literal["serve", "connect"]
+    role: Role
     interface: str
-    mode: Literal["tun", "tap"]
+    mode: Mode
     wire: str
     addresses: list[str]
     mtu_bytes: int
-    device_fault: str = ""
-    host_repairs: dict[str, int] = {}
-    dns: DnsStatus | None = None
     started_unix_seconds: float
     listen: list[str]
     endpoint: str | None

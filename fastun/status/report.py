@@ -24,13 +24,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, DnsStatus, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, DnsStatus, ForwardStatus, PeerStatus, Stage, Status
 
 # The end of a peer's access is shown from a week before.
 _END_SHOWN_S = 7 * 86400
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
+_NETWORKS_SHOWN_MAX = 4
+
+_KILL_SWITCH = {
+    "on": "on: nothing leaves this host beside the tunnel",
+    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
+}
 
 
 def show(
@@ -93,8 +99,22 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
+            f"{_left_over()}"
         )
     return found
+
+
+def _left_over() -> str:
+    """Return what to know of kill switches whose gateways are gone, empty without one."""
+    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
+
+    try:
+        names = kill_switch_found.interfaces()
+    except OSError:  # not root, or a kernel without nftables
+        return ""
+    if not names:
+        return ""
+    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -134,6 +154,10 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("DNS", _dns(status.dns))
     if said := _host(status):
         table.add_row("host", said)
+    if status.forward is not None:
+        table.add_row("forward", _forwarding(status.forward))
+    if status.kill_switch != "off":
+        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -158,11 +182,28 @@ def _dns(dns: DnsStatus) -> Text:
 def _host(status: Status) -> Text | None:
     """Return what other programs do to the device, None where they leave it alone."""
     n_repairs = sum(status.host_repairs.values())
-    if status.device_fault:
+    obstacles = status.forward.obstacles if status.forward is not None else []
+    if status.device_fault and status.device_fault not in obstacles:
         return Text(status.device_fault, style="yellow")
     if n_repairs:
         return Text(f"{n_repairs} items were removed by other programs and made again")
     return None
+
+
+def _forwarding(forward: ForwardStatus) -> Text:
+    """Return what is forwarded, and what is in its way."""
+    to = " ".join(forward.to[:_NETWORKS_SHOWN_MAX]) or "all networks"
+    n_more = len(forward.to) - _NETWORKS_SHOWN_MAX
+    words = [f"to {to}" + (f" and {n_more} more" if n_more > 0 else "")]
+    if forward.masquerade:
+        names = "" if forward.masquerade is True else f" on {' '.join(forward.masquerade)}"
+        words.append(f"masquerading{names}")
+    if not forward.peers:
+        words.append("not from peer to peer")
+    said = Text(", ".join(words))
+    for obstacle in forward.obstacles:
+        said.append(f"\n{obstacle}", style="yellow")
+    return said
 
 
 def _connected(status: Status) -> Text:

@@ -13,26 +13,34 @@ import os
 import socket
 import socketserver
 import stat
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from fastun import codec
 from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
-from fastun.errors import RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.view import TakeView, ViewClosedError
 from fastun.status import control, run_directory
 from fastun.status.control import COMMANDS, REQUEST_BYTES_MAX, Reply, Request
 from fastun.status.reading import read_status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
+
+    from fastun.gateway.reload import Reloaded
 
 
 @contextlib.asynccontextmanager
 async def serve(
-    path: Path, take_view: TakeView, refresh_peers: Callable[[], None]
+    path: Path,
+    take_view: TakeView,
+    refresh_peers: Callable[[], None],
+    reload: Callable[[], Coroutine[None, None, Reloaded]],
 ) -> AsyncIterator[None]:
-    """Answer at ``path`` as long as the context lasts. ``refresh_peers`` runs on the event loop.
+    """Answer at ``path`` as long as the context lasts.
+
+    ``refresh_peers`` and ``reload`` run on the event loop.
 
     Raises RuntimeFailure when the run directory cannot be used, or another gateway uses the socket.
     """
@@ -44,8 +52,11 @@ async def serve(
     def refresh_and_wait() -> None:
         asyncio.run_coroutine_threadsafe(refresh(), loop).result(EXCHANGE_TIMEOUT_S)
 
+    def reload_and_wait() -> Reloaded:
+        return asyncio.run_coroutine_threadsafe(reload(), loop).result(control.RELOAD_TIMEOUT_S)
+
     async with _listening(path) as listener:
-        server = _Server(listener, take_view, refresh_and_wait)
+        server = _Server(listener, take_view, refresh_and_wait, reload_and_wait)
         server.start()
         try:
             yield
@@ -57,16 +68,21 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
     name = "control"
 
     def __init__(
-        self, listener: socket.socket, take_view: TakeView, refresh_peers: Callable[[], None]
+        self,
+        listener: socket.socket,
+        take_view: TakeView,
+        refresh_peers: Callable[[], None],
+        reload: Callable[[], Reloaded],
     ) -> None:
         super().__init__(str(listener.getsockname()), _Exchange, bind=False)
         self.socket.close()  # made by socketserver
         self.socket = listener
         self._take_view = take_view
         self._refresh_peers = refresh_peers
+        self._reload = reload
 
-    def reply_to(self, encoded: bytes) -> Reply:
-        """Carry out one request. Any thread."""
+    def reply_to(self, connection: socket.socket, encoded: bytes) -> Reply:
+        """Carry out the request that came by a connection. Any thread."""
         try:
             request = codec.unpack(encoded, Request, REQUEST_BYTES_MAX)
         except codec.CodecError as error:
@@ -74,12 +90,24 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
         if request.command not in COMMANDS:
             known = ", ".join(COMMANDS)
             return Reply(error=f"unknown command {request.command!r:.80}; use one of: {known}")
+        if request.command == "reload":
+            self.give_time(connection, control.RELOAD_TIMEOUT_S)
+            return self._reloaded()
         if request.command == "peers-changed":
             self._refresh_peers()
         try:
             return Reply(status=read_status(self._take_view()))
         except ViewClosedError:
             return Reply(error="it is stopping")
+
+    def _reloaded(self) -> Reply:
+        try:
+            done = self._reload()
+        except FastunError as error:
+            return Reply(error=str(error), exit_code=error.exit_code)
+        except (TimeoutError, CancelledError):
+            return Reply(error="it takes too long; its log will say what became of it")
+        return Reply(reloaded=control.Reloaded(done.changes, done.needs_restart, done.left_out))
 
 
 class _Exchange(socketserver.BaseRequestHandler):
@@ -92,7 +120,7 @@ class _Exchange(socketserver.BaseRequestHandler):
         except control.TooLongError as error:
             reply = Reply(error=f"a request of {error.n_bytes} bytes; at most {REQUEST_BYTES_MAX}")
         else:
-            reply = self.server.reply_to(encoded)
+            reply = self.server.reply_to(self.request, encoded)
         control.send(self.request, codec.pack(reply))
 
 

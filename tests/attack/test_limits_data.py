@@ -138,7 +138,7 @@ def count_told(sender: socket.socket) -> int:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("per_second", [190, pytest.param(3000, marks=pytest.mark.soak)])
-def test_forty_of_forty_are_told_too_big_beside_a_flood_to_an_absent_peer(
+def test_forty_of_forty_get_too_big_beside_a_flood_to_an_absent_peer(
     lab: Lab, tmp_path: Path, per_second: int
 ) -> None:
     pair = routed(lab, tmp_path, NARROW_MTU)

@@ -165,7 +165,7 @@ def test_a_closed_terminal_leaves_nothing_behind(scene: Scene) -> None:
     assert scene.left() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTERM])
 def test_a_signal_leaves_nothing_behind(scene: Scene, number: signal.Signals) -> None:
     scene.start()
     scene.end(number)

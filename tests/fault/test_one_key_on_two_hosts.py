@@ -70,4 +70,6 @@ def test_on_udp_the_server_names_both(lab: Lab, tmp_path: Path) -> None:
     for client in clients:
         client.host.spawn("ping", "-i", "0.2", "10.99.0.1")
     wait_until(lambda: bool(warnings(server, "in turns")), "the server warns", timeout_s=110)
+    said = "private key used on another host"
+    wait_until(lambda: all(warnings(c, said) for c in clients), "clients warn", timeout_s=60)
     assert len(warnings(server, "in turns")) == 1

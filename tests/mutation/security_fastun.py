@@ -9,8 +9,10 @@ from tests.mutation.security import SecurityMutant, table
 MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/session/test_noise unit/session/test_primitives property/test_session property/test_session_timers",
-        ("open_sealed", "an AEAD's tag is checked",
-         "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        raise NotAuthenticError from None", "return ChaCha20Poly1305(key).decrypt(nonce(counter), ciphertext, associated)\n    except InvalidTag:\n        return ciphertext[:-16]"),
+        ("_opened", "an AEAD's tag is checked",
+         "except CryptoError:\n        raise NotAuthenticError from None", "except CryptoError:\n        return ciphertext[:-16]"),
+        ("dh", "a low-order point is refused",
+         "raise HandshakeError(Refusal.LOW_ORDER_POINT) from None", "return bytes(KEY_BYTES)"),
     ),
     *table(
         "unit/session/test_messages unit/session/test_noise property/test_session property/test_session_timers",
@@ -306,6 +308,20 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          'by_others = nft.match(interface, inputs[0], "!=")', "by_others = nft.match(interface, inputs[0])"),
         ("_rules_of", "a forged source of our own is dropped",
          "    yield by_wire, for_us, *drop\n", ""),
+    ),
+    *table(
+        "unit/host/test_forward_table",
+        ("_allowed", "peers do not reach each other",
+         "if not forward.peers:", "if False:"),
+        ("_allowed", "only what is allowed is forwarded",
+         "    if forward.to:\n", "    if False:\n"),
+        ("_not_forwarded", "a host is no router for its neighbours",
+         "*way, nft.COUNTER, nft.DROP", "*way, nft.COUNTER"),
+    ),
+    *table(
+        "unit/host/test_forwarding",
+        ("Forwarding.follow", "nothing is forwarded without its rules",
+         'return [Refusal("forwarding", name, str(error))], []', "pass"),
     ),
     *table(
         "unit/test_ending",

@@ -196,8 +196,7 @@ static void an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason(voi
     const struct {
         uint8_t first;
         unsigned reason;
-    } cases[] = {{MESSAGE_CONTROL, DROP_link_reader_bad_type},
-                 {MESSAGE_ETHERNET, DROP_link_reader_bad_type},
+    } cases[] = {{MESSAGE_ETHERNET, DROP_link_reader_bad_type},
                  {MESSAGE_SUPER, DROP_link_reader_not_ip},
                  {0x00, DROP_link_reader_not_ip},
                  {0x55, DROP_link_reader_not_ip},
@@ -210,6 +209,24 @@ static void an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason(voi
         check_counts(1, cases[i].reason, 1);
         reader_close();
     }
+}
+
+static void a_control_message_on_a_stream_goes_up_once_and_a_longer_one_is_of_a_bad_type(void) {
+    static uint8_t content[EVENT_BYTES_MAX + 1] = {MESSAGE_CONTROL};
+    for (uint64_t counter = 3; counter < 2 * GATEWAY_COUNTERS; counter += GATEWAY_COUNTERS) {
+        reader_open(AEAD_CHACHA20_POLY1305);
+        send_content(counter, content, 300);
+        send_content(counter, content, 300);
+        send_good(counter + 1); /* what is behind it is not lost */
+        check_counts(1, DROP_link_reader_replayed, 1);
+        CHECK_EQUAL(count_events(EVENT_CONTROL), 1);
+        reader_close();
+    }
+    reader_open(AEAD_CHACHA20_POLY1305);
+    send_content(0, content, sizeof content);
+    check_counts(0, DROP_link_reader_bad_type, 1);
+    CHECK_EQUAL(count_events(EVENT_CONTROL), 0);
+    reader_close();
 }
 
 static void a_keepalive_is_noted_and_counts_as_no_packet(void) {
@@ -276,6 +293,7 @@ int main(void) {
     RUN(a_source_whose_prefix_was_taken_away_is_dropped);
     RUN(padding_is_cut_off_by_the_packets_own_length);
     RUN(an_authentic_peer_that_sends_nonsense_is_dropped_with_the_reason);
+    RUN(a_control_message_on_a_stream_goes_up_once_and_a_longer_one_is_of_a_bad_type);
     RUN(a_keepalive_is_noted_and_counts_as_no_packet);
     RUN(what_waits_to_be_passed_on_goes_with_its_link);
     RUN(only_what_opens_moves_the_time_of_the_last_receipt);

@@ -225,50 +225,6 @@ static void a_key_that_is_too_old_seals_nothing(void) {
     sender_close();
 }
 
-static void a_keepalive_is_an_empty_message_and_counts_as_no_packet(void) {
-    sender_open(MODE_TUN);
-    sender_attach(3, sealed_format(MODE_TUN, true));
-    CHECK(loop_send_keepalive(sender.worker.loop, 3) < 0); /* no key */
-    CHECK(loop_send_keepalive(sender.worker.loop, 4) < 0);
-    CHECK(loop_send_keepalive(sender.worker.loop, UINT32_MAX) < 0);
-    set_key(3, AEAD_CHACHA20_POLY1305, 0);
-    CHECK_EQUAL(loop_send_keepalive(sender.worker.loop, 3), 0);
-    CHECK(open_next(AEAD_CHACHA20_POLY1305));
-    CHECK_EQUAL(opened.length, 0);
-    CHECK_EQUAL(opened.record->length, STREAM_LENGTH_PREFIX + DATA_MESSAGE_MIN);
-    CHECK_EQUAL(opened.record->n_packets, 0);
-    CHECK_EQUAL(opened.record->n_bytes, 0);
-    CHECK_EQUAL(sender_counter(COUNTER_packets) + sender_counter(COUNTER_frames), 0);
-    CHECK(sender_field(3, "sent_ns") > 0);
-    CHECK_EQUAL(sender_field(3, "sent_data_ns"), 0);
-    sender_close();
-}
-
-static void an_unsealed_wire_has_no_keepalives(void) {
-    sender_open_wire(WIRE_PLAIN, MODE_TUN);
-    sender_attach(0, plain_format(MODE_TUN, true));
-    CHECK(loop_send_keepalive(sender.worker.loop, 0) < 0);
-    CHECK_EQUAL(ring_used_bytes(sender.lane.ring), 0);
-    sender_close();
-}
-
-static void keepalives_for_a_full_ring_are_refused_and_use_up_no_counter(void) {
-    uint64_t n = 0;
-    sender_open(MODE_TUN);
-    sender_attach(3, sealed_format(MODE_TUN, true));
-    set_key(3, AEAD_CHACHA20_POLY1305, 0);
-    while (loop_send_keepalive(sender.worker.loop, 3) == 0)
-        n++;
-    CHECK_EQUAL(sender_field(3, "sealed"), n);
-    for (uint64_t i = 0; i < n; i++) {
-        CHECK(open_next(AEAD_CHACHA20_POLY1305));
-        CHECK_EQUAL(opened.counter, i);
-    }
-    sender_release();
-    CHECK_EQUAL(loop_send_keepalive(sender.worker.loop, 3), 0);
-    sender_close();
-}
-
 /* -- content ----------------------------------------------------------------------------------- */
 
 static void a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is(void) {
@@ -370,9 +326,6 @@ int main(void) {
     RUN(a_new_key_takes_over_with_its_own_counter);
     RUN(another_cipher_of_a_session_goes_on_counting);
     RUN(a_key_that_is_too_old_seals_nothing);
-    RUN(a_keepalive_is_an_empty_message_and_counts_as_no_packet);
-    RUN(an_unsealed_wire_has_no_keepalives);
-    RUN(keepalives_for_a_full_ring_are_refused_and_use_up_no_counter);
     RUN(a_bare_packet_is_padded_with_zeros_to_16_bytes_and_nothing_else_is);
     RUN(a_tap_frame_goes_to_the_one_peer_and_is_not_padded);
     RUN(a_tap_frame_goes_to_the_peer_whose_link_came_last);

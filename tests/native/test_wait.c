@@ -13,7 +13,7 @@
 
 enum {
     SIZE = RING_SIZE_MIN,
-    N_ROUNDS = 1000000,
+    N_ROUNDS = 200000, /* without one of the fences it fails every time, also on a busy machine */
     DAWDLE_MAX = 6000,
     NEIGHBOUR_DAWDLE = 100,
     DAWDLE_STEP = 4,

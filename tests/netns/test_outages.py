@@ -106,7 +106,8 @@ def with_endpoints(file: Path, urls: Sequence[str]) -> str:
     """Write the file with other endpoints; return its path."""
     said = ", ".join(f'"{url}"' for url in urls)
     lines = file.read_text(encoding="utf-8").splitlines()
-    lines = [f"endpoints = [{said}]" if each.startswith("endpoints") else each for each in lines]
+    assert any(each.startswith("endpoint") for each in lines)
+    lines = [f"endpoints = [{said}]" if each.startswith("endpoint") else each for each in lines]
     file.write_text("\n".join(lines), encoding="utf-8")
     return str(file)
 
@@ -129,6 +130,35 @@ def test_a_dead_ipv6_costs_a_second_at_most(
     print(f"up {took_s:.2f} s after the start")  # noqa: T201
     assert took_s < 2  # the start of the workers is in it
     assert any("10.0.0.1" in line for line in gateway.log_tail(50) if " up " in line)
+
+
+def test_an_ipv6_that_dies_under_a_stream_is_left_for_ipv4(
+    lab: Lab, hosts: tuple[Host, Host], tmp_path: Path
+) -> None:
+    server, client = hosts
+    lab.wire(server, client, ["10.0.0.1/24", "fd00::1/64"], ["10.0.0.2/24", "fd00::2/64"])
+    serving = start_gateway(
+        *(server, tmp_path, "serve", "--listen", "tcp://[::]:55555"),
+        wire="wireguard",
+        addresses=SERVER_ADDRESSES,
+    )
+    wait_until(lambda: answers_ping(client, "fd00::1"), "IPv6", timeout_s=10)
+    file = with_endpoints(
+        add_peer(serving, "client", "10.0.0.1"), ["tcp://[fd00::1]:55555", "tcp://10.0.0.1:55555"]
+    )
+    gateway = start_gateway(client, tmp_path, "connect", file, wire="wireguard")
+    seconds_until_answered(client, 15)
+    assert any("fd00::1" in line for line in gateway.log_tail(50) if " up " in line)
+    client.spawn("ping", "-i", "0.2", SERVER_INNER)
+    server.run("nft", "add", "table", "ip6", "dead")
+    for hook, port in (("input", "dport"), ("output", "sport")):
+        chain = f"{{ type filter hook {hook} priority 0; }}"
+        server.run("nft", "add", "chain", "ip6", "dead", hook, chain)
+        server.run("nft", "add", "rule", "ip6", "dead", hook, "tcp", port, "55555", "drop")
+    took_s = seconds_until_answered(client, 20)
+    print(f"carried again after {took_s:.2f} s")  # noqa: T201
+    assert took_s < 5
+    assert any("this side has dialled again" in line for line in gateway.log_tail(50))
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])

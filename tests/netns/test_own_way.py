@@ -135,6 +135,33 @@ def test_a_server_whose_name_moves_into_a_routed_network_is_reached(
     assert "fwmark" not in client.ip("rule")
 
 
+def site_file(directory: Path) -> Path:
+    """Write a server's file with a site that has the wide network."""
+    site = keys.format_key(keys.public_of(keys.generate_private()))
+    config = directory / "site.toml"
+    config.write_text(
+        f"[interface]\ntable = 'auto'\n[[peer]]\nname = 'site'\npublic_key = '{site}'\n"
+        f"allowed_ips = ['{WIDE}']\n"
+    )
+    return config
+
+
+def test_a_client_that_is_in_a_routed_network_from_the_start_is_served(
+    hosts: tuple[Host, Host], lab: Lab, tmp_path: Path
+) -> None:
+    server, client = hosts
+    lab.wire(server, client, ["192.0.2.1/24"], ["192.0.2.3/24"])
+    server.ip("route", "add", "default", "via", "192.0.2.3")
+    there = serve(server, tmp_path, "-c", str(site_file(tmp_path)))
+    file = add_peer(there, "client", "192.0.2.1", "udp")
+    assert way(server, "172.20.0.2") == FT0
+    client.ip("address", "add", "172.20.0.2/32", "dev", "lo")
+    client.ip("route", "replace", "192.0.2.0/24", "dev", "to-server", "src", "172.20.0.2")
+    here = start_gateway(client, tmp_path, "connect", str(file), wire="wireguard")
+    wait_until(lambda: answers_inside(client, "10.99.0.1"), "the tunnel", timeout_s=20)
+    assert here.stop() == there.stop() == 0
+
+
 def test_a_client_that_roams_into_a_routed_network_stays_connected(
     hosts: tuple[Host, Host], lab: Lab, tmp_path: Path
 ) -> None:
@@ -143,13 +170,7 @@ def test_a_client_that_roams_into_a_routed_network_stays_connected(
     client.sysctl("net.ipv4.conf.all.promote_secondaries", 1)  # .3 outlives .2
     client.ip("address", "add", "192.0.2.3/24", "dev", "to-server")
     server.ip("route", "add", "default", "via", "192.0.2.3")
-    site = keys.format_key(keys.public_of(keys.generate_private()))
-    config = tmp_path / "site.toml"
-    config.write_text(
-        f"[interface]\ntable = 'auto'\n[[peer]]\nname = 'site'\npublic_key = '{site}'\n"
-        f"allowed_ips = ['{WIDE}']\n"
-    )
-    there = serve(server, tmp_path, "-c", str(config))
+    there = serve(server, tmp_path, "-c", str(site_file(tmp_path)))
     file = add_peer(there, "client", "192.0.2.1", "udp")
     here = start_gateway(client, tmp_path, "connect", str(file), wire="wireguard")
     wait_until(lambda: answers_inside(client, "10.99.0.1"), "the tunnel", timeout_s=15)

@@ -122,3 +122,39 @@ def test_after_a_kill_the_start_of_another_tunnel_gives_the_host_its_network_bac
     other.terminate()
     other.wait(10)
     assert differences(before, host_state(client)) == []
+
+
+def test_a_prepared_tap_leaves_the_bridge_that_it_was_made_a_port_of(
+    lab: Lab, tmp_path: Path
+) -> None:
+    host = lab.host("server")
+    host.ip("tuntap", "add", "tap0", "mode", "tap")
+    file = tmp_path / "server.toml"
+    file.write_text('[interface]\nbridge = "br0"\n')
+    before = host_state(host)
+    serving = start_gateway(
+        *(host, tmp_path, "serve", "-c", str(file)), wire="wireguard", mode="tap", interface="tap0"
+    )
+    wait_until(
+        lambda: any("not a port" in line for line in serving.log_tail(50)), "it waits", timeout_s=15
+    )
+    host.ip("link", "add", "br0", "type", "bridge")
+    wait_until(lambda: "master br0" in host.ip("link", "show", "tap0"), "joined", timeout_s=15)
+    assert serving.stop() == 0
+    assert "master" not in host.ip("link", "show", "tap0")
+    host.ip("link", "delete", "br0")
+    assert differences(before, host_state(host)) == []
+
+
+def test_what_is_not_a_bridge_is_refused_in_one_line(lab: Lab, tmp_path: Path) -> None:
+    host = lab.host("server")
+    host.ip("tuntap", "add", "lan0", "mode", "tap")
+    file = tmp_path / "server.toml"
+    file.write_text('[interface]\nbridge = "lan0"\n')
+    serving = start_gateway(
+        *(host, tmp_path, "serve", "-c", str(file)), wire="wireguard", mode="tap"
+    )
+    assert serving.process.wait(15) == 1
+    assert serving.log_tail(1)[0].endswith(
+        "bridge lan0: it is an interface, but not a bridge; give the name of a bridge"
+    )

@@ -126,7 +126,7 @@ def resolving(lab: Lab, tmp_path: Path) -> Callable[[str, str], Resolving]:
     return lambda package, prepare: Resolving(lab, tmp_path, package, prepare)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGQUIT, signal.SIGKILL])
 @pytest.mark.parametrize(
     ("package", "prepare"),
     [

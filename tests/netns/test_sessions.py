@@ -88,7 +88,7 @@ def wait_for_answer(host: Host) -> None:
 
 
 @TRANSPORTS
-def test_clients_come_are_told_apart_and_reach_each_other_through_the_server(
+def test_clients_come_are_distinguished_and_reach_each_other_through_the_server(
     office: Office, transport: Transport
 ) -> None:
     server = office.serve()

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from fastun.gateway.reload import Reloaded
 from fastun.status import control
 from fastun.status.reading import INNER_ADDRESSES_MAX
 from fastun.status.reply import LastError, LinkStatus, PeerStatus, Tcp
@@ -15,7 +16,7 @@ from fastun.status.server import serve
 from tests.support.idle_gateway import have, idle_gateway, peers_named, settings_for, viewing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 INTERFACE = "unit0"
@@ -26,6 +27,7 @@ def serving(
     run_dir: Path,
     interface: str = INTERFACE,
     peer_names: Sequence[str] = ("ant", "bee"),
+    reloaded: Callable[[], Reloaded] = Reloaded,
 ) -> Iterator[Path]:
     """Serve the socket of an idle gateway; yield the socket's path.
 
@@ -45,8 +47,12 @@ def serving(
                 assert threading.current_thread() is thread, "only the event loop changes peers"
                 gateway.peer_slots.replace(peers[1:])
 
+            async def reload() -> Reloaded:
+                assert threading.current_thread() is thread
+                return reloaded()
+
             with viewing(gateway) as viewer:
-                context = serve(path, viewer.view, refresh)
+                context = serve(path, viewer.view, refresh, reload)
                 asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(5)
                 try:
                     yield path

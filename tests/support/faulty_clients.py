@@ -29,6 +29,7 @@ from fastun.lab.tunnel import (
     start_gateway,
 )
 from fastun.session import keys, noise, tai64n
+from tests.support.hasty_client import framed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,15 +88,20 @@ class Faulty:
         self.clients[host.name] = client
         return client
 
-    def replay_of_tomorrow(self, host: Host, address: str, text: str) -> None:
+    def replay_of_tomorrow(
+        self, host: Host, address: str, text: str, transport: Transport = "udp"
+    ) -> None:
         """Send a client's initiation of in an hour, as its clock was before it was set back."""
         own = keys.pair_of(keys.parse_key(_value(text, "private_key"), "private_key"))
         server = keys.parse_public(_value(text, "public_key"), "public_key")
         then = tai64n.from_unix_ns(time.time_ns() + HOUR_S * 10**9)
         initiation, _ = noise.initiate(own, server, timestamp=then)
-        with host.socket(kind=socket.SOCK_DGRAM) as sender:
+        is_udp = transport == "udp"
+        kind, port = (socket.SOCK_DGRAM, UDP_PORT) if is_udp else (socket.SOCK_STREAM, PORT)
+        with host.socket(kind=kind) as sender:
             sender.settimeout(5)
-            sender.sendto(initiation, (address, UDP_PORT))
+            sender.connect((address, port))
+            sender.sendall(initiation if is_udp else framed(initiation))
             sender.recv(200)
 
 

@@ -40,6 +40,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
+        wanted=SimpleNamespace(forward=None),
         name=settings.interface,
         mtu=1400,
         statistics=dict,
@@ -62,6 +63,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
             handshaker=None,
             sockets=udp.UdpSockets((), offload=False),
             listening=SimpleNamespace(waits_for=tuple),
+            outside=SimpleNamespace(kill_switch=None),
             sessions=None,
             datagrams=None,
             session_counts=SessionCounts(),

@@ -59,7 +59,9 @@ class NameServer:
                 return
             self.asked_by.append(client[0])
             if not self.is_silent:
-                self._socket.sendto(self._answer(dns.message.from_wire(query)).to_wire(), client)
+                answer = self._answer(dns.message.from_wire(query)).to_wire()
+                with contextlib.suppress(OSError):  # no route back
+                    self._socket.sendto(answer, client)
 
     def _answer(self, query: dns.message.Message) -> dns.message.Message:
         answer = dns.message.make_response(query)

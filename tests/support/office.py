@@ -120,12 +120,14 @@ class Operator:
     def _whole(self, command: tuple[str, ...]) -> list[str]:
         """Return it with the directories of this host, which another namespace would share."""
         self.commands.append(" ".join(command))
-        whole = [*FASTUN, *command, "--state", str(self.home)]
-        if command[0] in ("serve", "connect", "status", "doctor"):
-            whole += ["--run-dir", str(self.home)]
-        if command[0] in ("serve", "connect"):
-            whole += ["--metrics", f"127.0.0.1:{METRICS_PORT}"]
-        return whole
+        name, more = command[0], [] if command[0] == "status" else ["--state", str(self.home)]
+        if name in ("serve", "connect", "status", "doctor"):
+            more += ["--run-dir", str(self.home)]
+        if name in ("serve", "connect"):
+            more += ["--metrics", f"127.0.0.1:{METRICS_PORT}"]
+        if name == "peer":  # its own commands have the options
+            return [*FASTUN, *command, *more]
+        return [*FASTUN, name, *more, *command[1:]]
 
 
 def add_laptop(at_gateway: Operator, directory: Path, name: str = "laptop", *urls: str) -> Path:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from fastun.endpoint import Endpoint
 from fastun.link.peer_slots import SlottedPeer
+from fastun.link.stream.dialler import Dialler
 from fastun.peers.peer import Peer
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import Routes
+from tests.support.known_names import KnownNames, outside
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from fastun.link.stream.handshake import Handshaker
 
 
 class ScriptedHandshaker:
@@ -61,11 +67,41 @@ class FakeOwner:
 
     def establish(self, established: object, connection: socket.socket, remote: str) -> Any:
         link = SimpleNamespace(
-            established=established, remote=remote, ended=asyncio.Event(), end_reason="ended"
+            established=established,
+            remote=remote,
+            connection=connection,
+            ended=asyncio.Event(),
+            end_reason="ended",
         )
         self.links.append(link)
         self.connections.append(connection)
         return link
+
+
+@contextlib.asynccontextmanager
+async def dialling(
+    *outcomes: object,
+    endpoints: tuple[Endpoint, ...] | None = None,
+    dns: KnownNames | None = None,
+    name: str = "127.0.0.1",
+) -> AsyncIterator[tuple[asyncio.Task[None], ScriptedHandshaker, FakeOwner]]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        handshaker, owner = ScriptedHandshaker(*outcomes), FakeOwner()
+        there = Endpoint("tcp", name, server.getsockname()[1])
+        wanted = asyncio.Event()
+        wanted.set()
+        scripted = cast("Handshaker", handshaker)
+        dialler = Dialler(
+            lambda: endpoints or (there,), scripted, owner, outside(owner.inside, dns), wanted
+        )
+        task = asyncio.create_task(dialler.run())
+        try:
+            yield task, handshaker, owner
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for connection in owner.connections:
+                connection.close()
 
 
 async def until(condition: Callable[[], object]) -> None:

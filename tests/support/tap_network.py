@@ -11,7 +11,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
-from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, endpoints, start_gateway
 
 if TYPE_CHECKING:
@@ -36,8 +35,14 @@ class TapNetwork:
         directory: Path,
         transports: Sequence[Transport],
         server_arguments: Sequence[str] = (),
+        *,
+        addresses: Sequence[str] = SERVER_ADDRESSES,
+        inner: str = "10.99.0",
     ) -> None:
-        """Start them; each of ``transports`` is a peer's."""
+        """Start them; each of ``transports`` is a peer's.
+
+        ``addresses`` are the server's on the device, ``inner`` begins its peers' IPv4 addresses.
+        """
         host = lab.host("server")
         listen = endpoints("0.0.0.0", "both")  # noqa: S104 (in a namespace)
         self.server = start_gateway(
@@ -45,7 +50,7 @@ class TapNetwork:
             *server_arguments,
             mode="tap",
             wire="wireguard",
-            addresses=SERVER_ADDRESSES,
+            addresses=addresses,
         )
         self.peers: list[GatewayProcess] = []
         for n, transport in enumerate(transports, start=1):
@@ -57,13 +62,14 @@ class TapNetwork:
                     *(peer, directory, "connect", str(file)),
                     mode="tap",
                     wire="wireguard",
-                    addresses=[f"10.99.0.{10 + n}/24", f"fd99::{10 + n}/64"],
+                    addresses=[f"{inner}.{10 + n}/24", f"fd99::{10 + n}/64"],
                 )
             )
-        for gateway in self.peers:
-            wait_until(
-                lambda host=gateway.host: answers_ping(host, "10.99.0.1"), "a peer", timeout_s=30
-            )
+        wait_until(
+            lambda: self.server.scrape().total("fastun_peer_up") == len(self.peers),
+            "all peers",
+            timeout_s=30,
+        )
 
     def drops(self, reason: str) -> float:
         """Return how many packets the server has dropped for it."""

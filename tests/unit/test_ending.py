@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import os, signal, sys, time
 from fastun import ending
+ending._has_terminal = lambda: True
 for number in (*ending.SIGNALS, signal.SIGUSR1):  # whatever the shell has ignored
     signal.signal(number, signal.SIG_DFL)
 def send(*numbers):
@@ -45,6 +46,7 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
 def asked_by(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     monkeypatch.setattr(ending, "_asked_by", asked)
+    monkeypatch.setattr(ending, "_has_terminal", lambda: True)
     return asked
 
 
@@ -88,6 +90,29 @@ def test_only_the_first_signal_is_heard() -> None:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             os.kill(os.getpid(), number)
         assert ending.reason() == "SIGHUP"
+
+
+def test_a_hang_up_of_no_terminal_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "_has_terminal", lambda: False)
+    with ending.watched() as asked:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert select.select([asked], [], [], 1)[0]
+            asked.recv(256)
+            assert not ending.is_asked()
+            assert ending.take_hang_up()
+            assert not ending.take_hang_up()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ending.reason() == "SIGTERM"
+
+
+def test_a_process_without_a_terminal_knows_that_it_has_none() -> None:
+    program = PROGRAM.replace("ending._has_terminal = lambda: True\n", "")
+    code = program + "os.setsid()\nprint(ending._has_terminal())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout == "False\n"
 
 
 def test_what_is_ignored_stays_so() -> None:

@@ -65,12 +65,13 @@ class DatagramHandshakes:
         self._queue.put(address, message)
 
     def _take(self, kind: MessageType, address: UdpAddress, message: bytes) -> None:
-        if self._inside.holds(address):
-            with self._exchange.counting():
-                raise HandshakeError(Refusal.INSIDE_TUNNEL)
+        is_inside = self._inside.holds(address)
+        is_known_later = kind is MessageType.INITIATION and self._inside.may_keep_out(address)
+        if is_inside and not is_known_later:
+            self._refuse_inside()
         match kind:
             case MessageType.INITIATION:
-                self._respond(address, message)
+                self._respond(address, message, is_inside=is_inside)
             case MessageType.RESPONSE:
                 self._conclude(address, message)
             case MessageType.COOKIE_REPLY:
@@ -90,8 +91,15 @@ class DatagramHandshakes:
             udp_peer.jar.consume_reply(message, clock.boottime_s())
         self._attempts.came_back(udp_peer.slotted.slot, Reason.COOKIE_ONLY)
 
-    def _respond(self, address: UdpAddress, initiation: bytes) -> None:
+    def _refuse_inside(self) -> None:
+        with self._exchange.counting():
+            raise HandshakeError(Refusal.INSIDE_TUNNEL)
+
+    def _respond(self, address: UdpAddress, initiation: bytes, *, is_inside: bool) -> None:
         slotted, consumed = self._exchange.admit(initiation, address)
+        if is_inside:  # a peer of ours: what it sends next can be answered
+            self._inside.keep_out(address.host)
+            self._refuse_inside()
         udp_peer = self._peers.at(slotted)
         cookie = udp_peer.jar.current(clock.boottime_s())
         response, keys = self._exchange.respond(slotted, consumed, cookie, remote=address)

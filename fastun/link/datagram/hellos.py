@@ -47,6 +47,7 @@ class DatagramHellos:
         message = udp_peer.seal_control(hello.encode(ours))
         if message is None:
             return
+        udp_peer.slotted.pushed = ours.push
         exchange.n_sent += 1
         exchange.sent_s = clock.boottime_s()
         with contextlib.suppress(OSError):  # lost, as any datagram may be
@@ -69,6 +70,8 @@ class DatagramHellos:
     def _agree(self, udp_peer: UdpPeer, keys: SessionKeys, theirs: Hello, aead: Aead) -> None:
         udp_peer.hello.theirs = theirs
         link = udp_peer.link
+        if link is not None:
+            link.abilities = theirs.abilities
         is_new = link is not None and link.peer_software != theirs.software
         if link is not None and is_new:
             link.peer_software = theirs.software
@@ -78,6 +81,17 @@ class DatagramHellos:
             self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, GATEWAY_COUNTERS)
         if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)
+        self._explain(udp_peer)
+
+    def _explain(self, udp_peer: UdpPeer) -> None:
+        """Say what may be the cause when a server is silent after handshake after handshake."""
+        if self._role == "connect" and udp_peer.liveness.is_to_be_explained(clock.boottime_s()):
+            self._log.warning(
+                "the server falls silent soon after each handshake, as it does when the same peer "
+                "connects from elsewhere; is this host's private key used on another host too?",
+                peer=udp_peer.slotted.peer.name,
+                remote=str(udp_peer.address),
+            )
 
     def _own_hello(self, udp_peer: UdpPeer) -> Hello:
         return self._exchange.hello_for(udp_peer.slotted)

@@ -35,6 +35,11 @@ PLAIN_S: Final = 4.0
 PATIENCE_MAX: Final = 8
 PATIENCE_LASTS_S: Final = 120.0
 
+# Handshakes in a row that found a fastun peer where it was, after which the likely cause is said.
+# One that loses so much, or answers so late, in a row has not been seen on a path worth having.
+FOUND_AT_ONCE_MAX: Final = 3
+HINT_INTERVAL_S: Final = 60.0
+
 # Of a session's counters for control messages, the rest of which is for its hello and probes.
 COUNTERS_MAX: Final = 128
 
@@ -57,6 +62,8 @@ class Liveness:
     n_received: int = 0  # packets of the peer's
     patience: int = 1  # times ANSWER_S or PLAIN_S
     patient_until_s: float = float("-inf")
+    n_found: int = 0  # handshakes in a row that found the peer where it was
+    hinted_s: float = float("-inf")
 
     def doubt(self, address: UdpAddress | None) -> None:
         """Note that a handshake tries the path."""
@@ -67,8 +74,18 @@ class Liveness:
         if self.is_doubted and n_attempts <= 1 and address == self.doubted_at:
             before = self.patience if now_s < self.patient_until_s else 1
             self.patience = min(2 * before, PATIENCE_MAX)
+            self.n_found = self.n_found + 1 if now_s < self.patient_until_s else 1
             self.patient_until_s = now_s + PATIENCE_LASTS_S
+        elif self.is_doubted:
+            self.n_found = 0
         self.is_doubted, self.asked_s = False, None
+
+    def is_to_be_explained(self, now_s: float) -> bool:
+        """Return whether to say why the peer may fall silent after each handshake; now and then."""
+        is_due = self.n_found >= FOUND_AT_ONCE_MAX and now_s - self.hinted_s >= HINT_INTERVAL_S
+        if is_due:
+            self.hinted_s = now_s
+        return is_due
 
     def step(
         self, now_s: float, since_s: float | None, n_received: int, *, may_ask: bool

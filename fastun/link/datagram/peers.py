@@ -7,6 +7,8 @@ where authentic data came from, we learn from the link-reader (``UdpPeers.follow
 
 from __future__ import annotations
 
+import contextlib
+
 from fastun import log
 from fastun.lane.messages import AwaitReply, SetEndpoint
 from fastun.link.datagram.peer import UdpPeer
@@ -145,6 +147,22 @@ class UdpPeers:
         if udp_peer.address is not None:
             packed = udp_peer.address.pack()
             self._lane.send("link-reader", SetEndpoint(udp_peer.slotted.slot, packed))
+
+    def leave_socket(self, index: int) -> list[UdpPeer]:
+        """Reach the peers of a socket by other ones; return those that are connected."""
+        moved = []
+        for udp_peer in self.by_slot.values():
+            address = udp_peer.address
+            if address is None or address.socket_index != index:
+                continue
+            with contextlib.suppress(OSError):  # none reaches it; it may call us
+                udp_peer.address = self._sockets.address_of(
+                    address.host, address.port, address.zone
+                )
+                self.send_endpoint(udp_peer)
+                if self.is_carried(udp_peer):
+                    moved.append(udp_peer)
+        return moved
 
     def follow(self, udp_peer: UdpPeer) -> None:
         """Learn from the link-reader where the peer has roamed to."""

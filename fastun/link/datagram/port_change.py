@@ -88,5 +88,4 @@ class PortChange:
             return retired.index
         if not self._sockets.has_room():
             return None
-        self._sockets.add(bound)
-        return len(self._sockets.all()) - 1
+        return self._sockets.add(bound)

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import time
 from hashlib import blake2s
 from ipaddress import ip_address
 from pathlib import Path
@@ -42,6 +43,10 @@ _LOOK_INTERVAL_S: Final = 2.0
 CALLS_PER_TURN: Final = 20
 TURN_S: Final = 0.1
 
+# A client that has not been here for so long is called no more: its address is another's by now.
+KEPT_DAYS: Final = 30
+_DAY_S: Final = 86_400
+
 # One takes some 150 bytes.
 _FILE_BYTES_MAX: Final = 400 * PEER_SLOTS
 
@@ -50,7 +55,10 @@ _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a peer was. ``via`` is the port of our socket that it knows, ``local`` our address."""
+    """Where a peer was, and on which day since 1970 last.
+
+    ``via`` is the port of our socket that it knows, ``local`` our address.
+    """
 
     key: Annotated[bytes, msgspec.Meta(min_length=KEY_BYTES, max_length=KEY_BYTES)]
     host: _Host
@@ -58,6 +66,7 @@ class _Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interface: Annotated[str, msgspec.Meta(max_length=15)] = ""
     via: _Port = 1
     local: _Host = ""
+    day: int = 0
 
 
 class RememberedEndpoints:
@@ -79,6 +88,7 @@ class RememberedEndpoints:
         self._sockets = sockets
         self._handshakes = handshakes
         self._restored: list[UdpPeer] = []
+        self._days: dict[bytes, int] = {}  # by key, when they were here, before the last restart
         self._written = codec.pack([])
         self._written_keys: set[bytes] = set()
         self._written_s = float("-inf")
@@ -101,18 +111,25 @@ class RememberedEndpoints:
     def _read(self) -> list[_Place]:
         try:
             packed = state_file.read(self._path, _FILE_BYTES_MAX + 1)
-            return codec.unpack(packed, list[_Place], _FILE_BYTES_MAX)
+            places = codec.unpack(packed, list[_Place], _FILE_BYTES_MAX)
         except FileNotFoundError:
             pass
         except OSError as error:
             self._warn("cannot read where clients were", str(error.strerror))
         except codec.CodecError as error:
             self._warn("the file of the clients' addresses is damaged", str(error)[:100])
+        else:
+            self._written = packed  # what is too old in it goes
+            return places
         return []
 
     def _restore(self, places: list[_Place]) -> None:
         """Take the addresses of peers that may still connect and have not been heard elsewhere."""
+        today = _today()
         for place in places:
+            if not today - KEPT_DAYS <= place.day <= today + 1:  # our clock may have been set back
+                continue
+            self._days[place.key] = place.day
             slotted = self._peer_slots.holder_of(place.key)
             if slotted is None or endpoints_of(slotted) or slotted.slot in self._links.by_slot:
                 continue
@@ -141,8 +158,7 @@ class RememberedEndpoints:
 
     def _socket_with(self, port: int) -> int | None:
         """Return the socket that the peer knows: through a NAT nothing else may reach it."""
-        ports = [its_port for _, its_port in self._sockets.ports()]
-        return ports.index(port) if port in ports else None
+        return self._sockets.of_port(port)
 
     async def _call(self) -> None:
         """Send each an initiation, unless it has called by then."""
@@ -185,9 +201,21 @@ class RememberedEndpoints:
             self._warn("cannot save where clients are", str(error.strerror))
 
     def _places(self) -> list[_Place]:
-        ports = [port for _, port in self._sockets.ports()]
         known = [peer for slot, peer in self._peers.by_slot.items() if self._is_kept(slot, peer)]
-        return [_place(peer.slotted.peer.public_key, peer.address, ports) for peer in known]
+        return [self._place(peer) for peer in known]
+
+    def _place(self, udp_peer: UdpPeer) -> _Place:
+        address, key = udp_peer.address, udp_peer.slotted.peer.public_key
+        assert address is not None  # noqa: S101 (a peer that was here came from somewhere)
+        if udp_peer.handshake_s > 0:
+            ago_s = clock.boottime_s() - udp_peer.handshake_s
+            self._days[key] = int((time.time() - ago_s) // _DAY_S)
+        interface = ""
+        with contextlib.suppress(OSError):  # it has gone
+            interface = socket.if_indextoname(address.zone) if address.zone else ""
+        local = "" if address.local is None else str(address.local)
+        via, day = self._sockets.port_of(address.socket_index), self._days.get(key, 0)
+        return _Place(key, str(address.host), address.port, interface, via, local, day)
 
     def _is_kept(self, slot: int, udp_peer: UdpPeer) -> bool:
         """Return whether it was here by UDP last, now or before the last restart."""
@@ -209,11 +237,5 @@ class RememberedEndpoints:
             )
 
 
-def _place(key: bytes, address: UdpAddress | None, ports: list[int]) -> _Place:
-    assert address is not None  # noqa: S101 (a peer that was here came from somewhere)
-    interface = ""
-    with contextlib.suppress(OSError):  # it has gone
-        interface = socket.if_indextoname(address.zone) if address.zone else ""
-    local = "" if address.local is None else str(address.local)
-    via = ports[address.socket_index]
-    return _Place(key, str(address.host), address.port, interface, via, local)
+def _today() -> int:
+    return int(time.time() // _DAY_S)

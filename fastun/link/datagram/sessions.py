@@ -11,7 +11,6 @@ hellos are sent by the gateway, on the socket that the workers use; data never i
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
@@ -36,7 +35,8 @@ from fastun.link.datagram.peer import HelloExchange, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.port_change import PortChange
 from fastun.link.datagram.remembered import RememberedEndpoints
-from fastun.link.datagram.sockets import SOCKET_ROLES, UdpSockets
+from fastun.link.datagram.socket_passing import SocketPassing
+from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
@@ -61,14 +61,14 @@ class DatagramSessions:
         self._counts = end.counts
         self._attempts = end.attempts
         self._inner_mtu = end.inner_mtu
-        self._sockets = sockets
         self._installer = KeyInstaller(end.lane, end.constants)
         self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
         self._peers = UdpPeers(end, sockets)
         self._by_slot = self._peers.by_slot
         self._pins = SourcePins(end.inside, self._peers, sockets)
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
-        self._ports = PortChange(sockets, self._pass_socket, is_allowed=is_port_free)
+        self.passing = SocketPassing(end.lane, sockets, self._peers, self._listen_anew)
+        self._ports = PortChange(sockets, self.passing.pass_on, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
@@ -81,7 +81,9 @@ class DatagramSessions:
 
     def listen(self) -> None:
         """Listen for changes of our routes and for hints from routers, until ``close``."""
-        self._listener = PathListener(self._paths, self._peers, self._sockets, self._attempts)
+        self._listener = PathListener(
+            self._paths, self._peers, self.passing.sockets, self._attempts
+        )
 
     def close(self) -> None:
         """Stop listening."""
@@ -92,14 +94,7 @@ class DatagramSessions:
         """Tell the peers that this side stops."""
         self._goodbyes.say_to_all()
 
-    def add_socket(self, bound: socket.socket) -> None:
-        """Use one more socket, also while the workers run. Raises as UdpSockets.add."""
-        self._sockets.add(bound)
-        self._pass_socket(len(self._sockets.all()) - 1)
-
-    def _pass_socket(self, index: int) -> None:
-        for role in SOCKET_ROLES:
-            self._sockets.pass_to(self._lane, role, index)
+    def _listen_anew(self) -> None:
         if self._listener is not None:  # it hears of the ports that there are
             before = self._listener
             self.listen()
@@ -112,7 +107,7 @@ class DatagramSessions:
 
     def tell_worker(self, role: str) -> None:
         """Tell a fresh worker of the sockets and where the peers are."""
-        self._sockets.tell_worker(self._lane, role)
+        self.passing.sockets.tell_worker(self._lane, role)
         if role != "link-reader":
             return
         public = self._exchange.own.public

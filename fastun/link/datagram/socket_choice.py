@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -45,10 +45,10 @@ class UdpSocket:
 
 
 def choose(
-    sockets: Sequence[UdpSocket], host: Address, port: int, lookup: RouteLookup | None
+    sockets: Mapping[int, UdpSocket], host: Address, port: int, lookup: RouteLookup | None
 ) -> int | None:
     """Return the index of the socket that suits a host best; None: no socket reaches it."""
-    reaching = [index for index, each in enumerate(sockets) if each.reaches(host)]
+    reaching = [index for index, each in sockets.items() if each.reaches(host)]
     if len(reaching) <= 1 or lookup is None:
         return reaching[0] if reaching else None
     return min(reaching, key=lambda index: _rank(sockets[index].bound, host, port, lookup))

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
@@ -56,27 +56,49 @@ class UdpSockets:
 
         Nothing is sent to what is ``inside`` the tunnel. Raises as `add`.
         """
-        self._sockets: list[UdpSocket] = []
+        self._sockets: list[UdpSocket | None] = []  # None: removed
         self._inside = inside
         self._offload = offload
         self._fwmark = fwmark
         for each in sockets:
             self.add(each)
 
-    def add(self, bound: socket.socket) -> None:
-        """Take over one more. RuntimeFailure where a worker can have no more."""
+    def add(self, bound: socket.socket) -> int:
+        """Take over one more; return its index. RuntimeFailure where a worker can have no more."""
         if not self.has_room():
             raise RuntimeFailure(f"--listen: more than {SOCKETS_MAX} udp addresses; remove some")
+        if None in self._sockets:
+            index = self._sockets.index(None)
+            self._sockets[index] = self._tuned(bound)
+            return index
         self._sockets.append(self._tuned(bound))
+        return len(self._sockets) - 1
 
     def replace(self, index: int, bound: socket.socket) -> None:
         """Take over a socket in place of another, which is closed."""
         retired, self._sockets[index] = self._sockets[index], self._tuned(bound)
-        retired.socket.close()
+        if retired is not None:
+            retired.socket.close()
+
+    def remove(self, bound: socket.socket) -> int:
+        """Let go of a socket, which its owner closes; return the index that it had."""
+        index = next(n for n, each in self._present() if each.socket is bound)
+        self._sockets[index] = None
+        return index
 
     def has_room(self) -> bool:
         """Return whether a worker can have one more."""
-        return len(self._sockets) < SOCKETS_MAX
+        return sum(1 for _ in self._present()) < SOCKETS_MAX
+
+    def _present(self) -> Iterator[tuple[int, UdpSocket]]:
+        return ((n, each) for n, each in enumerate(self._sockets) if each is not None)
+
+    def _at(self, index: int) -> UdpSocket:
+        """Return the socket of an index. OSError: it is closed."""
+        each = self._sockets[index]
+        if each is None:
+            raise OSError(errno.EBADF, "the socket is closed")
+        return each
 
     def _tuned(self, bound: socket.socket) -> UdpSocket:
         _tune(bound, self._fwmark)
@@ -84,36 +106,46 @@ class UdpSockets:
 
     def close(self) -> None:
         """Close all."""
-        for each in self._sockets:
+        for _, each in self._present():
             each.socket.close()
 
     def tell_worker(self, lane: Lane, role: str) -> None:
         """Hand all sockets to a fresh worker."""
-        for index in range(len(self._sockets)):
+        for index, _ in self._present():
             self.pass_to(lane, role, index)
 
     def pass_to(self, lane: Lane, role: str, index: int) -> None:
         """Hand one socket to a worker."""
         if role in SOCKET_ROLES:
-            each = self._sockets[index]
+            each = self._at(index)
             lane.send(role, AddSocket(index, each.has_offload), each.socket.fileno())
 
     def all(self) -> list[socket.socket]:
-        """Return the sockets, by index."""
-        return [each.socket for each in self._sockets]
+        """Return the sockets."""
+        return [each.socket for _, each in self._present()]
 
     def ports(self) -> list[tuple[str, int]]:
         """Return what the sockets are bound to."""
-        return [each.socket.getsockname()[:2] for each in self._sockets]
+        return [each.socket.getsockname()[:2] for _, each in self._present()]
+
+    def of_port(self, port: int) -> int | None:
+        """Return the index of a socket with that port, if there is one."""
+        return next((n for n, _ in self._present() if self.port_of(n) == port), None)
+
+    def port_of(self, index: int) -> int:
+        """Return the port of a socket, 0 where it is closed."""
+        each = self._sockets[index]
+        return 0 if each is None else int(each.socket.getsockname()[1])
 
     def address_of(
         self, host: IPv4Address | IPv6Address, port: int, zone: int = 0, by: int | None = None
     ) -> UdpAddress:
         """Return how a peer there is reached: ``by`` that socket if it can. OSError: by none."""
-        if by is not None and self._sockets[by].reaches(host):
+        fixed = None if by is None else self._sockets[by]
+        if by is not None and fixed is not None and fixed.reaches(host):
             return UdpAddress(host, port, by, zone)
         lookup = None if self._inside is None else self._inside.lookup
-        index = choose(self._sockets, host, port, lookup)
+        index = choose(dict(self._present()), host, port, lookup)
         if index is None:
             raise OSError(errno.EAFNOSUPPORT, f"no UDP socket reaches {host}")
         return UdpAddress(host, port, index, zone)
@@ -123,7 +155,7 @@ class UdpSockets:
 
         OSError as `address_of`.
         """
-        if self._sockets[address.socket_index].bound.is_unspecified:
+        if self._at(address.socket_index).bound.is_unspecified:
             return address.socket_index
         return self.address_of(address.host, address.port, address.zone).socket_index
 
@@ -131,7 +163,7 @@ class UdpSockets:
         """Send one datagram from where the peer knows us. Raises OSError, also LeadsInsideError."""
         if self._inside is not None and self._inside.holds(to):
             raise LeadsInsideError
-        where = self._sockets[to.socket_index].socket
+        where = self._at(to.socket_index).socket
         try:
             where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
         except OSError:

@@ -91,12 +91,19 @@ class Acceptor:
                     listener = await self._new_listeners.get()
                     self._listeners.append(listener)
                     loop.add_reader(listener, self._on_readable, listener)
-                    stack.callback(loop.remove_reader, listener)
             finally:
+                for listener in tuple(self._listeners):
+                    self.leave(listener)
                 self._arrivals.close()
                 for task in self._handshaking:
                     task.cancel()
                 await asyncio.gather(*self._handshaking, return_exceptions=True)
+
+    def leave(self, listener: socket.socket) -> None:
+        """Accept no more from a listener, which is to be closed."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+            asyncio.get_running_loop().remove_reader(listener)
 
     # -- accepting: a few microseconds for each connection -------------------------------------
 
@@ -208,5 +215,6 @@ class Acceptor:
         in_the_way = self._owner.room_made()
         if in_the_way is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(in_the_way.wait(), OLD_LINK_GRACE_S)
+                async with asyncio.timeout(OLD_LINK_GRACE_S):
+                    await in_the_way.wait()
         return self._owner.has_room()

@@ -1,8 +1,10 @@
 """Dialling streams: how ``connect`` gets its link over TCP, again and again.
 
     all addresses (racing.py) --> handshake --> link --> its end --> a pause --> all addresses, ...
+                                                  `--> silence --> all addresses --> another link
 
-The pauses grow until a link has lasted: one that ends at once has not shown that the next will not.
+A link that is silent (silence.py) is left only for another that is there. The pauses grow until a
+link has lasted: one that ends at once has not shown that the next will not.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import contextlib
 import os
 import random
 import socket
+from collections.abc import Callable
 from errno import ECONNRESET
 from typing import Final
 
@@ -23,7 +26,7 @@ from fastun.link.attempts import Way, named
 from fastun.link.hello import HelloError
 from fastun.link.names import RETRY_S, EndpointAddress
 from fastun.link.outside import Outside
-from fastun.link.stream import racing, sockets
+from fastun.link.stream import racing, silence, sockets
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
 from fastun.link.stream.racing import Candidate, NotConnectedError
@@ -41,6 +44,10 @@ SHORT_LINK_PAUSE_S: Final = 0.4
 # A host on which routes change all the time (containers) dials no more often than this.
 CHANGE_PAUSE_S: Final = 1.0
 
+# How often a link is looked at, and the pause after all other ways have failed as well.
+LOOK_INTERVAL_S: Final = 0.5
+OTHER_WAYS_PAUSE_S: Final = 2.0
+
 # Links in a row that the server closed as soon, after which the likely cause is said.
 CLOSED_SOON_MAX: Final = 5
 WARNING_INTERVAL_S: Final = 60.0
@@ -53,13 +60,13 @@ class Dialler:
 
     def __init__(
         self,
-        endpoints: tuple[Endpoint, ...],
+        endpoints: Callable[[], tuple[Endpoint, ...]],
         handshaker: Handshaker,
         owner: StreamOwner,
         outside: Outside,
         wanted: asyncio.Event,
     ) -> None:
-        """Prepare to dial ``endpoints`` while a link is ``wanted``.
+        """Prepare to dial what ``endpoints`` gives at each time, while a link is ``wanted``.
 
         ``outside`` says how; an endpoint inside the tunnel is not dialled.
         """
@@ -101,7 +108,7 @@ class Dialler:
             await asyncio.sleep(next(delays))
 
     async def _connect(self) -> tuple[Candidate, socket.socket]:
-        found = await racing.candidates(self._endpoints, self._outside.names)
+        found = await racing.candidates(self._endpoints(), self._outside.names)
         fresh = [each for each in found if each.address not in self._failed]
         for each in fresh or found:
             self._outside.attempts.tried(self._handshaker.dialled, _way(each))
@@ -113,7 +120,8 @@ class Dialler:
         change.clear()
         await asyncio.sleep(min(longest_s, CHANGE_PAUSE_S))
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(change.wait(), max(0.0, longest_s - CHANGE_PAUSE_S))
+            async with asyncio.timeout(max(0.0, longest_s - CHANGE_PAUSE_S)):
+                await change.wait()
 
     async def _make_link(self, tried: Candidate, connection: socket.socket) -> Link | None:
         """Do the handshake. Its keys must not be kept, so the link alone is returned."""
@@ -142,7 +150,8 @@ class Dialler:
         """
         loop = asyncio.get_running_loop()
         since_s = loop.time()
-        await link.ended.wait()
+        while (other := await self._other_way(link)) is not None:
+            (tried, link), since_s = other, loop.time()
         reason = link.end_reason
         has_lasted = loop.time() - since_s >= LASTING_LINK_S
         if has_lasted or not reason or reason.endswith(WORKER_DIED):
@@ -153,6 +162,34 @@ class Dialler:
             self._n_closed_soon += 1
             self._warn_of_closing(tried, loop.time())
         return False
+
+    async def _other_way(self, link: Link) -> tuple[Candidate, Link] | None:
+        """Return the link that replaces a silent one, or None when the link has ended."""
+        while not link.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_INTERVAL_S):
+                    await link.ended.wait()
+            if not self._may_replace(link):
+                continue
+            try:
+                tried, connection = await self._connect()
+            except OSError as error:
+                self._log.debug("no other way to the server", error=str(error))
+                await asyncio.sleep(OTHER_WAYS_PAUSE_S)
+                continue
+            if not self._may_replace(link):  # it was only slow
+                connection.close()
+                continue
+            made = await self._make_link(tried, connection)
+            if made is not None:
+                return tried, made
+            await asyncio.sleep(OTHER_WAYS_PAUSE_S)
+        return None
+
+    def _may_replace(self, link: Link) -> bool:
+        """Return whether another link may take its place; on an unsealed wire there is no room."""
+        is_silent = link.connection is not None and silence.is_silent(link.connection)
+        return is_silent and not link.ended.is_set() and self._owner.has_room()
 
     # -- the log ------------------------------------------------------------------------------
 

@@ -266,7 +266,9 @@ class SealedHandshaker(Handshaker):
         slotted: SlottedPeer,
         theirs: Hello | None = None,
     ) -> None:
-        content = hello.encode(hello.for_peer(self.exchange.hello_for(slotted), theirs))
+        ours = hello.for_peer(self.exchange.hello_for(slotted), theirs)
+        slotted.pushed = ours.push
+        content = hello.encode(ours)
         await framing.send(
             connection, transport.seal_data(keys.send, keys.remote_index, 0, content)
         )

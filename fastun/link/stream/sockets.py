@@ -38,15 +38,16 @@ BACKOFF_MAX_S = 30.0
 BACKLOG = 4096
 
 
-def listen(address: EndpointAddress, fwmark: int = 0) -> socket.socket:
+def listen(address: EndpointAddress, fwmark: int = 0, *, is_beside: bool = False) -> socket.socket:
     """Return a listening socket. Raises OSError.
 
-    ``fwmark`` goes on every packet of it, and of what it accepts (a connection has its listener's,
-    net/ipv4/inet_connection_sock.c); 0 is none.
+    ``is_beside`` as of `binding.bound`; ``fwmark`` goes on every packet of it, and of what it
+    accepts (a connection has its listener's, net/ipv4/inet_connection_sock.c); 0 is none.
     """
-    listener = binding.bound(address, socket.SOCK_STREAM, fwmark)
+    listener = binding.bound(address, socket.SOCK_STREAM, fwmark, is_beside=is_beside)
     try:
         listener.listen(BACKLOG)
+        binding.allow_overlap(listener, is_allowed=False)
     except BaseException:
         listener.close()
         raise
@@ -65,8 +66,8 @@ async def dial(to: EndpointAddress, outside: Outside) -> socket.socket:
         connection.setblocking(False)
         if outside.fwmark:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, outside.fwmark)
-        connecting = asyncio.get_running_loop().sock_connect(connection, address)
-        await asyncio.wait_for(connecting, DIAL_TIMEOUT_S)
+        async with asyncio.timeout(DIAL_TIMEOUT_S):
+            await asyncio.get_running_loop().sock_connect(connection, address)
         tune(connection)
     except BaseException:
         connection.close()

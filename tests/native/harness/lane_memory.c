@@ -21,7 +21,25 @@ void lane_memory_add_wake_fd(struct lane_memory *lane) {
     lane->ring->wake_fd = lane->wake_fd;
 }
 
+void lane_memory_add_switch(struct lane_memory *lane) {
+    lane->macs = mac_table_create(&lane->macs_fd);
+    lane->hairpin = ring_create(lane->ring_bytes, &lane->hairpin_fd);
+    lane->hairpin_wake_fd = eventfd(0, EFD_NONBLOCK);
+    CHECK(lane->macs != NULL && lane->hairpin != NULL && lane->hairpin_wake_fd >= 0);
+    lane->hairpin->wake_fd = lane->hairpin_wake_fd;
+}
+
+static void close_switch(struct lane_memory *lane) {
+    mac_table_detach(lane->macs);
+    ring_detach(lane->hairpin);
+    close(lane->macs_fd);
+    close(lane->hairpin_fd);
+    close(lane->hairpin_wake_fd);
+}
+
 void lane_memory_close(struct lane_memory *lane) {
+    if (lane->macs != NULL)
+        close_switch(lane);
     ring_detach(lane->ring);
     stats_detach(lane->stats);
     peer_table_detach(lane->peers);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "fastun.h"
+#include "shared/mac_table.h"
 #include "shared/peer_table.h"
 #include "shared/ring.h"
 #include "shared/stats.h"
@@ -18,12 +19,17 @@ struct lane_memory {
     struct ring *ring; /* the test's end */
     struct stats *stats;
     struct peer_table *peers;
+    struct mac_table *macs; /* NULL: there is no switch */
+    struct ring *hairpin;   /* the test's end */
+    int macs_fd, hairpin_fd, hairpin_wake_fd;
     struct stats_block ring_stats; /* what the test's end counts */
 };
 
 void lane_memory_open(struct lane_memory *lane, size_t ring_bytes);
 /* The test's end wakes its worker by an eventfd, as a tun-reader does. */
 void lane_memory_add_wake_fd(struct lane_memory *lane);
+/* A TAP device has many peers; before the worker is opened. */
+void lane_memory_add_switch(struct lane_memory *lane);
 void lane_memory_close(struct lane_memory *lane);
 
 /* -- the ring ---------------------------------------------------------------------------------- */

@@ -28,10 +28,15 @@ void add_key(unsigned key_number, uint32_t index, uint64_t counter) {
         loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, index, counter, UINT64_MAX), 0);
 }
 
-void reader_open_mode(enum aead aead, enum mode mode) {
-    struct link_format format = sealed_format(mode, true);
+static enum event_kind run_to_the_end(void);
+
+static void prepare(enum aead aead) {
     reader = (struct reader){.aead = aead};
     lane_memory_open(&reader.lane, RING_BYTES);
+}
+
+static void open_prepared(enum mode mode) {
+    struct link_format format = sealed_format(mode, true);
     worker_open(&reader.worker, ROLE_link_reader, WIRE_WIREGUARD, mode, &reader.lane, -1);
     reader.loop = reader.worker.loop;
     pair_open(reader.stream, SOCK_STREAM | SOCK_NONBLOCK);
@@ -39,6 +44,22 @@ void reader_open_mode(enum aead aead, enum mode mode) {
     CHECK_EQUAL(loop_attach_link(reader.loop, SLOT, 1, reader.stream[0], &format), 0);
     allow(SLOT, PEER_ADDRESS);
     allow(OTHER_SLOT, OTHER_ADDRESS);
+}
+
+void reader_open_mode(enum aead aead, enum mode mode) {
+    prepare(aead);
+    open_prepared(mode);
+}
+
+void reader_open_switch(enum aead aead) {
+    prepare(aead);
+    lane_memory_add_switch(&reader.lane);
+    open_prepared(MODE_TAP);
+    add_key(KEY, INDEX, 0);
+}
+
+void reader_run_to_the_end(void) {
+    CHECK_EQUAL(run_to_the_end(), EVENT_LINK_CLOSED);
 }
 
 void reader_open(enum aead aead) {

@@ -42,6 +42,10 @@ void allow(unsigned slot, uint32_t address);
 void add_key(unsigned key_number, uint32_t index, uint64_t counter);
 void reader_open_mode(enum aead aead, enum mode mode);
 void reader_open(enum aead aead);
+/* Of a TAP device with many peers, with the peer's key. */
+void reader_open_switch(enum aead aead);
+/* Ends the stream and runs the loop until it has taken all. */
+void reader_run_to_the_end(void);
 void reader_close(void);
 void send_sealed(void);
 void send_content(uint64_t counter, const uint8_t *content, size_t length);

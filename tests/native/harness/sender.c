@@ -24,6 +24,16 @@ void sender_open_wire(enum wire wire, enum mode mode) {
     open_before(wire, mode, sender.device[0]);
 }
 
+void sender_open_switch(void) {
+    sender = (struct sender){.wire = WIRE_WIREGUARD};
+    pair_open(sender.device, SOCK_SEQPACKET | SOCK_NONBLOCK);
+    lane_memory_open(&sender.lane, SENDER_RING_BYTES);
+    lane_memory_add_switch(&sender.lane);
+    worker_open(&sender.worker, ROLE_tun_reader, WIRE_WIREGUARD, MODE_TAP, &sender.lane,
+                sender.device[0]);
+    cursor = ring_first(sender.lane.ring);
+}
+
 void sender_open(enum mode mode) {
     sender_open_wire(WIRE_WIREGUARD, mode);
 }

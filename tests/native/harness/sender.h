@@ -35,6 +35,8 @@ extern uint64_t cursor; /* of open_next; the test sets it to ring_first */
 
 void sender_open_wire(enum wire wire, enum mode mode);
 void sender_open(enum mode mode);
+/* Of a TAP device with many peers. */
+void sender_open_switch(void);
 /* Before that device instead of the pair. */
 void sender_open_device(enum mode mode, int device_fd);
 void sender_close(void);

@@ -11,6 +11,11 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
     worker->role = role;
     worker->ring = ring_attach(lane->ring_fd, lane->ring_bytes);
     CHECK(worker->ring != NULL);
+    worker->hairpin = NULL;
+    if (lane->macs != NULL) {
+        worker->hairpin = ring_attach(lane->hairpin_fd, lane->ring_bytes);
+        CHECK(worker->hairpin != NULL);
+    }
     pair_open(worker->channel, SOCK_SEQPACKET);
     bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
     worker->loop = loop_new(&(struct loop_parts){.role = role,
@@ -21,7 +26,10 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
                                                  .peers = lane->peers,
                                                  .device_fd = device_fd,
                                                  .channel_fd = worker->channel[1],
-                                                 .wake_fd = is_outbound ? lane->wake_fd : -1});
+                                                 .wake_fd = is_outbound ? lane->wake_fd : -1,
+                                                 .macs = lane->macs,
+                                                 .hairpin = worker->hairpin,
+                                                 .hairpin_wake_fd = lane->hairpin_wake_fd});
     CHECK(worker->loop != NULL);
 }
 
@@ -65,5 +73,7 @@ enum loop_end worker_stop(struct worker_thread *worker) {
 void worker_close(struct worker_thread *worker) {
     loop_free(worker->loop);
     ring_detach(worker->ring);
+    if (worker->hairpin != NULL)
+        ring_detach(worker->hairpin);
     pair_close(worker->channel);
 }

@@ -11,6 +11,7 @@
 struct worker_thread {
     enum stats_role role;
     struct ring *ring;
+    struct ring *hairpin; /* NULL: there is no switch */
     struct loop *loop;
     int channel[2]; /* ours, the loop's */
     pthread_t thread;

@@ -24,7 +24,7 @@ assert isinstance(PEER, click.Group)
 # Stands in for the gateway, to see what is handed to it and to let it fail as no test can make it.
 WITH_GATEWAY = """
 import errno, os, signal, sys, types
-def run(settings):
+def run(settings, reread):
     {body}
 gateway = types.ModuleType("fastun.gateway.run")
 gateway.run = run
@@ -108,13 +108,13 @@ def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> No
     assert completed.returncode == 2
 
 
-@pytest.mark.parametrize("library", ["pyroute2", "cryptography", "rich", "sqlite3"])
+@pytest.mark.parametrize("library", ["pyroute2", "nacl", "rich", "sqlite3"])
 def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
     completed = execute("-c", f"import sys, fastun.command.cli; print({library!r} in sys.modules)")
     assert completed.stdout == "False\n"
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     completed = fastun("--version")
     assert (completed.returncode, completed.stdout) == (0, f"fastun {__version__}\n")
 
@@ -148,9 +148,11 @@ def test_every_command_and_option_has_a_help_text() -> None:
 
 def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
     serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
-    of_connect = {"all_traffic", "allow_lan"}
-    assert set(serve) - {"listen"} == set(connect) - {"check"} - of_connect
-    assert set(serve) | of_connect == {field.name for field in dataclasses.fields(Options)}
+    assert set(serve) - {"listen"} == set(connect) - {
+        *("check", "kill_switch", "all_traffic", "allow_lan")
+    }
+    both = {*serve, *connect} - {"check"}
+    assert both == {field.name for field in dataclasses.fields(Options)}
 
 
 def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:

@@ -322,7 +322,7 @@ def test_a_directory_open_to_others_is_one_line_and_exit_code_2(state: Path) -> 
 # -- the gateway ------------------------------------------------------------------------------
 
 
-def test_a_running_gateway_is_told_and_one_that_refuses_is_no_failure(
+def test_a_running_gateway_is_notified_and_one_that_refuses_is_no_failure(
     state: Path, tmp_path: Path
 ) -> None:
     commands: list[object] = []

@@ -51,7 +51,18 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("table = true", "table: Expected"),
         ("strong_host = 'yes'", "strong_host: 'yes' is not one of true, false, \"auto\""),
         ("strong_host = 1", "strong_host: Expected"),
+        ("kill_switch = 'yes'", "kill_switch: 'yes' is not one of true, false, \"lan\""),
+        ("kill_switch = 1", "kill_switch: Expected"),
+        ("name = 'ft*'\nkill_switch = true", "kill_switch: nftables cannot name the interface"),
         ("mode = 'tap'\ntable = 'auto'", "table: routes on a TAP device need gateways"),
+        ("bridge = 'br0'", "bridge: only a TAP device can be a port of a bridge"),
+        ("bridge = ''", "bridge: '' must be 1 to 15 bytes"),
+        ("bridge = 'a/b'", "bridge: 'a/b' is not a valid interface name"),
+        ("mode = 'tap'\nname = 'x'\nbridge = 'x'", "bridge: x is the device itself"),
+        (
+            "mode = 'tap'\nbridge = 'br0'\naddress = ['10.9.7.2/24']",
+            "bridge: an address of a bridge's port is of no use; give 10.9.7.2/24 to br0",
+        ),
         ("dns = ['10.9.0.300']", "dns: '10.9.0.300' is neither the address of a DNS server nor"),
         ("dns = ['fd00::1%eth0x/']", "is neither the address of a DNS server nor"),
         ("dns = ['a:53']", "dns: 'a:53' is neither"),
@@ -75,10 +86,30 @@ def test_what_connect_cannot_change_of_its_host_is_named(
     assert named in said
 
 
-@pytest.mark.parametrize("line", ["listen_port = 1", "dns = ['10.9.0.1']"])
+@pytest.mark.parametrize("line", ["listen_port = 1", "dns = ['10.9.0.1']", "kill_switch = true"])
 def test_serve_refuses_what_is_for_connect(tmp_path: Path, line: str) -> None:
     path = file(tmp_path, f"[interface]\n{line}")
     assert "remove it" in complaint("serve", None, Options(config=path))
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "expected"),
+    [
+        ("", None, "off"),
+        ("", True, "on"),
+        ("kill_switch = false", True, "on"),
+        ("kill_switch = true", None, "on"),
+        ("kill_switch = 'lan'", None, "lan"),
+        ("kill_switch = 'lan'", True, "lan"),
+    ],
+)
+def test_the_option_turns_a_kill_switch_on_and_leaves_the_file_its_lan(
+    tmp_path: Path, line: str, option: bool | None, expected: str
+) -> None:
+    path = file(tmp_path, f"[interface]\n{line}\n" + peer_table(LINES | UDP))
+    loaded = load("connect", str(path), Options(kill_switch=option))
+    assert loaded.role == "connect"
+    assert loaded.kill_switch == expected
 
 
 def test_serve_is_pushed_nothing(tmp_path: Path) -> None:

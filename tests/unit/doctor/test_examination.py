@@ -10,6 +10,7 @@ import subprocess
 import sys
 from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,6 +99,7 @@ def test_peers_that_others_can_read_or_nobody_fail(subject: Subject) -> None:
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 # All that is loaded late: the interpreter may stand where this user cannot read.
 import encodings.ascii
 import fastun.peers.store, fastun.session.keys, fastun.status.control
@@ -111,7 +113,7 @@ sys.exit(listing.show(examination.examine(subject), as_json=True))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_somebody_who_may_not_look_is_told_what_was_not_looked_at(subject: Subject) -> None:
+def test_without_rights_it_says_what_was_not_checked(subject: Subject) -> None:
     (subject.state.parent).chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED, str(subject.state), str(subject.run_dir)],
@@ -166,7 +168,25 @@ def test_forwarding_is_missed_where_there_are_several_peers(subject: Subject, pr
             prefixes = (ip_network(f"10.9.0.{number}/32"),)
             store.add(Peer(name=f"peer{number}", public_key=public, allowed_ips=prefixes))
     finding = found(Sound(subject.state, subject.run_dir), "forwarding")
-    assert (finding.verdict, finding.fix) == ("warn", "sysctl -w net.ipv4.ip_forward=1")
+    assert finding.verdict == "warn"
+    assert "serve' with --forward" in finding.fix
+    assert finding.fix.endswith("sysctl -w net.ipv4.ip_forward=1")
+
+
+@pytest.mark.parametrize(
+    ("obstacles", "verdict"),
+    [([], "ok"), (["ip filter FORWARD drops it; run 'iptables -I'"], "FAIL")],
+)
+def test_what_is_in_the_way_of_a_gateway_that_forwards_is_a_failure(
+    subject: Subject, obstacles: list[str], verdict: str
+) -> None:
+    forward = SimpleNamespace(obstacles=obstacles)
+    gateway = SimpleNamespace(interface="fastun0", forward=forward, listen=[], metrics=None)
+    vars(subject)["gateways"] = [gateway]  # as it is looked up once
+    finding = found(subject, "forwarding")
+    assert finding.verdict == verdict
+    assert finding.message.startswith("fastun0: ")
+    assert finding.fix == ("run 'iptables -I'" if obstacles else "")
 
 
 def test_a_setting_that_cannot_be_read_is_no_failure(subject: Subject, proc: Path) -> None:
@@ -220,7 +240,7 @@ sys.stdout.buffer.write(doctor_probe.msgspec.json.encode(doctor_probe._probe()))
 """
 
 
-def test_a_super_packet_that_the_kernel_refuses_is_told_in_its_words() -> None:
+def test_a_super_packet_that_the_kernel_refuses_is_reported_in_its_words() -> None:
     child = [sys.executable, "-c", MISPLACED]
     done = subprocess.run(child, capture_output=True, timeout=60, check=True)
     probe = json.loads(done.stdout)

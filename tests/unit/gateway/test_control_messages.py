@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fastun.gateway.reports import Reports
-from fastun.lane import worker
+from fastun.lane import events, worker
 from fastun.lane.messages import Boot, Message, Ready, ToGateway, ToWorker
 from fastun.native.loop import EventKind
 
@@ -23,7 +23,7 @@ def test_the_gateway_acts_on_every_report(kind: type[Message]) -> None:
 
 
 def test_every_event_of_a_loop_is_reported() -> None:
-    assert set(worker._MESSAGES) == set(EventKind)  # noqa: SLF001 (it is the table)
+    assert set(events.MESSAGES) == set(EventKind)
 
 
 def test_every_message_says_what_it_does() -> None:

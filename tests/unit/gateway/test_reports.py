@@ -45,7 +45,12 @@ class Gateway:
     def __init__(self, *, streams: bool = True, datagrams: bool = True) -> None:
         self.all = Mock()
         self.all.slots.by_slot = {1: SimpleNamespace(peer=SimpleNamespace(name="ant"))}
-        both = Sessions(self.all.streams, self.all.datagrams if datagrams else None)
+        updates: Any = SimpleNamespace(receive=lambda _, message: message == b"update")
+        both = Sessions(
+            self.all.streams,
+            self.all.datagrams if datagrams else None,
+            updates,
+        )
         self.reports = Reports(
             "fastun0",
             self.all.slots,

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from fastun import ending, log
-from fastun.host import changes, reconcile, routing_rules, settings_of_host
+from fastun.host import reconcile, routing_rules, settings_of_host, sysctls
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules
 from fastun.host.journal import Journal
 from tests.support.fake_kernel import ETH0, LAN, NAMES, FakeKernel
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def sysctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A setting that is 0, below a /proc/sys of this test's own."""
-    monkeypatch.setattr(changes, "_PROC_SYS", tmp_path / "proc")
+    monkeypatch.setattr(sysctls, "_PROC_SYS", tmp_path / "proc")
     path = tmp_path / "proc" / NAME
     path.parent.mkdir(parents=True)
     path.write_text("0\n")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import changes, journal_file, routing_rules
+from fastun.host import journal_file, routing_rules, sysctls
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
 from fastun.host.journal import Journal
 from tests.support.journals import NAME, edit, files, killed, start
@@ -122,7 +122,7 @@ def test_a_file_cut_anywhere_says_what_stood_before_the_cut(
 
 
 def test_the_setting_that_routes_need_is_within_what_a_record_may_name() -> None:
-    assert changes.SRC_VALID_MARK == NAME
+    assert sysctls.SRC_VALID_MARK == NAME
     sysctl = Sysctl(NAME, "0", "1")
     assert journal_file.parse([journal_file.encode(sysctl)]) == ({1: sysctl}, "")
 

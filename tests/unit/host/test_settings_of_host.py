@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastun.host import changes, settings_of_host
-from fastun.host.changes import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host import settings_of_host, sysctls
 from fastun.host.netlink import Fault
 from fastun.host.placing import Placed, Way, placed
+from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
 from tests.support.pushed_device import settings
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ class Recorder:
         if self._is_read_only:
             raise OSError(errno.EROFS, "Read-only file system")
         self.set.append((name, value))
-        path = changes._PROC_SYS / name  # noqa: SLF001
+        path = sysctls._PROC_SYS / name  # noqa: SLF001
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(value)
 
 
 @pytest.fixture
 def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(changes, "_PROC_SYS", tmp_path)
+    monkeypatch.setattr(sysctls, "_PROC_SYS", tmp_path)
     monkeypatch.setattr(settings_of_host, "_CONF", tmp_path / "net/ipv4/conf")
     return tmp_path
 
@@ -115,6 +115,22 @@ def test_redirects_are_off_where_peers_talk_to_each_other(
     apply(NOTHING, journal, peers=(peer,) * n_peers, mode=mode)
     expected = [(SEND_REDIRECTS.format(where), "0") for where in ("ft0", "all")]
     assert journal.set == (expected if is_off else [])
+
+
+def test_redirects_that_cannot_be_turned_off_are_a_warning_unless_they_are_off(
+    proc: Path,
+) -> None:
+    path = proc / SEND_REDIRECTS.format("ft0")
+    path.parent.mkdir(parents=True)
+    (peer,) = settings().peers
+    for value, n_refused in (("1\n", 1), ("0\n", 0)):
+        path.write_text(value)
+        refused = apply(NOTHING, Recorder(is_read_only=True), peers=(peer, peer), mode="tun")
+        assert len(refused) == n_refused
+        for refusal in refused:
+            assert refusal.item == "net.ipv4.conf.ft0.send_redirects"
+            assert "Read-only" in refusal.reason
+            assert "sysctl -w net.ipv4.conf.ft0.send_redirects=0" in refusal.advice
 
 
 def test_why_there_is_no_ipv6(proc: Path) -> None:

@@ -37,7 +37,9 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[interface]": document.InterfaceSection,
     "[listen]": document.ListenSection,
     "[push]": document.PushSection,
+    "[forward]": document.ForwardSection,
     "[metrics]": document.MetricsSection,
+    "[log]": document.LogSection,
     "[[peer]]": document.PeerSection,
 }
 

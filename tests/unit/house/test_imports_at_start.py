@@ -25,6 +25,7 @@ METRICS_ONLY = ("email", "fastun.metrics", "http.server", "prometheus_client", "
 # For other commands, for developers, and what libraries import for parts that we do not use.
 NEVER = (
     "attr",
+    "cryptography",  # 8 MiB
     "dns",  # but where a name is looked up past the tunnel
     "fastun.bench",
     "fastun.doctor",
@@ -52,7 +53,6 @@ NOT_IN_A_WORKER = (
     *METRICS_ONLY,
     "asyncio",
     "click",
-    "cryptography",
     "dataclasses",  # with inspect 1 MiB; msgspec.Struct is there anyway
     "fastun.config",
     "fastun.gateway",

@@ -14,7 +14,7 @@ from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
 from fastun.host.resolved import NotYetError
-from fastun.link import binding
+from fastun.link import binding, names
 from fastun.link import listening as module
 from fastun.link.listening import Listening
 from tests.support.known_names import KnownNames
@@ -109,6 +109,32 @@ def test_a_name_is_bound_when_it_resolves(scheme: str) -> None:
             await asyncio.wait_for(b.listening.all_bound.wait(), 5)
             assert "127.0.0.2" in b.hosts()
             assert b.listening.waits_for() == ()
+            running.cancel()
+
+    run(claim())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_name_that_comes_to_resolve_to_something_else_is_bound_there_too(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "NAMES_INTERVAL_S", 0.05)
+    monkeypatch.setattr(names, "FRESH_S", 0.01)
+
+    async def claim() -> None:
+        dns = KnownNames(vpn=[ABSENT])
+        with bound(dns, Endpoint(scheme, "vpn", 0)) as b:  # type: ignore[arg-type]
+            running = asyncio.create_task(b.listening.run())
+            await asyncio.wait_for(b.listening.all_bound.wait(), 5)
+            assert b.listening.waits_for() == (f"listen.{scheme} {ABSENT}",)
+            dns.answers["vpn"] = ["127.0.0.2"]
+            await until(lambda: b.listening.waits_for() == ())
+            assert sorted(b.hosts()) == ["127.0.0.2", ABSENT]
+            # However often it changes, there are not ever more sockets.
+            for n in range(3, 20):
+                dns.answers["vpn"] = [f"127.0.0.{n}"]
+                await asyncio.sleep(0.1)
+            assert len(b.hosts()) + (scheme == "tcp") * 2 == module.ADDRESSES_MAX
             running.cancel()
 
     run(claim())

@@ -9,11 +9,12 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fastun import log
 from fastun.bounded_server import CLIENTS_MAX
 from fastun.errors import RuntimeFailure
 from fastun.lab.host import wait_until
@@ -171,7 +172,7 @@ def test_of_too_many_the_source_that_has_most_loses_one(gateway: Gateway) -> Non
 
 
 def test_a_source_that_is_not_this_host_has_a_rate() -> None:
-    server = metric_server._bind("127.0.0.1", 0)  # noqa: SLF001 (other hosts are not at hand)
+    server = metric_server._bind("127.0.0.1", 0, is_beside=False)  # noqa: SLF001 (other hosts are not at hand)
     with server:
         for here in ("127.0.0.1", "::1", "::ffff:127.0.0.1"):
             assert all(server.verify_request(None, (here, 1)) for _ in range(500))
@@ -238,6 +239,35 @@ def test_a_name_that_cannot_be_resolved_is_one_line(gateway: Gateway) -> None:
         serve(gateway, (host, 10055)),
     ):
         pass
+
+
+def test_a_name_that_cannot_be_resolved_yet_is_waited_for(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    really, answers = socket.getaddrinfo, list[str]()
+
+    def look_up(host: str, *arguments: Any, **more: Any) -> Any:
+        if host == "metrics.example.net" and not answers:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return really(answers[0] if answers else host, *arguments, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(metric_server, "RETRY_S", 0.02)
+    log.configure("console", 0)
+    port = free_port()
+    with serve(gateway, ("metrics.example.net", port)):
+        time.sleep(0.1)
+        answers.append("127.0.0.1")
+        deadline = time.monotonic() + 10
+        while True:
+            with suppress(OSError):
+                assert ask(port, "/metrics")[0] == 200
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert capsys.readouterr().err.count("cannot be resolved yet") == 1
+    with pytest.raises(OSError, match="refused"):
+        ask(port, "/metrics")
 
 
 def test_an_address_that_is_not_there_yet_is_bound(gateway: Gateway) -> None:

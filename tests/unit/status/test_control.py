@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from fastun import bounded_server
-from fastun.errors import RuntimeFailure
+from fastun.errors import ConfigError, FastunError, RuntimeFailure
+from fastun.gateway.reload import Reloaded
 from fastun.native import DROPS, PEER_SLOTS
 from fastun.status import control
 from tests.support.control_socket import INTERFACE, connected, serving
@@ -54,6 +55,51 @@ def exchange(path: Path, sent: bytes) -> dict[str, object] | None:
 
 
 # -- answering --------------------------------------------------------------------------------
+
+
+def test_a_reload_says_what_it_did(tmp_path: Path) -> None:
+    done = Reloaded(("push.routes: +10.7.0.0/16",), ("interface.mode",), ("route 10.7.0.0/16: no",))
+    with serving(tmp_path, reloaded=lambda: done) as path:
+        answer = control.reload(path)
+    assert (answer.changes, answer.needs_restart, answer.left_out) == (
+        done.changes,
+        done.needs_restart,
+        done.left_out,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConfigError("gateway.toml: not TOML (at line 3)"), "gateway.toml: not TOML (at line 3)"),
+        (
+            RuntimeFailure("the port is in use; nothing was changed"),
+            f"the gateway of {INTERFACE} refused: the port is in use; nothing was changed",
+        ),
+    ],
+)
+def test_a_reload_that_fails_says_why_with_its_exit_code(
+    tmp_path: Path, error: FastunError, said: str
+) -> None:
+    def fail() -> Reloaded:
+        raise error
+
+    with serving(tmp_path, reloaded=fail) as path, pytest.raises(type(error)) as failure:
+        control.reload(path)
+    assert (str(failure.value), failure.value.exit_code) == (said, error.exit_code)
+
+
+def test_a_reload_may_take_longer_than_other_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_server, "EXCHANGE_TIMEOUT_S", 0.2)
+
+    def slowly() -> Reloaded:
+        time.sleep(0.8)
+        return Reloaded(("done",))
+
+    with serving(tmp_path, reloaded=slowly) as path:
+        assert control.reload(path).changes == ("done",)
 
 
 def test_status_comes_back_as_the_struct_that_was_sent(path: Path) -> None:

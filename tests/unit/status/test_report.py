@@ -10,14 +10,14 @@ import re
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from fastun.errors import RuntimeFailure
 from fastun.status import control, report
-from fastun.status.reply import LastError
+from fastun.status.reply import ForwardStatus, LastError
 from tests.support.control_socket import INTERFACE, connected, serving
 
 if TYPE_CHECKING:
@@ -177,3 +177,24 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
     monkeypatch.setattr(control, "request", lambda *_: status)
     report.show(None, tmp_path)
     assert "refused" not in capsys.readouterr().out.partition("handshakes")[2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "to all networks"),
+        ({"masquerade": True}, "to all networks, masquerading"),
+        (
+            {"masquerade": ["eth0", "eth1"], "to": ["10.1.0.0/16"], "peers": False},
+            "to 10.1.0.0/16, masquerading on eth0 eth1, not from peer to peer",
+        ),
+        ({"to": [f"10.{n}.0.0/16" for n in range(6)]}, "10.3.0.0/16 and 2 more"),
+        ({"obstacles": ["it drops", "it waits"]}, "to all networks\nit drops\nit waits"),
+    ],
+)
+def test_what_is_forwarded_is_a_line_and_what_is_in_the_way_another(
+    fields: dict[str, Any], expected: str
+) -> None:
+    default: dict[str, Any] = {"masquerade": False, "peers": True, "to": [], "obstacles": []}
+    said = report._forwarding(ForwardStatus(**(default | fields)))  # noqa: SLF001
+    assert said.plain.endswith(expected)

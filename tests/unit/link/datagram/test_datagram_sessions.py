@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from msgspec import structs
 
 from fastun.lane.messages import (
     AttachLink,
@@ -139,6 +140,38 @@ def test_a_handshake_from_inside_the_tunnel_is_refused_and_counted() -> None:
         assert pair.server.results() == {"inside_tunnel": 1}
         assert pair.server.told_of(SetEndpoint) == []
         assert 0 not in pair.server.links.by_slot
+
+    run(claim())
+
+
+def test_a_known_peer_in_a_routed_network_is_made_way_for_unless_it_came_through_the_tunnel(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        routes, asked = Routes(), []
+        pair = Pair(server_inside=routes.inside())
+        pair.server.inside.subscribe(lambda: asked.append(True))
+        host = pair.client.address.host
+        routes.to[str(host)] = DEVICE
+        outside = pair.client.address
+        pair.client.address = structs.replace(outside, local_zone=DEVICE)
+        await pair.begin()
+        assert asked == []
+        pair.client.address = structs.replace(outside, local_zone=DEVICE + 1)
+        for side in (pair.client, pair.server):
+            side.sockets.sent.clear()
+        now.s += 6
+        pair.client.sessions.tick()
+        await pair.settle()
+        assert pair.server.inside.kept_out == {host}
+        assert asked == [True]
+        assert pair.server.results() == {"inside_tunnel": 2}
+        assert 0 not in pair.server.links.by_slot
+        routes.to.clear()  # they have made way
+        now.s += 6
+        pair.client.sessions.tick()
+        await pair.settle()
+        assert pair.server.links.by_slot[0].transport == "udp"
 
     run(claim())
 

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_address
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from fastun.lane.messages import RemoveSocket, SendKeepalive, SetEndpoint
 from fastun.link import binding
+from fastun.link.datagram.peers import UdpPeers
+from fastun.link.datagram.socket_passing import SocketPassing
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.names import EndpointAddress
+from fastun.link.peer_slots import SlottedPeer
 from fastun.native import UdpAddress
+from fastun.peers.peer import Peer
+from fastun.session.timer_constants import TimerConstants
+from tests.support.recording_lane import RecordingLane
+
+if TYPE_CHECKING:
+    from fastun.link.local_end import LocalEnd
+    from fastun.link.table import Link
 
 
 @pytest.mark.parametrize(
@@ -38,3 +51,60 @@ def test_a_handshake_goes_out_though_the_address_that_the_peer_knew_has_gone(
         message, source = peer.recvfrom(64)
         assert (message, source[0]) == (b"initiation", host)
         sockets.close()
+
+
+def test_a_socket_that_is_removed_leaves_its_index_to_the_next() -> None:
+    first, second, third = (
+        binding.bound(EndpointAddress(ip_address("127.0.0.1"), 0, 0), socket.SOCK_DGRAM)
+        for _ in range(3)
+    )
+    sockets = UdpSockets([first, second], offload=False)
+    to = sockets.address_of(ip_address("127.0.0.9"), 9, by=0)
+    assert sockets.remove(first) == 0
+    first.close()
+    assert sockets.all() == [second]
+    assert sockets.port_of(0) == 0
+    with pytest.raises(OSError, match="closed"):
+        sockets.send(b"initiation", to)
+    for by in (None, 0):
+        assert sockets.address_of(ip_address("127.0.0.9"), 9, by=by).socket_index == 1
+    assert sockets.add(third) == 0
+    assert sockets.of_port(third.getsockname()[1]) == 0
+    sockets.close()
+
+
+def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> None:
+    lane = RecordingLane()
+    lane.peers = SimpleNamespace(read=lambda *_: 0)
+    bounds = [
+        binding.bound(EndpointAddress(ip_address("127.0.0.1"), 0, 0), socket.SOCK_DGRAM)
+        for _ in range(2)
+    ]
+    sockets = UdpSockets(bounds, offload=False)
+    slotted = [SlottedPeer(n, Peer(name=f"peer{n}", public_key=bytes([n] * 32))) for n in range(2)]
+    links = SimpleNamespace(by_slot={})
+    end = SimpleNamespace(
+        lane=lane,
+        links=links,
+        exchange=SimpleNamespace(peer_slots=None),
+        constants=TimerConstants(),
+        inside=None,
+    )
+    peers = UdpPeers(cast("LocalEnd", end), sockets)
+    for n in range(2):
+        udp_peer = peers.at(slotted[n])
+        udp_peer.address = UdpAddress(ip_address("127.0.0.9"), 9, n)
+        udp_peer.link = links.by_slot[n] = cast("Link", SimpleNamespace())
+    lane.take()
+    changes: list[int] = []
+    SocketPassing(lane.as_lane(), sockets, peers, lambda: changes.append(1)).leave(bounds[0])
+    moved = UdpAddress(ip_address("127.0.0.9"), 9, 1)
+    assert lane.take() == [
+        ("link-reader", SetEndpoint(0, moved.pack())),
+        ("tun-reader", SendKeepalive(0)),
+        ("link-reader", RemoveSocket(0)),
+        ("link-writer", RemoveSocket(0)),
+    ]
+    assert changes == [1]
+    for each in bounds:
+        each.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+import structlog
 
 from fastun.lane.messages import SendKeepalive, SendMessage
 from fastun.link.datagram import liveness, probe
@@ -184,6 +185,26 @@ def test_a_keepalive_of_an_idle_peer_is_a_question_whose_answer_is_missed(
         await path.pass_s(30, sends=False)
         assert bool(path.initiated_s) == is_asked
         assert all(at_s <= 28 for at_s in path.initiated_s[:1])
+
+    run(claim())
+
+
+def test_a_server_that_is_silent_after_each_handshake_is_explained_once_a_minute(
+    now: SimpleNamespace,
+) -> None:
+    async def claim() -> None:
+        path = Path(now)
+        await path.begin()
+        path.answers = False
+        with structlog.testing.capture_logs() as lines:
+            for n in range(5):
+                path.initiated_s = []
+                while not path.initiated_s:
+                    await path.pass_s(TICK_S)
+                await path.deliver()
+                said = [line for line in lines if "private key used on" in line["event"]]
+                assert len(said) == (n >= 2), n
+        assert said[0]["peer"] == "server"
 
     run(claim())
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,11 @@ class Ports:
     def __init__(self, sockets: Any) -> None:
         self._sockets = sockets
 
-    def ports(self) -> list[tuple[str, int]]:
-        return [("0.0.0.0", 1000), ("0.0.0.0", 51820)]  # noqa: S104 (nothing is bound)
+    def port_of(self, index: int) -> int:
+        return (1000, 51820)[index]
+
+    def of_port(self, port: int) -> int | None:
+        return {1000: 0, 51820: 1}.get(port)
 
     def address_of(self, host: Any, port: int, zone: int, by: int | None) -> UdpAddress:
         return UdpAddress(host, port, by or 0, zone)
@@ -100,7 +104,8 @@ async def remember(state: Path) -> None:
 
 
 def place(**changes: object) -> dict[str, object]:
-    return {"key": CLIENT.public, "host": "192.0.2.1", "port": 4242, **changes}
+    today = int(time.time() // 86400)
+    return {"key": CLIENT.public, "host": "192.0.2.1", "port": 4242, "day": today, **changes}
 
 
 def write(state: Path, *places: dict[str, object]) -> None:
@@ -266,5 +271,25 @@ def test_something_else_in_its_place_holds_nothing_up(tmp_path: Path, kind: str)
         again = server()
         async with running(again, tmp_path):
             assert again.sockets.sent == []
+
+    run(claim())
+
+
+@pytest.mark.parametrize(("age_days", "is_called"), [(29, True), (31, False), (20_000, False)])
+def test_a_client_that_has_not_been_here_for_a_month_is_forgotten(
+    tmp_path: Path, age_days: int, *, is_called: bool
+) -> None:
+    day = int(time.time() // 86400) - age_days
+    write(tmp_path, place(day=day))
+
+    async def claim() -> None:
+        again = server()
+        for _ in range(2):  # its day does not change by a restart
+            async with running(again, tmp_path):
+                assert len(again.sockets.sent) == is_called
+            packed = kept(tmp_path).read_bytes()
+            days = [each["day"] for each in codec.unpack(packed, list[Any], len(packed))]
+            assert days == [day] * is_called
+            again = server()
 
     run(claim())

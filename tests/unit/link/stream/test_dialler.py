@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import itertools
 import socket
 import weakref
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -22,16 +21,14 @@ from fastun.link import names as names_module
 from fastun.link.hello import HelloError
 from fastun.link.stream import dialler as dialler_module
 from fastun.link.stream import sockets
-from fastun.link.stream.dialler import CLOSED_SOON_MAX, SHORT_LINKS_MAX, Dialler
+from fastun.link.stream.dialler import CLOSED_SOON_MAX, SHORT_LINKS_MAX
 from fastun.session.refusal import HandshakeError, Refusal
 from tests.support.inside_of import DEVICE
-from tests.support.known_names import KnownNames, outside
-from tests.support.stream_owner import FakeOwner, ScriptedHandshaker, run, until
+from tests.support.known_names import KnownNames
+from tests.support.stream_owner import dialling, run, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from fastun.link.stream.handshake import Handshaker
+    from collections.abc import Iterator
 
 
 @pytest.fixture(autouse=True)
@@ -42,32 +39,6 @@ def _quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     log.configure("console", 1)
     yield
     structlog.reset_defaults()
-
-
-@contextlib.asynccontextmanager
-async def dialling(
-    *outcomes: object,
-    endpoints: tuple[Endpoint, ...] | None = None,
-    dns: KnownNames | None = None,
-    name: str = "127.0.0.1",
-) -> AsyncIterator[tuple[asyncio.Task[None], ScriptedHandshaker, FakeOwner]]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        handshaker, owner = ScriptedHandshaker(*outcomes), FakeOwner()
-        there = Endpoint("tcp", name, server.getsockname()[1])
-        wanted = asyncio.Event()
-        wanted.set()
-        scripted = cast("Handshaker", handshaker)
-        dialler = Dialler(
-            endpoints or (there,), scripted, owner, outside(owner.inside, dns), wanted
-        )
-        task = asyncio.create_task(dialler.run())
-        try:
-            yield task, handshaker, owner
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            for connection in owner.connections:
-                connection.close()
 
 
 def test_what_is_inside_the_tunnel_is_not_dialled_and_that_is_logged_once(

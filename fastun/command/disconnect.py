@@ -1,0 +1,108 @@
+"""``fastun disconnect``: the end of a client, and of its kill switch, which outlives it.
+
+    the gateway, if one runs --SIGTERM--> gone --> the kill switch, if there is one, is removed
+
+In this order: a running gateway would put it back, and nothing leaves the host before the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Final
+
+from fastun.errors import RuntimeFailure, quote
+from fastun.host import kill_switch, kill_switch_found
+from fastun.status import control
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A gateway is gone within 15 s, whatever hangs (host/journal.py).
+_END_S: Final = 20.0
+_UCRED: Final = struct.Struct("iII")  # pid, user and group: unix(7)
+
+
+def disconnect(interface: str | None, run_dir: Path) -> None:
+    """End the client of ``interface``, or the only one, and remove its kill switch; print both.
+
+    Raises RuntimeFailure where there is neither, or several to choose from.
+    """
+    running, found = _clients(run_dir), _kill_switches()
+    names = sorted({*running, *found})
+    if interface is None and len(names) > 1:
+        raise RuntimeFailure(f"several can be ended; choose one with -i: {', '.join(names)}")
+    name = interface or (names[0] if names else "")
+    if name not in names:
+        of = f" of {quote(name)}" if name else ""
+        others = f"; there is {', '.join(names)}" if names else ""
+        raise RuntimeFailure(
+            f"no client{of} is running (none listens in {run_dir}), and no kill switch{of} is set"
+            f"{others}"
+        )
+    if name in running:
+        _end(name, control.socket_path(run_dir, name))
+        sys.stdout.write(f"{name}: disconnected\n")
+    if name in _kill_switches():
+        kill_switch.remove(name)
+        sys.stdout.write(f"{name}: kill switch removed\n")
+
+
+def _clients(run_dir: Path) -> list[str]:
+    """Return the interfaces of the clients that run. Raises RuntimeFailure."""
+    try:
+        alive = [path for path in sorted(run_dir.glob("*.sock")) if control.is_alive(path)]
+        gateways = [control.request(path, "status") for path in alive]
+    except OSError as error:
+        raise RuntimeFailure(
+            f"--run-dir {run_dir}: cannot be read ({error.strerror}); run as root, or as the user "
+            "that runs the gateway"
+        ) from None
+    return [gateway.interface for gateway in gateways if gateway.role == "connect"]
+
+
+def _kill_switches() -> tuple[str, ...]:
+    """Return the interfaces that have a kill switch. Raises RuntimeFailure."""
+    try:
+        return kill_switch_found.interfaces()
+    except PermissionError:
+        raise RuntimeFailure("nftables: permission denied; run as root") from None
+    except OSError:  # a kernel without nftables
+        return ()
+
+
+def _end(interface: str, path: Path) -> None:
+    """Stop the gateway behind a control socket, and wait for its end. Raises RuntimeFailure."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+            asked.connect(str(path))
+            ucred = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            pid = int(_UCRED.unpack(ucred)[0])
+            if pid == 0:
+                raise RuntimeFailure(
+                    f"the gateway of {interface} runs in another PID namespace; stop it there"
+                )
+            process = os.pidfd_open(pid)
+    except (ConnectionRefusedError, FileNotFoundError, ProcessLookupError):
+        return  # it has just ended
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, signal.SIGTERM)
+        gone = select.poll()
+        gone.register(process, select.POLLIN)
+        if not gone.poll(_END_S * 1000):
+            raise RuntimeFailure(
+                f"the gateway of {interface} has not ended within {_END_S:.0f} s; run "
+                f"'kill -KILL {pid}', then 'fastun disconnect -i {interface}' again"
+            )
+    except PermissionError:
+        raise RuntimeFailure(
+            f"the gateway of {interface} runs as another user; run as root"
+        ) from None
+    finally:
+        os.close(process)

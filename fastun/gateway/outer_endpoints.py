@@ -1,0 +1,108 @@
+"""Where a gateway's own packets go: routes make way for it, and a kill switch lets them pass.
+
+names resolve --place()--> kill switch, routes --> the new addresses are used
+peers move    --run()----> kill switch; endpoint_watch.py sees to the routes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final, Protocol
+
+from fastun.host import outer_addresses
+from fastun.host.kill_switch_rules import OuterEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastun.config.settings import Settings
+    from fastun.gateway.pushed_settings import PushedSettings
+    from fastun.host.device import Device
+    from fastun.host.outer_addresses import OuterAddress
+    from fastun.lane.lane import Lane
+    from fastun.link.datagram.sessions import DatagramSessions
+    from fastun.link.outside import Outside
+    from fastun.link.table import LinkTable
+
+# A peer on UDP that moves is followed by the workers at once; what they send in the meantime is
+# dropped and counted.
+LOOK_INTERVAL_S: Final = 0.5
+
+
+class Sender(Protocol):
+    """The gateway, as far as its own packets go."""
+
+    settings: Settings
+    device: Device
+    lane: Lane
+    links: LinkTable
+    outside: Outside
+    datagrams: DatagramSessions | None
+    pushed_settings: PushedSettings
+
+
+class OuterEndpoints:
+    """Those of one gateway, read from it whenever they are asked for. Event loop only."""
+
+    def __init__(self, sender: Sender) -> None:
+        """Prepare; ``sender`` need not be complete before the first question."""
+        self._sender = sender
+
+    def addresses(self) -> set[OuterAddress]:
+        """Return the addresses that our own packets go to at the moment."""
+        sender, settings = self._sender, self._sender.settings
+        listened = settings.listen if settings.role == "serve" else ()
+        found = sender.outside.names.hosts(but={endpoint.host for endpoint in listened})
+        found |= sender.outside.inside.kept_out
+        if sender.datagrams is not None:
+            found |= sender.datagrams.addresses()
+        return found | {endpoint.host for endpoint in self._of_streams()}
+
+    def endpoints(self) -> frozenset[OuterEndpoint]:
+        """Return these with protocol and port: of a client, which knows where it dials."""
+        settings = self._sender.settings
+        dialled = settings.endpoints if settings.role == "connect" else ()
+        known = self._sender.outside.names.known
+        return frozenset(
+            (
+                *(OuterEndpoint(e.scheme, a.host, a.port) for e in dialled for a in known(e)),
+                *self._of_streams(),
+                *self._of_datagrams(),
+            )
+        )
+
+    def _of_streams(self) -> Iterator[OuterEndpoint]:
+        for link in list(self._sender.links.by_slot.values()):
+            with contextlib.suppress(OSError):  # it is ending
+                if link.connection is not None:
+                    host, port, *_ = link.connection.getpeername()
+                    yield OuterEndpoint("tcp", outer_addresses.parsed(host), port)
+
+    def _of_datagrams(self) -> Iterator[OuterEndpoint]:
+        for slot, link in list(self._sender.links.by_slot.items()):
+            address = self._sender.lane.peers.endpoint(slot) if link.connection is None else None
+            if address is not None:
+                yield OuterEndpoint("udp", address.host, address.port)
+
+    async def place(self) -> None:
+        """Have our own packets get out to where they go now, before they do."""
+        await self._follow()
+        await self._sender.pushed_settings.place_outer()
+
+    async def run(self) -> None:
+        """Keep a kill switch, and have it follow peers that move, for ever."""
+        kill_switch = self._sender.outside.kill_switch
+        if kill_switch is not None and kill_switch.is_on:
+            await asyncio.gather(kill_switch.run(), self._follow_all())
+
+    async def _follow_all(self) -> None:
+        while True:
+            await self._follow()
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def _follow(self) -> None:
+        kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted
+        endpoints = self.endpoints()
+        if kill_switch is not None and not kill_switch.follows(endpoints, wanted):
+            await asyncio.to_thread(kill_switch.follow, endpoints, wanted)

@@ -1,0 +1,271 @@
+"""With a kill switch nothing leaves a laptop beside the tunnel, whatever happens to it.
+
+The hosts are drawn in tests/support/cut_off.py. While each thing happens, a capture on the uplink
+looks at every packet, and programs on the laptop and in a virtual machine try all ways around.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fastun.host import local_networks
+from fastun.lab.host import wait_until
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping
+from tests.support.cut_off import (
+    AWAY,
+    NAME,
+    ROUTER,
+    ROUTER_V6,
+    SERVER,
+    SERVER_V6,
+    UPLINK,
+    Scene,
+    scene,
+)
+from tests.support.name_server import NameServer, resolv_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+TABLE = "fastun_wg0_kill_switch"
+OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  # IGMP and MLD
+
+
+@pytest.fixture(scope="module")
+def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    missing = missing_capability()
+    if missing:
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with Lab() as lab:
+        made = scene(lab, tmp_path_factory.mktemp("cut_off"))
+        with (
+            NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
+            resolv_conf(made.laptop, ROUTER),
+        ):
+            made.start()
+            made.wait_up()
+            yield made
+            print(made.log())  # noqa: T201
+
+
+def cut(scene: Scene, seconds: float = 1.5) -> None:
+    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
+    scene.internet.ip("link", "set", device, "down")
+    time.sleep(seconds)
+    scene.internet.ip("link", "set", device, "up")
+
+
+def cut_for_half_a_minute(scene: Scene) -> None:
+    cut(scene, 30)
+
+
+def kill_a_worker(scene: Scene) -> None:
+    workers = [pid for pid in scene.laptop.pids() if scene.process and pid != scene.process.pid]
+    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(1)
+
+
+def weaken(scene: Scene) -> None:
+    scene.laptop.run("nft", "insert", "rule", "inet", TABLE, "postrouting", "accept")
+    wait_until(lambda: not any(line.strip() == "accept" for line in scene.rules().splitlines()),
+               "without their rule", timeout_s=5)  # fmt: skip
+
+
+def kill(scene: Scene) -> None:
+    assert scene.process
+    scene.ends(scene.process.kill)
+    assert TABLE in scene.rules()
+    said = scene.fastun("status", check=False).stderr
+    assert "the kill switch of wg0 is set: 'fastun disconnect -i wg0' removes it" in said
+    time.sleep(0.5)
+    scene.start()
+
+
+def stop(scene: Scene) -> None:
+    assert scene.process
+    scene.ends(scene.process.terminate, code=0)
+    assert "'fastun disconnect -i wg0' removes it" in scene.log().splitlines()[-1]
+    assert TABLE in scene.rules()
+    time.sleep(0.5)
+    scene.start()
+
+
+def delete_the_device(scene: Scene) -> None:
+    scene.ends(lambda: scene.laptop.ip("link", "del", "wg0"), code=1)
+    assert TABLE in scene.rules()
+    time.sleep(0.5)
+    scene.start()
+
+
+def start_without_a_network(scene: Scene) -> None:
+    assert scene.process
+    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
+    scene.internet.ip("link", "set", device, "down")
+    scene.ends(scene.process.terminate, code=0)
+    scene.start()
+    time.sleep(3)
+    scene.internet.ip("link", "set", device, "up")
+
+
+def hand_out_routes(scene: Scene) -> None:
+    """As a rogue DHCP server does: TunnelVision (option 121), and TunnelCrack's local network."""
+    routes = ("0.0.0.0/1", "128.0.0.0/1", "10.99.0.0/25", "203.0.113.0/24")
+    for route in routes:
+        scene.laptop.ip("route", "add", route, "via", ROUTER, "dev", UPLINK)
+    scene.laptop.ip("address", "add", "203.0.113.77/20", "dev", UPLINK)
+    scene.laptop.ip("-6", "route", "add", "2000::/3", "via", "fd01::1", "dev", UPLINK)
+    time.sleep(1.5)
+    for route in routes:
+        scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
+    scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
+    scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
+
+
+EVENTS: list[Callable[[Scene], None]] = [
+    cut,
+    kill_a_worker,
+    weaken,
+    hand_out_routes,
+    kill,
+    stop,
+    delete_the_device,
+    start_without_a_network,
+]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [*EVENTS, pytest.param(cut_for_half_a_minute, marks=pytest.mark.soak)],
+    ids=lambda event: event.__name__,
+)
+def test_nothing_leaves_beside_the_tunnel_and_traffic_is_back_soon(
+    cut_off: Scene, event: Callable[[Scene], None]
+) -> None:
+    with cut_off.watched() as capture, cut_off.attempts() as attempts:
+        event(cut_off)
+        took_s = cut_off.wait_up()
+    print(f"{event.__name__}: traffic after {took_s:.1f} s; {attempts.n_sent} attempts")  # noqa: T201
+    assert capture.leaks == []
+    assert capture.n_permitted > 0, "the tunnel's own packets are seen"
+    assert attempts.n_sent > 0
+
+
+def test_rules_that_others_flush_are_put_back_before_anything_has_left(cut_off: Scene) -> None:
+    nat = cut_off.laptop.run("nft", "list", "table", "ip", "nat").stdout
+    with cut_off.watched() as capture, cut_off.ordinary() as attempts:
+        cut_off.laptop.run("nft", "flush", "ruleset")
+        wait_until(lambda: TABLE in cut_off.rules(), "put back", timeout_s=5)
+        wait_until(lambda: "put back" in cut_off.log(), "the line")
+    cut_off.laptop.run("sh", "-c", f"nft -f - <<'END'\n{nat}\nEND")
+    assert [each for each in capture.leaks if not OF_THE_LINK.search(each)] == []
+    assert attempts.n_sent > 0
+    assert "host         " in cut_off.fastun("status").stdout
+    assert "nothing leaves this host beside the tunnel" in cut_off.fastun("status").stdout
+
+
+def test_a_packet_that_others_have_routed_anew_does_not_leave_either(cut_off: Scene) -> None:
+    rules = "table inet others { chain output { type route hook output priority mangle; "
+    rules += f"ip daddr {AWAY} meta mark set 0x77; }}; }}"
+    cut_off.laptop.run("nft", rules)
+    for command in ("add", "del"):
+        cut_off.laptop.ip("rule", command, "fwmark", "0x77", "priority", "1", "table", "77")
+        if command == "add":
+            cut_off.laptop.ip("route", "add", "default", "via", ROUTER, "table", "77")
+            with cut_off.watched() as capture, cut_off.ordinary():
+                time.sleep(0.5)
+    cut_off.laptop.run("nft", "delete table inet others")
+    assert capture.leaks == []
+
+
+def test_networks_within_this_host_are_those_of_bridges_without_a_way_out(cut_off: Scene) -> None:
+    laptop = cut_off.laptop
+
+    def within() -> set[str]:
+        found = laptop.inside(lambda: local_networks.read("wg0", 0, ()))
+        assert {each.interface for each in found} >= {UPLINK, "br0"}
+        return {each.interface for each in found if each.is_within and each.network.version == 4}
+
+    assert within() == {"br0"}
+    for routes in (("0.0.0.0/1",), ("128.0.0.0/1",), ("::/0",)):
+        version = "-6" if ":" in routes[0] else "-4"
+        via = "fe80::1" if ":" in routes[0] else "10.88.0.2"
+        laptop.ip(version, "route", "add", routes[0], "via", via, "dev", "br0", "metric", "9999")
+        assert within() == set(), routes
+        laptop.ip(version, "route", "del", routes[0], "via", via, "dev", "br0", "metric", "9999")
+    laptop.ip("link", "add", "eth9", "type", "vxlan", "id", "9", "dstport", "4789")
+    laptop.ip("link", "set", "eth9", "master", "br0")  # as hardware, not of this host
+    assert within() == set()
+    laptop.ip("link", "del", "eth9")
+    assert within() == {"br0"}
+    leading = laptop.inside(lambda: local_networks.read("wg0", 0, (ip_address("10.88.0.2"),)))
+    assert not any(each.is_within for each in leading if each.interface == "br0"), (
+        "our own packets leave by it"
+    )
+
+
+def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: Path) -> None:
+    file = str(cut_off.home / "started.toml")
+    done = cut_off.fastun("connect", file, "-i", "wg1", "--state", str(tmp_path), check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("fastun: kill_switch: that of wg0 is set on this host")
+    assert "run 'fastun disconnect -i wg0', or set only one of them" in last
+    assert "Traceback" not in done.stderr
+
+
+def test_disconnect_ends_the_client_and_its_kill_switch(cut_off: Scene) -> None:
+    said: list[str] = []
+    cut_off.ends(lambda: said.append(cut_off.fastun("disconnect").stdout), code=0)
+    assert said == ["wg0: disconnected\nwg0: kill switch removed\n"]
+    assert TABLE not in cut_off.rules()
+    assert answers_ping(cut_off.laptop, ROUTER)
+    again = cut_off.fastun("disconnect", check=False)
+    assert again.returncode == 1
+    assert "no client is running" in again.stderr
+
+
+def test_disconnect_is_the_way_out_when_nothing_runs_any_more(cut_off: Scene) -> None:
+    cut_off.start()
+    cut_off.wait_up()
+    assert cut_off.process
+    cut_off.ends(cut_off.process.kill)
+    assert not answers_ping(cut_off.laptop, ROUTER)
+    assert cut_off.fastun("disconnect").stdout == "wg0: kill switch removed\n"
+    assert answers_ping(cut_off.laptop, ROUTER)
+
+
+def test_the_lan_is_reachable_if_asked_for_but_no_dns_in_it(cut_off: Scene) -> None:
+    cut_off.start(kill_switch="'lan'")
+    cut_off.wait_up()
+    assert answers_ping(cut_off.laptop, ROUTER)
+    assert answers_ping(cut_off.laptop, ROUTER_V6)
+    assert answers_ping(cut_off.vm, ROUTER)
+    cut_off.laptop.ip("address", "add", "203.0.113.77/24", "dev", UPLINK)
+    time.sleep(1.5)  # for the rules that follow the networks
+    with cut_off.watched() as capture, cut_off.attempts():
+        time.sleep(0.5)
+    cut_off.laptop.ip("address", "del", "203.0.113.77/24", "dev", UPLINK)
+    local = re.compile(f"to ({ROUTER}|224.0.0.251|ff02::fb|255.255.255.255) port (9|5353)$")
+    others = [each for each in capture.leaks if not local.search(each)]
+    assert {each for each in others if not OF_THE_LINK.search(each)} == set()
+    assert any("192.168.77.1 port 9" in each for each in capture.leaks)
+
+
+def test_a_start_without_the_option_removes_it(cut_off: Scene) -> None:
+    assert cut_off.process
+    cut_off.ends(cut_off.process.terminate, code=0)
+    assert TABLE in cut_off.rules()
+    cut_off.start(kill_switch="")
+    cut_off.wait_up()
+    assert TABLE not in cut_off.rules()
+    assert "the kill switch of an earlier start is removed" in cut_off.log()
+    cut_off.ends(cut_off.process.terminate, code=0)

@@ -1,0 +1,154 @@
+"""A server whose file changes while it runs, and two clients: one on UDP, and one on TCP.
+
+udp host 10.1.0.2 ==veth== 10.1.0.1 server 10.2.0.1 ==veth== 10.2.0.2 tcp host
+ft0 10.99.0.2 ..........tunnel.... 10.99.0.1 ....tunnel......... ft0 10.99.0.3
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastun.lab.host import wait_until
+from fastun.lab.traffic import answers_ping
+from fastun.lab.tunnel import FASTUN, GatewayProcess, start_gateway
+from fastun.session import keys
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from fastun.lab.host import Host
+    from fastun.lab.network import Lab
+
+SERVER_INNER = "10.99.0.1"
+INNER = {"udp": "10.99.0.2", "tcp": "10.99.0.3"}
+
+
+@dataclass
+class Reloading:
+    """The hosts, the gateways, and the server's file as it is at the moment."""
+
+    directory: Path
+    server: GatewayProcess
+    clients: Mapping[str, GatewayProcess]
+    sections: dict[str, str]
+    peers: dict[str, tuple[str, tuple[str, ...]]]  # by name: public key, allowed IPs
+    pings: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def file(self) -> Path:
+        """The server's."""
+        return self.directory / "gateway.toml"
+
+    def write(self, more: str = "") -> None:
+        """Write the file of sections and peers, and of what is ``more``."""
+        write(self.file, self.sections, self.peers, more)
+
+    def reload(self, gateway: GatewayProcess | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``fastun reload``."""
+        of = gateway or self.server
+        run_dir = str(of.log_file.parent)
+        return of.host.run(*FASTUN, "reload", "--run-dir", run_dir, check=False)
+
+    def changed(self, gateway: GatewayProcess | None = None) -> list[str]:
+        """Reload, which succeeds; return what it says, without the interface in front."""
+        done = self.reload(gateway)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return [line.removeprefix("ft0: ") for line in done.stdout.splitlines()]
+
+    def start_pings(self, n: int, interval_s: float = 0.005) -> None:
+        """Have both clients ping the server, until `lost`."""
+        for client in self.clients.values():
+            log = client.log_file.with_suffix(".ping").open("wb")
+            with log:
+                ping = client.host.spawn(
+                    *("ping", "-q", "-c", str(n), "-i", str(interval_s), "-W", "2", SERVER_INNER),
+                    stdout=log,
+                )
+            self.pings.append(ping)
+
+    def lost(self, timeout_s: float = 60) -> dict[str, int]:
+        """Wait for the pings' end; return how many were not answered."""
+        lost = {}
+        for (name, client), ping in zip(self.clients.items(), self.pings, strict=True):
+            ping.wait(timeout_s)
+            text = client.log_file.with_suffix(".ping").read_text()
+            counts = re.search(r"(\d+) packets transmitted, (\d+) received", text)
+            assert counts, text
+            lost[name] = int(counts[1]) - int(counts[2])
+        self.pings.clear()
+        return lost
+
+    def handshakes(self) -> float:
+        """Return how many handshakes the server has had."""
+        return self.server.scrape().total("fastun_handshakes_total", result="ok")
+
+
+def write(
+    file: Path,
+    sections: Mapping[str, str],
+    peers: Mapping[str, tuple[str, tuple[str, ...]]],
+    more: str = "",
+) -> None:
+    """Write a server's file."""
+    text = "".join(f"[{name}]\n{lines}\n" for name, lines in sections.items())
+    for name, (key, allowed_ips) in peers.items():
+        listed = ", ".join(f'"{each}"' for each in allowed_ips)
+        text += f'[[peer]]\nname = "{name}"\npublic_key = "{key}"\nallowed_ips = [{listed}]\n'
+    file.write_text(text + more)
+
+
+def start(lab: Lab, directory: Path) -> Reloading:
+    """Start all three, and wait until both clients reach the server."""
+    server_host = lab.host("server")
+    hosts = {name: lab.host(f"{name}client") for name in INNER}
+    for number, host in enumerate(hosts.values(), 1):
+        lab.wire(server_host, host, [f"10.{number}.0.1/24"], [f"10.{number}.0.2/24"])
+    own = keys.pair_of(keys.generate_private())
+    pairs = {name: keys.pair_of(keys.generate_private()) for name in INNER}
+    peers = {
+        name: (keys.format_key(pair.public), (f"{INNER[name]}/32",)) for name, pair in pairs.items()
+    }
+    private = directory / "server.key"
+    private.touch(0o600)
+    private.write_text(keys.format_key(own.private))
+    sections = {
+        "interface": f'private_key_file = "{private}"\ntable = "auto"',
+        "push": 'routes = ["172.16.9.0/24"]',
+    }
+    write(directory / "gateway.toml", sections, peers)
+    server = start_gateway(
+        server_host,
+        directory,
+        "serve",
+        *("-c", str(directory / "gateway.toml")),
+        wire="wireguard",
+        addresses=[f"{SERVER_INNER}/24"],
+    )
+    wait_until(lambda: server_host.listens(55555), "the server listens", timeout_s=15)
+    clients = {
+        name: _client(host, directory, name, pairs[name], server=keys.format_key(own.public))
+        for name, host in hosts.items()
+    }
+    for name, host in hosts.items():
+        wait_until(lambda host=host: answers_ping(host, SERVER_INNER), name, timeout_s=20)  # type: ignore[misc]
+    return Reloading(directory, server, clients, sections, peers)
+
+
+def _client(
+    host: Host, directory: Path, name: str, pair: keys.KeyPair, *, server: str
+) -> GatewayProcess:
+    endpoint = {"udp": "udp://10.1.0.1:51820", "tcp": "tcp://10.2.0.1:55555"}[name]
+    file = directory / f"{name}.toml"
+    file.touch(0o600)
+    file.write_text(
+        f'[interface]\nprivate_key = "{keys.format_key(pair.private)}"\n'
+        f'address = ["{INNER[name]}/24"]\n'
+        f'[[peer]]\nname = "server"\npublic_key = "{server}"\n'
+        f'endpoint = "{endpoint}"\n'
+        'allowed_ips = ["10.99.0.0/24", "172.16.0.0/12"]\n'
+    )
+    return start_gateway(host, directory, "connect", str(file), wire="wireguard")
