@@ -5,6 +5,7 @@ Only the configuration file has these fields. Each complaint starts with the pla
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,24 @@ _KERNEL_TABLES: Final = (
 # As resolvectl(1) and wg-quick(8) files write it.
 ROUTING_ONLY: Final = "~"
 _ALL_NAMES: Final = "~."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePlace:
+    """The device among the host's others: the bridge of a TAP, "" for none."""
+
+    strong_host: StrongHost = "auto"
+    bridge: str = ""
+
+
+def place(
+    sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]
+) -> DevicePlace:
+    """Return what the device is among the host's others; raise ConfigError."""
+    return DevicePlace(
+        strong_host=_strong_host(sources),
+        bridge=_bridge(sources, mode, own_name, addresses),
+    )
 
 
 def udp_port(sources: Sources) -> int | None:
@@ -100,7 +119,7 @@ def table(sources: Sources, mode: Mode) -> Table:
     return table
 
 
-def strong_host(sources: Sources) -> StrongHost:
+def _strong_host(sources: Sources) -> StrongHost:
     """Return whether the device's addresses are closed to other interfaces; raise ConfigError."""
     value, where = sources.document.interface.strong_host, sources.where("interface.strong_host")
     if isinstance(value, str):
@@ -110,7 +129,7 @@ def strong_host(sources: Sources) -> StrongHost:
     return value
 
 
-def bridge(sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]) -> str:
+def _bridge(sources: Sources, mode: Mode, own_name: str, addresses: tuple[Address, ...]) -> str:
     """Return the bridge that the device is to be a port of, "" for none; raise ConfigError."""
     name, where = sources.document.interface.bridge, sources.where("interface.bridge")
     if name is None:

@@ -48,7 +48,7 @@ _PROTOCOLS: Final = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
 
 def examine(settings: ConnectSettings) -> Iterator[Finding]:
     """Yield what is found. Raises FastunError where our key cannot be read."""
-    log.configure(settings.log_format, settings.verbosity)
+    log.configure(*settings.log)
     own = None
     if settings.wire == "wireguard":
         own = keys.pair_of(settings.private_key or keys.load_private(settings.private_key_file))

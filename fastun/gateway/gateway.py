@@ -103,9 +103,9 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
-        self.outer = OuterEndpoints(self)
+        outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
+            settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
         self.push_updates = PushUpdates(
             self.lane,
@@ -124,7 +124,7 @@ class Gateway:
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self.outer.place)
+        names = Names(lookup, outer.place)
         self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),

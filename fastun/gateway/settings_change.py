@@ -16,6 +16,7 @@ from fastun.endpoint import format_host_port
 
 if TYPE_CHECKING:
     from fastun.config.forward import Forward
+    from fastun.config.observing import LogSettings
     from fastun.config.settings import Settings
     from fastun.peers.peer import Peer
 
@@ -23,19 +24,17 @@ if TYPE_CHECKING:
 LIVE: Final = {
     "accept": "interface.accept",
     "addresses": "interface.address",
-    "bridge": "interface.bridge",
     "dns": "interface.dns",
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
     "forward": "forward",
     "listen": "listen",
-    "log_format": "log.format",
+    "log": "log",
     "metrics": "metrics.listen",
     "mss_clamp": "interface.mss_clamp",
     "mtu": "interface.mtu",
     "peers": "peer",
     "push": "push",
-    "verbosity": "log.level",
 }
 
 # Those that do not: device, sockets and workers are made with them.
@@ -47,10 +46,10 @@ RESTART: Final = {
     "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
+    "place": "interface.bridge or strong_host",
     "private_key": "interface.private_key",
     "run_dir": "--run-dir",
     "state_dir": "--state",
-    "strong_host": "interface.strong_host",
     "table": "interface.table",
     "udp_offload": "interface.udp_offload",
     "udp_port": "interface.listen_port",
@@ -199,13 +198,13 @@ def _forward(forward: Forward | None) -> str:
     return f"on (to {to}, masquerade {by}, between peers {'on' if forward.peers else 'off'})"
 
 
-def _level(verbosity: int) -> str:
-    return "debug" if verbosity else "info"
+def _log(settings: LogSettings) -> str:
+    return f"{settings.format} from {settings.level} up"
 
 
 # How values are said that are not said as they are.
 _VALUES: Final[dict[str, Callable[[Any], str]]] = {
     "forward": _forward,
     "metrics": _metrics,
-    "verbosity": _level,
+    "log": _log,
 }

@@ -1,7 +1,7 @@
 """The bridge that a TAP device is to be a port of.
 
 One that is not there yet is waited for, like an address to listen on: the device joins when it has
-come. What has the name and is no bridge will not become one.
+come. Another interface of that name is an error.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def of_settings(settings: Settings) -> Wanted:
         addresses=settings.addresses,
         routes=() if settings.table == "off" else tuple(routes),
         outer=frozenset(outer_addresses.of_settings(settings)[0]),
-        bridge=settings.bridge,
+        bridge=settings.place.bridge,
         forward=settings.forward,
         takes_all=settings.table == "all",
     )

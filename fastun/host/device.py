@@ -266,6 +266,8 @@ class Device:
                 pushed_all=was.pushed_all,
                 outer=self._configured_outer | set(outer),
             )
+            foreseen = self.inside(lambda: self._reconciler.foresee(wanted))
+            check_vital(Applied(wanted.mtu, foreseen), settings)  # before an address is removed
             applied = self._reconcile(wanted)
             check_vital(applied, settings)
             return applied

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from fastun import log
+from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host import kill_switch_found, kill_switch_rules, local_networks, nft, outer_addresses
-from fastun.host.kill_switch_rules import Allowed, OuterEndpoint
+from fastun.host.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
 from fastun.host.nft import NftRefused
 from fastun.host.notices import Concern, Filter, Notices
 from fastun.host.other_networks import HALF_PREFIX
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 # One that keeps removing it costs the host a process a second, and no more.
 PAUSE_S: Final = 1.0
+# Addresses may come by the dozen, where containers start.
+GATHER_S: Final = 0.1
 # Where reports were lost.
 LOOK_S: Final = 30.0
 WARNING_INTERVAL_S: Final = 60.0
@@ -66,6 +68,8 @@ class KillSwitch:
         self._tables = Tables(journal)
         self._name = nft.table_name(settings.interface, kill_switch_rules.PURPOSE)
         self._mutex = threading.Lock()
+        self._table = kill_switch_rules.table(self._allowed)  # the last that was to be there
+        self._left_out = ""
         self._fault = ""
         self._n_restored = 0
         self._warned_s = float("-inf")
@@ -92,21 +96,11 @@ class KillSwitch:
         return self._n_restored
 
     def __enter__(self) -> Self:
-        """Set it, or remove what an earlier start has left. Raises RuntimeFailure, AskedToStop."""
-        interface = self._allowed.interface
-        try:
-            found = kill_switch_found.interfaces()
-        except OSError:  # a kernel without nftables, or no right to ask; nft says more
-            found = ()
+        """Set it. Raises RuntimeFailure, AskedToStop."""
         if not self.is_on:
-            if interface in found:
-                remove(interface)
-                self._log.warning(
-                    "the kill switch of an earlier start is removed: kill_switch is not set now",
-                    interface=interface,
-                )
             return self
-        others = [each for each in found if each != interface]
+        interface = self._allowed.interface
+        others = [each for each in _found() if each != interface]
         if others:
             raise RuntimeFailure(
                 f"kill_switch: that of {others[0]} is set on this host, and drops what other "
@@ -131,6 +125,19 @@ class KillSwitch:
             self._log.warning(
                 "the kill switch remains: this host sends nothing until fastun runs again; "
                 f"'{by_hand(interface)}' removes it",
+                interface=interface,
+            )
+
+    def remove_left(self) -> None:
+        """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
+
+        Once the device is ours: until then it may be that of a client that is running.
+        """
+        interface = self._allowed.interface
+        if not self.is_on and interface in _found():
+            remove(interface)
+            self._log.warning(
+                "the kill switch of an earlier start is removed: kill_switch is not set now",
                 interface=interface,
             )
 
@@ -175,41 +182,69 @@ class KillSwitch:
         networks = local_networks.read(allowed.interface, allowed.mark, outer)
         inside = _inside(self._wanted)
         kept = tuple(each for each in networks if not _overlaps(each.network, inside))
-        self._tables.have(kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept)))
+        self._say_left_out({*networks} - {*kept})
+        self._table = kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept))
+        self._tables.have(self._table)
+
+    def _say_left_out(self, networks: set[LocalNetwork]) -> None:
+        """Say, once for each change, which networks of this host are out of reach."""
+        wanted = {each.network for each in networks if each.is_within or self._allowed.has_lan}
+        said = " ".join(sorted(map(str, wanted)))
+        if said and said != self._left_out:
+            self._log.warning(
+                "networks of this host are out of reach: the tunnel leads to addresses in them",
+                networks=said,
+            )
+        self._left_out = said
 
     # -- what others do -------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Put it back whenever another program has removed or changed it. Event loop only."""
-        while self.is_on:
-            try:
-                notices = Notices()
-            except OSError as error:
-                self._fault = f"cannot watch the kill switch: {error.strerror}"
-                self._warn(self._fault)
-                return
-            with notices:
-                filter_ = Filter(0, lambda: (self._name,), lambda: ())
-                while True:
-                    await notices.wait(LOOK_S)
-                    if notices.read(filter_.concern) & (Concern.TABLE | Concern.OTHERS):
-                        await asyncio.to_thread(self._look)
-                        await asyncio.sleep(PAUSE_S)
-                    else:
-                        await asyncio.to_thread(self._look)
+        try:
+            notices = Notices()
+        except OSError as error:
+            self._fault = f"cannot watch the kill switch: {error.strerror}"
+            self._warn(self._fault)
+            return
+        filter_ = Filter(0, lambda: (self._name,), lambda: ())
+        looked_s = float("-inf")
+        with notices:
+            while True:
+                await notices.wait(LOOK_S)
+                concern = notices.read(filter_.concern)
+                is_restored = False
+                if Concern.TABLE in concern or time.monotonic() - looked_s >= LOOK_S:
+                    looked_s = time.monotonic()
+                    is_restored = await asyncio.to_thread(self._look)
+                elif concern:
+                    await asyncio.to_thread(self._change)
+                await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Compare, and put it right; return whether another program had changed it."""
         with self._mutex:
+            is_back = self._put_back()
             changed = self._tables.changed()
             self._tables.forget(changed)
             self._try()
-            if not changed or self._fault:
-                return
+            if not (changed or is_back) or self._fault:
+                return False
             self._n_restored += 1
         self._warn(
             "the kill switch was removed or changed by another program (a firewall's restart, "
             "'nft flush ruleset'); put back"
         )
+        return True
+
+    def _put_back(self) -> bool:
+        """Put the table back if there is none, at once: to compare comes later. Whether it was."""
+        if self._allowed.interface in _found() or ending.is_asked():
+            return False
+        with contextlib.suppress(NftRefused, AskedToStop):
+            nft.put(self._table)
+            return True
+        return False
 
     def _warn(self, event: str) -> None:
         now_s = time.monotonic()
@@ -221,6 +256,13 @@ class KillSwitch:
 def remove(interface: str) -> None:
     """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
     nft.remove(nft.table_name(interface, kill_switch_rules.PURPOSE), is_undo=True)
+
+
+def _found() -> tuple[str, ...]:
+    try:
+        return kill_switch_found.interfaces()
+    except OSError:  # a kernel without nftables, or no right to ask; nft says more
+        return ()
 
 
 def by_hand(interface: str) -> str:

@@ -122,6 +122,8 @@ class NameLookup:
             if not servers:
                 raise NotYetError("this host has no DNS server")
             self._allow(servers)
+            if all(ip_address(server).is_loopback for server in servers):
+                return self._by_own_resolver(name, servers)
         return self._by_dns(name, servers) if servers else _by_the_host(name)
 
     def _leads_inside(self, now: DnsFiles) -> bool:
@@ -149,6 +151,17 @@ class NameLookup:
         resolver = marked_dns.resolver(servers, self._before.resolv_conf, self._fwmark)
         found = marked_dns.addresses(resolver, name, _LIFETIME_S)
         return tuple(sorted(map(HostAddress, found), key=self._preference))
+
+    def _by_own_resolver(self, name: str, servers: list[str]) -> tuple[HostAddress, ...]:
+        """Ask a resolver on this host, which may know the name, but whose queries are dropped."""
+        try:
+            return self._by_dns(name, servers)
+        except NotYetError:
+            raise NotYetError(
+                f"the kill switch drops what the resolver at {servers[0]} asks, and its DNS servers"
+                " are unknown; write the server's address into 'endpoint', or its name into"
+                " /etc/hosts"
+            ) from None
 
     def _preference(self, address: HostAddress) -> tuple[bool, bool]:
         """Sort by RFC 6724's first rule and its default policy: what has a route, then IPv6."""

@@ -26,7 +26,7 @@ class PacketFilter:
         """Prepare; `follow` makes the tables, and the journal's end removes those that go."""
         self.tables = Tables(journal)
         self.forwarding = Forwarding(settings.interface, self.tables, journal)
-        self._strong_host = StrongHost(settings.interface, settings.strong_host, self.tables)
+        self._strong_host = StrongHost(settings.interface, settings.place.strong_host, self.tables)
 
     def moved(self, index: int) -> None:
         """Follow the device to where it has this index."""

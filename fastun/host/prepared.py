@@ -37,7 +37,9 @@ def record(journal: Journal, interface: str, settings: Settings) -> bool:
     ours = link_settings.of_settings(settings)
     if UNCHANGED in (ours.gen_mode, before.gen_mode):
         ours = msgspec.structs.replace(ours, gen_mode=before.gen_mode)
-    with journal.changing(PreparedDevice(interface, index, before, ours, bool(settings.bridge))):
+    with journal.changing(
+        PreparedDevice(interface, index, before, ours, bool(settings.place.bridge))
+    ):
         link_state.write(index, msgspec.structs.replace(before, gen_mode=ours.gen_mode))
     return True
 

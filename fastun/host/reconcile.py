@@ -119,6 +119,14 @@ class Reconciler:
         self._settings = settings
         self.__dict__.pop("_named", None)
 
+    def foresee(self, wanted: Wanted) -> tuple[Refusal, ...]:
+        """Return what `apply` would refuse because of what the host has; nothing changes."""
+        with Kernel(self._index) as kernel:
+            outcome, found = _Outcome(kernel.link(), wanted), kernel.addresses()
+            others = of_others(kernel.main_routes(), found, self._index)
+            self._placed(wanted, others, found, outcome)
+        return tuple(outcome.refused)
+
     def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
         catching, caught = self._caught

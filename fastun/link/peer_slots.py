@@ -148,9 +148,10 @@ class PeerSlots:
         known = [(each, wanted.get(key)) for key, each in self._by_key.items()]
         stay = [(each, now) for each, now in known if now is not None and _may_stay(each, now)]
         gone = [each for each, now in known if now is None or not _may_stay(each, now)]
-        new = {ip for key, peer in wanted.items() if key not in self._by_key for ip in _ips(peer)}
+        changed = [(each, now) for each, now in stay if each.peer != now]
+        new = [peer for key, peer in wanted.items() if key not in self._by_key] if changed else []
         self._left.clear()
-        rest = self._change([(each, now) for each, now in stay if each.peer != now], new)
+        rest = self._change(changed, {ip for peer in new for ip in _ips(peer)})
         self._remove(gone)
         are_all_in = self._seat(wanted)
         self._change_ips([], rest)
@@ -242,7 +243,7 @@ class PeerSlots:
             slotted.peer = now
         self._change_ips(added, [each for each in removed if each[1:] not in new])
         for slotted, was in before:
-            self._log.info("changed", peer=slotted.peer.name)
+            self._log.debug("changed", peer=slotted.peer.name, slot=slotted.slot)
             self._on_changed(slotted, was)
         return [each for each in removed if each[1:] in new]
 

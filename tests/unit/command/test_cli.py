@@ -172,7 +172,7 @@ def test_the_encrypted_wire_needs_no_option() -> None:
 
 def test_the_gateway_gets_what_the_command_line_says() -> None:
     completed = with_gateway(
-        "print(settings.role, settings.endpoint, *settings.addresses, settings.verbosity)",
+        "print(settings.role, settings.endpoint, *settings.addresses, settings.log.verbosity)",
         *("connect", "tcp://vpn.example.net", *PLAIN, "-vv"),
         *("--address", "10.9.0.2/24", "--address", "fd00:9::2/64"),
     )
@@ -246,7 +246,7 @@ def test_a_reader_that_leaves_is_no_matter_for_a_traceback(arguments: tuple[str,
 
 
 EVENT = (
-    "from fastun import log; log.configure(settings.log_format, settings.verbosity); "
+    "from fastun import log; log.configure(*settings.log); "
     "log.get('gateway').{level}('link up', peer='a b\\n', port=1)"
 )
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from fastun.config.host import DevicePlace
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import (
     CommonSettings,
@@ -36,8 +38,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         listen=(Endpoint("tcp", "::", 55555),),
         fwmark=0,
         table="off",
-        strong_host="auto",
-        bridge="",
+        place=DevicePlace(),
         forward=None,
         peer_name="peer",
         private_key=None,
@@ -46,8 +47,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         metrics=("127.0.0.1", 10055),
         state_dir=Path("/var/lib/fastun"),
         run_dir=Path("/run/fastun"),
-        log_format="console",
-        verbosity=0,
+        log=LogSettings(),
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import ConnectSettings, Options, ServeSettings, Settings, load
 from fastun.endpoint import Endpoint
@@ -57,7 +58,11 @@ def test_what_is_in_neither_table_needs_a_restart(monkeypatch: pytest.MonkeyPatc
         (serving(), serving(), ()),
         (serving(mtu=1420), serving(mtu=1380), ("interface.mtu: 1420 -> 1380",)),
         (serving(metrics=("::1", 9)), serving(metrics=None), ("metrics.listen: [::1]:9 -> off",)),
-        (serving(), serving(verbosity=1), ("log.level: info -> debug",)),
+        (
+            serving(),
+            serving(log=LogSettings(verbosity=1)),
+            ("log: console from info up -> console from debug up",),
+        ),
         (serving(listen=(TCP, UDP)), serving(listen=(UDP,)), ("listen: -tcp://192.0.2.1:1",)),
         (
             serving(),
@@ -128,7 +133,7 @@ def test_a_transport_of_which_there_was_none_needs_a_restart(
 CHANGES: dict[str, list[Any]] = {
     "mtu": [1300, 1420],
     "gso": [True, False],
-    "verbosity": [0, 1],
+    "log": [LogSettings(), LogSettings(verbosity=1)],
     "peers": [(), (ANT,), (BEE,), (ANT, BEE)],
     "push": [Pushed(), Pushed(keepalive_s=5)],
     "state_dir": [Path("/a"), Path("/b")],
