@@ -138,6 +138,20 @@ def test_of_two_gateways_that_know_nothing_of_each_other_the_last_restores(
     assert [each for each in left if "/ft" not in each] == [], "a gateway's device goes with it"
 
 
+def test_what_another_gateway_has_turned_on_is_no_wish_of_an_administrator(
+    host: Host, gateway: Gateway, tmp_path: Path
+) -> None:
+    gateway.follow(Forward())
+    second = Gateway(host, tmp_path / "ft1", "ft1")
+    second.follow(Forward())
+    assert [each.version for each in between(host, "fastun_ft1_forward")] == [4, 6]
+    for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+        host.sysctl(setting, 1)
+    assert host.inside(second.forwarding.is_outdated)
+    second.follow(Forward())
+    assert between(host, "fastun_ft1_forward") == []
+
+
 def open_tun(name: str) -> socket.socket:
     """Have a device in use, as by a gateway."""
     import fcntl  # noqa: PLC0415
