@@ -149,7 +149,10 @@ def test_what_another_gateway_has_turned_on_is_no_wish_of_an_administrator(
         host.sysctl(setting, 1)
     assert host.inside(second.forwarding.is_outdated)
     second.follow(Forward())
-    assert between(host, "fastun_ft1_forward") == []
+    # Before Linux 6.17 the first had turned on the same, so that wish does not show.
+    shows = host.inside(lambda: sysctls.exists(sysctls.FORCE_FORWARDING_IPV6.format("all")))
+    kept = [] if shows else [6]
+    assert [each.version for each in between(host, "fastun_ft1_forward")] == kept
 
 
 def open_tun(name: str) -> socket.socket:
