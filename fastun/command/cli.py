@@ -16,7 +16,13 @@ import click
 from fastun import __version__, ending, imports
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
-from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.command.options import (
+    connect_options,
+    or_else,
+    run_dir_option,
+    state_option,
+    tunnel_options,
+)
 from fastun.command.peer_cli import peer
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
@@ -74,17 +80,7 @@ def serve(**options: Any) -> None:
 @cli.command()
 @tunnel_options
 @click.argument("target", metavar="ENDPOINT|FILE", required=False)
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
-)
-@click.option(
-    "--kill-switch",
-    is_flag=True,
-    default=None,
-    help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
-)
+@connect_options
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
@@ -101,6 +97,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --all
       fastun connect laptop.toml --kill-switch
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)

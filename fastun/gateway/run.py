@@ -46,7 +46,7 @@ def run(
     ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Main thread only. Raises FastunError, also for what could not be undone.
     """
-    log.configure(settings.log_format, settings.verbosity)
+    log.configure(*settings.log)
     log.unblock()
     _warn_of_exposed(settings)
     descriptors.allow()

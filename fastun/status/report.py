@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastun.config.quantity import format_size as size
 from fastun.errors import RuntimeFailure, one_line
 from fastun.gateway.worker_state import FULL_FROM
 from fastun.status import control
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, ForwardStatus, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, DnsStatus, ForwardStatus, PeerStatus, Stage, Status
 
 # The end of a peer's access is shown from a week before.
 _END_SHOWN_S = 7 * 86400
+
+# A quota is shown from this share of it on.
+_QUOTA_SHOWN = 0.8
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
@@ -131,6 +135,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
         yield from _ends(status.peers, now)
+        yield from _quotas(status.peers)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -150,6 +155,8 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    if status.dns is not None:
+        table.add_row("DNS", _dns(status.dns))
     if said := _host(status):
         table.add_row("host", said)
     if status.forward is not None:
@@ -167,6 +174,14 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _dns(dns: DnsStatus) -> Text:
+    """Return where names are looked up, and whether that works."""
+    said = f"{' '.join((*dns.servers, *dns.domains))} by {dns.manager}"
+    if dns.fault:
+        return Text(f"{said}: {dns.fault}", style="yellow")
+    return Text(f"{said}, {'answers' if dns.is_checked else 'not checked yet'}")
 
 
 def _host(status: Status) -> Text | None:
@@ -253,6 +268,18 @@ def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
             yield Text(text, style="yellow")
 
 
+def _quotas(peers: list[PeerStatus]) -> Iterable[Text]:
+    """Yield whose quota is nearly used up, or is."""
+    for peer in peers:
+        terms = peer.terms
+        if terms is None or not terms.quota_bytes:
+            continue
+        if terms.quota_used_bytes >= _QUOTA_SHOWN * terms.quota_bytes:
+            used, all_of_it = size(terms.quota_used_bytes), size(terms.quota_bytes)
+            text = f"{one_line(peer.name)}: {used} of its quota of {all_of_it} a month used"
+            yield Text(text, style="yellow")
+
+
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
     tcp = None if peer.link is None else peer.link.tcp
     return [
@@ -310,16 +337,6 @@ def _add_stage(table: Table, stage: Stage) -> None:
 def remote_of(peer: PeerStatus) -> str:
     """Return host and port; that of a peer that was dialled comes as a URL."""
     return "not connected" if peer.remote is None else one_line(peer.remote).rpartition("//")[2]
-
-
-def size(n_bytes: int) -> str:
-    """Return bytes with a decimal unit, as networks count."""
-    value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
-    unit = next(units)
-    while value >= 999.5:  # noqa: PLR2004 (what would be rounded to four digits)
-        value, unit = value / 1000, next(units)
-    n_decimals = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
-    return f"{value:.{n_decimals}f} {unit}"
 
 
 def duration(seconds: float) -> str:

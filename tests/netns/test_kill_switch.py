@@ -279,6 +279,17 @@ def test_disconnect_ends_the_client_and_its_kill_switch(cut_off: Scene) -> None:
     assert said == ["wg0: disconnected\nwg0: kill switch removed\n"]
     assert TABLE not in cut_off.rules()
     assert answers_ping(cut_off.laptop, ROUTER)
+    with cut_off.watched() as capture, cut_off.attempts():  # what the other tests look for
+        time.sleep(0.5)
+    leaks = "\n".join(capture.leaks)
+    away = (
+        "203.0.113.9 port 9",
+        "2001:db8::9 port 443",
+        f"{SERVER} port 9",
+        f"{SERVER} port 51820",
+    )
+    others = ("secret.example.org", "protocol 1 ", "protocol 44", "ff02::16", "203.0.113.88 port 9")
+    assert [kind for kind in (*away, *others) if kind not in leaks] == []
     again = cut_off.fastun("disconnect", check=False)
     assert again.returncode == 1
     assert "no client is running" in again.stderr

@@ -139,7 +139,7 @@ class Scene:
             leaks.udp(laptop, "ff02::fb", 5353, device=UPLINK),
             leaks.udp(laptop, "255.255.255.255", 9, device=UPLINK),
             leaks.udp(vm, INNER, 9),
-            leaks.udp(vm, AWAY, 9),
+            leaks.udp(vm, "203.0.113.88", 9),
             leaks.dns_question(vm, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER_V6, "secret.example.org"),

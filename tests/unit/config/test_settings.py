@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastun.config.host import DevicePlace
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import (
     CommonSettings,
@@ -46,8 +47,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         metrics=("127.0.0.1", 10055),
         state_dir=Path("/var/lib/fastun"),
         run_dir=Path("/run/fastun"),
-        log_format="console",
-        verbosity=0,
+        log=LogSettings(),
     )
 
 
