@@ -80,6 +80,17 @@ def serve(**options: Any) -> None:
     help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
 )
 @click.option(
+    "--all",
+    "all_traffic",
+    is_flag=True,
+    help="Route everything through the tunnel, IPv4 and IPv6, and use the DNS of the server.",
+)
+@click.option(
+    "--allow-lan",
+    is_flag=True,
+    help="With --all: reach the LAN's private addresses directly.",
+)
+@click.option(
     "--kill-switch",
     is_flag=True,
     default=None,
@@ -101,6 +112,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --all
       fastun connect laptop.toml --kill-switch
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from fastun.config import document as toml
-from fastun.config import host, identity, links, observing, push_settings, wg_quick
+from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
 from fastun.config.identity import Identity
@@ -119,6 +119,7 @@ class ConnectSettings(CommonSettings):
     One of its peers at least has an endpoint, and there is no other if it has one that is tcp.
     `endpoints` are all that are dialled, `udp_port` is the local port, None for any. `accept` is
     what is applied of what the server pushes; routes, only those within the peer's allowed IPs.
+    `allow_lan` matters where everything goes through the tunnel.
     """
 
     role: ClassVar[Literal["connect"]] = "connect"
@@ -127,6 +128,7 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
+    allow_lan: bool
     kill_switch: KillSwitch
 
     @property
@@ -182,11 +184,15 @@ def _connect(sources: Sources) -> ConnectSettings:
     device = _device(sources)
     links.refuse_listening(sources)
     accept: tuple[Accept, ...] = ()
+    table = host.table(sources, device.mode)
     if device.wire == "wireguard":
         ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
         links.check_dialled(sources, ours.peers)
+        accept = push_settings.accepted(sources, table)
+        if full_tunnel.may_take_all(table, accept):
+            peers = full_tunnel.widened(ours.peers, full_tunnel.place(sources))
+            ours = dataclasses.replace(ours, peers=peers)
         endpoints = tuple(endpoint for peer in ours.peers for endpoint in peer.endpoints)
-        accept = push_settings.accepted(sources)
     else:
         ours = identity.of_insecure_peer(sources, device.wire)
         endpoints = links.dialled_insecurely(sources, device.wire)
@@ -198,6 +204,7 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
+        allow_lan=full_tunnel.allow_lan(sources, table, accept),
         kill_switch=kill_switch(sources, device.interface),
     )
 

@@ -26,6 +26,8 @@ class Options:
     insecure: bool = False
     metrics: str | None = None
     lanes: int | None = None
+    all_traffic: bool = False
+    allow_lan: bool = False
     forward: bool = False
     masquerade: bool = False
     kill_switch: bool | None = None

@@ -194,6 +194,8 @@ def server_of(settings: ServeSettings, public_key: bytes) -> Server:
         routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
         room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+        dns=settings.push.dns,
+        default=settings.push.default,
     )
 
 
@@ -204,6 +206,7 @@ def _pushed_to_all(settings: ServeSettings) -> Push:
         dns=settings.push.dns,
         mtu=settings.mtu,
         keepalive=settings.push.keepalive_s,
+        default=settings.push.default,
     )
 
 

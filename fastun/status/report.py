@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, ForwardStatus, PeerStatus, Stage, Status
+    from fastun.status.reply import Direction, DnsStatus, ForwardStatus, PeerStatus, Stage, Status
 
 # The end of a peer's access is shown from a week before.
 _END_SHOWN_S = 7 * 86400
@@ -150,6 +150,8 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    if status.dns is not None:
+        table.add_row("DNS", _dns(status.dns))
     if said := _host(status):
         table.add_row("host", said)
     if status.forward is not None:
@@ -167,6 +169,14 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _dns(dns: DnsStatus) -> Text:
+    """Return where names are looked up, and whether that works."""
+    said = f"{' '.join((*dns.servers, *dns.domains))} by {dns.manager}"
+    if dns.fault:
+        return Text(f"{said}: {dns.fault}", style="yellow")
+    return Text(f"{said}, {'answers' if dns.is_checked else 'not checked yet'}")
 
 
 def _host(status: Status) -> Text | None:

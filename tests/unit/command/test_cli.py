@@ -148,7 +148,9 @@ def test_every_command_and_option_has_a_help_text() -> None:
 
 def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
     serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
-    assert set(serve) - {"listen"} == set(connect) - {"check", "kill_switch"}
+    assert set(serve) - {"listen"} == set(connect) - {
+        *("check", "kill_switch", "all_traffic", "allow_lan")
+    }
     both = {*serve, *connect} - {"check"}
     assert both == {field.name for field in dataclasses.fields(Options)}
 

@@ -43,7 +43,7 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("listen_port = -1", "listen_port: port -1 is out of range"),
         ("fwmark = -1", "fwmark: mark -1 is out of range"),
         ("fwmark = 4294967296", "fwmark: mark 4294967296 is out of range"),
-        ("table = 'mian'", "table: 'mian' is not auto, off, the number of a table, or a name"),
+        ("table = 'mian'", "table: 'mian' is not auto, all, off, the number of a table, or a name"),
         ("table = 'default'", "table: table 253 is out of range"),
         ("table = 0", "table: table 0 is out of range"),
         ("table = 255", "table: table 255 is out of range"),
