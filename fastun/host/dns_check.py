@@ -3,8 +3,8 @@
     the servers         a question by DNS, past the host's resolver: one that is silent is named
     the host            a name that these servers are for, looked up as any program does
 
-The question is one whose answer matters to no program: the name of the server's own address, or with
-split DNS the first domain. That there is none is an answer, too.
+The question is one whose answer matters to no program: the name of the server's own address, or
+with split DNS the first domain. That there is none is an answer, too.
 """
 
 from __future__ import annotations
