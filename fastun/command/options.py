@@ -138,7 +138,7 @@ _CONNECT_OPTIONS = (
     click.option(
         "--allow-lan",
         is_flag=True,
-        help="With --all: reach the LAN's private addresses directly.",
+        help="With --all or --kill-switch: reach the LAN's private addresses directly.",
     ),
     click.option(
         "--kill-switch",
