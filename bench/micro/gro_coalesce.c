@@ -73,7 +73,7 @@ static size_t coalesce(size_t length) {
         if (group.n_packets > 1)
             gro_finish(&group);
         n_frames++;
-        gro_begin(&group, packet_at(i), length);
+        gro_begin(&group, packet_at(i), length, 0);
     }
     if (group.n_packets > 1)
         gro_finish(&group);

@@ -74,7 +74,7 @@ uint64_t run_coalesce(uint64_t n) {
     static struct gro_group group;
     uint64_t done = 0;
     for (uint64_t i = 0; i < n; i++) {
-        bool is_one = gro_begin(&group, packets[0], lengths[0]);
+        bool is_one = gro_begin(&group, packets[0], lengths[0], 0);
         for (size_t packet = 1; packet < N_SEGMENTS && is_one; packet++)
             is_one = gro_extend(&group, packets[packet], lengths[packet]);
         done += is_one && gro_finish(&group) > 0;

@@ -1,5 +1,5 @@
-/* A super-packet goes as it is, and so does every frame on a TAP device: only the plain IP packets
- * of a TUN device are looked at for one another.
+/* A super-packet goes as it is; plain packets are looked at for one another, on a TAP device those in
+ * frames without a VLAN tag.
  *
  * Some kernels refuse super-packets that are in order (6.6.44 and its time, with EINVAL), and those
  * before 6.2 every one of UDP. Nothing is lost: the packets are written again one by one, and after
@@ -38,14 +38,15 @@ void frame_run_add(struct tun_writer *writer, struct frame_run *run,
     struct gro_group *group = &run->group;
     bool is_plain = is_plain_packet(writer, record);
     bool is_of_the_peer = group->n_packets == 0 || run->records[0]->slot == record->slot;
-    const uint8_t *packet = record->payload + VNET_LENGTH;
+    const uint8_t *frame = record->payload + VNET_LENGTH;
     size_t length = record->length - VNET_LENGTH;
-    if (is_plain && is_of_the_peer && gro_extend(group, packet, length)) {
+    size_t lead = writer->loop.mode == MODE_TAP ? ETHERNET_HEADER_SIZE : 0;
+    if (is_plain && is_of_the_peer && gro_extend(group, frame, length)) {
         run->records[group->n_packets - 1] = record;
         return;
     }
     frame_run_end(writer, run);
-    if (is_plain && gro_begin(group, packet, length) &&
+    if (is_plain && gro_begin(group, frame, length, lead) &&
         may_coalesce(writer, record->slot, group->is_udp)) {
         run->records[0] = record;
         return;
@@ -55,11 +56,13 @@ void frame_run_add(struct tun_writer *writer, struct frame_run *run,
 }
 
 static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record) {
-    if (writer->loop.mode != MODE_TUN || writer->coalesce == DEVICE_OFFLOAD_NONE ||
-        record->length <= VNET_LENGTH)
+    if (writer->coalesce == DEVICE_OFFLOAD_NONE || record->length <= VNET_LENGTH)
         return false;
     struct vnet vnet = vnet_read(record->payload);
-    return vnet_is_plain(&vnet);
+    return vnet_is_plain(&vnet) &&
+           (writer->loop.mode == MODE_TUN ||
+            ethernet_find_ip(record->payload + VNET_LENGTH, record->length - VNET_LENGTH) ==
+                ETHERNET_HEADER_SIZE);
 }
 
 static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp) {

@@ -125,7 +125,7 @@ static bool continues(struct gro_group *group, const struct packet *packet) {
     size_t payload = packet->length - packet->header;
     return packet->is_udp == group->is_udp && packet->transport == group->transport &&
            packet->header == group->header && payload <= group->gso_size &&
-           group->header + group->n_payload + payload <= SUPER_PACKET_MAX &&
+           group->lead + group->header + group->n_payload + payload <= SUPER_PACKET_MAX &&
            continues_flow(group, packet) && continues_ids(group, packet->bytes);
 }
 
@@ -168,16 +168,17 @@ static void append(struct gro_group *group, const struct packet *packet) {
         payload < group->gso_size || group->is_pushed || group->n_packets == GRO_PACKETS_MAX;
 }
 
-bool gro_begin(struct gro_group *group, const uint8_t *packet, size_t length) {
+bool gro_begin(struct gro_group *group, const uint8_t *frame, size_t length, size_t lead) {
     struct packet first;
     group->n_packets = 0;
-    if (!parse(&first, packet, length) || is_pushed(&first))
+    if (length <= lead || !parse(&first, frame + lead, length - lead) || is_pushed(&first))
         return false;
-    group->first = packet;
+    group->first = first.bytes;
+    group->lead = lead;
     group->is_udp = first.is_udp;
     group->transport = first.transport;
     group->header = first.header;
-    group->gso_size = length - first.header;
+    group->gso_size = first.length - first.header;
     group->n_payload = 0;
     group->is_first_verified = false;
     if (!group->is_udp && group->gso_size < TCP_GSO_SIZE_MIN)
@@ -186,11 +187,13 @@ bool gro_begin(struct gro_group *group, const uint8_t *packet, size_t length) {
     return true;
 }
 
-bool gro_extend(struct gro_group *group, const uint8_t *packet, size_t length) {
+bool gro_extend(struct gro_group *group, const uint8_t *frame, size_t length) {
     struct packet next;
-    if (group->n_packets == 0 || group->is_closed || !parse(&next, packet, length) ||
-        !continues(group, &next) || !verify_first(group) ||
-        !has_right_checksums(packet, length, next.transport, next.is_udp))
+    size_t lead = group->lead;
+    if (group->n_packets == 0 || group->is_closed || length <= lead ||
+        !parse(&next, frame + lead, length - lead) || !continues(group, &next) ||
+        !equal(group->first - lead, frame, 0, lead) || !verify_first(group) ||
+        !has_right_checksums(next.bytes, next.length, next.transport, next.is_udp))
         return false;
     append(group, &next);
     return true;
@@ -203,9 +206,9 @@ static void write_virtio(const struct gro_group *group, uint8_t *bytes) {
     const struct vnet vnet = {
         .flags = VNET_NEEDS_CSUM,
         .gso_type = group->is_udp ? VNET_GSO_UDP_L4 : tcp,
-        .hdr_len = (uint16_t)group->header,
+        .hdr_len = (uint16_t)(group->lead + group->header),
         .gso_size = (uint16_t)group->gso_size,
-        .csum_start = (uint16_t)group->transport,
+        .csum_start = (uint16_t)(group->lead + group->transport),
         .csum_offset = group->is_udp ? UDP_CHECKSUM_OFFSET : TCP_CHECKSUM_OFFSET,
     };
     vnet_write(&vnet, bytes);
@@ -237,12 +240,12 @@ static void write_transport(const struct gro_group *group, uint8_t *ip, size_t l
 }
 
 int gro_finish(struct gro_group *group) {
-    uint8_t *ip = group->headers + VNET_LENGTH;
+    uint8_t *ip = group->headers + VNET_LENGTH + group->lead;
     size_t length = group->header + group->n_payload;
-    memcpy(ip, group->first, group->header);
+    memcpy(ip - group->lead, group->first - group->lead, group->lead + group->header);
     write_virtio(group, group->headers);
     write_ip(ip, length);
     write_transport(group, ip, length);
-    group->iov[0] = (struct iovec){group->headers, VNET_LENGTH + group->header};
+    group->iov[0] = (struct iovec){group->headers, VNET_LENGTH + group->lead + group->header};
     return (int)group->n_packets + 1;
 }

@@ -11,6 +11,7 @@
  *           and PSH in the last
  *   UDP     a checksum that is not zero
  *   both    same addresses and ports; payloads of one size, the last may be smaller
+ *   TAP     same Ethernet header, without VLAN tag, in front of each packet
  *
  * A super-packet's checksum is left to be completed, which vouches for its payload. Therefore every
  * packet's own checksums are verified before it joins; one that is wrong stays alone and is for the
@@ -31,7 +32,7 @@
 enum {
     /* What vnet_check lets pass of UDP; TCP fills 64 KiB with fewer of any usual size. */
     GRO_PACKETS_MAX = 64,
-    GRO_HEADERS_MAX = 40 + 60, /* IPv6, and TCP with all its options */
+    GRO_HEADERS_MAX = 14 + 40 + 60, /* Ethernet, IPv6, and TCP with all its options */
 };
 
 /* A super-packet being built. The packets' bytes are borrowed: they must stay until it is written,
@@ -42,7 +43,8 @@ struct gro_group {
     struct iovec iov[1 + GRO_PACKETS_MAX]; /* gro_finish: our headers, then the payloads */
 
     /* gro.c's own */
-    const uint8_t *first;
+    const uint8_t *first;       /* its IP header */
+    size_t lead;                /* bytes of Ethernet in front of each packet: 14, or none */
     size_t transport, header;   /* where in each packet the TCP or UDP header begins and ends */
     size_t gso_size, n_payload; /* bytes: the first payload's, all payloads' */
     uint16_t id_step;           /* IPv4: from one packet's id to the next's, 0 or 1 */
@@ -52,13 +54,13 @@ struct gro_group {
     uint8_t headers[VNET_LENGTH + GRO_HEADERS_MAX];
 };
 
-/* Makes the IP packet the group's first, by a look at its headers. false: it cannot be followed by
- * any other; the group is empty. */
-bool gro_begin(struct gro_group *group, const uint8_t *packet, size_t length);
+/* Makes the frame, an IP packet behind `lead` bytes of Ethernet, the group's first, by a look at its
+ * headers. false: it cannot be followed by any other; the group is empty. */
+bool gro_begin(struct gro_group *group, const uint8_t *frame, size_t length, size_t lead);
 
-/* Takes the packet into the group if it continues it. false: the group is as it was, but may have
- * been closed. */
-bool gro_extend(struct gro_group *group, const uint8_t *packet, size_t length);
+/* Takes the frame, which has a lead of the same length, into the group if it continues it. false:
+ * the group is as it was, but may have been closed. */
+bool gro_extend(struct gro_group *group, const uint8_t *frame, size_t length);
 
 /* Writes the headers of a group of two packets or more; returns how many of group->iov are the
  * frame, virtio_net_hdr included. */

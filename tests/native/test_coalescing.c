@@ -36,6 +36,19 @@ static size_t read_frame(struct stand_in *stand_in) {
     CHECK(length > VNET_LENGTH);
     if (frame[1] == VNET_GSO_NONE)
         return 1;
+    if (stand_in->writer.mode == MODE_TAP) {
+        struct vnet vnet = vnet_read(frame);
+        CHECK_EQUAL(frame[VNET_LENGTH + 11], stand_in->writer.source);
+        CHECK(vnet_check(&vnet, frame + VNET_LENGTH, (size_t)length - VNET_LENGTH, FLOW_ETHERNET) >
+              1);
+        CHECK_EQUAL(vnet.hdr_len, vnet_read(frame).hdr_len);
+        vnet.hdr_len = (uint16_t)(vnet.hdr_len - FLOW_ETHERNET);
+        vnet.csum_start = (uint16_t)(vnet.csum_start - FLOW_ETHERNET);
+        vnet_write(&vnet, frame);
+        length -= FLOW_ETHERNET;
+        memmove(frame + VNET_LENGTH, frame + VNET_LENGTH + FLOW_ETHERNET,
+                (size_t)length - VNET_LENGTH);
+    }
     CHECK(split_fault(frame, (size_t)length) == NULL);
     while (split_packet(frame, (size_t)length, n, 1, packet) != 0)
         n++;
@@ -54,6 +67,45 @@ static void packets_of_one_flow_in_the_ring_are_one_write_and_count_as_many(void
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), 20);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_frames), 1);
     CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_bytes), n_bytes);
+    stand_in_close(&stand_in);
+}
+
+static void frames_of_one_flow_are_one_frame_with_their_ethernet_header(void) {
+    for (int version = 4; version <= 6; version += 2)
+        for (uint8_t protocol = SPLIT_TCP; protocol <= SPLIT_UDP;
+             protocol += SPLIT_UDP - SPLIT_TCP) {
+            struct stand_in stand_in;
+            struct flow flow = {version, protocol, 0, 0, 0};
+            stand_in_open(&stand_in, MODE_TAP);
+            stand_in.writer.source = 7;
+            writer_put_flow(&stand_in.writer, &flow, 0, 20, 12);
+            writer_run(&stand_in.writer);
+            CHECK_EQUAL(read_frame(&stand_in), 12);
+            CHECK_EQUAL(read_frame(&stand_in), 1); /* its checksum is wrong */
+            CHECK_EQUAL(read_frame(&stand_in), 7);
+            CHECK_EQUAL(writer_counter(&stand_in.writer, COUNTER_packets), 20);
+            stand_in_close(&stand_in);
+        }
+}
+
+static void frames_with_another_ethernet_header_or_a_tag_are_not_put_together(void) {
+    struct stand_in stand_in;
+    struct flow flow = {4, SPLIT_TCP, 0, 0, 0};
+    uint8_t packet[4 + FLOW_PACKET_MAX];
+    stand_in_open(&stand_in, MODE_TAP);
+    for (int i = 0; i < 4; i++) {
+        stand_in.writer.source = (uint8_t)(i % 2);
+        writer_put_flow(&stand_in.writer, &flow, i, 1, -1);
+    }
+    for (int i = 0; i < 4; i++) { /* the tag's type is where a packet's would be */
+        size_t length = flow_packet(&flow, FLOW_ACK, FLOW_PAYLOAD, i, packet + 4);
+        memcpy(packet, (uint8_t[4]){0, 7, 0x08, 0x00}, 4);
+        uint8_t *vnet = writer_put(&stand_in.writer, packet, length + 4);
+        memcpy(vnet + VNET_LENGTH + 12, (uint8_t[2]){0x81, 0x00}, 2);
+    }
+    writer_run(&stand_in.writer);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_write), 8);
+    CHECK_EQUAL(writer_calls(&stand_in.writer, CALL_writev), 0);
     stand_in_close(&stand_in);
 }
 
@@ -78,7 +130,8 @@ static void what_is_not_asked_for_is_not_put_together(void) {
     } cases[] = {{MODE_TUN, DEVICE_OFFLOAD_NONE, 0},
                  {MODE_TUN, DEVICE_OFFLOAD_TCP, 1},
                  {MODE_TUN, DEVICE_OFFLOAD_TCP_UDP, 2},
-                 {MODE_TAP, DEVICE_OFFLOAD_TCP_UDP, 0}};
+                 {MODE_TAP, DEVICE_OFFLOAD_NONE, 0},
+                 {MODE_TAP, DEVICE_OFFLOAD_TCP_UDP, 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct stand_in stand_in;
         struct flow tcp = {6, SPLIT_TCP, 0, 0, 0}, udp = {6, SPLIT_UDP, 0, 0, 0};
@@ -252,6 +305,8 @@ static void a_super_packet_that_is_taken_ends_the_count_of_refusals(void) {
 
 int main(void) {
     RUN(packets_of_one_flow_in_the_ring_are_one_write_and_count_as_many);
+    RUN(frames_of_one_flow_are_one_frame_with_their_ethernet_header);
+    RUN(frames_with_another_ethernet_header_or_a_tag_are_not_put_together);
     RUN(a_packet_with_a_wrong_checksum_is_written_alone_and_as_it_came);
     RUN(what_is_not_asked_for_is_not_put_together);
     RUN(a_frame_with_an_offload_header_goes_as_it_is);

@@ -12,7 +12,7 @@ static struct gro_group group;
 
 static size_t real_group(const struct packet *first, size_t n_left) {
     size_t n = 1;
-    if (!gro_begin(&group, first->bytes, first->length))
+    if (!gro_begin(&group, first->bytes, first->length, 0))
         return 1;
     while (n < n_left && gro_extend(&group, first[n].bytes, first[n].length))
         n++;
@@ -253,14 +253,14 @@ static void a_packet_cut_short_is_refused_without_reading_past_its_end(void) {
         for (size_t length = 0; length < packets[1].length; length++) {
             uint8_t *cut = malloc(length);
             memcpy(cut, packets[1].bytes, length);
-            CHECK(!gro_begin(&group, cut, length));
-            CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+            CHECK(!gro_begin(&group, cut, length, 0));
+            CHECK(gro_begin(&group, packets[0].bytes, packets[0].length, 0));
             CHECK(!gro_extend(&group, cut, length));
             /* Its IP header tells the truth: there is not even a transport header. */
             size_t ip = kind % 2 == 0 ? 20 : 40;
             if (length >= ip && length <= ip + 8) {
                 split_put_u16(cut + (kind % 2 == 0 ? 2 : 4), kind % 2 == 0 ? length : length - ip);
-                CHECK(!gro_begin(&group, cut, length));
+                CHECK(!gro_begin(&group, cut, length, 0));
             }
             free(cut);
         }
@@ -271,16 +271,16 @@ static void ip_has_version_4_or_6_and_ipv4_no_options(void) {
     const uint8_t odd[][2] = {{4, 0x46}, {4, 0x55}, {6, 0x50}, {6, 0x70}};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         make_clean(1, odd[i][0], SPLIT_TCP, 1000);
-        CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+        CHECK(gro_begin(&group, packets[0].bytes, packets[0].length, 0));
         packets[0].bytes[0] = odd[i][1];
-        CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length));
+        CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length, 0));
     }
 }
 
 /* A split would have to repeat it, and it is not compared. */
 static void ipv6_with_an_extension_header_is_never_merged(void) {
     make_clean(1, 6, SPLIT_TCP, 1000);
-    CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+    CHECK(gro_begin(&group, packets[0].bytes, packets[0].length, 0));
     uint8_t *ip = packets[0].bytes, *extension = ip + IPV6_HEADER_SIZE;
     memmove(extension + EXTENSION_SIZE_MIN, extension, packets[0].length - IPV6_HEADER_SIZE);
     memset(extension, 0, EXTENSION_SIZE_MIN);
@@ -288,14 +288,14 @@ static void ipv6_with_an_extension_header_is_never_merged(void) {
     ip[IPV6_NEXT_HEADER_OFFSET] = EXTENSION_DESTINATION;
     packets[0].length += EXTENSION_SIZE_MIN;
     be16_write(ip + IPV6_PAYLOAD_LENGTH_OFFSET, (uint16_t)(packets[0].length - IPV6_HEADER_SIZE));
-    CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length));
+    CHECK(!gro_begin(&group, packets[0].bytes, packets[0].length, 0));
 }
 
 /* A first packet that nothing follows costs no look at its payload. */
 static void a_lone_packet_is_not_summed(void) {
     make_clean(2, 4, SPLIT_TCP, 1368);
     packets[0].bytes[100] ^= 1;
-    CHECK(gro_begin(&group, packets[0].bytes, packets[0].length));
+    CHECK(gro_begin(&group, packets[0].bytes, packets[0].length, 0));
     packets[1].bytes[8]++; /* another TTL */
     CHECK(!gro_extend(&group, packets[1].bytes, packets[1].length));
     CHECK(!group.is_closed);

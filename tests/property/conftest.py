@@ -124,8 +124,8 @@ void gso_write_segment(const struct gso_split *split, int i, uint8_t *out);
 
 struct iovec { void *iov_base; size_t iov_len; };
 struct gro_group { size_t n_packets; struct iovec iov[...]; ...; };
-bool gro_begin(struct gro_group *group, const uint8_t *packet, size_t length);
-bool gro_extend(struct gro_group *group, const uint8_t *packet, size_t length);
+bool gro_begin(struct gro_group *group, const uint8_t *frame, size_t length, size_t lead);
+bool gro_extend(struct gro_group *group, const uint8_t *frame, size_t length);
 int gro_finish(struct gro_group *group);
 
 struct link_format {

@@ -89,7 +89,7 @@ def coalesce(internals: Internals, packets: Sequence[bytes]) -> list[tuple[bytes
     for packet, own in zip(packets, borrowed, strict=True):
         if not lib.gro_extend(group, own, len(packet)):
             end()
-            lib.gro_begin(group, own, len(packet))
+            lib.gro_begin(group, own, len(packet), 0)
         waiting.append(packet)
     end()
     assert all(bytes(own) == packet for own, packet in zip(borrowed, packets, strict=True))

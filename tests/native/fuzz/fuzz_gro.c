@@ -128,7 +128,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n_packets = make_packets(data, size);
     for (size_t i = 0, n; i < n_packets; i += n) {
         n = 1;
-        if (!gro_begin(&group, packets[i].bytes, packets[i].length))
+        if (!gro_begin(&group, packets[i].bytes, packets[i].length, 0))
             continue;
         while (i + n < n_packets && gro_extend(&group, packets[i + n].bytes, packets[i + n].length))
             n++;

@@ -48,7 +48,7 @@ size_t flow_packet(struct flow *flow, uint8_t flags, size_t payload, int fill, u
 /* -- the tun-writer ---------------------------------------------------------------------------- */
 
 void writer_open(struct writer *writer, enum mode mode, int device_fd) {
-    *writer = (struct writer){0};
+    *writer = (struct writer){.mode = mode};
     lane_memory_open(&writer->lane, RING_BYTES);
     worker_open(&writer->worker, ROLE_tun_writer, WIRE_WIREGUARD, mode, &writer->lane, device_fd);
     loop_coalesce(writer->worker.loop, DEVICE_OFFLOAD_TCP_UDP);
@@ -60,12 +60,19 @@ void writer_close(struct writer *writer) {
 }
 
 uint8_t *writer_put(struct writer *writer, const uint8_t *packet, size_t length) {
+    size_t lead = writer->mode == MODE_TAP ? FLOW_ETHERNET : 0;
+    size_t frame = lead + length;
     struct ring_record *record =
-        lane_commit(&writer->lane, (struct ring_record){.length = (uint32_t)(VNET_LENGTH + length),
+        lane_commit(&writer->lane, (struct ring_record){.length = (uint32_t)(VNET_LENGTH + frame),
                                                         .n_packets = 1,
-                                                        .n_bytes = (uint32_t)length,
+                                                        .n_bytes = (uint32_t)frame,
                                                         .enqueued_ns = clock_now_ns()});
-    memcpy(ring_payload(record) + VNET_LENGTH, packet, length);
+    uint8_t *bytes = ring_payload(record) + VNET_LENGTH;
+    if (lead > 0) {
+        memcpy(bytes, (uint8_t[12]){2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, writer->source}, 12);
+        split_put_u16(bytes + 12, packet[0] >> 4 == 4 ? 0x0800 : 0x86dd);
+    }
+    memcpy(bytes + lead, packet, length);
     return ring_payload(record);
 }
 

@@ -9,6 +9,7 @@
 enum {
     FLOW_PAYLOAD = 1000,
     FLOW_PACKET_MAX = 40 + 20 + FLOW_PAYLOAD,
+    FLOW_ETHERNET = 14,
     FLOW_OUR_PORT = 4000,
     FLOW_THEIR_PORT = 4001,
     FLOW_FIN = 1,
@@ -30,12 +31,14 @@ size_t flow_packet(struct flow *flow, uint8_t flags, size_t payload, int fill, u
 struct writer {
     struct lane_memory lane;
     struct worker_thread worker;
+    enum mode mode;
+    uint8_t source; /* the last byte of the frames' source address, on a TAP device */
 };
 
 /* It may coalesce everything. */
 void writer_open(struct writer *writer, enum mode mode, int device_fd);
 void writer_close(struct writer *writer);
-/* Returns where the record's virtio_net_hdr is: plain. */
+/* On a TAP device in a frame. Returns where the record's virtio_net_hdr is: plain. */
 uint8_t *writer_put(struct writer *writer, const uint8_t *packet, size_t length);
 /* `n` packets of the flow, filled with their numbers from `from` on; the one with the number `bad`
  * has a wrong bit. Returns the bytes of all. */
