@@ -150,6 +150,12 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    if status.reload_error:
+        since = duration(now - status.configured_unix_seconds)
+        table.add_row(
+            "config",
+            Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
+        )
     if said := _host(status):
         table.add_row("host", said)
     if status.forward is not None:
