@@ -71,6 +71,22 @@ class DeviceView:
     kill_switch: KillSwitch
     forward: Forward | None = None  # what is forwarded from and to it
     obstacles: tuple[str, ...] = ()  # what keeps this host from that
+    dns: DnsView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsView:
+    """What a tunnel has set of this host's DNS; ``manager`` is systemd-resolved or the like.
+
+    ``is_checked``: the servers were asked. ``fault`` says why names are not looked up as they
+    should be, empty where they are.
+    """
+
+    servers: tuple[str, ...]
+    domains: tuple[str, ...]
+    manager: str
+    is_checked: bool
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)

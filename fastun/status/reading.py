@@ -7,12 +7,21 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import DeviceView, GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import (
+    DeviceView,
+    DnsView,
+    GatewayView,
+    LaneView,
+    LinkView,
+    PeerView,
+    WorkerView,
+)
 from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
+    DnsStatus,
     ForwardStatus,
     LaneStatus,
     LastError,
@@ -44,6 +53,7 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
@@ -60,6 +70,16 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _dns(dns: DnsView) -> DnsStatus:
+    return DnsStatus(
+        servers=list(dns.servers),
+        domains=list(dns.domains),
+        manager=dns.manager,
+        is_checked=dns.is_checked,
+        fault=dns.fault,
     )
 
 

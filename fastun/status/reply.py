@@ -140,6 +140,20 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused_handshakes: int = 0
 
 
+class DnsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The DNS of a tunnel. ``manager`` has it: systemd-resolved, resolvconf or /etc/resolv.conf.
+
+    ``is_checked`` is true once the servers were asked; ``fault`` says why names are not looked up
+    as they should be, empty where they are.
+    """
+
+    servers: list[str]
+    domains: list[str]
+    manager: str
+    is_checked: bool
+    fault: str
+
+
 class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What this host forwards from and to its device, as configured.
 
@@ -159,13 +173,14 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``device_fault`` says why the host is not as the device needs it, empty where it is.
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
-    nothing, or what goes to private networks that it is in.
+    nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
     """
 
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None
     kill_switch: KillSwitch = "off"
+    dns: DnsStatus | None = None
 
 
 class Status(HostStatus, frozen=True, kw_only=True):
