@@ -104,14 +104,18 @@ def test_two_commands_at_the_gateway_and_one_at_the_laptop_lead_everywhere(
         before = host_state(hosts.gateway), host_state(hosts.laptop, file)
         serving = at_gateway.start("serve", "--forward", "--masquerade", *INNER_ADDRESSES)
         client = office.add_laptop(at_gateway, tmp_path, "laptop", f"{scheme}://{GATEWAY[4]}")
-        at_laptop.start("connect", str(client), "--all")
+        both = (serving, at_laptop.start("connect", str(client), "--all"))
         for version, address in SERVER.items():
             assert answers(hosts.laptop, address), version
+            dropped = [each.scrape().dropped() for each in both]  # before there was a link
             moved = start_transfer(hosts.laptop, hosts.server, address, n_bytes=20 * 10**6)
             assert moved.result(60).is_exact
             # And the rest of the world, which sees the gateway.
             with connection(hosts.laptop, hosts.internet, OUTSIDE[version]) as (_, accepted):
                 assert accepted.getpeername()[0] == GATEWAY[version]
+            assert [each.scrape().dropped() for each in both] == dropped
+        carried = both[1].scrape().total("fastun_bytes_total", role="link-writer")
+        assert carried > 40 * 10**6, "it was the tunnel"
         # Nothing else has reached the office: its hosts have no way out but by the gateway.
         assert hosts.server.ip("route", "show", "default") == ""
         assert [len(at_gateway.commands), len(at_laptop.commands)] == [2, 1]
