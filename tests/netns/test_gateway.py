@@ -311,6 +311,11 @@ def test_what_others_turn_off_is_on_again_and_a_late_interface_is_masqueraded(
     gateway.sysctl("net.ipv4.conf.all.forwarding", 0)  # of all interfaces
     gateway.run("nft", "delete table inet fastun_fastun0_forward")
     assert answers(hosts.laptop, SERVER[4], timeout_s=10)
+    gateway.ip("address", "add", "172.16.10.1/24", "dev", "to-lan")
+    said = "clients get routes to new networks"
+    wait_until(lambda: said in serving.log_file.read_text(), said, timeout_s=15)
+    gateway.ip("address", "del", "172.16.10.1/24", "dev", "to-lan")
+    assert '"172.16.10.0/24"' in at_gateway.run("peer", "add", "tablet")
     gateway.ip("tuntap", "add", "late0", "mode", "tun")
     try:
         wait_until(lambda: serving.get("/readyz")[0] == 200, "ready", timeout_s=10)
