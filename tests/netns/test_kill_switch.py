@@ -134,7 +134,8 @@ def hand_out_routes(scene: Scene) -> None:
         scene.laptop.ip("route", "add", route, "via", ROUTER, "dev", UPLINK)
     scene.laptop.ip("address", "add", "203.0.113.77/20", "dev", UPLINK)
     scene.laptop.ip("-6", "route", "add", "2000::/3", "via", "fd01::1", "dev", UPLINK)
-    time.sleep(1.5)
+    time.sleep(1)
+    wait_until(scene.answers, "the tunnel, as if there were no such routes", timeout_s=10)
     for route in routes:
         scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
     scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
@@ -306,7 +307,7 @@ def test_disconnect_is_the_way_out_when_nothing_runs_any_more(cut_off: Scene) ->
 
 
 def test_the_lan_is_reachable_if_asked_for_but_no_dns_in_it(cut_off: Scene) -> None:
-    cut_off.start(kill_switch="'lan'")
+    cut_off.start("kill_switch = true\nallow_lan = true")
     cut_off.wait_up()
     assert answers_ping(cut_off.laptop, ROUTER)
     assert answers_ping(cut_off.laptop, ROUTER_V6)
@@ -325,7 +326,7 @@ def test_a_start_without_the_option_removes_it(cut_off: Scene) -> None:
     assert cut_off.process
     cut_off.ends(cut_off.process.terminate, code=0)
     assert TABLE in cut_off.rules()
-    cut_off.start(kill_switch="")
+    cut_off.start("")
     cut_off.wait_up()
     assert TABLE not in cut_off.rules()
     assert "the kill switch of an earlier start is removed" in cut_off.log()
