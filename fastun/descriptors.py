@@ -21,11 +21,20 @@ SPARE = 64
 _NOT_OF_PEERS = SPARE + 256 + 64
 
 
+_soft_before: list[int] = []  # the limit that we were started with, once it has been raised
+
+
+def files_max_before() -> int:
+    """Return the soft limit for programs that we start: that of our own start."""
+    return _soft_before[0] if _soft_before else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def allow() -> None:
     """Raise the soft limit to what is wanted, as far as the hard one goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
+        _soft_before[:] = [soft]
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 

@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fastun.errors import RuntimeFailure
@@ -44,6 +45,7 @@ _RING = (1).to_bytes(8, sys.byteorder)  # eventfd(2)
 
 _asked_by: list[str] = []  # the first one's name
 _hang_ups: list[None] = []  # of no terminal, since the last `take_hang_up`
+_extra_s: list[float] = []  # by which `guarded` waits longer
 _bells: list[int] = []  # eventfds of `guarded`, written to when the end begins
 
 
@@ -161,18 +163,22 @@ def watched() -> Iterator[socket.socket]:
 def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
     """Make sure that the block ends within ``limit_s`` after the end has begun.
 
-    If it does not, ``last_resort`` is called on another thread, and the process exits with 1.
+    If it does not, ``last_resort`` is called on another thread, and the process exits with 1. What
+    `extended` is for is not counted.
     """
     left = threading.Event()
     bell = os.eventfd(0, os.EFD_CLOEXEC)
 
     def guard() -> None:
         os.read(bell, 8)  # eventfd_read does not resume after a signal
-        if not left.wait(limit_s):
-            try:
-                last_resort()
-            finally:
-                os._exit(1)
+        began_s = time.monotonic()
+        while (rest_s := began_s + limit_s + sum(_extra_s) - time.monotonic()) > 0:
+            if left.wait(rest_s):
+                return
+        try:
+            last_resort()
+        finally:
+            os._exit(1)
 
     threading.Thread(target=guard, name="guard", daemon=True).start()
     _bells.append(bell)
@@ -183,6 +189,17 @@ def guarded(limit_s: float, last_resort: Callable[[], None]) -> Iterator[None]:
     finally:
         _bells.remove(bell)
         left.set()
+
+
+@contextlib.contextmanager
+def extended(limit_s: float) -> Iterator[None]:
+    """Let the end take longer by what this block takes, up to ``limit_s``."""
+    began_s, n = time.monotonic(), len(_extra_s)
+    _extra_s.append(limit_s)
+    try:
+        yield
+    finally:
+        _extra_s[n] = min(limit_s, time.monotonic() - began_s) if is_asked() else 0.0
 
 
 def _on_signal(number: int, _frame: object) -> None:

@@ -111,6 +111,16 @@ class ForwardSection(_Section, frozen=True):
     to: tuple[str, ...] | None = None
 
 
+class HooksSection(_Section, frozen=True):
+    """`[hooks]`: a program and its arguments for each event. `timeout` of each in seconds."""
+
+    up: tuple[str, ...] | None = None
+    down: tuple[str, ...] | None = None
+    peer_up: tuple[str, ...] | None = None
+    peer_down: tuple[str, ...] | None = None
+    timeout: float = 10.0
+
+
 class MetricsSection(_Section, frozen=True):
     """`[metrics]`: where Prometheus scrapes."""
 
@@ -145,6 +155,7 @@ class Document(_Section, frozen=True):
     listen: ListenSection | None = None
     push: PushSection | None = None
     forward: ForwardSection | None = None
+    hooks: HooksSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     peer: tuple[PeerSection, ...] = ()
@@ -156,6 +167,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "listen": ListenSection,
     "push": PushSection,
     "forward": ForwardSection,
+    "hooks": HooksSection,
     "metrics": MetricsSection,
     "log": LogSection,
     "peer": PeerSection,
@@ -277,6 +289,7 @@ def _literal(value: object) -> str:
 __all__ = [
     "Document",
     "ForwardSection",
+    "HooksSection",
     "InterfaceSection",
     "ListenSection",
     "LogSection",

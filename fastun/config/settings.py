@@ -21,6 +21,7 @@ from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
+from fastun.config.hooks import Hooks, hooks
 from fastun.config.identity import Identity
 from fastun.config.interface import (
     check_mtu,
@@ -78,6 +79,7 @@ class CommonSettings:
     table: Table
     place: host.DevicePlace
     forward: Forward | None
+    hooks: Hooks
     peer_name: str
     private_key: bytes | None = field(repr=False)
     peers: tuple[Peer, ...]
@@ -249,6 +251,7 @@ def _common(
         "table": host.table(sources, device.mode),
         "place": host.place(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
+        "hooks": hooks(sources),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
         "peers": ours.peers,

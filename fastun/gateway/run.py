@@ -11,7 +11,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
@@ -19,7 +19,10 @@ from fastun.errors import FastunError
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
+from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
+from fastun.hooks.gateway import GatewayHooks
+from fastun.hooks.peers import PeerHooks
 from fastun.host.device import Device
 from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
@@ -34,6 +37,9 @@ from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
     from fastun.metrics.server import MetricsServer
+
+
+_ALL: Final = frozenset(LIVE)  # fields of the settings, of which some part changes each
 
 
 def run(
@@ -61,8 +67,10 @@ def run(
             settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
             with (
+                GatewayHooks(settings) as hooks,
                 KillSwitch(settings, journal) as kill_switch,
                 Device(settings, journal) as device,
+                hooks.while_up(lambda: device.wanted.pushed_addresses),
             ):
                 kill_switch.remove_left()
                 gateway = Gateway(
@@ -73,26 +81,32 @@ def run(
                     template=template,
                     kill_switch=kill_switch,
                 )
-                asyncio.run(gateway.run(asked, functools.partial(observed, reread=reread)))
+                observing = functools.partial(observed, reread=reread, hooks=hooks)
+                asyncio.run(gateway.run(asked, observing))
 
 
 @contextlib.asynccontextmanager
 async def observed(
-    gateway: Gateway, reread: Callable[[], Settings] | None = None
+    gateway: Gateway,
+    reread: Callable[[], Settings] | None = None,
+    hooks: GatewayHooks | None = None,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
-    ``reread`` as of `run`.
+    ``reread`` as of `run`. ``hooks`` follow the peers.
     """
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
+        hooks = hooks or GatewayHooks(settings)
+        await stack.enter_async_context(PeerHooks(hooks).following(gateway.links))
         stack.callback(viewer.close)
         metrics = _Metrics(gateway, viewer)
         stack.callback(metrics.close)
         if settings.metrics is not None:
             metrics.begin(settings.metrics)
-        parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
+        of_others = (Part(frozenset(["metrics"]), metrics.change), Part(_ALL, hooks.change))
+        parts = (*of_others, *parts_of(gateway))
         reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)

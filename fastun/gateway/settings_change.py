@@ -12,10 +12,12 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
 if TYPE_CHECKING:
     from fastun.config.forward import Forward
+    from fastun.config.hooks import Hooks
     from fastun.config.observing import LogSettings
     from fastun.config.settings import Settings
     from fastun.peers.peer import Peer
@@ -28,6 +30,7 @@ LIVE: Final = {
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
     "forward": "forward",
+    "hooks": "hooks",
     "listen": "listen",
     "log": "log",
     "metrics": "metrics.listen",
@@ -197,6 +200,11 @@ def _forward(forward: Forward | None) -> str:
     return f"on (to {to}, masquerade {by}, between peers {'on' if forward.peers else 'off'})"
 
 
+def _hooks(hooks: Hooks) -> str:
+    events = [event for event in EVENTS if hooks.of(event)]
+    return f"{' '.join(events) or 'none'} (timeout {hooks.timeout_s:g} s)"
+
+
 def _log(settings: LogSettings) -> str:
     return f"{settings.format} from {settings.level} up"
 
@@ -204,6 +212,7 @@ def _log(settings: LogSettings) -> str:
 # How values are said that are not said as they are.
 _VALUES: Final[dict[str, Callable[[Any], str]]] = {
     "forward": _forward,
+    "hooks": _hooks,
     "metrics": _metrics,
     "log": _log,
 }

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fastun import log
@@ -87,6 +88,7 @@ class LinkTable:
         self._ended_s: dict[int, float] = {}  # by slot, time.monotonic()
         self._address_turns = AddressTurns()
         self.dials = dials
+        self.on_change: Callable[[Link, bool], None] = lambda *_: None  # it has come, or gone
         self._lane = lane
         self._default_format = default_format
         self._is_sealed = default_format.wire == Wire.WIREGUARD
@@ -173,6 +175,7 @@ class LinkTable:
             peer_software=software,
         )
         self.by_slot[slotted.slot] = link
+        self.on_change(link, True)
         return link
 
     def _log_up(self, link: Link) -> None:
@@ -208,6 +211,7 @@ class LinkTable:
             _hang_up(link.connection)
         self._stop_lingering(slot)
         link.end_reason = reason
+        self.on_change(link, False)
         link.ended.set()
         self._log.info("down", peer=link.peer_name, remote=link.remote, reason=reason)
 

@@ -38,6 +38,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[listen]": document.ListenSection,
     "[push]": document.PushSection,
     "[forward]": document.ForwardSection,
+    "[hooks]": document.HooksSection,
     "[metrics]": document.MetricsSection,
     "[log]": document.LogSection,
     "[[peer]]": document.PeerSection,
@@ -47,6 +48,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
 TYPES = {
     "str": "string",
     "int": "integer",
+    "float": "number",
     "bool": "boolean",
     "array": "list of strings",
     "custom": "string",  # a secret
