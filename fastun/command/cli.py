@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command.disconnect_cli import disconnect
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import (
@@ -107,30 +108,6 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     from fastun.doctor import connection, listing  # noqa: PLC0415 (as for doctor)
 
     context.exit(listing.show(connection.examine(_dialling(target, options)), as_json=False))
-
-
-@cli.command()
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the client, where more than one is running.",
-)
-@run_dir_option
-def disconnect(interface: str | None, run_dir: Path) -> None:
-    """End 'fastun connect', and remove its kill switch.
-
-    Also removes a kill switch whose fastun is not running any more: after a stop, a crash or an
-    upgrade, it is the way out for a host that is cut off.
-
-    \b
-    Examples:
-      fastun disconnect
-      fastun disconnect -i fastun0
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import disconnect as ending_one  # noqa: PLC0415 (netlink, as above)
-
-    ending_one.disconnect(interface, run_dir)
 
 
 @cli.command()
@@ -302,7 +279,7 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-for command in (keygen, pubkey, key, peer):
+for command in (disconnect, keygen, pubkey, key, peer):
     cli.add_command(command)
 
 

@@ -138,12 +138,11 @@ _CONNECT_OPTIONS = (
     click.option(
         "--allow-lan",
         is_flag=True,
-        help="With --all: reach the LAN's private addresses directly.",
+        help="With --all or --kill-switch: reach the LAN's private addresses directly.",
     ),
     click.option(
         "--kill-switch",
         is_flag=True,
-        default=None,
         help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
     ),
 )

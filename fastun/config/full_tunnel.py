@@ -53,13 +53,13 @@ def widened(peers: tuple[Peer, ...], where: str) -> tuple[Peer, ...]:
     return tuple(wide if peer is chosen[0] else peer for peer in peers)
 
 
-def allow_lan(sources: Sources, table: Table, accept: Collection[str]) -> bool:
-    """Return whether the LAN is reached without a tunnel that takes everything."""
+def allow_lan(sources: Sources, *, is_shut: bool) -> bool:
+    """Return whether the LAN is reached beside the tunnel, where otherwise it ``is_shut``."""
     allows = sources.options.allow_lan or sources.document.interface.allow_lan
-    if allows and not may_take_all(table, accept):
+    if allows and not is_shut:
         where = "--allow-lan" if sources.options.allow_lan else sources.where("interface.allow_lan")
         raise ConfigError(
-            f"{where}: the LAN is out of reach only where everything goes through the tunnel; add"
-            ' --all or table = "all", or remove it'
+            f"{where}: the LAN is out of reach only where everything goes through the tunnel, or"
+            ' with a kill switch; add --all, table = "all" or kill_switch = true, or remove it'
         )
     return allows

@@ -71,7 +71,7 @@ def refuse_clients_fields(sources: Sources) -> None:
     if section.listen_port is not None and not sources.is_wg_quick:
         place = sources.where("interface.listen_port")
         raise ConfigError(f"{place}: serve listens on listen.udp; remove it")
-    for name in ("dns", "allow_lan"):
+    for name in ("dns", "allow_lan", "kill_switch"):
         if getattr(section, name):
             place = sources.where(f"interface.{name}")
             raise ConfigError(f"{place}: '{name}' applies only to connect; remove it")

@@ -28,7 +28,7 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
-from fastun.config.kill_switch import kill_switch, refuse_kill_switch
+from fastun.config.kill_switch import kill_switch
 from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
@@ -36,7 +36,6 @@ from fastun.config.vocabulary import (
     LOG_FORMATS,
     MODES,
     WIRES,
-    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -60,8 +59,8 @@ _MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un's sun_path less its NUL.
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark`
-    goes on every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark` goes on
+    every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -119,7 +118,7 @@ class ConnectSettings(CommonSettings):
     One of its peers at least has an endpoint, and there is no other if it has one that is tcp.
     `endpoints` are all that are dialled, `udp_port` is the local port, None for any. `accept` is
     what is applied of what the server pushes; routes, only those within the peer's allowed IPs.
-    `allow_lan` matters where everything goes through the tunnel.
+    `allow_lan` matters where everything goes through the tunnel, and with a kill switch.
     """
 
     role: ClassVar[Literal["connect"]] = "connect"
@@ -129,7 +128,7 @@ class ConnectSettings(CommonSettings):
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
     allow_lan: bool
-    kill_switch: KillSwitch
+    kill_switch: bool
 
     @property
     def endpoint(self) -> Endpoint:
@@ -176,7 +175,6 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -197,6 +195,8 @@ def _connect(sources: Sources) -> ConnectSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         endpoints = links.dialled_insecurely(sources, device.wire)
     dns, dns_search = host.dns(sources)
+    has_kill_switch = kill_switch(sources, device.interface)
+    is_lan_shut = has_kill_switch or full_tunnel.may_take_all(table, accept)
     return ConnectSettings(
         **_common(sources, device, ours, endpoints),
         endpoints=endpoints,
@@ -204,8 +204,8 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
-        allow_lan=full_tunnel.allow_lan(sources, table, accept),
-        kill_switch=kill_switch(sources, device.interface),
+        allow_lan=full_tunnel.allow_lan(sources, is_shut=is_lan_shut),
+        kill_switch=has_kill_switch,
     )
 
 

@@ -15,8 +15,8 @@ Table = int | Literal["auto", "off", "all"]
 # default route leads into the tunnel and the host does not forward.
 StrongHost = bool | Literal["auto"]
 
-# What may leave this host beside the tunnel: all of it, nothing, or what goes to the networks that
-# the host is in.
+# What may leave this host beside the tunnel: all of it, nothing, or what goes to the private
+# networks that the host is in.
 KillSwitch = Literal["off", "on", "lan"]
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 # RFC 1918, RFC 3927, RFC 4193. A network of any other address is of the internet, where
 # an attacker may claim what is to be sent in clear.
-_PRIVATE: Final = tuple(
+PRIVATE: Final = tuple(
     map(
         ip_network,
         ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7"),
     )
 )
 # No packet for these leaves its link, and IPv6 does not work without them (RFC 4291).
-_LINK_LOCAL: Final = ip_network("fe80::/10")
+LINK_LOCAL: Final = ip_network("fe80::/10")
 _LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
 
 
@@ -55,7 +55,7 @@ def take_all(placed: Placed, table: int, beside: Iterable[Network]) -> None:
         if version in carried:
             placed.routes[Place(network, table)] = None
         _lead(placed, version, is_blocked=version not in carried)
-    placed.levels |= {Beside(network) for network in (*beside, _LINK_LOCAL)}
+    placed.levels |= {Beside(network) for network in (*beside, LINK_LOCAL)}
 
 
 def block(placed: Placed, network: Network) -> None:
@@ -95,7 +95,7 @@ def beside(
         for each in addresses
         if each.index not in (but, _LOOPBACK_INDEX)
         and (allow_lan or each.index not in uplinks)
-        and any(is_inside(each.peer.network, private) for private in _PRIVATE)
+        and any(is_inside(each.peer.network, private) for private in PRIVATE)
     }
     return list(found)
 

@@ -50,7 +50,7 @@ def _may_catch_ourselves(settings: Settings) -> bool:
 
 def has_kill_switch(settings: Settings) -> bool:
     """Return whether nothing but our own packets may leave beside the tunnel."""
-    return settings.role == "connect" and settings.kill_switch != "off"
+    return settings.role == "connect" and settings.kill_switch
 
 
 def _may_be_routed(settings: Settings) -> list[Network]:

@@ -72,7 +72,7 @@ def test_everything_goes_through_the_tunnel_and_nothing_beside_it(
                     assert answers_ping(laptop, address), address
             wait_until(lambda: attempts.n_sent > 300, "attempts")
         assert [each for each in capture.leaks if not OF_THE_LINK.search(each)] == []
-        assert capture.n_permitted > 100, "it was the tunnel that carried them"
+        assert capture.n_permitted > 20, "it was the tunnel that carried them"
         assert {*lan.asked_by[n_asked:]} == {GATEWAY[4]}, "by the tunnel"
         if inner == 4:
             with laptop.socket(socket.AF_INET6) as program, pytest.raises(OSError, match="nreach"):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.config.host import DevicePlace
 from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import ConnectSettings, Options, ServeSettings, Settings, load
@@ -100,10 +101,15 @@ def test_changes_are_said_in_words(
 
 
 def test_what_needs_a_restart_stays_as_it_is_and_the_rest_changes() -> None:
-    planned = plan(SERVE, serving(gso=False, mtu=1400, private_key=bytes(range(32))))
+    place = DevicePlace(strong_host=True, bridge="br0")
+    planned = plan(SERVE, serving(gso=False, mtu=1400, place=place, private_key=bytes(range(32))))
     assert planned.settings == serving(mtu=1400)
     assert planned.fields == {"mtu"}
-    assert set(planned.needs_restart) == {"interface.gso", "interface.private_key"}
+    assert set(planned.needs_restart) == {
+        "interface.gso",
+        "interface.private_key",
+        "interface.bridge or strong_host",
+    }
     assert "0102" not in repr(planned)
 
 
