@@ -179,7 +179,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
-            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
+            *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
