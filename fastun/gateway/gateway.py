@@ -181,7 +181,7 @@ class Gateway:
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
-            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
+            *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
