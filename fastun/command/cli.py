@@ -17,7 +17,13 @@ from fastun import __version__, ending, imports
 from fastun.command.disconnect_cli import disconnect
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
-from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.command.options import (
+    connect_options,
+    or_else,
+    run_dir_option,
+    state_option,
+    tunnel_options,
+)
 from fastun.command.peer_cli import peer
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
@@ -75,27 +81,7 @@ def serve(**options: Any) -> None:
 @cli.command()
 @tunnel_options
 @click.argument("target", metavar="ENDPOINT|FILE", required=False)
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
-)
-@click.option(
-    "--all",
-    "all_traffic",
-    is_flag=True,
-    help="Route everything through the tunnel, IPv4 and IPv6, and use the DNS of the server.",
-)
-@click.option(
-    "--allow-lan",
-    is_flag=True,
-    help="With --all or --kill-switch: reach the LAN's private addresses directly.",
-)
-@click.option(
-    "--kill-switch",
-    is_flag=True,
-    help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
-)
+@connect_options
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.

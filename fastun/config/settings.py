@@ -59,8 +59,8 @@ _MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un's sun_path less its NUL.
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark`
-    goes on every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark` goes on
+    every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.

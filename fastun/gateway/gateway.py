@@ -296,8 +296,12 @@ class Gateway:
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
+        behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
         while True:
             self.peer_sync.refresh()
+            if self.peer_sync.behind != behind:
+                behind = self.peer_sync.behind
+                await self.pushed_settings.route(behind)
             log.say_held_back()
             self.outside.attempts.tick()
             self.push_updates.tick()

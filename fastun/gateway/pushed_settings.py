@@ -96,6 +96,12 @@ class PushedSettings:
             with self._warning("cannot keep our own packets out of the tunnel"):
                 await asyncio.to_thread(self._device.outer_changed, self._outer())
 
+    async def route(self, networks: Collection[Network]) -> None:
+        """Lead packets for networks behind peers of the directory into the tunnel."""
+        async with self._changing:
+            with self._warning("cannot route networks behind peers"):
+                await asyncio.to_thread(self._device.route_also, networks)
+
     async def run(self) -> None:
         """Apply what is taken, for ever."""
         while True:

@@ -20,6 +20,7 @@ from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
 from fastun.native import MacAddress, TcpInfo
+from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
 
@@ -115,14 +116,15 @@ class Macs(NamedTuple):
 class PeerView:
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
-    ``expires`` is when its access ends, Unix time, None for never.
+    ``quota_used_bytes`` is of this month, 0 where there is no quota.
     ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
     ``macs`` are the Ethernet addresses behind it, None where nothing is switched.
     """
 
     name: str
     allowed_ips: tuple[IPv4Network | IPv6Network, ...]
-    expires: int | None
+    terms: Terms
+    quota_used_bytes: int
     counted: dict[str, int]
     last_handshake: float | None  # Unix time
     link: LinkView | None

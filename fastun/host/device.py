@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
@@ -260,6 +260,7 @@ class Device:
             self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
             wanted = replace(
                 of_settings(settings),
+                behind=was.behind,
                 pushed_addresses=was.pushed_addresses,
                 pushed_routes=was.pushed_routes,
                 pushed_mtu=was.pushed_mtu,
@@ -271,6 +272,11 @@ class Device:
             applied = self._reconcile(wanted)
             check_vital(applied, settings)
             return applied
+
+    def route_also(self, networks: Collection[Network]) -> None:
+        """Have routes to these networks beside those of the settings; as `apply`."""
+        with self._mutex:
+            self._reconcile(replace(self._wanted, behind=tuple(networks)))
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.

@@ -65,7 +65,7 @@ class _Outcome:
 
     @cached_property
     def _configured(self) -> frozenset[object]:
-        return frozenset((*self.wanted.addresses, *self.wanted.routes))
+        return frozenset((*self.wanted.addresses, *self.wanted.routes, *self.wanted.behind))
 
     def refuse(self, kind: Kind, item: object, reason: str, advice: str = "") -> None:
         is_pushed = kind in ("address", "route") and item not in self._configured
@@ -200,7 +200,8 @@ class Reconciler:
         # In a table of the user's own, what other interfaces have in the main one is not replaced.
         is_own_table = isinstance(self._settings.table, int)
         routes, refused = permitted.configured_routes(
-            wanted.routes, OtherNetworks(()) if is_own_table else others
+            dict.fromkeys((*wanted.routes, *wanted.behind)),
+            OtherNetworks(()) if is_own_table else others,
         )
         outcome.refused += refused
         pushed, refused = permitted.pushed_routes(

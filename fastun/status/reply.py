@@ -77,6 +77,21 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a peer may use. A limit, in bytes a second, and the quota are null where there is none.
+
+    ``limited_packets`` were dropped because of them, in both directions, ``not_permitted_packets``
+    because of where the peer may send to.
+    """
+
+    limit_outbound_bytes_per_second: int | None
+    limit_inbound_bytes_per_second: int | None
+    limited_packets: int
+    not_permitted_packets: int
+    quota_bytes: int | None
+    quota_used_bytes: int
+
+
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One peer. ``remote``, ``since_unix_seconds`` and ``link`` are null while it is not up.
 
@@ -108,6 +123,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     mac_address_count: int | None = None
     mac_addresses: list[str] = []
     expires_unix_seconds: int | None = None
+    terms: Terms | None = None
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fastun.config.quantity import format_size as size
 from fastun.errors import RuntimeFailure, one_line
 from fastun.gateway.worker_state import FULL_FROM
-from fastun.status import control
+from fastun.status import control, kill_switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,14 +30,12 @@ if TYPE_CHECKING:
 # The end of a peer's access is shown from a week before.
 _END_SHOWN_S = 7 * 86400
 
+# A quota is shown from this share of it on.
+_QUOTA_SHOWN = 0.8
+
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 _NETWORKS_SHOWN_MAX = 4
-
-_KILL_SWITCH = {
-    "on": "on: nothing leaves this host beside the tunnel",
-    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
-}
 
 
 def show(
@@ -99,22 +98,9 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
-            f"{_left_over()}"
+            f"{kill_switch.left_over()}"
         )
     return found
-
-
-def _left_over() -> str:
-    """Return what to know of kill switches whose gateways are gone, empty without one."""
-    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
-
-    try:
-        names = kill_switch_found.interfaces()
-    except OSError:  # not root, or a kernel without nftables
-        return ""
-    if not names:
-        return ""
-    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -131,6 +117,7 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
             yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
         yield from _last_errors(status.peers, now, n_down_max)
         yield from _ends(status.peers, now)
+        yield from _quotas(status.peers)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -157,7 +144,7 @@ def _summary(status: Status, now: float) -> Table:
     if status.forward is not None:
         table.add_row("forward", _forwarding(status.forward))
     if status.kill_switch != "off":
-        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
+        table.add_row("kill switch", kill_switch.WORDS[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(
@@ -263,6 +250,18 @@ def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
             yield Text(text, style="yellow")
 
 
+def _quotas(peers: list[PeerStatus]) -> Iterable[Text]:
+    """Yield whose quota is nearly used up, or is."""
+    for peer in peers:
+        terms = peer.terms
+        if terms is None or not terms.quota_bytes:
+            continue
+        if terms.quota_used_bytes >= _QUOTA_SHOWN * terms.quota_bytes:
+            used, all_of_it = size(terms.quota_used_bytes), size(terms.quota_bytes)
+            text = f"{one_line(peer.name)}: {used} of its quota of {all_of_it} a month used"
+            yield Text(text, style="yellow")
+
+
 def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
     tcp = None if peer.link is None else peer.link.tcp
     return [
@@ -320,16 +319,6 @@ def _add_stage(table: Table, stage: Stage) -> None:
 def remote_of(peer: PeerStatus) -> str:
     """Return host and port; that of a peer that was dialled comes as a URL."""
     return "not connected" if peer.remote is None else one_line(peer.remote).rpartition("//")[2]
-
-
-def size(n_bytes: int) -> str:
-    """Return bytes with a decimal unit, as networks count."""
-    value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
-    unit = next(units)
-    while value >= 999.5:  # noqa: PLR2004 (what would be rounded to four digits)
-        value, unit = value / 1000, next(units)
-    n_decimals = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
-    return f"{value:.{n_decimals}f} {unit}"
 
 
 def duration(seconds: float) -> str:

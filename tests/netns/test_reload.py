@@ -13,7 +13,8 @@ import pytest
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
-from fastun.lab.tunnel import INTERFACE
+from fastun.lab.tunnel import FASTUN, INTERFACE
+from fastun.session import keys
 from tests.support import reloading
 from tests.support.reloading import Reloading
 
@@ -108,6 +109,33 @@ def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
         assert str(here.file) in done.stderr
         assert where in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_networks_behind_peers_of_the_directory_are_routed(here: Reloading) -> None:
+    def route() -> str:
+        return here.server.host.ip("route", "show", "10.88.0.0/16", "dev", INTERFACE)
+
+    def peer(*arguments: str) -> None:
+        state = ("--state", str(here.server.log_file.parent))
+        here.server.host.run(*FASTUN, "peer", *arguments, *state)
+
+    key = keys.format_key(keys.public_of(keys.generate_private()))
+    with here.losing_nothing():
+        peer(
+            "add",
+            "site",
+            "--public-key",
+            key,
+            "--allowed-ips",
+            "10.88.0.0/16",
+            "--endpoint",
+            "udp://10.1.0.1",
+        )
+        wait_until(lambda: bool(route()), "a route", timeout_s=5)
+        here.reload()
+        assert route()
+        peer("remove", "site")
+        wait_until(lambda: not route(), "no route", timeout_s=5)
 
 
 def test_what_the_system_refuses_changes_nothing(here: Reloading) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.config.host import DevicePlace
 from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import ConnectSettings, Options, ServeSettings, Settings, load
@@ -39,7 +40,7 @@ def test_every_field_is_in_one_of_the_two_tables() -> None:
     """But for those that other parts add: they need a restart until they are listed."""
     fields = {
         field.name
-        for kind in (ServeSettings, ConnectSettings)
+        for kind in (ServeSettings, ConnectSettings, DevicePlace)
         for field in dataclasses.fields(kind)
     }
     assert set(LIVE) | set(RESTART) <= fields
@@ -70,6 +71,11 @@ def test_what_is_in_neither_table_needs_a_restart(monkeypatch: pytest.MonkeyPatc
             ("push.routes: +10.7.0.0/16", "push.keepalive: 0 -> 25"),
         ),
         (serving(peers=(ANT,)), serving(peers=(BEE,)), ("peer ant: removed", "peer bee: added")),
+        (
+            serving(),
+            serving(place=DevicePlace(bridge="br0")),
+            ("interface.bridge: none -> br0",),
+        ),
         (serving(peers=(ANT, BEE)), serving(peers=(BEE, ANT)), ("peer: another order",)),
         (
             serving(peers=(ANT, BEE)),
@@ -100,10 +106,15 @@ def test_changes_are_said_in_words(
 
 
 def test_what_needs_a_restart_stays_as_it_is_and_the_rest_changes() -> None:
-    planned = plan(SERVE, serving(gso=False, mtu=1400, private_key=bytes(range(32))))
-    assert planned.settings == serving(mtu=1400)
-    assert planned.fields == {"mtu"}
-    assert set(planned.needs_restart) == {"interface.gso", "interface.private_key"}
+    place = DevicePlace(strong_host=True, bridge="br0")
+    planned = plan(SERVE, serving(gso=False, mtu=1400, place=place, private_key=bytes(range(32))))
+    assert planned.settings == serving(mtu=1400, place=DevicePlace(bridge="br0"))
+    assert planned.fields == {"mtu", "place"}
+    assert set(planned.needs_restart) == {
+        "interface.gso",
+        "interface.private_key",
+        "interface.strong_host",
+    }
     assert "0102" not in repr(planned)
 
 
