@@ -111,7 +111,7 @@ def print_table(listed: Sequence[Listed]) -> None:
 
 def _live(status: PeerStatus | None) -> tuple[str, str, str]:
     """Return the age of the last handshake, and the bytes of both directions."""
-    from fastun.status.report import duration  # noqa: PLC0415 (above this one only for its words)
+    from fastun.status.peer_report import duration  # noqa: PLC0415 (above this one only for its words)
 
     if status is None:
         return "", "", ""

@@ -82,7 +82,7 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["serve", *PLAIN, "--config", "/nonexistent"], "cannot read configuration '/nonexistent'"),
         (["connect", *PLAIN], "endpoint: missing"),
         (["peer"], "Missing command. (see 'fastun peer --help')"),
-        (["peer", "lits"], "No such command 'lits'. Did you mean 'list'?"),
+        (["peer", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
         (["peer", "add"], "Missing argument 'NAME'"),
         (["peer", "add", "a b"], "NAME: 'a b' is not a valid peer name"),
         (["peer", "add", "a", "--format", "x"], "'x' is not one of 'toml', 'wg-quick', 'qr'"),
