@@ -12,6 +12,7 @@ import re
 import signal
 import socket
 import struct
+import sys
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -272,6 +273,20 @@ def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: P
     assert last.startswith("fastun: kill_switch: that of wg0 is set on this host")
     assert "run 'fastun disconnect -i wg0', or set only one of them" in last
     assert "Traceback" not in done.stderr
+
+
+def test_disconnect_does_not_say_that_it_is_gone_while_a_fastun_puts_it_back(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    command = (sys.executable, "-m", "fastun", "disconnect", "--run-dir", str(tmp_path))
+    done = cut_off.laptop.run(*command, check=False)
+    assert done.returncode == 1
+    assert "the kill switch of wg0 was put back: its fastun runs" in done.stderr
+    assert "give its --run-dir, or stop it first" in done.stderr
+    assert TABLE in cut_off.rules()
 
 
 def test_disconnect_ends_the_client_and_its_kill_switch(cut_off: Scene) -> None:
