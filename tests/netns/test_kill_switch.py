@@ -7,6 +7,7 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -26,6 +27,7 @@ from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
     NAME,
+    PERMITTED,
     ROUTER,
     ROUTER_V6,
     SERVER,
@@ -171,6 +173,28 @@ def test_nothing_leaves_beside_the_tunnel_and_traffic_is_back_soon(
     assert took_s < (5 if os.environ.get("FASTUN_SOAK") == "1" else 30)
     assert capture.n_permitted > 0, "the tunnel's own packets are seen"
     assert attempts.n_sent > 0
+
+
+def test_a_server_that_moves_is_followed(cut_off: Scene) -> None:
+    moved, moved_v6 = "198.51.100.77", "fd02::77"
+    nat = "table inet moved { chain post { type nat hook postrouting priority srcnat; "
+    nat += f"ip saddr {SERVER} udp sport 51820 snat ip to {moved}; "
+    nat += f"ip6 saddr {SERVER_V6} udp sport 51820 snat ip6 to {moved_v6}; }}; }}"
+    places = {("udp", moved, 51820), ("udp", moved_v6, 51820)}
+    permitted = dataclasses.replace(PERMITTED, endpoints=PERMITTED.endpoints | places)
+    cut_off.wait_up()
+    with cut_off.watched(permitted) as capture:
+        cut_off.internet.run("nft", nat)
+        answers_ping(cut_off.server, "10.99.0.2")  # a packet from where it is now
+        wait_until(lambda: moved in cut_off.log() or moved_v6 in cut_off.log(), "a move")
+        took_s = cut_off.wait_up()
+        with cut_off.attempts():
+            time.sleep(0.3)
+    print(f"traffic after {took_s:.1f} s")  # noqa: T201
+    assert capture.leaks == []
+    assert f"{moved} . 51820" in cut_off.rules() or f"{moved_v6} . 51820" in cut_off.rules()
+    cut_off.internet.run("nft", "delete table inet moved")
+    cut_off.wait_up()
 
 
 def test_rules_that_others_flush_are_put_back_before_anything_has_left(cut_off: Scene) -> None:
