@@ -241,6 +241,43 @@ PEERS = Row(
             width=4,
         ),
         Panel(
+            "Held to their terms",
+            "Packets dropped by a peer's rate limit or quota, by direction, or because of where "
+            "they were to go. 0 without any.",
+            "Meant so, or raise the peer's limit: 'fastun peer limit', 'quota', 'to'.",
+            (
+                (
+                    rate("fastun_peer_limited_packets_total", by="peer, direction")
+                    + " or fastun_peer_up{$at} * 0",
+                    "{{peer}} {{direction}}",
+                ),
+                (
+                    rate("fastun_peer_not_permitted_packets_total", by="peer")
+                    + " or fastun_peer_up{$at} * 0",
+                    "destinations of {{peer}}",
+                ),
+            ),
+            unit=PACKETS,
+            width=8,
+        ),
+        _of_peers(
+            "Quota used",
+            "The part of the month's quota that the peer has used; 0 without one.",
+            "At 1 it is cut off or slowed until the month ends.",
+            "fastun_peer_quota_used_bytes{$at} / fastun_peer_quota_bytes{$at}"
+            " or fastun_peer_up{$at} * 0",
+            SHARE,
+            width=8,
+        ),
+        _of_peers(
+            "Time left",
+            "Time until the peer's access ends; 0 without an end.",
+            "'fastun peer expire' extends it.",
+            "fastun_peer_expiry_timestamp_seconds{$at} - time() or fastun_peer_up{$at} * 0",
+            SECONDS,
+            width=8,
+        ),
+        Panel(
             "Switch of a TAP device",
             "Ethernet addresses behind the peer, packets from peer to peer, and addresses that "
             "moved to another peer.",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from fastun.config import document as toml
-from fastun.config import host, identity, links, observing, push_settings, wg_quick
+from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
 from fastun.config.identity import Identity
@@ -28,7 +28,7 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
-from fastun.config.kill_switch import kill_switch, refuse_kill_switch
+from fastun.config.kill_switch import kill_switch
 from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
@@ -36,7 +36,6 @@ from fastun.config.vocabulary import (
     LOG_FORMATS,
     MODES,
     WIRES,
-    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -119,6 +118,7 @@ class ConnectSettings(CommonSettings):
     One of its peers at least has an endpoint, and there is no other if it has one that is tcp.
     `endpoints` are all that are dialled, `udp_port` is the local port, None for any. `accept` is
     what is applied of what the server pushes; routes, only those within the peer's allowed IPs.
+    `allow_lan` matters where everything goes through the tunnel, and with a kill switch.
     """
 
     role: ClassVar[Literal["connect"]] = "connect"
@@ -127,7 +127,8 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
-    kill_switch: KillSwitch
+    allow_lan: bool
+    kill_switch: bool
 
     @property
     def endpoint(self) -> Endpoint:
@@ -174,7 +175,6 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -182,15 +182,21 @@ def _connect(sources: Sources) -> ConnectSettings:
     device = _device(sources)
     links.refuse_listening(sources)
     accept: tuple[Accept, ...] = ()
+    table = host.table(sources, device.mode)
     if device.wire == "wireguard":
         ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
         links.check_dialled(sources, ours.peers)
+        accept = push_settings.accepted(sources, table)
+        if full_tunnel.may_take_all(table, accept):
+            peers = full_tunnel.widened(ours.peers, full_tunnel.place(sources))
+            ours = dataclasses.replace(ours, peers=peers)
         endpoints = tuple(endpoint for peer in ours.peers for endpoint in peer.endpoints)
-        accept = push_settings.accepted(sources)
     else:
         ours = identity.of_insecure_peer(sources, device.wire)
         endpoints = links.dialled_insecurely(sources, device.wire)
     dns, dns_search = host.dns(sources)
+    has_kill_switch = kill_switch(sources, device.interface)
+    is_lan_shut = has_kill_switch or full_tunnel.may_take_all(table, accept)
     return ConnectSettings(
         **_common(sources, device, ours, endpoints),
         endpoints=endpoints,
@@ -198,7 +204,8 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
-        kill_switch=kill_switch(sources, device.interface),
+        allow_lan=full_tunnel.allow_lan(sources, is_shut=is_lan_shut),
+        kill_switch=has_kill_switch,
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastun import ending, log
 from fastun.config.settings import Settings
+from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
@@ -27,6 +28,7 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
+from fastun.host import full_tunnel
 from fastun.host.device import Device
 from fastun.host.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
@@ -117,7 +119,7 @@ class Gateway:
         )
         self.session_counts = SessionCounts()
         allow = kill_switch.allow_lookups if kill_switch.is_on else None
-        own_dns = lambda: device.dns_servers  # noqa: E731
+        own_dns = lambda: device.name_servers.state.servers  # noqa: E731
         lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
@@ -177,6 +179,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
+            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
             OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
@@ -193,6 +196,8 @@ class Gateway:
             wire=self.settings.wire,
             **self._own_key(),
         )
+        for line in full_tunnel.not_routed(self.settings):
+            self._log.warning(line)
         for line in self.peer_sync.first_steps():
             self._log.info(line)
 

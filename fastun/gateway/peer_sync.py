@@ -21,6 +21,7 @@ from fastun.config.push import Push
 from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.gateway.peer_terms import PeerTerms
+from fastun.gateway.quotas import Quotas
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
 from fastun.peers import server_key
@@ -51,6 +52,7 @@ class PeerSync:
         self._peer_slots = peer_slots
         self._store: PeerStore | None = None
         self._terms = PeerTerms(peer_slots)
+        self._quotas: Quotas | None = None
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
         self.behind: tuple[Network, ...] = ()  # networks of the directory's peers, to be routed
@@ -70,12 +72,14 @@ class PeerSync:
             self._store.remember_server(server_of(settings, self.own.public))
         self.fill()
         if self._store is not None:
+            self._quotas = Quotas(self._peer_slots, self._store.usage())
             self._store.wait_at_most(_LOOK_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the directory."""
         if self._store is not None:
+            self._follow_quotas(self._store, at_once=True)
             self._store.close()
             self._store = None
 
@@ -112,12 +116,23 @@ class PeerSync:
                 self.fill()
             else:
                 self._peer_slots.make_room()
+            if self._store is not None:
+                self._follow_quotas(self._store)
         except FastunError as error:  # connected peers stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
                 self._log.warning("cannot read the peer directory", error=str(error))
             return
         self._n_failed = 0
+
+    def _follow_quotas(self, store: PeerStore, *, at_once: bool = False) -> None:
+        if self._quotas is not None:
+            now = time.time()
+            self._quotas.tick(now)
+            try:
+                self._quotas.save(store, now, at_once=at_once)
+            except FastunError as error:
+                self._log.warning("cannot save what peers have used", error=str(error))
 
     def fill(self) -> None:
         """Have exactly the peers of the file and the directory. Raises FastunError."""
@@ -214,6 +229,8 @@ def server_of(settings: ServeSettings, public_key: bytes) -> Server:
         routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
         room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+        dns=settings.push.dns,
+        default=settings.push.default,
     )
 
 
@@ -224,6 +241,7 @@ def _pushed_to_all(settings: ServeSettings) -> Push:
         dns=settings.push.dns,
         mtu=settings.mtu,
         keepalive=settings.push.keepalive_s,
+        default=settings.push.default,
     )
 
 

@@ -177,7 +177,8 @@ class Viewer:
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
-            expires=slotted.peer.terms.expires,
+            terms=slotted.peer.terms,
+            quota_used_bytes=slotted.quota_used_bytes,
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,

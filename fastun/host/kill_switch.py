@@ -23,19 +23,24 @@ import msgspec
 from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
-from fastun.host import kill_switch_found, kill_switch_rules, local_networks, nft, outer_addresses
+from fastun.host import (
+    full_tunnel,
+    kill_switch_found,
+    kill_switch_rules,
+    local_networks,
+    nft,
+    outer_addresses,
+)
 from fastun.host.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
 from fastun.host.nft import NftRefused
 from fastun.host.notices import Concern, Filter, Notices
-from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.own_tables import Tables
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from fastun.config.settings import Settings
-    from fastun.config.vocabulary import KillSwitch as KillSwitchMode
     from fastun.endpoint import Endpoint
     from fastun.host.journal import Journal
     from fastun.peers.peer import Network
@@ -57,12 +62,12 @@ class KillSwitch:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         """Prepare; ``settings`` have the mark of our own packets."""
-        self._mode = settings.kill_switch if settings.role == "connect" else "off"
+        self._is_on = settings.role == "connect" and settings.kill_switch
         self._allowed = Allowed(
             interface=settings.interface,
             mark=settings.fwmark,
             endpoints=_known(settings.endpoints) if settings.role == "connect" else frozenset(),
-            has_lan=self._mode == "lan",
+            has_lan=settings.role == "connect" and settings.allow_lan,
         )
         self._wanted = Wanted(mtu=settings.mtu, addresses=settings.addresses)
         self._tables = Tables(journal)
@@ -76,14 +81,14 @@ class KillSwitch:
         self._log = log.get("kill switch")
 
     @property
-    def mode(self) -> KillSwitchMode:
-        """``off``, ``on``, or ``lan``. Any thread."""
-        return self._mode
+    def is_on(self) -> bool:
+        """Whether there is one. Any thread."""
+        return self._is_on
 
     @property
-    def is_on(self) -> bool:
-        """Whether there is one."""
-        return self._mode != "off"
+    def has_lan(self) -> bool:
+        """Whether the networks that this host is in are reachable beside the tunnel. Any thread."""
+        return self._allowed.has_lan
 
     @property
     def fault(self) -> str:
@@ -180,8 +185,8 @@ class KillSwitch:
         allowed = self._allowed
         outer = {each.host for each in allowed.endpoints}
         networks = local_networks.read(allowed.interface, allowed.mark, outer)
-        inside = _inside(self._wanted)
-        kept = tuple(each for each in networks if not _overlaps(each.network, inside))
+        apart, _ = full_tunnel.apart({each.network for each in networks}, _inside(self._wanted))
+        kept = tuple(each for each in networks if each.network in apart)
         self._say_left_out({*networks} - {*kept})
         self._table = kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept))
         self._tables.have(self._table)
@@ -190,7 +195,7 @@ class KillSwitch:
         """Say, once for each change, which networks of this host are out of reach."""
         wanted = {each.network for each in networks if each.is_within or self._allowed.has_lan}
         said = " ".join(sorted(map(str, wanted)))
-        if said and said != self._left_out:
+        if said and said != self._left_out and not self._wanted.takes_all:  # reconcile.py says it
             self._log.warning(
                 "networks of this host are out of reach: the tunnel leads to addresses in them",
                 networks=said,
@@ -281,11 +286,6 @@ def _known(endpoints: Iterable[Endpoint]) -> frozenset[OuterEndpoint]:
 
 
 def _inside(wanted: Wanted) -> list[Network]:
-    """Return the networks that the tunnel leads to, but for default routes, and halves of them."""
+    """Return the networks that the tunnel leads to."""
     own = (each.network for each in (*wanted.addresses, *wanted.pushed_addresses))
-    all_ = (*own, *wanted.routes, *wanted.pushed_routes)
-    return [network for network in all_ if network.prefixlen > HALF_PREFIX]
-
-
-def _overlaps(network: Network, others: Collection[Network]) -> bool:
-    return any(network.version == other.version and network.overlaps(other) for other in others)
+    return [*own, *wanted.routes, *wanted.pushed_routes]

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from fastun.host import resolv_conf
 from fastun.host.outer_addresses import parsed
 from fastun.host.resolved import HostAddress, NoSuchNameError, NotYetError
 from fastun.host.rtnetlink import RTA_OIF, RouteQuestions, number
@@ -77,7 +78,8 @@ class DnsFiles(NamedTuple):
 
     def all_servers(self) -> list[str]:
         """Return these, and those of interfaces that `servers` does not use at the moment."""
-        records = [each for each in _servers(self.records) if not ip_address(each).is_loopback]
+        others = f"{self.records}\n{resolv_conf.set_aside(self.resolv_conf)}"
+        records = [each for each in _servers(others) if not ip_address(each).is_loopback]
         return [*self.servers(), *records]
 
 

@@ -26,6 +26,7 @@ Kind = Literal[
     "forwarding",
     "kill switch",
     "bridge",
+    "network",
 ]
 
 
@@ -38,6 +39,7 @@ class Wanted:
     `bridge` is what it is to be a port of, "" for nothing in particular.
     `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
     forwards from and to the device, None for nothing.
+    `takes_all`, `pushed_all`: all packets go through the tunnel, whatever `routes` say.
     """
 
     mtu: int
@@ -47,6 +49,8 @@ class Wanted:
     pushed_mtu: int = 0
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
+    takes_all: bool = False
+    pushed_all: bool = False
     bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
     forward: Forward | None = None

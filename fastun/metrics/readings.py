@@ -301,13 +301,6 @@ def handshakes(source: Source) -> Samples:
             yield (result,), n
 
 
-def expiries(source: Source) -> Samples:
-    """Yield when the access of each peer ends that has an end."""
-    for peer in source.peers:
-        if peer.view.expires is not None:
-            yield (peer.view.name,), peer.view.expires
-
-
 def last_errors(source: Source) -> Samples:
     """Yield when each peer's last error was, while it has one."""
     for peer in source.peers:

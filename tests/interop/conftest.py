@@ -172,4 +172,4 @@ def interop(lab: Lab, tmp_path: Path) -> Iterator[Interop]:
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fastun rekey every 0.15 s, and try a handshake again after 0.1 s."""
-    monkeypatch.setattr(tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))
+    monkeypatch.setattr(tunnel, "FASTUN", COMPRESSED)

@@ -60,14 +60,13 @@ class Scene:
     def log(self) -> str:
         return (self.home / "log").read_text()
 
-    def start(self, *, kill_switch: str = "true") -> None:
+    def start(self, more: str = "kill_switch = true") -> None:
         if self.process is not None and self.process.poll() is None:
             self.ends(self.process.terminate, code=0)
         text = (self.home / "client.toml").read_text()
-        line = f"kill_switch = {kill_switch}\n" if kill_switch else ""
         file = self.home / "started.toml"
         file.touch(0o600)
-        file.write_text(text.replace("[interface]\n", f"[interface]\n{line}"))
+        file.write_text(text.replace("[interface]\n", f"[interface]\n{more}\n"))
         with (self.home / "log").open("ab") as stderr:
             self.process = self.laptop.spawn(
                 *(*FASTUN, "connect", str(file), "--state", str(self.home)),
@@ -139,7 +138,7 @@ class Scene:
             leaks.udp(laptop, "ff02::fb", 5353, device=UPLINK),
             leaks.udp(laptop, "255.255.255.255", 9, device=UPLINK),
             leaks.udp(vm, INNER, 9),
-            leaks.udp(vm, AWAY, 9),
+            leaks.udp(vm, "203.0.113.88", 9),
             leaks.dns_question(vm, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER_V6, "secret.example.org"),
@@ -184,7 +183,7 @@ def scene(lab: Lab, directory: Path, transport: Transport = "udp") -> Scene:
     home = directory / "laptop"
     home.mkdir()
     text = add_peer(serving, "client", NAME, transport).read_text()
-    host_settings = "name = 'wg0'\ntable = 'auto'\n"
+    host_settings = "name = 'wg0'\ntable = 'all'\n"
     text = text.replace("[interface]\n", f"[interface]\n{host_settings}")
     text = re.sub("(?m)^allowed_ips.*$", "allowed_ips = ['0.0.0.0/0', '::/0']", text)
     file = home / "client.toml"

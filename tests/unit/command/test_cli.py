@@ -82,7 +82,7 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["serve", *PLAIN, "--config", "/nonexistent"], "cannot read configuration '/nonexistent'"),
         (["connect", *PLAIN], "endpoint: missing"),
         (["peer"], "Missing command. (see 'fastun peer --help')"),
-        (["peer", "lits"], "No such command 'lits'. Did you mean 'list'?"),
+        (["peer", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
         (["peer", "add"], "Missing argument 'NAME'"),
         (["peer", "add", "a b"], "NAME: 'a b' is not a valid peer name"),
         (["peer", "add", "a", "--format", "x"], "'x' is not one of 'toml', 'wg-quick', 'qr'"),
@@ -148,7 +148,9 @@ def test_every_command_and_option_has_a_help_text() -> None:
 
 def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
     serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
-    assert set(serve) - {"listen"} == set(connect) - {"check", "kill_switch"}
+    assert set(serve) - {"listen"} == set(connect) - {
+        *("check", "kill_switch", "all_traffic", "allow_lan")
+    }
     both = {*serve, *connect} - {"check"}
     assert both == {field.name for field in dataclasses.fields(Options)}
 

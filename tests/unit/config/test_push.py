@@ -56,7 +56,10 @@ class Device:
         self.applied: list[Any] = []
         self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> Applied:
+    def apply(
+        self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object, **takes: bool
+    ) -> Applied:
+        self.takes = takes
         self.applied.append((addresses, list(map(str, routes)), mtu))
         return Applied(mtu or 1420)
 

@@ -189,7 +189,7 @@ def test_a_peer_that_cannot_be_is_named_with_its_field(
         ),
         (
             "[interface]\naccept = ['dsn']\n" + peer_table(LINES | ENDPOINT),
-            "interface.accept: 'dsn' is not one of addresses, routes, dns, mtu, keepalive",
+            "interface.accept: 'dsn' is not one of addresses, routes, default, dns, mtu, keepalive",
         ),
     ],
 )

@@ -43,7 +43,10 @@ class Client:
         self.pushed.take("server", PUSH)
         asyncio.run(self.pushed.apply())
 
-    def _apply(self, _: object, routes: Any, mtu: int, __: object) -> Applied:
+    def _apply(
+        self, _: object, routes: Any, mtu: int, __: object, *, takes_all: bool = False
+    ) -> Applied:
+        assert not takes_all
         self.routes, self.mtu = list(map(str, routes)), mtu
         return Applied(mtu or 1420)
 

@@ -70,7 +70,7 @@ def kill_switch(mode: str, directory: Path, endpoint: str = "tcp://192.0.2.1:443
     options = Options(wire="plain", insecure=True, address=("10.9.0.2/24",))
     settings = load("connect", endpoint, options)
     assert isinstance(settings, ConnectSettings)
-    wanted: Any = {"kill_switch": mode, "fwmark": 7}
+    wanted: Any = {"kill_switch": mode != "off", "allow_lan": mode == "lan", "fwmark": 7}
     return KillSwitch(replace(settings, **wanted), Journal(directory, "fastun0"))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host import name_servers
+from fastun.host import name_servers, resolver
 from fastun.host.name_servers import NameServers
 
 if TYPE_CHECKING:
@@ -119,5 +119,6 @@ def test_domains_for_routing_only_are_for_systemd_resolved_alone(
     record.write_text("")
     record.with_name("resolvconf").rename(record.with_name("resolvectl"))
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(resolver, "manager", lambda: "resolvectl")
     NameServers("wg1", journal).set(("10.9.0.1",), ("~corp.example", "a.example"))
     assert "domain wg1 ~corp.example a.example" in record.read_text().splitlines()
