@@ -143,7 +143,6 @@ _CONNECT_OPTIONS = (
     click.option(
         "--kill-switch",
         is_flag=True,
-        default=None,
         help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
     ),
 )

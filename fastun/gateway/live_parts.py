@@ -48,7 +48,7 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
     owned = _Owned(gateway)
     return (
         _part("listen", owned.listen),
-        _part("addresses endpoints forward mtu peers place", owned.device),
+        _part("addresses endpoints forward mtu peers", owned.device),
         _part("accept addresses listen mtu peers push", owned.peers, gateway.peer_sync.check),
         _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),

@@ -93,7 +93,7 @@ async def observed(
         if settings.metrics is not None:
             metrics.begin(settings.metrics)
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
-        reload = Reload(settings, _rereading(gateway, reread), parts)
+        reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )

@@ -34,23 +34,21 @@ LIVE: Final = {
     "mss_clamp": "interface.mss_clamp",
     "mtu": "interface.mtu",
     "peers": "peer",
-    "place": "interface.bridge",
     "push": "push",
 }
 
 # Those that do not: device, sockets and workers are made with them.
 RESTART: Final = {
-    "allow_lan": "interface.allow_lan",
     "fwmark": "interface.fwmark",
     "gso": "interface.gso",
     "interface": "interface.name",
     "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
+    "place": "interface.bridge or strong_host",
     "private_key": "interface.private_key",
     "run_dir": "--run-dir",
     "state_dir": "--state",
-    "strong_host": "interface.strong_host",
     "table": "interface.table",
     "udp_offload": "interface.udp_offload",
     "udp_port": "interface.listen_port",
@@ -82,11 +80,6 @@ class Plan:
 
 def plan(running: Settings, read: Settings) -> Plan:
     """Return how to come from the settings that run to those that were read, of the same role."""
-    late_names = []
-    if read.place.strong_host != running.place.strong_host:
-        late_names.append("strong_host")
-        place = dataclasses.replace(read.place, strong_host=running.place.strong_host)
-        read = dataclasses.replace(read, place=place)
     names = [
         field.name
         for field in dataclasses.fields(running)
@@ -94,11 +87,11 @@ def plan(running: Settings, read: Settings) -> Plan:
     ]
     if running.wire == "wireguard" and "peer_name" in names:
         names.remove("peer_name")
-    late_names += [name for name in names if name not in LIVE] + [
+    late_names = [name for name in names if name not in LIVE] + [
         name for name in _of_new_transport(running, read) if name in names
     ]
     if any(name in _DECISIVE for name in names):
-        return Plan(settings=running, needs_restart=_places([*names, *late_names]))
+        return Plan(settings=running, needs_restart=_places(names))
     live = [name for name in names if name not in late_names]
     settings = dataclasses.replace(running, **{name: getattr(read, name) for name in live})
     if running.wire == "wireguard":
@@ -212,6 +205,5 @@ def _log(settings: LogSettings) -> str:
 _VALUES: Final[dict[str, Callable[[Any], str]]] = {
     "forward": _forward,
     "metrics": _metrics,
-    "place": lambda place: place.bridge or "none",
     "log": _log,
 }

@@ -33,6 +33,14 @@ class Histogram(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ReadFile:
+    """The configuration in effect: since when, in Unix time, and why not what was read last."""
+
+    since: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """What the gateway runs on at the moment.
 
@@ -52,6 +60,7 @@ class Configuration:
     metrics: tuple[str, int] | None
     state_dir: str | None
     started: float  # Unix time
+    read: ReadFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -322,6 +322,11 @@ def rekeys(source: Source) -> Samples:
         yield (), source.gateway.sessions.rekeys
 
 
+def is_reloaded(source: Source) -> Samples:
+    """Yield whether what was read last is in effect."""
+    yield (), float(not source.gateway.configuration.read.error)
+
+
 def count(name: str) -> Read:
     """Return what reads one of the gateway's counts."""
 

@@ -57,6 +57,8 @@ def read_status(view: GatewayView) -> Status:
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
+        configured_unix_seconds=what.read.since,
+        reload_error=what.read.error,
         listen=list(what.listen),
         endpoint=what.endpoint,
         state_dir=what.state_dir,

@@ -188,7 +188,8 @@ class Status(HostStatus, frozen=True, kw_only=True):
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not.
+    that may connect, connected or not. The configuration was read at ``configured_unix_seconds``;
+    ``reload_error`` says why not what was read later, empty where nothing was.
     """
 
     version: str
@@ -200,6 +201,8 @@ class Status(HostStatus, frozen=True, kw_only=True):
     addresses: list[str]
     mtu_bytes: int
     started_unix_seconds: float
+    configured_unix_seconds: float = 0
+    reload_error: str = ""
     listen: list[str]
     endpoint: str | None
     metrics: str | None

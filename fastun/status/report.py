@@ -146,6 +146,12 @@ def _summary(status: Status, now: float) -> Table:
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
     if status.dns is not None:
         table.add_row("DNS", _dns(status.dns))
+    if status.reload_error:
+        since = duration(now - status.configured_unix_seconds)
+        table.add_row(
+            "config",
+            Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
+        )
     if said := _host(status):
         table.add_row("host", said)
     if status.forward is not None:
