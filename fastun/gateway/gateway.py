@@ -299,8 +299,12 @@ class Gateway:
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
         behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
+        n_fills = self.peer_sync.n_fills
         while True:
             self.peer_sync.refresh()
+            if self.peer_sync.n_fills != n_fills and self.datagrams is not None:
+                n_fills = self.peer_sync.n_fills
+                self.datagrams.begin_all()  # of new ones, that have endpoints
             if self.peer_sync.behind != behind:
                 behind = self.peer_sync.behind
                 await self.pushed_settings.route(behind)
