@@ -14,6 +14,7 @@ import pytest
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, INTERFACE
 from fastun.session import keys
 from tests.support import reloading
@@ -204,6 +205,25 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
     assert here.established() == established, "the session lives on"
     here.rewrite_client("udp", "10.1.0.1:51822", "10.1.0.1:51820")
     here.reload(client)
+
+
+def test_a_client_on_tcp_dials_its_new_endpoint_and_outlives_the_listener(here: Reloading) -> None:
+    server, remote = here.server.host, "tcp://10.2.0.1:55556"
+    here.sections["listen"] = (
+        'udp = ["udp://[::]:51820"]\ntcp = ["tcp://[::]:55555", "tcp://[::]:55556"]'
+    )
+    here.write()
+    here.reload()
+    client = here.rewrite_client("tcp", "10.2.0.1:55555", "10.2.0.1:55556")
+    here.reload(client)
+    wait_until(lambda: f"remote={remote}" in "".join(client.log_tail(5)), "its link", timeout_s=10)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+    with here.losing_nothing():
+        here.base()
+        wait_until(lambda: not server.listens(55556), "no listener")
+    here.rewrite_client("tcp", "10.2.0.1:55556", "10.2.0.1:55555")
+    here.reload(client)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
 
 
 @pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.soak)])
