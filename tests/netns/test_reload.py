@@ -92,6 +92,9 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
         assert done.needs_restart == ("interface.gso",)
         assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
         assert here.server.host.listens(51821, udp=True)
+        assert "forward" in here.server.host.run("nft", "list", "tables").stdout
+        here.base()
+        assert "forward" not in here.server.host.run("nft", "list", "tables").stdout
 
 
 def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
