@@ -256,7 +256,8 @@ class Device:
         with self._mutex:
             was = self._wanted
             self._settings = settings
-            self._reconciler.follow(settings)
+            here = settings if self._moved is None else settings_there(settings)
+            self._reconciler.follow(here)
             self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
             wanted = replace(
                 of_settings(settings),

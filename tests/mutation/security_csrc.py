@@ -83,7 +83,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "test_allowedips",
-        ("allowedips_insert", "an IPv4 prefix has 32 bits at most",
+        ("change", "an IPv4 prefix has 32 bits at most",
          "(version == 4 ? 32 : 128)", "128"),
         ("table_remove", "only the removed peer loses",
          "if (table->prefixes[i].slot != slot)", "if (table->prefixes[i].slot < slot)"),

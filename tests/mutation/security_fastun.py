@@ -214,7 +214,20 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/host/test_name_servers",
         ("NameServers.set", "an interface's name is a word",
-         "        _check(_INTERFACE, [self._interface])\n", ""),
+         "            _check(_INTERFACE, [self._interface])\n", ""),
+        ("NameServers.set", "a server is an address",
+         "            _check(_SERVER, servers)\n", ""),
+        ("NameServers.set", "a domain is a word",
+         "            _check(_DOMAIN, domains)\n", ""),
+    ),
+    *table(
+        "unit/host/test_full_tunnel",
+        ("beside", "only private networks are reached beside a tunnel that takes everything",
+         "        and any(is_inside(each.peer.network, private) for private in _PRIVATE)\n", ""),
+        ("beside", "the LAN is reached only where it is allowed",
+         "(allow_lan or each.index not in uplinks)", "True"),
+        ("apart", "what meets a network behind the tunnel is not beside it",
+         "both[meets].append(network)", "both[0].append(network)"),
     ),
     *table(
         "unit/link/datagram/test_hints",
@@ -269,7 +282,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/datagram/test_datagram_sessions",
         ("DatagramHandshakes._take", "no handshake comes from there",
-         "        if self._inside.holds(address):\n", "        if False:\n"),
+         "        if is_inside and not is_known_later:\n", "        if False:\n"),
     ),
     *table(
         "unit/host/test_pushed unit/host/test_own_packets",

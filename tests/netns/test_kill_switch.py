@@ -7,11 +7,13 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import signal
 import socket
 import struct
+import sys
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
     NAME,
+    PERMITTED,
     ROUTER,
     ROUTER_V6,
     SERVER,
@@ -172,6 +175,28 @@ def test_nothing_leaves_beside_the_tunnel_and_traffic_is_back_soon(
     assert attempts.n_sent > 0
 
 
+def test_a_server_that_moves_is_followed(cut_off: Scene) -> None:
+    moved, moved_v6 = "198.51.100.77", "fd02::77"
+    nat = "table inet moved { chain post { type nat hook postrouting priority srcnat; "
+    nat += f"ip saddr {SERVER} udp sport 51820 snat ip to {moved}; "
+    nat += f"ip6 saddr {SERVER_V6} udp sport 51820 snat ip6 to {moved_v6}; }}; }}"
+    places = {("udp", moved, 51820), ("udp", moved_v6, 51820)}
+    permitted = dataclasses.replace(PERMITTED, endpoints=PERMITTED.endpoints | places)
+    cut_off.wait_up()
+    with cut_off.watched(permitted) as capture:
+        cut_off.internet.run("nft", nat)
+        answers_ping(cut_off.server, "10.99.0.2")  # a packet from where it is now
+        wait_until(lambda: moved in cut_off.log() or moved_v6 in cut_off.log(), "a move")
+        took_s = cut_off.wait_up()
+        with cut_off.attempts():
+            time.sleep(0.3)
+    print(f"traffic after {took_s:.1f} s")  # noqa: T201
+    assert capture.leaks == []
+    assert f"{moved} . 51820" in cut_off.rules() or f"{moved_v6} . 51820" in cut_off.rules()
+    cut_off.internet.run("nft", "delete table inet moved")
+    cut_off.wait_up()
+
+
 def test_rules_that_others_flush_are_put_back_before_anything_has_left(cut_off: Scene) -> None:
     nat = cut_off.laptop.run("nft", "list", "table", "ip", "nat").stdout
     with cut_off.watched() as capture, cut_off.ordinary() as attempts:
@@ -272,6 +297,20 @@ def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: P
     assert last.startswith("fastun: kill_switch: that of wg0 is set on this host")
     assert "run 'fastun disconnect -i wg0', or set only one of them" in last
     assert "Traceback" not in done.stderr
+
+
+def test_disconnect_does_not_say_that_it_is_gone_while_a_fastun_puts_it_back(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    command = (sys.executable, "-m", "fastun", "disconnect", "--run-dir", str(tmp_path))
+    done = cut_off.laptop.run(*command, check=False)
+    assert done.returncode == 1
+    assert "the kill switch of wg0 was put back: its fastun runs" in done.stderr
+    assert "give its --run-dir, or stop it first" in done.stderr
+    assert TABLE in cut_off.rules()
 
 
 def test_disconnect_ends_the_client_and_its_kill_switch(cut_off: Scene) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import random
 import signal
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +18,14 @@ from fastun.lab.tunnel import FASTUN, INTERFACE
 from fastun.session import keys
 from tests.support import reloading
 from tests.support.reloading import Reloading
+from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
 
     from fastun.lab.tunnel import GatewayProcess
+    from tests.support.transfer import Transfer
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +210,16 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
 def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
     here: Reloading, n: int
 ) -> None:
-    dice = random.Random(n)
+    """In the long form beside a TCP connection that takes all there is of one tunnel."""
+    dice, client = random.Random(n), here.clients["udp"].host
+    loaded: list[Future[Transfer]] = []
+    is_on = threading.Event()
+    is_on.set()
+    if n > 20:
+        transfer = start_transfer(
+            client, here.server.host, reloading.SERVER_INNER, n_bytes=1, goes_on=is_on.is_set
+        )
+        loaded.append(transfer)
     spare = [f"10.77.{i}.0/24" for i in range(8)]
     with here.losing_nothing(0.002):
         for _ in range(n):
@@ -222,6 +235,8 @@ def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
             assert here.server.process.poll() is None
         here.write()
         here.reload()
+        is_on.clear()
+        assert all(each.result(60).is_exact for each in loaded)
         listed = here.server.host.ip("route", "show", "dev", INTERFACE)
         wanted = {each for _, ips in here.peers.values() for each in ips if "/24" in each}
         assert {line.split()[0] for line in listed.splitlines() if "10.77" in line} == wanted
