@@ -9,6 +9,7 @@
 
 struct datagram_batch;
 struct switch_in;
+struct piece_table;
 
 enum {
     /* Sources that one look finds readable; the others are found by the next. */
@@ -44,6 +45,7 @@ struct link_reader {
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
     struct switch_in *switch_in; /* NULL: there is no switch */
+    struct piece_table *pieces;  /* by slot, of a TAP device; else NULL */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

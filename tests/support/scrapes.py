@@ -42,11 +42,13 @@ def drops(scrape: Scrape) -> dict[tuple[str, str], float]:
 
 
 def assert_adds_up(scrape: Scrape) -> None:
-    """In each direction: packets in = packets out + drops."""
+    """In each direction: packets in = packets out + drops, and those switched to other peers."""
     for reader, writer in READER_AND_WRITER:
         taken_in = scrape.total("fastun_packets_total", role=reader)
         delivered = scrape.total("fastun_packets_total", role=writer)
         dropped = sum(n for (role, _), n in drops(scrape).items() if role in (reader, writer))
+        if reader == "link-reader":
+            delivered += scrape.total("fastun_switched_packets_total")
         assert taken_in == delivered + dropped, f"{reader} to {writer}: {drops(scrape)}"
 
 
