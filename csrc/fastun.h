@@ -53,6 +53,10 @@ enum {
 };
 
 enum {
+    REACH_MAX = 64, /* networks that one peer may be restricted to */
+};
+
+enum {
     /* UDP sockets of a lane: one an address that is listened on. */
     N_SOCKETS = 16,
 };
@@ -307,6 +311,15 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
 int loop_forget_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                    unsigned prefix_length);
 void loop_forget_ips(struct loop *loop, unsigned slot);
+/* tun-reader (outbound) and link-reader (inbound): the peer's bytes a second, 0 for no limit;
+ * `is_cut_off`: it has used up its quota, and nothing passes. */
+int loop_set_rate_limit(struct loop *loop, unsigned slot, uint64_t rate, uint64_t burst_bytes,
+                        int is_cut_off);
+/* link-reader: the peer may send to this network (as for loop_allow_ip) and others that were added,
+ * REACH_MAX at most; without any, everywhere. */
+int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                   unsigned prefix_length);
+void loop_clear_reach(struct loop *loop, unsigned slot);
 /* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
  * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.
  */

@@ -241,6 +241,43 @@ PEERS = Row(
             width=4,
         ),
         Panel(
+            "Held to their terms",
+            "Packets dropped by a peer's rate limit or quota, by direction, or because of where "
+            "they were to go. 0 without any.",
+            "Meant so, or raise the peer's limit: 'fastun peer limit', 'quota', 'to'.",
+            (
+                (
+                    rate("fastun_peer_limited_packets_total", by="peer, direction")
+                    + " or fastun_peer_up{$at} * 0",
+                    "{{peer}} {{direction}}",
+                ),
+                (
+                    rate("fastun_peer_not_permitted_packets_total", by="peer")
+                    + " or fastun_peer_up{$at} * 0",
+                    "destinations of {{peer}}",
+                ),
+            ),
+            unit=PACKETS,
+            width=8,
+        ),
+        _of_peers(
+            "Quota used",
+            "The part of the month's quota that the peer has used; 0 without one.",
+            "At 1 it is cut off or slowed until the month ends.",
+            "fastun_peer_quota_used_bytes{$at} / fastun_peer_quota_bytes{$at}"
+            " or fastun_peer_up{$at} * 0",
+            SHARE,
+            width=8,
+        ),
+        _of_peers(
+            "Time left",
+            "Time until the peer's access ends; 0 without an end.",
+            "'fastun peer expire' extends it.",
+            "fastun_peer_expiry_timestamp_seconds{$at} - time() or fastun_peer_up{$at} * 0",
+            SECONDS,
+            width=8,
+        ),
+        Panel(
             "Switch of a TAP device",
             "Ethernet addresses behind the peer, packets from peer to peer, and addresses that "
             "moved to another peer.",
@@ -305,13 +342,14 @@ FAULTS = Row(
         ),
         Panel(
             "Host",
-            "Whether the device is up, and repairs a second of what other programs have removed "
-            "of the tunnel's addresses, routes and rules.",
+            "Whether the device is up and the configuration in effect as it was last read, and "
+            "repairs a second of what other programs have removed of addresses, routes and rules.",
             "Device 0: bring it up with 'ip link set'. Repairs without end: another program "
             "manages the same interface; the log names what it removes.",
             (
                 ("fastun_device_up{$at}", "device up"),
                 (rate("fastun_host_repairs_total", by="kind"), "repaired: {{kind}}"),
+                ("min(fastun_config_last_reload_successful{$at})", "configuration"),
             ),
             width=4,
         ),

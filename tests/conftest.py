@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from hypothesis import settings
 
+from fastun.host import resolv_conf
 from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel
@@ -64,6 +65,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason="a soak test: needs FASTUN_SOAK=1 (make soak)"))
+
+
+@pytest.fixture(autouse=True)
+def machines_resolv_conf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a test does in this process away from this machine's /etc/resolv.conf."""
+    monkeypatch.setattr(resolv_conf, "PATH", Path("/nonexistent/resolv.conf"))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from bench.tunnel import outage
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent
 from bench.tunnel.pings import percentiles, pinging
 from bench.tunnel.search import Trial, highest_rate
@@ -150,6 +151,12 @@ def _get_used_to_the_link(subject: Subject) -> None:
     iperf3(subject.pair.client, subject.pair.server, subject.server.bare_v4, duration_s=WARM_UP_S)
 
 
+def worker_killed(subject: Subject) -> Figures:
+    """How long nothing passes after a worker was killed: each of both ends, as often as trials."""
+    median = outage.median_ms(subject.pair, subject.server.bare_v4, n_rounds=subject.n_trials)
+    return {} if median is None else {"worker-killed": median}
+
+
 def memory(subject: Subject) -> Figures:
     """Resident memory of the programs of both ends, after what they have carried so far."""
     if not subject.pair.programs:
@@ -181,7 +188,8 @@ def socket_buffer_bytes() -> int:
     return min(SOCKET_BUFFER_BYTES, *(int(path.read_text(encoding="ascii")) for path in limits))
 
 
-#: In the order in which they are taken. Memory comes last: it is what the load has made of it.
+#: In the order in which they are taken. Memory is what the load has made of it; after that workers
+#: are new.
 MEASURES: tuple[Measure, ...] = (
     Measure("one-stream", one_stream, is_quick=True),
     Measure("four-streams", four_streams),
@@ -195,4 +203,5 @@ MEASURES: tuple[Measure, ...] = (
     Measure("loss-0.1", partial(lossy_link, per_thousand=1)),
     Measure("loss-1", partial(lossy_link, per_thousand=10)),
     Measure("memory", memory, is_quick=True),
+    Measure("worker-killed", worker_killed),
 )

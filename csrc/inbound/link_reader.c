@@ -21,6 +21,8 @@
 #include "inbound/datagram_batch.h"
 #include "inbound/datagram_reader.h"
 #include "inbound/message_in.h"
+#include "inbound/reach.h"
+#include "inbound/shaped_in.h"
 #include "inbound/stream_reader.h"
 #include "inbound/switch_in.h"
 #include "packet/pieces.h"
@@ -51,6 +53,8 @@ static enum step next_step(struct link_reader *reader) {
     int rest = reader->undrained_source;
     if (rest != SOURCE_NONE)
         return drain(reader, rest, drain_rest(reader, rest));
+    if (reader->shaping.n_holding > 0)
+        shaped_in_release(reader);
     enum step step = reader->next_ready >= reader->n_ready ? look(reader) : STEP_MORE;
     while (reader->next_ready < reader->n_ready && step == STEP_MORE) {
         uint32_t what = reader->ready[reader->next_ready++].data.u32;
@@ -64,7 +68,10 @@ static enum step next_step(struct link_reader *reader) {
 static enum step look(struct link_reader *reader) {
     enum step step = STEP_MORE;
     reader->next_ready = 0;
-    reader->n_ready = epoll_wait(reader->loop.epoll_fd, reader->ready, READY_MAX, -1);
+    int wait_ms = -1;
+    if (reader->shaping.n_holding > 0)
+        wait_ms = shaping_wait_ms(&reader->shaping, clock_now_ns());
+    reader->n_ready = epoll_wait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms);
     stats_call(reader->loop.stats, CALL_epoll_wait);
     for (int i = 0; i < reader->n_ready; i++)
         if (reader->ready[i].data.u32 == POLL_CHANNEL)
@@ -128,6 +135,7 @@ struct loop *link_reader_new(const struct loop *common) {
         return NULL;
     reader->loop = *common;
     reader->undrained_source = SOURCE_NONE;
+    shaping_init(&reader->shaping);
     for (unsigned i = 0; i < N_SOCKETS; i++)
         reader->sockets[i].fd = -1;
     int error = prepare(reader);
@@ -143,7 +151,9 @@ void link_reader_free(struct link_reader *reader) {
         link_reader_detach(reader, slot);
         if (reader->keys != NULL)
             key_table_forget_slot(reader->keys, slot);
+        reach_free(&reader->reaches[slot]);
     }
+    shaping_free(&reader->shaping);
     if (reader->datagrams != NULL)
         datagram_batch_free(reader->datagrams);
     handshake_gate_free(&reader->handshakes.gate);

@@ -5,9 +5,11 @@
 #include "host/allowedips.h"
 #include "inbound/handshake_in.h"
 #include "loop/loop.h"
+#include "loop/shaping.h"
 #include "session/key_table.h"
 
 struct datagram_batch;
+struct reach;
 struct switch_in;
 struct piece_table;
 
@@ -44,8 +46,10 @@ struct link_reader {
     struct udp_address *endpoints;              /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
-    struct switch_in *switch_in; /* NULL: there is no switch */
-    struct piece_table *pieces;  /* by slot, of a TAP device; else NULL */
+    struct shaping shaping;              /* peers with a rate limit */
+    struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
+    struct switch_in *switch_in;         /* NULL: there is no switch */
+    struct piece_table *pieces;          /* by slot, of a TAP device; else NULL */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

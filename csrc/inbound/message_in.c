@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "host/udp_address.h"
+#include "inbound/reach.h"
+#include "inbound/shaped_in.h"
 #include "inbound/switch_in.h"
 #include "loop/token_bucket.h"
 #include "packet/mss.h"
@@ -199,19 +201,32 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_dropped(loop->stats, DROP_link_reader_bad_source, (uint64_t)inbound.n_packets);
         return;
     }
-    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound.n_packets);
-    stats_add(&loop->peers->slots[slot].receive_bytes, inbound.length);
-    if (loop->macs != NULL && !switch_in_takes(reader, slot, &inbound, now_ns))
+    if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {
+        stats_dropped(loop->stats, DROP_link_reader_not_permitted, (uint64_t)inbound.n_packets);
+        stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
-    if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound.n_packets == 1)
-        mss_clamp(inbound.frame, inbound.length, reader->mss_mtu, vnet_is_plain(&inbound.vnet));
-    uint8_t *vnet = inbound.frame - VNET_LENGTH;
-    vnet_write(&inbound.vnet, vnet);
+    }
+    if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))
+        return;
+    message_deliver(reader, slot, record, &inbound, now_ns);
+}
+
+void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
+                     struct message_inbound *inbound, uint64_t now_ns) {
+    struct loop *loop = &reader->loop;
+    stats_add(&loop->peers->slots[slot].receive_packets, (uint64_t)inbound->n_packets);
+    stats_add(&loop->peers->slots[slot].receive_bytes, inbound->length);
+    if (loop->macs != NULL && !switch_in_takes(reader, slot, inbound, now_ns))
+        return;
+    if (reader->mss_mtu != 0 && loop->mode == MODE_TUN && inbound->n_packets == 1)
+        mss_clamp(inbound->frame, inbound->length, reader->mss_mtu, vnet_is_plain(&inbound->vnet));
+    uint8_t *vnet = inbound->frame - VNET_LENGTH;
+    vnet_write(&inbound->vnet, vnet);
     *record = (struct ring_record){
         .offset = (uint32_t)(vnet - (uint8_t *)record),
-        .length = (uint32_t)(VNET_LENGTH + inbound.length),
-        .n_packets = (uint32_t)inbound.n_packets,
-        .n_bytes = (uint32_t)inbound.length,
+        .length = (uint32_t)(VNET_LENGTH + inbound->length),
+        .n_packets = (uint32_t)inbound->n_packets,
+        .n_bytes = (uint32_t)inbound->length,
         .slot = slot,
         .enqueued_ns = now_ns,
     };

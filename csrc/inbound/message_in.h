@@ -23,6 +23,9 @@ enum {
  * one once the gateway has loop->event. */
 enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
                           const uint8_t *message, size_t length);
+/* Brings a frame that lies in the record on its way: to the device, or to other peers of a TAP. */
+void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
+                     struct message_inbound *inbound, uint64_t now_ns);
 /* Counts a message that was read and goes no further; returns STEP_MORE. */
 enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_t length);
 /* Ring space in which any message finds room. */

@@ -11,7 +11,8 @@
  * writer counted and did not release the successor finds in the ring, and does not count again.
  *
  * Not seen is what no counter has seen: the frame that was being read, frames that wait for a
- * session in the tun-reader (parking.h), bytes of streams in the link-reader (rx_buffer).
+ * session or for a rate limit in the tun-reader (parking.h, shaping.h), bytes of streams in the
+ * link-reader (rx_buffer). What waits for a rate limit in the link-reader was counted, so it is seen.
  */
 #ifndef FASTUN_LOOP_RECONCILE_H
 #define FASTUN_LOOP_RECONCILE_H

@@ -10,6 +10,7 @@
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
 #include "outbound/path_fit.h"
+#include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
 #include "packet/mac_key.h"
 #include "packet/mss.h"
@@ -83,6 +84,14 @@ size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, s
         parking_add(reader, frame, arrival);
         return 0;
     }
+    if (reader->shaping.shapers[arrival->slot] != NULL && !shaped_out_take(reader, frame, arrival))
+        return 0;
+    return frame_forward_shaped(reader, record, frame, arrival);
+}
+
+size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *record,
+                            struct frame *frame, const struct arrival *arrival) {
+    struct tun_reader_link *link = reader->links[arrival->slot];
     if (has_waited_too_long(reader, link, arrival)) {
         drop(reader, DROP_tun_reader_queue_delay, frame);
         return 0;

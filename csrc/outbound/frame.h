@@ -39,6 +39,9 @@ size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size
 /* The same for a frame that lies there, for the peer of arrival->slot. */
 size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
                         const struct arrival *arrival);
+/* The same for one that has passed its peer's rate limit; the link is open. */
+size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *record,
+                            struct frame *frame, const struct arrival *arrival);
 /* A message of the gateway's: a control message, or an empty one, which keeps the session alive. At
  * most EVENT_BYTES_MAX. Returns 0, or -EAGAIN if there is no key or no room. */
 int frame_send_content(struct tun_reader *reader, unsigned slot, const uint8_t *content,

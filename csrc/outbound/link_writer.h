@@ -3,7 +3,7 @@
 #define FASTUN_OUTBOUND_LINK_WRITER_H
 
 #include "loop/loop.h"
-#include "outbound/link_queue.h"
+#include "loop/link_queue.h"
 
 /* The link to one peer: its stream, or where it is on UDP. */
 struct writer_link {

@@ -9,7 +9,7 @@
 #define FASTUN_OUTBOUND_PARKING_H
 
 #include "outbound/frame.h"
-#include "outbound/link_queue.h"
+#include "loop/link_queue.h"
 
 enum {
     /* Two retransmissions of a handshake; what waited longer, TCP has given up or sent again. */

@@ -22,6 +22,7 @@
 #include "outbound/hairpin.h"
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
+#include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
 
 enum {
@@ -83,6 +84,7 @@ static enum step forward_burst(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
     size_t n_frames = 0;
     bool has_room = reader->parking->n == 0 || parking_release(reader);
+    has_room = has_room && (reader->shaping.n_holding == 0 || shaped_out_release(reader));
     bool has_more = has_room && loop->hairpin != NULL && hairpin_burst(reader) == STEP_MORE;
     enum step step = has_room ? read_burst(reader, &n_frames) : step_without_room(reader);
     if (has_more && step == STEP_IDLE)
@@ -131,10 +133,19 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
     return STEP_MORE;
 }
 
-/* Frames that wait for a session are looked at now and then, since they must not wait for ever. */
+/* Frames that wait for a session are looked at now and then, since they must not wait for ever; those
+ * of a rate limit when their time comes. */
+static int wait_ms(const struct tun_reader *reader) {
+    int parked_ms = reader->parking->n > 0 ? PARKING_LOOK_MS : -1;
+    if (reader->shaping.n_holding == 0)
+        return parked_ms;
+    int shaped_ms = shaping_wait_ms(&reader->shaping, clock_now_ns());
+    return parked_ms >= 0 && parked_ms < shaped_ms ? parked_ms : shaped_ms;
+}
+
 static enum step wait_for_frame(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
-    int timeout_ms = reader->parking->n > 0 ? PARKING_LOOK_MS : -1;
+    int timeout_ms = wait_ms(reader);
     if (reader->wanted_slot >= 0)
         return STEP_MORE;
     if (loop->hairpin != NULL)
@@ -194,6 +205,7 @@ struct loop *tun_reader_new(const struct loop *common) {
         return NULL;
     reader->loop = *common;
     reader->wanted_slot = -1;
+    shaping_init(&reader->shaping);
     int error = prepare(reader);
     if (error == 0)
         return &reader->loop;
@@ -205,6 +217,7 @@ struct loop *tun_reader_new(const struct loop *common) {
 void tun_reader_free(struct tun_reader *reader) {
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++)
         tun_reader_detach(reader, slot);
+    shaping_free(&reader->shaping);
     splitting_free(reader->splitting);
     flooding_free(reader->flooding);
     parking_free(reader->parking);

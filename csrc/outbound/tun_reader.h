@@ -4,6 +4,7 @@
 
 #include "host/allowedips.h"
 #include "loop/loop.h"
+#include "loop/shaping.h"
 #include "outbound/answer_limit.h"
 #include "outbound/codel.h"
 #include "session/session.h"
@@ -39,6 +40,7 @@ struct tun_reader {
     int origin;                       /* slot of the frame's sender, -1: the device */
     struct own_packets *own_packets;  /* recognises our own outer packets */
     struct parking *parking;          /* frames that wait for a session */
+    struct shaping shaping;           /* peers with a rate limit */
     int wanted_slot;                  /* needs a session, to be reported; -1: none */
     uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
 };

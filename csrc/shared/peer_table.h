@@ -24,6 +24,7 @@ enum { N_PEER_SLOTS = 1024, PEER_SLOT_NONE = N_PEER_SLOTS };
     X(sealed)                                                                                      \
     X(sealed_blocks)                                                                               \
     X(no_session_packets)                                                                          \
+    X(limited_outbound_packets)                                                                    \
     X(waiting_since_ns)                                                                            \
     X(transmit_packets)                                                                            \
     X(transmit_bytes)                                                                              \
@@ -31,18 +32,21 @@ enum { N_PEER_SLOTS = 1024, PEER_SLOT_NONE = N_PEER_SLOTS };
     X(received_ns)                                                                                 \
     X(received_data_ns)                                                                            \
     X(receive_packets)                                                                             \
-    X(receive_bytes)
+    X(receive_bytes)                                                                               \
+    X(limited_inbound_packets)                                                                     \
+    X(not_permitted_packets)
 
 /* A struct udp_address, in the words that it is written and read by. */
 enum { ENDPOINT_WORDS = sizeof(struct udp_address) / sizeof(uint64_t) };
 
 struct peer_slot {
     /* tun-reader */
-    alignas(64) _Atomic uint64_t sent_ns; /* when anything was last sealed */
-    _Atomic uint64_t sent_data_ns;        /* the same without keepalives */
-    _Atomic uint64_t sealed;              /* the next counter of the sending key */
-    _Atomic uint64_t sealed_blocks;       /* by the tun-reader, under AES-256-GCM */
-    _Atomic uint64_t no_session_packets;  /* dropped because the peer was not connected */
+    alignas(64) _Atomic uint64_t sent_ns;      /* when anything was last sealed */
+    _Atomic uint64_t sent_data_ns;             /* the same without keepalives */
+    _Atomic uint64_t sealed;                   /* the next counter of the sending key */
+    _Atomic uint64_t sealed_blocks;            /* by the tun-reader, under AES-256-GCM */
+    _Atomic uint64_t no_session_packets;       /* dropped because the peer was not connected */
+    _Atomic uint64_t limited_outbound_packets; /* dropped by its rate limit or quota */
     /* link-writer */
     /* CLOCK_MONOTONIC: when the oldest frame was read that a full socket does not take; 0: none */
     alignas(64) _Atomic uint64_t waiting_since_ns;
@@ -54,6 +58,8 @@ struct peer_slot {
     _Atomic uint64_t received_data_ns;
     _Atomic uint64_t receive_packets;
     _Atomic uint64_t receive_bytes;
+    _Atomic uint64_t limited_inbound_packets;
+    _Atomic uint64_t not_permitted_packets;        /* dropped: to where the peer may not reach */
     alignas(64) _Atomic uint64_t endpoint_version; /* odd while the endpoint is being written */
     _Atomic uint64_t endpoint[ENDPOINT_WORDS];
 };

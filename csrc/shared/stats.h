@@ -60,6 +60,8 @@
       "as exceeds_path_mtu, but without an ICMP answer: its limit was reached")                    \
     X(tun_reader, link_ended, "the peer's link ended while its super-packet was being split")      \
     X(tun_reader, own_packet, "a packet of fastun's own: its route leads into the tunnel")         \
+    X(tun_reader, rate_limit, "above the rate limit of the peer, and its queue is full")           \
+    X(tun_reader, quota, "the peer has used up its quota of the month")                            \
     X(tun_reader, flood_limit, "for all peers of a TAP device, more often than the limit")         \
     X(tun_reader, ring_corrupt, "the ring between peers held an impossible record")                \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
@@ -97,6 +99,9 @@
     X(link_reader, same_peer, "for an address that is behind its sender itself")                   \
     X(link_reader, hairpin_full, "for another peer of a TAP device, and the ring to it is full")   \
     X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
+    X(link_reader, not_permitted, "to a destination that the peer may not reach")                  \
+    X(link_reader, rate_limit, "above the rate limit of the peer, and its queue is full")          \
+    X(link_reader, quota, "the peer has used up its quota of the month")                           \
     X(link_reader, worker_died, "taken in by a worker that was killed before it passed it on")     \
     X(tun_writer, device_refused, "the kernel refused the frame (EINVAL)")                         \
     X(tun_writer, device_down, "the device was not up")                                            \

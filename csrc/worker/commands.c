@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "inbound/link_reader.h"
+#include "inbound/reach.h"
 #include "inbound/tun_writer.h"
 #include "outbound/datagram_writer.h"
 #include "outbound/frame.h"
@@ -237,6 +238,34 @@ void loop_forget_ips(struct loop *loop, unsigned slot) {
         pieces_forget(&reader->pieces[slot]);
     if (loop->macs != NULL && loop->role == ROLE_link_reader && slot < N_PEER_SLOTS)
         mac_table_forget(loop->macs, slot);
+}
+
+/* -- terms of peers ---------------------------------------------------------------------------- */
+
+int loop_set_rate_limit(struct loop *loop, unsigned slot, uint64_t rate, uint64_t burst_bytes,
+                        int is_cut_off) {
+    struct shaping *shaping = NULL;
+    if (loop->role == ROLE_tun_reader)
+        shaping = &tun_reader_of(loop)->shaping;
+    else if (loop->role == ROLE_link_reader)
+        shaping = &link_reader_of(loop)->shaping;
+    if (shaping == NULL || slot >= N_PEER_SLOTS || rate > RATE_MAX || burst_bytes > UINT32_MAX)
+        return -EINVAL;
+    return shaping_set(shaping, slot, rate, burst_bytes, is_cut_off);
+}
+
+int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
+                   unsigned prefix_length) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader == NULL || slot >= N_PEER_SLOTS || loop->mode != MODE_TUN)
+        return -EINVAL;
+    return reach_add(&reader->reaches[slot], address, address_length, prefix_length);
+}
+
+void loop_clear_reach(struct loop *loop, unsigned slot) {
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader != NULL && slot < N_PEER_SLOTS)
+        reach_free(&reader->reaches[slot]);
 }
 
 /* -- keys -------------------------------------------------------------------------------------- */

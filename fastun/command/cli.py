@@ -14,9 +14,16 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command.disconnect_cli import disconnect
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
-from fastun.command.options import or_else, run_dir_option, state_option, tunnel_options
+from fastun.command.options import (
+    connect_options,
+    or_else,
+    run_dir_option,
+    state_option,
+    tunnel_options,
+)
 from fastun.command.peer_cli import peer
 from fastun.config.key_text import without_keys
 from fastun.config.links import DEFAULT_TCP, DEFAULT_UDP
@@ -74,17 +81,7 @@ def serve(**options: Any) -> None:
 @cli.command()
 @tunnel_options
 @click.argument("target", metavar="ENDPOINT|FILE", required=False)
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
-)
-@click.option(
-    "--kill-switch",
-    is_flag=True,
-    default=None,
-    help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
-)
+@connect_options
 @click.pass_context
 def connect(context: click.Context, /, target: str | None, check: bool, **options: Any) -> None:
     """Dial a server, and carry packets between it and a device.
@@ -101,6 +98,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
                      --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
+      fastun connect laptop.toml --all
       fastun connect laptop.toml --kill-switch
       fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
@@ -110,30 +108,6 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     from fastun.doctor import connection, listing  # noqa: PLC0415 (as for doctor)
 
     context.exit(listing.show(connection.examine(_dialling(target, options)), as_json=False))
-
-
-@cli.command()
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the client, where more than one is running.",
-)
-@run_dir_option
-def disconnect(interface: str | None, run_dir: Path) -> None:
-    """End 'fastun connect', and remove its kill switch.
-
-    Also removes a kill switch whose fastun is not running any more: after a stop, a crash or an
-    upgrade, it is the way out for a host that is cut off.
-
-    \b
-    Examples:
-      fastun disconnect
-      fastun disconnect -i fastun0
-    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
-    from fastun.command import disconnect as ending_one  # noqa: PLC0415 (netlink, as above)
-
-    ending_one.disconnect(interface, run_dir)
 
 
 @cli.command()
@@ -305,7 +279,7 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-for command in (keygen, pubkey, key, peer):
+for command in (disconnect, keygen, pubkey, key, peer):
     cli.add_command(command)
 
 

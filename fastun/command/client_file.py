@@ -17,6 +17,8 @@ from msgspec import structs
 from fastun.config import document as toml
 from fastun.config import wg_quick
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config.full_tunnel import DEFAULTS
+from fastun.config.host import ROUTING_ONLY
 from fastun.config.peer import parse_name
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
@@ -33,7 +35,11 @@ _KEEPALIVE_S = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """What the file says. Keys are 32 bytes; `private_key` is None where the client has its own."""
+    """What the file says. Keys are 32 bytes; `private_key` is None where the client has its own.
+
+    fastun is pushed `dns`, servers and domains, and whether the server `takes_all`: those are only
+    in the files of other programs.
+    """
 
     name: str
     mode: str
@@ -43,6 +49,8 @@ class Client:
     server_public_key: bytes
     server_endpoints: tuple[Endpoint, ...]
     server_networks: tuple[Network, ...]
+    dns: tuple[str, ...] = ()
+    takes_all: bool = False
 
 
 def write(client: Client, file_format: str) -> str:
@@ -51,7 +59,7 @@ def write(client: Client, file_format: str) -> str:
     if file_format == "toml":
         return _heading(client, "toml") + toml.write(document)
     text = wg_quick.write(_for_apps(document, client, file_format))
-    return _qr(text) if file_format == "qr" else _heading(client, "conf") + text
+    return _qr(text) if file_format == "qr" else _heading(client, "conf") + _split(client) + text
 
 
 def _heading(client: Client, suffix: str) -> str:
@@ -64,6 +72,17 @@ def _heading(client: Client, suffix: str) -> str:
     return (
         f"# The keys of {client.name}: keep the file at mode 0600, and use it on one host.\n"
         f"#     fastun connect {client.name}.{suffix}\n\n"
+    )
+
+
+def _split(client: Client) -> str:
+    """Return a comment where the DNS servers are not for all names."""
+    routed = [name for name in client.dns if name.startswith(ROUTING_ONLY)]
+    if not routed:
+        return ""
+    return (
+        f"# Split DNS ({', '.join(routed)}) needs fastun and systemd-resolved: with this file all\n"
+        "# names are looked up at the servers below.\n\n"
     )
 
 
@@ -112,7 +131,11 @@ def _for_apps(document: Document, client: Client, file_format: str) -> Document:
     for endpoint in client.server_endpoints:
         if endpoint.scheme == "udp":
             peer = structs.replace(document.peer[0], endpoint=str(endpoint), endpoints=None)
-            return structs.replace(document, peer=(peer,))
+            if client.takes_all:
+                peer = structs.replace(peer, allowed_ips=tuple(map(str, DEFAULTS)))
+            dns = tuple(each for each in client.dns if not each.startswith(ROUTING_ONLY))
+            interface = structs.replace(document.interface, dns=dns)
+            return structs.replace(document, interface=interface, peer=(peer,))
     raise ConfigError(
         f"--format {file_format}: WireGuard's own programs dial udp only, and clients reach this"
         " server over tcp; give --endpoint udp://HOST as well, where serve listens on it"

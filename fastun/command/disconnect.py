@@ -46,7 +46,7 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
             f"{others}"
         )
     if name in running:
-        _end(name, control.socket_path(run_dir, name))
+        end_client(name, control.socket_path(run_dir, name))
         sys.stdout.write(f"{name}: disconnected\n")
     if name in _kill_switches():
         kill_switch.remove(name)
@@ -76,7 +76,7 @@ def _kill_switches() -> tuple[str, ...]:
         return ()
 
 
-def _end(interface: str, path: Path) -> None:
+def end_client(interface: str, path: Path) -> None:
     """Stop the gateway behind a control socket, and wait for its end. Raises RuntimeFailure."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:

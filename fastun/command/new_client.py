@@ -78,6 +78,8 @@ def file_of(
         server_public_key=side.public_key,
         server_endpoints=side.endpoints,
         server_networks=peer.terms.to or networks,
+        dns=server.dns if server else (),
+        takes_all=server is not None and server.default and not peer.terms.to,
     )
 
 

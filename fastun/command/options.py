@@ -122,6 +122,39 @@ _TUNNEL_OPTIONS = (
 )
 
 
+# All but the first are fields of settings.Options as well.
+_CONNECT_OPTIONS = (
+    click.option(
+        "--check",
+        is_flag=True,
+        help="Do not connect: check names, routes, reachability, keys and clock, and exit.",
+    ),
+    click.option(
+        "--all",
+        "all_traffic",
+        is_flag=True,
+        help="Route everything through the tunnel, IPv4 and IPv6, and use the DNS of the server.",
+    ),
+    click.option(
+        "--allow-lan",
+        is_flag=True,
+        help="With --all or --kill-switch: reach the LAN's private addresses directly.",
+    ),
+    click.option(
+        "--kill-switch",
+        is_flag=True,
+        help="Let nothing leave this host beside the tunnel, until 'fastun disconnect'.",
+    ),
+)
+
+
+def connect_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options of connect alone."""
+    for option in reversed(_CONNECT_OPTIONS):
+        command = option(command)
+    return command
+
+
 def tunnel_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` the options that serve and connect have in common."""
     for option in reversed(_TUNNEL_OPTIONS):

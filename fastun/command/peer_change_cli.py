@@ -151,6 +151,86 @@ def expire(name: str, when: str, state: Path) -> None:
 
 @click.command()
 @click.argument("name")
+@click.argument("rate", required=False)
+@click.option("--outbound", metavar="RATE", help="Most that is sent to the peer; or none.")
+@click.option("--inbound", metavar="RATE", help="Most that the peer may send; or none.")
+@click.option(
+    "--burst", metavar="SIZE", help="What may pass at once after a pause.  [default: 50 ms of it]"
+)
+@server_options
+def limit(
+    *,
+    name: str,
+    rate: str | None,
+    outbound: str | None,
+    inbound: str | None,
+    burst: str | None,
+    state: Path,
+) -> None:
+    """Limit the rate of a peer, in both directions or in one; none removes it.
+
+    RATE is of bits a second, as in 10Mbit, or of bytes, as in 1.25MB. What is above it waits for
+    100 ms at most, and is dropped otherwise.
+
+    \b
+    Examples:
+      fastun peer limit laptop 10Mbit
+      fastun peer limit laptop --inbound 2Mbit --outbound 20Mbit
+      fastun peer limit laptop none
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    given = Given(limit=rate, outbound=outbound, inbound=inbound, burst=burst)
+    peer_changes.change(name, given, state)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("size", required=False)
+@click.option(
+    "--then",
+    metavar="RATE",
+    help="Rate in each direction once it is used up.  [default: none, it is cut off]",
+)
+@server_options
+def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
+    """Bound what a peer may send and be sent in a calendar month (UTC); none removes it.
+
+    Once it is used up nothing passes until the next month, or until the quota is raised; with
+    --then the peer is slowed down instead. Its session stays.
+
+    \b
+    Examples:
+      fastun peer quota laptop 50GB
+      fastun peer quota laptop 50GB --then 1Mbit
+      fastun peer quota laptop none
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.change(name, Given(quota=size, quota_then=then), state)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("networks", nargs=-1, required=True)
+@server_options
+def to(name: str, networks: tuple[str, ...], state: Path) -> None:
+    """Let a peer reach these networks and no others; all removes the restriction.
+
+    Judged by the destination of each packet from the peer, this server's own addresses included.
+
+    \b
+    Examples:
+      fastun peer to laptop 172.16.9.0/24 10.9.0.1
+      fastun peer to laptop all
+    """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
+    from fastun.command import peer_changes  # noqa: PLC0415
+
+    peer_changes.change(name, Given(to=networks), state)
+
+
+@click.command()
+@click.argument("name")
 @click.argument("text")
 @server_options
 def note(name: str, text: str, state: Path) -> None:
@@ -165,4 +245,4 @@ def note(name: str, text: str, state: Path) -> None:
     peer_changes.change(name, Given(note=text), state)
 
 
-COMMANDS: Final = (set_, enable, disable, rename, rekey, expire, note)
+COMMANDS: Final = (set_, enable, disable, rename, rekey, expire, limit, quota, to, note)

@@ -11,61 +11,87 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastun.command import client_file
+from fastun.command import client_file, terms_text
 from fastun.command.keys import print_secret
 from fastun.command.new_client import addresses_of, file_of, server_side
 from fastun.command.peer_fields import NOTHING, Given, changed
 from fastun.command.peers import existing, tell_gateway
 from fastun.config.peer import dialled_endpoint, parse_name
-from fastun.config.quantity import format_moment
 from fastun.errors import ConfigError
+from fastun.peers.terms import month_of
 from fastun.session import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
+    from fastun.peers.directory import PeerDirectory
     from fastun.peers.peer import Peer, Server
+    from fastun.peers.terms import Usage
 
 
 def change(name: str, given: Given, state: Path) -> None:
     """Change what was given of one peer, and say what it is now. Raises FastunError."""
     if given == NOTHING:
         raise ConfigError("nothing to change; give at least one option ('fastun peer set --help')")
-    _replace(name, state, lambda peer, server: changed(peer, given, server, time.time()))
+    now = time.time()
+    with existing(state) as directory:
+        with directory.changes():
+            peer = changed(directory.get(name), given, directory.server(), now)
+            if given.quota is not None:
+                _check_quota(peer, directory.usage().get(name), now)
+            before = _replace(directory, name, peer)
+        _say(before, peer, directory.server())
+
+
+def _check_quota(peer: Peer, used: Usage | None, now: float) -> None:
+    """Raise ConfigError where more was used this month than the quota allows."""
+    quota = peer.terms.quota
+    if quota is None or used is None or used.month != month_of(now):
+        return
+    if used.n_bytes >= quota.month_bytes:
+        raise ConfigError(
+            f"quota: {peer.name} has used {used.n_bytes / 1e9:.3g} GB this month already; give"
+            f" more, or run 'fastun peer disable {peer.name}'"
+        )
 
 
 def set_enabled(name: str, state: Path, *, enabled: bool) -> None:
     """Let one peer connect, or not any more, and keep all that is known of it."""
-    _replace(
-        name,
-        state,
-        lambda peer, _: replace(peer, terms=replace(peer.terms, enabled=enabled)),
-    )
+    with existing(state) as directory:
+        with directory.changes():
+            peer = directory.get(name)
+            peer = replace(peer, terms=replace(peer.terms, enabled=enabled))
+            before = _replace(directory, name, peer)
+        _say(before, peer, directory.server())
 
 
 def rename(name: str, new_name: str, state: Path) -> None:
     """Give one peer another name; its session goes on."""
     parse_name(new_name, "NEW_NAME")
-    _replace(name, state, lambda peer, _: replace(peer, name=new_name))
-
-
-def _replace(name: str, state: Path, made: Callable[[Peer, Server | None], Peer]) -> None:
     with existing(state) as directory:
         with directory.changes():
-            server = directory.server()
-            before = directory.get(name)
-            peer = made(before, server)
-            if peer != before:
-                directory.replace(name, peer)
-        said = "changed" if peer != before else "unchanged"
-        click.echo(f"{said} {name}: {summary(before, peer)}", err=True)
-        if peer != before:
-            tell_gateway(server)
+            peer = replace(directory.get(name), name=new_name)
+            before = _replace(directory, name, peer)
+        _say(before, peer, directory.server())
+
+
+def _replace(directory: PeerDirectory, name: str, peer: Peer) -> Peer:
+    """Replace the peer of that name, if it is another, and return what it was."""
+    before = directory.get(name)
+    if peer != before:
+        directory.replace(name, peer)
+    return before
+
+
+def _say(before: Peer, peer: Peer, server: Server | None) -> None:
+    said = "changed" if peer != before else "unchanged"
+    click.echo(f"{said} {before.name}: {summary(before, peer)}", err=True)
+    if peer != before:
+        tell_gateway(server)
 
 
 def summary(before: Peer, peer: Peer) -> str:
-    """Return in a line what is different now; of what stays nothing but its end."""
+    """Return in a line what is different now, and all of its terms."""
     parts = [f"named {peer.name}"] * (peer.name != before.name)
     if peer.allowed_ips != before.allowed_ips:
         parts.append(f"allowed IPs {' '.join(map(str, peer.allowed_ips)) or 'none'}")
@@ -75,14 +101,12 @@ def summary(before: Peer, peer: Peer) -> str:
         parts.append(f"keepalive {peer.keepalive_s or 'off'}")
     if peer.preshared_key != before.preshared_key:
         parts.append("pre-shared key " + ("changed" if peer.preshared_key else "removed"))
-    if peer.terms.note != before.terms.note:
-        parts.append(f"note {peer.terms.note or 'removed'}")
-    if peer.terms.enabled != before.terms.enabled:
-        parts.append("enabled" if peer.terms.enabled else "disabled")
-    if peer.terms.expires is not None:
-        parts.append(f"expires {format_moment(peer.terms.expires)}")
-    elif before.terms.expires is not None:
-        parts.append("never expires")
+    terms, old_terms = terms_text.said(peer.terms), before.terms
+    if peer.terms.enabled and not old_terms.enabled:
+        parts.append("enabled")
+    parts += terms.values()
+    gone = terms_text.said(old_terms).keys() - terms.keys() - {"enabled"}
+    parts += [f"no {what}" for what in sorted(gone)]
     return ", ".join(parts) or "as before"
 
 

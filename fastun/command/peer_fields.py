@@ -11,8 +11,9 @@ import click
 from fastun.command.options import PATH
 from fastun.config.links import DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, parse_allowed_ips, parse_keepalive
-from fastun.config.quantity import parse_moment
+from fastun.config.quantity import parse_moment, parse_rate, parse_size
 from fastun.errors import ConfigError, quote
+from fastun.peers.terms import TO_MAX, Quota, RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 NEVER: Final = "never"
+ALL: Final = "all"
+
+BURST_MIN: Final = 3_000
+BURST_MAX: Final = 10**9
 
 NOTE_CHARS_MAX: Final = 200
 
@@ -51,7 +56,37 @@ _OPTIONS = (
         metavar="WHEN",
         help="End of its access: a date, a duration as in 30d, or never.",
     ),
+    click.option(
+        "--limit",
+        metavar="RATE",
+        help="Most that it may send and be sent, each, as in 10Mbit; or none.",
+    ),
+    click.option(
+        "--quota",
+        metavar="SIZE",
+        help="Most in a month, both directions together, as in 50GB; or none.",
+    ),
+    click.option(
+        "--to",
+        multiple=True,
+        metavar="CIDR",
+        help="Network that it may reach; repeatable, or with commas.  [default: all]",
+    ),
     click.option("--note", metavar="TEXT", help="A line of your own about it."),
+)
+
+# The fields of Given that have an option of their own name.
+OPTION_NAMES: Final = (
+    "allowed_ips",
+    "peer_endpoint",
+    "keepalive",
+    "psk_file",
+    "no_psk",
+    "expire",
+    "limit",
+    "quota",
+    "to",
+    "note",
 )
 
 
@@ -65,6 +100,13 @@ class Given:
     psk_file: Path | None = None
     no_psk: bool = False
     expire: str | None = None
+    limit: str | None = None
+    outbound: str | None = None
+    inbound: str | None = None
+    burst: str | None = None
+    quota: str | None = None
+    quota_then: str | None = None
+    to: tuple[str, ...] = ()
     note: str | None = None
 
 
@@ -75,7 +117,7 @@ def peer_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` these options; it is called with `given`."""
     import functools  # noqa: PLC0415 (for this one only)
 
-    names = Given.__dataclass_fields__
+    names = OPTION_NAMES
 
     @functools.wraps(command)
     def collected(**arguments: Any) -> None:
@@ -97,7 +139,7 @@ def changed(peer: Peer, given: Given, server: Server | None, now: float) -> Peer
         if given.keepalive is None
         else parse_keepalive(given.keepalive, "--keepalive"),
         preshared_key=_preshared_key(given, peer.preshared_key),
-        terms=_terms(peer.terms, given, now),
+        terms=_terms(peer.terms, given, server, now),
     )
 
 
@@ -147,13 +189,65 @@ def _preshared_key(given: Given, before: bytes | None) -> bytes | None:
     return None if given.no_psk else before
 
 
-def _terms(terms: Terms, given: Given, now: float) -> Terms:
+def _terms(terms: Terms, given: Given, server: Server | None, now: float) -> Terms:
+    terms = replace(terms, limit=_limit(terms.limit, given), quota=_quota(terms.quota, given))
+    if given.to:
+        terms = replace(terms, to=_to(given.to, server))
     if given.expire is not None:
         expires = None if given.expire == NEVER else parse_moment(given.expire, now, "expire")
         terms = replace(terms, expires=expires)
     if given.note is not None:
         terms = replace(terms, note=_note(given.note))
     return terms
+
+
+def _rate(text: str, where: str) -> int | None:
+    return None if text == NONE else parse_rate(text, where)
+
+
+def _limit(limit: RateLimit, given: Given) -> RateLimit:
+    if given.limit is not None:
+        both = _rate(given.limit, "limit")
+        # A burst was chosen for the rate that it came with.
+        limit = RateLimit(outbound=both, inbound=both)
+    if given.outbound is not None:
+        limit = replace(limit, outbound=_rate(given.outbound, "--outbound"))
+    if given.inbound is not None:
+        limit = replace(limit, inbound=_rate(given.inbound, "--inbound"))
+    if given.burst is not None:
+        if limit.outbound is None and limit.inbound is None:
+            raise ConfigError("--burst: the peer has no limit; give a rate too")
+        burst = parse_size(given.burst, "--burst")
+        if not BURST_MIN <= burst <= BURST_MAX:
+            raise ConfigError(f"--burst: {given.burst} is out of range (3kB to 1GB)")
+        limit = replace(limit, burst_bytes=burst)
+    return limit
+
+
+def _quota(quota: Quota | None, given: Given) -> Quota | None:
+    if given.quota is not None:
+        size = None if given.quota == NONE else parse_size(given.quota, "quota")
+        quota = None if size is None else Quota(month_bytes=size)
+    if given.quota_then is not None:
+        if quota is None:
+            raise ConfigError("--then: the peer has no quota; give its size too")
+        then_rate = _rate(given.quota_then, "--then") or 0
+        quota = replace(quota, then_rate=then_rate)
+    return quota
+
+
+def _to(texts: tuple[str, ...], server: Server | None) -> tuple[Network, ...]:
+    if texts == (ALL,):
+        return ()
+    if server is not None and server.mode == "tap":
+        raise ConfigError(
+            f"to: {server.interface} carries Ethernet frames, whose destinations are not checked;"
+            " use a server in tun mode"
+        )
+    networks = parse_networks(texts, "to")
+    if len(networks) > TO_MAX:
+        raise ConfigError(f"to: {len(networks)} networks; at most {TO_MAX}, use larger ones")
+    return networks
 
 
 def _note(text: str) -> str:

@@ -27,7 +27,10 @@ from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 
 if TYPE_CHECKING:
+    from fastun.command.peer_listing import Listed
+    from fastun.peers.directory import PeerDirectory
     from fastun.peers.peer import Address
+    from fastun.status.reply import PeerStatus
 
 
 def add(
@@ -80,9 +83,7 @@ def show_list(state: Path, *, as_json: bool) -> None:
     listed_peers: list[peer_listing.Listed] = []
     if (state / FILE_NAME).exists():
         with PeerStore(state) as directory:
-            server = directory.server()
-            listed_peers += [(peer, "directory") for peer in directory.peers()]
-            listed_peers += [(peer, "file") for peer in server.peers] if server else []
+            listed_peers = _listed(directory)
     if as_json:
         peer_listing.print_json(listed_peers)
     elif listed_peers:
@@ -96,7 +97,35 @@ def show(name: str, state: Path) -> None:
     from fastun.command import peer_listing  # noqa: PLC0415 (rich is not for the others to load)
 
     with existing(state) as directory:
-        peer_listing.print_peer(directory.get(name))
+        directory.get(name)
+        peer_listing.print_peer(next(each for each in _listed(directory) if each.peer.name == name))
+
+
+def _listed(directory: PeerDirectory) -> list[Listed]:
+    """Return all peers with what the gateway knows of them, if one runs."""
+    from fastun.command.peer_listing import Listed  # noqa: PLC0415 (as above)
+
+    server, usage = directory.server(), directory.usage()
+    running = {each.name: each for each in _running(server)}
+    peers = [(peer, "directory") for peer in directory.peers()]
+    peers += [(peer, "file") for peer in server.peers] if server else []
+    return [
+        Listed(peer=peer, source=source, status=running.get(peer.name), usage=usage.get(peer.name))
+        for peer, source in peers
+    ]
+
+
+def _running(server: Server | None) -> list[PeerStatus]:
+    from fastun.status import control  # noqa: PLC0415 (it loads what the gateway needs)
+
+    if server is None:
+        return []
+    try:
+        path = control.socket_path(Path(server.run_dir), server.interface)
+        status = control.request(path, "status")
+    except RuntimeFailure:
+        return []
+    return status.peers if status.public_key == keys.format_key(server.public_key) else []
 
 
 def remove(name: str, state: Path) -> None:

@@ -70,7 +70,8 @@ class InterfaceSection(_Section, frozen=True):
     fwmark: _Int = 0
     table: str | _Int | None = None
     strong_host: bool | str = "auto"
-    kill_switch: bool | str = False
+    allow_lan: bool = False
+    kill_switch: bool = False
     bridge: str | None = None
     dns: tuple[str, ...] = ()
     private_key: Secret | None = None
@@ -89,9 +90,11 @@ class PushSection(_Section, frozen=True):
     """`[push]`: what `serve` gives its clients beside addresses, networks and MTU.
 
     `routes` to what is behind the server, `dns` as in `[interface]`, `keepalive` in seconds.
+    `default`: all else, too.
     """
 
     routes: tuple[str, ...] = ()
+    default: bool = False
     dns: tuple[str, ...] = ()
     keepalive: _Int = 0
 

@@ -28,7 +28,7 @@ _KERNEL_TABLES: Final = (
 
 
 # As resolvectl(1) and wg-quick(8) files write it.
-_ROUTING_ONLY: Final = "~"
+ROUTING_ONLY: Final = "~"
 _ALL_NAMES: Final = "~."
 
 
@@ -71,9 +71,13 @@ def refuse_clients_fields(sources: Sources) -> None:
     if section.listen_port is not None and not sources.is_wg_quick:
         place = sources.where("interface.listen_port")
         raise ConfigError(f"{place}: serve listens on listen.udp; remove it")
-    if section.dns:
-        place = sources.where("interface.dns")
-        raise ConfigError(f"{place}: 'dns' applies only to connect; remove it")
+    for name in ("dns", "allow_lan", "kill_switch"):
+        if getattr(section, name):
+            place = sources.where(f"interface.{name}")
+            raise ConfigError(f"{place}: '{name}' applies only to connect; remove it")
+    if section.table == "all":
+        place = sources.where("interface.table")
+        raise ConfigError(f"{place}: 'all' applies only to connect; use auto or off")
 
 
 def fwmark(sources: Sources) -> int:
@@ -87,6 +91,8 @@ def fwmark(sources: Sources) -> int:
 def table(sources: Sources, mode: Mode) -> Table:
     """Return the table of the routes to what is behind the peers; raise ConfigError."""
     table, where = sources.document.interface.table, sources.where("interface.table")
+    if sources.options.all_traffic:
+        table, where = "all", "--all"
     if table is None or table == "off":
         return "off"
     if mode == "tap":
@@ -95,18 +101,20 @@ def table(sources: Sources, mode: Mode) -> Table:
         )
     if table == "auto":
         return "auto"
+    if table == "all":
+        return "all"
     if isinstance(table, str):
         number = routing_tables.number_of(table)
         if number is None:
             raise ConfigError(
-                f"{where}: {quote(table)} is not auto, off, the number of a table, or a name in"
-                " /etc/iproute2/rt_tables"
+                f"{where}: {quote(table)} is not auto, all, off, the number of a table, or a name"
+                " in /etc/iproute2/rt_tables"
             )
         table = number
     if not 1 <= table <= _MAX_MARK or table in _KERNEL_TABLES:
         raise ConfigError(
-            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto or"
-            " off"
+            f"{where}: table {table} is out of range; use 1-{_MAX_MARK} except 253 and 255, auto,"
+            " all or off"
         )
     return table
 
@@ -145,8 +153,8 @@ def parse_dns(
     """Return the servers' addresses and the domains to search, of a list that mixes both.
 
     `has_zones`: a link-local address may name the interface behind a %. That is one of this host's,
-    so what is pushed has none. Nor has that a ~domain, by which a host looks up only the names
-    inside it at these servers.
+    so what is pushed has none. By a ~domain a host looks up only the names inside it at these
+    servers.
     """
     servers: dict[str, None] = {}  # An ordered set, as the next.
     domains: dict[str, None] = {}
@@ -154,7 +162,7 @@ def parse_dns(
         try:
             address = ip_address(text)
         except ValueError:
-            domains[_domain(text, where, may_route=has_zones)] = None
+            domains[_domain(text, where)] = None
             continue
         if address.is_unspecified or address.is_multicast:
             raise ConfigError(
@@ -172,8 +180,8 @@ def parse_dns(
     return tuple(servers), tuple(domains)
 
 
-def _domain(text: str, where: str, *, may_route: bool) -> str:
-    mark = _ROUTING_ONLY if may_route and text.startswith(_ROUTING_ONLY) else ""
+def _domain(text: str, where: str) -> str:
+    mark = ROUTING_ONLY if text.startswith(ROUTING_ONLY) else ""
     if mark and text == _ALL_NAMES:
         return text
     try:

@@ -128,6 +128,8 @@ def _nameless(sources: Sources, wire: str) -> PeerSection:
     for name in ("private_key", "private_key_file", "accept", "listen_port", "table"):
         if getattr(interface, name) is not None:
             _refuse_useless(sources.where(f"interface.{name}"), wire)
+    if sources.options.all_traffic:
+        _refuse_useless("--all", wire)
     if len(peers) > 1:
         raise ConfigError(
             f"{sources.where('peer')}: the {wire} wire allows only one peer; keep one"

@@ -49,7 +49,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     """What a listening side gives a connecting one; 0 is for nothing said.
 
     ``mtu`` is in bytes, ``keepalive`` in seconds. ``dns`` has addresses of servers and domains to
-    search. Each push replaces the one before it.
+    search. ``default``: everything may go through the server. Each push replaces the one before it.
     """
 
     addresses: tuple[str, ...] = ()
@@ -57,6 +57,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     dns: tuple[str, ...] = ()
     mtu: int = 0
     keepalive: int = 0
+    default: bool = False
 
 
 # -- a client's look --------------------------------------------------------------------------

@@ -11,19 +11,24 @@ from fastun.config.interface import MTU_RANGE
 from fastun.config.peer import parse_allowed_ips, parse_keepalive
 from fastun.config.push import Push
 from fastun.config.sources import Sources
+from fastun.config.vocabulary import Table
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
 from fastun.peers.peer import Address, Network
 
-Accept = Literal["addresses", "routes", "dns", "mtu", "keepalive"]
+Accept = Literal["addresses", "routes", "default", "dns", "mtu", "keepalive"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pushed:
-    """What `serve` gives its clients; `dns` has servers and domains, `keepalive_s` 0 is off."""
+    """What `serve` gives its clients; `dns` has servers and domains, `keepalive_s` 0 is off.
+
+    `default`: a default route of both IP versions.
+    """
 
     routes: tuple[Network, ...] = ()
+    default: bool = False
     dns: tuple[str, ...] = ()
     keepalive_s: int = 0
 
@@ -49,6 +54,7 @@ def pushed(
                 (*parse_allowed_ips(section.routes, sources.where("push.routes")), *forwarded)
             )
         ),
+        default=section.default,
         dns=servers + domains,
         keepalive_s=parse_keepalive(section.keepalive, sources.where("push.keepalive")),
     )
@@ -88,25 +94,27 @@ def _longest(pushed: Pushed, addresses: tuple[Address, ...]) -> Push:
         dns=pushed.dns,
         mtu=MTU_RANGE[-1],
         keepalive=pushed.keepalive_s,
+        default=pushed.default,
     )
 
 
 # -- connect ----------------------------------------------------------------------------------
 
 
-def accepted(sources: Sources) -> tuple[Accept, ...]:
+def accepted(sources: Sources, table: Table) -> tuple[Accept, ...]:
     """Return what to apply of what the server pushes.
 
-    By default what this side does not say itself, and routes. Never DNS unasked: it would send all
-    names that this host looks up to the server's operator.
+    By default what this side does not say itself, and routes. Never DNS or a default route unasked:
+    they would send all names that this host looks up, or all packets, to the server's operator.
     """
     options, section = sources.options, sources.document.interface
     if section.accept is None:
         says = {
             "addresses": bool(options.address or section.address),
             "mtu": options.mtu is not None or section.mtu is not None,
-            "routes": section.table == "off",
-            "dns": True,
+            "routes": section.table == "off" and table == "off",
+            "default": True,
+            "dns": table != "all",
         }
         return tuple(word for word in ACCEPTABLE if not says.get(word))
     for word in section.accept:

@@ -105,3 +105,13 @@ def format_rate(rate: int) -> str:
 def format_moment(moment: int) -> str:
     """Return a Unix time as a date of this host's time zone, with its offset."""
     return time.strftime("%Y-%m-%d %H:%M %z", time.localtime(moment))
+
+
+def format_size(n_bytes: int) -> str:
+    """Return bytes with a decimal unit, as networks count."""
+    value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+    unit = next(units)
+    while value >= 999.5:  # noqa: PLR2004 (what would be rounded to four digits)
+        value, unit = value / 1000, next(units)
+    n_decimals = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
+    return f"{value:.{n_decimals}f} {unit}"

@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
-from fastun import endpoint
 from fastun.config import document as toml
-from fastun.config import host, identity, links, push_settings, wg_quick
+from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
 from fastun.config.identity import Identity
@@ -29,15 +28,14 @@ from fastun.config.interface import (
     parse_addresses,
     parse_interface_name,
 )
-from fastun.config.kill_switch import kill_switch, refuse_kill_switch
+from fastun.config.kill_switch import kill_switch
+from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
-    LOG_LEVELS,
     MODES,
     WIRES,
-    KillSwitch,
     LogFormat,
     Mode,
     Role,
@@ -56,16 +54,13 @@ PRIVATE_KEY_FILE_NAME: Final = "private.key"
 
 _MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un's sun_path less its NUL.
 
-_Choice = TypeVar("_Choice", bound=str)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonSettings:
     """What either role runs on. Every value in here has been checked.
 
-    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `verbosity` 0 logs
-    from info up, 1 and more from debug up. `fwmark` goes on every outer packet, 0 is none.
-    `peer_name` is the other end's on a wire without keys.
+    `mtu` is in bytes, `metrics` None for off, `forward` None for no forwarding. `fwmark` goes on
+    every outer packet, 0 is none. `peer_name` is the other end's on a wire without keys.
 
     Only on the wireguard wire: `private_key` (32 bytes) is None where the configuration has none;
     then the key is in `private_key_file`. `peers` are those of the file.
@@ -89,8 +84,7 @@ class CommonSettings:
     metrics: tuple[str, int] | None
     state_dir: Path
     run_dir: Path
-    log_format: LogFormat
-    verbosity: int
+    log: LogSettings
 
     @property
     def private_key_file(self) -> Path:
@@ -124,6 +118,7 @@ class ConnectSettings(CommonSettings):
     One of its peers at least has an endpoint, and there is no other if it has one that is tcp.
     `endpoints` are all that are dialled, `udp_port` is the local port, None for any. `accept` is
     what is applied of what the server pushes; routes, only those within the peer's allowed IPs.
+    `allow_lan` matters where everything goes through the tunnel, and with a kill switch.
     """
 
     role: ClassVar[Literal["connect"]] = "connect"
@@ -132,7 +127,8 @@ class ConnectSettings(CommonSettings):
     dns: tuple[str, ...]
     dns_search: tuple[str, ...]
     accept: tuple[Accept, ...]
-    kill_switch: KillSwitch
+    allow_lan: bool
+    kill_switch: bool
 
     @property
     def endpoint(self) -> Endpoint:
@@ -179,7 +175,6 @@ def _serve(sources: Sources) -> ServeSettings:
         ours = identity.of_insecure_peer(sources, device.wire)
         listen = links.listened(sources, device.wire)
     host.refuse_clients_fields(sources)
-    refuse_kill_switch(sources)
     return ServeSettings(**_common(sources, device, ours, listen), listen=listen, push=push)
 
 
@@ -187,15 +182,21 @@ def _connect(sources: Sources) -> ConnectSettings:
     device = _device(sources)
     links.refuse_listening(sources)
     accept: tuple[Accept, ...] = ()
+    table = host.table(sources, device.mode)
     if device.wire == "wireguard":
         ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
         links.check_dialled(sources, ours.peers)
+        accept = push_settings.accepted(sources, table)
+        if full_tunnel.may_take_all(table, accept):
+            peers = full_tunnel.widened(ours.peers, full_tunnel.place(sources))
+            ours = dataclasses.replace(ours, peers=peers)
         endpoints = tuple(endpoint for peer in ours.peers for endpoint in peer.endpoints)
-        accept = push_settings.accepted(sources)
     else:
         ours = identity.of_insecure_peer(sources, device.wire)
         endpoints = links.dialled_insecurely(sources, device.wire)
     dns, dns_search = host.dns(sources)
+    has_kill_switch = kill_switch(sources, device.interface)
+    is_lan_shut = has_kill_switch or full_tunnel.may_take_all(table, accept)
     return ConnectSettings(
         **_common(sources, device, ours, endpoints),
         endpoints=endpoints,
@@ -203,7 +204,8 @@ def _connect(sources: Sources) -> ConnectSettings:
         dns=dns,
         dns_search=dns_search,
         accept=accept,
-        kill_switch=kill_switch(sources, device.interface),
+        allow_lan=full_tunnel.allow_lan(sources, is_shut=is_lan_shut),
+        kill_switch=has_kill_switch,
     )
 
 
@@ -225,7 +227,7 @@ def _device(sources: Sources) -> _Device:
     cidrs = effective(options.address or None, "--address", section.address, "interface.address")
     device = _Device(
         interface=parse_interface_name(*name),
-        mode=_one_of(MODES, *mode),
+        mode=one_of(MODES, *mode),
         wire=_wire(*wire, insecure=options.insecure),
         addresses=parse_addresses(*cidrs),
     )
@@ -239,13 +241,6 @@ def _common(
 ) -> dict[str, Any]:
     """Return the fields of CommonSettings; raise ConfigError."""
     options, document = sources.options, sources.document
-    metrics = sources.effective(
-        options.metrics, "--metrics", document.metrics.listen, "metrics.listen"
-    )
-    log_format = sources.effective(
-        options.log_format, "--log-format", document.log.format, "log.format"
-    )
-    log_level = document.log.level, sources.where("log.level")
     return {
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
@@ -257,11 +252,10 @@ def _common(
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
         "peers": ours.peers,
-        "metrics": _metrics(*metrics),
+        "metrics": observing.metrics(sources),
         "state_dir": options.state,
         "run_dir": options.run_dir,
-        "log_format": _one_of(LOG_FORMATS, *log_format),
-        "verbosity": options.verbose or LOG_LEVELS.index(_one_of(LOG_LEVELS, *log_level)),
+        "log": observing.log(sources),
     }
 
 
@@ -279,15 +273,8 @@ def _target(target: str | None, config: Path | None) -> tuple[str | None, Path |
     return None, Path(target)
 
 
-def _one_of(choices: tuple[_Choice, ...], value: str, where: str) -> _Choice:
-    for choice in choices:
-        if choice == value:
-            return choice
-    raise ConfigError(f"{where}: {quote(value)} is not one of {', '.join(choices)}")
-
-
 def _wire(value: str, where: str, *, insecure: bool) -> Wire:
-    wire = _one_of(WIRES, value, where)
+    wire = one_of(WIRES, value, where)
     if wire != "wireguard" and not insecure:
         raise ConfigError(
             f"{where}: {wire} is unencrypted: anyone on the path can read and inject packets;"
@@ -317,18 +304,6 @@ def _check_run_dir(run_dir: Path, interface: str) -> None:
             f"--run-dir: {quote(str(run_dir))} makes the control socket's path {len(socket)} bytes"
             f" long (maximum {_MAX_SOCKET_PATH_BYTES}); choose a shorter directory"
         )
-
-
-def _metrics(text: str, where: str) -> tuple[str, int] | None:
-    if text == "off":
-        return None
-    try:
-        host, port = endpoint.parse_host_port(text)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {quote(text)}: {error}") from None
-    if port is None:
-        raise ConfigError(f"{where}: {quote(text)} has no port; write HOST:PORT, or off")
-    return host, port
 
 
 __all__ = [

@@ -26,9 +26,11 @@ class Options:
     insecure: bool = False
     metrics: str | None = None
     lanes: int | None = None
+    all_traffic: bool = False
+    allow_lan: bool = False
     forward: bool = False
     masquerade: bool = False
-    kill_switch: bool | None = None
+    kill_switch: bool = False
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")
     log_format: str | None = None

@@ -7,15 +7,16 @@ from fastun.vocabulary import LogFormat, LogLevel, Mode, Role, Wire
 __all__ = ["LogFormat", "LogLevel", "Mode", "Role", "Wire"]  # of others, and all that follows
 
 # "auto": routes to what is behind the peers, a default route apart from the main table, as
-# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table.
-Table = int | Literal["auto", "off"]
+# wg-quick(8) does. "off": only routes that are pushed. A number: all of them in that table. "all":
+# as "auto", and everything else as well.
+Table = int | Literal["auto", "off", "all"]
 
 # Whether to drop packets for the device's addresses that arrive on another interface. "auto": if a
 # default route leads into the tunnel and the host does not forward.
 StrongHost = bool | Literal["auto"]
 
-# What may leave this host beside the tunnel: all of it, nothing, or what goes to the networks that
-# the host is in.
+# What may leave this host beside the tunnel: all of it, nothing, or what goes to the private
+# networks that the host is in.
 KillSwitch = Literal["off", "on", "lan"]
 
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 from fastun import log
 from fastun.doctor import clock, kill_switch, trial, way
 from fastun.doctor.finding import Finding, Subject, finding, named
+from fastun.doctor.resolving import dns_of
 from fastun.doctor.running import of_peer
 from fastun.errors import FastunError
-from fastun.host import programs
+from fastun.host import full_tunnel
 from fastun.host.kill_switch import by_hand
 from fastun.host.name_lookup import NameLookup
 from fastun.host.resolved import NoSuchNameError, UnresolvedError
@@ -47,7 +48,7 @@ _PROTOCOLS: Final = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
 
 def examine(settings: ConnectSettings) -> Iterator[Finding]:
     """Yield what is found. Raises FastunError where our key cannot be read."""
-    log.configure(settings.log_format, settings.verbosity)
+    log.configure(*settings.log)
     own = None
     if settings.wire == "wireguard":
         own = keys.pair_of(settings.private_key or keys.load_private(settings.private_key_file))
@@ -63,8 +64,10 @@ def examine(settings: ConnectSettings) -> Iterator[Finding]:
         message = f"that of {cut[0]} is set: what the lines above have tried cannot leave this host"
         yield named("kill switch", finding("FAIL", message, f"run '{by_hand(cut[0])}' first"))
     yield named("clock", clock.check(settings.state_dir, own.public if own else b""))
-    if settings.dns:
-        yield named("DNS", _dns_program())
+    for line in full_tunnel.not_routed(settings):
+        yield named("routes", finding("warn", line, 'use --all, or set table = "all" or "auto"'))
+    if settings.dns or "dns" in settings.accept:
+        yield named("DNS", dns_of(settings, gateway))
 
 
 def running(subject: Subject, settings: ConnectSettings, own: KeyPair | None) -> Status | None:
@@ -76,14 +79,6 @@ def running(subject: Subject, settings: ConnectSettings, own: KeyPair | None) ->
         elif status.interface == settings.interface:
             return status
     return None
-
-
-def _dns_program() -> Finding:
-    found = [name for name in ("resolvconf", "resolvectl") if programs.find(name)]
-    if not found:
-        fix = "install resolvconf or systemd-resolved, or set the servers by hand"
-        return finding("FAIL", "no program to set DNS servers", fix)
-    return finding("ok", f"servers are set by {found[0]}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import Finding, finding
-from fastun.status.report import duration, remote_of
+from fastun.status.peer_report import duration, remote_of
 
 if TYPE_CHECKING:
     from fastun.status.reply import PeerStatus, Status

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastun.gateway.view import DeviceView
+from fastun.gateway.view import DeviceView, DnsView
 from fastun.host.condition import REPAIRED
 
 if TYPE_CHECKING:
+    from fastun.config.vocabulary import KillSwitch as KillSwitchMode
     from fastun.host.device import Device
+    from fastun.host.dns_state import DnsState
     from fastun.host.kill_switch import KillSwitch
 
 
@@ -31,5 +33,18 @@ def read(device: Device, kill_switch: KillSwitch | None) -> DeviceView:
         repairs=repairs,
         forward=device.wanted.forward,
         obstacles=condition.forwarding,
-        kill_switch="off" if kill_switch is None else kill_switch.mode,
+        kill_switch=_mode(kill_switch),
+        dns=_dns(device.name_servers.state),
     )
+
+
+def _dns(state: DnsState) -> DnsView | None:
+    if not state.servers:
+        return None
+    return DnsView(state.servers, state.domains, state.words, state.is_checked, state.fault)
+
+
+def _mode(kill_switch: KillSwitch | None) -> KillSwitchMode:
+    if kill_switch is None or not kill_switch.is_on:
+        return "off"
+    return "lan" if kill_switch.has_lan else "on"

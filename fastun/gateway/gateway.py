@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastun import ending, log
 from fastun.config.settings import Settings
+from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.life import Life
@@ -27,6 +28,7 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
+from fastun.host import full_tunnel
 from fastun.host.device import Device
 from fastun.host.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
@@ -101,9 +103,9 @@ class Gateway:
             self._on_changed,
         )
         self.peer_sync = PeerSync(settings, self.peer_slots)
-        self.outer = OuterEndpoints(self)
+        outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
-            settings, device, self.peer_slots.push_keepalive, self.outer.addresses
+            settings, device, self.peer_slots.push_keepalive, outer.addresses
         )
         self.push_updates = PushUpdates(
             self.lane,
@@ -117,12 +119,12 @@ class Gateway:
         )
         self.session_counts = SessionCounts()
         allow = kill_switch.allow_lookups if kill_switch.is_on else None
-        own_dns = lambda: device.dns_servers  # noqa: E731
+        own_dns = lambda: device.name_servers.state.servers  # noqa: E731
         lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
-        names = Names(lookup, self.outer.place)
+        names = Names(lookup, outer.place)
         self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
@@ -177,6 +179,7 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
+            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
             OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
@@ -193,6 +196,8 @@ class Gateway:
             wire=self.settings.wire,
             **self._own_key(),
         )
+        for line in full_tunnel.not_routed(self.settings):
+            self._log.warning(line)
         for line in self.peer_sync.first_steps():
             self._log.info(line)
 
@@ -291,8 +296,12 @@ class Gateway:
 
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
+        behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
         while True:
             self.peer_sync.refresh()
+            if self.peer_sync.behind != behind:
+                behind = self.peer_sync.behind
+                await self.pushed_settings.route(behind)
             log.say_held_back()
             self.outside.attempts.tick()
             self.push_updates.tick()

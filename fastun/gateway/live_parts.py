@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from fastun import log
+from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.reload import Change, Part
 from fastun.gateway.settings_change import LIVE
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
-    from fastun.gateway.outer_endpoints import OuterEndpoints
     from fastun.gateway.peer_sync import PeerSync
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.device import Device
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.listening import Listening
+    from fastun.link.outside import Outside
     from fastun.link.push_updates import PushUpdates
     from fastun.link.table import LinkTable
 
@@ -39,7 +40,7 @@ class Changing(Protocol):
     peer_sync: PeerSync
     pushed_settings: PushedSettings
     push_updates: PushUpdates
-    outer: OuterEndpoints
+    outside: Outside
 
 
 def parts_of(gateway: Changing) -> tuple[Part, ...]:
@@ -52,7 +53,7 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
         _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),
         _part("mss_clamp", owned.mss_clamp),
-        _part("log_format verbosity", owned.log),
+        _part("log", owned.log),
         Part(frozenset(LIVE), owned.all),
     )
 
@@ -78,7 +79,9 @@ class _Owned:
 
     async def device(self, _: Settings, now: Settings) -> Iterable[str]:
         gateway = self._gateway
-        applied = await asyncio.to_thread(gateway.device.change, now, gateway.outer.addresses())
+        applied = await asyncio.to_thread(
+            gateway.device.change, now, OuterEndpoints(gateway).addresses()
+        )
         gateway.device.inner_mtu.change(applied.mtu)
         return [
             f"{refusal.kind} {refusal.item}: {refusal.reason}"
@@ -111,7 +114,7 @@ class _Owned:
         return ()
 
     async def log(self, _: Settings, now: Settings) -> Iterable[str]:
-        log.configure(now.log_format, now.verbosity)
+        log.configure(*now.log)
         return ()
 
     async def all(self, _: Settings, now: Settings) -> Iterable[str]:

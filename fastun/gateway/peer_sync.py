@@ -21,10 +21,11 @@ from fastun.config.push import Push
 from fastun.config.settings import Options, ServeSettings, Settings
 from fastun.errors import FastunError
 from fastun.gateway.peer_terms import PeerTerms
+from fastun.gateway.quotas import Quotas
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.native import Wire
 from fastun.peers import server_key
-from fastun.peers.peer import Peer, Server, check_together
+from fastun.peers.peer import Network, Peer, Server, check_together
 from fastun.peers.store import FILE_NAME, PeerStore
 from fastun.session import keys
 from fastun.session.keys import KeyPair
@@ -51,8 +52,10 @@ class PeerSync:
         self._peer_slots = peer_slots
         self._store: PeerStore | None = None
         self._terms = PeerTerms(peer_slots)
+        self._quotas: Quotas | None = None
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
+        self.behind: tuple[Network, ...] = ()  # networks of the directory's peers, to be routed
         self._cut_short: set[str] = set()  # peers that are not pushed all of their addresses
         self._routeless: set[str] = set()  # peers without allowed IPs, warned of
         self._n_failed = 0  # looks since the last that succeeded
@@ -69,12 +72,14 @@ class PeerSync:
             self._store.remember_server(server_of(settings, self.own.public))
         self.fill()
         if self._store is not None:
+            self._quotas = Quotas(self._peer_slots, self._store.usage())
             self._store.wait_at_most(_LOOK_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close the directory."""
         if self._store is not None:
+            self._follow_quotas(self._store, at_once=True)
             self._store.close()
             self._store = None
 
@@ -111,12 +116,23 @@ class PeerSync:
                 self.fill()
             else:
                 self._peer_slots.make_room()
+            if self._store is not None:
+                self._follow_quotas(self._store)
         except FastunError as error:  # connected peers stay; the next look may succeed
             self._n_failed += 1
             if self._n_failed == _FAILED_LOOKS:
                 self._log.warning("cannot read the peer directory", error=str(error))
             return
         self._n_failed = 0
+
+    def _follow_quotas(self, store: PeerStore, *, at_once: bool = False) -> None:
+        if self._quotas is not None:
+            now = time.time()
+            self._quotas.tick(now)
+            try:
+                self._quotas.save(store, now, at_once=at_once)
+            except FastunError as error:
+                self._log.warning("cannot save what peers have used", error=str(error))
 
     def fill(self) -> None:
         """Have exactly the peers of the file and the directory. Raises FastunError."""
@@ -130,9 +146,28 @@ class PeerSync:
         check_together(peers, self._settings.addresses)
         self._check_pushes(peers)
         self._warn_of_routeless(peers)
-        self._is_settled = self._peer_slots.replace(self._terms.admitted(peers, time.time()))
+        admitted = self._terms.admitted(peers, time.time())
+        self.behind = self._networks_behind(admitted)
+        self._is_settled = self._peer_slots.replace(admitted)
         if self._is_settled:
             self._version = version
+
+    def _networks_behind(self, peers: list[Peer]) -> tuple[Network, ...]:
+        """Return what needs a route to the device: not what is in its own networks.
+
+        Nor what is in the file, and so in the settings that the device has.
+        """
+        if self._settings.table == "off":
+            return ()
+        own = [address.network for address in self._settings.addresses]
+        in_file = {peer.public_key for peer in self._settings.peers}
+        return tuple(
+            network
+            for peer in peers
+            if peer.public_key not in in_file
+            for network in peer.allowed_ips
+            if not any(each.version == network.version and network.subnet_of(each) for each in own)  # type: ignore[arg-type]
+        )
 
     def first_steps(self) -> list[str]:
         """Return what to do when no peer may connect yet."""
@@ -194,6 +229,8 @@ def server_of(settings: ServeSettings, public_key: bytes) -> Server:
         routes=settings.push.routes,
         peers=tuple(replace(peer, preshared_key=None) for peer in settings.peers),
         room_bytes=push_form.left_bytes(_pushed_to_all(settings), settings.listen),
+        dns=settings.push.dns,
+        default=settings.push.default,
     )
 
 
@@ -204,6 +241,7 @@ def _pushed_to_all(settings: ServeSettings) -> Push:
         dns=settings.push.dns,
         mtu=settings.mtu,
         keepalive=settings.push.keepalive_s,
+        default=settings.push.default,
     )
 
 

@@ -96,6 +96,12 @@ class PushedSettings:
             with self._warning("cannot keep our own packets out of the tunnel"):
                 await asyncio.to_thread(self._device.outer_changed, self._outer())
 
+    async def route(self, networks: Collection[Network]) -> None:
+        """Lead packets for networks behind peers of the directory into the tunnel."""
+        async with self._changing:
+            with self._warning("cannot route networks behind peers"):
+                await asyncio.to_thread(self._device.route_also, networks)
+
     async def run(self) -> None:
         """Apply what is taken, for ever."""
         while True:
@@ -123,7 +129,8 @@ class PushedSettings:
                 routes += [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
         mtus = [push.mtu for _, push in pushed if push.mtu]
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
-        await self._apply_to_device(addresses, routes, mtu)
+        takes_all = "default" in accept and any(push.default for _, push in pushed)
+        await self._apply_to_device(addresses, routes, mtu, takes_all=takes_all)
         if "dns" in accept and not settings.dns:
             dns = next((push.dns for _, push in pushed if push.dns), ())
             servers, domains = parse_dns(dns, "dns", has_zones=False)
@@ -131,12 +138,14 @@ class PushedSettings:
                 await asyncio.to_thread(self._device.apply_dns, servers, domains)
 
     async def _apply_to_device(
-        self, addresses: list[Address], routes: list[Network], mtu: int
+        self, addresses: list[Address], routes: list[Network], mtu: int, *, takes_all: bool
     ) -> None:
         async with self._changing:
             with self._warning():
                 outer = self._outer()
-                applied = await asyncio.to_thread(self._device.apply, addresses, routes, mtu, outer)
+                applied = await asyncio.to_thread(
+                    self._device.apply, addresses, routes, mtu, outer, takes_all=takes_all
+                )
                 if self._device.inner_mtu.change(applied.mtu):
                     self._log.info("MTU changed by the server", mtu=applied.mtu)
 
@@ -168,6 +177,8 @@ class PushedSettings:
 
     def _not_ours_yet(self, field: Accept, push: Push) -> object:
         """Return what is pushed of a field, without the addresses that are configured anyway."""
+        if field == "default" and self._settings.table == "all":
+            return False
         if field != "addresses":
             return getattr(push, field)
         own = set(self._settings.addresses)
@@ -222,6 +233,9 @@ def _listed(pushed: dict[Accept, object]) -> str:
     """Return what is pushed in words, of long lists the beginning."""
     parts = []
     for field, value in pushed.items():
+        if field == "default":
+            parts.append("a default route")
+            continue
         texts = list(map(str, value)) if isinstance(value, tuple) else [str(value)]
         more = f" and {len(texts) - _LISTED_MAX} more" if len(texts) > _LISTED_MAX else ""
         name = field.upper() if field in ("dns", "mtu") else field

@@ -51,12 +51,20 @@ class Reload:
     """Of one gateway. Event loop only."""
 
     def __init__(
-        self, running: Settings, read: Callable[[], Settings], parts: Iterable[Part]
+        self,
+        running: Settings,
+        read: Callable[[], Settings],
+        parts: Iterable[Part],
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Compare with ``running``; ``read`` may block, and raises ConfigError."""
+        """Compare with ``running``; ``read`` may block, and raises ConfigError.
+
+        ``note`` is given the error of each reload, empty for one that has succeeded.
+        """
         self._running = running
         self._read = read
         self._parts = tuple(parts)
+        self._note = note
         self._one_at_a_time = asyncio.Lock()
         self._log = log.get("reload")
 
@@ -67,7 +75,9 @@ class Reload:
                 reloaded = await self._reload()
             except FastunError as error:
                 self._log.error("not reloaded", error=str(error))
+                self._note(str(error))
                 raise
+        self._note("")
         for line in reloaded.changes:
             self._log.info("changed", what=line)
         for name in reloaded.needs_restart:

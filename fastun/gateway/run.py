@@ -46,7 +46,7 @@ def run(
     ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
     Main thread only. Raises FastunError, also for what could not be undone.
     """
-    log.configure(settings.log_format, settings.verbosity)
+    log.configure(*settings.log)
     log.unblock()
     _warn_of_exposed(settings)
     descriptors.allow()
@@ -64,6 +64,7 @@ def run(
                 KillSwitch(settings, journal) as kill_switch,
                 Device(settings, journal) as device,
             ):
+                kill_switch.remove_left()
                 gateway = Gateway(
                     settings,
                     device,
@@ -92,7 +93,7 @@ async def observed(
         if settings.metrics is not None:
             metrics.begin(settings.metrics)
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
-        reload = Reload(settings, _rereading(gateway, reread), parts)
+        reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )

@@ -16,6 +16,7 @@ from fastun.endpoint import format_host_port
 
 if TYPE_CHECKING:
     from fastun.config.forward import Forward
+    from fastun.config.observing import LogSettings
     from fastun.config.settings import Settings
     from fastun.peers.peer import Peer
 
@@ -28,13 +29,12 @@ LIVE: Final = {
     "endpoints": "peer.endpoints",
     "forward": "forward",
     "listen": "listen",
-    "log_format": "log.format",
+    "log": "log",
     "metrics": "metrics.listen",
     "mss_clamp": "interface.mss_clamp",
     "mtu": "interface.mtu",
     "peers": "peer",
     "push": "push",
-    "verbosity": "log.level",
 }
 
 # Those that do not: device, sockets and workers are made with them.
@@ -42,9 +42,10 @@ RESTART: Final = {
     "fwmark": "interface.fwmark",
     "gso": "interface.gso",
     "interface": "interface.name",
+    "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
-    "place": "interface.bridge and interface.strong_host",
+    "place": "interface.bridge or strong_host",
     "private_key": "interface.private_key",
     "run_dir": "--run-dir",
     "state_dir": "--state",
@@ -196,13 +197,13 @@ def _forward(forward: Forward | None) -> str:
     return f"on (to {to}, masquerade {by}, between peers {'on' if forward.peers else 'off'})"
 
 
-def _level(verbosity: int) -> str:
-    return "debug" if verbosity else "info"
+def _log(settings: LogSettings) -> str:
+    return f"{settings.format} from {settings.level} up"
 
 
 # How values are said that are not said as they are.
 _VALUES: Final[dict[str, Callable[[Any], str]]] = {
     "forward": _forward,
     "metrics": _metrics,
-    "verbosity": _level,
+    "log": _log,
 }

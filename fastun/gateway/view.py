@@ -20,6 +20,7 @@ from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
 from fastun.native import MacAddress, TcpInfo
+from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
 
@@ -29,6 +30,14 @@ class Histogram(NamedTuple):
     upper_bounds: list[float]
     counts: list[int]
     sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """The configuration in effect: since when, in Unix time, and why not what was read last."""
+
+    since: float
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Configuration:
     metrics: tuple[str, int] | None
     state_dir: str | None
     started: float  # Unix time
+    read: ReadFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,22 @@ class DeviceView:
     kill_switch: KillSwitch
     forward: Forward | None = None  # what is forwarded from and to it
     obstacles: tuple[str, ...] = ()  # what keeps this host from that
+    dns: DnsView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsView:
+    """What a tunnel has set of this host's DNS; ``manager`` is systemd-resolved or the like.
+
+    ``is_checked``: the servers were asked. ``fault`` says why names are not looked up as they
+    should be, empty where they are.
+    """
+
+    servers: tuple[str, ...]
+    domains: tuple[str, ...]
+    manager: str
+    is_checked: bool
+    fault: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +125,15 @@ class Macs(NamedTuple):
 class PeerView:
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
-    ``expires`` is when its access ends, Unix time, None for never.
+    ``quota_used_bytes`` is of this month, 0 where there is no quota.
     ``last_error`` is why it is not connected, None where that is unknown; ``errors`` counts all.
     ``macs`` are the Ethernet addresses behind it, None where nothing is switched.
     """
 
     name: str
     allowed_ips: tuple[IPv4Network | IPv6Network, ...]
-    expires: int | None
+    terms: Terms
+    quota_used_bytes: int
     counted: dict[str, int]
     last_handshake: float | None  # Unix time
     link: LinkView | None

@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from fastun import native
@@ -25,6 +26,7 @@ from fastun.gateway.view import (
     Macs,
     PathCounts,
     PeerView,
+    ReadFile,
     RingView,
     SessionCounts,
     ViewClosedError,
@@ -96,6 +98,7 @@ class Viewer:
     def __init__(self, gateway: Running) -> None:
         """Map the lane's shared memory once more: the lane unmaps its own when it stops."""
         self._gateway = gateway
+        self.read = ReadFile(gateway.started)  # reload.py replaces it
         lane = gateway.lane
         self._stats = Stats.attach(lane.stats.fd)
         self._peer_table = PeerTable.attach(lane.peers.fd)
@@ -106,6 +109,10 @@ class Viewer:
         self._macs = None if lane.switch is None else MacTable.attach(lane.switch.macs.fd)
         self._lock = threading.Lock()  # so that close() does not unmap what is being read
         self._is_closed = False
+
+    def note_reload(self, error: str) -> None:
+        """Take note of a reload, whose error is empty where it has succeeded."""
+        self.read = ReadFile(self.read.since if error else time.time(), error)
 
     def view(self) -> GatewayView:
         """Return the gateway as it is now. Raises ViewClosedError."""
@@ -149,7 +156,7 @@ class Viewer:
             links_have_room=_have_room(gateway, list(links.values())),
         )
         return GatewayView(
-            configuration=_configuration(gateway),
+            configuration=_configuration(gateway, self.read),
             device=device_view.read(gateway.device, gateway.outside.kill_switch),
             peers=tuple(
                 self._peer(slotted, views.get(slot)) for slot, slotted in _peers(gateway.peer_slots)
@@ -170,7 +177,8 @@ class Viewer:
         return PeerView(
             name=slotted.peer.name,
             allowed_ips=slotted.peer.allowed_ips,
-            expires=slotted.peer.terms.expires,
+            terms=slotted.peer.terms,
+            quota_used_bytes=slotted.quota_used_bytes,
             counted=counted,
             last_handshake=last_handshake or slotted.last_handshake,
             link=link,
@@ -233,7 +241,7 @@ def _powers_of_2(counts: list[int], divisor: float) -> list[float]:
     return [2**i / divisor for i in range(len(counts) - 1)]
 
 
-def _configuration(gateway: Running) -> Configuration:
+def _configuration(gateway: Running, read: ReadFile) -> Configuration:
     settings = gateway.settings
     return Configuration(
         role=settings.role,
@@ -247,6 +255,7 @@ def _configuration(gateway: Running) -> Configuration:
         metrics=settings.metrics,
         state_dir=_state_dir(settings),
         started=gateway.started,
+        read=read,
     )
 
 

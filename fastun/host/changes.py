@@ -4,6 +4,7 @@ routing-rules   the two rules of a default route (routing_rules.py)
 nft-table       a table of our own
 sysctl, forwarding, ipv6-forwarding     settings of the network namespace (sysctls.py)
 dns             the name servers of an interface (name_servers.py)
+resolv-conf     those that are in /etc/resolv.conf itself (resolv_conf.py)
 device          what a device that outlives us gets: addresses, routes, MTU, and that it is up
 
 The journal stores these records, so they are validated like any input: whatever a journal file
@@ -22,7 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from fastun.errors import RuntimeFailure
-from fastun.host import link_state, nft, programs, routing_rules
+from fastun.host import link_state, nft, programs, resolv_conf, routing_rules
 from fastun.host.change import Change
 from fastun.host.iproute import IPRoute
 from fastun.host.kernel import Kernel, SetAddress, SetRoute
@@ -123,6 +124,26 @@ class Dns(Change, frozen=True, tag="dns"):
                 raise
 
 
+class ResolvConf(Change, frozen=True, tag="resolv-conf"):
+    """The name servers of an interface of ours in /etc/resolv.conf, which says what was there."""
+
+    interface: _InterfaceName
+    rank: ClassVar[int] = 2
+    outlives_boot: ClassVar[bool] = True
+
+    @property
+    def what(self) -> str:  # noqa: D102
+        return str(resolv_conf.PATH)
+
+    @property
+    def by_hand(self) -> str:  # noqa: D102
+        return f"sed -i 's/^#{self.interface}# //' {resolv_conf.PATH}"
+
+    def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
+        if not (owner_died and _is_there_to_stay(self.interface)):
+            resolv_conf.remove(self.interface)
+
+
 class PreparedDevice(Change, frozen=True, tag="device"):
     """A TUN or TAP device that was made by another program, and stays when we are gone."""
 
@@ -170,7 +191,14 @@ class PreparedDevice(Change, frozen=True, tag="device"):
 
 
 AnyChange = (
-    RoutingRules | NftTable | Sysctl | ForwardingSetting | Ipv6Forwarding | Dns | PreparedDevice
+    RoutingRules
+    | NftTable
+    | Sysctl
+    | ForwardingSetting
+    | Ipv6Forwarding
+    | Dns
+    | ResolvConf
+    | PreparedDevice
 )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REPAIRED: Final[dict[Kind, str]] = {
     kind: kind.replace(" ", "_")
     for kind in get_args(Kind)
-    if kind not in ("MTU", "link", "forwarding")
+    if kind not in ("MTU", "link", "forwarding", "network")
 }
 
 

@@ -24,6 +24,7 @@ def of_settings(settings: Settings) -> Wanted:
         outer=frozenset(outer_addresses.of_settings(settings)[0]),
         bridge=settings.place.bridge,
         forward=settings.forward,
+        takes_all=settings.table == "all",
     )
 
 

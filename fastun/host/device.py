@@ -13,7 +13,7 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
@@ -65,7 +65,7 @@ class Device:
         self._settings = settings
         self._reconciler = Reconciler(self.index, settings, journal)
         self._refusals = RefusalLog(self.name)
-        self._name_servers = NameServers(self.name, journal)
+        self.name_servers = NameServers(self.name, journal)
         self._packet_filter = PacketFilter(settings, journal)
         self.inner_mtu = InnerMtu(settings.mtu)
         self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
@@ -81,7 +81,7 @@ class Device:
                 link_settings.configure(self.index, settings)
             self._begin(settings)
             if settings.role == "connect":
-                self._name_servers.set(settings.dns, settings.dns_search)
+                self.name_servers.set(settings.dns, settings.dns_search)
         except BaseException:
             self._close()
             raise
@@ -104,23 +104,20 @@ class Device:
         """The inner MTU, in bytes. Any thread."""
         return self.inner_mtu.bytes
 
-    @property
-    def dns_servers(self) -> tuple[str, ...]:
-        """The DNS servers that the host has from this tunnel. Any thread."""
-        return self._name_servers.servers
-
     def apply(
         self,
         addresses: Iterable[Address],
         routes: Iterable[Network],
         mtu: int,
         outer: Iterable[OuterAddress] = (),
+        *,
+        takes_all: bool = False,
     ) -> Applied:
         """Have what is pushed, in place of the last push; ``mtu`` in bytes, 0 for the configured.
 
         ``outer`` are the addresses that our own packets go to at the moment, beside the configured
-        ones. What would take packets from another interface, or our own from their way, is left
-        out, with a warning.
+        ones; ``takes_all``: a default route is pushed. What would take packets from another
+        interface, or our own from their way, is left out, with a warning.
 
         Not on the event loop's thread. Raises OSError where the interface is not there any more.
         """
@@ -132,6 +129,7 @@ class Device:
                     pushed_routes=tuple(routes),
                     pushed_mtu=mtu,
                     outer=self._configured_outer | set(outer),
+                    pushed_all=takes_all,
                 )
             )
 
@@ -225,7 +223,7 @@ class Device:
             settings = self._settings
             if self._moved is not None:
                 settings = settings_there(settings)
-                self._name_servers.unset()
+                self.name_servers.unset()
             self._reconciler = Reconciler(self.index, settings, self._journal)
             with _explained(f"interface {self.name}"):
                 self.inside(lambda: link_settings.configure(self.index, settings))
@@ -262,14 +260,23 @@ class Device:
             self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
             wanted = replace(
                 of_settings(settings),
+                behind=was.behind,
                 pushed_addresses=was.pushed_addresses,
                 pushed_routes=was.pushed_routes,
                 pushed_mtu=was.pushed_mtu,
+                pushed_all=was.pushed_all,
                 outer=self._configured_outer | set(outer),
             )
+            foreseen = self.inside(lambda: self._reconciler.foresee(wanted))
+            check_vital(Applied(wanted.mtu, foreseen), settings)  # before an address is removed
             applied = self._reconcile(wanted)
             check_vital(applied, settings)
             return applied
+
+    def route_also(self, networks: Collection[Network]) -> None:
+        """Have routes to these networks beside those of the settings; as `apply`."""
+        with self._mutex:
+            self._reconcile(replace(self._wanted, behind=tuple(networks)))
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.
@@ -277,9 +284,9 @@ class Device:
         Raises RuntimeFailure for what no resolver should be given.
         """
         if servers and self._moved is None:
-            self._name_servers.set(servers, domains)
+            self.name_servers.set(servers, domains)
         else:
-            self._name_servers.unset()
+            self.name_servers.unset()
 
     def statistics(self) -> dict[str, int]:
         """Return the kernel's own counters of the interface; empty when it is gone. Any thread.

@@ -1,7 +1,7 @@
-"""Says when another program has replaced a tunnel's DNS servers: only the file shows it.
+"""Says when another program has replaced a tunnel's DNS servers where resolvconf(8) manages them.
 
-They are not set again: whatever manages /etc/resolv.conf would be asked in vain a second time, and
-systemd-resolved, whose file lists its own address, keeps each interface's servers itself.
+They are not set again: whatever manages /etc/resolv.conf would be asked in vain a second time. What
+systemd-resolved has, and the file where no program manages it: name_servers.py.
 """
 
 from __future__ import annotations

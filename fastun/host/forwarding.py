@@ -51,8 +51,7 @@ _ALL_IPV6: Final = FORWARDING_IPV6.format("all")
 _IPV6_ROUTES: Final = Path("/proc/thread-self/net/ipv6_route")
 _FLAGS, _INTERFACE = 8, 9  # columns
 
-# By IP version: what is turned on of an interface.
-_SETTINGS: Final = {4: (FORWARDING_IPV4,), 6: (FORCE_FORWARDING_IPV6, FORWARDING_IPV6)}
+_OF_ALL: Final = (FORWARDING_IPV4.format("all"), _ALL_IPV6)
 
 # A router with thousands of interfaces has forwarding on already; each of others is a setting.
 _INTERFACES_MAX: Final = 128
@@ -70,7 +69,7 @@ class Forwarding:
         self._journal = journal
         self._settings: tuple[str, ...] = ()  # that have to be on
         self._elsewhere: frozenset[str] = frozenset()  # those that other gateways turned on
-        self._open: tuple[bool, bool] | None = None  # whether this host forwards anyway
+        self._of_all: tuple[str, ...] = ()  # the settings of all interfaces, by IP version
 
     def follow(self, forward: Forward | None, index: int) -> tuple[list[Refusal], list[Change]]:
         """Have it as wanted; return what is refused, and which settings were made.
@@ -86,7 +85,7 @@ class Forwarding:
             in_use = {each.place.network.version for each in kernel.own_routes()}
             in_use |= {each.local.version for each in kernel.addresses() if each.index == index}
         self.ways = {v: [*map(name_of, ways[v])] if v in in_use else [] for v in ways}
-        if self._open is None:
+        if not self._of_all:
             self._elsewhere = self._turned_on_elsewhere()
         try:
             self._tables.have(table(forward, self.interface, (name, index), self._between(ways)))
@@ -99,7 +98,7 @@ class Forwarding:
         if not self._settings:
             return False
         is_off = any(sysctls.value_of(each) == "0" for each in self._settings)
-        return is_off or self._open != self._is_open(self._journal.of_all())
+        return is_off or self._of_all != _of_all()
 
     # -- the kernel's settings ------------------------------------------------------------------
 
@@ -120,14 +119,16 @@ class Forwarding:
                 reason = f"{place} cannot be set to 1: {error.strerror}"
                 advice = "set it where this host, or its container, is started"
                 return [Refusal("forwarding", self.interface, reason, advice)], made
-        self._settings = tuple(settings)
-        self._open = self._is_open(self._journal.of_all())
+        self._settings, self._of_all = tuple(settings), _of_all()
         return [], made
 
     def _set(self, setting: str) -> bool:
         """Turn a setting on; return whether it was off. Raises OSError."""
         was_off = sysctls.value_of(setting) == "0"
-        if not was_off and any(each.original(setting) for each in self._journal.made()):
+        is_known = setting in self._settings or any(
+            each.original(setting) is not None for each in self._journal.made()
+        )
+        if not was_off and is_known:
             return False
         if setting == _ALL_IPV6 and was_off:
             self._keep_advertised_routes()
@@ -166,7 +167,7 @@ class Forwarding:
         found = []
         for version, indices in ways.items():
             names = [name for name in map(name_of, indices) if name not in tunnels]
-            *_, setting = _SETTINGS[version]
+            setting = FORWARDING_IPV4 if version == 4 else FORWARDING_IPV6  # noqa: PLR2004
             were_off = [each for each in names if self._was(setting.format(each), made) == "0"]
             if not is_open[version] and (plain := tuple(filter(nft.is_plain, were_off))):
                 found.append(Between(version, plain))
@@ -174,8 +175,7 @@ class Forwarding:
 
     def _is_open(self, made: Iterable[AnyChange]) -> tuple[bool, bool]:
         """Return whether this host forwards IPv4, and IPv6, whatever we have turned on."""
-        of_all = (FORWARDING_IPV4.format("all"), _ALL_IPV6)
-        ipv4, ipv6 = (self._was(each, made) not in ("", "0") for each in of_all)
+        ipv4, ipv6 = (self._was(each, made) not in ("", "0") for each in _OF_ALL)
         return ipv4, ipv6
 
     def _was(self, setting: str, made: Iterable[AnyChange]) -> str:
@@ -196,21 +196,19 @@ class Forwarding:
             for name in nft.names():
                 if name.endswith(f"_{FORWARD_TABLE}") and name != own:
                     for version, names in between_of(nft.items_of(name)):
-                        kinds = _SETTINGS[version]
-                        found += [kind.format(each) for kind in kinds for each in names]
-                        found += [_ALL_IPV6] if version == 6 else []  # noqa: PLR2004
+                        found += _turned_on(version, names)
         return frozenset(found)
 
     def _end(self) -> list[Refusal]:
         """Forward no more."""
-        if self._open is None:
+        if not self._of_all:
             return []
         try:
             self._tables.remove(table_name(self.interface, FORWARD_TABLE))
         except NftRefused as error:
             return [Refusal("forwarding", self.interface, str(error))]
         self._journal.undo_those(_is_forwarding)
-        self._settings, self._open = (), None
+        self._settings = self._of_all = ()
         return []
 
 
@@ -223,6 +221,19 @@ def _needed(names: dict[int, list[str]]) -> list[str]:
         elif sysctls.value_of(_ALL_IPV6) == "0":
             needed += [FORCE_FORWARDING_IPV6.format(each) for each in names[6]]
     return needed
+
+
+def _turned_on(version: int, names: Iterable[str]) -> list[str]:
+    """Return what a gateway has turned on of these interfaces, and so of all."""
+    if version == 4:  # noqa: PLR2004
+        return [FORWARDING_IPV4.format(each) for each in names]
+    if sysctls.exists(FORCE_FORWARDING_IPV6.format("all")):
+        return [FORCE_FORWARDING_IPV6.format(each) for each in names]
+    return [_ALL_IPV6, *(FORWARDING_IPV6.format(each) for each in names)]
+
+
+def _of_all() -> tuple[str, ...]:
+    return tuple(map(sysctls.value_of, _OF_ALL))
 
 
 def _same(change: ForwardingSetting) -> ForwardingSetting:

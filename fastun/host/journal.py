@@ -139,7 +139,8 @@ class Journal:
 
     def of_all(self) -> tuple[AnyChange, ...]:
         """Return what this and the other live gateways of this directory have changed."""
-        return *self.made(), *self._others(self._file)
+        with journal_file.locked(self._directory):
+            return *self.made(), *self._others(self._file)
 
     def has_set(self, sysctl: str) -> bool:
         """Return whether this gateway has changed a setting, by its path below /proc/sys."""

@@ -15,7 +15,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_int
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from fastun.host.netlink import CREATE_NEW, Fault, Message, Netlink
-from fastun.host.routing_rules import FAMILIES, MAIN_TABLE, PROTOCOL
 from fastun.host.rtnetlink import (
     RTA_MULTIPATH,
     RTA_OIF,
@@ -26,6 +25,7 @@ from fastun.host.rtnetlink import (
     next_hops,
     number,
 )
+from fastun.host.rule_kinds import FAMILIES, MAIN_TABLE, PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,28 +20,35 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from fastun import log
+from fastun import ending, log
 from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
-from fastun.host import kill_switch_found, kill_switch_rules, local_networks, nft, outer_addresses
-from fastun.host.kill_switch_rules import Allowed, OuterEndpoint
+from fastun.host import (
+    full_tunnel,
+    kill_switch_found,
+    kill_switch_rules,
+    local_networks,
+    nft,
+    outer_addresses,
+)
+from fastun.host.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
 from fastun.host.nft import NftRefused
 from fastun.host.notices import Concern, Filter, Notices
-from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.own_tables import Tables
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from fastun.config.settings import Settings
-    from fastun.config.vocabulary import KillSwitch as KillSwitchMode
     from fastun.endpoint import Endpoint
     from fastun.host.journal import Journal
     from fastun.peers.peer import Network
 
 # One that keeps removing it costs the host a process a second, and no more.
 PAUSE_S: Final = 1.0
+# Addresses may come by the dozen, where containers start.
+GATHER_S: Final = 0.1
 # Where reports were lost.
 LOOK_S: Final = 30.0
 WARNING_INTERVAL_S: Final = 60.0
@@ -55,31 +62,33 @@ class KillSwitch:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         """Prepare; ``settings`` have the mark of our own packets."""
-        self._mode = settings.kill_switch if settings.role == "connect" else "off"
+        self._is_on = settings.role == "connect" and settings.kill_switch
         self._allowed = Allowed(
             interface=settings.interface,
             mark=settings.fwmark,
             endpoints=_known(settings.endpoints) if settings.role == "connect" else frozenset(),
-            has_lan=self._mode == "lan",
+            has_lan=settings.role == "connect" and settings.allow_lan,
         )
         self._wanted = Wanted(mtu=settings.mtu, addresses=settings.addresses)
         self._tables = Tables(journal)
         self._name = nft.table_name(settings.interface, kill_switch_rules.PURPOSE)
         self._mutex = threading.Lock()
+        self._table = kill_switch_rules.table(self._allowed)  # the last that was to be there
+        self._left_out = ""
         self._fault = ""
         self._n_restored = 0
         self._warned_s = float("-inf")
         self._log = log.get("kill switch")
 
     @property
-    def mode(self) -> KillSwitchMode:
-        """``off``, ``on``, or ``lan``. Any thread."""
-        return self._mode
+    def is_on(self) -> bool:
+        """Whether there is one. Any thread."""
+        return self._is_on
 
     @property
-    def is_on(self) -> bool:
-        """Whether there is one."""
-        return self._mode != "off"
+    def has_lan(self) -> bool:
+        """Whether the networks that this host is in are reachable beside the tunnel. Any thread."""
+        return self._allowed.has_lan
 
     @property
     def fault(self) -> str:
@@ -92,21 +101,11 @@ class KillSwitch:
         return self._n_restored
 
     def __enter__(self) -> Self:
-        """Set it, or remove what an earlier start has left. Raises RuntimeFailure, AskedToStop."""
-        interface = self._allowed.interface
-        try:
-            found = kill_switch_found.interfaces()
-        except OSError:  # a kernel without nftables, or no right to ask; nft says more
-            found = ()
+        """Set it. Raises RuntimeFailure, AskedToStop."""
         if not self.is_on:
-            if interface in found:
-                remove(interface)
-                self._log.warning(
-                    "the kill switch of an earlier start is removed: kill_switch is not set now",
-                    interface=interface,
-                )
             return self
-        others = [each for each in found if each != interface]
+        interface = self._allowed.interface
+        others = [each for each in _found() if each != interface]
         if others:
             raise RuntimeFailure(
                 f"kill_switch: that of {others[0]} is set on this host, and drops what other "
@@ -131,6 +130,19 @@ class KillSwitch:
             self._log.warning(
                 "the kill switch remains: this host sends nothing until fastun runs again; "
                 f"'{by_hand(interface)}' removes it",
+                interface=interface,
+            )
+
+    def remove_left(self) -> None:
+        """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
+
+        Once the device is ours: until then it may be that of a client that is running.
+        """
+        interface = self._allowed.interface
+        if not self.is_on and interface in _found():
+            remove(interface)
+            self._log.warning(
+                "the kill switch of an earlier start is removed: kill_switch is not set now",
                 interface=interface,
             )
 
@@ -173,43 +185,71 @@ class KillSwitch:
         allowed = self._allowed
         outer = {each.host for each in allowed.endpoints}
         networks = local_networks.read(allowed.interface, allowed.mark, outer)
-        inside = _inside(self._wanted)
-        kept = tuple(each for each in networks if not _overlaps(each.network, inside))
-        self._tables.have(kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept)))
+        apart, _ = full_tunnel.apart({each.network for each in networks}, _inside(self._wanted))
+        kept = tuple(each for each in networks if each.network in apart)
+        self._say_left_out({*networks} - {*kept})
+        self._table = kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept))
+        self._tables.have(self._table)
+
+    def _say_left_out(self, networks: set[LocalNetwork]) -> None:
+        """Say, once for each change, which networks of this host are out of reach."""
+        wanted = {each.network for each in networks if each.is_within or self._allowed.has_lan}
+        said = " ".join(sorted(map(str, wanted)))
+        if said and said != self._left_out and not self._wanted.takes_all:  # reconcile.py says it
+            self._log.warning(
+                "networks of this host are out of reach: the tunnel leads to addresses in them",
+                networks=said,
+            )
+        self._left_out = said
 
     # -- what others do -------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Put it back whenever another program has removed or changed it. Event loop only."""
-        while self.is_on:
-            try:
-                notices = Notices()
-            except OSError as error:
-                self._fault = f"cannot watch the kill switch: {error.strerror}"
-                self._warn(self._fault)
-                return
-            with notices:
-                filter_ = Filter(0, lambda: (self._name,), lambda: ())
-                while True:
-                    await notices.wait(LOOK_S)
-                    if notices.read(filter_.concern) & (Concern.TABLE | Concern.OTHERS):
-                        await asyncio.to_thread(self._look)
-                        await asyncio.sleep(PAUSE_S)
-                    else:
-                        await asyncio.to_thread(self._look)
+        try:
+            notices = Notices()
+        except OSError as error:
+            self._fault = f"cannot watch the kill switch: {error.strerror}"
+            self._warn(self._fault)
+            return
+        filter_ = Filter(0, lambda: (self._name,), lambda: ())
+        looked_s = float("-inf")
+        with notices:
+            while True:
+                await notices.wait(LOOK_S)
+                concern = notices.read(filter_.concern)
+                is_restored = False
+                if Concern.TABLE in concern or time.monotonic() - looked_s >= LOOK_S:
+                    looked_s = time.monotonic()
+                    is_restored = await asyncio.to_thread(self._look)
+                elif concern:
+                    await asyncio.to_thread(self._change)
+                await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Compare, and put it right; return whether another program had changed it."""
         with self._mutex:
+            is_back = self._put_back()
             changed = self._tables.changed()
             self._tables.forget(changed)
             self._try()
-            if not changed or self._fault:
-                return
+            if not (changed or is_back) or self._fault:
+                return False
             self._n_restored += 1
         self._warn(
             "the kill switch was removed or changed by another program (a firewall's restart, "
             "'nft flush ruleset'); put back"
         )
+        return True
+
+    def _put_back(self) -> bool:
+        """Put the table back if there is none, at once: to compare comes later. Whether it was."""
+        if self._allowed.interface in _found() or ending.is_asked():
+            return False
+        with contextlib.suppress(NftRefused, AskedToStop):
+            nft.put(self._table)
+            return True
+        return False
 
     def _warn(self, event: str) -> None:
         now_s = time.monotonic()
@@ -221,6 +261,13 @@ class KillSwitch:
 def remove(interface: str) -> None:
     """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
     nft.remove(nft.table_name(interface, kill_switch_rules.PURPOSE), is_undo=True)
+
+
+def _found() -> tuple[str, ...]:
+    try:
+        return kill_switch_found.interfaces()
+    except OSError:  # a kernel without nftables, or no right to ask; nft says more
+        return ()
 
 
 def by_hand(interface: str) -> str:
@@ -239,11 +286,6 @@ def _known(endpoints: Iterable[Endpoint]) -> frozenset[OuterEndpoint]:
 
 
 def _inside(wanted: Wanted) -> list[Network]:
-    """Return the networks that the tunnel leads to, but for default routes, and halves of them."""
+    """Return the networks that the tunnel leads to."""
     own = (each.network for each in (*wanted.addresses, *wanted.pushed_addresses))
-    all_ = (*own, *wanted.routes, *wanted.pushed_routes)
-    return [network for network in all_ if network.prefixlen > HALF_PREFIX]
-
-
-def _overlaps(network: Network, others: Collection[Network]) -> bool:
-    return any(network.version == other.version and network.overlaps(other) for other in others)
+    return [*own, *wanted.routes, *wanted.pushed_routes]

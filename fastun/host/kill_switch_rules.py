@@ -23,13 +23,15 @@ Allowed, for IPv4 and IPv6 alike:
 from __future__ import annotations
 
 import ipaddress
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from fastun.host import nft
+from fastun.host.full_tunnel import LINK_LOCAL, PRIVATE
 from fastun.host.nft import ACCEPT, COUNTER, DROP, Chain, Table, header, match, meta, table_name
+from fastun.host.other_networks import is_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,16 +52,6 @@ _NAME_PORTS: Final = (53, 853, 5355)
 
 _PROTOCOLS: Final = {4: "ip", 6: "ip6"}
 _LOOPBACK: Final = "lo"
-_PRIVATE: Final = tuple(
-    map(
-        ip_network,
-        (
-            *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),  # RFC 1918
-            *("169.254.0.0/16", "fe80::/10"),  # RFC 3927, RFC 4291
-            "fc00::/7",  # RFC 4193
-        ),
-    )
-)
 # Routers do not forward these (RFC 5771, RFC 919, RFC 4291).
 _STAYS_ON_LINK: Final = {
     4: frozenset(map(ip_network, ("224.0.0.0/24", "255.255.255.255"))),
@@ -98,14 +90,8 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_private(network: Network) -> bool:
-    """Return whether no host outside of this site can have an address in ``network``."""
-    return any(_is_in(network, private) for private in _PRIVATE)
-
-
-def _is_in(network: Network, other: Network) -> bool:
-    if isinstance(network, IPv4Network):
-        return isinstance(other, IPv4Network) and network.subnet_of(other)
-    return isinstance(other, IPv6Network) and network.subnet_of(other)
+    """Return whether no host outside of this site, or link, can have an address in ``network``."""
+    return any(is_inside(network, private) for private in (*PRIVATE, LINK_LOCAL))
 
 
 def table(allowed: Allowed) -> Table:

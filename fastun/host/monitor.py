@@ -158,7 +158,9 @@ class HostMonitor:
 
     def _look(self) -> Concern:
         """Look at what nothing reports. Not on the event loop's thread."""
-        self._dns.look(self._device.dns_servers)
+        names = self._device.name_servers
+        names.look()
+        self._dns.look(names.state.servers if names.state.manager == "resolvconf" else ())
         self._have_rules_changed = self._forward.look(
             have_rules_changed=self._have_rules_changed, refused=self._refused_forwarding
         )

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
+from fastun.host import resolv_conf
 from fastun.host.outer_addresses import parsed
 from fastun.host.resolved import HostAddress, NoSuchNameError, NotYetError
 from fastun.host.rtnetlink import RTA_OIF, RouteQuestions, number
@@ -77,7 +78,8 @@ class DnsFiles(NamedTuple):
 
     def all_servers(self) -> list[str]:
         """Return these, and those of interfaces that `servers` does not use at the moment."""
-        records = [each for each in _servers(self.records) if not ip_address(each).is_loopback]
+        others = f"{self.records}\n{resolv_conf.set_aside(self.resolv_conf)}"
+        records = [each for each in _servers(others) if not ip_address(each).is_loopback]
         return [*self.servers(), *records]
 
 
@@ -120,6 +122,8 @@ class NameLookup:
             if not servers:
                 raise NotYetError("this host has no DNS server")
             self._allow(servers)
+            if all(ip_address(server).is_loopback for server in servers):
+                return self._by_own_resolver(name, servers)
         return self._by_dns(name, servers) if servers else _by_the_host(name)
 
     def _leads_inside(self, now: DnsFiles) -> bool:
@@ -147,6 +151,17 @@ class NameLookup:
         resolver = marked_dns.resolver(servers, self._before.resolv_conf, self._fwmark)
         found = marked_dns.addresses(resolver, name, _LIFETIME_S)
         return tuple(sorted(map(HostAddress, found), key=self._preference))
+
+    def _by_own_resolver(self, name: str, servers: list[str]) -> tuple[HostAddress, ...]:
+        """Ask a resolver on this host, which may know the name, but whose queries are dropped."""
+        try:
+            return self._by_dns(name, servers)
+        except NotYetError:
+            raise NotYetError(
+                f"the kill switch drops what the resolver at {servers[0]} asks, and its DNS servers"
+                " are unknown; write the server's address into 'endpoint', or its name into"
+                " /etc/hosts"
+            ) from None
 
     def _preference(self, address: HostAddress) -> tuple[bool, bool]:
         """Sort by RFC 6724's first rule and its default policy: what has a route, then IPv6."""

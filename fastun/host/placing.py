@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastun.host.kernel import Place
 from fastun.host.other_networks import HALF_PREFIX
 from fastun.host.prefixes import Prefixes
-from fastun.host.routing_rules import MAIN_TABLE, Level, table_of
+from fastun.host.rule_kinds import MAIN_TABLE, Kind, Level, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class Placed:
     caught: Caught
     addresses: dict[Address, bool] = field(default_factory=dict)
     routes: dict[Place, None] = field(default_factory=dict)
-    levels: set[Level] = field(default_factory=set)
+    levels: set[Kind] = field(default_factory=set)
     unmarked: list[Network] = field(default_factory=list)
 
 

@@ -16,12 +16,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from fastun import ending
-from fastun.host import bridge, permitted, placing, routing_rules, settings_of_host
+from fastun.config.full_tunnel import DEFAULTS
+from fastun.host import bridge, full_tunnel, permitted, placing, routing_rules, settings_of_host
 from fastun.host.changes import RoutingRules
 from fastun.host.iproute import IPRoute, NetlinkError
-from fastun.host.kernel import Kernel, SetAddress, SetLink, SetRoute
+from fastun.host.kernel import Kernel, Place, SetAddress, SetLink, SetRoute
 from fastun.host.other_networks import OtherNetworks, of_others
 from fastun.host.placing import Caught
+from fastun.host.rule_kinds import MAIN_TABLE
 from fastun.host.wanted import Applied, Change, Refusal
 
 if TYPE_CHECKING:
@@ -29,11 +31,11 @@ if TYPE_CHECKING:
 
     from fastun.config.settings import Settings
     from fastun.host.journal import Journal
-    from fastun.host.kernel import FoundAddress, Link, Place, Step
+    from fastun.host.kernel import FoundAddress, FoundRoute, Link, Step
     from fastun.host.netlink import Fault
     from fastun.host.outer_addresses import OuterAddress
     from fastun.host.placing import Placed
-    from fastun.host.routing_rules import Level
+    from fastun.host.rule_kinds import Kind as RuleKind
     from fastun.host.wanted import Kind, Wanted
     from fastun.peers.peer import Address, Network
 
@@ -63,7 +65,7 @@ class _Outcome:
 
     @cached_property
     def _configured(self) -> frozenset[object]:
-        return frozenset((*self.wanted.addresses, *self.wanted.routes))
+        return frozenset((*self.wanted.addresses, *self.wanted.routes, *self.wanted.behind))
 
     def refuse(self, kind: Kind, item: object, reason: str, advice: str = "") -> None:
         is_pushed = kind in ("address", "route") and item not in self._configured
@@ -81,7 +83,7 @@ class Reconciler:
         self._journal = journal
         self._addresses: set[Address] = set()  # made here; older kernels do not give the maker
         self._pushed_mtu = 0
-        self._levels: set[Level] = set()
+        self._levels: set[RuleKind] = set()
         self._caught: tuple[Caught, frozenset[Network]] = (Caught(()), frozenset())
         self._is_new = True  # nothing was applied yet
 
@@ -95,8 +97,11 @@ class Reconciler:
             mtu = self._set_mtu(kernel, wanted, outcome)
             self._join(kernel, wanted, outcome)
             found = kernel.addresses()
-            others = of_others(kernel.main_routes(), found, self._index)
+            main = kernel.main_routes()
+            others = of_others(main, found, self._index)
             placed = self._placed(wanted, others, found, outcome)
+            if wanted.takes_all or wanted.pushed_all:
+                self._take_all(placed, main, found, outcome)
             self._set_addresses(kernel, placed, found, outcome)
             if self._is_new:  # routes may take seconds
                 ending.check()
@@ -113,6 +118,14 @@ class Reconciler:
         """Go by these settings from the next `apply` on."""
         self._settings = settings
         self.__dict__.pop("_named", None)
+
+    def foresee(self, wanted: Wanted) -> tuple[Refusal, ...]:
+        """Return what `apply` would refuse because of what the host has; nothing changes."""
+        with Kernel(self._index) as kernel:
+            outcome, found = _Outcome(kernel.link(), wanted), kernel.addresses()
+            others = of_others(kernel.main_routes(), found, self._index)
+            self._placed(wanted, others, found, outcome)
+        return tuple(outcome.refused)
 
     def is_moved_by(self, outer: Iterable[OuterAddress]) -> bool:
         """Return whether other routes than before would catch our own packets, now to ``outer``."""
@@ -187,7 +200,8 @@ class Reconciler:
         # In a table of the user's own, what other interfaces have in the main one is not replaced.
         is_own_table = isinstance(self._settings.table, int)
         routes, refused = permitted.configured_routes(
-            wanted.routes, OtherNetworks(()) if is_own_table else others
+            dict.fromkeys((*wanted.routes, *wanted.behind)),
+            OtherNetworks(()) if is_own_table else others,
         )
         outcome.refused += refused
         pushed, refused = permitted.pushed_routes(
@@ -204,6 +218,34 @@ class Reconciler:
             reason = "it contains the server's address, and our packets have no mark"
             outcome.refuse("route", network, reason, "set fwmark")
         return placed
+
+    def _take_all(
+        self,
+        placed: Placed,
+        main: Sequence[FoundRoute],
+        found: Sequence[FoundAddress],
+        outcome: _Outcome,
+    ) -> None:
+        way = placing.Way(self._settings.table, self._settings.fwmark)
+        if isinstance(way.table, int):  # the device is in another namespace, where none are ours
+            placed.routes |= {Place(each, MAIN_TABLE): None for each in DEFAULTS}
+            return
+        if not way.marked_table:
+            reason = "our packets have no mark, and would go into the tunnel"
+            outcome.refuse("route", "default", reason, "restart fastun, which then chooses one")
+            return
+        may = full_tunnel.beside(found, main, self._index, allow_lan=self._allows_lan)
+        inside = [place.network for place in placed.routes]
+        inside += [address.network for address in placed.addresses]
+        apart, meeting = full_tunnel.apart(may, inside)
+        for network in meeting:
+            reason = "it has addresses in common with a network that is behind the tunnel"
+            outcome.refuse("network", network, reason)
+        full_tunnel.take_all(placed, way.marked_table, apart)
+
+    @property
+    def _allows_lan(self) -> bool:
+        return self._settings.role == "connect" and self._settings.allow_lan
 
     # -- addresses --------------------------------------------------------------------------------
 
@@ -252,28 +294,32 @@ class Reconciler:
                 continue
             why = self._why_not(faults[number], SetRoute(place), outcome)
             outcome.refuse("route", place.network, *why)
+            full_tunnel.block(placed, place.network)
         # What moves is in its new place, and led there, before it leaves the old one.
         self._set_rules(placed.levels, outcome)
         kernel.change([SetRoute(place, is_removal=True) for place in remove])
         self._levels = placed.levels
 
-    def _set_rules(self, levels: set[Level], outcome: _Outcome) -> None:
+    def _set_rules(self, levels: set[RuleKind], outcome: _Outcome) -> None:
         """Make the rules that are missing, and remove those that are of no use any more."""
         mark = self._settings.fwmark
         if not (levels or self._levels):
             return
         with IPRoute() as netlink:
-            for level in sorted(routing_rules.missing(netlink, mark, levels)):
+            for level in sorted(routing_rules.missing(netlink, mark, levels), key=repr):
                 try:
                     with self._journal.changing(RoutingRules(mark)):
                         routing_rules.install(netlink, level, mark)
                 except NetlinkError as error:
+                    if settings_of_host.is_without(level.version):
+                        continue
                     reason = f"the kernel refuses it: {os.strerror(error.code)}"
                     outcome.refuse("routing rules", f"IPv{level.version}", reason)
                 else:
-                    outcome.make("routing rules", f"IPv{level.version}")
+                    if level in self._levels or self._is_new:  # else it is wanted only now
+                        outcome.make("routing rules", f"IPv{level.version}")
             if self._levels - levels:
-                routing_rules.keep(netlink, mark, levels)
+                routing_rules.keep(netlink, mark, levels, self._levels)
 
     def _why_not(self, fault: Fault, step: Step, outcome: _Outcome) -> tuple[str, str]:
         """Return why the kernel refuses an item, and what to do, as far as errno says it."""

@@ -27,6 +27,7 @@ _EVENTS: Final[dict[tuple[Kind, bool], str]] = {
     ("routing rules", False): "routing rules refused",
     ("setting", False): "a setting of this host is in the way",
     ("link", False): "interface is down",
+    ("network", False): "not kept beside the tunnel",
     ("bridge", False): "not a port of the bridge",
     ("forwarding", False): "forwarding refused",
 }

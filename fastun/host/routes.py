@@ -50,13 +50,14 @@ def _may_catch_ourselves(settings: Settings) -> bool:
 
 def has_kill_switch(settings: Settings) -> bool:
     """Return whether nothing but our own packets may leave beside the tunnel."""
-    return settings.role == "connect" and settings.kill_switch != "off"
+    return settings.role == "connect" and settings.kill_switch
 
 
 def _may_be_routed(settings: Settings) -> list[Network]:
     """Return networks that contain every possible route; empty if there can be none."""
     is_pushed_routes = settings.role == "connect" and "routes" in settings.accept
-    if settings.table == "auto" or is_pushed_routes:
+    may_take_all = settings.role == "connect" and "default" in settings.accept
+    if settings.table in {"auto", "all"} or is_pushed_routes or may_take_all:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
 

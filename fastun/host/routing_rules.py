@@ -14,6 +14,8 @@ longest prefix wins:
     32716: from all lookup main suppress_prefixlength 24
     32717: not from all fwmark MARK lookup TABLE suppress_prefixlength 23
 
+A tunnel that takes everything has more (rule_kinds.py, full_tunnel.py).
+
 Routes go with their device, however the gateway ends; rules stay after a SIGKILL, until the next
 start undoes them (journal.py). Leading to an empty table they change nothing: a rule of ours with
 no route in its table is stale. So a route is made before its rule.
@@ -24,48 +26,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastun.host.iproute import NetlinkError
+from fastun.host.rule_kinds import (
+    FAMILIES,
+    FIRST_MARK,
+    MAIN_TABLE,
+    PRIORITIES,
+    PROTOCOL,
+    UNREACHABLE,
+    Kind,
+    Level,
+    is_unmarked,
+    key_found,
+    key_of,
+    table_of,
+)
 from fastun.host.tables import has_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from fastun.host.iproute import IPRoute
-
-# The kernel shows the maker of a route or a rule; routing daemons leave alone what is not theirs.
-# Below 192 are the numbers that the kernel's list (linux/rtnetlink.h) and iproute2's give away;
-# neither has this one.
-PROTOCOL: Final = 157
-
-FAMILIES: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
-MAIN_TABLE: Final = 254  # linux/rtnetlink.h
-
-# WireGuard's port, and the first mark that wg-quick(8) tries.
-FIRST_MARK: Final = 51820
-
-# Before the main table's rule, which the kernel has at 32766.
-_KNOWN_FIRST_PRIORITY: Final = 32764
-_LENGTH_MAX: Final = 128
-_FIB_RULE_INVERT: Final = 2  # linux/fib_rules.h
-
-
-class Level(NamedTuple):
-    """The routes of one length that need rules."""
-
-    version: int
-    length: int
-
-    @property
-    def known_first(self) -> int:
-        """The priority of the rule for longer routes of the main table."""
-        return _KNOWN_FIRST_PRIORITY - 2 * self.length
-
-    @property
-    def unmarked(self) -> int:
-        """The priority of the rule for what is not our own."""
-        return self.known_first + 1
 
 
 def free_mark(netlink: IPRoute, tables: Collection[int]) -> int:
@@ -82,72 +65,43 @@ def free_mark(netlink: IPRoute, tables: Collection[int]) -> int:
     return mark
 
 
-def table_of(mark: int) -> int:
-    """Return the table for a mark: its number, but past where the kernel and people have theirs."""
-    return mark if mark >= FIRST_MARK else FIRST_MARK + mark
+def missing(netlink: IPRoute, mark: int, kinds: Iterable[Kind]) -> set[Kind]:
+    """Return for which of these a rule is not there."""
+    there = {key_found(rule) for rule in _ours(netlink)}
+    return {kind for kind in kinds if not _keys((kind,), mark) <= there}
 
 
-def missing(netlink: IPRoute, mark: int, levels: Collection[Level]) -> set[Level]:
-    """Return for which levels a rule is not there."""
-    there = [
-        (_VERSIONS[rule["family"]], rule.get_attr("FRA_PRIORITY"))
-        for rule in _ours(netlink)
-        if rule.get_attr("FRA_FWMARK") in (None, mark)
-    ]
-    return {
-        level
-        for level in levels
-        if not {(level.version, level.known_first), (level.version, level.unmarked)} <= {*there}
-    }
-
-
-def install(netlink: IPRoute, level: Level, mark: int) -> None:
-    """Lead packets of an IP version to the mark's table but where they carry it."""
-    for rule in _rules_of(level, mark):
+def install(netlink: IPRoute, kind: Kind, mark: int) -> None:
+    """Make the rules of one kind."""
+    for rule in kind.rules(mark):
         try:
             netlink.rule("add", **rule)
         except NetlinkError as error:
-            if error.code != errno.EEXIST:  # The second may be there for another tunnel.
+            if error.code != errno.EEXIST:  # One may be there for another tunnel.
                 raise
 
 
-def _rules_of(level: Level, mark: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    ours = {"family": FAMILIES[level.version], "FRA_PROTOCOL": PROTOCOL}
-    leading = {
-        "priority": level.unmarked,
-        "flags": _FIB_RULE_INVERT,
-        "fwmark": mark,
-        "table": table_of(mark),
-    }
-    if level.length:
-        leading["FRA_SUPPRESS_PREFIXLEN"] = level.length - 1
-    known = {
-        "priority": level.known_first,
-        "table": MAIN_TABLE,
-        "FRA_SUPPRESS_PREFIXLEN": level.length,
-    }
-    return leading | ours, known | ours
-
-
-def keep(netlink: IPRoute, mark: int, levels: Collection[Level]) -> None:
-    """Remove the mark's rules for other levels than these, and what is stale."""
-    kept = {(FAMILIES[level.version], level.unmarked) for level in levels}
+def keep(
+    netlink: IPRoute, mark: int, kinds: Collection[Kind], before: Collection[Kind] = ()
+) -> None:
+    """Remove the mark's rules for others than these, those of ``before``, and what is stale."""
+    kept = _keys(kinds, mark)
+    # Those for longer routes of the main table are other gateways' as well.
+    gone = _keys((kind for kind in before if not isinstance(kind, Level)), mark) - kept
     for rule in _ours(netlink):
-        if (
-            rule.get_attr("FRA_FWMARK") == mark
-            and (rule["family"], rule.get_attr("FRA_PRIORITY")) not in kept
-        ):
+        key = key_found(rule)
+        if key in gone or (_is_of(rule, mark) and key not in kept):
             _remove(netlink, rule)
     clear_stale(netlink)
 
 
 def remove(netlink: IPRoute, mark: int) -> bool:
-    """Undo `install` for all levels; rules in use by others, or removed, are not an error.
+    """Undo `install` for all kinds; rules in use by others, or removed, are not an error.
 
     Returns whether none is left.
     """
     for rule in _ours(netlink):
-        if rule.get_attr("FRA_FWMARK") == mark:
+        if _is_of(rule, mark):
             _remove(netlink, rule)
     return not clear_stale(netlink, mark)
 
@@ -156,23 +110,16 @@ def clear_stale(netlink: IPRoute, mark: int = 0) -> bool:
     """Remove the rules of gateways that are gone; return whether one with ``mark`` is left."""
     for family in FAMILIES.values():
         ours = [rule for rule in _ours(netlink) if rule["family"] == family]
-        is_filled = {
-            table: has_routes(family, table)
-            for table in {rule.get_attr("FRA_TABLE") for rule in ours if _leads(rule)}
-        }
-        living = {
-            rule.get_attr("FRA_PRIORITY")
-            for rule in ours
-            if _leads(rule) and is_filled[rule.get_attr("FRA_TABLE")]
-        }
+        is_alive = {key_found(rule): _is_alive(rule) for rule in ours if _leads(rule)}
+        living = {rule.get_attr("FRA_PRIORITY") for rule in ours if is_alive.get(key_found(rule))}
         for rule in ours:
             if _leads(rule):
-                is_needed = is_filled[rule.get_attr("FRA_TABLE")]
+                is_needed = is_alive[key_found(rule)]
             else:
                 is_needed = rule.get_attr("FRA_PRIORITY") + 1 in living
             if not is_needed:
                 _remove(netlink, rule)
-    return any(mark and rule.get_attr("FRA_FWMARK") == mark for rule in _ours(netlink))
+    return any(mark and _is_of(rule, mark) for rule in _ours(netlink))
 
 
 def leads_any(netlink: IPRoute) -> bool:
@@ -185,11 +132,25 @@ def leads_any(netlink: IPRoute) -> bool:
     )
 
 
-_VERSIONS: Final = {int(family): version for version, family in FAMILIES.items()}
+def _keys(kinds: Iterable[Kind], mark: int) -> set[tuple[object, ...]]:
+    return {key_of(rule) for kind in kinds for rule in kind.rules(mark)}
 
 
 def _leads(rule: Any) -> bool:
-    return bool(rule.get_attr("FRA_FWMARK"))
+    return bool(rule.get_attr("FRA_TABLE") != MAIN_TABLE)
+
+
+def _is_alive(rule: Any) -> bool:
+    """Return whether the table has routes; where nothing is led to it, of the other IP version."""
+    is_blocked = rule["action"] == UNREACHABLE
+    families = FAMILIES.values() if is_blocked else (rule["family"],)
+    return any(has_routes(family, rule.get_attr("FRA_TABLE")) for family in families)
+
+
+def _is_of(rule: Any, mark: int) -> bool:
+    if is_unmarked(rule):
+        return bool(rule.get_attr("FRA_TABLE") == table_of(mark))
+    return bool(rule.get_attr("FRA_FWMARK") == mark)
 
 
 def _rules(netlink: IPRoute) -> Iterator[Any]:
@@ -198,21 +159,40 @@ def _rules(netlink: IPRoute) -> Iterator[Any]:
 
 
 def _ours(netlink: IPRoute) -> list[Any]:
-    last = _KNOWN_FIRST_PRIORITY + 1
-    priorities = range(last - 2 * _LENGTH_MAX - 1, last + 1)
     return [
         rule
         for rule in _rules(netlink)
-        if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and rule.get_attr("FRA_PRIORITY") in priorities
+        if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and rule.get_attr("FRA_PRIORITY") in PRIORITIES
     ]
 
 
 def _remove(netlink: IPRoute, rule: Any) -> None:
+    destination = rule.get_attr("FRA_DST")
+    where = {"dst": destination, "dst_len": rule["dst_len"]} if destination else {}
     with contextlib.suppress(NetlinkError):
         netlink.rule(
             "del",
             family=rule["family"],
             priority=rule.get_attr("FRA_PRIORITY"),
             table=rule.get_attr("FRA_TABLE"),
+            action=rule["action"],
             FRA_PROTOCOL=PROTOCOL,
+            **where,
         )
+
+
+__all__ = [
+    "FAMILIES",
+    "FIRST_MARK",
+    "MAIN_TABLE",
+    "PROTOCOL",
+    "Level",
+    "clear_stale",
+    "free_mark",
+    "install",
+    "keep",
+    "leads_any",
+    "missing",
+    "remove",
+    "table_of",
+]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastun.host.placing import Placed
 
 _CONF: Final = Path("/proc/sys/net/ipv4/conf")
+_IPV6: Final = Path("/proc/net/if_inet6")
 _OFF, _STRICT, _LOOSE = 0, 1, 2  # Documentation/networking/ip-sysctl.rst, rp_filter
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)
 
@@ -29,7 +30,7 @@ def apply(
     Adds to ``refused`` what cannot be set, or is in their way.
     """
     made: list[Change] = []
-    if any(level.version == 4 for level in placed.levels):  # noqa: PLR2004
+    if any(kind.version == 4 for kind in placed.levels):  # noqa: PLR2004
         # Only matters to strict rp_filter, about which there is a warning of its own.
         made += _set(journal, SRC_VALID_MARK, "1")
         refused += _strict(interface)
@@ -86,6 +87,11 @@ def _strict(interface: str) -> list[Refusal]:
         return []
     reason = f"strict on {' '.join(strict)}, which drops packets from the peer"
     return [Refusal("setting", "rp_filter", reason, f"set rp_filter to {_LOOSE} there")]
+
+
+def is_without(version: int) -> bool:
+    """Return whether this kernel lacks an IP version."""
+    return version == 6 and not _IPV6.exists()  # noqa: PLR2004
 
 
 def why_no_ipv6(fault: Fault, interface: str) -> tuple[str, str]:

@@ -136,7 +136,8 @@ def _rules_of(
 
 def forwards(version: int) -> bool:
     """Return whether this host forwards packets of an IP version between any two interfaces."""
-    for path in (_SYSCTL / f"ipv{version}" / "conf").glob("*/forwarding"):
+    directory = _SYSCTL / f"ipv{version}" / "conf"
+    for path in (*directory.glob("*/forwarding"), *directory.glob("*/force_forwarding")):
         with contextlib.suppress(OSError):  # an interface that has just gone
             if path.parent.name != "default" and path.read_text(encoding="ascii").strip() != "0":
                 return True

@@ -26,6 +26,7 @@ Kind = Literal[
     "forwarding",
     "kill switch",
     "bridge",
+    "network",
 ]
 
 
@@ -33,18 +34,23 @@ Kind = Literal[
 class Wanted:
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
-    `addresses`, `routes` and `mtu` are configured; what is pushed is subject to stricter checks.
+    `addresses`, `routes` and `mtu` are configured, `behind` are networks of the directory's peers;
+    what is pushed is subject to stricter checks.
     `bridge` is what it is to be a port of, "" for nothing in particular.
     `outer` are the addresses that the tunnel's own packets go to. `forward` is what this host
     forwards from and to the device, None for nothing.
+    `takes_all`, `pushed_all`: all packets go through the tunnel, whatever `routes` say.
     """
 
     mtu: int
     addresses: tuple[Address, ...] = ()
     routes: tuple[Network, ...] = ()
+    behind: tuple[Network, ...] = ()
     pushed_mtu: int = 0
     pushed_addresses: tuple[Address, ...] = ()
     pushed_routes: tuple[Network, ...] = ()
+    takes_all: bool = False
+    pushed_all: bool = False
     bridge: str = ""
     outer: frozenset[OuterAddress] = field(default_factory=frozenset)
     forward: Forward | None = None

@@ -116,7 +116,7 @@ class GatewayProcess:
         if code is not None:
             raise GatewayFailed(f"fastun {self.role} ended with code {code}", self.log_tail())
 
-    def get(self, path: str, *, timeout_s: float = 2.0) -> tuple[int, str]:
+    def get(self, path: str, *, accept: str = "*/*", timeout_s: float = 2.0) -> tuple[int, str]:
         """Fetch a path from the metrics address: HTTP status and body. LabError if it fails."""
         port = self.metrics_port
         try:
@@ -125,7 +125,7 @@ class GatewayProcess:
                 connection.connect(("127.0.0.1", port))
                 client = http.client.HTTPConnection("127.0.0.1", port)
                 client.sock = connection
-                client.request("GET", path)
+                client.request("GET", path, headers={"Accept": accept})
                 response = client.getresponse()
                 return response.status, response.read().decode()
         except (OSError, http.client.HTTPException) as error:

@@ -15,7 +15,7 @@ import struct
 from typing import Final
 
 from fastun.errors import RuntimeFailure
-from fastun.lane import messages
+from fastun.lane import packing
 from fastun.lane.messages import MESSAGE_BYTES_MAX, Message
 
 FDS_MAX = 8
@@ -55,7 +55,7 @@ class Channel:
         Raises BrokenPipeError or ConnectionResetError when the other end is gone and
         BlockingIOError when it does not read (a full channel on a non-blocking socket).
         """
-        socket.send_fds(self._socket, [messages.pack(message)], list(fds))
+        socket.send_fds(self._socket, [packing.pack(message)], list(fds))
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Return one message and its descriptors (the caller's to close), or None at the end.
@@ -70,7 +70,7 @@ class Channel:
             close_all(fds)
             raise RuntimeFailure("control channel: a message was longer than the limit")
         try:
-            message = messages.unpack(data)
+            message = packing.unpack(data)
         except RuntimeFailure:
             close_all(fds)
             raise

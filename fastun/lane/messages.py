@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.errors import RuntimeFailure
 from fastun.native import Aead, Mode, Offload, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
@@ -176,6 +175,20 @@ class ForgetIps(ToWorker, frozen=True, tag="forget-ips"):
     slot: int
 
 
+class SetTerms(ToWorker, frozen=True, tag="set-terms"):
+    """To tun-reader (outbound) and link-reader (inbound): the peer's bytes a second, 0: any number.
+
+    ``is_cut_off``: it has used up its quota, and nothing passes. To the link-reader also the only
+    networks that it may send to, as in AllowIps; none: everywhere.
+    """
+
+    slot: int
+    rate: int
+    burst_bytes: int
+    is_cut_off: bool
+    networks: tuple[tuple[bytes, int], ...] = ()
+
+
 class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
 
@@ -326,25 +339,3 @@ class DeviceGone(ToGateway, frozen=True, tag="device-gone"):
     """Worker to gateway: the interface was deleted under us."""
 
     reason: str
-
-
-# -- as bytes ---------------------------------------------------------------------------------
-
-_BY_TAG: Final[dict[str, type[Message]]] = {
-    str(kind.__struct_config__.tag): kind
-    for base in (ToWorker, ToGateway)
-    for kind in base.__subclasses__()
-}
-
-
-def pack(message: Message) -> bytes:
-    """Return a message's bytes."""
-    return codec.pack(message)
-
-
-def unpack(packed: bytes) -> Message:
-    """Return the message in these bytes. Raises RuntimeFailure when it is invalid."""
-    try:
-        return codec.unpack_tagged(packed, _BY_TAG, MESSAGE_BYTES_MAX)
-    except codec.CodecError as error:
-        raise RuntimeFailure(f"control channel: {error}") from error

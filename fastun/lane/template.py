@@ -1,5 +1,6 @@
 """The template: a process that has imported what a worker needs, and forks the workers.
 
+            <-------------- ready: 0 ------------------
     gateway --name, the worker's end of its channel--> template --fork--> worker
             <-------------- process ID or errno -------
 
@@ -21,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,9 +35,10 @@ FAULTS: Final = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGSYS}
 )
 
-# One that has just been started must import first. Waiting blocks the event loop, so a template
-# that has answered before and does not (it was stopped, say) is soon replaced.
-FIRST_ANSWER_LIMIT_S = 10.0
+# One that has just been started must import first, which may be waited for by `is_ready`, or by a
+# `fork` that blocks the event loop. One that is ready and does not answer (it was stopped, say) is
+# soon replaced.
+READY_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 _END_LIMIT_S = 0.5
 
@@ -47,7 +50,8 @@ class Template:
         """Prepare; nothing runs yet."""
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
-        self._has_answered = False
+        self._is_ready = False
+        self._started_s = 0.0
         self._log = log.get("lane")
 
     def __enter__(self) -> Self:
@@ -80,8 +84,12 @@ class Template:
             self._start()
         channel = self._channel
         assert channel is not None  # noqa: S101 (started above)
-        channel.settimeout(ANSWER_LIMIT_S if self._has_answered else FIRST_ANSWER_LIMIT_S)
         try:
+            if not self._is_ready:
+                until_s = self._started_s + READY_LIMIT_S
+                channel.settimeout(max(until_s - time.monotonic(), ANSWER_LIMIT_S))
+                self._is_ready = len(channel.recv(FORK_ANSWER.size)) == FORK_ANSWER.size
+            channel.settimeout(ANSWER_LIMIT_S)
             socket.send_fds(channel, [name.encode()], [inherited.fileno()])
             answer = channel.recv(FORK_ANSWER.size)
         except (TimeoutError, ConnectionError):
@@ -90,11 +98,26 @@ class Template:
             # A worker that it has forked all the same ends when `inherited`'s other end is closed.
             self._end()
             raise OSError(errno.ECHILD, "the template process does not answer")
-        self._has_answered = True
         (pid,) = FORK_ANSWER.unpack(answer)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return int(pid)
+
+    def is_ready(self) -> bool:
+        """Return whether `fork` would not wait for imports, as far as that is for `fork` to wait.
+
+        False only for a template that is about to be ready.
+        """
+        if self._is_ready or self._channel is None:
+            return True
+        if time.monotonic() - self._started_s >= READY_LIMIT_S:
+            return True
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._channel.setblocking(False)
+            said = self._channel.recv(FORK_ANSWER.size)
+            self._is_ready = len(said) == FORK_ANSWER.size
+            return True
+        return False
 
     def renew(self) -> None:
         """Execute it anew: what is forked from now on has other addresses and canaries."""
@@ -119,7 +142,7 @@ class Template:
                 process_group=0,  # as its workers (worker.py)
             )
             undo.pop_all()
-        self._channel, self._has_answered = ours, False
+        self._channel, self._is_ready, self._started_s = ours, False, time.monotonic()
 
     def _end(self) -> None:
         """Close its channel, which ends it, and collect it; one that stays is killed."""
@@ -130,7 +153,7 @@ class Template:
         if process is None:
             return
         try:
-            process.wait(_END_LIMIT_S if self._has_answered else 0)
+            process.wait(_END_LIMIT_S if self._is_ready else 0)
         except subprocess.TimeoutExpired:
             process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,7 +1,8 @@
 """The template process: ``python -I -m fastun.lane.template_process CHANNEL_FD GATEWAY_PID``.
 
-Reads requests (template.py): a worker's name, with one descriptor. Answers each with the process ID
-of a fork of itself, which goes on as that worker.
+Says that it is ready, by a process ID of 0. Then it reads requests (template.py): a worker's name,
+with one descriptor. It answers each with the process ID of a fork of itself, which goes on as that
+worker.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:
     None when the gateway has closed the channel.
     """
     with channel:
+        channel.send(FORK_ANSWER.pack(0))
         while True:
             name, fds, _, _ = socket.recv_fds(channel, _NAME_BYTES_MAX, 1)
             if not name:

@@ -45,6 +45,7 @@ from fastun.lane.messages import (
     SetGateKeys,
     SetPacketMax,
     SetSendingKey,
+    SetTerms,
     ToGateway,
     WorkerFailed,
 )
@@ -219,6 +220,12 @@ class Worker:
     @act.register
     def _forget_ips(self, message: ForgetIps, _: list[int]) -> None:
         self._loop.forget_ips(message.slot)
+
+    @act.register
+    def _set_terms(self, message: SetTerms, _: list[int]) -> None:
+        rate, burst = message.rate, message.burst_bytes
+        self._loop.set_rate_limit(message.slot, rate, burst, is_cut_off=message.is_cut_off)
+        self._loop.set_reach(message.slot, message.networks)
 
     @act.register
     def _set_sending_key(self, message: SetSendingKey, _: list[int]) -> None:

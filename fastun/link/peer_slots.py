@@ -19,66 +19,34 @@ peer take their packets.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from dataclasses import replace as copy_of
 from typing import Final
 
 from fastun import log
-from fastun.config.push import Push
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
-from fastun.link.last_error import PeerErrors
+from fastun.link import slot_terms
+from fastun.link.slotted_peer import ENDED_S, HANDSHAKE_S, NO_SLOT, SlottedPeer
 from fastun.native import PEER_FIELDS, PEER_SLOTS
 from fastun.peers.peer import Network, Peer
+from fastun.peers.terms import USUAL
 from fastun.session import clock
-from fastun.session.initiation_guard import InitiationGuard
 from fastun.session.refusal import HandshakeError, Refusal
 
 # A control message takes 8 KiB; an IPv6 network in it takes 22 bytes. A file may have 130,000.
 NETWORKS_PER_MESSAGE = 256
 ROUTING_ROLES = ("tun-reader", "link-reader")
 
-# That of absent peers; the workers drop what is for it (csrc/shared/peer_table.h).
-NO_SLOT: Final = PEER_SLOTS
-
 # Of more peers than slots, so many may come within one look.
 FREE_SLOTS: Final = PEER_SLOTS // 4
-
-# A peer without a link keeps its slot so long: after its link has ended, and while its handshake
-# may be under way.
-ENDED_S: Final = 1.0
-HANDSHAKE_S: Final = 6.0
 
 # As the workers take them: an address and the length of its prefix; and with a slot in front.
 _Prefix = tuple[bytes, int]
 _Ip = tuple[int, bytes, int]
 
+__all__ = ["ENDED_S", "HANDSHAKE_S", "NO_SLOT", "PeerSlots", "SlottedPeer"]
+
 _COUNTERS: Final = tuple(name for name in PEER_FIELDS if name.endswith(("_packets", "_bytes")))
-
-
-@dataclass
-class SlottedPeer:
-    """A peer in its slot, or absent. What is kept of earlier slots is in ``counted``."""
-
-    slot: int
-    peer: Peer
-    guard: InitiationGuard = field(default_factory=InitiationGuard)
-    pushed_keepalive_s: int = 0  # 0: none
-    counted: dict[str, int] = field(default_factory=dict)  # by PEER_FIELDS
-    last_handshake: float | None = None  # in earlier slots; Unix time
-    used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
-    was_linked: bool = False  # since that handshake
-    pushed: Push | None = None  # what it has from us, in its last hello or later
-    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
-
-    @property
-    def keepalive_s(self) -> int | None:
-        """The interval of persistent keepalives: the configured one, else the pushed one."""
-        return self.peer.keepalive_s or self.pushed_keepalive_s or None
-
-    def is_idle(self, now_s: float) -> bool:
-        """Return whether the peer, which has no link, does not need its slot."""
-        return now_s - self.used_s >= (ENDED_S if self.was_linked else HANDSHAKE_S)
 
 
 class PeerSlots:
@@ -148,9 +116,10 @@ class PeerSlots:
         known = [(each, wanted.get(key)) for key, each in self._by_key.items()]
         stay = [(each, now) for each, now in known if now is not None and _may_stay(each, now)]
         gone = [each for each, now in known if now is None or not _may_stay(each, now)]
-        new = {ip for key, peer in wanted.items() if key not in self._by_key for ip in _ips(peer)}
+        changed = [(each, now) for each, now in stay if each.peer != now]
+        new = [peer for key, peer in wanted.items() if key not in self._by_key] if changed else []
         self._left.clear()
-        rest = self._change([(each, now) for each, now in stay if each.peer != now], new)
+        rest = self._change(changed, {ip for peer in new for ip in _ips(peer)})
         self._remove(gone)
         are_all_in = self._seat(wanted)
         self._change_ips([], rest)
@@ -220,11 +189,25 @@ class PeerSlots:
         if slotted is not None:
             slotted.pushed_keepalive_s = interval_s
 
+    def count_of(self, slotted: SlottedPeer, field: str) -> int:
+        """Return one of PEER_FIELDS of a peer, over all slots that it had."""
+        in_slot = 0 if slotted.slot == NO_SLOT else self._lane.peers.read(slotted.slot, field)
+        return slotted.counted.get(field, 0) + in_slot
+
+    def set_over_quota(self, public_key: bytes, *, is_over: bool) -> None:
+        """Hold a peer to what its quota leaves it, or not any more."""
+        slotted = self._by_key.get(public_key)
+        if slotted is not None and slotted.is_over_quota != is_over:
+            slotted.is_over_quota = is_over
+            self._send_terms(slotted)
+
     def tell_worker(self, role: str) -> None:
-        """Give a fresh worker the addresses of each peer."""
+        """Give a fresh worker the addresses and the terms of each peer."""
         if role in ROUTING_ROLES:
             for slotted in self.by_slot.values():
                 self._allow_ips(role, slotted.slot, [slotted])
+                if slotted.peer.terms != USUAL:
+                    self._send_terms(slotted, only=role)
             self._allow_ips(role, NO_SLOT, self.absent.values())
 
     def _change(self, changed: list[tuple[SlottedPeer, Peer]], new: set[_Prefix]) -> list[_Ip]:
@@ -239,10 +222,13 @@ class PeerSlots:
             had, has = _ips(slotted.peer), _ips(now)
             added += [(slotted.slot, *each) for each in has if each not in had]
             removed += [(slotted.slot, *each) for each in had if each not in has]
+            has_other_terms = slotted.peer.terms != now.terms
             slotted.peer = now
+            if has_other_terms:
+                self._send_terms(slotted)
         self._change_ips(added, [each for each in removed if each[1:] not in new])
         for slotted, was in before:
-            self._log.info("changed", peer=slotted.peer.name)
+            self._log.debug("changed", peer=slotted.peer.name, slot=slotted.slot)
             self._on_changed(slotted, was)
         return [each for each in removed if each[1:] in new]
 
@@ -271,7 +257,13 @@ class PeerSlots:
         self._by_key[slotted.peer.public_key] = slotted
         for role in ROUTING_ROLES:
             self._allow_ips(role, slotted.slot, [slotted])
+        if slotted.peer.terms != USUAL:
+            self._send_terms(slotted)
         self._log.debug("added", peer=slotted.peer.name, slot=slotted.slot)
+
+    def _send_terms(self, slotted: SlottedPeer, only: str = "") -> None:
+        if slotted.slot != NO_SLOT:
+            slot_terms.send(self._lane, slotted, slotted.peer.terms, only)
 
     def _leave(self, slotted: SlottedPeer) -> None:
         """Make the peer absent; it keeps its counts and its guard."""
@@ -309,6 +301,8 @@ class PeerSlots:
         for role in ROUTING_ROLES:
             self._lane.send(role, ForgetIps(slotted.slot))
         self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
+        if slotted.peer.terms != USUAL:  # they are this peer's, and not the next one's there
+            slot_terms.send(self._lane, slotted, USUAL)
         self._on_removed(slotted)
 
     def _allow_ips(self, role: str, slot: int, peers: Iterable[SlottedPeer]) -> None:

@@ -113,6 +113,13 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.of_processes(lambda worker: worker.cpu_seconds),
     ),
     Family(
+        "fastun_config_last_reload_successful",
+        "gauge",
+        (),
+        "1 if the configuration is in effect as it was last read, else 0: the log says why.",
+        readings.is_reloaded,
+    ),
+    Family(
         "fastun_worker_restarts_total",
         "counter",
         ("role", "lane"),

@@ -92,13 +92,6 @@ PEER_FAMILIES: tuple[Family, ...] = (
         readings.last_handshake,
     ),
     Family(
-        "fastun_peer_expiry_timestamp_seconds",
-        "gauge",
-        ("peer",),
-        "Unix time at which the peer's access ends, of peers that have an end.",
-        readings.expiries,
-    ),
-    Family(
         "fastun_peer_last_error_timestamp_seconds",
         "gauge",
         ("peer", "reason"),

@@ -301,13 +301,6 @@ def handshakes(source: Source) -> Samples:
             yield (result,), n
 
 
-def expiries(source: Source) -> Samples:
-    """Yield when the access of each peer ends that has an end."""
-    for peer in source.peers:
-        if peer.view.expires is not None:
-            yield (peer.view.name,), peer.view.expires
-
-
 def last_errors(source: Source) -> Samples:
     """Yield when each peer's last error was, while it has one."""
     for peer in source.peers:
@@ -327,6 +320,11 @@ def rekeys(source: Source) -> Samples:
     """Yield how often sessions got new keys."""
     if source.gateway.sessions is not None:
         yield (), source.gateway.sessions.rekeys
+
+
+def is_reloaded(source: Source) -> Samples:
+    """Yield whether what was read last is in effect."""
+    yield (), float(not source.gateway.configuration.read.error)
 
 
 def count(name: str) -> Read:

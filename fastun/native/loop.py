@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -214,6 +215,16 @@ class Loop:
     def forget_ips(self, slot: int) -> None:
         """Remove all networks of the peer."""
         lib.loop_forget_ips(self._pointer, slot)
+
+    def set_rate_limit(self, slot: int, rate: int, burst_bytes: int, *, is_cut_off: bool) -> None:
+        """Let so many bytes a second of the peer pass, 0 for any number; cut off: none."""
+        checked(lib.loop_set_rate_limit(self._pointer, slot, rate, burst_bytes, int(is_cut_off)))
+
+    def set_reach(self, slot: int, networks: Iterable[tuple[bytes, int]]) -> None:
+        """Let the peer send to these networks only; without any, everywhere."""
+        lib.loop_clear_reach(self._pointer, slot)
+        for address, prefix_length in networks:
+            checked(lib.loop_add_reach(self._pointer, slot, address, len(address), prefix_length))
 
     def set_sending_key(
         self,

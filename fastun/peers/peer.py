@@ -45,7 +45,8 @@ class Server:
 
     `routes` are what it pushes: networks behind it. `peers` are those of its configuration file;
     their pre-shared keys are left out. In `room_bytes` of its hello a client's addresses have to
-    fit, None where a version before this one has served.
+    fit, None where a version before this one has served. `dns` has servers and domains; `default`:
+    it is a default route.
     """
 
     interface: str
@@ -57,6 +58,8 @@ class Server:
     routes: tuple[Network, ...] = ()
     peers: tuple[Peer, ...] = ()
     room_bytes: int | None = None
+    dns: tuple[str, ...] = ()
+    default: bool = False
 
     @property
     def networks(self) -> tuple[Network, ...]:

@@ -129,6 +129,8 @@ class ServerText(msgspec.Struct, frozen=True):
     peers: tuple[_PeerText, ...]
     routes: tuple[str, ...] = ()  # Not in what older versions wrote, as the next.
     room_bytes: int | None = None
+    dns: tuple[str, ...] = ()
+    default: bool = False
 
     @classmethod
     def of(cls, server: Server) -> Self:
@@ -146,6 +148,8 @@ class ServerText(msgspec.Struct, frozen=True):
             ),
             tuple(map(str, server.routes)),
             server.room_bytes,
+            server.dns,
+            server.default,
         )
 
     def value(self) -> Server:
@@ -159,6 +163,8 @@ class ServerText(msgspec.Struct, frozen=True):
             listen=endpoints_of(" ".join(self.listen)),
             routes=tuple(map(_network, self.routes)),
             room_bytes=self.room_bytes,
+            dns=self.dns,
+            default=self.default,
             peers=tuple(
                 Peer(
                     name=peer.name,

@@ -9,7 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# As many networks the data path looks through (REACH_MAX, csrc/fastun.h).
+TO_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

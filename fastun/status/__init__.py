@@ -6,4 +6,5 @@ run_directory  the directory of the control sockets
 reply          the structs of an answer: the keys of `fastun status --json`
 reading        makes the answer of a view of the gateway
 report         the same as text of 80 columns: `fastun status`
+peer_report    its lines about peers
 """

@@ -7,12 +7,21 @@ import os
 
 from fastun import __version__
 from fastun.endpoint import format_host_port
-from fastun.gateway.view import DeviceView, GatewayView, LaneView, LinkView, PeerView, WorkerView
+from fastun.gateway.view import (
+    DeviceView,
+    DnsView,
+    GatewayView,
+    LaneView,
+    LinkView,
+    PeerView,
+    WorkerView,
+)
 from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
     Direction,
+    DnsStatus,
     ForwardStatus,
     LaneStatus,
     LastError,
@@ -22,6 +31,7 @@ from fastun.status.reply import (
     Stage,
     Status,
     Tcp,
+    Terms,
 )
 
 # One of each IP version is usual; a reply with all peers has to stay within its bounds.
@@ -43,9 +53,12 @@ def read_status(view: GatewayView) -> Status:
         mtu_bytes=view.device.mtu,
         device_fault=view.device.fault,
         host_repairs=view.device.repairs,
+        dns=None if view.device.dns is None else _dns(view.device.dns),
         forward=_forward(view.device),
         kill_switch=view.device.kill_switch,
         started_unix_seconds=what.started,
+        configured_unix_seconds=what.read.since,
+        reload_error=what.read.error,
         listen=list(what.listen),
         endpoint=what.endpoint,
         state_dir=what.state_dir,
@@ -59,6 +72,16 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+    )
+
+
+def _dns(dns: DnsView) -> DnsStatus:
+    return DnsStatus(
+        servers=list(dns.servers),
+        domains=list(dns.domains),
+        manager=dns.manager,
+        is_checked=dns.is_checked,
+        fault=dns.fault,
     )
 
 
@@ -97,7 +120,8 @@ def _peer(peer: PeerView) -> PeerStatus:
         transmit_bytes=counted["transmit_bytes"],
         dropped_packets=counted["dropped_packets"] + counted["no_session_packets"],
         link=None if link is None else _link(link),
-        expires_unix_seconds=peer.expires,
+        expires_unix_seconds=peer.terms.expires,
+        terms=_terms(peer),
         last_error=None if peer.last_error is None else _last_error(peer.last_error),
         mac_address_count=None if peer.macs is None else peer.macs.total,
         mac_addresses=[] if peer.macs is None else [_mac(each) for each in peer.macs.first],
@@ -106,6 +130,18 @@ def _peer(peer: PeerView) -> PeerStatus:
 
 def _mac(mac: MacAddress) -> str:
     return mac.address + (f" vlan {mac.vlan}" if mac.vlan else "")
+
+
+def _terms(peer: PeerView) -> Terms:
+    limit, quota, counted = peer.terms.limit, peer.terms.quota, peer.counted
+    return Terms(
+        limit_outbound_bytes_per_second=limit.outbound,
+        limit_inbound_bytes_per_second=limit.inbound,
+        limited_packets=counted["limited_outbound_packets"] + counted["limited_inbound_packets"],
+        not_permitted_packets=counted["not_permitted_packets"],
+        quota_bytes=None if quota is None else quota.month_bytes,
+        quota_used_bytes=peer.quota_used_bytes,
+    )
 
 
 def _last_error(error: link_errors.LastError) -> LastError:

@@ -77,6 +77,21 @@ class LastError(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What a peer may use. A limit, in bytes a second, and the quota are null where there is none.
+
+    ``limited_packets`` were dropped because of them, in both directions, ``not_permitted_packets``
+    because of where the peer may send to.
+    """
+
+    limit_outbound_bytes_per_second: int | None
+    limit_inbound_bytes_per_second: int | None
+    limited_packets: int
+    not_permitted_packets: int
+    quota_bytes: int | None
+    quota_used_bytes: int
+
+
 class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One peer. ``remote``, ``since_unix_seconds`` and ``link`` are null while it is not up.
 
@@ -108,6 +123,7 @@ class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
     mac_address_count: int | None = None
     mac_addresses: list[str] = []
     expires_unix_seconds: int | None = None
+    terms: Terms | None = None
 
 
 class Links(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +138,20 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     hello_failures: int
     refused_handshakes: int = 0
+
+
+class DnsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The DNS of a tunnel. ``manager`` has it: systemd-resolved, resolvconf or /etc/resolv.conf.
+
+    ``is_checked`` is true once the servers were asked; ``fault`` says why names are not looked up
+    as they should be, empty where they are.
+    """
+
+    servers: list[str]
+    domains: list[str]
+    manager: str
+    is_checked: bool
+    fault: str
 
 
 class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,13 +173,14 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``device_fault`` says why the host is not as the device needs it, empty where it is.
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
-    nothing, or what goes to private networks that it is in.
+    nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
     """
 
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None
     kill_switch: KillSwitch = "off"
+    dns: DnsStatus | None = None
 
 
 class Status(HostStatus, frozen=True, kw_only=True):
@@ -157,7 +188,8 @@ class Status(HostStatus, frozen=True, kw_only=True):
 
     ``state_dir`` has the peer directory, null where there is none.
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
-    that may connect, connected or not.
+    that may connect, connected or not. The configuration was read at ``configured_unix_seconds``;
+    ``reload_error`` says why not what was read later, empty where nothing was.
     """
 
     version: str
@@ -169,6 +201,8 @@ class Status(HostStatus, frozen=True, kw_only=True):
     addresses: list[str]
     mtu_bytes: int
     started_unix_seconds: float
+    configured_unix_seconds: float = 0
+    reload_error: str = ""
     listen: list[str]
     endpoint: str | None
     metrics: str | None

@@ -16,18 +16,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastun.errors import RuntimeFailure, one_line
+from fastun.config.quantity import format_size as size
+from fastun.errors import RuntimeFailure
 from fastun.gateway.worker_state import FULL_FROM
-from fastun.status import control
+from fastun.status import control, peer_report
+from fastun.status.peer_report import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, ForwardStatus, PeerStatus, Stage, Status
-
-# The end of a peer's access is shown from a week before.
-_END_SHOWN_S = 7 * 86400
+    from fastun.status.reply import Direction, DnsStatus, ForwardStatus, Stage, Status
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
@@ -124,13 +123,8 @@ def _render(status: Status, now: float, n_down_max: int) -> Iterable[Table | Tex
     yield _summary(status, now)
     yield ""
     if status.peers:
-        shown, n_more = _shown(status.peers, n_down_max)
-        if shown:
-            yield _peers(shown, now, status)
-        if n_more:
-            yield f"and {n_more:,} more, not connected; 'fastun status --all' shows them"
-        yield from _last_errors(status.peers, now, n_down_max)
-        yield from _ends(status.peers, now)
+        is_sealed = status.wire == "wireguard"
+        yield from peer_report.lines(status.peers, now, n_down_max, is_sealed=is_sealed)
         yield ""
     for lane in status.lanes:
         title = f"lane {lane.lane}" if len(status.lanes) > 1 else ""
@@ -150,6 +144,14 @@ def _summary(status: Status, now: float) -> Table:
     if status.public_key:
         table.add_row("key", f"{status.public_key} (public)")
     table.add_row("address", Text("  ".join(status.addresses) or "none"))
+    if status.dns is not None:
+        table.add_row("DNS", _dns(status.dns))
+    if status.reload_error:
+        since = duration(now - status.configured_unix_seconds)
+        table.add_row(
+            "config",
+            Text(f"not reloaded: {status.reload_error}; as it was read {since} ago", "yellow"),
+        )
     if said := _host(status):
         table.add_row("host", said)
     if status.forward is not None:
@@ -167,6 +169,14 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _dns(dns: DnsStatus) -> Text:
+    """Return where names are looked up, and whether that works."""
+    said = f"{' '.join((*dns.servers, *dns.domains))} by {dns.manager}"
+    if dns.fault:
+        return Text(f"{said}: {dns.fault}", style="yellow")
+    return Text(f"{said}, {'answers' if dns.is_checked else 'not checked yet'}")
 
 
 def _host(status: Status) -> Text | None:
@@ -206,75 +216,6 @@ def _connected(status: Status) -> Text:
     return Text(said, style="green" if n_up else "yellow")
 
 
-def _shown(peers: list[PeerStatus], n_down_max: int) -> tuple[list[PeerStatus], int]:
-    """Return the connected peers and some others, those first, and how many are left out.
-
-    Of those that are not connected, the ones whose last handshake is the most recent come first.
-    """
-    up = [peer for peer in peers if peer.up]
-    down = [peer for peer in peers if not peer.up]
-    down.sort(key=lambda peer: -(peer.last_handshake_unix_seconds or 0))
-    return up + down[:n_down_max], max(0, len(down) - n_down_max)
-
-
-def _peers(peers: list[PeerStatus], now: float, status: Status) -> Table:
-    """Return a line a peer."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("peer", overflow="fold")
-    table.add_column("via", no_wrap=True)
-    table.add_column("remote", overflow="fold")
-    is_sealed = status.wire == "wireguard"
-    headings = ["up", "RTT", "received", "sent", *(["handshake"] if is_sealed else [])]
-    if any(peer.mac_address_count is not None for peer in peers):
-        headings.append("MACs")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for peer in peers:
-        cells = _peer_cells(peer, now)
-        table.add_row(*cells[: 3 + len(headings)], style="" if peer.up else "dim")
-    return table
-
-
-def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Text]:
-    """Yield why peers are not connected, the newest first."""
-    found = [(peer, peer.last_error) for peer in peers if peer.last_error is not None]
-    found.sort(key=lambda each: each[1].unix_seconds, reverse=True)
-    for peer, error in found[:n_max]:
-        age = _age(error.unix_seconds, now, "")
-        yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
-
-
-def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:
-    """Yield whose access ends within a week, the next first."""
-    found = [(peer.expires_unix_seconds or 0, peer) for peer in peers]
-    for expires, peer in sorted(found, key=lambda each: each[0]):
-        if now < expires < now + _END_SHOWN_S:
-            text = f"{one_line(peer.name)}: its access ends in {duration(expires - now)}"
-            yield Text(text, style="yellow")
-
-
-def _peer_cells(peer: PeerStatus, now: float) -> list[Text]:
-    tcp = None if peer.link is None else peer.link.tcp
-    return [
-        Text(peer.name),
-        Text("" if peer.link is None else peer.link.transport),
-        Text(remote_of(peer)),
-        Text(_age(peer.since_unix_seconds, now, "")),
-        Text("" if tcp is None else f"{tcp.rtt_seconds * 1e3:.2f} ms"),
-        Text(size(peer.receive_bytes)),
-        Text(size(peer.transmit_bytes)),
-        Text(_age(peer.last_handshake_unix_seconds, now, "never")),
-        Text("" if peer.mac_address_count is None else f"{peer.mac_address_count:,}"),
-    ]
-
-
-def _age(since_unix_seconds: float | None, now: float, if_none: str) -> str:
-    """Return how long ago something was, in its largest unit."""
-    if since_unix_seconds is None:
-        return if_none
-    return " ".join(duration(now - since_unix_seconds).split()[:2])
-
-
 def _stages(title: str, directions: dict[str, Direction]) -> Table:
     """Return the stages in the order in which a packet meets them, each followed by its drops."""
     table = Table(box=None, title=title or None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -305,31 +246,3 @@ def _add_stage(table: Table, stage: Stage) -> None:
     for reason, n_packets in stage.drops.items():
         if n_packets:
             table.add_row(Text(f"    dropped: {reason}"), f"{n_packets:,}", style="yellow")
-
-
-def remote_of(peer: PeerStatus) -> str:
-    """Return host and port; that of a peer that was dialled comes as a URL."""
-    return "not connected" if peer.remote is None else one_line(peer.remote).rpartition("//")[2]
-
-
-def size(n_bytes: int) -> str:
-    """Return bytes with a decimal unit, as networks count."""
-    value, units = float(n_bytes), iter(("B", "kB", "MB", "GB", "TB", "PB", "EB"))
-    unit = next(units)
-    while value >= 999.5:  # noqa: PLR2004 (what would be rounded to four digits)
-        value, unit = value / 1000, next(units)
-    n_decimals = 0 if unit == "B" or value >= 99.95 else 1 if value >= 9.995 else 2  # noqa: PLR2004
-    return f"{value:.{n_decimals}f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Return the two largest units of a time span."""
-    whole = max(0, int(seconds))
-    parts = (
-        (whole // 86400, "d"),
-        (whole // 3600 % 24, "h"),
-        (whole // 60 % 60, "min"),
-        (whole % 60, "s"),
-    )
-    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2])

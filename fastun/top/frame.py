@@ -15,7 +15,7 @@ from rich.text import Text
 from fastun.gateway.worker_state import FULL_FROM
 from fastun.native import DIRECTIONS
 from fastun.session.protocol import REJECT_AFTER_TIME_S
-from fastun.status.report import duration, remote_of
+from fastun.status.peer_report import duration, remote_of
 from fastun.top.rates import NETWORK, directions
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ from fastun.lab.tunnel import PORT, SERVER_ADDRESSES, UDP_PORT, add_peer, start_
 from fastun.native import has_aes_instructions
 from tests.fault.test_udp_flood import forged, forged_source, initiation, raw_socket, server_key
 from tests.netns.test_path_mtu import INNER_MTU, NARROW_MTU, end, path_mtu, routed
+from tests.support.compressed_time import gateway_with
 from tests.support.hasty_client import add_clients, greet, udp_packet
 
 if TYPE_CHECKING:
@@ -44,17 +45,7 @@ MIB = 1 << 20
 N_TIMES = 12  # that 300 packets come behind a hello
 
 # A gateway that makes new keys after 32 MiB under AES-256-GCM, in place of 192 GiB.
-FEW_BLOCKS = """
-import sys
-from fastun.gateway import run as gateway
-from fastun.session.timer_constants import TimerConstants
-run = gateway.run
-gateway.run = lambda settings: run(settings, TimerConstants(
-    rekey_after_blocks=2**20, rekey_timeout_s=0.2, jitter_s=0.01,
-))
-from fastun.command.cli import main
-main()
-"""
+FEW_BLOCKS = gateway_with(rekey_after_blocks=2**20, rekey_timeout_s=0.2, jitter_s=0.01)
 
 # Timers a hundred times as fast, and a look each moment at the oldest keys that Python has.
 # By references of its own: gc.get_objects() in a second thread shows tuples that are not finished,
@@ -75,9 +66,9 @@ class Watched(transport.SessionKeys):
         made.append(weakref.ref(keys))
         return keys
 transport.SessionKeys = Watched
-def watched(settings):
+def watched(settings, **more):
     threading.Thread(target=watch, daemon=True).start()
-    run(settings, constants)
+    run(settings, constants, **more)
 gateway.run = watched
 def age_s(keys):
     now_s = clock.boottime_s()
@@ -138,7 +129,7 @@ def count_told(sender: socket.socket) -> int:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("per_second", [190, pytest.param(3000, marks=pytest.mark.soak)])
-def test_forty_of_forty_are_told_too_big_beside_a_flood_to_an_absent_peer(
+def test_forty_of_forty_get_too_big_beside_a_flood_to_an_absent_peer(
     lab: Lab, tmp_path: Path, per_second: int
 ) -> None:
     pair = routed(lab, tmp_path, NARROW_MTU)
@@ -309,7 +300,7 @@ def test_no_key_is_kept_for_longer_than_three_times_its_life(
 def test_who_sends_much_under_aes_makes_new_keys_from_either_side(
     monkeypatch: pytest.MonkeyPatch, tunnel: StartTunnel, transport: Transport
 ) -> None:
-    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", FEW_BLOCKS))
+    monkeypatch.setattr(lab_tunnel, "FASTUN", FEW_BLOCKS)
     pair = tunnel(transport=transport)
     client, server = pair.client, pair.server
 

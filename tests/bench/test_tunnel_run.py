@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.tunnel import outage
 from bench.tunnel import results as result_files
-from bench.tunnel.addresses import OUTER
+from bench.tunnel.addresses import INNER, OUTER
 from bench.tunnel.cases import BASELINE, PEER, Case
 from bench.tunnel.figures import FIGURES
 from bench.tunnel.measures import MEASURES, Measure, Subject, one_stream
 from bench.tunnel.pair import Pair, make_pair
+from bench.tunnel.programs import fastun
 from bench.tunnel.results import ABSENT, FAILED, OK, CaseResult, Settings
 from bench.tunnel.rounds import Run
 from fastun.lab.host import NAMESPACE_DIR, wait_until
 from fastun.lab.network import missing_capability
-from fastun.lab.traffic import iperf3, ping
+from fastun.lab.traffic import answers_ping, iperf3, ping
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -226,7 +228,7 @@ def test_every_measure_of_the_wire_returns_figures_that_are_known(lab: Lab, tmp_
 
     (veth,) = one.cases
     assert veth.reasons == []
-    only_of_programs = {"cpu-programs", "memory-rss", "memory-pss", "start-up"}
+    only_of_programs = {"cpu-programs", "memory-rss", "memory-pss", "worker-killed", "start-up"}
     only_if_quiet = {"cpu-machine"}
     known = {figure.name for figure in FIGURES}
     assert veth.values.keys() | only_of_programs | only_if_quiet == known
@@ -240,3 +242,15 @@ def test_the_cpu_time_of_a_busy_machine_is_not_taken_for_the_tunnels(
 
     assert ("cpu-machine" in figures) == is_taken
     assert all(value > 0 for value in figures.values())
+
+
+def test_a_killed_worker_costs_a_moment_and_what_has_no_workers_is_not_killed(
+    lab: Lab, tmp_path: Path
+) -> None:
+    one = make_pair(lab, "restart", tmp_path)
+    assert outage.after_kills(one, OUTER.server.bare_v4, n_rounds=1) == []
+    fastun.start(one, wire="wireguard", scheme="udp")
+    wait_until(lambda: answers_ping(one.client, INNER.server.bare_v4), "the tunnel", timeout_s=15)
+    outages = outage.after_kills(one, INNER.server.bare_v4, n_rounds=1)
+    assert len(outages) == 2 * 4
+    assert all(1 < each < 10_000 for each in outages)

@@ -118,7 +118,7 @@ def test_an_unknown_field_is_named_with_the_nearest(host: Host, tmp_path: Path) 
     assert "address" in complaint.partition("adress")[2]
 
 
-def test_a_second_gateway_is_told_what_is_taken(host: Host, tmp_path: Path) -> None:
+def test_a_second_gateway_says_what_is_taken(host: Host, tmp_path: Path) -> None:
     """Each start takes one thing less from the first gateway, until it could run beside it."""
     home = tmp_path / "first"
     home.mkdir()

@@ -19,6 +19,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.tunnel import SERVER_ADDRESSES, UDP_PORT, GatewayProcess, add_peer, start_gateway
 from fastun.session import keys, messages, noise, transport
 from fastun.session.messages import MessageType
+from tests.support.compressed_time import gateway_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,17 +30,7 @@ if TYPE_CHECKING:
 
 SERVER_OUTER = "10.0.0.1"
 # A server that asks a peer anew after 0.6 s in which nothing has come back, not 15.
-IMPATIENT = """
-import sys
-from fastun.gateway import run as gateway
-from fastun.session.timer_constants import TimerConstants
-run = gateway.run
-gateway.run = lambda settings: run(settings, TimerConstants(
-    keepalive_timeout_s=0.5, rekey_timeout_s=0.1, jitter_s=0.01,
-))
-from fastun.command.cli import main
-main()
-"""
+IMPATIENT = gateway_with(keepalive_timeout_s=0.5, rekey_timeout_s=0.1, jitter_s=0.01)
 
 
 class Mallory:
@@ -103,7 +94,7 @@ def peer(server: GatewayProcess, *arguments: str) -> str:
 def test_a_removed_peer_does_not_answer_its_way_into_the_next_ones_place(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", IMPATIENT))
+    monkeypatch.setattr(lab_tunnel, "FASTUN", IMPATIENT)
     inside, outside = lab.host("server"), lab.host("mallory")
     lab.wire(inside, outside, [f"{SERVER_OUTER}/24"], ["10.0.0.2/24"])
     server = start_gateway(inside, tmp_path, "serve", wire="wireguard", addresses=SERVER_ADDRESSES)

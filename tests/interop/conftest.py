@@ -82,6 +82,11 @@ class Interop:
         peer = _wg_peer(self.peer_identity, THEIR_PREFIXES, psk, endpoint)
         return self._start("connect", _wg_file(interface, peer), suffix="conf")
 
+    def dial_by_both_families(self) -> GatewayProcess:
+        """Start `fastun connect` with both addresses of wireguard-go, IPv6 first."""
+        urls = ", ".join(f'"udp://{host_port(THEIRS[outer])}"' for outer in (6, 4))
+        return self._start("connect", f"{self._toml_file()}endpoints = [{urls}]\n")
+
     # -- wireguard-go begins ------------------------------------------------------------------
 
     def serve(self, *, has_peer: bool = True) -> GatewayProcess:
@@ -172,4 +177,4 @@ def interop(lab: Lab, tmp_path: Path) -> Iterator[Interop]:
 @pytest.fixture
 def compressed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let fastun rekey every 0.15 s, and try a handshake again after 0.1 s."""
-    monkeypatch.setattr(tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))
+    monkeypatch.setattr(tunnel, "FASTUN", COMPRESSED)

@@ -18,7 +18,7 @@ from tests.interop.conftest import (
     THEIRS,
     host_port,
 )
-from tests.support.transfer import start_transfer
+from tests.support.transfer import probing, start_transfer
 from tests.support.wireguard_flood import flooding
 from tests.support.wireguard_go import wg
 
@@ -281,3 +281,25 @@ def test_wireguard_go_rekeys_three_times_without_loss(interop: Interop) -> None:
     assert after.total("fastun_rekeys_total") - before.total("fastun_rekeys_total") == 3
     assert after.dropped() == before.dropped()
     assert_plain_wireguard(interop)
+
+
+@pytest.mark.soak
+def test_an_ipv6_that_dies_under_a_link_is_left_for_ipv4(interop: Interop) -> None:
+    """wireguard-go answers no questions, so silence alone is what there is to go by."""
+    interop.let_dial()
+    wait_until(lambda: answers_ping(interop.ours, THEIRS[6]), "IPv6", timeout_s=10)
+    interop.dial_by_both_families()
+    interop.wait_up(interop.ours, THEIR_INNER[0])
+    assert interop.peer.show().endpoint.startswith(f"[{OURS[6]}]:")
+    with probing(interop.ours, interop.theirs, THEIR_INNER[0]) as probe:
+        probe.seconds_until_answer()
+        interop.theirs.run("nft", "add", "table", "ip6", "dead")
+        for hook, port in (("input", "dport"), ("output", "sport")):
+            chain = f"{{ type filter hook {hook} priority 0; }}"
+            interop.theirs.run("nft", "add", "chain", "ip6", "dead", hook, chain)
+            rule = f"add rule ip6 dead {hook} udp {port} {PORT} drop"
+            interop.theirs.run("nft", *rule.split())
+        lasted_s = probe.seconds_until_answer(40)
+    print(f"outage {lasted_s:.2f} s")  # noqa: T201
+    assert lasted_s < 8
+    assert interop.peer.show().endpoint.startswith(f"{OURS[4]}:")

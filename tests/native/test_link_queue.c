@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "outbound/link_queue.h"
+#include "loop/link_queue.h"
 #include "random.h"
 
 enum { LENGTH_MAX = 70000, MODEL_MAX = 1 << 17, N_STEPS = 60000, IOV_MAX_TAKEN = 40 };

@@ -38,7 +38,7 @@ def test_a_host_that_carries_tunnels_has_nothing_that_fails(lab: Lab, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ports_of_a_running_gateway_are_its_own_and_those_of_others_are_told(
+def test_ports_of_a_running_gateway_are_its_own_and_those_of_others_are_reported(
     lab: Lab, tmp_path: Path
 ) -> None:
     host = lab.host("server")
@@ -64,7 +64,7 @@ def test_ports_of_a_running_gateway_are_its_own_and_those_of_others_are_told(
     assert gateway.stop() == 0
 
 
-def test_settings_of_the_network_that_break_tunnels_are_told(lab: Lab, tmp_path: Path) -> None:
+def test_settings_of_the_network_that_break_tunnels_are_reported(lab: Lab, tmp_path: Path) -> None:
     host, other = lab.host("server"), lab.host("client")
     lab.wire(host, other, ["10.0.0.1/24"], ["10.0.0.2/24"])
     for name, value in (("all", 0), ("to-client", 0)):

@@ -6,7 +6,6 @@ UDP is what it uses while that works. A firewall between the two is an nft rule 
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from fastun.lab import tunnel as lab_tunnel
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import UDP_PORT, endpoints, start_gateway
+from tests.support.compressed_time import gateway_with
 from tests.support.scrapes import assert_adds_up, quiesced
 
 if TYPE_CHECKING:
@@ -30,17 +30,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartTunnel
 
 # The gateway, but it gives up an unanswered handshake after 2 s instead of 90.
-IMPATIENT = """
-import sys
-from fastun.gateway import run as gateway
-from fastun.session.timer_constants import TimerConstants
-run = gateway.run
-gateway.run = lambda settings: run(settings, TimerConstants(
-    rekey_timeout_s=0.5, rekey_attempt_time_s=2.0, jitter_s=0.01,
-))
-from fastun.command.cli import main
-main()
-"""
+IMPATIENT = gateway_with(rekey_timeout_s=0.5, rekey_attempt_time_s=2.0, jitter_s=0.01)
 CHUNK_BYTES = 16384
 PACE_S = 0.005  # between chunks: 3 MB/s, far from what the machine could be too slow for
 
@@ -183,7 +173,7 @@ def test_without_udp_from_the_start_tcp_comes_up_soon_and_udp_takes_over_when_it
 
 
 def test_udp_is_tried_for_ever(tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", IMPATIENT))
+    monkeypatch.setattr(lab_tunnel, "FASTUN", IMPATIENT)
     pair = tunnel(transport="both", client_arguments=["-v"])
     block_udp(pair.server.host)
     pinging = pair.client.host.spawn("ping", "-i", "0.1", pair.server.inner_address)

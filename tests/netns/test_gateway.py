@@ -8,6 +8,7 @@ to the office's server (11), whose answer takes the same way back (12, 13).
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -195,6 +196,35 @@ def _second() -> list[str]:
         *("serve", "--forward", "--masquerade", "-i", "fastun1", "--metrics", "off"),
         *("--address", "10.56.0.1/24", "--address", "fd56::1/64", "--listen", "udp://[::]:51821"),
     ]
+
+
+def test_connections_fit_the_narrower_of_the_two_ways(
+    hosts: Office, at_gateway: Operator, at_laptop: Operator, tmp_path: Path
+) -> None:
+    at_gateway.start("serve", "--forward", "--masquerade", *INNER_ADDRESSES)
+    at_laptop.start("connect", str(office.add_laptop(at_gateway, tmp_path)))
+    hosts.gateway.ip("link", "set", "to-lan", "mtu", "1300")  # of which the two ends know nothing
+    try:
+        for version, address in SERVER.items():
+            assert answers(hosts.laptop, address)
+            headers = {4: 40, 6: 60}[version]
+            assert max(segment_sizes(hosts.laptop, hosts.server, address)) <= 1300 - headers
+    finally:
+        hosts.gateway.ip("link", "set", "to-lan", "mtu", "1500")
+
+
+def segment_sizes(laptop: Host, server: Host, address: str) -> list[int]:
+    """Return how long the segments of a connection may be that each of its ends sends."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with server.socket(family) as listener, laptop.socket(family) as client:
+        listener.bind((address, 5310))
+        listener.listen(1)
+        client.settimeout(5)
+        client.connect((address, 5310))
+        accepted, _ = listener.accept()
+        with accepted:
+            ends = (client, accepted)
+            return [end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) for end in ends]
 
 
 def test_the_host_is_no_router_for_its_neighbours(

@@ -188,22 +188,11 @@ def test_dns_is_set_with_the_tunnel_and_unset_with_it(connect: Connect, program:
     assert record.read_text().splitlines() == [*told, "resolvconf -d wg0 -f"]
 
 
-def test_dns_is_set_by_resolvectl_where_there_is_no_resolvconf(
-    connect: Connect, program: Any
-) -> None:
-    directory, record = program("resolvectl")
-    stop(connect(INTERFACE + DNS + PEER + SOME, path=[directory]))
-    assert record.read_text().splitlines() == [
-        "resolvectl dns wg0 10.9.0.1 fd00:9::1",
-        "resolvectl domain wg0 ~. example.net example.org",
-        "resolvectl dns wg0",
-        "resolvectl revert wg0",
-    ]
-
-
-@pytest.mark.parametrize("name", ["resolvconf", "other"])
+@pytest.mark.parametrize(
+    ("name", "why"), [("resolvconf", "exit code 3"), ("other", "shared with other network namesp")]
+)
 def test_dns_that_cannot_be_set_is_a_warning_with_the_servers(
-    connect: Connect, program: Any, tmp_path: Path, name: str
+    connect: Connect, program: Any, tmp_path: Path, name: str, why: str
 ) -> None:
     directory, _ = program(name, code=3)
     stop(connect(INTERFACE + DNS + PEER + SOME, path=[directory]))
@@ -214,3 +203,4 @@ def test_dns_that_cannot_be_set_is_a_warning_with_the_servers(
     )
     assert "10.9.0.1 fd00:9::1" in line
     assert "warning" in line
+    assert why in line

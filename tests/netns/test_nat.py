@@ -5,7 +5,6 @@ client 10.1.0.2 ==veth== 10.1.0.1 router 198.51.100.1, then .2 ==veth== 198.51.1
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from fastun.lab.tunnel import (
     add_peer,
     start_gateway,
 )
+from tests.support.compressed_time import gateway_with
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -30,16 +30,9 @@ if TYPE_CHECKING:
 SERVER, FIRST, SECOND = "198.51.100.9", "198.51.100.1", "198.51.100.2"
 
 # A gateway that misses an answer after 3 s instead of 12, and asks again each 0.5 s.
-IMPATIENT = """
-from fastun.gateway import run as gateway
-from fastun.session.timer_constants import TimerConstants
-run = gateway.run
-gateway.run = lambda settings: run(settings, TimerConstants(
-    keepalive_timeout_s=2.0, answer_time_s=1.0, rekey_timeout_s=0.5, jitter_s=0.01,
-))
-from fastun.command.cli import main
-main()
-"""
+IMPATIENT = gateway_with(
+    keepalive_timeout_s=2.0, answer_time_s=1.0, rekey_timeout_s=0.5, jitter_s=0.01
+)
 
 
 def translate(router: Host, to: str) -> None:
@@ -88,7 +81,7 @@ def office(lab: Lab, tmp_path: Path, is_impatient: bool) -> Office:
     router.sysctl("net.ipv4.ip_forward", 1)
     client.ip("route", "add", "default", "via", "10.1.0.1")
     translate(router, FIRST)
-    program = (sys.executable, "-c", IMPATIENT) if is_impatient else ()
+    program = IMPATIENT if is_impatient else ()
     listen = ("--listen", f"udp://{SERVER}:{UDP_PORT}")
     there = start_gateway(
         *(server, tmp_path, "serve", *listen), wire="wireguard", addresses=SERVER_ADDRESSES

@@ -119,7 +119,7 @@ def test_a_narrow_way_carries_at_nearly_the_speed_of_a_wide_one(
         assert_adds_up(quiesced(gateway))
 
 
-def test_senders_inside_are_told_what_fits_and_others_are_carried_in_fragments(
+def test_senders_inside_learn_what_fits_and_others_are_carried_in_fragments(
     narrow: Tunnel,
 ) -> None:
     client, inner = narrow.client.host, narrow.server.inner_address
@@ -148,7 +148,7 @@ def n_fragments(host: Host) -> int:
 
 
 @pytest.mark.parametrize("narrow", ["tap"], indirect=True)
-def test_ethernet_frames_whose_senders_cannot_be_told_go_in_pieces_and_not_in_fragments(
+def test_ethernet_frames_whose_senders_cannot_learn_it_go_in_pieces_and_not_in_fragments(
     narrow: Tunnel,
 ) -> None:
     client, server = narrow.client.host, narrow.server.host

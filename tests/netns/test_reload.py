@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import signal
+import socket
 from typing import TYPE_CHECKING
 
+import pytest
+
+from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.host import wait_until
-from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import INTERFACE
+from fastun.lab.network import Lab, missing_capability
+from fastun.lab.tunnel import FASTUN, INTERFACE
+from fastun.session import keys
 from tests.support import reloading
+from tests.support.reloading import Reloading
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from fastun.lab.network import Lab
     from fastun.lab.tunnel import GatewayProcess
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reloading]:
+    if missing := missing_capability():
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with Lab() as lab:
+        yield reloading.start(lab, tmp_path_factory.mktemp("reload"))
+
+
+@pytest.fixture
+def here(scene: Reloading) -> Iterator[Reloading]:
+    yield scene
+    scene.base()
 
 
 def routes(client: GatewayProcess) -> list[str]:
@@ -22,55 +44,184 @@ def routes(client: GatewayProcess) -> list[str]:
     return [line.split()[0] for line in listed.splitlines() if line.startswith("172.")]
 
 
-def test_peers_pushes_and_the_rest_change_without_a_lost_packet(lab: Lab, tmp_path: Path) -> None:
-    here = reloading.start(lab, tmp_path)
-    handshakes = here.handshakes()
-    here.start_pings(1400)
-    assert here.changed() == ["nothing has changed"]
+def wait_for_routes(here: Reloading, *expected: str) -> None:
+    for client in here.clients.values():
+        wait_until(lambda: routes(client) == [*expected], "pushed routes", timeout_s=10)  # noqa: B023
 
+
+def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading) -> None:
     udp_key, tcp_key = (here.peers[name][0] for name in ("udp", "tcp"))
-    here.peers["udp"] = (udp_key, ("10.99.0.2/32", "10.77.0.0/16"))
-    assert here.changed() == ["nothing has changed"]
-    here.write()
-    assert here.changed() == ["peer udp: allowed IPs +10.77.0.0/16"]
-    assert "10.77.0.0/16" in here.server.host.ip("route", "show", "dev", INTERFACE)
-    here.peers["udp"] = (udp_key, ("10.99.0.2/32",))
-    here.peers["tcp"] = (tcp_key, ("10.99.0.3/32", "10.77.0.0/16"))
-    here.write()
-    assert here.changed() == [
-        "peer udp: allowed IPs -10.77.0.0/16",
-        "peer tcp: allowed IPs +10.77.0.0/16",
-    ]
-
-    for route in ("172.20.0.0/16", "172.21.0.0/16"):
-        here.sections["push"] = f'routes = ["{route}"]'
+    with here.losing_nothing():
+        here.peers["udp"] = (udp_key, ("10.99.0.2/32", "10.77.0.0/16"))
+        assert here.reload().changes == ()
         here.write()
-        (said,) = here.changed()
-        assert said.startswith(f"push.routes: +{route} -172.")
-        for client in here.clients.values():
-            wait_until(lambda: routes(client) == [route], "the pushed route", timeout_s=10)  # noqa: B023
+        assert here.reload().changes == ("peer udp: allowed IPs +10.77.0.0/16",)
+        assert "10.77.0.0/16" in here.server.host.ip("route", "show", "dev", INTERFACE)
+        here.peers["udp"] = (udp_key, ("10.99.0.2/32",))
+        here.peers["tcp"] = (tcp_key, ("10.99.0.3/32", "10.77.0.0/16"))
+        here.write()
+        assert here.reload().changes == (
+            "peer udp: allowed IPs -10.77.0.0/16",
+            "peer tcp: allowed IPs +10.77.0.0/16",
+        )
+        for route in ("172.20.0.0/16", "172.21.0.0/16"):
+            here.sections["push"] = f'routes = ["{route}"]'
+            here.write()
+            (said,) = here.reload().changes
+            assert said.startswith(f"push.routes: +{route} -172.")
+            wait_for_routes(here, route)
+        here.sections["interface"] += "\nmtu = 1400\ngso = false"
+        here.sections["log"] = 'level = "debug"'
+        here.sections["listen"] = (
+            'udp = ["udp://[::]:51820", "udp://[::]:51821"]\ntcp = ["tcp://[::]:55555"]'
+        )
+        here.sections["forward"] = 'enabled = true\nto = ["172.21.0.0/16"]'
+        here.write()
+        done = here.reload()
+        assert sorted(done.changes) == [
+            "forward: off -> on (to 172.21.0.0/16, masquerade off, between peers on)",
+            "interface.mtu: 1420 -> 1400",
+            "listen: +udp://[::]:51821",
+            "log: console from info up -> console from debug up",
+        ]
+        assert done.needs_restart == ("interface.gso",)
+        assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
+        assert here.server.host.listens(51821, udp=True)
 
-    here.write('[metrics\nlisten = "127.0.0.1:10056"\n')
-    done = here.reload()
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "gateway.toml" in done.stderr
-    assert "line" in done.stderr
 
-    here.sections["interface"] += "\nmtu = 1400\ngso = false"
-    here.sections["log"] = 'level = "debug"'
-    here.sections["listen"] = (
-        'udp = ["udp://[::]:51820", "udp://[::]:51821"]\ntcp = ["tcp://[::]:55555"]'
-    )
+def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
+    here: Reloading,
+) -> None:
+    here.sections["push"] += "\nkeepalive = 25"
     here.write()
-    assert sorted(here.changed()) == [
-        "interface.mtu: 1420 -> 1400",
-        "listen: +udp://[::]:51821",
-        "log.level: info -> debug",
-        "needs a restart: interface.gso",
-    ]
-    assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
-    assert here.server.host.listens(51821, udp=True)
+    done = here.command()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ft0: push.keepalive: 0 -> 25\n", "")
+    done = here.command()
+    assert (done.returncode, done.stdout) == (0, "ft0: nothing has changed\n")
+    for fault, where in (
+        ("[log]\nlevel = \n", "line 2"),
+        ('[interface]\nadress = ["10.0.0.1/24"]\n', "interface.adress"),
+        ('[[peer]]\nname = "x"\n', "peer"),
+    ):
+        here.file.write_text(fault)
+        done = here.command()
+        assert (done.returncode, done.stdout) == (2, "")
+        assert str(here.file) in done.stderr
+        assert where in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
-    assert here.lost() == {"udp": 0, "tcp": 0}
-    assert here.handshakes() == handshakes
-    assert answers_ping(here.clients["udp"].host, reloading.SERVER_INNER)
+
+def test_networks_behind_peers_of_the_directory_are_routed(here: Reloading) -> None:
+    def route() -> str:
+        return here.server.host.ip("route", "show", "10.88.0.0/16", "dev", INTERFACE)
+
+    def peer(*arguments: str) -> None:
+        state = ("--state", str(here.server.log_file.parent))
+        here.server.host.run(*FASTUN, "peer", *arguments, *state)
+
+    key = keys.format_key(keys.public_of(keys.generate_private()))
+    with here.losing_nothing():
+        peer(
+            "add",
+            "site",
+            "--public-key",
+            key,
+            "--allowed-ips",
+            "10.88.0.0/16",
+            "--endpoint",
+            "udp://10.1.0.1",
+        )
+        wait_until(lambda: bool(route()), "a route", timeout_s=5)
+        here.reload()
+        assert route()
+        peer("remove", "site")
+        wait_until(lambda: not route(), "no route", timeout_s=5)
+
+
+def test_what_the_system_refuses_changes_nothing(here: Reloading) -> None:
+    server = here.server.host
+    listen = 'udp = ["udp://[::]:51820", "udp://[::]:{}"]\ntcp = ["tcp://[::]:55555"]'
+    with here.losing_nothing(), server.socket(kind=socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 51830))  # noqa: S104 (of the namespace)
+        here.sections["listen"] = listen.format(51830)
+        here.sections["interface"] += "\nmtu = 1400"
+        here.write()
+        with pytest.raises(RuntimeFailure, match=r"51830.*in use.*nothing was changed"):
+            here.reload()
+        # The port is bound before the device refuses, and closed again.
+        here.sections["listen"] = listen.format(51831)
+        here.sections["interface"] = here.sections["interface"].replace(
+            "10.99.0.1/24", "10.1.0.1/24"
+        )
+        here.write()
+        with pytest.raises(RuntimeFailure, match=r"address 10\.1\.0\.1/24.*nothing was changed"):
+            here.reload()
+        assert not server.listens(51831, udp=True)
+        assert "mtu 1420" in server.ip("link", "show", "dev", INTERFACE)
+        assert "10.99.0.1/24" in server.ip("address", "show", "dev", INTERFACE)
+
+
+def test_a_hang_up_without_a_terminal_reloads_either_side(here: Reloading) -> None:
+    here.sections["push"] = 'routes = ["172.22.0.0/16", "172.23.0.0/16"]'
+    here.write()
+    here.server.process.send_signal(signal.SIGHUP)
+    wait_for_routes(here, "172.22.0.0/16", "172.23.0.0/16")
+    assert any("reloaded  changes=1" in line for line in here.server.log_tail(20))
+    with here.losing_nothing():
+        client = here.rewrite_client("tcp", "[interface]\n", '[interface]\naccept = ["mtu"]\n')
+        client.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: routes(client) == [], "no route is accepted", timeout_s=10)
+        here.rewrite_client("tcp", 'accept = ["mtu"]\n', "")
+        assert here.reload(client).changes
+        wait_for_routes(here, "172.22.0.0/16", "172.23.0.0/16")
+
+
+def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here: Reloading) -> None:
+    """Each time one side closes a port, the other is elsewhere already, or hears from there."""
+    listen = 'udp = [{}]\ntcp = ["tcp://[::]:55555"]'
+    server = here.server.host
+    before, after = '"udp://[::]:51820"', '"udp://10.1.0.1:51822"'
+    with here.losing_nothing():
+        here.sections["listen"] = listen.format(f"{before}, {after}")
+        here.write()
+        here.reload()
+        client = here.rewrite_client("udp", "10.1.0.1:51820", "10.1.0.1:51822")
+        here.reload(client)
+        remote = "10.1.0.1:51822"
+        wait_until(lambda: remote in "".join(client.log_tail(5)), "the new endpoint", timeout_s=10)
+        here.sections["listen"] = listen.format(after)
+        here.write()
+        here.reload()
+        assert not server.listens(51820, udp=True)
+    established = here.established()
+    here.base()
+    assert not server.listens(51822, udp=True)
+    wait_until(lambda: "10.1.0.1:51820" in "".join(client.log_tail(5)), "roaming", timeout_s=10)
+    assert here.established() == established, "the session lives on"
+    here.rewrite_client("udp", "10.1.0.1:51822", "10.1.0.1:51820")
+    here.reload(client)
+
+
+@pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.soak)])
+def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
+    here: Reloading, n: int
+) -> None:
+    dice = random.Random(n)
+    spare = [f"10.77.{i}.0/24" for i in range(8)]
+    with here.losing_nothing(0.002):
+        for _ in range(n):
+            given = {each: dice.choice([*here.peers_before, ""]) for each in spare}
+            for name, (key, (own, *_)) in here.peers_before.items():
+                here.peers[name] = key, (own, *(each for each in spare if given[each] == name))
+            route = f"172.{16 + dice.randrange(16)}.0.0/16"
+            here.sections["push"] = f'routes = ["{route}"]\nkeepalive = {dice.randrange(3) * 25}'
+            broken = dice.choice(["", "", "[listen", "x = 1\n", "[[peer]]\nname = 3\n"])
+            here.write(broken)
+            with contextlib.suppress(ConfigError) if broken else contextlib.nullcontext():
+                here.reload()
+            assert here.server.process.poll() is None
+        here.write()
+        here.reload()
+        listed = here.server.host.ip("route", "show", "dev", INTERFACE)
+        wanted = {each for _, ips in here.peers.values() for each in ips if "/24" in each}
+        assert {line.split()[0] for line in listed.splitlines() if "10.77" in line} == wanted

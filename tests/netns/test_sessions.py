@@ -19,6 +19,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping, ping
 from fastun.lab.tunnel import SERVER_ADDRESSES, GatewayProcess, add_peer, start_gateway
 from fastun.session import keys
+from tests.support.compressed_time import gateway_with
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -30,17 +31,9 @@ if TYPE_CHECKING:
 SERVER_INNER = "10.99.0.1"
 TRANSPORTS = pytest.mark.parametrize("transport", ["tcp", "udp"])
 # The gateway under timers a thousand times as fast; all else is as fastun starts it.
-COMPRESSED = """
-import sys
-from fastun.gateway import run as gateway
-from fastun.session.timer_constants import TimerConstants
-run = gateway.run
-gateway.run = lambda settings: run(settings, TimerConstants(
-    rekey_after_time_s=0.15, reject_after_time_s=30.0, rekey_timeout_s=0.1, jitter_s=0.01,
-))
-from fastun.command.cli import main
-main()
-"""
+COMPRESSED = gateway_with(
+    rekey_after_time_s=0.15, reject_after_time_s=30.0, rekey_timeout_s=0.1, jitter_s=0.01
+)
 
 
 class Office:
@@ -88,7 +81,7 @@ def wait_for_answer(host: Host) -> None:
 
 
 @TRANSPORTS
-def test_clients_come_are_told_apart_and_reach_each_other_through_the_server(
+def test_clients_come_are_distinguished_and_reach_each_other_through_the_server(
     office: Office, transport: Transport
 ) -> None:
     server = office.serve()
@@ -153,7 +146,7 @@ def test_a_wrong_key_gets_no_answer_and_one_count(office: Office, what: str) -> 
 def rekeyed_tunnel(
     tunnel: StartTunnel, monkeypatch: pytest.MonkeyPatch, transport: Transport
 ) -> tuple[GatewayProcess, GatewayProcess]:
-    monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", COMPRESSED))
+    monkeypatch.setattr(lab_tunnel, "FASTUN", COMPRESSED)
     pair = tunnel(transport=transport)
     return pair.client, pair.server
 

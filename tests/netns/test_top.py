@@ -210,9 +210,7 @@ def test_many_peers_leave_none_of_the_stages_out(tunnel: StartTunnel) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_end_of_the_gateway_is_told_in_one_line(
-    tunnel: StartTunnel, number: signal.Signals
-) -> None:
+def test_the_end_of_the_gateway_is_one_line(tunnel: StartTunnel, number: signal.Signals) -> None:
     pair = tunnel()
     with top(pair.server) as terminal:
         terminal.wait_until(lambda: bool(terminal.line("tun-writer")), "a frame")

@@ -28,7 +28,7 @@ ADDRESSES = st.lists(
 OUTER = st.frozensets(st.sampled_from([each[9] for each in NETWORKS]), max_size=2)
 WANTED = st.builds(
     Wanted,
-    mtu=st.just(1420),
+    mtu=st.sampled_from([1420, 1300]),
     addresses=ADDRESSES,
     routes=SOME,
     pushed_routes=SOME,
@@ -88,6 +88,7 @@ def check(kernel: FakeKernel, wanted: Wanted, refused: set[str]) -> None:
     assert {rule["FRA_PRIORITY"] for rule in kernel.rules} == {
         priority for level in levels for priority in (level.known_first, level.unmarked)
     }
+    assert kernel.mtu == wanted.mtu
     assert kernel.addresses_of() == {str(each) for each in wanted.addresses}
     assert {found.place.network for found in kernel.main_routes() if LAN in found.indices} == LANS
     assert ("172.16.0.0/16", MAIN) in kernel.routes_of()

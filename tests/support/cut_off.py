@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
+    from fastun.lab.tunnel import Transport
 
 UPLINK, ROUTER, ROUTER_V6 = "up", "192.168.77.1", "fd01::1"
+LAPTOP, LAPTOP_V6 = "192.168.77.2", "fd01::2"
 SERVER, SERVER_V6, NAME = "198.51.100.1", "fd02::1", "vpn.example.net"
 INNER, INNER_V6 = "10.99.0.1", "fd99::1"
 AWAY, AWAY_V6 = "203.0.113.9", "2001:db8::9"
@@ -58,14 +60,13 @@ class Scene:
     def log(self) -> str:
         return (self.home / "log").read_text()
 
-    def start(self, *, kill_switch: str = "true") -> None:
+    def start(self, more: str = "kill_switch = true") -> None:
         if self.process is not None and self.process.poll() is None:
             self.ends(self.process.terminate, code=0)
         text = (self.home / "client.toml").read_text()
-        line = f"kill_switch = {kill_switch}\n" if kill_switch else ""
         file = self.home / "started.toml"
         file.touch(0o600)
-        file.write_text(text.replace("[interface]\n", f"[interface]\n{line}"))
+        file.write_text(text.replace("[interface]\n", f"[interface]\n{more}\n"))
         with (self.home / "log").open("ab") as stderr:
             self.process = self.laptop.spawn(
                 *(*FASTUN, "connect", str(file), "--state", str(self.home)),
@@ -117,7 +118,7 @@ class Scene:
 
     def attempts(self) -> Attempts:
         """Return what sends by all ways that there are around a tunnel."""
-        laptop, vm = self.laptop, self.vm
+        laptop, internet, vm = self.laptop, self.internet, self.vm
         mark = 51820
         inner = [(INNER, 9), (INNER_V6, 9), (AWAY, 9), (AWAY_V6, 9)]
         extended = [
@@ -137,25 +138,30 @@ class Scene:
             leaks.udp(laptop, "ff02::fb", 5353, device=UPLINK),
             leaks.udp(laptop, "255.255.255.255", 9, device=UPLINK),
             leaks.udp(vm, INNER, 9),
-            leaks.udp(vm, AWAY, 9),
+            leaks.udp(vm, "203.0.113.88", 9),
             leaks.dns_question(vm, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER, "secret.example.org"),
             leaks.dns_question(laptop, ROUTER_V6, "secret.example.org"),
             leaks.tcp(laptop, AWAY, 443),
             leaks.tcp(laptop, AWAY_V6, 443),
             leaks.joins(laptop, UPLINK),
+            # What makes the laptop answer: ICMP errors that quote, resets, echoes.
+            leaks.udp(internet, LAPTOP, 9),
+            leaks.udp(internet, LAPTOP_V6, 9),
+            leaks.tcp(internet, LAPTOP, 9),
+            leaks.tcp(internet, LAPTOP_V6, 9),
             *extended,
         )
 
 
-def scene(lab: Lab, directory: Path) -> Scene:
+def scene(lab: Lab, directory: Path, transport: Transport = "udp") -> Scene:
     """Make the hosts, and a server that answers; the client is not started yet."""
     laptop, internet, server = lab.host("laptop"), lab.host("internet"), lab.host("server")
     vm = lab.host("vm")
     for host in (laptop, internet):  # else a cable that is pulled costs them
         for scope in ("all", "default"):
             host.sysctl(f"net.ipv6.conf.{scope}.keep_addr_on_down", 1)
-    laptop_wire = (f"{ROUTER[:-1]}2/24", "fd01::2/64"), (f"{ROUTER}/24", f"{ROUTER_V6}/64")
+    laptop_wire = (f"{LAPTOP}/24", f"{LAPTOP_V6}/64"), (f"{ROUTER}/24", f"{ROUTER_V6}/64")
     cable = lab.wire(laptop, internet, *laptop_wire)
     laptop.ip("link", "set", cable.a_device, "name", UPLINK)
     for ended, address in (("4", "192.168.77.1"), ("6", ROUTER_V6)):
@@ -176,8 +182,8 @@ def scene(lab: Lab, directory: Path) -> Scene:
     )
     home = directory / "laptop"
     home.mkdir()
-    text = add_peer(serving, "client", NAME, "udp").read_text()
-    host_settings = "name = 'wg0'\ntable = 'auto'\n"
+    text = add_peer(serving, "client", NAME, transport).read_text()
+    host_settings = "name = 'wg0'\ntable = 'all'\n"
     text = text.replace("[interface]\n", f"[interface]\n{host_settings}")
     text = re.sub("(?m)^allowed_ips.*$", "allowed_ips = ['0.0.0.0/0', '::/0']", text)
     file = home / "client.toml"

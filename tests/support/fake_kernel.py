@@ -80,6 +80,9 @@ class FakeKernel:
                 FRA_FWMARK=mark,
                 FRA_TABLE=table,
                 FRA_PROTOCOL=by,
+                FRA_DST=None,
+                dst_len=0,
+                action=1,
             )
         )
 
@@ -213,13 +216,16 @@ class FakeKernel:
             FRA_FWMARK=fields.get("fwmark"),
             FRA_TABLE=fields["table"],
             FRA_PROTOCOL=fields["FRA_PROTOCOL"],
+            FRA_DST=fields.get("dst"),
+            dst_len=fields.get("dst_len", 0),
+            action=fields["action"],
         )
         if command == "add":
             if rule in self.rules:
                 raise NetlinkError(errno.EEXIST)
             self.rules.append(rule)
             return
-        named = ("family", "FRA_PRIORITY", "FRA_TABLE", "FRA_PROTOCOL")
+        named = ("family", "FRA_PRIORITY", "FRA_TABLE", "FRA_PROTOCOL", "FRA_DST", "action")
         found = [r for r in self.rules if all(r[name] == rule[name] for name in named)]
         if not found:
             raise NetlinkError(errno.ENOENT)

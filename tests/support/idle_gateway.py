@@ -14,6 +14,7 @@ from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
+from fastun.host.dns_state import NOTHING
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -45,6 +46,7 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
         statistics=dict,
         has_frames=lambda: False,
         condition=Condition(settings.interface),
+        name_servers=SimpleNamespace(state=NOTHING),
     )
     peer_slots = PeerSlots(lane)
     peer_slots.replace([Peer(name=settings.peer_name, public_key=bytes(32))])

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _ALL, _IPV4, _ARP, _IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
 _OUTGOING: Final = 4  # PACKET_OUTGOING
 _ROUTER_SOLICITATION, _SOLICITATION, _ADVERTISEMENT = 133, 135, 136
+INNER: Final = b"inner, and in clear"
 SO_MARK, SO_BINDTODEVICE = 36, 25
 
 
@@ -110,7 +111,7 @@ def _of_ip(
     if name is None or len(payload) < 8:
         return what
     from_port, port = struct.unpack_from("!HH", payload)
-    if (name, str(to), port) in permitted.endpoints:
+    if (name, str(to), port) in permitted.endpoints and INNER not in payload:
         return ""
     if (name, from_port, port) in (("udp", 68, 67), ("udp", 546, 547)):
         return ""
@@ -169,7 +170,7 @@ def udp(
         )
         value = struct.pack("@i", index) if ":" in to else struct.pack("@4s4si", b"", b"", index)
         made.setsockopt(*option, value)
-    return lambda: made.sendto(b"inner", (to, port))
+    return lambda: made.sendto(INNER, (to, port))
 
 
 def dns_question(host: Host, server: str, name: str) -> Callable[[], object]:
@@ -223,7 +224,7 @@ def raw_ipv6(
 
 def extensions(to_port: int) -> Iterator[tuple[int, bytes]]:
     """Yield chains before UDP: hop-by-hop, destination options, routing, a fragment."""
-    datagram = struct.pack("!HHHH", 40000, to_port, 13, 0) + b"inner"
+    datagram = struct.pack("!HHHH", 40000, to_port, 8 + len(INNER), 0) + INNER
     options = bytes((socket.IPPROTO_UDP, 0, 1, 4, 0, 0, 0, 0))
     yield 0, options + datagram
     yield 60, options + datagram

@@ -6,18 +6,22 @@ ft0 10.99.0.2 ..........tunnel.... 10.99.0.1 ....tunnel......... ft0 10.99.0.3
 
 from __future__ import annotations
 
+import contextlib
 import re
-from dataclasses import dataclass, field
+import signal
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import FASTUN, GatewayProcess, start_gateway
+from fastun.lab.tunnel import FASTUN, INTERFACE, GatewayProcess, start_gateway
 from fastun.session import keys
+from fastun.status import control
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from fastun.lab.host import Host
@@ -36,7 +40,11 @@ class Reloading:
     clients: Mapping[str, GatewayProcess]
     sections: dict[str, str]
     peers: dict[str, tuple[str, tuple[str, ...]]]  # by name: public key, allowed IPs
-    pings: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Remember how it begins."""
+        self.sections_before = dict(self.sections)
+        self.peers_before = dict(self.peers)
 
     @property
     def file(self) -> Path:
@@ -47,44 +55,61 @@ class Reloading:
         """Write the file of sections and peers, and of what is ``more``."""
         write(self.file, self.sections, self.peers, more)
 
-    def reload(self, gateway: GatewayProcess | None = None) -> subprocess.CompletedProcess[str]:
-        """Run ``fastun reload``."""
-        of = gateway or self.server
-        run_dir = str(of.log_file.parent)
-        return of.host.run(*FASTUN, "reload", "--run-dir", run_dir, check=False)
+    def command(self) -> subprocess.CompletedProcess[str]:
+        """Run ``fastun reload`` on the server."""
+        run_dir = str(self.server.log_file.parent)
+        return self.server.host.run(*FASTUN, "reload", "--run-dir", run_dir, check=False)
 
-    def changed(self, gateway: GatewayProcess | None = None) -> list[str]:
-        """Reload, which succeeds; return what it says, without the interface in front."""
-        done = self.reload(gateway)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
-        return [line.removeprefix("ft0: ") for line in done.stdout.splitlines()]
+    def reload(self, gateway: GatewayProcess | None = None) -> control.Reloaded:
+        """Reload what changed in the file of a gateway. Raises as control.reload."""
+        run_dir = (gateway or self.server).log_file.parent
+        return control.reload(control.socket_path(run_dir, INTERFACE))
 
-    def start_pings(self, n: int, interval_s: float = 0.005) -> None:
-        """Have both clients ping the server, until `lost`."""
+    def base(self) -> None:
+        """Have the server as it began."""
+        self.sections = dict(self.sections_before)
+        self.peers = dict(self.peers_before)
+        self.write()
+        self.reload()
+
+    def rewrite_client(self, name: str, old: str, new: str) -> GatewayProcess:
+        """Change a client's file; return the client."""
+        file = self.directory / f"{name}.toml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        return self.clients[name]
+
+    @contextlib.contextmanager
+    def losing_nothing(self, interval_s: float = 0.005) -> Iterator[None]:
+        """Have both clients ping the server meanwhile; each ping is answered, in one session."""
+        established = self.established()
+        pings = []
         for client in self.clients.values():
-            log = client.log_file.with_suffix(".ping").open("wb")
-            with log:
-                ping = client.host.spawn(
-                    *("ping", "-q", "-c", str(n), "-i", str(interval_s), "-W", "2", SERVER_INNER),
-                    stdout=log,
-                )
-            self.pings.append(ping)
-
-    def lost(self, timeout_s: float = 60) -> dict[str, int]:
-        """Wait for the pings' end; return how many were not answered."""
+            with client.log_file.with_suffix(".ping").open("wb") as log:
+                command = ("ping", "-q", "-i", str(interval_s), "-W", "2", SERVER_INNER)
+                pings.append(client.host.spawn(*command, stdout=log))
+        try:
+            yield
+            time.sleep(0.2)
+        finally:
+            for ping in pings:
+                ping.send_signal(signal.SIGINT)
+                ping.wait(5)
         lost = {}
-        for (name, client), ping in zip(self.clients.items(), self.pings, strict=True):
-            ping.wait(timeout_s)
+        for name, client in self.clients.items():
             text = client.log_file.with_suffix(".ping").read_text()
             counts = re.search(r"(\d+) packets transmitted, (\d+) received", text)
             assert counts, text
+            assert int(counts[1]) > 0
             lost[name] = int(counts[1]) - int(counts[2])
-        self.pings.clear()
-        return lost
+        assert max(lost.values()) <= 1, lost  # the last one may be under way
+        assert self.established() == established
 
-    def handshakes(self) -> float:
-        """Return how many handshakes the server has had."""
-        return self.server.scrape().total("fastun_handshakes_total", result="ok")
+    def established(self) -> int:
+        """Return how many links the server has had: one for each session's life."""
+        path = control.socket_path(self.server.log_file.parent, INTERFACE)
+        return control.request(path, "status").links.established
 
 
 def write(
@@ -116,7 +141,8 @@ def start(lab: Lab, directory: Path) -> Reloading:
     private.touch(0o600)
     private.write_text(keys.format_key(own.private))
     sections = {
-        "interface": f'private_key_file = "{private}"\ntable = "auto"',
+        "interface": f'private_key_file = "{private}"\naddress = ["{SERVER_INNER}/24"]\n'
+        'table = "auto"',
         "push": 'routes = ["172.16.9.0/24"]',
     }
     write(directory / "gateway.toml", sections, peers)
@@ -126,7 +152,6 @@ def start(lab: Lab, directory: Path) -> Reloading:
         "serve",
         *("-c", str(directory / "gateway.toml")),
         wire="wireguard",
-        addresses=[f"{SERVER_INNER}/24"],
     )
     wait_until(lambda: server_host.listens(55555), "the server listens", timeout_s=15)
     clients = {

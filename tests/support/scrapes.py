@@ -42,7 +42,7 @@ def drops(scrape: Scrape) -> dict[tuple[str, str], float]:
 
 
 def assert_adds_up(scrape: Scrape) -> None:
-    """In each direction: packets in = packets out + drops, and those switched to other peers."""
+    """In each direction: packets in = packets out + drops, and on TAP + those for other peers."""
     for reader, writer in READER_AND_WRITER:
         taken_in = scrape.total("fastun_packets_total", role=reader)
         delivered = scrape.total("fastun_packets_total", role=writer)

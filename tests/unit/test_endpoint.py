@@ -112,6 +112,6 @@ def test_what_is_wrong_is_named(text: str, named: str) -> None:
     assert named in str(caught.value)
 
 
-def test_a_port_that_is_left_out_is_told_from_one_that_is_there() -> None:
+def test_a_port_that_is_left_out_differs_from_one_that_is_there() -> None:
     assert parse_host_port("localhost") == ("localhost", None)
     assert parse_host_port("[::1]:10055") == ("::1", 10055)

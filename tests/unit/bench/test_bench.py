@@ -113,7 +113,7 @@ def test_a_sink_counts_every_byte(served: tuple[str, int]) -> None:
         assert decode_received(connection.recv(16)).n_bytes == 1_234_567
 
 
-def test_round_trips_are_told_in_order(served: tuple[str, int]) -> None:
+def test_round_trips_are_reported_in_order(served: tuple[str, int]) -> None:
     times = traffic.round_trips(lambda: socket.create_connection(served))
     assert 0 < times.min_ms <= times.median_ms <= times.max_ms < 1000
 
@@ -168,7 +168,7 @@ def test_one_is_served_at_a_time(served: tuple[str, int], monkeypatch: pytest.Mo
     assert traffic.round_trips(lambda: socket.create_connection(served)).min_ms > 0
 
 
-def test_another_program_on_the_port_is_told_as_such() -> None:
+def test_another_program_on_the_port_is_named_as_such() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
 
         def connect() -> socket.socket:
@@ -214,7 +214,7 @@ def test_an_address_is_taken_as_it_is() -> None:
         ("ant", ConfigError, "do not tell its own address; .* --peer ADDRESS"),
     ],
 )
-def test_who_cannot_be_found_is_told_with_the_mend(
+def test_a_peer_that_cannot_be_found_is_reported_with_the_fix(
     name: str, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -82,7 +82,7 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["serve", *PLAIN, "--config", "/nonexistent"], "cannot read configuration '/nonexistent'"),
         (["connect", *PLAIN], "endpoint: missing"),
         (["peer"], "Missing command. (see 'fastun peer --help')"),
-        (["peer", "lits"], "No such command 'lits'. Did you mean 'list'?"),
+        (["peer", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
         (["peer", "add"], "Missing argument 'NAME'"),
         (["peer", "add", "a b"], "NAME: 'a b' is not a valid peer name"),
         (["peer", "add", "a", "--format", "x"], "'x' is not one of 'toml', 'wg-quick', 'qr'"),
@@ -114,7 +114,7 @@ def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
     assert completed.stdout == "False\n"
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     completed = fastun("--version")
     assert (completed.returncode, completed.stdout) == (0, f"fastun {__version__}\n")
 
@@ -148,7 +148,9 @@ def test_every_command_and_option_has_a_help_text() -> None:
 
 def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> None:
     serve, connect = (options_of(cli.commands[name]) for name in ("serve", "connect"))
-    assert set(serve) - {"listen"} == set(connect) - {"check", "kill_switch"}
+    assert set(serve) - {"listen"} == set(connect) - {
+        *("check", "kill_switch", "all_traffic", "allow_lan")
+    }
     both = {*serve, *connect} - {"check"}
     assert both == {field.name for field in dataclasses.fields(Options)}
 
@@ -170,7 +172,7 @@ def test_the_encrypted_wire_needs_no_option() -> None:
 
 def test_the_gateway_gets_what_the_command_line_says() -> None:
     completed = with_gateway(
-        "print(settings.role, settings.endpoint, *settings.addresses, settings.verbosity)",
+        "print(settings.role, settings.endpoint, *settings.addresses, settings.log.verbosity)",
         *("connect", "tcp://vpn.example.net", *PLAIN, "-vv"),
         *("--address", "10.9.0.2/24", "--address", "fd00:9::2/64"),
     )
@@ -244,7 +246,7 @@ def test_a_reader_that_leaves_is_no_matter_for_a_traceback(arguments: tuple[str,
 
 
 EVENT = (
-    "from fastun import log; log.configure(settings.log_format, settings.verbosity); "
+    "from fastun import log; log.configure(*settings.log); "
     "log.get('gateway').{level}('link up', peer='a b\\n', port=1)"
 )
 

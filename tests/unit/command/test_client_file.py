@@ -118,7 +118,12 @@ def state(tmp_path: Path) -> Path:
     """The state directory of a server that has served, with the default listen."""
     path = tmp_path / "gateway.toml"
     path.write_text("[push]\nroutes = ['192.168.7.0/24']\n")
-    options = Options(config=path, state=tmp_path / "state", run_dir=tmp_path)
+    return served(path, tmp_path)
+
+
+def served(path: Path, directory: Path) -> Path:
+    """Return the state directory of a server with this file."""
+    options = Options(config=path, state=directory / "state", run_dir=directory)
     settings = load("serve", None, options)
     with PeerStore(options.state) as store:
         store.remember_server(server_of(settings, keys.public_of(SERVER_KEY)))
@@ -152,6 +157,56 @@ def test_the_format_is_chosen_by_an_option(state: Path, tmp_path: Path) -> None:
     assert settings.endpoints == (Endpoint("udp", "vpn.example.net", 51820),)
     assert settings.private_key is not None
     assert keys.format_key(settings.private_key) not in completed.stderr
+
+
+PUSHED_DNS = """[push]
+routes = ["192.168.7.0/24"]
+dns = ["10.55.0.1", "corp.example", "fd00:9::1"]
+"""
+
+
+def test_apps_are_given_the_dns_that_is_pushed_and_fastun_is_pushed_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(PUSHED_DNS)
+    state, udp = served(config, tmp_path), ("udp://vpn.example.net",)
+    texts = {}
+    for file_format in ("wg-quick", "toml"):
+        peers.add(f"of-{file_format}", udp, (), file_format, state)
+        texts[file_format] = capsys.readouterr().out
+    assert "DNS = 10.55.0.1, fd00:9::1, corp.example\n" in texts["wg-quick"]
+    assert "dns" not in texts["toml"]
+    settings = loaded(tmp_path, texts["wg-quick"], "a.conf")
+    assert (settings.dns, settings.dns_search) == (("10.55.0.1", "fd00:9::1"), ("corp.example",))
+    assert settings.peers[0].allowed_ips == tuple(
+        map(ip_network, ("10.55.0.0/24", "192.168.7.0/24"))
+    )
+
+
+def test_split_dns_is_not_for_apps_and_the_file_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text(PUSHED_DNS.replace("corp", "~corp"))
+    state, udp = served(config, tmp_path), ("udp://vpn.example.net",)
+    peers.add("a", udp, (), "wg-quick", state)
+    text = capsys.readouterr().out
+    assert "DNS = 10.55.0.1, fd00:9::1\n" in text
+    assert "# Split DNS (~corp.example) needs fastun and systemd-resolved" in text
+    loaded(tmp_path, text, "a.conf")
+
+
+def test_apps_send_everything_to_a_server_that_pushes_a_default_route(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "server.toml"
+    config.write_text("[push]\ndefault = true\n")
+    state, udp = served(config, tmp_path), ("udp://vpn.example.net",)
+    peers.add("a", udp, (), "wg-quick", state)
+    assert "AllowedIPs = 0.0.0.0/0, ::/0\n" in capsys.readouterr().out
+    peers.add("b", udp, (), "toml", state)
+    assert 'allowed_ips = ["10.55.0.0/24"]' in capsys.readouterr().out, "it accepts by a word"
 
 
 def test_a_refused_format_adds_nobody(state: Path) -> None:

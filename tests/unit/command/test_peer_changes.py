@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from fastun.command import server_state
@@ -13,7 +15,9 @@ from fastun.config.settings import Options, load
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, FastunError
 from fastun.gateway.peer_sync import server_of
+from fastun.native.library import lib
 from fastun.peers.store import PeerStore
+from fastun.peers.terms import TO_MAX, Quota, RateLimit, Usage, month_of
 from fastun.session import keys
 
 if TYPE_CHECKING:
@@ -155,9 +159,68 @@ def test_expire_has_an_end_and_can_be_taken_back(state: Path, run: Callable[...,
     assert get(state).terms.expires is None
 
 
+def test_a_limit_is_of_both_directions_or_of_one(state: Path, run: Callable[..., str]) -> None:
+    run("limit", "laptop", "10Mbit")
+    assert get(state).terms.limit == RateLimit(outbound=1_250_000, inbound=1_250_000)
+    run("limit", "laptop", "--inbound", "2Mbit", "--burst", "64kB")
+    limit = RateLimit(outbound=1_250_000, inbound=250_000, burst_bytes=64_000)
+    assert get(state).terms.limit == limit
+    run("limit", "laptop", "--outbound", "none")
+    assert get(state).terms.limit.outbound is None
+    run("limit", "laptop", "none")
+    assert get(state).terms.limit == RateLimit()
+
+
+def test_a_quota_may_slow_a_peer_and_be_removed(state: Path, run: Callable[..., str]) -> None:
+    run("quota", "laptop", "50GB", "--then", "1Mbit")
+    assert get(state).terms.quota == Quota(month_bytes=50 * 10**9, then_rate=125_000)
+    run("quota", "laptop", "--then", "none")
+    assert get(state).terms.quota == Quota(month_bytes=50 * 10**9)
+    run("quota", "laptop", "none")
+    assert get(state).terms.quota is None
+
+
+def test_a_quota_that_is_used_up_already_is_refused(state: Path, run: Callable[..., str]) -> None:
+    now = month_of(time.time())
+    with PeerStore(state) as store:
+        store.remember_usage({"laptop": Usage(now, 10**9)})
+    with pytest.raises(ConfigError, match=r"^quota: laptop has used 1 GB this month already"):
+        run("quota", "laptop", "500MB")
+    assert get(state).terms.quota is None
+    run("quota", "laptop", "2GB")
+
+
+def test_a_peer_reaches_what_it_is_given_and_its_file_says_so(
+    state: Path, run: Callable[..., str], tmp_path: Path
+) -> None:
+    its = loaded(run("add", "guest", "--to", "172.16.9.0/24,10.9.0.1"), tmp_path)
+    networks = (ip_network("172.16.9.0/24"), ip_network("10.9.0.1/32"))
+    assert get(state, "guest").terms.to == networks
+    assert its.peers[0].allowed_ips == networks  # type: ignore[attr-defined]
+    run("to", "guest", "all")
+    assert get(state, "guest").terms.to == ()
+
+
+def test_as_many_networks_as_the_data_path_takes() -> None:
+    assert lib.REACH_MAX == TO_MAX
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("limit", "laptop", "10"), "^limit: '10' is not a rate"),
+        (("limit", "laptop", "10Mb"), "^limit: '10Mb' is not a rate"),
+        (("limit", "laptop", "1bit"), "^limit: 1bit is out of range"),
+        (("limit", "laptop"), "^nothing to change"),
+        (("limit", "laptop", "--inbound", "fast"), "^--inbound: 'fast' is not a rate"),
+        (("limit", "laptop", "--burst", "64kB"), "^--burst: the peer has no limit"),
+        (("limit", "laptop", "1Mbit", "--burst", "1TB"), "^--burst: 1TB is out of range"),
+        (("quota", "laptop", "50Gbit"), "^quota: '50Gbit' is not a size"),
+        (("quota", "laptop", "-1GB"), "No such option"),
+        (("quota", "laptop", "--then", "1Mbit"), "^--then: the peer has no quota"),
+        (("to", "laptop", "10.9.0.1/24"), "^to: .* bits set beyond"),
+        (("to", "laptop", *(f"10.1.{n}.0/24" for n in range(65))), "^to: 65 networks; at most 64"),
+        (("add", "new", "--quota", "much"), "^quota: 'much' is not a size"),
         (("expire", "laptop", "2020-01-01"), "^expire: 2020-01-01 is in the past; give a later"),
         (("expire", "laptop", "30parsec"), "^expire: '30parsec' is not a date or a duration"),
         (("rename", "laptop", 'a"b'), "^NEW_NAME: 'a\"b' is not a valid peer name"),
@@ -185,7 +248,7 @@ def test_what_cannot_be_is_one_line_and_changes_nothing(
     run("add", "other")
     with PeerStore(state) as store:
         before = store.peers(), store.version(), store.public_endpoints()
-        with pytest.raises(FastunError, match=said):
+        with pytest.raises((FastunError, click.UsageError), match=said):
             run(*arguments)
         assert (store.peers(), store.version(), store.public_endpoints()) == before
 

@@ -272,7 +272,7 @@ def test_the_list_fits_80_columns_and_shows_no_secret(state: Path) -> None:
     assert preshared is not None
     table = fastun("peer", "list", "--state", str(state)).stdout
     assert max(map(len, table.splitlines())) <= 80
-    for expected in ("10.9.0.2/32", "fd00:9::2/128", "filed", "file", "directory"):
+    for expected in ("10.9.0.2/32", "fd00:9::2/128", "filed: in the gateway's file"):
         assert expected in table
     as_json = fastun("peer", "list", "--json", "--state", str(state)).stdout
     first, second = json.loads(as_json)
@@ -322,7 +322,7 @@ def test_a_directory_open_to_others_is_one_line_and_exit_code_2(state: Path) -> 
 # -- the gateway ------------------------------------------------------------------------------
 
 
-def test_a_running_gateway_is_told_and_one_that_refuses_is_no_failure(
+def test_a_running_gateway_is_notified_and_one_that_refuses_is_no_failure(
     state: Path, tmp_path: Path
 ) -> None:
     commands: list[object] = []

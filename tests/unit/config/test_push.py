@@ -56,7 +56,10 @@ class Device:
         self.applied: list[Any] = []
         self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object) -> Applied:
+    def apply(
+        self, addresses: list[Any], routes: list[Any], mtu: int, _outer: object, **takes: bool
+    ) -> Applied:
+        self.takes = takes
         self.applied.append((addresses, list(map(str, routes)), mtu))
         return Applied(mtu or 1420)
 
@@ -151,7 +154,7 @@ def test_a_client_applies_dns_only_where_it_accepts_it_and_has_none_of_its_own(
     assert device.applied == applied
 
 
-def test_dns_that_no_resolver_should_be_told_ends_nothing(
+def test_dns_that_no_resolver_should_get_ends_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Wall(Device):

@@ -121,7 +121,7 @@ def test_a_peer_with_more_addresses_than_fit_is_pushed_the_first_ones_and_one_wa
     assert len([line for line in capsys.readouterr().err.splitlines() if "ant" in line]) == 1
 
 
-def test_peer_add_is_told_how_much_room_is_left(tmp_path: Path) -> None:
+def test_peer_add_says_how_much_room_is_left(tmp_path: Path) -> None:
     server = server_of(served(tmp_path, some(20)), bytes(32))
     addresses = [ip_interface(f"10.9.0.{i}/24") for i in range(2, 100)]
     assert server.room_bytes is not None

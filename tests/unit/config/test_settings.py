@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastun.config.host import DevicePlace
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import (
     CommonSettings,
@@ -46,8 +47,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         metrics=("127.0.0.1", 10055),
         state_dir=Path("/var/lib/fastun"),
         run_dir=Path("/run/fastun"),
-        log_format="console",
-        verbosity=0,
+        log=LogSettings(),
     )
 
 
@@ -128,7 +128,7 @@ def test_what_the_command_line_says_wins_over_the_file(tmp_path: Path) -> None:
     assert not loaded.gso, "what no option says stays as the file has it"
 
 
-def test_serve_listens_where_the_file_says_unless_told_otherwise(tmp_path: Path) -> None:
+def test_serve_listens_where_the_file_says_unless_an_option_says_otherwise(tmp_path: Path) -> None:
     options = replace(PLAIN, config=file(tmp_path, '[listen]\ntcp = ["tcp://192.0.2.1:443"]'))
     assert load("serve", None, options).listen == (Endpoint("tcp", "192.0.2.1", 443),)
     told = replace(options, listen=("tcp://[::1]:1", "tcp://127.0.0.1:1"))
@@ -144,7 +144,7 @@ def test_the_encrypted_wire_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("wire", ["plain", "simpletun"])
-def test_an_unencrypted_wire_needs_insecure_and_is_told_why(wire: str) -> None:
+def test_an_unencrypted_wire_needs_insecure_and_the_error_says_why(wire: str) -> None:
     line = complaint("connect", SERVER, Options(wire=wire))
     assert "anyone on the path can read and inject packets" in line
     assert "add --insecure" in line

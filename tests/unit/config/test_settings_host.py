@@ -43,7 +43,7 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("listen_port = -1", "listen_port: port -1 is out of range"),
         ("fwmark = -1", "fwmark: mark -1 is out of range"),
         ("fwmark = 4294967296", "fwmark: mark 4294967296 is out of range"),
-        ("table = 'mian'", "table: 'mian' is not auto, off, the number of a table, or a name"),
+        ("table = 'mian'", "table: 'mian' is not auto, all, off, the number of a table, or a name"),
         ("table = 'default'", "table: table 253 is out of range"),
         ("table = 0", "table: table 0 is out of range"),
         ("table = 255", "table: table 255 is out of range"),
@@ -51,7 +51,6 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("table = true", "table: Expected"),
         ("strong_host = 'yes'", "strong_host: 'yes' is not one of true, false, \"auto\""),
         ("strong_host = 1", "strong_host: Expected"),
-        ("kill_switch = 'yes'", "kill_switch: 'yes' is not one of true, false, \"lan\""),
         ("kill_switch = 1", "kill_switch: Expected"),
         ("name = 'ft*'\nkill_switch = true", "kill_switch: nftables cannot name the interface"),
         ("mode = 'tap'\ntable = 'auto'", "table: routes on a TAP device need gateways"),
@@ -95,21 +94,27 @@ def test_serve_refuses_what_is_for_connect(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "option", "expected"),
     [
-        ("", None, "off"),
-        ("", True, "on"),
-        ("kill_switch = false", True, "on"),
-        ("kill_switch = true", None, "on"),
-        ("kill_switch = 'lan'", None, "lan"),
-        ("kill_switch = 'lan'", True, "lan"),
+        ("", False, False),
+        ("", True, True),
+        ("kill_switch = false", True, True),
+        ("kill_switch = true", False, True),
     ],
 )
-def test_the_option_turns_a_kill_switch_on_and_leaves_the_file_its_lan(
-    tmp_path: Path, line: str, option: bool | None, expected: str
+def test_a_kill_switch_is_asked_for_by_file_or_option(
+    tmp_path: Path, line: str, option: bool, expected: bool
 ) -> None:
     path = file(tmp_path, f"[interface]\n{line}\n" + peer_table(LINES | UDP))
     loaded = load("connect", str(path), Options(kill_switch=option))
     assert loaded.role == "connect"
     assert loaded.kill_switch == expected
+
+
+def test_the_lan_may_be_allowed_beside_a_kill_switch(tmp_path: Path) -> None:
+    path = file(tmp_path, "[interface]\nallow_lan = true\n" + peer_table(LINES | UDP))
+    assert "add --all" in complaint("connect", str(path), Options())
+    loaded = load("connect", str(path), Options(kill_switch=True))
+    assert loaded.role == "connect"
+    assert loaded.allow_lan
 
 
 def test_serve_is_pushed_nothing(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_connect_knows_the_one_that_it_dials(tmp_path: Path) -> None:
     assert told.peers[0].endpoints == (told.endpoint,)
 
 
-def test_connect_without_the_key_of_the_other_end_is_told_where_to_get_it(tmp_path: Path) -> None:
+def test_connect_without_the_key_of_the_other_end_says_where_to_get_it(tmp_path: Path) -> None:
     line = complaint("connect", SERVER, Options())
     assert "the public key of tcp://vpn.example.net:55555 is unknown" in line
     assert "'fastun peer add NAME' prints on the server" in line
@@ -189,7 +189,7 @@ def test_a_peer_that_cannot_be_is_named_with_its_field(
         ),
         (
             "[interface]\naccept = ['dsn']\n" + peer_table(LINES | ENDPOINT),
-            "interface.accept: 'dsn' is not one of addresses, routes, dns, mtu, keepalive",
+            "interface.accept: 'dsn' is not one of addresses, routes, default, dns, mtu, keepalive",
         ),
     ],
 )
@@ -216,7 +216,7 @@ def test_the_one_peer_may_have_endpoints_of_both_kinds_in_its_own_order(tmp_path
     assert loaded.endpoint == loaded.peers[0].endpoints[0]
 
 
-def test_serve_listens_on_both_unless_told_or_written_otherwise(tmp_path: Path) -> None:
+def test_serve_listens_on_both_unless_an_option_or_the_file_says_otherwise(tmp_path: Path) -> None:
     udp, tcp = Endpoint("udp", "::", 51820), Endpoint("tcp", "::", 55555)
     assert load("serve", None, Options()).listen == (udp, tcp)
     assert load("serve", None, Options(listen=("udp://[::]",))).listen == (udp,)

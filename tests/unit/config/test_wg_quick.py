@@ -231,7 +231,7 @@ def test_what_is_no_such_file_is_named_by_its_line_or_key(
         ("ListenPort = 65536", "Interface.ListenPort: port 65536 is out of range"),
         (
             "Table = mian",
-            "Interface.Table: 'mian' is not auto, off, the number of a table, or a name",
+            "Interface.Table: 'mian' is not auto, all, off, the number of a table, or a name",
         ),
         ("Table = local", "Interface.Table: table 255 is out of range"),
         ("Address = 10.9.0.9/0", "Interface.Address: 10.9.0.9/0 makes all addresses its network"),

@@ -14,11 +14,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from fastun.doctor import examination, listing
+from fastun.doctor import examination, kill_switch, listing
 from fastun.doctor import probe as doctor_probe
 from fastun.doctor.finding import Finding, Subject
 from fastun.doctor.probe import Probe
-from fastun.host import programs
+from fastun.host import kill_switch_found, programs
 from fastun.lab.network import missing_capability
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
@@ -104,7 +104,7 @@ from types import SimpleNamespace
 import encodings.ascii
 import fastun.peers.store, fastun.session.keys, fastun.status.control
 import fastun.doctor.probe
-from fastun.doctor import examination, listing
+from fastun.doctor import examination, kill_switch, listing
 from fastun.doctor.finding import Subject
 os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 subject = Subject(Path(sys.argv[1]), Path(sys.argv[2]))
@@ -113,7 +113,7 @@ sys.exit(listing.show(examination.examine(subject), as_json=True))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_somebody_who_may_not_look_is_told_what_was_not_looked_at(subject: Subject) -> None:
+def test_without_rights_it_says_what_was_not_checked(subject: Subject) -> None:
     (subject.state.parent).chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED, str(subject.state), str(subject.run_dir)],
@@ -240,7 +240,7 @@ sys.stdout.buffer.write(doctor_probe.msgspec.json.encode(doctor_probe._probe()))
 """
 
 
-def test_a_super_packet_that_the_kernel_refuses_is_told_in_its_words() -> None:
+def test_a_super_packet_that_the_kernel_refuses_is_reported_in_its_words() -> None:
     child = [sys.executable, "-c", MISPLACED]
     done = subprocess.run(child, capture_output=True, timeout=60, check=True)
     probe = json.loads(done.stdout)
@@ -295,3 +295,36 @@ def test_a_library_that_does_not_load_is_a_failure_of_the_host(
     monkeypatch.delattr("fastun.native")
     finding = found(subject, "cipher")
     assert (finding.verdict, "cannot be loaded" in finding.message) == ("FAIL", True)
+
+
+# -- kill switch ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "verdict", "said"),
+    [
+        ((), "ok", "none is set"),
+        (("ft0",), "ok", "set: nothing leaves this host beside ft0"),
+        (("ft7",), "warn", "that of ft7 is set, its fastun is not running"),
+    ],
+)
+def test_a_kill_switch_whose_fastun_is_gone_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, interfaces: tuple[str, ...], verdict: str, said: str
+) -> None:
+    monkeypatch.setattr(kill_switch_found, "interfaces", lambda: interfaces)
+    finding = kill_switch.check(SimpleNamespace(gateways=[SimpleNamespace(interface="ft0")]))  # type: ignore[arg-type]
+    assert finding.verdict == verdict
+    assert finding.message.startswith(said)
+    assert finding.fix == (
+        "start it again, or run 'fastun disconnect -i ft7'" if verdict == "warn" else ""
+    )
+
+
+def test_without_root_a_kill_switch_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch, subject: Subject
+) -> None:
+    def denied() -> tuple[str, ...]:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(kill_switch_found, "interfaces", denied)
+    assert kill_switch.check(subject).verdict == "unknown"

@@ -86,7 +86,7 @@ def test_kernels_with_known_faults_are_known_by_their_version(
         ),
     ],
 )
-def test_what_the_probe_found_is_told(
+def test_what_the_probe_found_is_shown(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, probe: Probe, check: str, expected: str
 ) -> None:
     monkeypatch.setattr(Sound, "probe", probe)
@@ -103,7 +103,7 @@ def test_a_socket_without_udp_offload_is_a_warning(
 
 
 @pytest.mark.parametrize(("has_aes", "name"), [(True, "AES-256-GCM"), (False, "ChaCha20")])
-def test_the_cipher_is_told(
+def test_the_cipher_is_shown(
     subject: Subject, monkeypatch: pytest.MonkeyPatch, has_aes: bool, name: str
 ) -> None:
     monkeypatch.setattr(native, "has_aes_instructions", lambda: has_aes)

@@ -31,7 +31,7 @@ def test_what_is_pushed_and_not_accepted_is_a_line_a_change(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     log.configure("console", 0)
-    device = SimpleNamespace(inner_mtu=InnerMtu(1420), apply=lambda *_: Applied(1400))
+    device = SimpleNamespace(inner_mtu=InnerMtu(1420), apply=lambda *_, **__: Applied(1400))
     client = dataclasses.replace(
         load("connect", "tcp://server", Options(wire="plain", insecure=True)),
         peers=(Peer(name="server", public_key=bytes(32)),),

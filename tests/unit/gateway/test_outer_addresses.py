@@ -25,7 +25,7 @@ class FakeDevice:
     def outer_changed(self, addresses: object) -> None:
         self.given.append(addresses)
 
-    def apply(self, _: object, __: object, ___: int, outer: object) -> Applied:
+    def apply(self, _: object, __: object, ___: int, outer: object, **____: bool) -> Applied:
         self.given.append(outer)
         return Applied(1420)
 

@@ -50,7 +50,7 @@ def device_of(**methods: Any) -> Any:
     """A device with these methods; the MTU that it says it has is the one pushed, or 1420."""
     apply = methods.pop("apply", nothing)
 
-    def applying(addresses: Any, routes: Any, mtu: int, outer: Any) -> Applied:
+    def applying(addresses: Any, routes: Any, mtu: int, outer: Any, **_: bool) -> Applied:
         apply(addresses, routes, mtu, outer)
         return Applied(mtu or 1420)
 
@@ -260,7 +260,9 @@ class SlowDevice:
         self.go_on = threading.Semaphore(0)
         self.inner_mtu = InnerMtu(1420)
 
-    def apply(self, _addresses: object, _routes: object, mtu: int, _outer: object) -> Applied:
+    def apply(
+        self, _addresses: object, _routes: object, mtu: int, _outer: object, **_: bool
+    ) -> Applied:
         self.begun.append(mtu)
         self.go_on.acquire(timeout=5)  # a test that fails ends all the same
         self.done.append(mtu)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 OLD = load("serve", None, Options())
-NEW = dataclasses.replace(OLD, mtu=1380, verbosity=1)
+NEW = dataclasses.replace(OLD, mtu=1380, mss_clamp=True)
 
 
 class Owner:
@@ -55,10 +55,10 @@ def reload(read: Settings | FastunError, *parts: Part) -> Reload:
 
 
 def test_only_parts_that_are_concerned_change_each_once() -> None:
-    mtu, verbosity, metrics = Owner("mtu"), Owner("verbosity"), Owner("metrics")
-    reloaded = asyncio.run(reload(NEW, mtu.part(), metrics.part(), verbosity.part())())
-    assert reloaded.changes == ("interface.mtu: 1420 -> 1380", "log.level: info -> debug")
-    assert (mtu.seen, verbosity.seen, metrics.seen) == ([1380], [1], [])
+    mtu, clamp, metrics = Owner("mtu"), Owner("mss_clamp"), Owner("metrics")
+    reloaded = asyncio.run(reload(NEW, mtu.part(), metrics.part(), clamp.part())())
+    assert reloaded.changes == ("interface.mtu: 1420 -> 1380", "interface.mss_clamp: False -> True")
+    assert (mtu.seen, clamp.seen, metrics.seen) == ([1380], [True], [])
 
 
 def test_the_next_reload_compares_with_what_runs() -> None:
@@ -81,30 +81,30 @@ def test_all_are_asked_before_one_changes() -> None:
     def refuse(_: Settings) -> None:
         raise ConfigError("two peers have it")
 
-    mtu, verbosity = Owner("mtu"), Owner("verbosity")
+    mtu, clamp = Owner("mtu"), Owner("mss_clamp")
     with pytest.raises(ConfigError, match="two peers have it"):
-        asyncio.run(reload(NEW, mtu.part(), verbosity.part(refuse))())
-    assert (mtu.seen, verbosity.seen) == ([], [])
+        asyncio.run(reload(NEW, mtu.part(), clamp.part(refuse))())
+    assert (mtu.seen, clamp.seen) == ([], [])
 
 
 def test_where_one_fails_those_before_it_go_back() -> None:
     async def claim() -> None:
-        mtu, verbosity = Owner("mtu"), Owner("verbosity", refused=1)
-        attempt = reload(NEW, mtu.part(), verbosity.part())
+        mtu, clamp = Owner("mtu"), Owner("mss_clamp", refused=1)
+        attempt = reload(NEW, mtu.part(), clamp.part())
         for _ in range(2):
             with pytest.raises(RuntimeFailure) as failure:
                 await attempt()
-            assert str(failure.value) == "verbosity 1: refused; nothing was changed"
-            assert (mtu.value, verbosity.value) == (OLD.mtu, OLD.verbosity)
+            assert str(failure.value) == "mss_clamp True: refused; nothing was changed"
+            assert (mtu.value, clamp.value) == (OLD.mtu, OLD.mss_clamp)
 
     asyncio.run(claim())
 
 
 def test_what_cannot_go_back_is_named() -> None:
-    mtu, verbosity = Owner("mtu", is_stuck=True), Owner("verbosity", refused=1)
+    mtu, clamp = Owner("mtu", is_stuck=True), Owner("mss_clamp", refused=1)
     with pytest.raises(RuntimeFailure) as failure:
-        asyncio.run(reload(NEW, mtu.part(), verbosity.part())())
-    assert str(failure.value) == "verbosity 1: refused; could not go back to mtu: stuck"
+        asyncio.run(reload(NEW, mtu.part(), clamp.part())())
+    assert str(failure.value) == "mss_clamp True: refused; could not go back to mtu: stuck"
 
 
 @given(st.lists(st.sampled_from([1300, 1380, 1400, "refused"]), max_size=8))
@@ -112,13 +112,13 @@ def test_a_row_of_reloads_ends_as_the_last_that_was_not_refused(values: list[obj
     """Against a model: one value, which a reload sets or leaves."""
 
     async def claim() -> None:
-        first, second = Owner("mtu"), Owner("verbosity", refused="refused")
+        first, second = Owner("mtu"), Owner("mss_clamp", refused="refused")
         read = [OLD]
         reloading = Reload(OLD, lambda: read[0], [first.part(), second.part()])
-        model: tuple[object, object] = (OLD.mtu, OLD.verbosity)
+        model: tuple[object, object] = (OLD.mtu, OLD.mss_clamp)
         for n, value in enumerate(values):
             level = value if value == "refused" else n
-            read[0] = dataclasses.replace(OLD, mtu=1000 + n, verbosity=level)  # type: ignore[arg-type]
+            read[0] = dataclasses.replace(OLD, mtu=1000 + n, mss_clamp=level)  # type: ignore[arg-type]
             if value == "refused":
                 with pytest.raises(RuntimeFailure):
                     await reloading()

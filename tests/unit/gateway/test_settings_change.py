@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.config.host import DevicePlace
+from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
 from fastun.config.settings import ConnectSettings, Options, ServeSettings, Settings, load
 from fastun.endpoint import Endpoint
@@ -57,7 +59,11 @@ def test_what_is_in_neither_table_needs_a_restart(monkeypatch: pytest.MonkeyPatc
         (serving(), serving(), ()),
         (serving(mtu=1420), serving(mtu=1380), ("interface.mtu: 1420 -> 1380",)),
         (serving(metrics=("::1", 9)), serving(metrics=None), ("metrics.listen: [::1]:9 -> off",)),
-        (serving(), serving(verbosity=1), ("log.level: info -> debug",)),
+        (
+            serving(),
+            serving(log=LogSettings(verbosity=1)),
+            ("log: console from info up -> console from debug up",),
+        ),
         (serving(listen=(TCP, UDP)), serving(listen=(UDP,)), ("listen: -tcp://192.0.2.1:1",)),
         (
             serving(),
@@ -95,10 +101,15 @@ def test_changes_are_said_in_words(
 
 
 def test_what_needs_a_restart_stays_as_it_is_and_the_rest_changes() -> None:
-    planned = plan(SERVE, serving(gso=False, mtu=1400, private_key=bytes(range(32))))
+    place = DevicePlace(strong_host=True, bridge="br0")
+    planned = plan(SERVE, serving(gso=False, mtu=1400, place=place, private_key=bytes(range(32))))
     assert planned.settings == serving(mtu=1400)
     assert planned.fields == {"mtu"}
-    assert set(planned.needs_restart) == {"interface.gso", "interface.private_key"}
+    assert set(planned.needs_restart) == {
+        "interface.gso",
+        "interface.private_key",
+        "interface.bridge or strong_host",
+    }
     assert "0102" not in repr(planned)
 
 
@@ -128,7 +139,7 @@ def test_a_transport_of_which_there_was_none_needs_a_restart(
 CHANGES: dict[str, list[Any]] = {
     "mtu": [1300, 1420],
     "gso": [True, False],
-    "verbosity": [0, 1],
+    "log": [LogSettings(), LogSettings(verbosity=1)],
     "peers": [(), (ANT,), (BEE,), (ANT, BEE)],
     "push": [Pushed(), Pushed(keepalive_s=5)],
     "state_dir": [Path("/a"), Path("/b")],

@@ -69,7 +69,7 @@ def test_a_refusal_is_a_failure_unless_it_went_with_the_interface(programs: Prog
     Dns(GONE, "resolvectl").undo(5, owner_died=False)
 
 
-def test_a_person_is_told_what_to_run() -> None:
+def test_the_message_says_what_to_run() -> None:
     assert Dns("fastun0", "resolvectl").by_hand == "resolvectl revert fastun0"
     flush = "rule flush table 51821"
     assert RoutingRules(51821).by_hand == f"ip {flush}; ip -6 {flush}"

@@ -20,7 +20,7 @@ class Names:
 
 def test_name_servers_that_are_not_pushed_any_more_are_unset() -> None:
     device = Device.__new__(Device)  # without an interface
-    device._name_servers = names = Names()  # type: ignore[assignment]  # noqa: SLF001
+    device.name_servers = names = Names()  # type: ignore[assignment]
     device.apply_dns(("10.9.0.1",), ("example.net",))
     device.apply_dns((), ())
     assert names.told == [(("10.9.0.1",), ("example.net",)), None]

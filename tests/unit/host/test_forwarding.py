@@ -138,6 +138,23 @@ def test_of_two_gateways_that_know_nothing_of_each_other_the_last_restores(
     assert [each for each in left if "/ft" not in each] == [], "a gateway's device goes with it"
 
 
+def test_what_another_gateway_has_turned_on_is_no_wish_of_an_administrator(
+    host: Host, gateway: Gateway, tmp_path: Path
+) -> None:
+    gateway.follow(Forward())
+    second = Gateway(host, tmp_path / "ft1", "ft1")
+    second.follow(Forward())
+    assert [each.version for each in between(host, "fastun_ft1_forward")] == [4, 6]
+    for setting in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+        host.sysctl(setting, 1)
+    assert host.inside(second.forwarding.is_outdated)
+    second.follow(Forward())
+    # Before Linux 6.17 the first had turned on the same, so that wish does not show.
+    shows = host.inside(lambda: sysctls.exists(sysctls.FORCE_FORWARDING_IPV6.format("all")))
+    kept = [] if shows else [6]
+    assert [each.version for each in between(host, "fastun_ft1_forward")] == kept
+
+
 def open_tun(name: str) -> socket.socket:
     """Have a device in use, as by a gateway."""
     import fcntl  # noqa: PLC0415

@@ -78,3 +78,60 @@ def test_each_address_is_given_once_and_as_what_it_is(monkeypatch: pytest.Monkey
         ("fe80::1", 1),
         ("192.0.2.1", 0),
     ]
+
+
+# -- with a kill switch -----------------------------------------------------------------------
+
+
+class Asked:
+    """What is asked by the mark, and what was allowed before."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, files: DnsFiles, hosts: Path) -> None:
+        self.allowed: list[object] = []
+        self.servers: list[str] = []
+        monkeypatch.setattr(DnsFiles, "read", lambda: files)
+        monkeypatch.setattr(name_lookup, "_HOSTS", hosts)
+        monkeypatch.setattr(socket, "getaddrinfo", self.refuse)
+        monkeypatch.setattr(NameLookup, "_by_dns", self.by_dns)
+        self.lookup = NameLookup(7, 1, files, allow=self.allowed.append)
+
+    def refuse(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("glibc's packets have no mark")
+
+    def by_dns(self, _: str, servers: list[str]) -> tuple[()]:
+        assert self.allowed == [servers], "allowed before it is asked"
+        self.servers = servers
+        if servers == ["127.0.0.53"]:
+            raise NotYetError("no answer from DNS")
+        return ()
+
+
+def test_with_a_kill_switch_names_are_asked_for_by_the_mark_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = Asked(monkeypatch, DnsFiles("nameserver 192.0.2.53\n"), tmp_path / "hosts")
+    asked.lookup("vpn.example.net")
+    assert asked.servers == ["192.0.2.53"]
+
+
+def test_with_a_kill_switch_the_hosts_file_needs_no_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("192.0.2.1 vpn.example.net\n")
+    asked = Asked(monkeypatch, DnsFiles(), tmp_path / "hosts")
+    assert [str(each.host) for each in asked.lookup("vpn.example.net")] == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    ("resolv_conf", "why"),
+    [
+        ("", "this host has no DNS server"),
+        (STUB, "the kill switch drops what the resolver at 127.0.0.53 asks"),
+    ],
+)
+def test_with_a_kill_switch_it_is_said_what_cannot_be_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resolv_conf: str, why: str
+) -> None:
+    asked = Asked(monkeypatch, DnsFiles(resolv_conf), tmp_path / "hosts")
+    with pytest.raises(NotYetError, match=why):
+        asked.lookup("vpn.example.net")

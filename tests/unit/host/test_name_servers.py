@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host import name_servers
+from fastun.host import name_servers, resolver
 from fastun.host.name_servers import NameServers
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return record
 
 
-def test_addresses_zones_and_domains_are_told(record: Path, journal: Journal) -> None:
+def test_addresses_zones_and_domains_are_passed_on(record: Path, journal: Journal) -> None:
     servers = ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7", "::ffff:10.9.0.1")
     NameServers("wg=a+b.c-d_e", journal).set(servers, ("example.net", "_a.b-c.", "x"))
     assert record.read_text().splitlines() == [
@@ -66,7 +66,7 @@ def test_addresses_zones_and_domains_are_told(record: Path, journal: Journal) ->
         ("-d", "10.9.0.1", "a"),
     ],
 )
-def test_what_a_shell_could_read_as_more_is_told_to_nobody(
+def test_what_a_shell_could_read_as_more_is_passed_to_no_program(
     record: Path, journal: Journal, interface: str, server: str, domain: str
 ) -> None:
     servers = NameServers(interface, journal)
@@ -119,5 +119,6 @@ def test_domains_for_routing_only_are_for_systemd_resolved_alone(
     record.write_text("")
     record.with_name("resolvconf").rename(record.with_name("resolvectl"))
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(resolver, "manager", lambda: "resolvectl")
     NameServers("wg1", journal).set(("10.9.0.1",), ("~corp.example", "a.example"))
     assert "domain wg1 ~corp.example a.example" in record.read_text().splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,13 +112,52 @@ def test_a_record_is_named_as_debians_order_wants_it(host: Host, order: str, rec
     assert resolver.record_of("wg0") == record
 
 
+NSS = "hosts: files resolve [!UNAVAIL=return] dns\n"
+
+
+@pytest.mark.parametrize(
+    ("resolv_conf", "nsswitch", "runs", "has_resolvconf", "manager"),
+    [
+        (STUB, "", False, False, "resolvectl"),
+        (STUB, "", False, True, "resolvectl"),  # Debian's resolvconf passes its servers on
+        ("nameserver 127.0.0.54\n", "", False, True, "resolvectl"),
+        (LAN, NSS, True, True, "resolvectl"),
+        # Installed, and not in use.
+        (LAN, NSS, False, True, "resolvconf"),
+        (LAN, NSS, False, False, "file"),
+        (LAN, "hosts: files dns\n", True, False, "file"),
+        (LAN, "hosts: files dns\n", True, True, "resolvconf"),
+        (None, "", False, False, "file"),
+    ],
+)
+def test_the_manager_is_the_one_that_is_in_use(
+    host: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    resolv_conf: str | None,
+    nsswitch: str,
+    runs: bool,
+    has_resolvconf: bool,
+    manager: str,
+) -> None:
+    host(resolv_conf, nsswitch)
+    run = tmp_path / "run"
+    run.mkdir()
+    monkeypatch.setattr(resolver, "_RESOLVED", run)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(run / "io.systemd.Resolve"))
+    listener.listen()
+    if not runs:
+        listener.close()  # what one that was killed leaves
+    if has_resolvconf:
+        (tmp_path / "resolvconf").write_text("#!/bin/sh\n")
+        (tmp_path / "resolvconf").chmod(0o755)
+    assert resolver.manager() == manager
+
+
 def test_resolvconf_of_systemd_is_resolvectl(host: Host, tmp_path: Path) -> None:
-    host()
-    assert resolver.program() == "resolvectl"
+    host(LAN)
     (tmp_path / "resolvconf").symlink_to(tmp_path / "resolvectl")
     assert programs.find("resolvconf") is not None
-    assert resolver.program() == "resolvectl"
-    (tmp_path / "resolvconf").unlink()
-    (tmp_path / "resolvconf").write_text("#!/bin/sh\n")
-    (tmp_path / "resolvconf").chmod(0o755)
-    assert resolver.program() == "resolvconf"
+    assert resolver.manager() == "file"

@@ -23,7 +23,7 @@ def lookup() -> Iterator[RouteLookup]:
     made.close()
 
 
-def test_the_interface_to_a_host_is_told(lookup: RouteLookup) -> None:
+def test_the_interface_to_a_host_is_found(lookup: RouteLookup) -> None:
     for host, source in (("127.0.0.1", None), ("127.0.0.9", "127.0.0.1")):
         ours = None if source is None else ip_address(source)
         assert lookup.interface_to(ip_address(host), 55555, socket.IPPROTO_TCP, ours) == LOOPBACK

@@ -276,11 +276,16 @@ def test_an_odd_name_is_never_read_as_a_pattern(host: Host, tables: Tables) -> N
         ({}, False),
     ],
 )
+@pytest.mark.parametrize("setting", ["forwarding", "force_forwarding"])
 def test_a_host_forwards_where_one_interface_does(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, interfaces: dict[str, str], expected: bool
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    interfaces: dict[str, str],
+    expected: bool,
+    setting: str,
 ) -> None:
     for name, value in interfaces.items():
-        path = tmp_path / "ipv6" / "conf" / name / "forwarding"
+        path = tmp_path / "ipv6" / "conf" / name / setting
         path.parent.mkdir(parents=True)
         path.write_text(f"{value}\n")
     monkeypatch.setattr(strong_host, "_SYSCTL", tmp_path)

@@ -107,6 +107,35 @@ def test_a_template_ends_with_its_gateway() -> None:
         time.sleep(0.01)
 
 
+def test_while_a_fresh_template_imports_no_event_waits() -> None:
+    async def claim() -> None:
+        async with running() as owner:
+            os.kill(owner.pid(), signal.SIGSEGV)
+            n_turns = 0
+            while not owner.died or not owner.lane.is_whole():
+                n_turns += not owner.template.is_ready()
+                await asyncio.sleep(0)
+            assert n_turns > 10
+
+    asyncio.run(asyncio.wait_for(claim(), 50))
+
+
+def test_a_fresh_template_that_is_stopped_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "READY_LIMIT_S", 0.3)
+    monkeypatch.setattr(template, "ANSWER_LIMIT_S", 0.1)
+    with Template() as forking:
+        assert forking.pid is not None
+        os.kill(forking.pid, signal.SIGSTOP)
+        assert not forking.is_ready()
+        deadline = time.monotonic() + 5
+        while not forking.is_ready():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs, pytest.raises(OSError, match="does not answer"):
+            forking.fork("tun-reader/7", theirs)
+
+
 @pytest.mark.parametrize("number", sorted({*FAULTS, signal.SIGKILL, signal.SIGTRAP}))
 def test_after_a_fault_no_worker_has_the_addresses_of_the_one_that_crashed(
     number: signal.Signals,

@@ -79,7 +79,7 @@ def test_turns_over_hours_are_a_traveller(
     assert "two hosts" not in capsys.readouterr().err
 
 
-def test_peers_are_told_apart_and_the_longest_silent_is_forgotten(
+def test_peers_are_distinguished_and_the_longest_silent_is_forgotten(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     turns = AddressTurns()

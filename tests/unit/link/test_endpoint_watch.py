@@ -142,7 +142,9 @@ def test_a_stream_whose_route_leads_inside_ends() -> None:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             ours = socket.create_connection(server.getsockname())
             slotted = SlottedPeer(2, Peer(name="peer2", public_key=bytes(32)))
-            established = SimpleNamespace(slotted=slotted, link_format=FORMAT, software="")
+            established = SimpleNamespace(
+                slotted=slotted, link_format=FORMAT, software="", hello=None
+            )
             link = watched.links.attach_stream(
                 cast("Established", established), ours, "127.0.0.1:1"
             )

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from fastun.lane import messages
+from fastun.lane import messages, packing
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
 from fastun.link import peer_slots
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
@@ -152,7 +152,7 @@ def test_many_changes_are_sent_in_messages_that_fit(lane: RecordingLane) -> None
     lane.take()
     slots.replace([after])
     told = [message for role, message in lane.take() if role == "tun-reader"]
-    assert all(len(messages.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
+    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
     parts = [message for message in told if isinstance(message, ChangeIps)]
     added = [each for part in parts for each in part.added]
     removed = [each for part in parts for each in part.removed]
@@ -218,7 +218,7 @@ def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> Non
     told = [message for role, message in lane.take() if role == "tun-reader"]
     parts = [message.networks for message in told if isinstance(message, AllowIps)]
     assert [len(part) for part in parts] == [most, most, 1]
-    assert all(len(messages.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
+    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]

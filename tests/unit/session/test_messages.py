@@ -51,7 +51,7 @@ def test_the_sizes_are_the_protocols() -> None:
 
 
 @pytest.mark.parametrize("kind", WIRE)
-def test_a_message_of_its_size_is_told_by_its_type(kind: MessageType) -> None:
+def test_a_message_of_its_size_is_recognised_by_its_type(kind: MessageType) -> None:
     assert messages.type_of(WIRE[kind]) is kind
 
 

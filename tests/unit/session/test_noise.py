@@ -54,7 +54,7 @@ def test_indices_ephemeral_keys_and_timestamps_are_fresh_each_time() -> None:
     assert first.client.send != second.client.send
 
 
-def test_what_is_given_is_used_so_that_a_handshake_can_be_told_again() -> None:
+def test_what_is_given_is_used_so_that_a_handshake_can_be_repeated() -> None:
     ephemeral = keys.pair_of(bytes([5] * 32))
     timestamp = tai64n.from_unix_ns(10**18)
     again = [

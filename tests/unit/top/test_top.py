@@ -277,7 +277,7 @@ def test_the_fullest_frame_fits_a_terminal_of_80_columns_and_24_rows() -> None:
 
 
 @pytest.mark.parametrize("n_down", [0, 1, 4, 5, 30, 1000])
-def test_as_many_peers_as_fit_and_the_rest_is_told(n_down: int) -> None:
+def test_as_many_peers_as_fit_and_the_rest_is_counted(n_down: int) -> None:
     peers = [connected("ant"), *(peer(f"absent{n}") for n in range(n_down))]
     lines = shown(history(status(peers), status(peers)))
     assert len(lines) <= ROWS

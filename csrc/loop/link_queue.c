@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "outbound/link_queue.h"
+#include "loop/link_queue.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,8 @@
-/* link_queue: what waits for one full socket, so that it delays no other peer.
+/* link_queue: what waits for one full socket, or for one peer's rate limit, and delays no other.
  *
- * Private to the link-writer. A ring is first in, first out over all peers: records of a peer whose
- * socket is full are copied here, in order and whole, and the ring goes on.
+ * Private to its worker. A ring is first in, first out over all peers: records of a peer whose
+ * socket is full are copied here, in order and whole, and the ring goes on. So are frames before the
+ * ring, whose peer has a rate limit (shaping.h) or no session yet (outbound/parking.h).
  *
  * Memory: a mapping of LINK_QUEUE_ROOM bytes, whose pages cost nothing until they are used. A queue
  * always has LINK_QUEUE_SHARE of them, enough for any one message. What it uses beyond that comes
@@ -10,8 +11,8 @@
  * used up, a queue with less than an equal part of it is entitled to more, which the queue with the
  * most gives up (link_writer.c). A queue's part of the pool is returned when it is empty.
  */
-#ifndef FASTUN_OUTBOUND_LINK_QUEUE_H
-#define FASTUN_OUTBOUND_LINK_QUEUE_H
+#ifndef FASTUN_LOOP_LINK_QUEUE_H
+#define FASTUN_LOOP_LINK_QUEUE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,50 @@
+#include "inbound/reach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "packet/headers.h"
+
+int reach_add(struct reach **reach, const uint8_t *address, size_t address_length,
+              unsigned prefix_length) {
+    if ((address_length != IPV4_ADDRESS_SIZE && address_length != IPV6_ADDRESS_SIZE) ||
+        prefix_length > address_length * 8)
+        return -EINVAL;
+    if (*reach == NULL)
+        *reach = calloc(1, sizeof **reach);
+    if (*reach == NULL)
+        return -ENOMEM;
+    if ((*reach)->n == REACH_MAX)
+        return -ENOSPC;
+    struct reach_prefix *prefix = &(*reach)->prefixes[(*reach)->n++];
+    memcpy(prefix->address, address, address_length);
+    prefix->address_length = (uint8_t)address_length;
+    prefix->prefix_length = (uint8_t)prefix_length;
+    return 0;
+}
+
+static bool begins_alike(const uint8_t *a, const uint8_t *b, unsigned n_bits) {
+    unsigned n_bytes = n_bits / 8;
+    uint8_t mask = (uint8_t)(0xff00u >> n_bits % 8);
+    if (memcmp(a, b, n_bytes) != 0)
+        return false;
+    return mask == 0 || ((a[n_bytes] ^ b[n_bytes]) & mask) == 0;
+}
+
+bool reach_has(const struct reach *reach, const uint8_t *packet) {
+    const uint8_t *destination = ip_destination(packet);
+    unsigned length = ip_version(packet) == 4 ? IPV4_ADDRESS_SIZE : IPV6_ADDRESS_SIZE;
+    for (unsigned i = 0; i < reach->n; i++) {
+        const struct reach_prefix *prefix = &reach->prefixes[i];
+        if (prefix->address_length == length &&
+            begins_alike(prefix->address, destination, prefix->prefix_length))
+            return true;
+    }
+    return false;
+}
+
+void reach_free(struct reach **reach) {
+    free(*reach);
+    *reach = NULL;
+}

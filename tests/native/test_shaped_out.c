@@ -1,0 +1,140 @@
+/* The tun-reader with peers that have a rate limit: what waits goes on by itself and in order, and
+ * what is dropped is counted on the peer's name. Waits are by the real clock, so they are long. */
+#define _GNU_SOURCE
+#include <time.h>
+
+#include "outbound/tun_reader.h"
+#include "check.h"
+#include "sender.h"
+
+enum { LIMITED = 1, FREE = 2, A_SECOND = 1000 };
+
+static void open_two(void) {
+    const uint8_t free_peer[4] = {11};
+    sender_open(MODE_TUN);
+    for (unsigned slot = LIMITED; slot <= FREE; slot++) {
+        sender_attach(slot, sealed_format(MODE_TUN, true));
+        set_key(slot, AEAD_CHACHA20_POLY1305, 0);
+    }
+    sender_allow_ten(LIMITED);
+    sender_allow(FREE, free_peer, 4, 8);
+}
+
+static void limit(uint64_t rate, bool is_cut_off) {
+    CHECK_EQUAL(loop_set_rate_limit(sender.worker.loop, LIMITED, rate, 0, is_cut_off), 0);
+}
+
+static void pass_ms(unsigned n) {
+    nanosleep(&(struct timespec){n / 1000, n % 1000 * 1000000}, NULL);
+}
+
+static size_t count_sent(unsigned slot) {
+    size_t n = 0;
+    for (cursor = ring_first(sender.lane.ring); open_next(AEAD_CHACHA20_POLY1305);)
+        n += opened.record->slot == slot;
+    return n;
+}
+
+static void what_is_above_the_rate_waits_and_goes_on_when_its_time_comes(void) {
+    open_two();
+    limit(PACKET * 2, false); /* two packets a second */
+    for (int i = 0; i < 3; i++)
+        give_packet(0x0a000002);
+    give_packet(0x0b000002);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 1);
+    CHECK_EQUAL(count_sent(FREE), 1); /* the other peer waits for nothing */
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 2);
+    pass_ms(A_SECOND * 3 / 4);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 2);
+    pass_ms(A_SECOND * 3 / 4);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 3);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    sender_close();
+}
+
+static void the_loop_wakes_up_by_itself_for_what_waits(void) {
+    open_two();
+    limit(PACKET * 20, false);
+    worker_start(&sender.worker);
+    for (int i = 0; i < 5; i++)
+        give_packet(0x0a000002);
+    for (int i = 0; i < 100 && lane_count_records(&sender.lane) < 5; i++)
+        pass_ms(50);
+    CHECK_EQUAL(worker_stop(&sender.worker), LOOP_DOORBELL);
+    CHECK_EQUAL(count_sent(LIMITED), 5);
+    sender_close();
+}
+
+static void what_finds_the_queue_full_is_dropped_and_counted(void) {
+    open_two();
+    limit(1000, false);
+    for (int i = 0; i < 300; i++) {
+        give_packet(0x0a000002);
+        sender_run();
+    }
+    uint64_t n_dropped = sender_dropped(DROP_tun_reader_rate_limit);
+    CHECK(n_dropped > 100 && n_dropped < 300);
+    CHECK_EQUAL(sender_field(LIMITED, "limited_outbound_packets"), n_dropped);
+    CHECK_EQUAL(sender_field(FREE, "limited_outbound_packets"), 0);
+    limit(0, false); /* the rest goes on at once */
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED) + n_dropped, 300);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 300);
+    sender_close();
+}
+
+static void a_peer_that_is_cut_off_gets_nothing_but_keepalives(void) {
+    open_two();
+    limit(0, true);
+    for (int i = 0; i < 3; i++)
+        give_packet(0x0a000002);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_quota), 3);
+    CHECK_EQUAL(sender_field(LIMITED, "limited_outbound_packets"), 3);
+    CHECK_EQUAL(loop_send_keepalive(sender.worker.loop, LIMITED), 0);
+    limit(0, false);
+    give_packet(0x0a000002);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 2);
+    sender_close();
+}
+
+static void what_waits_for_a_peer_whose_session_ends_is_not_sent(void) {
+    open_two();
+    limit(PACKET * 4, false);
+    for (int i = 0; i < 3; i++)
+        give_packet(0x0a000002);
+    sender_run();
+    loop_detach_link(sender.worker.loop, LIMITED);
+    for (int i = 0; i < 2; i++) {
+        pass_ms(A_SECOND / 2);
+        sender_run();
+    }
+    CHECK_EQUAL(count_sent(LIMITED), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 2);
+    sender_close();
+}
+
+static void limits_that_cannot_be_are_refused(void) {
+    open_two();
+    struct loop *loop = sender.worker.loop;
+    CHECK(loop_set_rate_limit(loop, N_PEER_SLOTS, 1000, 0, false) < 0);
+    CHECK(loop_set_rate_limit(loop, 1, RATE_MAX + 1, 0, false) < 0);
+    CHECK(loop_set_rate_limit(loop, 1, 1000, 1ull << 32, false) < 0);
+    CHECK(loop_add_reach(loop, 1, (const uint8_t[]){10, 0, 0, 0}, 4, 8) < 0); /* link-reader's */
+    sender_close();
+}
+
+int main(void) {
+    RUN(what_is_above_the_rate_waits_and_goes_on_when_its_time_comes);
+    RUN(the_loop_wakes_up_by_itself_for_what_waits);
+    RUN(what_finds_the_queue_full_is_dropped_and_counted);
+    RUN(a_peer_that_is_cut_off_gets_nothing_but_keepalives);
+    RUN(what_waits_for_a_peer_whose_session_ends_is_not_sent);
+    RUN(limits_that_cannot_be_are_refused);
+    return EXIT_SUCCESS;
+}

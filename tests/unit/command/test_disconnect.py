@@ -1,0 +1,113 @@
+"""`fastun disconnect`: which client it ends, and what it says when there is none to end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastun.command import disconnect as command
+from fastun.errors import RuntimeFailure
+from fastun.host import kill_switch, kill_switch_found
+from fastun.status import control
+from tests.support.control_socket import INTERFACE, serving
+
+
+class Found:
+    """The kill switches of a host that has no others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+        self.names = list(names)
+        monkeypatch.setattr(kill_switch_found, "interfaces", lambda: tuple(self.names))
+        monkeypatch.setattr(kill_switch, "remove", self.names.remove)
+
+
+def test_without_anything_to_end_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Found(monkeypatch)
+    with pytest.raises(RuntimeFailure) as caught:
+        command.disconnect(None, tmp_path)
+    assert str(caught.value) == (
+        f"no client is running (none listens in {tmp_path}), and no kill switch is set"
+    )
+
+
+def test_the_only_kill_switch_need_not_be_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Found(monkeypatch, "ft0")
+    command.disconnect(None, tmp_path / "none")
+    assert found.names == []
+    assert capsys.readouterr().out == "ft0: kill switch removed\n"
+
+
+def test_a_wrong_name_ends_nothing_and_names_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = Found(monkeypatch, "ft0")
+    with pytest.raises(RuntimeFailure, match="no kill switch of 'ft1' is set; there is ft0"):
+        command.disconnect("ft1", tmp_path)
+    assert found.names == ["ft0"]
+
+
+def test_of_several_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = Found(monkeypatch, "ft0", "ft1")
+    with pytest.raises(RuntimeFailure, match="choose one with -i: ft0, ft1"):
+        command.disconnect(None, tmp_path)
+    command.disconnect("ft1", tmp_path)
+    assert found.names == ["ft0"]
+
+
+def test_a_serving_gateway_is_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Found(monkeypatch)
+    with serving(tmp_path), pytest.raises(RuntimeFailure, match="no client of 'unit0' is running"):
+        command.disconnect(INTERFACE, tmp_path)
+
+
+def test_it_waits_for_the_end_of_the_process_behind_the_socket(tmp_path: Path) -> None:
+    path = control.socket_path(tmp_path, "ft0")
+    program = (
+        "import signal, socket, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), sys.exit(0)))\n"
+        f"listener = socket.socket(socket.AF_UNIX); listener.bind({str(path)!r})\n"
+        "listener.listen(); print('listens', flush=True); signal.pause()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        command.end_client("ft0", path)
+        # Its end, as the kernel says it: a parent collects it later.
+        assert Path(f"/proc/{process.pid}/stat").read_text().split()[2] in "ZX"
+
+
+def test_one_that_does_not_end_is_said_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "_END_S", 0.2)
+    path = control.socket_path(tmp_path, "ft0")
+    program = (
+        "import signal, socket, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"listener = socket.socket(socket.AF_UNIX); listener.bind({str(path)!r})\n"
+        "listener.listen(); print('listens', flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(RuntimeFailure, match=f"run 'kill -KILL {process.pid}', then"):
+            command.end_client("ft0", path)
+        process.kill()
+
+
+def test_without_the_right_to_look_it_says_who_may(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def denied() -> tuple[str, ...]:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(kill_switch_found, "interfaces", denied)
+    with pytest.raises(RuntimeFailure, match="permission denied; run as root"):
+        command.disconnect(None, tmp_path)
