@@ -18,7 +18,7 @@
 enum {
     PIECE_HEADER = 8,
     PIECE_BYTES_MAX = 1600, /* of a half; any frame of Ethernet's usual MTU, tags included */
-    PIECE_PLACES = 16,      /* of a peer: so many frames may overtake one another */
+    PIECE_PLACES = 16,      /* of a peer: as many frames may be reordered */
 };
 
 #define PIECE_WAIT_NS 1000000000ull
