@@ -6,16 +6,11 @@
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 
-static size_t longest_whole(const struct tun_reader_link *link) {
-    bool is_bounded = link->whole_max != 0 && link->whole_max < link->packet_max;
-    return is_bounded ? link->whole_max : link->packet_max;
-}
-
 enum fit path_fit_longer(const struct tun_reader *reader, const struct tun_reader_link *link,
                          const uint8_t *packet, size_t length) {
     if (reader->loop.mode == MODE_TAP)
-        return pieces_fit(&link->format, length, longest_whole(link)) ? FITS_IN_PIECES
-                                                                      : FITS_IN_FRAGMENTS;
+        return pieces_fit(&link->format, length, path_whole_max(link)) ? FITS_IN_PIECES
+                                                                       : FITS_IN_FRAGMENTS;
     bool is_ipv4 = ip_version(packet) == 4;
     if (is_ipv4 && (be16_read(packet + IPV4_FRAGMENT_OFFSET) & IPV4_DONT_FRAGMENT) == 0)
         return FITS_IN_FRAGMENTS;

@@ -6,6 +6,12 @@
 
 enum fit { FITS, FITS_IN_PIECES, FITS_IN_FRAGMENTS, FITS_NOT };
 
+/* The longest content that needs neither fragments nor pieces; the link has a packet_max. */
+static inline size_t path_whole_max(const struct tun_reader_link *link) {
+    bool is_bounded = link->whole_max != 0 && link->whole_max < link->packet_max;
+    return is_bounded ? link->whole_max : link->packet_max;
+}
+
 /* For what is longer than the path's MTU. A packet that may not be fragmented, or need not since
  * its sender will send shorter ones, is answered with "too big"; the others are cut on the outside,
  * as IP itself would. Ethernet frames have no such answer: they go in two pieces to a peer that

@@ -6,6 +6,12 @@
 #include "outbound/datagram_train.h"
 #include "outbound/in_pieces.h"
 #include "outbound/path_fit.h"
+#include "packet/byteorder.h"
+#include "packet/headers.h"
+
+enum {
+    SHORTENED_MIN = 256, /* bytes of TCP's payload; a path that takes less is a bad guess */
+};
 
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
                             const struct frame *frame, uint64_t *n_packets);
@@ -41,6 +47,23 @@ static size_t segment_type_length(const struct link_format *format) {
     return format->mode == MODE_TAP && format->wire != WIRE_SIMPLETUN ? MESSAGE_TYPE_LENGTH : 0;
 }
 
+/* A TCP segment on a TAP device that is too long for the path is cut shorter: TCP takes segments of
+ * any length, and a piece or a fragment more costs as much as a packet. An identification says
+ * nothing where fragments are forbidden, so that more of them may be counted (RFC 6864 4.1). */
+static bool shorten(const struct tun_reader *reader, const struct tun_reader_link *link,
+                    struct vnet *vnet) {
+    const struct gso_split *split = &reader->splitting->split;
+    const uint8_t *ip = split->frame + split->ip;
+    size_t longest = gso_segment_length(split, 0), most = path_whole_max(link);
+    bool has_ids =
+        split->is_ipv4 && (be16_read(ip + IPV4_FRAGMENT_OFFSET) & IPV4_DONT_FRAGMENT) == 0;
+    if (split->is_udp || has_ids || path_fit(reader, link, split->frame, longest) == FITS ||
+        most < split->header_length + MESSAGE_TYPE_LENGTH + SHORTENED_MIN)
+        return false;
+    vnet->gso_size = (uint16_t)(most - MESSAGE_TYPE_LENGTH - split->header_length);
+    return true;
+}
+
 /* N_DROPS: nothing speaks against it. */
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
                             const struct frame *frame, uint64_t *n_packets) {
@@ -50,6 +73,8 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     if (message_check_own(reader->loop.mode, &vnet, frame->vnet, frame->length) < 0)
         return DROP_tun_reader_bad_virtio;
     int n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
+    if (reader->loop.mode == MODE_TAP && shorten(reader, link, &vnet))
+        n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
     *n_packets = (uint64_t)n;
     size_t longest = gso_segment_length(&splitting->split, 0);
     if (longest + segment_type_length(&link->format) > link->format.message_max)
