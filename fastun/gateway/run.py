@@ -23,6 +23,7 @@ from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
+from fastun.host import kill_switch
 from fastun.host.device import Device
 from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
@@ -60,7 +61,7 @@ def run(
         ending.watched() as asked,
         Journal(settings.state_dir, settings.interface) as journal,
         contextlib.suppress(ending.AskedToStop),
-        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal, settings.interface)),
     ):
         ending.check()
         with Template() as template:  # it imports while the device is made
@@ -68,18 +69,18 @@ def run(
             dns_before = DnsFiles.read()
             with (
                 GatewayHooks(settings) as hooks,
-                KillSwitch(settings, journal) as kill_switch,
+                KillSwitch(settings, journal) as switch,
                 Device(settings, journal) as device,
                 hooks.while_up(lambda: device.wanted.pushed_addresses),
             ):
-                kill_switch.remove_left()
+                switch.remove_left()
                 gateway = Gateway(
                     settings,
                     device,
                     constants or TimerConstants(),
                     dns_before=dns_before,
                     template=template,
-                    kill_switch=kill_switch,
+                    kill_switch=switch,
                 )
                 observing = functools.partial(observed, reread=reread, hooks=hooks)
                 asyncio.run(gateway.run(asked, observing))
@@ -193,7 +194,8 @@ def _warn_of_exposed(settings: Settings) -> None:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
 
 
-def _end_regardless(journal: Journal) -> None:
+def _end_regardless(journal: Journal, interface: str) -> None:
     journal.undo_all()
+    kill_switch.say_that_it_remains(interface)
     log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()

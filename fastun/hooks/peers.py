@@ -2,7 +2,7 @@
 
     link comes or goes --> the peer's turn: what waits (two at most) --> run, one after another
 
-A link that replaces another is no event. Of a peer that comes and goes while its hook runs, what
+A link that replaces another does not count. Of a peer that comes and goes while its hook runs, what
 cancels itself out is left out: after `peer_up` always comes `peer_down`.
 """
 

@@ -204,7 +204,7 @@ class HookProcess:
     def _run(self, request: dict[str, Any]) -> None:
         number = request["id"]
         try:
-            with self._mutex:  # lest `reap` takes one that is not known yet
+            with self._mutex:  # lest `reap` takes one that was just started
                 hook = self._running[number] = Hook(request)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error

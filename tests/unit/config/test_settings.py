@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastun.config.hooks import Hooks
 from fastun.config.host import DevicePlace
 from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
@@ -40,6 +41,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         table="off",
         place=DevicePlace(),
         forward=None,
+        hooks=Hooks(),
         peer_name="peer",
         private_key=None,
         peers=(),
