@@ -19,14 +19,20 @@ def read(path: Path, bytes_max: int) -> bytes:
         os.close(descriptor)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write the file, for its owner only; a crash of the host may undo it. Raises OSError."""
+def replace(path: Path, content: bytes, *, is_durable: bool = False) -> None:
+    """Write the file, for its owner only. Raises OSError.
+
+    A crash of the host may undo it, or, unless it ``is_durable``, leave it empty.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(content)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -111,6 +111,11 @@ _TUNNEL_OPTIONS = (
         is_flag=True,
         help="With --forward: what leaves this host has its address, so answers come back.",
     ),
+    click.option(
+        "--hooks",
+        is_flag=True,
+        help="Run the shell commands of a wg-quick file: PreUp, PostUp, PreDown, PostDown.",
+    ),
     state_option,
     run_dir_option,
     click.option(

@@ -1,8 +1,12 @@
-"""`[hooks]`: programs that a gateway runs when it comes up and goes down, and when its peers do."""
+"""`[hooks]`: programs that a gateway runs when it comes up and goes down, and when its peers do.
+
+Of a wg-quick file, its shell commands, at the moments that wg-quick(8) runs them.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -11,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fastun import private_file
+from fastun.config.wg_quick import WgQuickDocument
 from fastun.errors import ConfigError, quote
 
 if TYPE_CHECKING:
@@ -21,6 +26,17 @@ if TYPE_CHECKING:
 Command = tuple[str, ...]
 
 EVENTS: Final = ("up", "down", "peer_up", "peer_down")
+
+# The keys of a wg-quick file, and the events that they are for.
+_OF_WG_QUICK: Final = {
+    "PreUp": "pre_up",
+    "PostUp": "up",
+    "PreDown": "down",
+    "PostDown": "post_down",
+}
+# wg-quick has no limit; this one is long enough to wait for a network, as such commands do.
+_WG_QUICK_TIMEOUT_S: Final = 30.0
+_NAME_IN_SHELL = re.compile("[A-Za-z0-9_=+.-]+")  # as wg-quick(8) allows
 
 _ARGUMENTS_MAX: Final = 64
 _ARGUMENTS_BYTES_MAX: Final = 16 << 10
@@ -35,14 +51,20 @@ _OTHERS_WRITE: Final = stat.S_IWOTH
 class Hooks:
     """What is run at each event, in order. The first word of each is a path.
 
-    `timeout_s` is for each; then it is killed.
+    `timeout_s` is for each; then it is killed. `pre_up` and `post_down`, when there is no device,
+    are of a wg-quick file, of which a start ends that fails: `file` is that file. `save_to` is it
+    where it is to have the peers' endpoints at the end.
     """
 
+    pre_up: tuple[Command, ...] = ()
     up: tuple[Command, ...] = ()
     down: tuple[Command, ...] = ()
+    post_down: tuple[Command, ...] = ()
     peer_up: tuple[Command, ...] = ()
     peer_down: tuple[Command, ...] = ()
     timeout_s: float = 10.0
+    file: Path | None = None
+    save_to: Path | None = None
 
     def of(self, event: str) -> tuple[Command, ...]:
         """Return what is run at an event, one of the fields."""
@@ -52,7 +74,7 @@ class Hooks:
     @property
     def are_there(self) -> bool:
         """Whether there is any."""
-        return any(self.of(event) for event in EVENTS)
+        return any(self.of(event) for event in (*EVENTS, *_OF_WG_QUICK.values()))
 
 
 def search_path() -> str:
@@ -60,8 +82,10 @@ def search_path() -> str:
     return os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
 
 
-def hooks(sources: Sources) -> Hooks:
+def hooks(sources: Sources, interface: str) -> Hooks:
     """Return what is run; raise ConfigError."""
+    if isinstance(sources.document, WgQuickDocument):
+        return _of_wg_quick(sources, sources.document, interface)
     section = sources.document.hooks
     if section is None:
         return Hooks()
@@ -72,12 +96,51 @@ def hooks(sources: Sources) -> Hooks:
             f" ({smallest:g}-{largest:g})"
         )
     found = Hooks(
-        **{event: _commands(sources, section, event) for event in EVENTS},
+        up=_commands(sources, section, "up"),
+        down=_commands(sources, section, "down"),
+        peer_up=_commands(sources, section, "peer_up"),
+        peer_down=_commands(sources, section, "peer_down"),
         timeout_s=section.timeout,
     )
     if found.are_there and sources.path is not None:
         _check_owned(sources.path, f"{sources.path}: runs programs and")
     return found
+
+
+def _of_wg_quick(sources: Sources, document: WgQuickDocument, interface: str) -> Hooks:
+    path = None if sources.path is None else sources.path.absolute()
+    by_event: dict[str, list[Command]] = {event: [] for event in _OF_WG_QUICK.values()}
+    shell = shutil.which("bash", path=search_path()) or "/bin/sh"
+    for command in document.commands:
+        if not sources.options.hooks:
+            raise ConfigError(
+                f"{command.where}: a shell command; allow it with --hooks, or remove it"
+            )
+        if not _NAME_IN_SHELL.fullmatch(interface):
+            raise ConfigError(
+                f"{command.where}: the interface name {quote(interface)} cannot be part of a shell"
+                " command; use letters, digits, - . _"
+            )
+        if "\0" in command.text:
+            raise ConfigError(f"{command.where}: contains a NUL; remove it")
+        text = command.text.replace("%i", interface)
+        by_event[_OF_WG_QUICK[command.key]].append((shell, "-c", text))
+    if document.commands and path is not None:
+        _check_owned(path, f"{path}: runs programs and")
+    return Hooks(
+        pre_up=tuple(by_event["pre_up"]),
+        up=tuple(by_event["up"]),
+        down=tuple(by_event["down"]),
+        post_down=tuple(by_event["post_down"]),
+        timeout_s=_WG_QUICK_TIMEOUT_S,
+        file=path if document.commands else None,
+        save_to=path if document.saves else None,
+    )
+
+
+def key_of(event: str) -> str:
+    """Return the key of a wg-quick file for an event."""
+    return next(key for key, each in _OF_WG_QUICK.items() if each == event)
 
 
 def _commands(sources: Sources, section: HooksSection, event: str) -> tuple[Command, ...]:

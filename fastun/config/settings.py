@@ -251,7 +251,7 @@ def _common(
         "table": host.table(sources, device.mode),
         "place": host.place(sources, device.mode, device.interface, device.addresses),
         "forward": forward(sources, device.mode),
-        "hooks": hooks(sources),
+        "hooks": hooks(sources, device.interface),
         "peer_name": ours.peer_name,
         "private_key": ours.private_key,
         "peers": ours.peers,

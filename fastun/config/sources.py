@@ -30,6 +30,7 @@ class Options:
     allow_lan: bool = False
     forward: bool = False
     masquerade: bool = False
+    hooks: bool = False
     kill_switch: bool = False
     state: Path = Path("/var/lib/fastun")
     run_dir: Path = Path("/run/fastun")

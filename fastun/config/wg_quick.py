@@ -6,7 +6,7 @@
     DNS = 10.9.0.1              Endpoint = vpn.example.net:51820
 
 Here the form is read; what the values mean is checked where TOML's are, and complained of by the
-names that this file has for them. A file that runs commands is refused: fastun runs none.
+names that this file has for them. Whether its commands may run is decided in hooks.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.config.peer import parse_name
@@ -44,8 +44,8 @@ _PEER: Final = {
     "PersistentKeepalive": "keepalive",
 }
 _KEYS: Final = {"Interface": _INTERFACE, "Peer": _PEER}
-_COMMANDS: Final = ("PreUp", "PostUp", "PreDown", "PostDown")
-_WITHOUT_EFFECT: Final = {("saveconfig", "false"), *((each.lower(), "") for each in _COMMANDS)}
+COMMANDS: Final = ("PreUp", "PostUp", "PreDown", "PostDown")
+_SAVE: Final = "SaveConfig"
 _EMPTY_FOR_DEFAULT: Final = ("MTU", "Table")
 _LISTS: Final = ("address", "dns", "allowed_ips")
 
@@ -55,8 +55,29 @@ _HEXADECIMAL = re.compile("0[xX][0-9a-fA-F]{1,8}")
 _NOT_OF_A_NAME = re.compile("[^A-Za-z0-9._@-]")
 _KEY_CHARS_OF_A_NAME = 8  # Of 2^48 keys, two are hardly confused.
 
-# One section as it is written: its fields' texts, each with the list's items that it has.
-_Texts = dict[str, list[str]]
+
+class ShellCommand(NamedTuple):
+    """What is behind one of COMMANDS, for a shell; and the place where it is written."""
+
+    key: str
+    text: str
+    where: str
+
+
+class WgQuickDocument(Document, frozen=True):
+    """What a wg-quick file says, with what TOML has no fields for."""
+
+    commands: tuple[ShellCommand, ...] = ()
+    saves: bool = False
+
+
+class _Texts(dict[str, list[str]]):
+    """One section as it is written: its fields' texts, each with the list's items that it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commands: list[ShellCommand] = []
+        self.saves = False
 
 
 def is_wg_quick(path: Path | None) -> bool:
@@ -79,13 +100,18 @@ def parse(text: str, path: Path) -> Document:
 
     Where it says nothing, the name is the file's and the routes are made, as wg-quick(8) does.
     """
-    interface: _Texts = {}
+    interface = _Texts()
     peers: list[_Texts] = []
     for section, texts in _sections(text, interface, path):
         if section == "Peer":
             peers.append(texts)
     values = {"name": path.stem, "table": "auto", **_values("Interface", interface, path)}
-    return Document(interface=InterfaceSection(**values), peer=tuple(_peers(peers, path)))
+    return WgQuickDocument(
+        interface=InterfaceSection(**values),
+        peer=tuple(_peers(peers, path)),
+        commands=tuple(interface.commands),
+        saves=interface.saves,
+    )
 
 
 # -- the form ---------------------------------------------------------------------------------
@@ -103,7 +129,7 @@ def _sections(text: str, interface: _Texts, path: Path) -> Iterator[tuple[str, _
             if section:
                 yield section, texts
             section = _section_name(content, where)
-            texts = interface if section == "Interface" else {}
+            texts = interface if section == "Interface" else _Texts()
         elif content:
             # The text is not shown: it may be half of a key.
             key, equals, value = (part.strip() for part in content.partition("="))
@@ -128,7 +154,7 @@ def _add(section: str, key: str, value: str, texts: _Texts, where: str) -> None:
     known = {name.lower(): name for name in _KEYS[section]}
     name = known.get(key.lower())
     if name is None:
-        if not (section == "Interface" and (key.lower(), value.lower()) in _WITHOUT_EFFECT):
+        if not (section == "Interface" and _add_action(key, value, texts, where)):
             _refuse_key(section, key, where)
         return
     field = _KEYS[section][name]
@@ -143,17 +169,24 @@ def _add(section: str, key: str, value: str, texts: _Texts, where: str) -> None:
         texts[field] = [value]
 
 
+def _add_action(key: str, value: str, texts: _Texts, where: str) -> bool:
+    """Add what is to be done; return whether the key says any such thing. Raises ConfigError."""
+    if key.lower() == _SAVE.lower():
+        if value.lower() not in ("true", "false"):
+            raise ConfigError(f"{where}: Interface.{_SAVE}: use true or false")
+        texts.saves = value.lower() == "true"
+        return True
+    name = next((each for each in COMMANDS if each.lower() == key.lower()), None)
+    if name is not None and value:
+        texts.commands.append(ShellCommand(name, value, f"{where}: Interface.{name}"))
+    return name is not None
+
+
 def _refuse_key(section: str, key: str, where: str) -> NoReturn:
     named = f"{where}: {section}.{key}"
-    if key.lower() in map(str.lower, _COMMANDS):
-        raise ConfigError(
-            f"{named}: fastun does not run commands from a file; remove it, and run it before"
-            " or after fastun"
-        )
-    if key.lower() == "saveconfig":
-        raise ConfigError(f"{named}: fastun never writes its configuration; remove it")
     for other in _KEYS.keys() - {section}:
-        if key.lower() in map(str.lower, _KEYS[other]):
+        actions = (*COMMANDS, _SAVE) if other == "Interface" else ()
+        if key.lower() in map(str.lower, (*_KEYS[other], *actions)):
             raise ConfigError(f"{named}: belongs in [{other}]")
     names = {name.lower(): name for name in _KEYS[section]}
     nearest = difflib.get_close_matches(key.lower(), names, n=1)

@@ -1,11 +1,12 @@
 """The hooks of a gateway: when each is run, in step with its device.
 
-    the device is there, with addresses and routes --> up --> traffic
-    traffic has ended, and peers' hooks with it --> down --> the device goes
+    pre_up --> the device is made, with addresses and routes --> up --> traffic
+    traffic has ended, and peers' hooks with it --> down --> the device goes --> post_down
 
 `up` is waited for, so that what it sets up is there before the first packet. A hook that fails is
-logged, and the gateway goes on. `down` is run whenever `up` was begun, however the gateway ends,
-but for SIGKILL and a gateway that hangs.
+logged, and the gateway goes on; but PreUp and PostUp of a wg-quick file end the start, as with
+wg-quick(8). `down` is run whenever `up` was begun, and `post_down` whenever `pre_up` was, however
+the gateway ends, but for SIGKILL and a gateway that hangs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as NotDone
 from typing import TYPE_CHECKING, Final, Self
 
-from fastun import ending, log
+from fastun import ending, log, state_file
+from fastun.config.hooks import key_of
+from fastun.config.wg_quick_saved import with_endpoints
+from fastun.errors import RuntimeFailure
 from fastun.hooks import facts
 from fastun.hooks.runner import HookRunner, Job
 
@@ -37,16 +41,25 @@ class GatewayHooks:
         """Run those of ``settings``."""
         self.settings = settings
         self.runner = HookRunner()
+        self.endpoints: dict[str, str] = {}  # by public key, where peers on UDP were last
         self._addresses: Callable[[], Iterable[object]] = lambda: self.settings.addresses
         self._log = log.get("hooks")
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Run `pre_up`. Raises RuntimeFailure, as `while_up`."""
+        try:
+            self.run("pre_up", may_be_cut=True)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill what still runs."""
-        self.runner.close()
+        """Run `post_down`, and kill what still runs."""
+        try:
+            self.run("post_down")
+        finally:
+            self.runner.close()
 
     async def change(self, _: Settings, now: Settings) -> tuple[str, ...]:
         """Run those of these settings from now on."""
@@ -62,19 +75,56 @@ class GatewayHooks:
             yield
         finally:
             self.run("down")
+            self._save()
 
     def run(self, event: str, *, may_be_cut: bool = False) -> None:
         """Run what there is for an event, one after another; log what fails.
 
         ``may_be_cut``: killed as soon as fastun is asked to stop.
         """
-        for command in self.settings.hooks.of(event):
+        for index, command in enumerate(self.settings.hooks.of(event), 1):
             if may_be_cut and ending.is_asked():
                 return
             limit_s = self.settings.hooks.timeout_s
             with ending.extended(limit_s + GRACE_S):
                 job = self.begin(event, command)
-                self.note(job, command, self._wait(job, limit_s + GRACE_S, may_be_cut=may_be_cut))
+                error = self._wait(job, limit_s + GRACE_S, may_be_cut=may_be_cut)
+            if self.settings.hooks.file is not None:
+                self._note_shell(event, index, error)
+            else:
+                self.note(job, command, error)
+
+    def _note_shell(self, event: str, index: int, error: str) -> None:
+        """Log or raise how a command of a wg-quick file has failed; its text may hold a key."""
+        if not error or (ending.is_asked() and event in ("pre_up", "up")):
+            return
+        which = f"{self.settings.hooks.file}: {key_of(event)}: command {index}: {error}"
+        if event in ("pre_up", "up"):
+            raise RuntimeFailure(f"{which}; fix it (the log has what it printed), or remove it")
+        self._log.warning("the command failed; fix it", command=which)
+
+    def note_endpoint(self, link: Link, public_key: str) -> None:
+        """Note where a peer is, for the file that is to have it at the end."""
+        if self.settings.hooks.save_to is None:
+            return
+        if link.transport == "udp":
+            self.endpoints[public_key] = link.remote.rpartition("://")[2]
+        else:
+            self.endpoints.pop(public_key, None)
+
+    def _save(self) -> None:
+        path = self.settings.hooks.save_to
+        if path is None or not self.endpoints:
+            return
+        try:
+            text = path.read_bytes().decode()
+            saved = with_endpoints(text, self.endpoints)
+            if saved != text:
+                state_file.replace(path.resolve(), saved.encode(), is_durable=True)
+                self._log.info("saved the endpoints of peers", file=str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            self._log.warning("cannot save the endpoints of peers", file=str(path), error=why)
 
     def begin(self, event: str, command: Command, link: Link | None = None) -> Job:
         """Have a program run; `note` takes its result. Any thread."""

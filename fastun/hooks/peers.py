@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import ending, log
 from fastun.hooks.gateway import GRACE_S, GatewayHooks
+from fastun.session.keys import format_key
 
 if TYPE_CHECKING:
     from fastun.link.table import Link, LinkTable
@@ -53,6 +54,7 @@ class PeerHooks:
         That is in the same turn of the event loop.
         """
         key = link.slotted.peer.public_key
+        self._hooks.note_endpoint(link, format_key(key))
         if is_there:
             self._links[key] = link
         elif self._links.get(key) is link:

@@ -13,10 +13,12 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
-from fastun.lab.tunnel import INTERFACE, GatewayProcess, add_peer, start_gateway
+from fastun.lab.tunnel import FASTUN, INTERFACE, GatewayProcess, add_peer, start_gateway
+from fastun.session import keys
 from fastun.status import control
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -134,3 +136,101 @@ def test_at_the_end_peers_go_first_and_the_device_last_and_no_process_is_left(sc
     assert "FASTUN_REASON=SIGTERM" in line
     assert "10.99.0.1/24" in line.partition("ft0  ")[2]
     assert server.host.pids() == []
+
+
+WG_QUICK = """[Interface]
+PrivateKey = {private}
+Address = 10.98.0.1/24
+ListenPort = 51821
+SaveConfig = true
+PostUp = echo "up $(ip -br addr show dev %i | tr -s ' ')" >> {said}; sleep 617 &
+PreUp = echo "pre %i $(ip -br link show dev %i 2>&1)" >> {said}
+PostUp = [[ %i == wg7 ]] && echo second >> {said}
+PreDown = echo "down $(cat {said} | wc -l) $(ip -br addr show dev %i | tr -s ' ')" >> {said}
+PreDown = exit 3
+PostDown = echo "post $(ip -br link show dev %i 2>&1)" >> {said}
+# a comment that stays
+[Peer]
+PublicKey = {peer}
+AllowedIPs = 10.98.0.2/32
+"""
+
+
+CLIENT = """[Interface]
+PrivateKey = {private}
+Address = 10.98.0.2/24
+[Peer]
+PublicKey = {peer}
+AllowedIPs = 10.98.0.1/32
+Endpoint = 192.0.2.1:51821
+"""
+
+
+def wg_quick(scene: Scene) -> tuple[Path, Path]:
+    file, said = scene.directory / "wg7.conf", scene.directory / "wg7.said"
+    said.unlink(missing_ok=True)
+    server, client = (keys.pair_of(keys.generate_private()) for _ in range(2))
+    file.touch(0o600)
+    private, peer = keys.format_key(server.private), keys.format_key(client.public)
+    file.write_text(WG_QUICK.format(private=private, peer=peer, said=said))
+    other = scene.directory / "wg8.conf"
+    other.touch(0o600)
+    private, peer = keys.format_key(client.private), keys.format_key(server.public)
+    other.write_text(CLIENT.format(private=private, peer=peer))
+    return file, said
+
+
+def start(scene: Scene, file: Path, *options: str) -> tuple[subprocess.Popen[bytes], Path]:
+    host, role = scene.server.host, "serve"
+    if file.stem == "wg8":
+        host, role = scene.client.host, "connect"
+    home, log = scene.directory / file.stem, file.with_suffix(".log")
+    paths = ("--state", str(home), "--run-dir", str(home), "--metrics", "off")
+    with log.open("wb") as stderr:
+        command = (*FASTUN, role, "-c", str(file), *paths, *options)
+        return host.spawn(*command, stderr=stderr), log
+
+
+def test_commands_of_a_wg_quick_file_run_in_their_order_and_only_if_that_is_allowed(
+    scene: Scene,
+) -> None:
+    file, said = wg_quick(scene)
+    process, log = start(scene, file)
+    assert process.wait(15) == 2
+    assert "wg7.conf: line 6: Interface.PostUp: a shell command; allow it with" in log.read_text()
+    process, log = start(scene, file, "--hooks")
+    wait_until(lambda: " up  interface=wg7" in log.read_text(), "up", timeout_s=15)
+    client, _ = start(scene, file.with_name("wg8.conf"))
+    wait_until(lambda: answers_ping(scene.client.host, "10.98.0.1"), "ping", timeout_s=20)
+    assert any("617" in line for line in scene.server.host.run("ps", "-ef").stdout.splitlines())
+    process.terminate()
+    assert process.wait(15) == 0
+    pre, up, second, down, post = said.read_text().splitlines()
+    assert pre == 'pre wg7 Device "wg7" does not exist.'
+    assert up.startswith("up wg7 UNKNOWN 10.98.0.1/24")
+    assert second == "second"
+    assert down.startswith("down 3 wg7 UNKNOWN 10.98.0.1/24")
+    assert post == 'post Device "wg7" does not exist.'
+    assert "PreDown: command 2: exit status 3" in log.read_text()
+    saved = file.read_text()
+    assert "\nEndpoint = 192.0.2.2:" in saved
+    assert "# a comment that stays" in saved
+    assert file.stat().st_mode & 0o777 == 0o600
+    client.terminate()
+    assert client.wait(10) == 0
+    assert scene.server.host.pids() == []
+
+
+def test_a_post_up_that_fails_ends_the_start_and_leaves_nothing(scene: Scene) -> None:
+    file, said = wg_quick(scene)
+    file.write_text(file.read_text().replace("echo second", "ls /nowhere; exit 9; echo"))
+    process, log = start(scene, file, "--hooks")
+    assert process.wait(15) == 1
+    (line,) = (line for line in log.read_text().splitlines() if line.startswith("fastun: "))
+    assert "wg7.conf: PostUp: command 2: exit status 9; fix it" in line
+    assert "/nowhere" in log.read_text()
+    assert [line.split()[0] for line in said.read_text().splitlines()] == [
+        *("pre", "up", "down", "post")
+    ]
+    assert "wg7" not in scene.server.host.devices()
+    assert scene.server.host.pids() == []
