@@ -307,6 +307,22 @@ def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+def test_a_start_that_fails_does_not_remove_that_of_a_client_that_runs(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    n_lines = cut_off.log().count("\n")
+    file = str(cut_off.home / "client.toml")  # the same interface, and no kill switch
+    done = cut_off.fastun("connect", file, "--state", str(tmp_path), check=False)
+    assert done.returncode == 1
+    assert "wg0: in use by another program" in done.stderr
+    assert "removed" not in done.stderr
+    assert TABLE in cut_off.rules()
+    assert "kill switch" not in "\n".join(cut_off.log().splitlines()[n_lines:]), "as it was"
+
+
 def test_disconnect_does_not_say_that_it_is_gone_while_a_fastun_puts_it_back(
     cut_off: Scene, tmp_path: Path
 ) -> None:
