@@ -19,7 +19,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/host/test_full_tunnel",
         ("beside", "only private networks are reached beside a tunnel that takes everything",
-         "        and any(is_inside(each.peer.network, private) for private in _PRIVATE)\n", ""),
+         "        and any(is_inside(each.peer.network, private) for private in PRIVATE)\n", ""),
         ("beside", "the LAN is reached only where it is allowed",
          "(allow_lan or each.index not in uplinks)", "True"),
         ("apart", "what meets a network behind the tunnel is not beside it",

@@ -125,19 +125,12 @@ def hand_out_routes(scene: Scene) -> None:
     scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
 
 
-def reload_with_another_endpoint(scene: Scene) -> None:
-    file = scene.home / "started.toml"
-    file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
-    assert f"+udp://{SERVER}:51820" in scene.fastun("reload").stdout
-    wait_until(lambda: f"remote={SERVER}:51820" in scene.log(), "the new endpoint", timeout_s=5)
-
-
 EVENTS: list[Callable[[Scene], None]] = [
     cut,
     kill_a_worker,
     weaken,
     hand_out_routes,
-    reload_with_another_endpoint,
+    Scene.reload_with_another_endpoint,
     kill,
     stop,
     delete_the_device,

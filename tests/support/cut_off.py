@@ -84,6 +84,13 @@ class Scene:
         command = (sys.executable, "-m", "fastun", *arguments, "--run-dir", str(self.home))
         return self.laptop.run(*command, check=check)
 
+    def reload_with_another_endpoint(self) -> None:
+        """Have the client go to the server's IPv4 address instead of its name."""
+        file = self.home / "started.toml"
+        file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
+        assert f"+udp://{SERVER}:51820" in self.fastun("reload").stdout
+        wait_until(lambda: f"remote={SERVER}:51820" in self.log(), "the endpoint", timeout_s=5)
+
     def ends(self, how: Callable[[], object], code: int | None = None) -> None:
         """Have the client end, with all its workers."""
         process = self.process
