@@ -21,7 +21,6 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
-from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import link_settings, outer_addresses, prepared, tun
@@ -141,11 +140,6 @@ class Device:
             if self._reconciler.is_moved_by(outer):
                 self._reconcile(wanted)
             self._wanted = wanted
-
-    def set_forward(self, forward: Forward | None) -> Applied:
-        """Forward this from now on, None for nothing; as `apply`."""
-        with self._mutex:
-            return self._reconcile(replace(self._wanted, forward=forward))
 
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.

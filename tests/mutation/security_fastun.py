@@ -138,6 +138,17 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          " if _is_its(route, peer)]", "]"),
     ),
     *table(
+        "unit/gateway/test_push_pace unit/link/test_push_updates",
+        ("PushPace.put", "a server's changes have a pace",
+         "elif server.credit >= 1:", "elif True:"),
+        ("PushUpdates.receive", "a server takes no push",
+         "if link is not None and self._push_to is None:", "if link is not None:"),
+        ("PushUpdates._take_update", "a push is checked as in a hello",
+         "            push_form.check(update.push_update)\n", "            pass\n"),
+        ("PushUpdates._take_update", "an older push does not replace a newer one",
+         "if update.number > newest:", "if True:"),
+    ),
+    *table(
         "unit/lane/test_channel",
         ("Channel.receive", "a message above the limit is refused",
          "if flags & socket.MSG_TRUNC:", "if False:"),

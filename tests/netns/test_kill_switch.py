@@ -145,11 +145,19 @@ def hand_out_routes(scene: Scene) -> None:
     scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
 
 
+def reload_with_another_endpoint(scene: Scene) -> None:
+    file = scene.home / "started.toml"
+    file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
+    assert f"+udp://{SERVER}:51820" in scene.fastun("reload").stdout
+    wait_until(lambda: f"remote={SERVER}:51820" in scene.log(), "the new endpoint", timeout_s=5)
+
+
 EVENTS: list[Callable[[Scene], None]] = [
     cut,
     kill_a_worker,
     weaken,
     hand_out_routes,
+    reload_with_another_endpoint,
     kill,
     stop,
     delete_the_device,
@@ -297,6 +305,22 @@ def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: P
     assert last.startswith("fastun: kill_switch: that of wg0 is set on this host")
     assert "run 'fastun disconnect -i wg0', or set only one of them" in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_start_that_fails_does_not_remove_that_of_a_client_that_runs(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    n_lines = cut_off.log().count("\n")
+    file = str(cut_off.home / "client.toml")  # the same interface, and no kill switch
+    done = cut_off.fastun("connect", file, "--state", str(tmp_path), check=False)
+    assert done.returncode == 1
+    assert "wg0: in use by another program" in done.stderr
+    assert "removed" not in done.stderr
+    assert TABLE in cut_off.rules()
+    assert "kill switch" not in "\n".join(cut_off.log().splitlines()[n_lines:]), "as it was"
 
 
 def test_disconnect_does_not_say_that_it_is_gone_while_a_fastun_puts_it_back(

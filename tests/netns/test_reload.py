@@ -14,6 +14,7 @@ import pytest
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, INTERFACE
 from fastun.session import keys
 from tests.support import reloading
@@ -91,6 +92,9 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
         assert done.needs_restart == ("interface.gso",)
         assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
         assert here.server.host.listens(51821, udp=True)
+        assert "forward" in here.server.host.run("nft", "list", "tables").stdout
+        here.base()
+        assert "forward" not in here.server.host.run("nft", "list", "tables").stdout
 
 
 def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
@@ -204,6 +208,25 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
     assert here.established() == established, "the session lives on"
     here.rewrite_client("udp", "10.1.0.1:51822", "10.1.0.1:51820")
     here.reload(client)
+
+
+def test_a_client_on_tcp_dials_its_new_endpoint_and_outlives_the_listener(here: Reloading) -> None:
+    server, remote = here.server.host, "tcp://10.2.0.1:55556"
+    here.sections["listen"] = (
+        'udp = ["udp://[::]:51820"]\ntcp = ["tcp://[::]:55555", "tcp://[::]:55556"]'
+    )
+    here.write()
+    here.reload()
+    client = here.rewrite_client("tcp", "10.2.0.1:55555", "10.2.0.1:55556")
+    here.reload(client)
+    wait_until(lambda: f"remote={remote}" in "".join(client.log_tail(5)), "its link", timeout_s=10)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+    with here.losing_nothing():
+        here.base()
+        wait_until(lambda: not server.listens(55556), "no listener")
+    here.rewrite_client("tcp", "10.2.0.1:55556", "10.2.0.1:55555")
+    here.reload(client)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
 
 
 @pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.soak)])
