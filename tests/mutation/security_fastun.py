@@ -138,6 +138,17 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          " if _is_its(route, peer)]", "]"),
     ),
     *table(
+        "unit/gateway/test_push_pace unit/link/test_push_updates",
+        ("PushPace.put", "a server's changes have a pace",
+         "elif server.credit >= 1:", "elif True:"),
+        ("PushUpdates.receive", "a server takes no push",
+         "if link is not None and self._push_to is None:", "if link is not None:"),
+        ("PushUpdates._take_update", "a push is checked as in a hello",
+         "            push_form.check(update.push_update)\n", "            pass\n"),
+        ("PushUpdates._take_update", "an older push does not replace a newer one",
+         "if update.number > newest:", "if True:"),
+    ),
+    *table(
         "unit/lane/test_channel",
         ("Channel.receive", "a message above the limit is refused",
          "if flags & socket.MSG_TRUNC:", "if False:"),
@@ -214,7 +225,20 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/host/test_name_servers",
         ("NameServers.set", "an interface's name is a word",
-         "        _check(_INTERFACE, [self._interface])\n", ""),
+         "            _check(_INTERFACE, [self._interface])\n", ""),
+        ("NameServers.set", "a server is an address",
+         "            _check(_SERVER, servers)\n", ""),
+        ("NameServers.set", "a domain is a word",
+         "            _check(_DOMAIN, domains)\n", ""),
+    ),
+    *table(
+        "unit/host/test_full_tunnel",
+        ("beside", "only private networks are reached beside a tunnel that takes everything",
+         "        and any(is_inside(each.peer.network, private) for private in _PRIVATE)\n", ""),
+        ("beside", "the LAN is reached only where it is allowed",
+         "(allow_lan or each.index not in uplinks)", "True"),
+        ("apart", "what meets a network behind the tunnel is not beside it",
+         "both[meets].append(network)", "both[0].append(network)"),
     ),
     *table(
         "unit/link/datagram/test_hints",
@@ -269,7 +293,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "unit/link/datagram/test_datagram_sessions",
         ("DatagramHandshakes._take", "no handshake comes from there",
-         "        if self._inside.holds(address):\n", "        if False:\n"),
+         "        if is_inside and not is_known_later:\n", "        if False:\n"),
     ),
     *table(
         "unit/host/test_pushed unit/host/test_own_packets",

@@ -130,7 +130,7 @@ def test_the_lan_is_reached_where_it_is_allowed_but_no_public_network_and_none_o
     laptop.ip("address", "del", "192.168.7.2/24", "dev", "to-internet")
     laptop.ip("address", "add", "192.168.8.2/24", "dev", "to-internet")
     wait_until(lambda: way(laptop, "192.168.8.1") == "to-internet", "the new LAN", timeout_s=15)
-    assert way(laptop, "192.168.7.1") == "wg0"
+    wait_until(lambda: way(laptop, "192.168.7.1") == "wg0", "the old LAN is none any more")
     assert warned(tmp_path, "a") == [line], "that was no other program's doing"
     laptop.ip("rule", "del", "pref", "32507")
     wait_until(lambda: way(laptop, "192.0.2.1") == "wg0", "the rule made again", timeout_s=15)

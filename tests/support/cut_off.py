@@ -51,6 +51,7 @@ class Scene:
 
     laptop: Host
     internet: Host
+    server: Host
     vm: Host
     home: Path
     process: subprocess.Popen[bytes] | None = None
@@ -103,8 +104,8 @@ class Scene:
     def rules(self) -> str:
         return self.laptop.run("nft", "list", "ruleset").stdout
 
-    def watched(self) -> Capture:
-        self.captured.append(Capture(self.laptop, UPLINK, PERMITTED))
+    def watched(self, permitted: Permitted = PERMITTED) -> Capture:
+        self.captured.append(Capture(self.laptop, UPLINK, permitted))
         return self.captured[-1]
 
     def ordinary(self) -> Attempts:
@@ -190,7 +191,7 @@ def scene(lab: Lab, directory: Path, transport: Transport = "udp") -> Scene:
     file.touch(0o600)
     file.write_text(text)
     server.ip("route", "add", "10.88.0.0/24", "dev", "ft0")
-    return Scene(laptop, internet, vm, home)
+    return Scene(laptop, internet, server, vm, home)
 
 
 def _add_vm(laptop: Host, vm: Host) -> None:
