@@ -131,11 +131,12 @@ def test_no_peer_can_have_the_servers_address(network: TapNetwork) -> None:
     assert answers_ping(victim, "10.99.0.1")
 
 
-def test_made_up_addresses_of_one_cost_the_others_nothing(network: TapNetwork) -> None:
+@pytest.mark.parametrize("n", [5000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_made_up_addresses_of_one_cost_the_others_nothing(network: TapNetwork, n: int) -> None:
     forger, one, other = network.peers[1], network.peers[2], network.peers[4]
     with raw_socket(forger.host) as out:
         destination = mac_of(network.server.host)
-        for _ in range(5000):
+        for _ in range(n):
             out.send(frame(destination, any_mac()))
     wait_until(lambda: macs_behind(network, "peer2") == 1024, "its thousand are full")
     before = network.server.scrape().total("fastun_mac_moves_total")
