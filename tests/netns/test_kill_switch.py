@@ -24,7 +24,6 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
-    NAME,
     PERMITTED,
     ROUTER,
     ROUTER_V6,
