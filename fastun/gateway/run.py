@@ -108,11 +108,20 @@ async def observed(
             metrics.begin(settings.metrics)
         of_others = (Part(frozenset(["metrics"]), metrics.change), Part(_ALL, hooks.change))
         parts = (*of_others, *parts_of(gateway))
-        reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
+        running = functools.partial(_running, gateway)
+        reload = Reload(running, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )
         yield stack.enter_context(_in_the_background(reload))
+
+
+def _running(gateway: Gateway) -> Settings:
+    """Return what the gateway runs on: it may push more than it did at first (late_networks.py)."""
+    settings, pushing = gateway.settings, gateway.peer_sync.settings
+    if settings.role == "serve" and pushing.role == "serve":
+        return replace(settings, push=pushing.push)
+    return settings
 
 
 def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:

@@ -127,7 +127,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("commit_frame", "a peer's rate limit is kept",
          "if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))\n        return;", ""),
         ("reach_has", "a prefix is of the packet's IP version",
-         "prefix->address_length == length &&\n            ", ""),
+         "prefix->address_length == length &&\n            ", "length > 0 &&\n            "),
         ("shaping_take", "a peer that is cut off sends nothing",
          "if (shaper->is_cut_off)", "if (0)"),
     ),

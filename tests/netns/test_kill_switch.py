@@ -6,7 +6,6 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -22,11 +21,9 @@ import pytest
 
 from fastun.host import local_networks
 from fastun.lab.host import wait_until
-from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
-    NAME,
     PERMITTED,
     ROUTER,
     ROUTER_V6,
@@ -34,9 +31,8 @@ from tests.support.cut_off import (
     SERVER_V6,
     UPLINK,
     Scene,
-    scene,
+    running,
 )
-from tests.support.name_server import NameServer, resolv_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,23 +48,6 @@ OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  #
 def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with running(tmp_path_factory.mktemp("cut_off"), "udp") as made:
         yield made
-
-
-@contextlib.contextmanager
-def running(directory: Path, transport: Transport) -> Iterator[Scene]:
-    missing = missing_capability()
-    if missing:
-        pytest.skip(f"network namespaces and tunnels need {missing}")
-    with Lab() as lab:
-        made = scene(lab, directory, transport)
-        with (
-            NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
-            resolv_conf(made.laptop, ROUTER),
-        ):
-            made.start()
-            made.wait_up()
-            yield made
-            print(made.log())  # noqa: T201
 
 
 def cut(scene: Scene, seconds: float = 1.5) -> None:
@@ -145,19 +124,12 @@ def hand_out_routes(scene: Scene) -> None:
     scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
 
 
-def reload_with_another_endpoint(scene: Scene) -> None:
-    file = scene.home / "started.toml"
-    file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
-    assert f"+udp://{SERVER}:51820" in scene.fastun("reload").stdout
-    wait_until(lambda: f"remote={SERVER}:51820" in scene.log(), "the new endpoint", timeout_s=5)
-
-
 EVENTS: list[Callable[[Scene], None]] = [
     cut,
     kill_a_worker,
     weaken,
     hand_out_routes,
-    reload_with_another_endpoint,
+    Scene.reload_with_another_endpoint,
     kill,
     stop,
     delete_the_device,

@@ -7,6 +7,8 @@ import random
 import signal
 import socket
 import threading
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,9 @@ from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, INTERFACE
+from fastun.peers.peer import Peer
+from fastun.peers.store import PeerStore
+from fastun.peers.terms import RateLimit, Terms
 from fastun.session import keys
 from tests.support import reloading
 from tests.support.reloading import Reloading
@@ -244,8 +249,13 @@ def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
         )
         loaded.append(transfer)
     spare = [f"10.77.{i}.0/24" for i in range(8)]
-    with here.losing_nothing(0.002):
+    spare_peer = Peer(name="spare", public_key=keys.public_of(keys.generate_private()))
+    with here.losing_nothing(0.002), PeerStore(here.server.log_file.parent) as directory:
+        directory.add(spare_peer)
         for _ in range(n):
+            terms = Terms(limit=RateLimit(outbound=dice.randrange(1, 9) * 10**5))
+            prefixes = (ip_network(f"10.66.{dice.randrange(9)}.0/24"),)
+            directory.replace("spare", replace(spare_peer, allowed_ips=prefixes, terms=terms))
             given = {each: dice.choice([*here.peers_before, ""]) for each in spare}
             for name, (key, (own, *_)) in here.peers_before.items():
                 here.peers[name] = key, (own, *(each for each in spare if given[each] == name))
@@ -256,6 +266,7 @@ def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
             with contextlib.suppress(ConfigError) if broken else contextlib.nullcontext():
                 here.reload()
             assert here.server.process.poll() is None
+        directory.remove("spare")
         here.write()
         here.reload()
         is_on.clear()
