@@ -59,7 +59,8 @@ class GatewayHooks:
         try:
             self.run("post_down")
         finally:
-            self.runner.close()
+            with ending.extended(GRACE_S):
+                self.runner.close()
 
     async def change(self, _: Settings, now: Settings) -> tuple[str, ...]:
         """Run those of these settings from now on."""

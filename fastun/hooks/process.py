@@ -210,7 +210,11 @@ class HookProcess:
             why = error.strerror if isinstance(error, OSError) else error
             self._answer(id=number, done=f"cannot be started: {why}")
             return
-        failure = hook.wait(lambda lines: self._show(number, lines))
+        try:
+            failure = hook.wait(lambda lines: self._show(number, lines))
+        except OSError as error:  # no descriptor is left
+            hook.kill("")
+            failure = f"cannot be waited for, killed: {error.strerror}"
         with self._mutex:
             del self._running[number]
             reap(but={each.pid for each in self._running.values()})
@@ -264,9 +268,11 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, hard))
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-    with socket.socket(fileno=channel_fd) as channel, contextlib.suppress(ConnectionError):
-        HookProcess(channel).serve()
-    kill_all()
+    try:
+        with socket.socket(fileno=channel_fd) as channel, contextlib.suppress(ConnectionError):
+            HookProcess(channel).serve()
+    finally:
+        kill_all()
 
 
 if __name__ == "__main__":

@@ -215,3 +215,14 @@ def test_a_loop_has_so_many_threads_and_no_more() -> None:
 def test_a_process_does_not_wait_for_its_threads() -> None:
     body = "from fastun.threads import DaemonThreads\nDaemonThreads().submit(time.sleep, 60)"
     assert run(body).returncode == 0
+
+
+@pytest.mark.parametrize(("extra_s", "exit_code"), [(60, 0), (0.1, 1)])
+def test_the_end_may_take_longer_where_it_is_extended(extra_s: float, exit_code: int) -> None:
+    done = run(f"""
+with ending.watched(), ending.guarded(1.0, lambda: None):
+    ending.ask("a failure")
+    with ending.extended({extra_s}):
+        time.sleep(1.6 if {extra_s} > 1 else 15)
+""")
+    assert done.returncode == exit_code
