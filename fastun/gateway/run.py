@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError
+from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
@@ -30,6 +31,7 @@ from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
+from fastun.status.capture_service import CaptureService
 from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
@@ -95,7 +97,15 @@ async def observed(
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
         reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
-            serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
+            serve_status(
+                path,
+                viewer.view,
+                gateway.peer_sync.refresh,
+                reload,
+                functools.partial(
+                    CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
+                ),
+            )
         )
         yield stack.enter_context(_in_the_background(reload))
 
