@@ -128,14 +128,15 @@ def _for_apps(document: Document, client: Client, file_format: str) -> Document:
             f"--format {file_format}: WireGuard's own programs carry IP packets only, and the"
             " server's mode is tap; omit the option for fastun's TOML"
         )
-    for endpoint in client.server_endpoints:
-        if endpoint.scheme == "udp":
-            peer = structs.replace(document.peer[0], endpoint=str(endpoint), endpoints=None)
-            if client.takes_all:
-                peer = structs.replace(peer, allowed_ips=tuple(map(str, DEFAULTS)))
-            dns = tuple(each for each in client.dns if not each.startswith(ROUTING_ONLY))
-            interface = structs.replace(document.interface, dns=dns)
-            return structs.replace(document, interface=interface, peer=(peer,))
+    urls = [str(each) for each in client.server_endpoints if each.scheme == "udp"]
+    if urls or not client.server_endpoints:
+        url = urls[0] if urls else None
+        peer = structs.replace(document.peer[0], endpoint=url, endpoints=None)
+        if client.takes_all:
+            peer = structs.replace(peer, allowed_ips=tuple(map(str, DEFAULTS)))
+        dns = tuple(each for each in client.dns if not each.startswith(ROUTING_ONLY))
+        interface = structs.replace(document.interface, dns=dns)
+        return structs.replace(document, interface=interface, peer=(peer,))
     raise ConfigError(
         f"--format {file_format}: WireGuard's own programs dial udp only, and clients reach this"
         " server over tcp; give --endpoint udp://HOST as well, where serve listens on it"
@@ -162,6 +163,8 @@ def _qr(text: str) -> str:
 
 def _name_of_server(endpoints: tuple[Endpoint, ...]) -> str:
     """Return the host's name, if it has one: a metric's label is never an address."""
+    if not endpoints:
+        return "server"
     host = endpoints[0].host
     try:
         ip_address(host)

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from fastun.errors import RuntimeFailure, quote
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # A gateway is gone within 15 s, whatever hangs (host/journal.py).
 _END_S: Final = 20.0
+# What others remove is put back within half a second on a busy host (host/kill_switch.py).
+_PUT_BACK_S: Final = 1.0
+_LOOK_S: Final = 0.05
 _UCRED: Final = struct.Struct("iII")  # pid, user and group: unix(7)
 
 
@@ -50,6 +54,11 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
         sys.stdout.write(f"{name}: disconnected\n")
     if name in _kill_switches():
         kill_switch.remove(name)
+        if _is_put_back(name):
+            raise RuntimeFailure(
+                f"the kill switch of {name} was put back: its fastun runs, but does not listen in "
+                f"{run_dir}; give its --run-dir, or stop it first"
+            )
         sys.stdout.write(f"{name}: kill switch removed\n")
 
 
@@ -74,6 +83,23 @@ def _kill_switches() -> tuple[str, ...]:
         raise RuntimeFailure("nftables: permission denied; run as root") from None
     except OSError:  # a kernel without nftables
         return ()
+
+
+def _is_put_back(interface: str) -> bool:
+    """Return whether a gateway that we do not see puts a kill switch back; it has the device."""
+    deadline = time.monotonic() + _PUT_BACK_S
+    while time.monotonic() < deadline and _exists(interface):
+        if interface in _kill_switches():
+            return True
+        time.sleep(_LOOK_S)
+    return False
+
+
+def _exists(interface: str) -> bool:
+    try:
+        return bool(socket.if_nametoindex(interface))
+    except OSError:
+        return False
 
 
 def end_client(interface: str, path: Path) -> None:

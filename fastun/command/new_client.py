@@ -48,14 +48,20 @@ class ServerSide:
     how: str
 
 
-def server_side(given: tuple[Endpoint, ...], directory: PeerDirectory, state: Path) -> ServerSide:
-    """Return by which key and where clients reach the server; what was given is remembered."""
+def server_side(
+    given: tuple[Endpoint, ...], directory: PeerDirectory, state: Path, *, is_needed: bool = True
+) -> ServerSide:
+    """Return by which key and where clients reach the server; what was given is remembered.
+
+    A peer that keeps its own key may be one that does not dial, so its file can do without.
+    """
     if given:
         directory.remember_public_endpoints(given)
     endpoints = given or directory.public_endpoints()
     how = listed(endpoints)
     if not endpoints:
-        endpoints = _guessed_endpoints(directory.server())
+        with contextlib.nullcontext() if is_needed else contextlib.suppress(ConfigError):
+            endpoints = _guessed_endpoints(directory.server())
         how = f"{listed(endpoints)}, a guess; --endpoint URL gives another and is remembered"
     return ServerSide(public_key=_server_public_key(directory, state), endpoints=endpoints, how=how)
 

@@ -130,7 +130,7 @@ def rekey(
         with directory.changes():
             before = directory.get(name)
             private_key, peer = _with_new_keys(before, public_key, only_psk=only_psk)
-            side = server_side(endpoints, directory, state)
+            side = server_side(endpoints, directory, state, is_needed=private_key is not None)
             directory.replace(name, peer)
             server = directory.server()
             addresses = addresses_of(peer, server)

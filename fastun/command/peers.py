@@ -67,7 +67,7 @@ def add(
                 addresses = addresses_for(directory, parse_addresses(cidrs, "--address"), state)
                 prefixes = (*map(one_host, addresses), *peer.allowed_ips)
                 peer = replace(peer, allowed_ips=tuple(dict.fromkeys(prefixes)))
-            side = server_side(endpoints, directory, state)
+            side = server_side(endpoints, directory, state, is_needed=public_key is None)
             client = file_of(peer, addresses, private_key, side, directory.server())
             directory.add(peer)
             print_secret(client_file.write(client, file_format))

@@ -188,8 +188,16 @@ def _domain(text: str, where: str) -> str:
         host, port = endpoint.parse_host_port(text.removeprefix(mark))
     except ConfigError:
         port = 0
-    if port is not None or ":" in host:
+    if port is not None or ":" in host or _is_address(host):
         raise ConfigError(
             f"{where}: {quote(text)} is neither the address of a DNS server nor a search domain"
         )
     return mark + host
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -17,21 +17,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from fastun.config.settings import Settings
+    from fastun.host.device import Device
     from fastun.host.dns_state import DnsState
     from fastun.host.name_servers import NameServers
     from fastun.link.table import Link
 
 LOOK_S: Final = 2.0
 # After a fault, in seconds.
-_AGAIN_S: Final = (10.0, 30.0, 60.0)
+_AGAIN_S: Final = (5.0, 30.0, 60.0)
+
+# With a link, until there should be servers: they come with the first push.
+_LOOKS_WITHOUT: Final = 3
 
 
 def dns_checks(
-    settings: Settings, name_servers: NameServers, links: Mapping[int, Link]
+    settings: Settings, device: Device, links: Mapping[int, Link]
 ) -> Iterator[Coroutine[None, None, None]]:
-    """Yield what checks DNS, of a gateway that may set it."""
-    if settings.role == "connect" and (settings.dns or "dns" in settings.accept):
-        yield DnsChecks(name_servers, settings.interface, links).run()
+    """Yield what checks DNS, of a client."""
+    if settings.role == "connect":
+        yield DnsChecks(device.name_servers, settings.interface, links).run(device)
 
 
 class DnsChecks:
@@ -52,13 +56,25 @@ class DnsChecks:
         self._checked: object = None  # servers and links at the last check
         self._n_faults = 0
         self._due = 0.0
+        self._n_without = 0  # looks with a link, without servers
         self._log = log.get("dns")
 
-    async def run(self) -> None:
+    async def run(self, device: Device) -> None:
         """Check, for ever."""
         while True:
             await asyncio.sleep(LOOK_S)
             await self.look(time.monotonic())
+            self.say_without(takes_all=device.wanted.takes_all or device.wanted.pushed_all)
+
+    def say_without(self, *, takes_all: bool) -> None:
+        """Say once that names go on being looked up as before, where all else goes inside."""
+        is_without = takes_all and bool(self._links) and not self._name_servers.state.servers
+        self._n_without = self._n_without + 1 if is_without else 0
+        if self._n_without == _LOOKS_WITHOUT:
+            self._log.warning(
+                "everything goes through the tunnel, but it has no DNS servers: names are looked up"
+                " as before, or not at all; set dns, or push.dns on the server"
+            )
 
     async def look(self, now: float) -> None:
         """Check if there is a reason to."""

@@ -21,6 +21,7 @@ from fastun.config.settings import Settings
 from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
+from fastun.gateway.late_networks import LateNetworks
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
@@ -179,7 +180,8 @@ class Gateway:
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
-            *dns_checks(self.settings, self.device.name_servers, self.links.by_slot),
+            LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
+            *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
         )
         # Before link_tasks() begins sessions, each a task: the log begins with "up".
@@ -297,8 +299,12 @@ class Gateway:
     async def _watch_peers(self) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
         behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
+        n_fills = self.peer_sync.n_fills
         while True:
             self.peer_sync.refresh()
+            if self.peer_sync.n_fills != n_fills and self.datagrams is not None:
+                n_fills = self.peer_sync.n_fills
+                self.datagrams.begin_all()  # of new ones, that have endpoints
             if self.peer_sync.behind != behind:
                 behind = self.peer_sync.behind
                 await self.pushed_settings.route(behind)

@@ -53,6 +53,7 @@ class PeerSync:
         self._store: PeerStore | None = None
         self._terms = PeerTerms(peer_slots)
         self._quotas: Quotas | None = None
+        self.n_fills = 0  # looks that found a change
         self._version = -1  # of the directory that the slots are in step with
         self._is_settled = True  # all peers have got their slots
         self.behind: tuple[Network, ...] = ()  # networks of the directory's peers, to be routed
@@ -151,6 +152,7 @@ class PeerSync:
         self._is_settled = self._peer_slots.replace(admitted)
         if self._is_settled:
             self._version = version
+            self.n_fills += 1
 
     def _networks_behind(self, peers: list[Peer]) -> tuple[Network, ...]:
         """Return what needs a route to the device: not what is in its own networks.

@@ -21,6 +21,7 @@ from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
+from fastun.host import kill_switch
 from fastun.host.device import Device
 from fastun.host.forward_ways import with_networks
 from fastun.host.journal import Journal
@@ -56,24 +57,24 @@ def run(
         ending.watched() as asked,
         Journal(settings.state_dir, settings.interface) as journal,
         contextlib.suppress(ending.AskedToStop),
-        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal)),
+        ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(journal, settings.interface)),
     ):
         ending.check()
         with Template() as template:  # it imports while the device is made
             settings = with_networks(prepared(settings))
             dns_before = DnsFiles.read()
             with (
-                KillSwitch(settings, journal) as kill_switch,
+                KillSwitch(settings, journal) as switch,
                 Device(settings, journal) as device,
             ):
-                kill_switch.remove_left()
+                switch.remove_left()
                 gateway = Gateway(
                     settings,
                     device,
                     constants or TimerConstants(),
                     dns_before=dns_before,
                     template=template,
-                    kill_switch=kill_switch,
+                    kill_switch=switch,
                 )
                 asyncio.run(gateway.run(asked, functools.partial(observed, reread=reread)))
 
@@ -95,7 +96,8 @@ async def observed(
         if settings.metrics is not None:
             metrics.begin(settings.metrics)
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
-        reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
+        running = functools.partial(_running, gateway)
+        reload = Reload(running, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(
                 path,
@@ -108,6 +110,14 @@ async def observed(
             )
         )
         yield stack.enter_context(_in_the_background(reload))
+
+
+def _running(gateway: Gateway) -> Settings:
+    """Return what the gateway runs on: it may push more than it did at first (late_networks.py)."""
+    settings, pushing = gateway.settings, gateway.peer_sync.settings
+    if settings.role == "serve" and pushing.role == "serve":
+        return replace(settings, push=pushing.push)
+    return settings
 
 
 def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
@@ -189,7 +199,8 @@ def _warn_of_exposed(settings: Settings) -> None:
         log.get("gateway").warning("the metrics can be read by other hosts", at=settings.metrics[0])
 
 
-def _end_regardless(journal: Journal) -> None:
+def _end_regardless(journal: Journal, interface: str) -> None:
     journal.undo_all()
+    kill_switch.say_that_it_remains(interface)
     log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()

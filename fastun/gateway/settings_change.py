@@ -39,6 +39,7 @@ LIVE: Final = {
 
 # Those that do not: device, sockets and workers are made with them.
 RESTART: Final = {
+    "allow_lan": "interface.allow_lan",
     "fwmark": "interface.fwmark",
     "gso": "interface.gso",
     "interface": "interface.name",

@@ -21,7 +21,6 @@ from typing import Any, Self, TypeVar
 import psutil
 
 from fastun import log, native
-from fastun.config.forward import Forward
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
 from fastun.host import link_settings, outer_addresses, prepared, tun
@@ -142,11 +141,6 @@ class Device:
                 self._reconcile(wanted)
             self._wanted = wanted
 
-    def set_forward(self, forward: Forward | None) -> Applied:
-        """Forward this from now on, None for nothing; as `apply`."""
-        with self._mutex:
-            return self._reconcile(replace(self._wanted, forward=forward))
-
     def repair(self) -> Applied:
         """Make again what others have changed of what is wanted; as `apply`.
 
@@ -256,7 +250,8 @@ class Device:
         with self._mutex:
             was = self._wanted
             self._settings = settings
-            self._reconciler.follow(settings)
+            here = settings if self._moved is None else settings_there(settings)
+            self._reconciler.follow(here)
             self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
             wanted = replace(
                 of_settings(settings),

@@ -169,6 +169,8 @@ def _matches(expression: dict[str, Any], passage: Passage) -> tuple[bool, bool]:
     is_negated = match["op"] == "!="
     meta, ct = left.get("meta", {}).get("key"), left.get("ct", {}).get("key")
     if meta in ("iifname", "iif", "oifname", "oif"):
+        if any(str(each).startswith("@") for each in values):  # a set, whose elements are elsewhere
+            return True, False
         name = passage.comes_by if meta.startswith("i") else passage.leaves_by
         is_one = any(fnmatch.fnmatchcase(name, str(each)) for each in values)
         return (is_one != is_negated,) * 2

@@ -77,12 +77,15 @@ def private_networks(routes: Iterable[FoundRoute], but: int) -> list[Network]:
     Not those of bridges that have no port on a wire, where containers of this host are.
     """
     found: dict[Network, None] = {}
+    is_inner: dict[int, bool] = {}  # by interface, of which there are fewer than routes
     for route in routes:
         network = route.place.network
         if not (_leads(route, but) and any(is_inside(network, each) for each in _PRIVATE)):
             continue
         outside = route.indices - {but, _LOOPBACK_INDEX, _KERNEL}
-        if any(not _is_inner_bridge(name_of(index)) for index in outside):
+        for index in outside - is_inner.keys():
+            is_inner[index] = _is_inner_bridge(name_of(index))
+        if not all(is_inner[index] for index in outside):
             found[network] = None
     return list(found)
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastun.host.changes import AnyChange
     from fastun.host.journal import Journal
     from fastun.host.own_tables import Tables
+    from fastun.peers.peer import Network
 
 # net/ipv6/route.h: a route that a router advertisement has made.
 _BY_ADVERTISEMENT: Final = 0x00040000
@@ -65,6 +66,7 @@ class Forwarding:
         self.interface = interface
         self.wanted: Forward | None = None
         self.ways: dict[int, list[str]] = {4: [], 6: []}  # interfaces that lead on, by IP version
+        self.networks: frozenset[Network] = frozenset()  # private ones that they lead to
         self._tables = tables
         self._journal = journal
         self._settings: tuple[str, ...] = ()  # that have to be on
@@ -81,9 +83,12 @@ class Forwarding:
             return self._end(), []
         name = socket.if_indextoname(index)
         with Kernel(index) as kernel:
-            ways = forward_ways.interfaces(kernel.main_routes(), forward.to, index)
+            routes = kernel.main_routes()
+            ways = forward_ways.interfaces(routes, forward.to, index)
             in_use = {each.place.network.version for each in kernel.own_routes()}
             in_use |= {each.local.version for each in kernel.addresses() if each.index == index}
+        found = () if forward.to else forward_ways.private_networks(routes, index)
+        self.networks = frozenset(found)
         self.ways = {v: [*map(name_of, ways[v])] if v in in_use else [] for v in ways}
         if not self._of_all:
             self._elsewhere = self._turned_on_elsewhere()

@@ -126,12 +126,7 @@ class KillSwitch:
     def __exit__(self, *_: object) -> None:
         """Leave it there, and say so."""
         if self.is_on:
-            interface = self._allowed.interface
-            self._log.warning(
-                "the kill switch remains: this host sends nothing until fastun runs again; "
-                f"'{by_hand(interface)}' removes it",
-                interface=interface,
-            )
+            say_that_it_remains(self._allowed.interface)
 
     def remove_left(self) -> None:
         """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
@@ -256,6 +251,16 @@ class KillSwitch:
         if now_s - self._warned_s >= WARNING_INTERVAL_S:
             self._warned_s = now_s
             self._log.warning(event, interface=self._allowed.interface)
+
+
+def say_that_it_remains(interface: str) -> None:
+    """Say so, if it does: the last thing that a gateway says of this host."""
+    if interface in _found():
+        log.get("kill switch").warning(
+            "the kill switch remains: this host sends nothing until fastun runs again; "
+            f"'{by_hand(interface)}' removes it",
+            interface=interface,
+        )
 
 
 def remove(interface: str) -> None:

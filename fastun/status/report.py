@@ -19,7 +19,7 @@ from rich.text import Text
 from fastun.config.quantity import format_size as size
 from fastun.errors import RuntimeFailure
 from fastun.gateway.worker_state import FULL_FROM
-from fastun.status import control, peer_report
+from fastun.status import control, kill_switch, peer_report
 from fastun.status.peer_report import duration
 
 if TYPE_CHECKING:
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
 _NETWORKS_SHOWN_MAX = 4
-
-_KILL_SWITCH = {
-    "on": "on: nothing leaves this host beside the tunnel",
-    "lan": "on: nothing leaves this host beside the tunnel, but to private networks it is in",
-}
 
 
 def show(
@@ -98,22 +93,9 @@ def living(run_dir: Path) -> list[Path]:
     if not found:
         raise RuntimeFailure(
             f"no gateway is running (none listens in {run_dir}); start one, or give its --run-dir"
-            f"{_left_over()}"
+            f"{kill_switch.left_over()}"
         )
     return found
-
-
-def _left_over() -> str:
-    """Return what to know of kill switches whose gateways are gone, empty without one."""
-    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
-
-    try:
-        names = kill_switch_found.interfaces()
-    except OSError:  # not root, or a kernel without nftables
-        return ""
-    if not names:
-        return ""
-    return f"; the kill switch of {names[0]} is set: 'fastun disconnect -i {names[0]}' removes it"
 
 
 # -- rendering --------------------------------------------------------------------------------
@@ -157,7 +139,7 @@ def _summary(status: Status, now: float) -> Table:
     if status.forward is not None:
         table.add_row("forward", _forwarding(status.forward))
     if status.kill_switch != "off":
-        table.add_row("kill switch", _KILL_SWITCH[status.kill_switch])
+        table.add_row("kill switch", kill_switch.WORDS[status.kill_switch])
     table.add_row("peers", _connected(status))
     links = status.links
     table.add_row(

@@ -18,7 +18,9 @@ import pytest
 
 from fastun.host.changes import NftTable
 from fastun.host.journal import Journal
-from fastun.host.strong_host import StrongHost, table_name
+from fastun.host.nft import table_name
+from fastun.host.own_tables import Tables
+from fastun.host.strong_host import StrongHost
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, start_gateway
@@ -183,7 +185,7 @@ def test_whatever_an_interface_is_called_it_has_a_table_of_its_own(
     for device, address in ((name, "10.99.0.2/24"), ("ft0", "10.98.0.2/24")):
         host.ip("tuntap", "add", "dev", device, "mode", "tun")
         host.ip("address", "add", address, "dev", device)
-        host.inside(StrongHost(device, True, Journal(tmp_path, device)).follow)
+        host.inside(StrongHost(device, True, Tables(Journal(tmp_path, device))).follow)
     assert tables(host) == [table_name(name), TABLE]
     listing = host.run("nft", "list", "table", "inet", table_name(name)).stdout
     assert "ip daddr 10.99.0.2" in listing.replace("{ ", "").replace(" }", "")

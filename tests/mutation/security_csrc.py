@@ -83,7 +83,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "test_allowedips",
-        ("allowedips_insert", "an IPv4 prefix has 32 bits at most",
+        ("change", "an IPv4 prefix has 32 bits at most",
          "(version == 4 ? 32 : 128)", "128"),
         ("table_remove", "only the removed peer loses",
          "if (table->prefixes[i].slot != slot)", "if (table->prefixes[i].slot < slot)"),
@@ -119,6 +119,17 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "    case GATE_TOO_MANY:\n        return message_drop(reader, DROP_link_reader_handshake_flood, length);\n", "    case GATE_TOO_MANY:\n        break;\n"),
         ("commit_frame", "a foreign source is refused",
          "if (!is_own_source(reader, slot, inbound.frame)) {", "if (0) {"),
+    ),
+    *table(
+        "test_shaped_in test_reach",
+        ("commit_frame", "a peer reaches only what it may",
+         "if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {", "if (0) {"),
+        ("commit_frame", "a peer's rate limit is kept",
+         "if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))\n        return;", ""),
+        ("reach_has", "a prefix is of the packet's IP version",
+         "prefix->address_length == length &&\n            ", "length > 0 &&\n            "),
+        ("shaping_take", "a peer that is cut off sends nothing",
+         "if (shaper->is_cut_off)", "if (0)"),
     ),
     *table(
         "test_ring test_ring_corrupt",

@@ -104,6 +104,20 @@ def test_an_ip_version_that_the_tunnel_does_not_carry_is_unreachable_and_does_no
         assert rules(laptop, family) == before
 
 
+@pytest.mark.parametrize("address", ["[]", '["fd00:9::2/64"]'])
+def test_ipv4_is_unreachable_as_long_as_the_device_has_no_address_of_it(
+    laptop: Host, connect: Connect, address: str
+) -> None:
+    process = connect(text(address), name="a.toml")
+    assert is_refused(laptop, "203.0.113.1")
+    if address == "[]":  # none is pushed yet
+        assert is_refused(laptop, "2001:db8::1")
+    else:
+        assert way(laptop, "2001:db8::1") == "wg0"
+    stop(process)
+    assert rules(laptop, "-4") == RULES["-4"]
+
+
 def test_ipv6_that_the_kernel_refuses_the_device_does_not_leak(
     laptop: Host, connect: Connect
 ) -> None:
@@ -130,7 +144,7 @@ def test_the_lan_is_reached_where_it_is_allowed_but_no_public_network_and_none_o
     laptop.ip("address", "del", "192.168.7.2/24", "dev", "to-internet")
     laptop.ip("address", "add", "192.168.8.2/24", "dev", "to-internet")
     wait_until(lambda: way(laptop, "192.168.8.1") == "to-internet", "the new LAN", timeout_s=15)
-    assert way(laptop, "192.168.7.1") == "wg0"
+    wait_until(lambda: way(laptop, "192.168.7.1") == "wg0", "the old LAN is none any more")
     assert warned(tmp_path, "a") == [line], "that was no other program's doing"
     laptop.ip("rule", "del", "pref", "32507")
     wait_until(lambda: way(laptop, "192.0.2.1") == "wg0", "the rule made again", timeout_s=15)

@@ -8,6 +8,7 @@ to the office's server (11), whose answer takes the same way back (12, 13).
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from tests.support import office
 from tests.support.host_state import differences, host_state
-from tests.support.office import GATEWAY, INNER_ADDRESSES, SERVER, Office, Operator
+from tests.support.name_server import NameServer, resolv_conf
+from tests.support.office import GATEWAY, INNER_ADDRESSES, OUTSIDE, SERVER, Office, Operator
 from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
@@ -86,26 +88,63 @@ def answers(host: Host, address: str, timeout_s: float = 5.0) -> bool:
     return False
 
 
+WITH_DNS = """
+[interface]
+address = ["10.55.0.1/24", "fd55::1/64"]
+[push]
+dns = ["172.16.9.53", "corp.example"]
+"""
+
+
 @pytest.mark.parametrize("scheme", ["udp", "tcp"])
-def test_two_commands_at_the_gateway_and_one_at_the_laptop_lead_into_the_office(
+def test_two_commands_at_the_gateway_and_one_at_the_laptop_lead_everywhere(
     hosts: Office, at_gateway: Operator, at_laptop: Operator, tmp_path: Path, scheme: str
 ) -> None:
-    before = host_state(hosts.gateway), host_state(hosts.laptop)
-    serving = at_gateway.start("serve", "--forward", "--masquerade", *INNER_ADDRESSES)
-    file = office.add_laptop(at_gateway, tmp_path, "laptop", f"{scheme}://{GATEWAY[4]}")
-    connected = at_laptop.start("connect", str(file))
-    for version, address in SERVER.items():
-        assert answers(hosts.laptop, address), version
-        moved = start_transfer(hosts.laptop, hosts.server, address, n_bytes=20 * 10**6)
-        assert moved.result(60).is_exact
-    counted = connected.scrape().total("fastun_bytes_total", role="link-writer")
-    assert counted > 40 * 10**6, "it was the tunnel that carried it"
-    # Nothing else has reached the office: its hosts have no way out but by the gateway's address.
-    assert hosts.server.ip("route", "show", "default") == ""
-    assert [len(at_gateway.commands), len(at_laptop.commands)] == [2, 1]
-    assert (serving.stop(), connected.stop()) == (0, 0)
-    assert differences(before[0], host_state(hosts.gateway)) == []
-    assert differences(before[1], host_state(hosts.laptop)) == []
+    with resolv_conf(hosts.laptop, "192.0.2.1") as file:
+        before = host_state(hosts.gateway), host_state(hosts.laptop, file)
+        serving = at_gateway.start("serve", "--forward", "--masquerade", *INNER_ADDRESSES)
+        client = office.add_laptop(at_gateway, tmp_path, "laptop", f"{scheme}://{GATEWAY[4]}")
+        both = (serving, at_laptop.start("connect", str(client), "--all"))
+        for version, address in SERVER.items():
+            assert answers(hosts.laptop, address), version
+            dropped = [each.scrape().dropped() for each in both]  # before there was a link
+            moved = start_transfer(hosts.laptop, hosts.server, address, n_bytes=20 * 10**6)
+            assert moved.result(60).is_exact
+            # And the rest of the world, which sees the gateway.
+            with connection(hosts.laptop, hosts.internet, OUTSIDE[version]) as (_, accepted):
+                assert accepted.getpeername()[0] == GATEWAY[version]
+            assert [each.scrape().dropped() for each in both] == dropped
+        carried = both[1].scrape().total("fastun_bytes_total", role="link-writer")
+        assert carried > 40 * 10**6, "it was the tunnel"
+        # Nothing else has reached the office: its hosts have no way out but by the gateway.
+        assert hosts.server.ip("route", "show", "default") == ""
+        assert [len(at_gateway.commands), len(at_laptop.commands)] == [2, 1]
+        assert serving.stop() == 0
+        _end(hosts)
+        assert differences(before[0], host_state(hosts.gateway)) == []
+        assert differences(before[1], host_state(hosts.laptop, file)) == []
+
+
+def test_names_of_the_office_are_looked_up_there(
+    hosts: Office, at_gateway: Operator, at_laptop: Operator, tmp_path: Path
+) -> None:
+    names = {"files.corp.example": [SERVER[4]]}
+    with resolv_conf(hosts.laptop, "192.0.2.1") as file:
+        at_home = file.read_text()
+        (tmp_path / "gateway.toml").write_text(WITH_DNS)
+        serving = at_gateway.start(
+            "serve", "--forward", "--masquerade", "-c", str(tmp_path / "gateway.toml")
+        )
+        client = office.add_laptop(at_gateway, tmp_path)
+        connected = at_laptop.start("connect", str(client), "--all")
+        with NameServer(hosts.dns, office.DNS[4], names) as dns:
+            wait_until(lambda: office.DNS[4] in file.read_text(), "DNS of the office")
+            found = hosts.laptop.run("getent", "ahostsv4", "files").stdout
+            assert SERVER[4] in found
+            assert set(dns.asked_by) == {office.GATEWAY_IN_OFFICE[4]}
+        assert connected.stop() == 0
+        assert file.read_text() == at_home
+        assert serving.stop() == 0
 
 
 def test_what_another_program_drops_is_said_with_the_command_that_helps(
@@ -215,16 +254,26 @@ def test_connections_fit_the_narrower_of_the_two_ways(
 
 def segment_sizes(laptop: Host, server: Host, address: str) -> list[int]:
     """Return how long the segments of a connection may be that each of its ends sends."""
+    with connection(laptop, server, address) as ends:
+        return [end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) for end in ends]
+
+
+@contextlib.contextmanager
+def connection(
+    laptop: Host, server: Host, address: str
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield the two ends of a connection."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with server.socket(family) as listener, laptop.socket(family) as client:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, 5310))
         listener.listen(1)
+        listener.settimeout(5)
         client.settimeout(5)
         client.connect((address, 5310))
         accepted, _ = listener.accept()
         with accepted:
-            ends = (client, accepted)
-            return [end.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) for end in ends]
+            yield client, accepted
 
 
 def test_the_host_is_no_router_for_its_neighbours(
@@ -262,6 +311,11 @@ def test_what_others_turn_off_is_on_again_and_a_late_interface_is_masqueraded(
     gateway.sysctl("net.ipv4.conf.all.forwarding", 0)  # of all interfaces
     gateway.run("nft", "delete table inet fastun_fastun0_forward")
     assert answers(hosts.laptop, SERVER[4], timeout_s=10)
+    gateway.ip("address", "add", "172.16.10.1/24", "dev", "to-lan")
+    said = "clients get routes to new networks"
+    wait_until(lambda: said in serving.log_file.read_text(), said, timeout_s=15)
+    gateway.ip("address", "del", "172.16.10.1/24", "dev", "to-lan")
+    assert '"172.16.10.0/24"' in at_gateway.run("peer", "add", "tablet")
     gateway.ip("tuntap", "add", "late0", "mode", "tun")
     try:
         wait_until(lambda: serving.get("/readyz")[0] == 200, "ready", timeout_s=10)

@@ -6,12 +6,13 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import os
 import re
 import signal
 import socket
 import struct
+import sys
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -20,20 +21,18 @@ import pytest
 
 from fastun.host import local_networks
 from fastun.lab.host import wait_until
-from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
-    NAME,
+    PERMITTED,
     ROUTER,
     ROUTER_V6,
     SERVER,
     SERVER_V6,
     UPLINK,
     Scene,
-    scene,
+    running,
 )
-from tests.support.name_server import NameServer, resolv_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,23 +48,6 @@ OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  #
 def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with running(tmp_path_factory.mktemp("cut_off"), "udp") as made:
         yield made
-
-
-@contextlib.contextmanager
-def running(directory: Path, transport: Transport) -> Iterator[Scene]:
-    missing = missing_capability()
-    if missing:
-        pytest.skip(f"network namespaces and tunnels need {missing}")
-    with Lab() as lab:
-        made = scene(lab, directory, transport)
-        with (
-            NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
-            resolv_conf(made.laptop, ROUTER),
-        ):
-            made.start()
-            made.wait_up()
-            yield made
-            print(made.log())  # noqa: T201
 
 
 def cut(scene: Scene, seconds: float = 1.5) -> None:
@@ -147,6 +129,7 @@ EVENTS: list[Callable[[Scene], None]] = [
     kill_a_worker,
     weaken,
     hand_out_routes,
+    Scene.reload_with_another_endpoint,
     kill,
     stop,
     delete_the_device,
@@ -170,6 +153,28 @@ def test_nothing_leaves_beside_the_tunnel_and_traffic_is_back_soon(
     assert took_s < (5 if os.environ.get("FASTUN_SOAK") == "1" else 30)
     assert capture.n_permitted > 0, "the tunnel's own packets are seen"
     assert attempts.n_sent > 0
+
+
+def test_a_server_that_moves_is_followed(cut_off: Scene) -> None:
+    moved, moved_v6 = "198.51.100.77", "fd02::77"
+    nat = "table inet moved { chain post { type nat hook postrouting priority srcnat; "
+    nat += f"ip saddr {SERVER} udp sport 51820 snat ip to {moved}; "
+    nat += f"ip6 saddr {SERVER_V6} udp sport 51820 snat ip6 to {moved_v6}; }}; }}"
+    places = {("udp", moved, 51820), ("udp", moved_v6, 51820)}
+    permitted = dataclasses.replace(PERMITTED, endpoints=PERMITTED.endpoints | places)
+    cut_off.wait_up()
+    with cut_off.watched(permitted) as capture:
+        cut_off.internet.run("nft", nat)
+        answers_ping(cut_off.server, "10.99.0.2")  # a packet from where it is now
+        wait_until(lambda: moved in cut_off.log() or moved_v6 in cut_off.log(), "a move")
+        took_s = cut_off.wait_up()
+        with cut_off.attempts():
+            time.sleep(0.3)
+    print(f"traffic after {took_s:.1f} s")  # noqa: T201
+    assert capture.leaks == []
+    assert f"{moved} . 51820" in cut_off.rules() or f"{moved_v6} . 51820" in cut_off.rules()
+    cut_off.internet.run("nft", "delete table inet moved")
+    cut_off.wait_up()
 
 
 def test_rules_that_others_flush_are_put_back_before_anything_has_left(cut_off: Scene) -> None:
@@ -272,6 +277,36 @@ def test_a_second_kill_switch_is_refused_with_a_line(cut_off: Scene, tmp_path: P
     assert last.startswith("fastun: kill_switch: that of wg0 is set on this host")
     assert "run 'fastun disconnect -i wg0', or set only one of them" in last
     assert "Traceback" not in done.stderr
+
+
+def test_a_start_that_fails_does_not_remove_that_of_a_client_that_runs(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    n_lines = cut_off.log().count("\n")
+    file = str(cut_off.home / "client.toml")  # the same interface, and no kill switch
+    done = cut_off.fastun("connect", file, "--state", str(tmp_path), check=False)
+    assert done.returncode == 1
+    assert "wg0: in use by another program" in done.stderr
+    assert "removed" not in done.stderr
+    assert TABLE in cut_off.rules()
+    assert "kill switch" not in "\n".join(cut_off.log().splitlines()[n_lines:]), "as it was"
+
+
+def test_disconnect_does_not_say_that_it_is_gone_while_a_fastun_puts_it_back(
+    cut_off: Scene, tmp_path: Path
+) -> None:
+    if cut_off.process is None or cut_off.process.poll() is not None:
+        cut_off.start()
+    cut_off.wait_up()
+    command = (sys.executable, "-m", "fastun", "disconnect", "--run-dir", str(tmp_path))
+    done = cut_off.laptop.run(*command, check=False)
+    assert done.returncode == 1
+    assert "the kill switch of wg0 was put back: its fastun runs" in done.stderr
+    assert "give its --run-dir, or stop it first" in done.stderr
+    assert TABLE in cut_off.rules()
 
 
 def test_disconnect_ends_the_client_and_its_kill_switch(cut_off: Scene) -> None:

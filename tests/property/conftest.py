@@ -154,6 +154,7 @@ struct loop_parts {
     struct stats *stats;
     struct peer_table *peers;
     int device_fd, channel_fd, wake_fd;
+    ...;
 };
 struct loop *loop_new(const struct loop_parts *parts);
 void loop_free(struct loop *loop);

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from fastun.command import server_state
+from fastun.command import new_client, server_state
 from fastun.command.cli import cli
 from fastun.config.settings import Options, load
 from fastun.endpoint import Endpoint
@@ -260,3 +260,25 @@ def test_without_a_gateway_the_peers_are_the_default_ones(tmp_path: Path) -> Non
     assert server_state.find(None, None, tmp_path / "none") == server_state.DEFAULT_STATE
     with pytest.raises(ConfigError, match="--interface: conflicts with --state"):
         server_state.find(tmp_path, "ft0", tmp_path)
+
+
+@pytest.mark.parametrize("file_format", ["toml", "wg-quick"])
+def test_a_peer_that_is_dialled_needs_no_endpoint_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
+    """As on a host without a default route, by which one could be guessed."""
+
+    def unknown(_: object) -> None:
+        raise ConfigError("--endpoint: missing")
+
+    monkeypatch.setattr(new_client, "_guessed_endpoints", unknown)
+    public = keys.format_key(keys.public_of(keys.generate_private()))
+    added = ("peer", "add", "site", "--public-key", public, "--allowed-ips", "172.16.0.0/16")
+    state = ("--state", str(tmp_path / "other"), "--format", file_format)
+    cli.main([*added, *state], standalone_mode=False)
+    with PeerStore(tmp_path / "other") as store:
+        assert [peer.name for peer in store.peers()] == ["site"]
+    with pytest.raises(ConfigError, match="--endpoint: missing"):
+        cli.main(
+            ["peer", "add", "phone", "--address", "10.9.0.7/24", *state], standalone_mode=False
+        )

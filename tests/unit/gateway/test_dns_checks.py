@@ -41,6 +41,10 @@ class Scene:
         self.n_checked += 1
         return self.faults.pop(0) if self.faults else ""
 
+    def say_without(self, n: int, *, takes_all: bool) -> None:
+        for _ in range(n):
+            self._checks.say_without(takes_all=takes_all)
+
     def look(self, now: float) -> int:
         """Return how many checks were made so far."""
         asyncio.run(self._checks.look(now))
@@ -75,11 +79,28 @@ def test_a_fault_is_said_once_and_checked_ever_more_rarely_until_it_is_gone(
 ) -> None:
     scene.faults = ["10.9.0.1 does not answer"] * 5
     checked = [now for now in range(0, 400, 2) if scene.n_checked < scene.look(now)]
-    assert checked == [0, 10, 40, 100, 160, 220]
+    assert checked == [0, 6, 36, 96, 156, 216]
     assert scene.names.state.fault == ""
     said = capsys.readouterr().err
     assert said.count("DNS does not work  ") == 1
     assert said.count("DNS works  ") == 1
+
+
+def test_a_full_tunnel_without_dns_servers_is_said_once_they_had_time_to_come(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "everything goes through the tunnel, but it has no DNS servers"
+    scene.say_without(3, takes_all=True)
+    scene.names.state = NOTHING
+    scene.say_without(2, takes_all=True)
+    scene.say_without(3, takes_all=False)
+    links, scene.links[0] = dict(scene.links), SimpleNamespace(id=2)
+    scene.links.clear()
+    scene.say_without(3, takes_all=True)
+    assert capsys.readouterr().err == ""
+    scene.links.update(links)
+    scene.say_without(9, takes_all=True)
+    assert capsys.readouterr().err.count(said) == 1
 
 
 def test_a_result_of_servers_that_are_not_set_any_more_is_dropped(scene: Scene) -> None:

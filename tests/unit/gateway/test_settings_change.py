@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,22 @@ def test_a_plan_leaves_either_side_of_each_field(before: Settings, now: Settings
         )
     again = plan(planned.settings, now)
     assert (again.changes, again.needs_restart) == ((), planned.needs_restart)
+
+
+def test_the_documentation_says_of_each_field_what_a_reload_does() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
+    section = page.partition("### Changes while it runs")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")]
+    live = "\n".join(row for row in rows if "at once" in row)
+    late = "\n".join(
+        row for row in rows if "needs a restart |" in row or "needs a restart, " in row
+    )
+    not_in_the_file = {
+        "--run-dir",
+        "--state",
+        "peer.name",
+    }  # on a wire without keys it is no peer's
+    for table, said in ((LIVE, live), (RESTART, late)):
+        for place in set(table.values()) - not_in_the_file:
+            for word in re.findall(r"[\w.]+", place.replace(" or ", " ")):
+                assert re.search(rf"`(\w+\.|\[+)?{word.split('.')[-1]}(\]+)?`", said), place

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from fastun.gateway.view import GatewayView, Health, ViewClosedError
+from fastun.gateway.view import GatewayView, Health, ReadFile, ViewClosedError
 from fastun.gateway.viewer import Viewer
+from fastun.status import report
+from fastun.status.reading import read_status
 from tests.support.idle_gateway import (
     have,
     idle_gateway,
@@ -56,6 +58,24 @@ def test_a_view_stays_as_it_was_when_the_gateway_goes_on(gateway: Gateway) -> No
     assert [worker.is_ready for _, worker in after.workers()] == 4 * [True]
     with pytest.raises(dataclasses.FrozenInstanceError):
         before.device = after.device  # type: ignore[misc]
+
+
+def test_a_reload_that_failed_is_seen_until_one_succeeds(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the view, for metrics; in the status, with its text; and what runs is as it was."""
+    with viewing(gateway) as viewer:
+        assert viewer.view().configuration.read == ReadFile(gateway.started)
+        viewer.note_reload("gateway.toml: listen: unknown field")
+        failed = viewer.view()
+        viewer.note_reload("")
+        succeeded = viewer.view().configuration.read
+    assert failed.configuration.read.since == gateway.started
+    assert (succeeded.error, succeeded.since > gateway.started) == ("", True)
+    status = read_status(failed)
+    assert status.reload_error == "gateway.toml: listen: unknown field"
+    report._print([status], shows_all=False)  # noqa: SLF001 (the text of one)
+    assert "not reloaded: gateway.toml: listen: unknown field" in capsys.readouterr().out
 
 
 def test_once_closed_no_view_is_taken_and_close_waits_for_one_that_is(gateway: Gateway) -> None:

@@ -157,6 +157,10 @@ def test_a_chain_that_drops_is_named_with_the_command_that_helps(
         (OWN, 'iifname { "fastun0", "fastun1" } accept;'),
         (OWN, 'iifname vmap { "fastun0" : accept };'),
         (OWN, "meta mark 7 accept;"),
+        (
+            OWN.replace("    chain", "    set vpn { type ifname; }\n    chain", 1),
+            "iifname @vpn accept;",
+        ),
         (CHAIN.format(table="ip filter", chain="FORWARD", hook="forward", policy="accept"), ""),
         (CHAIN.format(table="ip filter", chain="INPUT", hook="input", policy="drop"), ""),
     ],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fastun.host import journal_file, routing_rules, sysctls
 from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
 from fastun.host.journal import Journal
+from fastun.host.sysctls import ForwardingSetting, Ipv6Forwarding
 from tests.support.journals import NAME, edit, files, killed, start
 
 pytestmark = pytest.mark.usefixtures("sysctl", "asked_by")
@@ -80,6 +81,9 @@ def test_a_file_that_is_not_to_be_believed_is_left_alone(
         '{"kind":"dns","interface":"-x","program":"resolvconf"}',
         '{"kind":"dns","interface":"$(id)","program":"resolvconf"}',
         '{"kind":"dns","interface":"fastun0","program":"sh"}',
+        '{"kind":"resolv-conf","interface":"a b"}',
+        '{"kind":"resolv-conf","interface":"fastun0\\n"}',
+        '{"kind":"resolv-conf","interface":"fastun0","path":"/etc/passwd"}',
         '{"kind":"routing-rules","mark":0}',
         '{"kind":"routing-rules","mark":51820,"table":254}',
         '{"kind":"unheard-of"}',
@@ -101,6 +105,17 @@ def test_whatever_stands_in_a_file_is_a_record_or_a_complaint(lines: list[bytes]
 CHANGES = st.one_of(
     st.builds(RoutingRules, st.integers(1, 0xFFFFFFFF)),
     st.builds(Sysctl, st.just(NAME), st.sampled_from("012"), st.sampled_from("012")),
+    st.builds(
+        ForwardingSetting,
+        st.sampled_from(["net/ipv4/conf/eth0.7/forwarding", "net/ipv6/conf/eth0/accept_ra"]),
+        st.sampled_from("01"),
+        st.sampled_from("12"),
+        st.just("fastun0"),
+        st.sampled_from(["", "net/ipv4/conf/all/forwarding"]),
+    ),
+    st.builds(
+        Ipv6Forwarding, st.sampled_from("01"), st.just("fastun0"), st.just(("eth0", "default"))
+    ),
     st.builds(NftTable, st.from_regex("[a-z_]{1,20}", fullmatch=True), st.just("fastun0")),
     st.builds(Dns, st.just("fastun0"), st.sampled_from(["resolvconf", "resolvectl"])),
 )

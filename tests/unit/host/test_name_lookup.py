@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fastun.host import name_lookup
+from fastun.host import name_lookup, resolv_conf
 from fastun.host.name_lookup import DnsFiles, NameLookup
 from fastun.host.resolved import NoSuchNameError, NotYetError
 
@@ -31,6 +31,12 @@ def test_what_resolvconf_has_of_other_interfaces_counts_where_it_uses_the_tunnel
     )
     assert files.servers() == ["10.9.0.1"]
     assert files.all_servers() == ["10.9.0.1", "192.0.2.53"]
+
+
+def test_servers_that_a_tunnel_has_commented_out_count_with_others() -> None:
+    text = resolv_conf.added("nameserver 192.0.2.53\nsearch lan\n", "wg0", ("10.9.0.1",))
+    assert DnsFiles(text).servers() == ["10.9.0.1"]
+    assert DnsFiles(text).all_servers() == ["10.9.0.1", "192.0.2.53"]
 
 
 def test_files_that_are_not_there_are_empty(
