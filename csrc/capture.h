@@ -22,8 +22,8 @@ enum {
 };
 
 /* Between two runs: copy the first `snap_length` bytes of all at these stages (bits: 1 << stage), of
- * one peer or CAPTURE_ALL_PEERS, to `ring`, which stays the caller's; NULL: no more. What is from or
- * to a peer that is not known is of no peer. */
+ * one peer or CAPTURE_ALL_PEERS, to `ring`, which stays the caller's; NULL: no more. What is of an
+ * unknown peer is of no peer. */
 int loop_capture(struct loop *loop, struct ring *ring, unsigned stages, int slot,
                  size_t snap_length);
 
