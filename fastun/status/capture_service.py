@@ -51,7 +51,9 @@ class CaptureService:
             return Reply(error=str(error), exit_code=error.exit_code)
         except (TimeoutError, CancelledError):
             return Reply(error="it takes too long; its log will say why")
-        log.get("control").info("capture begins", stages=" ".join(wanted.stages), peer=wanted.peer)
+        log.get("control").info(
+            "capture begins", stages=" ".join(wanted.stages), peer=wanted.peer or "all"
+        )
         try:
             keep()
             self._send(connection, running)

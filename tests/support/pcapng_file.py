@@ -74,12 +74,13 @@ def _packet(body: bytes) -> Packet:
 
 
 def _blocks(content: bytes) -> Iterator[tuple[int, bytes]]:
-    while content:
-        kind, length = struct.unpack_from("=II", content)
+    at = 0
+    while at < len(content):
+        kind, length = struct.unpack_from("=II", content, at)
         assert length % 4 == 0
-        assert content[length - 4 : length] == content[4:8]
-        yield kind, content[8 : length - 4]
-        content = content[length:]
+        assert content[at + length - 4 : at + length] == content[at + 4 : at + 8]
+        yield kind, content[at + 8 : at + length - 4]
+        at += length
 
 
 def _options(content: bytes) -> Iterator[tuple[int, bytes]]:
