@@ -21,13 +21,13 @@ from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
-from fastun.host import kill_switch
 from fastun.host.device import Device
-from fastun.host.forward_ways import with_networks
-from fastun.host.journal import Journal
-from fastun.host.kill_switch import KillSwitch
-from fastun.host.name_lookup import DnsFiles
-from fastun.host.routes import prepared
+from fastun.host.dns.name_lookup import DnsFiles
+from fastun.host.firewall import kill_switch
+from fastun.host.firewall.forward_ways import with_networks
+from fastun.host.firewall.kill_switch import KillSwitch
+from fastun.host.journal.journal import Journal
+from fastun.host.routing.routes import prepared
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
