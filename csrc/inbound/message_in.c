@@ -285,4 +285,6 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
         ring_publish(reader->loop.ring, reader->loop.stats);
     if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
         ring_publish(reader->loop.hairpin, reader->loop.stats);
+    if (reader->loop.capture != NULL)
+        capture_publish(reader->loop.capture);
 }

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fastun.lab.host import LabError, wait_until
@@ -159,7 +160,7 @@ def test_a_replaced_worker_captures_on(captured: Captured) -> None:
 
 
 def new_worker(server: GatewayProcess, old: int) -> bool:
-    with contextlib.suppress(LabError):
+    with contextlib.suppress(LabError, psutil.Error):  # it is being replaced
         return worker_pid(server, "tun-writer") != old
     return False
 
