@@ -129,11 +129,14 @@ def test_a_ping_is_seen_at_each_stage_that_it_comes_by(captured: Captured) -> No
 def test_tcpdump_reads_it(captured: Captured, stage: str, wanted: str) -> None:
     if captured.mode == "tap":
         wanted = {"sealed": "UDP, length", "opened": wanted}[stage]
-    with captured.running(f"{stage}.pcapng", "--stage", stage) as file:
-        ping(captured.tunnel.client.host, captured.tunnel.server.inner_address)
+    host, address = captured.tunnel.client.host, captured.tunnel.server.inner_address
+    with captured.running(f"{stage}.pcapng", "--stage", stage, "--peer", "client") as file:
+        ping(host, address)
+        host.run("ping", "-c2", "-i0.1", "-s1000", address)  # longer than the capture takes
     read = captured.tunnel.server.host.run("tcpdump", "-nr", str(file)).stdout
     print(read)  # noqa: T201
     assert re.search(wanted, read)
+    assert re.search("length 1[0-9]{3}", read)
 
 
 def test_a_dropped_packet_has_its_reason(captured: Captured) -> None:
