@@ -52,11 +52,12 @@ static size_t space_for(const struct link_reader *reader, size_t length) {
 enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_t length) {
     stats_count(reader->loop.stats, 1, length);
     stats_dropped(reader->loop.stats, reason, 1);
+    capture_drop(reader->loop.capture, reason);
     return STEP_MORE;
 }
 
-enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
-                          const uint8_t *message, size_t length) {
+static enum step forward_message(struct link_reader *reader, const struct arrival *arrival,
+                                 const uint8_t *message, size_t length) {
     bool is_sealed = reader->loop.wire == WIRE_WIREGUARD;
     if (is_sealed && session_is_handshake(message, length))
         return handshake_forward(reader, arrival, message, length);
@@ -73,6 +74,20 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
     return STEP_MORE;
 }
 
+enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
+                          const uint8_t *message, size_t length) {
+    struct capture *capture = reader->loop.capture;
+    if (capture == NULL)
+        return forward_message(reader, arrival, message, length);
+    struct captured what = {CAPTURE_SEALED, true, arrival->slot, arrival->endpoint};
+    capture_frame(capture, &what, message, length);
+    enum step step = forward_message(reader, arrival, message, length);
+    if (step == STEP_RING_FULL)
+        capture_abandon(capture);
+    capture_end(capture);
+    return step;
+}
+
 /* -- data messages ----------------------------------------------------------------------------- */
 
 static enum step open_data(struct link_reader *reader, const struct arrival *arrival,
@@ -84,6 +99,7 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
     if (opened < 0)
         return message_drop(reader, open_reason(opened), length);
     mark_received(reader, key->slot, arrival, opened > 0);
+    capture_of_peer(reader->loop.capture, (int)key->slot);
     return forward_opened(reader, arrival, key, record, (size_t)opened);
 }
 
@@ -150,6 +166,7 @@ static void take_piece(struct link_reader *reader, unsigned slot, struct ring_re
         piece_take(&reader->pieces[slot], content, length, now_ns, &frame_length, &has_lost);
     if (has_lost)
         message_drop(reader, DROP_link_reader_piece_lost, frame_length);
+    capture_drop(reader->loop.capture, N_DROPS); /* what was lost came before */
     if (end == PIECE_BAD)
         message_drop(reader, DROP_link_reader_bad_piece, length);
     if (end != PIECE_JOINED)
@@ -184,6 +201,12 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
 
 /* -- a frame ----------------------------------------------------------------------------------- */
 
+static void drop_frame(struct link_reader *reader, enum stats_drop reason,
+                       const struct message_inbound *inbound) {
+    stats_dropped(reader->loop.stats, reason, (uint64_t)inbound->n_packets);
+    capture_drop(reader->loop.capture, reason);
+}
+
 /* The content lies in the record; makes a frame of it, or drops it. */
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
@@ -197,12 +220,15 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         return;
     }
     stats_count(loop->stats, (uint64_t)inbound.n_packets, inbound.length);
+    struct captured what = {CAPTURE_OPENED, true, (int)slot, NULL};
+    if (loop->capture != NULL)
+        capture_frame(loop->capture, &what, inbound.frame, inbound.length);
     if (!is_own_source(reader, slot, inbound.frame)) {
-        stats_dropped(loop->stats, DROP_link_reader_bad_source, (uint64_t)inbound.n_packets);
+        drop_frame(reader, DROP_link_reader_bad_source, &inbound);
         return;
     }
     if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {
-        stats_dropped(loop->stats, DROP_link_reader_not_permitted, (uint64_t)inbound.n_packets);
+        drop_frame(reader, DROP_link_reader_not_permitted, &inbound);
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }
@@ -259,4 +285,6 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
         ring_publish(reader->loop.ring, reader->loop.stats);
     if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
         ring_publish(reader->loop.hairpin, reader->loop.stats);
+    if (reader->loop.capture != NULL)
+        capture_publish(reader->loop.capture);
 }

@@ -25,7 +25,7 @@ from fastun.host.other_networks import short_of_most
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.host.device import Device
-    from fastun.host.outer_addresses import OuterAddress
+    from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network, Peer
 
 # A server pushes with each session, every two minutes, and when it pushes something else

@@ -20,6 +20,8 @@ from fastun.native.host import (
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
+    CAPTURE_HEADERS_MAX,
+    CAPTURE_SNAP_MAX,
     CONTROL_BYTES_MAX,
     CONTROL_TYPE,
     COOKIE_REPLY_BYTES,
@@ -41,6 +43,7 @@ from fastun.native.vocabulary import (
     SIMPLETUN_BYTES_MAX,
     SOCKETS_MAX,
     Aead,
+    CaptureStage,
     Drop,
     MessageType,
     Mode,
@@ -50,6 +53,8 @@ from fastun.native.vocabulary import (
 
 __all__ = [
     "CALLS",
+    "CAPTURE_HEADERS_MAX",
+    "CAPTURE_SNAP_MAX",
     "CONTROL_BYTES_MAX",
     "CONTROL_TYPE",
     "COOKIE_REPLY_BYTES",
@@ -71,6 +76,7 @@ __all__ = [
     "SIMPLETUN_BYTES_MAX",
     "SOCKETS_MAX",
     "Aead",
+    "CaptureStage",
     "Drop",
     "MacAddress",
     "MacTable",
