@@ -15,7 +15,6 @@
 #include "outbound/frame.h"
 #include "outbound/link_writer.h"
 #include "outbound/own_packets.h"
-#include "packet/pieces.h"
 #include "worker/capture_command.h"
 
 /* -- what the loop says ------------------------------------------------------------------------ */
