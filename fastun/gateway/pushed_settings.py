@@ -20,7 +20,7 @@ from fastun.config.push import Push
 from fastun.config.push_settings import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
 from fastun.gateway.push_pace import PushPace
-from fastun.host.other_networks import short_of_most
+from fastun.host.routing.other_networks import short_of_most
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
