@@ -227,7 +227,8 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         drop_frame(reader, DROP_link_reader_bad_source, &inbound);
         return;
     }
-    if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {
+    if (reader->reaches[slot] != NULL &&
+        !reach_has(reader->reaches[slot], inbound.frame, inbound.length)) {
         drop_frame(reader, DROP_link_reader_not_permitted, &inbound);
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;

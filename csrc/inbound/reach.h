@@ -24,8 +24,9 @@ struct reach {
 /* Adds a prefix, making the list if there is none. Returns 0 or -errno. */
 int reach_add(struct reach **reach, const uint8_t *address, size_t address_length,
               unsigned prefix_length);
-/* Whether the destination of the packet, a whole IP header at least, is in it. */
-bool reach_has(const struct reach *reach, const uint8_t *packet);
+/* Whether the destination of the packet, a whole IP header at least, is in it; not if its headers
+ * name a way from there to others (RFC 791, RFC 8200 4.4), or cannot be read. */
+bool reach_has(const struct reach *reach, const uint8_t *packet, size_t length_of_packet);
 void reach_free(struct reach **reach);
 
 #endif

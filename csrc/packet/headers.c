@@ -18,6 +18,8 @@ static void add_extension(struct ip_headers *headers, const uint8_t *extension) 
     }
     if (headers->protocol == EXTENSION_AUTHENTICATION)
         headers->is_authenticated = true;
+    if (headers->protocol == EXTENSION_ROUTING)
+        headers->is_routed = true;
     headers->n_extensions++;
     headers->transport += (uint32_t)extension_length(headers->protocol, extension);
     headers->protocol = extension[0];

@@ -56,6 +56,11 @@ enum {
     IPV4_SOURCE_OFFSET = 12,
     IPV4_DESTINATION_OFFSET = 16,
 
+    IPV4_OPTION_END = 0,
+    IPV4_OPTION_NOTHING = 1,
+    IPV4_OPTION_LOOSE_ROUTE = 131,
+    IPV4_OPTION_STRICT_ROUTE = 137,
+
     IPV4_VERSION_PLAIN = 0x45, /* the first byte of a header without options */
     IPV4_DONT_FRAGMENT = 0x4000,
     IPV4_MORE_FRAGMENTS = 0x2000,
@@ -199,6 +204,7 @@ struct ip_headers {
     bool is_fragment;       /* of a packet that was cut, the first or a later one */
     bool is_later_fragment; /* the transport header went with the first one */
     bool is_authenticated;  /* by IPsec: nothing may be changed */
+    bool is_routed;         /* by an IPv6 routing header: on from its destination to others */
 };
 
 /* ip_walk's way for IPv6 packets with extension headers. */

@@ -20,6 +20,7 @@ from fastun.config.push import Push
 from fastun.config.push_settings import ACCEPTABLE, Accept
 from fastun.errors import ConfigError, FastunError
 from fastun.gateway.push_pace import PushPace
+from fastun.host.routing.other_networks import short_of_most
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -126,7 +127,7 @@ class PushedSettings:
             if "addresses" in accept:
                 addresses += self._allowed_addresses(push.addresses, peer)
             if "routes" in accept:
-                routes += [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
+                routes += self._allowed_routes(push, peer)
         mtus = [push.mtu for _, push in pushed if push.mtu]
         mtu = self._allowed_mtu(min(mtus, default=0), addresses) if "mtu" in accept else 0
         takes_all = "default" in accept and any(push.default for _, push in pushed)
@@ -162,7 +163,7 @@ class PushedSettings:
         left_out = {
             field: value
             for field in ACCEPTABLE
-            if field not in accept and (value := self._not_ours_yet(field, push))
+            if field not in accept and (value := self._not_ours_yet(field, push, peer))
         }
         what = f"not accepted of {peer.name}"
         if self._said.get(what, "") == (said := _listed(left_out)):
@@ -175,10 +176,11 @@ class PushedSettings:
                 peer=peer.name,
             )
 
-    def _not_ours_yet(self, field: Accept, push: Push) -> object:
+    def _not_ours_yet(self, field: Accept, push: Push, peer: Peer) -> object:
         """Return what is pushed of a field, without the addresses that are configured anyway."""
-        if field == "default" and self._settings.table == "all":
-            return False
+        if field == "default":
+            asks = push.default or len(_routes(push, peer)) > len(self._allowed_routes(push, peer))
+            return asks and self._settings.table != "all"
         if field != "addresses":
             return getattr(push, field)
         own = set(self._settings.addresses)
@@ -202,6 +204,14 @@ class PushedSettings:
             self._warn("pushed MTU refused", error=str(error))
             return 0
         return mtu
+
+    def _allowed_routes(self, push: Push, peer: Peer) -> list[Network]:
+        """Return the routes that the server may have sent to it; no default route in pieces."""
+        routes = _routes(push, peer)
+        settings = self._settings
+        assert settings.role == "connect"  # noqa: S101 (only there pushes are taken)
+        may_be_all = "default" in settings.accept or settings.table == "all"
+        return routes if may_be_all else [*filter(short_of_most(routes).__contains__, routes)]
 
     def _allowed_addresses(self, texts: tuple[str, ...], peer: Peer) -> list[Address]:
         """Return those whose networks the server may send from: each brings a route to its own.
@@ -252,6 +262,10 @@ def _why_not(address: Address, peer: Peer) -> str:
     if not _is_its(address.network, peer):
         return "its network is not within the peer's allowed IPs"
     return ""
+
+
+def _routes(push: Push, peer: Peer) -> list[Network]:
+    return [route for route in map(ip_network, push.routes) if _is_its(route, peer)]
 
 
 def _is_its(network: Network, peer: Peer) -> bool:

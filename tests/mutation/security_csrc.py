@@ -123,7 +123,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     *table(
         "test_shaped_in test_reach",
         ("commit_frame", "a peer reaches only what it may",
-         "if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {", "if (0) {"),
+         "if (reader->reaches[slot] != NULL &&\n        !reach_has(reader->reaches[slot], inbound.frame, inbound.length)) {", "if (0) {"),
         ("commit_frame", "a peer's rate limit is kept",
          "if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))\n        return;", ""),
         ("reach_has", "a prefix is of the packet's IP version",

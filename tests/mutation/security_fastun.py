@@ -134,7 +134,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if not _is_its(address.network, peer):", "if False:"),
         ("_is_its", "a route is within the allowed IPs",
          "network.subnet_of(prefix)", "network.overlaps(prefix)"),
-        ("PushedSettings.apply", "a route needs allowed IPs",
+        ("_routes", "a route needs allowed IPs",
          " if _is_its(route, peer)]", "]"),
     ),
     *table(

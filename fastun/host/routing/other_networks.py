@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # addresses of today's IPv6 internet, do not claim the networks inside them.
 HALF_PREFIX: Final = 1
 _NEARLY_ALL: Final = {4: HALF_PREFIX, 6: 3}
+# As many addresses as half of those.
+_MOST: Final = {4: 1 << 31, 6: 1 << 124}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,20 @@ class OtherNetworks:
         """Return the one that is the same network."""
         other = next(self._prefixes.holding(network), None)
         return other if other is not None and other.network == network else None
+
+
+def short_of_most(networks: Iterable[Network]) -> list[Network]:
+    """Return the networks without the widest that make them most of an IP version's addresses.
+
+    So they are no default route, whether in one piece or in two hundred.
+    """
+    kept: list[Network] = []
+    n_addresses = {4: 0, 6: 0}
+    for network in sorted(networks, key=lambda each: each.num_addresses):
+        n_addresses[network.version] += network.num_addresses
+        if n_addresses[network.version] < _MOST[network.version]:
+            kept.append(network)
+    return kept
 
 
 def is_inside(inner: Network, outer: Network) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -27,9 +28,11 @@ class Taken:
     def __init__(self) -> None:
         self.inner_mtu = InnerMtu(1420)
         self.all: list[bool] = []
+        self.routes: list[str] = []
 
-    def apply(self, *_: Any, takes_all: bool) -> Applied:
+    def apply(self, _: Any, routes: Any, *__: Any, takes_all: bool) -> Applied:
         self.all.append(takes_all)
+        self.routes = list(map(str, routes))
         return Applied(1420)
 
 
@@ -60,3 +63,44 @@ def test_a_pushed_default_route_is_taken_where_it_is_accepted(
     assert device.all == [False, is_taken, is_taken, False]
     said = "the server pushes a default route; not applied: accept does not list default"
     assert capsys.readouterr().err.count(said) == is_said
+
+
+EVERYTHING = ("0.0.0.0/0", "::/0")
+OFFICE = ("10.9.0.0/24", "198.51.100.0/24", "fd00:9::/64", "2001:db8::/32")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        EVERYTHING,
+        ("0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"),
+        tuple(f"{n}.0.0.0/8" for n in range(1, 224)),  # none of them wide
+        ("2000::/3",),
+        ("2000::/4", "3000::/4"),
+    ],
+)
+@pytest.mark.parametrize("accept", [("routes",), ("routes", "default")])
+def test_a_default_route_does_not_come_in_pieces_among_the_routes(
+    pieces: tuple[str, ...], accept: tuple[Accept, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure("console", 0)
+    plain = load("connect", "tcp://server", Options(wire="plain", insecure=True))
+    networks = tuple(map(ip_network, EVERYTHING))
+    server = Peer(name="server", public_key=bytes(32), allowed_ips=networks)
+    settings = dataclasses.replace(plain, peers=(server,), accept=accept)
+    device = Taken()
+    pushed = PushedSettings(settings, cast("Device", device), lambda *_: None)
+    pushed.take("server", Push(routes=(*pieces, *OFFICE)))
+    asyncio.run(pushed.apply())
+    said = "the server pushes a default route; not applied: accept does not list default"
+    if "default" in accept:
+        assert device.routes == [*pieces, *OFFICE]
+        assert said not in capsys.readouterr().err
+        return
+    assert [*OFFICE] == [each for each in device.routes if each in OFFICE]
+    spaces = {4: 0.0, 6: 0.0}
+    for network in map(ip_network, device.routes):
+        spaces[network.version] += network.num_addresses / 2**network.max_prefixlen
+    assert spaces[4] < 1 / 2
+    assert spaces[6] < 1 / 16
+    assert said in capsys.readouterr().err
