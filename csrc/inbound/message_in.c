@@ -28,9 +28,11 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
                                 size_t length);
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
-                         size_t length, uint64_t now_ns);
+                         size_t length, const struct arrival *arrival);
 static enum stats_drop fault_reason(enum message_fault fault);
 static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet);
+static bool combine_ecn(const struct loop *loop, const struct message_inbound *inbound,
+                        enum ecn outer);
 
 static size_t record_space(size_t message_length) {
     size_t used = CONTENT_OFFSET + message_length;
@@ -61,7 +63,7 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
         return open_data(reader, arrival, record, message, length);
     memcpy((uint8_t *)record + CONTENT_OFFSET, message, length);
     unsigned slot = (unsigned)arrival->slot;
-    commit_frame(reader, slot, &reader->links[slot]->format, record, length, arrival->now_ns);
+    commit_frame(reader, slot, &reader->links[slot]->format, record, length, arrival);
     return STEP_MORE;
 }
 
@@ -148,7 +150,7 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
     else if (length > 0)
         commit_frame(reader, key->slot,
                      is_on_udp ? &reader->datagram_format : &reader->links[key->slot]->format,
-                     record, length, arrival->now_ns);
+                     record, length, arrival);
     return is_first ? report(reader, key, EVENT_CONFIRMED) : STEP_MORE;
 }
 
@@ -157,7 +159,7 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
 /* The content lies in the record; makes a frame of it, or drops it. */
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
-                         size_t length, uint64_t now_ns) {
+                         size_t length, const struct arrival *arrival) {
     struct loop *loop = &reader->loop;
     struct message_inbound inbound;
     uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
@@ -176,9 +178,12 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }
-    if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))
+    if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(loop, &inbound, arrival->ecn))
         return;
-    message_deliver(reader, slot, record, &inbound, now_ns);
+    if (reader->shaping.shapers[slot] != NULL &&
+        !shaped_in_take(reader, slot, &inbound, arrival->now_ns))
+        return;
+    message_deliver(reader, slot, record, &inbound, arrival->now_ns);
 }
 
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
@@ -220,6 +225,18 @@ static bool is_own_source(const struct link_reader *reader, unsigned slot, const
     if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
         return true;
     return allowedips_lookup_ip(reader->allowed_ips, packet, true) == (int)slot;
+}
+
+/* false: dropped, since its sender would not understand the path's mark. */
+static bool combine_ecn(const struct loop *loop, const struct message_inbound *inbound,
+                        enum ecn outer) {
+    uint64_t n_packets = (uint64_t)inbound->n_packets;
+    bool passes = ecn_combine(loop->mode, inbound->frame, inbound->length, outer);
+    if (!passes)
+        stats_dropped(loop->stats, DROP_link_reader_not_ecn_capable, n_packets);
+    else if (outer == ECN_CE)
+        stats_add(&loop->stats->counters[COUNTER_ecn_marked], n_packets);
+    return passes;
 }
 
 void message_publish(struct link_reader *reader, uint64_t n_messages) {

@@ -57,6 +57,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     if (fit == FITS_NOT)
         return DROP_tun_reader_exceeds_path_mtu;
     splitting->in_fragments = fit == FITS_IN_FRAGMENTS;
+    splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
     splitting->n_segments = n;
     splitting->next = 0;
     return N_DROPS;
@@ -134,7 +135,8 @@ static uint32_t record_segment(const struct splitting *splitting,
 static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
                         struct ring_record *record) {
     struct splitting *splitting = reader->splitting;
-    struct message_outbound message = {.start = (uint8_t *)record + sizeof *record};
+    struct message_outbound message = {.start = (uint8_t *)record + sizeof *record,
+                                       .ecn = splitting->ecn};
     int wanted = segments_a_record(reader, link);
     size_t n_bytes = 0, first = 0, length = 1;
     for (; message.n_packets < wanted && length > 0; message.n_packets += length > 0) {
