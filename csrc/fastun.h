@@ -30,6 +30,7 @@ enum content_type {
     MESSAGE_CONTROL = 0x01,
     MESSAGE_SUPER = 0x02,
     MESSAGE_ETHERNET = 0x03,
+    MESSAGE_PIECE = 0x04, /* half an Ethernet frame: csrc/packet/pieces.h */
 };
 
 /* Bytes. */
@@ -240,8 +241,9 @@ struct link_format {
     int super_inbound;  /* ours offers to */
     size_t message_max; /* bytes; what the peer takes */
     int is_datagram;    /* one message a datagram, without length prefix */
-    size_t mtu;     /* the device's; sealed packets are padded up to it and no further. 0: any */
-    int splits_udp; /* of super-packets the peer takes only TCP's: its kernel is older */
+    size_t mtu;       /* the device's; sealed packets are padded up to it and no further. 0: any */
+    int splits_udp;   /* of super-packets the peer takes only TCP's: its kernel is older */
+    int joins_pieces; /* the peer joins halves of Ethernet frames, on UDP */
 };
 
 /* What a worker's loop works on, all of it the caller's. A descriptor that it has not is -1. */
@@ -329,6 +331,8 @@ void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 /* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
  * longer than `whole_max` are sent without "don't fragment" (0: none). */
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
+/* tun-reader: whether the peer joins halves of Ethernet frames, of which each is to fit the path. */
+void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* tun-reader: a control message of the gateway's, of EVENT_BYTES_MAX at most. -EAGAIN: there is no

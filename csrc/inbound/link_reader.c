@@ -25,6 +25,7 @@
 #include "inbound/shaped_in.h"
 #include "inbound/stream_reader.h"
 #include "inbound/switch_in.h"
+#include "packet/pieces.h"
 
 static enum step next_step(struct link_reader *reader);
 static enum step look(struct link_reader *reader);
@@ -109,6 +110,11 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
+    if (loop->mode == MODE_TAP && loop->wire == WIRE_WIREGUARD) {
+        reader->pieces = calloc(N_PEER_SLOTS, sizeof *reader->pieces); /* untouched: no memory */
+        if (reader->pieces == NULL)
+            return -ENOMEM;
+    }
     if (loop->macs != NULL && (reader->switch_in = calloc(1, sizeof *reader->switch_in)) == NULL)
         return -ENOMEM;
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
@@ -155,6 +161,7 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->datagrams);
     free(reader->endpoints);
     free(reader->switch_in);
+    free(reader->pieces);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);
     free(reader);

@@ -9,6 +9,7 @@
 #include "inbound/switch_in.h"
 #include "loop/token_bucket.h"
 #include "packet/mss.h"
+#include "packet/pieces.h"
 
 enum {
     /* Where a message's content begins in its record, so that the frame in it can get its
@@ -43,6 +44,13 @@ size_t message_space_max(void) {
     return record_space(MESSAGE_MAX);
 }
 
+/* Half a frame may become a whole one. */
+static size_t space_for(const struct link_reader *reader, size_t length) {
+    bool may_be_half =
+        reader->pieces != NULL && length <= DATA_MESSAGE_MIN + PIECE_HEADER + PIECE_BYTES_MAX;
+    return record_space(may_be_half ? 2 * length : length);
+}
+
 enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_t length) {
     stats_count(reader->loop.stats, 1, length);
     stats_dropped(reader->loop.stats, reason, 1);
@@ -56,7 +64,7 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
         return handshake_forward(reader, arrival, message, length);
     if (is_sealed && !session_is_data(message, length))
         return message_drop(reader, DROP_link_reader_bad_type, length);
-    struct ring_record *record = ring_reserve(reader->loop.ring, record_space(length));
+    struct ring_record *record = ring_reserve(reader->loop.ring, space_for(reader, length));
     if (record == NULL)
         return STEP_RING_FULL;
     if (is_sealed)
@@ -134,6 +142,27 @@ static enum step report_control(struct link_reader *reader, const struct receivi
     return report(reader, key, EVENT_CONTROL);
 }
 
+/* Half an Ethernet frame: a frame is made of it when the other one is there. */
+static void take_piece(struct link_reader *reader, unsigned slot, struct ring_record *record,
+                       size_t length, const struct arrival *arrival) {
+    struct arrival joined = *arrival;
+    uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
+    size_t frame_length;
+    bool has_lost;
+    enum piece_end end = piece_take(&reader->pieces[slot], content, length, arrival->now_ns,
+                                    &frame_length, &has_lost, &joined.ecn);
+    if (has_lost)
+        message_drop(reader, DROP_link_reader_piece_lost, frame_length);
+    if (end == PIECE_BAD)
+        message_drop(reader, DROP_link_reader_bad_piece, length);
+    if (end != PIECE_JOINED)
+        return;
+    memset(content, 0, MESSAGE_TYPE_LENGTH);
+    content[0] = MESSAGE_ETHERNET;
+    commit_frame(reader, slot, &reader->datagram_format, record, MESSAGE_TYPE_LENGTH + frame_length,
+                 &joined);
+}
+
 /* A control message: on UDP a hello or a probe, and on either what a server pushes anew. (A stream's
  * hello was read by the gateway.) */
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
@@ -147,6 +176,8 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
         return report_control(reader, key, content, length);
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
+    else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)
+        take_piece(reader, key->slot, record, length, arrival);
     else if (length > 0)
         commit_frame(reader, key->slot,
                      is_on_udp ? &reader->datagram_format : &reader->links[key->slot]->format,

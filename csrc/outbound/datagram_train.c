@@ -61,10 +61,11 @@ struct iovec train_datagram(const struct trains *trains, const struct train *tra
                           left < train->segment ? left : train->segment};
 }
 
-/* A super-packet's packets are all in one datagram, a keepalive has none. */
+/* A super-packet's packets are all in one datagram, a keepalive has none, and half a frame is lost
+ * with its other half. */
 uint32_t train_count_lost(const struct ring_view *record, uint32_t *n_failed) {
     uint32_t n_datagrams = (uint32_t)segments_of(record);
     uint32_t n_lost = *n_failed < n_datagrams ? *n_failed : n_datagrams;
     *n_failed -= n_lost;
-    return (uint32_t)((uint64_t)record->n_packets * n_lost / n_datagrams);
+    return (uint32_t)(((uint64_t)record->n_packets * n_lost + n_datagrams - 1) / n_datagrams);
 }

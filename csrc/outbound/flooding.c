@@ -22,7 +22,7 @@ static bool is_target(const struct tun_reader *reader, unsigned slot, uint64_t b
     if (atomic_load_explicit(&peer->endpoint_version, memory_order_relaxed) == 0)
         return false;
     uint64_t heard_ns = atomic_load_explicit(&peer->received_ns, memory_order_relaxed);
-    return heard_ns != 0 ? boottime_ns < heard_ns + LATELY_NS : link != NULL;
+    return heard_ns == 0 || boottime_ns < heard_ns + LATELY_NS; /* 0: its endpoint is configured */
 }
 
 static unsigned next_target(const struct tun_reader *reader, unsigned slot, uint64_t boottime_ns) {

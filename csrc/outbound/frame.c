@@ -6,6 +6,7 @@
 
 #include "outbound/answer.h"
 #include "outbound/flooding.h"
+#include "outbound/in_pieces.h"
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
 #include "outbound/path_fit.h"
@@ -230,14 +231,19 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
         path_refuse(reader, slot, frame, n_packets);
         return 0;
     }
-    if (!frame_seal(reader, link, slot, &message)) {
+    uint32_t segment = fit == FITS_IN_FRAGMENTS ? SEGMENT_FRAGMENTS : SEGMENT_WHOLE;
+    bool is_sealed = fit == FITS_IN_PIECES ? pieces_seal(reader, link, slot, frame_packet(frame),
+                                                         frame->length, &message)
+                                           : frame_seal(reader, link, slot, &message);
+    if (!is_sealed) {
         frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
         return 0;
     }
+    if (fit == FITS_IN_PIECES)
+        segment = (uint32_t)message.length / 2;
     stats_count(reader->loop.stats, n_packets, frame->length);
     frame_mark_sent(reader, arrival, true);
-    frame_commit(reader, record, arrival, &message, frame->length,
-                 fit == FITS_IN_FRAGMENTS ? SEGMENT_FRAGMENTS : SEGMENT_WHOLE);
+    frame_commit(reader, record, arrival, &message, frame->length, segment);
     return frame->length;
 }
 

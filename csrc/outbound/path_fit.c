@@ -2,12 +2,15 @@
 #include "outbound/path_fit.h"
 
 #include "outbound/answer.h"
+#include "outbound/in_pieces.h"
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 
-enum fit path_fit_longer(enum mode mode, const uint8_t *packet, size_t length) {
-    if (mode == MODE_TAP)
-        return FITS_IN_FRAGMENTS;
+enum fit path_fit_longer(const struct tun_reader *reader, const struct tun_reader_link *link,
+                         const uint8_t *packet, size_t length) {
+    if (reader->loop.mode == MODE_TAP)
+        return pieces_fit(&link->format, length, path_whole_max(link)) ? FITS_IN_PIECES
+                                                                       : FITS_IN_FRAGMENTS;
     bool is_ipv4 = ip_version(packet) == 4;
     if (is_ipv4 && (be16_read(packet + IPV4_FRAGMENT_OFFSET) & IPV4_DONT_FRAGMENT) == 0)
         return FITS_IN_FRAGMENTS;

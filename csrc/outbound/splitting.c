@@ -4,7 +4,14 @@
 #include <stdlib.h>
 
 #include "outbound/datagram_train.h"
+#include "outbound/in_pieces.h"
 #include "outbound/path_fit.h"
+#include "packet/byteorder.h"
+#include "packet/headers.h"
+
+enum {
+    SHORTENED_MIN = 256, /* bytes of TCP's payload; a path that takes less is a bad guess */
+};
 
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
                             const struct frame *frame, uint64_t *n_packets);
@@ -40,6 +47,23 @@ static size_t segment_type_length(const struct link_format *format) {
     return format->mode == MODE_TAP && format->wire != WIRE_SIMPLETUN ? MESSAGE_TYPE_LENGTH : 0;
 }
 
+/* A TCP segment on a TAP device that is too long for the path is cut shorter: TCP takes segments of
+ * any length, and a piece or a fragment more costs as much as a packet. An identification says
+ * nothing where fragments are forbidden, so that more of them may be counted (RFC 6864 4.1). */
+static bool shorten(const struct tun_reader *reader, const struct tun_reader_link *link,
+                    struct vnet *vnet) {
+    const struct gso_split *split = &reader->splitting->split;
+    const uint8_t *ip = split->frame + split->ip;
+    size_t longest = gso_segment_length(split, 0), most = path_whole_max(link);
+    bool has_ids =
+        split->is_ipv4 && (be16_read(ip + IPV4_FRAGMENT_OFFSET) & IPV4_DONT_FRAGMENT) == 0;
+    if (split->is_udp || has_ids || path_fit(reader, link, split->frame, longest) == FITS ||
+        most < split->header_length + MESSAGE_TYPE_LENGTH + SHORTENED_MIN)
+        return false;
+    vnet->gso_size = (uint16_t)(most - MESSAGE_TYPE_LENGTH - split->header_length);
+    return true;
+}
+
 /* N_DROPS: nothing speaks against it. */
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
                             const struct frame *frame, uint64_t *n_packets) {
@@ -49,6 +73,8 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     if (message_check_own(reader->loop.mode, &vnet, frame->vnet, frame->length) < 0)
         return DROP_tun_reader_bad_virtio;
     int n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
+    if (reader->loop.mode == MODE_TAP && shorten(reader, link, &vnet))
+        n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
     *n_packets = (uint64_t)n;
     size_t longest = gso_segment_length(&splitting->split, 0);
     if (longest + segment_type_length(&link->format) > link->format.message_max)
@@ -57,6 +83,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
     if (fit == FITS_NOT)
         return DROP_tun_reader_exceeds_path_mtu;
     splitting->in_fragments = fit == FITS_IN_FRAGMENTS;
+    splitting->in_pieces = fit == FITS_IN_PIECES;
     splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
     splitting->n_segments = n;
     splitting->next = 0;
@@ -108,7 +135,14 @@ static size_t segment_lead(const struct tun_reader *reader, const struct link_fo
 static size_t segment_space(const struct tun_reader *reader, const struct link_format *format,
                             size_t length) {
     size_t sealed = reader->loop.wire == WIRE_WIREGUARD ? DATA_PADDING - 1 + DATA_TAG : 0;
+    if (reader->splitting->in_pieces)
+        return length + PIECES_SPACE;
     return segment_lead(reader, format) + length + sealed;
+}
+
+static bool is_last_shorter(const struct splitting *splitting) {
+    return gso_segment_length(&splitting->split, splitting->n_segments - 1) <
+           gso_segment_length(&splitting->split, 0);
 }
 
 /* How many of the segments left go into one record. */
@@ -119,7 +153,10 @@ static int segments_a_record(const struct tun_reader *reader, const struct tun_r
         return 1;
     size_t space = segment_space(reader, &link->format, gso_segment_length(&splitting->split, 0));
     int most = (int)(TRAIN_BYTES_MAX / space);
-    most = most < TRAIN_SEGMENTS_MAX ? most : TRAIN_SEGMENTS_MAX;
+    int most_datagrams = splitting->in_pieces ? TRAIN_SEGMENTS_MAX / 2 : TRAIN_SEGMENTS_MAX;
+    most = most < most_datagrams ? most : most_datagrams;
+    if (splitting->in_pieces && left > 1 && is_last_shorter(splitting))
+        left--; /* its two halves would be shorter than the others, and only one may be */
     most = most < 1 ? 1 : most;
     return left < most ? left : most;
 }
@@ -131,12 +168,20 @@ static uint32_t record_segment(const struct splitting *splitting,
     return link->format.is_datagram ? (uint32_t)first : SEGMENT_WHOLE;
 }
 
+static bool last_needs_pieces(const struct tun_reader *reader, const struct tun_reader_link *link) {
+    const struct splitting *splitting = reader->splitting;
+    size_t length = gso_segment_length(&splitting->split, splitting->n_segments - 1);
+    return path_fit(reader, link, splitting->frame + VNET_LENGTH, length) == FITS_IN_PIECES;
+}
+
 /* false: a segment cannot be sealed. */
 static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
                         struct ring_record *record) {
     struct splitting *splitting = reader->splitting;
     struct message_outbound message = {.start = (uint8_t *)record + sizeof *record,
                                        .ecn = splitting->ecn};
+    if (splitting->in_pieces && splitting->next == splitting->n_segments - 1)
+        splitting->in_pieces = last_needs_pieces(reader, link);
     int wanted = segments_a_record(reader, link);
     size_t n_bytes = 0, first = 0, length = 1;
     for (; message.n_packets < wanted && length > 0; message.n_packets += length > 0) {
@@ -144,7 +189,7 @@ static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
         length = write_segment(reader, link, message.start + message.length);
         message.length += length;
         n_bytes += length > 0 ? packet : 0;
-        first = first == 0 ? length : first;
+        first = first == 0 ? length / (splitting->in_pieces ? 2 : 1) : first;
     }
     if (message.n_packets > 0)
         frame_commit(reader, record, &splitting->arrival, &message, n_bytes,
@@ -155,12 +200,14 @@ static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
 /* Writes the next segment at `at` as a message; 0 when it cannot be sealed. Returns its length. */
 static size_t write_segment(struct tun_reader *reader, struct tun_reader_link *link, uint8_t *at) {
     struct splitting *splitting = reader->splitting;
-    uint8_t *segment = at + segment_lead(reader, &link->format);
+    unsigned slot = (unsigned)splitting->arrival.slot;
+    size_t lead = splitting->in_pieces ? (size_t)PIECES_LEAD : segment_lead(reader, &link->format);
     size_t length = gso_segment_length(&splitting->split, splitting->next);
     struct message_outbound message;
-    gso_write_segment(&splitting->split, splitting->next, segment);
-    message_encapsulate_plain(&link->format, segment, length, &message);
-    if (!frame_seal(reader, link, (unsigned)splitting->arrival.slot, &message))
+    gso_write_segment(&splitting->split, splitting->next, at + lead);
+    message_encapsulate_plain(&link->format, at + lead, length, &message);
+    if (splitting->in_pieces ? !pieces_seal(reader, link, slot, at + lead, length, &message)
+                             : !frame_seal(reader, link, slot, &message))
         return 0;
     splitting->next++;
     return message.length;

@@ -15,6 +15,7 @@ struct splitting {
      * which saves copying it. */
     bool is_expected;
     int n_segments, next;   /* equal: nothing is being split */
+    bool in_pieces;         /* each segment goes as two halves: the peer joins them */
     bool in_fragments;      /* each segment is too long for the path, and goes in fragments */
     struct arrival arrival; /* of the frame */
     enum ecn ecn;           /* of each segment, by the frame's header */

@@ -15,6 +15,7 @@
 #include "outbound/frame.h"
 #include "outbound/link_writer.h"
 #include "outbound/own_packets.h"
+#include "packet/pieces.h"
 
 /* -- what the loop says ------------------------------------------------------------------------ */
 
@@ -176,6 +177,12 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
     link->whole_max = whole_max;
 }
 
+void loop_join_pieces(struct loop *loop, unsigned slot, int joins) {
+    struct tun_reader_link *link = outbound_link(loop, slot);
+    if (link != NULL)
+        link->format.joins_pieces = joins && link->format.is_datagram;
+}
+
 int loop_send_keepalive(struct loop *loop, unsigned slot) {
     struct tun_reader *reader = tun_reader_of(loop);
     return reader != NULL && slot < N_PEER_SLOTS ? frame_send_content(reader, slot, NULL, 0)
@@ -226,6 +233,9 @@ void loop_forget_ips(struct loop *loop, unsigned slot) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
     if (allowed_ips != NULL)
         allowedips_remove_slot(allowed_ips, (uint16_t)slot);
+    struct link_reader *reader = link_reader_of(loop);
+    if (reader != NULL && reader->pieces != NULL && slot < N_PEER_SLOTS)
+        pieces_forget(&reader->pieces[slot]);
     if (loop->macs != NULL && loop->role == ROLE_link_reader && slot < N_PEER_SLOTS)
         mac_table_forget(loop->macs, slot);
 }

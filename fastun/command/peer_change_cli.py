@@ -64,7 +64,9 @@ def disable(name: str, state: Path) -> None:
 @click.argument("new_name")
 @server_options
 def rename(name: str, new_name: str, state: Path) -> None:
-    """Give a peer another name. Its session goes on, its metrics have the new name.
+    """Give a peer another name.
+
+    Its session goes on, its metrics have the new name.
 
     \b
     Examples:
@@ -167,10 +169,11 @@ def limit(
     burst: str | None,
     state: Path,
 ) -> None:
-    """Limit the rate of a peer, in both directions or in one; none removes it.
+    """Limit the rate of a peer.
 
-    RATE is of bits a second, as in 10Mbit, or of bytes, as in 1.25MB. What is above it waits for
-    100 ms at most, and is dropped otherwise.
+    In both directions or in one; none removes it. RATE is of bits a second, as in 10Mbit, or
+    of bytes, as in 1.25MB. What is above it waits for 100 ms at most, and is dropped
+    otherwise.
 
     \b
     Examples:
@@ -194,9 +197,10 @@ def limit(
 )
 @server_options
 def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
-    """Bound what a peer may send and be sent in a calendar month (UTC); none removes it.
+    """Bound what a peer may use in a month.
 
-    Once it is used up nothing passes until the next month, or until the quota is raised; with
+    Bytes that it sends and is sent in a calendar month (UTC); none removes it. Once it is
+    used up nothing passes until the next month, or until the quota is raised; with
     --then the peer is slowed down instead. Its session stays.
 
     \b
@@ -215,9 +219,10 @@ def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
 @click.argument("networks", nargs=-1, required=True)
 @server_options
 def to(name: str, networks: tuple[str, ...], state: Path) -> None:
-    """Let a peer reach these networks and no others; all removes the restriction.
+    """Let a peer reach these networks only.
 
-    Judged by the destination of each packet from the peer, this server's own addresses included.
+    All removes the restriction. Judged by the destination of each packet from the peer, this
+    server's own addresses included.
 
     \b
     Examples:

@@ -123,13 +123,13 @@ def _live(status: PeerStatus | None) -> tuple[str, str, str]:
 def _terms(each: Listed) -> list[str]:
     """Return in words what is not as usual."""
     terms = each.peer.terms
-    said = list(terms_text.said(terms).values())
-    if terms.barred(time.time()) == "expired":
-        said.insert(0, "expired")
+    said = terms_text.said(terms)
     if terms.quota is not None:
         share = each.quota_used_bytes / terms.quota.month_bytes
-        said.append(f"{format_size(each.quota_used_bytes)} used ({share:.0%})")
-    return [*said, "in the gateway's file"] if each.source == "file" else said
+        said["quota"] += f" ({share:.0%} used)"
+    expired = ["expired"] * (terms.barred(time.time()) == "expired")
+    in_file = ["in the gateway's file"] * (each.source == "file")
+    return [*expired, *said.values(), *in_file]
 
 
 def print_peer(each: Listed) -> None:

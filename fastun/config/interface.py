@@ -28,7 +28,6 @@ MTU_RANGE: Final = range(576, 65000 + 1)
 _MIN_MTU_IPV6 = 1280  # RFC 8200 section 5; the kernel takes no IPv6 address below it.
 _SIMPLETUN_BUFFER_BYTES = 2000  # What the original program can receive in one frame.
 _ETHERNET_VLAN_HEADER_BYTES = 18
-_INNER_TYPE_BYTES = 4  # In front of an Ethernet frame inside a data message.
 
 USUAL_LENGTH: Final = {4: 24, 6: 64}  # Of a network by IP version, for advice.
 
@@ -82,10 +81,12 @@ def _address(text: str, where: str) -> Address:
 
 
 def default_mtu(mode: Mode, *, has_udp: bool) -> int:
-    """Return the MTU, in bytes, with which no link has to fragment on an Ethernet path."""
-    if not has_udp:
-        return STREAM_MTU
-    return UDP_MTU - (_INNER_TYPE_BYTES + _ETHERNET_VLAN_HEADER_BYTES if mode == "tap" else 0)
+    """Return the MTU, in bytes, with which no link has to fragment on an Ethernet path.
+
+    A TAP device has Ethernet's own, or its hosts and bridges would have to be configured: what is
+    then too long for UDP goes in two messages.
+    """
+    return UDP_MTU if has_udp and mode == "tun" else STREAM_MTU
 
 
 def check_mtu(

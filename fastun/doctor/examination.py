@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fastun.doctor import files, kernel, kill_switch, network
+from fastun.doctor import files, kernel, kill_switch, network, resolving
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.errors import FastunError
 
@@ -37,6 +37,7 @@ CHECKS: dict[str, Check] = {
     "rp_filter": network.source_validation,
     "nft": network.nft,
     "kill switch": kill_switch.check,
+    "DNS": resolving.check,
     "congestion": network.congestion_control,
 }
 

@@ -9,8 +9,27 @@ from fastun.host import resolver
 
 if TYPE_CHECKING:
     from fastun.config.settings import ConnectSettings
-    from fastun.doctor.finding import Finding
-    from fastun.status.reply import Status
+    from fastun.doctor.finding import Finding, Subject
+    from fastun.status.reply import DnsStatus, Status
+
+
+def check(subject: Subject) -> Finding:
+    """Return what manages this host's resolver, and whether running tunnels' servers answer."""
+    having = [gateway.dns for gateway in subject.gateways if gateway.dns is not None]
+    for dns in having:
+        if dns.fault:
+            return _faulty(dns)
+    if having:
+        servers = " ".join(server for dns in having for server in dns.servers)
+        return finding("ok", f"{servers} by {having[0].manager}")
+    manager = resolver.manager()
+    split = "" if manager == "resolvectl" else "; split DNS needs systemd-resolved"
+    return finding("ok", f"a tunnel's servers would be set in {resolver.WORDS[manager]}{split}")
+
+
+def _faulty(dns: DnsStatus) -> Finding:
+    fix = "see what the log says of DNS, and whether the servers are reached through the tunnel"
+    return finding("FAIL", f"{' '.join(dns.servers)}: {dns.fault}", fix)
 
 
 def dns_of(settings: ConnectSettings, gateway: Status | None) -> Finding:
@@ -18,8 +37,7 @@ def dns_of(settings: ConnectSettings, gateway: Status | None) -> Finding:
     if gateway is not None and gateway.dns is not None:
         servers = " ".join(gateway.dns.servers)
         if gateway.dns.fault:
-            fix = "see the servers, and what is said of them in the log"
-            return finding("FAIL", f"{servers}: {gateway.dns.fault}", fix)
+            return _faulty(gateway.dns)
         return finding("ok", f"{servers} by {gateway.dns.manager}")
     manager = resolver.manager()
     is_split = any(name.startswith(resolver.ROUTING_ONLY) for name in settings.dns_search)

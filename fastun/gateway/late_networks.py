@@ -47,6 +47,9 @@ class LateNetworks:
         settings = self._peer_sync.settings
         try:
             now = await asyncio.to_thread(with_networks, settings, self._device.index)
+            if self._peer_sync.settings is not settings:  # a reload has come between
+                self._seen = None
+                return
             if settings.role != "serve" or now.role != "serve" or now.push == settings.push:
                 return
             await self._peer_sync.change(now)

@@ -48,13 +48,13 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
     owned = _Owned(gateway)
     return (
         _part("listen", owned.listen),
+        Part(frozenset(LIVE), owned.all),
         _part("addresses endpoints forward mtu peers", owned.device),
         _part("accept addresses listen mtu peers push", owned.peers, gateway.peer_sync.check),
         _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),
         _part("mss_clamp", owned.mss_clamp),
         _part("log", owned.log),
-        Part(frozenset(LIVE), owned.all),
     )
 
 
@@ -91,6 +91,8 @@ class _Owned:
 
     async def peers(self, _: Settings, now: Settings) -> Iterable[str]:
         gateway = self._gateway
+        if now.role == "connect":  # a kill switch lets pass what goes to its endpoints
+            await OuterEndpoints(gateway).place()
         await gateway.peer_sync.change(now)
         if now.role == "connect":
             endpoints = set(map(str, now.endpoints))

@@ -58,6 +58,7 @@ class PushPace:
             self._hold(name, server, push)
 
     def _pass(self, name: str, server: _Server, push: Push) -> None:
+        self._log.info("the server pushes something else", peer=name)
         server.credit -= 1
         server.push = push
         self._take(name, push)

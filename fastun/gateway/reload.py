@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fastun import log
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
-from fastun.gateway.settings_change import Plan, plan
+from fastun.gateway.settings_change import plan
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
@@ -52,12 +52,12 @@ class Reload:
 
     def __init__(
         self,
-        running: Settings,
+        running: Callable[[], Settings],
         read: Callable[[], Settings],
         parts: Iterable[Part],
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Compare with ``running``; ``read`` may block, and raises ConfigError.
+        """Compare what is ``running`` with what ``read`` returns, which may block: ConfigError.
 
         ``note`` is given the error of each reload, empty for one that has succeeded.
         """
@@ -88,17 +88,17 @@ class Reload:
         return reloaded
 
     async def _reload(self) -> Reloaded:
-        planned = plan(self._running, await asyncio.to_thread(self._read))
+        read = await asyncio.to_thread(self._read)
+        before = self._running()
+        planned = plan(before, read)
         concerned = [part for part in self._parts if part.fields & planned.fields]
         for part in concerned:
             part.check(planned.settings)
-        left_out = await self._apply(concerned, planned)
-        self._running = planned.settings
+        left_out = await self._apply(concerned, before, planned.settings)
         return Reloaded(planned.changes, planned.needs_restart, tuple(left_out))
 
-    async def _apply(self, parts: list[Part], planned: Plan) -> list[str]:
+    async def _apply(self, parts: list[Part], before: Settings, now: Settings) -> list[str]:
         left_out: list[str] = []
-        before, now = self._running, planned.settings
         for n, part in enumerate(parts):
             try:
                 left_out += await part.change(before, now)

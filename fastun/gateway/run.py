@@ -94,11 +94,20 @@ async def observed(
         if settings.metrics is not None:
             metrics.begin(settings.metrics)
         parts = (Part(frozenset(["metrics"]), metrics.change), *parts_of(gateway))
-        reload = Reload(settings, _rereading(gateway, reread), parts, viewer.note_reload)
+        running = functools.partial(_running, gateway)
+        reload = Reload(running, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
         )
         yield stack.enter_context(_in_the_background(reload))
+
+
+def _running(gateway: Gateway) -> Settings:
+    """Return what the gateway runs on: it may push more than it did at first (late_networks.py)."""
+    settings, pushing = gateway.settings, gateway.peer_sync.settings
+    if settings.role == "serve" and pushing.role == "serve":
+        return replace(settings, push=pushing.push)
+    return settings
 
 
 def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:

@@ -137,7 +137,9 @@ class ResolvConf(Change, frozen=True, tag="resolv-conf"):
 
     @property
     def by_hand(self) -> str:  # noqa: D102
-        return f"sed -i 's/^#{self.interface}# //' {resolv_conf.PATH}"
+        name = self.interface
+        script = f"/^# {name}: these/,/^# {name}: end$/d; s/^#{name}# //"
+        return f"sed -i '{script}' {resolv_conf.PATH}"
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         if not (owner_died and _is_there_to_stay(self.interface)):

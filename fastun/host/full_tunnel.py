@@ -42,6 +42,10 @@ PRIVATE: Final = tuple(
 )
 # No packet for these leaves its link, and IPv6 does not work without them (RFC 4291).
 LINK_LOCAL: Final = ip_network("fe80::/10")
+
+# By a route in the table its rules are known to be a living gateway's (routing_rules.py).
+_ALWAYS: Final = DEFAULTS[0]
+
 _LOOPBACK_INDEX: Final = 1  # net/core/dev.c: in each network namespace
 
 
@@ -52,7 +56,7 @@ def take_all(placed: Placed, table: int, beside: Iterable[Network]) -> None:
         version = network.version
         placed.levels.discard(Level(version, 0))
         placed.routes.pop(Place(network, table), None)
-        if version in carried:
+        if version in carried or network == _ALWAYS:
             placed.routes[Place(network, table)] = None
         _lead(placed, version, is_blocked=version not in carried)
     placed.levels |= {Beside(network) for network in (*beside, LINK_LOCAL)}

@@ -132,12 +132,14 @@ class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
     Inside the tunnel; the path MTU, of outer packets, is longer. Packets longer than ``whole_max``
-    go without "don't fragment", so that routers may fragment them; 0: none.
+    go without "don't fragment", so that routers may fragment them; 0: none. ``joins_pieces``: the
+    peer joins halves of Ethernet frames that are too long.
     """
 
     slot: int
     packet_max: int
     whole_max: int = 0
+    joins_pieces: bool = False
 
 
 class BlockLink(ToWorker, frozen=True, tag="block-link"):

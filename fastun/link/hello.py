@@ -78,6 +78,12 @@ class Ability(StrEnum):
 
     # It answers probes of the path's MTU, on UDP (datagram/probe.py).
     ANSWERS_PROBES = "answers_probes", lambda settings: settings.wire == "wireguard", False
+    # It joins halves of Ethernet frames that are too long for the path, on UDP.
+    JOINS_PIECES = (
+        "joins_pieces",
+        lambda settings: settings.mode == "tap" and settings.wire == "wireguard",
+        False,
+    )
     # It takes what a server pushes. Before this was said, a server pushed to every peer.
     TAKES_PUSH = (
         "takes_push",

@@ -171,6 +171,10 @@ class Loop:
         """
         lib.loop_set_packet_max(self._pointer, slot, packet_max, whole_max)
 
+    def join_pieces(self, slot: int, *, joins: bool) -> None:
+        """Send frames that are too long for the path in halves, if the peer joins them."""
+        lib.loop_join_pieces(self._pointer, slot, joins)
+
     def block_link(self, slot: int, *, is_blocked: bool) -> None:
         """Send nothing to the peer on UDP while it is blocked."""
         lib.loop_block_link(self._pointer, slot, is_blocked)

@@ -253,4 +253,4 @@ def test_a_killed_worker_costs_a_moment_and_what_has_no_workers_is_not_killed(
     wait_until(lambda: answers_ping(one.client, INNER.server.bare_v4), "the tunnel", timeout_s=15)
     outages = outage.after_kills(one, INNER.server.bare_v4, n_rounds=1)
     assert len(outages) == 2 * 4
-    assert all(1 < each < 10_000 for each in outages)
+    assert all(0 < each < 10_000 for each in outages), outages

@@ -64,9 +64,13 @@ def table(tests: str, *changes: tuple[str, str, str, str]) -> tuple[SecurityMuta
 
 def listed() -> tuple[SecurityMutant, ...]:
     """Return all, C first."""
-    from tests.mutation import security_csrc, security_fastun  # noqa: PLC0415 (they use `table`)
+    from tests.mutation import (  # noqa: PLC0415 (they use `table`)
+        security_csrc,
+        security_fastun,
+        security_host,
+    )
 
-    return (*security_csrc.MUTANTS, *security_fastun.MUTANTS)
+    return (*security_csrc.MUTANTS, *security_fastun.MUTANTS, *security_host.MUTANTS)
 
 
 def mutants(checkout: Path) -> list[Mutant]:

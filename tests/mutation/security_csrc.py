@@ -121,6 +121,17 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "if (!is_own_source(reader, slot, inbound.frame)) {", "if (0) {"),
     ),
     *table(
+        "test_shaped_in test_reach",
+        ("commit_frame", "a peer reaches only what it may",
+         "if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {", "if (0) {"),
+        ("commit_frame", "a peer's rate limit is kept",
+         "if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))\n        return;", ""),
+        ("reach_has", "a prefix is of the packet's IP version",
+         "prefix->address_length == length &&\n            ", "length > 0 &&\n            "),
+        ("shaping_take", "a peer that is cut off sends nothing",
+         "if (shaper->is_cut_off)", "if (0)"),
+    ),
+    *table(
         "test_ring test_ring_corrupt",
         ("ring_attach", "a ring is no fuller than its size",
          "ring->head - ring->tail > size_bytes ||", ""),

@@ -133,7 +133,7 @@ static void what_the_path_marked_is_marked_inside_or_dropped_with_its_reason(voi
     datagrams_close();
 }
 
-/* A tag that does not fit: the mark of who only forged the outer header is not looked at. */
+/* The outer header may be forged: a mark counts only on an authentic message. */
 static void what_does_not_open_marks_nothing(void) {
     datagrams_open(AEAD_AES_256_GCM, true);
     datagrams_set_class(0, ECN_CE);

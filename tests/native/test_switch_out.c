@@ -121,6 +121,28 @@ static void only_peers_with_a_session_get_a_copy_and_without_any_it_is_dropped(v
     sender_close();
 }
 
+/* One that was never heard has a configured endpoint; one that left an hour ago costs nothing. */
+static void peers_on_udp_that_may_answer_are_asked_for_a_session(void) {
+    enum { CONFIGURED = 9, LATELY = 10, GONE = 11 };
+    const struct udp_address endpoint = {.family = UDP_ADDRESS_IPV4, .port = 1};
+    const uint64_t hour_ns = 3600000000000, now_ns = clock_boottime_ns();
+    sender_open_switch();
+    for (unsigned slot = CONFIGURED; slot <= GONE; slot++)
+        peer_write_endpoint(&sender.lane.peers->slots[slot], &endpoint);
+    peer_set(&sender.lane.peers->slots[LATELY].received_ns, now_ns > 1 ? now_ns - 1 : 1);
+    peer_set(&sender.lane.peers->slots[GONE].received_ns, now_ns > hour_ns ? now_ns - hour_ns : 1);
+    give_to(broadcast);
+    sender_run();
+    bool is_long_up = now_ns > hour_ns; /* else it was not an hour ago */
+    CHECK_EQUAL(sender.n_events, is_long_up ? 2 : 3);
+    for (size_t i = 0; i < sender.n_events; i++) {
+        CHECK_EQUAL(sender.events[i].kind, EVENT_NO_SESSION);
+        CHECK_EQUAL(sender.events[i].slot, CONFIGURED + i);
+    }
+    CHECK_EQUAL(opened_for(), 0);
+    sender_close();
+}
+
 static void a_peers_frame_goes_to_one_other_or_to_all_others_and_never_back(void) {
     open_switch();
     put_frame(slots[0], slots[2]);
@@ -243,6 +265,7 @@ static void impossible_records_of_the_hairpin_are_dropped_and_the_next_one_passe
 int main(void) {
     RUN(a_frame_of_the_device_goes_to_the_peer_that_has_its_address_else_to_all);
     RUN(only_peers_with_a_session_get_a_copy_and_without_any_it_is_dropped);
+    RUN(peers_on_udp_that_may_answer_are_asked_for_a_session);
     RUN(a_peers_frame_goes_to_one_other_or_to_all_others_and_never_back);
     RUN(of_all_peers_the_ones_that_are_gone_cost_nothing);
     RUN(a_super_packet_goes_whole_to_those_that_take_it_and_split_to_the_others);

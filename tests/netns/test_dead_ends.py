@@ -104,6 +104,7 @@ def test_a_dead_family_of_a_name_with_both_costs_less_than_two_seconds(
     assert lasted_s < 2
 
 
+@pytest.mark.alone
 def test_a_family_that_dies_under_a_tunnel_is_left_for_the_other(
     hosts: tuple[Host, Host], tmp_path: Path
 ) -> None:

@@ -104,6 +104,20 @@ def test_an_ip_version_that_the_tunnel_does_not_carry_is_unreachable_and_does_no
         assert rules(laptop, family) == before
 
 
+@pytest.mark.parametrize("address", ["[]", '["fd00:9::2/64"]'])
+def test_ipv4_is_unreachable_as_long_as_the_device_has_no_address_of_it(
+    laptop: Host, connect: Connect, address: str
+) -> None:
+    process = connect(text(address), name="a.toml")
+    assert is_refused(laptop, "203.0.113.1")
+    if address == "[]":  # none is pushed yet
+        assert is_refused(laptop, "2001:db8::1")
+    else:
+        assert way(laptop, "2001:db8::1") == "wg0"
+    stop(process)
+    assert rules(laptop, "-4") == RULES["-4"]
+
+
 def test_ipv6_that_the_kernel_refuses_the_device_does_not_leak(
     laptop: Host, connect: Connect
 ) -> None:

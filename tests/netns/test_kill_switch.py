@@ -6,7 +6,6 @@ looks at every packet, and programs on the laptop and in a virtual machine try a
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import re
@@ -22,11 +21,9 @@ import pytest
 
 from fastun.host import local_networks
 from fastun.lab.host import wait_until
-from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (
     AWAY,
-    NAME,
     PERMITTED,
     ROUTER,
     ROUTER_V6,
@@ -34,9 +31,8 @@ from tests.support.cut_off import (
     SERVER_V6,
     UPLINK,
     Scene,
-    scene,
+    running,
 )
-from tests.support.name_server import NameServer, resolv_conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,23 +48,6 @@ OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  #
 def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with running(tmp_path_factory.mktemp("cut_off"), "udp") as made:
         yield made
-
-
-@contextlib.contextmanager
-def running(directory: Path, transport: Transport) -> Iterator[Scene]:
-    missing = missing_capability()
-    if missing:
-        pytest.skip(f"network namespaces and tunnels need {missing}")
-    with Lab() as lab:
-        made = scene(lab, directory, transport)
-        with (
-            NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
-            resolv_conf(made.laptop, ROUTER),
-        ):
-            made.start()
-            made.wait_up()
-            yield made
-            print(made.log())  # noqa: T201
 
 
 def cut(scene: Scene, seconds: float = 1.5) -> None:
@@ -150,6 +129,7 @@ EVENTS: list[Callable[[Scene], None]] = [
     kill_a_worker,
     weaken,
     hand_out_routes,
+    Scene.reload_with_another_endpoint,
     kill,
     stop,
     delete_the_device,

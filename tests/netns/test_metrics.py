@@ -18,6 +18,7 @@ from fastun.lab.host import wait_until
 from fastun.lab.traffic import iperf3
 from fastun.lab.tunnel import PORT, start_gateway
 from fastun.metrics.families import FAMILIES
+from fastun.metrics.peer_terms import PEER_TERMS
 from fastun.native import DROPS, ROLES
 from tests.support.plain_peer import PlainPeer, frame, udp_packet
 from tests.support.prometheus import start_prometheus
@@ -48,8 +49,10 @@ SEALED_ONLY = (
     "fastun_rekeys_total",
     "fastun_peer_last_handshake_timestamp_seconds",
 )
-# What only a link over UDP has; these links are over TCP.
 AFTER_ERRORS = ("fastun_peer_last_error_timestamp_seconds", "fastun_peer_errors_total")
+# Of a TAP device that switches, and of peers with such terms.
+OF_SOME = ("fastun_peer_mac_addresses", *(family.name for family in PEER_TERMS))
+# What only a link over UDP has; these links are over TCP.
 UDP_ONLY = (
     "fastun_peer_path_mtu_bytes",
     "fastun_path_mtu_narrowings_total",
@@ -110,7 +113,7 @@ def test_every_family_and_every_drop_reason_is_there_from_the_start(
         assert f"\n# TYPE {family.name} {family.type}\n" in f"\n{text}"
         suffix = "_count" if family.type == "histogram" else ""
         absent = UDP_ONLY if wire == "wireguard" else (*SEALED_ONLY, *UDP_ONLY)
-        has_samples = family.name not in (*absent, *AFTER_ERRORS)
+        has_samples = family.name not in (*absent, *AFTER_ERRORS, *OF_SOME)
         assert (family.name + suffix in names) == has_samples
     assert {f"{d.role} {d.reason}" for d in DROPS} == {
         f"{label(sample, 'role')} {label(sample, 'reason')}"

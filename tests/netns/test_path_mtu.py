@@ -10,6 +10,7 @@ The router tells senders by ICMP, unless it is silenced, and fastun tells those 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.support.transfer import start_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
@@ -140,16 +140,27 @@ def test_senders_inside_learn_what_fits_and_others_are_carried_in_fragments(
     assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
 
 
+def n_fragments(host: Host) -> int:
+    """Return how many IPv4 fragments the host has received."""
+    text = host.inside(Path("/proc/net/snmp").read_text)
+    names, values = (line.split() for line in text.splitlines() if line.startswith("Ip:"))
+    return int(values[names.index("ReasmReqds")])
+
+
 @pytest.mark.parametrize("narrow", ["tap"], indirect=True)
-def test_ethernet_frames_whose_senders_cannot_learn_it_are_carried_in_fragments(
+def test_ethernet_frames_whose_senders_cannot_learn_it_go_in_pieces_and_not_in_fragments(
     narrow: Tunnel,
 ) -> None:
     client, server = narrow.client.host, narrow.server.host
+    client.run("ping", "-c5", "-i0.3", "-W1", "-s", "1440", "10.99.0.1", check=False)
+    for gateway in (narrow.client, narrow.server):
+        wait_until(lambda g=gateway: path_mtu(g) == NARROW_MTU, "the path is known", timeout_s=10)
+    before = n_fragments(client), n_fragments(server)
     for inner in (narrow.server.inner_address, narrow.server.inner_address_v6):
         done = start_transfer(client, server, inner, n_bytes=5 * 10**6).result(timeout=60)
         assert done.is_exact
-        assert ping(client, inner, n=5, size_bytes=1340).n_received == 5
-    assert path_mtu(narrow.client) == NARROW_MTU
+        assert ping(client, inner, n=5, size_bytes=1440).n_received == 5
+    assert (n_fragments(client), n_fragments(server)) == before
     for gateway in (narrow.client, narrow.server):
         assert_adds_up(quiesced(gateway))
 

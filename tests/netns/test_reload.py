@@ -7,6 +7,8 @@ import random
 import signal
 import socket
 import threading
+from dataclasses import replace
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,11 @@ import pytest
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
+from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, INTERFACE
+from fastun.peers.peer import Peer
+from fastun.peers.store import PeerStore
+from fastun.peers.terms import RateLimit, Terms
 from fastun.session import keys
 from tests.support import reloading
 from tests.support.reloading import Reloading
@@ -91,6 +97,9 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
         assert done.needs_restart == ("interface.gso",)
         assert "mtu 1400" in here.server.host.ip("link", "show", "dev", INTERFACE)
         assert here.server.host.listens(51821, udp=True)
+        assert "forward" in here.server.host.run("nft", "list", "tables").stdout
+        here.base()
+        assert "forward" not in here.server.host.run("nft", "list", "tables").stdout
 
 
 def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
@@ -206,6 +215,25 @@ def test_a_client_goes_to_its_new_endpoint_and_follows_a_server_that_moves(here:
     here.reload(client)
 
 
+def test_a_client_on_tcp_dials_its_new_endpoint_and_outlives_the_listener(here: Reloading) -> None:
+    server, remote = here.server.host, "tcp://10.2.0.1:55556"
+    here.sections["listen"] = (
+        'udp = ["udp://[::]:51820"]\ntcp = ["tcp://[::]:55555", "tcp://[::]:55556"]'
+    )
+    here.write()
+    here.reload()
+    client = here.rewrite_client("tcp", "10.2.0.1:55555", "10.2.0.1:55556")
+    here.reload(client)
+    wait_until(lambda: f"remote={remote}" in "".join(client.log_tail(5)), "its link", timeout_s=10)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+    with here.losing_nothing():
+        here.base()
+        wait_until(lambda: not server.listens(55556), "no listener")
+    here.rewrite_client("tcp", "10.2.0.1:55556", "10.2.0.1:55555")
+    here.reload(client)
+    wait_until(lambda: answers_ping(client.host, reloading.SERVER_INNER), "traffic", timeout_s=10)
+
+
 @pytest.mark.parametrize("n", [20, pytest.param(1000, marks=pytest.mark.soak)])
 def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
     here: Reloading, n: int
@@ -221,8 +249,13 @@ def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
         )
         loaded.append(transfer)
     spare = [f"10.77.{i}.0/24" for i in range(8)]
-    with here.losing_nothing(0.002):
+    spare_peer = Peer(name="spare", public_key=keys.public_of(keys.generate_private()))
+    with here.losing_nothing(0.002), PeerStore(here.server.log_file.parent) as directory:
+        directory.add(spare_peer)
         for _ in range(n):
+            terms = Terms(limit=RateLimit(outbound=dice.randrange(1, 9) * 10**5))
+            prefixes = (ip_network(f"10.66.{dice.randrange(9)}.0/24"),)
+            directory.replace("spare", replace(spare_peer, allowed_ips=prefixes, terms=terms))
             given = {each: dice.choice([*here.peers_before, ""]) for each in spare}
             for name, (key, (own, *_)) in here.peers_before.items():
                 here.peers[name] = key, (own, *(each for each in spare if given[each] == name))
@@ -233,6 +266,7 @@ def test_reloads_in_a_row_lose_nothing_and_broken_files_change_nothing(
             with contextlib.suppress(ConfigError) if broken else contextlib.nullcontext():
                 here.reload()
             assert here.server.process.poll() is None
+        directory.remove("spare")
         here.write()
         here.reload()
         is_on.clear()

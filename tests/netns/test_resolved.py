@@ -123,6 +123,8 @@ def test_split_dns_asks_the_tunnels_server_for_its_domain_alone(scene: Scene) ->
         "is_checked": True,
         "fault": "",
     }
+    scene.host.restart()
+    wait_until(lambda: scene.looked_up(HOSTS[0]) == IN_TUNNEL, "split DNS kept", timeout_s=20)
     # Another program takes it back.
     scene.host.run("resolvectl", "revert", "ft0")
     wait_until(lambda: "; set again" in scene.log(), "set again", timeout_s=15)

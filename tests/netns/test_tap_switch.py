@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fastun.lab.host import wait_until
@@ -87,12 +89,17 @@ def test_an_address_in_one_vlan_is_not_that_in_another(network: TapNetwork) -> N
         out.send(frame(mac, mac_of(third), b"for 7", vlan=7))
         assert heard(first, b"for 7")
         assert not heard(second, b"for 7")
+    assert f"{mac.hex(':')} vlan 7" in macs_shown(network, "peer1")
+    assert f"{mac.hex(':')} vlan 8" in macs_shown(network, "peer2")
+
+
+def macs_shown(network: TapNetwork, peer: str) -> list[str]:
     shown = network.server.host.run(
         *(*FASTUN, "status", "--json", "--run-dir", str(network.server.log_file.parent))
     )
-    peers = {each["name"]: each["mac_addresses"] for each in json.loads(shown.stdout)["peers"]}
-    assert f"{mac.hex(':')} vlan 7" in peers["peer1"]
-    assert f"{mac.hex(':')} vlan 8" in peers["peer2"]
+    return next(
+        each["mac_addresses"] for each in json.loads(shown.stdout)["peers"] if each["name"] == peer
+    )
 
 
 def test_super_packets_go_whole_from_peer_to_peer(network: TapNetwork) -> None:
@@ -124,11 +131,12 @@ def test_no_peer_can_have_the_servers_address(network: TapNetwork) -> None:
     assert answers_ping(victim, "10.99.0.1")
 
 
-def test_made_up_addresses_of_one_cost_the_others_nothing(network: TapNetwork) -> None:
+@pytest.mark.parametrize("n", [5000, pytest.param(100_000, marks=pytest.mark.soak)])
+def test_made_up_addresses_of_one_cost_the_others_nothing(network: TapNetwork, n: int) -> None:
     forger, one, other = network.peers[1], network.peers[2], network.peers[4]
     with raw_socket(forger.host) as out:
         destination = mac_of(network.server.host)
-        for _ in range(5000):
+        for _ in range(n):
             out.send(frame(destination, any_mac()))
     wait_until(lambda: macs_behind(network, "peer2") == 1024, "its thousand are full")
     before = network.server.scrape().total("fastun_mac_moves_total")
@@ -153,17 +161,42 @@ def test_a_storm_of_broadcasts_is_limited_and_counted(network: TapNetwork) -> No
     assert_adds_up([network.server])
 
 
-def test_an_address_that_moves_on_and_on_is_held(network: TapNetwork) -> None:
+def test_an_address_that_moves_between_peers_is_counted(network: TapNetwork) -> None:
     one, other = network.peers[1].host, network.peers[2].host
     before = network.server.scrape().total("fastun_mac_moves_total")
     mac, away = any_mac(), mac_of(network.server.host)
     with raw_socket(one) as first, raw_socket(other) as second:
-        for _ in range(600):
+
+        def has_moved() -> bool:
             first.send(frame(away, mac))
+            time.sleep(0.05)
             second.send(frame(away, mac))
-    wait_until(
-        lambda: network.server.scrape().total("fastun_mac_moves_total") > before + 1, "moves"
-    )
+            return network.server.scrape().total("fastun_mac_moves_total") > before + 3
+
+        wait_until(has_moved, "moves", timeout_s=10)
+
+
+def test_a_worker_that_is_killed_finds_the_addresses_that_were_known(network: TapNetwork) -> None:
+    one, other = network.peers[1], network.peers[2]  # on UDP: a stream ends with its link-reader
+    mac = any_mac()
+    with raw_socket(other.host) as out:
+        out.send(frame(BROADCAST, mac))
+    wait_until(lambda: mac.hex(":") in macs_shown(network, "peer3"), "it is learned")
+    for role in ("link-reader", "tun-reader"):
+        worker = next(
+            child
+            for child in psutil.Process(network.server.process.pid).children()
+            if role in child.cmdline()[0]
+        )
+        worker.kill()
+        wait_until(lambda: network.server.get("/readyz")[0] == 200, "ready again", timeout_s=10)
+        wait_until(
+            lambda: answers_ping(one.host, other.inner_address),
+            "peers reach each other",
+            timeout_s=15,
+        )
+    assert mac.hex(":") in macs_shown(network, "peer3")
+    assert_adds_up([network.server])
 
 
 @pytest.mark.soak

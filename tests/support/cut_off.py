@@ -7,6 +7,7 @@ vm  10.88.0.2 ==== br0 10.88.0.1   laptop
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -16,17 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fastun.lab.host import run_command, wait_until
+from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from tests.support import leaks
 from tests.support.leaks import Attempts, Capture, Permitted
+from tests.support.name_server import NameServer, resolv_conf
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from fastun.lab.host import Host
-    from fastun.lab.network import Lab
     from fastun.lab.tunnel import Transport
 
 UPLINK, ROUTER, ROUTER_V6 = "up", "192.168.77.1", "fd01::1"
@@ -79,6 +83,13 @@ class Scene:
     def fastun(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = (sys.executable, "-m", "fastun", *arguments, "--run-dir", str(self.home))
         return self.laptop.run(*command, check=check)
+
+    def reload_with_another_endpoint(self) -> None:
+        """Have the client go to the server's IPv4 address instead of its name."""
+        file = self.home / "started.toml"
+        file.write_text(file.read_text().replace(f"udp://{NAME}", f"udp://{SERVER}"))
+        assert f"+udp://{SERVER}:51820" in self.fastun("reload").stdout
+        wait_until(lambda: f"remote={SERVER}:51820" in self.log(), "the endpoint", timeout_s=5)
 
     def ends(self, how: Callable[[], object], code: int | None = None) -> None:
         """Have the client end, with all its workers."""
@@ -212,3 +223,21 @@ def _add_vm(laptop: Host, vm: Host) -> None:
         "add table ip nat; add chain ip nat post { type nat hook postrouting "
         "priority srcnat; }; add rule ip nat post ip saddr 10.88.0.0/24 oifname != br0 masquerade",
     )
+
+
+@contextlib.contextmanager
+def running(directory: Path, transport: Transport) -> Iterator[Scene]:
+    """Have the hosts, with the client connected; skips the test where there can be none."""
+    missing = missing_capability()
+    if missing:
+        pytest.skip(f"network namespaces and tunnels need {missing}")
+    with Lab() as lab:
+        made = scene(lab, directory, transport)
+        with (
+            NameServer(made.internet, ROUTER, {NAME: [SERVER, SERVER_V6]}),
+            resolv_conf(made.laptop, ROUTER),
+        ):
+            made.start()
+            made.wait_up()
+            yield made
+            print(made.log())  # noqa: T201

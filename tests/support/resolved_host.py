@@ -6,7 +6,9 @@ and no service of this machine takes part.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +66,7 @@ class ResolvedHost:
 
     def __init__(self, host: Host, directory: Path, resolv_conf: str = STUB) -> None:
         """Start it; ``resolv_conf`` makes /etc/resolv.conf."""
+        self._host = host
         top = directory / "over"
         top.mkdir()
         script = _START.format(top=top, package=PACKAGE, resolv_conf=resolv_conf)
@@ -78,6 +81,14 @@ class ResolvedHost:
     def inside(self, *command: str) -> list[str]:
         """Return the command that runs another one here."""
         return ["nsenter", "-t", str(self._holder.pid), "-n", "-m", *command]
+
+    def restart(self) -> None:
+        """Kill systemd-resolved and start it anew, as an upgrade does."""
+        name = "org.freedesktop.resolve1"
+        bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+        printed = self.run("busctl", "call", *bus, "GetConnectionUnixProcessID", "s", name)
+        os.kill(int(printed.split()[1]), signal.SIGTERM)
+        self._host.spawn(*self.inside(str(DAEMON)))
 
     def run(self, *command: str, check: bool = True) -> str:
         """Run a command here to its end and return what it prints."""

@@ -38,7 +38,8 @@ _UDP_BYTES = 8
 _IP_BYTES = {4: 20, 6: 40}
 
 # Inside in TAP mode: the message's type, and an Ethernet header with a VLAN tag.
-_FRAME_BYTES = 4 + 18
+_TYPE_BYTES = 4
+_FRAME_BYTES = _TYPE_BYTES + 18
 
 # The least that any path takes (RFC 791 section 3.2: 576 to be received; RFC 8200 section 5).
 _LEAST_MTU = 576
@@ -151,11 +152,28 @@ class PathWatch:
         # be given a longer MTU at any moment.
         packet_max = min(outside - header_bytes - DATA_BYTES_MIN, self._longest)
         whole = max(hinted.whole - header_bytes - DATA_BYTES_MIN, 1) if hinted.whole else 0
-        limits = (packet_max, whole)
-        if limits != (udp_peer.path.packet_max, udp_peer.path.whole_max) or link.is_new_path:
-            udp_peer.path.packet_max, udp_peer.path.whole_max = limits
+        path, joins = udp_peer.path, udp_peer.hello.joins_pieces
+        if joins is not None and self._frame_bytes:
+            self._say_fragments(udp_peer, packet_max, joins=joins)
+        # A new session has not said it again yet.
+        limits = (packet_max, whole, path.joins_pieces if joins is None else joins)
+        if limits != (path.packet_max, path.whole_max, path.joins_pieces) or link.is_new_path:
+            path.packet_max, path.whole_max, path.joins_pieces = limits
             link.is_new_path = False
             self._lane.send("tun-reader", SetPacketMax(udp_peer.slotted.slot, *limits))
+
+    def _say_fragments(self, udp_peer: UdpPeer, packet_max: int, *, joins: bool) -> None:
+        """Warn, once for each limit, that long frames go to the peer as IP fragments."""
+        if joins or packet_max >= self._longest or packet_max == udp_peer.path.fragments_said:
+            return
+        udp_peer.path.fragments_said = packet_max
+        self._log.warning(
+            "frames that are too long for the path go to the peer as IP fragments, which many "
+            "networks drop: its version of fastun joins no pieces of frames; update it, or start "
+            f"both ends with --mtu {packet_max - self._frame_bytes}",
+            peer=udp_peer.slotted.peer.name,
+            longest=packet_max - _TYPE_BYTES,
+        )
 
     def _note_change(self, udp_peer: UdpPeer, before: int, after: int, cause: str) -> None:
         name = udp_peer.slotted.peer.name

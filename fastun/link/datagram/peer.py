@@ -46,6 +46,11 @@ class HelloExchange:
         """Whether the peer has said that it does."""
         return self.theirs is not None and Ability.ANSWERS_PROBES in self.theirs.abilities
 
+    @property
+    def joins_pieces(self) -> bool | None:
+        """Whether the peer joins halves of Ethernet frames; None while it has not said."""
+        return None if self.theirs is None else Ability.JOINS_PIECES in self.theirs.abilities
+
     def is_due(self, now_s: float) -> bool:
         """Return whether the initiator should say it again."""
         waits = self.theirs is None and now_s - self.sent_s >= HELLO_INTERVAL_S
@@ -58,6 +63,8 @@ class PeerPath:
 
     packet_max: int = 0  # the longest packet that fits it, the inner MTU at most; 0: unknown
     whole_max: int = 0  # longer packets may be fragmented by routers; 0: none may
+    joins_pieces: bool = False  # as the peer said last
+    fragments_said: int = 0  # the packet_max for which it was said that frames go in fragments
     seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     address: UdpAddress | None = None  # of the peer, when the path was seen

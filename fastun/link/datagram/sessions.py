@@ -261,7 +261,10 @@ class DatagramSessions:
             return
         if is_carried and self._goodbyes.receive(udp_peer, message):
             return
+        was_said = udp_peer.hello.theirs is not None
         self._hellos.receive(udp_peer, keys, message)
+        if not was_said and udp_peer.hello.theirs is not None:
+            self._paths.measure(udp_peer, now_s)  # what goes through it depends on the peer, too
 
     # -- time ---------------------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 /* A peer that has the key and still breaks every rule: any content is sealed for it, or its bytes
- * go into the stream as they are. Input: the format, then chunks of `what u8, half its length u8,
+ * go into the stream as they are. Input: the format and its terms, then chunks of `what u8, half its length u8,
  * bytes`.
  */
 #define _GNU_SOURCE
@@ -68,10 +68,24 @@ static void run_to_the_end(struct loop *loop) {
             break;
         if (event->kind == EVENT_CONFIRMED)
             FUZZ_CHECK(++n_confirmed <= 2);
+        else if (event->kind == EVENT_CONTROL)
+            FUZZ_CHECK(event->length <= EVENT_BYTES_MAX);
         else
             FUZZ_CHECK(event->kind == EVENT_STREAM_HANDSHAKE &&
                        event->length <= HANDSHAKE_BYTES_MAX);
     }
+}
+
+/* Has the peer a rate limit, super-packets are cut and wait; without it they go on. */
+static void release_held(struct loop *loop) {
+    char bell;
+    FUZZ_CHECK(loop_set_rate_limit(loop, 0, 0, 0, false) == 0);
+    FUZZ_CHECK(write(channel[0], "!", 1) == 1);
+    enum loop_end end = loop_run(loop);
+    while (end == LOOP_EVENT)
+        end = loop_run(loop);
+    FUZZ_CHECK(end == LOOP_DOORBELL);
+    FUZZ_CHECK(read(channel[1], &bell, 1) == 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -88,7 +102,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     FUZZ_CHECK(write(stream[1], stream_bytes, stream_length) == (ssize_t)stream_length);
     close(stream[1]);
     struct loop *loop = open_loop(&format, stream[0]);
+    if ((data[0] & 4) != 0)
+        FUZZ_CHECK(loop_set_rate_limit(loop, 0, 1000, 0, false) == 0);
+    if ((data[0] & 8) != 0 && format.mode == MODE_TUN)
+        FUZZ_CHECK(loop_add_reach(loop, 0, (const uint8_t[4]){10, 128}, 4, 9) == 0);
     run_to_the_end(loop);
+    release_held(loop);
     loop_free(loop);
     close(stream[0]);
     fuzz_check_lane(format.mode, format.mode == MODE_TUN);

@@ -245,14 +245,14 @@ def test_serve_dials_a_site_over_udp_only_and_from_a_udp_port(tmp_path: Path) ->
     ("role", "endpoints", "mode", "mtu"),
     [
         ("serve", "", "tun", 1420),
-        ("serve", "", "tap", 1398),
+        ("serve", "", "tap", 1500),
         ("connect", "['tcp://a']", "tun", 1500),
         ("connect", "['tcp://a']", "tap", 1500),
         ("connect", "['tcp://a', 'udp://a']", "tun", 1420),
-        ("connect", "['udp://a']", "tap", 1398),
+        ("connect", "['udp://a']", "tap", 1500),
     ],
 )
-def test_the_default_mtu_fits_a_datagram_where_a_link_can_be_udp(
+def test_the_default_mtu_fits_a_datagram_where_a_link_can_be_udp_and_is_ethernets_on_tap(
     tmp_path: Path, role: Role, endpoints: str, mode: str, mtu: int
 ) -> None:
     path = file(tmp_path, peer_table(LINES, endpoints=endpoints or None))

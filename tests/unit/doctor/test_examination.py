@@ -181,7 +181,9 @@ def test_what_is_in_the_way_of_a_gateway_that_forwards_is_a_failure(
     subject: Subject, obstacles: list[str], verdict: str
 ) -> None:
     forward = SimpleNamespace(obstacles=obstacles)
-    gateway = SimpleNamespace(interface="fastun0", forward=forward, listen=[], metrics=None)
+    gateway = SimpleNamespace(
+        interface="fastun0", forward=forward, listen=[], metrics=None, dns=None
+    )
     vars(subject)["gateways"] = [gateway]  # as it is looked up once
     finding = found(subject, "forwarding")
     assert finding.verdict == verdict

@@ -363,7 +363,7 @@ def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
         ["10.9.1.0/24", "10.8.2.0/24"],
         ["10.9.3.0/24", "10.8.2.0/24"],
     ]
-    assert capsys.readouterr().err == ""
+    assert "refused" not in capsys.readouterr().err
 
 
 def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
@@ -382,7 +382,7 @@ def test_what_is_wrong_again_is_said_once(capsys: pytest.CaptureFixture[str]) ->
     )
     for address in ("10.9.0.2/24", "10.9.0.2/24", "10.9.0.3/24"):
         apply(pushed_settings, Push(addresses=(address,)))
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert capsys.readouterr().err.count("refused") == 2
 
 
 def test_a_serving_side_is_pushed_nothing() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fastun.config.settings import Options, Settings, load
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
 from fastun.gateway.reload import Part, Reload
+from fastun.gateway.settings_change import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -51,7 +52,18 @@ def reload(read: Settings | FastunError, *parts: Part) -> Reload:
             raise read
         return read
 
-    return Reload(OLD, reread, parts)
+    return reloading_by(reread, *parts)
+
+
+def reloading_by(read: Callable[[], Settings], *parts: Part) -> Reload:
+    """A reload of a gateway that runs on what it has reached last."""
+    running = [OLD]
+
+    async def note(_: Settings, now: Settings) -> Iterable[str]:
+        running[0] = now
+        return ()
+
+    return Reload(lambda: running[0], read, (Part(frozenset(LIVE), note), *parts))
 
 
 def test_only_parts_that_are_concerned_change_each_once() -> None:
@@ -114,7 +126,7 @@ def test_a_row_of_reloads_ends_as_the_last_that_was_not_refused(values: list[obj
     async def claim() -> None:
         first, second = Owner("mtu"), Owner("mss_clamp", refused="refused")
         read = [OLD]
-        reloading = Reload(OLD, lambda: read[0], [first.part(), second.part()])
+        reloading = reloading_by(lambda: read[0], first.part(), second.part())
         model: tuple[object, object] = (OLD.mtu, OLD.mss_clamp)
         for n, value in enumerate(values):
             level = value if value == "refused" else n
@@ -142,10 +154,8 @@ def test_two_at_once_take_turns() -> None:
             return ()
 
         values = iter([1300, 1310])
-        reloading = Reload(
-            OLD,
-            lambda: dataclasses.replace(OLD, mtu=next(values)),
-            [Part(frozenset(["mtu"]), change)],
+        reloading = reloading_by(
+            lambda: dataclasses.replace(OLD, mtu=next(values)), Part(frozenset(["mtu"]), change)
         )
         done = await asyncio.gather(reloading(), reloading())
         assert [len(each.changes) for each in done] == [1, 1]

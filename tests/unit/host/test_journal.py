@@ -12,7 +12,8 @@ import pytest
 
 from fastun import ending
 from fastun.errors import RuntimeFailure
-from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
+from fastun.host import resolv_conf
+from fastun.host.changes import AnyChange, Dns, NftTable, ResolvConf, RoutingRules, Sysctl
 from fastun.host.journal import Journal
 from tests.support.journals import DNS, NAME, RULES, TABLE, edit, files, killed, make, start
 
@@ -261,11 +262,15 @@ def test_a_living_gateway_s_changes_are_left_alone(tmp_path: Path, sysctl: Path)
 def test_after_a_reboot_only_what_outlives_it_is_undone(
     tmp_path: Path, undone: list[tuple[AnyChange, bool]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed(tmp_path, lambda journal: make(journal, RULES, DNS))
+    file = tmp_path / "resolv.conf"
+    file.write_text("nameserver 192.168.1.1\n")
+    monkeypatch.setattr(resolv_conf, "PATH", file)
+    resolv_conf.add("fastun0", ("10.9.0.1",))
+    killed(tmp_path, lambda journal: make(journal, RULES, DNS, ResolvConf("fastun0")))
     edit(files(tmp_path)[0], boot="another", netns=1)
-    monkeypatch.setattr(Dns, "outlives_boot", True)
     start(tmp_path)
-    assert undone == [(DNS, True)]
+    assert undone == []
+    assert file.read_text() == "nameserver 192.168.1.1\n"
     assert not files(tmp_path)
 
 

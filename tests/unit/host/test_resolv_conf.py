@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,12 @@ def test_the_file_is_restored_whatever_it_was(file: Path, how: str) -> None:
     elif file.is_symlink():
         assert os.readlink(file) == "../run/stub.conf"  # noqa: PTH115 (as it was written)
     assert [path.name for path in file.parent.iterdir()] in (["resolv.conf"], [])
+
+
+def test_the_command_that_restores_it_by_hand_does(file: Path) -> None:
+    resolv_conf.add("wg0", ("10.9.0.1",), ("a",))
+    subprocess.run(("sh", "-c", ResolvConf("wg0").by_hand), check=True)
+    assert file.read_text().rstrip("\n") == LAN
 
 
 def test_what_another_program_has_written_since_stays(file: Path) -> None:

@@ -55,7 +55,7 @@ class Office:
             address=UdpAddress(ip_address(host or "192.0.2.1"), 51820),
             link=self.link,
             path=PeerPath(),
-            hello=SimpleNamespace(answers_probes=False, next_counter=20),
+            hello=SimpleNamespace(answers_probes=False, joins_pieces=None, next_counter=20),
             current=SimpleNamespace(remote_index=INDEX),
         )
 
