@@ -131,6 +131,11 @@ class BoundedServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             if request in self._due_s:
                 self._due_s[request] = time.monotonic() + seconds
 
+    def keep(self, request: Any) -> None:
+        """Let a client stay for as long as its handler does, whoever else comes."""
+        with self._lock:
+            self._forget(request)
+
     def _time_left_s(self) -> float | None:
         """Return when the next client is due, None when there is none."""
         with self._lock:

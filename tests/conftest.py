@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from hypothesis import settings
 
-from fastun.host import resolv_conf
+from fastun.host.dns import resolv_conf
 from fastun.lab.host import Host, wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import GatewayProcess, Tunnel, start_tunnel

@@ -24,12 +24,15 @@ enum write_end { WRITE_DONE, WRITE_DEVICE_GONE, WRITE_DEVICE_DOWN, WRITE_FULL, W
 static bool is_plain_packet(const struct tun_writer *writer, const struct ring_view *record);
 static bool may_coalesce(const struct tun_writer *writer, unsigned slot, bool is_udp);
 static void write_together(struct tun_writer *writer, struct frame_run *run);
-static enum write_end write_group(struct tun_writer *writer, struct gro_group *group);
+static enum write_end write_parts(struct tun_writer *writer, const struct iovec *parts,
+                                  int n_parts);
 static void write_singly(struct tun_writer *writer, const struct frame_run *run, int error);
 static enum write_end write_record(struct tun_writer *writer, const struct ring_view *record);
 static enum write_end end_of_write(ssize_t written);
 static void account(struct tun_writer *writer, enum write_end end, uint32_t n_packets,
                     uint64_t n_bytes);
+static void capture(struct tun_writer *writer, const struct iovec *parts, int n_parts,
+                    unsigned slot, enum write_end end);
 
 /* -- runs -------------------------------------------------------------------------------------- */
 
@@ -99,7 +102,8 @@ static void note_group_refused(struct tun_writer *writer, const struct frame_run
 }
 
 static void write_together(struct tun_writer *writer, struct frame_run *run) {
-    enum write_end end = write_group(writer, &run->group);
+    int n_parts = gro_finish(&run->group);
+    enum write_end end = write_parts(writer, run->group.iov, n_parts);
     if (end == WRITE_REFUSED) {
         write_singly(writer, run, errno);
         return;
@@ -113,13 +117,15 @@ static void write_together(struct tun_writer *writer, struct frame_run *run) {
         n_bytes += run->records[i]->n_bytes;
     }
     account(writer, end, n_packets, n_bytes);
+    if (writer->loop.capture != NULL)
+        capture(writer, run->group.iov, n_parts, run->records[0]->slot, end);
 }
 
-static enum write_end write_group(struct tun_writer *writer, struct gro_group *group) {
-    int n_parts = gro_finish(group);
+static enum write_end write_parts(struct tun_writer *writer, const struct iovec *parts,
+                                  int n_parts) {
     ssize_t n;
     do {
-        n = writev(writer->loop.device_fd, group->iov, n_parts);
+        n = writev(writer->loop.device_fd, parts, n_parts);
         stats_call(writer->loop.stats, CALL_writev);
     } while (n < 0 && errno == EINTR);
     return end_of_write(n);
@@ -144,6 +150,8 @@ static enum write_end write_record(struct tun_writer *writer, const struct ring_
     } while (n < 0 && errno == EINTR);
     enum write_end end = end_of_write(n);
     account(writer, end, record->n_packets, record->n_bytes);
+    if (writer->loop.capture != NULL)
+        capture(writer, &(struct iovec){record->payload, record->length}, 1, record->slot, end);
     return end;
 }
 
@@ -164,26 +172,46 @@ static enum write_end end_of_write(ssize_t written) {
     }
 }
 
+/* N_DROPS: it was not dropped. */
+static enum stats_drop drop_of(enum write_end end) {
+    switch (end) {
+    case WRITE_DONE:
+        return N_DROPS;
+    case WRITE_DEVICE_GONE:
+    case WRITE_DEVICE_DOWN:
+        return DROP_tun_writer_device_down;
+    case WRITE_FULL:
+        return DROP_tun_writer_device_full;
+    default:
+        return DROP_tun_writer_device_refused;
+    }
+}
+
 /* One frame with so many packets, written or not. */
 static void account(struct tun_writer *writer, enum write_end end, uint32_t n_packets,
                     uint64_t n_bytes) {
+    enum stats_drop reason = drop_of(end);
     n_packets = reconcile_uncounted(&writer->loop, n_packets);
-    switch (end) {
-    case WRITE_DONE:
-        stats_count(writer->loop.stats, n_packets, n_bytes);
-        break;
-    case WRITE_DEVICE_GONE:
+    if (end == WRITE_DEVICE_GONE)
         writer->loop.error = EBADFD;
-        stats_dropped(writer->loop.stats, DROP_tun_writer_device_down, n_packets);
-        break;
-    case WRITE_DEVICE_DOWN:
-        stats_dropped(writer->loop.stats, DROP_tun_writer_device_down, n_packets);
-        break;
-    case WRITE_FULL:
-        stats_dropped(writer->loop.stats, DROP_tun_writer_device_full, n_packets);
-        break;
-    case WRITE_REFUSED:
-        stats_dropped(writer->loop.stats, DROP_tun_writer_device_refused, n_packets);
-        break;
-    }
+    if (reason == N_DROPS)
+        stats_count(writer->loop.stats, n_packets, n_bytes);
+    else
+        stats_dropped(writer->loop.stats, reason, n_packets);
+}
+
+/* -- captures ---------------------------------------------------------------------------------- */
+
+/* The frame is in the parts, its virtio_net_hdr first. */
+static void capture(struct tun_writer *writer, const struct iovec *parts, int n_parts,
+                    unsigned slot, enum write_end end) {
+    struct captured what = {CAPTURE_DEVICE, true, (int)slot, NULL};
+    struct iovec frame[1 + GRO_PACKETS_MAX];
+    for (int i = 0; i < n_parts; i++)
+        frame[i] = parts[i];
+    frame[0].iov_base = (uint8_t *)frame[0].iov_base + VNET_LENGTH;
+    frame[0].iov_len -= VNET_LENGTH;
+    capture_begin(writer->loop.capture, &what, frame, (size_t)n_parts);
+    capture_drop(writer->loop.capture, drop_of(end));
+    capture_end(writer->loop.capture);
 }

@@ -54,11 +54,12 @@ static size_t space_for(const struct link_reader *reader, size_t length) {
 enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_t length) {
     stats_count(reader->loop.stats, 1, length);
     stats_dropped(reader->loop.stats, reason, 1);
+    capture_drop(reader->loop.capture, reason);
     return STEP_MORE;
 }
 
-enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
-                          const uint8_t *message, size_t length) {
+static enum step forward(struct link_reader *reader, const struct arrival *arrival,
+                         const uint8_t *message, size_t length) {
     bool is_sealed = reader->loop.wire == WIRE_WIREGUARD;
     if (is_sealed && session_is_handshake(message, length))
         return handshake_forward(reader, arrival, message, length);
@@ -75,6 +76,20 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
     return STEP_MORE;
 }
 
+enum step message_forward(struct link_reader *reader, const struct arrival *arrival,
+                          const uint8_t *message, size_t length) {
+    struct capture *capture = reader->loop.capture;
+    if (capture == NULL)
+        return forward(reader, arrival, message, length);
+    struct captured what = {CAPTURE_SEALED, true, arrival->slot, arrival->endpoint};
+    capture_frame(capture, &what, message, length);
+    enum step step = forward(reader, arrival, message, length);
+    if (step == STEP_RING_FULL)
+        capture_abandon(capture);
+    capture_end(capture);
+    return step;
+}
+
 /* -- data messages ----------------------------------------------------------------------------- */
 
 static enum step open_data(struct link_reader *reader, const struct arrival *arrival,
@@ -85,6 +100,7 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
     int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
     if (opened < 0)
         return message_drop(reader, open_reason(opened), length);
+    capture_of_peer(reader->loop.capture, (int)key->slot);
     mark_received(reader, key->slot, arrival, opened > 0);
     return forward_opened(reader, arrival, key, record, (size_t)opened);
 }
@@ -153,6 +169,7 @@ static void take_piece(struct link_reader *reader, unsigned slot, struct ring_re
                                     &frame_length, &has_lost, &joined.ecn);
     if (has_lost)
         message_drop(reader, DROP_link_reader_piece_lost, frame_length);
+    capture_drop(reader->loop.capture, N_DROPS); /* what was lost came before */
     if (end == PIECE_BAD)
         message_drop(reader, DROP_link_reader_bad_piece, length);
     if (end != PIECE_JOINED)
@@ -187,6 +204,12 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
 
 /* -- a frame ----------------------------------------------------------------------------------- */
 
+static void drop_frame(struct link_reader *reader, enum stats_drop reason,
+                       const struct message_inbound *inbound) {
+    stats_dropped(reader->loop.stats, reason, (uint64_t)inbound->n_packets);
+    capture_drop(reader->loop.capture, reason);
+}
+
 /* The content lies in the record; makes a frame of it, or drops it. */
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
@@ -200,12 +223,15 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         return;
     }
     stats_count(loop->stats, (uint64_t)inbound.n_packets, inbound.length);
+    struct captured what = {CAPTURE_OPENED, true, (int)slot, NULL};
+    if (loop->capture != NULL)
+        capture_frame(loop->capture, &what, inbound.frame, inbound.length);
     if (!is_own_source(reader, slot, inbound.frame)) {
-        stats_dropped(loop->stats, DROP_link_reader_bad_source, (uint64_t)inbound.n_packets);
+        drop_frame(reader, DROP_link_reader_bad_source, &inbound);
         return;
     }
     if (reader->reaches[slot] != NULL && !reach_has(reader->reaches[slot], inbound.frame)) {
-        stats_dropped(loop->stats, DROP_link_reader_not_permitted, (uint64_t)inbound.n_packets);
+        drop_frame(reader, DROP_link_reader_not_permitted, &inbound);
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }

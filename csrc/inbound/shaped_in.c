@@ -13,9 +13,10 @@ bool shaped_in_take(struct link_reader *reader, unsigned slot,
                                         inbound->length, now_ns);
     if (shaped.n_dropped == 0)
         return shaped.passes;
-    stats_dropped(reader->loop.stats,
-                  shaped.is_cut_off ? DROP_link_reader_quota : DROP_link_reader_rate_limit,
-                  shaped.n_dropped);
+    enum stats_drop reason =
+        shaped.is_cut_off ? DROP_link_reader_quota : DROP_link_reader_rate_limit;
+    stats_dropped(reader->loop.stats, reason, shaped.n_dropped);
+    capture_drop(reader->loop.capture, reason);
     stats_add(&reader->loop.peers->slots[slot].limited_inbound_packets, shaped.n_dropped);
     return false;
 }

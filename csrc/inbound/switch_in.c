@@ -17,6 +17,7 @@ static bool put(struct link_reader *reader, unsigned slot, uint32_t to,
 
 static void drop(struct link_reader *reader, enum stats_drop reason, int n_packets) {
     stats_dropped(reader->loop.stats, reason, (uint64_t)n_packets);
+    capture_drop(reader->loop.capture, reason);
 }
 
 /* The copy for the other peers is a frame of its own in the books. */

@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 
 #include "fastun.h"
+#include "loop/capture.h"
 #include "loop/refusals.h"
 #include "packet/encapsulation.h"
 #include "shared/mac_table.h"
@@ -47,6 +48,7 @@ struct loop {
     int error;                  /* the errno behind the last LOOP_DEVICE_GONE */
     uint64_t n_counted_already; /* writers: packets in the ring that a predecessor counted */
     unsigned n_news;            /* writers: offloads turned off or on, not yet reported */
+    struct capture *capture;    /* NULL: nothing is captured */
     struct loop_event event;
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "outbound/captured_out.h"
 #include "outbound/datagram_socket.h"
 #include "outbound/datagram_train.h"
 
@@ -66,8 +67,7 @@ static int gather_trains(struct link_writer *writer, struct batch *batch, int ne
         if (batch->is_done[next] || link == NULL || !link->format.is_datagram)
             continue;
         if (link->is_blocked) {
-            link_writer_dropped(writer, link->slot, DROP_link_writer_inside_tunnel,
-                                record->n_packets);
+            captured_drop(writer, record, DROP_link_writer_inside_tunnel);
             batch->is_done[next] = true;
             continue;
         }
@@ -278,6 +278,7 @@ static void account_sent(struct link_writer *writer, const struct trains *trains
         const struct ring_view *record = trains->records[i];
         uint32_t n_lost = train_count_lost(record, &n_failed);
         uint32_t n_sent = record->n_packets - n_lost;
+        captured_record(writer, record, n_lost > 0 ? reason : N_DROPS);
         if (n_lost > 0)
             link_writer_dropped(writer, record->slot, reason, n_lost);
         if (n_sent > 0)
@@ -298,6 +299,7 @@ int datagram_send_message(struct link_writer *writer, struct writer_link *link,
         return -ELOOP;
     datagram_refresh_endpoint(writer, link);
     int error = datagram_send_anyhow(writer, link, &parcel, MSG_DONTWAIT, 0);
+    captured_message(writer, link->slot, message, length);
     if (error == EMSGSIZE)
         link_writer_note_too_long(writer, link);
     return -error;

@@ -17,7 +17,7 @@
 #include "shared/clock.h"
 
 enum {
-    SLOT_ALL = -2, /* of a switch: all peers */
+    SLOT_ALL = CAPTURED_OF_ALL, /* of a switch: all peers */
 
     /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
      * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
@@ -45,6 +45,7 @@ void frame_drop(struct tun_reader *reader, enum stats_drop reason, uint64_t n_pa
                 size_t n_bytes) {
     stats_count(reader->loop.stats, n_packets, n_bytes);
     stats_dropped(reader->loop.stats, reason, n_packets);
+    capture_drop(reader->loop.capture, reason);
 }
 
 static uint64_t count_packets(const struct tun_reader *reader, const struct frame *frame) {

@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 
 #include "loop/reconcile.h"
+#include "outbound/captured_out.h"
 #include "outbound/datagram_writer.h"
 #include "outbound/stream_writer.h"
 
@@ -140,7 +141,7 @@ static int write_streams(struct link_writer *writer, struct batch *batch) {
         if (batch->links[i] != NULL) {
             stream_write(writer, batch, i);
         } else if (writer->loop.wire == WIRE_WIREGUARD || record->slot != 0) {
-            link_writer_dropped(writer, record->slot, DROP_link_writer_no_link, record->n_packets);
+            captured_drop(writer, record, DROP_link_writer_no_link);
             batch->is_done[i] = true;
         }
         if (!batch->is_done[i])
@@ -182,7 +183,7 @@ static void drop_expired(struct link_writer *writer) {
     const struct ring_view *record;
     while ((record = ring_peek(loop->ring, &cursor, &corrupt)) != NULL &&
            record->enqueued_ns + NO_LINK_WAIT_MS * 1000000ull < now_ns) {
-        link_writer_dropped(writer, record->slot, DROP_link_writer_no_link, record->n_packets);
+        captured_drop(writer, record, DROP_link_writer_no_link);
         released = cursor;
     }
     if (released != ring_first(loop->ring))

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "outbound/answer.h"
+#include "outbound/captured_out.h"
 #include "shared/clock.h"
 
 enum {
@@ -54,6 +55,7 @@ static void drop_first(struct tun_reader *reader, unsigned i) {
     const uint8_t *bytes;
     parking_first(reader->parking, i, &entry, &bytes);
     struct frame frame = {(uint8_t *)(uintptr_t)bytes, entry.length - VNET_LENGTH};
+    captured_waited(reader, reader->parking->peers[i].slot, &frame);
     drop_without_session(reader, reader->parking->peers[i].slot, &frame);
     parking_pop(reader->parking, i);
 }

@@ -95,6 +95,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
 static void give_up(struct tun_reader *reader, enum stats_drop reason) {
     struct splitting *splitting = reader->splitting;
     stats_dropped(reader->loop.stats, reason, (uint64_t)(splitting->n_segments - splitting->next));
+    capture_drop(reader->loop.capture, reason);
     splitting->next = splitting->n_segments;
 }
 

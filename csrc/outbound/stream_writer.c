@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "outbound/captured_out.h"
+
 /* The batch's records for one link: their places in it, and their bytes. */
 struct chosen {
     int places[BATCH_RECORDS_MAX];
@@ -89,6 +91,7 @@ static int account_written(struct link_writer *writer, struct batch *batch,
         const struct ring_view *record = batch->records[places[n_done]];
         n_written -= record->length;
         batch->is_done[places[n_done++]] = true;
+        captured_record(writer, record, N_DROPS);
         link_writer_sent(writer, record->slot, record->n_packets, record->n_bytes,
                          now_ns - record->enqueued_ns);
     }
@@ -152,8 +155,10 @@ static void enqueue(struct link_writer *writer, struct writer_link *link,
         .is_rest = n_sent > 0,
         .enqueued_ns = record->enqueued_ns,
     };
-    if (!append(writer, link, &entry, record->payload + n_sent))
-        link_writer_dropped(writer, link->slot, DROP_link_writer_link_full, record->n_packets);
+    if (append(writer, link, &entry, record->payload + n_sent))
+        captured_record(writer, record, N_DROPS);
+    else
+        captured_drop(writer, record, DROP_link_writer_link_full);
 }
 
 static void flush_queue(struct link_writer *writer, struct writer_link *link) {
@@ -207,6 +212,7 @@ int stream_send_message(struct link_writer *writer, struct writer_link *link,
     message_prefix(&outbound);
     if (!append(writer, link, &entry, outbound.start))
         return -ENOBUFS;
+    captured_message(writer, link->slot, outbound.start, entry.length);
     flush_queue(writer, link);
     return 0;
 }

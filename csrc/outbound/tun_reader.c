@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "outbound/captured_out.h"
 #include "outbound/flooding.h"
 #include "outbound/frame.h"
 #include "outbound/hairpin.h"
@@ -127,7 +128,8 @@ static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
         }
         if (n < VNET_LENGTH)
             continue; /* not seen from any kernel: a frame is never shorter than its header */
-        n_bytes += frame_forward(reader, record, (size_t)n, &arrival);
+        n_bytes += loop->capture == NULL ? frame_forward(reader, record, (size_t)n, &arrival)
+                                         : captured_forward(reader, record, (size_t)n, &arrival);
         ++*n_frames;
     }
     return STEP_MORE;

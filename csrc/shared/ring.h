@@ -50,6 +50,7 @@ struct ring_shared {
     alignas(64) _Atomic uint64_t tail; /* written by the consumer */
     alignas(64) struct waiter producer;
     alignas(64) struct waiter consumer;
+    alignas(64) _Atomic uint64_t n_lost[3]; /* a capture's: by stage, what found no room */
 };
 
 /* Stands before each record. `space` is the whole record with this header; the payload begins

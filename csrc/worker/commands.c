@@ -16,6 +16,7 @@
 #include "outbound/link_writer.h"
 #include "outbound/own_packets.h"
 #include "packet/pieces.h"
+#include "worker/capture_command.h"
 
 /* -- what the loop says ------------------------------------------------------------------------ */
 
@@ -85,6 +86,7 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
         loop_unwatch(loop, sockets[index].fd); /* retired; epoll would keep it, as others hold it */
     sockets[index] =
         (struct loop_socket){.fd = fd, .family = address.ss_family, .has_offload = has_offload};
+    capture_note_ports(loop);
     if (loop->role == ROLE_link_reader)
         return loop_watch(loop, fd, EPOLLIN, POLL_SOCKET + index);
     return datagram_writer_adopt(&sockets[index]);

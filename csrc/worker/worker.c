@@ -94,6 +94,7 @@ enum loop_end loop_run(struct loop *loop) {
 }
 
 void loop_free(struct loop *loop) {
+    capture_free(loop->capture);
     int epoll_fd = loop->epoll_fd; /* links are taken from it as they are freed */
     switch (loop->role) {
     case ROLE_tun_reader:

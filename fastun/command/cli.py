@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from fastun import __version__, ending, imports
+from fastun.command.capture_cli import capture
 from fastun.command.disconnect_cli import disconnect
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
@@ -46,6 +47,7 @@ def cli() -> None:
     End it:             fastun disconnect
     State and rates:    fastun status, fastun top
     Changed the file:   fastun reload
+    Packets:            fastun capture
     Host check:         fastun doctor
     Throughput:         fastun bench
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
@@ -279,7 +281,7 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-for command in (disconnect, keygen, pubkey, key, peer):
+for command in (capture, disconnect, keygen, pubkey, key, peer):
     cli.add_command(command)
 
 

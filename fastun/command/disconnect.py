@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fastun.errors import RuntimeFailure, quote
-from fastun.host import kill_switch, kill_switch_found
+from fastun.host.firewall import kill_switch, kill_switch_found
 from fastun.status import control
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.doctor.resolving import dns_of
 from fastun.doctor.running import of_peer
 from fastun.errors import FastunError
-from fastun.host import full_tunnel
-from fastun.host.kill_switch import by_hand
-from fastun.host.name_lookup import NameLookup
-from fastun.host.resolved import NoSuchNameError, UnresolvedError
+from fastun.host.dns.name_lookup import NameLookup
+from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
+from fastun.host.firewall.kill_switch import by_hand
+from fastun.host.routing import full_tunnel
 from fastun.link.names import EndpointAddress, literal
 from fastun.peers.peer import Peer
 from fastun.session import keys

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import Finding, finding
-from fastun.host import kill_switch_found
-from fastun.host.kill_switch import by_hand
+from fastun.host.firewall import kill_switch_found
+from fastun.host.firewall.kill_switch import by_hand
 
 if TYPE_CHECKING:
     from fastun.doctor.finding import Subject

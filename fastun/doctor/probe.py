@@ -140,7 +140,7 @@ def _find_offload(device: int) -> Offload:
 
 
 def _bring_up() -> None:
-    from fastun.host.iproute import IPRoute  # noqa: PLC0415 (only the child needs it)
+    from fastun.host.netlink.iproute import IPRoute  # noqa: PLC0415 (only the child needs it)
 
     with IPRoute() as netlink:
         index = netlink.link_lookup(ifname=_INTERFACE)[0]

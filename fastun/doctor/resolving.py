@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import finding
-from fastun.host import resolver
+from fastun.host.dns import resolver
 
 if TYPE_CHECKING:
     from fastun.config.settings import ConnectSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import Finding, finding
-from fastun.host.rtnetlink import RTA_OIF, RouteQuestions, number
+from fastun.host.netlink.rtnetlink import RTA_OIF, RouteQuestions, number
 
 if TYPE_CHECKING:
     from fastun.link.names import EndpointAddress

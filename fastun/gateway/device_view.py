@@ -10,8 +10,8 @@ from fastun.host.condition import REPAIRED
 if TYPE_CHECKING:
     from fastun.config.vocabulary import KillSwitch as KillSwitchMode
     from fastun.host.device import Device
-    from fastun.host.dns_state import DnsState
-    from fastun.host.kill_switch import KillSwitch
+    from fastun.host.dns.state import DnsState
+    from fastun.host.firewall.kill_switch import KillSwitch
 
 
 def fault(device: Device, kill_switch: KillSwitch | None) -> str:

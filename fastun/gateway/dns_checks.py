@@ -11,15 +11,15 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from fastun import log
-from fastun.host import dns_check
+from fastun.host.dns import check as dns_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from fastun.config.settings import Settings
     from fastun.host.device import Device
-    from fastun.host.dns_state import DnsState
-    from fastun.host.name_servers import NameServers
+    from fastun.host.dns.name_servers import NameServers
+    from fastun.host.dns.state import DnsState
     from fastun.link.table import Link
 
 LOOK_S: Final = 2.0

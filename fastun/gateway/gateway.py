@@ -29,12 +29,12 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
-from fastun.host import full_tunnel
 from fastun.host.device import Device
-from fastun.host.kill_switch import KillSwitch
+from fastun.host.dns.name_lookup import DnsFiles, NameLookup
+from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.host.monitor import HostMonitor
-from fastun.host.name_lookup import DnsFiles, NameLookup
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.routing import full_tunnel
+from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import log
 from fastun.errors import FastunError
-from fastun.host.forward_ways import with_networks
+from fastun.host.firewall.forward_ways import with_networks
 
 if TYPE_CHECKING:
     from fastun.gateway.peer_sync import PeerSync

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-from fastun.host import outer_addresses
-from fastun.host.kill_switch_rules import OuterEndpoint
+from fastun.host.firewall.kill_switch_rules import OuterEndpoint
+from fastun.host.routing import outer_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.device import Device
-    from fastun.host.outer_addresses import OuterAddress
+    from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
     from fastun.link.outside import Outside

@@ -24,7 +24,7 @@ from fastun.gateway.push_pace import PushPace
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.host.device import Device
-    from fastun.host.outer_addresses import OuterAddress
+    from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network, Peer
 
 # A server pushes with each session, every two minutes, and when it pushes something else

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError
+from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload
 from fastun.gateway.viewer import Viewer
-from fastun.host import kill_switch
 from fastun.host.device import Device
-from fastun.host.forward_ways import with_networks
-from fastun.host.journal import Journal
-from fastun.host.kill_switch import KillSwitch
-from fastun.host.name_lookup import DnsFiles
-from fastun.host.routes import prepared
+from fastun.host.dns.name_lookup import DnsFiles
+from fastun.host.firewall import kill_switch
+from fastun.host.firewall.forward_ways import with_networks
+from fastun.host.firewall.kill_switch import KillSwitch
+from fastun.host.journal.journal import Journal
+from fastun.host.routing.routes import prepared
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
+from fastun.status.capture_service import CaptureService
 from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
@@ -97,7 +99,15 @@ async def observed(
         running = functools.partial(_running, gateway)
         reload = Reload(running, _rereading(gateway, reread), parts, viewer.note_reload)
         await stack.enter_async_context(
-            serve_status(path, viewer.view, gateway.peer_sync.refresh, reload)
+            serve_status(
+                path,
+                viewer.view,
+                gateway.peer_sync.refresh,
+                reload,
+                functools.partial(
+                    CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
+                ),
+            )
         )
         yield stack.enter_context(_in_the_background(reload))
 

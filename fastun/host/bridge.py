@@ -11,10 +11,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun.host.kernel import SetLink
+from fastun.host.netlink.kernel import SetLink
 
 if TYPE_CHECKING:
-    from fastun.host.kernel import Kernel, Link
+    from fastun.host.netlink.kernel import Kernel, Link
 
 #: Reasons and what to do.
 NOT_A_BRIDGE: Final = "it is an interface, but not a bridge"

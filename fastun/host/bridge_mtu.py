@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastun import log
-from fastun.host.netlink import Netlink
-from fastun.host.rtnetlink import attributes_of, number
+from fastun.host.netlink.netlink import Netlink
+from fastun.host.netlink.rtnetlink import attributes_of, number
 
 LOOK_INTERVAL_S: Final = 5.0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastun.errors import RuntimeFailure
-from fastun.host import outer_addresses
 from fastun.host.bridge import NOT_A_BRIDGE
+from fastun.host.routing import outer_addresses
 from fastun.host.wanted import Wanted
 
 if TYPE_CHECKING:

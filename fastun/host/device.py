@@ -23,19 +23,20 @@ import psutil
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import link_settings, outer_addresses, prepared, tun
+from fastun.host import link_settings, prepared, tun
 from fastun.host.condition import Condition
 from fastun.host.configured import check_vital, of_settings
-from fastun.host.forwarding import Forwarding
+from fastun.host.dns.name_servers import NameServers
+from fastun.host.firewall.forwarding import Forwarding
+from fastun.host.firewall.packet_filter import PacketFilter
 from fastun.host.inner_mtu import InnerMtu
-from fastun.host.iproute import NetlinkError
-from fastun.host.journal import Journal
+from fastun.host.journal.journal import Journal
 from fastun.host.moved import Namespace, settings_there
-from fastun.host.name_servers import NameServers
-from fastun.host.outer_addresses import OuterAddress
-from fastun.host.packet_filter import PacketFilter
+from fastun.host.netlink.iproute import NetlinkError
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
+from fastun.host.routing import outer_addresses
+from fastun.host.routing.outer_addresses import OuterAddress
 from fastun.host.wanted import Applied, Change, Refusal, Wanted
 from fastun.native import Mode, Offload
 from fastun.peers.peer import Address, Network

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastun.host.iproute import IPRoute
-from fastun.host.kernel import GEN_MODE_NONE, Kernel
 from fastun.host.link_state import UNCHANGED, LinkState
+from fastun.host.netlink.iproute import IPRoute
+from fastun.host.netlink.kernel import GEN_MODE_NONE, Kernel
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from fastun.host.iproute import IPRoute, NetlinkError
-from fastun.host.kernel import Kernel
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
+from fastun.host.netlink.kernel import Kernel
 
 _IFF_UP: Final = 1
 _GEN_MODE: Final = "/proc/sys/net/ipv6/conf/{}/addr_gen_mode"

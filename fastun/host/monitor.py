@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import log
 from fastun.ending import AskedToStop
-from fastun.host.dns_watch import DnsWatch
-from fastun.host.forward_watch import ForwardWatch
-from fastun.host.notices import Concern, Filter, Notices
+from fastun.host.dns.watch import DnsWatch
+from fastun.host.firewall.forward_watch import ForwardWatch
+from fastun.host.netlink.notices import Concern, Filter, Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastun.host import tun
-from fastun.host.routing_rules import MAIN_TABLE
+from fastun.host.routing.routing_rules import MAIN_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

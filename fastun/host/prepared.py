@@ -12,15 +12,15 @@ import msgspec
 
 from fastun import log
 from fastun.host import link_settings, link_state
-from fastun.host.changes import PreparedDevice
-from fastun.host.kernel import Kernel
+from fastun.host.journal.changes import PreparedDevice
 from fastun.host.link_state import UNCHANGED
+from fastun.host.netlink.kernel import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from fastun.config.settings import Settings
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
     from fastun.peers.peer import Address
 
 

@@ -17,25 +17,26 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fastun import ending
 from fastun.config.full_tunnel import DEFAULTS
-from fastun.host import bridge, full_tunnel, permitted, placing, routing_rules, settings_of_host
-from fastun.host.changes import RoutingRules
-from fastun.host.iproute import IPRoute, NetlinkError
-from fastun.host.kernel import Kernel, Place, SetAddress, SetLink, SetRoute
-from fastun.host.other_networks import OtherNetworks, of_others
-from fastun.host.placing import Caught
-from fastun.host.rule_kinds import MAIN_TABLE
+from fastun.host import bridge, settings_of_host
+from fastun.host.journal.changes import RoutingRules
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
+from fastun.host.netlink.kernel import Kernel, Place, SetAddress, SetLink, SetRoute
+from fastun.host.routing import full_tunnel, permitted, placing, routing_rules
+from fastun.host.routing.other_networks import OtherNetworks, of_others
+from fastun.host.routing.placing import Caught
+from fastun.host.routing.rule_kinds import MAIN_TABLE
 from fastun.host.wanted import Applied, Change, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fastun.config.settings import Settings
-    from fastun.host.journal import Journal
-    from fastun.host.kernel import FoundAddress, FoundRoute, Link, Step
-    from fastun.host.netlink import Fault
-    from fastun.host.outer_addresses import OuterAddress
-    from fastun.host.placing import Placed
-    from fastun.host.rule_kinds import Kind as RuleKind
+    from fastun.host.journal.journal import Journal
+    from fastun.host.netlink.kernel import FoundAddress, FoundRoute, Link, Step
+    from fastun.host.netlink.netlink import Fault
+    from fastun.host.routing.outer_addresses import OuterAddress
+    from fastun.host.routing.placing import Placed
+    from fastun.host.routing.rule_kinds import Kind as RuleKind
     from fastun.host.wanted import Kind, Wanted
     from fastun.peers.peer import Address, Network
 

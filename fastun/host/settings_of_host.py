@@ -6,15 +6,15 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fastun.host import sysctls
-from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host.journal import sysctls
+from fastun.host.journal.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
 from fastun.host.wanted import Change, Refusal
 
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
-    from fastun.host.journal import Journal
-    from fastun.host.netlink import Fault
-    from fastun.host.placing import Placed
+    from fastun.host.journal.journal import Journal
+    from fastun.host.netlink.netlink import Fault
+    from fastun.host.routing.placing import Placed
 
 _CONF: Final = Path("/proc/sys/net/ipv4/conf")
 _IPV6: Final = Path("/proc/net/if_inet6")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fastun.config.forward import Forward
-    from fastun.host.outer_addresses import OuterAddress
+    from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.peers.peer import Address, Network
 
 Kind = Literal[

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.lane.capture import LaneCapture
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
@@ -102,6 +103,7 @@ class Lane:
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
         self._plan = plan
+        self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._log = log.get("lane")
@@ -132,6 +134,20 @@ class Lane:
         for role in ("tun-reader", "link-reader"):
             self.send(role, ClampMss(mtu))
 
+    def capture(self, capture: LaneCapture | None) -> None:
+        """Have all workers, and those to come, copy what it wants; None: no more.
+
+        The one before is ended, and closed.
+        """
+        before, self._capture = self._capture, capture
+        for worker in self.workers.values():
+            if before is not None:
+                before.end_in(worker)
+            if capture is not None:
+                capture.begin_in(worker)
+        if before is not None:
+            before.close()
+
     async def stop(self) -> None:
         """Stop the workers: closing the channel ends them; those that stay are killed.
 
@@ -144,6 +160,7 @@ class Lane:
         for worker in living:
             worker.let_go()
         gone = await asyncio.gather(*(worker.ended() for worker in living))
+        self.capture(None)
         for ring in self.rings.values():
             ring.close()
         self.stats.close()
@@ -189,6 +206,8 @@ class Lane:
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)
+            if self._capture is not None:
+                self._capture.begin_in(worker)
             worker.send(Begin())
         except ConnectionError:  # dead already; the pidfd will say so
             pass

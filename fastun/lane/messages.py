@@ -149,6 +149,15 @@ class BlockLink(ToWorker, frozen=True, tag="block-link"):
     is_blocked: bool
 
 
+class CaptureFrames(ToWorker, frozen=True, tag="capture-frames"):
+    """Copy as for `loop_capture` (csrc/capture.h) to the ring, the descriptor; none: stop."""
+
+    stages: int = 0
+    slot: int = 0
+    snap_length: int = 0
+    ring_bytes: int = 0
+
+
 class ClampMss(ToWorker, frozen=True, tag="clamp-mss"):
     """To tun-reader and link-reader: TCP's segments are to fit packets of ``mtu`` bytes; 0: any."""
 

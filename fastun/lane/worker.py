@@ -27,6 +27,7 @@ from fastun.lane.messages import (
     Begin,
     BlockLink,
     Boot,
+    CaptureFrames,
     ChangeIps,
     ClampMss,
     DetachLink,
@@ -165,7 +166,9 @@ class Worker:
         return True
 
     def _end_unattached(self, error: DescriptorsLost) -> None:
-        """Report a link whose socket did not come; the others go on."""
+        """Report a link whose socket did not come; all else goes on, without a capture too."""
+        if isinstance(error.message, CaptureFrames):
+            return
         if not isinstance(error.message, AttachLink):
             raise error
         slot = error.message.slot
@@ -302,6 +305,10 @@ class Worker:
     @act.register
     def _clamp_mss(self, message: ClampMss, _: list[int]) -> None:
         self._loop.clamp_mss(message.mtu)
+
+    @act.register
+    def _capture(self, message: CaptureFrames, fds: list[int]) -> None:
+        self._loop.capture(fds, message)
 
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:

@@ -17,9 +17,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from fastun import log
-from fastun.host import outer_addresses
-from fastun.host.outer_addresses import OuterAddress
-from fastun.host.route_lookup import NO_WAY, RouteLookup, Way
+from fastun.host.routing import outer_addresses
+from fastun.host.routing.outer_addresses import OuterAddress
+from fastun.host.routing.route_lookup import NO_WAY, RouteLookup, Way
 from fastun.native import UdpAddress
 
 # linux/in.h, linux/in6.h: what the kernel keeps of the packet that ended a handshake of TCP.

@@ -21,7 +21,7 @@ from typing import Final
 from fastun import log
 from fastun.endpoint import Endpoint, format_host_port
 from fastun.errors import RuntimeFailure
-from fastun.host.resolved import UnresolvedError
+from fastun.host.dns.resolved import UnresolvedError
 from fastun.link import binding
 from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
 from fastun.link.stream import sockets as stream

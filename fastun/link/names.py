@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.host.resolved import HostAddress, NoSuchNameError, NotYetError, UnresolvedError
+from fastun.host.dns.resolved import HostAddress, NoSuchNameError, NotYetError, UnresolvedError
 from fastun.threads import DaemonThreads
 
 # An answer is used so long: one attempt of all that want the name, not the next one, which follows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fastun.host.kill_switch import KillSwitch
+from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.names import Names

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import socket
 
-from fastun.host.outer_addresses import parsed
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.routing.outer_addresses import parsed
+from fastun.host.routing.route_lookup import RouteLookup
 from fastun.link.table import Link
 
 

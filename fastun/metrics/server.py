@@ -35,7 +35,7 @@ from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
 from fastun.gateway.view import TakeHealth, TakeView
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.link import binding
 from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of

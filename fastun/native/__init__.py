@@ -20,6 +20,7 @@ from fastun.native.host import (
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
+    CAPTURE_SNAP_MAX,
     CONTROL_BYTES_MAX,
     CONTROL_TYPE,
     COOKIE_REPLY_BYTES,
@@ -41,6 +42,7 @@ from fastun.native.vocabulary import (
     SIMPLETUN_BYTES_MAX,
     SOCKETS_MAX,
     Aead,
+    CaptureStage,
     Drop,
     MessageType,
     Mode,
@@ -50,6 +52,7 @@ from fastun.native.vocabulary import (
 
 __all__ = [
     "CALLS",
+    "CAPTURE_SNAP_MAX",
     "CONTROL_BYTES_MAX",
     "CONTROL_TYPE",
     "COOKIE_REPLY_BYTES",
@@ -71,6 +74,7 @@ __all__ = [
     "SIMPLETUN_BYTES_MAX",
     "SOCKETS_MAX",
     "Aead",
+    "CaptureStage",
     "Drop",
     "MacAddress",
     "MacTable",

@@ -1,7 +1,8 @@
 """Compile the C library into the extension module ``fastun.native._fastun`` (cffi, API mode).
 
-``csrc/fastun.h`` is the one declaration of the interface: cffi parses it without its
-preprocessor lines, the compiler includes it as it is, so a disagreement is a build error.
+``csrc/fastun.h`` and ``csrc/capture.h`` are the one declaration of the interface: cffi parses them
+without their preprocessor lines, the compiler includes them as they are, so a disagreement is a
+build error.
 Run by setuptools (``cffi_modules`` in setup.py).
 """
 
@@ -45,10 +46,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-ffi.cdef(declarations((CSRC / "fastun.h").read_text(encoding="utf-8")))
+for header in ("fastun.h", "capture.h"):
+    ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "fastun.h"',
+    '#include "capture.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
@@ -95,6 +95,7 @@ class Loop:
     ) -> None:
         """Prepare the loop of ``role``."""
         self._memory = memory
+        self._capture_ring: Ring | None = None
         parts = ffi.new(
             "struct loop_parts *",
             {
@@ -190,6 +191,23 @@ class Loop:
     def clamp_mss(self, mtu: int) -> None:
         """Lower the MSS of TCP connections to what packets of ``mtu`` bytes hold; 0 leaves them."""
         lib.loop_clamp_mss(self._pointer, mtu)
+
+    def capture(self, fds: Sequence[int], order: Any) -> None:
+        """Copy what the order says to the descriptor's ring, and close it; without one, stop."""
+        ring = Ring.attach(fds[0], order.ring_bytes) if fds else None
+        for fd in fds:
+            os.close(fd)
+        pointer = ffi.NULL if ring is None else ring.pointer
+        # fmt: off
+        checked(
+            lib.loop_capture(
+                self._pointer, pointer, order.stages, order.slot, order.snap_length,
+            )
+        )
+        # fmt: on
+        if self._capture_ring is not None:
+            self._capture_ring.close()
+        self._capture_ring = ring
 
     def take_bell(self) -> None:
         """Reset the doorbell; call before reading the channel."""

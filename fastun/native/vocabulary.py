@@ -41,6 +41,14 @@ class Aead(IntEnum):
     AES_256_GCM = lib.AEAD_AES_256_GCM
 
 
+class CaptureStage(IntEnum):
+    """Where packets are captured: csrc/capture.h."""
+
+    DEVICE = lib.CAPTURE_DEVICE
+    SEALED = lib.CAPTURE_SEALED
+    OPENED = lib.CAPTURE_OPENED
+
+
 class MessageType(IntEnum):
     """The types of the messages on a link, a u32 little-endian at their beginning."""
 
@@ -66,6 +74,7 @@ CONTROL_BYTES_MAX = int(lib.EVENT_BYTES_MAX)
 CONTROL_TYPE = bytes([lib.MESSAGE_CONTROL]).ljust(lib.MESSAGE_TYPE_LENGTH, b"\0")
 GATEWAY_COUNTERS = int(lib.GATEWAY_COUNTERS)
 SOCKETS_MAX = int(lib.N_SOCKETS)
+CAPTURE_SNAP_MAX = int(lib.CAPTURE_SNAP_MAX)
 
 
 def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, ...]:

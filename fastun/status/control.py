@@ -1,17 +1,19 @@
 """The control socket, RUN_DIR/INTERFACE.sock: how ``fastun status`` asks a running gateway.
 
-    u32 big-endian length | msgpack map   request {"command": "status", "peers-changed" or "reload"}
-    u32 big-endian length | msgpack map   reply   {"status": {…}}, {"reloaded": {…}}
+    u32 big-endian length | msgpack map   request {"command": one of COMMANDS, …}
+    u32 big-endian length | msgpack map   reply   {"status": {…}} or another field of Reply,
                                                   or {"error": "…", "exit_code": 1 or 2}
 
 "peers-changed" makes the gateway read the peer directory before it replies, with the status too.
 "reload" makes it apply what has changed in its file; it answers when that is in effect.
-A connection carries one request and one reply. The protocol and its client are here, the gateway's
-side is in fastun.status.server.
+"capture", with what is wanted, brings descriptors with its reply (capture_service.py); the capture
+lasts as long as the connection. A connection carries one request and one reply. The protocol and
+its client are here, the gateway's side is in fastun.status.server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -22,10 +24,11 @@ import msgspec
 
 from fastun import codec
 from fastun.bounded_server import EXCHANGE_TIMEOUT_S
-from fastun.errors import ConfigError, RuntimeFailure
+from fastun.errors import ConfigError, FastunError, RuntimeFailure
 from fastun.status.reply import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 # A request is a few dozen bytes; this leaves room for later commands with arguments.
@@ -35,18 +38,30 @@ REQUEST_BYTES_MAX = 64 * 1024
 # announces more than this is not a gateway.
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 
-COMMANDS = ("status", "peers-changed", "reload")
+COMMANDS = ("status", "peers-changed", "reload", "capture")
 
 # A large file takes a second to read, a host's resolver some to be changed.
 RELOAD_TIMEOUT_S = 60.0
 
 _PREFIX = struct.Struct(">I")
 
+# A capture has a ring for each worker.
+_FDS_MAX = 8
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a client asks."""
+
+class CaptureWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a capture is to have: of one peer, or of all; so many bytes of each packet."""
+
+    stages: tuple[str, ...]
+    peer: str | None
+    snap_length: int
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a client asks; ``capture`` goes with that command."""
 
     command: str
+    capture: CaptureWanted | None = None
 
 
 class Reloaded(msgspec.Struct, frozen=True):
@@ -57,11 +72,23 @@ class Reloaded(msgspec.Struct, frozen=True):
     left_out: tuple[str, ...] = ()
 
 
+class CaptureBegun(msgspec.Struct, frozen=True):
+    """A capture that runs; its descriptors are rings of ``ring_bytes`` each.
+
+    ``layout`` says how to read them (fastun.native.capture).
+    """
+
+    mode: str
+    ring_bytes: int
+    layout: int
+
+
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gateway answers: one of the three; ``exit_code`` goes with an error."""
+    """What the gateway answers: one of these; ``exit_code`` goes with an error."""
 
     status: Status | None = None
     reloaded: Reloaded | None = None
+    capture: CaptureBegun | None = None
     error: str | None = None
     exit_code: int = 1
 
@@ -138,9 +165,40 @@ def reload(path: Path) -> Reloaded:
     reply = _reply(path, "reload", RELOAD_TIMEOUT_S)
     if reply.reloaded is not None:
         return reply.reloaded
+    raise _fault(path, reply)
+
+
+def capture(path: Path, wanted: CaptureWanted) -> tuple[socket.socket, CaptureBegun, list[int]]:
+    """Begin a capture of the gateway at ``path``, which lasts until the connection is closed.
+
+    The descriptors of its rings are the caller's. Raises ConfigError for what cannot be captured,
+    and RuntimeFailure.
+    """
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.ExitStack() as undo:
+        undo.callback(connection.close)
+        with _explained(path):
+            connection.settimeout(EXCHANGE_TIMEOUT_S)
+            connection.connect(str(path))
+            send(connection, codec.pack(Request("capture", wanted)))
+            # The descriptors come with the first byte.
+            first, fds, _, _ = socket.recv_fds(connection, 1, _FDS_MAX)
+            for fd in fds:
+                undo.callback(os.close, fd)
+            rest = _receive_exactly(connection, _PREFIX.size - len(first))
+            (length,) = _PREFIX.unpack(first + rest)
+            body = _receive_exactly(connection, min(length, REQUEST_BYTES_MAX))
+            reply = codec.unpack(body, Reply, REQUEST_BYTES_MAX)
+        if reply.capture is None:
+            raise _fault(path, reply)
+        undo.pop_all()
+        return connection, reply.capture, fds
+
+
+def _fault(path: Path, reply: Reply) -> FastunError:
     if reply.exit_code == ConfigError.exit_code:
-        raise ConfigError(reply.error or "")
-    raise _refused(path, reply)
+        return ConfigError(reply.error or "")
+    return _refused(path, reply)
 
 
 def _refused(path: Path, reply: Reply) -> RuntimeFailure:
@@ -148,10 +206,17 @@ def _refused(path: Path, reply: Reply) -> RuntimeFailure:
 
 
 def _reply(path: Path, command: str, timeout_s: float) -> Reply:
-    interface = path.name.removesuffix(".sock")
-    try:
+    with _explained(path):
         encoded = _exchange(path, codec.pack(Request(command)), timeout_s)
         return codec.unpack(encoded, Reply, REPLY_BYTES_MAX)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with the gateway at ``path`` into RuntimeFailure."""
+    interface = path.name.removesuffix(".sock")
+    try:
+        yield
     except OSError as error:
         raise RuntimeFailure(_explain(error, path, interface)) from None
     except ValueError as error:  # CodecError, TooLongError

@@ -12,7 +12,7 @@ WORDS: Final = {
 
 def left_over() -> str:
     """Return what to know of those whose gateways are gone, to follow a sentence; or nothing."""
-    from fastun.host import kill_switch_found  # noqa: PLC0415 (for this line alone)
+    from fastun.host.firewall import kill_switch_found  # noqa: PLC0415 (for this line alone)
 
     try:
         names = kill_switch_found.interfaces()

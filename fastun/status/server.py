@@ -14,13 +14,14 @@ import socket
 import socketserver
 import stat
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastun import codec
 from fastun.bounded_server import CLIENTS_MAX, EXCHANGE_TIMEOUT_S, BoundedServer
 from fastun.errors import FastunError, RuntimeFailure
 from fastun.gateway.view import TakeView, ViewClosedError
 from fastun.status import control, run_directory
+from fastun.status.capture_service import CaptureService
 from fastun.status.control import COMMANDS, REQUEST_BYTES_MAX, Reply, Request
 from fastun.status.reading import read_status
 
@@ -37,10 +38,11 @@ async def serve(
     take_view: TakeView,
     refresh_peers: Callable[[], None],
     reload: Callable[[], Coroutine[None, None, Reloaded]],
+    captures: Callable[[asyncio.AbstractEventLoop], CaptureService],
 ) -> AsyncIterator[None]:
     """Answer at ``path`` as long as the context lasts.
 
-    ``refresh_peers`` and ``reload`` run on the event loop.
+    ``refresh_peers`` and ``reload`` run on the event loop, which ``captures`` is given.
 
     Raises RuntimeFailure when the run directory cannot be used, or another gateway uses the socket.
     """
@@ -56,7 +58,8 @@ async def serve(
         return asyncio.run_coroutine_threadsafe(reload(), loop).result(control.RELOAD_TIMEOUT_S)
 
     async with _listening(path) as listener:
-        server = _Server(listener, take_view, refresh_and_wait, reload_and_wait)
+        calls = _Calls(take_view, refresh_and_wait, reload_and_wait, captures(loop))
+        server = _Server(listener, calls)
         server.start()
         try:
             yield
@@ -64,25 +67,26 @@ async def serve(
             server.stop()
 
 
+class _Calls(NamedTuple):
+    """What the commands do. Any thread."""
+
+    take_view: TakeView
+    refresh_peers: Callable[[], None]
+    reload: Callable[[], Reloaded]
+    captures: CaptureService
+
+
 class _Server(BoundedServer, socketserver.UnixStreamServer):
     name = "control"
 
-    def __init__(
-        self,
-        listener: socket.socket,
-        take_view: TakeView,
-        refresh_peers: Callable[[], None],
-        reload: Callable[[], Reloaded],
-    ) -> None:
+    def __init__(self, listener: socket.socket, calls: _Calls) -> None:
         super().__init__(str(listener.getsockname()), _Exchange, bind=False)
         self.socket.close()  # made by socketserver
         self.socket = listener
-        self._take_view = take_view
-        self._refresh_peers = refresh_peers
-        self._reload = reload
+        self._calls = calls
 
-    def reply_to(self, connection: socket.socket, encoded: bytes) -> Reply:
-        """Carry out the request that came by a connection. Any thread."""
+    def reply_to(self, connection: socket.socket, encoded: bytes) -> Reply | None:
+        """Carry out the request that came by a connection; None: it was answered. Any thread."""
         try:
             request = codec.unpack(encoded, Request, REQUEST_BYTES_MAX)
         except codec.CodecError as error:
@@ -93,21 +97,29 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
         if request.command == "reload":
             self.give_time(connection, control.RELOAD_TIMEOUT_S)
             return self._reloaded()
+        if request.command == "capture":
+            return self._captured(connection, request)
         if request.command == "peers-changed":
-            self._refresh_peers()
+            self._calls.refresh_peers()
         try:
-            return Reply(status=read_status(self._take_view()))
+            return Reply(status=read_status(self._calls.take_view()))
         except ViewClosedError:
             return Reply(error="it is stopping")
 
     def _reloaded(self) -> Reply:
         try:
-            done = self._reload()
+            done = self._calls.reload()
         except FastunError as error:
             return Reply(error=str(error), exit_code=error.exit_code)
         except (TimeoutError, CancelledError):
             return Reply(error="it takes too long; its log will say what became of it")
         return Reply(reloaded=control.Reloaded(done.changes, done.needs_restart, done.left_out))
+
+    def _captured(self, connection: socket.socket, request: Request) -> Reply | None:
+        if request.capture is None:
+            return Reply(error="a capture of what?")
+        keep = lambda: self.keep(connection)  # noqa: E731
+        return self._calls.captures.serve(connection, request.capture, keep)
 
 
 class _Exchange(socketserver.BaseRequestHandler):
@@ -118,10 +130,13 @@ class _Exchange(socketserver.BaseRequestHandler):
         try:
             encoded = control.receive(self.request, REQUEST_BYTES_MAX)
         except control.TooLongError as error:
-            reply = Reply(error=f"a request of {error.n_bytes} bytes; at most {REQUEST_BYTES_MAX}")
+            reply: Reply | None = Reply(
+                error=f"a request of {error.n_bytes} bytes; at most {REQUEST_BYTES_MAX}"
+            )
         else:
             reply = self.server.reply_to(self.request, encoded)
-        control.send(self.request, codec.pack(reply))
+        if reply is not None:
+            control.send(self.request, codec.pack(reply))
 
 
 # -- the socket -------------------------------------------------------------------------------

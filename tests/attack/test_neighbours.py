@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host.changes import NftTable
-from fastun.host.journal import Journal
-from fastun.host.nft import table_name
-from fastun.host.own_tables import Tables
-from fastun.host.strong_host import StrongHost
+from fastun.host.firewall.nft import table_name
+from fastun.host.firewall.own_tables import Tables
+from fastun.host.firewall.strong_host import StrongHost
+from fastun.host.journal.changes import NftTable
+from fastun.host.journal.journal import Journal
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import INTERFACE, SERVER_ADDRESSES, add_peer, start_gateway

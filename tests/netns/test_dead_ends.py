@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import (
     CLIENT_ADDRESSES,

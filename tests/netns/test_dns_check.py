@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import dns_check, resolver
-from fastun.host.dns_state import DnsState
+from fastun.host.dns import check as dns_check
+from fastun.host.dns import resolver
+from fastun.host.dns.state import DnsState
 from tests.support.name_server import NameServer
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import local_networks
+from fastun.host.firewall import local_networks
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
 from tests.support.cut_off import (

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import name_lookup
-from fastun.host.resolved import NoSuchNameError, NotYetError
+from fastun.host.dns import name_lookup
+from fastun.host.dns.resolved import NoSuchNameError, NotYetError
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import (
     FASTUN,

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import reconcile, routing_rules, settings_of_host
+from fastun.host import reconcile, settings_of_host
 from fastun.host.reconcile import Reconciler
-from fastun.host.rule_kinds import Beside, Level, Unmarked, key_found, key_of
+from fastun.host.routing import routing_rules
+from fastun.host.routing.rule_kinds import Beside, Level, Unmarked, key_found, key_of
 from fastun.host.wanted import Wanted
 from tests.support.fake_kernel import ETH0, FT0, LAN, FakeKernel
 from tests.support.pushed_device import JOURNAL, MARK, settings

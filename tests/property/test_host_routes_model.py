@@ -7,10 +7,10 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host.placing import Caught, Place, Way, placed
-from fastun.host.prefixes import Prefixes
 from fastun.host.reconcile import difference
-from fastun.host.routing_rules import MAIN_TABLE, Level, table_of
+from fastun.host.routing.placing import Caught, Place, Way, placed
+from fastun.host.routing.prefixes import Prefixes
+from fastun.host.routing.routing_rules import MAIN_TABLE, Level, table_of
 
 MARK = 60000
 TABLE = table_of(MARK)

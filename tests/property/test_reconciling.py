@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import reconcile, routing_rules, settings_of_host
-from fastun.host.kernel import Place
+from fastun.host import reconcile, settings_of_host
+from fastun.host.netlink.kernel import Place
 from fastun.host.reconcile import Reconciler
-from fastun.host.routing_rules import PROTOCOL, Level
+from fastun.host.routing import routing_rules
+from fastun.host.routing.routing_rules import PROTOCOL, Level
 from fastun.host.wanted import Wanted
 from tests.support.fake_kernel import FT0, LAN, MAIN, FakeKernel
 from tests.support.pushed_device import JOURNAL, MARK, settings

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
+from fastun.gateway.captures import Captures
 from fastun.gateway.reload import Reloaded
 from fastun.status import control
+from fastun.status.capture_service import CaptureService
 from fastun.status.reading import INNER_ADDRESSES_MAX
 from fastun.status.reply import LastError, LinkStatus, PeerStatus, Tcp
 from fastun.status.server import serve
@@ -51,8 +54,11 @@ def serving(
                 assert threading.current_thread() is thread
                 return reloaded()
 
+            captures = Captures(gateway.lane, gateway.peer_slots)
             with viewing(gateway) as viewer:
-                context = serve(path, viewer.view, refresh, reload)
+                context = serve(
+                    path, viewer.view, refresh, reload, partial(CaptureService, captures, "tun")
+                )
                 asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(5)
                 try:
                     yield path

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun.host.kernel import FoundAddress, FoundRoute, Link, Place, SetAddress, SetLink
-from fastun.host.netlink import Fault
-from fastun.host.routing_rules import PROTOCOL
+from fastun.host.netlink.kernel import FoundAddress, FoundRoute, Link, Place, SetAddress, SetLink
+from fastun.host.netlink.netlink import Fault
+from fastun.host.routing.routing_rules import PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastun.host.kernel import Step
+    from fastun.host.netlink.kernel import Step
 
 MAIN = 254
 FT0, ETH0, LAN = 7, 2, 3

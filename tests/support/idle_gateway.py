@@ -14,7 +14,7 @@ from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
-from fastun.host.dns_state import NOTHING
+from fastun.host.dns.state import NOTHING
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
-from fastun.host.route_lookup import Way
+from fastun.host.routing.route_lookup import Way
 from fastun.link.inside import Inside
 
 if TYPE_CHECKING:
-    from fastun.host.route_lookup import RouteLookup
+    from fastun.host.routing.route_lookup import RouteLookup
 
 DEVICE, OTHER = 7, 3
 

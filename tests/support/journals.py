@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastun.host import journal_file
-from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules
-from fastun.host.journal import Journal
+from fastun.host.journal import journal_file
+from fastun.host.journal.changes import AnyChange, Dns, NftTable, RoutingRules
+from fastun.host.journal.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

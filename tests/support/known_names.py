@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from fastun.host.resolved import HostAddress, NoSuchNameError, UnresolvedError
+from fastun.host.dns.resolved import HostAddress, NoSuchNameError, UnresolvedError
 from fastun.link.names import Names
 from fastun.link.outside import Outside
 

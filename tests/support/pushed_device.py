@@ -9,16 +9,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from fastun.config.settings import Options, Settings, load
-from fastun.host.outer_addresses import of_settings
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
-from fastun.host.routing_rules import FIRST_MARK
+from fastun.host.routing.outer_addresses import of_settings
+from fastun.host.routing.routing_rules import FIRST_MARK
 from fastun.host.wanted import Wanted
 from fastun.peers.peer import Peer
 from tests.support.fake_kernel import FT0
 
 if TYPE_CHECKING:
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
 
 MARK = FIRST_MARK
 # One that records nothing.

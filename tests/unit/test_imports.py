@@ -26,7 +26,7 @@ class Refusal:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Refusal())
-from fastun.host.iproute import IPRoute, NetlinkError
+from fastun.host.netlink.iproute import IPRoute, NetlinkError
 assert issubclass(NetlinkError, Exception)
 IPRoute().close()
 """

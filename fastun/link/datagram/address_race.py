@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final, TypeVar
 
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import UnresolvedError
+from fastun.host.dns.resolved import UnresolvedError
 from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.names import EndpointAddress, Names

@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass
 
 from fastun import log
-from fastun.host.resolved import UnresolvedError
+from fastun.host.dns.resolved import UnresolvedError
 from fastun.link.attempts import Way, named
 from fastun.link.datagram.address_race import STEP_S, AddressRace, endpoints_of
 from fastun.link.datagram.peer import UdpPeer

@@ -16,7 +16,7 @@ import socket
 import struct
 from pathlib import Path
 
-from fastun.host.rtnetlink import (
+from fastun.host.netlink.rtnetlink import (
     RTA_METRICS,
     RTM_F_FIB_MATCH,
     RTN_LOCAL,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastun.host.rtnetlink import RouteChanges
+from fastun.host.netlink.rtnetlink import RouteChanges
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.hints import Hint, HintListener
 from fastun.link.datagram.path_mtu import PathWatch

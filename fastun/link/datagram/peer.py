@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fastun.host.route_lookup import NO_WAY, Way
+from fastun.host.routing.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
 from fastun.link.datagram.liveness import COUNTERS_MAX, Liveness
 from fastun.link.datagram.probe import PathSearch

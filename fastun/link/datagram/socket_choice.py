@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.routing.route_lookup import RouteLookup
 
 Address = IPv4Address | IPv6Address
 

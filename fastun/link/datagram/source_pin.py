@@ -17,7 +17,7 @@ import contextlib
 from msgspec import structs
 
 from fastun import log
-from fastun.host.route_lookup import NO_WAY, Way
+from fastun.host.routing.route_lookup import NO_WAY, Way
 from fastun.link.datagram.peer import SourcePin, UdpPeer
 from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets

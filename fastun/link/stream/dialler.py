@@ -20,7 +20,7 @@ from typing import Final
 
 from fastun import log
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import UnresolvedError
+from fastun.host.dns.resolved import UnresolvedError
 from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link.attempts import Way, named
 from fastun.link.hello import HelloError

@@ -18,7 +18,7 @@ from ipaddress import IPv6Address
 from typing import Final, NamedTuple
 
 from fastun.endpoint import Endpoint, format_host_port
-from fastun.host.resolved import NotYetError, UnresolvedError
+from fastun.host.dns.resolved import NotYetError, UnresolvedError
 from fastun.link.inside import LeadsInsideError
 from fastun.link.names import EndpointAddress, Names
 from fastun.link.outside import Outside

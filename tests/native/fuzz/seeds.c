@@ -135,7 +135,7 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     } else if (strcmp(fuzzer, "fuzz_gro") == 0) {
         seed.length = 0;
         append_flow(&seed, choice);
-    } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0) {
+    } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0 || strcmp(fuzzer, "fuzz_capture_read") == 0) {
         seed.length = 0;
         append_record(&seed);
     } else {

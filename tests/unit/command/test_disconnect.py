@@ -10,7 +10,7 @@ import pytest
 
 from fastun.command import disconnect as command
 from fastun.errors import RuntimeFailure
-from fastun.host import kill_switch, kill_switch_found
+from fastun.host.firewall import kill_switch, kill_switch_found
 from fastun.status import control
 from tests.support.control_socket import INTERFACE, serving
 

@@ -18,7 +18,8 @@ from fastun.doctor import examination, kill_switch, listing
 from fastun.doctor import probe as doctor_probe
 from fastun.doctor.finding import Finding, Subject
 from fastun.doctor.probe import Probe
-from fastun.host import kill_switch_found, programs
+from fastun.host import programs
+from fastun.host.firewall import kill_switch_found
 from fastun.lab.network import missing_capability
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore

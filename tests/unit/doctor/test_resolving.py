@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastun.doctor import resolving
-from fastun.host import resolver
+from fastun.host.dns import resolver
 from fastun.status.reply import DnsStatus
 
 

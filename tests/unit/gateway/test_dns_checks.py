@@ -11,7 +11,7 @@ import pytest
 
 from fastun import log
 from fastun.gateway.dns_checks import DnsChecks
-from fastun.host.dns_state import NOTHING, DnsState
+from fastun.host.dns.state import NOTHING, DnsState
 
 SET = DnsState(("10.9.0.1",), ("corp.example",), "file")
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from fastun.endpoint import parse
 from fastun.gateway.outer_endpoints import OuterEndpoints
-from fastun.host.kill_switch_rules import OuterEndpoint
+from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 
 LITERAL, NAMED = ip_address("192.0.2.1"), ip_address("2001:db8::1")
 MOVED, STREAM = ip_address("198.51.100.7"), ip_address("203.0.113.7")

@@ -10,9 +10,11 @@ import pytest
 import structlog
 
 from fastun import ending, log
-from fastun.host import reconcile, routing_rules, settings_of_host, sysctls
-from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules
-from fastun.host.journal import Journal
+from fastun.host import reconcile, settings_of_host
+from fastun.host.journal import sysctls
+from fastun.host.journal.changes import AnyChange, Dns, NftTable, RoutingRules
+from fastun.host.journal.journal import Journal
+from fastun.host.routing import routing_rules
 from tests.support.fake_kernel import ETH0, LAN, NAMES, FakeKernel
 from tests.support.journals import NAME
 

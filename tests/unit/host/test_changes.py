@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host.changes import Dns, NftTable, RoutingRules
+from fastun.host.journal.changes import Dns, NftTable, RoutingRules
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import nft
-from fastun.host.forward_check import find, judged_legacy
+from fastun.host.firewall import nft
+from fastun.host.firewall.forward_check import find, judged_legacy
 from fastun.lab.network import Lab, missing_capability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.host.forward_check import Obstacle
+    from fastun.host.firewall.forward_check import Obstacle
     from fastun.lab.host import Host
 
 WAYS = {4: ["eth0", "lan0"], 6: ["eth0"]}
@@ -197,7 +197,7 @@ def test_without_nft_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise nft.NftRefused("nft is missing")
 
     monkeypatch.setattr(nft, "ruleset", refuse)
-    monkeypatch.setattr("fastun.host.forward_check._has_legacy", lambda _: False)
+    monkeypatch.setattr("fastun.host.firewall.forward_check._has_legacy", lambda _: False)
     assert find("fastun0", WAYS) == []
 
 

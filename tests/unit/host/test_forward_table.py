@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.config.forward import Forward
-from fastun.host import nft
-from fastun.host.forward_table import Between, between_of, table
+from fastun.host.firewall import nft
+from fastun.host.firewall.forward_table import Between, between_of, table
 
 if TYPE_CHECKING:
     from fastun.lab.host import Host

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from fastun import log
 from fastun.config.forward import Forward
-from fastun.host import forward_check, forward_watch, nft
 from fastun.host.condition import Condition
-from fastun.host.forward_check import Obstacle
-from fastun.host.forward_watch import ForwardWatch
+from fastun.host.firewall import forward_check, forward_watch, nft
+from fastun.host.firewall.forward_check import Obstacle
+from fastun.host.firewall.forward_watch import ForwardWatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.host.forwarding import Forwarding
+    from fastun.host.firewall.forwarding import Forwarding
 
 DROPS = "ip filter FORWARD drops what is to be forwarded; run 'iptables -I'"
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.config.settings import Options, ServeSettings, load
-from fastun.host import forward_ways
-from fastun.host.forward_ways import interfaces, private_networks, with_networks
-from fastun.host.kernel import FoundRoute, Place
+from fastun.host.firewall import forward_ways
+from fastun.host.firewall.forward_ways import interfaces, private_networks, with_networks
+from fastun.host.netlink.kernel import FoundRoute, Place
 
 if TYPE_CHECKING:
     from pathlib import Path

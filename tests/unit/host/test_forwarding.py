@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.config.forward import Forward
-from fastun.host import nft, programs, sysctls
-from fastun.host.forward_table import Between, between_of
-from fastun.host.forwarding import Forwarding
-from fastun.host.journal import Journal
-from fastun.host.nft import NftRefused
-from fastun.host.own_tables import Tables
+from fastun.host import programs
+from fastun.host.firewall import nft
+from fastun.host.firewall.forward_table import Between, between_of
+from fastun.host.firewall.forwarding import Forwarding
+from fastun.host.firewall.nft import NftRefused
+from fastun.host.firewall.own_tables import Tables
+from fastun.host.journal import sysctls
+from fastun.host.journal.journal import Journal
 from fastun.lab.host import wait_until
 from tests.support.host_state import differences, host_state
 

@@ -6,9 +6,9 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from fastun.host.full_tunnel import apart, beside
-from fastun.host.kernel import FoundAddress, FoundRoute, Place
-from fastun.host.rule_kinds import MAIN_TABLE
+from fastun.host.netlink.kernel import FoundAddress, FoundRoute, Place
+from fastun.host.routing.full_tunnel import apart, beside
+from fastun.host.routing.rule_kinds import MAIN_TABLE
 
 OURS, UPLINK, BRIDGE = 7, 2, 3
 

@@ -12,9 +12,9 @@ import pytest
 
 from fastun import ending
 from fastun.errors import RuntimeFailure
-from fastun.host import resolv_conf
-from fastun.host.changes import AnyChange, Dns, NftTable, ResolvConf, RoutingRules, Sysctl
-from fastun.host.journal import Journal
+from fastun.host.dns import resolv_conf
+from fastun.host.journal.changes import AnyChange, Dns, NftTable, ResolvConf, RoutingRules, Sysctl
+from fastun.host.journal.journal import Journal
 from tests.support.journals import DNS, NAME, RULES, TABLE, edit, files, killed, make, start
 
 pytestmark = pytest.mark.usefixtures("sysctl", "asked_by")

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import journal_file, routing_rules, sysctls
-from fastun.host.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
-from fastun.host.journal import Journal
-from fastun.host.sysctls import ForwardingSetting, Ipv6Forwarding
+from fastun.host.journal import journal_file, sysctls
+from fastun.host.journal.changes import AnyChange, Dns, NftTable, RoutingRules, Sysctl
+from fastun.host.journal.journal import Journal
+from fastun.host.journal.sysctls import ForwardingSetting, Ipv6Forwarding
+from fastun.host.routing import routing_rules
 from tests.support.journals import NAME, edit, files, killed, start
 
 pytestmark = pytest.mark.usefixtures("sysctl", "asked_by")

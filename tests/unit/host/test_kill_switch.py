@@ -12,10 +12,11 @@ import pytest
 from fastun import log
 from fastun.config.settings import ConnectSettings, Options, load
 from fastun.errors import RuntimeFailure
-from fastun.host import kill_switch_found, local_networks, programs
-from fastun.host.journal import Journal
-from fastun.host.kill_switch import KillSwitch
-from fastun.host.kill_switch_rules import LocalNetwork, OuterEndpoint
+from fastun.host import programs
+from fastun.host.firewall import kill_switch_found, local_networks
+from fastun.host.firewall.kill_switch import KillSwitch
+from fastun.host.firewall.kill_switch_rules import LocalNetwork, OuterEndpoint
+from fastun.host.journal.journal import Journal
 from fastun.host.programs import ProgramRefused
 from fastun.host.wanted import Wanted
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fastun.host import name_lookup, resolv_conf
-from fastun.host.name_lookup import DnsFiles, NameLookup
-from fastun.host.resolved import NoSuchNameError, NotYetError
+from fastun.host.dns import name_lookup, resolv_conf
+from fastun.host.dns.name_lookup import DnsFiles, NameLookup
+from fastun.host.dns.resolved import NoSuchNameError, NotYetError
 
 STUB = "# systemd-resolved\nnameserver 127.0.0.53\noptions edns0\nsearch lan\n"
 

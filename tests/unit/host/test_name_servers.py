@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host import name_servers, resolver
-from fastun.host.name_servers import NameServers
+from fastun.host.dns import name_servers, resolver
+from fastun.host.dns.name_servers import NameServers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
 
 RECORDER = """#!/bin/sh
 {{ echo "$*"; [ "$1" != -a ] || while read -r line; do echo "$line"; done; }} >> {record}

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun import log
-from fastun.host import name_servers, programs, resolv_conf, resolver
-from fastun.host.name_servers import NameServers
+from fastun.host import programs
+from fastun.host.dns import name_servers, resolv_conf, resolver
+from fastun.host.dns.name_servers import NameServers
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
 
 LAN = "nameserver 192.168.1.1\n"
 OURS = ("10.9.0.1",)

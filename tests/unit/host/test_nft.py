@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import nft, programs
-from fastun.host.nft import Chain, NftRefused, Table, table_name
-from fastun.host.own_tables import Tables
+from fastun.host import programs
+from fastun.host.firewall import nft
+from fastun.host.firewall.nft import Chain, NftRefused, Table, table_name
+from fastun.host.firewall.own_tables import Tables
 
 if TYPE_CHECKING:
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
 

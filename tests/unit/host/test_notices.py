@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host.notices import Concern, Filter, Notices
+from fastun.host.netlink.notices import Concern, Filter, Notices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fastun.endpoint import parse
-from fastun.host import routes, tables
-from fastun.host.outer_addresses import of_settings
-from fastun.host.placing import Caught
-from fastun.host.routes import prepared
+from fastun.host.routing import routes, tables
+from fastun.host.routing.outer_addresses import of_settings
+from fastun.host.routing.placing import Caught
+from fastun.host.routing.routes import prepared
 from tests.support.fake_kernel import FT0, MAIN, FakeKernel
 from tests.support.pushed_device import MARK, Client, settings
 

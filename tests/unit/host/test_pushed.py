@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from fastun.host.routing_rules import PROTOCOL
+from fastun.host.routing.routing_rules import PROTOCOL
 from tests.support.fake_kernel import FT0, LAN, MAIN, FakeKernel
 from tests.support.pushed_device import MARK, Client
 

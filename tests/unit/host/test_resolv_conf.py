@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastun.errors import RuntimeFailure
-from fastun.host import resolv_conf
-from fastun.host.changes import ResolvConf
+from fastun.host.dns import resolv_conf
+from fastun.host.journal.changes import ResolvConf
 
 LAN = "# of the LAN\nnameserver 192.168.1.1\n search lan\noptions edns0\nnameserver 192.168.1.2"
 

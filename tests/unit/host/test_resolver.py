@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host import programs, resolver
+from fastun.host import programs
+from fastun.host.dns import resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

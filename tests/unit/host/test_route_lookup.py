@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host.route_lookup import RouteLookup
+from fastun.host.routing.route_lookup import RouteLookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

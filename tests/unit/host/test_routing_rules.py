@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
-from fastun.host import routing_rules
-from fastun.host.routing_rules import FIRST_MARK, PROTOCOL, Level
+from fastun.host.routing import routing_rules
+from fastun.host.routing.routing_rules import FIRST_MARK, PROTOCOL, Level
 from tests.support.fake_kernel import FT0, FakeKernel
 
 if TYPE_CHECKING:

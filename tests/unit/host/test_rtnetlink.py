@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
-from fastun.host.rtnetlink import RTN_LOCAL, RouteQuestions
+from fastun.host.netlink.rtnetlink import RTN_LOCAL, RouteQuestions
 
 RTN_BROADCAST = 3
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fastun.host import settings_of_host, sysctls
-from fastun.host.netlink import Fault
-from fastun.host.placing import Placed, Way, placed
-from fastun.host.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host import settings_of_host
+from fastun.host.journal import sysctls
+from fastun.host.journal.sysctls import SEND_REDIRECTS, SRC_VALID_MARK
+from fastun.host.netlink.netlink import Fault
+from fastun.host.routing.placing import Placed, Way, placed
 from tests.support.pushed_device import settings
 
 if TYPE_CHECKING:

@@ -10,17 +10,18 @@ import pytest
 import structlog
 
 from fastun import log
-from fastun.host import programs, strong_host
-from fastun.host.own_tables import Tables
+from fastun.host import programs
+from fastun.host.firewall import strong_host
+from fastun.host.firewall.own_tables import Tables
+from fastun.host.firewall.strong_host import StrongHost, has_default
 from fastun.host.programs import ProgramRefused
-from fastun.host.strong_host import StrongHost, has_default
 from tests.support.fake_kernel import FT0, LAN, FakeKernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastun.host.journal import Journal
+    from fastun.host.journal.journal import Journal
 
 ADDRESSES = {4: ("10.9.0.2",), 6: ("fd00:9::2",)}
 ALL = ("0.0.0.0/0",)

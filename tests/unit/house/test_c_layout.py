@@ -16,7 +16,7 @@ CSRC = Path(__file__).resolve().parents[3] / "csrc"
 SOURCES = sorted(CSRC.rglob("*.[ch]"))
 
 #: From the bottom. A file includes headers of its own folder and of those below it; folders in one
-#: row do not see one another. "" is csrc/fastun.h, the interface to Python.
+#: row do not see one another. "" has csrc/fastun.h and capture.h, the interface to Python.
 ORDER = [
     {""},
     {"packet"},
@@ -149,6 +149,6 @@ int short_one(void) {
     assert dict(functions_of(source)) == {"long_one": 8, "short_one": 3}
     assert dict(structs_of(source)) == {"unnamed": 1, "one": 5}
     loop = (CSRC / "loop/loop.h").read_text(encoding="utf-8")
-    assert ("loop", 16) in structs_of(loop)
+    assert ("loop", 17) in structs_of(loop)
     n_functions = sum(1 for path in SOURCES for _ in functions_of(path.read_text("utf-8")))
     assert n_functions > 400

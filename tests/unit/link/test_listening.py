@@ -13,7 +13,7 @@ import structlog
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import RuntimeFailure
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.link import binding, names
 from fastun.link import listening as module
 from fastun.link.listening import Listening

@@ -12,7 +12,7 @@ import structlog
 from fastun import log
 from fastun.endpoint import Endpoint, Scheme
 from fastun.errors import RuntimeFailure
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.link.listening import Listening
 from tests.support.known_names import KnownNames
 from tests.support.stream_owner import run

@@ -13,7 +13,7 @@ import structlog
 from fastun import log
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError
-from fastun.host.resolved import NoSuchNameError, NotYetError, UnresolvedError
+from fastun.host.dns.resolved import NoSuchNameError, NotYetError, UnresolvedError
 from fastun.link import names as module
 from fastun.link.names import EndpointAddress, refuse_missing
 from tests.support.known_names import KnownNames

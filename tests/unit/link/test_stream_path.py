@@ -14,7 +14,7 @@ from tests.support.inside_of import OTHER, Routes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fastun.host.route_lookup import RouteLookup
+    from fastun.host.routing.route_lookup import RouteLookup
 
 UPLINK, SECOND = OTHER, 4
 HERE = "127.0.0.1"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.metrics import server as metric_server
 from fastun.metrics.server import MetricsServer
 from tests.support.idle_gateway import idle_gateway, viewing

@@ -12,7 +12,7 @@ import pytest
 import structlog
 
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.link.datagram import initiator
 from fastun.link.datagram.address_race import AddressRace
 from fastun.link.datagram.peer import PeerPort
@@ -23,7 +23,7 @@ from tests.support.known_names import KnownNames
 from tests.support.parties import CLIENT
 
 if TYPE_CHECKING:
-    from fastun.host.resolved import UnresolvedError
+    from fastun.host.dns.resolved import UnresolvedError
     from fastun.link.datagram.peer import UdpPeer
 
 A, B, C, HEARD = "192.0.2.1", "2001:db8::1", "192.0.2.3", "192.0.2.9"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.host.rtnetlink import RouteChanges
+from fastun.host.netlink.rtnetlink import RouteChanges
 from fastun.lab.host import wait_until
 from fastun.link.datagram.local_mtu import local_mtu
 from fastun.link.datagram.sockets import cached_path_mtu

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import NotYetError
+from fastun.host.dns.resolved import NotYetError
 from fastun.link import names as names_module
 from fastun.peers.peer import Peer
 from tests.support.datagram_pair import Side, names_resolved, run

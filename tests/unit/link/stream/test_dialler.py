@@ -15,7 +15,7 @@ import structlog
 
 from fastun import log
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import NoSuchNameError, NotYetError, UnresolvedError
+from fastun.host.dns.resolved import NoSuchNameError, NotYetError, UnresolvedError
 from fastun.lane.messages import CLOSED_BY_PEER
 from fastun.link import names as names_module
 from fastun.link.hello import HelloError

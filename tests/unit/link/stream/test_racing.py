@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fastun.endpoint import Endpoint
-from fastun.host.resolved import NoSuchNameError, UnresolvedError
+from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
 from fastun.link.names import EndpointAddress
 from fastun.link.stream import racing, sockets
 from fastun.link.stream.racing import Candidate, NotConnectedError

@@ -1,0 +1,290 @@
+"""The kill switch: nothing leaves this host beside the tunnel, whatever becomes of the tunnel.
+
+    start --the table, with what is known by then--> device, names, links, ...
+                 ^     |
+                 |     +-- names resolve, peers move, networks come: another table in its place
+                 '-----+-- another program removes or changes it: put back at once
+    end, crash, upgrade: it stays. 'fastun disconnect' removes it, or a start without the option.
+
+It is the one change of a host that the journal does not undo: its purpose is to outlive us. The
+kernel forgets it at a reboot. kill_switch_rules.py says what is allowed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from fastun import ending, log
+from fastun.ending import AskedToStop
+from fastun.errors import RuntimeFailure
+from fastun.host.firewall import kill_switch_found, kill_switch_rules, local_networks, nft
+from fastun.host.firewall.kill_switch_rules import Allowed, LocalNetwork, OuterEndpoint
+from fastun.host.firewall.nft import NftRefused
+from fastun.host.firewall.own_tables import Tables
+from fastun.host.netlink.notices import Concern, Filter, Notices
+from fastun.host.routing import full_tunnel, outer_addresses
+from fastun.host.wanted import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fastun.config.settings import Settings
+    from fastun.endpoint import Endpoint
+    from fastun.host.journal.journal import Journal
+    from fastun.peers.peer import Network
+
+# One that keeps removing it costs the host a process a second, and no more.
+PAUSE_S: Final = 1.0
+# Addresses may come by the dozen, where containers start.
+GATHER_S: Final = 0.1
+# Where reports were lost.
+LOOK_S: Final = 30.0
+WARNING_INTERVAL_S: Final = 60.0
+
+
+class KillSwitch:
+    """That of one tunnel, or none. Use as a context manager, before anything is sent.
+
+    Blocks: but for `run`, not on the event loop's thread.
+    """
+
+    def __init__(self, settings: Settings, journal: Journal) -> None:
+        """Prepare; ``settings`` have the mark of our own packets."""
+        self._is_on = settings.role == "connect" and settings.kill_switch
+        self._allowed = Allowed(
+            interface=settings.interface,
+            mark=settings.fwmark,
+            endpoints=_known(settings.endpoints) if settings.role == "connect" else frozenset(),
+            has_lan=settings.role == "connect" and settings.allow_lan,
+        )
+        self._wanted = Wanted(mtu=settings.mtu, addresses=settings.addresses)
+        self._tables = Tables(journal)
+        self._name = nft.table_name(settings.interface, kill_switch_rules.PURPOSE)
+        self._mutex = threading.Lock()
+        self._table = kill_switch_rules.table(self._allowed)  # the last that was to be there
+        self._left_out = ""
+        self._fault = ""
+        self._n_restored = 0
+        self._warned_s = float("-inf")
+        self._log = log.get("kill switch")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is one. Any thread."""
+        return self._is_on
+
+    @property
+    def has_lan(self) -> bool:
+        """Whether the networks that this host is in are reachable beside the tunnel. Any thread."""
+        return self._allowed.has_lan
+
+    @property
+    def fault(self) -> str:
+        """Why it is not as it should be; empty where it is. Any thread."""
+        return self._fault
+
+    @property
+    def n_restored(self) -> int:
+        """How often it was put back. Any thread."""
+        return self._n_restored
+
+    def __enter__(self) -> Self:
+        """Set it. Raises RuntimeFailure, AskedToStop."""
+        if not self.is_on:
+            return self
+        interface = self._allowed.interface
+        others = [each for each in _found() if each != interface]
+        if others:
+            raise RuntimeFailure(
+                f"kill_switch: that of {others[0]} is set on this host, and drops what other "
+                f"tunnels send; run '{by_hand(others[0])}', or set only one of them"
+            )
+        try:
+            self._have()
+        except NftRefused as error:
+            raise RuntimeFailure(f"kill_switch: {error}") from None
+        self._log.info(
+            f"kill switch set: this host sends nothing beside the tunnel; it stays until "
+            f"'{by_hand(interface)}'",
+            interface=interface,
+            lan="allowed" if self._allowed.has_lan else "dropped",
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it there, and say so."""
+        if self.is_on:
+            say_that_it_remains(self._allowed.interface)
+
+    def remove_left(self) -> None:
+        """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
+
+        Once the device is ours: until then it may be that of a client that is running.
+        """
+        interface = self._allowed.interface
+        if not self.is_on and interface in _found():
+            remove(interface)
+            self._log.warning(
+                "the kill switch of an earlier start is removed: kill_switch is not set now",
+                interface=interface,
+            )
+
+    # -- what is allowed ------------------------------------------------------------------------
+
+    def allow_lookups(self, servers: Iterable[str]) -> None:
+        """Let our own lookups of names reach these DNS servers, and no others. Raises OSError."""
+        self._change(dns_servers=frozenset(map(outer_addresses.parsed, servers)))
+
+    def follows(self, endpoints: frozenset[OuterEndpoint], wanted: Wanted) -> bool:
+        """Return whether `follow` would change nothing. Any thread."""
+        is_same = self._allowed.endpoints == endpoints and self._wanted is wanted
+        return is_same or not self.is_on
+
+    def follow(self, endpoints: frozenset[OuterEndpoint], wanted: Wanted) -> None:
+        """Let our own packets go to ``endpoints``; the device is to have what is ``wanted``."""
+        self._wanted = wanted
+        self._change(endpoints=endpoints)
+
+    def _change(self, **changes: object) -> None:
+        """Replace the table; a failure is a warning: it goes on dropping what it did before."""
+        if not self.is_on:
+            return
+        with self._mutex:
+            self._allowed = msgspec.structs.replace(self._allowed, **changes)
+            self._try()
+
+    def _try(self) -> None:
+        try:
+            self._have()
+            self._fault = ""
+        except AskedToStop:
+            return
+        except (NftRefused, OSError) as error:
+            self._fault = f"the kill switch cannot be changed: {error}"
+            self._warn(self._fault)
+
+    def _have(self) -> None:
+        """Put the table as it should be now. Raises NftRefused, OSError and AskedToStop."""
+        allowed = self._allowed
+        outer = {each.host for each in allowed.endpoints}
+        networks = local_networks.read(allowed.interface, allowed.mark, outer)
+        apart, _ = full_tunnel.apart({each.network for each in networks}, _inside(self._wanted))
+        kept = tuple(each for each in networks if each.network in apart)
+        self._say_left_out({*networks} - {*kept})
+        self._table = kill_switch_rules.table(msgspec.structs.replace(allowed, networks=kept))
+        self._tables.have(self._table)
+
+    def _say_left_out(self, networks: set[LocalNetwork]) -> None:
+        """Say, once for each change, which networks of this host are out of reach."""
+        wanted = {each.network for each in networks if each.is_within or self._allowed.has_lan}
+        said = " ".join(sorted(map(str, wanted)))
+        if said and said != self._left_out and not self._wanted.takes_all:  # reconcile.py says it
+            self._log.warning(
+                "networks of this host are out of reach: the tunnel leads to addresses in them",
+                networks=said,
+            )
+        self._left_out = said
+
+    # -- what others do -------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Put it back whenever another program has removed or changed it. Event loop only."""
+        try:
+            notices = Notices()
+        except OSError as error:
+            self._fault = f"cannot watch the kill switch: {error.strerror}"
+            self._warn(self._fault)
+            return
+        filter_ = Filter(0, lambda: (self._name,), lambda: ())
+        looked_s = float("-inf")
+        with notices:
+            while True:
+                await notices.wait(LOOK_S)
+                concern = notices.read(filter_.concern)
+                is_restored = False
+                if Concern.TABLE in concern or time.monotonic() - looked_s >= LOOK_S:
+                    looked_s = time.monotonic()
+                    is_restored = await asyncio.to_thread(self._look)
+                elif concern:
+                    await asyncio.to_thread(self._change)
+                await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
+
+    def _look(self) -> bool:
+        """Compare, and put it right; return whether another program had changed it."""
+        with self._mutex:
+            is_back = self._put_back()
+            changed = self._tables.changed()
+            self._tables.forget(changed)
+            self._try()
+            if not (changed or is_back) or self._fault:
+                return False
+            self._n_restored += 1
+        self._warn(
+            "the kill switch was removed or changed by another program (a firewall's restart, "
+            "'nft flush ruleset'); put back"
+        )
+        return True
+
+    def _put_back(self) -> bool:
+        """Put the table back if there is none, at once: to compare comes later. Whether it was."""
+        if self._allowed.interface in _found() or ending.is_asked():
+            return False
+        with contextlib.suppress(NftRefused, AskedToStop):
+            nft.put(self._table)
+            return True
+        return False
+
+    def _warn(self, event: str) -> None:
+        now_s = time.monotonic()
+        if now_s - self._warned_s >= WARNING_INTERVAL_S:
+            self._warned_s = now_s
+            self._log.warning(event, interface=self._allowed.interface)
+
+
+def say_that_it_remains(interface: str) -> None:
+    """Say so, if it does: the last thing that a gateway says of this host."""
+    if interface in _found():
+        log.get("kill switch").warning(
+            "the kill switch remains: this host sends nothing until fastun runs again; "
+            f"'{by_hand(interface)}' removes it",
+            interface=interface,
+        )
+
+
+def remove(interface: str) -> None:
+    """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
+    nft.remove(nft.table_name(interface, kill_switch_rules.PURPOSE), is_undo=True)
+
+
+def _found() -> tuple[str, ...]:
+    try:
+        return kill_switch_found.interfaces()
+    except OSError:  # a kernel without nftables, or no right to ask; nft says more
+        return ()
+
+
+def by_hand(interface: str) -> str:
+    """Return the command that removes it."""
+    return f"fastun disconnect -i {interface}"
+
+
+def _known(endpoints: Iterable[Endpoint]) -> frozenset[OuterEndpoint]:
+    """Return those whose host is an address."""
+    found = set()
+    for endpoint in endpoints:
+        with contextlib.suppress(ValueError):
+            host = outer_addresses.parsed(endpoint.host)
+            found.add(OuterEndpoint(endpoint.scheme, host, endpoint.port))
+    return frozenset(found)
+
+
+def _inside(wanted: Wanted) -> list[Network]:
+    """Return the networks that the tunnel leads to."""
+    own = (each.network for each in (*wanted.addresses, *wanted.pushed_addresses))
+    return [*own, *wanted.routes, *wanted.pushed_routes]
