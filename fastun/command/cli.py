@@ -70,11 +70,11 @@ def serve(**options: Any) -> None:
     \b
     Examples:
       fastun serve --address 10.9.0.1/24 --address fd00:9::1/64
-      fastun serve --address 10.9.0.1/24 --wire plain --insecure
-      fastun serve --listen tcp://192.0.2.1:443 --address fd00:9::1/64 \\
-                   --wire plain --insecure
+      fastun serve --forward --masquerade
       fastun serve -c gateway.toml
+      fastun serve --mode tap --address 10.9.0.1/24
       fastun serve --listen udp://[::]:51820
+      fastun serve --address 10.9.0.1/24 --wire plain --insecure
       fastun serve --wire simpletun --insecure --mode tap -i tap0
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     _run("serve", None, Options(**options))
@@ -95,14 +95,12 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     \b
     Examples:
       fastun connect laptop.toml
+      fastun connect laptop.toml --all
+      fastun connect laptop.toml --all --kill-switch
+      fastun connect laptop.toml --check
       fastun connect /etc/wireguard/wg0.conf
-      fastun connect tcp://vpn.example.net --address 10.9.0.2/24 \\
-                     --wire plain --insecure
       fastun connect tcp://[2001:db8::1]:443 --address 10.9.0.2/24 \\
                      --wire plain --insecure
-      fastun connect laptop.toml --all
-      fastun connect laptop.toml --kill-switch
-      fastun connect laptop.toml --check
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     if not check:
         _run("connect", target, Options(**options))
@@ -188,7 +186,7 @@ def reload(interface: str | None, run_dir: Path) -> None:
     help="Print N snapshots as plain text, then exit.",
 )
 def top(interface: str | None, run_dir: Path, interval: float, count: int | None) -> None:
-    """Watch rates, rings, drops, peers and the bottleneck of a gateway.
+    """Watch a gateway: rates, rings, drops, peers, bottleneck.
 
     On a terminal until q or Ctrl-C; into a pipe or a file, one snapshot after another.
 

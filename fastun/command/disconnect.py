@@ -37,11 +37,13 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
 
     Raises RuntimeFailure where there is neither, or several to choose from.
     """
-    running, found = _clients(run_dir), _kill_switches()
+    (running, servers), found = _gateways(run_dir), _kill_switches()
     names = sorted({*running, *found})
     if interface is None and len(names) > 1:
         raise RuntimeFailure(f"several can be ended; choose one with -i: {', '.join(names)}")
     name = interface or (names[0] if names else "")
+    if name in servers and name not in names:
+        raise RuntimeFailure(f"{name} is a server; stop it where it was started, or with SIGTERM")
     if name not in names:
         of = f" of {quote(name)}" if name else ""
         others = f"; there is {', '.join(names)}" if names else ""
@@ -62,8 +64,8 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
         sys.stdout.write(f"{name}: kill switch removed\n")
 
 
-def _clients(run_dir: Path) -> list[str]:
-    """Return the interfaces of the clients that run. Raises RuntimeFailure."""
+def _gateways(run_dir: Path) -> tuple[list[str], list[str]]:
+    """Return the interfaces of the clients that run, and of the servers. Raises RuntimeFailure."""
     try:
         alive = [path for path in sorted(run_dir.glob("*.sock")) if control.is_alive(path)]
         gateways = [control.request(path, "status") for path in alive]
@@ -72,7 +74,8 @@ def _clients(run_dir: Path) -> list[str]:
             f"--run-dir {run_dir}: cannot be read ({error.strerror}); run as root, or as the user "
             "that runs the gateway"
         ) from None
-    return [gateway.interface for gateway in gateways if gateway.role == "connect"]
+    clients = [gateway.interface for gateway in gateways if gateway.role == "connect"]
+    return clients, [gateway.interface for gateway in gateways if gateway.role == "serve"]
 
 
 def _kill_switches() -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def pubkey() -> None:
 )
 @server_options
 def key(forget: bool, state: Path) -> None:
-    """Print the public key of the server: what its clients know it by.
+    """Print the server's public key, by which its clients know it.
 
     A server whose private key is lost or is another one refuses to start while it has peers, since
     none of them could connect. --forget makes it start, to change the key on purpose.

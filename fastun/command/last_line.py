@@ -30,6 +30,8 @@ def explain(error: Exception) -> tuple[int, str]:
     match error:
         case FastunError():
             return error.exit_code, str(error)
+        case click.NoSuchOption() if error.option_name[1:2].isdigit():
+            return error.exit_code, f"{error.option_name}...: no value may begin with '-'"
         case click.UsageError():
             command = error.ctx.command_path if error.ctx else "fastun"
             message = " ".join(error.format_message().split())

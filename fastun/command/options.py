@@ -70,7 +70,8 @@ _TUNNEL_OPTIONS = (
         metavar="BYTES",
         help=or_else(
             "MTU of the device.",
-            f"{interface.UDP_MTU} where a link can be UDP, else {interface.STREAM_MTU}",
+            f"{interface.UDP_MTU} where a link can be UDP, else {interface.STREAM_MTU}; TAP:"
+            f" {interface.STREAM_MTU}",
         ),
     ),
     click.option(

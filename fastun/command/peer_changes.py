@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def change(name: str, given: Given, state: Path) -> None:
     """Change what was given of one peer, and say what it is now. Raises FastunError."""
     if given == NOTHING:
-        raise ConfigError("nothing to change; give at least one option ('fastun peer set --help')")
+        raise click.UsageError("nothing to change; give a value, or an option with one")
     now = time.time()
     with existing(state) as directory:
         with directory.changes():
@@ -71,6 +71,8 @@ def rename(name: str, new_name: str, state: Path) -> None:
     with existing(state) as directory:
         with directory.changes():
             peer = replace(directory.get(name), name=new_name)
+            if new_name != name:
+                directory.check_name_is_free(new_name, "NEW_NAME")
             before = _replace(directory, name, peer)
         _say(before, peer, directory.server())
 

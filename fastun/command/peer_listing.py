@@ -143,7 +143,8 @@ def print_peer(each: Listed) -> None:
         "allowed IPs": ", ".join(map(str, peer.allowed_ips)) or "none",
         "endpoints": ", ".join(map(str, peer.endpoints)) or "none (peer connects to us)",
         "keepalive": f"{peer.keepalive_s} s" if peer.keepalive_s else "off",
-        "terms": ", ".join(_terms(each)) or "none",
+        # Each on a line of its own: all on one would be longer than 80 columns.
+        "terms": f"\n{'':<16}".join(_terms(each)) or "none",
     }
     if each.status is not None:
         lines["last handshake"] = handshake if handshake == "never" else f"{handshake} ago"

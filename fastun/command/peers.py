@@ -60,6 +60,7 @@ def add(
     with PeerStore(state) as directory:
         # Printed before the commit: a client whose file is lost is not added.
         with directory.changes():
+            directory.check_name_is_free(name, "NAME")
             peer = changed(peer, given, directory.server(), time.time())
             # Of a peer with a key of its own, the networks given may be all that there is.
             addresses: tuple[Address, ...] = ()

@@ -237,12 +237,37 @@ def _explain(complaint: str) -> str:
     what = what.replace(" | null", "")  # TOML has no null; None is for a field that is not there.
     unknown = re.fullmatch("Object contains unknown field `(.*)`", what, re.DOTALL)
     if unknown is None:
-        return f"{place}: {what.replace('`', '')}" if place else what.replace("`", "")
+        what = _in_words(what.replace("`", ""))
+        return f"{place}: {what}" if place else what
     field = f"{place}.{unknown[1]}".lstrip(".")
     known = _SECTIONS.get(place.partition("[")[0], Document).__struct_fields__
     nearest = difflib.get_close_matches(unknown[1], known, n=1)
     fix = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(known)}"
     return f"{quote(field)}: unknown field; {fix}"
+
+
+_KINDS: Final = {
+    "bool": "true or false",
+    "int": "an integer",
+    "float": "a number with a fraction",
+    "str": "a string in quotes",
+    "array": "a list in brackets",
+    "object": "a section",
+    "datetime": "a date",
+    "date": "a date",
+    "time": "a time",
+}
+
+
+def _in_words(complaint: str) -> str:
+    """Say "Expected int, got str" without the names that types have in a program."""
+    expected, _, got = complaint.removeprefix("Expected ").partition(", got ")
+    if expected.startswith(("int <=", "int >=")):
+        return "is out of range"
+    kinds = expected.split(" | ")
+    if got not in _KINDS or not _KINDS.keys() >= set(kinds):
+        return complaint
+    return f"must be {', or '.join(_KINDS[kind] for kind in kinds)}; it is {_KINDS[got]}"
 
 
 # -- writing ----------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ class PeerDirectory(ABC):
         What it has used of a quota stays.
         """
 
+    def check_name_is_free(self, name: str, where: str) -> None:
+        """Raise ConfigError where a peer of the directory, or of the gateway's file, has it."""
+        server = self.server()
+        if any(peer.name == name for peer in (*self.peers(), *(server.peers if server else ()))):
+            raise ConfigError(
+                f"{where}: a peer is named {quote(name)} already; choose another name"
+            )
+
     @abstractmethod
     def remove(self, name: str) -> Peer:
         """Remove the peer of that name and return it; ConfigError when there is none."""

@@ -82,6 +82,7 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["serve", *PLAIN, "--config", "/nonexistent"], "cannot read configuration '/nonexistent'"),
         (["connect", *PLAIN], "endpoint: missing"),
         (["peer"], "Missing command. (see 'fastun peer --help')"),
+        (["peer", "expire", "laptop", "-3d"], "-3...: no value may begin with '-'"),
         (["peer", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
         (["peer", "add"], "Missing argument 'NAME'"),
         (["peer", "add", "a b"], "NAME: 'a b' is not a valid peer name"),
@@ -127,6 +128,7 @@ def test_help_fits_80_columns_and_shows_how(command: list[str]) -> None:
     completed = fastun(*command, "--help")
     assert completed.returncode == 0
     assert max(map(len, completed.stdout.splitlines())) <= 80
+    assert "...\n" not in completed.stdout.partition("\nCommands:")[2], "a short help is cut"
     name = " ".join(command)
     assert re.search(rf"^ +.*fastun (serve|connect|{name})", completed.stdout, re.MULTILINE)
 
@@ -161,7 +163,7 @@ def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
         assert f"[default: {default}]" in text
     for default in ("/var/lib/fastun", "/run/fastun"):
         assert f"[default: {default}]" in text
-    assert "[default: 1420 where a link can be UDP, else 1500]" in text
+    assert "[default: 1420 where a link can be UDP, else 1500; TAP: 1500]" in text
     assert "[default: udp://[::]:51820 on the wireguard wire, and tcp://[::]:55555]" in text
 
 

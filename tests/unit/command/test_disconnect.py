@@ -63,7 +63,7 @@ def test_of_several_one_has_to_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 def test_a_serving_gateway_is_no_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Found(monkeypatch)
-    with serving(tmp_path), pytest.raises(RuntimeFailure, match="no client of 'unit0' is running"):
+    with serving(tmp_path), pytest.raises(RuntimeFailure, match="unit0 is a server; stop it"):
         command.disconnect(INTERFACE, tmp_path)
 
 

@@ -219,7 +219,7 @@ def test_an_address_that_cannot_be_the_clients_is_refused(
 
 def test_a_name_is_taken_once(state: Path) -> None:
     add(state, "a", *ENDPOINT)
-    assert "two peers are named 'a'" in refusal(state, "add", "a")
+    assert "NAME: a peer is named 'a' already; choose another name" in refusal(state, "add", "a")
 
 
 def test_before_the_first_serve_an_address_says_which_network(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_nothing_is_pushed_but_what_is_written(tmp_path: Path) -> None:
             "push.dns: '10.0.0' is neither the address of a DNS server",
         ),
         ("serve", "[push]\nkeepalive = 65536", "push.keepalive: 65536 is out of range"),
-        ("serve", "[push]\nkeepalive = '25'", "push.keepalive: Expected int, got str"),
+        ("serve", "[push]\nkeepalive = '25'", "push.keepalive: must be an integer; it is a"),
     ],
 )
 def test_what_cannot_be_pushed_is_named(tmp_path: Path, role: Role, text: str, named: str) -> None:

@@ -62,7 +62,7 @@ def test_a_section_or_an_option_turns_it_on(
             "forward.masquerade: 'eth0/1' is not a valid interface name",
         ),
         ("[forward]\nmasquerade = []", {}, "forward.masquerade: 0 interfaces; name 1 to 32"),
-        ("[forward]\nmasquerade = 'eth0'", {}, "forward.masquerade: Expected"),
+        ("[forward]\nmasquerade = 'eth0'", {}, "forward.masquerade: must be true"),
         ("[forward]\nto = []", {}, "forward.to: 0 networks; list 1 to 256, or remove it"),
         ("[forward]\nto = ['172.16.9.1/24']", {}, "forward.to: 172.16.9.1/24 has bits set"),
         ("[forward]\nto = ['office']", {}, "forward.to: 'office' is not a prefix"),
