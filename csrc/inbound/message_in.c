@@ -32,7 +32,7 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
                          size_t length, const struct arrival *arrival);
 static enum stats_drop fault_reason(enum message_fault fault);
 static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet);
-static bool combine_ecn(const struct loop *loop, const struct message_inbound *inbound,
+static bool combine_ecn(struct link_reader *reader, const struct message_inbound *inbound,
                         enum ecn outer);
 
 static size_t record_space(size_t message_length) {
@@ -235,7 +235,7 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }
-    if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(loop, &inbound, arrival->ecn))
+    if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(reader, &inbound, arrival->ecn))
         return;
     if (reader->shaping.shapers[slot] != NULL &&
         !shaped_in_take(reader, slot, &inbound, arrival->now_ns))
@@ -285,14 +285,14 @@ static bool is_own_source(const struct link_reader *reader, unsigned slot, const
 }
 
 /* false: dropped, since its sender would not understand the path's mark. */
-static bool combine_ecn(const struct loop *loop, const struct message_inbound *inbound,
+static bool combine_ecn(struct link_reader *reader, const struct message_inbound *inbound,
                         enum ecn outer) {
-    uint64_t n_packets = (uint64_t)inbound->n_packets;
+    struct loop *loop = &reader->loop;
     bool passes = ecn_combine(loop->mode, inbound->frame, inbound->length, outer);
     if (!passes)
-        stats_dropped(loop->stats, DROP_link_reader_not_ecn_capable, n_packets);
+        drop_frame(reader, DROP_link_reader_not_ecn_capable, inbound);
     else if (outer == ECN_CE)
-        stats_add(&loop->stats->counters[COUNTER_ecn_marked], n_packets);
+        stats_add(&loop->stats->counters[COUNTER_ecn_marked], (uint64_t)inbound->n_packets);
     return passes;
 }
 
