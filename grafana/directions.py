@@ -111,9 +111,13 @@ def _inside(direction: str, reader: str, writer: str) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{direction} drops",
-            "Packets dropped, by worker and reason.",
-            "docs/metrics.md explains the reasons; the row Faults has all of them.",
-            ((rate("fastun_dropped_packets_total", at, "role, reason"), "{{role}} {{reason}}"),),
+            "Packets dropped, by worker and reason, and packets marked in place of a drop (ECN).",
+            "docs/metrics.md explains the reasons; the row Faults has all of them. Marks: a queue "
+            "or the path is full, and senders are asked to go slower.",
+            (
+                (rate("fastun_dropped_packets_total", at, "role, reason"), "{{role}} {{reason}}"),
+                (rate("fastun_ecn_marked_packets_total", f'role="{reader}"', "role"), "ECN marks"),
+            ),
             unit=PACKETS,
             alarm=1,
         ),

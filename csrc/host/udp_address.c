@@ -72,6 +72,21 @@ void udp_address_read(struct udp_address *endpoint, unsigned socket_index, struc
         read_local(endpoint, control);
 }
 
+/* IPv4's comes as a byte, IPv6's as an int. */
+uint8_t udp_address_read_class(struct msghdr *message) {
+    for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control != NULL;
+         control = CMSG_NXTHDR(message, control)) {
+        int traffic_class;
+        if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_TOS)
+            return *CMSG_DATA(control);
+        if (control->cmsg_level != IPPROTO_IPV6 || control->cmsg_type != IPV6_TCLASS)
+            continue;
+        memcpy(&traffic_class, CMSG_DATA(control), sizeof traffic_class);
+        return (uint8_t)traffic_class;
+    }
+    return 0;
+}
+
 /* -- writing ----------------------------------------------------------------------------------- */
 
 static void write_ip6(const struct udp_address *endpoint, const uint8_t *address,
@@ -131,6 +146,17 @@ void udp_address_write_source(const struct udp_address *endpoint, int socket_fam
         memcpy(&info.ipi_spec_dst, endpoint->local, IPV4_ADDRESS_SIZE);
         control_append(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
     }
+}
+
+/* By the family of the packet, not of the socket: IPV6_TCLASS says nothing about IPv4 on an IPv6
+ * socket. */
+void udp_address_write_class(const struct udp_address *endpoint, uint8_t traffic_class,
+                             struct msghdr *message) {
+    int value = traffic_class;
+    if (endpoint->family == UDP_ADDRESS_IPV4)
+        control_append(message, IPPROTO_IP, IP_TOS, &value, sizeof value);
+    else
+        control_append(message, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof value);
 }
 
 void udp_address_envelope(const struct udp_address *endpoint, int socket_family,

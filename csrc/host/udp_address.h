@@ -14,11 +14,11 @@
 
 #include "fastun.h"
 
-/* Room for IPV6_PKTINFO and IP_PKTINFO, which both come with IPv4 on an IPv6 socket, and for one
- * UDP_SEGMENT or UDP_GRO. */
+/* Room for IPV6_PKTINFO and IP_PKTINFO, which both come with IPv4 on an IPv6 socket, for one
+ * IP_TOS or IPV6_TCLASS, and for one UDP_SEGMENT or UDP_GRO. */
 enum {
     ENVELOPE_CONTROL_SIZE = CMSG_SPACE(sizeof(struct in6_pktinfo)) +
-                            CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(int))
+                            CMSG_SPACE(sizeof(struct in_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))
 };
 
 /* The source of a datagram and, from its control messages, the local address to answer from (the
@@ -35,6 +35,13 @@ socklen_t udp_address_write(const struct udp_address *endpoint, int socket_famil
  * msg_controllen. */
 void udp_address_write_source(const struct udp_address *endpoint, int socket_family,
                               struct msghdr *message);
+
+/* Appends the TOS or traffic class of the outer header, as udp_address_write_source does. */
+void udp_address_write_class(const struct udp_address *endpoint, uint8_t traffic_class,
+                             struct msghdr *message);
+/* That of a received message from its control messages, 0 where there is none (the socket has
+ * IP_RECVTOS, and IPV6_RECVTCLASS for IPv6). */
+uint8_t udp_address_read_class(struct msghdr *message);
 
 /* What a message's header points into. */
 struct envelope {

@@ -53,6 +53,7 @@ static void begin_buffer(struct datagram_batch *batch) {
     struct mmsghdr *header = &batch->headers[batch->at];
     udp_address_read(&batch->endpoint, batch->socket_index, &header->msg_hdr);
     batch->segment = segment_of(&header->msg_hdr, header->msg_len);
+    batch->ecn = udp_address_read_class(&header->msg_hdr) & ECN_MASK;
 }
 
 int datagram_batch_receive(struct datagram_batch *batch, int fd, unsigned socket_index) {

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "host/udp_address.h"
+#include "packet/ecn.h"
 
 enum {
     /* Half a megabyte of buffers: several of the longest GRO trains a call, and still near the
@@ -29,6 +30,7 @@ struct datagram_batch {
     int n, at;     /* buffers filled; the one that is being taken from */
     size_t offset; /* of the next datagram in it */
     size_t segment;
+    enum ecn ecn; /* of the outer headers of all in the buffer: the kernel joins none that differ */
     unsigned socket_index;
     struct udp_address endpoint; /* the sender of the next datagram */
 };

@@ -17,12 +17,14 @@ enum step datagrams_read(struct link_reader *reader, unsigned socket_index) {
 
 enum step datagrams_drain(struct link_reader *reader) {
     struct datagram_batch *batch = reader->datagrams;
-    struct arrival arrival = {-1, &batch->endpoint, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, &batch->endpoint, clock_now_ns(), clock_boottime_ns(),
+                              ECN_NOT_ECT};
     enum step step = STEP_MORE;
     const uint8_t *message;
     uint64_t n_messages = 0;
     size_t length;
     while (step == STEP_MORE && datagram_batch_peek(batch, &message, &length)) {
+        arrival.ecn = batch->ecn;
         step = forward(reader, &arrival, message, length);
         if (step == STEP_RING_FULL)
             break;

@@ -29,9 +29,11 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
                                 size_t length);
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
-                         size_t length, uint64_t now_ns);
+                         size_t length, const struct arrival *arrival);
 static enum stats_drop fault_reason(enum message_fault fault);
 static bool is_own_source(const struct link_reader *reader, unsigned slot, const uint8_t *packet);
+static bool combine_ecn(struct link_reader *reader, const struct message_inbound *inbound,
+                        enum ecn outer);
 
 static size_t record_space(size_t message_length) {
     size_t used = CONTENT_OFFSET + message_length;
@@ -70,7 +72,7 @@ static enum step forward_message(struct link_reader *reader, const struct arriva
         return open_data(reader, arrival, record, message, length);
     memcpy((uint8_t *)record + CONTENT_OFFSET, message, length);
     unsigned slot = (unsigned)arrival->slot;
-    commit_frame(reader, slot, &reader->links[slot]->format, record, length, arrival->now_ns);
+    commit_frame(reader, slot, &reader->links[slot]->format, record, length, arrival);
     return STEP_MORE;
 }
 
@@ -158,12 +160,13 @@ static enum step report_control(struct link_reader *reader, const struct receivi
 
 /* Half an Ethernet frame: a frame is made of it when the other one is there. */
 static void take_piece(struct link_reader *reader, unsigned slot, struct ring_record *record,
-                       size_t length, uint64_t now_ns) {
+                       size_t length, const struct arrival *arrival) {
+    struct arrival joined = *arrival;
     uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     size_t frame_length;
     bool has_lost;
-    enum piece_end end =
-        piece_take(&reader->pieces[slot], content, length, now_ns, &frame_length, &has_lost);
+    enum piece_end end = piece_take(&reader->pieces[slot], content, length, arrival->now_ns,
+                                    &frame_length, &has_lost, &joined.ecn);
     if (has_lost)
         message_drop(reader, DROP_link_reader_piece_lost, frame_length);
     capture_drop(reader->loop.capture, N_DROPS); /* what was lost came before */
@@ -174,7 +177,7 @@ static void take_piece(struct link_reader *reader, unsigned slot, struct ring_re
     memset(content, 0, MESSAGE_TYPE_LENGTH);
     content[0] = MESSAGE_ETHERNET;
     commit_frame(reader, slot, &reader->datagram_format, record, MESSAGE_TYPE_LENGTH + frame_length,
-                 now_ns);
+                 &joined);
 }
 
 /* A control message: on UDP a hello or a probe, and on either what a server pushes anew. (A stream's
@@ -191,11 +194,11 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
     else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)
-        take_piece(reader, key->slot, record, length, arrival->now_ns);
+        take_piece(reader, key->slot, record, length, arrival);
     else if (length > 0)
         commit_frame(reader, key->slot,
                      is_on_udp ? &reader->datagram_format : &reader->links[key->slot]->format,
-                     record, length, arrival->now_ns);
+                     record, length, arrival);
     return is_first ? report(reader, key, EVENT_CONFIRMED) : STEP_MORE;
 }
 
@@ -210,7 +213,7 @@ static void drop_frame(struct link_reader *reader, enum stats_drop reason,
 /* The content lies in the record; makes a frame of it, or drops it. */
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
-                         size_t length, uint64_t now_ns) {
+                         size_t length, const struct arrival *arrival) {
     struct loop *loop = &reader->loop;
     struct message_inbound inbound;
     uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
@@ -233,9 +236,12 @@ static void commit_frame(struct link_reader *reader, unsigned slot,
         stats_add(&loop->peers->slots[slot].not_permitted_packets, (uint64_t)inbound.n_packets);
         return;
     }
-    if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))
+    if (arrival->ecn != ECN_NOT_ECT && !combine_ecn(reader, &inbound, arrival->ecn))
         return;
-    message_deliver(reader, slot, record, &inbound, now_ns);
+    if (reader->shaping.shapers[slot] != NULL &&
+        !shaped_in_take(reader, slot, &inbound, arrival->now_ns))
+        return;
+    message_deliver(reader, slot, record, &inbound, arrival->now_ns);
 }
 
 void message_deliver(struct link_reader *reader, unsigned slot, struct ring_record *record,
@@ -277,6 +283,18 @@ static bool is_own_source(const struct link_reader *reader, unsigned slot, const
     if (reader->loop.wire != WIRE_WIREGUARD || reader->loop.mode == MODE_TAP)
         return true;
     return allowedips_lookup_ip(reader->allowed_ips, packet, true) == (int)slot;
+}
+
+/* false: dropped, since its sender would not understand the path's mark. */
+static bool combine_ecn(struct link_reader *reader, const struct message_inbound *inbound,
+                        enum ecn outer) {
+    struct loop *loop = &reader->loop;
+    bool passes = ecn_combine(loop->mode, inbound->frame, inbound->length, outer);
+    if (!passes)
+        drop_frame(reader, DROP_link_reader_not_ecn_capable, inbound);
+    else if (outer == ECN_CE)
+        stats_add(&loop->stats->counters[COUNTER_ecn_marked], (uint64_t)inbound->n_packets);
+    return passes;
 }
 
 void message_publish(struct link_reader *reader, uint64_t n_messages) {

@@ -45,7 +45,7 @@ enum step stream_read(struct link_reader *reader, unsigned slot) {
 
 enum step stream_drain(struct link_reader *reader, unsigned slot) {
     struct reader_link *link = reader->links[slot];
-    struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     enum step step = STEP_MORE;
     uint64_t n_messages = 0;
     int length = LENGTH_INCOMPLETE;

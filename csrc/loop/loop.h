@@ -77,6 +77,7 @@ struct arrival {
     const struct udp_address *endpoint; /* inbound on UDP: where it came from; else NULL */
     uint64_t now_ns;                    /* CLOCK_MONOTONIC */
     uint64_t boottime_ns;               /* CLOCK_BOOTTIME */
+    enum ecn ecn;                       /* inbound on UDP: of its outer header */
 };
 
 /* The link's format, with no longer messages than the wire can carry. */

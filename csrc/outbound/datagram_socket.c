@@ -24,24 +24,26 @@ static bool has_source(struct writer_link *link) {
 }
 
 void datagram_address(struct link_writer *writer, struct writer_link *link,
-                      struct envelope *envelope, struct iovec *iov, size_t n_iov, size_t segment,
+                      struct envelope *envelope, const struct parcel *parcel,
                       struct msghdr *message) {
-    uint16_t segment_length = (uint16_t)segment;
-    *message = (struct msghdr){.msg_iov = iov, .msg_iovlen = n_iov};
+    uint16_t segment_length = (uint16_t)parcel->segment;
+    *message = (struct msghdr){.msg_iov = parcel->iov, .msg_iovlen = parcel->n_iov};
     udp_address_envelope(&link->endpoint, datagram_socket(writer, link)->family, envelope, message);
     if (!has_source(link))
         message->msg_controllen = 0; /* the routing table chooses the source */
-    if (segment > 0)
+    if (parcel->traffic_class != 0)
+        udp_address_write_class(&link->endpoint, parcel->traffic_class, message);
+    if (parcel->segment > 0)
         control_append(message, IPPROTO_UDP, UDP_SEGMENT, &segment_length, sizeof segment_length);
 }
 
 /* -- one message, with or without our source address ------------------------------------------- */
 
-static int send_once(struct link_writer *writer, struct writer_link *link, struct iovec *iov,
-                     size_t n_iov, size_t segment, int flags) {
+static int send_once(struct link_writer *writer, struct writer_link *link,
+                     const struct parcel *parcel, int flags) {
     struct envelope envelope;
     struct msghdr message;
-    datagram_address(writer, link, &envelope, iov, n_iov, segment, &message);
+    datagram_address(writer, link, &envelope, parcel, &message);
     ssize_t n = sendmsg(datagram_socket(writer, link)->fd, &message, MSG_NOSIGNAL | flags);
     int error = n < 0 ? errno : 0;
     stats_call(writer->loop.stats, CALL_sendmsg);
@@ -57,14 +59,14 @@ static bool may_be_the_source(struct writer_link *link, int error) {
            memcmp(link->endpoint.local, unknown, sizeof unknown) != 0 && has_source(link);
 }
 
-int datagram_send_anyhow(struct link_writer *writer, struct writer_link *link, struct iovec *iov,
-                         size_t n_iov, size_t segment, int flags, int error) {
+int datagram_send_anyhow(struct link_writer *writer, struct writer_link *link,
+                         const struct parcel *parcel, int flags, int error) {
     if (error == 0)
-        error = send_once(writer, link, iov, n_iov, segment, flags);
+        error = send_once(writer, link, parcel, flags);
     if (!may_be_the_source(link, error))
         return error;
     link->sourceless_until_ns = clock_now_ns() + REFUSED_RETRY_NS;
-    error = send_once(writer, link, iov, n_iov, segment, flags);
+    error = send_once(writer, link, parcel, flags);
     if (error != 0)
         link->sourceless_until_ns = 0; /* the address was not the cause */
     return error;

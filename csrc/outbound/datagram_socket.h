@@ -14,16 +14,23 @@ static inline struct loop_socket *datagram_socket(struct link_writer *writer,
     return &writer->sockets[link->endpoint.socket_index % N_SOCKETS];
 }
 
-/* `segment` 0: the iov is one datagram; else the kernel cuts it. The envelope and the iov live as
- * long as the message. */
+/* What one sendmsg carries. */
+struct parcel {
+    struct iovec *iov;
+    size_t n_iov;
+    size_t segment;        /* 0: it is one datagram; else the kernel cuts it */
+    uint8_t traffic_class; /* or TOS of the outer header */
+};
+
+/* The envelope and the iov live as long as the message. */
 void datagram_address(struct link_writer *writer, struct writer_link *link,
-                      struct envelope *envelope, struct iovec *iov, size_t n_iov, size_t segment,
+                      struct envelope *envelope, const struct parcel *parcel,
                       struct msghdr *message);
 /* The message was refused with `error`, or not yet sent (0). If our source address may be the
  * cause, it is sent without; if that works, the address is not used for a while. Returns 0 or the
  * errno. */
-int datagram_send_anyhow(struct link_writer *writer, struct writer_link *link, struct iovec *iov,
-                         size_t n_iov, size_t segment, int flags, int error);
+int datagram_send_anyhow(struct link_writer *writer, struct writer_link *link,
+                         const struct parcel *parcel, int flags, int error);
 /* "Don't fragment" is set on the socket, not on the datagram (ip(7), ipv6(7)). Returns 0 or
  * -errno. */
 int datagram_set_may_fragment(const struct loop_socket *where, bool may);

@@ -10,6 +10,11 @@ static int segments_of(const struct ring_view *record) {
     return (int)((record->length + segment - 1) / segment);
 }
 
+/* The record is shared memory. */
+static enum ecn ecn_of(const struct ring_view *record) {
+    return record->ecn & ECN_MASK;
+}
+
 /* The record's datagrams can follow those of the train: that one is of whole segments so far, and
  * none here is longer. */
 static bool continues(const struct train *train, const struct writer_link *link,
@@ -17,7 +22,7 @@ static bool continues(const struct train *train, const struct writer_link *link,
     bool is_even = train->n_bytes == train->segment * (size_t)train->n_segments;
     bool is_equal = segment_of(record) == train->segment ||
                     (segments_of(record) == 1 && record->length <= train->segment);
-    return train->link == link && is_even && is_equal &&
+    return train->link == link && is_even && is_equal && train->ecn == ecn_of(record) &&
            train->may_fragment == (record->segment == SEGMENT_FRAGMENTS) &&
            train->n_segments + segments_of(record) <= TRAIN_SEGMENTS_MAX &&
            train->n_bytes + record->length <= TRAIN_BYTES_MAX;
@@ -35,6 +40,7 @@ bool trains_append(struct trains *trains, struct writer_link *link,
             .segment = segment_of(record),
             .first = trains->n_records,
             .may_fragment = record->segment == SEGMENT_FRAGMENTS,
+            .ecn = ecn_of(record),
         };
     }
     trains->records[trains->n_records] = record;

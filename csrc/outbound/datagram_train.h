@@ -24,6 +24,7 @@ struct train {
     int n_segments;
     int first, n_records; /* of the records in all trains */
     bool may_fragment;
+    enum ecn ecn; /* one IP header is all that the kernel has for them */
 };
 
 struct trains {

@@ -111,11 +111,22 @@ static int same_call(struct link_writer *writer, const struct trains *trains, in
     return n;
 }
 
+/* Of data the DSCP stays 0 (RFC 2983), as in the kernel's WireGuard: it would tell the path what is
+ * inside. */
+static struct parcel parcel_of(struct trains *trains, const struct train *train) {
+    return (struct parcel){
+        .iov = &trains->iov[train->first],
+        .n_iov = (size_t)train->n_records,
+        .segment = train->n_segments > 1 ? train->segment : 0,
+        .traffic_class = (uint8_t)train->ecn,
+    };
+}
+
 static void address_train(struct link_writer *writer, struct trains *trains,
                           const struct train *train, struct envelope *envelope,
                           struct msghdr *message) {
-    datagram_address(writer, train->link, envelope, &trains->iov[train->first],
-                     (size_t)train->n_records, train->n_segments > 1 ? train->segment : 0, message);
+    struct parcel parcel = parcel_of(trains, train);
+    datagram_address(writer, train->link, envelope, &parcel, message);
 }
 
 static void note_train_taken(struct link_writer *writer, const struct train *train) {
@@ -188,7 +199,8 @@ static uint32_t send_datagrams(struct link_writer *writer, const struct trains *
     uint32_t n_failed = 0;
     for (size_t offset = 0; offset < train->n_bytes;) {
         struct iovec iov = train_datagram(trains, train, offset);
-        int refused = datagram_send_anyhow(writer, train->link, &iov, 1, 0, 0, 0);
+        struct parcel parcel = {&iov, 1, 0, (uint8_t)train->ecn};
+        int refused = datagram_send_anyhow(writer, train->link, &parcel, 0, 0);
         if (refused == EAGAIN || refused == EINTR) {
             /* Not for the channel: the train is to be finished, and the network makes room. */
             wait_fd(datagram_socket(writer, train->link)->fd, POLLOUT, -1, -1, writer->loop.stats);
@@ -209,9 +221,8 @@ static uint32_t send_datagrams(struct link_writer *writer, const struct trains *
 static void send_refused(struct link_writer *writer, struct trains *trains,
                          const struct train *train, int error) {
     uint32_t n_failed = 0;
-    int refused = datagram_send_anyhow(writer, train->link, &trains->iov[train->first],
-                                       (size_t)train->n_records,
-                                       train->n_segments > 1 ? train->segment : 0, 0, error);
+    struct parcel parcel = parcel_of(trains, train);
+    int refused = datagram_send_anyhow(writer, train->link, &parcel, 0, error);
     if (refused != 0)
         n_failed = send_datagrams(writer, trains, train, &error);
     if (refused == 0)
@@ -283,10 +294,11 @@ static void account_sent(struct link_writer *writer, const struct trains *trains
 int datagram_send_message(struct link_writer *writer, struct writer_link *link,
                           const uint8_t *message, size_t length) {
     struct iovec iov = {(uint8_t *)(uintptr_t)message, length};
+    struct parcel parcel = {&iov, 1, 0, 0};
     if (link->is_blocked)
         return -ELOOP;
     datagram_refresh_endpoint(writer, link);
-    int error = datagram_send_anyhow(writer, link, &iov, 1, 0, MSG_DONTWAIT, 0);
+    int error = datagram_send_anyhow(writer, link, &parcel, MSG_DONTWAIT, 0);
     captured_message(writer, link->slot, message, length);
     if (error == EMSGSIZE)
         link_writer_note_too_long(writer, link);

@@ -69,7 +69,7 @@ bool flooding_continue(struct tun_reader *reader) {
     struct flooding *flooding = reader->flooding;
     if (flooding->next == N_PEER_SLOTS)
         return true;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     while (flooding->next < N_PEER_SLOTS) {
         struct ring_record *record = reader->wanted_slot < 0 && splitting_continue(reader)
                                          ? ring_reserve(reader->loop.ring, FRAME_SPACE)

@@ -27,7 +27,7 @@ enum {
 static int find_slot(const struct tun_reader *reader, const uint8_t *packet, size_t length,
                      const struct arrival *arrival);
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
-                                const struct arrival *arrival);
+                                const struct frame *frame, const struct arrival *arrival);
 static void clamp(const struct tun_reader *reader, const struct tun_reader_link *link,
                   const struct frame *frame);
 static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
@@ -48,9 +48,12 @@ void frame_drop(struct tun_reader *reader, enum stats_drop reason, uint64_t n_pa
     capture_drop(reader->loop.capture, reason);
 }
 
+static uint64_t count_packets(const struct tun_reader *reader, const struct frame *frame) {
+    return message_count_packets(reader->loop.mode, frame->vnet, frame->length);
+}
+
 static void drop(struct tun_reader *reader, enum stats_drop reason, const struct frame *frame) {
-    frame_drop(reader, reason, message_count_packets(reader->loop.mode, frame->vnet, frame->length),
-               frame->length);
+    frame_drop(reader, reason, count_packets(reader, frame), frame->length);
 }
 
 size_t frame_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
@@ -93,7 +96,7 @@ size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, s
 size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *record,
                             struct frame *frame, const struct arrival *arrival) {
     struct tun_reader_link *link = reader->links[arrival->slot];
-    if (has_waited_too_long(reader, link, arrival)) {
+    if (has_waited_too_long(reader, link, frame, arrival)) {
         drop(reader, DROP_tun_reader_queue_delay, frame);
         return 0;
     }
@@ -157,16 +160,24 @@ static bool exceeds_the_bound(const struct tun_reader *reader, uint64_t delay_ns
            ring_used_bytes(reader->loop.ring) > 0;
 }
 
+/* In place of a drop by CoDel, before the frame is sealed. */
+static bool mark(struct tun_reader *reader, const struct frame *frame) {
+    if (!ecn_mark(reader->loop.mode, frame_packet(frame), frame->length))
+        return false;
+    stats_add(&reader->loop.stats->counters[COUNTER_ecn_marked], count_packets(reader, frame));
+    return true;
+}
+
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
-                                const struct arrival *arrival) {
+                                const struct frame *frame, const struct arrival *arrival) {
     _Atomic uint64_t *field = &reader->loop.peers->slots[arrival->slot].waiting_since_ns;
     uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
     if (reader->keeps_all)
         return false;
     uint64_t delay_ns =
         since_ns != 0 && since_ns < arrival->now_ns ? arrival->now_ns - since_ns : 0;
-    return codel_should_drop(&link->codel, delay_ns, arrival->now_ns) ||
-           exceeds_the_bound(reader, delay_ns);
+    bool is_due = codel_should_drop(&link->codel, delay_ns, arrival->now_ns);
+    return exceeds_the_bound(reader, delay_ns) || (is_due && !mark(reader, frame));
 }
 
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
@@ -274,6 +285,7 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
         .slot = (unsigned)arrival->slot,
         .link_id = reader->links[arrival->slot]->id,
         .segment = segment,
+        .ecn = message->ecn,
         .enqueued_ns = arrival->now_ns,
     };
     ring_commit(reader->loop.ring, record);
@@ -285,7 +297,7 @@ int frame_send_content(struct tun_reader *reader, unsigned slot, const uint8_t *
                        size_t length) {
     struct loop *loop = &reader->loop;
     struct tun_reader_link *link = reader->links[slot];
-    struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {(int)slot, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     if (splitting_is_underway(reader->splitting) ||
         !frame_link_is_open(reader, link, arrival.boottime_ns))
         return -EAGAIN;

@@ -43,7 +43,7 @@ static void forward(struct tun_reader *reader, struct ring_record *record,
 
 enum step hairpin_burst(struct tun_reader *reader) {
     struct loop *loop = &reader->loop;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     uint64_t cursor = ring_first(loop->hairpin);
     enum step step = STEP_MORE;
     bool corrupt = false;

@@ -6,7 +6,11 @@
 static bool seal_half(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                       uint8_t *half, size_t length, struct message_outbound *message) {
     *message = (struct message_outbound){
-        .start = half - PIECE_HEADER, .length = PIECE_HEADER + length, .n_packets = 1};
+        .start = half - PIECE_HEADER,
+        .length = PIECE_HEADER + length,
+        .n_packets = 1,
+        .ecn = message->ecn,
+    };
     return frame_seal(reader, link, slot, message);
 }
 
@@ -15,7 +19,7 @@ bool pieces_seal(struct tun_reader *reader, struct tun_reader_link *link, unsign
     size_t half = piece_length(length);
     uint16_t id = (uint16_t)link->sending->counter;
     uint8_t *second_half = frame + half + PIECES_GAP;
-    struct message_outbound second;
+    struct message_outbound second = {.ecn = message->ecn};
     memmove(second_half, frame + half, length - half);
     second_half[half - 1] = length % 2 != 0 ? 0 : second_half[half - 1];
     piece_write_header(frame - PIECE_HEADER, 0, id, length);

@@ -73,7 +73,7 @@ static void forward_again(struct tun_reader *reader, struct ring_record *record,
 
 bool parking_release(struct tun_reader *reader) {
     struct parking *parking = reader->parking;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     struct queue_entry entry;
     const uint8_t *bytes;
     for (unsigned i = 0; i < parking->n;) {

@@ -33,7 +33,7 @@ static void forward(struct tun_reader *reader, struct ring_record *record,
 
 bool shaped_out_release(struct tun_reader *reader) {
     struct shaping *shaping = &reader->shaping;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     struct queue_entry entry;
     const uint8_t *bytes;
     for (unsigned i = 0; i < shaping->n_holding;) {

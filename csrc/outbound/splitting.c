@@ -84,6 +84,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
         return DROP_tun_reader_exceeds_path_mtu;
     splitting->in_fragments = fit == FITS_IN_FRAGMENTS;
     splitting->in_pieces = fit == FITS_IN_PIECES;
+    splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
     splitting->n_segments = n;
     splitting->next = 0;
     return N_DROPS;
@@ -178,7 +179,8 @@ static bool last_needs_pieces(const struct tun_reader *reader, const struct tun_
 static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
                         struct ring_record *record) {
     struct splitting *splitting = reader->splitting;
-    struct message_outbound message = {.start = (uint8_t *)record + sizeof *record};
+    struct message_outbound message = {.start = (uint8_t *)record + sizeof *record,
+                                       .ecn = splitting->ecn};
     if (splitting->in_pieces && splitting->next == splitting->n_segments - 1)
         splitting->in_pieces = last_needs_pieces(reader, link);
     int wanted = segments_a_record(reader, link);

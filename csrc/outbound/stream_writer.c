@@ -205,7 +205,7 @@ int stream_send_message(struct link_writer *writer, struct writer_link *link,
                         const uint8_t *message, size_t length) {
     struct queue_entry entry = {.length = STREAM_LENGTH_PREFIX + (uint32_t)length};
     uint8_t framed[STREAM_LENGTH_PREFIX + HANDSHAKE_BYTES_MAX];
-    struct message_outbound outbound = {framed + STREAM_LENGTH_PREFIX, length, 0, false};
+    struct message_outbound outbound = {.start = framed + STREAM_LENGTH_PREFIX, .length = length};
     if (length > HANDSHAKE_BYTES_MAX)
         return -EINVAL;
     memcpy(outbound.start, message, length);

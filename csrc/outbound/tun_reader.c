@@ -109,7 +109,7 @@ static enum step step_without_room(const struct tun_reader *reader) {
 
 static enum step read_burst(struct tun_reader *reader, size_t *n_frames) {
     struct loop *loop = &reader->loop;
-    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns()};
+    struct arrival arrival = {-1, NULL, clock_now_ns(), clock_boottime_ns(), ECN_NOT_ECT};
     size_t n_bytes = 0;
     /* A session that is wanted is reported before the next one can be. */
     while (*n_frames < READ_FRAMES_MAX && n_bytes < READ_BYTES_MAX && reader->wanted_slot < 0) {

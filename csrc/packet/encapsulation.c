@@ -110,6 +110,7 @@ enum message_fault message_encapsulate(const struct link_format *format, uint8_t
     outbound->start = start;
     outbound->length = message_length;
     outbound->is_bare = start == frame && format->mode == MODE_TUN;
+    outbound->ecn = ecn_of_frame(format->mode, frame, frame_length);
     return MESSAGE_OK;
 }
 

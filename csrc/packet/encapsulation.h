@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "fastun.h"
+#include "packet/ecn.h"
 #include "packet/headers.h"
 #include "packet/vnet.h"
 
@@ -54,6 +55,7 @@ struct message_outbound {
     size_t length;
     int n_packets;
     bool is_bare; /* an IP packet without a type, which WireGuard pads */
+    enum ecn ecn; /* of the packet in it */
 };
 
 /* `vnet` points at the frame's virtio_net_hdr[12]; the frame follows. MESSAGE_HEADROOM bytes before

@@ -47,7 +47,7 @@ static void join(const struct piece_place *place, uint8_t *content, size_t half,
 }
 
 enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t length,
-                          uint64_t now_ns, size_t *frame_length, bool *has_lost) {
+                          uint64_t now_ns, size_t *frame_length, bool *has_lost, enum ecn *ecn) {
     *has_lost = false;
     if (length <= PIECE_HEADER)
         return PIECE_BAD;
@@ -59,6 +59,7 @@ enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t le
     struct piece_place *place = place_of(table, id);
     if (is_other_half(place, id, *frame_length, index, now_ns)) {
         join(place, content, piece_length(*frame_length), *frame_length);
+        *ecn = place->ecn == ECN_CE ? ECN_CE : *ecn;
         place->came_ns = 0;
         return PIECE_JOINED;
     }
@@ -67,6 +68,7 @@ enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t le
     place->id = id;
     place->frame_length = (uint16_t)*frame_length;
     place->index = index;
+    place->ecn = (uint8_t)*ecn;
     memcpy(place->bytes, content + PIECE_HEADER, length - PIECE_HEADER);
     return PIECE_KEPT;
 }

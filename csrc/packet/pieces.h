@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "packet/ecn.h"
+
 enum {
     PIECE_HEADER = 8,
     PIECE_BYTES_MAX = 1600, /* of a half; any frame of Ethernet's usual MTU, tags included */
@@ -27,6 +29,7 @@ struct piece_place {
     uint64_t came_ns; /* CLOCK_MONOTONIC; 0: free */
     uint16_t id, frame_length;
     uint8_t index;
+    uint8_t ecn; /* of its outer header */
     uint8_t bytes[PIECE_BYTES_MAX];
 };
 
@@ -50,9 +53,10 @@ void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t i
 
 /* Takes the message of `length` bytes at `content`. The frame, when it is whole, lies behind
  * MESSAGE_TYPE_LENGTH bytes there, in as much room as two such messages need; its length is
- * returned in *frame_length. *has_lost: another half has been given up for this one. */
+ * returned in *frame_length. *has_lost: another half has been given up for this one. *ecn is the
+ * codepoint of the message's outer header, and of a whole frame CE if that of either half was. */
 enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t length,
-                          uint64_t now_ns, size_t *frame_length, bool *has_lost);
+                          uint64_t now_ns, size_t *frame_length, bool *has_lost, enum ecn *ecn);
 
 /* Frees all places. */
 void pieces_forget(struct piece_table *table);

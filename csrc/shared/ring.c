@@ -197,6 +197,7 @@ static struct ring_record read_header(const volatile struct ring_record *at) {
         .slot = at->slot,
         .link_id = at->link_id,
         .segment = at->segment,
+        .ecn = at->ecn,
         .enqueued_ns = at->enqueued_ns,
     };
 }
@@ -212,6 +213,7 @@ static const struct ring_view *make_view(struct ring *ring, const struct ring_re
         .slot = record->slot,
         .link_id = record->link_id,
         .segment = record->segment,
+        .ecn = record->ecn,
         .enqueued_ns = record->enqueued_ns,
     };
     return view;

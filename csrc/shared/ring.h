@@ -64,6 +64,7 @@ struct ring_record {
     uint32_t slot;    /* outbound: the peer that it goes to */
     uint32_t link_id; /* outbound: the link that it was laid out for */
     uint32_t segment; /* outbound: bytes of each datagram in it but the last, or a value below */
+    uint32_t ecn;     /* outbound: of the packets in it, all the same (enum ecn) */
     uint64_t enqueued_ns; /* CLOCK_MONOTONIC */
     uint64_t n_before;    /* packets in all records before it */
 };
@@ -83,6 +84,7 @@ struct ring_view {
     uint32_t slot;
     uint32_t link_id;
     uint32_t segment;
+    uint32_t ecn;
     uint64_t enqueued_ns;
 };
 

@@ -30,6 +30,7 @@
     X(frames)           /* as the device gives or takes them: a super-packet counts 1 */           \
     X(bytes)            /* of packets or Ethernet frames, without any header of ours */            \
     X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */   \
+    X(ecn_marked)       /* packets marked CE: tun-reader, by CoDel; link-reader, by the path */    \
     X(switched)         /* link-reader: packets for other peers, not for the device */             \
     X(mac_moves)        /* addresses that were seen behind another peer, or no longer behind one */
 
@@ -99,6 +100,8 @@
     X(link_reader, same_peer, "for an address that is behind its sender itself")                   \
     X(link_reader, hairpin_full, "for another peer of a TAP device, and the ring to it is full")   \
     X(link_reader, inside_tunnel, "a datagram that arrived through the tunnel itself")             \
+    X(link_reader, not_ecn_capable,                                                                \
+      "the path is congested (outer CE), and the packet's sender does not understand marks")       \
     X(link_reader, not_permitted, "to a destination that the peer may not reach")                  \
     X(link_reader, rate_limit, "above the rate limit of the peer, and its queue is full")          \
     X(link_reader, quota, "the peer has used up its quota of the month")                           \

@@ -90,6 +90,15 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.refused_offloads,
     ),
     Family(
+        "fastun_ecn_marked_packets_total",
+        "counter",
+        ("role",),
+        'Packets with the ECN mark "congestion experienced", which their senders answer by sending '
+        "slower: set by the tun-reader for a queue of fastun's that stays long, by the link-reader "
+        "for a router on the path.",
+        readings.ecn_marked,
+    ),
+    Family(
         "fastun_switched_packets_total",
         "counter",
         (),

@@ -16,6 +16,7 @@ from fastun.host.socket_state import SocketState
 from fastun.native import DIRECTIONS, DROPS, PEER_SLOTS, TcpInfo
 
 WRITERS = ("link-writer", "tun-writer")
+READERS = ("tun-reader", "link-reader")
 
 # The system calls that each role makes; the others would be series that are always 0.
 CALLS_OF_ROLE = {
@@ -142,6 +143,13 @@ def refused_offloads(source: Source) -> Samples:
     for role in WRITERS:
         workers = source.gateway.of_role(role)
         yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
+
+
+def ecn_marked(source: Source) -> Samples:
+    """Yield the packets that the readers marked, over all lanes."""
+    for role in READERS:
+        workers = source.gateway.of_role(role)
+        yield (role,), sum(worker.counters["ecn_marked"] for worker in workers)
 
 
 def of_rings(read_bytes: Callable[[RingView], int]) -> Read:

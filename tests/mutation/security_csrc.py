@@ -125,7 +125,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         ("commit_frame", "a peer reaches only what it may",
          "if (reader->reaches[slot] != NULL &&\n        !reach_has(reader->reaches[slot], inbound.frame, inbound.length)) {", "if (0) {"),
         ("commit_frame", "a peer's rate limit is kept",
-         "if (reader->shaping.shapers[slot] != NULL && !shaped_in_take(reader, slot, &inbound, now_ns))\n        return;", ""),
+         "if (reader->shaping.shapers[slot] != NULL &&\n        !shaped_in_take(reader, slot, &inbound, arrival->now_ns))\n        return;", ""),
         ("reach_has", "a prefix is of the packet's IP version",
          "prefix->address_length == length &&\n            ", "length > 0 &&\n            "),
         ("shaping_take", "a peer that is cut off sends nothing",

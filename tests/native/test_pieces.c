@@ -10,6 +10,8 @@
 #include "random.h"
 #include "sender.h"
 
+static enum ecn ecn; /* of the outer headers */
+
 enum {
     N_ROUNDS = 20000,
     FRAME_MAX = 2 * PIECE_BYTES_MAX,
@@ -44,7 +46,7 @@ static enum piece_end take(const struct cut *cut, unsigned i, uint64_t now_ns, b
     size_t length;
     memcpy(content, cut->pieces[i], CONTENT_MAX);
     enum piece_end end = piece_take(&table, content, PIECE_HEADER + piece_length(cut->length),
-                                    now_ns, &length, has_lost);
+                                    now_ns, &length, has_lost, &ecn);
     if (end == PIECE_JOINED) {
         CHECK_EQUAL(length, cut->length);
         CHECK_EQUAL(memcmp(content + MESSAGE_TYPE_LENGTH, cut->frame, length), 0);
@@ -64,6 +66,22 @@ static void two_halves_are_the_frame_in_either_order_and_of_any_length(void) {
             CHECK_EQUAL(take(&cut, 1 - first, 1000, &has_lost), PIECE_JOINED);
             CHECK(!has_lost);
         }
+}
+
+/* RFC 3168 5.3, as for fragments. */
+static void a_mark_on_either_half_is_the_frames(void) {
+    struct random random = {8};
+    struct cut cut;
+    bool has_lost;
+    cut_frame(&cut, &random, 4, 1000);
+    for (unsigned marked = 0; marked < 4; marked++) {
+        ecn = (marked & 1) != 0 ? ECN_CE : ECN_ECT_0;
+        CHECK_EQUAL(take(&cut, 0, 1000, &has_lost), PIECE_KEPT);
+        ecn = (marked & 2) != 0 ? ECN_CE : ECN_ECT_0;
+        CHECK_EQUAL(take(&cut, 1, 1000, &has_lost), PIECE_JOINED);
+        CHECK_EQUAL(ecn, marked > 0 ? ECN_CE : ECN_ECT_0);
+    }
+    ecn = ECN_NOT_ECT;
 }
 
 /* A list of the halves that wait says what happens to the next. */
@@ -111,17 +129,17 @@ static void what_no_sender_makes_is_refused_and_disturbs_nothing(void) {
         if (n == PIECE_HEADER + 500)
             continue;
         memcpy(content, cut.pieces[1], CONTENT_MAX);
-        CHECK_EQUAL(piece_take(&table, content, n, 1000, &length, &has_lost), PIECE_BAD);
+        CHECK_EQUAL(piece_take(&table, content, n, 1000, &length, &has_lost, &ecn), PIECE_BAD);
     }
     memcpy(content, cut.pieces[1], CONTENT_MAX);
     content[1] = 2;
-    CHECK_EQUAL(piece_take(&table, content, PIECE_HEADER + 500, 1000, &length, &has_lost),
+    CHECK_EQUAL(piece_take(&table, content, PIECE_HEADER + 500, 1000, &length, &has_lost, &ecn),
                 PIECE_BAD);
     for (unsigned frame = 0; frame < 65536; frame++) {
         piece_write_header(content, 1, 40, frame);
         if (frame < ETHERNET_HEADER_SIZE || piece_length(frame) > PIECE_BYTES_MAX)
             CHECK_EQUAL(piece_take(&table, content, PIECE_HEADER + piece_length(frame), 1000,
-                                   &length, &has_lost),
+                                   &length, &has_lost, &ecn),
                         PIECE_BAD);
     }
     CHECK_EQUAL(take(&cut, 1, 1000, &has_lost), PIECE_JOINED);
@@ -154,7 +172,7 @@ static size_t open_datagram(size_t at, bool *is_frame) {
     if (*is_frame)
         return n;
     enum piece_end end =
-        piece_take(&table, opened.content, (size_t)opened.length, 1000, &length, &has_lost);
+        piece_take(&table, opened.content, (size_t)opened.length, 1000, &length, &has_lost, &ecn);
     CHECK(end != PIECE_BAD && !has_lost);
     *is_frame = end == PIECE_JOINED;
     opened.length = (int)(MESSAGE_TYPE_LENGTH + length);
@@ -268,6 +286,7 @@ static void to_a_peer_that_joins_none_and_what_is_too_long_for_two_goes_in_fragm
 
 int main(void) {
     RUN(two_halves_are_the_frame_in_either_order_and_of_any_length);
+    RUN(a_mark_on_either_half_is_the_frames);
     RUN(what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces);
     RUN(what_no_sender_makes_is_refused_and_disturbs_nothing);
     RUN(a_frame_longer_than_the_path_goes_in_two_datagrams_of_one_length);

@@ -25,6 +25,7 @@ from fastun.link.datagram.socket_choice import UdpSocket, choose
 from fastun.link.inside import Inside, LeadsInsideError
 from fastun.link.names import EndpointAddress
 from fastun.native import SOCKETS_MAX, UdpAddress
+from fastun.session.messages import MessageType
 
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
@@ -35,8 +36,12 @@ SOCKET_ROLES = ("link-reader", "link-writer")
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE = 10, 23, 3
 _IP_MTU, _IPV6_MTU = 14, 24
+_IP_RECVTOS, _IPV6_RECVTCLASS, _IPV6_TCLASS = 13, 66, 67
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _UDP_SEGMENT, _UDP_GRO = 103, 104
+# DSCP AF41, as the kernel's WireGuard gives initiations and responses, not cookie replies.
+_HANDSHAKE_CLASS = struct.pack("=i", 0x88)
+_HANDSHAKES = (bytes([MessageType.INITIATION]), bytes([MessageType.RESPONSE]))
 _IN_PKTINFO = struct.Struct("=i4s4s")  # interface, our address, (unused) destination
 _IN6_PKTINFO = struct.Struct("=16sI")  # our address, interface
 
@@ -164,14 +169,20 @@ class UdpSockets:
         if self._inside is not None and self._inside.holds(to):
             raise LeadsInsideError
         where = self._at(to.socket_index).socket
+        marked = _traffic_class(message, to)
         try:
-            where.sendmsg([message], _source(where.family, to), 0, _sockaddr(where.family, to))
+            where.sendmsg(
+                [message],
+                _source(where.family, to) + marked,
+                0,
+                _sockaddr(where.family, to),
+            )
         except OSError:
             if to.local is None:
                 raise
             # Our address may have gone (Linux says EINVAL to that, of late ENETUNREACH for IPv4);
             # the routing table knows another.
-            where.sendmsg([message], [], 0, _sockaddr(where.family, to))
+            where.sendmsg([message], marked, 0, _sockaddr(where.family, to))
 
 
 def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
@@ -217,8 +228,11 @@ def _tune(each: socket.socket, fwmark: int) -> None:
     if each.family == socket.AF_INET6:
         each.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        each.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
     # Also for IPv4 on an IPv6 socket: only this gives the local address that a broadcast came to.
     each.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    # What routers marked (ECN), for csrc/inbound/: again also for IPv4 on an IPv6 socket.
+    each.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
     if fwmark:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
 
@@ -255,6 +269,15 @@ def _source(family: int, to: UdpAddress) -> list[tuple[int, int, bytes]]:
         return [(socket.IPPROTO_IP, _IP_PKTINFO, info)]
     info = _IN6_PKTINFO.pack(_mapped(to.local).packed, to.zone)
     return [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
+
+
+def _traffic_class(message: bytes, to: UdpAddress) -> list[tuple[int, int, bytes]]:
+    """Return what gives a handshake its DSCP: by the family of the packet, not of the socket."""
+    if message[:1] not in _HANDSHAKES:
+        return []
+    if isinstance(to.host, IPv4Address):
+        return [(socket.IPPROTO_IP, socket.IP_TOS, _HANDSHAKE_CLASS)]
+    return [(socket.IPPROTO_IPV6, _IPV6_TCLASS, _HANDSHAKE_CLASS)]
 
 
 def cached_path_mtu(to: UdpAddress, fwmark: int = 0) -> int:

@@ -111,7 +111,8 @@ static void check_answers(const uint8_t *datagram, size_t length, uint64_t n_sen
 
 static void pass(const uint8_t *datagram, size_t length) {
     uint8_t *exact = malloc(length > 0 ? length : 1); /* for ASan */
-    const struct arrival arrival = {-1, &endpoint, clock_now_ns(), clock_boottime_ns()};
+    const struct arrival arrival = {-1, &endpoint, clock_now_ns(), clock_boottime_ns(),
+                                    ECN_NOT_ECT};
     endpoint.port++;
     memcpy(exact, datagram, length);
     uint64_t n_before = n_cookies();

@@ -6,6 +6,8 @@
 #include "packet/byteorder.h"
 #include "packet/pieces.h"
 
+static enum ecn ecn; /* of the outer headers: not ECN-capable */
+
 enum { LEAD = 4, CONTENT_MAX = PIECE_HEADER + PIECE_BYTES_MAX };
 
 static struct piece_table table;
@@ -29,7 +31,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         uint8_t *content = malloc(2 * length + 1);
         memcpy(content, data, length);
         bool has_lost;
-        if (piece_take(&table, content, length, now_ns, &frame_length, &has_lost) == PIECE_JOINED)
+        if (piece_take(&table, content, length, now_ns, &frame_length, &has_lost, &ecn) ==
+            PIECE_JOINED)
             check_joined(content + MESSAGE_TYPE_LENGTH, frame_length, data + PIECE_HEADER, data[1]);
         free(content);
         data += length, size -= length;

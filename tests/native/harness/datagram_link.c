@@ -48,6 +48,7 @@ void datagrams_open(enum aead aead, bool has_offload) {
     reader_open(aead);
     socket_fd = open_on_loopback(&socket_address);
     CHECK_EQUAL(setsockopt(socket_fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0);
+    CHECK_EQUAL(setsockopt(socket_fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof on), 0);
     CHECK_EQUAL(setsockopt(socket_fd, IPPROTO_UDP, UDP_GRO, &joins, sizeof joins), 0);
     setsockopt(socket_fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size); /* with the right to */
     CHECK_EQUAL(loop_add_socket(reader.loop, DATAGRAM_SOCKET, socket_fd, has_offload), 0);
@@ -82,6 +83,10 @@ void datagrams_send_train(unsigned sender, const void *bytes, size_t length, siz
     if (segment < length)
         control_append(&message, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof size);
     CHECK_EQUAL(sendmsg(senders[sender], &message, 0), length);
+}
+
+void datagrams_set_class(unsigned sender, int traffic_class) {
+    CHECK_EQUAL(setsockopt(senders[sender], IPPROTO_IP, IP_TOS, &traffic_class, sizeof(int)), 0);
 }
 
 void datagram_send(unsigned sender, const void *bytes, size_t length) {

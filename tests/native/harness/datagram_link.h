@@ -22,6 +22,8 @@ void datagrams_close(void);
 void datagram_send(unsigned sender, const void *bytes, size_t length);
 /* Datagrams of `segment` bytes, the last one shorter, which the kernel need not take apart. */
 void datagrams_send_train(unsigned sender, const void *bytes, size_t length, size_t segment);
+/* The TOS of what the sender sends from now on. */
+void datagrams_set_class(unsigned sender, int traffic_class);
 /* What is in `sealed`, without its length prefix. */
 void datagram_send_sealed(unsigned sender);
 /* A packet of the peer's under its key. */
