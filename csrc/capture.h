@@ -19,6 +19,7 @@ enum capture_stage {
 enum {
     CAPTURE_ALL_PEERS = -1,
     CAPTURE_SNAP_MAX = 65536 + 32, /* the longest frame, and the longest message */
+    CAPTURE_HEADERS_MAX = 48,      /* what a message is given in front, beside its bytes */
 };
 
 /* Between two runs: copy the first `snap_length` bytes of all at these stages (bits: 1 << stage), of

@@ -310,6 +310,7 @@ int loop_allow_ip(struct loop *loop, unsigned slot, const uint8_t *address, size
 /* No longer the peer's; where it has moved to another peer meanwhile, it stays there. */
 int loop_forget_ip(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                    unsigned prefix_length);
+/* The peer leaves its slot, with all that waits for it or came from it: another may come there. */
 void loop_forget_ips(struct loop *loop, unsigned slot);
 /* tun-reader (outbound) and link-reader (inbound): the peer's bytes a second, 0 for no limit;
  * `is_cut_off`: it has used up its quota, and nothing passes. */

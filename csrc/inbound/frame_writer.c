@@ -214,4 +214,5 @@ static void capture(struct tun_writer *writer, const struct iovec *parts, int n_
     capture_begin(writer->loop.capture, &what, frame, (size_t)n_parts);
     capture_drop(writer->loop.capture, drop_of(end));
     capture_end(writer->loop.capture);
+    capture_publish(writer->loop.capture);
 }

@@ -196,6 +196,16 @@ void link_reader_detach(struct link_reader *reader, unsigned slot) {
         reader->undrained_source = SOURCE_NONE;
 }
 
+void link_reader_forget_peer(struct link_reader *reader, unsigned slot) {
+    uint64_t n_bytes;
+    uint64_t n = shaping_empty(&reader->shaping, slot, clock_now_ns(), &n_bytes);
+    stats_dropped(reader->loop.stats, DROP_link_reader_rate_limit, n);
+    if (reader->pieces != NULL)
+        pieces_forget(&reader->pieces[slot]);
+    if (reader->loop.macs != NULL)
+        mac_table_forget(reader->loop.macs, slot);
+}
+
 void link_reader_set_endpoint(struct link_reader *reader, unsigned slot,
                               const struct udp_address *endpoint) {
     reader->endpoints[slot] = *endpoint;

@@ -64,6 +64,9 @@ enum loop_end link_reader_loop(struct link_reader *reader);
 int link_reader_attach(struct link_reader *reader, unsigned slot, uint32_t link_id, int fd,
                        const struct link_format *format);
 void link_reader_detach(struct link_reader *reader, unsigned slot);
+/* The slot's peer leaves it: what has come from it and waits, and its addresses of a switch, are not
+ * the next one's there. */
+void link_reader_forget_peer(struct link_reader *reader, unsigned slot);
 /* Where the peer is on UDP, for the link-writer to read. */
 void link_reader_set_endpoint(struct link_reader *reader, unsigned slot,
                               const struct udp_address *endpoint);

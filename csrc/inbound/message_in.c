@@ -56,8 +56,8 @@ enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_
     return STEP_MORE;
 }
 
-static enum step forward(struct link_reader *reader, const struct arrival *arrival,
-                         const uint8_t *message, size_t length) {
+static enum step forward_message(struct link_reader *reader, const struct arrival *arrival,
+                                 const uint8_t *message, size_t length) {
     bool is_sealed = reader->loop.wire == WIRE_WIREGUARD;
     if (is_sealed && session_is_handshake(message, length))
         return handshake_forward(reader, arrival, message, length);
@@ -78,10 +78,10 @@ enum step message_forward(struct link_reader *reader, const struct arrival *arri
                           const uint8_t *message, size_t length) {
     struct capture *capture = reader->loop.capture;
     if (capture == NULL)
-        return forward(reader, arrival, message, length);
+        return forward_message(reader, arrival, message, length);
     struct captured what = {CAPTURE_SEALED, true, arrival->slot, arrival->endpoint};
     capture_frame(capture, &what, message, length);
-    enum step step = forward(reader, arrival, message, length);
+    enum step step = forward_message(reader, arrival, message, length);
     if (step == STEP_RING_FULL)
         capture_abandon(capture);
     capture_end(capture);
@@ -98,8 +98,8 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
     int opened = session_open(key, message, length, (uint8_t *)record + CONTENT_OFFSET);
     if (opened < 0)
         return message_drop(reader, open_reason(opened), length);
-    capture_of_peer(reader->loop.capture, (int)key->slot);
     mark_received(reader, key->slot, arrival, opened > 0);
+    capture_of_peer(reader->loop.capture, (int)key->slot);
     return forward_opened(reader, arrival, key, record, (size_t)opened);
 }
 
@@ -285,4 +285,6 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
         ring_publish(reader->loop.ring, reader->loop.stats);
     if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
         ring_publish(reader->loop.hairpin, reader->loop.stats);
+    if (reader->loop.capture != NULL)
+        capture_publish(reader->loop.capture);
 }

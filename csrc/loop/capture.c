@@ -99,7 +99,11 @@ void capture_end(struct capture *capture) {
     capture->header.segment = (uint32_t)capture->reason;
     *capture->record = capture->header;
     ring_commit(capture->ring, capture->record);
-    ring_publish(capture->ring, capture->stats);
+}
+
+void capture_publish(struct capture *capture) {
+    if (ring_has_unpublished(capture->ring))
+        ring_publish(capture->ring, capture->stats);
 }
 
 void capture_abandon(struct capture *capture) {

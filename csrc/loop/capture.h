@@ -3,7 +3,7 @@
  * What becomes of a frame is known only after it was copied. So it is begun, whose it is and why it
  * was dropped is noted when that is found, and it is ended:
  *
- *     capture_begin --> capture_of_peer, capture_drop --> capture_end
+ *     capture_begin --> capture_of_peer, capture_drop --> capture_end --> capture_publish
  *
  * One at a time: what is begun ends the one before. Without a capture a loop's `capture` is NULL,
  * and that is all that a frame costs.
@@ -53,6 +53,8 @@ void capture_begin(struct capture *capture, const struct captured *what, const s
                    size_t n_iov);
 /* Puts it in the ring, if it is of the peer that is wanted. */
 void capture_end(struct capture *capture);
+/* Shows what was put in the ring to the reader; after one or many. */
+void capture_publish(struct capture *capture);
 /* It will come again. */
 void capture_abandon(struct capture *capture);
 

@@ -171,6 +171,20 @@ void shaping_pop(struct shaping *shaping, unsigned i, uint64_t now_ns) {
     shaping->holding[i] = shaping->holding[--shaping->n_holding];
 }
 
+uint64_t shaping_empty(struct shaping *shaping, unsigned slot, uint64_t now_ns, uint64_t *n_bytes) {
+    uint64_t n_packets = 0;
+    struct queue_entry entry;
+    *n_bytes = 0;
+    for (unsigned i = 0; i < shaping->n_holding; i++)
+        while (i < shaping->n_holding && shaping->holding[i] == slot) {
+            link_queue_first(&shaping->shapers[slot]->queue, &entry);
+            n_packets += entry.n_packets;
+            *n_bytes += entry.length - VNET_LENGTH;
+            shaping_pop(shaping, i, now_ns);
+        }
+    return n_packets;
+}
+
 int shaping_wait_ms(const struct shaping *shaping, uint64_t now_ns) {
     uint64_t first_ns = UINT64_MAX;
     for (unsigned i = 0; i < shaping->n_holding; i++) {

@@ -77,6 +77,9 @@ bool shaping_first(const struct shaping *shaping, unsigned i, uint64_t now_ns,
                    struct queue_entry *entry, const uint8_t **bytes);
 /* Removes it, and charges for it. The last peer takes the place of one that holds none any more. */
 void shaping_pop(struct shaping *shaping, unsigned i, uint64_t now_ns);
+/* Drops what waits for the slot's peer, which has left it. Returns how many packets, and of how many
+ * bytes. */
+uint64_t shaping_empty(struct shaping *shaping, unsigned slot, uint64_t now_ns, uint64_t *n_bytes);
 /* After how many ms, at least 1, a frame may pass; some are held. */
 int shaping_wait_ms(const struct shaping *shaping, uint64_t now_ns);
 

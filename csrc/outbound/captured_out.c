@@ -15,23 +15,27 @@ size_t captured_forward(struct tun_reader *reader, struct ring_record *record, s
     size_t n_bytes = frame_forward(reader, record, read_length, arrival);
     capture_of_peer(capture, arrival->slot);
     capture_end(capture);
+    capture_publish(capture);
     return n_bytes;
 }
 
-void captured_waited(struct tun_reader *reader, unsigned slot, const struct frame *frame) {
-    struct captured what = {CAPTURE_DEVICE, false, (int)slot, NULL};
-    if (reader->loop.capture != NULL)
-        capture_frame(reader->loop.capture, &what, frame_packet(frame), frame->length);
-}
-
-/* -- on the link ------------------------------------------------------------------------------- */
-
-static void show(struct capture *capture, const struct captured *what, const uint8_t *message,
+static void show(struct capture *capture, const struct captured *what, const uint8_t *bytes,
                  size_t length, enum stats_drop reason) {
-    capture_frame(capture, what, message, length);
+    capture_frame(capture, what, bytes, length);
     capture_drop(capture, reason);
     capture_end(capture);
 }
+
+void captured_waited(struct tun_reader *reader, unsigned slot, const struct frame *frame) {
+    struct capture *capture = reader->loop.capture;
+    struct captured what = {CAPTURE_DEVICE, false, (int)slot, NULL};
+    if (capture == NULL)
+        return;
+    show(capture, &what, frame_packet(frame), frame->length, DROP_tun_reader_no_session);
+    capture_publish(capture);
+}
+
+/* -- on the link ------------------------------------------------------------------------------- */
 
 /* Each behind its length, as on the stream. */
 static void show_stream(struct capture *capture, const struct captured *what, const uint8_t *bytes,
@@ -71,8 +75,10 @@ static const struct writer_link *link_of(const struct link_writer *writer, unsig
 
 void captured_record(struct link_writer *writer, const struct ring_view *record,
                      enum stats_drop reason) {
-    if (writer->loop.capture != NULL)
-        show_record(writer, link_of(writer, record->slot), record, reason);
+    if (writer->loop.capture == NULL)
+        return;
+    show_record(writer, link_of(writer, record->slot), record, reason);
+    capture_publish(writer->loop.capture);
 }
 
 void captured_message(struct link_writer *writer, unsigned slot, const uint8_t *message,

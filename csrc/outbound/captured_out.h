@@ -8,7 +8,7 @@
 /* frame_forward, and a capture has the frame as it was read. */
 size_t captured_forward(struct tun_reader *reader, struct ring_record *record, size_t read_length,
                         struct arrival *arrival);
-/* A frame that has waited, and is about to be dropped. Without a capture, nothing. */
+/* A frame that has waited for a session in vain. Without a capture, nothing. */
 void captured_waited(struct tun_reader *reader, unsigned slot, const struct frame *frame);
 
 /* The messages in a record, which have gone out, or were dropped for the reason (N_DROPS: not).

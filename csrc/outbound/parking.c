@@ -95,6 +95,11 @@ bool parking_release(struct tun_reader *reader) {
     return true;
 }
 
+void parking_forget(struct tun_reader *reader, unsigned slot) {
+    for (int i; (i = parking_find(reader->parking, slot)) >= 0;)
+        drop_first(reader, (unsigned)i);
+}
+
 /* -- the frames themselves --------------------------------------------------------------------- */
 
 struct parking *parking_new(void) {

@@ -43,6 +43,8 @@ void parking_want_session(struct tun_reader *reader, unsigned slot, uint64_t now
 /* Forwards the frames of peers that have got a session, and drops what has waited too long.
  * false: the ring is full. */
 bool parking_release(struct tun_reader *reader);
+/* Drops the frames that wait for the peer of a slot: it has left it, and another may come. */
+void parking_forget(struct tun_reader *reader, unsigned slot);
 
 /* -- the frames themselves -- */
 

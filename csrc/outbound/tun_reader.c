@@ -252,3 +252,11 @@ void tun_reader_detach(struct tun_reader *reader, unsigned slot) {
     reader->n_links--;
     own_packets_changed(reader->own_packets);
 }
+
+void tun_reader_forget_peer(struct tun_reader *reader, unsigned slot) {
+    uint64_t n_bytes;
+    uint64_t n = shaping_empty(&reader->shaping, slot, clock_now_ns(), &n_bytes);
+    frame_drop(reader, DROP_tun_reader_rate_limit, n, n_bytes);
+    if (reader->flooding != NULL) /* else they go by their addresses, to the peer that has those */
+        parking_forget(reader, slot);
+}

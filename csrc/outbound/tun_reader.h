@@ -58,6 +58,8 @@ struct ring_record *tun_reader_reserve(struct tun_reader *reader);
 int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,
                       const struct link_format *format);
 void tun_reader_detach(struct tun_reader *reader, unsigned slot);
+/* The slot's peer leaves it: what waits for it is not sent to the next one there. */
+void tun_reader_forget_peer(struct tun_reader *reader, unsigned slot);
 
 /* NULL: it is another role's. */
 static inline struct tun_reader *tun_reader_of(struct loop *loop) {

@@ -32,6 +32,8 @@ enum {
     LENGTH_MAX = 65535, /* that these headers can say */
 };
 
+_Static_assert(CAPTURE_HEADERS_MAX >= IPV6_SIZE + UDP_SIZE, "the longer of both");
+
 /* What is appended to. */
 struct block {
     uint8_t *start;
@@ -98,7 +100,7 @@ static size_t write_headers(uint8_t *headers, const struct capture_path *path, b
     const uint8_t *source = is_inbound ? theirs : ours, *target = is_inbound ? ours : theirs;
     bool is_ipv6 = path->endpoint.family == UDP_ADDRESS_IPV6;
     size_t ip = is_ipv6 ? IPV6_SIZE : IPV4_SIZE;
-    memset(headers, 0, IPV6_SIZE + UDP_SIZE);
+    memset(headers, 0, CAPTURE_HEADERS_MAX);
     write_udp(headers + ip, path, is_inbound, length);
     if (is_ipv6)
         write_ipv6(headers, source, target, UDP_SIZE + length);
@@ -141,7 +143,7 @@ static void append_packet(struct block *block, const struct ring_view *view, uin
 static size_t write_block(uint8_t *to, const struct ring_view *view, uint32_t interface) {
     struct block block = {to, 0};
     struct capture_path path;
-    uint8_t headers[IPV6_SIZE + UDP_SIZE];
+    uint8_t headers[CAPTURE_HEADERS_MAX];
     bool is_inbound = (view->link_id & CAPTURE_INBOUND) != 0;
     uint32_t flags = is_inbound ? FLAG_INBOUND : FLAG_OUTBOUND;
     size_t n_headers = 0;

@@ -124,7 +124,7 @@ static void insert(struct mac_table *table, uint32_t number, uint64_t key) {
     atomic_store_explicit(head, number, memory_order_release);
 }
 
-/* Frees the entry. */
+/* Frees the entry. Either writer can write either index, so a number is looked at here as well. */
 static void remove_entry(struct mac_table *table, uint32_t number) {
     uint64_t key = read_word(key_of(table, number));
     if (key == 0)
@@ -135,7 +135,7 @@ static void remove_entry(struct mac_table *table, uint32_t number) {
         uint32_t at = atomic_load_explicit(link, memory_order_relaxed);
         if (at == number)
             atomic_store_explicit(link, next, memory_order_release);
-        if (at == number || at == NO_ENTRY)
+        if (at == number || at == NO_ENTRY || at > N_ENTRIES)
             break;
         link = next_of(table, at);
     }

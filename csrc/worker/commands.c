@@ -15,7 +15,6 @@
 #include "outbound/frame.h"
 #include "outbound/link_writer.h"
 #include "outbound/own_packets.h"
-#include "packet/pieces.h"
 #include "worker/capture_command.h"
 
 /* -- what the loop says ------------------------------------------------------------------------ */
@@ -235,11 +234,12 @@ void loop_forget_ips(struct loop *loop, unsigned slot) {
     struct allowedips *allowed_ips = allowed_ips_of(loop);
     if (allowed_ips != NULL)
         allowedips_remove_slot(allowed_ips, (uint16_t)slot);
-    struct link_reader *reader = link_reader_of(loop);
-    if (reader != NULL && reader->pieces != NULL && slot < N_PEER_SLOTS)
-        pieces_forget(&reader->pieces[slot]);
-    if (loop->macs != NULL && loop->role == ROLE_link_reader && slot < N_PEER_SLOTS)
-        mac_table_forget(loop->macs, slot);
+    if (slot >= N_PEER_SLOTS)
+        return;
+    if (loop->role == ROLE_link_reader)
+        link_reader_forget_peer(link_reader_of(loop), slot);
+    else if (loop->role == ROLE_tun_reader)
+        tun_reader_forget_peer(tun_reader_of(loop), slot);
 }
 
 /* -- terms of peers ---------------------------------------------------------------------------- */

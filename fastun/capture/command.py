@@ -20,7 +20,7 @@ from fastun import __version__
 from fastun.capture import pcapng
 from fastun.capture.target import Target, opened
 from fastun.errors import RuntimeFailure
-from fastun.native import CaptureStage
+from fastun.native import CAPTURE_HEADERS_MAX, CaptureStage
 from fastun.native.capture import CaptureReader, layout
 from fastun.status import control
 from fastun.status.control import CaptureBegun, CaptureWanted
@@ -210,9 +210,12 @@ def _beginning(
     blocks = pcapng.section_header(f"fastun {__version__}", system)
     inner = pcapng.LINKTYPE_ETHERNET if begun.mode == "tap" else pcapng.LINKTYPE_RAW
     for stage in stages:
-        link_type = pcapng.LINKTYPE_RAW if stage is CaptureStage.SEALED else inner
+        is_sealed = stage is CaptureStage.SEALED
+        link_type = pcapng.LINKTYPE_RAW if is_sealed else inner
+        # libpcap takes no packet that is longer than this.
+        longest = snap_length + (CAPTURE_HEADERS_MAX if is_sealed else 0)
         name = f"{interface}-{stage.name.lower()}"
-        blocks += pcapng.interface(link_type, snap_length, name, _DESCRIPTIONS[stage])
+        blocks += pcapng.interface(link_type, longest, name, _DESCRIPTIONS[stage])
     return blocks
 
 

@@ -298,9 +298,10 @@ class PeerSlots:
         """Take the slot from its peer."""
         self.by_slot = {s: other for s, other in self.by_slot.items() if s != slotted.slot}
         self._left.add(slotted.slot)
+        # First: what still arrived would bring back what is to be forgotten.
+        self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
         for role in ROUTING_ROLES:
             self._lane.send(role, ForgetIps(slotted.slot))
-        self._lane.send("link-reader", ForgetReceivingKeys(slotted.slot))
         if slotted.peer.terms != USUAL:  # they are this peer's, and not the next one's there
             slot_terms.send(self._lane, slotted, USUAL)
         self._on_removed(slotted)

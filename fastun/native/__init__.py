@@ -20,6 +20,7 @@ from fastun.native.host import (
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
+    CAPTURE_HEADERS_MAX,
     CAPTURE_SNAP_MAX,
     CONTROL_BYTES_MAX,
     CONTROL_TYPE,
@@ -52,6 +53,7 @@ from fastun.native.vocabulary import (
 
 __all__ = [
     "CALLS",
+    "CAPTURE_HEADERS_MAX",
     "CAPTURE_SNAP_MAX",
     "CONTROL_BYTES_MAX",
     "CONTROL_TYPE",

@@ -75,6 +75,7 @@ CONTROL_TYPE = bytes([lib.MESSAGE_CONTROL]).ljust(lib.MESSAGE_TYPE_LENGTH, b"\0"
 GATEWAY_COUNTERS = int(lib.GATEWAY_COUNTERS)
 SOCKETS_MAX = int(lib.N_SOCKETS)
 CAPTURE_SNAP_MAX = int(lib.CAPTURE_SNAP_MAX)
+CAPTURE_HEADERS_MAX = int(lib.CAPTURE_HEADERS_MAX)
 
 
 def _names(count: Callable[[], int], name: Callable[[int], Any]) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "return DROP_link_reader_replayed;", "return DROP_link_reader_bad_tag;"),
         ("forward_opened", "control messages have a limit",
          "if (is_control && may_reach_gateway(reader, arrival, key->slot))", "if (is_control)"),
-        ("message_forward", "on the sealed wire nothing passes unsealed",
+        ("forward_message", "on the sealed wire nothing passes unsealed",
          "if (is_sealed)\n        return open_data", "if (is_sealed && arrival->slot < 0)\n        return open_data"),
         ("forward_on_udp", "on UDP a handshake message passes the gate",
          "switch (handshake_gate_judge(&handshakes->gate, message, length, arrival->endpoint,\n                                 arrival->now_ns)) {", "switch (GATE_OPEN) {"),
@@ -130,6 +130,13 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "prefix->address_length == length &&\n            ", "length > 0 &&\n            "),
         ("shaping_take", "a peer that is cut off sends nothing",
          "if (shaper->is_cut_off)", "if (0)"),
+    ),
+    *table(
+        "test_capture",
+        ("is_wanted", "a capture of one peer has nothing of another",
+         "return capture->slot == CAPTURE_ALL_PEERS ||", "return true ||"),
+        ("is_sound", "a capture's record is of a stage that there is",
+         "(view->link_id & CAPTURE_STAGE_MASK) < N_CAPTURE_STAGES", "true"),
     ),
     *table(
         "test_ring test_ring_corrupt",

@@ -152,6 +152,7 @@ static void copy_one(struct capture *copier, int slot, size_t length) {
     struct captured what = {CAPTURE_DEVICE, true, slot, NULL};
     capture_frame(copier, &what, bytes, length);
     capture_end(copier);
+    capture_publish(copier);
 }
 
 static void end_alone(struct capture *copier) {

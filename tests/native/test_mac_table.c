@@ -184,6 +184,23 @@ static void a_successor_knows_all_that_was_known_and_readers_survive_until_then(
     }
 }
 
+/* Each writer can write the other's index. */
+static void a_number_that_leads_out_of_the_table_is_not_followed_by_its_writer_either(void) {
+    open_table();
+    for (size_t i = 0; i < 500; i++)
+        learn(owners[i % N_OWNERS], key_of(i), 1000, false);
+    for (size_t i = 0; i < MAC_HEADS; i++)
+        for (int index = 0; index < N_MAC_INDICES; index++)
+            atomic_store(&table->heads[index][i], UINT32_MAX - (uint32_t)i);
+    for (size_t i = 0; i < N_OWNERS; i++)
+        mac_table_forget(table, owners[i]);
+    recover();
+    CHECK_EQUAL(mac_table_find(table, key_of(0), 1000), MAC_OWNER_UNKNOWN);
+    learn(owners[0], key_of(0), 1000, false);
+    CHECK_EQUAL(mac_table_find(table, key_of(0), 1000), owners[0]);
+    close_table();
+}
+
 int main(void) {
     RUN(it_answers_as_the_list_does);
     RUN(an_address_is_known_for_300_seconds_and_then_anyones);
@@ -193,5 +210,6 @@ int main(void) {
     RUN(of_too_many_the_one_that_was_seen_longest_ago_goes);
     RUN(this_hosts_own_addresses_are_its_own_in_every_vlan);
     RUN(a_successor_knows_all_that_was_known_and_readers_survive_until_then);
+    RUN(a_number_that_leads_out_of_the_table_is_not_followed_by_its_writer_either);
     return EXIT_SUCCESS;
 }

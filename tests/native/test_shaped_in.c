@@ -94,6 +94,19 @@ static void a_peer_that_is_cut_off_sends_nothing(void) {
     reader_close();
 }
 
+static void what_waits_of_a_peer_that_is_removed_is_dropped(void) {
+    reader_open(AEAD_CHACHA20_POLY1305);
+    limit(10, false);
+    send_n(0, 3);
+    run();
+    run();
+    loop_forget_ips(reader.loop, SLOT);
+    limit(0, false);
+    run();
+    check_counts(1, DROP_link_reader_rate_limit, 2);
+    reader_close();
+}
+
 static void a_peer_reaches_what_it_may_and_nothing_else(void) {
     const uint8_t others[4] = {192, 168, 0, 0}, ours[4] = {10, 0, 0, 1};
     reader_open(AEAD_CHACHA20_POLY1305);
@@ -122,6 +135,7 @@ int main(void) {
     RUN(the_loop_wakes_up_by_itself_for_what_waits);
     RUN(what_finds_the_queue_full_is_dropped_and_counted);
     RUN(a_peer_that_is_cut_off_sends_nothing);
+    RUN(what_waits_of_a_peer_that_is_removed_is_dropped);
     RUN(a_peer_reaches_what_it_may_and_nothing_else);
     RUN(ethernet_frames_have_no_destination_to_judge);
     return EXIT_SUCCESS;

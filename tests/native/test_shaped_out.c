@@ -123,6 +123,27 @@ static void what_waits_for_a_peer_whose_session_ends_is_not_sent(void) {
     sender_close();
 }
 
+/* The next one has a session in the slot before the worker runs again. */
+static void what_waits_for_a_peer_that_is_removed_is_not_the_next_ones_in_its_slot(void) {
+    open_two();
+    limit(10, false);
+    for (int i = 0; i < 3; i++)
+        give_packet(0x0a000002);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 1);
+    loop_forget_ips(sender.worker.loop, LIMITED);
+    limit(0, false);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 1);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_rate_limit), 2);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 3);
+    sender_allow_ten(LIMITED);
+    give_packet(0x0a000002);
+    sender_run();
+    CHECK_EQUAL(count_sent(LIMITED), 2);
+    sender_close();
+}
+
 static void limits_that_cannot_be_are_refused(void) {
     open_two();
     struct loop *loop = sender.worker.loop;
@@ -139,6 +160,7 @@ int main(void) {
     RUN(what_finds_the_queue_full_is_dropped_and_counted);
     RUN(a_peer_that_is_cut_off_gets_nothing_but_keepalives);
     RUN(what_waits_for_a_peer_whose_session_ends_is_not_sent);
+    RUN(what_waits_for_a_peer_that_is_removed_is_not_the_next_ones_in_its_slot);
     RUN(limits_that_cannot_be_are_refused);
     return EXIT_SUCCESS;
 }

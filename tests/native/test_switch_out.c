@@ -143,6 +143,23 @@ static void peers_on_udp_that_may_answer_are_asked_for_a_session(void) {
     sender_close();
 }
 
+static void what_waits_for_a_peer_is_not_the_next_ones_in_its_slot(void) {
+    const struct udp_address endpoint = {.family = UDP_ADDRESS_IPV4, .port = 1};
+    open_switch();
+    loop_forget_sending_key(sender.worker.loop, slots[0]);
+    peer_write_endpoint(&sender.lane.peers->slots[slots[0]], &endpoint);
+    give_to((const uint8_t[6]){2, 0, 0, 0, 1, 0});
+    sender_run();
+    CHECK_EQUAL(sender.n_events, 1);
+    CHECK_EQUAL(sender_dropped_in_all(), 0);
+    loop_forget_ips(sender.worker.loop, slots[0]);
+    set_key(slots[0], AEAD_AES_256_GCM, 0);
+    sender_run();
+    CHECK_EQUAL(opened_for(), 0);
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_session), 1);
+    sender_close();
+}
+
 static void a_peers_frame_goes_to_one_other_or_to_all_others_and_never_back(void) {
     open_switch();
     put_frame(slots[0], slots[2]);
@@ -266,6 +283,7 @@ int main(void) {
     RUN(a_frame_of_the_device_goes_to_the_peer_that_has_its_address_else_to_all);
     RUN(only_peers_with_a_session_get_a_copy_and_without_any_it_is_dropped);
     RUN(peers_on_udp_that_may_answer_are_asked_for_a_session);
+    RUN(what_waits_for_a_peer_is_not_the_next_ones_in_its_slot);
     RUN(a_peers_frame_goes_to_one_other_or_to_all_others_and_never_back);
     RUN(of_all_peers_the_ones_that_are_gone_cost_nothing);
     RUN(a_super_packet_goes_whole_to_those_that_take_it_and_split_to_the_others);

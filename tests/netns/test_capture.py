@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fastun.lab.host import LabError, wait_until
@@ -128,11 +129,14 @@ def test_a_ping_is_seen_at_each_stage_that_it_comes_by(captured: Captured) -> No
 def test_tcpdump_reads_it(captured: Captured, stage: str, wanted: str) -> None:
     if captured.mode == "tap":
         wanted = {"sealed": "UDP, length", "opened": wanted}[stage]
-    with captured.running(f"{stage}.pcapng", "--stage", stage) as file:
-        ping(captured.tunnel.client.host, captured.tunnel.server.inner_address)
+    host, address = captured.tunnel.client.host, captured.tunnel.server.inner_address
+    with captured.running(f"{stage}.pcapng", "--stage", stage, "--peer", "client") as file:
+        ping(host, address)
+        host.run("ping", "-c2", "-i0.1", "-s1000", address)  # longer than the capture takes
     read = captured.tunnel.server.host.run("tcpdump", "-nr", str(file)).stdout
     print(read)  # noqa: T201
     assert re.search(wanted, read)
+    assert re.search("length 1[0-9]{3}", read)
 
 
 def test_a_dropped_packet_has_its_reason(captured: Captured) -> None:
@@ -159,7 +163,7 @@ def test_a_replaced_worker_captures_on(captured: Captured) -> None:
 
 
 def new_worker(server: GatewayProcess, old: int) -> bool:
-    with contextlib.suppress(LabError):
+    with contextlib.suppress(LabError, psutil.Error):  # it is being replaced
         return worker_pid(server, "tun-writer") != old
     return False
 

@@ -28,6 +28,11 @@ static void disturb(const uint8_t *step) {
     atomic_store(&table->owners[owners[step[1] % N_OWNERS]].next[step[3]], value);
     for (uint8_t i = 0; i < N_KEYS; i++)
         FUZZ_CHECK(mac_table_find(table, key_of(i), 1) <= MAC_OWNER_LOCAL);
+    if ((step[0] & 2) != 0) { /* a writer comes along the chain as well */
+        unsigned owner = owners[step[1] % N_OWNERS];
+        mac_table_forget(table, owner);
+        mac_model_forget(&model, (int)owner);
+    }
     mac_table_recover(table, MAC_INDEX_PEERS);
     mac_table_recover(table, MAC_INDEX_LOCAL);
 }

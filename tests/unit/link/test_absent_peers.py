@@ -177,8 +177,8 @@ def test_addresses_of_an_absent_peer_never_fall_to_a_wider_prefix(full: Slots) -
     network = (PEERS[0].allowed_ips[0].network_address.packed, 32)
     assert of_reader == [
         AllowIps(NO_SLOT, (network,)),
-        ForgetIps(slotted.slot),
         ForgetReceivingKeys(slotted.slot),
+        ForgetIps(slotted.slot),
     ]
 
 
