@@ -17,7 +17,7 @@ from fastun.command.server_state import server_options
 def set_(name: str, state: Path, given: Given) -> None:
     """Change what is given of one peer, and nothing else.
 
-    The networks and endpoints given replace those before; none removes them.
+    The networks and endpoints given replace those before; 'none' removes them.
 
     \b
     Examples:
@@ -171,7 +171,7 @@ def limit(
 ) -> None:
     """Limit the rate of a peer.
 
-    In both directions or in one; none removes it. RATE is of bits a second, as in 10Mbit, or
+    In both directions or in one; 'none' removes it. RATE is in bits a second, as in 10Mbit, or
     of bytes, as in 1.25MB. What is above it waits for 100 ms at most, and is dropped
     otherwise.
 
@@ -197,10 +197,10 @@ def limit(
 )
 @server_options
 def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
-    """Bound what a peer may use in a month.
+    """Limit what a peer may send and receive in a month.
 
-    Bytes that it sends and is sent in a calendar month (UTC); none removes it. Once it is
-    used up nothing passes until the next month, or until the quota is raised; with
+    In bytes, both directions together, in a calendar month (UTC); 'none' removes it. Once it is
+    used up, nothing passes until the next month, or until the quota is raised; with
     --then the peer is slowed down instead. Its session stays.
 
     \b
@@ -221,7 +221,7 @@ def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
 def to(name: str, networks: tuple[str, ...], state: Path) -> None:
     """Let a peer reach these networks only.
 
-    All removes the restriction. Judged by the destination of each packet from the peer, this
+    'all' removes the restriction. Judged by the destination of each packet from the peer, this
     server's own addresses included.
 
     \b
