@@ -2,11 +2,7 @@
 
 #include "packet/checksum.h"
 
-enum {
-    /* The traffic class is in the second half of IPv6's first byte and the first of its second. */
-    IPV6_ECN_OFFSET = 1,
-    IPV6_ECN_SHIFT = 4,
-};
+enum { IPV6_ECN_SHIFT = 4 }; /* within the byte of IPV6_CLASS_OFFSET */
 
 /* NULL: none. A TUN frame is one. */
 static const uint8_t *find_ip(enum mode mode, const uint8_t *frame, size_t length) {
@@ -19,7 +15,7 @@ static const uint8_t *find_ip(enum mode mode, const uint8_t *frame, size_t lengt
 static enum ecn read_ecn(const uint8_t *packet) {
     if (ip_version(packet) == 4)
         return packet[IPV4_TOS_OFFSET] & ECN_MASK;
-    return packet[IPV6_ECN_OFFSET] >> IPV6_ECN_SHIFT & ECN_MASK;
+    return packet[IPV6_CLASS_OFFSET] >> IPV6_ECN_SHIFT & ECN_MASK;
 }
 
 /* The checksum is changed, not made (RFC 1624), so that one that was wrong stays wrong. */
@@ -34,7 +30,7 @@ static void write4(uint8_t *packet, enum ecn ecn) {
 }
 
 static void write6(uint8_t *packet, enum ecn ecn) {
-    uint8_t *byte = packet + IPV6_ECN_OFFSET;
+    uint8_t *byte = packet + IPV6_CLASS_OFFSET;
     *byte = (uint8_t)((*byte & ~(ECN_MASK << IPV6_ECN_SHIFT)) | (int)ecn << IPV6_ECN_SHIFT);
 }
 

@@ -72,6 +72,7 @@ enum {
     IPV6_ADDRESS_SIZE = 16,
     IPV6_MTU_MIN = 1280, /* every IPv6 link takes such a packet (RFC 8200 5) */
 
+    IPV6_CLASS_OFFSET = 1, /* the lower half of the traffic class, in the upper half of the byte */
     IPV6_PAYLOAD_LENGTH_OFFSET = 4, /* of all that is behind the header */
     IPV6_NEXT_HEADER_OFFSET = 6,
     IPV6_HOP_LIMIT_OFFSET = 7,

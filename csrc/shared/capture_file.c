@@ -11,6 +11,7 @@
 
 #include "packet/byteorder.h"
 #include "packet/checksum.h"
+#include "packet/headers.h"
 #include "shared/capture_record.h"
 #include "shared/ring.h"
 #include "shared/stats.h"
@@ -24,15 +25,11 @@ enum {
     FLAG_INBOUND = 1,
     FLAG_OUTBOUND = 2,
     COMMENT_MAX = 512,
-    IPV4_SIZE = 20,
-    IPV6_SIZE = 40,
-    UDP_SIZE = 8,
-    PROTOCOL_UDP = 17,
     HOPS = 64,
     LENGTH_MAX = 65535, /* that these headers can say */
 };
 
-_Static_assert(CAPTURE_HEADERS_MAX >= IPV6_SIZE + UDP_SIZE, "the longer of both");
+_Static_assert(CAPTURE_HEADERS_MAX >= IPV6_HEADER_SIZE + UDP_HEADER_SIZE, "the longer of both");
 
 /* What is appended to. */
 struct block {
@@ -70,27 +67,27 @@ static uint16_t bounded(size_t length) {
 static void write_udp(uint8_t *udp, const struct capture_path *path, bool is_inbound,
                       size_t length) {
     be16_write(udp, is_inbound ? path->endpoint.port : path->local_port);
-    be16_write(udp + 2, is_inbound ? path->local_port : path->endpoint.port);
-    be16_write(udp + 4, bounded(UDP_SIZE + length));
+    be16_write(udp + sizeof(uint16_t), is_inbound ? path->local_port : path->endpoint.port);
+    be16_write(udp + UDP_LENGTH_OFFSET, bounded(UDP_HEADER_SIZE + length));
 }
 
 static void write_ipv4(uint8_t *ip, const uint8_t *source, const uint8_t *target, size_t length) {
-    ip[0] = 0x45;
-    be16_write(ip + 2, bounded(IPV4_SIZE + length));
-    ip[8] = HOPS;
-    ip[9] = PROTOCOL_UDP;
-    memcpy(ip + 12, source, 4);
-    memcpy(ip + 16, target, 4);
-    checksum_write(ip + 10, checksum_add(0, ip, IPV4_SIZE));
+    ip[0] = IPV4_VERSION_PLAIN;
+    be16_write(ip + IPV4_TOTAL_LENGTH_OFFSET, bounded(IPV4_HEADER_SIZE + length));
+    ip[IPV4_TTL_OFFSET] = HOPS;
+    ip[IPV4_PROTOCOL_OFFSET] = PROTOCOL_UDP;
+    memcpy(ip + IPV4_SOURCE_OFFSET, source, IPV4_ADDRESS_SIZE);
+    memcpy(ip + IPV4_DESTINATION_OFFSET, target, IPV4_ADDRESS_SIZE);
+    checksum_write(ip + IPV4_CHECKSUM_OFFSET, checksum_add(0, ip, IPV4_HEADER_SIZE));
 }
 
 static void write_ipv6(uint8_t *ip, const uint8_t *source, const uint8_t *target, size_t length) {
-    ip[0] = 0x60;
-    be16_write(ip + 4, bounded(length));
-    ip[6] = PROTOCOL_UDP;
-    ip[7] = HOPS;
-    memcpy(ip + 8, source, 16);
-    memcpy(ip + 24, target, 16);
+    ip[0] = IPV6_VERSION_PLAIN;
+    be16_write(ip + IPV6_PAYLOAD_LENGTH_OFFSET, bounded(length));
+    ip[IPV6_NEXT_HEADER_OFFSET] = PROTOCOL_UDP;
+    ip[IPV6_HOP_LIMIT_OFFSET] = HOPS;
+    memcpy(ip + IPV6_SOURCE_OFFSET, source, IPV6_ADDRESS_SIZE);
+    memcpy(ip + IPV6_DESTINATION_OFFSET, target, IPV6_ADDRESS_SIZE);
 }
 
 /* Returns how long they are. */
@@ -99,14 +96,14 @@ static size_t write_headers(uint8_t *headers, const struct capture_path *path, b
     const uint8_t *theirs = path->endpoint.address, *ours = path->endpoint.local;
     const uint8_t *source = is_inbound ? theirs : ours, *target = is_inbound ? ours : theirs;
     bool is_ipv6 = path->endpoint.family == UDP_ADDRESS_IPV6;
-    size_t ip = is_ipv6 ? IPV6_SIZE : IPV4_SIZE;
+    size_t ip = is_ipv6 ? IPV6_HEADER_SIZE : IPV4_HEADER_SIZE;
     memset(headers, 0, CAPTURE_HEADERS_MAX);
     write_udp(headers + ip, path, is_inbound, length);
     if (is_ipv6)
-        write_ipv6(headers, source, target, UDP_SIZE + length);
+        write_ipv6(headers, source, target, UDP_HEADER_SIZE + length);
     else
-        write_ipv4(headers, source, target, UDP_SIZE + length);
-    return ip + UDP_SIZE;
+        write_ipv4(headers, source, target, UDP_HEADER_SIZE + length);
+    return ip + UDP_HEADER_SIZE;
 }
 
 /* -- a block ----------------------------------------------------------------------------------- */

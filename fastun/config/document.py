@@ -261,7 +261,7 @@ def _explain(complaint: str) -> str:
 _KINDS: Final = {
     "bool": "true or false",
     "int": "an integer",
-    "float": "a number with a fraction",
+    "float": "a number",
     "str": "a string in quotes",
     "array": "a list in brackets",
     "object": "a section",
@@ -279,7 +279,8 @@ def _in_words(complaint: str) -> str:
     kinds = expected.split(" | ")
     if got not in _KINDS or not _KINDS.keys() >= set(kinds):
         return complaint
-    return f"must be {', or '.join(_KINDS[kind] for kind in kinds)}; it is {_KINDS[got]}"
+    found = "a number with a fraction" if got == "float" else _KINDS[got]
+    return f"must be {', or '.join(_KINDS[kind] for kind in kinds)}; it is {found}"
 
 
 # -- writing ----------------------------------------------------------------------------------

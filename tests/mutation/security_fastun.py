@@ -214,9 +214,9 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "{run for run in _LONG.findall(text) if _looks_like_key(run)}", "set()"),
     ),
     *table(
-        "unit/config/test_wg_quick unit/command/test_client_file",
-        ("_refuse_key", "commands are refused as such",
-         "if key.lower() in map(str.lower, _COMMANDS):", "if False:"),
+        "unit/config/test_wg_quick_hooks",
+        ("_of_wg_quick", "shell commands run only where they are allowed",
+         "if not sources.options.hooks:", "if False:"),
     ),
     *table(
         "unit/link/datagram/test_hints",

@@ -145,7 +145,7 @@ def test_every_expression_returns_data_of_a_loaded_tunnel(watched: Watched) -> N
         time.sleep(WINDOW_S + SETTLE_S)
         loaded_s = time.time()
     rules = [rule["query"] for rule in watched.prometheus.rules()]
-    assert len(rules) == 6 + 13
+    assert len(rules) == 6 + 14
     without_data = [
         expression
         for expression in (*expressions_of(), *rules)

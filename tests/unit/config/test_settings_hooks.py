@@ -48,7 +48,7 @@ def test_programs_are_found_and_arguments_are_left_as_they_are(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("up = 'true'", "hooks.up: Expected array, got str"),
+        ("up = 'true'", "hooks.up: must be a list in brackets"),
         ("up = []", "hooks.up: names no program; write"),
         ("peer_up = ['']", "hooks.peer_up: names no program; write"),
         ("down = ['no-such-program']", "program 'no-such-program' not found; install it, or"),
@@ -64,7 +64,7 @@ def test_programs_are_found_and_arguments_are_left_as_they_are(tmp_path: Path) -
         ("up = [" + "'true', " * 65 + "]", "hooks.up: 65 words of 260 bytes"),
         ("timeout = 0", "hooks.timeout: 0 s is out of range (0.1-300)"),
         ("timeout = nan", "hooks.timeout: nan s is out of range"),
-        ("timeout = '5s'", "hooks.timeout: Expected float, got str"),
+        ("timeout = '5s'", "hooks.timeout: must be a number"),
         ("pre_up = ['true']", "'hooks.pre_up': unknown field; did you mean peer_up?"),
     ],
 )
