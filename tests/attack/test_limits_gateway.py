@@ -197,6 +197,9 @@ class _Roster:
     def __init__(self, slotted: SlottedPeer) -> None:
         self.by_slot = {0: slotted}
 
+    def why_barred(self, _: bytes) -> None:
+        """Nothing is barred."""
+
 
 class DistantHandshaker(SealedHandshaker):
     """A client whose hello comes a round trip after the server's response, as a real one's."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SERVER, SERVER_V6, PRINTER, PRINTER_V6 = "10.1.0.1", "fd01::1", "192.168.77.9", "fd77::9"
 INNER = "10.99.0.1"
 EVERYTHING = '"0.0.0.0/0", "::/0"'
+# Routes that make a default route, in pieces or not, need the last of these words.
+DEFAULT_AS_WELL = 'accept = ["addresses", "routes", "mtu", "keepalive", "default"]'
 
 
 class Scene:
@@ -63,10 +65,15 @@ class Scene:
         wait_until(lambda: self.server.listens(55555), "the server listens", timeout_s=15)
         return serving
 
-    def connect(self, serving: GatewayProcess, allowed: str, outer: str = SERVER) -> GatewayProcess:
-        """Start a client that lets the server send from `allowed`, its address pushed."""
+    def connect(
+        self, serving: GatewayProcess, allowed: str, outer: str = SERVER, *, more: str = ""
+    ) -> GatewayProcess:
+        """Start a client that lets the server send from `allowed`, its address pushed.
+
+        `more` goes into the `[interface]` of its file.
+        """
         file = add_peer(serving, "client", outer, self.transport)
-        text = re.sub("(?m)^address.*\n", "", file.read_text())
+        text = re.sub("(?m)^address.*\n", f"{more}\n", file.read_text(), count=1)
         file.write_text(re.sub("(?m)^allowed_ips.*$", f"allowed_ips = [{allowed}]", text))
         client = start_gateway(self.client, self.directory, "connect", str(file), wire="wireguard")
         self.wait_up(client)
@@ -162,7 +169,7 @@ def test_a_network_with_the_servers_own_address_loops_nothing(
     scene.client.ip("route", "add", "default", "via", SERVER)
     scene.client.ip("-6", "route", "add", "default", "via", SERVER_V6)
     scene.server.ip("address", "add", outer, "dev", "lo")
-    client = scene.connect(scene.serve(*covering), EVERYTHING, outer=outer)
+    client = scene.connect(scene.serve(*covering), EVERYTHING, outer=outer, more=DEFAULT_AS_WELL)
     wait_until(lambda: set(covering) <= scene.routes(), "the routes")
     assert scene.way(outer, "mark", "51820") == "to-server"
     assert scene.way(outer) == scene.way(elsewhere) == INTERFACE
@@ -187,7 +194,7 @@ def test_a_push_replaces_the_last_as_a_whole_and_leaves_what_others_made(
     scene: Scene,
 ) -> None:
     serving = scene.serve("172.16.0.0/24", "172.16.1.0/24", "10.0.0.0/8", "0.0.0.0/0", "fd76::/32")
-    client = scene.connect(serving, EVERYTHING)
+    client = scene.connect(serving, EVERYTHING, more=DEFAULT_AS_WELL)
     wait_until(lambda: len(scene.routes()) == 5, "the routes")
     scene.client.ip("route", "add", "172.20.0.0/24", "dev", INTERFACE)
     scene.client.ip("route", "replace", "172.16.1.0/24", "dev", INTERFACE, "proto", "static")
