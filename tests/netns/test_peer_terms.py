@@ -102,7 +102,7 @@ def test_no_change_of_terms_costs_the_peer_its_session_or_a_packet(here: Office)
     pinging.send_signal(2)  # SIGINT: ping says what it has counted
     said = pinging.communicate(timeout=10)[0].decode()
     sent, received = re.search(r"(\d+) packets transmitted, (\d+) received", said).groups()  # type: ignore[union-attr]
-    assert int(sent) > 50
+    assert int(sent) > len(changes), "pings went on between the changes"
     assert int(sent) - int(received) <= 1, "the last one may be on its way"
     assert here.log().count("link: up") + here.log().count("up  ") == up
 
