@@ -31,33 +31,42 @@ static unsigned next_target(const struct tun_reader *reader, unsigned slot, uint
     return slot;
 }
 
-/* Whether this host's side may flood; what goes to one peer alone is not copied. */
-static bool may_go(struct tun_reader *reader, const struct frame *frame,
-                   const struct arrival *arrival) {
+static unsigned count_targets(const struct tun_reader *reader, uint64_t boottime_ns) {
+    unsigned n = 0;
+    for (unsigned slot = next_target(reader, 0, boottime_ns); slot < N_PEER_SLOTS;
+         slot = next_target(reader, slot + 1, boottime_ns))
+        n++;
+    return n;
+}
+
+/* What of this host's side goes to one peer alone is not copied. A peer's packets were counted by
+ * the link-reader, before their copies are known. */
+static bool may_go(struct tun_reader *reader, uint64_t n_packets, const struct arrival *arrival) {
     struct flooding *flooding = reader->flooding;
-    if (flooding->origin != ORIGIN_DEVICE ||
-        next_target(reader, flooding->next + 1, arrival->boottime_ns) == N_PEER_SLOTS)
-        return true;
-    uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
-    if (flood_may_go(&flooding->floods_full_at_ns, arrival->now_ns, n_packets))
-        return true;
-    frame_drop(reader, DROP_tun_reader_flood_limit, n_packets, frame->length);
-    return false;
+    unsigned n_targets = count_targets(reader, arrival->boottime_ns);
+    if (flooding->origin == ORIGIN_DEVICE) {
+        if (n_targets == 1)
+            return true;
+        if (!flood_may_go(&flooding->floods_full_at_ns, arrival->now_ns, n_packets))
+            return false;
+    }
+    return copies_may_go(&flooding->copies_full_at_ns[1 + flooding->origin], arrival->now_ns,
+                         n_packets * n_targets);
 }
 
 void flooding_begin(struct tun_reader *reader, const struct frame *frame, int origin,
                     const struct arrival *arrival) {
     struct flooding *flooding = reader->flooding;
+    uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
     flooding->origin = origin;
     flooding->next = next_target(reader, 0, arrival->boottime_ns);
     if (flooding->next == N_PEER_SLOTS) {
         if (origin == ORIGIN_DEVICE)
-            frame_drop(reader, DROP_tun_reader_no_session,
-                       message_count_packets(reader->loop.mode, frame->vnet, frame->length),
-                       frame->length);
+            frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
         return;
     }
-    if (!may_go(reader, frame, arrival)) {
+    if (!may_go(reader, n_packets, arrival)) {
+        frame_drop(reader, DROP_tun_reader_flood_limit, n_packets, frame->length);
         flooding->next = N_PEER_SLOTS;
         return;
     }

@@ -238,6 +238,25 @@ static void the_devices_storm_is_limited_where_it_has_several_ways(void) {
     sender_close();
 }
 
+static void one_peers_floods_are_limited_by_their_copies_and_anothers_are_not(void) {
+    enum { STORM = COPIES_BURST }; /* two copies each */
+    open_switch();
+    for (int n = 0; n < STORM; n++) {
+        put_frame(slots[0], HAIRPIN_TO_ALL);
+        run();
+        skip_all();
+        sender_release();
+    }
+    uint64_t n_dropped = sender_dropped(DROP_tun_reader_flood_limit);
+    CHECK(n_dropped > 0 && n_dropped <= STORM - COPIES_BURST / 2);
+    CHECK_EQUAL(sender_counter(COUNTER_packets), 2 * (STORM - n_dropped) + n_dropped);
+    put_frame(slots[1], HAIRPIN_TO_ALL);
+    run();
+    CHECK_EQUAL(sender_dropped(DROP_tun_reader_flood_limit), n_dropped);
+    CHECK_EQUAL(opened_for(), 1 << 0 | 1 << 2);
+    sender_close();
+}
+
 static void a_flood_goes_on_where_the_ring_was_full(void) {
     struct random random = {3};
     size_t n_seen = 0;
@@ -288,6 +307,7 @@ int main(void) {
     RUN(of_all_peers_the_ones_that_are_gone_cost_nothing);
     RUN(a_super_packet_goes_whole_to_those_that_take_it_and_split_to_the_others);
     RUN(the_devices_storm_is_limited_where_it_has_several_ways);
+    RUN(one_peers_floods_are_limited_by_their_copies_and_anothers_are_not);
     RUN(a_flood_goes_on_where_the_ring_was_full);
     RUN(impossible_records_of_the_hairpin_are_dropped_and_the_next_one_passes);
     return EXIT_SUCCESS;
