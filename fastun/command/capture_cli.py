@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fastun.command.options import run_dir_option
+from fastun.command.options import gateway_option, run_dir_option
 from fastun.config.quantity import parse_size
 
 STAGES = ("device", "sealed", "opened")
@@ -14,12 +14,7 @@ SIZE = "100MB"
 
 
 @click.command()
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
-)
+@gateway_option
 @run_dir_option
 @click.option(
     "-w",

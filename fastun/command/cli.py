@@ -20,6 +20,7 @@ from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import (
     connect_options,
+    gateway_option,
     or_else,
     run_dir_option,
     state_option,
@@ -138,12 +139,7 @@ def status(interface: str | None, run_dir: Path, shows_all: bool, as_json: bool)
 
 
 @cli.command()
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
-)
+@gateway_option
 @run_dir_option
 def reload(interface: str | None, run_dir: Path) -> None:
     """Have a running gateway apply what has changed in its file.
@@ -163,12 +159,7 @@ def reload(interface: str | None, run_dir: Path) -> None:
 
 
 @cli.command()
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
-)
+@gateway_option
 @run_dir_option
 @click.option(
     "--interval",
@@ -242,12 +233,7 @@ def doctor(
     is_flag=True,
     help="Serve measurements to one client at a time, for an hour at most.",
 )
-@click.option(
-    "-i",
-    "--interface",
-    metavar="NAME",
-    help="Interface of the gateway, where more than one is running.",
-)
+@gateway_option
 @run_dir_option
 @click.option(
     "--seconds",

@@ -36,6 +36,12 @@ run_dir_option = click.option(
     show_default=True,
     help="Directory for the control socket.",
 )
+gateway_option = click.option(
+    "-i",
+    "--interface",
+    metavar="NAME",
+    help="Interface of the gateway, where more than one is running.",
+)
 
 # Each name here is a field of settings.Options.
 _TUNNEL_OPTIONS = (

@@ -5,8 +5,7 @@ from typing import Final
 
 import click
 
-from fastun.command.client_file import FORMATS
-from fastun.command.peer_fields import Given, peer_options
+from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
 
@@ -83,20 +82,8 @@ def rename(name: str, new_name: str, state: Path) -> None:
 @click.option(
     "--public-key", metavar="KEY", help="New public key of a peer that keeps its private key."
 )
-@click.option(
-    "--endpoint",
-    multiple=True,
-    metavar="URL",
-    help="URL at which clients reach this server; repeatable, and the default from then on.",
-)
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(FORMATS),
-    default="toml",
-    show_default=True,
-    help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
-)
+@endpoint_option
+@format_option
 @server_options
 def rekey(
     *,

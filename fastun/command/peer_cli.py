@@ -5,8 +5,7 @@ from pathlib import Path
 import click
 
 from fastun.command import peer_change_cli
-from fastun.command.client_file import FORMATS
-from fastun.command.peer_fields import Given, peer_options
+from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
 
@@ -28,12 +27,7 @@ def peer() -> None:
 
 @peer.command()
 @click.argument("name")
-@click.option(
-    "--endpoint",
-    multiple=True,
-    metavar="URL",
-    help="URL at which clients reach this server; repeatable, and the default from then on.",
-)
+@endpoint_option
 @click.option(
     "--address",
     multiple=True,
@@ -45,14 +39,7 @@ def peer() -> None:
     metavar="KEY",
     help="Public key of a peer that keeps its private key; prints what it needs of this server.",
 )
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(FORMATS),
-    default="toml",
-    show_default=True,
-    help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
-)
+@format_option
 @peer_options
 @server_options
 def add(

@@ -1,4 +1,4 @@
-"""What `peer add` and `peer set` take of a peer, and how it becomes one."""
+"""What commands take of a peer, how it becomes one, and how its file is to be."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from fastun.command.client_file import FORMATS
 from fastun.command.options import PATH
 from fastun.config.links import DEFAULT_UDP
 from fastun.config.peer import dialled_endpoint, parse_allowed_ips, parse_keepalive
@@ -73,6 +74,22 @@ _OPTIONS = (
         help="Network that it may reach; repeatable, or with commas.  [default: all]",
     ),
     click.option("--note", metavar="TEXT", help="A line of your own about it."),
+)
+
+# Of the commands that print a client's file.
+endpoint_option = click.option(
+    "--endpoint",
+    multiple=True,
+    metavar="URL",
+    help="URL at which clients reach this server; repeatable, and the default from then on.",
+)
+format_option = click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(FORMATS),
+    default="toml",
+    show_default=True,
+    help="toml for fastun; for WireGuard's apps a wg-quick file, or its QR code.",
 )
 
 # The fields of Given that have an option of their own name.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastun.command.options import PATH, run_dir_option
+from fastun.command.options import PATH, gateway_option, run_dir_option
 from fastun.config.settings import Options
 from fastun.errors import ConfigError, RuntimeFailure, quote
 
@@ -36,12 +36,7 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Directory for keys and peers."
             f"  [default: that of the running gateway, else {DEFAULT_STATE}]",
         ),
-        click.option(
-            "-i",
-            "--interface",
-            metavar="NAME",
-            help="Interface of the gateway, where more than one is running.",
-        ),
+        gateway_option,
         run_dir_option,
     )
     for option in reversed(options):
