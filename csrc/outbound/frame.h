@@ -43,7 +43,7 @@ size_t frame_forward_to(struct tun_reader *reader, struct ring_record *record, s
 size_t frame_forward_shaped(struct tun_reader *reader, struct ring_record *record,
                             struct frame *frame, const struct arrival *arrival);
 /* A message of the gateway's: a control message, or an empty one, which keeps the session alive. At
- * most EVENT_BYTES_MAX. Returns 0, or -EAGAIN if there is no key or no room. */
+ * most EVENT_BYTES_MAX. Returns 0, or -EAGAIN without a key or room. */
 int frame_send_content(struct tun_reader *reader, unsigned slot, const uint8_t *content,
                        size_t length);
 

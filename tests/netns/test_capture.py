@@ -204,7 +204,7 @@ def test_a_second_capture_is_refused_until_the_first_is_killed(captured: Capture
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--peer", "nobody-here"), "--peer 'nobody-here': no such peer; 'fastun status --all'"),
+        (("--peer", "missing"), "--peer 'missing': no such peer; 'fastun status --all'"),
         (("-w", "/nowhere/file"), "-w /nowhere/file: cannot be made (No such file"),
         (("-w", "/dev/full"), "-w /dev/full: it exists; remove it"),
         (("--size", "much"), "--size: 'much' is not a size"),

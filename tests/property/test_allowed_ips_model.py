@@ -1,4 +1,4 @@
-"""Allowed IPs that change while packets flow, against a model of what a worker is told.
+"""Allowed IPs that change while packets flow, against a model of what a worker gets.
 
 A worker may run between any two messages. Between a list of peers and the next, each prefix leads
 to its peer of before or of after: never to a third one, and never to none while both have it.

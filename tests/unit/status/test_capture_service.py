@@ -74,7 +74,7 @@ def test_one_of_a_peer_ends_when_the_peer_is_removed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("wanted", "line"),
     [
-        (CaptureWanted(("device",), "nobody", 64), "--peer 'nobody': no such peer"),
+        (CaptureWanted(("device",), "missing", 64), "--peer 'missing': no such peer"),
         (CaptureWanted(("device",), None, 0), "--snaplen 0 is out of range"),
         (CaptureWanted(("device",), None, 10**6), "--snaplen 1000000 is out of range"),
         (CaptureWanted(("wire",), None, 64), "--stage 'wire': no such stage"),
