@@ -71,7 +71,7 @@ class KillSwitch:
         self._left_out = ""
         self._fault = ""
         self._n_restored = 0
-        self._warned_s = float("-inf")
+        self._warned_s: dict[str, float] = {}  # by kind of warning
         self._log = log.get("kill switch")
 
     @property
@@ -156,8 +156,11 @@ class KillSwitch:
         if not self.is_on:
             return
         with self._mutex:
+            is_back = self._put_back()  # or the new one would hide that the last was removed
             self._allowed = msgspec.structs.replace(self._allowed, **changes)
             self._try()
+            if is_back:
+                self._say_restored()
 
     def _try(self) -> None:
         try:
@@ -224,11 +227,7 @@ class KillSwitch:
             self._try()
             if not (changed or is_back) or self._fault:
                 return False
-            self._n_restored += 1
-        self._warn(
-            "the kill switch was removed or changed by another program (a firewall's restart, "
-            "'nft flush ruleset'); put back"
-        )
+            self._say_restored()
         return True
 
     def _put_back(self) -> bool:
@@ -240,11 +239,26 @@ class KillSwitch:
             return True
         return False
 
-    def _warn(self, event: str) -> None:
+    def _say_restored(self) -> None:
+        self._n_restored += 1
+        if self._is_due("restored"):
+            self._log.warning(
+                "the kill switch was removed or changed by another program (a firewall's restart, "
+                "'nft flush ruleset'); put back",
+                interface=self._allowed.interface,
+            )
+
+    def _warn(self, fault: str) -> None:
+        if self._is_due("fault"):
+            self._log.warning(fault, interface=self._allowed.interface)
+
+    def _is_due(self, what: str) -> bool:
+        """Return whether a warning is due; one of another kind does not hold it back."""
         now_s = time.monotonic()
-        if now_s - self._warned_s >= WARNING_INTERVAL_S:
-            self._warned_s = now_s
-            self._log.warning(event, interface=self._allowed.interface)
+        if now_s - self._warned_s.get(what, float("-inf")) < WARNING_INTERVAL_S:
+            return False
+        self._warned_s[what] = now_s
+        return True
 
 
 def say_that_it_remains(interface: str) -> None:

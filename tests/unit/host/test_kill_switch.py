@@ -151,6 +151,24 @@ def test_a_change_that_nft_refuses_is_a_fault_until_it_is_taken(
     assert capsys.readouterr().err.count("the kill switch cannot be changed") == 1
 
 
+def test_one_that_others_remove_just_before_it_changes_is_said_although_a_fault_was(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with kill_switch("on", tmp_path) as switch:
+        host.refusal = "nft: no"
+        switch.allow_lookups(["192.168.1.1"])
+        host.refusal = ""
+        host.tables.clear()
+        switch.allow_lookups(["192.168.1.2"])
+        assert '["udp", "192.168.1.2", 53]' in host.tables[TABLE]
+        assert (switch.n_restored, switch.fault) == (1, "")
+        switch.allow_lookups(["192.168.1.3"])
+        assert switch.n_restored == 1
+    said = capsys.readouterr().err
+    assert "cannot be changed: nft: no" in said
+    assert "removed or changed by another program" in said
+
+
 @pytest.mark.parametrize(
     ("configured", "said"),
     [
