@@ -151,11 +151,11 @@ def test_one_source_costs_at_most_a_tenth_of_a_core(
             time.sleep(0.6)  # the gateway looks at its directory
         target = SERVER_V6 if ":" in sources[0] else SERVER
         before_s, began = cpu_s(gateway), time.monotonic()
-        counts = result_of(begin(host, target, kind, sources, per_s=0, seconds=1.5))
+        counts = result_of(begin(host, target, kind, sources, per_s=0, seconds=1))
         shares[what] = (cpu_s(gateway) - before_s) / (time.monotonic() - began)
         print(f"{what}: {100 * shares[what]:.1f} % of a core", counts)  # noqa: T201
         assert counts["answered"] <= (what == "replay")
-        assert counts["begun"] > 500
+        assert counts["begun"] > 300
     assert max(shares.values()) <= CORE_SHARE, shares
 
 

@@ -183,7 +183,7 @@ def test_another_preshared_key_on_tcp(faulty: Faulty) -> None:
 def test_a_clock_that_was_set_back(faulty: Faulty) -> None:
     line = wait_for_line(faulty.server, "clock is behind", "peer=clock")
     behind_s = int(line.split("behind_s=")[1].split()[0])
-    assert 3590 <= behind_s <= 3600
+    assert 3480 <= behind_s <= 3600  # the attempt came some seconds later
     said = wait_for_line(faulty.clients["clock"], CANNOT)
     assert "our clock was set back" in said
     assert_shown(faulty.server, "clock", "old_timestamp")
