@@ -58,12 +58,17 @@ void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
 
 /* -- sealing ----------------------------------------------------------------------------------- */
 
+size_t session_padded(size_t length, size_t mtu) {
+    size_t n_zeros = (DATA_PADDING - length % DATA_PADDING) % DATA_PADDING;
+    if (mtu != 0 && length + n_zeros > mtu)
+        n_zeros = mtu > length ? mtu - length : 0;
+    return length + n_zeros;
+}
+
 static void pad(struct message_outbound *message, size_t mtu) {
-    size_t n_zeros = (DATA_PADDING - message->length % DATA_PADDING) % DATA_PADDING;
-    if (mtu != 0 && message->length + n_zeros > mtu)
-        n_zeros = mtu > message->length ? mtu - message->length : 0;
-    memset(message->start + message->length, 0, n_zeros);
-    message->length += n_zeros;
+    size_t length = session_padded(message->length, mtu);
+    memset(message->start + message->length, 0, length - message->length);
+    message->length = length;
 }
 
 /* The blocks of the content, and two for each message: the tag's mask and the last hash block. */

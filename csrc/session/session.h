@@ -55,10 +55,12 @@ void receiving_key_free(struct receiving_key *receiving);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
+/* The length of a bare packet that is padded, but not beyond `mtu` bytes (0: no limit). */
+size_t session_padded(size_t length, size_t mtu);
 /* Whether one more message of any length may be sealed under the key. */
 bool session_may_seal(const struct sending_key *sending);
-/* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
- * `mtu` bytes (0: no limit). false: the key is used up. */
+/* Seals the message in place and puts the header in front; a bare packet is padded. false: the key is
+ * used up. */
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);
 
 /* Whether the length is that of a data message or of a handshake message. */
