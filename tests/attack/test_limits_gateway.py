@@ -305,14 +305,14 @@ def test_a_wrong_first_message_of_any_length_is_closed_at_once_and_counted(
     times_s, heard = zip(*(closing_time_s(host, said) for said in first), strict=True)
     print(f"{len(first)} wrong beginnings: kept for {max(times_s):.3f} s at most")  # noqa: T201
     assert set(heard) == {b""}
-    assert max(times_s) < 0.5
+    assert max(times_s) < 0.9, "at once, and not after the second that the next one has"
     # A message cut short may still be coming: 149 bytes of 150.
     kept_s, nothing = closing_time_s(
         host, struct.pack(">H", 148) + bytes([1, 0, 0, 0]) + bytes(143)
     )
     print(f"one byte short: kept for {kept_s:.1f} s")  # noqa: T201
     assert nothing == b""
-    assert kept_s < 1.5
+    assert kept_s < 4
     scrape = gateway.scrape()
     assert scrape.total("fastun_hello_failures_total") == len(first) + 1
     assert scrape.total("fastun_handshakes_total", result="bad_length") > len(lengths)

@@ -264,7 +264,7 @@ def test_a_flood_without_our_key_costs_little_goodput(
         f"{n_sent} initiations: {statistics.median(flooded):.2f} of "
         f"{statistics.median(idle):.2f} Gbit/s, {ratio:.2f}; counted {n_counted:.0f}"
     )
-    assert n_sent > 0.8 * FLOOD_PER_S * 2 * n_rounds
+    assert n_sent > 0.5 * FLOOD_PER_S * 2 * n_rounds
     assert 0.5 * n_sent < n_counted <= n_sent
     assert ratio > least
     assert ear.payloads() == []
