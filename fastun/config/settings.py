@@ -166,7 +166,7 @@ def _serve(sources: Sources) -> ServeSettings:
     push = Pushed()
     if device.wire == "wireguard":
         listen = links.listened(sources, device.wire)
-        ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
+        ours = identity.of_server(sources, device.addresses, mode=device.mode)
         links.check_sites(sources, ours.peers, listen)
         behind = forward(sources, device.mode)
         push = push_settings.pushed(
@@ -186,7 +186,7 @@ def _connect(sources: Sources) -> ConnectSettings:
     accept: tuple[Accept, ...] = ()
     table = host.table(sources, device.mode)
     if device.wire == "wireguard":
-        ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
+        ours = identity.of_client(sources, device.addresses, mode=device.mode)
         links.check_dialled(sources, ours.peers)
         accept = push_settings.accepted(sources, table)
         if full_tunnel.may_take_all(table, accept):

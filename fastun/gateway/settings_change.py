@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from fastun.config import terms
 from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
@@ -166,12 +167,13 @@ def _peer(was: Peer, peer: Peer) -> str:
     ]
     if was.preshared_key != peer.preshared_key:
         said.append("another pre-shared key, its session ends")
+    said += terms.said_changes(was.terms, peer.terms)
     rest = {field.name for field in dataclasses.fields(peer)} - {*_PEER_FIELDS, *_UNSAID}
     said += [name for name in sorted(rest) if getattr(was, name) != getattr(peer, name)]
     return ", ".join(said)
 
 
-_UNSAID: Final = ("name", "public_key", "preshared_key")
+_UNSAID: Final = ("name", "public_key", "preshared_key", "terms")
 
 
 def _value(was: Any, is_: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import signal
 import socket
@@ -22,6 +23,7 @@ from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.peers.terms import RateLimit, Terms
 from fastun.session import keys
+from fastun.status import control
 from tests.support import reloading
 from tests.support.reloading import Reloading
 from tests.support.transfer import start_transfer
@@ -100,6 +102,35 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
         assert "forward" in here.server.host.run("nft", "list", "tables").stdout
         here.base()
         assert "forward" not in here.server.host.run("nft", "list", "tables").stdout
+
+
+def test_terms_in_the_file_are_applied_and_shown(here: Reloading) -> None:
+    def listed() -> dict[str, object]:
+        state = ("--state", str(here.server.log_file.parent))
+        peers = json.loads(here.server.host.run(*FASTUN, "peer", "list", "--json", *state).stdout)
+        return next(dict(peer) for peer in peers if peer["name"] == "tcp")
+
+    client = here.clients["tcp"].host
+    with here.losing_nothing():
+        here.write('limit = "50Mbit"\nquota = "1GB"\nto = ["10.99.0.1"]\nexpires = 2100-01-01\n')
+        (said,) = here.reload().changes
+        assert said.startswith("peer tcp: expires 2100-01-02 ")
+        assert said.endswith(", limit 50 Mbit/s, quota 1.00 GB a month, to 10.99.0.1/32")
+        assert listed()["limit_inbound_bytes_per_second"] == 50_000_000 / 8
+        assert listed()["to"] == ["10.99.0.1/32"]
+        path = control.socket_path(here.server.log_file.parent, INTERFACE)
+        shown = next(each for each in control.request(path, "status").peers if each.name == "tcp")
+        assert shown.terms is not None
+        assert shown.terms.quota_bytes == 10**9
+    here.write('to = ["192.0.2.0/24"]\n')
+    here.reload()
+    assert not answers_ping(client, reloading.SERVER_INNER)
+    here.write("expires = 2001-01-01\n")
+    here.reload()
+    assert not answers_ping(client, reloading.SERVER_INNER)
+    assert "the peer may not connect: it is expired" in here.server.log_file.read_text()
+    here.base()
+    wait_until(lambda: answers_ping(client, reloading.SERVER_INNER), "the peer", timeout_s=20)
 
 
 def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
