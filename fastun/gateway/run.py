@@ -26,7 +26,7 @@ from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
 from fastun.host.device import Device
 from fastun.host.dns.name_lookup import DnsFiles
-from fastun.host.firewall import kill_switch
+from fastun.host.firewall import kill_switch_found
 from fastun.host.firewall.forward_ways import with_networks
 from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.host.journal.journal import Journal
@@ -215,6 +215,6 @@ def _warn_of_exposed(settings: Settings) -> None:
 
 def _end_regardless(journal: Journal, interface: str) -> None:
     journal.undo_all()
-    kill_switch.say_that_it_remains(interface)
+    kill_switch_found.say_that_it_remains(interface)
     log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()
