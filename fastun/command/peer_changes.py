@@ -15,7 +15,7 @@ from fastun.command import client_file
 from fastun.command.keys import print_secret
 from fastun.command.new_client import addresses_of, file_of, server_side
 from fastun.command.peer_fields import NOTHING, Given, changed
-from fastun.command.peers import existing, tell_gateway
+from fastun.command.peers import existing, tell_gateway, warn
 from fastun.config import terms
 from fastun.config.peer import dialled_endpoint, parse_name
 from fastun.errors import ConfigError
@@ -42,6 +42,7 @@ def change(name: str, given: Given, state: Path) -> None:
                 _check_quota(peer, directory.usage().get(name), now)
             before = _replace(directory, name, peer)
         _say(before, peer, directory.server())
+        warn(given)
 
 
 def _check_quota(peer: Peer, used: Usage | None, now: float) -> None:

@@ -10,7 +10,7 @@ import click
 
 from fastun.command.client_file import FORMATS
 from fastun.command.options import PATH
-from fastun.config import terms
+from fastun.config import networks, terms
 from fastun.config.links import DEFAULT_UDP
 from fastun.config.networks import parse_networks, split
 from fastun.config.peer import dialled_endpoint, parse_keepalive
@@ -157,6 +157,14 @@ _PLACES: Final = {
 
 def _place(field: str) -> str:
     return _PLACES.get(field, field)
+
+
+def remarks(given: Given) -> list[str]:
+    """Return what is valid of the networks given, and hardly meant: a line each."""
+    return [
+        *networks.remarks(split(given.allowed_ips), "--allowed-ips"),
+        *networks.remarks(split(given.to), "to"),
+    ]
 
 
 def _allowed_ips(given: Given, before: tuple[Network, ...]) -> tuple[Network, ...]:

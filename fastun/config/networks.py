@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
-from typing import TYPE_CHECKING
+import contextlib
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Final
 
 from fastun.errors import ConfigError, quote
 from fastun.peers import prefixes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from fastun.peers.peer import Network
+
+
+# Where the lengths of networks usually are.
+_STEPS: Final = {4: 8, 6: 64}
 
 
 def parse_networks(texts: Iterable[str], where: str) -> tuple[Network, ...]:
@@ -39,6 +44,31 @@ def _network(text: str, where: str) -> Network:
             f" the network, or {host} for this host"
         )
     return prefix.network()
+
+
+def remarks(texts: Iterable[str], where: str) -> Iterator[str]:
+    """Yield a line for each that is one host, as in WireGuard's files, but hardly meant as one."""
+    for text in texts:
+        network = _meant(text)
+        if network is not None:
+            host = ip_network(text)
+            yield f"{where}: {text} is one host, {host}; for a network write {network}"
+
+
+def _meant(text: str) -> Network | None:
+    """Return the network that an address without a length looks like; None where it is a host.
+
+    A network's address ends in 0 octets, in IPv6 in 64 bits of 0.
+    """
+    if not text.endswith((".0", ":0", "::")):  # most of a hundred thousand are done with here
+        return None
+    with contextlib.suppress(ValueError):
+        address = ip_address(text)
+        value, n_bits, step = int(address), address.max_prefixlen, _STEPS[address.version]
+        n_zeros = (value & -value).bit_length() - 1 if value else n_bits
+        if n_zeros >= step:
+            return ip_network(f"{address}/{n_bits - n_zeros // step * step}")
+    return None
 
 
 def split(texts: Iterable[str]) -> tuple[str, ...]:

@@ -141,7 +141,13 @@ def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
     done = here.command()
     assert (done.returncode, done.stdout, done.stderr) == (0, "ft0: push.keepalive: 0 -> 25\n", "")
     done = here.command()
-    assert (done.returncode, done.stdout) == (0, "ft0: nothing has changed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ft0: nothing has changed\n", "")
+    here.write('to = ["172.16.9.0"]\n')
+    done = here.command()
+    assert done.stdout == "ft0: peer tcp: to 172.16.9.0/32\n"
+    assert "ft0: warning: " in done.stderr
+    assert "peer[1].to: 172.16.9.0 is one host, 172.16.9.0/32; for a network" in done.stderr
+    assert "172.16.9.0 is one host" in here.server.log_file.read_text()
     for fault, where in (
         ("[log]\nlevel = \n", "line 2"),
         ('[interface]\nadress = ["10.0.0.1/24"]\n', "interface.adress"),
