@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -99,8 +99,7 @@ OPTION_NAMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given(TermsText):
+class Given(TermsText, frozen=True, kw_only=True):
     """What was given of a peer; None and empty leave it as it is. The texts are unchecked."""
 
     allowed_ips: tuple[str, ...] = ()

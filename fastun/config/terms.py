@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import structs
 
 from fastun.config.networks import parse_networks, split
 from fastun.config.quantity import (
@@ -38,8 +40,7 @@ BURST_MAX: Final = 10**9
 NOTE_CHARS_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TermsText:
+class TermsText(msgspec.Struct, frozen=True, kw_only=True):
     """What was written of a peer's terms, unchecked. None and empty leave a term as it is."""
 
     expires: str | None = None
@@ -63,15 +64,15 @@ def changed(terms: Terms, text: TermsText, where: Where, *, mode: Mode, now: flo
     `mode` is the device's. Durations begin at `now`, Unix time; None: in a file, which is read
     again, so that they have no beginning, and where a date passes.
     """
-    terms = replace(
+    terms = structs.replace(
         terms, limit=_limit(terms.limit, text, where), quota=_quota(terms.quota, text, where)
     )
     if text.to:
-        terms = replace(terms, to=_to(text.to, where("to"), mode))
+        terms = structs.replace(terms, to=_to(text.to, where("to"), mode))
     if text.expires is not None:
-        terms = replace(terms, expires=_expires(text.expires, where("expires"), now))
+        terms = structs.replace(terms, expires=_expires(text.expires, where("expires"), now))
     if text.note is not None:
-        terms = replace(terms, note=_note(text.note, where("note")))
+        terms = structs.replace(terms, note=_note(text.note, where("note")))
     return terms
 
 
@@ -85,9 +86,9 @@ def _limit(limit: RateLimit, text: TermsText, where: Where) -> RateLimit:
         # A burst was chosen for the rate that it came with.
         limit = RateLimit(outbound=both, inbound=both)
     if text.outbound is not None:
-        limit = replace(limit, outbound=_rate(text.outbound, where("outbound")))
+        limit = structs.replace(limit, outbound=_rate(text.outbound, where("outbound")))
     if text.inbound is not None:
-        limit = replace(limit, inbound=_rate(text.inbound, where("inbound")))
+        limit = structs.replace(limit, inbound=_rate(text.inbound, where("inbound")))
     if text.burst is not None:
         place = where("burst")
         if limit.outbound is None and limit.inbound is None:
@@ -95,7 +96,7 @@ def _limit(limit: RateLimit, text: TermsText, where: Where) -> RateLimit:
         burst = parse_size(text.burst, place)
         if not BURST_MIN <= burst <= BURST_MAX:
             raise ConfigError(f"{place}: {text.burst} is out of range (3kB to 1GB)")
-        limit = replace(limit, burst_bytes=burst)
+        limit = structs.replace(limit, burst_bytes=burst)
     return limit
 
 
@@ -107,7 +108,7 @@ def _quota(quota: Quota | None, text: TermsText, where: Where) -> Quota | None:
         place = where("quota_then")
         if quota is None:
             raise ConfigError(f"{place}: the peer has no quota; give its size too")
-        quota = replace(quota, then_rate=_rate(text.quota_then, place) or 0)
+        quota = structs.replace(quota, then_rate=_rate(text.quota_then, place) or 0)
     return quota
 
 
