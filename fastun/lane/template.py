@@ -121,7 +121,7 @@ class Template:
     def _collect_lost(self) -> None:
         """Collect what ended of those that a template forked without saying so.
 
-        Known workers are collected by their owners, other programs by who started them.
+        Known workers are collected by their owners, other programs by whatever started them.
         """
         if not self._may_have_lost:
             return
