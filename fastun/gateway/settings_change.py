@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from fastun.config import data_path
 from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
@@ -46,7 +47,6 @@ LIVE: Final = {
 RESTART: Final = {
     "allow_lan": "interface.allow_lan",
     "fwmark": "interface.fwmark",
-    "gso": "interface.gso",
     "interface": "interface.name",
     "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
@@ -56,7 +56,6 @@ RESTART: Final = {
     "run_dir": "--run-dir",
     "state_dir": "--state",
     "table": "interface.table",
-    "udp_offload": "interface.udp_offload",
     "udp_port": "interface.listen_port",
     "wire": "interface.wire",
 }
@@ -97,7 +96,7 @@ def plan(running: Settings, read: Settings) -> Plan:
         name for name in _of_new_transport(running, read) if name in names
     ]
     if any(name in _DECISIVE for name in names):
-        return Plan(settings=running, needs_restart=_places(names))
+        return Plan(settings=running, needs_restart=_places(names, running, read))
     live = [name for name in names if name not in late_names]
     settings = dataclasses.replace(running, **{name: getattr(read, name) for name in live})
     if running.wire == "wireguard":
@@ -107,12 +106,18 @@ def plan(running: Settings, read: Settings) -> Plan:
         settings=settings,
         fields=frozenset(live),
         changes=tuple(changes),
-        needs_restart=_places(late_names),
+        needs_restart=_places(late_names, running, read),
     )
 
 
-def _places(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys({**RESTART, **LIVE}.get(name, name) for name in names))
+def _places(names: Iterable[str], running: Settings, read: Settings) -> tuple[str, ...]:
+    places = (
+        data_path.changed(running.data_path, read.data_path)
+        if name == "data_path"
+        else [{**RESTART, **LIVE}.get(name, name)]
+        for name in names
+    )
+    return tuple(dict.fromkeys(place for each in places for place in each))
 
 
 def _of_new_transport(running: Settings, read: Settings) -> list[str]:

@@ -196,7 +196,9 @@ def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
     for each in sockets:
         where = format_host_port(*each.getsockname()[:2])
         log.get("link").info("listening", address=where, transport="udp")
-    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
+    return UdpSockets(
+        sockets, offload=settings.data_path.udp_offload, fwmark=settings.fwmark, inside=inside
+    )
 
 
 # -- opening ----------------------------------------------------------------------------------
