@@ -89,7 +89,7 @@ class PeerDirectory(ABC):
 
     @abstractmethod
     def remember_usage(self, usage: Mapping[str, Usage]) -> None:
-        """Keep what these peers have used; names that are no peer's are left out."""
+        """Keep what these peers, of the directory or of the gateway's file, have used."""
 
     @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:

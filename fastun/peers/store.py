@@ -116,6 +116,7 @@ class PeerStore(PeerDirectory):
     def add(self, peer: Peer) -> None:  # noqa: D102
         with self._changing():
             self._check_beside(peer, self._sharing_with(peer))
+            self._forget_usage(peer.name)  # of one in the file that had the name
             self._database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", _columns(peer))
             self._insert_prefixes(peer)
             self._grow_version()
@@ -131,7 +132,10 @@ class PeerStore(PeerDirectory):
                 " keepalive_s = ?, terms = ? WHERE name = ?",
                 (*_columns(peer), name),
             )
-            self._database.execute("UPDATE usage SET peer = ? WHERE peer = ?", (peer.name, name))
+            if peer.name != name:
+                self._forget_usage(peer.name)
+                renamed = (peer.name, name)
+                self._database.execute("UPDATE usage SET peer = ? WHERE peer = ?", renamed)
             self._insert_prefixes(peer)
             self._grow_version()
 
@@ -139,7 +143,7 @@ class PeerStore(PeerDirectory):
         with self._changing():
             peer = self.get(name)
             self._database.execute("DELETE FROM peer WHERE name = ?", (name,))
-            self._database.execute("DELETE FROM usage WHERE peer = ?", (name,))
+            self._forget_usage(name)
             self._grow_version()
         return peer
 
@@ -172,10 +176,16 @@ class PeerStore(PeerDirectory):
 
     def remember_usage(self, usage: Mapping[str, Usage]) -> None:  # noqa: D102
         with self._changing():
+            # Of a month that has ended nothing counts, and some were of peers in a file.
+            oldest = min((used.month for used in usage.values()), default="")
+            self._database.execute("DELETE FROM usage WHERE month < ?", (oldest,))
             self._database.executemany(
-                "INSERT OR REPLACE INTO usage SELECT name, ?, ? FROM peer WHERE name = ?",
-                [(used.month, used.n_bytes, name) for name, used in usage.items()],
+                "INSERT OR REPLACE INTO usage VALUES (?, ?, ?)",
+                [(name, used.month, used.n_bytes) for name, used in usage.items()],
             )
+
+    def _forget_usage(self, name: str) -> None:
+        self._database.execute("DELETE FROM usage WHERE peer = ?", (name,))
 
     def server(self) -> Server | None:  # noqa: D102
         text = self._fact("server")
