@@ -203,6 +203,24 @@ static void a_burst_for_no_peer_is_answered_in_part_and_counted_whole(void) {
     sender_close();
 }
 
+/* To a client in a network that is routed to the device, which the gateway has routes make way for:
+ * after "host unreachable" the kernel would not send its answer again. */
+static void a_connection_is_refused_and_the_answer_to_one_is_not(void) {
+    const uint8_t flags[] = {TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK};
+    for (size_t i = 0; i < sizeof flags; i++) {
+        uint8_t packet[PACKET];
+        sender_open(MODE_TUN);
+        ipv4_make(packet, PACKET, US, 0x0b000001);
+        packet[IPV4_PROTOCOL_OFFSET] = PROTOCOL_TCP;
+        packet[IPV4_HEADER_SIZE + TCP_FLAGS_OFFSET] = flags[i];
+        give(packet, PACKET);
+        run_for_ms(20);
+        CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+        CHECK_EQUAL(count_answers(), flags[i] != (TCP_SYN | TCP_ACK));
+        sender_close();
+    }
+}
+
 /* Its first bytes are addresses, which may look like an IP header. */
 static void an_ethernet_frame_is_not_answered(void) {
     uint8_t frame[PACKET];
@@ -294,6 +312,7 @@ int main(void) {
     RUN(an_absent_peers_address_is_not_that_of_a_wider_prefix);
     RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
     RUN(a_burst_for_no_peer_is_answered_in_part_and_counted_whole);
+    RUN(a_connection_is_refused_and_the_answer_to_one_is_not);
     RUN(an_ethernet_frame_is_not_answered);
     RUN(the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
     RUN(with_a_session_the_dialling_side_sends_at_once);
