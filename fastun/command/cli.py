@@ -278,7 +278,7 @@ def _dialling(target: str | None, options: dict[str, Any]) -> ConnectSettings:
 def _run(role: Role, target: str | None, options: Options) -> None:
     settings = load(role, target, options)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    with imports.kept():
+    with imports.kept(), imports.without("ssl"):  # which asyncio would like to have: 1 MiB
         from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
 
     try:
