@@ -218,6 +218,7 @@ class Health(msgspec.Struct, frozen=True):
     needs_link: bool  # traffic can pass only with a link
     waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
     device_fault: str = ""  # why the host is not as the device needs it
+    dns_fault: str = ""  # why names are not looked up as they should be
 
     def not_healthy(self) -> str:
         """Return why the gateway does not do its work; empty where it does."""
@@ -232,6 +233,10 @@ class Health(msgspec.Struct, frozen=True):
         if self.needs_link and not self.is_linked:
             return "no link"
         return f"waiting for {', '.join(self.waits_for)}" if self.waits_for else ""
+
+    def ready_but(self) -> str:
+        """Return what is wrong though traffic can pass: nothing to keep it away for, or restart."""
+        return f"DNS does not work: {self.dns_fault}" if self.dns_fault else ""
 
 
 class ViewClosedError(Exception):

@@ -133,6 +133,7 @@ class Viewer:
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
             device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
+            dns_fault=gateway.device.name_servers.state.fault,
         )
 
     def close(self) -> None:

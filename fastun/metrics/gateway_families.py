@@ -184,6 +184,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.host_repairs,
     ),
     Family(
+        "fastun_dns_up",
+        "gauge",
+        (),
+        "0 while the tunnel's DNS servers cannot be set or do not answer, else 1; only where it "
+        "has any. The log and 'fastun status' say what is wrong.",
+        readings.dns_up,
+    ),
+    Family(
         "fastun_log_lines_dropped_total",
         "counter",
         ("reason",),

@@ -188,6 +188,12 @@ def host_repairs(source: Source) -> Samples:
         yield (kind,), n_repairs
 
 
+def dns_up(source: Source) -> Samples:
+    """Yield whether names are looked up as configured, where the tunnel has DNS servers."""
+    if source.gateway.device.dns is not None:
+        yield (), not source.gateway.device.dns.fault
+
+
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:
     """Return what reads a number of every UDP socket."""
 

@@ -167,6 +167,21 @@ def test_a_plan_leaves_either_side_of_each_field(before: Settings, now: Settings
     assert (again.changes, again.needs_restart) == ((), planned.needs_restart)
 
 
+def test_a_kill_switch_needs_the_mark_that_sockets_have_from_the_start() -> None:
+    with_mark, without = (connecting(UDP, fwmark=mark) for mark in (7, 0))
+    wanted = {"kill_switch": True, "allow_lan": True}
+    planned = plan(with_mark, dataclasses.replace(with_mark, **wanted))
+    assert set(planned.changes) == {
+        "interface.kill_switch: off -> on",
+        "interface.allow_lan: off -> on",
+    }
+    planned = plan(without, dataclasses.replace(without, **wanted))
+    assert (planned.settings, planned.changes) == (without, ())
+    assert set(planned.needs_restart) == {"interface.kill_switch", "interface.allow_lan"}
+    on = dataclasses.replace(without, kill_switch=True)
+    assert plan(on, without).changes == ("interface.kill_switch: on -> off",)
+
+
 def test_the_documentation_says_of_each_field_what_a_reload_does() -> None:
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     section = page.partition("### Changes while it runs")[2].partition("\n## ")[0]

@@ -51,7 +51,8 @@ TYPES = {
     "float": "number",
     "bool": "boolean",
     "array": "list of strings",
-    "custom": "string",  # a secret
+    "custom": "string",  # a secret, or a date
+    "struct": "table",
 }
 
 

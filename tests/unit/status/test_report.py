@@ -115,7 +115,10 @@ def syscall_setresuid(uid: int) -> None:
 # -- showing ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wire", "n_down"), [("plain", 10), ("plain", 11), ("wireguard", 4000)])
+@pytest.mark.parametrize(
+    ("wire", "n_down"),
+    [("plain", 10), ("plain", 11), pytest.param("wireguard", 4000, marks=pytest.mark.slow)],
+)
 def test_the_connected_peers_come_first_and_the_rest_is_counted(  # all in 80 columns
     path: Path,
     monkeypatch: pytest.MonkeyPatch,
