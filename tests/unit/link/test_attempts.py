@@ -162,6 +162,11 @@ def test_a_link_that_is_there_and_silent_is_not_called_missing(client: Client) -
     client.links[0] = link("udp")
     (line,) = client.pass_time(SILENT_S, UDP)
     assert "the peer does not answer any more" in line
+    last = client.server.errors.last
+    assert last is not None, "status says so, too, while the old session is still there"
+    assert last.text == "the peer does not answer any more: udp 192.0.2.7:51820: nothing"
+    client.pass_time(FORGOTTEN_S + RETRY_S)
+    assert client.server.errors.last is None, "it was heard again"
 
 
 def link(transport: str) -> Any:
