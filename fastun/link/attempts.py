@@ -38,7 +38,7 @@ REPEAT_MAX_S: Final = 960.0
 FORGOTTEN_S: Final = 60.0
 
 WAYS_MAX: Final = 16
-WAYS_SAID: Final = 2
+PORTS_SAID: Final = 2
 
 Address = IPv4Address | IPv6Address
 WayOut = Callable[[Address, int, int], str]
@@ -206,10 +206,12 @@ class Attempts:
         effort.ways = {}  # what comes of the next attempts may be something else
 
     def _said(self, effort: _Effort) -> str:
-        ways = list(effort.ways)[-WAYS_SAID:]
-        said = "; ".join(map(self._described, ways))
-        n_more = len(effort.ways) - len(ways)
-        return f"{said}; {n_more} more" if n_more else said
+        """Return the way of which most is known, other ports of its host, and how many more."""
+        way, _ = effort.worst()
+        there = [each for each in effort.ways if each.host == way.host and each != way]
+        ports = "".join(f", {each.scheme} {each.port}" for each in there[:PORTS_SAID])
+        n_more = len(effort.ways) - 1 - len(there[:PORTS_SAID])
+        return f"{self._described(way)}{ports}" + (f"; {n_more} more" if n_more else "")
 
     def _described(self, way: Way) -> str:
         where = format_host_port(str(way.host), way.port)

@@ -144,11 +144,15 @@ def refused_offloads(source: Source) -> Samples:
         yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
 
 
-def ecn_marked(source: Source) -> Samples:
-    """Yield the packets that the readers marked, over all lanes."""
-    for role in READERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["ecn_marked"] for worker in workers)
+def of_readers(counter: str) -> Read:
+    """Return what reads a counter of the readers, over all lanes."""
+
+    def read(source: Source) -> Samples:
+        for role in READERS:
+            workers = source.gateway.of_role(role)
+            yield (role,), sum(worker.counters[counter] for worker in workers)
+
+    return read
 
 
 def of_rings(read_bytes: Callable[[RingView], int]) -> Read:

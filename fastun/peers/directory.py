@@ -38,6 +38,10 @@ class PeerDirectory(ABC):
         """Return all, in the order of their names."""
 
     @abstractmethod
+    def named(self, name: str) -> Peer | None:
+        """Return the peer of that name, None when there is none."""
+
+    @abstractmethod
     def add(self, peer: Peer) -> None:
         """Add `peer`; ConfigError when another has its name, its key or one of its prefixes."""
 
@@ -51,7 +55,7 @@ class PeerDirectory(ABC):
     def check_name_is_free(self, name: str, where: str) -> None:
         """Raise ConfigError where a peer of the directory, or of the gateway's file, has it."""
         server = self.server()
-        if any(peer.name == name for peer in (*self.peers(), *(server.peers if server else ()))):
+        if self.named(name) or any(peer.name == name for peer in (server.peers if server else ())):
             raise ConfigError(
                 f"{where}: a peer is named {quote(name)} already; choose another name"
             )
@@ -97,17 +101,16 @@ class PeerDirectory(ABC):
 
     def get(self, name: str) -> Peer:
         """Return the peer of that name; ConfigError with the nearest name when there is none."""
-        peers = self.peers()
-        for peer in peers:
-            if peer.name == name:
-                return peer
+        peer = self.named(name)
+        if peer is not None:
+            return peer
         server = self.server()
         if server and name in {peer.name for peer in server.peers}:
             raise ConfigError(
                 f"peer {quote(name)} is in the configuration file of {server.interface};"
                 " view, change or remove it there"
             )
-        nearest = difflib.get_close_matches(name, [peer.name for peer in peers], n=1)
+        nearest = difflib.get_close_matches(name, [peer.name for peer in self.peers()], n=1)
         fix = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
         raise ConfigError(f"no peer is named {quote(name)}; {fix}")
 

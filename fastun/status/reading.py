@@ -177,6 +177,8 @@ def _link(link: LinkView) -> LinkStatus:
 def _lane(lane: LaneView) -> LaneStatus:
     return LaneStatus(
         lane=lane.index,
+        hand_over=lane.waiting.hands_over,
+        spin_microseconds=lane.waiting.spin_us,
         outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
         inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
     )

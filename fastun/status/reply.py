@@ -44,9 +44,15 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One lane."""
+    """One lane.
+
+    ``hand_over``: its readers do the step of a writer that sleeps themselves. ``spin_microseconds``
+    is how long a writer looks for the next packet before it sleeps.
+    """
 
     lane: int
+    hand_over: bool = False
+    spin_microseconds: int = 0
     outbound: Direction
     inbound: Direction
 

@@ -77,11 +77,12 @@ def test_a_listen_address_that_comes_three_seconds_late_is_waited_for(
     tunnel.server.check_alive()
     server.ip("address", "add", f"{LATE}/24", "dev", "to-client")
     wait_until(lambda: f"{where} is on an interface now" in log_of(there), "the line")
-    assert there.get("/readyz")[0] == 200
+    wait_until(lambda: there.get("/readyz")[0] == 200, "ready")
     tunnel.wait_up(BACK_S)
     server.ip("address", "del", f"{LATE}/24", "dev", "to-client")
     wait_until(lambda: there.get("/readyz")[0] == 503, "not ready without it")
-    assert f"{where} is not on any interface any more; waiting for it" in log_of(there)
+    gone = f"{where} is not on any interface any more; waiting for it"
+    wait_until(lambda: gone in log_of(there), "a line")
 
 
 @pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.soak)])
