@@ -59,14 +59,18 @@ static bool channel_speaks(int channel_fd) {
 
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats) {
-    const struct timespec heartbeat = {.tv_nsec = WAIT_HEARTBEAT_NS};
+    return waiter_sleep_for(waiter, event, WAIT_HEARTBEAT_NS, channel_fd, stats);
+}
+
+enum wait_end waiter_sleep_for(struct waiter *waiter, uint32_t event, long most_ns, int channel_fd,
+                               struct stats_block *stats) {
+    const struct timespec most = {.tv_nsec = most_ns};
     if (waiter_is_rung(waiter)) {
         waiter_cancel(waiter);
         return WAIT_DOORBELL;
     }
     stats_call(stats, CALL_futex_wait);
-    long slept =
-        syscall(SYS_futex, (uint32_t *)&waiter->event, FUTEX_WAIT, event, &heartbeat, NULL, 0);
+    long slept = syscall(SYS_futex, (uint32_t *)&waiter->event, FUTEX_WAIT, event, &most, NULL, 0);
     waiter_cancel(waiter);
     /* Only a wait that ran its whole time asks the channel: a bell that was rung says so itself. */
     if (waiter_is_rung(waiter) || (slept != 0 && channel_speaks(channel_fd)))
