@@ -26,7 +26,6 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
-
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane.channel import FORK_ANSWER
