@@ -170,6 +170,10 @@ class Attempts:
             where = format_host_port(str(way.host), way.port)
             slotted.errors.note(outcome.reason, f"{way.scheme} {where}: {outcome.text}")
 
+    def are_made(self) -> bool:
+        """Return whether there are any that have not succeeded yet."""
+        return bool(self._by_slot)
+
     # -- the log --------------------------------------------------------------------------------
 
     def tick(self) -> None:
