@@ -32,6 +32,7 @@
     X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */   \
     X(ecn_marked)       /* packets marked CE: tun-reader, by CoDel; link-reader, by the path */    \
     X(switched)         /* link-reader: packets for other peers, not for the device */             \
+    X(in_place)         /* readers: packets that they gave out themselves, their writer asleep */  \
     X(mac_moves)        /* addresses that were seen behind another peer, or no longer behind one */
 
 #define STATS_CALLS(X)                                                                             \

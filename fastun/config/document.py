@@ -127,6 +127,12 @@ class MetricsSection(_Section, frozen=True):
     listen: str = "127.0.0.1:10055"
 
 
+class WorkersSection(_Section, frozen=True):
+    """`[workers]`: how the workers of the data path share their work."""
+
+    hand_over: bool = True  # One that is awake does the step of one that sleeps.
+
+
 class LogSection(_Section, frozen=True):
     """`[log]`: what goes to stderr."""
 
@@ -184,6 +190,7 @@ class Document(_Section, frozen=True):
     hooks: HooksSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
+    workers: WorkersSection = WorkersSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -196,6 +203,7 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "hooks": HooksSection,
     "metrics": MetricsSection,
     "log": LogSection,
+    "workers": WorkersSection,
     "peer": PeerSection,
     "peer.limit": LimitTable,
     "peer.quota": QuotaTable,

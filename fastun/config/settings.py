@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
+from fastun.config.data_path import DataPath, data_path
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
 from fastun.config.hooks import Hooks, hooks
@@ -72,8 +73,7 @@ class CommonSettings:
     mode: Mode
     addresses: tuple[Address, ...]
     mtu: int
-    gso: bool
-    udp_offload: bool
+    data_path: DataPath
     mss_clamp: bool
     wire: Wire
     fwmark: int
@@ -258,6 +258,7 @@ def _common(
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
         "mtu": _mtu(sources, device, endpoints),
+        "data_path": data_path(document),
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "place": host.place(sources, device.mode, device.interface, device.addresses),

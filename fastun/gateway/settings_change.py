@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
-from fastun.config import terms
+from fastun.config import data_path, terms
 from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
@@ -49,7 +49,6 @@ LIVE: Final = {
 # Those that do not: device, sockets and workers are made with them.
 RESTART: Final = {
     "fwmark": "interface.fwmark",
-    "gso": "interface.gso",
     "interface": "interface.name",
     "mode": "interface.mode",
     "peer_name": "peer.name",
@@ -58,7 +57,6 @@ RESTART: Final = {
     "run_dir": "--run-dir",
     "state_dir": "--state",
     "table": "interface.table",
-    "udp_offload": "interface.udp_offload",
     "wire": "interface.wire",
 }
 
@@ -97,7 +95,7 @@ def plan(running: Settings, read: Settings) -> Plan:
     held_back = {*_of_new_transport(running, read), *_without_mark(running, read)}
     late_names = [name for name in names if name not in LIVE or name in held_back]
     if any(name in _DECISIVE for name in names):
-        return Plan(settings=running, needs_restart=_places(names))
+        return Plan(settings=running, needs_restart=_places(names, running, read))
     live = [name for name in names if name not in late_names]
     settings = dataclasses.replace(running, **{name: getattr(read, name) for name in live})
     if running.wire == "wireguard":
@@ -107,12 +105,18 @@ def plan(running: Settings, read: Settings) -> Plan:
         settings=settings,
         fields=frozenset(live),
         changes=tuple(changes),
-        needs_restart=_places(late_names),
+        needs_restart=_places(late_names, running, read),
     )
 
 
-def _places(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys({**RESTART, **LIVE}.get(name, name) for name in names))
+def _places(names: Iterable[str], running: Settings, read: Settings) -> tuple[str, ...]:
+    places = (
+        data_path.changed(running.data_path, read.data_path)
+        if name == "data_path"
+        else [{**RESTART, **LIVE}.get(name, name)]
+        for name in names
+    )
+    return tuple(dict.fromkeys(place for each in places for place in each))
 
 
 def _of_new_transport(running: Settings, read: Settings) -> list[str]:

@@ -20,7 +20,7 @@ from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import MacAddress, TcpInfo
+from fastun.native import MacAddress, TcpInfo, Waiting
 from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
@@ -165,9 +165,10 @@ class WorkerView(msgspec.Struct, frozen=True):
 
 
 class LaneView(msgspec.Struct, frozen=True):
-    """A lane: its rings by direction, its workers by role."""
+    """A lane: its rings by direction, its workers by role, and how they wait (LanePlan)."""
 
     index: int
+    waiting: Waiting
     rings: dict[str, RingView]
     workers: dict[str, WorkerView]
 

@@ -200,6 +200,7 @@ class Viewer:
             drops[drop.role][drop.reason] = n_packets
         return LaneView(
             index=self._gateway.lane.index,
+            waiting=self._gateway.lane.plan.waiting,
             rings=rings,
             workers={
                 role: self._worker(role, rings[DIRECTIONS[role]], drops[role], around)

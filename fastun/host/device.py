@@ -75,7 +75,7 @@ class Device:
         try:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
-            self.offload_max = tun.find_offload(self.fd) if settings.gso else Offload.NONE
+            self.offload_max = tun.find_offload(self.fd) if settings.data_path.gso else Offload.NONE
             with _explained(f"interface {self.name}"):
                 link_settings.configure(self.index, settings)
             self._begin(settings)

@@ -195,7 +195,9 @@ def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
         sockets += any_port(settings.udp_port)
     for each in sockets:
         say_listening(each)
-    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
+    return UdpSockets(
+        sockets, offload=settings.data_path.udp_offload, fwmark=settings.fwmark, inside=inside
+    )
 
 
 def say_listening(bound: socket.socket) -> None:

@@ -41,6 +41,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[hooks]": document.HooksSection,
     "[metrics]": document.MetricsSection,
     "[log]": document.LogSection,
+    "[workers]": document.WorkersSection,
     "[[peer]]": document.PeerSection,
 }
 
