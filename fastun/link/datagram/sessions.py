@@ -245,10 +245,7 @@ class DatagramSessions:
     # -- control messages ---------------------------------------------------------------------
 
     def on_control(self, slot: int, index: int, message: bytes) -> None:
-        """Take the peer's hello, which also confirms its keys; answer an initiator's.
-
-        Or take a probe of the path, an answer to one, or a goodbye.
-        """
+        """Take a hello, which confirms the peer's keys; a probe or its answer; or a goodbye."""
         self.on_key_confirmed(slot, index)
         udp_peer = self._by_slot.get(slot)
         keys = None if udp_peer is None else udp_peer.current
