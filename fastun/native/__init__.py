@@ -48,6 +48,7 @@ from fastun.native.vocabulary import (
     MessageType,
     Mode,
     Offload,
+    Waiting,
     Wire,
 )
 
@@ -88,6 +89,7 @@ __all__ = [
     "Stats",
     "TcpInfo",
     "UdpAddress",
+    "Waiting",
     "Wire",
     "device_open",
     "device_set_offload",
