@@ -13,11 +13,15 @@
 enum { PEER = 0x0a000002 };
 
 /* A session with the peer in slot 0, which has all of 10.0.0.0/8. */
-static void add_peer(enum mode mode) {
+static void add_peer_with(struct link_format format) {
     const uint8_t ten[4] = {10};
-    sender_attach(0, sealed_format(mode, true));
+    sender_attach(0, format);
     set_key(0, AEAD_CHACHA20_POLY1305, 0);
     sender_allow(0, ten, sizeof ten, 8);
+}
+
+static void add_peer(enum mode mode) {
+    add_peer_with(sealed_format(mode, true));
 }
 
 static void give_with(const uint8_t vnet[VNET_LENGTH], const uint8_t *packet) {
@@ -133,12 +137,22 @@ static void an_old_figure_of_an_empty_ring_does_not_stop_a_flow(void) {
 }
 
 /* Their link-writer has a queue for each, and the frame in the ring may be the other's. */
-static void of_several_links_none_has_that_bound(void) {
+static void of_several_links_on_streams_none_has_that_bound(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     sender_attach(1, sealed_format(MODE_TUN, true));
     CHECK_EQUAL(count_delayed(0), 0);
     CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
+    sender_close();
+}
+
+static void of_several_links_those_on_udp_have_it(void) {
+    sender_open(MODE_TUN);
+    add_peer_with(datagram_format(1420));
+    sender_attach(1, datagram_format(1420));
+    CHECK_EQUAL(count_delayed(0), 0);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 1);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS / 2), 1);
     sender_close();
 }
 
@@ -307,7 +321,8 @@ int main(void) {
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter);
     RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
-    RUN(of_several_links_none_has_that_bound);
+    RUN(of_several_links_on_streams_none_has_that_bound);
+    RUN(of_several_links_those_on_udp_have_it);
     RUN(an_address_of_no_peer_is_not_the_first_peers);
     RUN(an_absent_peers_address_is_not_that_of_a_wider_prefix);
     RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
