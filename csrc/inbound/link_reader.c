@@ -110,7 +110,7 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
-    if (loop->mode == MODE_TAP && loop->wire == WIRE_WIREGUARD) {
+    if (loop->wire == WIRE_WIREGUARD) {
         reader->pieces = calloc(N_PEER_SLOTS, sizeof *reader->pieces); /* untouched: no memory */
         if (reader->pieces == NULL)
             return -ENOMEM;
@@ -126,6 +126,7 @@ static int prepare(struct link_reader *reader) {
         .message_max = SEALED_CONTENT_MAX,
         .is_datagram = true,
     };
+    reader->piece_format = reader->datagram_format;
     return datagram_batch_init(reader->datagrams);
 }
 
@@ -161,6 +162,8 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->datagrams);
     free(reader->endpoints);
     free(reader->switch_in);
+    for (unsigned slot = 0; reader->pieces != NULL && slot < N_PEER_SLOTS; slot++)
+        pieces_forget(&reader->pieces[slot]);
     free(reader->pieces);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);

@@ -42,14 +42,15 @@ struct link_reader {
     struct key_table *keys;
     struct datagram_batch *datagrams;
     struct link_format datagram_format;
-    unsigned device_index;                      /* the device's interface index; 0: unknown */
-    struct udp_address *endpoints;              /* by slot: what the peer table has */
+    struct link_format piece_format; /* of what was joined from pieces: a super-packet, too */
+    unsigned device_index;           /* the device's interface index; 0: unknown */
+    struct udp_address *endpoints;   /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
     struct shaping shaping;              /* peers with a rate limit */
     struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
     struct switch_in *switch_in;         /* NULL: there is no switch */
-    struct piece_table *pieces;          /* by slot, of a TAP device; else NULL */
+    struct piece_table *pieces;          /* by slot; NULL: the wire is not sealed */
 };
 
 /* link_reader.undrained_source, where it is not a slot */
