@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "host/udp_address.h"
+#include "inbound/in_place.h"
 #include "inbound/reach.h"
 #include "inbound/shaped_in.h"
 #include "inbound/switch_in.h"
@@ -26,7 +27,7 @@ static void mark_received(struct link_reader *reader, unsigned slot, const struc
                           bool is_data);
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
-                                size_t length);
+                                size_t length, const uint8_t *message);
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
                          size_t length, const struct arrival *arrival);
@@ -66,6 +67,8 @@ static enum step forward_message(struct link_reader *reader, const struct arriva
         return handshake_forward(reader, arrival, message, length);
     if (is_sealed && !session_is_data(message, length))
         return message_drop(reader, DROP_link_reader_bad_type, length);
+    if (reader->switch_in != NULL && switch_in_must_wait(reader, arrival))
+        return STEP_RING_FULL;
     struct ring_record *record =
         ring_reserve(reader->loop.ring, space_for(reader, arrival, length));
     if (record == NULL)
@@ -104,7 +107,7 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
         return message_drop(reader, open_reason(opened), length);
     mark_received(reader, key->slot, arrival, opened > 0);
     capture_of_peer(reader->loop.capture, (int)key->slot);
-    return forward_opened(reader, arrival, key, record, (size_t)opened);
+    return forward_opened(reader, arrival, key, record, (size_t)opened, message);
 }
 
 static enum stats_drop open_reason(int fault) {
@@ -153,10 +156,15 @@ static bool may_reach_gateway(struct link_reader *reader, const struct arrival *
                       CONTROLS_BURST);
 }
 
-static enum step report_control(struct link_reader *reader, const struct receiving_key *key,
-                                const uint8_t *content, size_t length) {
-    memcpy(reader->loop.event.bytes, content, length);
-    reader->loop.event.length = (uint32_t)length;
+/* What was opened lies in the ring, where the tun-writer could change it; what the gateway acts on
+ * is the peer's word, so it is opened again, beside the ring. */
+static enum step report_control(struct link_reader *reader, struct receiving_key *key,
+                                const uint8_t *message, size_t length) {
+    uint8_t *content = reader->loop.event.bytes;
+    int opened = session_open_again(key, message, length, content);
+    if (opened <= 0 || content[0] != MESSAGE_CONTROL)
+        return message_drop(reader, DROP_link_reader_bad_type, length);
+    reader->loop.event.length = (uint32_t)opened;
     return report(reader, key, EVENT_CONTROL);
 }
 
@@ -186,13 +194,13 @@ static void take_piece(struct link_reader *reader, const struct receiving_key *k
  * hello was read by the gateway.) */
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
-                                size_t length) {
+                                size_t length, const uint8_t *message) {
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     bool is_first = !key->is_confirmed, is_on_udp = arrival->slot < 0;
     key->is_confirmed = true;
     bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
-        return report_control(reader, key, content, length);
+        return report_control(reader, key, message, DATA_MESSAGE_MIN + length);
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
     else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)
@@ -303,7 +311,7 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
     if (n_messages > 0)
         stats_batch(reader->loop.stats, n_messages);
     if (ring_has_unpublished(reader->loop.ring))
-        ring_publish(reader->loop.ring, reader->loop.stats);
+        in_place_publish(reader);
     if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
         ring_publish(reader->loop.hairpin, reader->loop.stats);
     if (reader->loop.capture != NULL)

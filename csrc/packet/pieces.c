@@ -34,21 +34,24 @@ static size_t whole_min(const struct piece *piece) {
     return piece->is_super ? VNET_LENGTH + IPV4_HEADER_SIZE : ETHERNET_HEADER_SIZE;
 }
 
-/* false: no sender makes it. Nothing of it is trusted that is not checked here. */
+/* false: no sender makes it. Nothing of it is trusted that is not checked here. The header is copied
+ * first: what is in the ring, other workers can change. */
 static bool read_piece(struct piece *piece, uint64_t counter, const uint8_t *content,
                        size_t length) {
-    if (length <= PIECE_HEADER || counter < content[INDEX_OFFSET])
+    uint8_t header[PIECE_HEADER];
+    if (length <= PIECE_HEADER)
         return false;
-    size_t slice = le16_read(content + SLICE_OFFSET);
+    memcpy(header, content, sizeof header);
+    size_t slice = le16_read(header + SLICE_OFFSET);
     *piece = (struct piece){
-        .index = content[INDEX_OFFSET],
-        .first = counter - content[INDEX_OFFSET],
-        .whole = le16_read(content + WHOLE_OFFSET),
+        .index = header[INDEX_OFFSET],
+        .first = counter - header[INDEX_OFFSET],
+        .whole = le16_read(header + WHOLE_OFFSET),
         .is_super = slice != 0,
         .bytes = content + PIECE_HEADER,
     };
     piece->slice = piece->is_super ? slice : piece_length(piece->whole);
-    if ((uint16_t)piece->first != le16_read(content + ID_OFFSET) ||
+    if (counter < piece->index || (uint16_t)piece->first != le16_read(header + ID_OFFSET) ||
         piece->whole < whole_min(piece) || (!piece->is_super && piece->slice > PIECE_BYTES_MAX))
         return false;
     piece->n = (unsigned)((piece->whole + piece->slice - 1) / piece->slice);
@@ -86,8 +89,8 @@ static struct piece_place *find_long_place(struct piece_table *table, const stru
 static struct piece_place *find_place(struct piece_table *table, const struct piece *piece,
                                       const struct piece_arrival *arrival, uint8_t **bytes) {
     if (piece->whole <= PIECE_SHORT_MAX) {
-        int i =
-            (int)((piece->first >> 1) % PIECE_PLACES); /* a frame's two messages use two counters */
+        /* A frame's two messages use two counters. */
+        int i = (int)((piece->first >> 1) % PIECE_PLACES);
         *bytes = table->bytes[i];
         return &table->places[i];
     }

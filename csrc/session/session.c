@@ -128,6 +128,19 @@ uint32_t session_receiver_index(const uint8_t *message) {
     return le32_read(message + 4);
 }
 
+static int open_with(struct aead_key *key, const uint8_t *message, size_t length,
+                     uint8_t *content) {
+    int opened = (int)open_into(key, le64_read(message + 8), message + DATA_HEADER,
+                                length - DATA_HEADER, content);
+    return opened < 0 ? OPEN_BAD_TAG : opened;
+}
+
+int session_open_again(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                       uint8_t *content) {
+    struct aead_key *key = receiving->keys[aead_of(message)];
+    return key == NULL ? OPEN_BAD_TYPE : open_with(key, message, length, content);
+}
+
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content) {
     uint64_t counter = le64_read(message + 8);
@@ -136,9 +149,9 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
         return OPEN_BAD_TYPE;
     if (counter >= REJECT_AFTER_MESSAGES)
         return OPEN_REPLAYED;
-    int opened = (int)open_into(key, counter, message + DATA_HEADER, length - DATA_HEADER, content);
+    int opened = open_with(key, message, length, content);
     if (opened < 0)
-        return OPEN_BAD_TAG;
+        return opened;
     receiving->counter = counter;
     /* Only what is authentic may move the window. */
     return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;

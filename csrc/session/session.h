@@ -80,4 +80,9 @@ enum open_fault { OPEN_BAD_TYPE = -1, OPEN_BAD_TAG = -2, OPEN_REPLAYED = -3 };
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content);
 
+/* Opens one that session_open has accepted once more, to a place that no other process can write.
+ * The same length; an open_fault if it does not open. */
+int session_open_again(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                       uint8_t *content);
+
 #endif

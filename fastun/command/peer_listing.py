@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastun.command import terms_text
+from fastun.config import terms as terms_text
 from fastun.config.quantity import format_size
 from fastun.peers.terms import Usage, month_of
 from fastun.session.keys import format_key
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 _KEY_CHARS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One peer: where it comes from, the directory or the gateway's file, and what is known of it.
 
     `status` is None while no gateway runs, and of peers that may not connect.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 from fastun.host.routing import outer_addresses
+from fastun.link.source_limits import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.device import Device
+    from fastun.host.firewall.kill_switch import KillSwitch
     from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
 # A peer on UDP that moves is followed by the workers at once; what they send in the meantime is
 # dropped and counted.
 LOOK_INTERVAL_S: Final = 0.5
+
+# A kill switch's table is made anew each time, some 10 ms of CPU. A server that moves all the time
+# costs no more than this: the last of its endpoints counts.
+FOLLOWED_PER_SECOND: Final = 0.2
+FOLLOWED_BURST: Final = 10
 
 
 class Sender(Protocol):
@@ -91,15 +99,22 @@ class OuterEndpoints:
         await self._sender.pushed_settings.place_outer()
 
     async def run(self) -> None:
-        """Keep a kill switch, and have it follow peers that move, for ever."""
+        """Keep a kill switch while there is one, and have it follow peers that move, for ever."""
         kill_switch = self._sender.outside.kill_switch
-        if kill_switch is not None and kill_switch.is_on:
-            await asyncio.gather(kill_switch.run(), self._follow_all())
+        if kill_switch is not None and self._sender.settings.role == "connect":
+            await asyncio.gather(kill_switch.run(), self._follow_all(kill_switch))
 
-    async def _follow_all(self) -> None:
+    async def _follow_all(self, kill_switch: KillSwitch) -> None:
+        limit = TokenBucket(FOLLOWED_PER_SECOND, FOLLOWED_BURST)
         while True:
-            await self._follow()
+            await kill_switch.turned_on.wait()
+            if not self._is_followed() and limit.take(time.monotonic()):
+                await self._follow()
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _is_followed(self) -> bool:
+        kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted
+        return kill_switch is None or kill_switch.follows(self.endpoints(), wanted)
 
     async def _follow(self) -> None:
         kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct, structs
+
 from fastun import native
 from fastun.gateway import device_view
 from fastun.gateway.view import (
@@ -88,8 +90,8 @@ class Running(Protocol):
     started: float
 
     @property
-    def counts(self) -> object:
-        """An object whose attributes are counts since the start."""
+    def counts(self) -> Struct:
+        """A struct whose fields are counts since the start."""
 
 
 class Viewer:
@@ -131,6 +133,7 @@ class Viewer:
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
             device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
+            dns_fault=gateway.device.name_servers.state.fault,
         )
 
     def close(self) -> None:
@@ -197,6 +200,7 @@ class Viewer:
             drops[drop.role][drop.reason] = n_packets
         return LaneView(
             index=self._gateway.lane.index,
+            waiting=self._gateway.lane.plan.waiting,
             rings=rings,
             workers={
                 role: self._worker(role, rings[DIRECTIONS[role]], drops[role], around)
@@ -315,7 +319,7 @@ def _counts(gateway: Running) -> dict[str, int]:
     return {
         "established": links.n_established,
         "reconnects": links.n_reconnects,
-        **vars(gateway.counts),
+        **structs.asdict(gateway.counts),
     }
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 _TEXT_MAX = 160  # of 1,024 peers and more, in one reply of `fastun status`
 
@@ -32,26 +33,30 @@ class Reason(StrEnum):
     OTHER = "other"  # as the text says
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
-    """One error. ``since`` is the Unix time of the last time it was seen."""
+class LastError(msgspec.Struct, frozen=True):
+    """One error. ``since`` is the Unix time of the last time it was seen.
+
+    ``first`` is that of the first error since a handshake last succeeded, whichever it was.
+    """
 
     reason: Reason
     since: float
     text: str
+    first: float
 
 
-@dataclass
-class PeerErrors:
+class PeerErrors(msgspec.Struct):
     """Those of one peer. Changed on the event loop only; any thread may read."""
 
     last: LastError | None = None
-    counts: Counter[Reason] = field(default_factory=Counter)
+    counts: Counter[Reason] = msgspec.field(default_factory=Counter)
     n_unconfirmed: int = 0  # our responses since a handshake last succeeded
 
     def note(self, reason: Reason, text: str) -> None:
         """Take note of an error, in place of the last one."""
-        self.last = LastError(reason, time.time(), text[:_TEXT_MAX])
+        now = time.time()
+        first = now if self.last is None else self.last.first
+        self.last = LastError(reason, now, text[:_TEXT_MAX], first)
         # A new one each time: a scrape may be walking the old one.
         self.counts = self.counts + Counter({reason: 1})
 

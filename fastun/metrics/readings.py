@@ -7,13 +7,14 @@ fastun.metrics.families says which function reads which metric.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun import __version__, log
 from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
 from fastun.gateway.worker_state import STATES
 from fastun.host.socket_state import SocketState
-from fastun.native import DIRECTIONS, DROPS, PEER_SLOTS, TcpInfo
+from fastun.native import DIRECTIONS, DROPS
 
 WRITERS = ("link-writer", "tun-writer")
 READERS = ("tun-reader", "link-reader")
@@ -43,8 +44,7 @@ CALLS_OF_ROLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapedPeer:
+class ScrapedPeer(msgspec.Struct, frozen=True):
     """A peer, and what scrapes before this one saw of it.
 
     ``n_retransmits`` and ``n_drops`` count those of all its links so far, ``software`` is a label.
@@ -56,8 +56,7 @@ class ScrapedPeer:
     software: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """What one scrape reads from. Each name is among ``peers`` once."""
 
     gateway: GatewayView
@@ -145,11 +144,15 @@ def refused_offloads(source: Source) -> Samples:
         yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
 
 
-def ecn_marked(source: Source) -> Samples:
-    """Yield the packets that the readers marked, over all lanes."""
-    for role in READERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["ecn_marked"] for worker in workers)
+def of_readers(counter: str) -> Read:
+    """Return what reads a counter of the readers, over all lanes."""
+
+    def read(source: Source) -> Samples:
+        for role in READERS:
+            workers = source.gateway.of_role(role)
+            yield (role,), sum(worker.counters[counter] for worker in workers)
+
+    return read
 
 
 def of_rings(read_bytes: Callable[[RingView], int]) -> Read:
@@ -189,6 +192,12 @@ def host_repairs(source: Source) -> Samples:
         yield (kind,), n_repairs
 
 
+def dns_up(source: Source) -> Samples:
+    """Yield whether names are looked up as configured, where the tunnel has DNS servers."""
+    if source.gateway.device.dns is not None:
+        yield (), not source.gateway.device.dns.fault
+
+
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:
     """Return what reads a number of every UDP socket."""
 
@@ -205,26 +214,6 @@ def log_lines_dropped(_: Source) -> Samples:
         yield (reason,), n_lines
 
 
-# -- peers and their links --------------------------------------------------------------------
-
-
-def of_peers(read_value: Callable[[ScrapedPeer], float]) -> Read:
-    """Return what reads a number of every peer."""
-
-    def read(source: Source) -> Samples:
-        for peer in source.peers:
-            yield (peer.view.name,), read_value(peer)
-
-    return read
-
-
-def mac_addresses(source: Source) -> Samples:
-    """Yield how many Ethernet addresses are behind every peer, where fastun switches."""
-    for peer in source.peers:
-        if peer.view.macs is not None:
-            yield (peer.view.name,), peer.view.macs.total
-
-
 def of_switch(name: str) -> Read:
     """Return what reads one of native.COUNTERS of the switch, over all lanes."""
 
@@ -233,49 +222,6 @@ def of_switch(name: str) -> Read:
         yield (), sum(worker.counters[name] for worker in workers)
 
     return read
-
-
-def peers_max(source: Source) -> Samples:
-    """Yield how many peers there is room for: without keys for one."""
-    yield (), PEER_SLOTS if source.gateway.configuration.wire == "wireguard" else 1
-
-
-def of_peer_table(*fields: str) -> Read:
-    """Return what reads the sum of some of native.PEER_FIELDS of every peer."""
-    return of_peers(lambda peer: sum(peer.view.counted[field] for field in fields))
-
-
-def peer_info(source: Source) -> Samples:
-    """Yield 1 for every peer with a link, under what is at its other end."""
-    wire = source.gateway.configuration.wire
-    for peer in source.peers:
-        if peer.view.link is not None:
-            yield (peer.view.name, wire, peer.software, peer.view.link.transport), 1
-
-
-def path_mtu(source: Source) -> Samples:
-    """Yield the MTU of the path to each peer on UDP, once it is known."""
-    for name, link in source.links():
-        if link.path_mtu > 0:
-            yield (name,), link.path_mtu
-
-
-def of_tcp(read_value: Callable[[TcpInfo], float]) -> Read:
-    """Return what reads a number of every link's connection."""
-
-    def read(source: Source) -> Samples:
-        for name, link in source.links():
-            if link.tcp is not None:
-                yield (name,), read_value(link.tcp)
-
-    return read
-
-
-def socket_receive_queue(source: Source) -> Samples:
-    """Yield what waits in every link's socket for the link-reader."""
-    for name, link in source.links():
-        if link.socket is not None:
-            yield (name,), link.socket.receive_queue_bytes
 
 
 # -- counts of the gateway --------------------------------------------------------------------
@@ -295,33 +241,11 @@ def path_hints(source: Source) -> Samples:
             yield (result,), n
 
 
-def last_handshake(source: Source) -> Samples:
-    """Yield when each peer's last handshake succeeded, 0 for never."""
-    if source.gateway.sessions is not None:
-        for peer in source.peers:
-            yield (peer.view.name,), peer.view.last_handshake or 0
-
-
 def handshakes(source: Source) -> Samples:
     """Yield the handshakes by result."""
     if source.gateway.sessions is not None:
         for result, n in source.gateway.sessions.handshakes.items():
             yield (result,), n
-
-
-def last_errors(source: Source) -> Samples:
-    """Yield when each peer's last error was, while it has one."""
-    for peer in source.peers:
-        if peer.view.last_error is not None:
-            error = peer.view.last_error
-            yield (peer.view.name, error.reason.value), error.since
-
-
-def peer_errors(source: Source) -> Samples:
-    """Yield how often each peer had each error, of those that it had."""
-    for peer in source.peers:
-        for reason, n in peer.view.errors.items():
-            yield (peer.view.name, reason.value), n
 
 
 def rekeys(source: Source) -> Samples:

@@ -42,6 +42,17 @@ class Joins(IntFlag):
     SUPER_PACKETS = lib.JOINS_SUPER_PACKETS
 
 
+class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the workers of a lane wait for one another.
+
+    ``hands_over``: readers do their sleeping writers' steps, where only a packet or two is under
+    way. Before it sleeps, a writer looks for the next record for ``spin_us``.
+    """
+
+    hands_over: bool = False
+    spin_us: int = 0
+
+
 class Aead(IntEnum):
     """What data messages are sealed with."""
 
