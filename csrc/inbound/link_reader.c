@@ -125,13 +125,13 @@ static int prepare(struct link_reader *reader) {
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
         reader->endpoints == NULL)
         return -ENOMEM;
-    reader->datagram_format = (struct link_format){
+    reader->udp_formats[0] = (struct link_format){
         .wire = loop->wire,
         .mode = loop->mode,
         .message_max = SEALED_CONTENT_MAX,
         .is_datagram = true,
     };
-    reader->piece_format = reader->datagram_format;
+    reader->udp_formats[1] = reader->udp_formats[0];
     return datagram_batch_init(reader->datagrams);
 }
 

@@ -41,10 +41,9 @@ struct link_reader {
     size_t mss_mtu; /* TCP is to fit this; 0: as it likes */
     struct key_table *keys;
     struct datagram_batch *datagrams;
-    struct link_format datagram_format;
-    struct link_format piece_format; /* of what was joined from pieces: a super-packet, too */
-    unsigned device_index;           /* the device's interface index; 0: unknown */
-    struct udp_address *endpoints;   /* by slot: what the peer table has */
+    struct link_format udp_formats[2]; /* of what came whole; of what is joined from pieces */
+    unsigned device_index;             /* the device's interface index; 0: unknown */
+    struct udp_address *endpoints;     /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
     struct shaping shaping;              /* peers with a rate limit */

@@ -186,7 +186,7 @@ static void take_piece(struct link_reader *reader, const struct receiving_key *k
     memset(content, 0, MESSAGE_TYPE_LENGTH);
     content[0] = result.is_super ? MESSAGE_SUPER : MESSAGE_ETHERNET;
     joined.ecn = result.ecn;
-    commit_frame(reader, key->slot, &reader->piece_format, record,
+    commit_frame(reader, key->slot, &reader->udp_formats[1], record,
                  MESSAGE_TYPE_LENGTH + result.length, &joined);
 }
 
@@ -207,7 +207,7 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
         take_piece(reader, key, record, length, arrival);
     else if (length > 0)
         commit_frame(reader, key->slot,
-                     is_on_udp ? &reader->datagram_format : &reader->links[key->slot]->format,
+                     is_on_udp ? &reader->udp_formats[0] : &reader->links[key->slot]->format,
                      record, length, arrival);
     return is_first ? report(reader, key, EVENT_CONFIRMED) : STEP_MORE;
 }

@@ -65,7 +65,7 @@ void loop_coalesce(struct loop *loop, enum device_offload offload) {
     if (writer != NULL)
         writer->coalesce = offload;
     if (reader != NULL)
-        reader->piece_format.super_inbound = offload != DEVICE_OFFLOAD_NONE;
+        reader->udp_formats[1].super_inbound = offload != DEVICE_OFFLOAD_NONE;
 }
 
 /* -- UDP sockets and handshakes ---------------------------------------------------------------- */
