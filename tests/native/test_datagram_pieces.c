@@ -127,7 +127,7 @@ static void a_device_without_super_packets_is_given_none(void) {
     datagrams_close();
 }
 
-static void a_whole_without_one_of_its_pieces_is_counted_when_its_place_is_taken(void) {
+static void a_whole_that_lacks_a_piece_is_counted_when_another_takes_its_place(void) {
     make_super(PEER_ADDRESS, 1300, 30 * 1300);
     open_joining();
     for (uint64_t k = 0; k < 5; k++)
@@ -176,7 +176,7 @@ int main(void) {
     RUN(what_is_joined_is_the_devices_in_any_order_of_the_pieces);
     RUN(what_is_joined_is_checked_like_what_comes_whole);
     RUN(a_device_without_super_packets_is_given_none);
-    RUN(a_whole_without_one_of_its_pieces_is_counted_when_its_place_is_taken);
+    RUN(a_whole_that_lacks_a_piece_is_counted_when_another_takes_its_place);
     RUN(pieces_of_two_sessions_are_not_joined);
     RUN(a_piece_that_no_sender_makes_is_dropped_and_the_others_are_joined);
     return EXIT_SUCCESS;
