@@ -53,6 +53,8 @@ class HelloExchange(msgspec.Struct):
         joins = Joins.NONE
         if Ability.JOINS_PIECES in self.theirs.abilities:
             joins |= Joins.FRAMES
+        if Ability.JOINS_SUPER_PACKETS in self.theirs.abilities and "tcp" in self.theirs.offload:
+            joins |= Joins.SUPER_PACKETS
         return joins
 
     def is_due(self, now_s: float) -> bool:
