@@ -37,7 +37,7 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 uint8_t *frame_target(struct tun_reader *reader, struct ring_record *record) {
     if (reader->splitting->is_expected)
-        return reader->splitting->frame;
+        return splitting_frame(reader->splitting);
     return (uint8_t *)record + FRAME_OFFSET;
 }
 
@@ -197,7 +197,8 @@ static void clamp(const struct tun_reader *reader, const struct tun_reader_link 
  * beside the ring, any other into its record. What comes next is most often of the same kind. */
 static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
                   bool is_split) {
-    uint8_t *wanted = is_split ? reader->splitting->frame : (uint8_t *)record + FRAME_OFFSET;
+    uint8_t *wanted =
+        is_split ? splitting_frame(reader->splitting) : (uint8_t *)record + FRAME_OFFSET;
     if (frame->vnet != wanted)
         memcpy(wanted, frame->vnet, VNET_LENGTH + frame->length);
     frame->vnet = wanted;
@@ -253,13 +254,26 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
+static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                        unsigned slot) {
+    peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
+    peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+}
+
+bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
+                     const uint8_t *content, struct message_outbound *message) {
+    if (!session_seal_from(link->sending, content, message))
+        return false;
+    note_sealed(reader, link, slot);
+    return true;
+}
+
 bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                 struct message_outbound *message) {
     if (reader->loop.wire == WIRE_WIREGUARD) {
         if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
-        peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
-        peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+        note_sealed(reader, link, slot);
     }
     if (!link->format.is_datagram)
         message_prefix(message);

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Mode, Offload, Waiting, Wire
+from fastun.native import Aead, Joins, Mode, Offload, Waiting, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -130,14 +130,14 @@ class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
     Inside the tunnel; the path MTU, of outer packets, is longer. Packets longer than ``whole_max``
-    go without "don't fragment", so that routers may fragment them; 0: none. ``joins_pieces``: the
-    peer joins halves of Ethernet frames that are too long.
+    go without "don't fragment", so that routers may fragment them; 0: none. ``joins_pieces``:
+    what the peer joins.
     """
 
     slot: int
     packet_max: int
     whole_max: int = 0
-    joins_pieces: bool = False
+    joins_pieces: Joins = Joins.NONE
 
 
 class BlockLink(ToWorker, frozen=True, tag="block-link"):
