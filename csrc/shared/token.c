@@ -29,7 +29,7 @@ void token_give_back(struct waiter *consumer, bool has_rest, int wake_fd,
         return;
     }
     atomic_store(&consumer->asleep,
-                 WAITER_AWAKE); /* it is wanted, and so nobody sleeps elsewhere */
+                 WAITER_AWAKE); /* the consumer waits for it there, and nowhere else */
     futex_wake_all(&consumer->asleep);
 }
 
