@@ -85,15 +85,20 @@ static enum step read_source(struct link_reader *reader, uint32_t what) {
     return drain(reader, (int)what, stream_read(reader, what));
 }
 
+static enum wait_end wait_for_room(struct link_reader *reader) {
+    struct loop *loop = &reader->loop;
+    if (reader->switch_in != NULL && reader->switch_in->is_waiting)
+        return switch_in_wait(reader);
+    return ring_wait_space(loop->ring, message_space_max(), loop->channel_fd, loop->stats);
+}
+
 /* Goes on until all that was read of the source has been forwarded, waiting for room in the ring.
  * After an event there may be more: it is drained when the loop runs again. */
 static enum step drain(struct link_reader *reader, int source, enum step step) {
     struct loop *loop = &reader->loop;
     reader->undrained_source = source;
     for (; step == STEP_RING_FULL; step = drain_rest(reader, source)) {
-        enum wait_end end =
-            ring_wait_space(loop->ring, message_space_max(), loop->channel_fd, loop->stats);
-        if (end == WAIT_DOORBELL || waiter_is_rung(loop->self))
+        if (wait_for_room(reader) == WAIT_DOORBELL || waiter_is_rung(loop->self))
             return STEP_DOORBELL;
     }
     if (step != STEP_EVENT)

@@ -66,6 +66,8 @@ static enum step forward_message(struct link_reader *reader, const struct arriva
         return handshake_forward(reader, arrival, message, length);
     if (is_sealed && !session_is_data(message, length))
         return message_drop(reader, DROP_link_reader_bad_type, length);
+    if (reader->switch_in != NULL && switch_in_must_wait(reader, arrival))
+        return STEP_RING_FULL;
     struct ring_record *record = ring_reserve(reader->loop.ring, space_for(reader, length));
     if (record == NULL)
         return STEP_RING_FULL;

@@ -117,9 +117,9 @@ void fair_wake(struct link_writer *writer, struct writer_link *link) {
 
 /* -- from the ring into the queues ------------------------------------------------------------- */
 
-/* Packets of the record in its first `n` of `n_datagrams`. */
-static uint32_t part(uint32_t n_all, uint32_t n, uint32_t n_datagrams) {
-    return (uint32_t)((uint64_t)n_all * n / n_datagrams);
+/* The first `n` of `n_parts` of `all`. */
+static uint32_t part(uint32_t all, uint32_t n, uint32_t n_parts) {
+    return n_parts == 0 ? 0 : (uint32_t)((uint64_t)all * n / n_parts);
 }
 
 /* One entry for each datagram, so that a turn can end behind any. */
@@ -135,12 +135,13 @@ static void add_datagrams(struct link_writer *writer, struct writer_link *link,
     one.segment = SEGMENT_WHOLE;
     for (uint32_t i = 0; i < n_datagrams; i++) {
         uint32_t offset = i * record->segment, rest = record->length - offset;
+        uint32_t n_before = part(record->n_packets, i, n_datagrams);
+        uint32_t n_with_it = part(record->n_packets, i + 1, n_datagrams);
         one.payload = record->payload + offset;
         one.length = rest < record->segment ? rest : record->segment;
-        one.n_packets =
-            part(record->n_packets, i + 1, n_datagrams) - part(record->n_packets, i, n_datagrams);
-        one.n_bytes =
-            part(record->n_bytes, i + 1, n_datagrams) - part(record->n_bytes, i, n_datagrams);
+        one.n_packets = n_with_it - n_before; /* of half a frame none */
+        one.n_bytes = part(record->n_bytes, n_with_it, record->n_packets) -
+                      part(record->n_bytes, n_before, record->n_packets);
         queued_add(writer, link, &one, 0);
     }
 }

@@ -128,6 +128,9 @@ void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_bl
 /* Sleeps until a record of `space` bytes may fit. */
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
                               struct stats_block *stats);
+/* The same for so long at most, less than a second. */
+enum wait_end ring_wait_space_for(struct ring *ring, size_t space, uint64_t most_ns, int channel_fd,
+                                  struct stats_block *stats);
 
 static inline bool ring_has_unpublished(const struct ring *ring) {
     return ring->head != atomic_load_explicit(&ring->shared->head, memory_order_relaxed);

@@ -280,7 +280,7 @@ def _run(role: Role, target: str | None, options: Options) -> None:
     remarks: list[str] = []
     settings = load(role, target, options, remarks.append)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    with imports.kept():
+    with imports.kept(), imports.without("ssl"):  # which asyncio would like to have: 1 MiB
         from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
 
     try:

@@ -9,7 +9,6 @@ when others can read it.
 
 import codecs
 import contextlib
-import difflib
 import os
 import re
 import tomllib
@@ -22,7 +21,7 @@ import msgspec
 
 from fastun import private_file
 from fastun.config import key_text
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, nearest, quote
 
 # 130,560 allowed IPs, as WireGuard's own tests load, are 2 MiB, and 100,000 peers 12. This bounds
 # what a wrong file (a disk's image, /dev/zero) can cost: a second, and some 100 MiB for a moment.
@@ -289,8 +288,8 @@ def _explain(complaint: str) -> str:
         return f"{place}: {what}" if place else what
     field = f"{place}.{unknown[1]}".lstrip(".")
     known = _SECTIONS.get(re.sub(r"\[.*?\]", "", place), Document).__struct_fields__
-    nearest = difflib.get_close_matches(unknown[1], known, n=1)
-    fix = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(known)}"
+    meant = nearest(unknown[1], known)
+    fix = f"did you mean {meant}?" if meant else f"use one of {', '.join(known)}"
     return f"{quote(field)}: unknown field; {fix}"
 
 

@@ -17,13 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-import psutil
 from msgspec import structs
 
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import link_settings, prepared, tun
+from fastun.host import device_counters, link_settings, prepared, tun
 from fastun.host.condition import Condition
 from fastun.host.configured import check_vital, of_settings
 from fastun.host.dns.name_servers import NameServers
@@ -296,9 +295,7 @@ class Device:
             name = socket.if_indextoname(self.index) if self._moved is None else ""
         except OSError:
             return {}
-        # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
-        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(name)
-        return {} if counters is None else dict(counters._asdict())
+        return device_counters.read(name)
 
     def has_frames(self) -> bool:
         """Return whether frames wait in the queue to us; the kernel gives no number. Any thread."""

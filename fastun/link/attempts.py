@@ -167,8 +167,7 @@ class Attempts:
 
     def _note(self, slotted: SlottedPeer, outcome: _Outcome, way: Way) -> None:
         if slotted.slot not in self._links:
-            where = format_host_port(str(way.host), way.port)
-            slotted.errors.note(outcome.reason, f"{way.scheme} {where}: {outcome.text}")
+            slotted.errors.note(outcome.reason, f"{_at(way)}: {outcome.text}")
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -178,6 +177,8 @@ class Attempts:
         for slot, effort in list(self._by_slot.items()):
             if now_s - effort.tried_s > FORGOTTEN_S:
                 del self._by_slot[slot]
+                if slot in self._links:  # it is heard again, without a handshake
+                    effort.slotted.errors.clear()
             elif effort.ways and now_s >= effort.due_s:
                 self._say(effort, self._links.get(slot), now_s)
 
@@ -196,6 +197,7 @@ class Attempts:
         elif link is not None:
             event = "the peer does not answer any more"
             self._log.warning(event, peer=peer, **fields, likely=likely)
+            effort.slotted.errors.note(outcome.reason, f"{event}: {_at(way)}: {outcome.text}")
         else:
             self._log.warning("cannot connect", peer=peer, **fields, likely=likely)
         effort.has_warned = True
@@ -215,6 +217,10 @@ class Attempts:
         where = format_host_port(str(way.host), way.port)
         named = f"{way.name} {where}" if way.name else where
         return f"{way.scheme} {named} {self._way_out(*way[1:3], _PROTOCOLS[way.scheme])}".rstrip()
+
+
+def _at(way: Way) -> str:
+    return f"{way.scheme} {format_host_port(str(way.host), way.port)}"
 
 
 def _last(effort: _Effort, scheme: Scheme) -> Way | None:

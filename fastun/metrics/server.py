@@ -24,11 +24,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder, gzip_accepted
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from fastun import ending, log
 from fastun.bounded_server import BoundedServer
@@ -40,6 +35,15 @@ from fastun.link import binding
 from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
+from fastun.metrics.library import (
+    CollectorRegistry,
+    ProcessCollector,
+    WSGIRequestHandler,
+    WSGIServer,
+    choose_encoder,
+    gzip_accepted,
+    openmetrics,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment

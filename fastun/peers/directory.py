@@ -4,14 +4,13 @@ PeerDirectory is what all directories can do; store.py has the one in SQLite. Pe
 configuration file are in none.
 """
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from ipaddress import ip_interface
 
 from fastun.endpoint import Endpoint
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, nearest, quote
 from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
 from fastun.peers.terms import Usage
 
@@ -110,8 +109,8 @@ class PeerDirectory(ABC):
                 f"peer {quote(name)} is in the configuration file of {server.interface};"
                 " view, change or remove it there"
             )
-        nearest = difflib.get_close_matches(name, [peer.name for peer in self.peers()], n=1)
-        fix = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
+        meant = nearest(name, [peer.name for peer in self.peers()])
+        fix = f"did you mean {quote(meant)}?" if meant else "'fastun peer list' shows all"
         raise ConfigError(f"no peer is named {quote(name)}; {fix}")
 
     def next_free_address(self, network: Network) -> Address:

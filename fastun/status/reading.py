@@ -145,7 +145,12 @@ def _terms(peer: PeerView) -> Terms:
 
 
 def _last_error(error: link_errors.LastError) -> LastError:
-    return LastError(reason=error.reason.value, unix_seconds=error.since, text=error.text)
+    return LastError(
+        reason=error.reason.value,
+        unix_seconds=error.since,
+        first_unix_seconds=error.first,
+        text=error.text,
+    )
 
 
 def _inner_addresses(peer: PeerView) -> list[str]:

@@ -134,6 +134,7 @@ class DatagramSessions:
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""
+        self._goodbyes.say_to(slot)
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 

@@ -164,7 +164,10 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
         status = control.request(socket_path, "status")
     peer = status.peers[0]
     error = LastError(
-        reason="not_opened", unix_seconds=time.time() - 65, text="it\x1b does not open"
+        reason="not_opened",
+        unix_seconds=time.time() - 65,
+        first_unix_seconds=time.time() - 7300,
+        text="it\x1b does not open",
     )
     links = msgspec.structs.replace(status.links, refused_handshakes=7)
     failed = msgspec.structs.replace(peer, last_error=error)
@@ -173,7 +176,9 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
     monkeypatch.setattr(report, "living", lambda _: [socket_path])
     report.show(None, tmp_path)
     out = capsys.readouterr().out
-    (line,) = (line for line in out.splitlines() if "does not open (1 min ago)" in line)
+    (line,) = (
+        line for line in out.splitlines() if "does not open (1 min ago, errors for 2 h)" in line
+    )
     assert line.startswith(f"{peer.name}: it")
     assert "\x1b" not in line
     assert re.search(r"^handshakes +7 refused$", out, re.MULTILINE)
