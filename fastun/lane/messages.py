@@ -72,7 +72,7 @@ class Begin(ToWorker, frozen=True, tag="begin"):
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
     """Carry the peer's link from now on.
 
-    Descriptors: [socket]; none for the tun-reader, and for a peer on UDP.
+    Descriptors: [socket]; none for a peer on UDP.
     """
 
     slot: int
@@ -87,7 +87,7 @@ class DetachLink(ToWorker, frozen=True, tag="detach-link"):
 
 
 class AddSocket(ToWorker, frozen=True, tag="add-socket"):
-    """To link-reader and link-writer: a UDP socket, the descriptor, known by this index.
+    """To all but the tun-writer: a UDP socket, the descriptor, known by this index.
 
     It takes the place of the one that had the index, if there was one.
     """
@@ -97,7 +97,7 @@ class AddSocket(ToWorker, frozen=True, tag="add-socket"):
 
 
 class RemoveSocket(ToWorker, frozen=True, tag="remove-socket"):
-    """To link-reader and link-writer: the UDP socket of this index is used no more."""
+    """To all but the tun-writer: the UDP socket of this index is used no more."""
 
     index: int
 

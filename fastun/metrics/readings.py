@@ -137,18 +137,11 @@ def syscalls(source: Source) -> Samples:
             yield (role, call), sum(worker.calls[call] for worker in source.gateway.of_role(role))
 
 
-def refused_offloads(source: Source) -> Samples:
-    """Yield what the kernel refused of the writers' offloads, over all lanes."""
-    for role in WRITERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
-
-
-def of_readers(counter: str) -> Read:
-    """Return what reads a counter of the readers, over all lanes."""
+def of_roles(roles: Iterable[str], counter: str) -> Read:
+    """Return what reads a counter of these workers, over all lanes."""
 
     def read(source: Source) -> Samples:
-        for role in READERS:
+        for role in roles:
             workers = source.gateway.of_role(role)
             yield (role,), sum(worker.counters[counter] for worker in workers)
 
