@@ -19,7 +19,7 @@ from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import MacAddress, TcpInfo
+from fastun.native import Confined, MacAddress, TcpInfo
 from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
@@ -169,6 +169,8 @@ class WorkerView:
     drops: dict[str, int]
     batch_frames: Histogram
     queue_delay: Histogram  # in seconds; of writers
+    confined: Confined | None  # None until it has started once
+    forbidden_calls: dict[str, int]  # system calls that it was killed for, by number
 
 
 @dataclass(frozen=True, slots=True)

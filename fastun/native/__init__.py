@@ -6,6 +6,7 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
+from fastun.native.confine import Confined, confine, probe_confinement
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -77,6 +78,7 @@ __all__ = [
     "SOCKETS_MAX",
     "Aead",
     "CaptureStage",
+    "Confined",
     "Drop",
     "MacAddress",
     "MacTable",
@@ -89,12 +91,14 @@ __all__ = [
     "TcpInfo",
     "UdpAddress",
     "Wire",
+    "confine",
     "device_open",
     "device_set_offload",
     "die_with_parent",
     "fork_sibling",
     "has_aes_instructions",
     "hide_memory",
+    "probe_confinement",
     "sealing_library",
     "tcp_info",
 ]
