@@ -7,9 +7,10 @@ A host is a name, an IPv4 address, or an IPv6 address in brackets, with its zone
 """
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, get_args
+
+import msgspec
 
 from fastun.errors import ConfigError, quote
 from fastun.vocabulary import Transport
@@ -36,8 +37,7 @@ _MAX_NAME = 253
 _NUMERIC_LAST_LABEL = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True):
     """One end of a link. `host` carries no brackets; str() gives the URL back."""
 
     scheme: Scheme

@@ -7,6 +7,7 @@ ft0       10.99.0.1, fd99::1 ...tunnel...   ft0       10.99.0.2, fd99::2
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from pathlib import Path
@@ -65,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("soak"):
             item.add_marker(pytest.mark.skip(reason="a soak test: needs FASTUN_SOAK=1 (make soak)"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what all tests share out of later collections of garbage: many tests ask for one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ static void mark_received(struct link_reader *reader, unsigned slot, const struc
                           bool is_data);
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
-                                size_t length);
+                                size_t length, const uint8_t *message);
 static void commit_frame(struct link_reader *reader, unsigned slot,
                          const struct link_format *format, struct ring_record *record,
                          size_t length, const struct arrival *arrival);
@@ -102,7 +102,7 @@ static enum step open_data(struct link_reader *reader, const struct arrival *arr
         return message_drop(reader, open_reason(opened), length);
     mark_received(reader, key->slot, arrival, opened > 0);
     capture_of_peer(reader->loop.capture, (int)key->slot);
-    return forward_opened(reader, arrival, key, record, (size_t)opened);
+    return forward_opened(reader, arrival, key, record, (size_t)opened, message);
 }
 
 static enum stats_drop open_reason(int fault) {
@@ -151,10 +151,15 @@ static bool may_reach_gateway(struct link_reader *reader, const struct arrival *
                       CONTROLS_BURST);
 }
 
-static enum step report_control(struct link_reader *reader, const struct receiving_key *key,
-                                const uint8_t *content, size_t length) {
-    memcpy(reader->loop.event.bytes, content, length);
-    reader->loop.event.length = (uint32_t)length;
+/* What was opened lies in the ring, where the tun-writer could change it; what the gateway acts on
+ * is the peer's word, so it is opened again, beside the ring. */
+static enum step report_control(struct link_reader *reader, struct receiving_key *key,
+                                const uint8_t *message, size_t length) {
+    uint8_t *content = reader->loop.event.bytes;
+    int opened = session_open_again(key, message, length, content);
+    if (opened <= 0 || content[0] != MESSAGE_CONTROL)
+        return message_drop(reader, DROP_link_reader_bad_type, length);
+    reader->loop.event.length = (uint32_t)opened;
     return report(reader, key, EVENT_CONTROL);
 }
 
@@ -184,13 +189,13 @@ static void take_piece(struct link_reader *reader, unsigned slot, struct ring_re
  * hello was read by the gateway.) */
 static enum step forward_opened(struct link_reader *reader, const struct arrival *arrival,
                                 struct receiving_key *key, struct ring_record *record,
-                                size_t length) {
+                                size_t length, const uint8_t *message) {
     const uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
     bool is_first = !key->is_confirmed, is_on_udp = arrival->slot < 0;
     key->is_confirmed = true;
     bool is_control = length > 0 && content[0] == MESSAGE_CONTROL && length <= EVENT_BYTES_MAX;
     if (is_control && may_reach_gateway(reader, arrival, key->slot))
-        return report_control(reader, key, content, length);
+        return report_control(reader, key, message, DATA_MESSAGE_MIN + length);
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
     else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)

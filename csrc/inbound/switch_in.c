@@ -24,8 +24,10 @@ static void drop(struct link_reader *reader, enum stats_drop reason, int n_packe
 static void flood(struct link_reader *reader, unsigned slot, const struct message_inbound *inbound,
                   uint64_t now_ns) {
     stats_count(reader->loop.stats, (uint64_t)inbound->n_packets, inbound->length);
-    if (!flood_may_go(&reader->switch_in->floods_full_at_ns[slot], now_ns,
-                      (uint64_t)inbound->n_packets))
+    if (mac_is_reserved(inbound->frame))
+        drop(reader, DROP_link_reader_reserved_group, inbound->n_packets);
+    else if (!flood_may_go(&reader->switch_in->floods_full_at_ns[slot], now_ns,
+                           (uint64_t)inbound->n_packets))
         drop(reader, DROP_link_reader_flood_limit, inbound->n_packets);
     else if (!put(reader, slot, HAIRPIN_TO_ALL, inbound, now_ns))
         drop(reader, DROP_link_reader_hairpin_full, inbound->n_packets);

@@ -4,7 +4,8 @@
  *   into the hairpin       for another peer; the tun-reader seals it for that one
  *   both                   broadcast, multicast, and addresses that are nowhere known
  *
- * It never goes back to its sender. The source address is learned as the sender's, unless it is
+ * Of what is for bridges themselves (mac_is_reserved) other peers get nothing: as with the kernel's
+ * bridge (group_fwd_mask 0), only this host hears it. It never goes back to its sender. The source address is learned as the sender's, unless it is
  * this host's own or moves between peers too often.
  *
  * The tun-reader takes such frames as it takes the device's: it alone has the sending keys. Going

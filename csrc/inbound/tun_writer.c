@@ -50,6 +50,7 @@ static enum step next_step(struct tun_writer *writer) {
 static enum step write_burst(struct tun_writer *writer) {
     struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
+    uint64_t enqueued_ns = 0, delay_ns = 0; /* of what came at once, the first one's wait */
     size_t n_bytes = 0;
     int n_frames = 0;
     bool corrupt = false;
@@ -59,7 +60,11 @@ static enum step write_burst(struct tun_writer *writer) {
         const struct ring_view *record = ring_peek(loop->ring, &cursor, &corrupt);
         if (record == NULL)
             break;
-        stats_queue_delay(loop->stats, clock_now_ns() - record->enqueued_ns);
+        if (record->enqueued_ns != enqueued_ns) {
+            enqueued_ns = record->enqueued_ns;
+            delay_ns = clock_now_ns() - enqueued_ns;
+        }
+        stats_queue_delay(loop->stats, delay_ns);
         frame_run_add(writer, &run, record);
         n_bytes += record->length;
         n_frames++;

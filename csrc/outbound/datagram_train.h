@@ -9,12 +9,9 @@
 #include <sys/uio.h>
 
 #include "outbound/link_writer.h"
+#include "outbound/train_fill.h"
 
-enum {
-    TRAIN_SEGMENTS_MAX = 64, /* UDP_MAX_SEGMENTS of the kernels before 6.9 */
-    TRAIN_BYTES_MAX = 65000, /* with IP and UDP header under 65,535 */
-    TRAINS_MAX = 64,
-};
+enum { TRAINS_MAX = 64 };
 
 /* One sendmsg's worth. */
 struct train {

@@ -54,12 +54,16 @@ static bool may_go(struct tun_reader *reader, uint64_t n_packets, const struct a
                          n_packets * n_targets);
 }
 
+/* A frame of a peer's lies where the link-reader can still change it: what is looked at is the
+ * copy. */
 void flooding_begin(struct tun_reader *reader, const struct frame *frame, int origin,
                     const struct arrival *arrival) {
     struct flooding *flooding = reader->flooding;
-    uint64_t n_packets = message_count_packets(reader->loop.mode, frame->vnet, frame->length);
     flooding->origin = origin;
     flooding->next = next_target(reader, 0, arrival->boottime_ns);
+    flooding->length = VNET_LENGTH + frame->length;
+    memcpy(flooding->frame, frame->vnet, flooding->length);
+    uint64_t n_packets = message_count_packets(reader->loop.mode, flooding->frame, frame->length);
     if (flooding->next == N_PEER_SLOTS) {
         if (origin == ORIGIN_DEVICE)
             frame_drop(reader, DROP_tun_reader_no_session, n_packets, frame->length);
@@ -68,10 +72,7 @@ void flooding_begin(struct tun_reader *reader, const struct frame *frame, int or
     if (!may_go(reader, n_packets, arrival)) {
         frame_drop(reader, DROP_tun_reader_flood_limit, n_packets, frame->length);
         flooding->next = N_PEER_SLOTS;
-        return;
     }
-    flooding->length = VNET_LENGTH + frame->length;
-    memcpy(flooding->frame, frame->vnet, flooding->length);
 }
 
 bool flooding_continue(struct tun_reader *reader) {

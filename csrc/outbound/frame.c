@@ -250,14 +250,10 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
-static size_t mtu_of(const struct tun_reader_link *link) {
-    return link->packet_max != 0 ? link->packet_max : link->format.mtu;
-}
-
 bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                 struct message_outbound *message) {
     if (reader->loop.wire == WIRE_WIREGUARD) {
-        if (!session_seal(link->sending, message, mtu_of(link)))
+        if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
         peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
         peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
@@ -289,6 +285,7 @@ void frame_commit(struct tun_reader *reader, struct ring_record *record,
         .enqueued_ns = arrival->now_ns,
     };
     ring_commit(reader->loop.ring, record);
+    train_fill_note(&reader->train_fill, record);
 }
 
 /* -- the gateway's own ------------------------------------------------------------------------- */

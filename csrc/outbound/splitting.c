@@ -132,18 +132,34 @@ static size_t segment_lead(const struct tun_reader *reader, const struct link_fo
            (reader->loop.wire == WIRE_WIREGUARD ? DATA_HEADER : 0);
 }
 
-/* At most this much becomes of a segment. */
-static size_t segment_space(const struct tun_reader *reader, const struct link_format *format,
+/* What becomes of a segment; of one in two pieces at most. */
+static size_t segment_space(const struct tun_reader *reader, const struct tun_reader_link *link,
                             size_t length) {
-    size_t sealed = reader->loop.wire == WIRE_WIREGUARD ? DATA_PADDING - 1 + DATA_TAG : 0;
+    bool is_sealed = reader->loop.wire == WIRE_WIREGUARD;
     if (reader->splitting->in_pieces)
         return length + PIECES_SPACE;
-    return segment_lead(reader, format) + length + sealed;
+    if (is_sealed && reader->loop.mode == MODE_TUN)
+        length = session_padded(length, tun_reader_padding_max(link));
+    return segment_lead(reader, &link->format) + length + (is_sealed ? DATA_TAG : 0);
 }
 
 static bool is_last_shorter(const struct splitting *splitting) {
     return gso_segment_length(&splitting->split, splitting->n_segments - 1) <
            gso_segment_length(&splitting->split, 0);
+}
+
+/* `n` messages of `space` bytes, of which a train takes `most`: as many as the last train has room for
+ * where that saves one, else most. */
+static int fill_train(const struct tun_reader *reader, const struct tun_reader_link *link, int n,
+                      size_t space, int most) {
+    const struct splitting *splitting = reader->splitting;
+    struct ring_record next = {.slot = (unsigned)splitting->arrival.slot,
+                               .link_id = link->id,
+                               .ecn = splitting->ecn,
+                               .length = (uint32_t)space};
+    int room = (int)train_fill_room(&reader->train_fill, &next, (uint32_t)space);
+    bool is_saved = room < n && (n - room + most - 1) / most < (n + most - 1) / most;
+    return is_saved ? room : most;
 }
 
 /* How many of the segments left go into one record. */
@@ -152,13 +168,15 @@ static int segments_a_record(const struct tun_reader *reader, const struct tun_r
     int left = splitting->n_segments - splitting->next;
     if (splitting->in_fragments)
         return 1;
-    size_t space = segment_space(reader, &link->format, gso_segment_length(&splitting->split, 0));
+    size_t space = segment_space(reader, link, gso_segment_length(&splitting->split, 0));
     int most = (int)(TRAIN_BYTES_MAX / space);
     int most_datagrams = splitting->in_pieces ? TRAIN_SEGMENTS_MAX / 2 : TRAIN_SEGMENTS_MAX;
     most = most < most_datagrams ? most : most_datagrams;
     if (splitting->in_pieces && left > 1 && is_last_shorter(splitting))
         left--; /* its two halves would be shorter than the others, and only one may be */
     most = most < 1 ? 1 : most;
+    if (link->format.is_datagram && !splitting->in_pieces)
+        most = fill_train(reader, link, left, space, most);
     return left < most ? left : most;
 }
 

@@ -7,6 +7,7 @@
 #include "loop/shaping.h"
 #include "outbound/answer_limit.h"
 #include "outbound/codel.h"
+#include "outbound/train_fill.h"
 #include "session/session.h"
 
 struct splitting;
@@ -36,6 +37,7 @@ struct tun_reader {
     bool holds;                       /* waits for a session before it reads and drops */
     uint64_t held_since_ns;           /* 0: it does not wait now */
     struct splitting *splitting;      /* the frame that is being split */
+    struct train_fill train_fill;     /* by the last record */
     struct flooding *flooding;        /* the frame that goes to all peers; NULL: no switch */
     int origin;                       /* slot of the frame's sender, -1: the device */
     struct own_packets *own_packets;  /* recognises our own outer packets */
@@ -60,6 +62,11 @@ int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id
 void tun_reader_detach(struct tun_reader *reader, unsigned slot);
 /* The slot's peer leaves it: what waits for it is not sent to the next one there. */
 void tun_reader_forget_peer(struct tun_reader *reader, unsigned slot);
+
+/* What is sealed is padded to so many bytes and no further; 0: any. */
+static inline size_t tun_reader_padding_max(const struct tun_reader_link *link) {
+    return link->packet_max != 0 ? link->packet_max : link->format.mtu;
+}
 
 /* NULL: it is another role's. */
 static inline struct tun_reader *tun_reader_of(struct loop *loop) {

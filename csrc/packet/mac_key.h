@@ -28,6 +28,13 @@ static inline bool mac_is_group(const uint8_t address[MAC_SIZE]) {
     return (address[0] & MAC_GROUP_BIT) != 0;
 }
 
+/* 01:80:c2:00:00:00 to 0f: for the bridge that receives it, as spanning tree, PAUSE, LACP and LLDP
+ * (IEEE 802.1D 7.12.6, 802.1Q 8.6.3). */
+static inline bool mac_is_reserved(const uint8_t address[MAC_SIZE]) {
+    return be16_read(address) == 0x0180 && be16_read(address + 2) == 0xc200 &&
+           (be16_read(address + 4) & ~0xfu) == 0;
+}
+
 /* 0: the frame is not tagged. `length` is at least ETHERNET_HEADER_SIZE. */
 static inline unsigned frame_vlan(const uint8_t *frame, size_t length) {
     unsigned type = be16_read(frame + ETHERNET_HEADER_SIZE - ETHERNET_TYPE_SIZE);

@@ -24,9 +24,10 @@ static uint8_t *find_mss(uint8_t *tcp, size_t length) {
         }
         if (tcp[at] == TCP_OPTION_MSS)
             return tcp[at + 1] == TCP_OPTION_MSS_SIZE ? tcp + at + 2 : NULL;
-        if (tcp[at + 1] < 2)
+        uint8_t size = tcp[at + 1]; /* once: it lies in shared memory */
+        if (size < 2)
             return NULL;
-        at += tcp[at + 1];
+        at += size;
     }
     return NULL;
 }

@@ -17,10 +17,10 @@ void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t i
     le16_write(header + ZERO_OFFSET, 0);
 }
 
-static bool is_sound(const uint8_t *content, size_t length, size_t frame_length) {
+static bool is_sound(uint8_t index, size_t length, size_t frame_length) {
     size_t half = piece_length(frame_length);
-    return content[INDEX_OFFSET] <= 1 && frame_length >= ETHERNET_HEADER_SIZE &&
-           half <= PIECE_BYTES_MAX && length == PIECE_HEADER + half;
+    return index <= 1 && frame_length >= ETHERNET_HEADER_SIZE && half <= PIECE_BYTES_MAX &&
+           length == PIECE_HEADER + half;
 }
 
 static struct piece_place *place_of(struct piece_table *table, uint16_t id) {
@@ -54,7 +54,7 @@ enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t le
     uint16_t id = le16_read(content + ID_OFFSET);
     uint8_t index = content[INDEX_OFFSET];
     *frame_length = le16_read(content + FRAME_LENGTH_OFFSET);
-    if (!is_sound(content, length, *frame_length))
+    if (!is_sound(index, length, *frame_length))
         return PIECE_BAD;
     struct piece_place *place = place_of(table, id);
     if (is_other_half(place, id, *frame_length, index, now_ns)) {

@@ -113,12 +113,13 @@ static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint
     return done ? 0 : -EINVAL;
 }
 
-/* How long it takes does not show where they differ. */
+/* How long it takes does not show where they differ. By words: byte by byte it took a tenth of the
+ * link-reader's time on UDP. */
 static bool are_equal(const uint8_t left[AEAD_TAG_SIZE], const uint8_t right[AEAD_TAG_SIZE]) {
-    volatile uint8_t difference = 0;
-    for (int i = 0; i < AEAD_TAG_SIZE; i++)
-        difference = (uint8_t)(difference | (left[i] ^ right[i]));
-    return difference == 0;
+    uint64_t a[2], b[2];
+    memcpy(a, left, sizeof a);
+    memcpy(b, right, sizeof b);
+    return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
 }
 
 static bool open_chacha(const struct ipsec_mb_key *key, union context *context,

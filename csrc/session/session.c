@@ -58,12 +58,17 @@ void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
 
 /* -- sealing ----------------------------------------------------------------------------------- */
 
+size_t session_padded(size_t length, size_t mtu) {
+    size_t n_zeros = (DATA_PADDING - length % DATA_PADDING) % DATA_PADDING;
+    if (mtu != 0 && length + n_zeros > mtu)
+        n_zeros = mtu > length ? mtu - length : 0;
+    return length + n_zeros;
+}
+
 static void pad(struct message_outbound *message, size_t mtu) {
-    size_t n_zeros = (DATA_PADDING - message->length % DATA_PADDING) % DATA_PADDING;
-    if (mtu != 0 && message->length + n_zeros > mtu)
-        n_zeros = mtu > message->length ? mtu - message->length : 0;
-    memset(message->start + message->length, 0, n_zeros);
-    message->length += n_zeros;
+    size_t length = session_padded(message->length, mtu);
+    memset(message->start + message->length, 0, length - message->length);
+    message->length = length;
 }
 
 /* The blocks of the content, and two for each message: the tag's mask and the last hash block. */
@@ -116,6 +121,19 @@ uint32_t session_receiver_index(const uint8_t *message) {
     return le32_read(message + 4);
 }
 
+static int open_with(struct aead_key *key, const uint8_t *message, size_t length,
+                     uint8_t *content) {
+    int opened = (int)open_into(key, le64_read(message + 8), message + DATA_HEADER,
+                                length - DATA_HEADER, content);
+    return opened < 0 ? OPEN_BAD_TAG : opened;
+}
+
+int session_open_again(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                       uint8_t *content) {
+    struct aead_key *key = receiving->keys[aead_of(message)];
+    return key == NULL ? OPEN_BAD_TYPE : open_with(key, message, length, content);
+}
+
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content) {
     uint64_t counter = le64_read(message + 8);
@@ -124,9 +142,9 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
         return OPEN_BAD_TYPE;
     if (counter >= REJECT_AFTER_MESSAGES)
         return OPEN_REPLAYED;
-    int opened = (int)open_into(key, counter, message + DATA_HEADER, length - DATA_HEADER, content);
+    int opened = open_with(key, message, length, content);
     if (opened < 0)
-        return OPEN_BAD_TAG;
+        return opened;
     /* Only what is authentic may move the window. */
     return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;
 }

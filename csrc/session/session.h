@@ -55,10 +55,12 @@ void receiving_key_free(struct receiving_key *receiving);
 /* Counters under `counter` are used up. */
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter);
 
+/* The length of a bare packet that is padded, but not beyond `mtu` bytes (0: no limit). */
+size_t session_padded(size_t length, size_t mtu);
 /* Whether one more message of any length may be sealed under the key. */
 bool session_may_seal(const struct sending_key *sending);
-/* Seals the message in place and puts the header in front; a bare packet is padded, but not beyond
- * `mtu` bytes (0: no limit). false: the key is used up. */
+/* Seals the message in place and puts the header in front; a bare packet is padded. false: the key is
+ * used up. */
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);
 
 /* Whether the length is that of a data message or of a handshake message. */
@@ -72,5 +74,10 @@ enum open_fault { OPEN_BAD_TYPE = -1, OPEN_BAD_TAG = -2, OPEN_REPLAYED = -3 };
  * length, 0 for a keepalive, or an open_fault. */
 int session_open(struct receiving_key *receiving, const uint8_t *message, size_t length,
                  uint8_t *content);
+
+/* Opens one that session_open has accepted once more, to a place that no other process can write.
+ * The same length; an open_fault if it does not open. */
+int session_open_again(struct receiving_key *receiving, const uint8_t *message, size_t length,
+                       uint8_t *content);
 
 #endif

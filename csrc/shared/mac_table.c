@@ -2,6 +2,7 @@
 #include "shared/mac_table.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -57,20 +58,24 @@ static unsigned owner_of(uint32_t number) {
     return (number - 1) / MACS_PER_OWNER;
 }
 
+static uint32_t place_of(uint32_t number) {
+    return (number - 1) % MACS_PER_OWNER;
+}
+
 static uint32_t number_of(unsigned owner, uint32_t place) {
     return owner * MACS_PER_OWNER + place + 1;
 }
 
 static _Atomic uint64_t *key_of(struct mac_table *table, uint32_t number) {
-    return &table->owners[owner_of(number)].keys[(number - 1) % MACS_PER_OWNER];
+    return &table->owners[owner_of(number)].keys[place_of(number)];
 }
 
 static _Atomic uint64_t *seen_of(struct mac_table *table, uint32_t number) {
-    return &table->owners[owner_of(number)].seen_ns[(number - 1) % MACS_PER_OWNER];
+    return &table->owners[owner_of(number)].seen_ns[place_of(number)];
 }
 
 static _Atomic uint32_t *next_of(struct mac_table *table, uint32_t number) {
-    return &table->owners[owner_of(number)].next[(number - 1) % MACS_PER_OWNER];
+    return &table->owners[owner_of(number)].next[place_of(number)];
 }
 
 static uint64_t read_word(const _Atomic uint64_t *word) {
@@ -148,18 +153,47 @@ static uint32_t count_used(const struct mac_owner *owner) {
     return n < MACS_PER_OWNER ? n : MACS_PER_OWNER;
 }
 
+/* -- what a killed writer left ----------------------------------------------------------------- */
+
+struct seen {
+    uint64_t ns;
+    uint32_t place;
+};
+
+static int by_time(const void *left, const void *right) {
+    const struct seen *a = left, *b = right;
+    return (a->ns > b->ns) - (a->ns < b->ns);
+}
+
+static void recover_order(struct mac_owner *owner, uint32_t n_used) {
+    struct seen seen[MACS_PER_OWNER];
+    for (uint32_t place = 0; place < n_used; place++)
+        seen[place] = (struct seen){read_word(&owner->seen_ns[place]), place};
+    qsort(seen, n_used, sizeof *seen, by_time);
+    mac_order_clear(&owner->order);
+    for (uint32_t i = 0; i < n_used; i++)
+        mac_order_add(&owner->order, seen[i].place);
+}
+
+static void recover_owner(struct mac_table *table, unsigned owner) {
+    uint32_t n_used = count_used(&table->owners[owner]);
+    if (n_used == 0)
+        return;
+    for (uint32_t place = 0; place < n_used; place++) {
+        uint64_t key = read_word(&table->owners[owner].keys[place]);
+        if (key != 0)
+            insert(table, number_of(owner, place), key);
+    }
+    recover_order(&table->owners[owner], n_used);
+}
+
 void mac_table_recover(struct mac_table *table, enum mac_index index) {
     for (unsigned i = 0; i < MAC_HEADS; i++)
         if (atomic_load_explicit(&table->heads[index][i], memory_order_relaxed) != NO_ENTRY)
             atomic_store_explicit(&table->heads[index][i], NO_ENTRY, memory_order_relaxed);
-    for (unsigned owner = 0; owner < N_MAC_OWNERS; owner++) {
-        uint32_t n_used = index_of(owner) == index ? count_used(&table->owners[owner]) : 0;
-        for (uint32_t place = 0; place < n_used; place++) {
-            uint64_t key = read_word(&table->owners[owner].keys[place]);
-            if (key != 0)
-                insert(table, number_of(owner, place), key);
-        }
-    }
+    for (unsigned owner = 0; owner < N_MAC_OWNERS; owner++)
+        if (index_of(owner) == index)
+            recover_owner(table, owner);
 }
 
 /* -- finding ----------------------------------------------------------------------------------- */
@@ -187,19 +221,14 @@ int mac_table_find(struct mac_table *table, uint64_t key, uint64_t now_ns) {
 /* A free place, or that of the owner's oldest address. */
 static uint32_t place_for(struct mac_table *table, unsigned owner) {
     struct mac_owner *of = &table->owners[owner];
-    uint32_t n_used = count_used(of), oldest = 0;
+    uint32_t n_used = count_used(of);
     if (n_used < MACS_PER_OWNER) {
         atomic_store_explicit(&of->n_used, n_used + 1, memory_order_relaxed);
+        mac_order_add(&of->order, n_used);
         return n_used;
     }
-    uint64_t oldest_ns = read_word(&of->seen_ns[0]);
-    for (uint32_t place = 1; place < MACS_PER_OWNER; place++) {
-        uint64_t seen_ns = read_word(&of->seen_ns[place]);
-        if (seen_ns < oldest_ns) {
-            oldest_ns = seen_ns;
-            oldest = place;
-        }
-    }
+    uint32_t oldest = mac_order_oldest(&of->order);
+    mac_order_renew(&of->order, oldest);
     return oldest;
 }
 
@@ -210,15 +239,26 @@ static void add(struct mac_table *table, unsigned owner, uint64_t key, uint64_t 
     insert(table, number, key);
 }
 
+static struct mac_order *order_of(struct mac_table *table, uint32_t number) {
+    return &table->owners[owner_of(number)].order;
+}
+
+static void renew(struct mac_table *table, uint32_t number, uint64_t now_ns) {
+    write_word(seen_of(table, number), now_ns);
+    mac_order_renew(order_of(table, number), place_of(number));
+}
+
 /* In the owner's own index: there, or in the place of another owner's. */
 static void take(struct mac_table *table, unsigned owner, uint64_t key, uint64_t now_ns) {
     uint32_t number = search(table, index_of(owner), key);
     if (number != NO_ENTRY && owner_of(number) == owner) {
-        write_word(seen_of(table, number), now_ns);
+        renew(table, number, now_ns);
         return;
     }
-    if (number != NO_ENTRY)
+    if (number != NO_ENTRY) {
         remove_entry(table, number);
+        mac_order_retire(order_of(table, number), place_of(number));
+    }
     add(table, owner, key, now_ns);
 }
 
@@ -228,7 +268,7 @@ enum mac_learned mac_table_learn(struct mac_table *table, unsigned owner, uint64
     if (before == (int)owner) {
         uint32_t number = search(table, index_of(owner), key);
         if (number != NO_ENTRY && now_ns > read_word(seen_of(table, number)) + REFRESH_NS)
-            write_word(seen_of(table, number), now_ns);
+            renew(table, number, now_ns);
         return MAC_AS_BEFORE;
     }
     if (before != MAC_OWNER_UNKNOWN && !may_move(context))
@@ -239,8 +279,11 @@ enum mac_learned mac_table_learn(struct mac_table *table, unsigned owner, uint64
 
 void mac_table_forget(struct mac_table *table, unsigned owner) {
     uint32_t n_used = count_used(&table->owners[owner]);
+    if (n_used == 0)
+        return; /* of most slots the memory was never touched */
     for (uint32_t place = 0; place < n_used; place++)
         remove_entry(table, number_of(owner, place));
+    mac_order_clear(&table->owners[owner].order);
     atomic_store_explicit(&table->owners[owner].n_used, 0, memory_order_relaxed);
 }
 

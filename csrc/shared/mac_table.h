@@ -2,7 +2,8 @@
  *
  * An owner is a peer's slot, or this host's own side (MAC_OWNER_LOCAL: the host, and what a bridge
  * has behind it). Each owner has room for MACS_PER_OWNER addresses that no other can take from it:
- * when they are used up its oldest goes, so forged addresses of one peer cost the others nothing.
+ * when they are used up its oldest goes (mac_order.h), so forged addresses of one peer cost the
+ * others nothing, neither room nor time.
  * An address that was not seen for MAC_AGE_NS is unknown, as in the kernel's bridge.
  *
  * Two indices lead to the entries: the link-reader writes the one of the peers, the tun-reader the
@@ -23,10 +24,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "shared/mac_order.h"
 #include "shared/peer_table.h"
 
 enum {
-    MACS_PER_OWNER = 1024,
     MAC_OWNER_LOCAL = N_PEER_SLOTS,
     N_MAC_OWNERS,
     MAC_OWNER_UNKNOWN = -1,
@@ -44,6 +45,7 @@ struct mac_owner {
     _Atomic uint64_t keys[MACS_PER_OWNER];    /* 0: free */
     _Atomic uint64_t seen_ns[MACS_PER_OWNER]; /* CLOCK_MONOTONIC */
     _Atomic uint32_t next[MACS_PER_OWNER];    /* of the chain: an entry's number + 1; 0: the end */
+    struct mac_order order;                   /* of all entries that were used, by seen_ns */
 };
 
 struct mac_table {

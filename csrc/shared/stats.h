@@ -96,6 +96,7 @@
     X(link_reader, bad_piece, "half a frame that does not fit its own header")                     \
     X(link_reader, piece_lost, "half a frame whose other half did not come")                       \
     X(link_reader, mac_moves, "the source address moves between peers more often than the limit")  \
+    X(link_reader, reserved_group, "for bridges alone (01:80:c2:00:00:0X), not for other peers")   \
     X(link_reader, flood_limit, "for all other peers of a TAP device, more often than the limit")  \
     X(link_reader, same_peer, "for an address that is behind its sender itself")                   \
     X(link_reader, hairpin_full, "for another peer of a TAP device, and the ring to it is full")   \

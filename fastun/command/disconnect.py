@@ -15,14 +15,12 @@ import socket
 import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from fastun.errors import RuntimeFailure, quote
 from fastun.host.firewall import kill_switch, kill_switch_found
 from fastun.status import control
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # A gateway is gone within 15 s, whatever hangs (host/journal.py).
 _END_S: Final = 20.0
@@ -105,18 +103,45 @@ def _exists(interface: str) -> bool:
         return False
 
 
+def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[int, int]:
+    """Return the process that listens, and a descriptor of it: only if it is to be signalled.
+
+    A directory that others may write to could hold anything. Raises RuntimeFailure, OSError.
+    """
+    ucred = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, user, _ = _UCRED.unpack(ucred)
+    if pid == 0:
+        raise RuntimeFailure(
+            f"the gateway of {interface} runs in another PID namespace; stop it there"
+        )
+    if user not in (0, os.geteuid()):
+        raise RuntimeFailure(
+            f"{path}: another user listens there (user ID {user}), so nothing is ended; "
+            "choose another --run-dir"
+        )
+    process = os.pidfd_open(pid)  # before the look: from now on the number names no other one
+    if not _is_fastun(pid):
+        os.close(process)
+        raise RuntimeFailure(
+            f"{path}: process {pid}, which listens there, is not fastun, so nothing is ended; "
+            "choose another --run-dir"
+        )
+    return pid, process
+
+
+def _is_fastun(pid: int) -> bool:
+    try:
+        return b"fastun" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:  # it has ended: so says the descriptor, too
+        return True
+
+
 def end_client(interface: str, path: Path) -> None:
     """Stop the gateway behind a control socket, and wait for its end. Raises RuntimeFailure."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
             asked.connect(str(path))
-            ucred = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-            pid = int(_UCRED.unpack(ucred)[0])
-            if pid == 0:
-                raise RuntimeFailure(
-                    f"the gateway of {interface} runs in another PID namespace; stop it there"
-                )
-            process = os.pidfd_open(pid)
+            pid, process = _gateway_behind(asked, interface, path)
     except (ConnectionRefusedError, FileNotFoundError, ProcessLookupError):
         return  # it has just ended
     try:

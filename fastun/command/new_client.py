@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from fastun import endpoint
 from fastun.command import client_file
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 _FAR_AWAY = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSide:
+class ServerSide(msgspec.Struct, frozen=True, kw_only=True):
     """What a client's file says of the server, but its networks; `how` is for people."""
 
     public_key: bytes

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import structs
 
 from fastun.command import client_file, terms_text
 from fastun.command.keys import print_secret
@@ -60,7 +61,7 @@ def set_enabled(name: str, state: Path, *, enabled: bool) -> None:
     with existing(state) as directory:
         with directory.changes():
             peer = directory.get(name)
-            peer = replace(peer, terms=replace(peer.terms, enabled=enabled))
+            peer = replace(peer, terms=structs.replace(peer.terms, enabled=enabled))
             before = _replace(directory, name, peer)
         _say(before, peer, directory.server())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
+from msgspec import structs
 
 from fastun.command.client_file import FORMATS
 from fastun.command.options import PATH
@@ -107,8 +109,7 @@ OPTION_NAMES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class Given(msgspec.Struct, frozen=True, kw_only=True):
     """What was given of a peer; None and empty leave it as it is. The texts are unchecked."""
 
     allowed_ips: tuple[str, ...] = ()
@@ -207,14 +208,16 @@ def _preshared_key(given: Given, before: bytes | None) -> bytes | None:
 
 
 def _terms(terms: Terms, given: Given, server: Server | None, now: float) -> Terms:
-    terms = replace(terms, limit=_limit(terms.limit, given), quota=_quota(terms.quota, given))
+    terms = structs.replace(
+        terms, limit=_limit(terms.limit, given), quota=_quota(terms.quota, given)
+    )
     if given.to:
-        terms = replace(terms, to=_to(given.to, server))
+        terms = structs.replace(terms, to=_to(given.to, server))
     if given.expire is not None:
         expires = None if given.expire == NEVER else parse_moment(given.expire, now, "expire")
-        terms = replace(terms, expires=expires)
+        terms = structs.replace(terms, expires=expires)
     if given.note is not None:
-        terms = replace(terms, note=_note(given.note))
+        terms = structs.replace(terms, note=_note(given.note))
     return terms
 
 
@@ -228,16 +231,16 @@ def _limit(limit: RateLimit, given: Given) -> RateLimit:
         # A burst was chosen for the rate that it came with.
         limit = RateLimit(outbound=both, inbound=both)
     if given.outbound is not None:
-        limit = replace(limit, outbound=_rate(given.outbound, "--outbound"))
+        limit = structs.replace(limit, outbound=_rate(given.outbound, "--outbound"))
     if given.inbound is not None:
-        limit = replace(limit, inbound=_rate(given.inbound, "--inbound"))
+        limit = structs.replace(limit, inbound=_rate(given.inbound, "--inbound"))
     if given.burst is not None:
         if limit.outbound is None and limit.inbound is None:
             raise ConfigError("--burst: the peer has no limit; give a rate too")
         burst = parse_size(given.burst, "--burst")
         if not BURST_MIN <= burst <= BURST_MAX:
             raise ConfigError(f"--burst: {given.burst} is out of range (3kB to 1GB)")
-        limit = replace(limit, burst_bytes=burst)
+        limit = structs.replace(limit, burst_bytes=burst)
     return limit
 
 
@@ -249,7 +252,7 @@ def _quota(quota: Quota | None, given: Given) -> Quota | None:
         if quota is None:
             raise ConfigError("--then: the peer has no quota; give its size too")
         then_rate = _rate(given.quota_then, "--then") or 0
-        quota = replace(quota, then_rate=then_rate)
+        quota = structs.replace(quota, then_rate=then_rate)
     return quota
 
 

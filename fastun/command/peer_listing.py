@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 _KEY_CHARS = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """One peer: where it comes from, the directory or the gateway's file, and what is known of it.
 
     `status` is None while no gateway runs, and of peers that may not connect.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastun.config.interface import parse_interface_name
 from fastun.config.peer import parse_allowed_ips
@@ -20,8 +21,7 @@ NETWORKS_MAX: Final = 256
 INTERFACES_MAX: Final = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True, kw_only=True):
     """What is forwarded, and how it leaves.
 
     `masquerade`: as from this host, by whichever interface it leaves, or by these interfaces only.

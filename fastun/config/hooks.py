@@ -10,9 +10,10 @@ import re
 import shlex
 import shutil
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastun import private_file
 from fastun.config.wg_quick import WgQuickDocument
@@ -47,8 +48,7 @@ _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _OTHERS_WRITE: Final = stat.S_IWOTH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
     """What is run at each event, in order. The first word of each is a path.
 
     `timeout_s` is for each; then it is killed. `pre_up` and `post_down`, when there is no device,

@@ -5,9 +5,10 @@ Only the configuration file has these fields. Each complaint starts with the pla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastun import endpoint
 from fastun.config import routing_tables
@@ -32,8 +33,7 @@ ROUTING_ONLY: Final = "~"
 _ALL_NAMES: Final = "~."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DevicePlace:
+class DevicePlace(msgspec.Struct, frozen=True, kw_only=True):
     """The device among the host's others: the bridge of a TAP, "" for none."""
 
     strong_host: StrongHost = "auto"

@@ -1,8 +1,10 @@
 """What `serve` pushes to its clients, and what of it `connect` accepts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final, Literal, get_args
+
+import msgspec
+from msgspec import structs
 
 from fastun.config import push
 from fastun.config.document import PushSection
@@ -20,8 +22,7 @@ Accept = Literal["addresses", "routes", "default", "dns", "mtu", "keepalive"]
 ACCEPTABLE: Final[tuple[Accept, ...]] = get_args(Accept)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     """What `serve` gives its clients; `dns` has servers and domains, `keepalive_s` 0 is off.
 
     `default`: a default route of both IP versions.
@@ -78,7 +79,7 @@ def with_routes(
     """Return it with as many more routes as fit the hello, and those that do not."""
     left_out = []
     for network in more:
-        longer = replace(pushed, routes=tuple(dict.fromkeys((*pushed.routes, network))))
+        longer = structs.replace(pushed, routes=tuple(dict.fromkeys((*pushed.routes, network))))
         if push.fits(_longest(longer, addresses), push.room_for(listen)):
             pushed = longer
         else:

@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from fastun.config import wg_quick
 from fastun.config.document import Document, PeerSection
 
@@ -38,8 +40,7 @@ class Options:
     verbose: int = 0
 
 
-@dataclass(frozen=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True, dict=True):  # of cached properties
     """The places where a value can have been written. `url` is what `connect` dials."""
 
     options: Options

@@ -7,7 +7,8 @@ them out; the packets do not come by here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun.errors import ConfigError, RuntimeFailure, quote
 from fastun.lane.capture import RING_BYTES, LaneCapture
@@ -19,8 +20,7 @@ from fastun.native import CAPTURE_SNAP_MAX, CaptureStage
 _ALL_PEERS = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Running:
+class Running(msgspec.Struct, frozen=True, eq=False):
     """A capture that has begun. ``fds``: its rings, of ``ring_bytes`` each, the gateway's."""
 
     fds: tuple[int, ...]

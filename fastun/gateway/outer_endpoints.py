@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 from fastun.host.routing import outer_addresses
+from fastun.link.source_limits import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
 # A peer on UDP that moves is followed by the workers at once; what they send in the meantime is
 # dropped and counted.
 LOOK_INTERVAL_S: Final = 0.5
+
+# A kill switch's table is made anew each time, some 10 ms of CPU. A server that moves all the time
+# costs no more than this: the last of its endpoints counts.
+FOLLOWED_PER_SECOND: Final = 0.2
+FOLLOWED_BURST: Final = 10
 
 
 class Sender(Protocol):
@@ -97,9 +104,15 @@ class OuterEndpoints:
             await asyncio.gather(kill_switch.run(), self._follow_all())
 
     async def _follow_all(self) -> None:
+        limit = TokenBucket(FOLLOWED_PER_SECOND, FOLLOWED_BURST)
         while True:
-            await self._follow()
+            if not self._is_followed() and limit.take(time.monotonic()):
+                await self._follow()
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    def _is_followed(self) -> bool:
+        kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted
+        return kill_switch is None or kill_switch.follows(self.endpoints(), wanted)
 
     async def _follow(self) -> None:
         kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from fastun import log
 from fastun.config.push import Push
@@ -20,8 +21,7 @@ BURST: Final = 10
 INTERVAL_S: Final = 30.0
 
 
-@dataclass
-class _Server:
+class _Server(msgspec.Struct):
     push: Push
     credit: float = BURST
     counted_s: float = 0.0  # CLOCK_BOOTTIME

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from fastun import log
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 Change = Callable[["Settings", "Settings"], Awaitable[Iterable[str]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """What owns some of the settings: called when one of ``fields`` changes.
 
     ``check`` raises ConfigError for settings that cannot be; it changes nothing. ``change`` leaves
@@ -38,8 +38,7 @@ class Part:
     check: Callable[[Settings], None] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Reloaded:
+class Reloaded(msgspec.Struct, frozen=True):
     """What a reload did: a line each. ``left_out`` is what the system did not take."""
 
     changes: tuple[str, ...] = ()

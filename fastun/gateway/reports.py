@@ -7,8 +7,9 @@ type (fastun/lane/messages.py). Event loop only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import singledispatchmethod
+
+import msgspec
 
 from fastun import log
 from fastun.errors import FastunError, RuntimeFailure
@@ -37,8 +38,7 @@ from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
 
 
-@dataclass(frozen=True, slots=True)
-class Sessions:
+class Sessions(msgspec.Struct, frozen=True):
     """The sessions of the wireguard wire: on streams, and on UDP where there is a port for it."""
 
     streams: StreamSessions

@@ -12,6 +12,8 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
@@ -138,7 +140,7 @@ def _said(name: str, before: Settings, now: Settings) -> Iterable[str]:
         case "push":
             return [
                 f"push.{field.name.removesuffix('_s')}: {_value(*pair)}"
-                for field in dataclasses.fields(was)
+                for field in structs.fields(was)
                 if (pair := (getattr(was, field.name), getattr(is_, field.name)))[0] != pair[1]
             ]
         case "endpoints" if now.wire == "wireguard":

@@ -10,9 +10,10 @@ Counts are since the start. ``packets``, ``frames`` and ``bytes`` count as csrc/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
+
+import msgspec
 
 from fastun.config.forward import Forward
 from fastun.config.vocabulary import KillSwitch
@@ -32,16 +33,14 @@ class Histogram(NamedTuple):
     sum: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFile:
+class ReadFile(msgspec.Struct, frozen=True):
     """The configuration in effect: since when, in Unix time, and why not what was read last."""
 
     since: float
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """What the gateway runs on at the moment.
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
@@ -63,8 +62,7 @@ class Configuration:
     read: ReadFile
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceView:
+class DeviceView(msgspec.Struct, frozen=True):
     """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted.
 
     ``fault`` says why the host is not as the device needs it, empty where it is. ``repairs`` counts
@@ -83,8 +81,7 @@ class DeviceView:
     dns: DnsView | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DnsView:
+class DnsView(msgspec.Struct, frozen=True):
     """What a tunnel has set of this host's DNS; ``manager`` is systemd-resolved or the like.
 
     ``is_checked``: the servers were asked. ``fault`` says why names are not looked up as they
@@ -98,8 +95,7 @@ class DnsView:
     fault: str
 
 
-@dataclass(frozen=True, slots=True)
-class LinkView:
+class LinkView(msgspec.Struct, frozen=True):
     """A peer's link. ``tcp`` and ``socket`` are None on UDP, and when the link ended just now."""
 
     id: int
@@ -121,8 +117,7 @@ class Macs(NamedTuple):
     first: list[MacAddress]
 
 
-@dataclass(frozen=True, slots=True)
-class PeerView:
+class PeerView(msgspec.Struct, frozen=True):
     """A peer that may connect. ``counted`` has native.PEER_FIELDS, summed over all lanes.
 
     ``quota_used_bytes`` is of this month, 0 where there is no quota.
@@ -142,16 +137,14 @@ class PeerView:
     macs: Macs | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RingView:
+class RingView(msgspec.Struct, frozen=True):
     """A lane's ring of one direction."""
 
     used_bytes: int
     capacity_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerView:
+class WorkerView(msgspec.Struct, frozen=True):
     """A worker and what it has counted, with its predecessors.
 
     ``counters`` has native.COUNTERS, ``calls`` native.CALLS, ``drops`` each reason of its role.
@@ -173,8 +166,7 @@ class WorkerView:
     forbidden_calls: dict[str, int]  # system calls that it was killed for, by number
 
 
-@dataclass(frozen=True, slots=True)
-class LaneView:
+class LaneView(msgspec.Struct, frozen=True):
     """A lane: its rings by direction, its workers by role."""
 
     index: int
@@ -182,24 +174,21 @@ class LaneView:
     workers: dict[str, WorkerView]
 
 
-@dataclass(frozen=True, slots=True)
-class SessionCounts:
+class SessionCounts(msgspec.Struct, frozen=True):
     """What happened to sessions; ``handshakes`` is by result. Only on the wireguard wire."""
 
     handshakes: dict[str, int]
     rekeys: int
 
 
-@dataclass(frozen=True, slots=True)
-class PathCounts:
+class PathCounts(msgspec.Struct, frozen=True):
     """Path MTUs lowered by cause, and ICMP hints by result. Only on UDP."""
 
     narrowings: dict[str, int]
     hints: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class GatewayView:
+class GatewayView(msgspec.Struct, frozen=True):
     """A running gateway at one moment."""
 
     configuration: Configuration
@@ -223,8 +212,7 @@ class GatewayView:
             yield lane.workers[role]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(msgspec.Struct, frozen=True):
     """What a probe asks: cheap to take, however many peers there are."""
 
     workers_down: tuple[str, ...]

@@ -14,6 +14,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct, structs
+
 from fastun import native
 from fastun.gateway import device_view
 from fastun.gateway.view import (
@@ -88,8 +90,8 @@ class Running(Protocol):
     started: float
 
     @property
-    def counts(self) -> object:
-        """An object whose attributes are counts since the start."""
+    def counts(self) -> Struct:
+        """A struct whose fields are counts since the start."""
 
 
 class Viewer:
@@ -317,7 +319,7 @@ def _counts(gateway: Running) -> dict[str, int]:
     return {
         "established": links.n_established,
         "reconnects": links.n_reconnects,
-        **vars(gateway.counts),
+        **structs.asdict(gateway.counts),
     }
 
 

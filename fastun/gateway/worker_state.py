@@ -11,8 +11,9 @@ those after it idle, whatever makes it slow. The average over many snapshots is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 State = Literal["idle", "busy", "blocked"]
 
@@ -22,8 +23,7 @@ STATES: tuple[State, ...] = ("idle", "busy", "blocked")
 FULL_FROM = 3 / 4
 
 
-@dataclass(frozen=True, slots=True)
-class Backpressure:
+class Backpressure(msgspec.Struct, frozen=True):
     """What is before and after the rings: work in the device and the links, room in the links."""
 
     device_has_frames: bool

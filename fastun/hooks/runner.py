@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from fastun import descriptors, log
 
@@ -25,13 +26,12 @@ _END_LIMIT_S: Final = 3.0
 _LOST: Final = "the process that runs hooks has ended or does not answer"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a hook. ``done`` gets how it has failed, empty if it has not."""
 
     number: int
     said: dict[str, str]  # what the log says of it: the hook, and its peer if it has one
-    done: Future[str] = field(default_factory=Future)
+    done: Future[str] = msgspec.field(default_factory=Future)
 
     def end(self, error: str) -> None:
         """Set the result, unless it is not waited for any more."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from fastun import log
 from fastun.host.netlink.netlink import Netlink
@@ -25,8 +26,7 @@ _IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 _SAID_MAX: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(msgspec.Struct, frozen=True):
     """An interface; ``master`` is the index of the bridge that it is a port of, or 0."""
 
     index: int
@@ -40,8 +40,7 @@ class Interface:
         return f"{self.name} ({self.mtu})"
 
 
-@dataclass(frozen=True, slots=True)
-class Mismatch:
+class Mismatch(msgspec.Struct, frozen=True):
     """A bridge port of ours, and those of the same bridge that have a larger MTU."""
 
     ours: Interface

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, get_args
+
+import msgspec
 
 from fastun.host.wanted import Kind
 
@@ -20,8 +21,7 @@ REPAIRED: Final[dict[Kind, str]] = {
 }
 
 
-@dataclass(slots=True)
-class Condition:
+class Condition(msgspec.Struct):
     """Of one device; changed by its monitor only (monitor.py)."""
 
     interface: str
@@ -29,7 +29,9 @@ class Condition:
     is_contested: bool = False  # another program removes what is made again
     missing: tuple[str, ...] = ()  # what was there and cannot be made again
     forwarding: tuple[str, ...] = ()  # what keeps this host from forwarding as it is to
-    repairs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPAIRED.values(), 0))
+    repairs: dict[str, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(REPAIRED.values(), 0)
+    )
 
     def count(self, made: Iterable[Change]) -> None:
         """Count what was made again."""

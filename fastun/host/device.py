@@ -15,10 +15,10 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import psutil
+from msgspec import structs
 
 from fastun import log, native
 from fastun.config.settings import Settings
@@ -123,7 +123,7 @@ class Device:
         """
         with self._mutex:
             return self._reconcile(
-                replace(
+                structs.replace(
                     self._wanted,
                     pushed_addresses=tuple(addresses),
                     pushed_routes=tuple(routes),
@@ -137,7 +137,7 @@ class Device:
         """Keep our own packets, which now go to ``addresses``, out of the tunnel; as `apply`."""
         with self._mutex:
             outer = self._configured_outer | set(addresses)
-            wanted = replace(self._wanted, outer=outer)
+            wanted = structs.replace(self._wanted, outer=outer)
             if self._reconciler.is_moved_by(outer):
                 self._reconcile(wanted)
             self._wanted = wanted
@@ -254,7 +254,7 @@ class Device:
             here = settings if self._moved is None else settings_there(settings)
             self._reconciler.follow(here)
             self._configured_outer = frozenset(outer_addresses.of_settings(settings)[0])
-            wanted = replace(
+            wanted = structs.replace(
                 of_settings(settings),
                 behind=was.behind,
                 pushed_addresses=was.pushed_addresses,
@@ -272,7 +272,7 @@ class Device:
     def route_also(self, networks: Collection[Network]) -> None:
         """Have routes to these networks beside those of the settings; as `apply`."""
         with self._mutex:
-            self._reconcile(replace(self._wanted, behind=tuple(networks)))
+            self._reconcile(structs.replace(self._wanted, behind=tuple(networks)))
 
     def apply_dns(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
         """Look up names through the device until it goes, or none are pushed. Blocks for seconds.

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from fastun import ending
 from fastun.config.full_tunnel import DEFAULTS
@@ -52,14 +53,13 @@ def difference(
     return remove, [key for key in once if key not in present]
 
 
-@dataclass
-class _Outcome:
+class _Outcome(msgspec.Struct, dict=True):  # of the cached property
     """What becomes of a `Wanted`, while it is applied."""
 
     link: Link
     wanted: Wanted
-    refused: list[Refusal] = field(default_factory=list)
-    made: list[Change] = field(default_factory=list)
+    refused: list[Refusal] = msgspec.field(default_factory=list)
+    made: list[Change] = msgspec.field(default_factory=list)
 
     def make(self, kind: Kind, item: object) -> None:
         self.made.append(Change(kind, str(item)))

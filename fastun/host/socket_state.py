@@ -8,7 +8,8 @@ import os
 import socket
 import struct
 import termios
-from dataclasses import dataclass
+
+import msgspec
 
 # include/uapi/asm-generic/socket.h, linux/sock_diag.h: an array of u32. The last one that Linux has
 # had since 4.6 is the number of drops.
@@ -18,8 +19,7 @@ _SK_MEMINFO = struct.Struct("=9I")
 _INT = struct.Struct("=i")
 
 
-@dataclass(frozen=True, slots=True)
-class SocketState:
+class SocketState(msgspec.Struct, frozen=True):
     """The receiving side of a socket; on UDP the queue is counted with the kernel's overhead."""
 
     receive_queue_bytes: int

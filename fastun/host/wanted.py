@@ -7,8 +7,9 @@ and answers with an `Applied` (reconcile.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 if TYPE_CHECKING:
     from fastun.config.forward import Forward
@@ -30,8 +31,7 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """The state that the device should have; MTUs in bytes, a pushed one of 0 is none.
 
     `addresses`, `routes` and `mtu` are configured, `behind` are networks of the directory's peers;
@@ -52,12 +52,11 @@ class Wanted:
     takes_all: bool = False
     pushed_all: bool = False
     bridge: str = ""
-    outer: frozenset[OuterAddress] = field(default_factory=frozenset)
+    outer: frozenset[OuterAddress] = msgspec.field(default_factory=frozenset)
     forward: Forward | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """One item that the device does not have, why, and what to do about it."""
 
     kind: Kind
@@ -72,8 +71,7 @@ class Refusal:
         return self.kind, self.item
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """Something that was made, changed or removed: ``10.7.0.0/16`` of the kind ``route``."""
 
     kind: Kind
@@ -85,8 +83,7 @@ class Change:
         return self.kind, self.item
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """What became of a `Wanted`; `mtu` is what the interface has now.
 
     `made` is what was not there, or not as wanted: after a repair, what others had removed.

@@ -14,9 +14,9 @@ import os
 import signal
 import time
 from collections import deque
-from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
 from msgspec import structs
 
 from fastun import log
@@ -52,8 +52,7 @@ FAULTS_MAX = 5
 FAULTS_WINDOW_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class LanePlan:
+class LanePlan(msgspec.Struct, frozen=True):
     """What a lane's workers do. ``device_fd`` stays the caller's.
 
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
@@ -131,7 +130,7 @@ class Lane:
 
     def clamp_mss(self, mtu: int) -> None:
         """Make TCP's segments fit packets of ``mtu`` bytes from now on; 0 leaves them."""
-        self._plan = replace(self._plan, mss_mtu=mtu)
+        self._plan = structs.replace(self._plan, mss_mtu=mtu)
         for role in ("tun-reader", "link-reader"):
             self.send(role, ClampMss(mtu))
 

@@ -26,6 +26,8 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
+import psutil
+
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane import worker_user
@@ -43,6 +45,13 @@ READY_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 1.0
 _END_LIMIT_S = 0.5
 
+#: What the titles of the template and of workers begin with.
+TITLE: Final = "fastun: "
+
+
+def _is_dead_worker(child: psutil.Process) -> bool:
+    return child.status() == psutil.STATUS_ZOMBIE and child.name().startswith(TITLE)
+
 
 class Template:
     """The template process of one gateway. Use as a context manager, on the main thread."""
@@ -54,6 +63,8 @@ class Template:
         self._is_ready = False
         self._started_s = 0.0
         self.worker_user = worker_user.choose()
+        self._answered: set[int] = set()  # workers whose process IDs are known
+        self._may_have_lost = False  # one that was forked, and whose ID was never said
         self._log = log.get("lane")
 
     def __enter__(self) -> Self:
@@ -82,6 +93,7 @@ class Template:
         Blocks for a millisecond, or until a fresh template is ready. Raises OSError; a template
         that did not answer is replaced at the next call.
         """
+        self._collect_lost()
         if self._channel is None:
             self._start()
         channel = self._channel
@@ -97,13 +109,31 @@ class Template:
         except (TimeoutError, ConnectionError):
             answer = b""
         if len(answer) != FORK_ANSWER.size:
-            # A worker that it has forked all the same ends when `inherited`'s other end is closed.
+            # A worker that it has forked all the same ends when `inherited`'s other end is closed,
+            # and is collected before the next one is forked.
+            self._may_have_lost = True
             self._end()
             raise OSError(errno.ECHILD, "the template process does not answer")
         (pid,) = FORK_ANSWER.unpack(answer)
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
+        self._answered.add(pid)
         return int(pid)
+
+    def _collect_lost(self) -> None:
+        """Collect what ended of those that a template forked without saying so.
+
+        Known workers are collected by their owners, other programs by whatever started them.
+        """
+        if not self._may_have_lost:
+            return
+        children = psutil.Process().children()
+        self._answered &= {child.pid for child in children}
+        for child in children:
+            with contextlib.suppress(psutil.Error, ChildProcessError):
+                if child.pid not in self._answered and _is_dead_worker(child):
+                    os.waitpid(child.pid, os.WNOHANG)
+                    self._may_have_lost = False
 
     def is_ready(self) -> bool:
         """Return whether `fork` would not wait for imports, as far as that is for `fork` to wait.

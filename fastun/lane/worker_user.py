@@ -1,9 +1,8 @@
 """Which user the workers of a gateway are: one that owns nothing and runs nothing else.
 
 The system user ``fastun`` where there is one. Otherwise a number of the range from which systemd
-takes its dynamic users, 61184 to 65519, which no distribution gives to anyone, after a look at who
-has it already. All in files of this host: asking a directory service could wait for a network that
-comes with the tunnel.
+takes its dynamic users, 61184 to 65519, and which distributions leave alone, after a look at what
+has one of them already. All in files of this host: a directory service may be behind the tunnel.
 """
 
 from __future__ import annotations

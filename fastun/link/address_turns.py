@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from fastun import log
 
@@ -26,8 +27,7 @@ WARNING_INTERVAL_S: Final = 60.0
 PEERS_MAX: Final = 1024
 
 
-@dataclass
-class _Changes:
+class _Changes(msgspec.Struct):
     last: deque[tuple[str, float]]  # hosts, and when they were heard
     warned_s: float = float("-inf")
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
+
+import msgspec
 
 from fastun import log
 from fastun.endpoint import Scheme, format_host_port
@@ -54,14 +55,12 @@ class Way(NamedTuple):
     name: str = ""
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(msgspec.Struct):
     reason: Reason = Reason.NO_ANSWER
     text: str = CAME_BACK[Reason.NO_ANSWER]
 
 
-@dataclass(slots=True)
-class _Effort:
+class _Effort(msgspec.Struct):
     """The attempts to reach one peer since it was last reached. Times are CLOCK_BOOTTIME."""
 
     slotted: SlottedPeer
@@ -70,7 +69,7 @@ class _Effort:
     due_s: float
     interval_s: float = REPEAT_FIRST_S
     has_warned: bool = False
-    ways: dict[Way, _Outcome] = field(default_factory=dict)
+    ways: dict[Way, _Outcome] = msgspec.field(default_factory=dict)
 
     def worst(self) -> tuple[Way, _Outcome]:
         """Return the way of which most is known."""

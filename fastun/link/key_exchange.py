@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fastun.lane.lane import Lane
 from fastun.link.hello import Hello
@@ -22,12 +23,11 @@ from fastun.session.timestamps import Timestamps
 from fastun.session.transport import SessionKeys
 
 
-@dataclass
-class SessionCounts:
+class SessionCounts(msgspec.Struct):
     """What happened to sessions since the start, of either kind of link."""
 
     n_rekeys: int = 0
-    last_handshake: dict[int, float] = field(default_factory=dict)  # by slot, Unix time
+    last_handshake: dict[int, float] = msgspec.field(default_factory=dict)  # by slot, Unix time
 
 
 class KeyExchange:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 _TEXT_MAX = 160  # of 1,024 peers and more, in one reply of `fastun status`
 
@@ -32,8 +33,7 @@ class Reason(StrEnum):
     OTHER = "other"  # as the text says
 
 
-@dataclass(frozen=True, slots=True)
-class LastError:
+class LastError(msgspec.Struct, frozen=True):
     """One error. ``since`` is the Unix time of the last time it was seen."""
 
     reason: Reason
@@ -41,12 +41,11 @@ class LastError:
     text: str
 
 
-@dataclass
-class PeerErrors:
+class PeerErrors(msgspec.Struct):
     """Those of one peer. Changed on the event loop only; any thread may read."""
 
     last: LastError | None = None
-    counts: Counter[Reason] = field(default_factory=Counter)
+    counts: Counter[Reason] = msgspec.field(default_factory=Counter)
     n_unconfirmed: int = 0  # our responses since a handshake last succeeded
 
     def note(self, reason: Reason, text: str) -> None:

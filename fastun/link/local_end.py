@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from fastun.config.settings import Settings
 from fastun.host.inner_mtu import InnerMtu
@@ -15,8 +15,7 @@ from fastun.link.table import LinkTable
 from fastun.session.timer_constants import TimerConstants
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalEnd:
+class LocalEnd(msgspec.Struct, frozen=True, kw_only=True):
     """The lane that carries the links, the keys of this side, and what bounds both.
 
     ``constants`` are the protocol's, or compressed ones for a test.
@@ -31,4 +30,4 @@ class LocalEnd:
     inner_mtu: InnerMtu
     constants: TimerConstants
     counts: SessionCounts
-    attempts: Attempts = field(default_factory=Attempts)
+    attempts: Attempts = msgspec.field(default_factory=Attempts)

@@ -17,9 +17,10 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
+
+import msgspec
 
 from fastun import log
 from fastun.endpoint import Endpoint
@@ -63,8 +64,7 @@ class EndpointAddress(NamedTuple):
     zone: int
 
 
-@dataclass
-class _Name:
+class _Name(msgspec.Struct):
     """What is known of one name. Times are the event loop's."""
 
     addresses: tuple[HostAddress, ...] = ()
@@ -72,7 +72,7 @@ class _Name:
     due_s: float = float("-inf")  # when it is to be looked up again
     started_s: float = float("-inf")  # the last lookup
     ended_s: float = float("-inf")  # the last that has ended: when it had started
-    lookups: set[asyncio.Task[None]] = field(default_factory=set)
+    lookups: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     wanted_s: float = 0.0  # the first lookup since the last answer
     missing_s: float | None = None  # since when it does not exist
     warned_s: float | None = None  # None: since its last answer, not at all

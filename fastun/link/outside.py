@@ -5,7 +5,7 @@ And what comes of it (attempts.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.link.attempts import Attempts
@@ -13,8 +13,7 @@ from fastun.link.inside import Inside
 from fastun.link.names import Names
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
+class Outside(msgspec.Struct, frozen=True):
     """Names, what is inside the tunnel instead, and the mark on our packets (0: none).
 
     ``kill_switch`` drops what has no mark; None where nothing is dropped.
@@ -23,5 +22,5 @@ class Outside:
     names: Names
     inside: Inside
     fwmark: int = 0
-    attempts: Attempts = field(default_factory=Attempts)
+    attempts: Attempts = msgspec.field(default_factory=Attempts)
     kill_switch: KillSwitch | None = None

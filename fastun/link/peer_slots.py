@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace as copy_of
 from typing import Final
 
+from msgspec import structs
+
 from fastun import log
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AllowIps, ChangeIps, ForgetIps, ForgetReceivingKeys
@@ -98,7 +100,7 @@ class PeerSlots:
             slot = next((s for s in self._free() if s not in self._left), None)
             if slot is None:
                 raise HandshakeError(Refusal.NO_SLOT)
-            slotted = copy_of(slotted, slot=slot)
+            slotted = structs.replace(slotted, slot=slot)
             del self.absent[slotted.peer.public_key]
             self._add(slotted)
         slotted.used_s, slotted.was_linked = clock.boottime_s(), False
@@ -151,7 +153,9 @@ class PeerSlots:
                 return False
             if known is not None:
                 del self.absent[peer.public_key]
-            self._add(SlottedPeer(slot, peer) if known is None else copy_of(known, slot=slot))
+            self._add(
+                SlottedPeer(slot, peer) if known is None else structs.replace(known, slot=slot)
+            )
         return True
 
     def _add_absent(self, peers: Iterable[Peer]) -> None:
@@ -276,7 +280,7 @@ class PeerSlots:
         for role in ROUTING_ROLES:
             self._allow_ips(role, NO_SLOT, [slotted])
         self._clear(slotted)
-        absent = copy_of(slotted, slot=NO_SLOT, counted=counted)
+        absent = structs.replace(slotted, slot=NO_SLOT, counted=counted)
         self._by_key[key] = absent
         self.absent[key] = absent
         self._log.debug("gave up its slot", peer=slotted.peer.name, slot=slot)

@@ -12,7 +12,6 @@ client applies one, it decides itself (gateway/push_pace.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
@@ -48,8 +47,7 @@ class _Taken(msgspec.Struct, frozen=True):
     push_taken: _Number
 
 
-@dataclass
-class _Sent:
+class _Sent(msgspec.Struct):
     """An update that was not answered yet."""
 
     link: Link

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from fastun.config.push import Push
 from fastun.link.last_error import PeerErrors
@@ -20,22 +21,21 @@ ENDED_S: Final = 1.0
 HANDSHAKE_S: Final = 6.0
 
 
-@dataclass
-class SlottedPeer:
+class SlottedPeer(msgspec.Struct):
     """A peer in its slot, or absent. What is kept of earlier slots is in ``counted``."""
 
     slot: int
     peer: Peer
-    guard: InitiationGuard = field(default_factory=InitiationGuard)
+    guard: InitiationGuard = msgspec.field(default_factory=InitiationGuard)
     pushed_keepalive_s: int = 0  # 0: none
-    counted: dict[str, int] = field(default_factory=dict)  # by PEER_FIELDS
+    counted: dict[str, int] = msgspec.field(default_factory=dict)  # by PEER_FIELDS
     last_handshake: float | None = None  # in earlier slots; Unix time
     used_s: float = float("-inf")  # when it had a link, or a handshake; CLOCK_BOOTTIME
     was_linked: bool = False  # since that handshake
     pushed: Push | None = None  # what it has from us, in its last hello or later
     is_over_quota: bool = False
     quota_used_bytes: int = 0  # this month, where there is a quota
-    errors: PeerErrors = field(default_factory=PeerErrors)  # what keeps it from connecting
+    errors: PeerErrors = msgspec.field(default_factory=PeerErrors)  # what keeps it from connecting
 
     @property
     def keepalive_s(self) -> int | None:

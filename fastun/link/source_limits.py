@@ -50,9 +50,9 @@ def name_of(source: bytes) -> str:
 class TokenBucket:
     """Tokens, kept as the one moment at which the bucket would be full."""
 
-    def __init__(self, per_second: int, burst: int) -> None:
+    def __init__(self, per_second: float, burst: int) -> None:
         """Begin full."""
-        self._token_ns = _NS_PER_S // per_second
+        self._token_ns = int(_NS_PER_S / per_second)
         self._burst_ns = burst * self._token_ns
         self._full_at_ns = 0
 

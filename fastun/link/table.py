@@ -13,7 +13,8 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fastun import log
 from fastun.lane.lane import Lane
@@ -36,8 +37,7 @@ LINK_ROLES = ("link-reader", "link-writer")
 LINGER_S = 5.0
 
 
-@dataclass
-class Link:
+class Link(msgspec.Struct):
     """One connection, or one peer's datagrams, that the lane carries.
 
     ``path_mtu`` is that of the path outside, in bytes; 0 on a stream.
@@ -52,8 +52,8 @@ class Link:
     abilities: frozenset[Ability] = frozenset()  # of the peer's hello, if it has said one
     path_mtu: int = 0
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
-    since: float = field(default_factory=time.time)  # Unix time
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    since: float = msgspec.field(default_factory=time.time)  # Unix time
+    ended: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
     end_reason: str = ""  # also empty where UDP has taken over
 
     @property

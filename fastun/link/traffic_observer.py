@@ -5,7 +5,7 @@ The workers only write times and counters into the peer table; it is read now an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from fastun.native import PeerTable
 from fastun.session.timers import PeerTimers
@@ -17,14 +17,13 @@ _NS_PER_S = 1e9
 TICK_S = 0.5
 
 
-@dataclass
-class Observer:
+class Observer(msgspec.Struct):
     """Reads one slot of the peer table for one peer's timers."""
 
     table: PeerTable
     slot: int
     timers: PeerTimers
-    _seen_ns: dict[str, int] = field(default_factory=dict)
+    _seen_ns: dict[str, int] = msgspec.field(default_factory=dict)
 
     def skip(self) -> None:
         """Take what has been so far as known: it was another session's."""

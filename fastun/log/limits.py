@@ -14,17 +14,17 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
+
+import msgspec
 
 from fastun.log.library import structlog
 
 Event = MutableMapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(msgspec.Struct, frozen=True):
     """A burst of lines, and after that one line every ``interval_s``."""
 
     burst: int
@@ -38,8 +38,7 @@ PER_SOURCE: Final = Limit(burst=10, interval_s=5.0)
 PER_EVENT: Final = Limit(burst=50, interval_s=5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """Those of a component: of each source, and of an event by all strangers together.
 
     Lines held back are reported ``say_after_s`` later.
@@ -91,8 +90,7 @@ class Buckets:
         return has_one
 
 
-@dataclass(slots=True)
-class _HeldBack:
+class _HeldBack(msgspec.Struct):
     since_s: float
     n: int = 0
     method: str = "info"

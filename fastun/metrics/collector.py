@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -22,8 +22,7 @@ from fastun.metrics.readings import ScrapedPeer, Source
 from fastun.metrics.software import SoftwareLabel
 
 
-@dataclass
-class CumulativeCount:
+class CumulativeCount(msgspec.Struct):
     """A count that the kernel begins at 0 with each link of a peer."""
 
     link_id: int = 0
@@ -42,13 +41,12 @@ class CumulativeCount:
         return self.before + self.of_link
 
 
-@dataclass
-class PeerCounts:
+class PeerCounts(msgspec.Struct):
     """What is remembered of a peer between scrapes."""
 
-    retransmits: CumulativeCount = field(default_factory=CumulativeCount)
-    drops: CumulativeCount = field(default_factory=CumulativeCount)
-    software: SoftwareLabel = field(default_factory=SoftwareLabel)
+    retransmits: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
+    drops: CumulativeCount = msgspec.field(default_factory=CumulativeCount)
+    software: SoftwareLabel = msgspec.field(default_factory=SoftwareLabel)
 
     def see(self, link: LinkView) -> None:
         """Record the kernel's counts for the peer's link."""

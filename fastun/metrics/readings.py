@@ -6,7 +6,8 @@ All read one view of the gateway. fastun.metrics.families says which function re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun import __version__, log
 from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
@@ -42,8 +43,7 @@ CALLS_OF_ROLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapedPeer:
+class ScrapedPeer(msgspec.Struct, frozen=True):
     """A peer, and what scrapes before this one saw of it.
 
     ``n_retransmits`` and ``n_drops`` count those of all its links so far, ``software`` is a label.
@@ -55,8 +55,7 @@ class ScrapedPeer:
     software: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """What one scrape reads from. Each name is among ``peers`` once."""
 
     gateway: GatewayView

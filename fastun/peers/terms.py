@@ -7,16 +7,16 @@ Rates are bytes of inner packets a second, before they are sealed; a month is a 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple
+
+import msgspec
 
 # As many networks the data path looks through (REACH_MAX, csrc/fastun.h).
 TO_MAX: Final = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
+class RateLimit(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes a second in each direction, None where there is no limit.
 
     `burst_bytes` may pass at once after a pause; 0: what fits the rate.
@@ -27,8 +27,7 @@ class RateLimit:
     burst_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes a month, of both directions together.
 
     Once they are used up `then_rate` is left, bytes a second in each direction; 0: nothing passes.
@@ -41,8 +40,7 @@ class Quota:
 NO_LIMIT = RateLimit()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """The terms of one peer. `expires` is Unix time, None for never; `to` is empty for all."""
 
     enabled: bool = True

@@ -10,7 +10,7 @@ initiator's static and the responder's ephemeral key. Since this is a psk patter
 are mixed into the chaining key too.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from fastun.session.keys import KeyPair
 from fastun.session.primitives import dh
@@ -19,8 +19,7 @@ from fastun.session.refusal import Refusal
 from fastun.session.symmetric_state import SymmetricState
 
 
-@dataclass(frozen=True, slots=True)
-class FirstMessage:
+class FirstMessage(msgspec.Struct, frozen=True):
     """From the initiator."""
 
     ephemeral: bytes
@@ -28,8 +27,7 @@ class FirstMessage:
     sealed_payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SecondMessage:
+class SecondMessage(msgspec.Struct, frozen=True):
     """From the responder."""
 
     ephemeral: bytes

@@ -5,15 +5,14 @@ handshake, at no cost to the sender. So its timestamp must be greater than any a
 20 ms of our own clock at least after the last.
 """
 
-from dataclasses import dataclass
+import msgspec
 
 from fastun.session import tai64n
 from fastun.session.protocol import INITIATION_INTERVAL_S
 from fastun.session.refusal import HandshakeError, Refusal
 
 
-@dataclass(slots=True)
-class InitiationGuard:
+class InitiationGuard(msgspec.Struct):
     """What is remembered of one peer's accepted initiations. Keep it as long as the peer."""
 
     last_timestamp: bytes = tai64n.NEVER

@@ -11,8 +11,9 @@ zero bytes, taken as one u32. Types 1 to 3 have exactly their size: 148, 92 and 
 """
 
 import struct
-from dataclasses import dataclass
 from typing import Final, Self
+
+import msgspec
 
 from fastun.native import (
     COOKIE_REPLY_BYTES,
@@ -78,8 +79,7 @@ def _expect(message: bytes, kind: MessageType) -> None:
         raise HandshakeError(Refusal.BAD_TYPE)
 
 
-@dataclass(frozen=True, slots=True)
-class Initiation:
+class Initiation(msgspec.Struct, frozen=True):
     """Message 1 without its macs, which are cookies.py's."""
 
     sender: int
@@ -105,8 +105,7 @@ class Initiation:
         return cls(*fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """Message 2 without its macs."""
 
     sender: int
@@ -128,8 +127,7 @@ class Response:
         return cls(*fields)
 
 
-@dataclass(frozen=True, slots=True)
-class CookieReply:
+class CookieReply(msgspec.Struct, frozen=True):
     """Message 3."""
 
     receiver: int
@@ -150,8 +148,7 @@ class CookieReply:
         return cls(*fields)
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(msgspec.Struct, frozen=True):
     """Message 4 or 5."""
 
     kind: MessageType

@@ -12,7 +12,8 @@ cannot be accepted raises HandshakeError with its reason and changes nothing.
 """
 
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun.session import clock, cookies, ikpsk2, keys, tai64n, transport
 from fastun.session.ikpsk2 import FirstMessage, SecondMessage
@@ -26,8 +27,7 @@ from fastun.session.transport import SessionKeys
 _INDEX_BITS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class InitiatorState:
+class InitiatorState(msgspec.Struct, frozen=True):
     """What the initiator keeps until the response: the next initiation replaces it."""
 
     local_index: int
@@ -35,8 +35,7 @@ class InitiatorState:
     symmetric: SymmetricState
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumedInitiation:
+class ConsumedInitiation(msgspec.Struct, frozen=True):
     """An initiation whose sender holds `peer_public`'s private key; it may yet be a replay."""
 
     peer_public: bytes

@@ -1,12 +1,11 @@
 """The constants of a peer's timers as one value, so that a test can compress time."""
 
-from dataclasses import dataclass
+import msgspec
 
 from fastun.session import protocol
 
 
-@dataclass(frozen=True, slots=True)
-class TimerConstants:
+class TimerConstants(msgspec.Struct, frozen=True):
     """Seconds and counts of messages and blocks; protocol.py says what they mean."""
 
     rekey_after_time_s: float = protocol.REKEY_AFTER_TIME_S

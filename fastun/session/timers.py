@@ -30,8 +30,9 @@ once more while it goes unconfirmed.
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from fastun.session.timer_constants import TimerConstants
 
@@ -56,8 +57,7 @@ class Action(Enum):
     ZERO_KEYS = "wipe the keys of all sessions and handshakes"
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     created_s: float
     is_initiator: bool
     counter: int = 0

@@ -161,6 +161,49 @@ static void this_hosts_own_addresses_are_its_own_in_every_vlan(void) {
     close_table();
 }
 
+static void the_order_is_that_of_the_times_also_after_a_successor_made_it_anew(void) {
+    struct random random = {17};
+    uint64_t now_ns = 1000;
+    open_table();
+    for (size_t i = 0; i < 2 * MACS_PER_OWNER; i++)
+        learn(owners[i % 2], key_of(random_below(&random, N_KEYS)), now_ns += 200000000, true);
+    for (int round = 0; round < 3; round++) {
+        for (size_t owner = 0; owner < 2; owner++) {
+            struct mac_owner *of = &table->owners[owners[owner]];
+            uint64_t before_ns = 0;
+            uint32_t n = 0;
+            for (unsigned at = of->order.newer[0]; at != 0; at = of->order.newer[at], n++) {
+                CHECK(of->seen_ns[at - 1] >= before_ns);
+                CHECK_EQUAL(of->order.newer[of->order.older[at]], at);
+                before_ns = of->seen_ns[at - 1];
+            }
+            CHECK_EQUAL(n, of->n_used);
+        }
+        if (round == 0)
+            recover();
+        for (size_t i = 0; i < 3 * MACS_PER_OWNER; i++)
+            learn(owners[i % 2], key_of(random_below(&random, N_KEYS)), now_ns += 200000000, true);
+    }
+    close_table();
+}
+
+/* The other writer can spoil the order, and gets a wrong choice for it. */
+static void an_order_that_leads_out_of_the_table_is_not_followed(void) {
+    struct random random = {19};
+    open_table();
+    for (size_t i = 0; i < 4 * MACS_PER_OWNER; i++) {
+        struct mac_order *order = &table->owners[3].order;
+        uint16_t noise = (uint16_t)(random_next(&random) >> random_below(&random, 16));
+        order->older[random_below(&random, 1 + MACS_PER_OWNER)] = noise;
+        order->newer[random_below(&random, 20)] = noise;
+        learn(3, key_of(i % N_KEYS), 1000 + i, true);
+        CHECK_EQUAL(mac_table_find(table, key_of(i % N_KEYS), 1000 + i), 3);
+    }
+    recover();
+    CHECK_EQUAL(mac_table_find(table, key_of(4 * MACS_PER_OWNER % N_KEYS - 1), 6000), 3);
+    close_table();
+}
+
 /* Whatever a writer was doing when it was killed: heads and chains are noise. */
 static void a_successor_knows_all_that_was_known_and_readers_survive_until_then(void) {
     struct random random = {13};
@@ -209,6 +252,8 @@ int main(void) {
     RUN(a_hundred_thousand_forged_addresses_cost_the_others_nothing);
     RUN(of_too_many_the_one_that_was_seen_longest_ago_goes);
     RUN(this_hosts_own_addresses_are_its_own_in_every_vlan);
+    RUN(the_order_is_that_of_the_times_also_after_a_successor_made_it_anew);
+    RUN(an_order_that_leads_out_of_the_table_is_not_followed);
     RUN(a_successor_knows_all_that_was_known_and_readers_survive_until_then);
     RUN(a_number_that_leads_out_of_the_table_is_not_followed_by_its_writer_either);
     return EXIT_SUCCESS;

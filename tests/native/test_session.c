@@ -94,6 +94,23 @@ static void a_message_under_the_other_ciphers_type_does_not_open_and_uses_up_not
     receiving_key_free(receiving);
 }
 
+static void what_was_opened_opens_again_elsewhere_and_uses_up_nothing(void) {
+    uint8_t again[TEXT];
+    open_session(true, true);
+    CHECK_EQUAL(open_one(AEAD_AES_256_GCM, 5), TEXT);
+    const uint8_t *message = sealed.bytes + STREAM_LENGTH_PREFIX;
+    size_t length = sealed.length - STREAM_LENGTH_PREFIX;
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQUAL(session_open_again(receiving, message, length, again), TEXT);
+        CHECK_EQUAL(memcmp(again, content, TEXT), 0);
+    }
+    CHECK_EQUAL(open_one(AEAD_AES_256_GCM, 5), OPEN_REPLAYED);
+    CHECK_EQUAL(open_one(AEAD_AES_256_GCM, 6), TEXT);
+    sealed.bytes[sealed.length - 1] ^= 1;
+    CHECK_EQUAL(session_open_again(receiving, message, length, again), OPEN_BAD_TAG);
+    receiving_key_free(receiving);
+}
+
 /* -- padding ----------------------------------------------------------------------------------- */
 
 static void a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu(void) {
@@ -156,6 +173,7 @@ int main(void) {
     RUN(each_message_opens_once_whatever_its_cipher);
     RUN(a_cipher_that_was_not_offered_is_a_bad_type_and_uses_up_nothing);
     RUN(a_message_under_the_other_ciphers_type_does_not_open_and_uses_up_nothing);
+    RUN(what_was_opened_opens_again_elsewhere_and_uses_up_nothing);
     RUN(a_packet_is_padded_to_16_bytes_but_not_beyond_the_mtu);
     RUN(what_the_gateway_says_opens_once_however_far_the_data_is_ahead);
     RUN(all_else_is_held_to_the_window);

@@ -123,6 +123,28 @@ static void no_peer_has_this_hosts_address_nor_that_of_a_group(void) {
     reader_close();
 }
 
+/* Spanning tree, LLDP, the last one; and the first that bridges relay. */
+static void what_is_for_bridges_goes_to_this_host_alone(void) {
+    static const struct {
+        uint8_t address[6];
+        bool is_relayed;
+    } cases[] = {{{0x01, 0x80, 0xc2, 0, 0, 0x00}, false}, {{0x01, 0x80, 0xc2, 0, 0, 0x0e}, false},
+                 {{0x01, 0x80, 0xc2, 0, 0, 0x0f}, false}, {{0x01, 0x80, 0xc2, 0, 0, 0x10}, true},
+                 {{0x01, 0x80, 0xc2, 0, 1, 0x00}, true},  {{0x01, 0x80, 0xc3, 0, 0, 0x00}, true},
+                 {{0x01, 0x00, 0x5e, 0, 0, 0x01}, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        open_switch();
+        send_frame(cases[i].address, peers_host);
+        reader_run_to_the_end();
+        CHECK_EQUAL(lane_count_records(&reader.lane), 1);
+        CHECK_EQUAL(count_hairpin(HAIRPIN_TO_ALL), cases[i].is_relayed);
+        CHECK_EQUAL(dropped(DROP_link_reader_reserved_group), !cases[i].is_relayed);
+        CHECK_EQUAL(lane_dropped_in_all(&reader.lane), !cases[i].is_relayed);
+        check_balance();
+        reader_close();
+    }
+}
+
 static void a_storm_goes_to_the_device_but_beyond_the_limit_to_no_other_peer(void) {
     enum { STORM = FLOODS_BURST + 500 };
     open_switch();
@@ -205,6 +227,7 @@ int main(void) {
     RUN(a_frame_goes_where_its_address_is);
     RUN(what_is_behind_the_sender_itself_does_not_come_back);
     RUN(no_peer_has_this_hosts_address_nor_that_of_a_group);
+    RUN(what_is_for_bridges_goes_to_this_host_alone);
     RUN(a_storm_goes_to_the_device_but_beyond_the_limit_to_no_other_peer);
     RUN(a_full_hairpin_drops_and_holds_nothing_up);
     RUN(addresses_of_another_move_until_the_limit_and_then_are_held);

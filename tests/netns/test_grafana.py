@@ -41,7 +41,7 @@ GRAFANA = Path(__file__).resolve().parents[2] / "grafana"
 RULE_FILES = ("fastun.rules.yaml", "fastun.alerts.yaml")
 
 INTERVAL = "250ms"
-WINDOW_S = 3  # of the dashboard's expressions: a dozen scrapes
+WINDOW_S = 2  # of the dashboard's expressions: eight scrapes
 SETTLE_S = 2  # until the queues have filled, and the last of the window's scrapes is in
 
 
@@ -69,19 +69,19 @@ class Watched:
 
     def settled(self, bottleneck: str, role: str) -> list[dict[str, str]]:
         """Return what the query names once it has named ``role`` for a second, or at last."""
-        n_in_a_row, deadline = 0, time.monotonic() + 4 * WINDOW_S
+        n_in_a_row, deadline = 0, time.monotonic() + 6 * WINDOW_S
         while True:
-            time.sleep(0.5)
+            time.sleep(0.25)
             named = [series.labels for series in self.prometheus.query(bottleneck)]
             n_in_a_row = n_in_a_row + 1 if named == [{"role": role}] else 0
-            if n_in_a_row == 3 or time.monotonic() > deadline:
+            if n_in_a_row == 5 or time.monotonic() > deadline:
                 return named
 
 
 def shortened(name: str, directory: Path) -> Path:
-    """Copy a rule file with windows of four seconds and alerts that wait for one."""
+    """Copy a rule file with windows of two seconds and alerts that wait for one."""
     text = (GRAFANA / "prometheus" / name).read_text(encoding="utf-8")
-    text = re.sub(r"\[\d+[mh]\]", "[4s]", text)
+    text = re.sub(r"\[\d+[mh]\]", f"[{WINDOW_S}s]", text)
     text = re.sub(r"for: \d+m", "for: 1s", text)
     path = directory / name
     path.write_text(text, encoding="utf-8")

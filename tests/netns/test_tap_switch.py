@@ -76,6 +76,18 @@ def test_a_broadcast_reaches_all_but_its_sender(network: TapNetwork) -> None:
             listener.close()
 
 
+def test_what_is_for_bridges_reaches_the_server_and_no_other_peer(network: TapNetwork) -> None:
+    sender, other, server = *(peer.host for peer in network.peers[:2]), network.server.host
+    before = network.drops("reserved_group")
+    lldp = bytes.fromhex("0180c200000e")
+    with raw_socket(sender) as out, raw_socket(other) as by_peer, raw_socket(server) as by_server:
+        out.send(frame(lldp, mac_of(sender), b"for bridges"))
+        out.send(frame(BROADCAST, mac_of(sender), b"for all"))
+        assert heard(by_server, b"for bridges")
+        assert b"for all" in by_peer.recv(2048)  # and nothing before it
+    assert network.drops("reserved_group") == before + 1
+
+
 def test_an_address_in_one_vlan_is_not_that_in_another(network: TapNetwork) -> None:
     one, other, third = (peer.host for peer in network.peers[:3])
     mac = any_mac()

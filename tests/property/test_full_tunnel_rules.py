@@ -20,13 +20,14 @@ from tests.support.pushed_device import JOURNAL, MARK, settings
 ADDRESSES = st.lists(
     st.sampled_from([IPv4Interface("10.9.0.2/24"), IPv6Interface("fd09::2/64")]), unique=True
 ).map(tuple)
-WANTED = st.builds(
-    Wanted,
-    mtu=st.just(1420),
-    addresses=ADDRESSES,
-    takes_all=st.booleans(),
-    pushed_all=st.booleans(),
-)
+WANTED = st.fixed_dictionaries(
+    {
+        "mtu": st.just(1420),
+        "addresses": ADDRESSES,
+        "takes_all": st.booleans(),
+        "pushed_all": st.booleans(),
+    }
+).map(lambda fields: Wanted(**fields))
 BRIDGE, LAN_NETWORK = ip_network("172.18.0.0/16"), ip_network("192.168.7.0/24")
 
 

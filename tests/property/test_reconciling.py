@@ -27,14 +27,15 @@ ADDRESSES = st.lists(
     st.sampled_from([IPv4Interface(f"10.9.{n}.1/24") for n in range(3)]), max_size=2, unique=True
 ).map(tuple)
 OUTER = st.frozensets(st.sampled_from([each[9] for each in NETWORKS]), max_size=2)
-WANTED = st.builds(
-    Wanted,
-    mtu=st.sampled_from([1420, 1300]),
-    addresses=ADDRESSES,
-    routes=SOME,
-    pushed_routes=SOME,
-    outer=OUTER,
-)
+WANTED = st.fixed_dictionaries(
+    {
+        "mtu": st.sampled_from([1420, 1300]),
+        "addresses": ADDRESSES,
+        "routes": SOME,
+        "pushed_routes": SOME,
+        "outer": OUTER,
+    }
+).map(lambda fields: Wanted(**fields))
 
 
 def have_theirs(kernel: FakeKernel) -> None:

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 LINE = 64  # records begin on cache lines
-HEADER = 48
+HEADER = 56
 HEAD_OFFSET, TAIL_OFFSET = 64, 128  # in the shared memory, as drawn in csrc/shared/ring.h
 
 
@@ -197,6 +197,7 @@ class RingMachine(RuleBasedStateMachine):
 
 
 def test_the_ring_is_a_list_of_records_for_whoever_attaches(internals: Any) -> None:
+    assert internals.ffi.sizeof("struct ring_record") == HEADER
     run_state_machine_as_test(
         type("Machine", (RingMachine,), {"native": internals}),
         settings=settings(max_examples=settings().max_examples // 2, stateful_step_count=60),

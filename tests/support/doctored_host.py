@@ -20,8 +20,8 @@ class Sound(Subject):
 
 
 def found(subject: Subject, check: str) -> Finding:
-    (finding,) = (each for each in examination.examine(subject) if each.check == check)
-    return finding
+    """What one check finds; those after it are not made."""
+    return next(each for each in examination.examine(subject) if each.check == check)
 
 
 def add_peers(subject: Subject, n_peers: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,7 @@ ROOT = Path(vocabulary.__file__).parent
 SETS = {name: get_args(words) for name, words in vars(vocabulary).items() if get_args(words)}
 
 
+@functools.cache
 def literals(path: Path) -> list[tuple[object, ...]]:
     """The words of each Literal[...] in a file."""
     return [

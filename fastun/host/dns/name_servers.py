@@ -13,8 +13,9 @@ import re
 import threading
 import time
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
+
+from msgspec import structs
 
 from fastun import ending, log
 from fastun.errors import RuntimeFailure, quote
@@ -78,7 +79,7 @@ class NameServers:
                 self._unset()
             self._state = DnsState(servers, domains, manager)
             if wrong := self._give():
-                self._state = replace(self._state, fault=wrong)
+                self._state = structs.replace(self._state, fault=wrong)
                 self._log.warning(
                     "DNS servers set, but others are asked first",
                     servers=" ".join(servers),
@@ -103,7 +104,7 @@ class NameServers:
             what = "another program has replaced the tunnel's DNS servers"
             servers = " ".join(state.servers)
             is_full = len(self._set_again) == _AGAIN_MAX and now - self._set_again[0] < _AGAIN_S
-            self._state = replace(state, fault=what if is_full else "")
+            self._state = structs.replace(state, fault=what if is_full else "")
             if is_full:
                 if not state.fault:
                     self._log.warning(f"{what}; not set any more", servers=servers)
@@ -115,7 +116,7 @@ class NameServers:
     def judge(self, fault: str) -> None:
         """Note whether the servers answer: why not, or empty."""
         with self._mutex:
-            self._state = replace(self._state, fault=fault, is_checked=True)
+            self._state = structs.replace(self._state, fault=fault, is_checked=True)
 
     def _unset(self) -> None:
         change, self._change, self._state = self._change, None, NOTHING
@@ -140,13 +141,13 @@ class NameServers:
         try:
             with self._changing(state.manager) as change:
                 self._tell(state, change)
-            self._state = replace(state, signature=_signature(state, self._interface))
+            self._state = structs.replace(state, signature=_signature(state, self._interface))
             return resolver.what_is_wrong(state.manager, self._interface, state.servers) or ""
         except RuntimeFailure as error:
             ending.check()
             servers = " ".join(state.servers)
             self._log.warning("cannot set DNS servers", servers=servers, error=str(error))
-            self._state = replace(self._state, fault=f"cannot be set: {error}")
+            self._state = structs.replace(self._state, fault=f"cannot be set: {error}")
             return ""
 
     def _tell(self, state: DnsState, change: Dns | ResolvConf) -> None:

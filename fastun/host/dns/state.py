@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from fastun.host.dns import resolver
 from fastun.host.dns.resolver import Manager
 
 
-@dataclass(frozen=True, slots=True)
-class DnsState:
+class DnsState(msgspec.Struct, frozen=True):
     """`fault` says why names are not looked up as they should be, empty where they are.
 
     `is_checked`: the servers were asked. `signature` is systemd-resolved's (resolver.py).

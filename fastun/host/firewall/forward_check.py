@@ -13,9 +13,10 @@ In doubt nothing is said: a false alarm at a gateway that works costs more trust
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from fastun.errors import RuntimeFailure
 from fastun.host import programs
@@ -43,8 +44,7 @@ Place = tuple[str, str, str]  # family, table, chain
 _Rules = dict[Place, list[list[dict[str, Any]]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
+class Obstacle(msgspec.Struct, frozen=True):
     """A chain that refuses what is to be forwarded, and the command that lets it through."""
 
     chain: str
@@ -55,8 +55,7 @@ class Obstacle:
         return f"{self.chain} drops what is to be forwarded; run '{self.command}'"
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(msgspec.Struct, frozen=True):
     """A packet that is to pass: the interfaces that it comes and leaves by, what it begins."""
 
     comes_by: str

@@ -6,8 +6,9 @@ forwarding      what this host forwards from and to it, with the settings that g
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from fastun.host.firewall.forwarding import Forwarding
 from fastun.host.firewall.own_tables import Tables
@@ -42,4 +43,6 @@ class PacketFilter:
     def forward(self, wanted: Wanted, applied: Applied, index: int) -> Applied:
         """Forward what is ``wanted``; return what was ``applied`` with what became of that."""
         refused, made = self.forwarding.follow(wanted.forward, index)
-        return replace(applied, refused=(*applied.refused, *refused), made=(*applied.made, *made))
+        return structs.replace(
+            applied, refused=(*applied.refused, *refused), made=(*applied.made, *made)
+        )

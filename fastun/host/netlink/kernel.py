@@ -10,9 +10,10 @@ import contextlib
 import errno
 import socket
 import struct
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+import msgspec
 
 from fastun.host.netlink.netlink import CREATE_NEW, Fault, Message, Netlink
 from fastun.host.netlink.rtnetlink import (
@@ -61,8 +62,7 @@ class Place(NamedTuple):
     table: int
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """The device; `mtu` in bytes."""
 
     name: str
@@ -71,8 +71,7 @@ class Link:
     master: int = 0  # the index of the bridge that it is a port of
 
 
-@dataclass(frozen=True, slots=True)
-class FoundAddress:
+class FoundAddress(msgspec.Struct, frozen=True):
     """An address of any interface; `is_ours`: it says that fastun made it (Linux 5.18)."""
 
     index: int
@@ -82,8 +81,7 @@ class FoundAddress:
     is_ours: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FoundRoute:
+class FoundRoute(msgspec.Struct, frozen=True):
     """A route; `indices` of the interfaces that it leaves by, 0 for one that the kernel answers."""
 
     place: Place
@@ -91,8 +89,7 @@ class FoundRoute:
     is_ours: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SetLink:
+class SetLink(msgspec.Struct, frozen=True):
     """A change of the device: its MTU in bytes, that it is up, or a port of a bridge."""
 
     mtu: int = 0
@@ -100,8 +97,7 @@ class SetLink:
     master: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class SetAddress:
+class SetAddress(msgspec.Struct, frozen=True):
     """An address to add, or to remove; with a route to its network, or without."""
 
     address: Address
@@ -109,8 +105,7 @@ class SetAddress:
     is_removal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SetRoute:
+class SetRoute(msgspec.Struct, frozen=True):
     """A route to add, or to remove."""
 
     place: Place

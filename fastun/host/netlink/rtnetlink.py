@@ -13,9 +13,10 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Self
+
+import msgspec
 
 # The route as configured, without the kernel's PMTU cache, which ICMP can change. Linux 4.13; for
 # IPv6 5.0.
@@ -41,8 +42,7 @@ _NOTICES_MAX: Final = 64
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """What the kernel answers: the route's type (RTN_...), and its attributes (RTA_...)."""
 
     kind: int

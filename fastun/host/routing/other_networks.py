@@ -7,8 +7,9 @@ covers one, that network's own route still wins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from fastun.host.netlink.kernel import name_of
 from fastun.host.routing.prefixes import Prefixes
@@ -28,8 +29,7 @@ _NEARLY_ALL: Final = {4: HALF_PREFIX, 6: 3}
 _MOST: Final = {4: 1 << 31, 6: 1 << 124}
 
 
-@dataclass(frozen=True, slots=True)
-class OtherNetwork:
+class OtherNetwork(msgspec.Struct, frozen=True):
     """A network, and its owner: an interface's name, or the kernel for a blackhole."""
 
     network: Network

@@ -8,8 +8,9 @@ packets, the address is made without it, and the route is ours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
 
 from fastun.host.netlink.kernel import Place
 from fastun.host.routing.other_networks import HALF_PREFIX
@@ -51,8 +52,7 @@ class Caught:
         )
 
 
-@dataclass(slots=True)
-class Placed:
+class Placed(msgspec.Struct):
     """What the device is to have; `addresses` say whether the kernel makes a route to the network.
 
     `caught` knows which networks may catch our own packets; `levels` need rules. `unmarked` cannot
@@ -60,10 +60,10 @@ class Placed:
     """
 
     caught: Caught
-    addresses: dict[Address, bool] = field(default_factory=dict)
-    routes: dict[Place, None] = field(default_factory=dict)
-    levels: set[Kind] = field(default_factory=set)
-    unmarked: list[Network] = field(default_factory=list)
+    addresses: dict[Address, bool] = msgspec.field(default_factory=dict)
+    routes: dict[Place, None] = msgspec.field(default_factory=dict)
+    levels: set[Kind] = msgspec.field(default_factory=set)
+    unmarked: list[Network] = msgspec.field(default_factory=list)
 
 
 def placed(

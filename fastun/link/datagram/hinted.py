@@ -6,7 +6,7 @@ datagrams can quote them, so a verified hint is followed only down to a limit, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 # -- whether a hint is true -------------------------------------------------------------------
 
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 RECENT_S = 5.0
 
 
-@dataclass
-class RecentCounters:
+class RecentCounters(msgspec.Struct):
     """Which counters a session has used within the last 5 to 10 s."""
 
     _older: int = 0
@@ -46,8 +45,7 @@ HOLD_MAX_S = 600.0
 _AT_ONCE_S = 10.0
 
 
-@dataclass
-class HintedLimit:
+class HintedLimit(msgspec.Struct):
     """What a verified hint allows to a peer that cannot be asked. ``size`` 0: all.
 
     ``whole``: longer datagrams go without "don't fragment", since the hint was below the floor;

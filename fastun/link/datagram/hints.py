@@ -20,9 +20,10 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Generic, TypeVar
+
+import msgspec
 
 from fastun import log
 from fastun.native import MessageType
@@ -45,8 +46,7 @@ _DATA = struct.Struct("<B3xIQ")  # type, receiver's index, counter
 _READ_BYTES = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True):
     """Claims that our datagram of ``length`` bytes does not fit ``mtu`` on the way to a peer.
 
     Both are of IP packets. ``index`` and ``counter`` are None where too little is quoted.

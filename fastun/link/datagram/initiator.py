@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun import log
 from fastun.host.dns.resolved import UnresolvedError
@@ -19,8 +20,7 @@ from fastun.native import UdpAddress
 from fastun.session import clock
 
 
-@dataclass
-class _Attempt:
+class _Attempt(msgspec.Struct):
     """One initiation on its way to the peer's addresses."""
 
     udp_peer: UdpPeer

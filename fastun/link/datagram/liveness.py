@@ -20,9 +20,10 @@ takes twice as long.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+import msgspec
 
 from fastun.native import UdpAddress
 
@@ -51,8 +52,7 @@ class Step(Enum):
     DOUBT = "begin a handshake"
 
 
-@dataclass
-class Liveness:
+class Liveness(msgspec.Struct):
     """What is known of one peer. Times are CLOCK_BOOTTIME."""
 
     is_doubted: bool = False  # the path; until the next handshake

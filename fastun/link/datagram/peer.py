@@ -10,7 +10,7 @@ to a connection. Which keys are where:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from fastun.host.routing.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
@@ -32,8 +32,7 @@ HELLOS_MAX = 5
 HELLO_INTERVAL_S = 1.0
 
 
-@dataclass
-class HelloExchange:
+class HelloExchange(msgspec.Struct):
     """The hellos of one session. ``next_counter`` is that of any control message."""
 
     n_sent: int = 0
@@ -57,8 +56,7 @@ class HelloExchange:
         return waits and self.n_sent < HELLOS_MAX
 
 
-@dataclass
-class PeerPath:
+class PeerPath(msgspec.Struct):
     """The path to a peer, as path_mtu.py has seen it. Times are CLOCK_BOOTTIME."""
 
     packet_max: int = 0  # the longest packet that fits it, the inner MTU at most; 0: unknown
@@ -68,13 +66,14 @@ class PeerPath:
     seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit
     address: UdpAddress | None = None  # of the peer, when the path was seen
-    search: PathSearch = field(default_factory=PathSearch)
-    hinted: HintedLimit = field(default_factory=HintedLimit)
-    recent: RecentCounters = field(default_factory=RecentCounters)  # of the tun-reader's messages
+    search: PathSearch = msgspec.field(default_factory=PathSearch)
+    hinted: HintedLimit = msgspec.field(default_factory=HintedLimit)
+    recent: RecentCounters = msgspec.field(
+        default_factory=RecentCounters
+    )  # of the tun-reader's messages
 
 
-@dataclass
-class SourcePin:
+class SourcePin(msgspec.Struct):
     """The way to a peer and our address on it, as source_pin.py saw them last."""
 
     address: UdpAddress | None = None
@@ -84,8 +83,7 @@ class SourcePin:
     n_responses: int = 0  # sent since the last answer
 
 
-@dataclass
-class PeerPort:
+class PeerPort(msgspec.Struct):
     """Our source port towards a peer, as port_change.py has it. Times are CLOCK_BOOTTIME."""
 
     socket_index: int | None = None  # the socket that it is tried by; None: any that suits
@@ -94,8 +92,7 @@ class PeerPort:
     is_said: bool = False  # the change, since the last answer
 
 
-@dataclass
-class UdpPeer:
+class UdpPeer(msgspec.Struct):
     """A peer on UDP. ``address`` is where it was last heard, or is tried until it is."""
 
     slotted: SlottedPeer
@@ -104,20 +101,20 @@ class UdpPeer:
     jar: CookieJar
     address: UdpAddress | None = None
     is_guess: bool = False  # ``address`` is only tried: nothing authentic came from there
-    initiator: InitiatorState | None = field(default=None, repr=False)
+    initiator: InitiatorState | None = msgspec.field(default=None)
     n_attempts: int = 0  # initiations since the last response
-    concluding: SessionKeys | None = field(default=None, repr=False)
-    responding: SessionKeys | None = field(default=None, repr=False)
+    concluding: SessionKeys | None = msgspec.field(default=None)
+    responding: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when the link-reader opens under `responding`
-    current: SessionKeys | None = field(default=None, repr=False)
+    current: SessionKeys | None = msgspec.field(default=None)
     aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
-    hello: HelloExchange = field(default_factory=HelloExchange)
+    hello: HelloExchange = msgspec.field(default_factory=HelloExchange)
     link: Link | None = None
-    path: PeerPath = field(default_factory=PeerPath)
-    pin: SourcePin = field(default_factory=SourcePin)
-    port: PeerPort = field(default_factory=PeerPort)
-    liveness: Liveness = field(default_factory=Liveness)
+    path: PeerPath = msgspec.field(default_factory=PeerPath)
+    pin: SourcePin = msgspec.field(default_factory=SourcePin)
+    port: PeerPort = msgspec.field(default_factory=PeerPort)
+    liveness: Liveness = msgspec.field(default_factory=Liveness)
 
     def seal_control(self, content: bytes) -> bytes | None:
         """Return a control message under the next counter of the gateway's; None: all are used."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from fastun import log
 from fastun.errors import RuntimeFailure
@@ -27,8 +28,7 @@ SILENT_HANDSHAKES: Final = 3
 CHANGE_INTERVAL_S: Final = 90.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Extra:
+class _Extra(msgspec.Struct, frozen=True):
     index: int
     opened_s: float
 

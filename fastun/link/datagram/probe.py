@@ -16,7 +16,6 @@ a router (hints.py), starts a search at once, but never concludes one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -94,8 +93,7 @@ def decode(message: bytes) -> Probe | Probed | None:
     return probe if is_true else None
 
 
-@dataclass
-class PathSearch:
+class PathSearch(msgspec.Struct):
     """The search for one path's MTU. All sizes are those of IP packets outside, in bytes.
 
     A hint has its size asked for first. When that is answered, each longer size is asked for
@@ -116,7 +114,7 @@ class PathSearch:
     _n_companions: int = 0  # answered since `_asked` was first asked for
     _began_s: float = 0.0  # when it was
     _round_trip_s: float = 0.0  # 0: unknown
-    _deaf_until_s: list[float] = field(default_factory=lambda: [float("-inf")] * 2)
+    _deaf_until_s: list[float] = msgspec.field(default_factory=lambda: [float("-inf")] * 2)
 
     def follow(self, address: UdpAddress, longest: int) -> None:
         """Search the path to ``address`` up to ``longest``; a path that is known goes on."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import msgspec
 
 from fastun.host.routing.route_lookup import RouteLookup
 
@@ -16,8 +17,7 @@ Address = IPv4Address | IPv6Address
 _CHOSEN_BY_KERNEL, _ANY, _BY_ITS_INTERFACE, _BY_ANOTHER, _NO_WAY = range(5)
 
 
-@dataclass(frozen=True)
-class UdpSocket:
+class UdpSocket(msgspec.Struct, frozen=True, dict=True):  # of cached properties
     """One bound socket; ``has_offload``: the kernel cuts and joins datagrams for it."""
 
     socket: socket.socket

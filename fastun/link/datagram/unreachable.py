@@ -10,9 +10,10 @@ hints about path MTUs are (hints.py), by sockets of its own: a flood of one keep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
+
+import msgspec
 
 from fastun.link.datagram.hints import (
     IcmpListener,
@@ -39,8 +40,7 @@ _OF_IPV6: Final = {0: _NET, 3: _HOST, 4: _PORT} | dict.fromkeys((1, 5, 6), _PROH
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Unreachable:
+class Unreachable(msgspec.Struct, frozen=True):
     """``said_by`` claims that our datagram to ``host`` and ``port`` did not arrive."""
 
     host: Address

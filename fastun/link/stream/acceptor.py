@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from dataclasses import dataclass
+
+import msgspec
 
 from fastun import descriptors, log
 from fastun.link.hello import HelloError
@@ -37,8 +38,7 @@ ACCEPT_RETRY_S = 1.0
 OLD_LINK_GRACE_S = 1.0
 
 
-@dataclass
-class ConnectionCounts:
+class ConnectionCounts(msgspec.Struct):
     """What happened to accepted connections since the start."""
 
     refused: int = 0  # a client of an insecure wire while another lived, or too many at once

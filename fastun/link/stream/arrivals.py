@@ -16,7 +16,8 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fastun.link.hello import HELLO_TIMEOUT_S, HelloError, HungUpError
 from fastun.link.stream import framing
@@ -38,8 +39,7 @@ REST_TIMEOUT_S = 1.0
 _SWEEP_S = 0.1
 
 
-@dataclass(eq=False, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, eq=False):
     """One connection. Times are the event loop's."""
 
     connection: socket.socket
@@ -47,7 +47,7 @@ class Arrival:
     since_s: float
     opening: bytes = b""  # what has come of its first message
     first_byte_s: float | None = None
-    task: asyncio.Task[None] | None = field(default=None, repr=False)  # on the unsealed wires
+    task: asyncio.Task[None] | None = msgspec.field(default=None)  # on the unsealed wires
 
 
 class Arrivals:

@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass, field
+
+import msgspec
 
 from fastun import log
 from fastun.lane.messages import SendKeepalive, SendMessage
@@ -38,8 +39,7 @@ from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
 
-@dataclass
-class StreamPeer:
+class StreamPeer(msgspec.Struct):
     """A peer on a stream, and the session of its link."""
 
     slotted: SlottedPeer
@@ -49,7 +49,7 @@ class StreamPeer:
     observer: Observer
     initiator: InitiatorState | None = None
     # Keys whose receiving half is on its way to the link-reader, or waits to be confirmed.
-    pending: SessionKeys | None = field(default=None, repr=False)
+    pending: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when `pending` can be opened
 
 

@@ -25,11 +25,14 @@ static uint64_t key_of(uint8_t i) {
 static void disturb(const uint8_t *step) {
     uint32_t value = le32_read(step + 4);
     atomic_store(&table->heads[step[0] & 1][le16_read(step + 2)], value);
-    atomic_store(&table->owners[owners[step[1] % N_OWNERS]].next[step[3]], value);
+    unsigned owner = owners[step[1] % N_OWNERS];
+    struct mac_owner *of = &table->owners[owner];
+    atomic_store(&of->next[step[3]], value);
+    atomic_store(&of->order.newer[step[3]], (uint16_t)value);
+    atomic_store(&of->order.older[step[2]], (uint16_t)(value >> 16));
     for (uint8_t i = 0; i < N_KEYS; i++)
         FUZZ_CHECK(mac_table_find(table, key_of(i), 1) <= MAC_OWNER_LOCAL);
     if ((step[0] & 2) != 0) { /* a writer comes along the chain as well */
-        unsigned owner = owners[step[1] % N_OWNERS];
         mac_table_forget(table, owner);
         mac_model_forget(&model, (int)owner);
     }

@@ -8,13 +8,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import click
 import pytest
 
-from fastun import __version__
-from fastun.command.cli import cli
+from fastun import __version__, ending
+from fastun.command.cli import cli, main
 from fastun.config.settings import Options
 
 PLAIN = ("--wire", "plain", "--insecure")
@@ -55,6 +57,30 @@ def with_gateway(
     return execute("-c", WITH_GATEWAY.format(body=body), *arguments, **environment)
 
 
+class Fastun(Protocol):
+    """What `fastun` does with these arguments, without a process for each."""
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Fastun]:
+    handlers = {number: signal.getsignal(number) for number in ending.SIGNALS}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setenv("COLUMNS", "80")
+        monkeypatch.setattr(sys, "argv", ["fastun", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code or 0
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, *capfd.readouterr())
+
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
 def only_line(completed: subprocess.CompletedProcess[str]) -> str:
     assert completed.stdout == ""
     assert "Traceback" not in completed.stderr
@@ -93,8 +119,10 @@ def only_line(completed: subprocess.CompletedProcess[str]) -> str:
         (["connect", *PLAIN, "tcp://host\n\x1b7"], "'host\\n\\x1b7' is not a host name"),
     ],
 )
-def test_a_slip_is_answered_with_one_line_and_exit_code_2(arguments: list[str], line: str) -> None:
-    completed = fastun(*arguments)
+def test_a_slip_is_answered_with_one_line_and_exit_code_2(
+    called: Fastun, arguments: list[str], line: str
+) -> None:
+    completed = called(*arguments)
     assert line in only_line(completed)
     assert completed.returncode == 2
 
@@ -109,10 +137,11 @@ def test_a_misspelled_field_is_answered_with_the_right_one(tmp_path: Path) -> No
     assert completed.returncode == 2
 
 
-@pytest.mark.parametrize("library", ["pyroute2", "nacl", "rich", "sqlite3"])
-def test_the_command_line_alone_loads_no_slow_library(library: str) -> None:
-    completed = execute("-c", f"import sys, fastun.command.cli; print({library!r} in sys.modules)")
-    assert completed.stdout == "False\n"
+def test_the_command_line_alone_loads_no_slow_library() -> None:
+    completed = execute("-c", "import sys, fastun.command.cli; print(*sys.modules)")
+    loaded = completed.stdout.split()
+    assert "fastun.command.cli" in loaded
+    assert not {"pyroute2", "nacl", "rich", "sqlite3"} & {*loaded}
 
 
 def test_the_version_is_printed() -> None:
@@ -124,8 +153,8 @@ def test_the_version_is_printed() -> None:
     "command",
     [[], *([name] for name in cli.commands), *(["peer", name] for name in PEER.commands)],
 )
-def test_help_fits_80_columns_and_shows_how(command: list[str]) -> None:
-    completed = fastun(*command, "--help")
+def test_help_fits_80_columns_and_shows_how(called: Fastun, command: list[str]) -> None:
+    completed = called(*command, "--help")
     assert completed.returncode == 0
     assert max(map(len, completed.stdout.splitlines())) <= 80
     assert "...\n" not in completed.stdout.partition("\nCommands:")[2], "a short help is cut"
@@ -157,8 +186,8 @@ def test_serve_and_connect_have_the_same_options_and_all_that_there_are() -> Non
     assert both == {field.name for field in dataclasses.fields(Options)}
 
 
-def test_the_defaults_in_the_help_are_those_of_the_settings() -> None:
-    text = " ".join(fastun("serve", "--help").stdout.split())
+def test_the_defaults_in_the_help_are_those_of_the_settings(called: Fastun) -> None:
+    text = " ".join(called("serve", "--help").stdout.split())
     for default in ("fastun0", "tun", "wireguard", "127.0.0.1:10055", "1", "console"):
         assert f"[default: {default}]" in text
     for default in ("/var/lib/fastun", "/run/fastun"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ from fastun.errors import RuntimeFailure
 from fastun.host.firewall import kill_switch, kill_switch_found
 from fastun.status import control
 from tests.support.control_socket import INTERFACE, serving
+
+# The words of its command line are how a gateway is known.
+PROGRAM = (sys.executable, "-c")
 
 
 class Found:
@@ -75,7 +79,7 @@ def test_it_waits_for_the_end_of_the_process_behind_the_socket(tmp_path: Path) -
         f"listener = socket.socket(socket.AF_UNIX); listener.bind({str(path)!r})\n"
         "listener.listen(); print('listens', flush=True); signal.pause()\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*PROGRAM, program, "fastun"], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         command.end_client("ft0", path)
@@ -94,7 +98,7 @@ def test_one_that_does_not_end_is_said_with_what_to_do(
         f"listener = socket.socket(socket.AF_UNIX); listener.bind({str(path)!r})\n"
         "listener.listen(); print('listens', flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*PROGRAM, program, "fastun"], stdout=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         with pytest.raises(RuntimeFailure, match=f"run 'kill -KILL {process.pid}', then"):
@@ -111,3 +115,37 @@ def test_without_the_right_to_look_it_says_who_may(
     monkeypatch.setattr(kill_switch_found, "interfaces", denied)
     with pytest.raises(RuntimeFailure, match="permission denied; run as root"):
         command.disconnect(None, tmp_path)
+
+
+LISTENS = """
+import os, socket, sys, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+os.setuid(int(sys.argv[2]))
+listener.listen()
+print("listens", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("user", "name", "why"),
+    [
+        (1234, "fastun", r"another user listens there \(user ID 1234\)"),
+        (0, "other", "which listens there, is not fastun"),
+    ],
+)
+def test_what_listens_there_and_is_not_ours_is_left_alone(
+    tmp_path: Path, user: int, name: str, why: str
+) -> None:
+    path = control.socket_path(tmp_path, "ft0")
+    arguments = (str(path), str(user), name)
+    with subprocess.Popen([*PROGRAM, LISTENS, *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with pytest.raises(RuntimeFailure, match=why):
+            command.end_client("ft0", path)
+        assert process.poll() is None
+        process.kill()

@@ -102,7 +102,7 @@ WRITTEN = (
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=6 * settings().max_examples, deadline=None)
 @given(
     st.sampled_from(sorted(FILES)),
     st.sampled_from(["connect", "serve"]),
@@ -130,7 +130,7 @@ def test_a_key_anywhere_in_a_file_is_shown_nowhere(
             assert not shows_a_piece(shown, secret), shown
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(
     st.sampled_from(sorted(FILES)),
     st.sampled_from(["PrivateKey", "private_key", "PresharedKey", "preshared_key"]),

@@ -74,7 +74,11 @@ def load_in_time(path: Path) -> Settings:
 
 @pytest.mark.parametrize(
     ("name", "n", "n_peers"),
-    [("many.conf", N, 1), ("many.toml", N_SOME, 1), ("many.toml", N_SOME, N_PEERS)],
+    [
+        pytest.param("many.conf", N, 1, marks=pytest.mark.slow),
+        ("many.toml", N_SOME, 1),
+        ("many.toml", N_SOME, N_PEERS),
+    ],
 )
 def test_a_hundred_thousand_allowed_ips_are_read(
     tmp_path: Path, name: str, n: int, n_peers: int

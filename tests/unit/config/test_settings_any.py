@@ -93,7 +93,7 @@ def test_any_command_line_gives_settings_or_one_line(
     assert settles_or_complains(role, target if role == "connect" else None, options)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples, deadline=None)
 @given(st.sampled_from(["serve", "connect"]), TOML)
 def test_any_file_gives_settings_or_one_line(
     tmp_path_factory: pytest.TempPathFactory, role: Role, content: bytes

@@ -29,10 +29,10 @@ WITHOUT = Confined(1000, 0, has_filter=True, lacks=("Landlock (Operation not sup
         ),
         (
             WHOLE,
-            WorkerUser(why="why not"),
+            WorkerUser(why="no"),
             (
                 "ok",
-                "user 1000, no capabilities, seccomp, Landlock 7; without a user of their own (why not)",
+                "user 1000, no capabilities, seccomp, Landlock 7; without a user of their own (no)",
             ),
         ),
         (

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from fastun.endpoint import parse
+from fastun.gateway import outer_endpoints
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 
@@ -19,6 +24,9 @@ class Switch:
     """A kill switch that notes what it is to follow."""
 
     is_on = True
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
     def __init__(self) -> None:
         self.followed: list[object] = []
@@ -98,6 +106,34 @@ def test_a_peer_that_moves_is_followed_and_what_is_as_before_costs_nothing() -> 
 
     asyncio.run(moves())
     assert len(switch.followed) == 2
+
+
+def test_a_server_that_moves_all_the_time_costs_a_few_tables_and_its_last_place_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outer_endpoints, "LOOK_INTERVAL_S", 0.001)
+    monkeypatch.setattr(outer_endpoints, "FOLLOWED_PER_SECOND", 50)
+    switch = Switch()
+    gateway = sender(switch)
+    outer = OuterEndpoints(gateway)
+
+    async def moves() -> None:
+        running = asyncio.create_task(outer.run())
+        for n in range(200):
+            gateway.links.by_slot = {n + 10: SimpleNamespace(connection=None)}
+            await asyncio.sleep(0.001)
+        began_s = time.monotonic()
+        while switch.followed[-1] != outer.endpoints():
+            assert time.monotonic() - began_s < 10
+            await asyncio.sleep(0.001)
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    began_s = time.monotonic()
+    asyncio.run(moves())
+    lasted_s = time.monotonic() - began_s
+    assert len(switch.followed) <= outer_endpoints.FOLLOWED_BURST + 50 * lasted_s + 1
 
 
 def test_without_a_kill_switch_nothing_is_followed() -> None:

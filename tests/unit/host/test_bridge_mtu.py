@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+from msgspec.structs import replace
 
 from fastun import log
 from fastun.host.bridge_mtu import BridgeMtu, Interface, mismatch_of

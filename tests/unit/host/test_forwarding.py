@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
 
+# Namespaces and programs for each of them.
+pytestmark = pytest.mark.slow
+
 TABLE = "fastun_ft0_forward"
 
 

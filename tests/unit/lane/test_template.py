@@ -7,7 +7,10 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -87,6 +90,51 @@ def test_a_template_that_is_killed_or_stopped_costs_no_worker_and_is_replaced(
             assert another.is_running()
         assert worker.status() != psutil.STATUS_ZOMBIE
         assert forking.pid != before
+
+
+# The template module, but for its end in the moment after a fork.
+DIES_BEFORE_IT_ANSWERS = """#!{python}
+import os, signal, sys
+from fastun import native
+fork = native.fork_sibling
+def fork_and_die():
+    if fork():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+native.fork_sibling = fork_and_die
+sys.argv[:] = sys.argv[sys.argv.index("fastun.lane.template_process"):]
+from fastun.lane import template_process
+template_process.main()
+"""
+
+
+def zombies() -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [each for each in children if each.status() == psutil.STATUS_ZOMBIE]
+
+
+def test_a_worker_whose_template_died_before_it_answered_is_collected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    dying = tmp_path / "python"
+    dying.write_text(DIES_BEFORE_IT_ANSWERS.format(python=sys.executable))
+    dying.chmod(0o755)
+    with Template() as forking, forked(forking) as (known, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "executable", str(dying))
+            forking.renew()
+            ours, theirs = channel.pair()
+            with theirs, pytest.raises(OSError, match="does not answer"):
+                forking.fork("tun-reader/7", theirs)
+            ours.close()
+        known.kill()
+        with subprocess.Popen(["true"]) as program:
+            deadline = time.monotonic() + 10
+            while len(zombies()) < 3:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            with forked(forking):  # the others are for those to collect who started them
+                assert {each.pid for each in zombies()} == {known.pid, program.pid}
 
 
 def test_a_template_ends_with_its_gateway() -> None:

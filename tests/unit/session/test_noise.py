@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from fastun.session import clock, cookies, ikpsk2, keys, noise, tai64n
 from fastun.session.messages import MACS_BYTES, Initiation, Response
@@ -191,7 +190,7 @@ def test_a_response_by_somebody_else_does_not_open() -> None:
     message, state = noise.initiate(CLIENT, SERVER.public)
     # The forger saw the initiation, but cannot read what the responder read from it.
     consumed = noise.consume_initiation(SERVER, message)
-    guessed = dataclasses.replace(consumed, symmetric=consumed.symmetric.mix_key(bytes(32)))
+    guessed = structs.replace(consumed, symmetric=consumed.symmetric.mix_key(bytes(32)))
     forged, _ = noise.respond(guessed)
     reason = refusal_of(lambda: noise.consume_response(CLIENT, state, forged))
     assert reason is Refusal.BAD_PSK_OR_KEY

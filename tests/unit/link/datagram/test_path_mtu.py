@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from msgspec import structs
 
 from fastun.host.inner_mtu import InnerMtu
 from fastun.lane.messages import SendMessage, SetPacketMax
@@ -182,7 +182,7 @@ def test_datagrams_that_do_not_fit_have_the_path_measured_once_a_second(office: 
 
 def hint(mtu: int, **changes: object) -> Hint:
     said = Hint(mtu, 1500, ip_address("192.0.2.1"), 51820, INDEX, 1150)
-    return dataclasses.replace(said, **changes)  # type: ignore[arg-type]
+    return structs.replace(said, **changes)  # type: ignore[arg-type]
 
 
 def take_hint(office: Office, said: Hint, now_s: float = 20.0) -> str:

@@ -7,7 +7,6 @@ they go on is chosen; what one of them has to do it does in its order.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import functools
 import gc
 import socket
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
+from msgspec import structs
 
 from fastun import log
 from fastun.lane.messages import (
@@ -326,7 +326,7 @@ def test_a_response_that_was_under_way_when_its_link_ended_gives_no_keys(
         pair.steps()[-1]()
     link = pair.client.link
     if what == "replaced":
-        pair.client.links.by_slot[0] = dataclasses.replace(link, id=77)
+        pair.client.links.by_slot[0] = structs.replace(link, id=77)
     elif what == "removed":
         pair.client.peer_slots.replace([])
     link_id = 77 if what == "another link's" else link.id
