@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
+import time
 
 _ATTACH, _GETREGS, _SETREGS, _DETACH, _PEEKTEXT = 16, 12, 13, 17, 1
 _ALSO_TRACED = 0x40000000  # __WALL: it is not our child
@@ -34,17 +34,24 @@ def _trace(request: int, pid: int, address: int, data: object) -> int:
 
 
 def make_call(pid: int, number: int) -> None:
-    """Let another process, asleep in some system call, go on with the one of this number."""
+    """Let another process, as soon as it is in some system call, go on with that of this number."""
+    while not _replace_call(pid, number):
+        time.sleep(0.001)
+
+
+def _replace_call(pid: int, number: int) -> bool:
+    """Return whether it was in one; if not it goes on as it was."""
     _trace(_ATTACH, pid, 0, None)
     os.waitpid(pid, _ALSO_TRACED)
     registers = _Registers()
     _trace(_GETREGS, pid, 0, ctypes.byref(registers))
-    # After the instruction by which it sleeps: the same one again, with another number.
+    # The instruction behind which it is, once more, with another number.
     code = (_trace(_PEEKTEXT, pid, registers.rip - 2, None) & 0xFFFF).to_bytes(2, "little")
-    assert code == _SYSCALL
-    registers.rip -= 2
-    registers.rax, registers.orig_rax = number, 2**64 - 1  # which is not restarted
-    registers.rdi = registers.rsi = registers.rdx = 0
-    _trace(_SETREGS, pid, 0, ctypes.byref(registers))
-    _trace(_DETACH, pid, 0, ctypes.c_void_p(0))
-    os.kill(pid, signal.SIGCONT)
+    is_in_call = code == _SYSCALL
+    if is_in_call:
+        registers.rip -= 2
+        registers.rax, registers.orig_rax = number, 2**64 - 1  # which is not restarted
+        registers.rdi = registers.rsi = registers.rdx = 0
+        _trace(_SETREGS, pid, 0, ctypes.byref(registers))
+    _trace(_DETACH, pid, 0, None)
+    return is_in_call
