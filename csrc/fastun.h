@@ -95,6 +95,8 @@ uint64_t ring_used_bytes(struct ring *ring);
 /* The gateway's doorbell to the worker that produces into, or consumes from, the ring. */
 void ring_doorbell_producer(struct ring *ring);
 void ring_doorbell_consumer(struct ring *ring);
+/* The gateway has reaped the producer; 1 if it held the consumer's token (csrc/shared/token.h). */
+int ring_producer_is_dead(struct ring *ring);
 
 /* -- statistics -------------------------------------------------------------------------------- */
 
@@ -203,9 +205,7 @@ enum event_kind {
     EVENT_CONFIRMED,  /* the first data came under the receiving key `index` */
     EVENT_NO_SESSION, /* a packet for a peer on UDP has no session to go through */
     EVENT_TOO_LONG,   /* a datagram did not fit the path's MTU */
-    /* The kernel refuses an offload for this peer (an offload_kind in `index`) with `error`; 0: it
-     * accepts it again. */
-    EVENT_OFFLOAD,
+    EVENT_OFFLOAD,    /* the kernel refuses this peer's offload_kind `index`; `error` 0: no more */
 };
 
 enum offload_kind {
@@ -260,6 +260,8 @@ struct loop_parts {
     struct mac_table *macs; /* NULL: there is none */
     struct ring *hairpin;
     int hairpin_wake_fd;
+    int hands_over;   /* readers do their sleeping writers' steps (csrc/shared/token.h) */
+    uint32_t spin_ns; /* a writer looks so long for the next record before it sleeps */
 };
 
 /* One worker's loop: made once, run until it returns a loop_end, run again after what it said was
@@ -276,16 +278,14 @@ void loop_take_bell(struct loop *loop);
  * for a second, and no sender gets an ICMP answer. */
 void loop_hold_without_session(struct loop *loop);
 
-/* tun-reader and link-reader: lower the MSS of TCP connections to what fits packets of `mtu`
- * bytes. */
+/* tun-reader and link-reader: lower the MSS of TCP connections to what fits in `mtu` bytes. */
 void loop_clamp_mss(struct loop *loop, size_t mtu);
 
-/* tun-writer: which packets that arrive singly it may write as super-packets; none until this
- * is called. */
+/* tun-writer: which packets that arrive singly it may write as super-packets; first none. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on, in place of
- * the one that was (which stays the caller's, to be closed after this). With `has_offload` the kernel cuts and joins datagrams (UDP_SEGMENT, UDP_GRO). */
+ * the one that was (still the caller's to close). `has_offload`: UDP_SEGMENT and UDP_GRO. */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
 /* The socket of an index is used no more; what is to be sent by it is dropped. */
 void loop_remove_socket(struct loop *loop, unsigned index);
@@ -336,8 +336,7 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);
-/* tun-reader: a control message of the gateway's, of EVENT_BYTES_MAX at most. -EAGAIN: there is no
- * session or no room; the gateway sends it again. */
+/* tun-reader: a control message of EVENT_BYTES_MAX at most. -EAGAIN: no session or no room. */
 int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length);
 /* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
  * already. Called again for the same index, it adds another cipher to the session. */

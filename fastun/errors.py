@@ -5,6 +5,7 @@ field or device and says what to do, whatever bytes a file, a peer or a terminal
 """
 
 import reprlib
+from collections.abc import Iterable
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 64  # A whole hostname label or interface name; a pasted file is cut.
@@ -44,3 +45,10 @@ def one_line(text: str) -> str:
 def quote(value: object) -> str:
     """Return `value` in quotes and cut to a readable length, to be part of a message."""
     return _SHORT.repr(value)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return which of the `known` words `word` was probably meant to be; empty if none is alike."""
+    import difflib  # noqa: PLC0415 (only where something is wrong)
+
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")

@@ -59,6 +59,29 @@ def without(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
+@contextmanager
+def standing_in(*modules: str) -> Iterator[None]:
+    """Import a library that needs modules only to be there: for parts of it that we do not use.
+
+    What it takes of them are empty classes. Later imports get the real modules.
+    """
+    before = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update({name: _StandIn(name) for name in modules if not before.get(name)})
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+class _StandIn(ModuleType):
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {"__init__": lambda *_, **__: None})
+
+
 def _without_init(package: str) -> ModuleType:
     spec = importlib.util.find_spec(package)
     if spec is None:

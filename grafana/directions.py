@@ -94,14 +94,17 @@ def _inside(direction: str, reader: str, writer: str) -> tuple[Panel, ...]:
         ),
         Panel(
             f"{direction} system calls",
-            "System calls a second of the two workers, and offloads that the kernel refused.",
-            "More futex calls than frames: the workers wait for each other at every frame, as "
-            "they do when there is little traffic. Refused offloads: the log names the peer.",
+            "System calls a second of the two workers, packets that the reader gave out itself "
+            "since the writer slept, and offloads that the kernel refused.",
+            "More futex calls than frames: the workers wait for each other at every frame. With "
+            "little traffic the reader does it all, in place. Refused offloads: the log names the "
+            "peer.",
             (
                 (
                     rate("fastun_syscalls_total", f'role=~"{reader}|{writer}"', "role, call"),
                     "{{role}} {{call}}",
                 ),
+                (rate("fastun_in_place_packets_total", f'role="{reader}"', "role"), "in place"),
                 (
                     rate("fastun_refused_offloads_total", f'role="{writer}"', "role"),
                     "{{role}} refused offloads",

@@ -7,7 +7,7 @@
  * The order is that of the checks, so the calls of every packet come first.
  *
  * Python makes no others: it talks to the gateway (recvmsg, sendmsg, close), and allocates. libc
- * allocates by brk and mmap; mremap it can do without, so that is refused (ENOMEM) and kills
+ * allocates by brk and mmap. mremap it can do without, and brk, so these may be refused, which kills
  * nothing. glibc's functions are not always the call of their name: poll, epoll_wait and fstat have
  * others on other processors, and are not used after the start.
  */
@@ -30,7 +30,8 @@ enum { CALLS_MAX = 20 };
     X(read, LINK_WRITER, ANY, ALLOW, "the outbound ring's eventfd")                                \
     X(write, TUN_READER, ANY, ALLOW, "wakes the link-writer by eventfd; ICMP answers")             \
     X(write, TUN_WRITER, ANY, ALLOW, "frames to the device")                                       \
-    X(write, LINK_READER, ANY, ALLOW, "wakes the tun-reader of a switch by eventfd")               \
+    X(write, LINK_READER, ANY, ALLOW,                                                              \
+      "frames to the device in place; wakes a switch's tun-reader")                                \
     X(writev, TUN_WRITER, ANY, ALLOW, "packets of one flow as one frame to the device")            \
     X(writev, LINK_WRITER, ANY, ALLOW, "messages to streams")                                      \
     X(sendmmsg, LINK_WRITER, ANY, ALLOW, "trains of datagrams")                                    \
@@ -50,10 +51,13 @@ enum { CALLS_MAX = 20 };
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IP, IP_MTU_DISCOVER), ALLOW, "may be fragmented")    \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), ALLOW, "the same")         \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU), ALLOW, "fragments of that size")    \
+    X(setsockopt, LINK_WRITER, OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT), ALLOW, "a full uplink")     \
+    X(getsockopt, LINK_WRITER, OPTION(SOL_SOCKET, SO_MEMINFO), ALLOW, "whether it is full")        \
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \
-    X(brk, ALL, ANY, ALLOW, "memory of libc")                                                      \
+    X(brk, READERS | TUN_WRITER, ANY, ALLOW, "memory of libc")                                     \
+    X(brk, LINK_WRITER, ANY, NO_ROOM, "the 21st call; libc takes mmap then")                       \
     X(mremap, ALL, ANY, REFUSE, "libc does without: it copies")                                    \
     X(madvise, ALL, ADVICE(MADV_DONTNEED), ALLOW, "queues that shrink; libc")                      \
     X(madvise, READERS, ADVICE(MADV_DONTDUMP), ALLOW, "new keys")                                  \

@@ -14,10 +14,12 @@
 #include <linux/futex.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -66,6 +68,8 @@ struct line {
     }
 #define ALLOW  SECCOMP_RET_ALLOW
 #define REFUSE (SECCOMP_RET_ERRNO | ENOMEM)
+/* brk returns an address and no error: the end of the heap, which 0 is not. */
+#define NO_ROOM SECCOMP_RET_ERRNO
 
 /* The macros of conditions have commas of their own. */
 #define LINE(name, in_roles, condition, what, why)                                                 \

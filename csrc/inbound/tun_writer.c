@@ -41,10 +41,7 @@ static enum step next_step(struct tun_writer *writer) {
     if (loop->n_news > 0)
         return report_news(writer);
     enum step step = write_burst(writer);
-    if (step == STEP_IDLE)
-        return step_after_wait(
-            ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats));
-    return step;
+    return step == STEP_IDLE ? loop_wait_record(loop) : step;
 }
 
 static enum step write_burst(struct tun_writer *writer) {

@@ -123,6 +123,16 @@ const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_ent
     return queue->memory + queue->start + sizeof *entry;
 }
 
+const uint8_t *link_queue_peek(const struct link_queue *queue, size_t *place,
+                               struct queue_entry *entry) {
+    if (*place >= queue->end)
+        return NULL;
+    const uint8_t *bytes = queue->memory + *place + sizeof *entry;
+    *entry = *entry_at(queue, *place);
+    *place += entry_space(entry->length);
+    return bytes;
+}
+
 bool link_queue_pop(struct link_queue *queue, struct queue_entry *entry) {
     if (link_queue_is_empty(queue))
         return false;

@@ -1,4 +1,5 @@
-/* link_queue: what waits for one full socket, or for one peer's rate limit, and delays no other.
+/* link_queue: what waits for one full socket, for one peer's turn on a full uplink, or for its rate
+ * limit, and delays no other.
  *
  * Private to its worker. A ring is first in, first out over all peers: records of a peer whose
  * socket is full are copied here, in order and whole, and the ring goes on. So are frames before the
@@ -55,6 +56,8 @@ struct queue_entry {
     uint32_t n_packets; /* 0: a handshake message */
     uint32_t n_bytes;
     uint32_t is_rest;     /* the rest of a message that is partly sent */
+    uint32_t segment;     /* of a datagram: as in its record, */
+    uint32_t ecn;         /* as is this */
     uint64_t enqueued_ns; /* when it entered the ring */
 };
 
@@ -74,6 +77,9 @@ int link_queue_gather(struct link_queue *queue, struct iovec *iov, int n_max);
 bool link_queue_consume(struct link_queue *queue, size_t n, struct queue_entry *entry);
 /* The bytes of the first entry, of which there is one. */
 const uint8_t *link_queue_first(const struct link_queue *queue, struct queue_entry *entry);
+/* The entry at *place (begin with queue->start), which is moved past it. NULL: there are no more. */
+const uint8_t *link_queue_peek(const struct link_queue *queue, size_t *place,
+                               struct queue_entry *entry);
 /* Removes the first entry, sent or not. false: empty. */
 bool link_queue_pop(struct link_queue *queue, struct queue_entry *entry);
 /* Bytes of the pool that it uses. */

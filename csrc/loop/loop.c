@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "loop/reconcile.h"
 #include "session/session.h"
 
 enum loop_end loop_end_of(enum step step) {
@@ -24,6 +25,17 @@ struct link_format loop_bounded_format(const struct loop *loop, const struct lin
     if (bounded.message_max > longest)
         bounded.message_max = longest;
     return bounded;
+}
+
+/* -- waiting ----------------------------------------------------------------------------------- */
+
+enum step loop_wait_record(struct loop *loop) {
+    struct ring *ring = loop->ring;
+    ring->is_offered = loop->hands_over && loop->capture == NULL && loop->n_counted_already == 0;
+    enum wait_end end = ring_wait_record(ring, ring_first(ring), loop->channel_fd, loop->stats);
+    if (ring->is_orphaned)
+        reconcile(loop);
+    return step_after_wait(end);
 }
 
 /* -- descriptors ------------------------------------------------------------------------------- */

@@ -39,6 +39,8 @@ struct loop {
     struct ring *ring;
     struct waiter *self; /* this worker's side of the ring: where its bell hangs */
     struct stats_block *stats;
+    struct stats_block
+        *neighbour_stats; /* of a reader, its writer's: counted under the token only */
     struct peer_table *peers;
     struct mac_table *macs; /* link-reader and tun-reader of a switch; else NULL, and so is */
     struct ring *hairpin;   /* what goes from peer to peer */
@@ -49,6 +51,8 @@ struct loop {
     uint64_t n_counted_already; /* writers: packets in the ring that a predecessor counted */
     unsigned n_news;            /* writers: offloads turned off or on, not yet reported */
     struct capture *capture;    /* NULL: nothing is captured */
+    bool hands_over;            /* readers do their sleeping writers' steps (shared/token.h), */
+    struct ring writers_end;    /* with this handle while they hold the token */
     struct loop_event event;
 };
 
@@ -66,6 +70,10 @@ enum step {
 static inline enum step step_after_wait(enum wait_end end) {
     return end == WAIT_READY ? STEP_MORE : STEP_DOORBELL;
 }
+
+/* Writers: sleeps until there is a record, and lends the token meanwhile. Not with work of its own
+ * left: what waits in queues, or is to be reported. */
+enum step loop_wait_record(struct loop *loop);
 
 /* What a loop returns when it does not go on. */
 enum loop_end loop_end_of(enum step step);

@@ -25,6 +25,7 @@ static uint64_t count_switched(struct loop *loop) {
 }
 
 void reconcile(struct loop *loop) {
+    loop->ring->is_orphaned = false;
     uint64_t n_packets = read_counter(&loop->stats->counters[COUNTER_packets]);
     uint64_t n_dropped = count_dropped(loop);
     uint64_t n_released = ring_released_packets(loop->ring);

@@ -19,7 +19,8 @@
 
 #include "loop/loop.h"
 
-/* At the start, before anything is counted. */
+/* At the start, before anything is counted; by a writer also when the holder of its token was killed
+ * (shared/token.h), which left the same behind. */
 void reconcile(struct loop *loop);
 
 /* How many of a record's packets a writer has to count. */

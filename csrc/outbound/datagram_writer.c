@@ -90,6 +90,10 @@ static struct progress send_trains(struct link_writer *writer, struct trains *tr
     return progress;
 }
 
+int datagrams_send(struct link_writer *writer, struct trains *trains) {
+    return send_trains(writer, trains).n_done;
+}
+
 static bool may_be_a_train(struct link_writer *writer, const struct writer_link *link) {
     const struct refusals *refusals = &link->trains;
     return datagram_socket(writer, link)->has_offload &&

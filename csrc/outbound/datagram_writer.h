@@ -6,6 +6,7 @@
 #ifndef FASTUN_OUTBOUND_DATAGRAM_WRITER_H
 #define FASTUN_OUTBOUND_DATAGRAM_WRITER_H
 
+#include "outbound/datagram_train.h"
 #include "outbound/link_writer.h"
 
 /* Called first by a new link-writer: its predecessor may have been killed between clearing "don't
@@ -16,6 +17,9 @@ int datagram_writer_adopt(const struct loop_socket *where);
  * STEP_DOORBELL: the doorbell rang while a socket was full, and the rest is not done; else
  * STEP_MORE. */
 enum step datagrams_write(struct link_writer *writer, struct batch *batch);
+
+/* Sends or drops, and counts, the trains. Returns how many: the doorbell rang before the rest. */
+int datagrams_send(struct link_writer *writer, struct trains *trains);
 
 /* Sends one message that is in no record, whole or not at all. Returns 0 or -errno; EMSGSIZE is
  * also reported to the gateway. */

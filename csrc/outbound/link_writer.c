@@ -14,6 +14,7 @@
 #include "outbound/link_writer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -21,7 +22,10 @@
 #include "loop/reconcile.h"
 #include "outbound/captured_out.h"
 #include "outbound/datagram_writer.h"
+#include "outbound/fair_writer.h"
+#include "outbound/queued.h"
 #include "outbound/stream_writer.h"
+#include "shared/clock.h"
 
 enum {
     BATCH_BYTES_MAX = 1024 * 1024,
@@ -33,13 +37,11 @@ enum {
 };
 
 static enum step next_step(struct link_writer *writer);
-static bool gather_batch(struct link_writer *writer, struct batch *batch);
 static struct writer_link *link_of(struct link_writer *writer, const struct ring_view *record);
 static enum step write_batch(struct link_writer *writer, struct batch *batch);
 static int write_streams(struct link_writer *writer, struct batch *batch);
 static enum step wait_without_link(struct link_writer *writer);
 static enum step wait_for_work(struct link_writer *writer);
-static enum step report(struct link_writer *writer);
 
 static struct writer_link *link_at(struct link_writer *writer, unsigned slot) {
     struct writer_link *link = slot < N_PEER_SLOTS ? writer->links[slot] : NULL;
@@ -55,10 +57,6 @@ enum loop_end link_writer_loop(struct link_writer *writer) {
     return loop_end_of(step);
 }
 
-static bool has_report(const struct link_writer *writer) {
-    return writer->n_broken > 0 || writer->n_too_long > 0 || writer->loop.n_news > 0;
-}
-
 static bool is_held(struct link_writer *writer) {
     return writer->loop.wire != WIRE_WIREGUARD && link_at(writer, 0) == NULL;
 }
@@ -70,18 +68,20 @@ static bool is_stuck(const struct link_writer *writer) {
 
 static enum step next_step(struct link_writer *writer) {
     struct batch batch;
-    if (has_report(writer))
-        return report(writer);
+    if (link_writer_has_report(writer))
+        return link_writer_report(writer);
     if (is_held(writer))
         return wait_without_link(writer);
-    if (!is_stuck(writer) && gather_batch(writer, &batch))
+    if (writer->fair.is_on)
+        return fair_step(writer);
+    if (!is_stuck(writer) && link_writer_gather(writer, &batch))
         return write_batch(writer, &batch);
     return wait_for_work(writer);
 }
 
 /* -- the batch --------------------------------------------------------------------------------- */
 
-static bool gather_batch(struct link_writer *writer, struct batch *batch) {
+bool link_writer_gather(struct link_writer *writer, struct batch *batch) {
     struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
     size_t n_bytes = 0;
@@ -127,6 +127,7 @@ static enum step write_batch(struct link_writer *writer, struct batch *batch) {
     if (step == STEP_DOORBELL)
         batch->n = first_unsent_datagram(batch);
     int n_done = write_streams(writer, batch);
+    fair_watch(writer);
     if (n_done > 0)
         ring_release(writer->loop.ring, batch->ends[n_done - 1], writer->loop.stats);
     return step;
@@ -200,12 +201,12 @@ static enum step wait_without_link(struct link_writer *writer) {
 }
 
 /* Sleeps on descriptors: the channel, the full sockets and, if prepared, the ring's eventfd. */
-static enum step wait_poll(struct link_writer *writer) {
+static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     struct loop *loop = &writer->loop;
     struct epoll_event events[EPOLL_EVENTS_MAX];
     enum step step = STEP_MORE;
     eventfd_t count;
-    int n = epoll_pwait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, -1, NULL);
+    int n = epoll_pwait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms, NULL);
     stats_call(loop->stats, CALL_epoll_wait);
     for (int i = 0; i < n; i++) {
         uint32_t what = events[i].data.u32;
@@ -219,56 +220,26 @@ static enum step wait_poll(struct link_writer *writer) {
     return step;
 }
 
+/* epoll_wait knows milliseconds only. */
+enum step link_writer_poll(struct link_writer *writer, uint64_t timeout_ns) {
+    struct pollfd any = {.fd = writer->loop.epoll_fd, .events = POLLIN};
+    struct timespec timeout = {(time_t)(timeout_ns / NS_PER_S), (long)(timeout_ns % NS_PER_S)};
+    stats_call(writer->loop.stats, CALL_ppoll);
+    return ppoll(&any, 1, &timeout, NULL) > 0 ? wait_poll(writer, 0) : STEP_MORE;
+}
+
 static enum step wait_for_work(struct link_writer *writer) {
     struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
     if (writer->n_full == 0)
         return step_after_wait(ring_wait_record(loop->ring, cursor, loop->channel_fd, loop->stats));
     if (writer->n_links == 1)
-        return wait_poll(writer); /* the ring has nothing that could be written */
+        return wait_poll(writer, -1); /* the ring has nothing that could be written */
     if (!ring_prepare_poll(loop->ring, cursor))
         return STEP_MORE;
-    enum step step = wait_poll(writer);
+    enum step step = wait_poll(writer, -1);
     waiter_cancel(loop->self);
     return step;
-}
-
-/* -- reports ----------------------------------------------------------------------------------- */
-
-static enum step report_broken(struct link_writer *writer, struct writer_link *link) {
-    int error = link->broken;
-    link->broken = 0;
-    writer->n_broken--;
-    link->has_ended = true;
-    loop_unwatch(&writer->loop, link->fd);
-    return loop_report(&writer->loop, link->slot, link->id, EVENT_LINK_ERROR, error);
-}
-
-void link_writer_note_too_long(struct link_writer *writer, struct writer_link *link) {
-    writer->n_too_long += !link->is_too_long;
-    link->is_too_long = true;
-}
-
-static enum step report_too_long(struct link_writer *writer, struct writer_link *link) {
-    link->is_too_long = false;
-    writer->n_too_long--;
-    return loop_report(&writer->loop, link->slot, link->id, EVENT_TOO_LONG, 0);
-}
-
-/* The most urgent thing that there is, of the first link that has it. */
-static enum step report(struct link_writer *writer) {
-    for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
-        struct writer_link *link = writer->links[slot];
-        if (link == NULL)
-            continue;
-        if (writer->n_broken > 0 && link->broken != 0)
-            return report_broken(writer, link);
-        if (writer->n_broken == 0 && writer->n_too_long > 0 && link->is_too_long)
-            return report_too_long(writer, link);
-        if (writer->n_broken == 0 && writer->n_too_long == 0 && link->trains.is_news)
-            return loop_report_news(&writer->loop, slot, link->id, &link->trains, OFFLOAD_TRAINS);
-    }
-    return STEP_MORE;
 }
 
 /* -- life -------------------------------------------------------------------------------------- */
@@ -279,6 +250,7 @@ struct loop *link_writer_new(const struct loop *common) {
         return NULL;
     writer->loop = *common;
     writer->queue_pool.max = LINK_POOL_BYTES;
+    fair_init(&writer->fair);
     for (unsigned i = 0; i < N_SOCKETS; i++)
         writer->sockets[i].fd = -1;
     int wake_fd = common->ring->wake_fd;
@@ -296,9 +268,12 @@ void link_writer_free(struct link_writer *writer) {
     free(writer);
 }
 
-static int prepare_stream(struct link_writer *writer, struct writer_link *link) {
+static int prepare(struct link_writer *writer, struct writer_link *link) {
     if (link_queue_init(&link->queue, &writer->queue_pool) < 0)
         return -ENOMEM;
+    fair_attach(writer, link);
+    if (link->format.is_datagram)
+        return 0;
     /* Edge-triggered: each time a full socket has room again is reported once. */
     return loop_watch(&writer->loop, link->fd, EPOLLOUT | EPOLLET, link->slot);
 }
@@ -316,7 +291,7 @@ int link_writer_attach(struct link_writer *writer, unsigned slot, uint32_t link_
     writer->n_links++;
     /* What a predecessor or another link has set is of a queue that is gone. */
     peer_set(&writer->loop.peers->slots[slot].waiting_since_ns, 0);
-    int error = link->format.is_datagram ? 0 : prepare_stream(writer, link);
+    int error = prepare(writer, link);
     if (error < 0)
         link_writer_detach(writer, slot);
     return error;
@@ -326,6 +301,8 @@ void link_writer_detach(struct link_writer *writer, unsigned slot) {
     struct writer_link *link = writer->links[slot];
     if (link == NULL)
         return;
+    queued_forget(writer, link);
+    fair_forget(writer, link);
     stream_forget(writer, link);
     writer->n_broken -= link->broken != 0;
     writer->n_too_long -= link->is_too_long;

@@ -4,6 +4,8 @@
 
 #include "loop/loop.h"
 #include "loop/link_queue.h"
+#include "outbound/drr.h"
+#include "outbound/uplink.h"
 
 /* The link to one peer: its stream, or where it is on UDP. */
 struct writer_link {
@@ -12,11 +14,12 @@ struct writer_link {
     uint32_t id;
     struct link_format format;
     bool has_ended; /* reported to the gateway; nothing is written any more */
+    struct link_queue queue;
 
     /* on streams: stream_writer.c */
-    struct link_queue queue;
-    bool is_full; /* the socket has no room; epoll reports when it has */
-    int broken;   /* the errno that ended it, not yet reported */
+    bool is_full;      /* the socket has no room; epoll reports when it has */
+    int broken;        /* the errno that ended it, not yet reported */
+    uint64_t n_unsent; /* bytes that its socket had in the kernel when last looked at */
 
     /* on UDP: datagram_writer.c */
     struct udp_address endpoint;
@@ -25,6 +28,17 @@ struct writer_link {
     bool is_blocked;              /* its route leads into the tunnel: nothing is sent */
     struct refusals trains;       /* UDP_SEGMENT on the route to this peer */
     uint64_t sourceless_until_ns; /* until then no source address is set; 0: it is set */
+};
+
+/* The uplink that all share: fair_writer.c. */
+struct fair {
+    bool is_on; /* the kernel gets no more than it needs */
+    struct drr drr;
+    struct uplink uplink;
+    uint64_t n_unsent;               /* bytes in the kernel, of all sockets */
+    uint64_t n_unsent_of[N_SOCKETS]; /* of each that peers on UDP share */
+    uint64_t n_bytes;                /* that were counted at the last look */
+    uint64_t full_ns;                /* when the kernel last had as much as it may */
 };
 
 struct link_writer {
@@ -36,6 +50,7 @@ struct link_writer {
     unsigned n_full;              /* links that wait for room in their socket */
     unsigned n_broken;            /* links with an error that is not yet reported */
     unsigned n_too_long;          /* links with a datagram too long that is not yet reported */
+    struct fair fair;
 };
 
 enum { BATCH_RECORDS_MAX = 256 };
@@ -65,13 +80,22 @@ void link_writer_detach(struct link_writer *writer, unsigned slot);
 int link_writer_send_message(struct link_writer *writer, unsigned slot, const uint8_t *message,
                              size_t length);
 
-/* -- for stream_writer.c and datagram_writer.c -- */
+/* -- for stream_writer.c, datagram_writer.c and fair_writer.c -- */
+
+/* The next records in the ring, and where they go. false: there is none. */
+bool link_writer_gather(struct link_writer *writer, struct batch *batch);
+/* Sleeps until the channel speaks, a full socket has room or the ring's eventfd, if that was prepared,
+ * is written; at most for so long. */
+enum step link_writer_poll(struct link_writer *writer, uint64_t timeout_ns);
 
 /* Counts what has gone out, and what has not. */
 void link_writer_sent(struct link_writer *writer, unsigned slot, uint32_t n_packets,
                       uint32_t n_bytes, uint64_t delay_ns);
 void link_writer_dropped(struct link_writer *writer, unsigned slot, enum stats_drop reason,
                          uint32_t n_packets);
+bool link_writer_has_report(const struct link_writer *writer);
+/* The most urgent thing that there is for the gateway, of the first link that has it. */
+enum step link_writer_report(struct link_writer *writer);
 /* Has the gateway informed that the path to the peer takes less than was sent. */
 void link_writer_note_too_long(struct link_writer *writer, struct writer_link *link);
 

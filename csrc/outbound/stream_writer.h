@@ -15,12 +15,14 @@
 /* Writes, queues or leaves all of the batch's records for the link of its record `first`; marks
  * those as done that need nothing more. */
 void stream_write(struct link_writer *writer, struct batch *batch, int first);
-/* The socket has room again: writes what is in the link's queue. */
+/* The socket has room again: writes what is in the link's queue, or has it take turns. */
 void stream_resume(struct link_writer *writer, struct writer_link *link);
 /* Returns 0 or -errno: -ENOBUFS if there is no room. */
 int stream_send_message(struct link_writer *writer, struct writer_link *link,
                         const uint8_t *message, size_t length);
-/* Drops and counts what is in the queue of a link that goes. */
+/* Writes at most `n_max` bytes of what is in the link's queue, which is not empty; returns how many. */
+size_t stream_write_queued(struct link_writer *writer, struct writer_link *link, size_t n_max);
+/* The link goes. */
 void stream_forget(struct link_writer *writer, struct writer_link *link);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "confine.h"
 #include "shared/shared_memory.h"
+#include "shared/token.h"
 
 enum { RING_MAGIC = 0x66724e31 };
 
@@ -155,11 +156,37 @@ static void write_ledger(const struct ring *ring) {
     atomic_store_explicit(&shared->published[i].index, ring->head, memory_order_release);
 }
 
-void ring_publish(struct ring *ring, struct stats_block *stats) {
+static void move_head(struct ring *ring) {
     write_ledger(ring);
     /* release: the records' bytes are visible before the index (partner: ring_peek) */
     atomic_store_explicit(&ring->shared->head, ring->head, memory_order_release);
+}
+
+void ring_publish(struct ring *ring, struct stats_block *stats) {
+    move_head(ring);
     waiter_wake(&ring->shared->consumer, ring->wake_fd, stats);
+}
+
+bool ring_publish_and_take(struct ring *ring, size_t n_bytes_max, struct ring *as_consumer,
+                           struct stats_block *stats) {
+    struct ring_shared *shared = ring->shared;
+    uint64_t before = atomic_load_explicit(&shared->head, memory_order_relaxed);
+    move_head(ring);
+    if (ring->head - before > n_bytes_max || !token_take(&shared->consumer)) {
+        waiter_wake(&shared->consumer, ring->wake_fd, stats);
+        return false;
+    }
+    as_consumer->shared = shared;
+    as_consumer->data = ring->data;
+    as_consumer->size = ring->size;
+    as_consumer->tail = atomic_load_explicit(&shared->tail, memory_order_relaxed);
+    as_consumer->peer = as_consumer->tail;
+    return true;
+}
+
+void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_block *stats) {
+    bool has_rest = as_consumer->tail != ring->head;
+    token_give_back(&ring->shared->consumer, has_rest, ring->wake_fd, stats);
 }
 
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
@@ -273,27 +300,6 @@ void ring_discard(struct ring *ring, struct stats_block *stats) {
     ring_release(ring, ring->peer, stats);
 }
 
-enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
-                               struct stats_block *stats) {
-    struct waiter *self = &ring->shared->consumer;
-    uint32_t event = waiter_prepare(self, WAITER_ON_FUTEX);
-    if (atomic_load_explicit(&ring->shared->head, memory_order_acquire) != cursor) {
-        waiter_cancel(self);
-        return WAIT_READY;
-    }
-    return waiter_sleep(self, event, channel_fd, stats);
-}
-
-bool ring_prepare_poll(struct ring *ring, uint64_t cursor) {
-    struct waiter *self = &ring->shared->consumer;
-    waiter_prepare(self, WAITER_ON_EVENTFD);
-    if (atomic_load_explicit(&ring->shared->head, memory_order_acquire) == cursor &&
-        !waiter_is_rung(self))
-        return true;
-    waiter_cancel(self);
-    return false;
-}
-
 /* -- the gateway's view ------------------------------------------------------------------------ */
 
 uint64_t ring_used_bytes(struct ring *ring) {
@@ -308,4 +314,8 @@ void ring_doorbell_producer(struct ring *ring) {
 
 void ring_doorbell_consumer(struct ring *ring) {
     waiter_ring(&ring->shared->consumer);
+}
+
+int ring_producer_is_dead(struct ring *ring) {
+    return token_orphan(&ring->shared->consumer);
 }

@@ -98,6 +98,9 @@ struct ring {
     uint64_t peer;      /* the other side's index when last read */
     uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
     int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
+    uint32_t spin_ns; /* the consumer's: how long it looks again before it sleeps; 0: not at all */
+    bool is_offered;  /* the consumer's: its work may be done for it while it sleeps (token.h) */
+    bool is_orphaned; /* the consumer's: that one was killed; it takes over as from a predecessor */
     unsigned next_view; /* the consumer's next one of `views` */
     struct ring_view views[RING_VIEWS_MAX];
 };
@@ -111,6 +114,13 @@ struct ring_record *ring_reserve(struct ring *ring, size_t space);
 void ring_commit(struct ring *ring, struct ring_record *record);
 /* Makes all commits visible and wakes the consumer if it sleeps. */
 void ring_publish(struct ring *ring, struct stats_block *stats);
+/* The same, and where the consumer sleeps and offers it, takes its token: true, and `as_consumer` is
+ * a consumer's handle, with which the records can be peeked at and released until
+ * ring_give_back. Only for a batch of at most n_bytes_max bytes of the ring. */
+bool ring_publish_and_take(struct ring *ring, size_t n_bytes_max, struct ring *as_consumer,
+                           struct stats_block *stats);
+/* What is not released is left to the consumer. */
+void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_block *stats);
 /* Sleeps until a record of `space` bytes may fit. */
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
                               struct stats_block *stats);
@@ -133,7 +143,10 @@ void ring_discard(struct ring *ring, struct stats_block *stats);
  * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake
  * again. */
 bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
-/* Sleeps until there is a record at the cursor. */
+/* Takes the token, at the consumer's start and when it is awake again; ring_wait_record does. */
+void ring_regain(struct ring *ring, int channel_fd);
+/* Sleeps until there is a record at the cursor. Afterwards the first record may be another:
+ * ring_first. */
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
                                struct stats_block *stats);
 

@@ -32,6 +32,7 @@
     X(refused_offloads) /* trains and super-packets that the kernel refused; they went singly */   \
     X(ecn_marked)       /* packets marked CE: tun-reader, by CoDel; link-reader, by the path */    \
     X(switched)         /* link-reader: packets for other peers, not for the device */             \
+    X(in_place)         /* readers: packets that they gave out themselves, their writer asleep */  \
     X(mac_moves)        /* addresses that were seen behind another peer, or no longer behind one */
 
 #define STATS_CALLS(X)                                                                             \
@@ -67,7 +68,7 @@
     X(tun_reader, ring_corrupt, "the ring between peers held an impossible record")                \
     X(tun_reader, worker_died, "taken in by a worker that was killed before it passed it on")      \
     X(link_writer, no_link, "no peer was connected for longer than a packet may wait")             \
-    X(link_writer, link_full, "the peer does not read, and its queue is full")                     \
+    X(link_writer, link_full, "the peer's queue is full: it does not read, or the uplink is full") \
     X(link_writer, link_ended, "the link ended with the packet in its queue")                      \
     X(link_writer, emsgsize, "the datagram did not fit the path's MTU")                            \
     X(link_writer, no_route, "this host has no route to the peer's address")                       \

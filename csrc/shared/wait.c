@@ -9,8 +9,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static void futex_wake_all(_Atomic uint32_t *word) {
+#include "shared/token.h"
+
+void futex_wake_all(_Atomic uint32_t *word) {
     syscall(SYS_futex, (uint32_t *)word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+long futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t timeout_ns) {
+    const struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000u),
+                                     .tv_nsec = (long)(timeout_ns % 1000000000u)};
+    return syscall(SYS_futex, (uint32_t *)word, FUTEX_WAIT, seen, &timeout, NULL, 0);
 }
 
 void waiter_ring(struct waiter *waiter) {
@@ -25,9 +33,15 @@ void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats) 
     /* Pairs with the fence in waiter_prepare: either this load sees the owner asleep, or the
      * owner's second look sees what was published before this call. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(&waiter->asleep, memory_order_relaxed) == WAITER_AWAKE)
+    uint32_t word = atomic_load_explicit(&waiter->asleep, memory_order_relaxed);
+    if (word == WAITER_AWAKE || (word & TOKEN_ORPHANED) != 0) /* the gateway has woken it */
         return;
-    switch (atomic_exchange(&waiter->asleep, WAITER_AWAKE)) {
+    waiter_end_sleep(waiter, atomic_exchange(&waiter->asleep, WAITER_AWAKE), wake_fd, stats);
+}
+
+void waiter_end_sleep(struct waiter *waiter, uint32_t kind, int wake_fd,
+                      struct stats_block *stats) {
+    switch (kind & ~(uint32_t)TOKEN_OFFERED) {
     case WAITER_ON_FUTEX:
         atomic_fetch_add(&waiter->event, 1);
         futex_wake_all(&waiter->event);
@@ -41,32 +55,33 @@ void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats) 
     }
 }
 
-uint32_t waiter_prepare(struct waiter *waiter, enum waiter_sleep_kind kind) {
+uint32_t waiter_prepare(struct waiter *waiter, uint32_t kind) {
     uint32_t event = atomic_load(&waiter->event);
-    atomic_store_explicit(&waiter->asleep, kind, memory_order_relaxed);
+    /* release: what is offered comes with all that was done with it (partner: token_take) */
+    atomic_store_explicit(&waiter->asleep, kind, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst); /* pairs with the fence in waiter_wake */
     return event;
 }
 
 void waiter_cancel(struct waiter *waiter) {
-    atomic_store_explicit(&waiter->asleep, WAITER_AWAKE, memory_order_relaxed);
+    uint32_t word = atomic_load_explicit(&waiter->asleep, memory_order_relaxed);
+    if ((word & TOKEN_OFFERED) == 0) /* else the neighbour may have it: token_regain */
+        atomic_store_explicit(&waiter->asleep, WAITER_AWAKE, memory_order_relaxed);
 }
 
-static bool channel_speaks(int channel_fd) {
+bool channel_speaks(int channel_fd) {
     struct pollfd channel = {.fd = channel_fd, .events = POLLIN};
     return ppoll(&channel, 1, &(struct timespec){0}, NULL) > 0;
 }
 
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats) {
-    const struct timespec heartbeat = {.tv_nsec = WAIT_HEARTBEAT_NS};
     if (waiter_is_rung(waiter)) {
         waiter_cancel(waiter);
         return WAIT_DOORBELL;
     }
     stats_call(stats, CALL_futex_wait);
-    long slept =
-        syscall(SYS_futex, (uint32_t *)&waiter->event, FUTEX_WAIT, event, &heartbeat, NULL, 0);
+    long slept = futex_wait(&waiter->event, event, WAIT_HEARTBEAT_NS);
     waiter_cancel(waiter);
     /* Only a wait that ran its whole time asks the channel: a bell that was rung says so itself. */
     if (waiter_is_rung(waiter) || (slept != 0 && channel_speaks(channel_fd)))

@@ -20,7 +20,8 @@
 /* One side of a ring, in shared memory. Written by both sides and by the gateway. */
 struct waiter {
     _Atomic uint32_t event;  /* the futex word: grows by one at every wake-up */
-    _Atomic uint32_t asleep; /* a waiter_sleep_kind; the waker takes it to 0 */
+    _Atomic uint32_t asleep; /* a waiter_sleep_kind; the waker takes it to 0. Of a consumer that
+                              * offers its work also the token: token.h */
     _Atomic uint32_t rung;   /* 1 when the gateway has something to say */
     _Atomic uint32_t wanted; /* bytes of free space that a sleeping producer waits for */
 };
@@ -42,8 +43,9 @@ enum wait_end {
 void waiter_ring(struct waiter *waiter);
 /* the neighbour, after it published what the owner waits for */
 void waiter_wake(struct waiter *waiter, int wake_fd, struct stats_block *stats);
-/* the owner: announce the sleep; then look once more; then waiter_sleep or waiter_cancel */
-uint32_t waiter_prepare(struct waiter *waiter, enum waiter_sleep_kind kind);
+/* the owner: announce the sleep; then look once more; then waiter_sleep or waiter_cancel. A consumer
+ * whose `kind` has TOKEN_OFFERED calls token_regain after either. */
+uint32_t waiter_prepare(struct waiter *waiter, uint32_t kind);
 void waiter_cancel(struct waiter *waiter);
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats);
@@ -56,6 +58,15 @@ static inline bool waiter_is_rung(struct waiter *waiter) {
 static inline bool waiter_take_bell(struct waiter *waiter) {
     return atomic_exchange(&waiter->rung, 0) != 0;
 }
+
+/* -- for token.c -- */
+
+/* What an owner sleeps on is ended: `kind` is what its `asleep` was. */
+void waiter_end_sleep(struct waiter *waiter, uint32_t kind, int wake_fd, struct stats_block *stats);
+void futex_wake_all(_Atomic uint32_t *word);
+long futex_wait(_Atomic uint32_t *word, uint32_t seen, uint64_t timeout_ns);
+/* Whether the channel has a message, or has closed. */
+bool channel_speaks(int channel_fd);
 
 /* Blocks until `fd` reports one of `events` (POLLIN, POLLOUT) or the channel has a message.
  * timeout_ms < 0 waits for ever. Errors on fd count as ready: the next call on it shows them. */

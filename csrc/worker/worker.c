@@ -34,6 +34,10 @@ static bool is_switching(const struct loop_parts *parts) {
     return parts->macs != NULL && is_producer(parts->role);
 }
 
+static struct stats_block *neighbour_stats(const struct loop_parts *parts) {
+    return is_producer(parts->role) ? &parts->stats->blocks[parts->role + 1] : NULL;
+}
+
 static int open_epoll(struct loop *loop) {
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return loop->epoll_fd < 0 ? -errno : loop_watch(loop, loop->channel_fd, EPOLLIN, POLL_CHANNEL);
@@ -45,6 +49,7 @@ struct loop *loop_new(const struct loop_parts *parts) {
         return NULL;
     }
     parts->ring->wake_fd = parts->wake_fd;
+    parts->ring->spin_ns = parts->spin_ns;
     if (is_switching(parts)) {
         parts->hairpin->wake_fd = parts->hairpin_wake_fd;
         mac_table_recover(parts->macs,
@@ -58,6 +63,8 @@ struct loop *loop_new(const struct loop_parts *parts) {
         .self = is_producer(parts->role) ? &parts->ring->shared->producer
                                          : &parts->ring->shared->consumer,
         .stats = &parts->stats->blocks[parts->role],
+        .neighbour_stats = neighbour_stats(parts),
+        .hands_over = parts->hands_over != 0,
         .peers = parts->peers,
         .macs = is_switching(parts) ? parts->macs : NULL,
         .hairpin = is_switching(parts) ? parts->hairpin : NULL,
@@ -76,6 +83,8 @@ struct loop *loop_new(const struct loop_parts *parts) {
         errno = -error;
         return NULL;
     }
+    if (!is_producer(parts->role))
+        ring_regain(loop->ring, loop->channel_fd);
     reconcile(loop);
     return loop;
 }

@@ -4,6 +4,7 @@
 options. What runs a command is imported inside it: `fastun --help` loads no netlink library.
 """
 
+import functools
 import gc
 import os
 import signal
@@ -276,13 +277,15 @@ def _dialling(target: str | None, options: dict[str, Any]) -> ConnectSettings:
 
 
 def _run(role: Role, target: str | None, options: Options) -> None:
-    settings = load(role, target, options)
+    remarks: list[str] = []
+    settings = load(role, target, options, remarks.append)
     ending.note()  # an exception that a handler raises is lost where Python calls us back
-    with imports.kept():
+    with imports.kept(), imports.without("ssl"):  # which asyncio would like to have: 1 MiB
         from fastun.gateway.run import run  # noqa: PLC0415 (takes 0.1 s)
 
     try:
-        run(settings, reread=lambda: load(role, target, options))
+        reread = functools.partial(load, role, target, options)
+        run(settings, reread=reread, remarks=remarks)
     except OSError as error:
         # Here and not in main(): click would take a broken pipe for one on stdout and say nothing.
         raise RuntimeFailure(of_the_system(error)) from error

@@ -14,8 +14,7 @@ from typing import Final
 
 from msgspec import structs
 
-from fastun.config import document as toml
-from fastun.config import wg_quick
+from fastun.config import wg_quick, written
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.config.full_tunnel import DEFAULTS
 from fastun.config.host import ROUTING_ONLY
@@ -57,7 +56,7 @@ def write(client: Client, file_format: str) -> str:
     """Return the text in one of FORMATS; ConfigError where the server is not for that one."""
     document = _document(client)
     if file_format == "toml":
-        return _heading(client, "toml") + toml.write(document)
+        return _heading(client, "toml") + written.write(document)
     text = wg_quick.write(_for_apps(document, client, file_format))
     return _qr(text) if file_format == "qr" else _heading(client, "conf") + _split(client) + text
 

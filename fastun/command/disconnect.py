@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from fastun.errors import RuntimeFailure, quote
-from fastun.host.firewall import kill_switch, kill_switch_found
+from fastun.host.firewall import kill_switch_found
 from fastun.status import control
 
 # A gateway is gone within 15 s, whatever hangs (host/journal.py).
@@ -53,7 +53,7 @@ def disconnect(interface: str | None, run_dir: Path) -> None:
         end_client(name, control.socket_path(run_dir, name))
         sys.stdout.write(f"{name}: disconnected\n")
     if name in _kill_switches():
-        kill_switch.remove(name)
+        kill_switch_found.remove(name)
         if _is_put_back(name):
             raise RuntimeFailure(
                 f"the kill switch of {name} was put back: its fastun runs, but does not listen in "

@@ -135,7 +135,7 @@ def expire(name: str, when: str, state: Path) -> None:
     """  # noqa: D301 (\b is click's mark of a paragraph not to be refilled)
     from fastun.command import peer_changes  # noqa: PLC0415
 
-    peer_changes.change(name, Given(expire=when), state)
+    peer_changes.change(name, Given(expires=when), state)
 
 
 @click.command()

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import structs
 
-from fastun.command import client_file, terms_text
+from fastun.command import client_file
 from fastun.command.keys import print_secret
 from fastun.command.new_client import addresses_of, file_of, server_side
 from fastun.command.peer_fields import NOTHING, Given, changed
-from fastun.command.peers import existing, tell_gateway
+from fastun.command.peers import existing, tell_gateway, warn
+from fastun.config import terms
 from fastun.config.peer import dialled_endpoint, parse_name
 from fastun.errors import ConfigError
 from fastun.peers.terms import month_of
@@ -42,6 +43,7 @@ def change(name: str, given: Given, state: Path) -> None:
                 _check_quota(peer, directory.usage().get(name), now)
             before = _replace(directory, name, peer)
         _say(before, peer, directory.server())
+        warn(given)
 
 
 def _check_quota(peer: Peer, used: Usage | None, now: float) -> None:
@@ -104,12 +106,10 @@ def summary(before: Peer, peer: Peer) -> str:
         parts.append(f"keepalive {peer.keepalive_s or 'off'}")
     if peer.preshared_key != before.preshared_key:
         parts.append("pre-shared key " + ("changed" if peer.preshared_key else "removed"))
-    terms, old_terms = terms_text.said(peer.terms), before.terms
-    if peer.terms.enabled and not old_terms.enabled:
+    if peer.terms.enabled and not before.terms.enabled:
         parts.append("enabled")
-    parts += terms.values()
-    gone = terms_text.said(old_terms).keys() - terms.keys() - {"enabled"}
-    parts += [f"no {what}" for what in sorted(gone)]
+    parts += terms.said(peer.terms).values()
+    parts += terms.gone(before.terms, peer.terms)
     return ", ".join(parts) or "as before"
 
 

@@ -7,32 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import msgspec
-from msgspec import structs
 
 from fastun.command.client_file import FORMATS
 from fastun.command.options import PATH
+from fastun.config import networks, terms
 from fastun.config.links import DEFAULT_UDP
-from fastun.config.peer import dialled_endpoint, parse_allowed_ips, parse_keepalive
-from fastun.config.quantity import parse_moment, parse_rate, parse_size
-from fastun.errors import ConfigError, quote
-from fastun.peers.terms import TO_MAX, Quota, RateLimit
+from fastun.config.networks import parse_networks, split
+from fastun.config.peer import dialled_endpoint, parse_keepalive
+from fastun.config.terms import NONE, TermsText
+from fastun.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastun.endpoint import Endpoint
     from fastun.peers.peer import Network, Peer, Server
-    from fastun.peers.terms import Terms
-
-NONE: Final = "none"
-NEVER: Final = "never"
-ALL: Final = "all"
-
-BURST_MIN: Final = 3_000
-BURST_MAX: Final = 10**9
-
-NOTE_CHARS_MAX: Final = 200
 
 _OPTIONS = (
     click.option(
@@ -56,6 +45,7 @@ _OPTIONS = (
     click.option("--no-psk", is_flag=True, help="Have no pre-shared key with it."),
     click.option(
         "--expire",
+        "expires",
         metavar="WHEN",
         help="End of its access: a date, a duration as in 30d, or never.",
     ),
@@ -101,7 +91,7 @@ OPTION_NAMES: Final = (
     "keepalive",
     "psk_file",
     "no_psk",
-    "expire",
+    "expires",
     "limit",
     "quota",
     "to",
@@ -109,7 +99,7 @@ OPTION_NAMES: Final = (
 )
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True):
+class Given(TermsText, frozen=True, kw_only=True):
     """What was given of a peer; None and empty leave it as it is. The texts are unchecked."""
 
     allowed_ips: tuple[str, ...] = ()
@@ -117,15 +107,6 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     keepalive: int | None = None
     psk_file: Path | None = None
     no_psk: bool = False
-    expire: str | None = None
-    limit: str | None = None
-    outbound: str | None = None
-    inbound: str | None = None
-    burst: str | None = None
-    quota: str | None = None
-    quota_then: str | None = None
-    to: tuple[str, ...] = ()
-    note: str | None = None
 
 
 NOTHING: Final = Given()
@@ -157,22 +138,40 @@ def changed(peer: Peer, given: Given, server: Server | None, now: float) -> Peer
         if given.keepalive is None
         else parse_keepalive(given.keepalive, "--keepalive"),
         preshared_key=_preshared_key(given, peer.preshared_key),
-        terms=_terms(peer.terms, given, server, now),
+        terms=terms.changed(
+            peer.terms, given, _place, mode=server.mode if server else "tun", now=now
+        ),
     )
+
+
+# Fields that are an argument of a command as well are called as it is.
+_PLACES: Final = {
+    "outbound": "--outbound",
+    "inbound": "--inbound",
+    "burst": "--burst",
+    "quota_then": "--then",
+    "expires": "expire",
+}
+
+
+def _place(field: str) -> str:
+    return _PLACES.get(field, field)
+
+
+def remarks(given: Given) -> list[str]:
+    """Return what is valid of the networks given, and hardly meant: a line each."""
+    return [
+        *networks.remarks(split(given.allowed_ips), "--allowed-ips"),
+        *networks.remarks(split(given.to), "to"),
+    ]
 
 
 def _allowed_ips(given: Given, before: tuple[Network, ...]) -> tuple[Network, ...]:
     if not given.allowed_ips:
         return before
-    return (
-        () if given.allowed_ips == (NONE,) else parse_networks(given.allowed_ips, "--allowed-ips")
-    )
-
-
-def parse_networks(texts: tuple[str, ...], where: str) -> tuple[Network, ...]:
-    """Return the networks of an option that may be repeated and may have commas."""
-    parts = [part.strip() for text in texts for part in text.split(",")]
-    return parse_allowed_ips(parts, where)
+    if given.allowed_ips == (NONE,):
+        return ()
+    return parse_networks(split(given.allowed_ips), "--allowed-ips")
 
 
 def _endpoints(
@@ -205,75 +204,3 @@ def _preshared_key(given: Given, before: bytes | None) -> bytes | None:
 
         return keys.load_private(given.psk_file)
     return None if given.no_psk else before
-
-
-def _terms(terms: Terms, given: Given, server: Server | None, now: float) -> Terms:
-    terms = structs.replace(
-        terms, limit=_limit(terms.limit, given), quota=_quota(terms.quota, given)
-    )
-    if given.to:
-        terms = structs.replace(terms, to=_to(given.to, server))
-    if given.expire is not None:
-        expires = None if given.expire == NEVER else parse_moment(given.expire, now, "expire")
-        terms = structs.replace(terms, expires=expires)
-    if given.note is not None:
-        terms = structs.replace(terms, note=_note(given.note))
-    return terms
-
-
-def _rate(text: str, where: str) -> int | None:
-    return None if text == NONE else parse_rate(text, where)
-
-
-def _limit(limit: RateLimit, given: Given) -> RateLimit:
-    if given.limit is not None:
-        both = _rate(given.limit, "limit")
-        # A burst was chosen for the rate that it came with.
-        limit = RateLimit(outbound=both, inbound=both)
-    if given.outbound is not None:
-        limit = structs.replace(limit, outbound=_rate(given.outbound, "--outbound"))
-    if given.inbound is not None:
-        limit = structs.replace(limit, inbound=_rate(given.inbound, "--inbound"))
-    if given.burst is not None:
-        if limit.outbound is None and limit.inbound is None:
-            raise ConfigError("--burst: the peer has no limit; give a rate too")
-        burst = parse_size(given.burst, "--burst")
-        if not BURST_MIN <= burst <= BURST_MAX:
-            raise ConfigError(f"--burst: {given.burst} is out of range (3kB to 1GB)")
-        limit = structs.replace(limit, burst_bytes=burst)
-    return limit
-
-
-def _quota(quota: Quota | None, given: Given) -> Quota | None:
-    if given.quota is not None:
-        size = None if given.quota == NONE else parse_size(given.quota, "quota")
-        quota = None if size is None else Quota(month_bytes=size)
-    if given.quota_then is not None:
-        if quota is None:
-            raise ConfigError("--then: the peer has no quota; give its size too")
-        then_rate = _rate(given.quota_then, "--then") or 0
-        quota = structs.replace(quota, then_rate=then_rate)
-    return quota
-
-
-def _to(texts: tuple[str, ...], server: Server | None) -> tuple[Network, ...]:
-    if texts == (ALL,):
-        return ()
-    if server is not None and server.mode == "tap":
-        raise ConfigError(
-            f"to: {server.interface} carries Ethernet frames, whose destinations are not checked;"
-            " use a server in tun mode"
-        )
-    networks = parse_networks(texts, "to")
-    if len(networks) > TO_MAX:
-        raise ConfigError(f"to: {len(networks)} networks; at most {TO_MAX}, use larger ones")
-    return networks
-
-
-def _note(text: str) -> str:
-    if len(text) > NOTE_CHARS_MAX or not (text.isprintable() or not text):
-        raise ConfigError(
-            f"note: {quote(text[:40])} must be a line of at most {NOTE_CHARS_MAX} printable"
-            " characters; shorten it"
-        )
-    return text

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastun.command import terms_text
+from fastun.config import terms as terms_text
 from fastun.config.quantity import format_size
 from fastun.peers.terms import Usage, month_of
 from fastun.session.keys import format_key

@@ -18,9 +18,10 @@ import click
 from fastun.command import client_file
 from fastun.command.keys import print_secret
 from fastun.command.new_client import addresses_for, file_of, listed, server_side
-from fastun.command.peer_fields import NONE, NOTHING, Given, changed
+from fastun.command.peer_fields import NOTHING, Given, changed, remarks
 from fastun.config.interface import parse_addresses
 from fastun.config.peer import dialled_endpoint, parse_name
+from fastun.config.terms import NONE
 from fastun.errors import ConfigError, RuntimeFailure
 from fastun.peers.peer import Peer, Server, one_host
 from fastun.peers.store import FILE_NAME, PeerStore
@@ -74,7 +75,14 @@ def add(
             print_secret(client_file.write(client, file_format))
         known_by = addresses or peer.allowed_ips
         click.echo(f"added {name}: {listed(known_by)}, dials {side.how}", err=True)
+        warn(given)
         tell_gateway(directory.server())
+
+
+def warn(given: Given) -> None:
+    """Say what was taken as it was given, and hardly meant."""
+    for line in remarks(given):
+        click.echo(f"warning: {line}", err=True)
 
 
 def show_list(state: Path, *, as_json: bool) -> None:

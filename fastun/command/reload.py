@@ -15,5 +15,7 @@ def run(interface: str | None, run_dir: Path) -> None:
     lines = [*done.changes]
     lines += [f"not applied: {line}" for line in done.left_out]
     lines += [f"needs a restart: {field}" for field in done.needs_restart]
+    for line in done.remarks:
+        click.echo(f"{path.stem}: warning: {line}", err=True)
     for line in lines or ["nothing has changed"]:
         click.echo(f"{path.stem}: {line}")

@@ -1,19 +1,19 @@
-"""The configuration file: TOML tables of known fields, read whole, and a client's file written.
+"""The configuration file: TOML tables of known fields, read whole.
 
     file ---tomllib---> tables ---msgspec---> Document <---wg_quick.py--- wg-quick file
 
 Here a file is checked for its form: fields that exist, of the right type. What the values mean is
-for settings.py and fastun.peers.peer. A file that holds a key is refused when others can read it.
+for settings.py and fastun.peers.peer; written.py writes one. A file that holds a key is refused
+when others can read it.
 """
 
 import codecs
 import contextlib
-import difflib
-import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,7 +21,7 @@ import msgspec
 
 from fastun import private_file
 from fastun.config import key_text
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, nearest, quote
 
 # 130,560 allowed IPs, as WireGuard's own tests load, are 2 MiB, and 100,000 peers 12. This bounds
 # what a wrong file (a disk's image, /dev/zero) can cost: a second, and some 100 MiB for a moment.
@@ -127,6 +127,12 @@ class MetricsSection(_Section, frozen=True):
     listen: str = "127.0.0.1:10055"
 
 
+class WorkersSection(_Section, frozen=True):
+    """`[workers]`: how the workers of the data path share their work."""
+
+    hand_over: bool = True  # One that is awake does the step of one that sleeps.
+
+
 class LogSection(_Section, frozen=True):
     """`[log]`: what goes to stderr."""
 
@@ -134,8 +140,29 @@ class LogSection(_Section, frozen=True):
     level: str = "info"
 
 
+class Moment(str):
+    """A date, as text: TOML has dates of its own, and they may be in quotes as well."""
+
+    __slots__ = ()
+
+
+class LimitTable(_Section, frozen=True):
+    """`limit` of a `[[peer]]` where it is not one rate for both directions."""
+
+    outbound: str | None = None
+    inbound: str | None = None
+    burst: str | None = None
+
+
+class QuotaTable(_Section, frozen=True):
+    """`quota` of a `[[peer]]` where it says what is left when it is used up."""
+
+    size: str | None = None
+    then: str | None = None
+
+
 class PeerSection(_Section, frozen=True):
-    """`[[peer]]`: the other end. `keepalive` in seconds."""
+    """`[[peer]]`: the other end. `keepalive` in seconds; terms as `fastun peer` has them."""
 
     name: str = "peer"
     enabled: bool = True  # false: as if the section were not there
@@ -146,6 +173,11 @@ class PeerSection(_Section, frozen=True):
     preshared_key_file: str | None = None
     allowed_ips: tuple[str, ...] | None = None
     keepalive: _Int | None = None
+    expires: Moment | None = None
+    limit: str | LimitTable | None = None
+    quota: str | QuotaTable | None = None
+    to: tuple[str, ...] | None = None
+    note: str | None = None
 
 
 class Document(_Section, frozen=True):
@@ -158,6 +190,7 @@ class Document(_Section, frozen=True):
     hooks: HooksSection | None = None
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
+    workers: WorkersSection = WorkersSection()
     peer: tuple[PeerSection, ...] = ()
 
 
@@ -170,11 +203,11 @@ _SECTIONS: Final[dict[str, type[_Section]]] = {
     "hooks": HooksSection,
     "metrics": MetricsSection,
     "log": LogSection,
+    "workers": WorkersSection,
     "peer": PeerSection,
+    "peer.limit": LimitTable,
+    "peer.quota": QuotaTable,
 }
-
-
-# -- reading ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -229,10 +262,12 @@ def _parse(text: str, path: Path) -> Document:
         raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
-def _decode(kind: type, value: object) -> Secret:
-    if kind is not Secret or not isinstance(value, str):
-        raise ValueError("Expected str")
-    return Secret(value)
+def _decode(kind: type, value: object) -> Secret | Moment:
+    if kind is Moment and isinstance(value, date):  # a datetime is one
+        return Moment(value.isoformat())
+    if kind not in (Secret, Moment) or not isinstance(value, str):
+        raise ValueError("must be a string in quotes")
+    return Moment(value) if kind is Moment else Secret(value)
 
 
 def _check_private(status: os.stat_result, path: Path, document: Document) -> None:
@@ -252,9 +287,9 @@ def _explain(complaint: str) -> str:
         what = _in_words(what.replace("`", ""))
         return f"{place}: {what}" if place else what
     field = f"{place}.{unknown[1]}".lstrip(".")
-    known = _SECTIONS.get(place.partition("[")[0], Document).__struct_fields__
-    nearest = difflib.get_close_matches(unknown[1], known, n=1)
-    fix = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(known)}"
+    known = _SECTIONS.get(re.sub(r"\[.*?\]", "", place), Document).__struct_fields__
+    meant = nearest(unknown[1], known)
+    fix = f"did you mean {meant}?" if meant else f"use one of {', '.join(known)}"
     return f"{quote(field)}: unknown field; {fix}"
 
 
@@ -283,46 +318,19 @@ def _in_words(complaint: str) -> str:
     return f"must be {', or '.join(_KINDS[kind] for kind in kinds)}; it is {found}"
 
 
-# -- writing ----------------------------------------------------------------------------------
-
-
-def write(document: Document) -> str:
-    """Return the TOML of a document, keys included, with a line for each field that is not None."""
-    tables = [_table("[interface]", document.interface)]
-    tables += [_table("[[peer]]", peer) for peer in document.peer]
-    return "\n".join(tables)
-
-
-def _table(heading: str, section: InterfaceSection | PeerSection) -> str:
-    defaults = type(section)()
-    lines = [heading]
-    for field in section.__struct_fields__:
-        value = getattr(section, field)
-        if value != getattr(defaults, field):
-            lines.append(f"{field} = {_literal(value)}")
-    return "\n".join(lines) + "\n"
-
-
-def _literal(value: object) -> str:
-    """Return a TOML value: JSON's strings of printable text, numbers and arrays are such."""
-    if isinstance(value, Secret):
-        value = value.reveal()
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"[{', '.join(map(_literal, value))}]"
-    return json.dumps(value)
-
-
 __all__ = [
     "Document",
     "ForwardSection",
     "HooksSection",
     "InterfaceSection",
+    "LimitTable",
     "ListenSection",
     "LogSection",
     "MetricsSection",
+    "Moment",
     "PeerSection",
     "PushSection",
+    "QuotaTable",
     "Secret",
     "reading",
-    "write",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from fastun.config.interface import parse_interface_name
-from fastun.config.peer import parse_allowed_ips
+from fastun.config.networks import parse_networks
 from fastun.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,4 +83,4 @@ def _to(sources: Sources, section: ForwardSection) -> tuple[Network, ...]:
             f"{place}: {len(section.to)} networks; list 1 to {NETWORKS_MAX}, or remove it to"
             " forward to all"
         )
-    return parse_allowed_ips(section.to, place)
+    return parse_networks(section.to, place)

@@ -6,12 +6,14 @@ metrics, and what would protect a link is refused, because it would not.
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from fastun.config.document import PeerSection
 from fastun.config.peer import dialled_endpoint, parse_name, parse_peer, parse_secret
 from fastun.config.sources import Sources
 from fastun.errors import ConfigError
 from fastun.peers.peer import Address, Peer, check_together
+from fastun.vocabulary import Mode
 
 _CLIENT_FILE = "the file that 'fastun peer add NAME' prints on the server"
 
@@ -31,17 +33,17 @@ class Identity:
 # -- the wireguard wire -----------------------------------------------------------------------
 
 
-def of_server(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
+def of_server(sources: Sources, addresses: tuple[Address, ...], *, mode: Mode) -> Identity:
     """Return the keys and peers of `serve`, whose device has `addresses`; raise ConfigError."""
     if sources.document.interface.accept is not None:
         place = sources.where("interface.accept")
         raise ConfigError(f"{place}: 'accept' applies only to connect; remove it")
     private_key = _private_key(sources)
-    peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
+    peers = _peers(sources, private_key, addresses, mode=mode)
     return Identity(peer_name=PeerSection().name, private_key=private_key, peers=peers)
 
 
-def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bool) -> Identity:
+def of_client(sources: Sources, addresses: tuple[Address, ...], *, mode: Mode) -> Identity:
     """Return the key of `connect` and the peers that it dials; raise ConfigError."""
     if sources.document.push is not None:
         raise ConfigError(f"{sources.where('push')}: 'push' applies only to serve; remove it")
@@ -55,13 +57,23 @@ def of_client(sources: Sources, addresses: tuple[Address, ...], *, routes_ip: bo
             place = sources.where("peer") if sources.path else "endpoint"
             raise ConfigError(f"{place}: missing; give {_CLIENT_FILE}")
         raise ConfigError(f"endpoint: the public key of {dialled} is unknown; give {_CLIENT_FILE}")
+    _refuse_servers_terms(sources)
     private_key = _private_key(sources)
-    peers = _peers(sources, private_key, addresses, routes_ip=routes_ip)
+    peers = _peers(sources, private_key, addresses, mode=mode)
     if dialled is not None:
         if len(peers) > 1:
             raise ConfigError(f"endpoint: {sources.path} has several peers; set it there")
         peers = (replace(peers[0], endpoints=(dialled,)),)
     return Identity(peer_name=peers[0].name, private_key=private_key, peers=peers)
+
+
+def _refuse_servers_terms(sources: Sources) -> None:
+    """Raise ConfigError where `connect` is to end a peer's access, or to count what it uses."""
+    for index, section in enumerate(sources.peers):
+        for name in ("expires", "quota"):
+            if getattr(section, name) is not None:
+                place = sources.in_peer(index)(name)
+                raise ConfigError(f"{place}: {name!r} applies only to serve; remove it")
 
 
 def _private_key(sources: Sources) -> bytes | None:
@@ -76,16 +88,16 @@ def _private_key(sources: Sources) -> bytes | None:
 
 
 def _peers(
-    sources: Sources, private_key: bytes | None, own: tuple[Address, ...], *, routes_ip: bool
+    sources: Sources, private_key: bytes | None, own: tuple[Address, ...], *, mode: Mode
 ) -> tuple[Peer, ...]:
     peers = tuple(
-        parse_peer(section, sources.in_peer(index), sources.directory)
+        parse_peer(section, sources.in_peer(index), sources.directory, mode)
         for index, section in enumerate(sources.peers)
     )
     for index, section in enumerate(sources.document.peer):
         # WireGuard takes a peer without any: it may connect, and nothing is routed to it. In TOML
         # that has to be said, because it is usually forgotten.
-        if routes_ip and section.allowed_ips is None and not sources.is_wg_quick:
+        if mode == "tun" and section.allowed_ips is None and not sources.is_wg_quick:
             place = sources.in_peer(index)("allowed_ips")
             raise ConfigError(
                 f"{place}: missing; list the addresses behind this peer, as in 10.9.0.2/32, or []"
@@ -120,6 +132,9 @@ def of_insecure_peer(sources: Sources, wire: str) -> Identity:
     return Identity(peer_name=_nameless(sources, wire).name)
 
 
+_NAMELESS: Final = ("name", "enabled", "endpoint", "endpoints")
+
+
 def _nameless(sources: Sources, wire: str) -> PeerSection:
     """Return the one `[[peer]]`, or its defaults, when nothing there asks for protection."""
     interface, peers = sources.document.interface, sources.peers
@@ -135,8 +150,8 @@ def _nameless(sources: Sources, wire: str) -> PeerSection:
             f"{sources.where('peer')}: the {wire} wire allows only one peer; keep one"
         )
     peer = peers[0] if peers else PeerSection()
-    for name in ("public_key", "preshared_key", "preshared_key_file", "allowed_ips", "keepalive"):
-        if getattr(peer, name) is not None:
+    for name in peer.__struct_fields__:
+        if name not in _NAMELESS and getattr(peer, name) is not None:
             _refuse_useless(sources.where(f"peer.{name}"), wire)
     parse_name(peer.name, sources.where("peer.name"))
     return peer

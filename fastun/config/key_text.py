@@ -9,11 +9,12 @@ secret's name there, down to a piece of five letters.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import string
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
+
+from fastun.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,4 @@ def _names_secret(name: str) -> bool:
     letters = name.lower().replace("_", "").replace("-", "")
     if letters in _NO_SECRETS:
         return False
-    return any(word in letters for word in _SECRET_WORDS) or bool(
-        difflib.get_close_matches(letters, _SECRETS, n=1)
-    )
+    return any(word in letters for word in _SECRET_WORDS) or bool(nearest(letters, _SECRETS))

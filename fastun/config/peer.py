@@ -4,17 +4,19 @@ The configuration file and the command line are read by the same rules. Each com
 the place that the caller gives, and none shows the text of a key.
 """
 
-from collections.abc import Callable, Iterable
-from ipaddress import ip_network
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from fastun import endpoint
-from fastun.config.document import PeerSection, Secret
+from fastun.config import terms
+from fastun.config.document import LimitTable, PeerSection, QuotaTable, Secret
+from fastun.config.networks import parse_networks
 from fastun.endpoint import Endpoint
 from fastun.errors import ConfigError, quote
-from fastun.peers import prefixes
-from fastun.peers.peer import Network, Peer, is_name
+from fastun.peers.peer import Peer, is_name
+from fastun.peers.terms import USUAL, Terms
+from fastun.vocabulary import Mode
 
 MAX_KEEPALIVE_S: Final = 65535  # WireGuard's field has 16 bits (wg(8), PersistentKeepalive).
 
@@ -32,33 +34,6 @@ def parse_name(text: str, where: str) -> str:
             " . _ @ -, not beginning with . or -"
         )
     return text
-
-
-def parse_allowed_ips(texts: Iterable[str], where: str) -> tuple[Network, ...]:
-    """Return the prefixes; an address without a prefix length is that one host."""
-    networks: dict[Network, None] = {}  # An ordered set.
-    for text in texts:
-        network = _network(text, where)
-        if network in networks:
-            raise ConfigError(f"{where}: {network} is listed twice; remove one")
-        networks[network] = None
-    return tuple(networks)
-
-
-def _network(text: str, where: str) -> Network:
-    try:
-        prefix = prefixes.parse(text)
-    except ValueError:
-        raise ConfigError(
-            f"{where}: {quote(text)} is not a prefix; write it as in 10.9.0.2/32 or fd00:9::/64"
-        ) from None
-    if prefix != prefix.without_host():
-        host = ip_network(text.partition("/")[0])
-        raise ConfigError(
-            f"{where}: {text} has bits set beyond its prefix length; write {prefix.network()} for"
-            f" the network, or {host} for this host"
-        )
-    return prefix.network()
 
 
 def parse_keepalive(seconds: int, where: str) -> int:
@@ -129,10 +104,10 @@ def parse_secret(
         raise ConfigError(f"{place}: {error}") from None
 
 
-def parse_peer(section: PeerSection, where: Where, directory: Path) -> Peer:
+def parse_peer(section: PeerSection, where: Where, directory: Path, mode: Mode) -> Peer:
     """Return the peer of a `[[peer]]`. Raises ConfigError.
 
-    The path of its key file is relative to `directory`.
+    The path of its key file is relative to `directory`; `mode` is the device's.
     """
     from fastun.session import keys  # noqa: PLC0415 (loads PyNaCl)
 
@@ -148,7 +123,36 @@ def parse_peer(section: PeerSection, where: Where, directory: Path) -> Peer:
         preshared_key=parse_secret(
             section.preshared_key, section.preshared_key_file, where, "preshared_key", directory
         ),
-        allowed_ips=parse_allowed_ips(section.allowed_ips or (), where("allowed_ips")),
+        allowed_ips=parse_networks(section.allowed_ips or (), where("allowed_ips")),
         endpoints=parse_endpoints(section, where),
         keepalive_s=parse_keepalive(section.keepalive or 0, where("keepalive")),
+        terms=_terms(section, where, mode),
+    )
+
+
+def _terms(section: PeerSection, where: Where, mode: Mode) -> Terms:
+    """Return the terms of a `[[peer]]`: each in a field, or in a table of its own below."""
+    limit, quota = section.limit, section.quota
+    rates = limit if isinstance(limit, LimitTable) else LimitTable()
+    sizes = quota if isinstance(quota, QuotaTable) else QuotaTable()
+    places = {
+        "outbound": "limit.outbound",
+        "inbound": "limit.inbound",
+        "burst": "limit.burst",
+        "quota": "quota" if quota is not sizes else "quota.size",
+        "quota_then": "quota.then",
+    }
+    text = terms.TermsText(
+        expires=section.expires,
+        limit=limit if isinstance(limit, str) else None,
+        outbound=rates.outbound,
+        inbound=rates.inbound,
+        burst=rates.burst,
+        quota=quota if isinstance(quota, str) else sizes.size,
+        quota_then=sizes.then,
+        to=section.to or (),
+        note=section.note,
+    )
+    return terms.changed(
+        USUAL, text, lambda field: where(places.get(field, field)), mode=mode, now=None
     )

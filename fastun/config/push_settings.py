@@ -10,7 +10,8 @@ from fastun.config import push
 from fastun.config.document import PushSection
 from fastun.config.host import parse_dns
 from fastun.config.interface import MTU_RANGE
-from fastun.config.peer import parse_allowed_ips, parse_keepalive
+from fastun.config.networks import parse_networks
+from fastun.config.peer import parse_keepalive
 from fastun.config.push import Push
 from fastun.config.sources import Sources
 from fastun.config.vocabulary import Table
@@ -52,7 +53,7 @@ def pushed(
     what = Pushed(
         routes=tuple(
             dict.fromkeys(
-                (*parse_allowed_ips(section.routes, sources.where("push.routes")), *forwarded)
+                (*parse_networks(section.routes, sources.where("push.routes")), *forwarded)
             )
         ),
         default=section.default,

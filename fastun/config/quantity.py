@@ -76,6 +76,24 @@ def parse_moment(text: str, now: float, where: str) -> int:
         )
     if moment <= now:
         raise ConfigError(f"{where}: {text} is in the past; give a later date")
+    return _within_reach(moment, now, text, where)
+
+
+def parse_date(text: str, now: float, where: str) -> int:
+    """Return the Unix time of a date, which may have passed by `now`.
+
+    For a file, which is read again at each start: a duration in it would begin anew each time.
+    """
+    moment = None if _DURATION.fullmatch(text) else _moment(text, now)
+    if moment is None:
+        raise ConfigError(
+            f"{where}: {quote(text)} is not a date; write it as in 2027-01-31 or"
+            " 2027-01-31T18:00, or 'never'"
+        )
+    return _within_reach(moment, now, text, where)
+
+
+def _within_reach(moment: float, now: float, text: str, where: str) -> int:
     if moment > now + _YEARS_MAX * 366 * 86400:
         raise ConfigError(f"{where}: {text} is over {_YEARS_MAX} years away; write 'never'")
     return int(moment)

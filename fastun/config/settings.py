@@ -11,7 +11,7 @@ touched; each complaint starts with the option or the file and field where the v
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from fastun.config import document as toml
 from fastun.config import full_tunnel, host, identity, links, observing, push_settings, wg_quick
+from fastun.config.data_path import DataPath, data_path
 from fastun.config.document import Document, InterfaceSection
 from fastun.config.forward import Forward, forward
 from fastun.config.hooks import Hooks, hooks
@@ -32,6 +33,7 @@ from fastun.config.interface import (
 from fastun.config.kill_switch import kill_switch
 from fastun.config.observing import LogSettings, one_of
 from fastun.config.push_settings import Accept, Pushed
+from fastun.config.remarks import remarks
 from fastun.config.sources import Options, Sources
 from fastun.config.vocabulary import (
     LOG_FORMATS,
@@ -71,8 +73,7 @@ class CommonSettings:
     mode: Mode
     addresses: tuple[Address, ...]
     mtu: int
-    gso: bool
-    udp_offload: bool
+    data_path: DataPath
     mss_clamp: bool
     wire: Wire
     fwmark: int
@@ -146,17 +147,27 @@ _AS_WRITTEN: Final = {each.name for each in dataclasses.fields(CommonSettings)}.
 )
 
 
-def load(role: Role, target: str | None, options: Options) -> Settings:
+def load(
+    role: Role,
+    target: str | None,
+    options: Options,
+    remark: Callable[[str], None] = lambda _: None,
+) -> Settings:
     """Return the settings of a gateway, or raise ConfigError. Nothing is touched but files read.
 
     `target` is the argument of `connect`: an endpoint URL, or the path of a configuration file.
+    `remark` is called with a line for each thing in the file that is hardly meant.
     """
     url, path = _target(target, options.config)
     settings = _serve if role == "serve" else _connect
     if path is None:
         return settings(Sources(options, url, Document(), None))
     with toml.reading(path, wg_quick.parse if wg_quick.is_wg_quick(path) else None) as document:
-        return settings(Sources(options, url, document, path))
+        sources = Sources(options, url, document, path)
+        loaded = settings(sources)
+        for line in remarks(sources):
+            remark(line)
+        return loaded
 
 
 def _serve(sources: Sources) -> ServeSettings:
@@ -166,7 +177,7 @@ def _serve(sources: Sources) -> ServeSettings:
     push = Pushed()
     if device.wire == "wireguard":
         listen = links.listened(sources, device.wire)
-        ours = identity.of_server(sources, device.addresses, routes_ip=device.mode == "tun")
+        ours = identity.of_server(sources, device.addresses, mode=device.mode)
         links.check_sites(sources, ours.peers, listen)
         behind = forward(sources, device.mode)
         push = push_settings.pushed(
@@ -186,7 +197,7 @@ def _connect(sources: Sources) -> ConnectSettings:
     accept: tuple[Accept, ...] = ()
     table = host.table(sources, device.mode)
     if device.wire == "wireguard":
-        ours = identity.of_client(sources, device.addresses, routes_ip=device.mode == "tun")
+        ours = identity.of_client(sources, device.addresses, mode=device.mode)
         links.check_dialled(sources, ours.peers)
         accept = push_settings.accepted(sources, table)
         if full_tunnel.may_take_all(table, accept):
@@ -247,6 +258,7 @@ def _common(
         **{name: getattr(document.interface, name) for name in _AS_WRITTEN},
         **device._asdict(),
         "mtu": _mtu(sources, device, endpoints),
+        "data_path": data_path(document),
         "fwmark": host.fwmark(sources),
         "table": host.table(sources, device.mode),
         "place": host.place(sources, device.mode, device.interface, device.addresses),

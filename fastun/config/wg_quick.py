@@ -12,7 +12,6 @@ names that this file has for them. Whether its commands may run is decided in ho
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 from collections.abc import Callable, Iterator
 from ipaddress import ip_interface
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.config.peer import parse_name
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, nearest, quote
 from fastun.peers import prefixes
 
 if TYPE_CHECKING:
@@ -189,9 +188,9 @@ def _refuse_key(section: str, key: str, where: str) -> NoReturn:
         if key.lower() in map(str.lower, (*_KEYS[other], *actions)):
             raise ConfigError(f"{named}: belongs in [{other}]")
     names = {name.lower(): name for name in _KEYS[section]}
-    nearest = difflib.get_close_matches(key.lower(), names, n=1)
-    if nearest:
-        raise ConfigError(f"{named}: unknown key; did you mean {names[nearest[0]]}?")
+    meant = nearest(key.lower(), names)
+    if meant:
+        raise ConfigError(f"{named}: unknown key; did you mean {names[meant]}?")
     # Not shown: it may be the rest of a secret, broken over two lines.
     raise ConfigError(
         f"{where}: unknown key in [{section}]; use one of {', '.join(names.values())}"

@@ -23,7 +23,7 @@ from fastun.doctor.running import of_peer
 from fastun.errors import FastunError
 from fastun.host.dns.name_lookup import NameLookup
 from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
-from fastun.host.firewall.kill_switch import by_hand
+from fastun.host.firewall.kill_switch_found import by_hand
 from fastun.host.routing import full_tunnel
 from fastun.link.names import EndpointAddress, literal
 from fastun.peers.peer import Peer

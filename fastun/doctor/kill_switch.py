@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastun.doctor.finding import Finding, finding
 from fastun.host.firewall import kill_switch_found
-from fastun.host.firewall.kill_switch import by_hand
+from fastun.host.firewall.kill_switch_found import by_hand
 
 if TYPE_CHECKING:
     from fastun.doctor.finding import Subject

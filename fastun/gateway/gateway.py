@@ -119,7 +119,7 @@ class Gateway:
             settings, device.offload_max, self.peer_slots, self.peer_sync
         )
         self.session_counts = SessionCounts()
-        allow = kill_switch.allow_lookups if kill_switch.is_on else None
+        allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
         lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))

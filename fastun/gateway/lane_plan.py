@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from fastun.config.settings import Settings
 from fastun.host.device import Device
 from fastun.lane.lane import LanePlan
-from fastun.native import Wire
+from fastun.native import Waiting, Wire
+
+# With more cores than this a writer spins before it sleeps: it then sees the next record sooner
+# than a wake-up takes. With fewer it would keep the others of its tunnel from theirs.
+SPIN_ABOVE_CORES: Final = 2
+SPIN_US: Final = 30
 
 
 def plan_of(settings: Settings, device: Device) -> LanePlan:
@@ -17,6 +25,10 @@ def plan_of(settings: Settings, device: Device) -> LanePlan:
         holds=settings.role == "connect" and len(settings.peers) <= 1,
         coalesce=device.offload_max,
         switches=_is_switch(settings),
+        waiting=Waiting(
+            hands_over=settings.data_path.hand_over,
+            spin_us=SPIN_US if len(os.sched_getaffinity(0)) > SPIN_ABOVE_CORES else 0,
+        ),
         mss_mtu=settings.mtu if settings.mss_clamp else 0,
     )
 

@@ -48,12 +48,15 @@ def parts_of(gateway: Changing) -> tuple[Part, ...]:
     owned = _Owned(gateway)
     return (
         _part("listen", owned.listen),
+        _part("udp_port", owned.udp_port),
         Part(frozenset(LIVE), owned.all),
-        _part("addresses endpoints forward mtu peers", owned.device),
+        _part("addresses allow_lan endpoints forward mtu peers", owned.device),
         _part("accept addresses listen mtu peers push", owned.peers, gateway.peer_sync.check),
         _part("addresses listen mtu push", owned.push),
         _part("accept addresses dns dns_search mtu peers", owned.pushed),
         _part("mss_clamp", owned.mss_clamp),
+        # The last that the system may refuse: what goes back then does so without a gap.
+        _part("allow_lan kill_switch", owned.kill_switch),
         _part("log", owned.log),
     )
 
@@ -75,6 +78,11 @@ class _Owned:
     async def listen(self, _: Settings, now: Settings) -> Iterable[str]:
         if now.role == "serve":
             await self._gateway.listening.change(now.listen)
+        return ()
+
+    async def udp_port(self, _: Settings, now: Settings) -> Iterable[str]:
+        if now.role == "connect" and self._gateway.datagrams is not None:
+            self._gateway.datagrams.ports.use(now.udp_port)
         return ()
 
     async def device(self, _: Settings, now: Settings) -> Iterable[str]:
@@ -113,6 +121,13 @@ class _Owned:
 
     async def mss_clamp(self, _: Settings, now: Settings) -> Iterable[str]:
         self._gateway.lane.clamp_mss(self._gateway.device.mtu if now.mss_clamp else 0)
+        return ()
+
+    async def kill_switch(self, _: Settings, now: Settings) -> Iterable[str]:
+        gateway = self._gateway
+        kill_switch, endpoints = gateway.outside.kill_switch, OuterEndpoints(gateway).endpoints()
+        if kill_switch is not None:
+            await kill_switch.turn(now, endpoints, gateway.device.wanted)
         return ()
 
     async def log(self, _: Settings, now: Settings) -> Iterable[str]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.gateway.pushed_settings import PushedSettings
     from fastun.host.device import Device
+    from fastun.host.firewall.kill_switch import KillSwitch
     from fastun.host.routing.outer_addresses import OuterAddress
     from fastun.lane.lane import Lane
     from fastun.link.datagram.sessions import DatagramSessions
@@ -98,14 +99,15 @@ class OuterEndpoints:
         await self._sender.pushed_settings.place_outer()
 
     async def run(self) -> None:
-        """Keep a kill switch, and have it follow peers that move, for ever."""
+        """Keep a kill switch while there is one, and have it follow peers that move, for ever."""
         kill_switch = self._sender.outside.kill_switch
-        if kill_switch is not None and kill_switch.is_on:
-            await asyncio.gather(kill_switch.run(), self._follow_all())
+        if kill_switch is not None and self._sender.settings.role == "connect":
+            await asyncio.gather(kill_switch.run(), self._follow_all(kill_switch))
 
-    async def _follow_all(self) -> None:
+    async def _follow_all(self, kill_switch: KillSwitch) -> None:
         limit = TokenBucket(FOLLOWED_PER_SECOND, FOLLOWED_BURST)
         while True:
+            await kill_switch.turned_on.wait()
             if not self._is_followed() and limit.take(time.monotonic()):
                 await self._follow()
             await asyncio.sleep(LOOK_INTERVAL_S)

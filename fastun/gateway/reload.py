@@ -22,6 +22,9 @@ from fastun.gateway.settings_change import plan
 if TYPE_CHECKING:
     from fastun.config.settings import Settings
 
+# Returns the settings as they are now; as `load`.
+Reread = Callable[[Callable[[str], None]], "Settings"]
+
 # Goes from some settings to others; returns what was left out of it, and why.
 Change = Callable[["Settings", "Settings"], Awaitable[Iterable[str]]]
 
@@ -39,11 +42,15 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What a reload did: a line each. ``left_out`` is what the system did not take."""
+    """What a reload did: a line each. ``left_out`` is what the system did not take.
+
+    ``remarks`` are what the file says that is hardly meant.
+    """
 
     changes: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Reload:
@@ -52,11 +59,13 @@ class Reload:
     def __init__(
         self,
         running: Callable[[], Settings],
-        read: Callable[[], Settings],
+        read: Reread,
         parts: Iterable[Part],
         note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Compare what is ``running`` with what ``read`` returns, which may block: ConfigError.
+
+        It is given what is to be called with a line for each thing that is hardly meant.
 
         ``note`` is given the error of each reload, empty for one that has succeeded.
         """
@@ -83,18 +92,21 @@ class Reload:
             self._log.warning("changed in the file, needs a restart", field=name)
         for line in reloaded.left_out:
             self._log.warning("not applied", what=line)
+        for line in reloaded.remarks:
+            self._log.warning(line)
         self._log.info("reloaded", changes=len(reloaded.changes))
         return reloaded
 
     async def _reload(self) -> Reloaded:
-        read = await asyncio.to_thread(self._read)
+        remarks: list[str] = []
+        read = await asyncio.to_thread(self._read, remarks.append)
         before = self._running()
         planned = plan(before, read)
         concerned = [part for part in self._parts if part.fields & planned.fields]
         for part in concerned:
             part.check(planned.settings)
         left_out = await self._apply(concerned, before, planned.settings)
-        return Reloaded(planned.changes, planned.needs_restart, tuple(left_out))
+        return Reloaded(planned.changes, planned.needs_restart, tuple(left_out), tuple(remarks))
 
     async def _apply(self, parts: list[Part], before: Settings, now: Settings) -> list[str]:
         left_out: list[str] = []

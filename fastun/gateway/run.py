@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +19,14 @@ from fastun.errors import FastunError
 from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload
+from fastun.gateway.reload import Part, Reload, Reread
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
 from fastun.host.device import Device
 from fastun.host.dns.name_lookup import DnsFiles
-from fastun.host.firewall import kill_switch
+from fastun.host.firewall import kill_switch_found
 from fastun.host.firewall.forward_ways import with_networks
 from fastun.host.firewall.kill_switch import KillSwitch
 from fastun.host.journal.journal import Journal
@@ -48,16 +48,20 @@ _ALL: Final = frozenset(LIVE)  # fields of the settings, of which some part chan
 def run(
     settings: Settings,
     constants: TimerConstants | None = None,
-    reread: Callable[[], Settings] | None = None,
+    reread: Reread | None = None,
+    remarks: Iterable[str] = (),
 ) -> None:
     """Run a gateway until it is asked to stop, and undo its changes of the host.
 
     ``reread`` returns the settings of the same command line and file as they are now (ConfigError).
+    ``remarks`` are what is hardly meant in them, a line each.
     Main thread only. Raises FastunError, also for what could not be undone.
     """
     log.configure(*settings.log)
     log.unblock()
     _warn_of_exposed(settings)
+    for line in remarks:
+        log.get("gateway").warning(line)
     descriptors.allow()
     with (
         ending.watched() as asked,
@@ -91,7 +95,7 @@ def run(
 @contextlib.asynccontextmanager
 async def observed(
     gateway: Gateway,
-    reread: Callable[[], Settings] | None = None,
+    reread: Reread | None = None,
     hooks: GatewayHooks | None = None,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
@@ -134,13 +138,13 @@ def _running(gateway: Gateway) -> Settings:
     return settings
 
 
-def _rereading(gateway: Gateway, reread: Callable[[], Settings] | None) -> Callable[[], Settings]:
+def _rereading(gateway: Gateway, reread: Reread | None) -> Reread:
     settings = gateway.settings
 
-    def read() -> Settings:
+    def read(remark: Callable[[str], None]) -> Settings:
         if reread is None:
             return settings
-        read = with_networks(reread(), but=gateway.device.index)
+        read = with_networks(reread(remark), but=gateway.device.index)
         # The mark that fastun has chosen stays as long as none is configured.
         return read if read.fwmark else replace(read, fwmark=settings.fwmark)
 
@@ -215,6 +219,6 @@ def _warn_of_exposed(settings: Settings) -> None:
 
 def _end_regardless(journal: Journal, interface: str) -> None:
     journal.undo_all()
-    kill_switch.say_that_it_remains(interface)
+    kill_switch_found.say_that_it_remains(interface)
     log.get("gateway").error("the gateway did not stop in time; the host was restored without it")
     log.end()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import structs
 
+from fastun.config import data_path, terms
 from fastun.config.hooks import EVENTS
 from fastun.endpoint import format_host_port
 
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 LIVE: Final = {
     "accept": "interface.accept",
     "addresses": "interface.address",
+    "allow_lan": "interface.allow_lan",
     "dns": "interface.dns",
     "dns_search": "interface.dns",
     "endpoints": "peer.endpoints",
     "forward": "forward",
     "hooks": "hooks",
+    "kill_switch": "interface.kill_switch",
     "listen": "listen",
     "log": "log",
     "metrics": "metrics.listen",
@@ -40,15 +43,13 @@ LIVE: Final = {
     "mtu": "interface.mtu",
     "peers": "peer",
     "push": "push",
+    "udp_port": "interface.listen_port",
 }
 
 # Those that do not: device, sockets and workers are made with them.
 RESTART: Final = {
-    "allow_lan": "interface.allow_lan",
     "fwmark": "interface.fwmark",
-    "gso": "interface.gso",
     "interface": "interface.name",
-    "kill_switch": "interface.kill_switch",
     "mode": "interface.mode",
     "peer_name": "peer.name",
     "place": "interface.bridge or strong_host",
@@ -56,8 +57,6 @@ RESTART: Final = {
     "run_dir": "--run-dir",
     "state_dir": "--state",
     "table": "interface.table",
-    "udp_offload": "interface.udp_offload",
-    "udp_port": "interface.listen_port",
     "wire": "interface.wire",
 }
 
@@ -93,11 +92,10 @@ def plan(running: Settings, read: Settings) -> Plan:
     ]
     if running.wire == "wireguard" and "peer_name" in names:
         names.remove("peer_name")
-    late_names = [name for name in names if name not in LIVE] + [
-        name for name in _of_new_transport(running, read) if name in names
-    ]
+    held_back = {*_of_new_transport(running, read), *_without_mark(running, read)}
+    late_names = [name for name in names if name not in LIVE or name in held_back]
     if any(name in _DECISIVE for name in names):
-        return Plan(settings=running, needs_restart=_places(names))
+        return Plan(settings=running, needs_restart=_places(names, running, read))
     live = [name for name in names if name not in late_names]
     settings = dataclasses.replace(running, **{name: getattr(read, name) for name in live})
     if running.wire == "wireguard":
@@ -107,12 +105,18 @@ def plan(running: Settings, read: Settings) -> Plan:
         settings=settings,
         fields=frozenset(live),
         changes=tuple(changes),
-        needs_restart=_places(late_names),
+        needs_restart=_places(late_names, running, read),
     )
 
 
-def _places(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys({**RESTART, **LIVE}.get(name, name) for name in names))
+def _places(names: Iterable[str], running: Settings, read: Settings) -> tuple[str, ...]:
+    places = (
+        data_path.changed(running.data_path, read.data_path)
+        if name == "data_path"
+        else [{**RESTART, **LIVE}.get(name, name)]
+        for name in names
+    )
+    return tuple(dict.fromkeys(place for each in places for place in each))
 
 
 def _of_new_transport(running: Settings, read: Settings) -> list[str]:
@@ -123,6 +127,13 @@ def _of_new_transport(running: Settings, read: Settings) -> list[str]:
     if running.role == "connect" and read.role == "connect":
         were, are = ({each.scheme for each in it.endpoints} for it in (running, read))
         return ["peers", "endpoints"] if were != are else []
+    return []
+
+
+def _without_mark(running: Settings, read: Settings) -> list[str]:
+    """Return the fields for which our own packets need the mark that they do not have."""
+    if running.role == "connect" and read.role == "connect" and not running.fwmark:
+        return ["kill_switch", "allow_lan"] if read.kill_switch and not running.kill_switch else []
     return []
 
 
@@ -168,12 +179,13 @@ def _peer(was: Peer, peer: Peer) -> str:
     ]
     if was.preshared_key != peer.preshared_key:
         said.append("another pre-shared key, its session ends")
+    said += terms.said_changes(was.terms, peer.terms)
     rest = {field.name for field in dataclasses.fields(peer)} - {*_PEER_FIELDS, *_UNSAID}
     said += [name for name in sorted(rest) if getattr(was, name) != getattr(peer, name)]
     return ", ".join(said)
 
 
-_UNSAID: Final = ("name", "public_key", "preshared_key")
+_UNSAID: Final = ("name", "public_key", "preshared_key", "terms")
 
 
 def _value(was: Any, is_: Any) -> str:
@@ -208,14 +220,21 @@ def _hooks(hooks: Hooks) -> str:
     return f"{' '.join(events) or 'none'} (timeout {hooks.timeout_s:g} s)"
 
 
+def _switch(is_on: bool) -> str:
+    return "on" if is_on else "off"
+
+
 def _log(settings: LogSettings) -> str:
     return f"{settings.format} from {settings.level} up"
 
 
 # How values are said that are not said as they are.
 _VALUES: Final[dict[str, Callable[[Any], str]]] = {
+    "allow_lan": _switch,
     "forward": _forward,
     "hooks": _hooks,
+    "kill_switch": _switch,
     "metrics": _metrics,
     "log": _log,
+    "udp_port": lambda port: str(port or "any"),
 }

@@ -20,7 +20,7 @@ from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import Confined, MacAddress, TcpInfo
+from fastun.native import Confined, MacAddress, TcpInfo, Waiting
 from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
@@ -167,9 +167,10 @@ class WorkerView(msgspec.Struct, frozen=True):
 
 
 class LaneView(msgspec.Struct, frozen=True):
-    """A lane: its rings by direction, its workers by role."""
+    """A lane: its rings by direction, its workers by role, and how they wait (LanePlan)."""
 
     index: int
+    waiting: Waiting
     rings: dict[str, RingView]
     workers: dict[str, WorkerView]
 
@@ -220,6 +221,7 @@ class Health(msgspec.Struct, frozen=True):
     needs_link: bool  # traffic can pass only with a link
     waits_for: tuple[str, ...] = ()  # what it is to listen on and cannot yet
     device_fault: str = ""  # why the host is not as the device needs it
+    dns_fault: str = ""  # why names are not looked up as they should be
 
     def not_healthy(self) -> str:
         """Return why the gateway does not do its work; empty where it does."""
@@ -234,6 +236,10 @@ class Health(msgspec.Struct, frozen=True):
         if self.needs_link and not self.is_linked:
             return "no link"
         return f"waiting for {', '.join(self.waits_for)}" if self.waits_for else ""
+
+    def ready_but(self) -> str:
+        """Return what is wrong though traffic can pass: nothing to keep it away for, or restart."""
+        return f"DNS does not work: {self.dns_fault}" if self.dns_fault else ""
 
 
 class ViewClosedError(Exception):

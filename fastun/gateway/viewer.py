@@ -133,6 +133,7 @@ class Viewer:
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
             device_fault=device_view.fault(gateway.device, gateway.outside.kill_switch),
+            dns_fault=gateway.device.name_servers.state.fault,
         )
 
     def close(self) -> None:
@@ -199,6 +200,7 @@ class Viewer:
             drops[drop.role][drop.reason] = n_packets
         return LaneView(
             index=self._gateway.lane.index,
+            waiting=self._gateway.lane.plan.waiting,
             rings=rings,
             workers={
                 role: self._worker(role, rings[DIRECTIONS[role]], drops[role], around)

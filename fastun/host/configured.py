@@ -35,5 +35,12 @@ def check_vital(applied: Applied, settings: Settings) -> None:
     for refusal in applied.refused:
         is_vital = refusal.kind in ("MTU", "link", "forwarding") or refusal.reason == NOT_A_BRIDGE
         if is_vital or (refusal.kind == "address" and has_no_address):
+            alike = (refusal.kind, refusal.reason, refusal.advice)
+            items = [
+                each.item
+                for each in applied.refused
+                if (each.kind, each.reason, each.advice) == alike
+            ]
             advice = f"; {refusal.advice}" if refusal.advice else ""
-            raise RuntimeFailure(f"{refusal.kind} {refusal.item}: {refusal.reason}{advice}")
+            said = f"{refusal.kind} {' '.join(items)}: {refusal.reason}{advice}"
+            raise RuntimeFailure(said)

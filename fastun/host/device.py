@@ -17,13 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
-import psutil
 from msgspec import structs
 
 from fastun import log, native
 from fastun.config.settings import Settings
 from fastun.errors import RuntimeFailure
-from fastun.host import link_settings, prepared, tun
+from fastun.host import device_counters, link_settings, prepared, tun
 from fastun.host.condition import Condition
 from fastun.host.configured import check_vital, of_settings
 from fastun.host.dns.name_servers import NameServers
@@ -76,7 +75,7 @@ class Device:
         try:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
-            self.offload_max = tun.find_offload(self.fd) if settings.gso else Offload.NONE
+            self.offload_max = tun.find_offload(self.fd) if settings.data_path.gso else Offload.NONE
             with _explained(f"interface {self.name}"):
                 link_settings.configure(self.index, settings)
             self._begin(settings)
@@ -224,14 +223,19 @@ class Device:
                 self.inside(lambda: link_settings.configure(self.index, settings))
             self._reconcile(self._wanted)
 
-    def _reconcile(self, wanted: Wanted) -> Applied:
-        """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules."""
+    def _reconcile(self, wanted: Wanted, vital: Settings | None = None) -> Applied:
+        """Have the host as ``wanted``: the one way to change addresses, routes, MTU and rules.
+
+        Raises RuntimeFailure, which says it, where what is ``vital`` to these settings was refused.
+        """
         self._wanted = wanted
         try:
             applied = self.inside(lambda: self._reconciler.apply(wanted))
             if self._moved is None:
                 applied = self._packet_filter.forward(wanted, applied, self.index)
             self._refused = applied.refused
+            if vital is not None:
+                check_vital(applied, vital)
             self._refusals.say(applied.refused)
         finally:
             if self._moved is None:
@@ -240,7 +244,7 @@ class Device:
 
     def _begin(self, settings: Settings) -> None:
         """Apply what is configured. Raises RuntimeFailure where nothing could work without it."""
-        check_vital(self._reconcile(of_settings(settings)), settings)
+        self._reconcile(of_settings(settings), settings)
 
     def change(self, settings: Settings, outer: Iterable[OuterAddress]) -> Applied:
         """Have what these settings say, in place of the last; as `apply`.
@@ -265,9 +269,7 @@ class Device:
             )
             foreseen = self.inside(lambda: self._reconciler.foresee(wanted))
             check_vital(Applied(wanted.mtu, foreseen), settings)  # before an address is removed
-            applied = self._reconcile(wanted)
-            check_vital(applied, settings)
-            return applied
+            return self._reconcile(wanted, settings)
 
     def route_also(self, networks: Collection[Network]) -> None:
         """Have routes to these networks beside those of the settings; as `apply`."""
@@ -293,9 +295,7 @@ class Device:
             name = socket.if_indextoname(self.index) if self._moved is None else ""
         except OSError:
             return {}
-        # /proc/net/dev is that of our network namespace, which /sys/class/net need not be.
-        counters = psutil.net_io_counters(pernic=True, nowrap=False).get(name)
-        return {} if counters is None else dict(counters._asdict())
+        return device_counters.read(name)
 
     def has_frames(self) -> bool:
         """Return whether frames wait in the queue to us; the kernel gives no number. Any thread."""

@@ -26,7 +26,18 @@ from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGatewa
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
-from fastun.native import DIRECTIONS, ROLES, Confined, Mode, Offload, PeerTable, Ring, Stats, Wire
+from fastun.native import (
+    DIRECTIONS,
+    ROLES,
+    Confined,
+    Mode,
+    Offload,
+    PeerTable,
+    Ring,
+    Stats,
+    Waiting,
+    Wire,
+)
 
 # One MiB holds some fifteen of the longest frames: enough that neither side waits for the other's
 # wake-up, small enough to stay in a core's own cache. With 2 MiB a TCP link measured 10 % slower
@@ -68,6 +79,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
     switches: bool = False
+    waiting: Waiting = Waiting(hands_over=True)
 
 
 class LaneOwner(Protocol):
@@ -102,7 +114,7 @@ class Lane:
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
-        self._plan = plan
+        self.plan = plan
         self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -130,7 +142,7 @@ class Lane:
 
     def clamp_mss(self, mtu: int) -> None:
         """Make TCP's segments fit packets of ``mtu`` bytes from now on; 0 leaves them."""
-        self._plan = structs.replace(self._plan, mss_mtu=mtu)
+        self.plan = structs.replace(self.plan, mss_mtu=mtu)
         for role in ("tun-reader", "link-reader"):
             self.send(role, ClampMss(mtu))
 
@@ -183,7 +195,7 @@ class Lane:
             if not self._gives_up(worker, error.strerror or str(error)):
                 self._start_later(worker)
             return
-        plan, ring = self._plan, worker.ring
+        plan, ring = self.plan, worker.ring
         boot = Boot(
             ring_bytes=ring.size_bytes,
             wire=plan.wire,
@@ -191,6 +203,7 @@ class Lane:
             holds=plan.holds,
             coalesce=plan.coalesce,
             mss_mtu=plan.mss_mtu,
+            waiting=plan.waiting,
         )
         fds: tuple[int, ...] = (
             self.stats.fd,
@@ -261,6 +274,8 @@ class Lane:
         worker.unwatch()
         was_ready = worker.is_ready
         status = worker.reap()
+        if worker.ring.free_token(worker.role):
+            os.eventfd_write(self._wake_fd, 1)
         worker.is_ready = False
         worker.restarts += 1
         is_fault = -status in FAULTS

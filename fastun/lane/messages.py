@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Confined, Mode, Offload, Wire
+from fastun.native import Aead, Confined, Mode, Offload, Waiting, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -51,10 +51,7 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(ToWorker, frozen=True, tag="boot"):
-    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd].
-
-    With a switch (``hairpin_bytes`` > 0) also [addresses, hairpin, its eventfd].
-    """
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
     ring_bytes: int
     wire: Wire
@@ -62,7 +59,8 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     holds: bool
     coalesce: Offload
     mss_mtu: int
-    hairpin_bytes: int = 0
+    waiting: Waiting = Waiting()
+    hairpin_bytes: int = 0  # > 0: a switch; also [addresses, hairpin, its eventfd]
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):

@@ -16,11 +16,15 @@ import signal
 import socket
 import sys
 
-import setproctitle
+from fastun import imports
 
-from fastun import ending, native
-from fastun.lane import worker_start
-from fastun.lane.channel import FORK_ANSWER
+# What msgspec and setproctitle would like to have, and workers have no use for: 2 MiB.
+with imports.without("typing_extensions"), imports.standing_in("logging"):
+    import setproctitle
+
+    from fastun import ending, native
+    from fastun.lane import packing, worker_start
+    from fastun.lane.channel import FORK_ANSWER
 
 _NAME_BYTES_MAX = 64
 
@@ -35,6 +39,7 @@ def main() -> None:
     with contextlib.suppress(ConnectionError, ProcessLookupError):  # the gateway is gone
         native.hide_memory()
         native.die_with_parent(gateway_pid)
+        packing.prepare()  # once for all workers
         gc.collect()
         gc.freeze()  # collecting would write to what all share
         request = _fork_until_child(socket.socket(fileno=channel_fd))

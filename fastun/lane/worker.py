@@ -77,6 +77,7 @@ class Worker:
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
             wire=boot.wire,
             mode=boot.mode,
+            waiting=boot.waiting,
         )
         close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:

@@ -38,7 +38,7 @@ REPEAT_MAX_S: Final = 960.0
 FORGOTTEN_S: Final = 60.0
 
 WAYS_MAX: Final = 16
-WAYS_SAID: Final = 2
+PORTS_SAID: Final = 2
 
 Address = IPv4Address | IPv6Address
 WayOut = Callable[[Address, int, int], str]
@@ -167,8 +167,7 @@ class Attempts:
 
     def _note(self, slotted: SlottedPeer, outcome: _Outcome, way: Way) -> None:
         if slotted.slot not in self._links:
-            where = format_host_port(str(way.host), way.port)
-            slotted.errors.note(outcome.reason, f"{way.scheme} {where}: {outcome.text}")
+            slotted.errors.note(outcome.reason, f"{_at(way)}: {outcome.text}")
 
     # -- the log --------------------------------------------------------------------------------
 
@@ -178,6 +177,8 @@ class Attempts:
         for slot, effort in list(self._by_slot.items()):
             if now_s - effort.tried_s > FORGOTTEN_S:
                 del self._by_slot[slot]
+                if slot in self._links:  # it is heard again, without a handshake
+                    effort.slotted.errors.clear()
             elif effort.ways and now_s >= effort.due_s:
                 self._say(effort, self._links.get(slot), now_s)
 
@@ -196,6 +197,7 @@ class Attempts:
         elif link is not None:
             event = "the peer does not answer any more"
             self._log.warning(event, peer=peer, **fields, likely=likely)
+            effort.slotted.errors.note(outcome.reason, f"{event}: {_at(way)}: {outcome.text}")
         else:
             self._log.warning("cannot connect", peer=peer, **fields, likely=likely)
         effort.has_warned = True
@@ -204,15 +206,21 @@ class Attempts:
         effort.ways = {}  # what comes of the next attempts may be something else
 
     def _said(self, effort: _Effort) -> str:
-        ways = list(effort.ways)[-WAYS_SAID:]
-        said = "; ".join(map(self._described, ways))
-        n_more = len(effort.ways) - len(ways)
-        return f"{said}; {n_more} more" if n_more else said
+        """Return the way of which most is known, other ports of its host, and how many more."""
+        way, _ = effort.worst()
+        there = [each for each in effort.ways if each.host == way.host and each != way]
+        ports = "".join(f", {each.scheme} {each.port}" for each in there[:PORTS_SAID])
+        n_more = len(effort.ways) - 1 - len(there[:PORTS_SAID])
+        return f"{self._described(way)}{ports}" + (f"; {n_more} more" if n_more else "")
 
     def _described(self, way: Way) -> str:
         where = format_host_port(str(way.host), way.port)
         named = f"{way.name} {where}" if way.name else where
         return f"{way.scheme} {named} {self._way_out(*way[1:3], _PROTOCOLS[way.scheme])}".rstrip()
+
+
+def _at(way: Way) -> str:
+    return f"{way.scheme} {format_host_port(str(way.host), way.port)}"
 
 
 def _last(effort: _Effort, scheme: Scheme) -> Way | None:

@@ -34,11 +34,15 @@ class Reason(StrEnum):
 
 
 class LastError(msgspec.Struct, frozen=True):
-    """One error. ``since`` is the Unix time of the last time it was seen."""
+    """One error. ``since`` is the Unix time of the last time it was seen.
+
+    ``first`` is that of the first error since a handshake last succeeded, whichever it was.
+    """
 
     reason: Reason
     since: float
     text: str
+    first: float
 
 
 class PeerErrors(msgspec.Struct):
@@ -50,7 +54,9 @@ class PeerErrors(msgspec.Struct):
 
     def note(self, reason: Reason, text: str) -> None:
         """Take note of an error, in place of the last one."""
-        self.last = LastError(reason, time.time(), text[:_TEXT_MAX])
+        now = time.time()
+        first = now if self.last is None else self.last.first
+        self.last = LastError(reason, now, text[:_TEXT_MAX], first)
         # A new one each time: a scrape may be walking the old one.
         self.counts = self.counts + Counter({reason: 1})
 

@@ -1,7 +1,7 @@
 """What an operator reads when a link does not come up: what came back, and the likely causes.
 
 The causes are in the order in which to look at them. All texts are short: a line of the log holds
-what was tried as well, and a person reads it. docs/operations.md says more of each cause, and
+what was tried as well, some 200 characters in all. docs/operations.md says more of each cause, and
 `fastun connect FILE --check` looks for the one that it is.
 """
 
@@ -18,11 +18,11 @@ from fastun.session.refusal import HandshakeError, Refusal
 CAME_BACK: Final[dict[Reason, str]] = {
     Reason.NO_ANSWER: "nothing",
     Reason.PORT_CLOSED: "connection refused",
-    Reason.CLOSED: "connection closed after our handshake, without an answer",
+    Reason.CLOSED: "closed after our handshake, unanswered",
     Reason.COOKIE_ONLY: "only a cookie",
     Reason.NOT_OPENED: "a response that does not open",
-    Reason.NO_ROUTE: "nothing was sent: no route",
-    Reason.BLOCKED_HERE: "nothing was sent: this host refused (operation not permitted)",
+    Reason.NO_ROUTE: "not sent: no route",
+    Reason.BLOCKED_HERE: "not sent: operation not permitted",
 }
 
 # From what says most to what says least.
@@ -39,21 +39,20 @@ ORDER: Final = (
     Reason.NO_ANSWER,
 )
 
-_UNKNOWN_KEY = "our key{key} is unknown there; wrong server key here; our clock was set back"
 _LIKELY: Final[dict[Reason, str]] = {
     Reason.NOT_OPENED: "our pre-shared key differs from the server's",
-    Reason.CLOSED: _UNKNOWN_KEY,
+    Reason.CLOSED: "wrong key there{key} or of the server here; clock set back",
     Reason.COOKIE_ONLY: "the server is flooded with handshakes; we go on trying",
-    Reason.BLOCKED_HERE: "this host's own firewall drops it ('nft list ruleset', chain output)",
-    Reason.NO_ROUTE: "this host has no network now, or no route there ('ip route get')",
-    Reason.PROHIBITED: "a firewall forbids it; allow the port there",
-    Reason.PORT_CLOSED: "server not running; another port; a firewall rejects it",
-    Reason.UNREACHABLE: "wrong address; the server is down; a firewall rejects it",
+    Reason.BLOCKED_HERE: "this host's own firewall ('nft list ruleset', chain output)",
+    Reason.NO_ROUTE: "no network now, or no route there ('ip route get')",
+    Reason.PROHIBITED: "a firewall; allow the port there",
+    Reason.PORT_CLOSED: "server not running; wrong port; firewall",
+    Reason.UNREACHABLE: "wrong address; server down; firewall",
     Reason.OTHER: "see what came back",
 }
 _NOTHING: Final[dict[Scheme, str]] = {
-    "udp": "server down; wrong address or port; a firewall drops it; " + _UNKNOWN_KEY,
-    "tcp": "wrong address; server down; a firewall drops it",
+    "udp": "server down; firewall; wrong address, port or key{key}; clock set back",
+    "tcp": "server down; firewall; wrong address",
 }
 
 _OF_ERRNO: Final[dict[int, Reason]] = {
@@ -72,7 +71,7 @@ _OF_ERRNO: Final[dict[int, Reason]] = {
 def causes(reason: Reason, scheme: Scheme, key: str) -> str:
     """Return the likely causes; ``key`` is our fingerprint, empty without keys."""
     text = _NOTHING[scheme] if reason is Reason.NO_ANSWER else _LIKELY[reason]
-    return text.format(key=key and f" {key}")
+    return text.format(key=key and f" (ours: {key})")
 
 
 def of_error(error: BaseException, *, is_connected: bool = False) -> tuple[Reason, str]:

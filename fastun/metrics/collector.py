@@ -11,13 +11,17 @@ import threading
 from collections.abc import Iterator
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from fastun.gateway.view import Histogram, LinkView, PeerView, TakeView, ViewClosedError
 from fastun.metrics.families import FAMILIES
 from fastun.metrics.family import Family
+from fastun.metrics.library import (
+    Collector,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from fastun.metrics.readings import ScrapedPeer, Source
 from fastun.metrics.software import SoftwareLabel
 

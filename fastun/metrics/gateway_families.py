@@ -82,6 +82,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.syscalls,
     ),
     Family(
+        "fastun_in_place_packets_total",
+        "counter",
+        ("role",),
+        "Packets that the reader gave out itself, since its writer slept: both count them, as "
+        "always.",
+        readings.of_readers("in_place"),
+    ),
+    Family(
         "fastun_refused_offloads_total",
         "counter",
         ("role",),
@@ -96,7 +104,7 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         'Packets with the ECN mark "congestion experienced", which their senders answer by sending '
         "slower: set by the tun-reader for a queue of fastun's that stays long, by the link-reader "
         "for a router on the path.",
-        readings.ecn_marked,
+        readings.of_readers("ecn_marked"),
     ),
     Family(
         "fastun_switched_packets_total",
@@ -190,6 +198,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         ("kind",),
         "What other programs removed of what the tunnel needs of this host, and was made again.",
         readings.host_repairs,
+    ),
+    Family(
+        "fastun_dns_up",
+        "gauge",
+        (),
+        "0 while the tunnel's DNS servers cannot be set or do not answer, else 1; only where it "
+        "has any. The log and 'fastun status' say what is wrong.",
+        readings.dns_up,
     ),
     Family(
         "fastun_log_lines_dropped_total",

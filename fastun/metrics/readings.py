@@ -150,11 +150,15 @@ def refused_offloads(source: Source) -> Samples:
         yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
 
 
-def ecn_marked(source: Source) -> Samples:
-    """Yield the packets that the readers marked, over all lanes."""
-    for role in READERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["ecn_marked"] for worker in workers)
+def of_readers(counter: str) -> Read:
+    """Return what reads a counter of the readers, over all lanes."""
+
+    def read(source: Source) -> Samples:
+        for role in READERS:
+            workers = source.gateway.of_role(role)
+            yield (role,), sum(worker.counters[counter] for worker in workers)
+
+    return read
 
 
 def of_rings(read_bytes: Callable[[RingView], int]) -> Read:
@@ -192,6 +196,12 @@ def host_repairs(source: Source) -> Samples:
     """Yield what was made again, by kind."""
     for kind, n_repairs in source.gateway.device.repairs.items():
         yield (kind,), n_repairs
+
+
+def dns_up(source: Source) -> Samples:
+    """Yield whether names are looked up as configured, where the tunnel has DNS servers."""
+    if source.gateway.device.dns is not None:
+        yield (), not source.gateway.device.dns.fault
 
 
 def of_udp_sockets(read_value: Callable[[SocketState], float]) -> Read:

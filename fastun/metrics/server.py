@@ -3,7 +3,7 @@
     GET /metrics --> GatewayCollector --> FAMILIES --> a view of the gateway
     GET /healthz     200 while all workers run
     GET /readyz      200 while traffic can pass: for connect, that takes a link as well, for serve
-                     all addresses that it listens on
+                     all addresses that it listens on. DNS that does not work is a line of it
 
 Neither the event loop nor a worker takes part in an answer. Which text format a scrape gets, and
 whether compressed, is what it asks for: Prometheus's own or OpenMetrics (prometheus_client's
@@ -24,11 +24,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder, gzip_accepted
-from prometheus_client.openmetrics import exposition as openmetrics
 
 from fastun import ending, log
 from fastun.bounded_server import BoundedServer
@@ -40,6 +35,15 @@ from fastun.link import binding
 from fastun.link.names import RETRY_S
 from fastun.link.source_limits import SourceLimits, source_of
 from fastun.metrics.collector import GatewayCollector
+from fastun.metrics.library import (
+    CollectorRegistry,
+    ProcessCollector,
+    WSGIRequestHandler,
+    WSGIServer,
+    choose_encoder,
+    gzip_accepted,
+    openmetrics,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -172,8 +176,10 @@ def _application(exposition: Exposition, take_health: TakeHealth) -> _Applicatio
         return not reason, reason or "all workers run"
 
     def readiness() -> tuple[bool, str]:
-        reason = take_health().not_ready()
-        return not reason, reason or "ready"
+        state = take_health()
+        if reason := state.not_ready():
+            return False, reason
+        return True, "\n".join(filter(None, ("ready", state.ready_but())))
 
     probes = {"/healthz": health, "/readyz": readiness}
 

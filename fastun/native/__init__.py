@@ -49,6 +49,7 @@ from fastun.native.vocabulary import (
     MessageType,
     Mode,
     Offload,
+    Waiting,
     Wire,
 )
 
@@ -90,6 +91,7 @@ __all__ = [
     "Stats",
     "TcpInfo",
     "UdpAddress",
+    "Waiting",
     "Wire",
     "confine",
     "device_open",

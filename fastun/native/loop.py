@@ -11,7 +11,7 @@ import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
-from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Wire
+from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Waiting, Wire
 
 
 class LoopEnd(IntEnum):
@@ -92,6 +92,7 @@ class Loop:
         *,
         wire: Wire,
         mode: Mode,
+        waiting: Waiting,
     ) -> None:
         """Prepare the loop of ``role``."""
         self._memory = memory
@@ -111,6 +112,8 @@ class Loop:
                 "macs": ffi.NULL if memory.macs is None else memory.macs.pointer,
                 "hairpin": ffi.NULL if memory.hairpin is None else memory.hairpin.pointer,
                 "hairpin_wake_fd": fds.hairpin_wake,
+                "hands_over": waiting.hands_over,
+                "spin_ns": waiting.spin_us * 1000,
             },
         )
         self._pointer = checked_pointer(lib.loop_new(parts))

@@ -57,6 +57,11 @@ class Ring:
         else:
             lib.ring_doorbell_consumer(self.pointer)
 
+    def free_token(self, role: str) -> bool:
+        """Return the consumer's token, if the reaped worker ``role`` had it; whether it had."""
+        is_producer = role in ("tun-reader", "link-reader")
+        return is_producer and bool(lib.ring_producer_is_dead(self.pointer))
+
     def close(self) -> None:
         """Unmap, and close the memfd if this ring made it."""
         lib.ring_detach(self.pointer)

@@ -34,6 +34,17 @@ class Offload(IntEnum):
     TCP_UDP = lib.DEVICE_OFFLOAD_TCP_UDP
 
 
+class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the workers of a lane wait for one another.
+
+    ``hands_over``: readers do their sleeping writers' steps, where only a packet or two is under
+    way. Before it sleeps, a writer looks for the next record for ``spin_us``.
+    """
+
+    hands_over: bool = False
+    spin_us: int = 0
+
+
 class Aead(IntEnum):
     """What data messages are sealed with."""
 

@@ -4,14 +4,13 @@ PeerDirectory is what all directories can do; store.py has the one in SQLite. Pe
 configuration file are in none.
 """
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from ipaddress import ip_interface
 
 from fastun.endpoint import Endpoint
-from fastun.errors import ConfigError, quote
+from fastun.errors import ConfigError, nearest, quote
 from fastun.peers.peer import Address, Network, Peer, Server, hosts_of, one_host
 from fastun.peers.terms import Usage
 
@@ -38,6 +37,10 @@ class PeerDirectory(ABC):
         """Return all, in the order of their names."""
 
     @abstractmethod
+    def named(self, name: str) -> Peer | None:
+        """Return the peer of that name, None when there is none."""
+
+    @abstractmethod
     def add(self, peer: Peer) -> None:
         """Add `peer`; ConfigError when another has its name, its key or one of its prefixes."""
 
@@ -51,7 +54,7 @@ class PeerDirectory(ABC):
     def check_name_is_free(self, name: str, where: str) -> None:
         """Raise ConfigError where a peer of the directory, or of the gateway's file, has it."""
         server = self.server()
-        if any(peer.name == name for peer in (*self.peers(), *(server.peers if server else ()))):
+        if self.named(name) or any(peer.name == name for peer in (server.peers if server else ())):
             raise ConfigError(
                 f"{where}: a peer is named {quote(name)} already; choose another name"
             )
@@ -85,7 +88,7 @@ class PeerDirectory(ABC):
 
     @abstractmethod
     def remember_usage(self, usage: Mapping[str, Usage]) -> None:
-        """Keep what these peers have used; names that are no peer's are left out."""
+        """Keep what these peers, of the directory or of the gateway's file, have used."""
 
     @abstractmethod
     def public_endpoints(self) -> tuple[Endpoint, ...]:
@@ -97,18 +100,17 @@ class PeerDirectory(ABC):
 
     def get(self, name: str) -> Peer:
         """Return the peer of that name; ConfigError with the nearest name when there is none."""
-        peers = self.peers()
-        for peer in peers:
-            if peer.name == name:
-                return peer
+        peer = self.named(name)
+        if peer is not None:
+            return peer
         server = self.server()
         if server and name in {peer.name for peer in server.peers}:
             raise ConfigError(
                 f"peer {quote(name)} is in the configuration file of {server.interface};"
                 " view, change or remove it there"
             )
-        nearest = difflib.get_close_matches(name, [peer.name for peer in peers], n=1)
-        fix = f"did you mean {quote(nearest[0])}?" if nearest else "'fastun peer list' shows all"
+        meant = nearest(name, [peer.name for peer in self.peers()])
+        fix = f"did you mean {quote(meant)}?" if meant else "'fastun peer list' shows all"
         raise ConfigError(f"no peer is named {quote(name)}; {fix}")
 
     def next_free_address(self, network: Network) -> Address:

@@ -115,6 +115,7 @@ class _PeerText(msgspec.Struct, frozen=True):
     name: str
     public_key: bytes
     allowed_ips: tuple[str, ...]
+    terms: str = "{}"  # Not in what older versions wrote.
 
 
 class ServerText(msgspec.Struct, frozen=True):
@@ -143,7 +144,12 @@ class ServerText(msgspec.Struct, frozen=True):
             server.public_key,
             tuple(map(str, server.listen)),
             tuple(
-                _PeerText(peer.name, peer.public_key, tuple(map(str, peer.allowed_ips)))
+                _PeerText(
+                    peer.name,
+                    peer.public_key,
+                    tuple(map(str, peer.allowed_ips)),
+                    terms_text(peer.terms),
+                )
                 for peer in server.peers
             ),
             tuple(map(str, server.routes)),
@@ -170,6 +176,7 @@ class ServerText(msgspec.Struct, frozen=True):
                     name=peer.name,
                     public_key=peer.public_key,
                     allowed_ips=tuple(map(_network, peer.allowed_ips)),
+                    terms=terms_of(peer.terms),
                 )
                 for peer in self.peers
             ),

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 # A change takes milliseconds; one that takes longer hangs.
 LOCK_TIMEOUT_S: Final = 5.0
 
+_PEERS: Final = (
+    "SELECT name, public_key, preshared_key, endpoints, keepalive_s, terms, prefix"
+    " FROM peer LEFT JOIN allowed_ip ON peer = name {} ORDER BY name, position"
+)
+
 __all__ = ["FILE_NAME", "LOCK_TIMEOUT_S", "PeerStore"]
 
 
@@ -101,15 +106,17 @@ class PeerStore(PeerDirectory):
     def peers(self) -> tuple[Peer, ...]:  # noqa: D102
         with self._explained():
             # One statement is one look, whatever others write meanwhile.
-            rows = self._database.execute(
-                "SELECT name, public_key, preshared_key, endpoints, keepalive_s, terms, prefix"
-                " FROM peer LEFT JOIN allowed_ip ON peer = name ORDER BY name, position"
-            ).fetchall()
-            return peers_of(rows)
+            return peers_of(self._database.execute(_PEERS.format("")).fetchall())
+
+    def named(self, name: str) -> Peer | None:  # noqa: D102
+        with self._explained():
+            rows = self._database.execute(_PEERS.format("WHERE name = ?"), (name,)).fetchall()
+            return next(iter(peers_of(rows)), None)
 
     def add(self, peer: Peer) -> None:  # noqa: D102
         with self._changing():
-            self._check_beside(peer, self.peers())
+            self._check_beside(peer, self._sharing_with(peer))
+            self._forget_usage(peer.name)  # of one in the file that had the name
             self._database.execute("INSERT INTO peer VALUES (?, ?, ?, ?, ?, ?)", _columns(peer))
             self._insert_prefixes(peer)
             self._grow_version()
@@ -117,14 +124,18 @@ class PeerStore(PeerDirectory):
     def replace(self, name: str, peer: Peer) -> None:  # noqa: D102
         with self._changing():
             before = self.get(name)
-            self._check_beside(peer, [each for each in self.peers() if each != before])
+            others = [each for each in self._sharing_with(peer) if each != before]
+            self._check_beside(peer, others)
             self._database.execute("DELETE FROM allowed_ip WHERE peer = ?", (name,))
             self._database.execute(
                 "UPDATE peer SET name = ?, public_key = ?, preshared_key = ?, endpoints = ?,"
                 " keepalive_s = ?, terms = ? WHERE name = ?",
                 (*_columns(peer), name),
             )
-            self._database.execute("UPDATE usage SET peer = ? WHERE peer = ?", (peer.name, name))
+            if peer.name != name:
+                self._forget_usage(peer.name)
+                renamed = (peer.name, name)
+                self._database.execute("UPDATE usage SET peer = ? WHERE peer = ?", renamed)
             self._insert_prefixes(peer)
             self._grow_version()
 
@@ -132,9 +143,20 @@ class PeerStore(PeerDirectory):
         with self._changing():
             peer = self.get(name)
             self._database.execute("DELETE FROM peer WHERE name = ?", (name,))
-            self._database.execute("DELETE FROM usage WHERE peer = ?", (name,))
+            self._forget_usage(name)
             self._grow_version()
         return peer
+
+    def _sharing_with(self, peer: Peer) -> list[Peer]:
+        """Return the peers with its name, its key or one of its prefixes, without reading all."""
+        look = self._database.execute
+        prefixes = [(str(prefix),) for prefix in peer.allowed_ips]
+        found = look(
+            "SELECT name FROM peer WHERE name = ? OR public_key = ?", (peer.name, peer.public_key)
+        ).fetchall()
+        for prefix in prefixes:
+            found += look("SELECT peer FROM allowed_ip WHERE prefix = ?", prefix).fetchall()
+        return [each for (name,) in sorted({*found}) if (each := self.named(name))]
 
     def _check_beside(self, peer: Peer, others: Iterable[Peer]) -> None:
         server = self.server()
@@ -154,10 +176,16 @@ class PeerStore(PeerDirectory):
 
     def remember_usage(self, usage: Mapping[str, Usage]) -> None:  # noqa: D102
         with self._changing():
+            # Of a month that has ended nothing counts, and some were of peers in a file.
+            oldest = min((used.month for used in usage.values()), default="")
+            self._database.execute("DELETE FROM usage WHERE month < ?", (oldest,))
             self._database.executemany(
-                "INSERT OR REPLACE INTO usage SELECT name, ?, ? FROM peer WHERE name = ?",
-                [(used.month, used.n_bytes, name) for name, used in usage.items()],
+                "INSERT OR REPLACE INTO usage VALUES (?, ?, ?)",
+                [(name, used.month, used.n_bytes) for name, used in usage.items()],
             )
+
+    def _forget_usage(self, name: str) -> None:
+        self._database.execute("DELETE FROM usage WHERE peer = ?", (name,))
 
     def server(self) -> Server | None:  # noqa: D102
         text = self._fact("server")

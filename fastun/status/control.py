@@ -65,11 +65,15 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What a reload did, a line each: applied, to be had by a restart, not taken by the system."""
+    """What a reload did, a line each: applied, to be had by a restart, not taken by the system.
+
+    ``remarks`` are what the file says that is hardly meant.
+    """
 
     changes: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class CaptureBegun(msgspec.Struct, frozen=True):

@@ -69,8 +69,11 @@ def _last_errors(peers: list[PeerStatus], now: float, n_max: int) -> Iterable[Te
     found = [(peer, peer.last_error) for peer in peers if peer.last_error is not None]
     found.sort(key=lambda each: each[1].unix_seconds, reverse=True)
     for peer, error in found[:n_max]:
-        age = _age(error.unix_seconds, now, "")
-        yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({age} ago)", style="yellow")
+        ages = f"{_age(error.unix_seconds, now, '')} ago"
+        first = error.first_unix_seconds
+        if first is not None and error.unix_seconds - first >= 1:
+            ages += f", errors for {_age(first, now, '')}"
+        yield Text(f"{one_line(peer.name)}: {one_line(error.text)} ({ages})", style="yellow")
 
 
 def _ends(peers: list[PeerStatus], now: float) -> Iterable[Text]:

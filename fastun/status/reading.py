@@ -160,7 +160,12 @@ def _terms(peer: PeerView) -> Terms:
 
 
 def _last_error(error: link_errors.LastError) -> LastError:
-    return LastError(reason=error.reason.value, unix_seconds=error.since, text=error.text)
+    return LastError(
+        reason=error.reason.value,
+        unix_seconds=error.since,
+        first_unix_seconds=error.first,
+        text=error.text,
+    )
 
 
 def _inner_addresses(peer: PeerView) -> list[str]:
@@ -187,6 +192,8 @@ def _link(link: LinkView) -> LinkStatus:
 def _lane(lane: LaneView) -> LaneStatus:
     return LaneStatus(
         lane=lane.index,
+        hand_over=lane.waiting.hands_over,
+        spin_microseconds=lane.waiting.spin_us,
         outbound=_direction(lane, "outbound", "tun-reader", "link-writer"),
         inbound=_direction(lane, "inbound", "link-reader", "tun-writer"),
     )

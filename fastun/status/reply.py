@@ -44,9 +44,15 @@ class Direction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One lane."""
+    """One lane.
+
+    ``hand_over``: its readers do the step of a writer that sleeps themselves. ``spin_microseconds``
+    is how long a writer looks for the next packet before it sleeps.
+    """
 
     lane: int
+    hand_over: bool = False
+    spin_microseconds: int = 0
     outbound: Direction
     inbound: Direction
 
@@ -70,11 +76,16 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastError(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a peer is not connected. ``reason`` is one of docs/metrics.md, ``text`` for people."""
+    """Why a peer is not connected. ``reason`` is one of docs/metrics.md, ``text`` for people.
+
+    ``unix_seconds`` is when it was seen last, ``first_unix_seconds`` since when there were errors,
+    which a gateway of an older version does not say.
+    """
 
     reason: str
     unix_seconds: float
     text: str
+    first_unix_seconds: float | None = None
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Confinement, Direction, DnsStatus, ForwardStatus, Stage, Status
+    from fastun.status.reply import (
+        Confinement,
+        Direction,
+        DnsStatus,
+        ForwardStatus,
+        LaneStatus,
+        Stage,
+        Status,
+    )
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
@@ -149,15 +157,16 @@ def _summary(status: Status, now: float) -> Table:
     )
     if links.refused_handshakes:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
+    table.add_row("workers", _waiting(status.lanes[0]))
     if status.confinement is not None:
-        table.add_row("workers", _confined(status.confinement))
+        table.add_row("confined", _confined(status.confinement))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 
 
 def _confined(what: Confinement) -> Text:
     said = confinement.describe(what.user, what.landlock, has_filter=what.seccomp, lacks=what.lacks)
-    return Text(f"confined: {said}", style="yellow" if what.lacks else "")
+    return Text(said, style="yellow" if what.lacks else "")
 
 
 def _dns(dns: DnsStatus) -> Text:
@@ -193,6 +202,14 @@ def _forwarding(forward: ForwardStatus) -> Text:
     for obstacle in forward.obstacles:
         said.append(f"\n{obstacle}", style="yellow")
     return said
+
+
+def _waiting(lane: LaneStatus) -> str:
+    """Return how the workers wait for one another."""
+    single = "done by the one that is awake" if lane.hand_over else "passed on"
+    spin = lane.spin_microseconds
+    before = f"; a writer looks again for {spin} µs before it sleeps" if spin else ""
+    return f"single packets are {single}{before}"
 
 
 def _connected(status: Status) -> Text:

@@ -113,7 +113,8 @@ class _Server(BoundedServer, socketserver.UnixStreamServer):
             return Reply(error=str(error), exit_code=error.exit_code)
         except (TimeoutError, CancelledError):
             return Reply(error="it takes too long; its log will say what became of it")
-        return Reply(reloaded=control.Reloaded(done.changes, done.needs_restart, done.left_out))
+        said = (done.changes, done.needs_restart, done.left_out, done.remarks)
+        return Reply(reloaded=control.Reloaded(*said))
 
     def _captured(self, connection: socket.socket, request: Request) -> Reply | None:
         if request.capture is None:

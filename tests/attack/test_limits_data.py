@@ -283,14 +283,19 @@ def test_no_key_is_kept_for_longer_than_three_times_its_life(
     monkeypatch.setattr(lab_tunnel, "FASTUN", (sys.executable, "-c", WATCHED))
     monkeypatch.setenv("FASTUN_AGES", str(tmp_path / "ages"))
     pair = tunnel(transport=transport)
-    pair.client.host.run("ping", "-q", "-i0.05", "-w5", pair.server.inner_address)
-    rekeys = pair.client.scrape().total("fastun_rekeys_total")
+
+    def rekeys() -> float:
+        return pair.client.scrape().total("fastun_rekeys_total")
+
+    pinging = pair.client.host.spawn("ping", "-q", "-i0.05", pair.server.inner_address)
+    time.sleep(5)  # the oldest of them are thrown away meanwhile
+    wait_until(lambda: rekeys() > 5, "new keys, six times", timeout_s=30)
+    pinging.kill()
     oldest = {
         path.name: max(map(float, path.read_text(encoding="ascii").split()))
         for path in tmp_path.glob("ages*")
     }
-    print(f"{rekeys:.0f} rekeys; the oldest keys, seconds: {oldest}")  # noqa: T201
-    assert rekeys > 5
+    print(f"{rekeys():.0f} rekeys; the oldest keys, seconds: {oldest}")  # noqa: T201
     assert len(oldest) == 2
     assert max(oldest.values()) < 4.5
 
@@ -308,14 +313,14 @@ def test_who_sends_much_under_aes_makes_new_keys_from_either_side(
         return server.scrape().total("fastun_rekeys_total")
 
     for is_reverse in (False, True):  # the server is the session's responder at first
-        before = rekeys()
-        done = iperf3(
-            client.host, server.host, pair.server.inner_address, duration_s=2, reverse=is_reverse
-        )
-        assert done.gbit_per_second > 0
-        n_rekeys = rekeys() - before
-        print(f"{done.gbit_per_second:.1f} Gbit/s, reverse={is_reverse}: {n_rekeys:.0f} rekeys")  # noqa: T201
-        assert n_rekeys >= 1  # some two a second: the gateway looks at the counts twice a second
+        before, n_loads = rekeys(), 0
+        while rekeys() == before:  # the gateway looks at the counts twice a second
+            assert (n_loads := n_loads + 1) <= 10
+            iperf3(
+                *(client.host, server.host, pair.server.inner_address),
+                duration_s=1,
+                reverse=is_reverse,
+            )
     for gateway in (client, server):
         assert dropped(gateway, "no_session", "unknown_index") == 0
 

@@ -151,11 +151,11 @@ def test_one_source_costs_at_most_a_tenth_of_a_core(
             time.sleep(0.6)  # the gateway looks at its directory
         target = SERVER_V6 if ":" in sources[0] else SERVER
         before_s, began = cpu_s(gateway), time.monotonic()
-        counts = result_of(begin(host, target, kind, sources, per_s=0, seconds=1.5))
+        counts = result_of(begin(host, target, kind, sources, per_s=0, seconds=1))
         shares[what] = (cpu_s(gateway) - before_s) / (time.monotonic() - began)
         print(f"{what}: {100 * shares[what]:.1f} % of a core", counts)  # noqa: T201
         assert counts["answered"] <= (what == "replay")
-        assert counts["begun"] > 500
+        assert counts["begun"] > 300
     assert max(shares.values()) <= CORE_SHARE, shares
 
 
@@ -305,14 +305,14 @@ def test_a_wrong_first_message_of_any_length_is_closed_at_once_and_counted(
     times_s, heard = zip(*(closing_time_s(host, said) for said in first), strict=True)
     print(f"{len(first)} wrong beginnings: kept for {max(times_s):.3f} s at most")  # noqa: T201
     assert set(heard) == {b""}
-    assert max(times_s) < 0.5
+    assert max(times_s) < 0.9, "at once, and not after the second that the next one has"
     # A message cut short may still be coming: 149 bytes of 150.
     kept_s, nothing = closing_time_s(
         host, struct.pack(">H", 148) + bytes([1, 0, 0, 0]) + bytes(143)
     )
     print(f"one byte short: kept for {kept_s:.1f} s")  # noqa: T201
     assert nothing == b""
-    assert kept_s < 1.5
+    assert kept_s < 4
     scrape = gateway.scrape()
     assert scrape.total("fastun_hello_failures_total") == len(first) + 1
     assert scrape.total("fastun_handshakes_total", result="bad_length") > len(lengths)

@@ -14,15 +14,13 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import (
-    CLIENT_ADDRESSES,
-    SERVER_ADDRESSES,
     UDP_PORT,
     Tunnel,
     add_peer,
-    start_gateway,
 )
 from tests.support.goodput import Goodput, after, busy, usual
 from tests.support.roaming_client import RoamingClient
+from tests.support.serve_and_dial import dial, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,18 +41,11 @@ def pair(lab: Lab, hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Tunnel]
     """A tunnel whose server listens on all addresses, by one socket."""
     server, client = hosts
     lab.wire(server, client, ["10.0.0.1/24"], ["10.0.0.2/24"])
-    listen = ("--listen", f"udp://[::]:{UDP_PORT}")
-    serving = start_gateway(
-        server, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
-    )
-    file = add_peer(serving, "client", "10.0.0.1", "udp")
-    connecting = start_gateway(
-        client, tmp_path, "connect", str(file), wire="wireguard", addresses=CLIENT_ADDRESSES
-    )
-    pair = Tunnel(serving, connecting)
+    serving = serve(server, tmp_path, f"udp://[::]:{UDP_PORT}")
+    pair = dial(serving, client, tmp_path, "10.0.0.1")
     pair.wait_up()
     yield pair
-    for gateway in (connecting, serving):
+    for gateway in (pair.client, serving):
         print(f"--- {gateway.role} log", *gateway.log_tail(40), sep="\n")  # noqa: T201
         assert gateway.stop() == 0
 

@@ -47,6 +47,8 @@ def refused(
     assert "Traceback" not in done.stderr
     complaints = [line for line in done.stderr.splitlines() if line.startswith("fastun: ")]
     assert len(complaints) == 1, done.stderr
+    reason = complaints[0].rpartition(": ")[2]
+    assert done.stderr.count(reason) == 1, "said once"
     assert host.devices() == devices_before
     assert not list(tmp_path.glob("*.sock"))
     wait_until(lambda: not host.pids(), "no process is left")
@@ -63,6 +65,11 @@ CASES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
     "unknown command": (("sreve",), 2, ("serve",)),
     "address without length": (("serve", *INSECURE, "--address", "10.0.0.1"), 2, ("--address",)),
     "address taken": (("serve", *INSECURE, "--address", "10.7.7.7/24"), 1, ("10.7.7.7", "free")),
+    "addresses taken": (
+        ("serve", *INSECURE, "--address", "10.7.7.7/24", "--address", "10.7.7.8/24"),
+        1,
+        ("10.7.7.7/24 10.7.7.8/24: already",),
+    ),
     "no scheme": (("connect", "192.0.2.1", *INSECURE), 2, ("tcp://192.0.2.1:55555",)),
     "no file": (("connect", "./nothing.toml"), 2, ("nothing.toml",)),
 }
@@ -71,7 +78,8 @@ CASES: dict[str, tuple[tuple[str, ...], int, tuple[str, ...]]] = {
 @pytest.mark.parametrize("what", CASES)
 def test_a_bad_start_is_one_line(host: Host, tmp_path: Path, what: str) -> None:
     arguments, expected_code, words = CASES[what]
-    host.ip("address", "add", "10.7.7.7/32", "dev", "lo")
+    for taken in ("10.7.7.7/32", "10.7.7.8/32"):
+        host.ip("address", "add", taken, "dev", "lo")
     code, complaint = refused(host, tmp_path, *arguments)
     assert code == expected_code
     for word in words:

@@ -87,12 +87,12 @@ def test_fastun_dials_wireguard_go_and_rekeys_without_loss(
         psk=wg("genpsk") if has_psk else "", outer=outer, is_toml=has_psk == (outer == 4)
     )
     interop.wait_up(interop.ours, THEIR_INNER[0])
-    before = gateway.scrape()
-    assert_packets_pass(interop)
+    before, n_times = gateway.scrape(), 0
     assert_data_is_exact(interop)
-    after = gateway.scrape()
-    assert after.total("fastun_rekeys_total") - before.total("fastun_rekeys_total") >= 3
-    assert after.dropped() == before.dropped()
+    while gateway.scrape().total("fastun_rekeys_total") < before.total("fastun_rekeys_total") + 3:
+        assert (n_times := n_times + 1) <= 10
+        assert_packets_pass(interop)
+    assert gateway.scrape().dropped() == before.dropped()
     assert_shown(interop, outer)
     assert_plain_wireguard(interop)
 

@@ -301,6 +301,8 @@ static void change_links(struct random *random) {
         peer_detach(&links, slot);
     else if (links.peers[slot].fd[0] < 0)
         peer_attach(&links, slot, random_below(random, 3) == 0 ? 0 : SNDBUF_LEAST);
+    if (random_below(random, 2) == 0)
+        peer_links_take_turns(&links);
     peer_links_run(&links);
 }
 

@@ -11,19 +11,13 @@ import pytest
 
 from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import (
-    CLIENT_ADDRESSES,
-    SERVER_ADDRESSES,
-    UDP_PORT,
-    Tunnel,
-    add_peer,
-    start_gateway,
-)
+from fastun.lab.tunnel import UDP_PORT
 from fastun.link import binding
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.inside import Inside
 from fastun.link.names import EndpointAddress
-from tests.support.name_server import NameServer, resolv_conf
+from tests.support.name_server import NameServer
+from tests.support.serve_and_dial import DNS, NAME, dial, log_of, serve, wired_with_dns
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -32,41 +26,19 @@ if TYPE_CHECKING:
 
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
-    from fastun.lab.tunnel import GatewayProcess
     from fastun.native import UdpAddress
 
-NAME, DNS = "vpn.example.net", "203.0.113.53"
 SERVER_V4, CLIENT_V4 = "192.0.2.1", "192.0.2.2"
 SERVER_V6, CLIENT_V6 = "2001:db8::1", "2001:db8::2"
 OTHER_V4 = "192.0.2.9"
-ANY_IPV4 = "0.0.0.0"  # noqa: S104
+ANY_IPV4, ANY_IPV6 = f"udp://0.0.0.0:{UDP_PORT}", f"udp://[::]:{UDP_PORT}"
 
 
 @pytest.fixture
 def hosts(lab: Lab) -> Iterator[tuple[Host, Host]]:
-    server, client = lab.host("server"), lab.host("client")
-    lab.wire(
-        *(server, client),
-        *([f"{SERVER_V4}/24", f"{SERVER_V6}/64"], [f"{CLIENT_V4}/24", f"{CLIENT_V6}/64"]),
-    )
-    server.ip("address", "add", DNS, "dev", "lo")
-    client.ip("route", "add", "default", "via", SERVER_V4)
-    with resolv_conf(client, DNS):
-        yield server, client
-
-
-def serving(server: Host, tmp_path: Path, *listen: str) -> GatewayProcess:
-    words = [word for url in listen for word in ("--listen", f"udp://{url}:{UDP_PORT}")]
-    return start_gateway(
-        server, tmp_path, "serve", *words, wire="wireguard", addresses=SERVER_ADDRESSES
-    )
-
-
-def dialling(there: GatewayProcess, client: Host, tmp_path: Path, outer: str) -> Tunnel:
-    file = add_peer(there, "client", outer, "udp")
-    here = start_gateway(client, tmp_path, "connect", str(file), wire="wireguard")
-    here.addresses = CLIENT_ADDRESSES
-    return Tunnel(there, here)
+    ends = [f"{SERVER_V4}/24", f"{SERVER_V6}/64"], [f"{CLIENT_V4}/24", f"{CLIENT_V6}/64"]
+    with wired_with_dns(lab, *ends) as wired:
+        yield wired
 
 
 def drop(host: Host, *matches: str) -> None:
@@ -82,10 +54,6 @@ def drop(host: Host, *matches: str) -> None:
             host.run("nft", "add", "rule", "inet", "hole", hook, *rule.split())
 
 
-def log_of(gateway: GatewayProcess) -> str:
-    return gateway.log_file.read_text()
-
-
 @pytest.mark.parametrize(("dead", "remote"), [("ipv6", SERVER_V4), ("ipv4", f"[{SERVER_V6}]")])
 def test_a_dead_family_of_a_name_with_both_costs_less_than_two_seconds(
     hosts: tuple[Host, Host], tmp_path: Path, dead: str, remote: str
@@ -93,7 +61,7 @@ def test_a_dead_family_of_a_name_with_both_costs_less_than_two_seconds(
     server, client = hosts
     drop(server, f"meta nfproto {dead}")
     with NameServer(server, DNS, {NAME: [SERVER_V6, SERVER_V4]}):
-        tunnel = dialling(serving(server, tmp_path, "[::]"), client, tmp_path, NAME)
+        tunnel = dial(serve(server, tmp_path, ANY_IPV6), client, tmp_path, NAME)
         wait_until(lambda: "listening" in log_of(tunnel.client), "a start", timeout_s=15)
         began_s = time.monotonic()
         up = f"remote={remote}:{UDP_PORT}"
@@ -110,7 +78,7 @@ def test_a_family_that_dies_under_a_tunnel_is_left_for_the_other(
 ) -> None:
     server, client = hosts
     with NameServer(server, DNS, {NAME: [SERVER_V6, SERVER_V4]}):
-        tunnel = dialling(serving(server, tmp_path, "[::]"), client, tmp_path, NAME)
+        tunnel = dial(serve(server, tmp_path, ANY_IPV6), client, tmp_path, NAME)
         tunnel.wait_up()
         with probing(client, server, tunnel.server.inner_address) as probe:
             drop(server, "meta nfproto ipv6")
@@ -125,7 +93,7 @@ def test_a_server_that_has_moved_is_found_by_its_name(
 ) -> None:
     server, client = hosts
     with NameServer(server, DNS, {NAME: [SERVER_V4]}) as names:
-        tunnel = dialling(serving(server, tmp_path, ANY_IPV4), client, tmp_path, NAME)
+        tunnel = dial(serve(server, tmp_path, ANY_IPV4), client, tmp_path, NAME)
         tunnel.wait_up()
         with probing(client, server, tunnel.server.inner_address) as probe:
             server.ip("address", "add", f"{OTHER_V4}/24", "dev", "to-client")

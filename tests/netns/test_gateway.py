@@ -225,9 +225,7 @@ def test_the_first_of_two_gateways_to_stop_does_not_take_forwarding_from_the_sec
     for address in SERVER.values():
         assert answers(hosts.laptop, address)
     assert second.stop() == 0
-    # Of that setting gateways with different state directories know nothing of each other.
-    left = differences(before, host_state(hosts.gateway))
-    assert [each for each in left if "all/send_redirects" not in each] == []
+    assert differences(before, host_state(hosts.gateway)) == []
 
 
 def _second() -> list[str]:

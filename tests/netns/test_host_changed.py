@@ -15,51 +15,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import LabError, wait_until
-from fastun.lab.tunnel import GatewayProcess, start_gateway
-from fastun.session import keys
+from fastun.lab.tunnel import GatewayProcess
 from tests.support.host_state import differences, host_state
+from tests.support.serve_and_dial import connect_alone, log_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fastun.lab.host import Host
-    from fastun.lab.network import Lab
 
-CONFIG = f"""
-[Interface]
-PrivateKey = {keys.format_key(keys.generate_private())}
-Address = 10.9.0.2/24, fd00:9::2/64
-[Peer]
-PublicKey = {keys.format_key(keys.public_of(keys.generate_private()))}
-Endpoint = 198.51.100.1:51820
-AllowedIPs = 0.0.0.0/0, ::/0, 10.7.0.0/16
-"""
 AGAIN_S = 5.0
-
-
-@pytest.fixture
-def client(lab: Lab) -> Host:
-    client, internet = lab.host("client"), lab.host("internet")
-    lab.wire(client, internet, ["192.0.2.2/24", "fd01::2/64"], ["192.0.2.1/24", "fd01::1/64"])
-    client.ip("route", "add", "default", "via", "192.0.2.1")
-    client.ip("-6", "route", "add", "default", "via", "fd01::1")
-    return client
 
 
 @pytest.fixture
 def gateway(client: Host, tmp_path: Path) -> GatewayProcess:
     """One that runs, with its default route."""
-    file = tmp_path / "wg0.conf"
-    file.touch(0o600)
-    file.write_text(CONFIG)
-    made = start_gateway(client, tmp_path, "connect", str(file), wire="wireguard", interface="wg0")
-    wait_until(lambda: "up  " in log_of(made), "up", timeout_s=15)
-    return made
-
-
-def log_of(gateway: GatewayProcess) -> str:
-    gateway.check_alive()
-    return gateway.log_file.read_text()
+    return connect_alone(client, tmp_path)
 
 
 def wait_for_all(before: dict[str, str], host: Host) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import signal
 import socket
 import struct
 import sys
@@ -22,6 +21,7 @@ import pytest
 from fastun.host.firewall import local_networks
 from fastun.lab.host import wait_until
 from fastun.lab.traffic import answers_ping
+from tests.support import cut_off_events as events
 from tests.support.cut_off import (
     AWAY,
     PERMITTED,
@@ -29,6 +29,7 @@ from tests.support.cut_off import (
     ROUTER_V6,
     SERVER,
     SERVER_V6,
+    TABLE,
     UPLINK,
     Scene,
     running,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from fastun.lab.tunnel import Transport
 
-TABLE = "fastun_wg0_kill_switch"
 OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  # IGMP and MLD
 
 
@@ -50,96 +50,9 @@ def cut_off(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield made
 
 
-def cut(scene: Scene, seconds: float = 1.5) -> None:
-    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
-    scene.internet.ip("link", "set", device, "down")
-    time.sleep(seconds)
-    scene.internet.ip("link", "set", device, "up")
-
-
-def cut_for_half_a_minute(scene: Scene) -> None:
-    cut(scene, 30)
-
-
-def kill_a_worker(scene: Scene) -> None:
-    workers = [pid for pid in scene.laptop.pids() if scene.process and pid != scene.process.pid]
-    os.kill(workers[0], signal.SIGKILL)
-    time.sleep(1)
-
-
-def weaken(scene: Scene) -> None:
-    scene.laptop.run("nft", "insert", "rule", "inet", TABLE, "postrouting", "accept")
-    wait_until(lambda: not any(line.strip() == "accept" for line in scene.rules().splitlines()),
-               "without their rule", timeout_s=5)  # fmt: skip
-
-
-def kill(scene: Scene) -> None:
-    assert scene.process
-    scene.ends(scene.process.kill)
-    assert TABLE in scene.rules()
-    said = scene.fastun("status", check=False).stderr
-    assert "the kill switch of wg0 is set: 'fastun disconnect -i wg0' removes it" in said
-    time.sleep(0.5)
-    scene.start()
-
-
-def stop(scene: Scene) -> None:
-    assert scene.process
-    scene.ends(scene.process.terminate, code=0)
-    assert "'fastun disconnect -i wg0' removes it" in scene.log().splitlines()[-1]
-    assert TABLE in scene.rules()
-    time.sleep(0.5)
-    scene.start()
-
-
-def delete_the_device(scene: Scene) -> None:
-    scene.ends(lambda: scene.laptop.ip("link", "del", "wg0"), code=1)
-    assert TABLE in scene.rules()
-    time.sleep(0.5)
-    scene.start()
-
-
-def start_without_a_network(scene: Scene) -> None:
-    assert scene.process
-    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
-    scene.internet.ip("link", "set", device, "down")
-    scene.ends(scene.process.terminate, code=0)
-    scene.start()
-    time.sleep(3)
-    scene.internet.ip("link", "set", device, "up")
-
-
-def hand_out_routes(scene: Scene) -> None:
-    """As a rogue DHCP server does: TunnelVision (option 121), and TunnelCrack's local network."""
-    routes = ("0.0.0.0/1", "128.0.0.0/1", "10.99.0.0/25", "203.0.113.0/24")
-    for route in routes:
-        scene.laptop.ip("route", "add", route, "via", ROUTER, "dev", UPLINK)
-    scene.laptop.ip("address", "add", "203.0.113.77/20", "dev", UPLINK)
-    scene.laptop.ip("-6", "route", "add", "2000::/3", "via", "fd01::1", "dev", UPLINK)
-    time.sleep(1)
-    wait_until(scene.answers, "the tunnel, as if there were no such routes", timeout_s=10)
-    for route in routes:
-        scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
-    scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
-    scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
-
-
-EVENTS: list[Callable[[Scene], None]] = [
-    cut,
-    kill_a_worker,
-    weaken,
-    hand_out_routes,
-    Scene.reload_with_another_endpoint,
-    kill,
-    stop,
-    delete_the_device,
-    start_without_a_network,
-]
-
-
 @pytest.mark.parametrize(
     "event",
-    [*EVENTS, pytest.param(cut_for_half_a_minute, marks=pytest.mark.soak)],
+    [*events.ALL, pytest.param(events.cut_for_half_a_minute, marks=pytest.mark.soak)],
     ids=lambda event: event.__name__,
 )
 def test_nothing_leaves_beside_the_tunnel_and_traffic_is_back_soon(
@@ -357,6 +270,38 @@ def test_the_lan_is_reachable_if_asked_for_but_no_dns_in_it(cut_off: Scene) -> N
     assert any("192.168.77.1 port 9" in each for each in capture.leaks)
 
 
+def test_a_reload_turns_it_off_and_on_under_the_session(cut_off: Scene) -> None:
+    def reload(old: str, new: str) -> str:
+        file = cut_off.home / "started.toml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        return cut_off.fastun("reload").stdout
+
+    cut_off.start("kill_switch = true\nallow_lan = true")
+    cut_off.wait_up()
+    n_sessions = cut_off.log().count("transport=udp")
+    assert reload("allow_lan = true\n", "") == "wg0: interface.allow_lan: on -> off\n"
+    assert not answers_ping(cut_off.laptop, ROUTER)
+    assert reload("kill_switch = true", "") == "wg0: interface.kill_switch: on -> off\n"
+    assert TABLE not in cut_off.rules()
+    assert "the kill switch is removed: kill_switch is not set any more" in cut_off.log()
+    said = reload("[interface]\n", "[interface]\nlisten_port = 50123\n")
+    assert "listen_port: any -> 50123" in said
+    assert cut_off.laptop.listens(50123, udp=True)
+    assert cut_off.answers()
+    said = reload("[interface]\n", "[interface]\nkill_switch = true\n")
+    assert said == "wg0: interface.kill_switch: off -> on\n"
+    with cut_off.watched() as capture, cut_off.attempts():
+        cut_off.laptop.run("nft", "delete", "table", "inet", TABLE)
+        wait_until(lambda: TABLE in cut_off.rules(), "put back", timeout_s=10)
+        capture.leaks.clear()  # of the moment without it
+        time.sleep(0.5)
+        assert cut_off.answers()
+    assert capture.leaks == []
+    assert cut_off.log().count("transport=udp") == n_sessions + 1, "but for 'listening'"
+
+
 def test_a_start_without_the_option_removes_it(cut_off: Scene) -> None:
     assert cut_off.process
     cut_off.ends(cut_off.process.terminate, code=0)
@@ -372,7 +317,8 @@ def test_a_start_without_the_option_removes_it(cut_off: Scene) -> None:
 @pytest.mark.parametrize("transport", ["tcp", "both"])
 def test_it_is_the_same_over_other_transports(tmp_path: Path, transport: Transport) -> None:
     with running(tmp_path, transport) as made, made.watched() as capture, made.attempts():
-        for event in (cut, kill_a_worker, kill, stop, hand_out_routes):
+        few = (events.cut, events.kill_a_worker, events.kill, events.stop, events.hand_out_routes)
+        for event in few:
             event(made)
             made.wait_up()
     assert capture.leaks == []

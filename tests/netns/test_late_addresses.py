@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.lab.host import wait_until
-from fastun.lab.tunnel import (
-    CLIENT_ADDRESSES,
-    FASTUN,
-    SERVER_ADDRESSES,
-    GatewayProcess,
-    Transport,
-    Tunnel,
-    add_peer,
-    endpoints,
-    start_gateway,
-)
+from fastun.lab.tunnel import FASTUN, GatewayProcess, Transport, endpoints
+from tests.support.serve_and_dial import dial, log_of, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,26 +30,9 @@ def hosts(lab: Lab) -> tuple[Host, Host]:
 
 
 def serving(server: Host, tmp_path: Path, *urls: str) -> GatewayProcess:
-    listen = [word for url in urls for word in ("--listen", url)]
-    gateway = start_gateway(
-        server, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
-    )
+    gateway = serve(server, tmp_path, *urls)
     wait_until(lambda: "up  " in log_of(gateway), "up", timeout_s=15)
     return gateway
-
-
-def dialling(
-    there: GatewayProcess, client: Host, tmp_path: Path, to: str, transport: Transport
-) -> Tunnel:
-    file = add_peer(there, f"client-{transport}", to, transport)
-    here = start_gateway(
-        client, tmp_path, "connect", str(file), wire="wireguard", addresses=CLIENT_ADDRESSES
-    )
-    return Tunnel(there, here)
-
-
-def log_of(gateway: GatewayProcess) -> str:
-    return gateway.log_file.read_text()
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -72,16 +46,17 @@ def test_a_listen_address_that_comes_three_seconds_late_is_waited_for(
     waiting = (503, f"waiting for listen.{transport} {LATE}\n")
     wait_until(lambda: there.get("/readyz") == waiting, "all but the address", timeout_s=15)
     assert there.get("/healthz")[0] == 200
-    tunnel = dialling(there, client, tmp_path, LATE, transport)
+    tunnel = dial(there, client, tmp_path, LATE, transport)
     time.sleep(3)
     tunnel.server.check_alive()
     server.ip("address", "add", f"{LATE}/24", "dev", "to-client")
     wait_until(lambda: f"{where} is on an interface now" in log_of(there), "the line")
-    assert there.get("/readyz")[0] == 200
+    wait_until(lambda: there.get("/readyz")[0] == 200, "ready")
     tunnel.wait_up(BACK_S)
     server.ip("address", "del", f"{LATE}/24", "dev", "to-client")
     wait_until(lambda: there.get("/readyz")[0] == 503, "not ready without it")
-    assert f"{where} is not on any interface any more; waiting for it" in log_of(there)
+    gone = f"{where} is not on any interface any more; waiting for it"
+    wait_until(lambda: gone in log_of(there), "a line")
 
 
 @pytest.mark.parametrize("transport", ["udp", pytest.param("tcp", marks=pytest.mark.soak)])
@@ -96,7 +71,7 @@ def test_a_tentative_listen_address_is_waited_for(
     there = serving(server, tmp_path, *endpoints(LATE_IPV6, transport))
     assert "tentative" in server.ip("address", "show", "dev", "to-client")
     assert f"listen.{transport}: {LATE_IPV6} is not on any interface yet" in log_of(there)
-    tunnel = dialling(there, client, tmp_path, LATE_IPV6, transport)
+    tunnel = dial(there, client, tmp_path, LATE_IPV6, transport)
     wait_until(lambda: there.get("/readyz")[0] == 200, "ready", timeout_s=15)
     tunnel.wait_up(BACK_S)
 
@@ -107,7 +82,7 @@ def test_while_one_of_two_listen_addresses_is_absent_the_other_serves(
     server, client = hosts
     urls = [url for each in (LATE, FIRST) for url in endpoints(each, "both")]
     there = serving(server, tmp_path, *urls)
-    dialling(there, client, tmp_path, FIRST, "both").wait_up()
+    dial(there, client, tmp_path, FIRST, "both").wait_up()
     assert there.get("/readyz") == (503, f"waiting for listen.udp {LATE}, listen.tcp {LATE}\n")
 
 
@@ -142,7 +117,7 @@ def test_a_port_in_use_is_said_instead_of_up(
         other.bind((FIRST, int(url.rpartition(":")[2])))
         if transport == "tcp":
             other.listen()
-        there = start_gateway(server, tmp_path, "serve", "--listen", url, wire="wireguard")
+        there = serve(server, tmp_path, url)
         assert there.process.wait(15) == 1
     said = log_of(there)
     assert f"fastun: --listen {url}: the port is in use" in said

@@ -23,9 +23,9 @@ from fastun.lab.tunnel import (
     Tunnel,
     add_peer,
     endpoints,
-    start_gateway,
 )
-from tests.support.name_server import NameServer, resolv_conf
+from tests.support.name_server import NameServer
+from tests.support.serve_and_dial import DNS, NAME, connect, log_of, serve, wired_with_dns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
 
-NAME, SERVER, CLIENT, DNS = "vpn.example.net", "192.0.2.1", "192.0.2.2", "203.0.113.53"
+SERVER, CLIENT = "192.0.2.1", "192.0.2.2"
 KNOWN = {NAME: [SERVER]}
 ANY = "0.0.0.0"  # noqa: S104 (hosts in namespaces)
 WAITING = "name cannot be resolved yet; waiting for DNS"
@@ -43,25 +43,14 @@ BACK_S = 10.0  # from DNS being there to a link
 
 @pytest.fixture
 def hosts(lab: Lab) -> Iterator[tuple[Host, Host]]:
-    server, client = lab.host("server"), lab.host("client")
-    lab.wire(server, client, [f"{SERVER}/24"], [f"{CLIENT}/24"])
-    server.ip("address", "add", DNS, "dev", "lo")
-    client.ip("route", "add", "default", "via", SERVER)
-    with resolv_conf(client, DNS):
-        yield server, client
+    with wired_with_dns(lab, [f"{SERVER}/24"], [f"{CLIENT}/24"]) as wired:
+        yield wired
 
 
 def serving(
     server: Host, tmp_path: Path, transport: Transport, address: str = ANY
 ) -> GatewayProcess:
-    listen = [word for url in endpoints(address, transport) for word in ("--listen", url)]
-    return start_gateway(
-        server, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
-    )
-
-
-def dialling(client: Host, tmp_path: Path, *arguments: str) -> GatewayProcess:
-    return start_gateway(client, tmp_path, "connect", *arguments, wire="wireguard")
+    return serve(server, tmp_path, *endpoints(address, transport))
 
 
 def wg_quick(there: GatewayProcess, tmp_path: Path, allowed_ips: str = "0.0.0.0/0, ::/0") -> Path:
@@ -76,17 +65,13 @@ def wg_quick(there: GatewayProcess, tmp_path: Path, allowed_ips: str = "0.0.0.0/
     return file
 
 
-def log_of(gateway: GatewayProcess) -> str:
-    return gateway.log_file.read_text()
-
-
 @pytest.mark.parametrize("transport", ["udp", "tcp", "both"])
 def test_a_client_that_is_started_before_dns_is_there_links_when_it_is(
     hosts: tuple[Host, Host], tmp_path: Path, transport: Transport
 ) -> None:
     server, client = hosts
     there = serving(server, tmp_path, transport)
-    here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
+    here = connect(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
     wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
     time.sleep(1)
     here.check_alive()
@@ -103,7 +88,7 @@ def test_a_wg_quick_file_with_a_default_route_waits_for_dns_with_its_device_up(
     server, client = hosts
     there = serving(server, tmp_path, "udp")
     file = wg_quick(there, tmp_path)
-    here = dialling(client, tmp_path, str(file))
+    here = connect(client, tmp_path, str(file))
     wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
     assert INTERFACE in client.devices()
     assert INTERFACE in client.ip("route", "get", "198.51.100.1")
@@ -121,7 +106,7 @@ def test_an_allowed_prefix_that_contains_what_a_name_resolves_to_does_not_take_o
     there = serving(server, tmp_path, "udp")
     allowed = "10.99.0.0/24, fd99::/64, 198.51.100.0/24"
     with NameServer(server, DNS, {NAME: ["198.51.100.1"]}):
-        here = dialling(client, tmp_path, str(wg_quick(there, tmp_path, allowed)))
+        here = connect(client, tmp_path, str(wg_quick(there, tmp_path, allowed)))
         Tunnel(there, here).wait_up()
     assert INTERFACE in client.ip("route", "get", "198.51.100.1")
     assert INTERFACE not in client.ip("route", "get", "198.51.100.1", "mark", "51820")
@@ -137,7 +122,7 @@ def test_behind_a_default_route_a_server_that_has_moved_is_found_by_its_name(
     server.ip("address", "add", old, "dev", "lo")
     there = serving(server, tmp_path, "udp")
     with NameServer(server, DNS, {NAME: [old]}) as dns:
-        here = dialling(client, tmp_path, str(wg_quick(there, tmp_path)))
+        here = connect(client, tmp_path, str(wg_quick(there, tmp_path)))
         Tunnel(there, here).wait_up()
         there.stop()
         server.ip("address", "del", old, "dev", "lo")
@@ -189,7 +174,7 @@ def test_a_linked_client_that_loses_network_and_dns_does_not_end(
     server, client = hosts
     there = serving(server, tmp_path, transport)
     with NameServer(server, DNS, KNOWN):
-        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
+        here = connect(client, tmp_path, str(add_peer(there, "client", NAME, transport)))
         tunnel = Tunnel(there, here)
         tunnel.wait_up()
     client.ip("link", "set", "to-server", "down")
@@ -209,7 +194,7 @@ def test_a_client_that_waits_for_a_silent_resolver_ends_at_once_when_it_is_asked
     there = serving(server, tmp_path, "both")
     with NameServer(server, DNS, KNOWN) as dns:
         dns.is_silent = True
-        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
+        here = connect(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
         wait_until(lambda: WAITING in log_of(here), "the warning", timeout_s=15)
         assert here.get("/readyz") == (503, "no link\n")
         assert here.stop() == 0
@@ -219,24 +204,21 @@ def test_a_listen_name_is_waited_for_before_a_server_says_that_it_is_up(
     hosts: tuple[Host, Host], lab: Lab, tmp_path: Path
 ) -> None:
     server, client = hosts
-    listen = [f"--listen={scheme}://here.example.net" for scheme in ("udp", "tcp")]
-    serve = start_gateway(
-        client, tmp_path, "serve", *listen, wire="wireguard", addresses=SERVER_ADDRESSES
-    )
-    wait_until(lambda: WAITING in log_of(serve), "the warning", timeout_s=15)
+    there = serve(client, tmp_path, *endpoints("here.example.net", "both"))
+    wait_until(lambda: WAITING in log_of(there), "the warning", timeout_s=15)
     waiting = "waiting for listen.udp here.example.net, listen.tcp here.example.net\n"
-    wait_until(lambda: serve.get("/readyz") == (503, waiting), "all but the name", timeout_s=15)
-    assert "up  " not in log_of(serve)
+    wait_until(lambda: there.get("/readyz") == (503, waiting), "all but the name", timeout_s=15)
+    assert "up  " not in log_of(there)
     with NameServer(server, DNS, {"here.example.net": [CLIENT]}):
-        wait_until(lambda: "up  " in log_of(serve), "up", timeout_s=BACK_S)
-    assert serve.get("/readyz")[0] == 200
+        wait_until(lambda: "up  " in log_of(there), "up", timeout_s=BACK_S)
+    assert there.get("/readyz")[0] == 200
     third = lab.host("third")
     lab.wire(third, client, ["198.51.100.2/24"], ["198.51.100.1/24"])
     third.ip("route", "add", CLIENT, "via", "198.51.100.1")
     dialled: tuple[tuple[Transport, Host], ...] = (("udp", server), ("tcp", third))
     for transport, dialler in dialled:
-        file = add_peer(serve, transport, CLIENT, transport)
-        Tunnel(serve, dialling(dialler, tmp_path, str(file))).wait_up()
+        file = add_peer(there, transport, CLIENT, transport)
+        Tunnel(there, connect(dialler, tmp_path, str(file))).wait_up()
 
 
 @pytest.mark.soak
@@ -247,7 +229,7 @@ def test_a_name_that_does_not_exist_for_half_a_minute_ends_with_one_line(
     there = serving(server, tmp_path, "both")
     with NameServer(server, DNS, {}):
         begun_s = time.monotonic()
-        here = dialling(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
+        here = connect(client, tmp_path, str(add_peer(there, "client", NAME, "both")))
         assert here.process.wait(60) == 2
         assert time.monotonic() - begun_s > 30
     (line,) = (line for line in log_of(here).splitlines() if line.startswith("fastun: "))

@@ -166,9 +166,9 @@ def test_histograms_agree_with_the_counters(tunnel: StartTunnel) -> None:
 
 # -- agreement with others --------------------------------------------------------------------
 
-LOAD_S = 12
-WINDOW_S = 9
-WINDOW_ENDS_S = 11  # after the start of the load, of which the window leaves out both ends
+LOAD_S = 8
+WINDOW_S = 5
+WINDOW_ENDS_S = 7  # after the start of the load, of which the window leaves out both ends
 
 
 def load_and_its_intervals(client: Host, server: Host, address: str) -> tuple[float, list[float]]:
@@ -191,7 +191,7 @@ def test_prometheus_measures_the_rate_that_iperf3_measures(
     needs("prometheus")
     pair = tunnel()
     server, client = pair.server.host, pair.client.host
-    prometheus = start_prometheus(server, tmp_path / "prometheus")
+    prometheus = start_prometheus(server, tmp_path / "prometheus", interval="500ms")
     began, bytes_per_s = load_and_its_intervals(client, server, pair.server.inner_address)
     in_window = bytes_per_s[WINDOW_ENDS_S - WINDOW_S : WINDOW_ENDS_S]
     found = prometheus.query(
@@ -335,7 +335,7 @@ def test_no_counter_goes_back_when_workers_are_killed_under_load(
         scraper.join()
     assert transfer.result(timeout=30).is_exact
     assert went_back == []
-    assert n_scrapes > 20
+    assert n_scrapes > len(ROLES), "while workers were killed"
     final = gateway.scrape()
     assert all(final.total("fastun_worker_restarts_total", role=role) == 2 for role in ROLES)
     assert final.total("fastun_reconnects_total") == n_reconnects

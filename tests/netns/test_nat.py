@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab.tunnel import (
-    CLIENT_ADDRESSES,
-    SERVER_ADDRESSES,
-    UDP_PORT,
-    Tunnel,
-    add_peer,
-    start_gateway,
-)
+from fastun.lab.tunnel import UDP_PORT, Tunnel, add_peer
 from tests.support.compressed_time import gateway_with
+from tests.support.serve_and_dial import connect, log_of, serve
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -68,8 +62,8 @@ class Office:
         forget(self.server, FIRST)
 
     def check_log(self) -> None:
-        assert f"roamed  peer=client  remote={SECOND}" in self.tunnel.server.log_file.read_text()
-        log = self.tunnel.client.log_file.read_text()
+        assert f"roamed  peer=client  remote={SECOND}" in log_of(self.tunnel.server)
+        log = log_of(self.tunnel.client)
         assert log.count("trying another source port") == 1
 
 
@@ -82,17 +76,11 @@ def office(lab: Lab, tmp_path: Path, is_impatient: bool) -> Office:
     client.ip("route", "add", "default", "via", "10.1.0.1")
     translate(router, FIRST)
     program = IMPATIENT if is_impatient else ()
-    listen = ("--listen", f"udp://{SERVER}:{UDP_PORT}")
-    there = start_gateway(
-        *(server, tmp_path, "serve", *listen), wire="wireguard", addresses=SERVER_ADDRESSES
-    )
+    there = serve(server, tmp_path, f"udp://{SERVER}:{UDP_PORT}")
     file = add_peer(there, "client", SERVER, "udp")
     if is_impatient:
         file.write_text(file.read_text().replace("keepalive = 25", "keepalive = 3"))
-    here = start_gateway(
-        *(client, tmp_path, "connect", str(file)), wire="wireguard", program=program
-    )
-    here.addresses = CLIENT_ADDRESSES
+    here = connect(client, tmp_path, str(file), program=program)
     tunnel = Tunnel(there, here)
     tunnel.wait_up()
     return Office(client, router, server, tunnel)

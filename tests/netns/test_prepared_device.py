@@ -8,8 +8,8 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.tunnel import FASTUN, GatewayProcess, start_gateway
-from fastun.session import keys
 from tests.support.host_state import differences, host_state
+from tests.support.serve_and_dial import connect_alone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from fastun.lab.host import Host
     from fastun.lab.network import Lab
 
-CONFIG = f"""
-[Interface]
-PrivateKey = {keys.format_key(keys.generate_private())}
-Address = 10.9.0.2/24, fd00:9::2/64
-[Peer]
-PublicKey = {keys.format_key(keys.public_of(keys.generate_private()))}
-Endpoint = 198.51.100.1:51820
-AllowedIPs = 0.0.0.0/0, ::/0, 10.7.0.0/16
-"""
 THEIRS = "10.5.0.1/24"
 
 
@@ -37,24 +28,6 @@ def client(lab: Lab) -> Host:
     client.ip("tuntap", "add", "wg0", "mode", "tun")
     client.ip("address", "add", THEIRS, "dev", "wg0")
     return client
-
-
-def start(client: Host, directory: Path) -> GatewayProcess:
-    file = directory / "wg0.conf"
-    file.touch(0o600)
-    file.write_text(CONFIG)
-    gateway = start_gateway(
-        client, directory, "connect", str(file), wire="wireguard", interface="wg0"
-    )
-    log = gateway.log_file
-    n_starts = log.read_text().count("up  interface") if log.exists() else 0
-
-    def is_up() -> bool:
-        gateway.check_alive()
-        return log.read_text().count("up  interface") > n_starts
-
-    wait_until(is_up, "up", timeout_s=15)
-    return gateway
 
 
 def without(state: dict[str, str], line: str) -> dict[str, str]:
@@ -78,7 +51,7 @@ def test_a_prepared_device_is_as_it_was_after_each_of_two_runs(
         client.ip("link", "set", "wg0", "up", "mtu", "1300", "txqueuelen", "77")
     before = host_state(client)
     for _ in range(2):
-        gateway = start(client, tmp_path)
+        gateway = connect_alone(client, tmp_path)
         assert "10.9.0.2/24" in client.ip("address", "show", "wg0")
         assert THEIRS in client.ip("address", "show", "wg0"), "it was there"
         assert "wg0" in client.ip("route", "get", "203.0.113.1")
@@ -95,9 +68,9 @@ def test_after_a_kill_the_next_start_goes_on_with_the_device_and_its_end_restore
     client: Host, tmp_path: Path
 ) -> None:
     before = host_state(client)
-    kill(start(client, tmp_path))
+    kill(connect_alone(client, tmp_path))
     assert "wg0" in client.ip("route", "get", "203.0.113.1"), "the host is off the net"
-    gateway = start(client, tmp_path)
+    gateway = connect_alone(client, tmp_path)
     client.ip("link", "set", "wg0", "mtu", "1444")
     assert gateway.stop() == 0
     assert differences(before, host_state(client)) == [
@@ -111,7 +84,7 @@ def test_after_a_kill_the_start_of_another_tunnel_gives_the_host_its_network_bac
     client: Host, tmp_path: Path
 ) -> None:
     before = host_state(client)
-    kill(start(client, tmp_path))
+    kill(connect_alone(client, tmp_path))
     assert "wg0" in client.ip("route", "get", "203.0.113.1"), "the host is off the net"
     home = str(tmp_path / "client")
     command = ["serve", "-i", "wg1", "--state", home, "--run-dir", home, "--metrics", "off"]

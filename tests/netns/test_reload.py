@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import random
 import signal
 import socket
@@ -22,6 +23,7 @@ from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.peers.terms import RateLimit, Terms
 from fastun.session import keys
+from fastun.status import control
 from tests.support import reloading
 from tests.support.reloading import Reloading
 from tests.support.transfer import start_transfer
@@ -102,6 +104,35 @@ def test_peers_pushes_and_the_rest_change_without_a_lost_packet(here: Reloading)
         assert "forward" not in here.server.host.run("nft", "list", "tables").stdout
 
 
+def test_terms_in_the_file_are_applied_and_shown(here: Reloading) -> None:
+    def listed() -> dict[str, object]:
+        state = ("--state", str(here.server.log_file.parent))
+        peers = json.loads(here.server.host.run(*FASTUN, "peer", "list", "--json", *state).stdout)
+        return next(dict(peer) for peer in peers if peer["name"] == "tcp")
+
+    client = here.clients["tcp"].host
+    with here.losing_nothing():
+        here.write('limit = "50Mbit"\nquota = "1GB"\nto = ["10.99.0.1"]\nexpires = 2100-01-01\n')
+        (said,) = here.reload().changes
+        assert said.startswith("peer tcp: expires 2100-01-02 ")
+        assert said.endswith(", limit 50 Mbit/s, quota 1.00 GB a month, to 10.99.0.1/32")
+        assert listed()["limit_inbound_bytes_per_second"] == 50_000_000 / 8
+        assert listed()["to"] == ["10.99.0.1/32"]
+        path = control.socket_path(here.server.log_file.parent, INTERFACE)
+        shown = next(each for each in control.request(path, "status").peers if each.name == "tcp")
+        assert shown.terms is not None
+        assert shown.terms.quota_bytes == 10**9
+    here.write('to = ["192.0.2.0/24"]\n')
+    here.reload()
+    assert not answers_ping(client, reloading.SERVER_INNER)
+    here.write("expires = 2001-01-01\n")
+    here.reload()
+    assert not answers_ping(client, reloading.SERVER_INNER)
+    assert "the peer may not connect: it is expired" in here.server.log_file.read_text()
+    here.base()
+    wait_until(lambda: answers_ping(client, reloading.SERVER_INNER), "the peer", timeout_s=20)
+
+
 def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
     here: Reloading,
 ) -> None:
@@ -110,7 +141,13 @@ def test_the_command_says_what_it_did_and_a_fault_in_the_file_changes_nothing(
     done = here.command()
     assert (done.returncode, done.stdout, done.stderr) == (0, "ft0: push.keepalive: 0 -> 25\n", "")
     done = here.command()
-    assert (done.returncode, done.stdout) == (0, "ft0: nothing has changed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ft0: nothing has changed\n", "")
+    here.write('to = ["172.16.9.0"]\n')
+    done = here.command()
+    assert done.stdout == "ft0: peer tcp: to 172.16.9.0/32\n"
+    assert "ft0: warning: " in done.stderr
+    assert "peer[1].to: 172.16.9.0 is one host, 172.16.9.0/32; for a network" in done.stderr
+    assert "172.16.9.0 is one host" in here.server.log_file.read_text()
     for fault, where in (
         ("[log]\nlevel = \n", "line 2"),
         ('[interface]\nadress = ["10.0.0.1/24"]\n', "interface.adress"),

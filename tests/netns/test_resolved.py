@@ -10,6 +10,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LAN, TUNNEL = "192.0.2.1", "10.99.0.1"
 IN_LAN, IN_TUNNEL = "203.0.113.1", "203.0.113.2"
 HOSTS = ("files.corp.example", "www.example.org")
+METRICS = "127.0.0.1:10055"
+READY = f"import urllib.request as r; print(r.urlopen('http://{METRICS}/readyz').read().decode())"
 ACCEPT = "name = 'ft0'\naccept = ['addresses', 'routes', 'dns', 'default']\n"
 
 
@@ -48,7 +51,7 @@ class Scene:
             return subprocess.Popen(
                 self.host.inside(
                     *(*FASTUN, "connect", *arguments, "--run-dir", str(self.home)),
-                    *("--metrics", "off"),
+                    *("--metrics", METRICS),
                 ),
                 stderr=log,
             )
@@ -152,6 +155,8 @@ def test_with_a_default_route_all_names_are_asked_inside_and_silence_is_said(sce
     assert scene.dns()["fault"] == "10.99.0.1 does not answer"
     status = scene.host.run(*FASTUN, "status", "--run-dir", str(scene.home))
     assert "10.99.0.1 does not answer" in status
+    ready = scene.host.run(sys.executable, "-c", READY)
+    assert ready.splitlines()[:2] == ["ready", "DNS does not work: 10.99.0.1 does not answer"]
     scene.tunnel.is_silent = False
     n_asked = len(scene.lan.asked_by)
     wait_until(lambda: "DNS works" in scene.log(), "the next check", timeout_s=40)

@@ -13,14 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lab.tunnel import (
-    CLIENT_ADDRESSES,
-    SERVER_ADDRESSES,
-    UDP_PORT,
-    Tunnel,
-    add_peer,
-    start_gateway,
-)
+from fastun.lab.tunnel import CLIENT_ADDRESSES, SERVER_ADDRESSES, UDP_PORT
+from tests.support.serve_and_dial import dial, serve
 from tests.support.transfer import probing
 
 if TYPE_CHECKING:
@@ -45,16 +39,10 @@ class Site:
     gateways: list[GatewayProcess] = field(default_factory=list)
 
     def start(self, directory: Path) -> None:
-        listen = ("--listen", f"udp://0.0.0.0:{UDP_PORT}")
-        there = start_gateway(
-            *(self.server, directory, "serve", *listen),
-            wire="wireguard",
-            addresses=SERVER_ADDRESSES,
-        )
-        file = add_peer(there, "client", "10.3.0.2", "udp")
-        here = start_gateway(self.client, directory, "connect", str(file), wire="wireguard")
-        self.gateways += [here, there]
-        Tunnel(there, here).wait_up()
+        there = serve(self.server, directory, f"udp://0.0.0.0:{UDP_PORT}")
+        tunnel = dial(there, self.client, directory, "10.3.0.2")
+        self.gateways += [tunnel.client, there]
+        tunnel.wait_up()
 
 
 @pytest.fixture

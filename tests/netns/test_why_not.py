@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 CANNOT = "cannot connect"
 SAID_WITHIN_S = 20.0
-CHARACTERS_MAX = 300
-NO_KEY = "is unknown there"
+CHARACTERS_MAX = 240
 
 
 @pytest.fixture(scope="module")
@@ -147,10 +146,10 @@ def assert_shown(gateway: GatewayProcess, peer: str, reason: str) -> None:
 def test_an_unregistered_key(faulty: Faulty) -> None:
     line = of_many(faulty, "server")
     assert "came_back=nothing" in line
-    assert NO_KEY in line
+    assert "port or key" in line
     refused = wait_for_line(faulty.server, "no peer here has this public key", "10.0.2.2")
     key = refused.split("key=")[1].split()[0]
-    assert f"our key {key} " in line, "both sides name the same letters of the key"
+    assert f"(ours: {key})" in line, "both sides name the same letters of the key"
     assert_shown(faulty.clients["many"], "server", "no_answer")
     assert faulty.server.scrape().total("fastun_handshakes_total", result="unknown_peer") >= 2
 
@@ -158,7 +157,7 @@ def test_an_unregistered_key(faulty: Faulty) -> None:
 def test_a_wrong_public_key_of_the_server(faulty: Faulty) -> None:
     line = of_many(faulty, "wrong-key")
     assert "came_back=nothing" in line
-    assert "wrong server key here" in line
+    assert "port or key" in line
     assert "our_key=" in wait_for_line(faulty.server, "for another public key than ours")
     dropped = faulty.server.scrape().total("fastun_dropped_packets_total", reason="bad_mac1")
     assert dropped >= 2
@@ -183,9 +182,9 @@ def test_another_preshared_key_on_tcp(faulty: Faulty) -> None:
 def test_a_clock_that_was_set_back(faulty: Faulty) -> None:
     line = wait_for_line(faulty.server, "clock is behind", "peer=clock")
     behind_s = int(line.split("behind_s=")[1].split()[0])
-    assert 3590 <= behind_s <= 3600
+    assert 3480 <= behind_s <= 3600  # the attempt came some seconds later
     said = wait_for_line(faulty.clients["clock"], CANNOT)
-    assert "our clock was set back" in said
+    assert "clock set back" in said
     assert_shown(faulty.server, "clock", "old_timestamp")
     assert_shown(faulty.clients["clock"], "server", "no_answer")
 
@@ -193,8 +192,8 @@ def test_a_clock_that_was_set_back(faulty: Faulty) -> None:
 def test_a_wrong_public_key_of_the_server_on_tcp(faulty: Faulty) -> None:
     client = faulty.clients["stream-server-key"]
     line = wait_for_line(client, CANNOT)
-    assert "connection closed after our handshake, without an answer" in line
-    assert "wrong server key here" in line
+    assert "closed after our handshake, unanswered" in line
+    assert "or of the server here" in line
     assert "our_key=" in wait_for_line(faulty.server, "for another public key than ours")
     assert_shown(client, "server", "closed")
     assert faulty.server.scrape().total("fastun_handshakes_total", result="bad_mac1") >= 1
@@ -203,7 +202,7 @@ def test_a_wrong_public_key_of_the_server_on_tcp(faulty: Faulty) -> None:
 def test_a_clock_that_was_set_back_on_tcp(faulty: Faulty) -> None:
     wait_for_line(faulty.server, "clock is behind", "peer=stream-clock")
     client = faulty.clients["stream-clock"]
-    assert "our clock was set back" in wait_for_line(client, CANNOT)
+    assert "clock set back" in wait_for_line(client, CANNOT)
     assert_shown(faulty.server, "stream-clock", "old_timestamp")
     assert_shown(client, "server", "closed")
 
@@ -219,7 +218,7 @@ def test_a_wrong_address(faulty: Faulty) -> None:
 def test_a_firewall_that_drops(faulty: Faulty) -> None:
     line = of_many(faulty, "dropped")
     assert "came_back=nothing" in line
-    assert "a firewall drops it" in line
+    assert "firewall" in line
 
 
 def test_a_server_that_is_not_there(faulty: Faulty) -> None:
@@ -266,16 +265,16 @@ def test_what_says_no(faulty: Faulty, peer: str, came_back: str, reason: str) ->
 
 def test_an_unregistered_key_on_tcp(faulty: Faulty) -> None:
     line = wait_for_line(faulty.clients["stream"], CANNOT)
-    assert "connection closed after our handshake, without an answer" in line
-    assert NO_KEY in line
+    assert "closed after our handshake, unanswered" in line
+    assert "wrong key there (ours:" in line
     wait_for_line(faulty.server, "no peer here has this public key", "10.0.3.2")
     assert_shown(faulty.clients["stream"], "server", "closed")
 
 
 def test_both_transports_are_one_warning(faulty: Faulty) -> None:
     line = wait_for_line(faulty.clients["both"], CANNOT)
-    assert f"udp 10.0.4.1:{DROPPED} via" in line
-    assert "tcp 10.0.4.1:9 via" in line
+    assert "tried='tcp 10.0.4.1:9 via" in line
+    assert f", udp {DROPPED}'" in line
     assert "udp: nothing" in line
     assert "tcp: connection refused" in line
     assert len(lines(faulty.clients["both"], CANNOT)) == 1

@@ -42,6 +42,7 @@ HEADERS = (
     '"packet/gso.h"',
     '"packet/headers.h"',
     '"loop/loop.h"',
+    '"shared/token.h"',
 )
 
 # The compiler fills in what `...` leaves open and checks the rest against the headers.
@@ -78,7 +79,17 @@ struct ring_record {
     uint64_t enqueued_ns; uint64_t n_before; ...;
 };
 struct ring_view { uint8_t *payload; uint32_t length; uint32_t n_packets; ...; };
-struct ring { uint64_t n_packets; ...; };
+struct waiter { ...; };
+struct ring_shared { struct waiter consumer; ...; };
+struct ring { struct ring_shared *shared; bool is_orphaned; uint64_t n_packets; ...; };
+#define WAITER_ON_FUTEX ...
+#define TOKEN_OFFERED ...
+uint32_t waiter_prepare(struct waiter *waiter, uint32_t kind);
+bool ring_publish_and_take(struct ring *ring, size_t n_bytes_max, struct ring *as_consumer,
+                           struct stats_block *stats);
+void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_block *stats);
+void ring_regain(struct ring *ring, int channel_fd);
+int ring_producer_is_dead(struct ring *ring);
 struct ring *ring_create(size_t size_bytes, int *fd);
 struct ring *ring_attach(int fd, size_t size_bytes);
 void ring_detach(struct ring *ring);

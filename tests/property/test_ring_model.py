@@ -133,6 +133,47 @@ class RingMachine(RuleBasedStateMachine):
         self.filled += self.unpublished
         self.unpublished = []
 
+    @precondition(lambda self: self.unpublished)
+    @rule(
+        fraction=st.floats(0, 1),
+        bytes_max=st.sampled_from([2**18, 1000]),
+        dies=st.sampled_from(["nothing", "the holder", "the consumer", "both"]),
+    )
+    def hand_over(self, fraction: float, bytes_max: int, dies: str) -> None:
+        """The consumer sleeps, and the producer does a part of its work, or dies meanwhile."""
+        lib, space = self.lib, sum(record.space for record in self.unpublished)
+        holder = self.ffi.new("struct ring *")
+        waiter = self.ffi.addressof(self.consumer.shared.consumer)
+        lib.waiter_prepare(waiter, lib.WAITER_ON_FUTEX | lib.TOKEN_OFFERED)
+        holds = lib.ring_publish_and_take(self.producer, bytes_max, holder, self.block)
+        assert holds == (space <= bytes_max)
+        self.filled += self.unpublished
+        self.unpublished = []
+        if holds:
+            self.do_as_holder(holder, round(len(self.filled) * fraction))
+            if dies in ("nothing", "the consumer"):
+                lib.ring_give_back(self.producer, holder, self.block)
+        if dies in ("the holder", "both"):
+            self.kill_producer()
+            assert lib.ring_producer_is_dead(self.producer) == holds
+        if dies in ("the consumer", "both"):
+            lib.ring_detach(self.consumer)
+            self.consumer = self.attach()
+        lib.ring_regain(self.consumer, -1)
+        assert self.consumer.is_orphaned == (holds and dies in ("the holder", "both"))
+        self.consumer.is_orphaned = False
+        self.n_peeked, self.cursors = 0, [lib.ring_first(self.consumer)]
+
+    def do_as_holder(self, holder: Any, n: int) -> None:
+        cursor = self.ffi.new("uint64_t *", self.lib.ring_first(holder))
+        for expected in self.filled[:n]:
+            record = self.lib.ring_peek(holder, cursor, self.ffi.new("bool *"))
+            assert record != self.ffi.NULL
+            assert self.ffi.buffer(record.payload, record.length)[:] == expected.content
+        self.n_released = self.packets_before(n)
+        self.lib.ring_release(holder, cursor[0], self.block)
+        self.filled = self.filled[n:]
+
     @rule()
     def kill_producer(self) -> None:
         self.lib.ring_detach(self.producer)

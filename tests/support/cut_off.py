@@ -38,6 +38,7 @@ LAPTOP, LAPTOP_V6 = "192.168.77.2", "fd01::2"
 SERVER, SERVER_V6, NAME = "198.51.100.1", "fd02::1", "vpn.example.net"
 INNER, INNER_V6 = "10.99.0.1", "fd99::1"
 AWAY, AWAY_V6 = "203.0.113.9", "2001:db8::9"
+TABLE = "fastun_wg0_kill_switch"
 PERMITTED = Permitted(
     frozenset(
         (protocol, address, port)

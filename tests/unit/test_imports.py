@@ -72,6 +72,26 @@ def test_a_pyroute2_whose_parts_need_the_whole_is_imported_whole() -> None:
     run(NEEDS_THE_WHOLE)
 
 
+def test_a_module_that_others_stand_in_for_is_the_real_one_after_that() -> None:
+    run(
+        "import sys; from fastun import imports\n"
+        "with imports.standing_in('ssl', 'json'):\n"
+        "    from ssl import SSLContext\n"
+        "    from json import loads\n"
+        "assert type(SSLContext(1)) is SSLContext; assert not hasattr(SSLContext, 'sni_callback')\n"
+        "assert 'ssl' not in sys.modules\n"
+        "import json, ssl; assert json.loads('1') == 1; assert ssl.SSLContext is not SSLContext"
+    )
+
+
+def test_a_loaded_module_stays_when_others_stand_in() -> None:
+    run(
+        "import json, sys; from fastun import imports\n"
+        "with imports.standing_in('json'):\n    assert sys.modules['json'] is json\n"
+        "assert sys.modules['json'] is json"
+    )
+
+
 def test_the_log_hides_rich_from_structlog_only() -> None:
     run("import sys; from fastun import log\nassert 'rich' not in sys.modules; import rich.console")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER, Addresses
 from bench.tunnel.pair import Pair, Program
-from fastun.config import document as toml
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
+from fastun.config.written import write
 from fastun.endpoint import DEFAULT_PORTS, Endpoint
 from fastun.lab.tunnel import start_gateway
 from fastun.session import keys
@@ -60,7 +60,7 @@ def _write_files(directory: Path, endpoint: Endpoint) -> tuple[Path, Path]:
     ):
         file = directory / f"{name}.toml"
         file.touch(mode=0o600)
-        file.write_text(toml.write(_document(own, other, addresses, dialled)), encoding="utf-8")
+        file.write_text(write(_document(own, other, addresses, dialled)), encoding="utf-8")
         written.append(file)
     return written[0], written[1]
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
@@ -24,8 +25,6 @@ from fastun.host.netlink.rtnetlink import RTA_OIF, RouteQuestions, number
 from fastun.host.routing.outer_addresses import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
     from fastun.host.netlink.rtnetlink import Address
 
 _RESOLV_CONF: Final = Path("/etc/resolv.conf")
@@ -83,6 +82,10 @@ class DnsFiles(NamedTuple):
         return [*self.servers(), *records]
 
 
+# Lets lookups of names reach these servers.
+Allow = Callable[[Collection[str]], None]
+
+
 class NameLookup:
     """Looks up names for one gateway. Any thread but the event loop's."""
 
@@ -92,13 +95,13 @@ class NameLookup:
         device_index: int = 0,
         before: DnsFiles | None = None,
         own_servers: Callable[[], Collection[str]] = tuple,
-        allow: Callable[[Collection[str]], None] | None = None,
+        allow: Callable[[], Allow | None] = lambda: None,
     ) -> None:
         """Look up by the mark (0: none) outside the device of that index (0: no device).
 
         ``before``: as the files were before this tunnel changed them. ``own_servers`` gives the
-        tunnel's own DNS servers, as long as the host uses them. With a kill switch only the mark
-        gets out, and only to servers that were given to ``allow``.
+        tunnel's own DNS servers, as long as the host uses them. While ``allow`` returns anything
+        there is a kill switch: only the mark gets out, and only to servers that that is given.
         """
         self._fwmark = fwmark
         self._device_index = device_index
@@ -112,23 +115,24 @@ class NameLookup:
         Raises NotYetError or NoSuchNameError.
         """
         now = DnsFiles.read() if self._device_index else DnsFiles()
-        if not self._leads_inside(now):
+        allow = self._allow()
+        if allow is None and not self._leads_inside(now):
             return _by_the_host(name)
         in_file = _in_hosts_file(name)
         if in_file:
             return in_file
         servers = self._outside(now)
-        if self._allow is not None:
+        if allow is not None:
             if not servers:
                 raise NotYetError("this host has no DNS server")
-            self._allow(servers)
+            allow(servers)
             if all(ip_address(server).is_loopback for server in servers):
                 return self._by_own_resolver(name, servers)
         return self._by_dns(name, servers) if servers else _by_the_host(name)
 
     def _leads_inside(self, now: DnsFiles) -> bool:
         """Return whether ordinary lookups would go through the tunnel."""
-        if self._own_servers() or self._allow is not None:
+        if self._own_servers():
             return True
         if not self._device_index or not self._fwmark:  # without a mark there is no other way
             return False

@@ -4,7 +4,8 @@
                  ^     |
                  |     +-- names resolve, peers move, networks come: another table in its place
                  '-----+-- another program removes or changes it: put back at once
-    end, crash, upgrade: it stays. 'fastun disconnect' removes it, or a start without the option.
+    end, crash, upgrade: it stays. 'fastun disconnect' removes it, or a start or a reload
+                               without the option.
 
 It is the one change of a host that the journal does not undo: its purpose is to outlive us. The
 kernel forgets it at a reboot. kill_switch_rules.py says what is allowed.
@@ -56,12 +57,13 @@ class KillSwitch:
 
     def __init__(self, settings: Settings, journal: Journal) -> None:
         """Prepare; ``settings`` have the mark of our own packets."""
-        self._is_on = settings.role == "connect" and settings.kill_switch
+        self._is_on, has_lan = _asked_for(settings)
+        self.turned_on = asyncio.Event()
         self._allowed = Allowed(
             interface=settings.interface,
             mark=settings.fwmark,
             endpoints=_known(settings.endpoints) if settings.role == "connect" else frozenset(),
-            has_lan=settings.role == "connect" and settings.allow_lan,
+            has_lan=has_lan,
         )
         self._wanted = Wanted(mtu=settings.mtu, addresses=settings.addresses)
         self._tables = Tables(journal)
@@ -96,14 +98,19 @@ class KillSwitch:
 
     def __enter__(self) -> Self:
         """Set it. Raises RuntimeFailure, AskedToStop."""
-        if not self.is_on:
-            return self
+        if self.is_on:
+            self._begin()
+            self.turned_on.set()
+        return self
+
+    def _begin(self) -> None:
         interface = self._allowed.interface
-        others = [each for each in _found() if each != interface]
+        others = [each for each in kill_switch_found.present() if each != interface]
         if others:
+            removal = kill_switch_found.by_hand(others[0])
             raise RuntimeFailure(
                 f"kill_switch: that of {others[0]} is set on this host, and drops what other "
-                f"tunnels send; run '{by_hand(others[0])}', or set only one of them"
+                f"tunnels send; run '{removal}', or set only one of them"
             )
         try:
             self._have()
@@ -111,16 +118,15 @@ class KillSwitch:
             raise RuntimeFailure(f"kill_switch: {error}") from None
         self._log.info(
             f"kill switch set: this host sends nothing beside the tunnel; it stays until "
-            f"'{by_hand(interface)}'",
+            f"'{kill_switch_found.by_hand(interface)}'",
             interface=interface,
             lan="allowed" if self._allowed.has_lan else "dropped",
         )
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Leave it there, and say so."""
         if self.is_on:
-            say_that_it_remains(self._allowed.interface)
+            kill_switch_found.say_that_it_remains(self._allowed.interface)
 
     def remove_left(self) -> None:
         """Remove what an earlier start has left, if there is to be none now. Raises NftRefused.
@@ -128,12 +134,54 @@ class KillSwitch:
         Once the device is ours: until then it may be that of a client that is running.
         """
         interface = self._allowed.interface
-        if not self.is_on and interface in _found():
-            remove(interface)
+        if not self.is_on and interface in kill_switch_found.present():
+            kill_switch_found.remove(interface)
             self._log.warning(
                 "the kill switch of an earlier start is removed: kill_switch is not set now",
                 interface=interface,
             )
+
+    # -- other settings -------------------------------------------------------------------------
+
+    async def turn(
+        self, settings: Settings, endpoints: frozenset[OuterEndpoint], wanted: Wanted
+    ) -> None:
+        """Have it as these settings say; the rest as of `follow`. Event loop only.
+
+        Raises RuntimeFailure, and then it is as it was.
+        """
+        await asyncio.to_thread(self._turn, settings, endpoints, wanted)
+        if self._is_on:
+            self.turned_on.set()
+        else:
+            self.turned_on.clear()
+
+    def _turn(
+        self, settings: Settings, endpoints: frozenset[OuterEndpoint], wanted: Wanted
+    ) -> None:
+        with self._mutex:
+            is_on, has_lan = _asked_for(settings)
+            was, self._wanted = self._allowed, wanted
+            self._allowed = msgspec.structs.replace(was, has_lan=has_lan, endpoints=endpoints)
+            try:
+                if not self._is_on and is_on:
+                    self._begin()
+                elif is_on:
+                    self._have()
+                elif self._is_on:
+                    self._end()
+            except (RuntimeFailure, OSError):
+                self._allowed = was
+                raise
+            self._is_on = is_on
+
+    def _end(self) -> None:
+        self._tables.remove(self._name)
+        self._fault = ""
+        self._log.warning(
+            "the kill switch is removed: kill_switch is not set any more",
+            interface=self._allowed.interface,
+        )
 
     # -- what is allowed ------------------------------------------------------------------------
 
@@ -153,9 +201,9 @@ class KillSwitch:
 
     def _change(self, **changes: object) -> None:
         """Replace the table; a failure is a warning: it goes on dropping what it did before."""
-        if not self.is_on:
-            return
         with self._mutex:
+            if not self._is_on:
+                return
             is_back = self._put_back()  # or the new one would hide that the last was removed
             self._allowed = msgspec.structs.replace(self._allowed, **changes)
             self._try()
@@ -198,6 +246,13 @@ class KillSwitch:
 
     async def run(self) -> None:
         """Put it back whenever another program has removed or changed it. Event loop only."""
+        while True:
+            await self.turned_on.wait()
+            await self._watch()
+            if self._is_on:  # it cannot be watched
+                return
+
+    async def _watch(self) -> None:
         try:
             notices = Notices()
         except OSError as error:
@@ -207,7 +262,7 @@ class KillSwitch:
         filter_ = Filter(0, lambda: (self._name,), lambda: ())
         looked_s = float("-inf")
         with notices:
-            while True:
+            while self._is_on:
                 await notices.wait(LOOK_S)
                 concern = notices.read(filter_.concern)
                 is_restored = False
@@ -221,6 +276,8 @@ class KillSwitch:
     def _look(self) -> bool:
         """Compare, and put it right; return whether another program had changed it."""
         with self._mutex:
+            if not self._is_on:
+                return False
             is_back = self._put_back()
             changed = self._tables.changed()
             self._tables.forget(changed)
@@ -232,7 +289,7 @@ class KillSwitch:
 
     def _put_back(self) -> bool:
         """Put the table back if there is none, at once: to compare comes later. Whether it was."""
-        if self._allowed.interface in _found() or ending.is_asked():
+        if self._allowed.interface in kill_switch_found.present() or ending.is_asked():
             return False
         with contextlib.suppress(NftRefused, AskedToStop):
             nft.put(self._table)
@@ -261,31 +318,11 @@ class KillSwitch:
         return True
 
 
-def say_that_it_remains(interface: str) -> None:
-    """Say so, if it does: the last thing that a gateway says of this host."""
-    if interface in _found():
-        log.get("kill switch").warning(
-            "the kill switch remains: this host sends nothing until fastun runs again; "
-            f"'{by_hand(interface)}' removes it",
-            interface=interface,
-        )
-
-
-def remove(interface: str) -> None:
-    """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
-    nft.remove(nft.table_name(interface, kill_switch_rules.PURPOSE), is_undo=True)
-
-
-def _found() -> tuple[str, ...]:
-    try:
-        return kill_switch_found.interfaces()
-    except OSError:  # a kernel without nftables, or no right to ask; nft says more
-        return ()
-
-
-def by_hand(interface: str) -> str:
-    """Return the command that removes it."""
-    return f"fastun disconnect -i {interface}"
+def _asked_for(settings: Settings) -> tuple[bool, bool]:
+    """Return whether there is to be one, and whether it lets the LAN pass."""
+    if settings.role != "connect":
+        return False, False
+    return settings.kill_switch, settings.allow_lan
 
 
 def _known(endpoints: Iterable[Endpoint]) -> frozenset[OuterEndpoint]:

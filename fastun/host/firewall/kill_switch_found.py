@@ -1,4 +1,4 @@
-"""Finds the kill switches of this host, also those whose fastun is gone.
+"""Finds and removes the kill switches of this host, also those whose fastun is gone.
 
 The kernel lists its tables in a tenth of a millisecond, without nft: every start asks.
 Source: linux/netfilter/nf_tables.h, linux/netfilter/nfnetlink.h.
@@ -10,6 +10,7 @@ import re
 import struct
 from typing import Final
 
+from fastun import log
 from fastun.host.firewall import nft
 from fastun.host.firewall.kill_switch_rules import PURPOSE
 from fastun.host.netlink.netlink import Netlink
@@ -37,3 +38,31 @@ def interfaces() -> tuple[str, ...]:
 def _interface(text: str) -> str:
     """Return the name that nft.table_name() was given."""
     return _ODD_LETTER.sub(lambda letter: chr(int(letter[1], 16)), text)
+
+
+def say_that_it_remains(interface: str) -> None:
+    """Say so, if it does: the last thing that a gateway says of this host."""
+    if interface in present():
+        log.get("kill switch").warning(
+            "the kill switch remains: this host sends nothing until fastun runs again; "
+            f"'{by_hand(interface)}' removes it",
+            interface=interface,
+        )
+
+
+def remove(interface: str) -> None:
+    """Remove the kill switch of an interface, whoever runs. Raises NftRefused."""
+    nft.remove(nft.table_name(interface, PURPOSE), is_undo=True)
+
+
+def present() -> tuple[str, ...]:
+    """Return the interfaces that have one; none where the kernel does not say."""
+    try:
+        return interfaces()
+    except OSError:  # a kernel without nftables, or no right to ask; nft says more
+        return ()
+
+
+def by_hand(interface: str) -> str:
+    """Return the command that removes it."""
+    return f"fastun disconnect -i {interface}"

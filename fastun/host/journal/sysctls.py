@@ -70,6 +70,11 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
     def is_same(self, other: Change) -> bool:  # noqa: D102
         return isinstance(other, Sysctl) and (other.name, other.ours) == (self.name, self.ours)
 
+    def taking_over(self, known: Change) -> Change:  # noqa: D102
+        # What is not as we have set it, was set since: by another program, or by a gateway with
+        # another state directory that has ended, and knows what was before it.
+        return known if self.before == self.ours else self
+
     def is_lost(self) -> bool:  # noqa: D102
         return value_of(self.name) not in ("", self.ours)
 

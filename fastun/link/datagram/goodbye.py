@@ -1,4 +1,4 @@
-"""A side that stops says goodbye to its peers on UDP, so that none waits for a dead session.
+"""A side that stops, or removes a peer, says goodbye on UDP: none waits for a dead session.
 
     {"goodbye": true}   a control message, sealed in the session that it ends
 
@@ -53,11 +53,20 @@ class Goodbyes:
     def say_to_all(self) -> None:
         """Say goodbye to all peers that understand it."""
         for udp_peer in self._peers.by_slot.values():
-            if self._peers.is_carried(udp_peer) and udp_peer.hello.theirs is not None:
-                message = udp_peer.seal_control(MESSAGE)
-                with contextlib.suppress(OSError):  # lost, as any datagram may be
-                    if message is not None:
-                        self._peers.send(udp_peer, message)
+            if self._peers.is_carried(udp_peer):
+                self._say(udp_peer)
+
+    def say_to(self, slot: int) -> None:
+        """Say it to the peer of a slot that is about to be left, if it has a session here."""
+        udp_peer = self._peers.by_slot.get(slot)
+        if udp_peer is not None:
+            self._say(udp_peer)
+
+    def _say(self, udp_peer: UdpPeer) -> None:
+        message = udp_peer.seal_control(MESSAGE) if udp_peer.hello.theirs is not None else None
+        with contextlib.suppress(OSError):  # lost, as any datagram may be
+            if message is not None:
+                self._peers.send(udp_peer, message)
 
     def receive(self, udp_peer: UdpPeer, message: bytes) -> bool:
         """Take a peer's control message; return whether it was a goodbye.
@@ -70,7 +79,7 @@ class Goodbyes:
         udp_peer.current = None
         udp_peer.timers.on_sessions_dropped()
         who = "the server" if self._dials else "the peer"
-        self._links.end(slot, f"{who} has said goodbye: it is stopping")
+        self._links.end(slot, f"{who} has said goodbye: it is stopping, or has removed us")
         if self._dials:  # this tunnel is wanted at all times
             pause_s = random.uniform(*AGAIN_AFTER_S)  # noqa: S311 (spreads clients, guards nothing)
             asyncio.get_running_loop().call_later(pause_s, self._begin, slot)

@@ -1,4 +1,4 @@
-"""Another source port for a peer on UDP that stays silent.
+"""The source port of a side that dials by UDP: the configured one, or another for a silent peer.
 
 A NAT on the way maps our port for as long as something is sent from it, also when the mapping leads
 nowhere any more: its own address has changed, or it has forgotten one half. Handshakes and
@@ -10,8 +10,8 @@ read. All peers that are silent at a time share the new ones.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,18 +33,55 @@ class _Extra(msgspec.Struct, frozen=True):
     opened_s: float
 
 
-class PortChange:
-    """Opens sockets beside the first. Event loop only."""
+class Passing(Protocol):
+    """socket_passing.SocketPassing, as far as a change takes it."""
 
-    def __init__(
-        self, sockets: UdpSockets, pass_on: Callable[[int], None], *, is_allowed: bool
-    ) -> None:
-        """Open none yet. ``pass_on(index)`` gives a new socket to the workers."""
-        self._sockets = sockets
-        self._pass_on = pass_on
+    @property
+    def sockets(self) -> UdpSockets:
+        """All that there are."""
+
+    def add(self, bound: socket.socket) -> None:
+        """Use one more."""
+
+    def pass_on(self, index: int) -> None:
+        """Have the workers use the socket that has this index now."""
+
+    def leave(self, bound: socket.socket) -> None:
+        """Use a socket no more, which is to be closed."""
+
+
+class PortChange:
+    """Opens sockets beside the first, or in its place. Event loop only."""
+
+    def __init__(self, passing: Passing, *, is_allowed: bool) -> None:
+        """Open none yet. ``is_allowed``: a silent peer may get another port."""
+        self._passing = passing
+        self._sockets = passing.sockets
         self._is_allowed = is_allowed
         self._extras: list[_Extra] = []  # the newest last
         self._log = log.get("session")
+
+    def use(self, port: int | None) -> None:
+        """Send from this port from now on, None for any. RuntimeFailure: nothing has changed.
+
+        The new socket is there before the last one is closed; sessions go on.
+        """
+        kept = [each for each in self._sockets.all() if each.getsockname()[1] == port]
+        if not kept:
+            kept = udp.any_port(port)
+            for each in kept:
+                try:
+                    self._passing.add(each)
+                except RuntimeFailure:
+                    each.close()
+                    raise
+                udp.say_listening(each)
+        for each in self._sockets.all():
+            if each not in kept:
+                self._passing.leave(each)
+                each.close()
+        self._extras.clear()
+        self._is_allowed = port is None
 
     def consider(self, udp_peer: UdpPeer, peers: Iterable[UdpPeer], now_s: float) -> None:
         """Give a silent peer another socket, if it is time for that. ``peers`` use the others."""
@@ -72,7 +109,7 @@ class PortChange:
             if index is None:
                 bound.close()
                 return None
-            self._pass_on(index)
+            self._passing.pass_on(index)
         except OSError as error:  # as above; at most one in 90 s is lost by this
             self._log.debug("no other source port", error=error.strerror)
             return None

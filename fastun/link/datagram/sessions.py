@@ -68,7 +68,7 @@ class DatagramSessions:
         self._pins = SourcePins(end.inside, self._peers, sockets)
         is_port_free = end.settings.role == "connect" and end.settings.udp_port is None
         self.passing = SocketPassing(end.lane, sockets, self._peers, self._listen_anew)
-        self._ports = PortChange(sockets, self.passing.pass_on, is_allowed=is_port_free)
+        self.ports = PortChange(self.passing, is_allowed=is_port_free)
         self._hellos = DatagramHellos(end, self._peers, self._installer, on_push)
         self._goodbyes = Goodbyes(end, self._peers, self.begin)
         self._handshakes = DatagramHandshakes(end, self._peers, sockets, self._installer, self._use)
@@ -134,6 +134,7 @@ class DatagramSessions:
 
     def forget(self, slot: int) -> None:
         """Forget a peer that was removed, or has another key."""
+        self._goodbyes.say_to(slot)
         if self._peers.forget(slot):
             self._lane.send("link-reader", ForgetReceivingKeys(slot))
 
@@ -326,7 +327,7 @@ class DatagramSessions:
         slot = udp_peer.slotted.slot
         match action:
             case Action.INITIATE:
-                self._ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
+                self.ports.consider(udp_peer, self._by_slot.values(), clock.boottime_s())
                 self._handshakes.initiate(udp_peer)
             case Action.KEEPALIVE:
                 self._keep_alive(udp_peer, clock.boottime_s())

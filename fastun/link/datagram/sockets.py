@@ -194,9 +194,16 @@ def open_for(settings: Settings, inside: Inside | None = None) -> UdpSockets:
     if settings.role == "connect" and any(each.scheme == "udp" for each in settings.endpoints):
         sockets += any_port(settings.udp_port)
     for each in sockets:
-        where = format_host_port(*each.getsockname()[:2])
-        log.get("link").info("listening", address=where, transport="udp")
-    return UdpSockets(sockets, offload=settings.udp_offload, fwmark=settings.fwmark, inside=inside)
+        say_listening(each)
+    return UdpSockets(
+        sockets, offload=settings.data_path.udp_offload, fwmark=settings.fwmark, inside=inside
+    )
+
+
+def say_listening(bound: socket.socket) -> None:
+    """Say by which port a side dials, and is called back."""
+    where = format_host_port(*bound.getsockname()[:2])
+    log.get("link").info("listening", address=where, transport="udp")
 
 
 # -- opening ----------------------------------------------------------------------------------

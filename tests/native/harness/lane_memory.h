@@ -4,6 +4,7 @@
 #ifndef LANE_MEMORY_H
 #define LANE_MEMORY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fastun.h"
@@ -15,6 +16,7 @@
 struct lane_memory {
     size_t ring_bytes;
     int ring_fd, stats_fd, peers_fd;
+    bool hands_over;   /* to be set before a worker is opened */
     int wake_fd;       /* the outbound ring's eventfd; -1: none */
     struct ring *ring; /* the test's end */
     struct stats *stats;

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "packet/byteorder.h"
+#include "outbound/fair_writer.h"
+#include "outbound/link_writer.h"
 #include "check.h"
 #include "formats.h"
 #include "sockets.h"
@@ -36,6 +38,18 @@ void peer_links_close(struct peer_links *links) {
 void peer_links_run(struct peer_links *links) {
     worker_start(&links->worker);
     links->is_running = true;
+}
+
+void peer_links_take_turns(struct peer_links *links) {
+    struct link_writer *writer = link_writer_of(links->worker.loop);
+    uint64_t now_ns = clock_now_ns();
+    writer->fair.is_on = true;
+    writer->fair.full_ns = now_ns;
+    writer->fair.uplink = (struct uplink){
+        .looked_ns = now_ns, .moved_ns = now_ns, .rate = 1000000, .wait_ns = UPLINK_WAIT_FIRST_NS};
+    for (unsigned slot = 0; slot < N_PEERS; slot++)
+        if (writer->links[slot] != NULL)
+            fair_wake(writer, writer->links[slot]);
 }
 
 void peer_links_stop(struct peer_links *links) {

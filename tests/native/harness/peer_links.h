@@ -42,6 +42,8 @@ void peer_links_open(struct peer_links *links, enum wire wire);
 void peer_links_close(struct peer_links *links);
 
 void peer_links_run(struct peer_links *links);
+/* At rest: as if the uplink had just been full, so that the peers take turns. */
+void peer_links_take_turns(struct peer_links *links);
 /* Rings the doorbell; the loop must have had nothing to report. */
 void peer_links_stop(struct peer_links *links);
 /* Waits until the loop has emptied the ring. */

@@ -29,7 +29,8 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
                                                  .wake_fd = is_outbound ? lane->wake_fd : -1,
                                                  .macs = lane->macs,
                                                  .hairpin = worker->hairpin,
-                                                 .hairpin_wake_fd = lane->hairpin_wake_fd});
+                                                 .hairpin_wake_fd = lane->hairpin_wake_fd,
+                                                 .hands_over = lane->hands_over});
     CHECK(worker->loop != NULL);
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from fastun.command import disconnect as command
 from fastun.errors import RuntimeFailure
-from fastun.host.firewall import kill_switch, kill_switch_found
+from fastun.host.firewall import kill_switch_found
 from fastun.status import control
 from tests.support.control_socket import INTERFACE, serving
 
@@ -25,7 +25,7 @@ class Found:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         self.names = list(names)
         monkeypatch.setattr(kill_switch_found, "interfaces", lambda: tuple(self.names))
-        monkeypatch.setattr(kill_switch, "remove", self.names.remove)
+        monkeypatch.setattr(kill_switch_found, "remove", self.names.remove)
 
 
 def test_without_anything_to_end_it_says_so(

@@ -125,6 +125,22 @@ def test_set_changes_what_is_given_and_nothing_else(state: Path, run: Callable[.
     assert (get(state).allowed_ips, get(state).preshared_key) == ((), None)
 
 
+def test_a_network_without_its_length_is_remarked_on(
+    state: Path, run: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: str) -> str:
+        cli.main(["peer", *arguments, "--state", str(state)], standalone_mode=False)
+        return capsys.readouterr().err
+
+    run("add", "site")
+    assert "warning: --allowed-ips: 10.7.0.0 is one host, 10.7.0.0/32; for a network" in said(
+        "set", "site", "--allowed-ips", "10.7.0.0,10.8.0.0/16"
+    )
+    assert get(state, "site").allowed_ips == (ip_network("10.7.0.0/32"), ip_network("10.8.0.0/16"))
+    assert "warning: to: 172.16.9.0 is one host" in said("to", "site", "172.16.9.0")
+    assert "warning" not in said("to", "site", "172.16.9.1")
+
+
 def test_disabled_enabled_and_renamed(state: Path, run: Callable[..., str]) -> None:
     run("disable", "laptop")
     assert not get(state).terms.enabled

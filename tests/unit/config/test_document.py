@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fastun.config import document
+from fastun.config import document, written
 from fastun.config.document import Document, InterfaceSection, PeerSection, Secret
 from fastun.errors import ConfigError
 
@@ -15,7 +15,7 @@ SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I="  # noqa: S105 (a test's)
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "laptop.toml"
-    written = Document(
+    made = Document(
         interface=InterfaceSection(
             name="office",
             mode="tap",
@@ -31,16 +31,16 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ),
     )
     path.touch(0o600)
-    path.write_text(document.write(written))
+    path.write_text(written.write(made))
     with document.reading(path) as read:
         pass
-    assert read.peer == written.peer
+    assert read.peer == made.peer
     held = read.interface.private_key
     assert held is not None
     assert held.reveal() == SECRET
     fields = set(InterfaceSection.__struct_fields__) - {"private_key"}
     for field in fields:
-        assert getattr(read.interface, field) == getattr(written.interface, field)
+        assert getattr(read.interface, field) == getattr(made.interface, field)
 
 
 def test_a_secret_is_in_no_repr() -> None:

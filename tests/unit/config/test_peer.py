@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from fastun.config.peer import MAX_KEEPALIVE_S, parse_allowed_ips, parse_keepalive, parse_name
+from fastun.config.networks import parse_networks
+from fastun.config.peer import MAX_KEEPALIVE_S, parse_keepalive, parse_name
 from fastun.errors import ConfigError
 
 
@@ -24,7 +25,7 @@ def test_what_could_be_an_option_a_path_or_two_words_is_no_name(name: str) -> No
 
 
 def test_an_address_without_a_length_is_that_one_host() -> None:
-    networks = parse_allowed_ips(["10.9.0.2", "fd00::2", "10.8.0.0/16"], "allowed_ips")
+    networks = parse_networks(["10.9.0.2", "fd00::2", "10.8.0.0/16"], "allowed_ips")
     assert networks == tuple(map(ip_network, ("10.9.0.2/32", "fd00::2/128", "10.8.0.0/16")))
 
 
@@ -40,14 +41,14 @@ def test_an_address_without_a_length_is_that_one_host() -> None:
 )
 def test_a_netmask_or_a_zone_is_no_prefix(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a prefix"):
-        parse_allowed_ips([text], "allowed_ips")
+        parse_networks([text], "allowed_ips")
 
 
 def test_bits_beyond_the_length_and_a_prefix_twice_are_refused() -> None:
     with pytest.raises(ConfigError, match="bits set beyond its prefix length"):
-        parse_allowed_ips(["10.9.0.2/24"], "allowed_ips")
+        parse_networks(["10.9.0.2/24"], "allowed_ips")
     with pytest.raises(ConfigError, match="is listed twice"):
-        parse_allowed_ips(["10.9.0.2", "10.9.0.2/32"], "allowed_ips")
+        parse_networks(["10.9.0.2", "10.9.0.2/32"], "allowed_ips")
 
 
 @pytest.mark.parametrize("seconds", [0, 1, MAX_KEEPALIVE_S])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fastun.config.data_path import DataPath
 from fastun.config.hooks import Hooks
 from fastun.config.host import DevicePlace
 from fastun.config.observing import LogSettings
@@ -32,8 +33,7 @@ def test_serve_needs_nothing_but_leave_to_be_unencrypted() -> None:
         mode="tun",
         addresses=(),
         mtu=1500,
-        gso=True,
-        udp_offload=True,
+        data_path=DataPath(),
         mss_clamp=False,
         wire="plain",
         listen=(Endpoint("tcp", "::", 55555),),
@@ -99,7 +99,7 @@ def test_connect_takes_everything_from_a_file(tmp_path: Path, by_argument: bool)
     assert loaded.addresses == (ip_interface("10.9.0.1/24"), ip_interface("fd00:9::1/64"))
     assert loaded.mtu == 1400
     assert loaded.wire == "simpletun"
-    assert not loaded.gso
+    assert not loaded.data_path.gso
     assert loaded.metrics is None
     assert loaded.peer_name == "branch"
     assert loaded.endpoint == Endpoint("tcp", "2001:db8::1", 443)
@@ -127,7 +127,7 @@ def test_what_the_command_line_says_wins_over_the_file(tmp_path: Path) -> None:
     assert loaded.wire == "plain"
     assert loaded.metrics == ("::1", 9000)
     assert loaded.endpoint == Endpoint("tcp", "vpn.example.net", 55555)
-    assert not loaded.gso, "what no option says stays as the file has it"
+    assert not loaded.data_path.gso, "what no option says stays as the file has it"
 
 
 def test_serve_listens_where_the_file_says_unless_an_option_says_otherwise(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastun.config.data_path import DataPath
 from fastun.config.settings import (
     Options,
     load,
@@ -22,6 +23,8 @@ table = 4242
 dns = ["10.9.0.1", "example.net", "fd00:9::1", "Example.NET", "10.9.0.1", "fe80::1%eth0.7"]
 udp_offload = false
 mss_clamp = true
+[workers]
+hand_over = false
 """
 
 
@@ -33,7 +36,10 @@ def test_what_connect_changes_of_its_host_is_read_from_the_file(tmp_path: Path) 
         ("10.9.0.1", "fd00:9::1", "fe80::1%eth0.7"),
         ("example.net",),
     )
-    assert (loaded.udp_offload, loaded.mss_clamp) == (False, True)
+    assert (loaded.data_path, loaded.mss_clamp) == (
+        DataPath(udp_offload=False, hand_over=False),
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -156,13 +156,13 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
 
 LINK_READER = """
 import os, re, socket
-from fastun.native import Aead, Mode, PeerTable, Ring, Stats, Wire, sealing_library
+from fastun.native import Aead, Mode, PeerTable, Ring, Stats, Waiting, Wire, sealing_library
 from fastun.native.loop import Descriptors, Loop, SharedMemory
 
 channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create())
 fds = Descriptors(os.open("/dev/null", os.O_RDWR), channel.fileno(), os.eventfd(0))
-loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN)
+loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN, waiting=Waiting())
 
 def locked():
     return int(re.search(r"VmLck:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024

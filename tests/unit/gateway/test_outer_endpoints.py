@@ -24,6 +24,7 @@ class Switch:
     """A kill switch that notes what it is to follow."""
 
     is_on = True
+    turned_on = SimpleNamespace(wait=lambda: asyncio.sleep(0))
 
     async def run(self) -> None:
         await asyncio.Event().wait()

@@ -63,7 +63,7 @@ def reloading_by(read: Callable[[], Settings], *parts: Part) -> Reload:
         running[0] = now
         return ()
 
-    return Reload(lambda: running[0], read, (Part(frozenset(LIVE), note), *parts))
+    return Reload(lambda: running[0], lambda _: read(), (Part(frozenset(LIVE), note), *parts))
 
 
 def test_only_parts_that_are_concerned_change_each_once() -> None:

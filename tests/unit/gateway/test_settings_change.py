@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastun.config.data_path import PLACES, DataPath
 from fastun.config.host import DevicePlace
 from fastun.config.observing import LogSettings
 from fastun.config.push_settings import Pushed
@@ -49,9 +50,9 @@ def test_every_field_is_in_one_of_the_two_tables() -> None:
 
 
 def test_what_is_in_neither_table_needs_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(RESTART, "gso")
-    planned = plan(SERVE, serving(gso=False))
-    assert (planned.settings, planned.needs_restart) == (SERVE, ("gso",))
+    monkeypatch.delitem(RESTART, "fwmark")
+    planned = plan(SERVE, serving(fwmark=7))
+    assert (planned.settings, planned.needs_restart) == (SERVE, ("fwmark",))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +104,16 @@ def test_changes_are_said_in_words(
 
 def test_what_needs_a_restart_stays_as_it_is_and_the_rest_changes() -> None:
     place = DevicePlace(strong_host=True, bridge="br0")
-    planned = plan(SERVE, serving(gso=False, mtu=1400, place=place, private_key=bytes(range(32))))
+    data_path = DataPath(gso=False, hand_over=False)
+    planned = plan(
+        SERVE,
+        serving(data_path=data_path, mtu=1400, place=place, private_key=bytes(range(32))),
+    )
     assert planned.settings == serving(mtu=1400)
     assert planned.fields == {"mtu"}
     assert set(planned.needs_restart) == {
         "interface.gso",
+        "workers.hand_over",
         "interface.private_key",
         "interface.bridge or strong_host",
     }
@@ -139,7 +145,7 @@ def test_a_transport_of_which_there_was_none_needs_a_restart(
 
 CHANGES: dict[str, list[Any]] = {
     "mtu": [1300, 1420],
-    "gso": [True, False],
+    "fwmark": [0, 7],
     "log": [LogSettings(), LogSettings(verbosity=1)],
     "peers": [(), (ANT,), (BEE,), (ANT, BEE)],
     "push": [Pushed(), Pushed(keepalive_s=5)],
@@ -167,6 +173,21 @@ def test_a_plan_leaves_either_side_of_each_field(before: Settings, now: Settings
     assert (again.changes, again.needs_restart) == ((), planned.needs_restart)
 
 
+def test_a_kill_switch_needs_the_mark_that_sockets_have_from_the_start() -> None:
+    with_mark, without = (connecting(UDP, fwmark=mark) for mark in (7, 0))
+    wanted = {"kill_switch": True, "allow_lan": True}
+    planned = plan(with_mark, dataclasses.replace(with_mark, **wanted))
+    assert set(planned.changes) == {
+        "interface.kill_switch: off -> on",
+        "interface.allow_lan: off -> on",
+    }
+    planned = plan(without, dataclasses.replace(without, **wanted))
+    assert (planned.settings, planned.changes) == (without, ())
+    assert set(planned.needs_restart) == {"interface.kill_switch", "interface.allow_lan"}
+    on = dataclasses.replace(without, kill_switch=True)
+    assert plan(on, without).changes == ("interface.kill_switch: on -> off",)
+
+
 def test_the_documentation_says_of_each_field_what_a_reload_does() -> None:
     page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text(encoding="utf-8")
     section = page.partition("### Changes while it runs")[2].partition("\n## ")[0]
@@ -180,7 +201,7 @@ def test_the_documentation_says_of_each_field_what_a_reload_does() -> None:
         "--state",
         "peer.name",
     }  # on a wire without keys it is no peer's
-    for table, said in ((LIVE, live), (RESTART, late)):
+    for table, said in ((LIVE, live), (RESTART, late), (PLACES, late)):
         for place in set(table.values()) - not_in_the_file:
             for word in re.findall(r"[\w.]+", place.replace(" or ", " ")):
                 assert re.search(rf"`(\w+\.|\[+)?{word.split('.')[-1]}(\]+)?`", said), place

@@ -287,6 +287,24 @@ def test_another_namespace_s_changes_are_left_alone(
 # -- several gateways -------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("is_repaired", [True, False])
+@pytest.mark.parametrize("first_goes_first", [True, False])
+def test_gateways_that_know_nothing_of_each_other_leave_a_setting_as_it_was(
+    tmp_path: Path, sysctl: Path, *, first_goes_first: bool, is_repaired: bool
+) -> None:
+    gateways = [start(tmp_path / name, "fastun0") for name in ("one", "two")]
+    for journal in gateways:
+        journal.set_sysctl(NAME, "1")
+    first, last = gateways if first_goes_first else reversed(gateways)
+    assert first.undo_all() == []
+    if is_repaired:
+        last.set_sysctl(NAME, "1")
+        last.set_sysctl(NAME, "1")
+        assert sysctl.read_text() == "1\n"
+    assert last.undo_all() == []
+    assert sysctl.read_text() == "0\n"
+
+
 @pytest.mark.parametrize("first_goes_first", [True, False])
 def test_a_shared_setting_is_restored_by_the_last(
     tmp_path: Path, sysctl: Path, *, first_goes_first: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -67,12 +68,16 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     return Host(monkeypatch)
 
 
-def kill_switch(mode: str, directory: Path, endpoint: str = "tcp://192.0.2.1:443") -> KillSwitch:
+def settings_for(mode: str, endpoint: str = "tcp://192.0.2.1:443") -> ConnectSettings:
     options = Options(wire="plain", insecure=True, address=("10.9.0.2/24",))
     settings = load("connect", endpoint, options)
     assert isinstance(settings, ConnectSettings)
     wanted: Any = {"kill_switch": mode != "off", "allow_lan": mode == "lan", "fwmark": 7}
-    return KillSwitch(replace(settings, **wanted), Journal(directory, "fastun0"))
+    return replace(settings, **wanted)
+
+
+def kill_switch(mode: str, directory: Path, endpoint: str = "tcp://192.0.2.1:443") -> KillSwitch:
+    return KillSwitch(settings_for(mode, endpoint), Journal(directory, "fastun0"))
 
 
 def test_it_is_set_with_the_endpoints_that_are_addresses_and_stays(
@@ -210,3 +215,35 @@ def test_one_that_an_earlier_start_has_left_is_removed_only_where_none_is_wanted
     with kill_switch("on", tmp_path) as switch:
         switch.remove_left()
     assert TABLE in host.tables
+
+
+def test_it_is_turned_on_and_off_and_the_lan_let_through(host: Host, tmp_path: Path) -> None:
+    endpoints = frozenset((OuterEndpoint("tcp", ip_address("192.0.2.9"), 443),))
+
+    def turn(mode: str) -> str:
+        asyncio.run(switch.turn(settings_for(mode), endpoints, Wanted(mtu=1)))
+        return host.tables.get(TABLE, "")
+
+    with kill_switch("off", tmp_path) as switch:
+        assert host.tables == {}
+        assert '"192.0.2.9", 443' in turn("on")
+        assert "wlan0" not in host.tables[TABLE]
+        assert "wlan0" in turn("lan")
+        assert "wlan0" not in turn("on")
+        assert turn("off") == ""
+        switch.follow(frozenset(), Wanted(mtu=2))
+        assert (switch.is_on, host.tables) == (False, {}), "nothing puts it back"
+        assert TABLE in turn("on")
+    assert TABLE in host.tables, "as one that was set at the start"
+
+
+def test_one_that_is_refused_is_not_on(host: Host, tmp_path: Path) -> None:
+    with kill_switch("off", tmp_path) as switch:
+        for refusal, said in (("nft: no", "kill_switch: nft: no"), ("", "that of wg9 is set")):
+            host.refusal = refusal
+            if not refusal:
+                host.tables["fastun_wg9_kill_switch"] = ""
+            with pytest.raises(RuntimeFailure, match=said):
+                asyncio.run(switch.turn(settings_for("on"), frozenset(), Wanted(mtu=1)))
+            assert not switch.is_on
+            assert TABLE not in host.tables

@@ -99,7 +99,7 @@ class Asked:
         monkeypatch.setattr(name_lookup, "_HOSTS", hosts)
         monkeypatch.setattr(socket, "getaddrinfo", self.refuse)
         monkeypatch.setattr(NameLookup, "_by_dns", self.by_dns)
-        self.lookup = NameLookup(7, 1, files, allow=self.allowed.append)
+        self.lookup = NameLookup(7, 1, files, allow=lambda: self.allowed.append)
 
     def refuse(self, *_: Any, **__: Any) -> None:
         raise AssertionError("glibc's packets have no mark")

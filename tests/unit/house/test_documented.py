@@ -41,6 +41,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "[hooks]": document.HooksSection,
     "[metrics]": document.MetricsSection,
     "[log]": document.LogSection,
+    "[workers]": document.WorkersSection,
     "[[peer]]": document.PeerSection,
 }
 
@@ -51,7 +52,8 @@ TYPES = {
     "float": "number",
     "bool": "boolean",
     "array": "list of strings",
-    "custom": "string",  # a secret
+    "custom": "string",  # a secret, or a date
+    "struct": "table",
 }
 
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastun import log
 from fastun.bounded_server import CLIENTS_MAX
 from fastun.errors import RuntimeFailure
+from fastun.host.dns.state import DnsState
 from fastun.lab.host import wait_until
 from fastun.metrics import server as metric_server
 from tests.support.descriptors import no_descriptor_left
@@ -85,6 +86,27 @@ def test_connect_is_ready_only_with_a_link() -> None:
         assert ask(port, "/readyz")[:2] == (503, "no link\n")
         gateway.lane.workers["tun-writer"].is_ready = False
         assert ask(port, "/readyz")[:2] == (503, "not at work: tun-writer/0\n")
+
+
+def test_names_that_are_not_looked_up_are_said_and_keep_nothing_from_passing(
+    gateway: Gateway,
+) -> None:
+    port = free_port()
+    set_ready(gateway)
+    with serve(gateway, ("127.0.0.1", port)):
+        assert "\nfastun_dns_up" not in ask(port, "/metrics")[1], "a tunnel without DNS servers"
+        for fault, body, value in (
+            (
+                "192.0.2.1 does not answer",
+                "ready\nDNS does not work: 192.0.2.1 does not answer\n",
+                0,
+            ),
+            ("", "ready\n", 1),
+        ):
+            state = DnsState(("192.0.2.1",), (), "file", fault)
+            gateway.device.name_servers.state = state  # type: ignore[misc]
+            assert ask(port, "/readyz")[:2] == (200, body)
+            assert f"\nfastun_dns_up {value}.0\n" in ask(port, "/metrics")[1]
 
 
 def test_a_server_is_ready_only_with_all_that_it_listens_on(gateway: Gateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
 from fastun.peers import store_file
 from fastun.peers.peer import Peer
+from fastun.peers.rows import peers_of
 from fastun.peers.store import FILE_NAME, PeerStore
 
 if TYPE_CHECKING:
@@ -105,3 +107,29 @@ def test_a_start_that_is_killed_midway_leaves_no_file_by_that_name(
     monkeypatch.undo()
     assert FILE_NAME not in seen[0]
     assert opened(tmp_path / FILE_NAME) == 0
+
+
+def test_what_one_more_peer_costs_does_not_grow_with_their_number(tmp_path: Path) -> None:
+    """In instructions of SQLite's machine and in rows that are read, whatever else runs."""
+    n_steps, read = 0, []
+
+    def step() -> int:
+        nonlocal n_steps
+        n_steps += 1
+        return 0
+
+    def add(n: int) -> int:
+        before = n_steps
+        addresses = (ip_network(f"10.0.{n >> 8}.{n & 255}/32"), ip_network(f"fd00::{n:x}/128"))
+        store.add(Peer(name=f"p{n}", public_key=n.to_bytes(32, "big"), allowed_ips=addresses))
+        return n_steps - before
+
+    with PeerStore(tmp_path) as store, store.changes(), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "fastun.peers.store.peers_of", lambda rows: read.extend(rows) or peers_of(rows)
+        )
+        store._database.set_progress_handler(step, 1)  # noqa: SLF001 (nothing else counts them)
+        of_first, *_ = (add(n) for n in range(10))
+        *_, of_last = (add(n) for n in range(10, 3000))
+    assert 0 < of_last < 2 * of_first
+    assert read == []

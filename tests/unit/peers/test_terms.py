@@ -79,7 +79,9 @@ def test_a_peer_is_replaced_with_its_usage_and_its_place(tmp_path: Path) -> None
     with PeerStore(tmp_path) as store:
         store.add(peer("ant", "10.9.0.2/32", "10.9.0.3/32"))
         store.add(peer("bee", "10.9.0.4/32"))
-        store.remember_usage({"ant": Usage("2026-11", 7), "gone": Usage("2026-11", 1)})
+        store.remember_usage({"old": Usage("2026-10", 1), "cat": Usage("2026-11", 1)})
+        store.remember_usage({"ant": Usage("2026-11", 7)})
+        assert store.usage().keys() == {"ant", "cat"}, "those of this month"
         version = store.version()
         renamed = replace(peer("ant", "10.9.0.3/32", note="mine"), name="cat")
         store.replace("ant", renamed)
@@ -87,6 +89,9 @@ def test_a_peer_is_replaced_with_its_usage_and_its_place(tmp_path: Path) -> None
         assert store.usage() == {"cat": Usage("2026-11", 7)}
         assert store.version() == version + 1
         store.remove("cat")
+        assert store.usage() == {}
+        store.remember_usage({"ant": Usage("2026-11", 9)})  # of a peer in the gateway's file
+        store.add(peer("ant"))
         assert store.usage() == {}
 
 

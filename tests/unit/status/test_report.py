@@ -164,7 +164,10 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
         status = control.request(socket_path, "status")
     peer = status.peers[0]
     error = LastError(
-        reason="not_opened", unix_seconds=time.time() - 65, text="it\x1b does not open"
+        reason="not_opened",
+        unix_seconds=time.time() - 65,
+        first_unix_seconds=time.time() - 7300,
+        text="it\x1b does not open",
     )
     links = msgspec.structs.replace(status.links, refused_handshakes=7)
     failed = msgspec.structs.replace(peer, last_error=error)
@@ -173,7 +176,9 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
     monkeypatch.setattr(report, "living", lambda _: [socket_path])
     report.show(None, tmp_path)
     out = capsys.readouterr().out
-    (line,) = (line for line in out.splitlines() if "does not open (1 min ago)" in line)
+    (line,) = (
+        line for line in out.splitlines() if "does not open (1 min ago, errors for 2 h)" in line
+    )
     assert line.startswith(f"{peer.name}: it")
     assert "\x1b" not in line
     assert re.search(r"^handshakes +7 refused$", out, re.MULTILINE)
@@ -206,12 +211,12 @@ def test_what_is_forwarded_is_a_line_and_what_is_in_the_way_another(
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, "confined: user 61234, no capabilities, seccomp, Landlock 7"),
+        ({}, "user 61234, no capabilities, seccomp, Landlock 7"),
         (
             {"seccomp": False, "lacks": ["seccomp (why)", "x"]},
-            "confined: user 61234, no capabilities, Landlock 7; without seccomp (why); without x",
+            "user 61234, no capabilities, Landlock 7; without seccomp (why); without x",
         ),
-        ({"landlock": 0}, "confined: user 61234, no capabilities, seccomp"),
+        ({"landlock": 0}, "user 61234, no capabilities, seccomp"),
     ],
 )
 def test_what_workers_are_confined_to_is_a_line(fields: dict[str, Any], expected: str) -> None:

@@ -47,11 +47,24 @@ def test_the_server_stops_and_the_client_begins_anew_after_a_pause(
         pair.server.sessions.say_goodbye()
         pair.client.take_in(pair.server.sent(), pair.server.address)
         assert pair.client.links.by_slot == {}
-        assert link.end_reason == "the server has said goodbye: it is stopping"
+        assert link.end_reason == "the server has said goodbye: it is stopping, or has removed us"
         await asyncio.sleep(0.02)
         assert pair.client.sockets.sent == []
         await asyncio.sleep(0.15)
         assert messages.type_of(pair.client.sent()) is messages.MessageType.INITIATION
+
+    run(claim())
+
+
+def test_a_client_that_is_removed_hears_of_it_at_once() -> None:
+    async def claim() -> None:
+        pair = Pair()
+        await linked(pair)
+        pair.server.sessions.forget(0)
+        pair.client.take_in(pair.server.sent(), pair.server.address)
+        assert pair.client.links.by_slot == {}
+        pair.server.sessions.forget(0)
+        assert pair.server.sockets.sent == [], "once, and not without a session"
 
     run(claim())
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from fastun.errors import RuntimeFailure
 from fastun.link.datagram.peer import PeerPort
 from fastun.link.datagram.port_change import CHANGE_INTERVAL_S, SILENT_HANDSHAKES, PortChange
 from fastun.link.datagram.sockets import UdpSockets, any_port
@@ -27,12 +28,24 @@ class Office:
     def __init__(self, n_peers: int = 1, *, is_allowed: bool = True) -> None:
         self.sockets = UdpSockets(any_port(None), offload=False)
         self.passed_on: list[int] = []
-        self.change = PortChange(self.sockets, self.passed_on.append, is_allowed=is_allowed)
+        self.left: list[int] = []  # indices
+        self.change = PortChange(self, is_allowed=is_allowed)
         named = SimpleNamespace(peer=SimpleNamespace(name="bob"))
         self.peers = [
             cast("UdpPeer", SimpleNamespace(port=PeerPort(), slotted=named)) for _ in range(n_peers)
         ]
         self.now_s = 1000.0
+
+    # What SocketPassing does.
+
+    def add(self, bound: socket.socket) -> None:
+        self.pass_on(self.sockets.add(bound))
+
+    def pass_on(self, index: int) -> None:
+        self.passed_on.append(index)
+
+    def leave(self, bound: socket.socket) -> None:
+        self.left.append(self.sockets.remove(bound))
 
     def try_all(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP_S)):
@@ -110,3 +123,40 @@ def test_where_workers_can_have_no_more_nothing_changes() -> None:
     office.try_all(3 * CHANGE_INTERVAL_S)
     assert (office.indices(), len(office.ports())) == ([None], SOCKETS_MAX)
     office.sockets.close()
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_another_configured_port_takes_the_place_of_all_before(office: Office) -> None:
+    office.try_all(STEP_S * (SILENT_HANDSHAKES + 1))
+    before, port = office.sockets.all(), free_port()
+    office.change.use(port)
+    assert (office.ports(), office.left) == ([port], [0, 1])
+    assert [each.fileno() for each in before] == [-1, -1]
+    office.try_all(5 * CHANGE_INTERVAL_S)
+    assert office.ports() == [port], "a configured port stays"
+    office.change.use(None)
+    assert len(office.ports()) == 1
+    assert office.ports() != [port]
+    office.try_all(5 * CHANGE_INTERVAL_S)
+    assert len(office.ports()) > 1, "any port may be changed again"
+
+
+def test_the_port_that_was_had_by_chance_can_be_configured(office: Office) -> None:
+    (port,) = office.ports()
+    office.change.use(port)
+    assert (office.ports(), office.passed_on, office.left) == ([port], [], [])
+
+
+def test_a_port_in_use_changes_nothing(office: Office) -> None:
+    before = office.ports()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as other:
+        other.bind(("::", 0))
+        port = other.getsockname()[1]
+        with pytest.raises(RuntimeFailure, match=f"UDP port {port}: the port is in use"):
+            office.change.use(port)
+    assert (office.ports(), office.left) == (before, [])

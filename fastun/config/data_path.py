@@ -1,0 +1,39 @@
+"""What the data path can do without: fields of `[interface]` and `[workers]`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from fastun.config.document import Document
+
+
+class DataPath(msgspec.Struct, frozen=True, kw_only=True):
+    """Super-packets, offloads of the outer sockets, and steps done for sleeping workers."""
+
+    gso: bool = True
+    udp_offload: bool = True
+    hand_over: bool = True
+
+
+def data_path(document: Document) -> DataPath:
+    """Return what the file says."""
+    interface, workers = document.interface, document.workers
+    return DataPath(
+        gso=interface.gso, udp_offload=interface.udp_offload, hand_over=workers.hand_over
+    )
+
+
+# Where each field is written.
+PLACES: Final = {
+    "gso": "interface.gso",
+    "udp_offload": "interface.udp_offload",
+    "hand_over": "workers.hand_over",
+}
+
+
+def changed(was: DataPath, is_: DataPath) -> list[str]:
+    """Return where what differs is written."""
+    return [place for name, place in PLACES.items() if getattr(was, name) != getattr(is_, name)]

@@ -1,0 +1,134 @@
+/* uplink: when it is full, and how much the kernel gets then, by a clock and a network of the test's
+ * own. */
+#include "outbound/uplink.h"
+
+#include "check.h"
+
+#define MS    1000000ull
+#define START 1000000000ull
+
+/* -- whether it is full ------------------------------------------------------------------------ */
+
+/* Looks every 5 ms for `n_ms`; each time the kernel has `n_unsent` bytes and got as many more as have
+ * left at `rate`. Returns after how many ms it was full, or 0. */
+static unsigned look_for(struct uplink *uplink, unsigned n_ms, uint64_t n_unsent, uint64_t rate) {
+    for (unsigned ms = UPLINK_LOOK_MS; ms <= n_ms; ms += UPLINK_LOOK_MS)
+        if (uplink_is_full(uplink, n_unsent, rate * UPLINK_LOOK_MS / 1000, START + ms * MS))
+            return ms;
+    return 0;
+}
+
+static void it_is_full_when_packets_wait_for_longer_than_a_few_ms_all_the_time(void) {
+    struct uplink uplink = {.looked_ns = START};
+    unsigned after_ms = look_for(&uplink, 100, 600000, 12500000);
+    CHECK(after_ms >= UPLINK_FULL_MS && after_ms <= UPLINK_FULL_MS + 2 * UPLINK_LOOK_MS);
+    CHECK(uplink.rate > 12000000 && uplink.rate < 13000000);
+    uplink = (struct uplink){.looked_ns = START};
+    CHECK(look_for(&uplink, 100, 600000, 0) > 0); /* and what does not leave at all */
+}
+
+/* A network card of 10 Gbit/s has 0.1 ms of it, a processor that is late a millisecond. */
+static void it_is_not_when_they_leave_at_once_however_many_they_are(void) {
+    struct uplink uplink = {.looked_ns = START};
+    CHECK_EQUAL(look_for(&uplink, 1000, 125000, 1250000000), 0);
+    uplink = (struct uplink){.looked_ns = START};
+    CHECK_EQUAL(look_for(&uplink, 1000, 1250000, 1250000000), 0);
+    uplink = (struct uplink){.looked_ns = START};
+    CHECK_EQUAL(look_for(&uplink, 1000, 9000, 1000000), 0); /* some datagrams do not count */
+}
+
+static void it_is_not_when_it_takes_each_burst_before_the_next(void) {
+    struct uplink uplink = {.looked_ns = START};
+    for (unsigned ms = 5; ms < 1000; ms += 5)
+        CHECK(!uplink_is_full(&uplink, ms % 20 == 0 ? 0 : 600000, 625000, START + ms * MS));
+}
+
+/* -- how much the kernel gets ------------------------------------------------------------------ */
+
+/* A network that carries `rate`; the worker looks after the time that it is asked to sleep and
+ * `late_ns` more, and hands over what there is room for. */
+struct network {
+    uint64_t rate, now_ns, n_queued, n_carried, idle_ns;
+};
+
+static void carry(struct network *network, uint64_t ns) {
+    uint64_t n = network->rate * ns / (1000 * MS);
+    network->idle_ns +=
+        n > network->n_queued ? ns - network->n_queued * 1000 * MS / network->rate : 0;
+    n = n > network->n_queued ? network->n_queued : n;
+    network->n_queued -= n;
+    network->n_carried += n;
+    network->now_ns += ns;
+}
+
+static uint64_t run_for(struct uplink *uplink, struct network *network, unsigned n_ms,
+                        uint64_t late_ns) {
+    uint64_t end_ns = network->now_ns + n_ms * MS, most = 0;
+    network->n_carried = network->idle_ns = 0;
+    while (network->now_ns < end_ns) {
+        uplink_look(uplink, network->n_queued, true, network->now_ns);
+        network->n_queued += uplink_room(uplink);
+        uplink_set_unsent(uplink, network->n_queued);
+        most = network->n_queued > most ? network->n_queued : most;
+        carry(network, uplink_sleep_ns(uplink) + late_ns);
+    }
+    return most;
+}
+
+static void the_network_is_kept_busy_by_little_whatever_its_rate(void) {
+    for (uint64_t rate = 250000; rate <= 1250000000; rate *= 5) {
+        struct uplink uplink = {.rate = rate * 2 / 3, .wait_ns = UPLINK_WAIT_FIRST_NS};
+        struct network network = {.rate = rate, .now_ns = START};
+        run_for(&uplink, &network, 1000, 50000);
+        uint64_t most = run_for(&uplink, &network, 1000, 50000);
+        CHECK(network.n_carried >= rate / 100 * 97);
+        CHECK(most <= UPLINK_LIMIT_MIN || most <= rate * 2 / 1000);
+    }
+}
+
+static void a_worker_that_is_late_gives_more_and_one_that_is_not_less(void) {
+    struct uplink uplink = {.rate = 12500000, .wait_ns = UPLINK_WAIT_FIRST_NS};
+    struct network network = {.rate = 12500000, .now_ns = START};
+    uint64_t in_time = run_for(&uplink, &network, 1000, 50000);
+    uint64_t late = run_for(&uplink, &network, 1000, 2 * MS);
+    CHECK(late > 2 * in_time);
+    CHECK(network.idle_ns < 100 * MS);
+    run_for(&uplink, &network, 1000, 50000);
+    CHECK(run_for(&uplink, &network, 1000, 50000) < late / 2);
+}
+
+static void a_network_that_becomes_slower_or_faster_is_followed(void) {
+    struct uplink uplink = {.rate = 12500000, .wait_ns = UPLINK_WAIT_FIRST_NS};
+    struct network network = {.rate = 12500000, .now_ns = START};
+    run_for(&uplink, &network, 500, 50000);
+    network.rate = 1250000;
+    run_for(&uplink, &network, 500, 50000);
+    CHECK(uplink.rate < 1500000);
+    network.rate = 125000000;
+    run_for(&uplink, &network, 500, 50000);
+    CHECK(uplink.rate > 100000000);
+}
+
+static void what_does_not_leave_stops_the_rest_for_a_moment_only(void) {
+    struct uplink uplink = {.rate = 12500000, .wait_ns = UPLINK_WAIT_FIRST_NS, .moved_ns = START};
+    uint64_t stuck = 1000000, now_ns = START;
+    do {
+        CHECK(now_ns < START + 2ull * UPLINK_STUCK_NS);
+        uplink_look(&uplink, stuck, true, now_ns += MS);
+    } while (uplink_room(&uplink) == 0);
+    CHECK_EQUAL(uplink.n_stuck, stuck);
+    uplink_look(&uplink, 0, true, now_ns); /* it has left after all */
+    CHECK_EQUAL(uplink.n_stuck, 0);
+    CHECK_EQUAL(uplink_room(&uplink), uplink_limit(&uplink));
+}
+
+int main(void) {
+    RUN(it_is_full_when_packets_wait_for_longer_than_a_few_ms_all_the_time);
+    RUN(it_is_not_when_they_leave_at_once_however_many_they_are);
+    RUN(it_is_not_when_it_takes_each_burst_before_the_next);
+    RUN(the_network_is_kept_busy_by_little_whatever_its_rate);
+    RUN(a_worker_that_is_late_gives_more_and_one_that_is_not_less);
+    RUN(a_network_that_becomes_slower_or_faster_is_followed);
+    RUN(what_does_not_leave_stops_the_rest_for_a_moment_only);
+    return EXIT_SUCCESS;
+}

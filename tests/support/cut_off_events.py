@@ -1,0 +1,101 @@
+"""What happens to a laptop with a kill switch, and to its tunnel (cut_off.py)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from fastun.lab.host import wait_until
+from tests.support.cut_off import ROUTER, TABLE, UPLINK, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def cut(scene: Scene, seconds: float = 1.5) -> None:
+    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
+    scene.internet.ip("link", "set", device, "down")
+    time.sleep(seconds)
+    scene.internet.ip("link", "set", device, "up")
+
+
+def cut_for_half_a_minute(scene: Scene) -> None:
+    cut(scene, 30)
+
+
+def kill_a_worker(scene: Scene) -> None:
+    workers = [pid for pid in scene.laptop.pids() if scene.process and pid != scene.process.pid]
+    os.kill(workers[0], signal.SIGKILL)
+    time.sleep(1)
+
+
+def weaken(scene: Scene) -> None:
+    scene.laptop.run("nft", "insert", "rule", "inet", TABLE, "postrouting", "accept")
+    wait_until(lambda: not any(line.strip() == "accept" for line in scene.rules().splitlines()),
+               "without their rule", timeout_s=5)  # fmt: skip
+
+
+def kill(scene: Scene) -> None:
+    assert scene.process
+    scene.ends(scene.process.kill)
+    assert TABLE in scene.rules()
+    said = scene.fastun("status", check=False).stderr
+    assert "the kill switch of wg0 is set: 'fastun disconnect -i wg0' removes it" in said
+    time.sleep(0.5)
+    scene.start()
+
+
+def stop(scene: Scene) -> None:
+    assert scene.process
+    scene.ends(scene.process.terminate, code=0)
+    assert "'fastun disconnect -i wg0' removes it" in scene.log().splitlines()[-1]
+    assert TABLE in scene.rules()
+    time.sleep(0.5)
+    scene.start()
+
+
+def delete_the_device(scene: Scene) -> None:
+    scene.ends(lambda: scene.laptop.ip("link", "del", "wg0"), code=1)
+    assert TABLE in scene.rules()
+    time.sleep(0.5)
+    scene.start()
+
+
+def start_without_a_network(scene: Scene) -> None:
+    assert scene.process
+    device = next(each for each in scene.internet.devices() if each.startswith("to-laptop"))
+    scene.internet.ip("link", "set", device, "down")
+    scene.ends(scene.process.terminate, code=0)
+    scene.start()
+    time.sleep(3)
+    scene.internet.ip("link", "set", device, "up")
+
+
+def hand_out_routes(scene: Scene) -> None:
+    """As a rogue DHCP server does: TunnelVision (option 121), and TunnelCrack's local network."""
+    routes = ("0.0.0.0/1", "128.0.0.0/1", "10.99.0.0/25", "203.0.113.0/24")
+    for route in routes:
+        scene.laptop.ip("route", "add", route, "via", ROUTER, "dev", UPLINK)
+    scene.laptop.ip("address", "add", "203.0.113.77/20", "dev", UPLINK)
+    scene.laptop.ip("-6", "route", "add", "2000::/3", "via", "fd01::1", "dev", UPLINK)
+    time.sleep(1)
+    wait_until(scene.answers, "the tunnel, as if there were no such routes", timeout_s=10)
+    for route in routes:
+        scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
+    scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
+    scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
+
+
+ALL: list[Callable[[Scene], None]] = [
+    cut,
+    kill_a_worker,
+    weaken,
+    hand_out_routes,
+    Scene.reload_with_another_endpoint,
+    kill,
+    stop,
+    delete_the_device,
+    start_without_a_network,
+]
