@@ -70,7 +70,9 @@ static bool send_on_stream(struct tun_reader *reader, struct tun_reader_link *li
                            const struct ring_view *record) {
     struct ring_shared *shared = reader->loop.ring->shared;
     atomic_store(&shared->written_stream, record->slot + 1);
-    ssize_t n = send(link->fd, record->payload, record->length, MSG_NOSIGNAL | MSG_DONTWAIT);
+    struct iovec iov = {record->payload, record->length};
+    const struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    ssize_t n = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_call(reader->loop.stats, CALL_sendmsg);
     if (n > 0 && (size_t)n < record->length)
         atomic_store(&shared->written_bytes, (uint32_t)n);
