@@ -44,7 +44,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
         "test_session test_session_checks test_sealed_reader test_receiving_keys test_tun_reader",
         ("session_may_seal", "a used-up key does not seal",
          "sending->counter < REJECT_AFTER_MESSAGES", "sending->counter <= REJECT_AFTER_MESSAGES"),
-        ("session_seal", "a counter is used once",
+        ("session_seal_from", "a counter is used once",
          "uint64_t counter = sending->counter++;", "uint64_t counter = sending->counter;"),
         ("session_is_data", "data has a type of data",
          "return type == MESSAGE_DATA_CHACHA || type == MESSAGE_DATA_AES;", "return type != 0;"),
@@ -155,7 +155,7 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "test_ring test_ring_corrupt",
-        ("ring_attach", "a ring is no fuller than its size",
+        ("ring_attach_own", "a ring is no fuller than its size",
          "ring->head - ring->tail > size_bytes ||", ""),
         ("is_sound", "a payload begins in its record",
          "record->offset <= record->space && record->length > 0", "record->length > 0"),
