@@ -283,7 +283,7 @@ void loop_clamp_mss(struct loop *loop, size_t mtu);
 /* tun-writer: which super-packets it may make of single packets; link-reader, of pieces. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
-/* link-reader and link-writer: a UDP socket, not blocking, known as `index` from now on, in place of
+/* All but the tun-writer: a UDP socket, not blocking, known as `index` from now on, in place of
  * the one that was (still the caller's to close). `has_offload`: UDP_SEGMENT and UDP_GRO. */
 int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload);
 /* The socket of an index is used no more; what is to be sent by it is dropped. */
@@ -298,8 +298,8 @@ int loop_set_endpoint(struct loop *loop, unsigned slot, const struct udp_address
 /* link-reader: the event could not be reported; it is counted. */
 void loop_drop_event(struct loop *loop);
 
-/* Between two runs. A peer's link: the tun-reader gets only the format (fd -1), and so does the
- * link-writer of a peer on UDP. The link-reader knows streams only. */
+/* Between two runs. A peer's link; fd -1: it is on UDP, or there is none yet. The link-reader knows
+ * streams only. */
 int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
                      const struct link_format *format);
 void loop_detach_link(struct loop *loop, unsigned slot);

@@ -71,7 +71,7 @@ static enum step look(struct link_reader *reader) {
     int wait_ms = -1;
     if (reader->shaping.n_holding > 0)
         wait_ms = shaping_wait_ms(&reader->shaping, clock_now_ns());
-    reader->n_ready = epoll_wait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms);
+    reader->n_ready = epoll_pwait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms, NULL);
     stats_call(reader->loop.stats, CALL_epoll_wait);
     for (int i = 0; i < reader->n_ready; i++)
         if (reader->ready[i].data.u32 == POLL_CHANNEL)

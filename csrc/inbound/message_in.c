@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "host/udp_address.h"
-#include "inbound/in_place.h"
+#include "inbound/write_in_place.h"
 #include "inbound/reach.h"
 #include "inbound/shaped_in.h"
 #include "inbound/switch_in.h"
@@ -311,7 +311,7 @@ void message_publish(struct link_reader *reader, uint64_t n_messages) {
     if (n_messages > 0)
         stats_batch(reader->loop.stats, n_messages);
     if (ring_has_unpublished(reader->loop.ring))
-        in_place_publish(reader);
+        write_in_place_publish(reader);
     if (reader->loop.hairpin != NULL && ring_has_unpublished(reader->loop.hairpin))
         ring_publish(reader->loop.hairpin, reader->loop.stats);
     if (reader->loop.capture != NULL)

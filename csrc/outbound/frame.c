@@ -19,7 +19,7 @@
 enum {
     SLOT_ALL = CAPTURED_OF_ALL, /* of a switch: all peers */
 
-    /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
+    /* How long frames may wait. CoDel keeps those of TCP far below, this is for
      * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
     DELAY_MAX_MS = 200,
 };
@@ -153,11 +153,14 @@ bool frame_link_is_open(const struct tun_reader *reader, const struct tun_reader
            session_may_seal(link->sending);
 }
 
-/* Of the only link: with several, its queue has a bound of its own. A frame in the ring will have
- * the delay measured anew, so that an old figure cannot stop a flow. */
-static bool exceeds_the_bound(const struct tun_reader *reader, uint64_t delay_ns) {
-    return delay_ns > DELAY_MAX_MS * (uint64_t)NS_PER_MS && reader->n_links == 1 &&
-           ring_used_bytes(reader->loop.ring) > 0;
+/* A frame in the ring, of the only link, or in the queue of one of several on UDP that take turns
+ * will have the delay measured anew, so that an old figure cannot stop a flow. Of several on streams
+ * each has a queue with a bound of its own, since its peer may not read. */
+static bool exceeds_the_bound(const struct tun_reader *reader, const struct tun_reader_link *link,
+                              uint64_t delay_ns) {
+    return delay_ns > DELAY_MAX_MS * (uint64_t)NS_PER_MS &&
+           (reader->n_links > 1 ? link->format.is_datagram
+                                : ring_used_bytes(reader->loop.ring) > 0);
 }
 
 /* In place of a drop by CoDel, before the frame is sealed. */
@@ -177,7 +180,7 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
     uint64_t delay_ns =
         since_ns != 0 && since_ns < arrival->now_ns ? arrival->now_ns - since_ns : 0;
     bool is_due = codel_should_drop(&link->codel, delay_ns, arrival->now_ns);
-    return exceeds_the_bound(reader, delay_ns) || (is_due && !mark(reader, frame));
+    return exceeds_the_bound(reader, link, delay_ns) || (is_due && !mark(reader, frame));
 }
 
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */

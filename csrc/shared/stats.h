@@ -153,6 +153,8 @@ struct stats_block {
     _Atomic uint64_t batch_frames_sum;
     _Atomic uint64_t queue_delay[N_DELAY_BUCKETS];
     _Atomic uint64_t queue_delay_sum_ns;
+    /* The number of the system call that broke the worker's filter, and 1; 0: none did. */
+    _Atomic uint64_t forbidden_call;
 };
 
 /* The memory of one lane: a block a role. */
@@ -178,6 +180,11 @@ static inline void stats_count(struct stats_block *stats, uint64_t n_packets, ui
 static inline void stats_dropped(struct stats_block *stats, enum stats_drop drop,
                                  uint64_t n_packets) {
     stats_add(&stats->drops[drop], n_packets);
+}
+
+/* From a signal handler: the call of this number was not allowed. */
+static inline void stats_forbidden(struct stats_block *stats, uint32_t call) {
+    __atomic_store_n((uint64_t *)&stats->forbidden_call, (uint64_t)call + 1, __ATOMIC_RELAXED);
 }
 
 void stats_batch(struct stats_block *stats, uint64_t n_frames);

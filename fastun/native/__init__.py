@@ -6,6 +6,7 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
+from fastun.native.confine import Confined, confine, probe_confinement
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -79,6 +80,7 @@ __all__ = [
     "SOCKETS_MAX",
     "Aead",
     "CaptureStage",
+    "Confined",
     "Drop",
     "Joins",
     "MacAddress",
@@ -93,12 +95,14 @@ __all__ = [
     "UdpAddress",
     "Waiting",
     "Wire",
+    "confine",
     "device_open",
     "device_set_offload",
     "die_with_parent",
     "fork_sibling",
     "has_aes_instructions",
     "hide_memory",
+    "probe_confinement",
     "sealing_library",
     "tcp_info",
 ]

@@ -197,7 +197,7 @@ class Loop:
 
     def capture(self, fds: Sequence[int], order: Any) -> None:
         """Copy what the order says to the descriptor's ring, and close it; without one, stop."""
-        ring = Ring.attach(fds[0], order.ring_bytes) if fds else None
+        ring = Ring.attach_own(fds[0], order.ring_bytes) if fds else None
         for fd in fds:
             os.close(fd)
         pointer = ffi.NULL if ring is None else ring.pointer
