@@ -85,15 +85,20 @@ static enum step read_source(struct link_reader *reader, uint32_t what) {
     return drain(reader, (int)what, stream_read(reader, what));
 }
 
+static enum wait_end wait_for_room(struct link_reader *reader) {
+    struct loop *loop = &reader->loop;
+    if (reader->switch_in != NULL && reader->switch_in->is_waiting)
+        return switch_in_wait(reader);
+    return ring_wait_space(loop->ring, message_space_max(), loop->channel_fd, loop->stats);
+}
+
 /* Goes on until all that was read of the source has been forwarded, waiting for room in the ring.
  * After an event there may be more: it is drained when the loop runs again. */
 static enum step drain(struct link_reader *reader, int source, enum step step) {
     struct loop *loop = &reader->loop;
     reader->undrained_source = source;
     for (; step == STEP_RING_FULL; step = drain_rest(reader, source)) {
-        enum wait_end end =
-            ring_wait_space(loop->ring, message_space_max(), loop->channel_fd, loop->stats);
-        if (end == WAIT_DOORBELL || waiter_is_rung(loop->self))
+        if (wait_for_room(reader) == WAIT_DOORBELL || waiter_is_rung(loop->self))
             return STEP_DOORBELL;
     }
     if (step != STEP_EVENT)
@@ -110,7 +115,7 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
-    if (loop->mode == MODE_TAP && loop->wire == WIRE_WIREGUARD) {
+    if (loop->wire == WIRE_WIREGUARD) {
         reader->pieces = calloc(N_PEER_SLOTS, sizeof *reader->pieces); /* untouched: no memory */
         if (reader->pieces == NULL)
             return -ENOMEM;
@@ -120,12 +125,13 @@ static int prepare(struct link_reader *reader) {
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
         reader->endpoints == NULL)
         return -ENOMEM;
-    reader->datagram_format = (struct link_format){
+    reader->udp_formats[0] = (struct link_format){
         .wire = loop->wire,
         .mode = loop->mode,
         .message_max = SEALED_CONTENT_MAX,
         .is_datagram = true,
     };
+    reader->udp_formats[1] = reader->udp_formats[0];
     return datagram_batch_init(reader->datagrams);
 }
 
@@ -161,6 +167,8 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->datagrams);
     free(reader->endpoints);
     free(reader->switch_in);
+    for (unsigned slot = 0; reader->pieces != NULL && slot < N_PEER_SLOTS; slot++)
+        pieces_forget(&reader->pieces[slot]);
     free(reader->pieces);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "inbound/message_in.h"
 #include "loop/switching.h"
 #include "packet/mac_key.h"
 
@@ -42,7 +43,9 @@ bool switch_in_takes(struct link_reader *reader, unsigned slot,
         drop(reader, reason, inbound->n_packets);
         return false;
     }
-    switch (find_way(reader, slot, inbound->frame, vlan, now_ns, &to)) {
+    enum way way = find_way(reader, slot, inbound->frame, vlan, now_ns, &to);
+    reader->switch_in->has_crossed[slot] = way == WAY_PEER && reader->links[to] != NULL;
+    switch (way) {
     case WAY_DEVICE:
         return true;
     case WAY_ALL:
@@ -56,6 +59,28 @@ bool switch_in_takes(struct link_reader *reader, unsigned slot,
         drop(reader, DROP_link_reader_same_peer, inbound->n_packets);
         return false;
     }
+}
+
+/* -- room in the hairpin ----------------------------------------------------------------------- */
+
+static bool has_room(const struct link_reader *reader) {
+    return ring_reserve(reader->loop.hairpin, message_space_max()) != NULL;
+}
+
+bool switch_in_must_wait(struct link_reader *reader, const struct arrival *arrival) {
+    struct switch_in *switch_in = reader->switch_in;
+    switch_in->is_waiting = arrival->slot >= 0 && switch_in->has_crossed[arrival->slot] &&
+                            !has_room(reader) && clock_now_ns() >= switch_in->rests_until_ns;
+    return switch_in->is_waiting;
+}
+
+enum wait_end switch_in_wait(struct link_reader *reader) {
+    struct loop *loop = &reader->loop;
+    enum wait_end end = ring_wait_space_for(loop->hairpin, message_space_max(), HAIRPIN_WAIT_NS,
+                                            loop->channel_fd, loop->stats);
+    if (end == WAIT_READY && !has_room(reader))
+        reader->switch_in->rests_until_ns = clock_now_ns() + HAIRPIN_REST_NS;
+    return end;
 }
 
 /* -- the source -------------------------------------------------------------------------------- */

@@ -191,6 +191,11 @@ void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_bl
 
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
                               struct stats_block *stats) {
+    return ring_wait_space_for(ring, space, WAIT_HEARTBEAT_NS, channel_fd, stats);
+}
+
+enum wait_end ring_wait_space_for(struct ring *ring, size_t space, uint64_t most_ns, int channel_fd,
+                                  struct stats_block *stats) {
     struct waiter *self = &ring->shared->producer;
     uint64_t wanted = ring->size / PRODUCER_WAKE_DIVISOR;
     if (wanted < space)
@@ -202,7 +207,7 @@ enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
         waiter_cancel(self);
         return WAIT_READY;
     }
-    return waiter_sleep(self, event, channel_fd, stats);
+    return waiter_sleep_for(self, event, most_ns, channel_fd, stats);
 }
 
 /* -- consumer ---------------------------------------------------------------------------------- */

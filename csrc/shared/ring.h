@@ -50,6 +50,10 @@ struct ring_shared {
     alignas(64) _Atomic uint64_t tail; /* written by the consumer */
     alignas(64) struct waiter producer;
     alignas(64) struct waiter consumer;
+    /* Outbound, the token holder's (outbound/send_in_place.h): the slot + 1 of the stream that is
+     * being written, and how much of the first record it has taken. */
+    alignas(64) _Atomic uint32_t written_stream;
+    _Atomic uint32_t written_bytes;
     alignas(64) _Atomic uint64_t n_lost[3]; /* a capture's: by stage, what found no room */
 };
 
@@ -124,6 +128,9 @@ void ring_give_back(struct ring *ring, struct ring *as_consumer, struct stats_bl
 /* Sleeps until a record of `space` bytes may fit. */
 enum wait_end ring_wait_space(struct ring *ring, size_t space, int channel_fd,
                               struct stats_block *stats);
+/* The same for so long at most, less than a second. */
+enum wait_end ring_wait_space_for(struct ring *ring, size_t space, uint64_t most_ns, int channel_fd,
+                                  struct stats_block *stats);
 
 static inline bool ring_has_unpublished(const struct ring *ring) {
     return ring->head != atomic_load_explicit(&ring->shared->head, memory_order_relaxed);

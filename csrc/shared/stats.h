@@ -94,8 +94,8 @@
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
-    X(link_reader, bad_piece, "half a frame that does not fit its own header")                     \
-    X(link_reader, piece_lost, "half a frame whose other half did not come")                       \
+    X(link_reader, bad_piece, "a piece that does not fit its own header")                          \
+    X(link_reader, piece_lost, "a frame or super-packet of which a piece did not come")            \
     X(link_reader, mac_moves, "the source address moves between peers more often than the limit")  \
     X(link_reader, reserved_group, "for bridges alone (01:80:c2:00:00:0X), not for other peers")   \
     X(link_reader, flood_limit, "for all other peers of a TAP device, more often than the limit")  \

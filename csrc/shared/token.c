@@ -28,8 +28,8 @@ void token_give_back(struct waiter *consumer, bool has_rest, int wake_fd,
             waiter_end_sleep(consumer, kind, wake_fd, stats);
         return;
     }
-    atomic_store(&consumer->asleep,
-                 WAITER_AWAKE); /* it is wanted, and so nobody sleeps elsewhere */
+    /* It is wanted: its owner waits for this word alone. */
+    atomic_store(&consumer->asleep, WAITER_AWAKE);
     futex_wake_all(&consumer->asleep);
 }
 

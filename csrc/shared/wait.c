@@ -76,12 +76,17 @@ bool channel_speaks(int channel_fd) {
 
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats) {
+    return waiter_sleep_for(waiter, event, WAIT_HEARTBEAT_NS, channel_fd, stats);
+}
+
+enum wait_end waiter_sleep_for(struct waiter *waiter, uint32_t event, uint64_t most_ns,
+                               int channel_fd, struct stats_block *stats) {
     if (waiter_is_rung(waiter)) {
         waiter_cancel(waiter);
         return WAIT_DOORBELL;
     }
     stats_call(stats, CALL_futex_wait);
-    long slept = futex_wait(&waiter->event, event, WAIT_HEARTBEAT_NS);
+    long slept = futex_wait(&waiter->event, event, most_ns);
     waiter_cancel(waiter);
     /* Only a wait that ran its whole time asks the channel: a bell that was rung says so itself. */
     if (waiter_is_rung(waiter) || (slept != 0 && channel_speaks(channel_fd)))

@@ -49,6 +49,9 @@ uint32_t waiter_prepare(struct waiter *waiter, uint32_t kind);
 void waiter_cancel(struct waiter *waiter);
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,
                            struct stats_block *stats);
+/* The same for so long at most. */
+enum wait_end waiter_sleep_for(struct waiter *waiter, uint32_t event, uint64_t most_ns,
+                               int channel_fd, struct stats_block *stats);
 
 static inline bool waiter_is_rung(struct waiter *waiter) {
     return atomic_load_explicit(&waiter->rung, memory_order_relaxed) != 0;

@@ -26,8 +26,6 @@ import time
 from pathlib import Path
 from typing import Final, Self
 
-import psutil
-
 from fastun import log
 from fastun.errors import RuntimeFailure
 from fastun.lane import worker_user
@@ -47,10 +45,6 @@ _END_LIMIT_S = 0.5
 
 #: What the titles of the template and of workers begin with.
 TITLE: Final = "fastun: "
-
-
-def _is_dead_worker(child: psutil.Process) -> bool:
-    return child.status() == psutil.STATUS_ZOMBIE and child.name().startswith(TITLE)
 
 
 class Template:
@@ -127,11 +121,14 @@ class Template:
         """
         if not self._may_have_lost:
             return
+        import psutil  # noqa: PLC0415 (0.8 MiB, for what hardly ever happens)
+
         children = psutil.Process().children()
         self._answered &= {child.pid for child in children}
         for child in children:
             with contextlib.suppress(psutil.Error, ChildProcessError):
-                if child.pid not in self._answered and _is_dead_worker(child):
+                is_dead = child.status() == psutil.STATUS_ZOMBIE and child.name().startswith(TITLE)
+                if is_dead and child.pid not in self._answered:
                     os.waitpid(child.pid, os.WNOHANG)
                     self._may_have_lost = False
 

@@ -292,7 +292,7 @@ class Worker:
     @act.register
     def _set_packet_max(self, message: SetPacketMax, _: list[int]) -> None:
         self._loop.set_packet_max(message.slot, message.packet_max, message.whole_max)
-        self._loop.join_pieces(message.slot, joins=message.joins_pieces)
+        self._loop.join_pieces(message.slot, message.joins_pieces)
 
     @act.register
     def _block_link(self, message: BlockLink, _: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastun.metrics import readings
+from fastun.metrics import peer_readings, readings
 from fastun.metrics.family import Family
 
 _FROM_PEER = "came from the peer and were passed on"
@@ -17,21 +17,21 @@ PEER_FAMILIES: tuple[Family, ...] = (
         ("peer", "wire", "software", "transport"),
         "1 while there is a link to the peer; the labels describe its other end "
         "(software is 'other' if it is unknown, or if the peer has changed it often).",
-        readings.peer_info,
+        peer_readings.peer_info,
     ),
     Family(
         "fastun_peer_up",
         "gauge",
         ("peer",),
         "1 while there is a link to the peer.",
-        readings.of_peers(lambda peer: peer.view.link is not None),
+        peer_readings.of_peers(lambda peer: peer.view.link is not None),
     ),
     Family(
         "fastun_peers_max",
         "gauge",
         (),
         "How many peers there is room for; further ones cannot connect.",
-        readings.peers_max,
+        peer_readings.peers_max,
     ),
     *(
         Family(
@@ -39,7 +39,7 @@ PEER_FAMILIES: tuple[Family, ...] = (
             "counter",
             ("peer",),
             text,
-            readings.of_peer_table(field),
+            peer_readings.of_peer_table(field),
         )
         for field, text in (
             ("receive_bytes", f"Bytes of the frames that {_FROM_PEER}, {_BARE}."),
@@ -54,21 +54,21 @@ PEER_FAMILIES: tuple[Family, ...] = (
         ("peer",),
         "Ethernet addresses seen behind the peer in the last five minutes, where fastun switches "
         "(mode tap). It has room for 1,024 a peer.",
-        readings.mac_addresses,
+        peer_readings.mac_addresses,
     ),
     Family(
         "fastun_peer_dropped_packets_total",
         "counter",
         ("peer",),
         "Packets for the peer that did not go out: it was not connected, or does not read.",
-        readings.of_peer_table("no_session_packets", "dropped_packets"),
+        peer_readings.of_peer_table("no_session_packets", "dropped_packets"),
     ),
     Family(
         "fastun_peer_path_mtu_bytes",
         "gauge",
         ("peer",),
         "Longest packet that the network takes to the peer, outer headers included. Only on UDP.",
-        readings.path_mtu,
+        peer_readings.path_mtu,
     ),
     Family(
         "fastun_path_mtu_narrowings_total",
@@ -89,21 +89,21 @@ PEER_FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("peer",),
         f"Unix time of the last handshake that succeeded, 0 for never. {_SEALED_ONLY}",
-        readings.last_handshake,
+        peer_readings.last_handshake,
     ),
     Family(
         "fastun_peer_last_error_timestamp_seconds",
         "gauge",
         ("peer", "reason"),
         "Unix time of what last kept the peer from connecting; gone once a handshake succeeds.",
-        readings.last_errors,
+        peer_readings.last_errors,
     ),
     Family(
         "fastun_peer_errors_total",
         "counter",
         ("peer", "reason"),
         "Attempts to connect, by us or by the peer, that failed, by reason.",
-        readings.peer_errors,
+        peer_readings.peer_errors,
     ),
     Family(
         "fastun_handshakes_total",
@@ -146,35 +146,35 @@ PEER_FAMILIES: tuple[Family, ...] = (
         "gauge",
         ("peer",),
         "The link's smoothed round trip time, as TCP measures it.",
-        readings.of_tcp(lambda tcp: tcp.rtt_s),
+        peer_readings.of_tcp(lambda tcp: tcp.rtt_s),
     ),
     Family(
         "fastun_tcp_retransmits_total",
         "counter",
         ("peer",),
         "Segments that TCP sent again, of this link and, as far as scrapes saw them, those before.",
-        readings.of_peers(lambda peer: peer.n_retransmits),
+        peer_readings.of_peers(lambda peer: peer.n_retransmits),
     ),
     Family(
         "fastun_tcp_notsent_bytes",
         "gauge",
         ("peer",),
         "Bytes in the link's socket that TCP has not sent yet.",
-        readings.of_tcp(lambda tcp: tcp.notsent_bytes),
+        peer_readings.of_tcp(lambda tcp: tcp.notsent_bytes),
     ),
     Family(
         "fastun_socket_receive_queue_bytes",
         "gauge",
         ("peer",),
         "Bytes in the link's socket that the link-reader has not read yet.",
-        readings.socket_receive_queue,
+        peer_readings.socket_receive_queue,
     ),
     Family(
         "fastun_socket_drops_total",
         "counter",
         ("peer",),
         "The kernel's own count of the link's sockets: what came in and was thrown away.",
-        readings.of_peers(lambda peer: peer.n_drops),
+        peer_readings.of_peers(lambda peer: peer.n_drops),
     ),
     Family(
         "fastun_udp_receive_queue_bytes",

@@ -13,7 +13,7 @@ from fastun import __version__, log
 from fastun.gateway.view import GatewayView, Histogram, LinkView, PeerView, RingView, WorkerView
 from fastun.gateway.worker_state import STATES
 from fastun.host.socket_state import SocketState
-from fastun.native import DIRECTIONS, DROPS, PEER_SLOTS, TcpInfo
+from fastun.native import DIRECTIONS, DROPS
 
 WRITERS = ("link-writer", "tun-writer")
 READERS = ("tun-reader", "link-reader")
@@ -143,18 +143,11 @@ def syscalls(source: Source) -> Samples:
             yield (role, call), sum(worker.calls[call] for worker in source.gateway.of_role(role))
 
 
-def refused_offloads(source: Source) -> Samples:
-    """Yield what the kernel refused of the writers' offloads, over all lanes."""
-    for role in WRITERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
-
-
-def of_readers(counter: str) -> Read:
-    """Return what reads a counter of the readers, over all lanes."""
+def of_roles(roles: Iterable[str], counter: str) -> Read:
+    """Return what reads a counter of these workers, over all lanes."""
 
     def read(source: Source) -> Samples:
-        for role in READERS:
+        for role in roles:
             workers = source.gateway.of_role(role)
             yield (role,), sum(worker.counters[counter] for worker in workers)
 
@@ -220,26 +213,6 @@ def log_lines_dropped(_: Source) -> Samples:
         yield (reason,), n_lines
 
 
-# -- peers and their links --------------------------------------------------------------------
-
-
-def of_peers(read_value: Callable[[ScrapedPeer], float]) -> Read:
-    """Return what reads a number of every peer."""
-
-    def read(source: Source) -> Samples:
-        for peer in source.peers:
-            yield (peer.view.name,), read_value(peer)
-
-    return read
-
-
-def mac_addresses(source: Source) -> Samples:
-    """Yield how many Ethernet addresses are behind every peer, where fastun switches."""
-    for peer in source.peers:
-        if peer.view.macs is not None:
-            yield (peer.view.name,), peer.view.macs.total
-
-
 def of_switch(name: str) -> Read:
     """Return what reads one of native.COUNTERS of the switch, over all lanes."""
 
@@ -248,49 +221,6 @@ def of_switch(name: str) -> Read:
         yield (), sum(worker.counters[name] for worker in workers)
 
     return read
-
-
-def peers_max(source: Source) -> Samples:
-    """Yield how many peers there is room for: without keys for one."""
-    yield (), PEER_SLOTS if source.gateway.configuration.wire == "wireguard" else 1
-
-
-def of_peer_table(*fields: str) -> Read:
-    """Return what reads the sum of some of native.PEER_FIELDS of every peer."""
-    return of_peers(lambda peer: sum(peer.view.counted[field] for field in fields))
-
-
-def peer_info(source: Source) -> Samples:
-    """Yield 1 for every peer with a link, under what is at its other end."""
-    wire = source.gateway.configuration.wire
-    for peer in source.peers:
-        if peer.view.link is not None:
-            yield (peer.view.name, wire, peer.software, peer.view.link.transport), 1
-
-
-def path_mtu(source: Source) -> Samples:
-    """Yield the MTU of the path to each peer on UDP, once it is known."""
-    for name, link in source.links():
-        if link.path_mtu > 0:
-            yield (name,), link.path_mtu
-
-
-def of_tcp(read_value: Callable[[TcpInfo], float]) -> Read:
-    """Return what reads a number of every link's connection."""
-
-    def read(source: Source) -> Samples:
-        for name, link in source.links():
-            if link.tcp is not None:
-                yield (name,), read_value(link.tcp)
-
-    return read
-
-
-def socket_receive_queue(source: Source) -> Samples:
-    """Yield what waits in every link's socket for the link-reader."""
-    for name, link in source.links():
-        if link.socket is not None:
-            yield (name,), link.socket.receive_queue_bytes
 
 
 # -- counts of the gateway --------------------------------------------------------------------
@@ -310,33 +240,11 @@ def path_hints(source: Source) -> Samples:
             yield (result,), n
 
 
-def last_handshake(source: Source) -> Samples:
-    """Yield when each peer's last handshake succeeded, 0 for never."""
-    if source.gateway.sessions is not None:
-        for peer in source.peers:
-            yield (peer.view.name,), peer.view.last_handshake or 0
-
-
 def handshakes(source: Source) -> Samples:
     """Yield the handshakes by result."""
     if source.gateway.sessions is not None:
         for result, n in source.gateway.sessions.handshakes.items():
             yield (result,), n
-
-
-def last_errors(source: Source) -> Samples:
-    """Yield when each peer's last error was, while it has one."""
-    for peer in source.peers:
-        if peer.view.last_error is not None:
-            error = peer.view.last_error
-            yield (peer.view.name, error.reason.value), error.since
-
-
-def peer_errors(source: Source) -> Samples:
-    """Yield how often each peer had each error, of those that it had."""
-    for peer in source.peers:
-        for reason, n in peer.view.errors.items():
-            yield (peer.view.name, reason.value), n
 
 
 def rekeys(source: Source) -> Samples:

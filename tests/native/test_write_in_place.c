@@ -1,5 +1,5 @@
 /* The link-reader and the tun-writer as they share the work: the device is a pair of sockets, whose
- * room ends when nobody reads. Whoever writes, each packet is counted once, and none overtakes. */
+ * room ends while nothing reads. Whichever writes, each packet is counted once, and none overtakes. */
 #define _GNU_SOURCE
 #include <poll.h>
 
