@@ -34,6 +34,7 @@ enum { CALLS_MAX = 20 };
       "frames to the device in place; wakes a switch's tun-reader")                                \
     X(writev, TUN_WRITER, ANY, ALLOW, "packets of one flow as one frame to the device")            \
     X(writev, LINK_WRITER, ANY, ALLOW, "messages to streams")                                      \
+    X(sendto, TUN_READER, ANY, ALLOW, "messages to streams in place, by send()")                   \
     X(sendmmsg, LINK_WRITER, ANY, ALLOW, "trains of datagrams")                                    \
     X(recvmmsg, LINK_READER, ANY, ALLOW, "datagrams")                                              \
     X(readv, LINK_READER, ANY, ALLOW, "streams")                                                   \
