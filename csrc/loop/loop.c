@@ -33,6 +33,7 @@ enum step loop_wait_record(struct loop *loop) {
     struct ring *ring = loop->ring;
     ring->is_offered = loop->hands_over && loop->capture == NULL && loop->n_counted_already == 0;
     enum wait_end end = ring_wait_record(ring, ring_first(ring), loop->channel_fd, loop->stats);
+    ring->is_offered = false;
     if (ring->is_orphaned)
         reconcile(loop);
     return step_after_wait(end);

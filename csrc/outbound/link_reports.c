@@ -1,11 +1,13 @@
 /* What the link-writer reports to the gateway about its links. */
 #include "outbound/link_writer.h"
+#include "outbound/send_in_place.h"
 
 static enum step report_broken(struct link_writer *writer, struct writer_link *link) {
     int error = link->broken;
     link->broken = 0;
     writer->n_broken--;
     link->has_ended = true;
+    send_in_place_allow(writer, link, false);
     loop_unwatch(&writer->loop, link->fd);
     return loop_report(&writer->loop, link->slot, link->id, EVENT_LINK_ERROR, error);
 }

@@ -24,6 +24,7 @@
 #include "outbound/datagram_writer.h"
 #include "outbound/fair_writer.h"
 #include "outbound/queued.h"
+#include "outbound/send_in_place.h"
 #include "outbound/stream_writer.h"
 #include "shared/clock.h"
 
@@ -206,7 +207,7 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     struct epoll_event events[EPOLL_EVENTS_MAX];
     enum step step = STEP_MORE;
     eventfd_t count;
-    int n = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms);
+    int n = epoll_pwait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms, NULL);
     stats_call(loop->stats, CALL_epoll_wait);
     for (int i = 0; i < n; i++) {
         uint32_t what = events[i].data.u32;
@@ -228,11 +229,17 @@ enum step link_writer_poll(struct link_writer *writer, uint64_t timeout_ns) {
     return ppoll(&any, 1, &timeout, NULL) > 0 ? wait_poll(writer, 0) : STEP_MORE;
 }
 
+static enum step wait_for_record(struct link_writer *writer) {
+    enum step step = loop_wait_record(&writer->loop);
+    send_in_place_take_over(writer);
+    return step;
+}
+
 static enum step wait_for_work(struct link_writer *writer) {
     struct loop *loop = &writer->loop;
     uint64_t cursor = ring_first(loop->ring);
     if (writer->n_full == 0)
-        return step_after_wait(ring_wait_record(loop->ring, cursor, loop->channel_fd, loop->stats));
+        return wait_for_record(writer);
     if (writer->n_links == 1)
         return wait_poll(writer, -1); /* the ring has nothing that could be written */
     if (!ring_prepare_poll(loop->ring, cursor))
@@ -294,6 +301,8 @@ int link_writer_attach(struct link_writer *writer, unsigned slot, uint32_t link_
     int error = prepare(writer, link);
     if (error < 0)
         link_writer_detach(writer, slot);
+    else
+        send_in_place_allow(writer, link, true);
     return error;
 }
 
@@ -301,6 +310,7 @@ void link_writer_detach(struct link_writer *writer, unsigned slot) {
     struct writer_link *link = writer->links[slot];
     if (link == NULL)
         return;
+    send_in_place_allow(writer, link, false);
     queued_forget(writer, link);
     fair_forget(writer, link);
     stream_forget(writer, link);

@@ -8,6 +8,7 @@
 #include "outbound/captured_out.h"
 #include "outbound/fair_writer.h"
 #include "outbound/queued.h"
+#include "outbound/send_in_place.h"
 
 /* The batch's records for one link: their places in it, and their bytes. */
 struct chosen {
@@ -31,6 +32,23 @@ static void set_broken(struct link_writer *writer, struct writer_link *link, int
     set_full(writer, link, false);
     writer->n_broken += link->broken == 0;
     link->broken = error;
+}
+
+/* -- what a holder of the token has begun ------------------------------------------------------ */
+
+void stream_end(struct link_writer *writer, struct writer_link *link, int error) {
+    send_in_place_allow(writer, link, false);
+    set_broken(writer, link, error);
+}
+
+void stream_take_rest(struct link_writer *writer, size_t n_sent) {
+    struct batch batch;
+    if (!link_writer_gather(writer, &batch) || batch.links[0] == NULL ||
+        n_sent >= batch.records[0]->length)
+        return;
+    set_full(writer, batch.links[0], true); /* the kernel has noted it and will report room */
+    queued_add(writer, batch.links[0], batch.records[0], n_sent);
+    ring_release(writer->loop.ring, batch.ends[0], writer->loop.stats);
 }
 
 /* -- the records of one link ------------------------------------------------------------------- */

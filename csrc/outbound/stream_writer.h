@@ -25,4 +25,9 @@ size_t stream_write_queued(struct link_writer *writer, struct writer_link *link,
 /* The link goes. */
 void stream_forget(struct link_writer *writer, struct writer_link *link);
 
+/* The stream is of no more use; the gateway is informed. */
+void stream_end(struct link_writer *writer, struct writer_link *link, int error);
+/* The stream of the ring's first record has taken so much of it. */
+void stream_take_rest(struct link_writer *writer, size_t n_sent);
+
 #endif

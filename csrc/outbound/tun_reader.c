@@ -23,6 +23,7 @@
 #include "outbound/hairpin.h"
 #include "outbound/own_packets.h"
 #include "outbound/parking.h"
+#include "outbound/send_in_place.h"
 #include "outbound/shaped_out.h"
 #include "outbound/splitting.h"
 
@@ -93,7 +94,7 @@ static enum step forward_burst(struct tun_reader *reader) {
     if (n_frames > 0)
         stats_batch(loop->stats, n_frames);
     if (ring_has_unpublished(loop->ring))
-        ring_publish(loop->ring, loop->stats);
+        send_in_place_publish(reader);
     return step;
 }
 
@@ -176,7 +177,7 @@ static int hold_ms(struct tun_reader *reader) {
 static enum step hold(struct tun_reader *reader, int timeout_ms) {
     struct loop *loop = &reader->loop;
     struct pollfd device = {.fd = loop->device_fd, .events = POLLIN};
-    if (poll(&device, 1, 0) > 0)
+    if (ppoll(&device, 1, &(struct timespec){0}, NULL) > 0)
         parking_want_session(reader, 0, clock_now_ns());
     if (reader->wanted_slot >= 0)
         return STEP_MORE;
@@ -208,6 +209,8 @@ struct loop *tun_reader_new(const struct loop *common) {
     reader->loop = *common;
     reader->wanted_slot = -1;
     shaping_init(&reader->shaping);
+    for (unsigned i = 0; i < N_SOCKETS; i++)
+        reader->sockets[i].fd = -1;
     int error = prepare(reader);
     if (error == 0)
         return &reader->loop;
@@ -229,12 +232,13 @@ void tun_reader_free(struct tun_reader *reader) {
     free(reader);
 }
 
-int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,
+int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id, int fd,
                       const struct link_format *format) {
     struct tun_reader_link *link = calloc(1, sizeof *link);
     if (link == NULL)
         return -ENOMEM;
     link->id = link_id;
+    link->fd = fd;
     link->format = loop_bounded_format(&reader->loop, format);
     reader->links[slot] = link;
     reader->n_links++;

@@ -23,6 +23,12 @@ struct tun_reader_link {
     struct codel codel;
     size_t packet_max; /* longer packets do not fit the path; 0: any fit */
     size_t whole_max;  /* longer packets go without "don't fragment"; 0: none do */
+
+    /* what the link-writer's step needs: send_in_place.c */
+    int fd;                      /* of its stream; -1: none */
+    struct udp_address endpoint; /* on UDP */
+    uint64_t endpoint_version;
+    uint64_t paused_until_ns; /* CLOCK_MONOTONIC: the kernel refuses datagrams */
 };
 
 struct tun_reader {
@@ -31,20 +37,21 @@ struct tun_reader {
     unsigned n_links;
     unsigned last_slot; /* slot of the last attached link: the one peer of an unsealed wire */
     struct allowedips *allowed_ips;
-    size_t mss_mtu;                   /* TCP is to fit this; 0: as it likes */
-    struct answer_limit answers;      /* which packets ICMP answers */
-    bool keeps_all;                   /* drops nothing for its delay; for tests that count */
-    bool holds;                       /* waits for a session before it reads and drops */
-    uint64_t held_since_ns;           /* 0: it does not wait now */
-    struct splitting *splitting;      /* the frame that is being split */
-    struct train_fill train_fill;     /* by the last record */
-    struct flooding *flooding;        /* the frame that goes to all peers; NULL: no switch */
-    int origin;                       /* slot of the frame's sender, -1: the device */
-    struct own_packets *own_packets;  /* recognises our own outer packets */
-    struct parking *parking;          /* frames that wait for a session */
-    struct shaping shaping;           /* peers with a rate limit */
-    int wanted_slot;                  /* needs a session, to be reported; -1: none */
-    uint64_t wanted_ns[N_PEER_SLOTS]; /* when that was last reported */
+    struct loop_socket sockets[N_SOCKETS]; /* as the link-writer's */
+    size_t mss_mtu;                        /* TCP is to fit this; 0: as it likes */
+    struct answer_limit answers;           /* which packets ICMP answers */
+    bool keeps_all;                        /* drops nothing for its delay; for tests that count */
+    bool holds;                            /* waits for a session before it reads and drops */
+    uint64_t held_since_ns;                /* 0: it does not wait now */
+    struct splitting *splitting;           /* the frame that is being split */
+    struct train_fill train_fill;          /* by the last record */
+    struct flooding *flooding;             /* the frame that goes to all peers; NULL: no switch */
+    int origin;                            /* slot of the frame's sender, -1: the device */
+    struct own_packets *own_packets;       /* recognises our own outer packets */
+    struct parking *parking;               /* frames that wait for a session */
+    struct shaping shaping;                /* peers with a rate limit */
+    int wanted_slot;                       /* needs a session, to be reported; -1: none */
+    uint64_t wanted_ns[N_PEER_SLOTS];      /* when that was last reported */
 };
 
 /* A copy of `common` begins it. NULL with errno set on failure. */
@@ -57,7 +64,7 @@ enum loop_end tun_reader_loop(struct tun_reader *reader);
 struct ring_record *tun_reader_reserve(struct tun_reader *reader);
 
 /* Between two runs. Returns 0 or -errno. */
-int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id,
+int tun_reader_attach(struct tun_reader *reader, unsigned slot, uint32_t link_id, int fd,
                       const struct link_format *format);
 void tun_reader_detach(struct tun_reader *reader, unsigned slot);
 /* The slot's peer leaves it: what waits for it is not sent to the next one there. */

@@ -53,6 +53,7 @@ struct peer_slot {
     _Atomic uint64_t transmit_packets;
     _Atomic uint64_t transmit_bytes;
     _Atomic uint64_t dropped_packets; /* because it does not read */
+    _Atomic uint64_t in_place_link;   /* id of the link that the tun-reader may write; 0: none */
     /* link-reader */
     alignas(64) _Atomic uint64_t received_ns; /* when anything was last authenticated */
     _Atomic uint64_t received_data_ns;

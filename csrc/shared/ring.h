@@ -50,6 +50,10 @@ struct ring_shared {
     alignas(64) _Atomic uint64_t tail; /* written by the consumer */
     alignas(64) struct waiter producer;
     alignas(64) struct waiter consumer;
+    /* Outbound, the token holder's (outbound/send_in_place.h): the slot + 1 of the stream that is
+     * being written, and how much of the first record it has taken. */
+    alignas(64) _Atomic uint32_t written_stream;
+    _Atomic uint32_t written_bytes;
     alignas(64) _Atomic uint64_t n_lost[3]; /* a capture's: by stage, what found no room */
 };
 

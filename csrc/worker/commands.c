@@ -15,6 +15,7 @@
 #include "outbound/frame.h"
 #include "outbound/link_writer.h"
 #include "outbound/own_packets.h"
+#include "outbound/send_in_place.h"
 #include "worker/capture_command.h"
 
 /* -- what the loop says ------------------------------------------------------------------------ */
@@ -61,8 +62,11 @@ void loop_clamp_mss(struct loop *loop, size_t mtu) {
 
 void loop_coalesce(struct loop *loop, enum device_offload offload) {
     struct tun_writer *writer = tun_writer_of(loop);
+    struct link_reader *reader = link_reader_of(loop);
     if (writer != NULL)
         writer->coalesce = offload;
+    if (reader != NULL)
+        reader->udp_formats[1].super_inbound = offload != DEVICE_OFFLOAD_NONE;
 }
 
 /* -- UDP sockets and handshakes ---------------------------------------------------------------- */
@@ -70,6 +74,8 @@ void loop_coalesce(struct loop *loop, enum device_offload offload) {
 static struct loop_socket *sockets_of(struct loop *loop) {
     if (loop->role == ROLE_link_reader)
         return link_reader_of(loop)->sockets;
+    if (loop->role == ROLE_tun_reader)
+        return tun_reader_of(loop)->sockets;
     return loop->role == ROLE_link_writer ? link_writer_of(loop)->sockets : NULL;
 }
 
@@ -88,7 +94,7 @@ int loop_add_socket(struct loop *loop, unsigned index, int fd, int has_offload) 
     capture_note_ports(loop);
     if (loop->role == ROLE_link_reader)
         return loop_watch(loop, fd, EPOLLIN, POLL_SOCKET + index);
-    return datagram_writer_adopt(&sockets[index]);
+    return loop->role == ROLE_link_writer ? datagram_writer_adopt(&sockets[index]) : 0;
 }
 
 void loop_remove_socket(struct loop *loop, unsigned index) {
@@ -132,7 +138,7 @@ int loop_attach_link(struct loop *loop, unsigned slot, uint32_t link_id, int fd,
     loop_detach_link(loop, slot);
     switch (loop->role) {
     case ROLE_tun_reader:
-        return tun_reader_attach(tun_reader_of(loop), slot, link_id, format);
+        return tun_reader_attach(tun_reader_of(loop), slot, link_id, fd, format);
     case ROLE_link_writer:
         return link_writer_attach(link_writer_of(loop), slot, link_id, fd, format);
     case ROLE_link_reader:
@@ -160,8 +166,10 @@ int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, 
 
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked) {
     struct link_writer *writer = link_writer_of(loop);
-    if (writer != NULL && slot < N_PEER_SLOTS && writer->links[slot] != NULL)
-        writer->links[slot]->is_blocked = is_blocked;
+    if (writer == NULL || slot >= N_PEER_SLOTS || writer->links[slot] == NULL)
+        return;
+    writer->links[slot]->is_blocked = is_blocked;
+    send_in_place_allow(writer, writer->links[slot], true);
 }
 
 /* The tun-reader's link; NULL: there is none, or it is another role. */
@@ -181,7 +189,7 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins) {
     struct tun_reader_link *link = outbound_link(loop, slot);
     if (link != NULL)
-        link->format.joins_pieces = joins && link->format.is_datagram;
+        link->format.joins_pieces = link->format.is_datagram ? joins : 0;
 }
 
 int loop_send_keepalive(struct loop *loop, unsigned slot) {

@@ -7,6 +7,7 @@
 #include "inbound/tun_writer.h"
 #include "loop/reconcile.h"
 #include "outbound/link_writer.h"
+#include "outbound/send_in_place.h"
 #include "outbound/tun_reader.h"
 #include "session/aead.h"
 
@@ -85,6 +86,8 @@ struct loop *loop_new(const struct loop_parts *parts) {
     }
     if (!is_producer(parts->role))
         ring_regain(loop->ring, loop->channel_fd);
+    if (parts->role == ROLE_link_writer)
+        send_in_place_reset(loop);
     reconcile(loop);
     return loop;
 }

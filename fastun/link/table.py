@@ -116,10 +116,11 @@ class LinkTable:
         try:
             for role in LINK_ROLES:
                 self._lane.send(role, message, connection.fileno())
+            # last: what it lays out, the link-writer must know
+            self._lane.send("tun-reader", message, connection.fileno())
         except OSError as error:
             self.end(slot, f"cannot pass it to the workers: {error.strerror}", link.id)
             raise
-        self._lane.send("tun-reader", message)  # last: what it lays out, the link-writer must know
         self._log_up(link)
         return link
 
@@ -277,12 +278,12 @@ class LinkTable:
 
     def _tell_unsealed(self, role: str) -> None:
         link = self.by_slot.get(0)
-        if role == "tun-reader":
-            link_format = self._default_format if link is None else link.link_format
-            self._lane.send(role, AttachLink(0, 0 if link is None else link.id, link_format))
-        elif link is not None and link.connection is not None:
+        if link is not None and link.connection is not None:
             message = AttachLink(0, link.id, link.link_format)
             self._lane.send(role, message, link.connection.fileno())
+        elif role == "tun-reader":
+            link_format = self._default_format if link is None else link.link_format
+            self._lane.send(role, AttachLink(0, 0 if link is None else link.id, link_format))
 
 
 def _hang_up(connection: socket.socket) -> None:

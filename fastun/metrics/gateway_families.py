@@ -87,7 +87,7 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         ("role",),
         "Packets that the reader gave out itself, since its writer slept: both count them, as "
         "always.",
-        readings.of_readers("in_place"),
+        readings.of_roles(readings.READERS, "in_place"),
     ),
     Family(
         "fastun_refused_offloads_total",
@@ -95,7 +95,7 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         ("role",),
         "Trains of datagrams and super-packets that the kernel refused and that were sent "
         "packet by packet instead: slower, but nothing is lost.",
-        readings.refused_offloads,
+        readings.of_roles(readings.WRITERS, "refused_offloads"),
     ),
     Family(
         "fastun_ecn_marked_packets_total",
@@ -104,7 +104,7 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         'Packets with the ECN mark "congestion experienced", which their senders answer by sending '
         "slower: set by the tun-reader for a queue of fastun's that stays long, by the link-reader "
         "for a router on the path.",
-        readings.of_readers("ecn_marked"),
+        readings.of_roles(readings.READERS, "ecn_marked"),
     ),
     Family(
         "fastun_switched_packets_total",
@@ -142,6 +142,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         ("role", "lane"),
         "How often the worker died and was replaced.",
         readings.of_processes(lambda worker: worker.restarts),
+    ),
+    Family(
+        "fastun_worker_forbidden_calls_total",
+        "counter",
+        ("role", "lane", "call"),
+        "Workers killed by seccomp for a system call that their role may not make, by its number. "
+        "Never 0 after an attack that got that far; otherwise a bug.",
+        readings.forbidden_calls,
     ),
     Family(
         "fastun_worker_up",

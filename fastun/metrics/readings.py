@@ -1,7 +1,6 @@
 """What a scrape reads from, and one function a metric family (or kind of family) that reads it.
 
-The functions take their values from one view of the gateway (fastun.gateway.view).
-fastun.metrics.families says which function reads which metric.
+All read one view of the gateway. fastun.metrics.families says which function reads which metric.
 """
 
 from __future__ import annotations
@@ -103,6 +102,13 @@ def of_processes(read_value: Callable[[WorkerView], float]) -> Read:
     return read
 
 
+def forbidden_calls(source: Source) -> Samples:
+    """Yield the system calls for which workers were killed, by role, lane and number."""
+    for lane, worker in source.gateway.workers():
+        for call, n_times in worker.forbidden_calls.items():
+            yield (worker.role, str(lane.index), call), n_times
+
+
 def counter(name: str) -> Read:
     """Return what reads one of native.COUNTERS of every worker."""
     return of_workers(lambda worker: worker.counters[name])
@@ -137,18 +143,11 @@ def syscalls(source: Source) -> Samples:
             yield (role, call), sum(worker.calls[call] for worker in source.gateway.of_role(role))
 
 
-def refused_offloads(source: Source) -> Samples:
-    """Yield what the kernel refused of the writers' offloads, over all lanes."""
-    for role in WRITERS:
-        workers = source.gateway.of_role(role)
-        yield (role,), sum(worker.counters["refused_offloads"] for worker in workers)
-
-
-def of_readers(counter: str) -> Read:
-    """Return what reads a counter of the readers, over all lanes."""
+def of_roles(roles: Iterable[str], counter: str) -> Read:
+    """Return what reads a counter of these workers, over all lanes."""
 
     def read(source: Source) -> Samples:
-        for role in READERS:
+        for role in roles:
             workers = source.gateway.of_role(role)
             yield (role,), sum(worker.counters[counter] for worker in workers)
 

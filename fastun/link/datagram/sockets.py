@@ -30,7 +30,9 @@ from fastun.session.messages import MessageType
 # The kernel's queues between two turns of a worker: some 4 ms at 10 Gbit/s.
 BUFFER_BYTES = 4 * 1024 * 1024
 
-SOCKET_ROLES = ("link-reader", "link-writer")
+# The tun-reader sends as well, in place of a link-writer that sleeps. It is first: what it has not
+# yet heard of is the link-writer's.
+SOCKET_ROLES = ("tun-reader", "link-reader", "link-writer")
 
 # linux/in.h, linux/in6.h, linux/udp.h; not all of them are in the socket module of Python 3.11.
 _IP_PKTINFO = 8

@@ -84,14 +84,14 @@ def office(request: pytest.FixtureRequest, stack: ExitStack) -> Office:
     return Office(request.param, stack)
 
 
-def test_three_workers_learn_of_a_link_and_two_get_its_socket(office: Office) -> None:
+def test_three_workers_get_a_links_socket_and_what_lays_out_last(office: Office) -> None:
     office.attach(3, "ant")
     link = office.table.by_slot[3]
     message, fileno = AttachLink(3, link.id, link.link_format), office.descriptor_of(3)
     assert office.lane.sent == [
         ("link-reader", message, fileno),
         ("link-writer", message, fileno),
-        ("tun-reader", message, -1),
+        ("tun-reader", message, fileno),
     ]
 
 
@@ -190,7 +190,7 @@ def test_a_fresh_worker_of_an_unsealed_wire_goes_on_with_the_link(stack: ExitSta
         office.table.tell_worker(role)
     message = AttachLink(0, link.id, link.link_format)
     assert office.lane.sent == [
-        ("tun-reader", message, -1),
+        ("tun-reader", message, fileno),
         ("link-writer", message, fileno),
         ("link-reader", message, fileno),
     ]

@@ -102,6 +102,7 @@ def test_peers_of_a_removed_socket_are_reached_by_another_and_hear_of_it() -> No
     assert lane.take() == [
         ("link-reader", SetEndpoint(0, moved.pack())),
         ("tun-reader", SendKeepalive(0)),
+        ("tun-reader", RemoveSocket(0)),
         ("link-reader", RemoveSocket(0)),
         ("link-writer", RemoveSocket(0)),
     ]

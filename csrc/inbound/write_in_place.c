@@ -3,7 +3,7 @@
  * what the kernel refuses.
  */
 #define _GNU_SOURCE
-#include "inbound/in_place.h"
+#include "inbound/write_in_place.h"
 
 #include <unistd.h>
 
@@ -41,7 +41,7 @@ static void write_batch(struct link_reader *reader) {
     ring_release(end, done, loop->stats);
 }
 
-void in_place_publish(struct link_reader *reader) {
+void write_in_place_publish(struct link_reader *reader) {
     struct loop *loop = &reader->loop;
     if (!loop->hands_over) {
         ring_publish(loop->ring, loop->stats);
