@@ -5,6 +5,7 @@ server: fastun serve on UDP  ===veth===  client: a socket for each peer, and no 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import socket
 import time
@@ -20,15 +21,19 @@ from fastun.lab.host import LabError, wait_until
 from fastun.lab.network import Lab
 from fastun.lab.tunnel import start_gateway
 from fastun.session import keys, noise, transport
+from fastun.session.refusal import HandshakeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from fastun.lab.host import Host
     from fastun.lab.tunnel import GatewayProcess
     from fastun.session.keys import KeyPair
 
 PEERS: Final = 1000
+PEERS_MIN: Final = 10
 # The limits of a source of handshakes allow so many of them a second (handshake_gate.h).
 _SOURCES: Final = 50
 _SERVER, _PORT = "10.0.0.1", 51820
@@ -60,6 +65,21 @@ def measure(n_peers: int = PEERS) -> Cost:
         without = _proportional(lab, Path(directory), "one", 1)
         with_sessions = _proportional(lab, Path(directory), "many", n_peers)
     return Cost(without, with_sessions, n_peers - 1)
+
+
+def main(arguments: Sequence[str], console: Console) -> int:
+    """Measure and print. Raises FastunError."""
+    parser = argparse.ArgumentParser(prog="./run bench crowd", description=__doc__)
+    parser.add_argument("--peers", type=int, default=PEERS, metavar="N")
+    chosen = parser.parse_args(arguments)
+    if chosen.peers < PEERS_MIN:
+        parser.error(f"--peers must be {PEERS_MIN} or more")
+    cost = measure(chosen.peers)
+    console.print(
+        f"{cost.n_peers} peers with one session each: {cost.kib_a_peer:.1f} KiB of proportional "
+        "memory a peer, all processes, after a scrape"
+    )
+    return 0
 
 
 def _proportional(lab: Lab, directory: Path, name: str, n_peers: int) -> int:
@@ -112,7 +132,7 @@ def _connect(crowd: Host, source: str, own: KeyPair, server: bytes) -> None:
         for _ in range(_ATTEMPTS):
             initiation, state = noise.initiate(own, server)
             end.send(initiation)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, HandshakeError):  # lost, or the last one's
                 session = noise.consume_response(own, state, end.recv(2048))
                 end.send(transport.seal_data(session.send, session.remote_index, 0, b""))
                 return
