@@ -7,7 +7,7 @@
  * The order is that of the checks, so the calls of every packet come first.
  *
  * Python makes no others: it talks to the gateway (recvmsg, sendmsg, close), and allocates. libc
- * allocates by brk and mmap. mremap it can do without, and brk, so these may be refused, which kills
+ * allocates by brk and mmap. mremap it can do without, so that is refused (ENOMEM), which kills
  * nothing. glibc's functions are not always the call of their name: poll, epoll_wait and fstat have
  * others on other processors, and are not used after the start.
  */
@@ -34,6 +34,7 @@ enum { CALLS_MAX = 20 };
       "frames to the device in place; wakes a switch's tun-reader")                                \
     X(writev, TUN_WRITER, ANY, ALLOW, "packets of one flow as one frame to the device")            \
     X(writev, LINK_WRITER, ANY, ALLOW, "messages to streams")                                      \
+    X(sendto, TUN_READER, ANY, ALLOW, "messages to streams in place, by send()")                   \
     X(sendmmsg, LINK_WRITER, ANY, ALLOW, "trains of datagrams")                                    \
     X(recvmmsg, LINK_READER, ANY, ALLOW, "datagrams")                                              \
     X(readv, LINK_READER, ANY, ALLOW, "streams")                                                   \
@@ -41,13 +42,14 @@ enum { CALLS_MAX = 20 };
     X(futex, ALL, FUTEX(FUTEX_WAIT), ALLOW, "sleeps on the ring")                                  \
     X(futex, ALL, FUTEX(FUTEX_WAKE), ALLOW, "wakes the ring's other end; libc's own locks")        \
     X(ppoll, ALL, ANY, ALLOW, "waits for the device, the eventfd, the channel")                    \
-    X(sendmsg, ALL, ANY, ALLOW, "reports to the gateway; of links also datagrams, cookie replies") \
+    X(sendmsg, ALL, ANY, ALLOW, "reports to the gateway; datagrams, cookie replies")               \
     X(recvmsg, ALL, ANY, ALLOW, "the gateway's messages, with descriptors")                        \
     X(clock_gettime, ALL, ANY, ALLOW, "the time, where the vDSO has no clock")                     \
     X(restart_syscall, ALL, ANY, ALLOW, "a wait goes on after SIGSTOP and SIGCONT, or a suspend")  \
     X(epoll_ctl, LINKS, ANY, ALLOW, "links and sockets that come and go")                          \
     X(close, ALL, ANY, ALLOW, "their descriptors, and those of a capture")                         \
-    X(getsockname, LINKS, ANY, ALLOW, "the family of a new socket; ports in a capture")            \
+    X(getsockname, LINKS | TUN_READER, ANY, ALLOW,                                                 \
+      "the family of a new socket; ports in a capture")                                            \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IP, IP_MTU_DISCOVER), ALLOW, "may be fragmented")    \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), ALLOW, "the same")         \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU), ALLOW, "fragments of that size")    \
@@ -56,8 +58,7 @@ enum { CALLS_MAX = 20 };
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \
-    X(brk, READERS | TUN_WRITER, ANY, ALLOW, "memory of libc")                                     \
-    X(brk, LINK_WRITER, ANY, NO_ROOM, "the 21st call; libc takes mmap then")                       \
+    X(brk, ALL, ANY, ALLOW, "memory of libc")                                                      \
     X(mremap, ALL, ANY, REFUSE, "libc does without: it copies")                                    \
     X(madvise, ALL, ADVICE(MADV_DONTNEED), ALLOW, "queues that shrink; libc")                      \
     X(madvise, READERS, ADVICE(MADV_DONTDUMP), ALLOW, "new keys")                                  \
