@@ -30,7 +30,7 @@ enum content_type {
     MESSAGE_CONTROL = 0x01,
     MESSAGE_SUPER = 0x02,
     MESSAGE_ETHERNET = 0x03,
-    MESSAGE_PIECE = 0x04, /* half an Ethernet frame: csrc/packet/pieces.h */
+    MESSAGE_PIECE = 0x04, /* of a super-packet or a frame: csrc/packet/pieces.h */
 };
 
 /* Bytes. */
@@ -54,9 +54,8 @@ enum {
 
 enum {
     REACH_MAX = 64, /* networks that one peer may be restricted to */
-};
-
-enum {
+    JOINS_FRAMES = 1,
+    JOINS_SUPER_PACKETS = 2, /* bits of what a peer joins of pieces */
     /* UDP sockets of a lane: one an address that is listened on. */
     N_SOCKETS = 16,
 };
@@ -243,7 +242,7 @@ struct link_format {
     int is_datagram;    /* one message a datagram, without length prefix */
     size_t mtu;       /* the device's; sealed packets are padded up to it and no further. 0: any */
     int splits_udp;   /* of super-packets the peer takes only TCP's: its kernel is older */
-    int joins_pieces; /* the peer joins halves of Ethernet frames, on UDP */
+    int joins_pieces; /* what the peer joins of pieces, on UDP: bits of JOINS_ */
 };
 
 /* What a worker's loop works on, all of it the caller's. A descriptor that it has not is -1. */
@@ -281,7 +280,7 @@ void loop_hold_without_session(struct loop *loop);
 /* tun-reader and link-reader: lower the MSS of TCP connections to what fits in `mtu` bytes. */
 void loop_clamp_mss(struct loop *loop, size_t mtu);
 
-/* tun-writer: which packets that arrive singly it may write as super-packets; first none. */
+/* tun-writer: which super-packets it may make of single packets; link-reader, of pieces. */
 void loop_coalesce(struct loop *loop, enum device_offload offload);
 
 /* All but the tun-writer: a UDP socket, not blocking, known as `index` from now on, in place of
@@ -332,7 +331,7 @@ void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 /* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
  * longer than `whole_max` are sent without "don't fragment" (0: none). */
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
-/* tun-reader: whether the peer joins halves of Ethernet frames, of which each is to fit the path. */
+/* tun-reader: what the peer joins of pieces, bits of JOINS_; each is to fit the path. */
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
 /* tun-reader: an empty message, which keeps the session alive and confirms its key. */
 int loop_send_keepalive(struct loop *loop, unsigned slot);

@@ -72,6 +72,9 @@ def standing_in(*modules: str) -> Iterator[None]:
     finally:
         for name in modules:
             del sys.modules[name]
+            package, _, module = name.rpartition(".")
+            if isinstance(vars(sys.modules.get(package, sys)).get(module), _StandIn):
+                delattr(sys.modules[package], module)
         sys.modules.update(before)
 
 

@@ -192,6 +192,12 @@ FAULTS = Row(
                     + "))",
                     "{{role}} {{lane}}",
                 ),
+                (
+                    "sum by (role, call) (increase(fastun_worker_forbidden_calls_total{$at}"
+                    + WINDOW
+                    + "))",
+                    "{{role}}: forbidden system call {{call}}",
+                ),
             ),
             alarm=1,
             width=5,

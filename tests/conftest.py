@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+import structlog.testing  # noqa: F401 (before fastun.log, which has something else in its place)
 from hypothesis import settings
 
 from fastun.host.dns import resolv_conf

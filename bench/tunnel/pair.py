@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.tunnel.addresses import INNER, OUTER
 from bench.tunnel.detour import make_detour
-from fastun.lab.host import LabError, wait_until
+from fastun.lab.host import LabError, stop_processes, wait_until
 
 if TYPE_CHECKING:
     from bench.tunnel.detour import Detour
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from fastun.lab.network import Lab
 
 # Programs are ended one case at a time only when the case has failed; all others by the laboratory.
-STOP_TIMEOUT_S = 2.0
 # For each step of a start, on a machine that has other things to do as well.
 START_TIMEOUT_S = 20.0
 
@@ -116,15 +114,7 @@ class Pair:
 
     def end(self) -> None:
         """End the programs, SIGTERM first; the hosts stay until the laboratory removes them."""
-        alive = [p for host in self.hosts for p in host.processes if p.poll() is None]
-        for process in alive:
-            process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for process in alive:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            process.kill()
-            process.wait()
+        stop_processes(self.hosts)
 
 
 def make_pair(lab: Lab, name: str, directory: Path) -> Pair:

@@ -71,7 +71,7 @@ static enum step look(struct link_reader *reader) {
     int wait_ms = -1;
     if (reader->shaping.n_holding > 0)
         wait_ms = shaping_wait_ms(&reader->shaping, clock_now_ns());
-    reader->n_ready = epoll_wait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms);
+    reader->n_ready = epoll_pwait(reader->loop.epoll_fd, reader->ready, READY_MAX, wait_ms, NULL);
     stats_call(reader->loop.stats, CALL_epoll_wait);
     for (int i = 0; i < reader->n_ready; i++)
         if (reader->ready[i].data.u32 == POLL_CHANNEL)
@@ -115,7 +115,7 @@ static int prepare(struct link_reader *reader) {
     reader->keys = calloc(1, sizeof *reader->keys);
     reader->datagrams = calloc(1, sizeof *reader->datagrams);
     reader->endpoints = calloc(N_PEER_SLOTS, sizeof *reader->endpoints);
-    if (loop->mode == MODE_TAP && loop->wire == WIRE_WIREGUARD) {
+    if (loop->wire == WIRE_WIREGUARD) {
         reader->pieces = calloc(N_PEER_SLOTS, sizeof *reader->pieces); /* untouched: no memory */
         if (reader->pieces == NULL)
             return -ENOMEM;
@@ -125,12 +125,13 @@ static int prepare(struct link_reader *reader) {
     if (reader->allowed_ips == NULL || reader->keys == NULL || reader->datagrams == NULL ||
         reader->endpoints == NULL)
         return -ENOMEM;
-    reader->datagram_format = (struct link_format){
+    reader->udp_formats[0] = (struct link_format){
         .wire = loop->wire,
         .mode = loop->mode,
         .message_max = SEALED_CONTENT_MAX,
         .is_datagram = true,
     };
+    reader->udp_formats[1] = reader->udp_formats[0];
     return datagram_batch_init(reader->datagrams);
 }
 
@@ -166,6 +167,8 @@ void link_reader_free(struct link_reader *reader) {
     free(reader->datagrams);
     free(reader->endpoints);
     free(reader->switch_in);
+    for (unsigned slot = 0; reader->pieces != NULL && slot < N_PEER_SLOTS; slot++)
+        pieces_forget(&reader->pieces[slot]);
     free(reader->pieces);
     if (reader->allowed_ips != NULL)
         allowedips_free(reader->allowed_ips);

@@ -41,15 +41,15 @@ struct link_reader {
     size_t mss_mtu; /* TCP is to fit this; 0: as it likes */
     struct key_table *keys;
     struct datagram_batch *datagrams;
-    struct link_format datagram_format;
-    unsigned device_index;                      /* the device's interface index; 0: unknown */
-    struct udp_address *endpoints;              /* by slot: what the peer table has */
+    struct link_format udp_formats[2]; /* of what came whole; of what is joined from pieces */
+    unsigned device_index;             /* the device's interface index; 0: unknown */
+    struct udp_address *endpoints;     /* by slot: what the peer table has */
     uint64_t controls_full_at_ns[N_PEER_SLOTS]; /* token buckets of control messages */
     struct handshakes handshakes;
     struct shaping shaping;              /* peers with a rate limit */
     struct reach *reaches[N_PEER_SLOTS]; /* where each may send to; NULL: anywhere */
     struct switch_in *switch_in;         /* NULL: there is no switch */
-    struct piece_table *pieces;          /* by slot, of a TAP device; else NULL */
+    struct piece_table *pieces;          /* by slot; NULL: the wire is not sealed */
 };
 
 /* link_reader.undrained_source, where it is not a slot */

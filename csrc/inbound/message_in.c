@@ -45,11 +45,12 @@ size_t message_space_max(void) {
     return record_space(MESSAGE_MAX);
 }
 
-/* Half a frame may become a whole one. */
-static size_t space_for(const struct link_reader *reader, size_t length) {
-    bool may_be_half =
-        reader->pieces != NULL && length <= DATA_MESSAGE_MIN + PIECE_HEADER + PIECE_BYTES_MAX;
-    return record_space(may_be_half ? 2 * length : length);
+/* The last piece of a super-packet becomes all of it. */
+static size_t space_for(const struct link_reader *reader, const struct arrival *arrival,
+                        size_t length) {
+    bool may_be_piece =
+        reader->pieces != NULL && arrival->slot < 0 && length > DATA_MESSAGE_MIN + PIECE_HEADER;
+    return may_be_piece ? message_space_max() : record_space(length);
 }
 
 enum step message_drop(struct link_reader *reader, enum stats_drop reason, size_t length) {
@@ -68,7 +69,8 @@ static enum step forward_message(struct link_reader *reader, const struct arriva
         return message_drop(reader, DROP_link_reader_bad_type, length);
     if (reader->switch_in != NULL && switch_in_must_wait(reader, arrival))
         return STEP_RING_FULL;
-    struct ring_record *record = ring_reserve(reader->loop.ring, space_for(reader, length));
+    struct ring_record *record =
+        ring_reserve(reader->loop.ring, space_for(reader, arrival, length));
     if (record == NULL)
         return STEP_RING_FULL;
     if (is_sealed)
@@ -166,26 +168,26 @@ static enum step report_control(struct link_reader *reader, struct receiving_key
     return report(reader, key, EVENT_CONTROL);
 }
 
-/* Half an Ethernet frame: a frame is made of it when the other one is there. */
-static void take_piece(struct link_reader *reader, unsigned slot, struct ring_record *record,
-                       size_t length, const struct arrival *arrival) {
+/* A piece: the whole goes on when all are there. */
+static void take_piece(struct link_reader *reader, const struct receiving_key *key,
+                       struct ring_record *record, size_t length, const struct arrival *arrival) {
+    struct piece_arrival piece = {key->index, key->counter, arrival->now_ns, arrival->ecn};
     struct arrival joined = *arrival;
+    struct piece_result result;
     uint8_t *content = (uint8_t *)record + CONTENT_OFFSET;
-    size_t frame_length;
-    bool has_lost;
-    enum piece_end end = piece_take(&reader->pieces[slot], content, length, arrival->now_ns,
-                                    &frame_length, &has_lost, &joined.ecn);
-    if (has_lost)
-        message_drop(reader, DROP_link_reader_piece_lost, frame_length);
+    enum piece_end end = piece_take(&reader->pieces[key->slot], &piece, content, length, &result);
+    if (result.lost_length > 0)
+        message_drop(reader, DROP_link_reader_piece_lost, result.lost_length);
     capture_drop(reader->loop.capture, N_DROPS); /* what was lost came before */
     if (end == PIECE_BAD)
         message_drop(reader, DROP_link_reader_bad_piece, length);
     if (end != PIECE_JOINED)
         return;
     memset(content, 0, MESSAGE_TYPE_LENGTH);
-    content[0] = MESSAGE_ETHERNET;
-    commit_frame(reader, slot, &reader->datagram_format, record, MESSAGE_TYPE_LENGTH + frame_length,
-                 &joined);
+    content[0] = result.is_super ? MESSAGE_SUPER : MESSAGE_ETHERNET;
+    joined.ecn = result.ecn;
+    commit_frame(reader, key->slot, &reader->udp_formats[1], record,
+                 MESSAGE_TYPE_LENGTH + result.length, &joined);
 }
 
 /* A control message: on UDP a hello or a probe, and on either what a server pushes anew. (A stream's
@@ -202,10 +204,10 @@ static enum step forward_opened(struct link_reader *reader, const struct arrival
     if (is_control)
         message_drop(reader, DROP_link_reader_control_flood, length);
     else if (length > 0 && is_on_udp && content[0] == MESSAGE_PIECE && reader->pieces != NULL)
-        take_piece(reader, key->slot, record, length, arrival);
+        take_piece(reader, key, record, length, arrival);
     else if (length > 0)
         commit_frame(reader, key->slot,
-                     is_on_udp ? &reader->datagram_format : &reader->links[key->slot]->format,
+                     is_on_udp ? &reader->udp_formats[0] : &reader->links[key->slot]->format,
                      record, length, arrival);
     return is_first ? report(reader, key, EVENT_CONFIRMED) : STEP_MORE;
 }

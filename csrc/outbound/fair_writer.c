@@ -47,7 +47,7 @@ static void look_at(struct fair *fair, uint64_t *known, int fd) {
 static void look_at_all(struct link_writer *writer, bool all) {
     struct fair *fair = &writer->fair;
     for (unsigned i = 0; i < N_SOCKETS; i++)
-        if (writer->sockets[i].fd >= 0)
+        if (writer->sockets[i].fd >= 0 || fair->n_unsent_of[i] > 0) /* it may be closed */
             look_at(fair, &fair->n_unsent_of[i], writer->sockets[i].fd);
     for (unsigned slot = 0; slot < N_PEER_SLOTS; slot++) {
         struct writer_link *link = writer->links[slot];

@@ -19,7 +19,7 @@
 enum {
     SLOT_ALL = CAPTURED_OF_ALL, /* of a switch: all peers */
 
-    /* How long the only link's frames may wait. CoDel keeps those of TCP far below, this is for
+    /* How long frames may wait. CoDel keeps those of TCP far below, this is for
      * senders that do not give way. A queue worth one round trip, even of a long way, is in it. */
     DELAY_MAX_MS = 200,
 };
@@ -37,7 +37,7 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 uint8_t *frame_target(struct tun_reader *reader, struct ring_record *record) {
     if (reader->splitting->is_expected)
-        return reader->splitting->frame;
+        return splitting_frame(reader->splitting);
     return (uint8_t *)record + FRAME_OFFSET;
 }
 
@@ -153,11 +153,14 @@ bool frame_link_is_open(const struct tun_reader *reader, const struct tun_reader
            session_may_seal(link->sending);
 }
 
-/* Of the only link: with several, its queue has a bound of its own. A frame in the ring will have
- * the delay measured anew, so that an old figure cannot stop a flow. */
-static bool exceeds_the_bound(const struct tun_reader *reader, uint64_t delay_ns) {
-    return delay_ns > DELAY_MAX_MS * (uint64_t)NS_PER_MS && reader->n_links == 1 &&
-           ring_used_bytes(reader->loop.ring) > 0;
+/* A frame in the ring, of the only link, or in the queue of one of several on UDP that take turns
+ * will have the delay measured anew, so that an old figure cannot stop a flow. Of several on streams
+ * each has a queue with a bound of its own, since its peer may not read. */
+static bool exceeds_the_bound(const struct tun_reader *reader, const struct tun_reader_link *link,
+                              uint64_t delay_ns) {
+    return delay_ns > DELAY_MAX_MS * (uint64_t)NS_PER_MS &&
+           (reader->n_links > 1 ? link->format.is_datagram
+                                : ring_used_bytes(reader->loop.ring) > 0);
 }
 
 /* In place of a drop by CoDel, before the frame is sealed. */
@@ -177,7 +180,7 @@ static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_lin
     uint64_t delay_ns =
         since_ns != 0 && since_ns < arrival->now_ns ? arrival->now_ns - since_ns : 0;
     bool is_due = codel_should_drop(&link->codel, delay_ns, arrival->now_ns);
-    return exceeds_the_bound(reader, delay_ns) || (is_due && !mark(reader, frame));
+    return exceeds_the_bound(reader, link, delay_ns) || (is_due && !mark(reader, frame));
 }
 
 /* A SYN is never a super-packet; one whose checksum is still to be made is so marked. */
@@ -194,7 +197,8 @@ static void clamp(const struct tun_reader *reader, const struct tun_reader_link 
  * beside the ring, any other into its record. What comes next is most often of the same kind. */
 static void place(struct tun_reader *reader, struct ring_record *record, struct frame *frame,
                   bool is_split) {
-    uint8_t *wanted = is_split ? reader->splitting->frame : (uint8_t *)record + FRAME_OFFSET;
+    uint8_t *wanted =
+        is_split ? splitting_frame(reader->splitting) : (uint8_t *)record + FRAME_OFFSET;
     if (frame->vnet != wanted)
         memcpy(wanted, frame->vnet, VNET_LENGTH + frame->length);
     frame->vnet = wanted;
@@ -250,13 +254,26 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 /* -- sealing, and into the ring ---------------------------------------------------------------- */
 
+static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
+                        unsigned slot) {
+    peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
+    peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+}
+
+bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
+                     const uint8_t *content, struct message_outbound *message) {
+    if (!session_seal_from(link->sending, content, message))
+        return false;
+    note_sealed(reader, link, slot);
+    return true;
+}
+
 bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                 struct message_outbound *message) {
     if (reader->loop.wire == WIRE_WIREGUARD) {
         if (!session_seal(link->sending, message, tun_reader_padding_max(link)))
             return false;
-        peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
-        peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+        note_sealed(reader, link, slot);
     }
     if (!link->format.is_datagram)
         message_prefix(message);

@@ -60,6 +60,9 @@ void frame_drop(struct tun_reader *reader, enum stats_drop reason, uint64_t n_pa
  * is used up. */
 bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
                 struct message_outbound *message);
+/* Seals content that lies elsewhere into the message, for a peer on UDP. false: the same. */
+bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
+                     const uint8_t *content, struct message_outbound *message);
 void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data);
 void frame_commit(struct tun_reader *reader, struct ring_record *record,
                   const struct arrival *arrival, const struct message_outbound *message,

@@ -22,8 +22,8 @@ bool pieces_seal(struct tun_reader *reader, struct tun_reader_link *link, unsign
     struct message_outbound second = {.ecn = message->ecn};
     memmove(second_half, frame + half, length - half);
     second_half[half - 1] = length % 2 != 0 ? 0 : second_half[half - 1];
-    piece_write_header(frame - PIECE_HEADER, 0, id, length);
-    piece_write_header(second_half - PIECE_HEADER, 1, id, length);
+    piece_write_header(frame - PIECE_HEADER, 0, id, length, 0);
+    piece_write_header(second_half - PIECE_HEADER, 1, id, length, 0);
     if (!seal_half(reader, link, slot, frame, half, message) ||
         !seal_half(reader, link, slot, second_half, half, &second))
         return false;

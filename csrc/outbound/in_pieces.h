@@ -18,7 +18,8 @@ enum {
 static inline bool pieces_fit(const struct link_format *format, size_t frame_length,
                               size_t content_max) {
     size_t half = piece_length(frame_length);
-    return format->joins_pieces && half <= PIECE_BYTES_MAX && PIECE_HEADER + half <= content_max;
+    return (format->joins_pieces & JOINS_FRAMES) != 0 && half <= PIECE_BYTES_MAX &&
+           PIECE_HEADER + half <= content_max;
 }
 
 /* Makes the frame two sealed messages, one behind the other, in *message; it has PIECES_LEAD bytes

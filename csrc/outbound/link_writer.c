@@ -207,7 +207,7 @@ static enum step wait_poll(struct link_writer *writer, int timeout_ms) {
     struct epoll_event events[EPOLL_EVENTS_MAX];
     enum step step = STEP_MORE;
     eventfd_t count;
-    int n = epoll_wait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms);
+    int n = epoll_pwait(loop->epoll_fd, events, EPOLL_EVENTS_MAX, timeout_ms, NULL);
     stats_call(loop->stats, CALL_epoll_wait);
     for (int i = 0; i < n; i++) {
         uint32_t what = events[i].data.u32;

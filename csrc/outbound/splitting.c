@@ -6,6 +6,7 @@
 #include "outbound/datagram_train.h"
 #include "outbound/in_pieces.h"
 #include "outbound/path_fit.h"
+#include "outbound/whole_pieces.h"
 #include "packet/byteorder.h"
 #include "packet/headers.h"
 
@@ -14,7 +15,9 @@ enum {
 };
 
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
-                            const struct frame *frame, uint64_t *n_packets);
+                            const struct frame *frame, const struct arrival *arrival);
+static enum stats_drop plan_segments(struct tun_reader *reader, const struct tun_reader_link *link,
+                                     struct vnet *vnet, const struct frame *frame);
 static bool fill_record(struct tun_reader *reader, struct tun_reader_link *link,
                         struct ring_record *record);
 static size_t write_segment(struct tun_reader *reader, struct tun_reader_link *link, uint8_t *at);
@@ -25,8 +28,8 @@ size_t splitting_begin(struct tun_reader *reader, const struct frame *frame,
                        const struct arrival *arrival) {
     struct splitting *splitting = reader->splitting;
     const struct tun_reader_link *link = reader->links[arrival->slot];
-    uint64_t n_packets = 1;
-    enum stats_drop reason = plan(reader, link, frame, &n_packets);
+    enum stats_drop reason = plan(reader, link, frame, arrival);
+    uint64_t n_packets = (uint64_t)splitting->n_packets;
     if (reason == DROP_tun_reader_exceeds_path_mtu) {
         path_refuse(reader, (unsigned)arrival->slot, frame, n_packets);
         return 0;
@@ -66,16 +69,29 @@ static bool shorten(const struct tun_reader *reader, const struct tun_reader_lin
 
 /* N_DROPS: nothing speaks against it. */
 static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_link *link,
-                            const struct frame *frame, uint64_t *n_packets) {
+                            const struct frame *frame, const struct arrival *arrival) {
     struct splitting *splitting = reader->splitting;
     const uint8_t *packet = frame_packet(frame);
     struct vnet vnet;
+    splitting->n_packets = 1;
+    splitting->n_segments = splitting->next = 0;
     if (message_check_own(reader->loop.mode, &vnet, frame->vnet, frame->length) < 0)
         return DROP_tun_reader_bad_virtio;
-    int n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
-    if (reader->loop.mode == MODE_TAP && shorten(reader, link, &vnet))
-        n = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
-    *n_packets = (uint64_t)n;
+    splitting->n_packets = gso_split_begin(&splitting->split, &vnet, packet, frame->length);
+    splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
+    bool is_too_long =
+        path_fit(reader, link, packet, gso_segment_length(&splitting->split, 0)) != FITS;
+    splitting->is_whole = (reader->loop.mode == MODE_TAP || !is_too_long) &&
+                          whole_pieces_begin(reader, link, &vnet, arrival);
+    return splitting->is_whole ? N_DROPS : plan_segments(reader, link, &vnet, frame);
+}
+
+static enum stats_drop plan_segments(struct tun_reader *reader, const struct tun_reader_link *link,
+                                     struct vnet *vnet, const struct frame *frame) {
+    struct splitting *splitting = reader->splitting;
+    const uint8_t *packet = frame_packet(frame);
+    if (reader->loop.mode == MODE_TAP && shorten(reader, link, vnet))
+        splitting->n_packets = gso_split_begin(&splitting->split, vnet, packet, frame->length);
     size_t longest = gso_segment_length(&splitting->split, 0);
     if (longest + segment_type_length(&link->format) > link->format.message_max)
         return DROP_tun_reader_exceeds_message_max;
@@ -84,9 +100,7 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
         return DROP_tun_reader_exceeds_path_mtu;
     splitting->in_fragments = fit == FITS_IN_FRAGMENTS;
     splitting->in_pieces = fit == FITS_IN_PIECES;
-    splitting->ecn = ecn_of_frame(reader->loop.mode, packet, frame->length);
-    splitting->n_segments = n;
-    splitting->next = 0;
+    splitting->n_segments = splitting->n_packets;
     return N_DROPS;
 }
 
@@ -94,7 +108,9 @@ static enum stats_drop plan(struct tun_reader *reader, const struct tun_reader_l
 
 static void give_up(struct tun_reader *reader, enum stats_drop reason) {
     struct splitting *splitting = reader->splitting;
-    stats_dropped(reader->loop.stats, reason, (uint64_t)(splitting->n_segments - splitting->next));
+    int n = splitting->is_whole ? splitting->n_packets - splitting->n_counted
+                                : splitting->n_segments - splitting->next;
+    stats_dropped(reader->loop.stats, reason, (uint64_t)n);
     capture_drop(reader->loop.capture, reason);
     splitting->next = splitting->n_segments;
 }
@@ -120,7 +136,8 @@ bool splitting_continue(struct tun_reader *reader) {
         struct ring_record *record = ring_reserve(reader->loop.ring, FRAME_SPACE);
         if (record == NULL)
             return false;
-        if (!fill_record(reader, link, record))
+        if (reader->splitting->is_whole ? !whole_pieces_fill(reader, link, record)
+                                        : !fill_record(reader, link, record))
             give_up(reader, DROP_tun_reader_no_session);
     }
     return true;
@@ -148,18 +165,14 @@ static bool is_last_shorter(const struct splitting *splitting) {
            gso_segment_length(&splitting->split, 0);
 }
 
-/* `n` messages of `space` bytes, of which a train takes `most`: as many as the last train has room for
- * where that saves one, else most. */
-static int fill_train(const struct tun_reader *reader, const struct tun_reader_link *link, int n,
-                      size_t space, int most) {
-    const struct splitting *splitting = reader->splitting;
-    struct ring_record next = {.slot = (unsigned)splitting->arrival.slot,
-                               .link_id = link->id,
-                               .ecn = splitting->ecn,
-                               .length = (uint32_t)space};
-    int room = (int)train_fill_room(&reader->train_fill, &next, (uint32_t)space);
-    bool is_saved = room < n && (n - room + most - 1) / most < (n + most - 1) / most;
-    return is_saved ? room : most;
+/* Of segments in two halves: so that both of each are in the record. */
+static int halves_a_record(const struct splitting *splitting, size_t space, int left) {
+    int most = (int)(TRAIN_BYTES_MAX / space);
+    most = most < TRAIN_SEGMENTS_MAX / 2 ? most : TRAIN_SEGMENTS_MAX / 2;
+    if (left > 1 && is_last_shorter(splitting))
+        left--; /* its two halves would be shorter than the others, and only one may be */
+    most = most < 1 ? 1 : most;
+    return left < most ? left : most;
 }
 
 /* How many of the segments left go into one record. */
@@ -169,15 +182,13 @@ static int segments_a_record(const struct tun_reader *reader, const struct tun_r
     if (splitting->in_fragments)
         return 1;
     size_t space = segment_space(reader, link, gso_segment_length(&splitting->split, 0));
-    int most = (int)(TRAIN_BYTES_MAX / space);
-    int most_datagrams = splitting->in_pieces ? TRAIN_SEGMENTS_MAX / 2 : TRAIN_SEGMENTS_MAX;
-    most = most < most_datagrams ? most : most_datagrams;
-    if (splitting->in_pieces && left > 1 && is_last_shorter(splitting))
-        left--; /* its two halves would be shorter than the others, and only one may be */
-    most = most < 1 ? 1 : most;
-    if (link->format.is_datagram && !splitting->in_pieces)
-        most = fill_train(reader, link, left, space, most);
-    return left < most ? left : most;
+    if (splitting->in_pieces)
+        return halves_a_record(splitting, space, left);
+    const struct ring_record like = {.slot = (unsigned)splitting->arrival.slot,
+                                     .link_id = link->id,
+                                     .ecn = splitting->ecn,
+                                     .length = (uint32_t)space};
+    return train_fill_take(&reader->train_fill, &like, left);
 }
 
 static uint32_t record_segment(const struct splitting *splitting,
@@ -188,9 +199,9 @@ static uint32_t record_segment(const struct splitting *splitting,
 }
 
 static bool last_needs_pieces(const struct tun_reader *reader, const struct tun_reader_link *link) {
-    const struct splitting *splitting = reader->splitting;
-    size_t length = gso_segment_length(&splitting->split, splitting->n_segments - 1);
-    return path_fit(reader, link, splitting->frame + VNET_LENGTH, length) == FITS_IN_PIECES;
+    const struct gso_split *split = &reader->splitting->split;
+    size_t length = gso_segment_length(split, reader->splitting->n_segments - 1);
+    return path_fit(reader, link, split->frame, length) == FITS_IN_PIECES;
 }
 
 /* false: a segment cannot be sealed. */

@@ -51,4 +51,16 @@ static inline size_t train_fill_room(const struct train_fill *fill,
     return (most < TRAIN_SEGMENTS_MAX ? most : TRAIN_SEGMENTS_MAX) - n;
 }
 
+/* How many of `n` messages like this record, each of its length, go into the next record: what the
+ * train has room for where that saves a train, else as many as one takes. */
+static inline int train_fill_take(const struct train_fill *fill, const struct ring_record *like,
+                                  int n) {
+    int room = (int)train_fill_room(fill, like, like->length);
+    int most = (int)(TRAIN_BYTES_MAX / like->length);
+    most = most < 1 ? 1 : most < TRAIN_SEGMENTS_MAX ? most : TRAIN_SEGMENTS_MAX;
+    bool is_saved = room < n && (n - room + most - 1) / most < (n + most - 1) / most;
+    most = is_saved ? room : most;
+    return n < most ? n : most;
+}
+
 #endif

@@ -177,7 +177,7 @@ static int hold_ms(struct tun_reader *reader) {
 static enum step hold(struct tun_reader *reader, int timeout_ms) {
     struct loop *loop = &reader->loop;
     struct pollfd device = {.fd = loop->device_fd, .events = POLLIN};
-    if (poll(&device, 1, 0) > 0)
+    if (ppoll(&device, 1, &(struct timespec){0}, NULL) > 0)
         parking_want_session(reader, 0, clock_now_ns());
     if (reader->wanted_slot >= 0)
         return STEP_MORE;

@@ -1,79 +1,174 @@
 #include "packet/pieces.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "fastun.h"
 #include "packet/byteorder.h"
 #include "packet/headers.h"
+#include "packet/vnet.h"
 
-enum { INDEX_OFFSET = 1, ID_OFFSET = 2, FRAME_LENGTH_OFFSET = 4, ZERO_OFFSET = 6 };
+enum { INDEX_OFFSET = 1, ID_OFFSET = 2, WHOLE_OFFSET = 4, SLICE_OFFSET = 6 };
 
-void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t id,
-                        size_t frame_length) {
+struct piece {
+    unsigned index, n; /* which it is, of how many */
+    uint64_t first;    /* the first one's counter */
+    size_t whole, slice;
+    bool is_super;
+    const uint8_t *bytes;
+    size_t length; /* without what fills it up */
+};
+
+void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t id, size_t length,
+                        size_t slice) {
     header[0] = MESSAGE_PIECE;
     header[INDEX_OFFSET] = (uint8_t)index;
     le16_write(header + ID_OFFSET, id);
-    le16_write(header + FRAME_LENGTH_OFFSET, (uint16_t)frame_length);
-    le16_write(header + ZERO_OFFSET, 0);
+    le16_write(header + WHOLE_OFFSET, (uint16_t)length);
+    le16_write(header + SLICE_OFFSET, (uint16_t)slice);
 }
 
-static bool is_sound(uint8_t index, size_t length, size_t frame_length) {
-    size_t half = piece_length(frame_length);
-    return index <= 1 && frame_length >= ETHERNET_HEADER_SIZE && half <= PIECE_BYTES_MAX &&
-           length == PIECE_HEADER + half;
+/* -- what a message says ----------------------------------------------------------------------- */
+
+static size_t whole_min(const struct piece *piece) {
+    return piece->is_super ? VNET_LENGTH + IPV4_HEADER_SIZE : ETHERNET_HEADER_SIZE;
 }
 
-static struct piece_place *place_of(struct piece_table *table, uint16_t id) {
-    return &table->places[(id >> 1) % PIECE_PLACES]; /* a frame's two messages use two counters */
-}
-
-static bool is_other_half(const struct piece_place *place, uint16_t id, size_t frame_length,
-                          uint8_t index, uint64_t now_ns) {
-    return place->came_ns != 0 && place->id == id && place->frame_length == frame_length &&
-           place->index != index && now_ns < place->came_ns + PIECE_WAIT_NS;
-}
-
-/* What has come just now moves to its place in the frame, and the other half beside it. */
-static void join(const struct piece_place *place, uint8_t *content, size_t half,
-                 size_t frame_length) {
-    uint8_t *frame = content + MESSAGE_TYPE_LENGTH;
-    if (place->index == 0) {
-        memmove(frame + half, content + PIECE_HEADER, frame_length - half);
-        memcpy(frame, place->bytes, half);
-    } else {
-        memmove(frame, content + PIECE_HEADER, half);
-        memcpy(frame + half, place->bytes, frame_length - half);
-    }
-}
-
-enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t length,
-                          uint64_t now_ns, size_t *frame_length, bool *has_lost, enum ecn *ecn) {
-    *has_lost = false;
+/* false: no sender makes it. Nothing of it is trusted that is not checked here. The header is copied
+ * first: what is in the ring, other workers can change. */
+static bool read_piece(struct piece *piece, uint64_t counter, const uint8_t *content,
+                       size_t length) {
+    uint8_t header[PIECE_HEADER];
     if (length <= PIECE_HEADER)
-        return PIECE_BAD;
-    uint16_t id = le16_read(content + ID_OFFSET);
-    uint8_t index = content[INDEX_OFFSET];
-    *frame_length = le16_read(content + FRAME_LENGTH_OFFSET);
-    if (!is_sound(index, length, *frame_length))
-        return PIECE_BAD;
-    struct piece_place *place = place_of(table, id);
-    if (is_other_half(place, id, *frame_length, index, now_ns)) {
-        join(place, content, piece_length(*frame_length), *frame_length);
-        *ecn = place->ecn == ECN_CE ? ECN_CE : *ecn;
-        place->came_ns = 0;
-        return PIECE_JOINED;
+        return false;
+    memcpy(header, content, sizeof header);
+    size_t slice = le16_read(header + SLICE_OFFSET);
+    *piece = (struct piece){
+        .index = header[INDEX_OFFSET],
+        .first = counter - header[INDEX_OFFSET],
+        .whole = le16_read(header + WHOLE_OFFSET),
+        .is_super = slice != 0,
+        .bytes = content + PIECE_HEADER,
+    };
+    piece->slice = piece->is_super ? slice : piece_length(piece->whole);
+    if (counter < piece->index || (uint16_t)piece->first != le16_read(header + ID_OFFSET) ||
+        piece->whole < whole_min(piece) || (!piece->is_super && piece->slice > PIECE_BYTES_MAX))
+        return false;
+    piece->n = (unsigned)((piece->whole + piece->slice - 1) / piece->slice);
+    if (piece->n > PIECES_MAX || piece->index >= piece->n)
+        return false;
+    size_t left = piece->whole - piece->index * piece->slice, came = length - PIECE_HEADER;
+    piece->length = left < piece->slice ? left : piece->slice;
+    return came >= piece->length && came <= piece->slice;
+}
+
+/* -- its place --------------------------------------------------------------------------------- */
+
+static bool is_of(const struct piece_place *place, const struct piece *piece,
+                  const struct piece_arrival *arrival) {
+    return place->came_ns != 0 && place->first == piece->first &&
+           place->session == arrival->session && place->whole == piece->whole &&
+           place->slice == piece->slice && arrival->now_ns < place->came_ns + PIECE_WAIT_NS;
+}
+
+/* Its own, else one that is free, else the oldest. */
+static struct piece_place *find_long_place(struct piece_table *table, const struct piece *piece,
+                                           const struct piece_arrival *arrival) {
+    struct piece_place *found = &table->long_places[0];
+    for (int i = 0; i < PIECE_PLACES_LONG; i++) {
+        struct piece_place *place = &table->long_places[i];
+        if (is_of(place, piece, arrival))
+            return place;
+        if (place->came_ns < found->came_ns)
+            found = place;
     }
-    *has_lost = place->came_ns != 0;
-    place->came_ns = now_ns;
-    place->id = id;
-    place->frame_length = (uint16_t)*frame_length;
-    place->index = index;
-    place->ecn = (uint8_t)*ecn;
-    memcpy(place->bytes, content + PIECE_HEADER, length - PIECE_HEADER);
-    return PIECE_KEPT;
+    return found;
+}
+
+/* NULL: there is no memory. */
+static struct piece_place *find_place(struct piece_table *table, const struct piece *piece,
+                                      const struct piece_arrival *arrival, uint8_t **bytes) {
+    if (piece->whole <= PIECE_SHORT_MAX) {
+        /* A frame's two messages use two counters. */
+        int i = (int)((piece->first >> 1) % PIECE_PLACES);
+        *bytes = table->bytes[i];
+        return &table->places[i];
+    }
+    if (table->long_bytes == NULL)
+        table->long_bytes = malloc((size_t)PIECE_PLACES_LONG * PIECE_WHOLE_MAX);
+    if (table->long_bytes == NULL)
+        return NULL;
+    struct piece_place *place = find_long_place(table, piece, arrival);
+    *bytes = table->long_bytes + (size_t)(place - table->long_places) * PIECE_WHOLE_MAX;
+    return place;
+}
+
+static void begin(struct piece_place *place, const struct piece *piece,
+                  const struct piece_arrival *arrival) {
+    *place = (struct piece_place){
+        .came_ns = arrival->now_ns,
+        .session = arrival->session,
+        .first = piece->first,
+        .whole = (uint16_t)piece->whole,
+        .slice = (uint16_t)piece->slice,
+        .n_missing = (uint8_t)piece->n,
+        .ecn = (uint8_t)arrival->ecn,
+    };
+}
+
+/* false: it is there already. */
+static bool mark(struct piece_place *place, unsigned index) {
+    uint64_t bit = (uint64_t)1 << index % 64, *marks = &place->has[index / 64];
+    if ((*marks & bit) != 0)
+        return false;
+    *marks |= bit;
+    place->n_missing--;
+    return true;
+}
+
+/* -- taking one -------------------------------------------------------------------------------- */
+
+enum piece_end piece_take(struct piece_table *table, const struct piece_arrival *arrival,
+                          uint8_t *content, size_t length, struct piece_result *result) {
+    struct piece piece;
+    uint8_t *bytes;
+    *result = (struct piece_result){0};
+    if (!read_piece(&piece, arrival->counter, content, length))
+        return PIECE_BAD;
+    struct piece_place *place = find_place(table, &piece, arrival, &bytes);
+    if (place == NULL)
+        return PIECE_BAD;
+    if (!is_of(place, &piece, arrival)) {
+        result->lost_length = place->came_ns != 0 ? place->whole : 0;
+        begin(place, &piece, arrival);
+    }
+    if (!mark(place, piece.index))
+        return PIECE_BAD;
+    if (arrival->ecn == ECN_CE)
+        place->ecn = ECN_CE;
+    memcpy(bytes + piece.index * piece.slice, piece.bytes, piece.length);
+    if (place->n_missing > 0)
+        return PIECE_KEPT;
+    memcpy(content + MESSAGE_TYPE_LENGTH, bytes, piece.whole);
+    place->came_ns = 0;
+    result->length = piece.whole;
+    result->is_super = piece.is_super;
+    result->ecn = place->ecn;
+    return PIECE_JOINED;
+}
+
+/* Memory that was never written to stays untouched. */
+static void empty(struct piece_place *places, int n) {
+    for (int i = 0; i < n; i++)
+        if (places[i].came_ns != 0)
+            places[i].came_ns = 0;
 }
 
 void pieces_forget(struct piece_table *table) {
-    for (int i = 0; i < PIECE_PLACES; i++)
-        table->places[i].came_ns = 0;
+    empty(table->places, PIECE_PLACES);
+    empty(table->long_places, PIECE_PLACES_LONG);
+    if (table->long_bytes == NULL)
+        return;
+    free(table->long_bytes);
+    table->long_bytes = NULL;
 }

@@ -1,12 +1,18 @@
-/* pieces: an Ethernet frame that is too long for the path, as two messages of its two halves.
+/* pieces: what is too long for one datagram, as messages of pieces of it.
  *
- *     type u8 (0x04), index u8 (0, 1), id u16, length of the frame u16, 2 zero bytes, half
+ *     type u8 (0x04), index u8, id u16, length of the whole u16, length of a piece u16, piece
  *
- * Little-endian. Both are equally long, so that many follow one another in one train: of a frame of
- * odd length the second one ends with a zero. The id tells frames apart that are under way at once.
+ * Little-endian. All pieces are equally long, so that many follow one another in one train; the last
+ * has what is left, and may end with zeros that make it as long. They are sealed one behind the other,
+ * so the first one's counter, whose low half is the id, tells apart what is under way at once. The
+ * whole is, by the length of a piece,
  *
- * Only a frame with both halves goes on. A half waits for the other in a place that its id names,
- * until the next one needs that place; after PIECE_WAIT_NS it finds no other any more.
+ *     0          an Ethernet frame in two halves; of a frame of odd length the second ends with a zero
+ *     any other  a super-packet: its virtio_net_hdr[12] and the packet or Ethernet frame
+ *
+ * Only what has all its pieces goes on. It is put together, in any order, in a place of its peer: one
+ * of PIECE_PLACES that its counter names, or, where it is long, one of PIECE_PLACES_LONG. The next
+ * that needs a place takes it; what came first longer than PIECE_WAIT_NS ago is joined by nothing.
  */
 #ifndef FASTUN_PACKET_PIECES_H
 #define FASTUN_PACKET_PIECES_H
@@ -19,44 +25,67 @@
 
 enum {
     PIECE_HEADER = 8,
-    PIECE_BYTES_MAX = 1600, /* of a half; any frame of Ethernet's usual MTU, tags included */
-    PIECE_PLACES = 16,      /* of a peer: as many frames may be reordered */
+    PIECE_BYTES_MAX = 1600,  /* of a half; any frame of Ethernet's usual MTU, tags included */
+    PIECE_PLACES = 16,       /* of a peer: as many frames may be reordered */
+    PIECE_PLACES_LONG = 2,   /* the super-packet that ends, and the one that begins */
+    PIECE_WHOLE_MAX = 65535, /* what the header's length can say */
+    PIECE_SHORT_MAX = 2 * PIECE_BYTES_MAX,
+    PIECES_MAX = 128, /* of a whole: on the narrowest path a super-packet needs fewer */
 };
 
 #define PIECE_WAIT_NS 1000000000ull
 
 struct piece_place {
-    uint64_t came_ns; /* CLOCK_MONOTONIC; 0: free */
-    uint16_t id, frame_length;
-    uint8_t index;
-    uint8_t ecn; /* of its outer header */
-    uint8_t bytes[PIECE_BYTES_MAX];
+    uint64_t came_ns; /* the first piece, CLOCK_MONOTONIC; 0: free */
+    uint64_t has[PIECES_MAX / 64];
+    uint64_t first; /* its counter, whether it is there or not */
+    uint32_t session;
+    uint16_t whole, slice;
+    uint8_t n_missing;
+    uint8_t ecn; /* CE, if the outer header of any piece had it; else the first one's */
 };
 
-/* Of one peer. */
+/* Of one peer: at most some 180 KiB, of which no memory is used that was not needed. */
 struct piece_table {
-    struct piece_place places[PIECE_PLACES];
+    struct piece_place places[PIECE_PLACES], long_places[PIECE_PLACES_LONG];
+    uint8_t *long_bytes; /* of all long places; NULL until there is need of one */
+    uint8_t bytes[PIECE_PLACES][PIECE_SHORT_MAX];
 };
 
 enum piece_end {
-    PIECE_KEPT,   /* it waits for the other half */
-    PIECE_JOINED, /* the frame is whole */
+    PIECE_KEPT,   /* it waits for the others */
+    PIECE_JOINED, /* the whole is there */
     PIECE_BAD,    /* it is not what a sender makes */
 };
 
+/* What of a message is to be known. */
+struct piece_arrival {
+    uint32_t session; /* counters are a session's own */
+    uint64_t counter; /* of the message */
+    uint64_t now_ns;
+    enum ecn ecn; /* of its outer header */
+};
+
+struct piece_result {
+    size_t length;      /* of the whole */
+    bool is_super;      /* a super-packet; else an Ethernet frame */
+    enum ecn ecn;       /* of the whole */
+    size_t lost_length; /* of another whole that has been given up for this one; 0: none has */
+};
+
+/* The length of a frame's half. */
 static inline size_t piece_length(size_t frame_length) {
     return (frame_length + 1) / 2;
 }
 
-void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t id,
-                        size_t frame_length);
+/* `slice`: 0 of a frame's half, else the length of every piece but the last. */
+void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t id, size_t length,
+                        size_t slice);
 
-/* Takes the message of `length` bytes at `content`. The frame, when it is whole, lies behind
- * MESSAGE_TYPE_LENGTH bytes there, in as much room as two such messages need; its length is
- * returned in *frame_length. *has_lost: another half has been given up for this one. *ecn is the
- * codepoint of the message's outer header, and of a whole frame CE if that of either half was. */
-enum piece_end piece_take(struct piece_table *table, uint8_t *content, size_t length,
-                          uint64_t now_ns, size_t *frame_length, bool *has_lost, enum ecn *ecn);
+/* Takes the message of `length` bytes at `content`. What is joined lies behind MESSAGE_TYPE_LENGTH
+ * bytes there, where PIECE_WHOLE_MAX must find room. */
+enum piece_end piece_take(struct piece_table *table, const struct piece_arrival *arrival,
+                          uint8_t *content, size_t length, struct piece_result *result);
 
 /* Frees all places. */
 void pieces_forget(struct piece_table *table);

@@ -65,14 +65,19 @@ static void write_nonce(uint8_t nonce[AEAD_NONCE_SIZE], uint64_t counter) {
         nonce[NONCE_COUNTER + i] = (uint8_t)(counter >> 8 * i);
 }
 
-int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length) {
+int seal_into(struct aead_key *key, uint64_t counter, const uint8_t *text, size_t length,
+              uint8_t *sealed) {
     uint8_t nonce[AEAD_NONCE_SIZE];
     write_nonce(nonce, counter);
-    int error = key->library->seal(key, nonce, text, length, text + length);
+    int error = key->library->seal(key, nonce, text, length, sealed, sealed + length);
     if (error == 0)
         return (int)(length + AEAD_TAG_SIZE);
-    explicit_bzero(text, length);
+    explicit_bzero(sealed, length);
     return error;
+}
+
+int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length) {
+    return seal_into(key, counter, text, length, text);
 }
 
 int open_into(struct aead_key *key, uint64_t counter, const uint8_t *sealed, size_t sealed_length,

@@ -34,6 +34,9 @@ void aead_key_free(struct aead_key *key);
 /* Encrypts `text` in place and writes AEAD_TAG_SIZE bytes behind it. Returns the sealed
  * length; -errno on failure, and `text` is then wiped. */
 int seal_in_place(struct aead_key *key, uint64_t counter, uint8_t *text, size_t length);
+/* The same, into `sealed`, which is apart from `text`; that stays as it is. */
+int seal_into(struct aead_key *key, uint64_t counter, const uint8_t *text, size_t length,
+              uint8_t *sealed);
 /* Returns the text's length, which is AEAD_TAG_SIZE less than the sealed one; -EBADMSG when the
  * message is not what was sealed, and `text` then holds zeros. `text` is apart from `sealed` or
  * equal to it; no more than the text's length is ever written there. */

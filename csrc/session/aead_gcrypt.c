@@ -69,11 +69,13 @@ static struct aead_key *key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]
 
 /* -- messages ---------------------------------------------------------------------------------- */
 
-static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
-                size_t length, uint8_t tag[AEAD_TAG_SIZE]) {
+static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *text,
+                size_t length, uint8_t *sealed, uint8_t tag[AEAD_TAG_SIZE]) {
     gcry_cipher_hd_t handle = handle_of(key);
+    bool is_in_place = sealed == text;
     bool is_sealed = gcry_cipher_setiv(handle, nonce, AEAD_NONCE_SIZE) == 0 &&
-                     gcry_cipher_encrypt(handle, text, length, NULL, 0) == 0 &&
+                     gcry_cipher_encrypt(handle, sealed, length, is_in_place ? NULL : text,
+                                         is_in_place ? 0 : length) == 0 &&
                      gcry_cipher_gettag(handle, tag, AEAD_TAG_SIZE) == 0;
     return is_sealed ? 0 : -EINVAL;
 }

@@ -87,27 +87,27 @@ union context {
 };
 
 static bool seal_chacha(const struct ipsec_mb_key *key, union context *context,
-                        const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text, size_t length,
-                        uint8_t tag[AEAD_TAG_SIZE]) {
+                        const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *text, size_t length,
+                        uint8_t *sealed, uint8_t tag[AEAD_TAG_SIZE]) {
     IMB_CHACHA20_POLY1305_INIT(manager, key->chacha, &context->chacha, nonce, NULL, 0);
     bool done = is_done();
-    IMB_CHACHA20_POLY1305_ENC_UPDATE(manager, key->chacha, &context->chacha, text, text, length);
+    IMB_CHACHA20_POLY1305_ENC_UPDATE(manager, key->chacha, &context->chacha, sealed, text, length);
     done = done && is_done();
     IMB_CHACHA20_POLY1305_ENC_FINALIZE(manager, &context->chacha, tag, AEAD_TAG_SIZE);
     return done && is_done();
 }
 
-static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
-                size_t length, uint8_t tag[AEAD_TAG_SIZE]) {
+static int seal(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *text,
+                size_t length, uint8_t *sealed, uint8_t tag[AEAD_TAG_SIZE]) {
     struct ipsec_mb_key *sealing = whole(key);
     union context context;
     bool done;
     if (sealing->aead == AEAD_AES_256_GCM) {
-        IMB_AES256_GCM_ENC(manager, &sealing->aes, &context.aes, text, text, length, nonce, NULL, 0,
-                           tag, AEAD_TAG_SIZE);
+        IMB_AES256_GCM_ENC(manager, &sealing->aes, &context.aes, sealed, text, length, nonce, NULL,
+                           0, tag, AEAD_TAG_SIZE);
         done = is_done();
     } else {
-        done = seal_chacha(sealing, &context, nonce, text, length, tag);
+        done = seal_chacha(sealing, &context, nonce, text, length, sealed, tag);
     }
     explicit_bzero(&context, sizeof context);
     return done ? 0 : -EINVAL;

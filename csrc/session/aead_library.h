@@ -22,9 +22,9 @@ struct aead_library {
     /* NULL with errno set on failure. */
     struct aead_key *(*key_new)(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]);
     void (*key_free)(struct aead_key *key);
-    /* Encrypts `text` in place; -EINVAL on failure. */
-    int (*seal)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], uint8_t *text,
-                size_t length, uint8_t tag[AEAD_TAG_SIZE]);
+    /* Encrypts `text` into `sealed`, which is `text` or apart from it; -EINVAL on failure. */
+    int (*seal)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *text,
+                size_t length, uint8_t *sealed, uint8_t tag[AEAD_TAG_SIZE]);
     /* Decrypts `length` bytes, followed by the tag; -EBADMSG when that is not theirs, and
      * what was written to `text` is then of no use and not yet wiped. */
     int (*open)(struct aead_key *key, const uint8_t nonce[AEAD_NONCE_SIZE], const uint8_t *sealed,

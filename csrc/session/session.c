@@ -87,10 +87,17 @@ bool session_seal(struct sending_key *sending, struct message_outbound *message,
         return false;
     if (message->is_bare)
         pad(message, mtu);
+    return session_seal_from(sending, message->start, message);
+}
+
+bool session_seal_from(struct sending_key *sending, const uint8_t *content,
+                       struct message_outbound *message) {
+    if (!session_may_seal(sending))
+        return false;
     if (sending->aead == AEAD_AES_256_GCM)
         sending->n_blocks += count_blocks(message->length);
     uint64_t counter = sending->counter++; /* used up, whatever happens from here on */
-    if (seal_in_place(sending->key, counter, message->start, message->length) < 0)
+    if (seal_into(sending->key, counter, content, message->length, message->start) < 0)
         return false;
     message->start -= DATA_HEADER;
     message->length += DATA_HEADER + DATA_TAG;
@@ -145,6 +152,7 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
     int opened = open_with(key, message, length, content);
     if (opened < 0)
         return opened;
+    receiving->counter = counter;
     /* Only what is authentic may move the window. */
     return accept(receiving, counter, content, opened) ? opened : OPEN_REPLAYED;
 }

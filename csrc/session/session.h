@@ -46,6 +46,7 @@ struct receiving_key {
     unsigned slot;
     uint64_t expires_ns;
     bool is_confirmed; /* something has opened under it */
+    uint64_t counter;  /* of the last that did */
     struct replay replay;
     uint64_t control_replay[GATEWAY_COUNTERS / 64]; /* a bit for each counter of the gateway's */
 };
@@ -62,6 +63,10 @@ bool session_may_seal(const struct sending_key *sending);
 /* Seals the message in place and puts the header in front; a bare packet is padded. false: the key is
  * used up. */
 bool session_seal(struct sending_key *sending, struct message_outbound *message, size_t mtu);
+
+/* The same of content elsewhere, apart from the message: sealed into message->start, as it is. */
+bool session_seal_from(struct sending_key *sending, const uint8_t *content,
+                       struct message_outbound *message);
 
 /* Whether the length is that of a data message or of a handshake message. */
 bool session_is_data(const uint8_t *message, size_t length);

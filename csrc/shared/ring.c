@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "fastun.h"
+#include "confine.h"
 #include "shared/shared_memory.h"
 #include "shared/token.h"
 
@@ -86,13 +86,16 @@ struct ring *ring_create(size_t size_bytes, int *fd) {
 }
 
 struct ring *ring_attach(int fd, size_t size_bytes) {
+    int error = shared_memory_check(fd, RING_DATA_OFFSET + size_bytes);
+    if (error == 0)
+        return ring_attach_own(fd, size_bytes);
+    errno = -error;
+    return NULL;
+}
+
+struct ring *ring_attach_own(int fd, size_t size_bytes) {
     if (!is_valid_size(size_bytes)) {
         errno = EINVAL;
-        return NULL;
-    }
-    int error = shared_memory_check(fd, RING_DATA_OFFSET + size_bytes);
-    if (error < 0) {
-        errno = -error;
         return NULL;
     }
     struct ring *ring = ring_map(fd, size_bytes);

@@ -1,9 +1,10 @@
 #define _GNU_SOURCE
 #include "shared/stats.h"
 
+#include <stdatomic.h>
 #include <sys/mman.h>
 
-#include "fastun.h"
+#include "confine.h"
 #include "shared/shared_memory.h"
 
 static const char *const role_names[] = {
@@ -92,6 +93,11 @@ uint64_t stats_read_queue_delay(struct stats *stats, unsigned role, unsigned buc
 
 uint64_t stats_read_queue_delay_sum_ns(struct stats *stats, unsigned role) {
     return load(&stats->blocks[role].queue_delay_sum_ns);
+}
+
+int64_t stats_take_forbidden_call(struct stats *stats, unsigned role) {
+    uint64_t call = atomic_exchange(&stats->blocks[role].forbidden_call, 0);
+    return (int64_t)(call & UINT32_MAX) - 1;
 }
 
 const char *stats_role_name(unsigned role) {

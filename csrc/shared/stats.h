@@ -94,8 +94,8 @@
     X(link_reader, control_flood, "a control message on UDP from a peer with too many")            \
     X(link_reader, gateway_busy, "a message for the gateway, which has too many waiting")          \
     X(link_reader, bad_source, "the inner source address does not belong to the peer")             \
-    X(link_reader, bad_piece, "half a frame that does not fit its own header")                     \
-    X(link_reader, piece_lost, "half a frame whose other half did not come")                       \
+    X(link_reader, bad_piece, "a piece that does not fit its own header")                          \
+    X(link_reader, piece_lost, "a frame or super-packet of which a piece did not come")            \
     X(link_reader, mac_moves, "the source address moves between peers more often than the limit")  \
     X(link_reader, reserved_group, "for bridges alone (01:80:c2:00:00:0X), not for other peers")   \
     X(link_reader, flood_limit, "for all other peers of a TAP device, more often than the limit")  \
@@ -153,6 +153,8 @@ struct stats_block {
     _Atomic uint64_t batch_frames_sum;
     _Atomic uint64_t queue_delay[N_DELAY_BUCKETS];
     _Atomic uint64_t queue_delay_sum_ns;
+    /* The number of the system call that broke the worker's filter, and 1; 0: none did. */
+    _Atomic uint64_t forbidden_call;
 };
 
 /* The memory of one lane: a block a role. */
@@ -178,6 +180,11 @@ static inline void stats_count(struct stats_block *stats, uint64_t n_packets, ui
 static inline void stats_dropped(struct stats_block *stats, enum stats_drop drop,
                                  uint64_t n_packets) {
     stats_add(&stats->drops[drop], n_packets);
+}
+
+/* From a signal handler: the call of this number was not allowed. */
+static inline void stats_forbidden(struct stats_block *stats, uint32_t call) {
+    __atomic_store_n((uint64_t *)&stats->forbidden_call, (uint64_t)call + 1, __ATOMIC_RELAXED);
 }
 
 void stats_batch(struct stats_block *stats, uint64_t n_frames);

@@ -38,7 +38,8 @@ void token_give_back(struct waiter *consumer, bool has_rest, int wake_fd,
 /* The second line, as in waiter_sleep. */
 static bool gateway_is_gone(int channel_fd) {
     struct pollfd channel = {.fd = channel_fd, .events = POLLIN};
-    return poll(&channel, 1, 0) > 0 && (channel.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+    return ppoll(&channel, 1, &(struct timespec){0}, NULL) > 0 &&
+           (channel.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 bool token_regain(struct waiter *self, int channel_fd) {

@@ -71,7 +71,7 @@ void waiter_cancel(struct waiter *waiter) {
 
 bool channel_speaks(int channel_fd) {
     struct pollfd channel = {.fd = channel_fd, .events = POLLIN};
-    return poll(&channel, 1, 0) > 0;
+    return ppoll(&channel, 1, &(struct timespec){0}, NULL) > 0;
 }
 
 enum wait_end waiter_sleep(struct waiter *waiter, uint32_t event, int channel_fd,

@@ -62,8 +62,11 @@ void loop_clamp_mss(struct loop *loop, size_t mtu) {
 
 void loop_coalesce(struct loop *loop, enum device_offload offload) {
     struct tun_writer *writer = tun_writer_of(loop);
+    struct link_reader *reader = link_reader_of(loop);
     if (writer != NULL)
         writer->coalesce = offload;
+    if (reader != NULL)
+        reader->udp_formats[1].super_inbound = offload != DEVICE_OFFLOAD_NONE;
 }
 
 /* -- UDP sockets and handshakes ---------------------------------------------------------------- */
@@ -186,7 +189,7 @@ void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, si
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins) {
     struct tun_reader_link *link = outbound_link(loop, slot);
     if (link != NULL)
-        link->format.joins_pieces = joins && link->format.is_datagram;
+        link->format.joins_pieces = link->format.is_datagram ? joins : 0;
 }
 
 int loop_send_keepalive(struct loop *loop, unsigned slot) {

@@ -5,6 +5,7 @@ listing      how findings are printed
 finding      one finding, and what the checks look at
 kernel       the kernel, the processor and the libraries
 network      ports and settings of the network
+workers      what this host confines a gateway's workers to
 files        the state and the run directory
 probe        what this kernel does to super-packets, tried
 gcrypt       what libgcrypt can do, asked in a process of its own

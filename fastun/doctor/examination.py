@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fastun.doctor import files, kernel, kill_switch, network, resolving
+from fastun.doctor import files, kernel, kill_switch, network, resolving, workers
 from fastun.doctor.finding import Finding, Subject, finding, named
 from fastun.errors import FastunError
 
@@ -24,6 +24,7 @@ CHECKS: dict[str, Check] = {
     "UDP offload": kernel.udp_offload,
     "cipher": kernel.cipher,
     "libgcrypt": kernel.libgcrypt,
+    "workers": workers.confinement,
     "locked memory": kernel.locked_memory,
     "open files": kernel.open_files,
     "state": files.state_directory,

@@ -17,7 +17,7 @@ from fastun.doctor.finding import PROC, Finding, Subject, capabilities, finding
 
 TUN_DEVICE = Path("/dev/net/tun")
 
-_CAP_NET_ADMIN, _CAP_IPC_LOCK = 12, 14  # linux/capability.h
+_CAP_NET_ADMIN, _CAP_SYS_RESOURCE = 12, 24  # linux/capability.h
 _UDP_SEGMENT, _UDP_GRO = 103, 104  # linux/udp.h
 
 # csrc/session/aead_gcrypt.c refuses older ones.
@@ -176,7 +176,8 @@ def libgcrypt(_: Subject) -> Finding:
 def locked_memory(subject: Subject) -> Finding:
     """Check that the keys of all peers can be kept from being swapped out."""
     limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    if limit == resource.RLIM_INFINITY or capabilities() >> _CAP_IPC_LOCK & 1:
+    # With the capability, workers raise the limit before they give all capabilities up.
+    if limit == resource.RLIM_INFINITY or capabilities() >> _CAP_SYS_RESOURCE & 1:
         return finding("ok", "no limit: keys are never swapped out")
     n_enough = max(0, limit - LOCKED_BYTES_ON_UDP) // locked_bytes_a_peer(subject.sealing_library)
     n_peers = max(1, len(subject.peers_known()))

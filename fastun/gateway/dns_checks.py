@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastun import log
 from fastun.host.dns import check as dns_check
+from fastun.pace import PACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -62,7 +63,7 @@ class DnsChecks:
     async def run(self, device: Device) -> None:
         """Check, for ever."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await PACE.next_look(LOOK_S)
             await self.look(time.monotonic())
             self.say_without(takes_all=device.wanted.takes_all or device.wanted.pushed_all)
 

@@ -27,6 +27,7 @@ from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
 from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
+from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.device import Device
@@ -57,6 +58,7 @@ from fastun.link.stream.handshake import (
 )
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import Link, LinkTable
+from fastun.pace import PACE
 from fastun.peers.peer import Peer
 from fastun.session.keys import format_key
 from fastun.session.timer_constants import TimerConstants
@@ -174,9 +176,11 @@ class Gateway:
             self.datagrams.listen()
             stack.callback(self.datagrams.close)
         await stack.enter_async_context(self._running_lane(life))
+        quiet = Quiet(self)
+        stack.callback(quiet.end)
         watching = (
-            self._watch_peers(),
-            self._watch_sessions(),
+            self._watch_peers(quiet),
+            self._watch_sessions(quiet),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             HostMonitor(self.device).run(),
@@ -296,7 +300,7 @@ class Gateway:
             self.pushed_settings.take(established.slotted.peer.name, established.hello.push)
         return link
 
-    async def _watch_peers(self) -> None:
+    async def _watch_peers(self, quiet: Quiet) -> None:
         """Follow the peer directory, and log what the rate limits have held back."""
         behind = self.peer_sync.behind[:0]  # the device has begun with those of the file
         n_fills = self.peer_sync.n_fills
@@ -311,7 +315,8 @@ class Gateway:
             log.say_held_back()
             self.outside.attempts.tick()
             self.push_updates.tick()
-            await asyncio.sleep(PeerSync.REFRESH_S)
+            quiet.look()
+            await PACE.next_look(PeerSync.REFRESH_S)
 
     def _on_removed(self, slotted: SlottedPeer) -> None:
         slot = slotted.slot
@@ -327,14 +332,14 @@ class Gateway:
             self.datagrams.try_endpoints(slotted.slot)
         self.push_updates.look_at(slotted.slot)  # its addresses, of its allowed IPs
 
-    async def _watch_sessions(self) -> None:
+    async def _watch_sessions(self, quiet: Quiet) -> None:
         while self.sessions is not None:
             self.sessions.tick()
             self.handshaker.watch(self.lane)
             self.links.forget_old_keys()
             if self.datagrams is not None:
                 self.datagrams.tick()
-            await asyncio.sleep(self.sessions.tick_s)
+            await PACE.next_look(self.sessions.tick_s, quiet.left_s())
 
 
 __all__ = ["Gateway", "Link"]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from fastun import log
 from fastun.errors import FastunError
 from fastun.host.firewall.forward_ways import with_networks
+from fastun.pace import PACE
 
 if TYPE_CHECKING:
     from fastun.gateway.peer_sync import PeerSync
@@ -41,7 +42,7 @@ class LateNetworks:
             if networks != self._seen:
                 self._seen = networks
                 await self._give()
-            await asyncio.sleep(LOOK_S)
+            await PACE.next_look(LOOK_S)
 
     async def _give(self) -> None:
         settings = self._peer_sync.settings

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from fastun.config.settings import Settings
 from fastun.endpoint import Endpoint
+from fastun.host.device import Device
 from fastun.lane.lane import Lane
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.listening import Listening
@@ -20,6 +21,7 @@ from fastun.link.outside import Outside
 from fastun.link.preference import Preference
 from fastun.link.stream.acceptor import Acceptor, ConnectionCounts
 from fastun.link.stream.dialler import Dialler
+from fastun.link.stream.half_open import make_way
 from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
 from fastun.link.table import LinkTable
@@ -29,6 +31,7 @@ class LinkOwner(StreamOwner, Protocol):
     """The gateway, as far as links need it."""
 
     settings: Settings
+    device: Device
     lane: Lane
     links: LinkTable
     outside: Outside
@@ -63,12 +66,27 @@ def link_tasks(owner: LinkOwner) -> list[Coroutine[None, None, None]]:
         )
         owner.listening.leave_stream = acceptor.leave
         tasks.append(acceptor.run())
+        if settings.fwmark:
+            tasks.append(_make_way(owner))
     return tasks
 
 
 def _streams(settings: Settings) -> tuple[Endpoint, ...]:
     endpoints = settings.listen if settings.role == "serve" else settings.endpoints
     return tuple(endpoint for endpoint in endpoints if endpoint.scheme == "tcp")
+
+
+async def _make_way(owner: LinkOwner) -> None:
+    """Have routes to the device make way for clients that are in their networks."""
+
+    def ports() -> set[int]:
+        return {endpoint.port for endpoint in _streams(owner.settings)}
+
+    def has_routes() -> bool:
+        wanted = owner.device.wanted
+        return bool(wanted.routes or wanted.behind)
+
+    await make_way(owner.outside.inside, ports, has_routes)
 
 
 async def _remember(listening: Listening, datagrams: DatagramSessions) -> None:

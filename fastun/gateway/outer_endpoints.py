@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from fastun.host.firewall.kill_switch_rules import OuterEndpoint
 from fastun.host.routing import outer_addresses
 from fastun.link.source_limits import TokenBucket
+from fastun.pace import PACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,7 @@ class OuterEndpoints:
             await kill_switch.turned_on.wait()
             if not self._is_followed() and limit.take(time.monotonic()):
                 await self._follow()
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
 
     def _is_followed(self) -> bool:
         kill_switch, wanted = self._sender.outside.kill_switch, self._sender.device.wanted

@@ -20,7 +20,7 @@ from fastun.config.vocabulary import KillSwitch
 from fastun.gateway.worker_state import State
 from fastun.host.socket_state import SocketState
 from fastun.link.last_error import LastError, Reason
-from fastun.native import MacAddress, TcpInfo, Waiting
+from fastun.native import Confined, MacAddress, TcpInfo, Waiting
 from fastun.peers.terms import Terms
 from fastun.vocabulary import Mode, Role, Transport
 
@@ -162,6 +162,8 @@ class WorkerView(msgspec.Struct, frozen=True):
     drops: dict[str, int]
     batch_frames: Histogram
     queue_delay: Histogram  # in seconds; of writers
+    confined: Confined | None  # None until it has started once
+    forbidden_calls: dict[str, int]  # system calls that it was killed for, by number
 
 
 class LaneView(msgspec.Struct, frozen=True):

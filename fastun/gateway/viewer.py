@@ -227,6 +227,8 @@ class Viewer:
             drops=drops,
             batch_frames=Histogram(_powers_of_2(counts, 1), counts, n_frames),
             queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
+            confined=worker.confined,
+            forbidden_calls=dict(worker.forbidden_calls),
         )
 
 

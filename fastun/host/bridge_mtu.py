@@ -16,6 +16,7 @@ import msgspec
 from fastun import log
 from fastun.host.netlink.netlink import Netlink
 from fastun.host.netlink.rtnetlink import attributes_of, number
+from fastun.pace import PACE
 
 LOOK_INTERVAL_S: Final = 5.0
 
@@ -64,7 +65,7 @@ class BridgeMtu:
                 self.say(await asyncio.to_thread(find, self._index))
             except OSError as error:
                 self._log.debug("cannot read the interfaces", error=error.strerror)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
 
     def say(self, found: Mismatch | None) -> None:
         """Log what is found, if it is not what was found last."""

@@ -13,9 +13,8 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Self, TypeVar
 
 from msgspec import structs
 
@@ -31,7 +30,7 @@ from fastun.host.firewall.packet_filter import PacketFilter
 from fastun.host.inner_mtu import InnerMtu
 from fastun.host.journal.journal import Journal
 from fastun.host.moved import Namespace, settings_there
-from fastun.host.netlink.iproute import NetlinkError
+from fastun.host.netlink.iproute import explained
 from fastun.host.reconcile import Reconciler
 from fastun.host.refusal_log import RefusalLog
 from fastun.host.routing import outer_addresses
@@ -76,7 +75,7 @@ class Device:
             if self._outlives_us:
                 prepared.say_addresses(self.name, self.index, settings.addresses)
             self.offload_max = tun.find_offload(self.fd) if settings.data_path.gso else Offload.NONE
-            with _explained(f"interface {self.name}"):
+            with explained(f"interface {self.name}"):
                 link_settings.configure(self.index, settings)
             self._begin(settings)
             if settings.role == "connect":
@@ -219,7 +218,7 @@ class Device:
                 settings = settings_there(settings)
                 self.name_servers.unset()
             self._reconciler = Reconciler(self.index, settings, self._journal)
-            with _explained(f"interface {self.name}"):
+            with explained(f"interface {self.name}"):
                 self.inside(lambda: link_settings.configure(self.index, settings))
             self._reconcile(self._wanted)
 
@@ -313,13 +312,3 @@ class Device:
             with contextlib.suppress(OSError):
                 native.device_set_offload(self.fd, Offload.NONE)
         os.close(self.fd)
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn the kernel's refusal into one line that begins with ``what``."""
-    try:
-        yield
-    except NetlinkError as error:
-        reason: Any = os.strerror(error.code) if error.code else error
-        raise RuntimeFailure(f"{what}: the kernel refuses it: {reason}") from None

@@ -21,6 +21,7 @@ from fastun.ending import AskedToStop
 from fastun.host.dns.watch import DnsWatch
 from fastun.host.firewall.forward_watch import ForwardWatch
 from fastun.host.netlink.notices import Concern, Filter, Notices
+from fastun.pace import PACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -117,8 +118,8 @@ class HostMonitor:
         self._has_moved = False
         while not self._has_moved:
             is_waiting = bool(self._pending) or self._limit.is_exceeded
-            await notices.wait(_SOON_S if is_waiting else LOOK_S)
-            await asyncio.sleep(GATHER_S)
+            if await notices.wait(PACE.left_s(_SOON_S if is_waiting else LOOK_S)):
+                await asyncio.sleep(GATHER_S)
             self._pending |= notices.read(filter_.concern)
             await self._step(time.monotonic())
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastun import log
 from fastun.host.bridge_mtu import Interface, interfaces
+from fastun.pace import PACE
 
 LOOK_INTERVAL_S: Final = 2.0
 
@@ -29,7 +30,7 @@ class OwnMacs:
                 self.take(own_of(self._index, await asyncio.to_thread(interfaces)))
             except OSError as error:
                 self._log.debug("cannot read the interfaces", error=error.strerror)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
 
     def take(self, found: tuple[bytes, ...]) -> None:
         """Pass on what is found, if it is not what was found last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -15,10 +16,12 @@ from typing import IO, TYPE_CHECKING, TypeVar
 from fastun.errors import RuntimeFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Result = TypeVar("Result")
 
+# What a gateway promises to need for its end.
+STOP_TIMEOUT_S = 2.0
 NAMESPACE_DIR = Path("/run/netns")
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -144,3 +147,16 @@ class Host:
         return [
             int(pid) for pid in run_command("ip", "netns", "pids", self.namespace).stdout.split()
         ]
+
+
+def stop_processes(hosts: Iterable[Host]) -> None:
+    """End what was spawned in these hosts: SIGTERM for all at once, SIGKILL for what stays."""
+    alive = [p for host in hosts for p in host.processes if p.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for process in alive:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        process.kill()
+        process.wait()

@@ -19,15 +19,13 @@ import itertools
 import os
 import re
 import signal
-import subprocess
 import threading
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fastun.lab.host import NAMESPACE_DIR, Host, run_command, wait_until
+from fastun.lab.host import NAMESPACE_DIR, Host, run_command, stop_processes, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,8 +38,6 @@ TUN_DEVICE = Path("/dev/net/tun")
 CONGESTION_CONTROL = "cubic"
 # The list that namespaces choose from; it can be written in the initial namespace only.
 ALLOWED_ALGORITHMS = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
-# What a gateway promises to need for its end.
-STOP_TIMEOUT_S = 2.0
 
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}  # linux/capability.h
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -96,7 +92,7 @@ class Lab:
     ) -> None:
         """End the processes, SIGTERM first, and remove the namespaces."""
         with _signals_ignored():
-            self._stop_processes()
+            stop_processes(self.hosts)
             for host in self.hosts:
                 _remove_namespace(host.namespace)
         for number, handler in self._handlers.items():
@@ -147,18 +143,6 @@ class Lab:
             for host, device, _ in ends:
                 wait_until(partial(_takes_multicast, host, device), f"IPv6 on {device}")
         return cable
-
-    def _stop_processes(self) -> None:
-        alive = [p for host in self.hosts for p in host.processes if p.poll() is None]
-        for process in alive:
-            process.terminate()
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        for process in alive:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _takes_multicast(host: Host, device: str) -> bool:

@@ -44,6 +44,7 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         """Take over ``end``, a SEQPACKET socket."""
         self._socket = end
+        self._flags = 0  # of each call: a confined worker may not change the socket itself
 
     def fileno(self) -> int:
         """Return the descriptor, for a selector or for passing on."""
@@ -53,9 +54,11 @@ class Channel:
         """Send one message; the descriptors are duplicated to the receiver.
 
         Raises BrokenPipeError or ConnectionResetError when the other end is gone and
-        BlockingIOError when it does not read (a full channel on a non-blocking socket).
+        BlockingIOError when it does not read (a full channel that does not block).
         """
-        socket.send_fds(self._socket, [packing.pack(message)], list(fds))
+        # Not by socket.send_fds, which ignores its flags.
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self._socket.sendmsg([packing.pack(message)], rights, self._flags)
 
     def receive(self) -> tuple[Message, list[int]] | None:
         """Return one message and its descriptors (the caller's to close), or None at the end.
@@ -63,7 +66,7 @@ class Channel:
         Raises BlockingIOError when there is none now, RuntimeFailure for an invalid message and
         DescriptorsLost for one whose descriptors did not all come.
         """
-        data, fds, flags = _receive(self._socket)
+        data, fds, flags = _receive(self._socket, self._flags)
         if not data:
             return None
         if flags & socket.MSG_TRUNC:
@@ -81,7 +84,7 @@ class Channel:
 
     def set_blocking(self, blocking: bool) -> None:
         """Choose between waiting in receive and BlockingIOError."""
-        self._socket.setblocking(blocking)
+        self._flags = 0 if blocking else socket.MSG_DONTWAIT
 
     def close(self) -> None:
         """Close this end."""
@@ -91,11 +94,12 @@ class Channel:
 def pair() -> tuple[Channel, socket.socket]:
     """Return the gateway's end, not blocking, and the raw end for a worker to inherit."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
     for end in (ours, theirs):
         with contextlib.suppress(OSError):  # without CAP_NET_ADMIN the usual 200 KiB do
             end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
-    return Channel(ours), theirs
+    channel = Channel(ours)
+    channel.set_blocking(False)
+    return channel, theirs
 
 
 def close_all(fds: list[int]) -> None:
@@ -104,11 +108,12 @@ def close_all(fds: list[int]) -> None:
         os.close(fd)
 
 
-def _receive(end: socket.socket) -> tuple[bytes, list[int], int]:
+def _receive(end: socket.socket, flags: int) -> tuple[bytes, list[int], int]:
     """As socket.recv_fds, but with MSG_CMSG_CLOEXEC: no descriptor leaks into a spawned child."""
     fds = array.array("i")
     space = socket.CMSG_SPACE(FDS_MAX * fds.itemsize)
-    data, ancillary, flags, _ = end.recvmsg(MESSAGE_BYTES_MAX, space, socket.MSG_CMSG_CLOEXEC)
+    flags |= socket.MSG_CMSG_CLOEXEC
+    data, ancillary, flags, _ = end.recvmsg(MESSAGE_BYTES_MAX, space, flags)
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             fds.frombytes(content[: len(content) - len(content) % fds.itemsize])

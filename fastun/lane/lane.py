@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections import deque
 from typing import Protocol
@@ -25,7 +26,18 @@ from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGatewa
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
-from fastun.native import DIRECTIONS, ROLES, Mode, Offload, PeerTable, Ring, Stats, Waiting, Wire
+from fastun.native import (
+    DIRECTIONS,
+    ROLES,
+    Confined,
+    Mode,
+    Offload,
+    PeerTable,
+    Ring,
+    Stats,
+    Waiting,
+    Wire,
+)
 
 # One MiB holds some fifteen of the longest frames: enough that neither side waits for the other's
 # wake-up, small enough to stay in a core's own cache. With 2 MiB a TCP link measured 10 % slower
@@ -256,6 +268,7 @@ class Lane:
         if isinstance(message, Ready):
             worker.is_ready = True
             worker.boot_failures = 0
+            self._note_confined(worker, message.confined)
         elif isinstance(message, ToGateway):
             self._owner.on_message(worker, message)
 
@@ -271,7 +284,7 @@ class Lane:
         if is_fault:
             self._template.renew()
             self._faults.append(time.monotonic())
-        self._log.warning("worker died, replacing it", worker=worker.name, status=status)
+        self._note_death(worker, status)
         if not was_ready and self._gives_up(worker, f"exit status {status}"):
             return
         if time.monotonic() - worker.spawned > SHORT_LIFE_S:
@@ -282,6 +295,28 @@ class Lane:
         else:
             self._owner.on_death(worker)
             self._start_later(worker)
+
+    def _note_confined(self, worker: WorkerProcess, confined: Confined) -> None:
+        is_first = all(each.confined is None for each in self.workers.values())
+        if is_first and confined.lacks:
+            said = ", ".join(confined.lacks)
+            self._log.warning("this kernel cannot fully confine the workers", lacks=said)
+        if why := self._template.worker_user.why:
+            lacks = (*confined.lacks, f"a user of their own ({why})")
+            confined = structs.replace(confined, lacks=lacks)
+        worker.confined = confined
+
+    def _note_death(self, worker: WorkerProcess, status: int) -> None:
+        call = self.stats.take_forbidden_call(worker.role)
+        if -status != signal.SIGSYS or call is None:
+            self._log.warning("worker died, replacing it", worker=worker.name, status=status)
+            return
+        worker.count_forbidden(call)
+        self._log.error(
+            "worker made a system call that it may not make, replacing it",
+            worker=worker.name,
+            system_call=call,
+        )
 
     def _crashes_often(self) -> bool:
         is_full = len(self._faults) == FAULTS_MAX

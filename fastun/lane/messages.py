@@ -1,10 +1,8 @@
 """Every message between gateway and worker. Each is defined here, once.
 
-A new message takes three places. To a worker: its class here, a method of
-:class:`fastun.lane.worker.Worker` that acts on it, and what sends it. To the gateway: its class
-here, the line in events.py that makes it of a loop's event, and a method of
-:class:`fastun.gateway.reports.Reports` that acts on it. Both find the method by the type of its
-parameter.
+A new message takes three places. To a worker: its class here, a method of `lane.worker.Worker` that
+acts on it, and what sends it. To the gateway: its class here, the line in events.py that makes it
+of a loop's event, and a method of `gateway.reports.Reports`. The parameter's type finds the method.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Mode, Offload, Waiting, Wire
+from fastun.native import Aead, Confined, Joins, Mode, Offload, Waiting, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -130,14 +128,14 @@ class SetPacketMax(ToWorker, frozen=True, tag="set-packet-max"):
     """To the tun-reader: the longest packet that fits the path to the peer; bytes, 0 for any.
 
     Inside the tunnel; the path MTU, of outer packets, is longer. Packets longer than ``whole_max``
-    go without "don't fragment", so that routers may fragment them; 0: none. ``joins_pieces``: the
-    peer joins halves of Ethernet frames that are too long.
+    go without "don't fragment", so that routers may fragment them; 0: none. ``joins_pieces``:
+    what the peer joins.
     """
 
     slot: int
     packet_max: int
     whole_max: int = 0
-    joins_pieces: bool = False
+    joins_pieces: Joins = Joins.NONE
 
 
 class BlockLink(ToWorker, frozen=True, tag="block-link"):
@@ -263,7 +261,9 @@ class SendMessage(ToWorker, frozen=True, tag="send-message"):
 
 
 class Ready(ToGateway, frozen=True, tag="ready"):
-    """Worker to gateway: booted, the loop begins."""
+    """Worker to gateway: booted and confined, the loop begins."""
+
+    confined: Confined
 
 
 class WorkerFailed(ToGateway, frozen=True, tag="worker-failed"):

@@ -28,6 +28,7 @@ from typing import Final, Self
 
 from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.lane import worker_user
 from fastun.lane.channel import FORK_ANSWER
 
 #: After a worker's death by one of these, no other one may be forked from the same template.
@@ -55,6 +56,7 @@ class Template:
         self._channel: socket.socket | None = None
         self._is_ready = False
         self._started_s = 0.0
+        self.worker_user = worker_user.choose()
         self._answered: set[int] = set()  # workers whose process IDs are known
         self._may_have_lost = False  # one that was forked, and whose ID was never said
         self._log = log.get("lane")
@@ -156,11 +158,13 @@ class Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
-            arguments = [str(theirs.fileno()), str(os.getpid())]
+            user = self.worker_user
+            numbers = (theirs.fileno(), os.getpid(), user.user, user.group)
+            module = "fastun.lane.template_process"
             # -I: neither the environment nor the current directory has a say in what is imported.
             # -u: a line that does not fit a full stderr is lost at once, and does not block it.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-u", "-m", "fastun.lane.template_process", *arguments],
+                [sys.executable, "-I", "-u", "-m", module, *map(str, numbers)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

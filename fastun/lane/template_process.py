@@ -1,4 +1,6 @@
-"""The template process: ``python -I -m fastun.lane.template_process CHANNEL_FD GATEWAY_PID``.
+"""The template process: ``python -I -m fastun.lane.template_process CHANNEL_FD GATEWAY UID GID``.
+
+The gateway is a process ID; the user is that of the workers, 0 for the gateway's own.
 
 Says that it is ready, by a process ID of 0. Then it reads requests (template.py): a worker's name,
 with one descriptor. It answers each with the process ID of a fork of itself, which goes on as that
@@ -21,7 +23,7 @@ with imports.without("typing_extensions"), imports.standing_in("logging"):
     import setproctitle
 
     from fastun import ending, native
-    from fastun.lane import packing, worker
+    from fastun.lane import packing, worker_start
     from fastun.lane.channel import FORK_ANSWER
 
 _NAME_BYTES_MAX = 64
@@ -29,7 +31,7 @@ _NAME_BYTES_MAX = 64
 
 def main() -> None:
     """Fork workers until the gateway closes the channel or dies."""
-    channel_fd, gateway_pid = int(sys.argv[1]), int(sys.argv[2])
+    channel_fd, gateway_pid, *user = map(int, sys.argv[1:])
     setproctitle.setproctitle("fastun: template")
     # A service manager may signal all processes of a service; stopping is the gateway's decision.
     for number in ending.SIGNALS:
@@ -42,7 +44,7 @@ def main() -> None:
         gc.freeze()  # collecting would write to what all share
         request = _fork_until_child(socket.socket(fileno=channel_fd))
         if request is not None:
-            worker.run(*request, gateway_pid)
+            worker_start.run(*request, gateway_pid, *user)
 
 
 def _fork_until_child(channel: socket.socket) -> tuple[str, int] | None:

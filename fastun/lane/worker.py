@@ -1,4 +1,4 @@
-"""A worker process, forked from the template (template_process.py).
+"""What a worker does once it has started (worker_start.py).
 
 Python runs between two runs of the C loop: it reads the control channel, reports, and goes back in.
 What is imported here is in the memory of all workers.
@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
-import sys
 from functools import singledispatchmethod
 
-import setproctitle
-
 from fastun import native
-from fastun.errors import FastunError, RuntimeFailure, one_line
+from fastun.errors import RuntimeFailure
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
 from fastun.lane.messages import (
@@ -48,7 +44,6 @@ from fastun.lane.messages import (
     SetSendingKey,
     SetTerms,
     ToGateway,
-    WorkerFailed,
 )
 from fastun.lane.switch import attach_switch
 from fastun.native import Wire
@@ -63,19 +58,19 @@ _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
 class Worker:
     """One role's process: its loop, its channel and the links it carries."""
 
-    def __init__(self, role: str, channel: Channel) -> None:
-        """Wait for the boot message and prepare the loop."""
-        boot, fds = _receive_boot(channel)
+    def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
+        """Prepare the loop, from the boot message and its descriptors."""
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
+        self.stats = native.Stats.attach(stats_fd)
         self._loop = _loop.Loop(
             role,
             _loop.SharedMemory(
                 native.Ring.attach(ring_fd, boot.ring_bytes),
-                native.Stats.attach(stats_fd),
+                self.stats,
                 native.PeerTable.attach(peers_fd),
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
@@ -90,10 +85,10 @@ class Worker:
         self._loop.coalesce(boot.coalesce)
         self._loop.clamp_mss(boot.mss_mtu)
         channel.set_blocking(False)
-        self._send(Ready())
 
-    def run(self) -> None:
+    def run(self, confined: native.Confined) -> None:
         """Work until the gateway closes the channel."""
+        self._send(Ready(confined))
         gateway_lives = self._await_begin()
         while gateway_lives:
             end = self._loop.run()
@@ -297,7 +292,7 @@ class Worker:
     @act.register
     def _set_packet_max(self, message: SetPacketMax, _: list[int]) -> None:
         self._loop.set_packet_max(message.slot, message.packet_max, message.whole_max)
-        self._loop.join_pieces(message.slot, joins=message.joins_pieces)
+        self._loop.join_pieces(message.slot, message.joins_pieces)
 
     @act.register
     def _block_link(self, message: BlockLink, _: list[int]) -> None:
@@ -314,36 +309,3 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
-
-
-def _receive_boot(channel: Channel) -> tuple[Boot, list[int]]:
-    received = channel.receive()
-    if received is None or not isinstance(received[0], Boot):
-        raise SystemExit(1)
-    return received[0], received[1]
-
-
-def run(name: str, channel_fd: int, gateway_pid: int) -> None:
-    """Be the worker ``name``, ROLE/LANE, until the gateway lets it go or dies."""
-    setproctitle.setproctitle(f"fastun: {name}")
-    # A terminal's ^C, ^\ and hang-up are for the gateway, which stops its workers. A group of its
-    # own is enough: in a session of its own the scheduler (autogroup) weighs each worker like a
-    # whole login, and an idle ping took 9 to 14 % longer.
-    os.setpgid(0, 0)
-    channel = Channel(socket.socket(fileno=channel_fd))
-    try:
-        native.hide_memory()
-        native.die_with_parent(gateway_pid)
-        Worker(name.partition("/")[0], channel).run()
-    except (BrokenPipeError, ConnectionResetError, ProcessLookupError):
-        pass  # the gateway is gone
-    except (FastunError, OSError) as error:
-        _report_failure(channel, WorkerFailed(name, one_line(str(error))))
-        sys.exit(1)
-
-
-def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
-    """Leave the reason to the gateway: its log has a format and limits, our stderr has neither."""
-    channel.set_blocking(True)
-    with contextlib.suppress(ConnectionError):  # the gateway is gone
-        channel.send(failed)

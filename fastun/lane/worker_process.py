@@ -20,7 +20,7 @@ from fastun.lane import channel
 from fastun.lane.channel import Channel
 from fastun.lane.messages import Message, ToWorker
 from fastun.lane.template import Template
-from fastun.native import Ring
+from fastun.native import Confined, Ring
 
 STOP_GRACE_S = 0.5
 KILL_GRACE_S = 1.5  # for one that is blocked in the kernel when it is killed
@@ -40,6 +40,10 @@ UNSENT_MAX = 100_000
 MESSAGES_A_TURN = 64
 
 
+#: System calls have lower numbers, also in ten years: a metric has a label for each.
+CALL_NUMBERS = 1024
+
+
 class WorkerProcess:
     """One role's process, its predecessors' counts, and the messages that wait for it."""
 
@@ -53,6 +57,8 @@ class WorkerProcess:
         self.n_short_lives = 0
         self.spawned = 0.0  # time.monotonic()
         self.is_ready = False
+        self.confined: Confined | None = None  # once it was ready, or a predecessor
+        self.forbidden_calls: dict[str, int] = {}  # by number
         self.pid: int | None = None
         self.channel: Channel | None = None
         self.pidfd = -1
@@ -73,6 +79,14 @@ class WorkerProcess:
             return predecessors + time.clock_gettime(_cpu_clock_of(pid))
         except OSError:  # died this instant
             return predecessors
+
+    def count_forbidden(self, call: int) -> None:
+        """Count a system call that broke its filter; a number that no kernel has counts as "other".
+
+        The number is what a worker left, perhaps in an attacker's hands.
+        """
+        name = str(call) if call < CALL_NUMBERS else "other"
+        self.forbidden_calls[name] = self.forbidden_calls.get(name, 0) + 1
 
     # -- its beginning ------------------------------------------------------------------------
 

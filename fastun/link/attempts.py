@@ -169,6 +169,10 @@ class Attempts:
         if slotted.slot not in self._links:
             slotted.errors.note(outcome.reason, f"{_at(way)}: {outcome.text}")
 
+    def are_made(self) -> bool:
+        """Return whether there are any that have not succeeded yet."""
+        return bool(self._by_slot)
+
     # -- the log --------------------------------------------------------------------------------
 
     def tick(self) -> None:

@@ -9,7 +9,6 @@ route has changed to another interface is closed as well (stream_path.py).
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 from fastun.lane.lane import Lane
@@ -18,6 +17,7 @@ from fastun.link.inside import Inside
 from fastun.link.stream_path import StreamPaths
 from fastun.link.table import Link, LinkTable
 from fastun.native import UdpAddress
+from fastun.pace import PACE
 
 LOOK_INTERVAL_S = 0.5
 
@@ -46,7 +46,7 @@ class EndpointWatch:
         """Check at intervals, for ever."""
         while True:
             self.look(time.monotonic())
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
 
     def look(self, now_s: float) -> None:
         """Check what may have changed since the last time."""

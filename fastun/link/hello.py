@@ -84,6 +84,12 @@ class Ability(StrEnum):
         lambda settings: settings.mode == "tap" and settings.wire == "wireguard",
         False,
     )
+    # It joins pieces of super-packets, of the kinds in ``offload``, on UDP.
+    JOINS_SUPER_PACKETS = (
+        "joins_super_packets",
+        lambda settings: settings.wire == "wireguard" and settings.data_path.gso,
+        False,
+    )
     # It takes what a server pushes. Before this was said, a server pushed to every peer.
     TAKES_PUSH = (
         "takes_push",

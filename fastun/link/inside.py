@@ -2,8 +2,9 @@
 
 A peer there could be reached only through its own session, so each datagram would loop, longer each
 time. Packets and connections from there are refused (by the interface they arrived on, or by the
-route back); while the route to a peer leads there, nothing is sent to it. A known peer on UDP that
-is outside all the same, in a network that is routed to the device, is made way for.
+route back); while the route to a peer leads there, nothing is sent to it. A client that is outside
+all the same, in a network that is routed to the device, is made way for: a known peer on UDP, and
+whoever begins a connection on TCP (stream/half_open.py).
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ class Inside:
 
     @property
     def kept_out(self) -> set[OuterAddress]:
-        """Addresses of peers that were found inside: our routes should make way for them."""
+        """Addresses of clients that were found inside: routes make way for them."""
         return set(self._kept_out)
 
     def keep_out(self, host: str | OuterAddress) -> bool:
-        """Have routes make way for an address that was found inside; only for a known peer's.
+        """Have routes make way for an address that was found inside.
 
         Returns whether that was asked for only now: then a warning would be too early.
         """

@@ -25,6 +25,7 @@ from fastun.host.dns.resolved import UnresolvedError
 from fastun.link import binding
 from fastun.link.names import RETRY_S, EndpointAddress, Names, literal
 from fastun.link.stream import sockets as stream
+from fastun.pace import PACE
 
 LOOK_INTERVAL_S: Final = 1.0
 NAMES_INTERVAL_S: Final = 30.0
@@ -234,7 +235,7 @@ class Listening:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
             for field, address in tuple(self._is_present):
                 self.watch(field, address)
 

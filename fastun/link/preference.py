@@ -17,6 +17,7 @@ import asyncio
 from fastun.lane.lane import Lane
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.table import LinkTable
+from fastun.pace import PACE
 from fastun.session import clock
 
 LOOK_INTERVAL_S = 0.25
@@ -57,7 +58,7 @@ class Preference:
         self._sessions.begin(self._slot)
         since_s = clock.boottime_s()
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await PACE.next_look(LOOK_INTERVAL_S)
             now_s = clock.boottime_s()
             if self._is_on_udp():
                 self._look(now_s)

@@ -144,6 +144,14 @@ GATEWAY_FAMILIES: tuple[Family, ...] = (
         readings.of_processes(lambda worker: worker.restarts),
     ),
     Family(
+        "fastun_worker_forbidden_calls_total",
+        "counter",
+        ("role", "lane", "call"),
+        "Workers killed by seccomp for a system call that their role may not make, by its number. "
+        "Never 0 after an attack that got that far; otherwise a bug.",
+        readings.forbidden_calls,
+    ),
+    Family(
         "fastun_worker_up",
         "gauge",
         ("role", "lane"),

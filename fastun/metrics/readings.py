@@ -1,7 +1,6 @@
 """What a scrape reads from, and one function a metric family (or kind of family) that reads it.
 
-The functions take their values from one view of the gateway (fastun.gateway.view).
-fastun.metrics.families says which function reads which metric.
+All read one view of the gateway. fastun.metrics.families says which function reads which metric.
 """
 
 from __future__ import annotations
@@ -102,6 +101,13 @@ def of_processes(read_value: Callable[[WorkerView], float]) -> Read:
             yield (worker.role, str(lane.index)), read_value(worker)
 
     return read
+
+
+def forbidden_calls(source: Source) -> Samples:
+    """Yield the system calls for which workers were killed, by role, lane and number."""
+    for lane, worker in source.gateway.workers():
+        for call, n_times in worker.forbidden_calls.items():
+            yield (worker.role, str(lane.index), call), n_times
 
 
 def counter(name: str) -> Read:

@@ -6,6 +6,7 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
+from fastun.native.confine import Confined, confine, probe_confinement
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -45,6 +46,7 @@ from fastun.native.vocabulary import (
     Aead,
     CaptureStage,
     Drop,
+    Joins,
     MessageType,
     Mode,
     Offload,
@@ -78,7 +80,9 @@ __all__ = [
     "SOCKETS_MAX",
     "Aead",
     "CaptureStage",
+    "Confined",
     "Drop",
+    "Joins",
     "MacAddress",
     "MacTable",
     "MessageType",
@@ -91,12 +95,14 @@ __all__ = [
     "UdpAddress",
     "Waiting",
     "Wire",
+    "confine",
     "device_open",
     "device_set_offload",
     "die_with_parent",
     "fork_sibling",
     "has_aes_instructions",
     "hide_memory",
+    "probe_confinement",
     "sealing_library",
     "tcp_info",
 ]

@@ -1,8 +1,8 @@
 """Compile the C library into the extension module ``fastun.native._fastun`` (cffi, API mode).
 
-``csrc/fastun.h`` and ``csrc/capture.h`` are the one declaration of the interface: cffi parses them
-without their preprocessor lines, the compiler includes them as they are, so a disagreement is a
-build error.
+``fastun.h``, ``capture.h`` and ``confine.h`` in csrc are the one declaration of the interface: cffi
+parses them without their preprocessor lines, the compiler includes them as they are, so a
+disagreement is a build error.
 Run by setuptools (``cffi_modules`` in setup.py).
 """
 
@@ -46,11 +46,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h"):
+for header in ("fastun.h", "capture.h", "confine.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "capture.h"',
+    '#include "capture.h"\n#include "confine.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

@@ -11,7 +11,7 @@ import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
-from fastun.native.vocabulary import ROLES, Aead, Mode, Offload, Waiting, Wire
+from fastun.native.vocabulary import ROLES, Aead, Joins, Mode, Offload, Waiting, Wire
 
 
 class LoopEnd(IntEnum):
@@ -175,9 +175,9 @@ class Loop:
         """
         lib.loop_set_packet_max(self._pointer, slot, packet_max, whole_max)
 
-    def join_pieces(self, slot: int, *, joins: bool) -> None:
-        """Send frames that are too long for the path in halves, if the peer joins them."""
-        lib.loop_join_pieces(self._pointer, slot, joins)
+    def join_pieces(self, slot: int, joins: Joins) -> None:
+        """Send in pieces what the peer joins."""
+        lib.loop_join_pieces(self._pointer, slot, int(joins))
 
     def block_link(self, slot: int, *, is_blocked: bool) -> None:
         """Send nothing to the peer on UDP while it is blocked."""
@@ -188,7 +188,7 @@ class Loop:
         lib.loop_hold_without_session(self._pointer)
 
     def coalesce(self, offload: Offload) -> None:
-        """Let the tun-writer put packets of one flow together to such super-packets."""
+        """Let the tun-writer put packets of one flow together, and the link-reader pieces."""
         lib.loop_coalesce(self._pointer, int(offload))
 
     def clamp_mss(self, mtu: int) -> None:
@@ -197,7 +197,7 @@ class Loop:
 
     def capture(self, fds: Sequence[int], order: Any) -> None:
         """Copy what the order says to the descriptor's ring, and close it; without one, stop."""
-        ring = Ring.attach(fds[0], order.ring_bytes) if fds else None
+        ring = Ring.attach_own(fds[0], order.ring_bytes) if fds else None
         for fd in fds:
             os.close(fd)
         pointer = ffi.NULL if ring is None else ring.pointer

@@ -41,6 +41,11 @@ class Ring:
         """Map an existing ring; the descriptor stays the caller's."""
         return cls(checked_pointer(lib.ring_attach(fd, size_bytes)), -1, size_bytes)
 
+    @classmethod
+    def attach_own(cls, fd: int, size_bytes: int) -> Ring:
+        """Map one that the gateway has made, in a confined worker: nothing is checked."""
+        return cls(checked_pointer(lib.ring_attach_own(fd, size_bytes)), -1, size_bytes)
+
     def used_bytes(self) -> int:
         """Return how much of it waits for the consumer."""
         return int(lib.ring_used_bytes(self.pointer))
@@ -91,6 +96,11 @@ class Stats:
     def calls(self, role: str, call: str) -> int:
         """Return how often ``role`` made the system call ``call``, one of CALLS."""
         return int(lib.stats_read_call(self.pointer, ROLES.index(role), CALLS.index(call)))
+
+    def take_forbidden_call(self, role: str) -> int | None:
+        """Return and forget the number of the system call by which ``role`` broke its filter."""
+        number = int(lib.stats_take_forbidden_call(self.pointer, ROLES.index(role)))
+        return None if number < 0 else number
 
     def drops(self) -> Iterator[tuple[Drop, int]]:
         """Yield every drop reason with the packets dropped for it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any
 
 import msgspec
@@ -32,6 +32,14 @@ class Offload(IntEnum):
     NONE = lib.DEVICE_OFFLOAD_NONE
     TCP = lib.DEVICE_OFFLOAD_TCP
     TCP_UDP = lib.DEVICE_OFFLOAD_TCP_UDP
+
+
+class Joins(IntFlag):
+    """What a peer on UDP joins of pieces: frames in two halves; super-packets."""
+
+    NONE = 0
+    FRAMES = lib.JOINS_FRAMES
+    SUPER_PACKETS = lib.JOINS_SUPER_PACKETS
 
 
 class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

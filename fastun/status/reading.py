@@ -20,6 +20,7 @@ from fastun.link import last_error as link_errors
 from fastun.native import MacAddress
 from fastun.session.keys import format_key
 from fastun.status.reply import (
+    Confinement,
     Direction,
     DnsStatus,
     ForwardStatus,
@@ -72,6 +73,20 @@ def read_status(view: GatewayView) -> Status:
             refused_handshakes=_refused_handshakes(view),
         ),
         lanes=[_lane(lane) for lane in view.lanes],
+        confinement=_confinement(view),
+    )
+
+
+def _confinement(view: GatewayView) -> Confinement | None:
+    """Return that of any worker: one kernel has all of them."""
+    confined = next((each.confined for _, each in view.workers() if each.confined), None)
+    if confined is None:
+        return None
+    return Confinement(
+        user=confined.user,
+        seccomp=confined.has_filter,
+        landlock=confined.landlock,
+        lacks=list(confined.lacks),
     )
 
 

@@ -178,6 +178,19 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
     obstacles: list[str]
 
 
+class Confinement(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers of a gateway are confined to.
+
+    ``user`` is the number of theirs. ``landlock`` is the version of Landlock's interface, 0 where
+    the kernel has none. ``lacks`` is what could not be done, each with the reason.
+    """
+
+    user: int
+    seccomp: bool
+    landlock: int
+    lacks: list[str]
+
+
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What the host has of a tunnel, a part of its status.
 
@@ -201,6 +214,7 @@ class Status(HostStatus, frozen=True, kw_only=True):
     ``metrics`` is null where it is off, ``public_key`` on a wire without keys. ``peers`` are all
     that may connect, connected or not. The configuration was read at ``configured_unix_seconds``;
     ``reload_error`` says why not what was read later, empty where nothing was.
+    ``confinement`` is that of the workers, null until one has started.
     """
 
     version: str
@@ -222,3 +236,4 @@ class Status(HostStatus, frozen=True, kw_only=True):
     peers: list[PeerStatus]
     links: Links
     lanes: list[LaneStatus]
+    confinement: Confinement | None = None

@@ -19,14 +19,22 @@ from rich.text import Text
 from fastun.config.quantity import format_size as size
 from fastun.errors import RuntimeFailure
 from fastun.gateway.worker_state import FULL_FROM
-from fastun.status import control, kill_switch, peer_report
+from fastun.status import confinement, control, kill_switch, peer_report
 from fastun.status.peer_report import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from fastun.status.reply import Direction, DnsStatus, ForwardStatus, LaneStatus, Stage, Status
+    from fastun.status.reply import (
+        Confinement,
+        Direction,
+        DnsStatus,
+        ForwardStatus,
+        LaneStatus,
+        Stage,
+        Status,
+    )
 
 # Of peers that are not connected, so many get a line; the rest is counted.
 _PEERS_SHOWN_DOWN_MAX = 10
@@ -150,8 +158,15 @@ def _summary(status: Status, now: float) -> Table:
     if links.refused_handshakes:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("workers", _waiting(status.lanes[0]))
+    if status.confinement is not None:
+        table.add_row("confined", _confined(status.confinement))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
+
+
+def _confined(what: Confinement) -> Text:
+    said = confinement.describe(what.user, what.landlock, has_filter=what.seccomp, lacks=what.lacks)
+    return Text(said, style="yellow" if what.lacks else "")
 
 
 def _dns(dns: DnsStatus) -> Text:

@@ -25,13 +25,13 @@ from fastun.link.hello import HelloError
 from fastun.link.key_exchange import KeyExchange
 from fastun.link.peer_slots import PeerSlots
 from fastun.link.stream.handshake import SealedHandshaker
-from fastun.native import ROLES
+from fastun.native import PEER_SLOTS, ROLES
 from fastun.peers.peer import Peer
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.refusal import HandshakeError
 from tests.fault.test_worker_killed import kill_worker
-from tests.support.descriptors import limited_to
+from tests.support.descriptors import limit, limited_to, limits_of
 from tests.support.recording_lane import RecordingLane
 from tests.support.stall import worker_pid
 
@@ -197,9 +197,11 @@ def test_the_soft_limit_is_raised_for_the_gateway_and_its_workers(
     with limited_to(512):
         gateway = serve(hosts[0], tmp_path)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    for pid in (gateway.process.pid, *(worker_pid(gateway, role) for role in ROLES)):
-        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        assert limits == (min(descriptors.WANTED, hard), hard)
+    assert limits_of(gateway.process.pid) == (min(descriptors.WANTED, hard), hard)
+    for role in ROLES:
+        soft, hard = limits_of(worker_pid(gateway, role))
+        assert soft == hard
+        assert (soft >= PEER_SLOTS) == (role in ("link-reader", "link-writer"))
     assert gateway.stop() == 0
 
 
@@ -210,10 +212,10 @@ def test_a_worker_that_cannot_take_a_link_ends_it_and_lives(
     inside, outside = hosts
     gateway = serve(inside, tmp_path)
     pid = worker_pid(gateway, role)
-    hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    _, hard = limits_of(pid)
     taken = set(map(int, os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 (numbers)
     lowest_free = min(set(range(1000)) - taken)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, hard))
+    limit(pid, lowest_free)
     with contextlib.ExitStack() as stack:
         file = add_peer(gateway, "client", SERVER_OUTER)
         client = start_gateway(outside, tmp_path, "connect", str(file), wire="wireguard")
@@ -221,7 +223,7 @@ def test_a_worker_that_cannot_take_a_link_ends_it_and_lives(
         said = "a worker has too many open files"
         wait_until(lambda: said in "\n".join(gateway.log_tail(1000)), "it is told", timeout_s=20)
         assert not answers_ping(outside, SERVER_INNER)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
+        limit(pid, hard)
         wait_until(lambda: answers_ping(outside, SERVER_INNER), "the link", timeout_s=20)
         assert gateway.scrape().total("fastun_worker_restarts_total") == 0
     assert gateway.stop() == 0

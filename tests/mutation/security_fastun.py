@@ -220,8 +220,8 @@ MUTANTS: tuple[SecurityMutant, ...] = (
     ),
     *table(
         "unit/link/datagram/test_hints",
-        ("read_ipv4", "a later fragment quotes no ports",
-         'if int.from_bytes(quote[6:8], "big") & 0x1FFF:', "if False:"),
+        ("in_ipv4", "a later fragment quotes no ports",
+         'if int.from_bytes(quote[6:8], "big") & _FRAGMENT_OFFSET:', "if False:"),
         ("_about", "only data has a counter",
          "if kind not in _DATA_TYPES:", "if False:"),
     ),

@@ -144,11 +144,28 @@ static void check_round_trip(struct aead_key *sealer, struct aead_key *opener, u
     free(expected);
 }
 
+/* The same bytes as in place; the text is still there. */
+static void check_sealed_apart(struct aead_key *key, size_t length) {
+    uint8_t *text = bytes_new(length), *expected = bytes_new(length);
+    uint8_t *in_place = sealed_new(key, 7, length), *apart = bytes_new(length + AEAD_TAG_SIZE);
+    write_text(text, length);
+    write_text(expected, length);
+    CHECK_EQUAL(seal_into(key, 7, text, length, apart), length + AEAD_TAG_SIZE);
+    CHECK_EQUAL(memcmp(apart, in_place, length + AEAD_TAG_SIZE), 0);
+    CHECK_EQUAL(memcmp(text, expected, length), 0);
+    free(text);
+    free(expected);
+    free(in_place);
+    free(apart);
+}
+
 static void what_is_sealed_opens_apart_and_in_place(void) {
     for (int i = 0; i < N_AEADS; i++) {
         struct aead_key *sealer = test_key(aeads[i]), *opener = test_key(aeads[i]);
         for (size_t length = 0; length < 300; length++)
             check_round_trip(sealer, opener, length, length);
+        for (size_t length = 0; length < 1600; length += 13)
+            check_sealed_apart(sealer, length);
         for (size_t length = 300; length <= 65519; length += 997)
             check_round_trip(sealer, opener, length << 40, length);
         aead_key_free(sealer);
@@ -279,13 +296,14 @@ static void what_the_library_refuses_is_neither_sealed_nor_opened(void) {
     const uint8_t nonce[AEAD_NONCE_SIZE] = {0};
     for (size_t i = 0; i < N_AEADS; i++) {
         struct aead_key *key = test_key(aeads[i]);
-        uint8_t tag[AEAD_TAG_SIZE], text[64], *sealed = sealed_new(key, 0, sizeof text);
+        uint8_t tag[AEAD_TAG_SIZE], text[64], to[64], *sealed = sealed_new(key, 0, sizeof text);
         CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, text), 0);
         CHECK_EQUAL(library->open(key, nonce, sealed, sizeof text, NULL), -EBADMSG);
-        CHECK_EQUAL(library->seal(key, nonce, NULL, sizeof text, tag), -EINVAL);
-        CHECK_EQUAL(library->seal(key, NULL, text, sizeof text, tag), -EINVAL);
-        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, NULL), -EINVAL);
-        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, tag), 0);
+        CHECK_EQUAL(library->seal(key, nonce, NULL, sizeof text, to, tag), -EINVAL);
+        CHECK_EQUAL(library->seal(key, NULL, text, sizeof text, to, tag), -EINVAL);
+        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, NULL, tag), -EINVAL);
+        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, to, NULL), -EINVAL);
+        CHECK_EQUAL(library->seal(key, nonce, text, sizeof text, to, tag), 0);
         free(sealed);
         aead_key_free(key);
     }

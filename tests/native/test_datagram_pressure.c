@@ -14,8 +14,8 @@ enum {
     MESSAGE = DATA_MESSAGE_MIN + BIG_PACKET,
     TRAIN = 40, /* datagrams; a socket holds as many without any right to more */
     N_TRAINS = 100,
-    /* The ring has no room for one more message. */
-    FULL_BYTES = RING_BYTES - 2 * BIG_PACKET,
+    /* The ring has no room for one more message, since any may become a whole super-packet. */
+    FULL_BYTES = RING_BYTES - MESSAGE_MAX - 2 * BIG_PACKET,
 };
 
 struct device {
@@ -105,7 +105,7 @@ static void a_full_ring_loses_nothing_of_what_was_read(void) {
 /* Trains, until another one would not fit whole; returns how many. */
 static uint32_t nearly_fill_ring(void) {
     uint32_t n = 0;
-    while (ring_used_bytes(device.ring) + TRAIN * (BIG_PACKET + 256) < RING_BYTES) {
+    while (ring_used_bytes(device.ring) + TRAIN * (BIG_PACKET + 256) < FULL_BYTES) {
         send_train(n++ * TRAIN);
         datagrams_run();
     }

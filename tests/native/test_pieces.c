@@ -1,297 +1,276 @@
-/* Frames in two pieces: what is joined is what was cut, whatever is lost, comes twice, late or in
- * another order; and the tun-reader's pieces of frames and super-packets, joined again. */
+/* Pieces: what is joined is what was cut, whatever is lost, comes twice, late or in another order. */
 #define _GNU_SOURCE
 #include <string.h>
 
 #include "check.h"
-#include "frames.h"
+#include "fastun.h"
+#include "packet/headers.h"
 #include "packet/pieces.h"
-#include "packet/gso.h"
+#include "packet/vnet.h"
 #include "random.h"
-#include "sender.h"
 
-static enum ecn ecn; /* of the outer headers */
-
-enum {
-    N_ROUNDS = 20000,
-    FRAME_MAX = 2 * PIECE_BYTES_MAX,
-    SLOT = 3,
-    PATH = 1400,
-    CONTENT_MAX = PIECE_HEADER + PIECE_BYTES_MAX,
-};
+enum { N_ROUNDS = 40000 };
 
 /* -- by themselves ----------------------------------------------------------------------------- */
 
 static struct piece_table table;
-static uint8_t content[2 * CONTENT_MAX];
+static uint8_t content[MESSAGE_TYPE_LENGTH + PIECE_WHOLE_MAX];
+static struct piece_result result;
 
+/* A whole that was cut, in a slot of the counters that is its own. */
 struct cut {
-    uint8_t pieces[2][CONTENT_MAX];
-    uint8_t frame[FRAME_MAX];
-    size_t length;
+    uint8_t whole[PIECE_WHOLE_MAX];
+    size_t length, slice; /* as headers say: 0 in halves */
+    unsigned n;
+    uint64_t first;
 };
 
-static void cut_frame(struct cut *cut, struct random *random, uint16_t id, size_t length) {
-    size_t half = piece_length(length);
-    cut->length = length;
-    memset(cut->pieces, 0, sizeof cut->pieces);
-    random_fill(random, cut->frame, length);
-    for (unsigned i = 0; i < 2; i++) {
-        piece_write_header(cut->pieces[i], i, id, length);
-        memcpy(cut->pieces[i] + PIECE_HEADER, cut->frame + i * half, i == 0 ? half : length - half);
-    }
+static size_t slice_of(const struct cut *cut) {
+    return cut->slice != 0 ? cut->slice : piece_length(cut->length);
 }
 
-static enum piece_end take(const struct cut *cut, unsigned i, uint64_t now_ns, bool *has_lost) {
-    size_t length;
-    memcpy(content, cut->pieces[i], CONTENT_MAX);
-    enum piece_end end = piece_take(&table, content, PIECE_HEADER + piece_length(cut->length),
-                                    now_ns, &length, has_lost, &ecn);
+static void cut_whole(struct cut *cut, struct random *random, uint64_t first, size_t length,
+                      size_t slice) {
+    *cut = (struct cut){.length = length, .slice = slice, .first = first};
+    random_fill(random, cut->whole, length);
+    cut->n = (unsigned)((length + slice_of(cut) - 1) / slice_of(cut));
+}
+
+static void cut_frame(struct cut *cut, struct random *random, uint64_t first, size_t length) {
+    cut_whole(cut, random, first, length, 0);
+}
+
+static enum piece_end take_in(const struct cut *cut, unsigned i, uint64_t now_ns, enum ecn ecn,
+                              bool is_padded) {
+    struct piece_arrival arrival = {1, cut->first + i, now_ns, ecn};
+    size_t slice = slice_of(cut), left = cut->length - i * slice;
+    size_t own = left < slice ? left : slice;
+    memset(content, 0, sizeof content);
+    piece_write_header(content, i, (uint16_t)cut->first, cut->length, cut->slice);
+    memcpy(content + PIECE_HEADER, cut->whole + i * slice, own);
+    enum piece_end end =
+        piece_take(&table, &arrival, content, PIECE_HEADER + (is_padded ? slice : own), &result);
     if (end == PIECE_JOINED) {
-        CHECK_EQUAL(length, cut->length);
-        CHECK_EQUAL(memcmp(content + MESSAGE_TYPE_LENGTH, cut->frame, length), 0);
+        CHECK_EQUAL(result.length, cut->length);
+        CHECK_EQUAL(result.is_super, cut->slice != 0);
+        CHECK_EQUAL(memcmp(content + MESSAGE_TYPE_LENGTH, cut->whole, cut->length), 0);
     }
     return end;
 }
 
+static enum piece_end take(const struct cut *cut, unsigned i, uint64_t now_ns) {
+    return take_in(cut, i, now_ns, ECN_NOT_ECT, true);
+}
+
 static void two_halves_are_the_frame_in_either_order_and_of_any_length(void) {
+    static struct cut cut;
     struct random random = {7};
-    struct cut cut;
-    bool has_lost;
-    for (size_t length = ETHERNET_HEADER_SIZE; length <= FRAME_MAX; length++)
+    for (size_t length = ETHERNET_HEADER_SIZE; length <= 2 * PIECE_BYTES_MAX; length++)
         for (unsigned first = 0; first < 2; first++) {
-            cut_frame(&cut, &random, (uint16_t)length, length);
-            CHECK_EQUAL(take(&cut, first, 1000, &has_lost), PIECE_KEPT);
-            CHECK(!has_lost);
-            CHECK_EQUAL(take(&cut, 1 - first, 1000, &has_lost), PIECE_JOINED);
-            CHECK(!has_lost);
+            cut_frame(&cut, &random, 4 * length + 2 * first, length);
+            CHECK_EQUAL(take(&cut, first, 1000), PIECE_KEPT);
+            CHECK_EQUAL(result.lost_length, 0);
+            CHECK_EQUAL(take(&cut, 1 - first, 1000), PIECE_JOINED);
+            CHECK_EQUAL(result.lost_length, 0);
         }
+}
+
+static void shuffle(unsigned *order, unsigned n, struct random *random) {
+    for (unsigned i = 0; i < n; i++)
+        order[i] = i;
+    for (unsigned i = n; i > 1; i--) {
+        unsigned j = (unsigned)random_below(random, i), kept = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = kept;
+    }
+}
+
+static void a_super_packet_is_whole_again_in_any_order_and_of_any_length(void) {
+    static struct cut cut;
+    struct random random = {17};
+    unsigned order[PIECES_MAX];
+    uint64_t counter = 0x1fff0; /* across the end of the id's 16 bits */
+    pieces_forget(&table);
+    for (int round = 0; round < 600; round++) {
+        size_t length = round % 2 != 0 ? 32 + random_below(&random, 65504)
+                                       : 32 + random_below(&random, PIECE_SHORT_MAX);
+        size_t least = (length + PIECES_MAX - 1) / PIECES_MAX;
+        cut_whole(&cut, &random, counter, length, least + random_below(&random, 1500));
+        counter += cut.n;
+        shuffle(order, cut.n, &random);
+        for (unsigned i = 0; i < cut.n; i++) {
+            enum piece_end end = take_in(&cut, order[i], 1000, ECN_NOT_ECT, round % 3 == 0);
+            CHECK_EQUAL(end, i == cut.n - 1 ? PIECE_JOINED : PIECE_KEPT);
+            CHECK_EQUAL(result.lost_length, 0);
+        }
+    }
 }
 
 /* RFC 3168 5.3, as for fragments. */
-static void a_mark_on_either_half_is_the_frames(void) {
+static void a_mark_on_any_piece_is_the_wholes(void) {
+    static struct cut cut;
     struct random random = {8};
-    struct cut cut;
-    bool has_lost;
-    cut_frame(&cut, &random, 4, 1000);
-    for (unsigned marked = 0; marked < 4; marked++) {
-        ecn = (marked & 1) != 0 ? ECN_CE : ECN_ECT_0;
-        CHECK_EQUAL(take(&cut, 0, 1000, &has_lost), PIECE_KEPT);
-        ecn = (marked & 2) != 0 ? ECN_CE : ECN_ECT_0;
-        CHECK_EQUAL(take(&cut, 1, 1000, &has_lost), PIECE_JOINED);
-        CHECK_EQUAL(ecn, marked > 0 ? ECN_CE : ECN_ECT_0);
+    for (unsigned marked = 0; marked < 8; marked++) {
+        cut_whole(&cut, &random, 3 * marked, 3000, 1000);
+        for (unsigned i = 0; i < 3; i++) {
+            enum ecn ecn = (marked >> i & 1) != 0 ? ECN_CE : ECN_ECT_0;
+            CHECK_EQUAL(take_in(&cut, i, 1000, ecn, true), i == 2 ? PIECE_JOINED : PIECE_KEPT);
+        }
+        CHECK_EQUAL(result.ecn, marked > 0 ? ECN_CE : ECN_ECT_0);
     }
-    ecn = ECN_NOT_ECT;
 }
 
-/* A list of the halves that wait says what happens to the next. */
+/* -- against a list of what has come ----------------------------------------------------------- */
+
+enum { N_CUTS = 24 };
+
+static struct cut cuts[N_CUTS];
+
+/* What is in a place. */
+struct waiting {
+    int cut; /* -1: nothing */
+    uint64_t came_ns;
+    bool has[PIECES_MAX];
+};
+
+static bool is_waiting(const struct waiting *waiting, int cut, uint64_t now_ns) {
+    return waiting->cut == cut && now_ns < waiting->came_ns + PIECE_WAIT_NS;
+}
+
+static struct waiting *place_of(struct waiting *places, struct waiting *long_places, int i,
+                                uint64_t now_ns) {
+    if (cuts[i].length <= PIECE_SHORT_MAX)
+        return &places[cuts[i].first / 2 % PIECE_PLACES];
+    for (int k = 0; k < PIECE_PLACES_LONG; k++)
+        if (is_waiting(&long_places[k], i, now_ns))
+            return &long_places[k];
+    bool is_second = (long_places[1].cut < 0 ? 0 : long_places[1].came_ns) <
+                     (long_places[0].cut < 0 ? 0 : long_places[0].came_ns);
+    return &long_places[is_second];
+}
+
+static bool has_all(const struct waiting *waiting, unsigned n) {
+    for (unsigned i = 0; i < n; i++)
+        if (!waiting->has[i])
+            return false;
+    return true;
+}
+
+/* A piece comes twice only from a peer that disobeys: it is refused, and the others go on. */
+static enum piece_end expect(struct waiting *waiting, int cut, unsigned index, uint64_t now_ns,
+                             size_t *lost) {
+    *lost = 0;
+    if (!is_waiting(waiting, cut, now_ns)) {
+        *lost = waiting->cut >= 0 ? cuts[waiting->cut].length : 0;
+        *waiting = (struct waiting){.cut = cut, .came_ns = now_ns};
+    }
+    if (waiting->has[index])
+        return PIECE_BAD;
+    waiting->has[index] = true;
+    if (!has_all(waiting, cuts[cut].n))
+        return PIECE_KEPT;
+    waiting->cut = -1;
+    return PIECE_JOINED;
+}
+
+static void make_cuts(struct random *random) {
+    for (int i = 0; i < N_CUTS; i++) {
+        uint64_t first = 1000 + 200 * (uint64_t)i;
+        if (i % 3 == 0)
+            cut_frame(&cuts[i], random, first, 14 + random_below(random, 3000));
+        else if (i % 3 == 1)
+            cut_whole(&cuts[i], random, first, 40 + random_below(random, 3000),
+                      700 + random_below(random, 800));
+        else
+            cut_whole(&cuts[i], random, first, 4000 + random_below(random, 3000), 1400);
+    }
+}
+
 static void what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces(void) {
-    enum { N_CUTS = 24 };
-    static struct cut cuts[N_CUTS];
+    static struct waiting places[PIECE_PLACES], long_places[PIECE_PLACES_LONG];
     struct random random = {9};
-    struct {
-        int cut, index;
-        uint64_t came_ns;
-    } waiting[PIECE_PLACES];
     uint64_t now_ns = 1000;
-    size_t n_joined = 0;
+    size_t n_joined = 0, n_long = 0, lost;
     pieces_forget(&table);
-    memset(waiting, 0xff, sizeof waiting);
-    for (int i = 0; i < N_CUTS; i++)
-        cut_frame(&cuts[i], &random, (uint16_t)(2 * i), 14 + random_below(&random, 3000));
+    make_cuts(&random);
+    for (int i = 0; i < PIECE_PLACES; i++)
+        places[i].cut = -1;
+    for (int i = 0; i < PIECE_PLACES_LONG; i++)
+        long_places[i].cut = -1;
     for (int round = 0; round < N_ROUNDS; round++) {
-        int i = (int)random_below(&random, N_CUTS), place = i % PIECE_PLACES;
-        int index = (int)random_below(&random, 2);
-        bool has_lost;
-        now_ns += random_below(&random, 300000000);
-        bool joins = waiting[place].cut == i && waiting[place].index == 1 - index &&
-                     now_ns < waiting[place].came_ns + PIECE_WAIT_NS;
-        CHECK_EQUAL(take(&cuts[i], (unsigned)index, now_ns, &has_lost),
-                    joins ? PIECE_JOINED : PIECE_KEPT);
-        CHECK_EQUAL(has_lost, !joins && waiting[place].cut >= 0);
-        waiting[place].cut = joins ? -1 : i;
-        waiting[place].index = index;
-        waiting[place].came_ns = now_ns;
-        n_joined += joins;
+        /* Some at a time, so that there are wholes. */
+        int i = (int)(((unsigned)round / 200 + random_below(&random, 4)) % N_CUTS);
+        unsigned index = (unsigned)random_below(&random, cuts[i].n);
+        now_ns += 1 + random_below(&random, random_below(&random, 20) == 0 ? 700000000 : 3000000);
+        struct waiting *waiting = place_of(places, long_places, i, now_ns);
+        enum piece_end expected = expect(waiting, i, index, now_ns, &lost);
+        CHECK_EQUAL(take(&cuts[i], index, now_ns), expected);
+        CHECK_EQUAL(result.lost_length, lost);
+        n_joined += expected == PIECE_JOINED;
+        n_long += expected == PIECE_JOINED && cuts[i].length > PIECE_SHORT_MAX;
     }
     CHECK(n_joined > 1000);
+    CHECK(n_long > 100);
 }
 
-static void what_no_sender_makes_is_refused_and_disturbs_nothing(void) {
+/* -- what no sender makes ---------------------------------------------------------------------- */
+
+static enum piece_end take_header(uint64_t counter, unsigned index, unsigned id, size_t length,
+                                  size_t slice, size_t n_bytes) {
+    struct piece_arrival arrival = {1, counter, 1000, ECN_NOT_ECT};
+    piece_write_header(content, index, (uint16_t)id, length, slice);
+    return piece_take(&table, &arrival, content, PIECE_HEADER + n_bytes, &result);
+}
+
+static void a_header_that_no_sender_makes_is_refused(void) {
+    for (unsigned frame = 0; frame < 65536; frame++) /* in halves */
+        if (frame < ETHERNET_HEADER_SIZE || piece_length(frame) > PIECE_BYTES_MAX)
+            CHECK_EQUAL(take_header(41, 1, 40, frame, 0, piece_length(frame)), PIECE_BAD);
+    for (unsigned whole = 0; whole < VNET_LENGTH + 20; whole++)
+        CHECK_EQUAL(take_header(40, 0, 40, whole, 1000, whole), PIECE_BAD);
+    for (unsigned index = 2; index < 256; index++) {
+        CHECK_EQUAL(take_header(1000 + index, index, 1000, 1500, 0, 750), PIECE_BAD);
+        CHECK_EQUAL(take_header(1000 + index, index, 1000, 2000, 1000, 1000), PIECE_BAD);
+    }
+    CHECK_EQUAL(take_header(40, 0, 40, 65535, 65535 / (PIECES_MAX + 1), 508), PIECE_BAD);
+    CHECK_EQUAL(take_header(40, 0, 41, 2000, 1000, 1000), PIECE_BAD); /* the counter's is 40 */
+    CHECK_EQUAL(take_header(3, 4, 0xffff, 60000, 1000, 1000), PIECE_BAD);
+    for (size_t n = 0; n < 3000; n++)
+        CHECK_EQUAL(take_header(41, 1, 40, 2500, 1000, n) == PIECE_BAD, n != 1000);
+    pieces_forget(&table);
+    for (size_t n = 0; n < 3000; n++) {
+        bool fits = n >= 500 && n <= 1000; /* the last one, filled up or not */
+        CHECK_EQUAL(take_header(42 + 2 * n, 2, 40 + 2 * (unsigned)n, 2500, 1000, n) == PIECE_BAD,
+                    !fits);
+    }
+}
+
+/* Not with another length either, nor with the same counters in another session. */
+static void what_is_refused_disturbs_nothing(void) {
+    static struct cut cut;
     struct random random = {3};
-    struct cut cut;
-    size_t length;
-    bool has_lost;
+    struct piece_arrival other = {2, 41, 1000, ECN_NOT_ECT};
     pieces_forget(&table);
     cut_frame(&cut, &random, 40, 1000);
-    take(&cut, 0, 1000, &has_lost);
-    for (size_t n = 0; n < 2 * CONTENT_MAX; n++) {
-        if (n == PIECE_HEADER + 500)
-            continue;
-        memcpy(content, cut.pieces[1], CONTENT_MAX);
-        CHECK_EQUAL(piece_take(&table, content, n, 1000, &length, &has_lost, &ecn), PIECE_BAD);
-    }
-    memcpy(content, cut.pieces[1], CONTENT_MAX);
-    content[1] = 2;
-    CHECK_EQUAL(piece_take(&table, content, PIECE_HEADER + 500, 1000, &length, &has_lost, &ecn),
-                PIECE_BAD);
-    for (unsigned frame = 0; frame < 65536; frame++) {
-        piece_write_header(content, 1, 40, frame);
-        if (frame < ETHERNET_HEADER_SIZE || piece_length(frame) > PIECE_BYTES_MAX)
-            CHECK_EQUAL(piece_take(&table, content, PIECE_HEADER + piece_length(frame), 1000,
-                                   &length, &has_lost, &ecn),
-                        PIECE_BAD);
-    }
-    CHECK_EQUAL(take(&cut, 1, 1000, &has_lost), PIECE_JOINED);
-}
-
-/* -- from the tun-reader ----------------------------------------------------------------------- */
-
-static struct frame frame;
-
-static void open_path(bool joins) {
-    struct link_format format = datagram_format(0);
-    format.mode = MODE_TAP;
-    format.joins_pieces = joins;
-    sender_open(MODE_TAP);
-    sender_attach(SLOT, format);
-    set_key(SLOT, AEAD_AES_256_GCM, 0);
-    loop_set_packet_max(sender.worker.loop, SLOT, PATH, 0);
+    CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
+    a_header_that_no_sender_makes_is_refused();
     pieces_forget(&table);
-}
-
-/* The next datagram of the record at `at`; the frame that it completes lies in opened.content. */
-static size_t open_datagram(size_t at, bool *is_frame) {
-    size_t n =
-        opened.record->segment == SEGMENT_WHOLE ? opened.record->length : opened.record->segment;
-    size_t left = opened.record->length - at, length;
-    bool has_lost;
-    n = n < left ? n : left;
-    open_message(AEAD_AES_256_GCM, true, opened.record->payload + at, n);
-    *is_frame = opened.content[0] == MESSAGE_ETHERNET;
-    if (*is_frame)
-        return n;
-    enum piece_end end =
-        piece_take(&table, opened.content, (size_t)opened.length, 1000, &length, &has_lost, &ecn);
-    CHECK(end != PIECE_BAD && !has_lost);
-    *is_frame = end == PIECE_JOINED;
-    opened.length = (int)(MESSAGE_TYPE_LENGTH + length);
-    return n;
-}
-
-/* Compares the frames of the ring with the segments that the splitter makes. Returns how many. */
-static int check_frames(void) {
-    static uint8_t expected[MESSAGE_MAX];
-    struct vnet vnet = vnet_read(frame.bytes);
-    struct gso_split split;
-    int n = 0, n_expected = 1;
-    bool corrupt = false, is_frame;
-    CHECK(vnet_check(&vnet, frame.bytes + VNET_LENGTH, frame.length - VNET_LENGTH,
-                     ETHERNET_HEADER_SIZE) > 0);
-    if (vnet.gso_type != VNET_GSO_NONE) {
-        n_expected =
-            gso_split_begin(&split, &vnet, frame.bytes + VNET_LENGTH, frame.length - VNET_LENGTH);
-        bool has_ids = split.is_ipv4 && (split.frame[split.ip + 6] & 0x40) == 0;
-        if (!split.is_udp && !has_ids &&
-            MESSAGE_TYPE_LENGTH + gso_segment_length(&split, 0) > PATH) {
-            vnet.gso_size = (uint16_t)(PATH - MESSAGE_TYPE_LENGTH - split.header_length);
-            n_expected = gso_split_begin(&split, &vnet, split.frame, split.length);
-        }
-    }
-    while ((opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt)) != NULL)
-        for (size_t at = 0; at < opened.record->length;) {
-            at += open_datagram(at, &is_frame);
-            if (!is_frame)
-                continue;
-            size_t length = frame.length - VNET_LENGTH;
-            memcpy(expected, frame.bytes + VNET_LENGTH, length);
-            if (vnet.gso_type != VNET_GSO_NONE) {
-                length = gso_segment_length(&split, n);
-                gso_write_segment(&split, n, expected);
-            }
-            CHECK_EQUAL(opened.length, MESSAGE_TYPE_LENGTH + length);
-            CHECK_EQUAL(memcmp(opened.content + MESSAGE_TYPE_LENGTH, expected, length), 0);
-            n++;
-        }
-    CHECK_EQUAL(n, n_expected);
-    return n;
-}
-
-static void a_frame_longer_than_the_path_goes_in_two_datagrams_of_one_length(void) {
-    struct random random = {5};
-    for (size_t length = PATH - 20; length < 1523; length++) {
-        open_path(true);
-        frame_make(&frame, &random, MODE_TAP, FRAME_IPV4, length);
-        give_frame(frame.bytes, frame.length);
-        sender_run();
-        check_frames();
-        CHECK_EQUAL(sender_counter(COUNTER_packets), 1);
-        bool is_whole = MESSAGE_TYPE_LENGTH + length <= PATH;
-        CHECK_EQUAL(sender_field(SLOT, "sealed"), is_whole ? 1 : 2);
-        sender_close();
-    }
-}
-
-static void super_packets_go_in_pieces_and_their_last_segment_by_itself(void) {
-    struct random random = {6};
-    for (int round = 0; round < 60; round++) {
-        open_path(true);
-        do
-            frame_make(&frame, &random, MODE_TAP,
-                       (enum frame_kind)(FRAME_TCP4_SUPER + random_below(&random, 4)),
-                       2000 + random_below(&random, 60000));
-        while (vnet_read(frame.bytes).gso_size > 1460);
-        give_frame(frame.bytes, frame.length);
-        sender_run();
-        check_frames();
-        CHECK(sender_counter(COUNTER_packets) >= frame.n_packets);
-        CHECK_EQUAL(sender_dropped_in_all(), 0);
-        sender_close();
-    }
-}
-
-static void tcp_is_cut_shorter_where_its_identifications_say_nothing(void) {
-    struct random random = {4};
-    for (int df = 0; df < 2; df++) {
-        open_path(true);
-        frame_make(&frame, &random, MODE_TAP, FRAME_TCP4_SUPER, 30000);
-        uint8_t *ip = frame.bytes + VNET_LENGTH + ETHERNET_HEADER_SIZE;
-        ip[6] = df ? 0x40 : 0;
-        struct vnet vnet = vnet_read(frame.bytes);
-        vnet.gso_size = 1448;
-        vnet_write(&vnet, frame.bytes);
-        give_frame(frame.bytes, frame.length);
-        sender_run();
-        int n = check_frames();
-        CHECK_EQUAL(sender_counter(COUNTER_packets), n);
-        CHECK_EQUAL(sender_field(SLOT, "sealed"), df ? n : 2 * n - 1);
-        sender_close();
-    }
-}
-
-static void to_a_peer_that_joins_none_and_what_is_too_long_for_two_goes_in_fragments(void) {
-    struct random random = {8};
-    bool corrupt = false;
-    for (int joins = 0; joins < 2; joins++) {
-        open_path(joins);
-        frame_make(&frame, &random, MODE_TAP, FRAME_IPV4, joins ? 2 * PATH : PATH + 100);
-        give_frame(frame.bytes, frame.length);
-        sender_run();
-        opened.record = ring_peek(sender.lane.ring, &cursor, &corrupt);
-        CHECK(opened.record != NULL);
-        CHECK_EQUAL(opened.record->segment, SEGMENT_FRAGMENTS);
-        sender_close();
-    }
+    CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
+    CHECK_EQUAL(take(&cut, 0, 1000), PIECE_BAD);
+    CHECK_EQUAL(take_header(42, 2, 40, 1000, 0, 500), PIECE_BAD);
+    CHECK_EQUAL(take(&cut, 1, 1000), PIECE_JOINED);
+    CHECK_EQUAL(take(&cut, 0, 1000), PIECE_KEPT);
+    piece_write_header(content, 1, 40, 1000, 0);
+    CHECK_EQUAL(piece_take(&table, &other, content, PIECE_HEADER + 500, &result), PIECE_KEPT);
+    CHECK_EQUAL(result.lost_length, 1000);
 }
 
 int main(void) {
     RUN(two_halves_are_the_frame_in_either_order_and_of_any_length);
-    RUN(a_mark_on_either_half_is_the_frames);
+    RUN(a_super_packet_is_whole_again_in_any_order_and_of_any_length);
+    RUN(a_mark_on_any_piece_is_the_wholes);
     RUN(what_is_joined_is_what_was_cut_whatever_becomes_of_the_pieces);
-    RUN(what_no_sender_makes_is_refused_and_disturbs_nothing);
-    RUN(a_frame_longer_than_the_path_goes_in_two_datagrams_of_one_length);
-    RUN(super_packets_go_in_pieces_and_their_last_segment_by_itself);
-    RUN(tcp_is_cut_shorter_where_its_identifications_say_nothing);
-    RUN(to_a_peer_that_joins_none_and_what_is_too_long_for_two_goes_in_fragments);
+    RUN(a_header_that_no_sender_makes_is_refused);
+    RUN(what_is_refused_disturbs_nothing);
     return EXIT_SUCCESS;
 }

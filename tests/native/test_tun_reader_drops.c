@@ -13,11 +13,15 @@
 enum { PEER = 0x0a000002 };
 
 /* A session with the peer in slot 0, which has all of 10.0.0.0/8. */
-static void add_peer(enum mode mode) {
+static void add_peer_with(struct link_format format) {
     const uint8_t ten[4] = {10};
-    sender_attach(0, sealed_format(mode, true));
+    sender_attach(0, format);
     set_key(0, AEAD_CHACHA20_POLY1305, 0);
     sender_allow(0, ten, sizeof ten, 8);
+}
+
+static void add_peer(enum mode mode) {
+    add_peer_with(sealed_format(mode, true));
 }
 
 static void give_with(const uint8_t vnet[VNET_LENGTH], const uint8_t *packet) {
@@ -133,12 +137,22 @@ static void an_old_figure_of_an_empty_ring_does_not_stop_a_flow(void) {
 }
 
 /* Their link-writer has a queue for each, and the frame in the ring may be the other's. */
-static void of_several_links_none_has_that_bound(void) {
+static void of_several_links_on_streams_none_has_that_bound(void) {
     sender_open(MODE_TUN);
     add_peer(MODE_TUN);
     sender_attach(1, sealed_format(MODE_TUN, true));
     CHECK_EQUAL(count_delayed(0), 0);
     CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 0);
+    sender_close();
+}
+
+static void of_several_links_those_on_udp_have_it(void) {
+    sender_open(MODE_TUN);
+    add_peer_with(datagram_format(1420));
+    sender_attach(1, datagram_format(1420));
+    CHECK_EQUAL(count_delayed(0), 0);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS), 1);
+    CHECK_EQUAL(count_delayed(clock_now_ns() - OVER_THE_BOUND_NS / 2), 1);
     sender_close();
 }
 
@@ -201,6 +215,24 @@ static void a_burst_for_no_peer_is_answered_in_part_and_counted_whole(void) {
     run_for_ms(20);
     CHECK_EQUAL(count_answers(), 1);
     sender_close();
+}
+
+/* To a client in a network that is routed to the device, which the gateway has routes make way for:
+ * after "host unreachable" the kernel would not send its answer again. */
+static void a_connection_is_refused_and_the_answer_to_one_is_not(void) {
+    const uint8_t flags[] = {TCP_SYN, TCP_SYN | TCP_ACK, TCP_ACK};
+    for (size_t i = 0; i < sizeof flags; i++) {
+        uint8_t packet[PACKET];
+        sender_open(MODE_TUN);
+        ipv4_make(packet, PACKET, US, 0x0b000001);
+        packet[IPV4_PROTOCOL_OFFSET] = PROTOCOL_TCP;
+        packet[IPV4_HEADER_SIZE + TCP_FLAGS_OFFSET] = flags[i];
+        give(packet, PACKET);
+        run_for_ms(20);
+        CHECK_EQUAL(sender_dropped(DROP_tun_reader_no_peer), 1);
+        CHECK_EQUAL(count_answers(), flags[i] != (TCP_SYN | TCP_ACK));
+        sender_close();
+    }
 }
 
 /* Its first bytes are addresses, which may look like an IP header. */
@@ -289,11 +321,13 @@ int main(void) {
     RUN(a_queue_that_stays_long_loses_packets_and_a_short_one_none);
     RUN(what_is_behind_a_queue_far_too_long_is_dropped_until_it_is_shorter);
     RUN(an_old_figure_of_an_empty_ring_does_not_stop_a_flow);
-    RUN(of_several_links_none_has_that_bound);
+    RUN(of_several_links_on_streams_none_has_that_bound);
+    RUN(of_several_links_those_on_udp_have_it);
     RUN(an_address_of_no_peer_is_not_the_first_peers);
     RUN(an_absent_peers_address_is_not_that_of_a_wider_prefix);
     RUN(a_frame_for_no_peer_whose_header_does_not_fit_is_one_packet);
     RUN(a_burst_for_no_peer_is_answered_in_part_and_counted_whole);
+    RUN(a_connection_is_refused_and_the_answer_to_one_is_not);
     RUN(an_ethernet_frame_is_not_answered);
     RUN(the_dialling_side_leaves_packets_in_the_device_for_a_second_and_then_counts_them);
     RUN(with_a_session_the_dialling_side_sends_at_once);

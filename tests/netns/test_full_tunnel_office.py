@@ -30,6 +30,22 @@ NAME = "files.corp.example"
 PUSH = f"[push]\ndns = ['{DNS[4]}', 'corp.example']\n"
 LAN_DNS = "192.0.2.1"  # of the network that the laptop is in
 PERMITTED = Permitted(frozenset({("udp", GATEWAY[4], 51820)}))
+# As Docker's rules by iptables are on nftables.
+DOCKER = """
+table ip filter {
+    chain DOCKER-USER { counter return; }
+    chain FORWARD {
+        type filter hook forward priority filter; policy drop;
+        counter jump DOCKER-USER
+        oifname "docker0" ct state related,established counter accept
+    }
+}
+table ip nat {
+    chain POSTROUTING {
+        type nat hook postrouting priority srcnat; policy accept;
+        ip saddr 172.17.0.0/16 oifname != "docker0" counter masquerade
+    }
+}"""
 OF_THE_LINK = re.compile("^protocol (2|0) from .* to (224.0.0.22|ff02::16)$")  # IGMP and MLD
 
 
@@ -54,6 +70,7 @@ def test_everything_goes_through_the_tunnel_and_nothing_beside_it(
         NameServer(hosts.internet, LAN_DNS, {NAME: [OUTSIDE[4]]}) as lan,
         NameServer(hosts.dns, DNS[4], {NAME: [SERVER[4]]}),
     ):
+        laptop.run("nft", DOCKER)
         before = host_state(laptop, resolver)
         at_gateway.start("serve", "-c", str(config), "--forward", "--masquerade", *addresses)
         file = office.add_laptop(at_gateway, tmp_path)
@@ -79,3 +96,14 @@ def test_everything_goes_through_the_tunnel_and_nothing_beside_it(
                 program.connect((OUTSIDE[6], 80))
         assert connected.stop(timeout_s=15) == 0
         assert differences(before, host_state(laptop, resolver)) == []
+        if inner == 6:
+            killed = at_laptop.start("connect", str(file), "--all")
+            wait_until(lambda: looked_up(laptop, NAME) == SERVER[4], "the tunnel's names")
+            killed.process.kill()
+            killed.process.wait(5)
+            wait_until(lambda: not laptop.pids(), "workers gone")
+            assert differences(before, host_state(laptop, resolver)), "rules and DNS"
+            again = at_laptop.start("connect", str(file), "--all")
+            wait_until(lambda: looked_up(laptop, NAME) == SERVER[4], "names again")
+            assert again.stop(timeout_s=15) == 0
+            assert differences(before, host_state(laptop, resolver)) == []

@@ -146,14 +146,15 @@ def site_file(directory: Path) -> Path:
     return config
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_client_that_is_in_a_routed_network_from_the_start_is_served(
-    hosts: tuple[Host, Host], lab: Lab, tmp_path: Path
+    hosts: tuple[Host, Host], lab: Lab, tmp_path: Path, transport: Transport
 ) -> None:
     server, client = hosts
     lab.wire(server, client, ["192.0.2.1/24"], ["192.0.2.3/24"])
     server.ip("route", "add", "default", "via", "192.0.2.3")
     there = serve(server, tmp_path, "-c", str(site_file(tmp_path)))
-    file = add_peer(there, "client", "192.0.2.1", "udp")
+    file = add_peer(there, "client", "192.0.2.1", transport)
     assert way(server, "172.20.0.2") == FT0
     client.ip("address", "add", "172.20.0.2/32", "dev", "lo")
     client.ip("route", "replace", "192.0.2.0/24", "dev", "to-server", "src", "172.20.0.2")

@@ -7,10 +7,6 @@ The bridge is not there when the server starts.
 
 from __future__ import annotations
 
-import os
-import socket
-import struct
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +14,12 @@ import pytest
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.traffic import answers_ping
+from tests.support import dhcp
 from tests.support.tap_network import TapNetwork, frame, heard, mac_of, raw_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from fastun.lab.host import Host
 
@@ -91,43 +89,17 @@ def test_hosts_behind_the_bridge_and_peers_reach_each_other(office: Office) -> N
         assert not heard(listener, b"for the office")
 
 
-def test_a_peer_gets_an_address_by_dhcp_from_behind_the_bridge(office: Office) -> None:
+def test_a_peer_gets_an_address_by_dhcp_from_behind_the_bridge(
+    office: Office, tmp_path: Path
+) -> None:
     peer = office.network.peers[0].host
-    server = bootp_socket(office.host, "to-server", 67)
-    answering = threading.Thread(target=offer, args=(server,))
-    answering.start()
-    with bootp_socket(peer, "ft0", 68) as client:
-        client.sendto(discovery := bootp(1, os.urandom(4), mac_of(peer)), ("255.255.255.255", 67))
-        answer = client.recv(2000)
-    answering.join()
-    server.close()
-    assert answer[4:8] == discovery[4:8]
-    assert socket.inet_ntoa(answer[16:20]) == "192.168.5.77"
-
-
-def bootp_socket(host: Host, interface: str, port: int) -> socket.socket:
-    made = host.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-    made.bind(("", port))
-    made.settimeout(5)
-    return made
-
-
-def bootp(kind: int, number: bytes, mac: bytes, offered: str = "0.0.0.0") -> bytes:  # noqa: S104
-    """A message of RFC 2131 whose answer is to be broadcast."""
-    head = struct.pack(">BBBB4sHH4s4s", kind, 1, 6, 0, number, 0, 0x8000, b"", b"")
-    yours = socket.inet_aton(offered)[:4]
-    return (
-        head[:16] + yours + bytes(8) + mac.ljust(16, b"\0") + bytes(192) + b"\x63\x82\x53\x63\xff"
-    )
-
-
-def offer(server: socket.socket) -> None:
-    """Answer the first discovery, as a DHCP server does."""
-    question = server.recv(2000)
-    answer = bootp(2, question[4:8], question[28:34], "192.168.5.77")
-    server.sendto(answer, ("255.255.255.255", 68))
+    options = {"subnet": "255.255.255.0", "router": OFFICE, "dns": OFFICE}
+    with (
+        dhcp.server(office.host, "to-server", tmp_path, "192.168.5.77", **options),
+        dhcp.client(peer, "ft0", tmp_path) as lease,
+    ):
+        handed = {name: lease[name] for name in ("ip", "subnet", "router", "dns", "serverid")}
+    assert handed == {"ip": "192.168.5.77", "serverid": OFFICE, **options}
 
 
 def test_it_is_put_back_when_another_program_removes_it(office: Office) -> None:

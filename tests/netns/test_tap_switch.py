@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import time
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ import pytest
 
 from fastun.lab.host import wait_until
 from fastun.lab.network import Lab, missing_capability
-from fastun.lab.traffic import answers_ping, iperf3, ping
+from fastun.lab.traffic import answers_ping, ping
 from fastun.lab.tunnel import FASTUN
 from tests.support.accounting import assert_adds_up
+from tests.support.tap_goodput import beside_the_server, limited
 from tests.support.tap_network import (
     BROADCAST,
     TapNetwork,
@@ -211,14 +213,20 @@ def test_a_worker_that_is_killed_finds_the_addresses_that_were_known(network: Ta
     assert_adds_up([network.server])
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(120)
-def test_goodput_between_two_peers_beside_that_to_the_server(network: TapNetwork) -> None:
-    one, other = network.peers[0], network.peers[3]
-    ratios = []
-    for _ in range(5):
-        to_server = iperf3(one.host, network.server.host, "10.99.0.1").bits_per_second
-        across = iperf3(one.host, other.host, other.inner_address).bits_per_second
-        ratios.append(across / to_server)
-        print(f"to the server {to_server / 1e9:.2f}, across {across / 1e9:.2f} Gbit/s")  # noqa: T201
-    assert sorted(ratios)[2] >= 0.35  # each packet is sealed and opened twice
+# -- goodput, where the links set the limit -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mbit_per_second", "rounds"),
+    [(200, 1), pytest.param(1000, 5, marks=(pytest.mark.soak, pytest.mark.timeout(120)))],
+)
+@pytest.mark.parametrize("places", [(0, 3), (1, 2)], ids=["tcp", "udp"])
+def test_on_limited_links_two_peers_have_the_goodput_of_one_and_the_server(
+    network: TapNetwork, places: tuple[int, int], mbit_per_second: int, rounds: int
+) -> None:
+    one, other = (network.peers[place] for place in places)
+    with limited(network, places, mbit_per_second):
+        measured = [beside_the_server(network, one, other) for _ in range(rounds)]
+    for each in measured:
+        print(each)  # noqa: T201
+    assert statistics.median(each.ratio for each in measured) >= 0.7

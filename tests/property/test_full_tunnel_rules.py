@@ -5,16 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Interface, IPv6Interface, ip_network
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import reconcile, settings_of_host
 from fastun.host.reconcile import Reconciler
-from fastun.host.routing import routing_rules
 from fastun.host.routing.rule_kinds import Beside, Level, Unmarked, key_found, key_of
 from fastun.host.wanted import Wanted
-from tests.support.fake_kernel import ETH0, FT0, LAN, FakeKernel
+from tests.support.fake_kernel import ETH0, FT0, LAN, FakeKernel, reconciled_with
 from tests.support.pushed_device import JOURNAL, MARK, settings
 
 ADDRESSES = st.lists(
@@ -51,11 +48,7 @@ def test_the_rules_are_those_of_what_is_wanted_now(
     kernel.have_route("0.0.0.0/0", ETH0)
     kernel.have_address("192.168.7.2/24", ETH0)
     at_home = list(kernel.entries)
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("IPRoute", "Kernel"):
-            patched.setattr(reconcile, name, kernel)
-        patched.setattr(routing_rules, "has_routes", kernel.has_routes)
-        patched.setattr(settings_of_host, "apply", lambda *_: ())
+    with reconciled_with(kernel):
         reconciler = Reconciler(FT0, settings(table="auto", allow_lan=True), JOURNAL)
         for wanted, is_at_home, number in [*steps, (Wanted(mtu=1420), True, 0)]:
             own = [entry for entry in kernel.entries if entry["index"] == FT0]

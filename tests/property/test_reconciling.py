@@ -5,17 +5,14 @@ from __future__ import annotations
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastun.host import reconcile, settings_of_host
 from fastun.host.netlink.kernel import Place
 from fastun.host.reconcile import Reconciler
-from fastun.host.routing import routing_rules
 from fastun.host.routing.routing_rules import PROTOCOL, Level
 from fastun.host.wanted import Wanted
-from tests.support.fake_kernel import FT0, LAN, MAIN, FakeKernel
+from tests.support.fake_kernel import FT0, LAN, MAIN, FakeKernel, reconciled_with
 from tests.support.pushed_device import JOURNAL, MARK, settings
 
 NETWORKS = [IPv4Network(f"10.{n}.0.0/16") for n in range(4)] + [
@@ -61,11 +58,7 @@ def test_the_host_ends_as_wanted_and_what_others_have_stays(
 ) -> None:
     kernel: Any = FakeKernel()
     have_theirs(kernel)
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("IPRoute", "Kernel"):
-            patched.setattr(reconcile, name, kernel)
-        patched.setattr(routing_rules, "has_routes", kernel.has_routes)
-        patched.setattr(settings_of_host, "apply", lambda *_: ())
+    with reconciled_with(kernel):
         reconciler = Reconciler(FT0, settings(table="auto"), JOURNAL)
         for wanted, number in steps:
             applied = reconciler.apply(wanted)

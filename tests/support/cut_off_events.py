@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from fastun.lab.host import wait_until
-from tests.support.cut_off import ROUTER, TABLE, UPLINK, Scene
+from tests.support import dhcp
+from tests.support.cut_off import AWAY, ROUTER, TABLE, UPLINK, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,11 +89,29 @@ def hand_out_routes(scene: Scene) -> None:
     scene.laptop.ip("-6", "route", "del", "2000::/3", "via", "fd01::1", "dev", UPLINK)
 
 
+def take_the_lease_of_a_rogue_dhcp_server(scene: Scene) -> None:
+    """TunnelVision and TunnelCrack by a real server and a real client."""
+    halves = f"0.0.0.0/1 {ROUTER}, 128.0.0.0/1 {ROUTER}, 10.99.0.0/25 {ROUTER}, {AWAY}/32 {ROUTER}"
+    options = {"subnet": "255.255.240.0", "staticroutes": halves, "dns": AWAY}
+    with (
+        dhcp.server(scene.internet, "to-laptop", scene.home, "203.0.113.77", **options),
+        dhcp.client(scene.laptop, UPLINK, scene.home, applies=True),
+    ):
+        assert f"0.0.0.0/1 via {ROUTER} dev {UPLINK}" in scene.laptop.ip("route")
+        scene.laptop.run("timeout", "2", "getent", "hosts", "secret.example.org", check=False)
+        wait_until(scene.answers, "the tunnel, as if there were no such server", timeout_s=10)
+    scene.laptop.run("sh", "-c", f"echo nameserver {ROUTER} > /etc/resolv.conf")
+    scene.laptop.ip("address", "del", "203.0.113.77/20", "dev", UPLINK)
+    for route in ("0.0.0.0/1", "128.0.0.0/1", "10.99.0.0/25", AWAY):
+        scene.laptop.ip("route", "del", route, "via", ROUTER, "dev", UPLINK)
+
+
 ALL: list[Callable[[Scene], None]] = [
     cut,
     kill_a_worker,
     weaken,
     hand_out_routes,
+    take_the_lease_of_a_rogue_dhcp_server,
     Scene.reload_with_another_endpoint,
     kill,
     stop,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import resource
 import socket
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +58,21 @@ def limited_to(n_descriptors: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def limits_of(pid: int) -> tuple[int, int]:
+    """Return the soft and the hard limit of another process, whatever its user."""
+    limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+    soft, hard = re.findall(r"^Max open files +(\d+) +(\d+)", limits, re.MULTILINE)[0]
+    return int(soft), int(hard)
+
+
+def limit(pid: int, n_descriptors: int) -> None:
+    """Set the soft limit of another process, as its own user: root may not be allowed to."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    user, group = map(int, re.findall(r"^[UG]id:\t(\d+)", status, re.MULTILINE))
+    command = ("prlimit", f"--pid={pid}", f"--nofile={n_descriptors}:")
+    subprocess.run(command, user=user, group=group, extra_groups=[], check=True)
 
 
 # linux/capability.h

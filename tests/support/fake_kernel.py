@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import socket
+from contextlib import contextmanager
 from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, Any, Self
 
+import pytest
 from pyroute2.netlink.exceptions import NetlinkError
 
+from fastun.host import reconcile, settings_of_host
 from fastun.host.netlink.kernel import FoundAddress, FoundRoute, Link, Place, SetAddress, SetLink
 from fastun.host.netlink.netlink import Fault
+from fastun.host.routing import routing_rules
 from fastun.host.routing.routing_rules import PROTOCOL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from fastun.host.netlink.kernel import Step
 
@@ -230,3 +234,14 @@ class FakeKernel:
         if not found:
             raise NetlinkError(errno.ENOENT)
         self.rules.remove(found[0])
+
+
+@contextmanager
+def reconciled_with(kernel: FakeKernel) -> Iterator[None]:
+    """Have a Reconciler ask this kernel, and change it."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("IPRoute", "Kernel"):
+            patched.setattr(reconcile, name, kernel)
+        patched.setattr(routing_rules, "has_routes", kernel.has_routes)
+        patched.setattr(settings_of_host, "apply", lambda *_: ())
+        yield

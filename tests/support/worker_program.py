@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-_PROGRAM = (
-    "import sys; from fastun.lane.worker import run; run(sys.argv[1], *map(int, sys.argv[2:]))"
-)
+_PROGRAM = """
+import sys
+from fastun.lane.worker_start import run
+run(sys.argv[1], *map(int, sys.argv[2:]))
+"""
 
 
 def worker_command(name: str, channel_fd: int) -> list[str]:

@@ -84,6 +84,14 @@ def test_a_module_that_others_stand_in_for_is_the_real_one_after_that() -> None:
     )
 
 
+def test_a_part_of_a_library_that_another_stood_in_for_can_be_imported() -> None:
+    run(
+        "from fastun import log; import structlog\n"
+        "assert 'stdlib' not in vars(structlog)\n"
+        "import structlog.stdlib; assert structlog.stdlib.BoundLogger.new"
+    )
+
+
 def test_a_loaded_module_stays_when_others_stand_in() -> None:
     run(
         "import json, sys; from fastun import imports\n"

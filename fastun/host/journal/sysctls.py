@@ -50,7 +50,7 @@ _SysctlValue = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_ \t-]{1,64}\Z")]
 _InterfaceName = Annotated[str, Meta(pattern=r"^[!-$&-.0-9;-~]{1,15}\Z")]
 
 
-class Sysctl(Change, frozen=True, tag="sysctl"):
+class Setting(Change, frozen=True):
     """A setting, by its path below /proc/sys: what it was, and what we made it."""
 
     name: _SysctlName
@@ -67,6 +67,16 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
     def by_hand(self) -> str:  # noqa: D102
         return f"sysctl -w {self.name}={self.before}"
 
+    def is_lost(self) -> bool:  # noqa: D102
+        return value_of(self.name) not in ("", self.ours)
+
+    def original(self, setting: str) -> str | None:  # noqa: D102
+        return self.before if setting == self.name else None
+
+
+class Sysctl(Setting, frozen=True, tag="sysctl"):
+    """One that is undone whatever else there is."""
+
     def is_same(self, other: Change) -> bool:  # noqa: D102
         return isinstance(other, Sysctl) and (other.name, other.ours) == (self.name, self.ours)
 
@@ -74,12 +84,6 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
         # What is not as we have set it, was set since: by another program, or by a gateway with
         # another state directory that has ended, and knows what was before it.
         return known if self.before == self.ours else self
-
-    def is_lost(self) -> bool:  # noqa: D102
-        return value_of(self.name) not in ("", self.ours)
-
-    def original(self, setting: str) -> str | None:  # noqa: D102
-        return self.before if setting == self.name else None
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         if self.name == SRC_VALID_MARK:
@@ -92,27 +96,14 @@ class Sysctl(Change, frozen=True, tag="sysctl"):
         _restore(self.name, self.before, self.ours)
 
 
-class ForwardingSetting(Change, frozen=True, tag="forwarding"):
-    """A setting by which this host forwards, as a gateway with this interface needs it.
+class ForwardingSetting(Setting, frozen=True, tag="forwarding"):
+    """One by which this host forwards, as a gateway with this interface needs it.
 
     ``unless`` is one of ``all`` interfaces: once that is on, it is not undone.
     """
 
-    name: _SysctlName
-    before: _SysctlValue
-    ours: _SysctlValue
     interface: _InterfaceName
     unless: _SysctlNameOrNone = ""
-    rank: ClassVar[int] = 1
-    is_shared: ClassVar[bool] = True
-
-    @property
-    def what(self) -> str:  # noqa: D102
-        return self.name.replace("/", ".")
-
-    @property
-    def by_hand(self) -> str:  # noqa: D102
-        return f"sysctl -w {self.name}={self.before}"
 
     @property
     def changes_nothing(self) -> bool:  # noqa: D102
@@ -124,12 +115,6 @@ class ForwardingSetting(Change, frozen=True, tag="forwarding"):
     def taking_over(self, known: Change) -> Change:  # noqa: D102
         assert isinstance(known, ForwardingSetting)  # noqa: S101 (it is the same)
         return structs.replace(self, before=known.before, unless=known.unless)
-
-    def is_lost(self) -> bool:  # noqa: D102
-        return value_of(self.name) not in ("", self.ours)
-
-    def original(self, setting: str) -> str | None:  # noqa: D102
-        return self.before if setting == self.name else None
 
     def undo(self, limit_s: float, *, owner_died: bool) -> None:  # noqa: ARG002, D102
         is_for_all = bool(self.unless) and value_of(self.unless) not in ("", "0")

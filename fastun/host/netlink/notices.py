@@ -141,8 +141,8 @@ class Notices:
         for each in self._sockets:
             each.close()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when there are reports, or after ``timeout_s``."""
+    async def wait(self, timeout_s: float) -> bool:
+        """Return whether there are reports: at once, or that there are none after ``timeout_s``."""
         loop = asyncio.get_running_loop()
         come = asyncio.Event()
         for each in self._sockets:
@@ -155,6 +155,7 @@ class Notices:
         finally:
             for each in self._sockets:
                 loop.remove_reader(each)
+        return come.is_set()
 
     def read(self, concern_of: Callable[[Report], Concern]) -> Concern:
         """Return what the reports so far mean, all together."""

@@ -5,19 +5,14 @@ It keeps them out of the tunnel.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastun.errors import RuntimeFailure
-from fastun.host.netlink.iproute import IPRoute, NetlinkError
+from fastun.host.netlink.iproute import IPRoute, explained
 from fastun.host.routing import outer_addresses, routing_rules, tables
 from fastun.host.routing.placing import Caught
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fastun.config.settings import Settings
     from fastun.peers.peer import Network
 
@@ -27,7 +22,7 @@ def prepared(settings: Settings) -> Settings:
 
     Removes rules that a killed gateway left. Raises RuntimeFailure.
     """
-    with IPRoute() as netlink, _explained("routing rules"):
+    with IPRoute() as netlink, explained("routing rules"):
         routing_rules.clear_stale(netlink)
         if not settings.fwmark and _may_catch_ourselves(settings):
             mark = routing_rules.free_mark(netlink, tables.in_use())
@@ -60,13 +55,3 @@ def _may_be_routed(settings: Settings) -> list[Network]:
     if settings.table in {"auto", "all"} or is_pushed_routes or may_take_all:
         return [prefix for peer in settings.peers for prefix in peer.allowed_ips]
     return []
-
-
-@contextlib.contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn the kernel's refusal into one line that begins with ``what``."""
-    try:
-        yield
-    except NetlinkError as error:
-        reason: Any = os.strerror(error.code) if error.code else error
-        raise RuntimeFailure(f"{what}: the kernel refuses it: {reason}") from None

@@ -26,6 +26,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from fastun import log
+from fastun.link.datagram import icmp_quote
+from fastun.link.datagram.icmp_quote import Quote
 from fastun.native import MessageType
 
 # Messages read in one turn, and turns of 0.1 s: each takes some 7 us, all together 1 % of a core.
@@ -65,41 +67,30 @@ class Hint(msgspec.Struct, frozen=True):
 
 def read_ipv4(packet: bytes) -> Hint | None:
     """Return the hint in an IPv4 packet; None if it is not such a message about UDP."""
-    if not packet or len(packet) < (packet[0] & 15) * 4 + _ICMP_BYTES:
+    quote = icmp_quote.in_ipv4(packet)
+    if quote is None or quote.icmp[:2] != bytes((_UNREACHABLE, _FRAGMENTATION_NEEDED)):
         return None
-    icmp = packet[(packet[0] & 15) * 4 :]
-    quote = icmp[_ICMP_BYTES:]
-    if icmp[:2] != bytes((_UNREACHABLE, _FRAGMENTATION_NEEDED)):
-        return None
-    # Our datagrams have no options in their header; and a later fragment has no UDP header.
-    if len(quote) < _IPV4_BYTES + _UDP_BYTES or quote[0] != 0x45 or quote[9] != _UDP:  # noqa: PLR2004
-        return None
-    if int.from_bytes(quote[6:8], "big") & 0x1FFF:
-        return None
-    mtu, length = int.from_bytes(icmp[6:8], "big"), int.from_bytes(quote[2:4], "big")
-    return _about(mtu, length, IPv4Address(quote[16:20]), quote[_IPV4_BYTES:])
+    return _about(int.from_bytes(quote.icmp[6:8], "big"), quote)
 
 
 def read_ipv6(icmp: bytes) -> Hint | None:
     """Return the hint in an ICMPv6 message; None if it is not such a message about UDP."""
-    quote = icmp[_ICMP_BYTES:]
-    if len(quote) < _IPV6_BYTES + _UDP_BYTES or icmp[0] != _PACKET_TOO_BIG or quote[6] != _UDP:
+    quote = icmp_quote.in_ipv6(icmp)
+    if quote is None or quote.icmp[0] != _PACKET_TOO_BIG:
         return None
-    mtu = int.from_bytes(icmp[4:8], "big")
-    length = int.from_bytes(quote[4:6], "big") + _IPV6_BYTES
-    return _about(mtu, length, IPv6Address(quote[24:40]), quote[_IPV6_BYTES:])
+    return _about(int.from_bytes(quote.icmp[4:8], "big"), quote)
 
 
-def _about(mtu: int, length: int, host: IPv4Address | IPv6Address, udp: bytes) -> Hint | None:
-    if mtu >= length:  # then it would have fitted
+def _about(mtu: int, quote: Quote) -> Hint | None:
+    if mtu >= quote.length:  # then it would have fitted
         return None
-    hint = Hint(mtu, length, host, int.from_bytes(udp[2:4], "big"))
-    if len(udp) < _UDP_BYTES + _DATA.size:
+    hint = Hint(mtu, quote.length, quote.host, quote.port)
+    if len(quote.udp) < _UDP_BYTES + _DATA.size:
         return hint
-    kind, index, counter = _DATA.unpack_from(udp, _UDP_BYTES)
+    kind, index, counter = _DATA.unpack_from(quote.udp, _UDP_BYTES)
     if kind not in _DATA_TYPES:
         return hint
-    return Hint(mtu, length, host, hint.port, index, counter)
+    return Hint(mtu, quote.length, quote.host, quote.port, index, counter)
 
 
 # -- hearing ----------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from fastun.link.datagram.peer import UdpPeer
 from fastun.link.datagram.probe import Probe
 from fastun.link.datagram.sockets import cached_path_mtu
 from fastun.link.table import Link
-from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS
+from fastun.native import DATA_BYTES_MIN, GATEWAY_COUNTERS, Joins
 from fastun.session import clock
 
 # Outside the data message on UDP: UDP's header, and IP's.
@@ -154,7 +154,7 @@ class PathWatch:
         whole = max(hinted.whole - header_bytes - DATA_BYTES_MIN, 1) if hinted.whole else 0
         path, joins = udp_peer.path, udp_peer.hello.joins_pieces
         if joins is not None and self._frame_bytes:
-            self._say_fragments(udp_peer, packet_max, joins=joins)
+            self._say_fragments(udp_peer, packet_max, joins=Joins.FRAMES in Joins(joins))
         # A new session has not said it again yet.
         limits = (packet_max, whole, path.joins_pieces if joins is None else joins)
         if limits != (path.packet_max, path.whole_max, path.joins_pieces) or link.is_new_path:

@@ -20,7 +20,7 @@ from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import Observer
-from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress
+from fastun.native import GATEWAY_COUNTERS, Aead, Joins, UdpAddress
 from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
@@ -46,9 +46,16 @@ class HelloExchange(msgspec.Struct):
         return self.theirs is not None and Ability.ANSWERS_PROBES in self.theirs.abilities
 
     @property
-    def joins_pieces(self) -> bool | None:
-        """Whether the peer joins halves of Ethernet frames; None while it has not said."""
-        return None if self.theirs is None else Ability.JOINS_PIECES in self.theirs.abilities
+    def joins_pieces(self) -> Joins | None:
+        """What the peer joins of pieces; None while it has not said."""
+        if self.theirs is None:
+            return None
+        joins = Joins.NONE
+        if Ability.JOINS_PIECES in self.theirs.abilities:
+            joins |= Joins.FRAMES
+        if Ability.JOINS_SUPER_PACKETS in self.theirs.abilities and "tcp" in self.theirs.offload:
+            joins |= Joins.SUPER_PACKETS
+        return joins
 
     def is_due(self, now_s: float) -> bool:
         """Return whether the initiator should say it again."""
@@ -61,7 +68,7 @@ class PeerPath(msgspec.Struct):
 
     packet_max: int = 0  # the longest packet that fits it, the inner MTU at most; 0: unknown
     whole_max: int = 0  # longer packets may be fragmented by routers; 0: none may
-    joins_pieces: bool = False  # as the peer said last
+    joins_pieces: Joins = Joins.NONE  # as the peer said last
     fragments_said: int = 0  # the packet_max for which it was said that frames go in fragments
     seen_s: float = float("-inf")
     narrow_seen_s: float = float("-inf")  # because a datagram did not fit

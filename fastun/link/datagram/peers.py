@@ -8,6 +8,7 @@ where authentic data came from, we learn from the link-reader (``UdpPeers.follow
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 from fastun import log
 from fastun.lane.messages import AwaitReply, SetEndpoint
@@ -59,6 +60,10 @@ class UdpPeers:
         if udp_peer is not None:
             self.forget_handshakes(udp_peer)
         return udp_peer is not None
+
+    def timers(self) -> Iterator[PeerTimers]:
+        """Return those of all."""
+        return (udp_peer.timers for udp_peer in self.by_slot.values())
 
     def is_present(self, udp_peer: UdpPeer) -> bool:
         """Return whether the peer may still connect, and this is what is known of it."""

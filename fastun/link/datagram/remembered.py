@@ -32,6 +32,7 @@ from fastun.link.datagram.peers import UdpPeers
 from fastun.link.datagram.sockets import UdpSockets
 from fastun.link.local_end import LocalEnd
 from fastun.native import PEER_SLOTS, UdpAddress
+from fastun.pace import PACE
 from fastun.session import clock
 from fastun.session.protocol import KEY_BYTES
 from fastun.session.refusal import HandshakeError
@@ -101,7 +102,7 @@ class RememberedEndpoints:
         try:
             await self._call()
             while True:
-                await asyncio.sleep(_LOOK_INTERVAL_S)
+                await PACE.next_look(_LOOK_INTERVAL_S)
                 self._write_if_due()
         finally:
             self.write()

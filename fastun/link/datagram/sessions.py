@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from fastun import log
@@ -43,7 +43,7 @@ from fastun.link.local_end import LocalEnd
 from fastun.link.traffic_observer import TICK_S
 from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
-from fastun.session.timers import Action
+from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
 
 
@@ -140,8 +140,7 @@ class DatagramSessions:
 
     def addresses(self) -> set[IPv4Address | IPv6Address]:
         """Return where the peers are."""
-        addresses = [udp_peer.address for udp_peer in self._by_slot.values()]
-        return {address.host for address in addresses if address is not None}
+        return {each.address.host for each in self._by_slot.values() if each.address is not None}
 
     def last_handshake_s(self, slot: int) -> float:
         """Return when the peer's last handshake here succeeded; CLOCK_BOOTTIME, 0 for never."""
@@ -155,10 +154,9 @@ class DatagramSessions:
             self._doubt(udp_peer)
 
     def _doubt(self, udp_peer: UdpPeer) -> None:
-        now_s = clock.boottime_s()
         udp_peer.liveness.doubt(udp_peer.address)
-        udp_peer.timers.on_path_doubted(now_s)
-        self._do_due(udp_peer, now_s)
+        udp_peer.timers.on_path_doubted(clock.boottime_s())
+        self._do_due(udp_peer, clock.boottime_s())
 
     # -- beginning ----------------------------------------------------------------------------
 
@@ -247,10 +245,7 @@ class DatagramSessions:
     # -- control messages ---------------------------------------------------------------------
 
     def on_control(self, slot: int, index: int, message: bytes) -> None:
-        """Take the peer's hello, which also confirms its keys; answer an initiator's.
-
-        Or take a probe of the path, an answer to one, or a goodbye.
-        """
+        """Take a hello, which confirms the peer's keys; a probe or its answer; or a goodbye."""
         self.on_key_confirmed(slot, index)
         udp_peer = self._by_slot.get(slot)
         keys = None if udp_peer is None else udp_peer.current
@@ -268,6 +263,10 @@ class DatagramSessions:
             self._paths.measure(udp_peer, now_s)  # what goes through it depends on the peer, too
 
     # -- time ---------------------------------------------------------------------------------
+
+    def timers(self) -> Iterator[PeerTimers]:
+        """Return those of all peers."""
+        return self._peers.timers()
 
     def tick(self) -> None:
         """Give every timer what the workers have counted, and do what is due."""

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from fastun.link.datagram import icmp_quote
 from fastun.link.datagram.hints import (
     IcmpListener,
     unreachable_filter_ipv4,
@@ -22,9 +23,7 @@ from fastun.link.datagram.hints import (
 )
 from fastun.link.last_error import Reason
 
-_UDP: Final = 17
 _IPV4_TYPE, _IPV6_TYPE = 3, 1
-_ICMP_BYTES, _UDP_BYTES, _IPV4_BYTES, _IPV6_BYTES = 8, 8, 20, 40
 
 _NET, _HOST, _PORT, _PROHIBITED = (
     (Reason.UNREACHABLE, "network unreachable"),
@@ -57,30 +56,21 @@ class Unreachable(msgspec.Struct, frozen=True):
 
 def read_ipv4(packet: bytes) -> Unreachable | None:
     """Return what an IPv4 packet says; None if it is about something else."""
-    if len(packet) < _IPV4_BYTES or len(packet) < (packet[0] & 15) * 4 + _ICMP_BYTES:
+    quote = icmp_quote.in_ipv4(packet)
+    if quote is None or quote.icmp[0] != _IPV4_TYPE or quote.icmp[1] not in _OF_IPV4:
         return None
-    icmp = packet[(packet[0] & 15) * 4 :]
-    quote = icmp[_ICMP_BYTES:]
-    if icmp[0] != _IPV4_TYPE or icmp[1] not in _OF_IPV4:
-        return None
-    if len(quote) < _IPV4_BYTES + _UDP_BYTES or quote[0] != 0x45 or quote[9] != _UDP:  # noqa: PLR2004
-        return None
-    port = int.from_bytes(quote[_IPV4_BYTES + 2 : _IPV4_BYTES + 4], "big")
-    reason, what = _OF_IPV4[icmp[1]]
-    return Unreachable(IPv4Address(quote[16:20]), port, reason, what, IPv4Address(packet[12:16]))
+    reason, what = _OF_IPV4[quote.icmp[1]]
+    return Unreachable(quote.host, quote.port, reason, what, IPv4Address(packet[12:16]))
 
 
 def read_ipv6(icmp: bytes, sender: str) -> Unreachable | None:
     """Return what an ICMPv6 message from ``sender`` says; None if it is about something else."""
-    quote = icmp[_ICMP_BYTES:]
-    if len(quote) < _IPV6_BYTES + _UDP_BYTES or icmp[0] != _IPV6_TYPE or quote[6] != _UDP:
+    quote = icmp_quote.in_ipv6(icmp)
+    if quote is None or quote.icmp[0] != _IPV6_TYPE or quote.icmp[1] not in _OF_IPV6:
         return None
-    if icmp[1] not in _OF_IPV6:
-        return None
-    port = int.from_bytes(quote[_IPV6_BYTES + 2 : _IPV6_BYTES + 4], "big")
-    reason, what = _OF_IPV6[icmp[1]]
+    reason, what = _OF_IPV6[quote.icmp[1]]
     said_by = IPv6Address(sender.partition("%")[0])
-    return Unreachable(IPv6Address(quote[24:40]), port, reason, what, said_by)
+    return Unreachable(quote.host, quote.port, reason, what, said_by)
 
 
 class UnreachableListener(IcmpListener[Unreachable]):

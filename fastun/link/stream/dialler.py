@@ -31,6 +31,7 @@ from fastun.link.stream.handshake import Handshaker
 from fastun.link.stream.owner import StreamOwner
 from fastun.link.stream.racing import Candidate, NotConnectedError
 from fastun.link.table import WORKER_DIED, Link
+from fastun.pace import PACE
 from fastun.session.refusal import HandshakeError
 
 # A link that lived so long was wanted by the server, and no other host displaces it all the time.
@@ -167,7 +168,7 @@ class Dialler:
         """Return the link that replaces a silent one, or None when the link has ended."""
         while not link.ended.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_INTERVAL_S):
+                async with asyncio.timeout(PACE.left_s(LOOK_INTERVAL_S)):
                     await link.ended.wait()
             if not self._may_replace(link):
                 continue

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
 
 import msgspec
 
@@ -98,6 +99,10 @@ class StreamSessions:
         stream_peer = self._by_slot.get(slot)
         is_present = stream_peer is not None and self._links.by_slot.get(slot) is stream_peer.link
         return stream_peer if is_present else None
+
+    def timers(self) -> Iterator[PeerTimers]:
+        """Return those of all sessions."""
+        return (stream_peer.timers for stream_peer in self._by_slot.values())
 
     # -- what the workers report --------------------------------------------------------------
 

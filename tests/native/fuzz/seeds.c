@@ -10,6 +10,7 @@
 #include "check.h"
 #include "formats.h"
 #include "frames.h"
+#include "packet/pieces.h"
 #include "shared/ring.h"
 
 enum { N_FORMATS = 8 /* the choices of fuzz_format */, FRAME_BYTES = 300 };
@@ -117,6 +118,22 @@ static void append_flow(struct seed *seed, uint8_t choice) {
     }
 }
 
+/* A super-packet in three pieces, the last filled up or not, and a frame in two. */
+static void append_pieces(struct seed *seed, uint8_t choice) {
+    for (unsigned i = 0; i < 3 + 2; i++) {
+        bool is_super = i < 3;
+        size_t slice = is_super ? 120 : FRAME_BYTES / 2, n = PIECE_HEADER + slice;
+        n -= is_super && i == 2 && choice % 2 == 0 ? 360 - (VNET_LENGTH + FRAME_BYTES) : 0;
+        uint8_t lead[5] = {(uint8_t)n, (uint8_t)(n >> 8), 0, 1, choice & 1};
+        uint8_t piece[PIECE_HEADER + 200] = {0};
+        piece_write_header(piece, is_super ? i : i - 3, 0,
+                           is_super ? VNET_LENGTH + FRAME_BYTES : FRAME_BYTES,
+                           is_super ? slice : 0);
+        append(seed, lead, sizeof lead);
+        append(seed, piece, n);
+    }
+}
+
 static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     struct seed seed = {.bytes = {choice}, .length = 1};
     bool super = (choice & 2) == 0;
@@ -135,6 +152,9 @@ static struct seed seed_for(const char *fuzzer, uint8_t choice) {
     } else if (strcmp(fuzzer, "fuzz_gro") == 0) {
         seed.length = 0;
         append_flow(&seed, choice);
+    } else if (strcmp(fuzzer, "fuzz_pieces") == 0) {
+        seed.length = 0;
+        append_pieces(&seed, choice);
     } else if (strcmp(fuzzer, "fuzz_ring_peek") == 0 || strcmp(fuzzer, "fuzz_capture_read") == 0) {
         seed.length = 0;
         append_record(&seed);

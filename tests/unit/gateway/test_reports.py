@@ -26,7 +26,7 @@ from fastun.lane.messages import (
     UdpHandshakeCame,
     WorkerFailed,
 )
-from fastun.native import ROLES, UdpAddress
+from fastun.native import ROLES, Confined, UdpAddress
 
 SEALED_ONLY = [
     StreamHandshakeCame(1, 2, b"hello"),
@@ -195,7 +195,7 @@ def test_a_message_that_no_handler_takes_is_logged_with_its_worker(
     gateway = Gateway()
     log.configure("console", 0)
     worker: Any = SimpleNamespace(name="tun-reader 0")
-    gateway.reports.on_message(worker, Ready())
+    gateway.reports.on_message(worker, Ready(Confined(0, 0, has_filter=False)))
     assert gateway.all.mock_calls == []
     error = capsys.readouterr().err
-    assert all(words in error for words in ("unexpected message", "tun-reader 0", "Ready()"))
+    assert all(words in error for words in ("unexpected message", "tun-reader 0", "Ready("))

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 WAYS = {4: ["eth0", "lan0"], 6: ["eth0"]}
 
-# As the programs make them (iptables 1.8.9 on nftables, Docker, ufw, firewalld), shortened.
+# As the programs make them (iptables 1.8.9 on nftables, Docker, ufw 0.36.2, firewalld 1.3.3),
+# shortened.
 DOCKER = """
 table ip filter {
     chain DOCKER {
@@ -154,6 +155,7 @@ def test_a_chain_that_drops_is_named_with_the_command_that_helps(
         (DOCKER, "accept;"),
         (UFW, 'iifname "fastun0" counter accept;'),
         (FIREWALLD, 'iifname "fastun0" goto filter_FWD_trusted;'),
+        (FIREWALLD, 'oifname "eth0" accept; oifname "lan0" accept;'),  # one zone has all of them
         (OWN, 'iifname { "fastun0", "fastun1" } accept;'),
         (OWN, 'iifname vmap { "fastun0" : accept };'),
         (OWN, "meta mark 7 accept;"),

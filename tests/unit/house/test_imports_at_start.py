@@ -48,7 +48,7 @@ NEVER = (
     "rich.console",
     "segno",
     "_ssl",
-    "structlog.testing",
+    "structlog.stdlib",
     "unittest.case",
     "unittest.mock",
     "urllib.request",

@@ -29,12 +29,14 @@ from fastun.lane.messages import (
     StreamHandshakeCame,
     UdpHandshakeCame,
 )
+from fastun.native import Confined
 from tests.support.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = bytes(range(200, 232))
+READY = Ready(Confined(65000, 7, has_filter=False, lacks=("seccomp (not here)",)))
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def open_descriptors() -> set[str]:
         UdpHandshakeCame(os.urandom(48), os.urandom(148)),
         ControlCame(3, 7, os.urandom(4096)),
         StreamHandshakeCame(3, 2**32 - 1, os.urandom(148)),
-        Ready(),
+        READY,
     ],
 )
 def test_a_message_comes_as_it_went(ends: tuple[Channel, socket.socket], message: Message) -> None:
@@ -79,7 +81,7 @@ def test_a_key_is_in_no_repr() -> None:
 def test_descriptors_come_along_and_are_not_inherited(ends: tuple[Channel, socket.socket]) -> None:
     ours, theirs = ends
     reading, writing = os.pipe()
-    ours.send(Ready(), (writing,))
+    ours.send(READY, (writing,))
     os.close(writing)
     received = Channel(theirs).receive()
     assert received is not None
@@ -112,7 +114,7 @@ def test_the_end_is_none_and_nothing_yet_is_blocking_io_error(
         msgpack.packb({"type": "detach-link"}),
         msgpack.packb({"type": "detach-link", "slot": "1"}),
         msgpack.packb({"type": "detach-link", "slot": 1, "colour": "blue"}),
-        msgpack.packb({"type": "ready"}) + b"\x00",
+        msgpack.packb({"type": "begin"}) + b"\x00",
     ],
 )
 def test_what_is_no_message_is_refused_and_its_descriptors_are_closed(
@@ -157,7 +159,7 @@ def test_more_descriptors_than_a_message_has_are_refused_and_closed(
 ) -> None:
     ours, theirs = ends
     before = open_descriptors()
-    socket.send_fds(theirs, [msgpack.packb({"type": "ready"})], [0] * 20)
+    socket.send_fds(theirs, [msgpack.packb({"type": "begin"})], [0] * 20)
     with pytest.raises(DescriptorsLost):
         ours.receive()
     assert open_descriptors() == before

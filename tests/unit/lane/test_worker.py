@@ -98,7 +98,7 @@ def link_reader() -> Iterator[LinkReader]:
         stack.callback(process.kill)
         theirs.close()
         started = LinkReader(process, ours, ring)
-        assert started.receive() == Ready()
+        assert isinstance(started.receive(), Ready)
         started.send(Begin())
         yield started
         ours.close()

@@ -17,7 +17,7 @@ import pytest
 
 from fastun.errors import RuntimeFailure
 from fastun.status import control, report
-from fastun.status.reply import ForwardStatus, LastError
+from fastun.status.reply import Confinement, ForwardStatus, LastError
 from tests.support.control_socket import INTERFACE, connected, serving
 
 if TYPE_CHECKING:
@@ -206,3 +206,20 @@ def test_what_is_forwarded_is_a_line_and_what_is_in_the_way_another(
     default: dict[str, Any] = {"masquerade": False, "peers": True, "to": [], "obstacles": []}
     said = report._forwarding(ForwardStatus(**(default | fields)))  # noqa: SLF001
     assert said.plain.endswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "user 61234, no capabilities, seccomp, Landlock 7"),
+        (
+            {"seccomp": False, "lacks": ["seccomp (why)", "x"]},
+            "user 61234, no capabilities, Landlock 7; without seccomp (why); without x",
+        ),
+        ({"landlock": 0}, "user 61234, no capabilities, seccomp"),
+    ],
+)
+def test_what_workers_are_confined_to_is_a_line(fields: dict[str, Any], expected: str) -> None:
+    default: dict[str, Any] = {"user": 61234, "seccomp": True, "landlock": 7, "lacks": []}
+    said = report._confined(Confinement(**(default | fields)))  # noqa: SLF001
+    assert (said.plain, said.style == "yellow") == (expected, bool(fields.get("lacks")))

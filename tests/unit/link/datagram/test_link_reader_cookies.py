@@ -54,7 +54,7 @@ class LinkReader:
         keys = SetGateKeys(cookies.mac1_key(own_public), cookies.cookie_key(own_public))
         self._channel.send(keys)
         self._channel.send(Begin())
-        assert self._heard() == Ready()
+        assert isinstance(self._heard(), Ready)
 
     def _heard(self) -> object:
         received = self._channel.receive()

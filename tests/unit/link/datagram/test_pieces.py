@@ -9,6 +9,9 @@ import structlog
 
 from fastun import log
 from fastun.lane.messages import SetPacketMax
+from fastun.link.datagram.peer import HelloExchange
+from fastun.link.hello import Ability, Hello
+from fastun.native import Joins
 from tests.unit.link.datagram.test_path_mtu import Office
 
 if TYPE_CHECKING:
@@ -35,6 +38,30 @@ def test_a_peer_that_joins_pieces_is_sent_them_also_in_a_session_that_has_not_sa
     office.link.is_new_path = True
     office.watch.measure(cast("UdpPeer", office.peer), 6.0)
     assert office.lane.take() == [("tun-reader", SetPacketMax(3, 1440, joins_pieces=True))]
+
+
+@pytest.mark.parametrize(
+    ("abilities", "offload", "joins"),
+    [
+        ((), ("tcp", "udp"), Joins.NONE),
+        ((Ability.JOINS_PIECES,), ("tcp",), Joins.FRAMES),
+        ((Ability.JOINS_SUPER_PACKETS,), ("tcp",), Joins.SUPER_PACKETS),
+        ((Ability.JOINS_SUPER_PACKETS,), (), Joins.NONE),
+    ],
+)
+def test_what_goes_in_pieces_is_what_the_peers_hello_says_it_joins(
+    abilities: tuple[Ability, ...], offload: tuple[str, ...], joins: Joins
+) -> None:
+    said = Hello(
+        version=1,
+        software="",
+        mode="tun",
+        offload=offload,
+        message_max=1280,
+        abilities=frozenset(abilities),
+    )
+    assert HelloExchange().joins_pieces is None
+    assert HelloExchange(theirs=said).joins_pieces == joins
 
 
 def test_frames_that_go_in_fragments_are_said_once_with_the_mtu_that_fits(

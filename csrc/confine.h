@@ -1,0 +1,42 @@
+/* confine: what a worker gives up before its first packet, a part of fastun.h by its rules.
+ *
+ * Afterwards the process has no capability, a user of its own where it may have one, opens no file
+ * and makes only the system calls of its role (csrc/confine/calls.h). What this kernel does not
+ * have is left out, and said.
+ */
+#ifndef FASTUN_CONFINE_H
+#define FASTUN_CONFINE_H
+
+#include "fastun.h"
+
+struct confine_wanted {
+    unsigned role; /* an index of stats_role_name */
+    uint32_t user; /* its number, and that of its group; 0: it stays as it is */
+    uint32_t group;
+    int parent_pid;      /* whose death ends this process; the setting is lost with the user */
+    struct stats *stats; /* where a call that breaks the filter is left */
+};
+
+struct confined {
+    uint32_t user;
+    int landlock_abi; /* 0: there is no Landlock, and why is an errno */
+    int landlock_errno;
+    int has_filter;
+    int filter_errno;
+};
+
+/* Confines this process, which has one thread. On failure it must end: a part may have been done.
+ * -ESRCH when the parent is gone. */
+int confine(const struct confine_wanted *wanted, struct confined *confined);
+
+/* What confine() would find here, without doing any of it. */
+void confine_probe(struct confined *found);
+
+/* The system call by which the last worker of the role broke its filter, and forgets it; -1: it did
+ * not. Any number can be there: a worker in an attacker's hands writes what it likes. */
+int64_t stats_take_forbidden_call(struct stats *stats, unsigned role);
+
+/* ring_attach() for a confined worker: by mmap alone. That ring_create made it is not checked. */
+struct ring *ring_attach_own(int fd, size_t size_bytes);
+
+#endif

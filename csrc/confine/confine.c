@@ -1,0 +1,132 @@
+/* What a worker gives up, in the only order that works:
+ *
+ *   limits             while raising one is still allowed
+ *   bounding set       needs CAP_SETPCAP
+ *   groups, user       needs CAP_SETGID and CAP_SETUID
+ *   capabilities
+ *   no core, and the parent's death: the kernel forgets both when the user changes
+ *   no_new_privs       needed by the next two
+ *   Landlock           needs system calls of its own
+ *   filter             the last that can be done
+ */
+#define _GNU_SOURCE
+#include "confine.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "confine/filter.h"
+#include "confine/landlock.h"
+#include "shared/peer_table.h"
+
+/* Of a worker without links: stderr, channel, device, two eventfds, epoll, and in passing those that
+ * a message brings. A link is one more, and so is a socket of UDP and the one that replaces it. */
+enum { FILES = 32, FILES_OF_LINKS = FILES + N_PEER_SLOTS + 2 * N_SOCKETS };
+
+static int lower(int resource, rlim_t most) {
+    struct rlimit limit;
+    if (getrlimit(resource, &limit) < 0)
+        return -errno;
+    limit.rlim_max = limit.rlim_max < most ? limit.rlim_max : most;
+    limit.rlim_cur = limit.rlim_cur < most ? limit.rlim_cur : most;
+    return setrlimit(resource, &limit) < 0 ? -errno : 0;
+}
+
+static int set_limits(unsigned role) {
+    bool has_links = role == ROLE_link_reader || role == ROLE_link_writer;
+    const struct {
+        int resource;
+        rlim_t most;
+    } limits[] = {
+        {RLIMIT_CORE, 0},
+        {RLIMIT_FSIZE, 0},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_NPROC, 0},
+        {RLIMIT_NOFILE, has_links ? FILES_OF_LINKS : FILES},
+    };
+    int error = 0;
+    for (size_t i = 0; i < sizeof limits / sizeof *limits && error == 0; i++)
+        error = lower(limits[i].resource, limits[i].most);
+    /* Keys stay locked without CAP_IPC_LOCK. Where that may not be, they are as anyone's. */
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    (void)setrlimit(RLIMIT_MEMLOCK, &unlimited);
+    return error;
+}
+
+/* Without CAP_SETPCAP it stays: no_new_privs and empty sets make it worth nothing. */
+static void empty_bounding_set(void) {
+    for (unsigned long capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
+        (void)prctl(PR_CAPBSET_DROP, capability);
+}
+
+static int change_user(const struct confine_wanted *wanted) {
+    uid_t user = wanted->user;
+    gid_t group = wanted->group;
+    if (user == 0)
+        return 0;
+    if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 ||
+        setresuid(user, user, user) < 0)
+        return -errno;
+    return 0;
+}
+
+static int give_up_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* Linux 4.3 */
+    return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
+}
+
+/* What every kernel has that fastun runs on. */
+static int give_up_privileges(const struct confine_wanted *wanted) {
+    int error = set_limits(wanted->role);
+    if (error < 0)
+        return error;
+    empty_bounding_set();
+    error = change_user(wanted);
+    if (error == 0)
+        error = give_up_capabilities();
+    if (error == 0)
+        error = process_hide_memory();
+    if (error == 0)
+        error = process_die_with_parent(wanted->parent_pid);
+    if (error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        error = -errno;
+    return error;
+}
+
+static void set_landlock(struct confined *confined, int version) {
+    confined->landlock_abi = version < 0 ? 0 : version;
+    confined->landlock_errno = version < 0 ? -version : 0;
+}
+
+static void set_filter(struct confined *confined, int error) {
+    confined->has_filter = error == 0;
+    confined->filter_errno = -error;
+}
+
+int confine(const struct confine_wanted *wanted, struct confined *confined) {
+    if (wanted->role >= N_ROLES)
+        return -EINVAL;
+    enum stats_role role = (enum stats_role)wanted->role;
+    int error = give_up_privileges(wanted);
+    if (error < 0)
+        return error;
+    confined->user = geteuid();
+    set_landlock(confined, landlock_forbid_all());
+    set_filter(confined, filter_install(role, &wanted->stats->blocks[role]));
+    return 0;
+}
+
+void confine_probe(struct confined *found) {
+    const uint32_t trap = SECCOMP_RET_TRAP;
+    found->user = geteuid();
+    set_landlock(found, landlock_version());
+    set_filter(found, syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &trap) < 0 ? -errno : 0);
+}

@@ -1,0 +1,24 @@
+"""What ``fastun doctor`` finds of how this host confines a gateway's workers."""
+
+from __future__ import annotations
+
+from fastun.doctor.finding import Finding, Subject, finding
+from fastun.status.confinement import describe
+
+
+def confinement(_: Subject) -> Finding:
+    """Check what workers would be confined to, if this process started them."""
+    from fastun import native  # noqa: PLC0415 (it may not load: that is a finding)
+    from fastun.lane import worker_user  # noqa: PLC0415 (as above)
+
+    found, chosen = native.probe_confinement(), worker_user.choose()
+    lacks = found.lacks
+    if chosen.why:
+        lacks = (*lacks, f"a user of their own ({chosen.why})")
+    said = describe(
+        chosen.user or found.user, found.landlock, has_filter=found.has_filter, lacks=lacks
+    )
+    if found.lacks:
+        fix = "optional: a kernel that has them limits what a broken worker can do"
+        return finding("warn", f"confined: {said}", fix)
+    return finding("ok", f"confined: {said}")

@@ -1,0 +1,61 @@
+"""What a worker gives up before its first packet: ``csrc/confine.h``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+
+from fastun.native.library import checked, ffi, lib
+from fastun.native.shared import Stats
+from fastun.native.vocabulary import ROLES
+
+
+class Confined(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a process is confined, or would be.
+
+    ``landlock`` is the version of Landlock's interface, 0 where there is none. ``lacks`` is what
+    this kernel does not have, each with the reason.
+    """
+
+    user: int
+    landlock: int
+    has_filter: bool
+    lacks: tuple[str, ...] = ()
+
+
+def confine(role: str, stats: Stats, *, user: int, group: int, parent_pid: int) -> Confined:
+    """Confine this process, for good; a user of 0 leaves it the one that it has.
+
+    Raises ProcessLookupError when the parent is gone, and OSError: the process must end then.
+    """
+    wanted = ffi.new(
+        "struct confine_wanted *",
+        {
+            "role": ROLES.index(role),
+            "user": user,
+            "group": group,
+            "parent_pid": parent_pid,
+            "stats": stats.pointer,
+        },
+    )
+    found = ffi.new("struct confined *")
+    checked(lib.confine(wanted, found))
+    return _confined(found)
+
+
+def probe_confinement() -> Confined:
+    """Return what `confine` would find on this host, with this process's user."""
+    found = ffi.new("struct confined *")
+    lib.confine_probe(found)
+    return _confined(found)
+
+
+def _confined(found: Any) -> Confined:
+    lacks = []
+    if not found.has_filter:
+        lacks.append(f"seccomp ({os.strerror(found.filter_errno)})")
+    if not found.landlock_abi:
+        lacks.append(f"Landlock ({os.strerror(found.landlock_errno)})")
+    return Confined(found.user, found.landlock_abi, bool(found.has_filter), tuple(lacks))
