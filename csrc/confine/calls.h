@@ -41,13 +41,13 @@ enum { CALLS_MAX = 20 };
     X(futex, ALL, FUTEX(FUTEX_WAIT), ALLOW, "sleeps on the ring")                                  \
     X(futex, ALL, FUTEX(FUTEX_WAKE), ALLOW, "wakes the ring's other end; libc's own locks")        \
     X(ppoll, ALL, ANY, ALLOW, "waits for the device, the eventfd, the channel")                    \
-    X(sendmsg, ALL, ANY, ALLOW, "reports to the gateway; what is sent singly; cookie replies")     \
+    X(sendmsg, ALL, ANY, ALLOW, "reports to the gateway; messages in place; cookie replies")       \
     X(recvmsg, ALL, ANY, ALLOW, "the gateway's messages, with descriptors")                        \
     X(clock_gettime, ALL, ANY, ALLOW, "the time, where the vDSO has no clock")                     \
     X(restart_syscall, ALL, ANY, ALLOW, "a wait goes on after SIGSTOP and SIGCONT, or a suspend")  \
     X(epoll_ctl, LINKS, ANY, ALLOW, "links and sockets that come and go")                          \
     X(close, ALL, ANY, ALLOW, "their descriptors, and those of a capture")                         \
-    X(getsockname, LINKS | TUN_READER, ANY, ALLOW,                                                 \
+    X(getsockname, READERS | LINK_WRITER, ANY, ALLOW,                                              \
       "the family of a new socket; ports in a capture")                                            \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IP, IP_MTU_DISCOVER), ALLOW, "may be fragmented")    \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), ALLOW, "the same")         \

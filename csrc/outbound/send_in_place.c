@@ -82,7 +82,7 @@ static bool send_on_stream(struct tun_reader *reader, struct tun_reader_link *li
         return false;
     atomic_store(&shared->written_stream, record->slot + 1);
     struct iovec iov = {record->payload, record->length};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    const struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     ssize_t n = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_call(reader->loop.stats, CALL_sendmsg);
     if (n > 0 && (size_t)n < record->length)
