@@ -14,9 +14,6 @@
 #include "shared/clock.h"
 
 enum {
-    /* Ring bytes of a batch: a packet or two. More is better sent in trains, and while the next is
-     * being sealed. */
-    IN_PLACE_BYTES_MAX = 4096,
     /* A peer to which the kernel refuses datagrams is left to the link-writer for so long. */
     PAUSE_MS = 1000,
     UNSENT_MAX = UPLINK_QUEUE_MIN / 2,
