@@ -7,6 +7,8 @@
 
 #include <unistd.h>
 
+#include "shared/token.h"
+
 static bool write_frame(struct link_reader *reader, const struct ring_view *record) {
     struct loop *loop = &reader->loop;
     ssize_t n = write(loop->device_fd, record->payload, record->length);
