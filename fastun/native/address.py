@@ -31,7 +31,9 @@ class UdpAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def unpack(cls, packed: bytes) -> UdpAddress:
-        """Return what C's bytes say."""
+        """Return what C's bytes say. Raises ValueError if they are not as many as C has."""
+        if len(packed) != ffi.sizeof("struct udp_address"):  # a cast does not look
+            raise ValueError(packed)
         native = ffi.from_buffer("struct udp_address *", packed)
         local = bytes(native.local)
         return cls(
