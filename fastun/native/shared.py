@@ -58,9 +58,14 @@ class Ring:
             lib.ring_doorbell_consumer(self.pointer)
 
     def free_token(self, role: str) -> bool:
-        """Return the consumer's token, if the reaped worker ``role`` had it; whether it had."""
+        """Return the consumer's token, if the reaped worker ``role`` had it.
+
+        True where ``role`` is the producer: the consumer may wait for it on its eventfd.
+        """
         is_producer = role in ("tun-reader", "link-reader")
-        return is_producer and bool(lib.ring_producer_is_dead(self.pointer))
+        if is_producer:
+            lib.ring_producer_is_dead(self.pointer)
+        return is_producer
 
     def close(self) -> None:
         """Unmap, and close the memfd if this ring made it."""
