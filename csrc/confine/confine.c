@@ -39,7 +39,7 @@ static int lower(int resource, rlim_t most) {
 }
 
 static int set_limits(unsigned role) {
-    bool has_links = role != ROLE_tun_writer;
+    bool has_links = role != ROLE_tun_writer; /* the tun-reader's are for the link-writer's steps */
     const struct {
         int resource;
         rlim_t most;

@@ -91,7 +91,7 @@ SETRESUID = {"x86_64": 117, "aarch64": 147}  # its number, by machine
 def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path: Path) -> None:
     errors = []
 
-    def as_nobody() -> None:
+    def without_rights() -> None:
         # Of this thread only: the raw call, where os.seteuid would change the whole process.
         syscall_setresuid(65534)
         for interface in (INTERFACE, None):
@@ -100,7 +100,7 @@ def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path
             except RuntimeFailure as error:
                 errors.append(str(error))
 
-    thread = threading.Thread(target=as_nobody)
+    thread = threading.Thread(target=without_rights)
     thread.start()
     thread.join()
     assert len(errors) == 2
@@ -185,6 +185,33 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
     monkeypatch.setattr(control, "request", lambda *_: status)
     report.show(None, tmp_path)
     assert "refused" not in capsys.readouterr().out.partition("handshakes")[2]
+
+
+@pytest.mark.parametrize(
+    ("hand_over", "spin", "expected"),
+    [
+        (True, 0, "single packets handed over in place, no spinning"),
+        (False, 0, "no hand-over in place, no spinning"),
+        (True, 30, "in place, writers spin for 30 µs"),
+    ],
+)
+def test_how_the_workers_wait_for_one_another_is_a_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    hand_over: bool,
+    spin: int,
+    expected: str,
+) -> None:
+    with serving(tmp_path) as socket_path:
+        status = control.request(socket_path, "status")
+    lane = msgspec.structs.replace(status.lanes[0], hand_over=hand_over, spin_microseconds=spin)
+    changed = msgspec.structs.replace(status, lanes=[lane])
+    monkeypatch.setattr(control, "request", lambda *_: changed)
+    monkeypatch.setattr(report, "living", lambda _: [socket_path])
+    report.show(None, tmp_path)
+    assert re.search(rf"^workers +.*{expected}$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
