@@ -255,7 +255,7 @@ struct loop_parts {
     struct ring *ring;
     struct stats *stats;
     struct peer_table *peers;
-    int device_fd, channel_fd, wake_fd; /* wake_fd: the outbound ring's eventfd */
+    int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */
     struct mac_table *macs; /* NULL: there is none */

@@ -49,7 +49,10 @@ _WIRES: tuple[tuple[str, str, Scheme], ...] = (
     ("secure TCP", "wireguard", "tcp"),
     ("secure UDP", "wireguard", "udp"),
 )
-_MEASURES = ("one-stream", "four-streams", "idle-ping", "packets-64", "packets-1200", "memory")
+_MEASURES = (
+    *("one-stream", "four-streams", "idle-ping", "request-response"),
+    *("packets-64", "packets-1200", "memory"),
+)
 
 
 @dataclass(frozen=True, slots=True)

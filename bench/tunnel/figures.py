@@ -29,6 +29,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("packets-1200", "UDP of 1200 bytes, loss < 0.1 %", "1000/s", HIGHER),
     Figure("ping-idle-p50", "idle ping, median", "ms", LOWER, "ping ms"),
     Figure("ping-idle-p99", "idle ping, 99th percentile", "ms", LOWER),
+    Figure("request-response", "request and response, median", "ms", LOWER, "request ms"),
     Figure("goodput-at-50m", "one stream on a link of 50 Mbit/s", "Mbit/s", HIGHER),
     Figure("ping-at-50m-p50", "ping under that load, median", "ms", LOWER),
     Figure("ping-at-50m-p99", "ping under that load, 99th percentile", "ms", LOWER),

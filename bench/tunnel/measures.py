@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from bench.tunnel import outage, wakeups
+from bench.tunnel import outage, requests, wakeups
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent
 from bench.tunnel.pings import percentiles, pinging
 from bench.tunnel.search import Trial, highest_rate
@@ -119,6 +119,14 @@ def idle_ping(subject: Subject) -> Figures:
     return {"ping-idle-p50": median, "ping-idle-p99": p99}
 
 
+def request_response(subject: Subject) -> Figures:
+    """One datagram there and one back, as many as there can be one after the other."""
+    pair = subject.pair
+    with requests.responding(pair.server):
+        median = requests.median_ms(pair.client, subject.server.bare_v4, subject.seconds)
+    return {"request-response": median}
+
+
 def limited_link(subject: Subject, *, mbit_per_second: int) -> Figures:
     """Goodput of one stream on a slow link, and round trips beside it."""
     pair, address = subject.pair, subject.server.bare_v4
@@ -200,6 +208,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("four-streams", four_streams),
     Measure("ipv6", inner_ipv6),
     Measure("idle-ping", idle_ping, is_quick=True),
+    Measure("request-response", request_response, is_quick=True),
     Measure("packets-64", partial(packet_rate, size_bytes=64), is_quick=True),
     Measure("packets-1200", partial(packet_rate, size_bytes=1200)),
     Measure("link-50m", partial(limited_link, mbit_per_second=50)),

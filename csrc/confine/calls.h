@@ -27,14 +27,13 @@ enum { CALLS_MAX = 20 };
 /* call, roles, condition, action, what for */
 #define CONFINE_CALLS(X)                                                                           \
     X(read, TUN_READER, ANY, ALLOW, "frames from the device; the hairpin's eventfd")               \
-    X(read, LINK_WRITER, ANY, ALLOW, "the outbound ring's eventfd")                                \
+    X(read, LINK_WRITER | TUN_WRITER, ANY, ALLOW, "the ring's eventfd")                            \
     X(write, TUN_READER, ANY, ALLOW, "wakes the link-writer by eventfd; ICMP answers")             \
     X(write, TUN_WRITER, ANY, ALLOW, "frames to the device")                                       \
     X(write, LINK_READER, ANY, ALLOW,                                                              \
       "frames to the device in place; wakes a switch's tun-reader")                                \
     X(writev, TUN_WRITER, ANY, ALLOW, "packets of one flow as one frame to the device")            \
     X(writev, LINK_WRITER, ANY, ALLOW, "messages to streams")                                      \
-    X(sendto, TUN_READER, ANY, ALLOW, "messages to streams in place, by send()")                   \
     X(sendmmsg, LINK_WRITER, ANY, ALLOW, "trains of datagrams")                                    \
     X(recvmmsg, LINK_READER, ANY, ALLOW, "datagrams")                                              \
     X(readv, LINK_READER, ANY, ALLOW, "streams")                                                   \
@@ -54,7 +53,8 @@ enum { CALLS_MAX = 20 };
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER), ALLOW, "the same")         \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_IPV6, IPV6_MTU), ALLOW, "fragments of that size")    \
     X(setsockopt, LINK_WRITER, OPTION(IPPROTO_TCP, TCP_NOTSENT_LOWAT), ALLOW, "a full uplink")     \
-    X(getsockopt, LINK_WRITER, OPTION(SOL_SOCKET, SO_MEMINFO), ALLOW, "whether it is full")        \
+    X(getsockopt, LINK_WRITER | TUN_READER, OPTION(SOL_SOCKET, SO_MEMINFO), ALLOW,                 \
+      "whether it is full")                                                                        \
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \

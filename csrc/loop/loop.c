@@ -2,6 +2,8 @@
 #include "loop/loop.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 
 #include "loop/reconcile.h"
@@ -29,10 +31,37 @@ struct link_format loop_bounded_format(const struct loop *loop, const struct lin
 
 /* -- waiting ----------------------------------------------------------------------------------- */
 
+/* On the channel and the ring's eventfd, which need no heartbeat: an idle worker never wakes. */
+static enum wait_end sleep_long(struct loop *loop) {
+    struct ring *ring = loop->ring;
+    enum wait_end end = WAIT_READY;
+    eventfd_t count;
+    if (ring_prepare_poll(ring, ring_first(ring))) {
+        end = wait_fd(ring->wake_fd, POLLIN, -1, loop->channel_fd, loop->stats);
+        eventfd_read(ring->wake_fd, &count);
+    }
+    if (ring->is_offered)
+        ring_regain(ring, loop->channel_fd);
+    else
+        waiter_cancel(loop->self);
+    return end;
+}
+
+/* On the futex, whose wake-up is the quicker one, until it has slept for a whole heartbeat. */
+static enum wait_end sleep_short(struct loop *loop) {
+    struct ring *ring = loop->ring;
+    uint64_t cursor = ring_first(ring);
+    enum wait_end end = ring_wait_record(ring, cursor, loop->channel_fd, loop->stats);
+    ring->sleeps_long = end == WAIT_READY && ring->wake_fd >= 0 && ring_used_bytes(ring) == 0;
+    return end;
+}
+
 enum step loop_wait_record(struct loop *loop) {
     struct ring *ring = loop->ring;
     ring->is_offered = loop->hands_over && loop->capture == NULL && loop->n_counted_already == 0;
-    enum wait_end end = ring_wait_record(ring, ring_first(ring), loop->channel_fd, loop->stats);
+    enum wait_end end = ring->sleeps_long ? sleep_long(loop) : sleep_short(loop);
+    if (ring_used_bytes(ring) > 0)
+        ring->sleeps_long = false;
     ring->is_offered = false;
     if (ring->is_orphaned)
         reconcile(loop);

@@ -30,7 +30,7 @@ enum {
 
 /* -- what the kernel has ----------------------------------------------------------------------- */
 
-static uint64_t unsent_of(int fd) {
+uint64_t fair_unsent_of(int fd) {
     uint32_t figures[SK_MEMINFO_VARS] = {0};
     socklen_t length = sizeof figures;
     getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &length);
@@ -38,7 +38,7 @@ static uint64_t unsent_of(int fd) {
 }
 
 static void look_at(struct fair *fair, uint64_t *known, int fd) {
-    uint64_t n_unsent = unsent_of(fd);
+    uint64_t n_unsent = fair_unsent_of(fd);
     fair->n_unsent += n_unsent - *known;
     *known = n_unsent;
 }

@@ -22,4 +22,7 @@ void fair_wake(struct link_writer *writer, struct writer_link *link);
 void fair_attach(struct link_writer *writer, struct writer_link *link);
 void fair_forget(struct link_writer *writer, struct writer_link *link);
 
+/* Bytes of a socket that the kernel has not sent yet, as it counts them. */
+uint64_t fair_unsent_of(int fd);
+
 #endif

@@ -42,6 +42,7 @@ static struct writer_link *link_of(struct link_writer *writer, const struct ring
 static enum step write_batch(struct link_writer *writer, struct batch *batch);
 static int write_streams(struct link_writer *writer, struct batch *batch);
 static enum step wait_without_link(struct link_writer *writer);
+static enum step wait_for_record(struct link_writer *writer);
 static enum step wait_for_work(struct link_writer *writer);
 
 static struct writer_link *link_at(struct link_writer *writer, unsigned slot) {
@@ -196,8 +197,7 @@ static enum step wait_without_link(struct link_writer *writer) {
     struct loop *loop = &writer->loop;
     drop_expired(writer);
     if (ring_used_bytes(loop->ring) == 0)
-        return step_after_wait(
-            ring_wait_record(loop->ring, ring_first(loop->ring), loop->channel_fd, loop->stats));
+        return wait_for_record(writer);
     return step_after_wait(wait_fd(-1, 0, NO_LINK_LOOK_MS, loop->channel_fd, loop->stats));
 }
 

@@ -9,18 +9,23 @@
 #include <sys/socket.h>
 
 #include "host/udp_address.h"
+#include "outbound/fair_writer.h"
 #include "outbound/stream_writer.h"
 #include "shared/clock.h"
+#include "shared/token.h"
 
 enum {
-    /* Ring bytes of a batch: a packet or two. More is better sent in trains, and while the next is
-     * being sealed. */
-    IN_PLACE_BYTES_MAX = 4096,
     /* A peer to which the kernel refuses datagrams is left to the link-writer for so long. */
     PAUSE_MS = 1000,
+    HAS_A_QUEUE_MIN = UPLINK_QUEUE_MIN / 2,
 };
 
 /* -- tun-reader: one record -------------------------------------------------------------------- */
+
+/* Several peers may have to take turns: the link-writer is to see what waits in the kernel. */
+static bool has_a_queue(const struct tun_reader *reader, int fd) {
+    return reader->n_links > 1 && fair_unsent_of(fd) > HAS_A_QUEUE_MIN;
+}
 
 static struct tun_reader_link *link_of(struct tun_reader *reader, const struct ring_view *record) {
     if (record->slot >= N_PEER_SLOTS || record->segment != SEGMENT_WHOLE)
@@ -52,13 +57,15 @@ static bool send_datagram(struct tun_reader *reader, struct tun_reader_link *lin
         return false;
     peer_read_endpoint(&loop->peers->slots[record->slot], &link->endpoint_version, &link->endpoint);
     const struct loop_socket *where = &reader->sockets[link->endpoint.socket_index % N_SOCKETS];
+    if (where->fd < 0 || has_a_queue(reader, where->fd))
+        return false;
     struct iovec iov = {record->payload, record->length};
     struct envelope envelope;
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     udp_address_envelope(&link->endpoint, where->family, &envelope, &message);
     if ((record->ecn & ECN_MASK) != 0)
         udp_address_write_class(&link->endpoint, (uint8_t)(record->ecn & ECN_MASK), &message);
-    ssize_t n = where->fd < 0 ? -1 : sendmsg(where->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = sendmsg(where->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_call(loop->stats, CALL_sendmsg);
     if (n < 0)
         link->paused_until_ns = record->enqueued_ns + PAUSE_MS * (uint64_t)NS_PER_MS;
@@ -69,6 +76,8 @@ static bool send_datagram(struct tun_reader *reader, struct tun_reader_link *lin
 static bool send_on_stream(struct tun_reader *reader, struct tun_reader_link *link,
                            const struct ring_view *record) {
     struct ring_shared *shared = reader->loop.ring->shared;
+    if (has_a_queue(reader, link->fd))
+        return false;
     atomic_store(&shared->written_stream, record->slot + 1);
     struct iovec iov = {record->payload, record->length};
     const struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};

@@ -103,6 +103,7 @@ struct ring {
     uint64_t n_packets; /* the producer's: in all commits, since the ring was made */
     int wake_fd;        /* the consumer's eventfd, or -1 where it sleeps on the futex only */
     uint32_t spin_ns; /* the consumer's: how long it looks again before it sleeps; 0: not at all */
+    bool sleeps_long; /* the consumer's: nothing has come for a while */
     bool is_offered;  /* the consumer's: its work may be done for it while it sleeps (token.h) */
     bool is_orphaned; /* the consumer's: that one was killed; it takes over as from a predecessor */
     unsigned next_view; /* the consumer's next one of `views` */
@@ -147,8 +148,8 @@ void ring_release(struct ring *ring, uint64_t cursor, struct stats_block *stats)
 /* Empties the ring. */
 void ring_discard(struct ring *ring, struct stats_block *stats);
 /* Announces that the consumer goes to sleep on descriptors, wake_fd among them. false: there is a
- * record at the cursor or the bell has rung, so do not. waiter_cancel(consumer) when awake
- * again. */
+ * record at the cursor or the bell has rung, so do not. When awake again, or not asleep,
+ * waiter_cancel(consumer), or ring_regain where the token was offered. */
 bool ring_prepare_poll(struct ring *ring, uint64_t cursor);
 /* Takes the token, at the consumer's start and when it is awake again; ring_wait_record does. */
 void ring_regain(struct ring *ring, int channel_fd);

@@ -13,6 +13,10 @@ void ring_regain(struct ring *ring, int channel_fd) {
     ring->peer = ring->tail;
 }
 
+static uint32_t offer_of(const struct ring *ring) {
+    return ring->is_offered ? TOKEN_OFFERED : 0;
+}
+
 static uint64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -33,7 +37,7 @@ static bool spin(const struct ring *ring, uint64_t cursor) {
 enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_fd,
                                struct stats_block *stats) {
     struct waiter *self = &ring->shared->consumer;
-    uint32_t offer = ring->is_offered ? TOKEN_OFFERED : 0;
+    uint32_t offer = offer_of(ring);
     if (ring->spin_ns > 0 && spin(ring, cursor))
         return waiter_is_rung(self) ? WAIT_DOORBELL : WAIT_READY;
     uint32_t event = waiter_prepare(self, WAITER_ON_FUTEX | offer);
@@ -49,7 +53,7 @@ enum wait_end ring_wait_record(struct ring *ring, uint64_t cursor, int channel_f
 
 bool ring_prepare_poll(struct ring *ring, uint64_t cursor) {
     struct waiter *self = &ring->shared->consumer;
-    waiter_prepare(self, WAITER_ON_EVENTFD);
+    waiter_prepare(self, WAITER_ON_EVENTFD | offer_of(ring));
     if (atomic_load_explicit(&ring->shared->head, memory_order_acquire) == cursor &&
         !waiter_is_rung(self))
         return true;

@@ -4,7 +4,8 @@
  * on file descriptors (ppoll or epoll, always together with its control channel). The gateway's
  * doorbell ends both: the message on the channel ends the poll, `rung` and `event` end the futex
  * wait. A link-writer with a full socket must hear its ring and that socket at once: it then sleeps
- * on descriptors, one of them an eventfd that the producer writes instead of waking the futex.
+ * on descriptors, one of them an eventfd that the producer writes instead of waking the futex. So
+ * does a writer that has been idle for a heartbeat.
  *
  * The futex is shared between processes, so FUTEX_PRIVATE_FLAG must not be set.
  */

@@ -117,7 +117,8 @@ class Lane:
         self.plan = plan
         self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        flags = os.EFD_CLOEXEC | os.EFD_NONBLOCK
+        self._wake_fds = {direction: os.eventfd(0, flags) for direction in self.rings}
         self._log = log.get("lane")
 
     def start(self, owner: LaneOwner) -> None:
@@ -179,7 +180,8 @@ class Lane:
         self.peers.close()
         if self.switch is not None:
             self.switch.close()
-        os.close(self._wake_fd)
+        for wake_fd in self._wake_fds.values():
+            os.close(wake_fd)
         stuck = [worker.name for worker, is_gone in zip(living, gone, strict=True) if not is_gone]
         if stuck:
             raise RuntimeFailure(f"cannot kill the workers {', '.join(stuck)}")
@@ -210,7 +212,7 @@ class Lane:
             ring.fd,
             self.peers.fd,
             plan.device_fd,
-            self._wake_fd,
+            self._wake_fds[DIRECTIONS[worker.role]],
         )
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
@@ -275,7 +277,7 @@ class Lane:
         was_ready = worker.is_ready
         status = worker.reap()
         if worker.ring.free_token(worker.role):
-            os.eventfd_write(self._wake_fd, 1)
+            os.eventfd_write(self._wake_fds[DIRECTIONS[worker.role]], 1)
         worker.is_ready = False
         worker.restarts += 1
         is_fault = -status in FAULTS

@@ -20,7 +20,7 @@ READERS = ("tun-reader", "link-reader")
 
 # The system calls that each role makes; the others would be series that are always 0.
 CALLS_OF_ROLE = {
-    "tun-reader": ("read", "ppoll", "futex_wait", "futex_wake"),
+    "tun-reader": ("read", "sendmsg", "ppoll", "futex_wait", "futex_wake"),
     "link-writer": (
         "writev",
         "sendmmsg",
@@ -33,13 +33,14 @@ CALLS_OF_ROLE = {
     "link-reader": (
         "readv",
         "recvmmsg",
+        "write",
         "sendmsg",
         "getrandom",
         "epoll_wait",
         "futex_wait",
         "futex_wake",
     ),
-    "tun-writer": ("write", "writev", "futex_wait", "futex_wake"),
+    "tun-writer": ("write", "writev", "ppoll", "futex_wait", "futex_wake"),
 }
 
 

@@ -206,10 +206,9 @@ def _forwarding(forward: ForwardStatus) -> Text:
 
 def _waiting(lane: LaneStatus) -> str:
     """Return how the workers wait for one another."""
-    single = "done by the one that is awake" if lane.hand_over else "passed on"
+    hand_over = "single packets handed over in place" if lane.hand_over else "no hand-over in place"
     spin = lane.spin_microseconds
-    before = f"; a writer looks again for {spin} µs before it sleeps" if spin else ""
-    return f"single packets are {single}{before}"
+    return hand_over + (f", writers spin for {spin} µs" if spin else ", no spinning")
 
 
 def _connected(status: Status) -> Text:

@@ -16,12 +16,15 @@ static struct lane_memory lane;
 static struct worker_thread reader, writer;
 static int stream[2], device[2]; /* [0]: the workers' */
 static uint32_t n_sent, n_got;
+static bool adds_wake_fd;
 
 static void open_workers(bool hands_over, int device_buffer) {
     struct link_format format = plain_format(MODE_TUN, false);
     n_sent = n_got = 0;
     lane_memory_open(&lane, RING_BYTES);
     lane.hands_over = hands_over;
+    if (adds_wake_fd)
+        lane_memory_add_wake_fd(&lane);
     pair_open(stream, SOCK_STREAM | SOCK_NONBLOCK);
     pair_open(device, SOCK_SEQPACKET | SOCK_NONBLOCK);
     set_send_buffer(device[0], device_buffer);
@@ -148,7 +151,35 @@ static void none_overtakes_whoever_writes(void) {
     close_workers();
 }
 
+static void check_calls(enum stats_call call, uint64_t n) {
+    CHECK_EQUAL(stats_read_call(lane.stats, ROLE_tun_writer, call), n);
+}
+
+/* After a heartbeat it sleeps without one, and is woken by a packet all the same. */
+static void an_idle_writer_does_not_wake_until_there_is_a_packet(void) {
+    for (int hands_over = 0; hands_over < 2; hands_over++) {
+        adds_wake_fd = true;
+        open_workers(hands_over, 1 << 20);
+        for (int ms = 0; stats_read_call(lane.stats, ROLE_tun_writer, CALL_ppoll) == 0; ms++) {
+            CHECK(ms < PATIENCE_MS);
+            usleep(1000);
+        }
+        usleep(WAIT_HEARTBEAT_NS / 1000 + 100 * 1000);
+        check_calls(CALL_futex_wait, 1);
+        check_calls(CALL_ppoll, 1);
+        send_packet(100);
+        receive_packet();
+        await_empty_ring();
+        CHECK_EQUAL(counted(ROLE_link_reader, COUNTER_in_place), hands_over);
+        CHECK_EQUAL(counted(ROLE_tun_writer, COUNTER_packets), 1);
+        check_calls(CALL_ppoll, 1);
+        close_workers();
+        adds_wake_fd = false;
+    }
+}
+
 int main(void) {
+    RUN(an_idle_writer_does_not_wake_until_there_is_a_packet);
     RUN(single_packets_do_not_wake_the_tun_writer);
     RUN(each_does_its_own_work_when_that_is_wanted);
     RUN(a_device_without_room_is_the_tun_writers);

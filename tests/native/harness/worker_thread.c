@@ -17,7 +17,6 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
         CHECK(worker->hairpin != NULL);
     }
     pair_open(worker->channel, SOCK_SEQPACKET);
-    bool is_outbound = role == ROLE_tun_reader || role == ROLE_link_writer;
     worker->loop = loop_new(&(struct loop_parts){.role = role,
                                                  .wire = wire,
                                                  .mode = mode,
@@ -26,7 +25,7 @@ void worker_open(struct worker_thread *worker, enum stats_role role, enum wire w
                                                  .peers = lane->peers,
                                                  .device_fd = device_fd,
                                                  .channel_fd = worker->channel[1],
-                                                 .wake_fd = is_outbound ? lane->wake_fd : -1,
+                                                 .wake_fd = lane->wake_fd,
                                                  .macs = lane->macs,
                                                  .hairpin = worker->hairpin,
                                                  .hairpin_wake_fd = lane->hairpin_wake_fd,

@@ -188,6 +188,33 @@ def test_the_last_error_of_a_peer_is_a_line_below_the_table(
 
 
 @pytest.mark.parametrize(
+    ("hand_over", "spin", "expected"),
+    [
+        (True, 0, "single packets handed over in place, no spinning"),
+        (False, 0, "no hand-over in place, no spinning"),
+        (True, 30, "in place, writers spin for 30 µs"),
+    ],
+)
+def test_how_the_workers_wait_for_one_another_is_a_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    hand_over: bool,
+    spin: int,
+    expected: str,
+) -> None:
+    with serving(tmp_path) as socket_path:
+        status = control.request(socket_path, "status")
+    lane = msgspec.structs.replace(status.lanes[0], hand_over=hand_over, spin_microseconds=spin)
+    changed = msgspec.structs.replace(status, lanes=[lane])
+    monkeypatch.setattr(control, "request", lambda *_: changed)
+    monkeypatch.setattr(report, "living", lambda _: [socket_path])
+    report.show(None, tmp_path)
+    assert re.search(rf"^workers +.*{expected}$", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
     ("fields", "expected"),
     [
         ({}, "to all networks"),
