@@ -201,7 +201,7 @@ def test_the_soft_limit_is_raised_for_the_gateway_and_its_workers(
     for role in ROLES:
         soft, hard = limits_of(worker_pid(gateway, role))
         assert soft == hard
-        assert (soft >= PEER_SLOTS) == (role in ("link-reader", "link-writer"))
+        assert (soft >= PEER_SLOTS) == (role != "tun-writer")
     assert gateway.stop() == 0
 
 
