@@ -75,6 +75,8 @@ int device_set_offload(int fd, enum device_offload offload);
 int process_hide_memory(void);
 /* Has the kernel kill this process when its parent dies; -ESRCH when that has happened already. */
 int process_die_with_parent(int parent_pid);
+/* Gives the kernel what malloc keeps for later. */
+void process_trim_memory(void);
 /* Forks a process whose parent is ours. Only in a process with one thread. Returns 0 in the child,
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);

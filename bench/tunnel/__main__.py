@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench.tunnel import against, machine, plot, report
+from bench.tunnel import against, crowd, machine, plot, report
 from bench.tunnel import results as result_files
 from bench.tunnel.cases import CASES, Case
 from bench.tunnel.figures import FIGURES
@@ -50,7 +50,8 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="./run bench show FILE renders a stored result\n"
-        "./run bench against CHECKOUT compares this version with another one",
+        "./run bench against CHECKOUT compares this version with another one\n"
+        "./run bench crowd measures the memory that a peer costs",
     )
     cases, measures = ([one.name for one in known] for known in (CASES, MEASURES))
     parser.add_argument(
@@ -198,6 +199,8 @@ def main(arguments: Sequence[str]) -> int:
             return show(arguments[1:], console)
         if arguments[:1] == ["against"]:
             return against.main(arguments[1:], console)
+        if arguments[:1] == ["crowd"]:
+            return crowd.main(arguments[1:], console)
         return benchmark(parse_arguments(arguments), console)
     except KeyboardInterrupt:
         errors.print("interrupted")

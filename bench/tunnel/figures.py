@@ -43,6 +43,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("cpu-programs", "CPU per 64 KiB, the tunnel's processes", "us", LOWER),
     Figure("memory-rss", "resident memory, both ends", "MiB", LOWER, "RSS MiB"),
     Figure("memory-pss", "resident memory, shared pages split", "MiB", LOWER),
+    Figure("idle-wakeups", "wake-ups of an idle end", "1/s", LOWER),
     Figure("worker-killed", "worker killed to packets again, median", "ms", LOWER),
     Figure("start-up", "start to first answer", "s", LOWER, "start s"),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from bench.tunnel import outage, requests
+from bench.tunnel import outage, requests, wakeups
 from bench.tunnel.cpu import IDLE_SHARE_MAX, Spent
 from bench.tunnel.pings import percentiles, pinging
 from bench.tunnel.search import Trial, highest_rate
@@ -165,6 +165,11 @@ def worker_killed(subject: Subject) -> Figures:
     return {} if median is None else {"worker-killed": median}
 
 
+def idle_wakeups(subject: Subject) -> Figures:
+    """How often a tunnel wakes up that nothing goes through."""
+    return {"idle-wakeups": wakeups.per_second(subject.pair)} if subject.pair.programs else {}
+
+
 def memory(subject: Subject) -> Figures:
     """Resident memory of the programs of both ends, after what they have carried so far."""
     if not subject.pair.programs:
@@ -211,6 +216,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("loss-0", partial(lossy_link, per_thousand=0)),
     Measure("loss-0.1", partial(lossy_link, per_thousand=1)),
     Measure("loss-1", partial(lossy_link, per_thousand=10)),
+    Measure("idle-wakeups", idle_wakeups),
     Measure("memory", memory, is_quick=True),
     Measure("worker-killed", worker_killed),
 )

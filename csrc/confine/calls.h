@@ -7,7 +7,7 @@
  * The order is that of the checks, so the calls of every packet come first.
  *
  * Python makes no others: it talks to the gateway (recvmsg, sendmsg, close), and allocates. libc
- * allocates by brk and mmap. mremap it can do without, and brk, so these may be refused, which kills
+ * allocates by brk and mmap. mremap it can do without, so that is refused (ENOMEM), which kills
  * nothing. glibc's functions are not always the call of their name: poll, epoll_wait and fstat have
  * others on other processors, and are not used after the start.
  */
@@ -58,8 +58,7 @@ enum { CALLS_MAX = 20 };
     X(getrandom, LINK_READER, ANY, ALLOW, "nonces and secrets of cookies")                         \
     X(mmap, ALL, ARGUMENT(2, PROT_EXEC, 0), ALLOW, "memory, keys, rings of a capture; no code")    \
     X(munmap, ALL, ANY, ALLOW, "the same, given back")                                             \
-    X(brk, READERS | TUN_WRITER, ANY, ALLOW, "memory of libc")                                     \
-    X(brk, LINK_WRITER, ANY, NO_ROOM, "the 21st call; libc takes mmap then")                       \
+    X(brk, ALL, ANY, ALLOW, "memory of libc")                                                      \
     X(mremap, ALL, ANY, REFUSE, "libc does without: it copies")                                    \
     X(madvise, ALL, ADVICE(MADV_DONTNEED), ALLOW, "queues that shrink; libc")                      \
     X(madvise, READERS, ADVICE(MADV_DONTDUMP), ALLOW, "new keys")                                  \

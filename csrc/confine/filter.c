@@ -68,8 +68,6 @@ struct line {
     }
 #define ALLOW  SECCOMP_RET_ALLOW
 #define REFUSE (SECCOMP_RET_ERRNO | ENOMEM)
-/* brk returns an address and no error: the end of the heap, which 0 is not. */
-#define NO_ROOM SECCOMP_RET_ERRNO
 
 /* The macros of conditions have commas of their own. */
 #define LINE(name, in_roles, condition, what, why)                                                 \

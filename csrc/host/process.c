@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <malloc.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -19,6 +20,12 @@ int process_die_with_parent(int parent_pid) {
         return -errno;
     /* The parent may have died before the call; then no signal will ever come. */
     return getppid() == parent_pid ? 0 : -ESRCH;
+}
+
+void process_trim_memory(void) {
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 int process_fork_sibling(void) {

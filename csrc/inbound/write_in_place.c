@@ -7,11 +7,7 @@
 
 #include <unistd.h>
 
-enum {
-    /* Ring bytes of a batch: a packet or two. More is better coalesced, and written while the next is
-     * being read. */
-    IN_PLACE_BYTES_MAX = 4096,
-};
+#include "shared/token.h"
 
 static bool write_frame(struct link_reader *reader, const struct ring_view *record) {
     struct loop *loop = &reader->loop;

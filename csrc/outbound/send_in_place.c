@@ -12,21 +12,19 @@
 #include "outbound/fair_writer.h"
 #include "outbound/stream_writer.h"
 #include "shared/clock.h"
+#include "shared/token.h"
 
 enum {
-    /* Ring bytes of a batch: a packet or two. More is better sent in trains, and while the next is
-     * being sealed. */
-    IN_PLACE_BYTES_MAX = 4096,
     /* A peer to which the kernel refuses datagrams is left to the link-writer for so long. */
     PAUSE_MS = 1000,
-    UNSENT_MAX = UPLINK_QUEUE_MIN / 2,
+    HAS_A_QUEUE_MIN = UPLINK_QUEUE_MIN / 2,
 };
 
 /* -- tun-reader: one record -------------------------------------------------------------------- */
 
 /* Several peers may have to take turns: the link-writer is to see what waits in the kernel. */
 static bool has_a_queue(const struct tun_reader *reader, int fd) {
-    return reader->n_links > 1 && fair_unsent_of(fd) > UNSENT_MAX;
+    return reader->n_links > 1 && fair_unsent_of(fd) > HAS_A_QUEUE_MIN;
 }
 
 static struct tun_reader_link *link_of(struct tun_reader *reader, const struct ring_view *record) {

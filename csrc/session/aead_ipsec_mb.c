@@ -9,6 +9,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stddef.h>
 
 #include "session/aead_library.h"
 
@@ -62,12 +63,14 @@ static bool is_done(void) {
 }
 
 static struct aead_key *key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]) {
-    struct ipsec_mb_key *made = secret_memory_new(sizeof *made);
+    bool is_aes = aead == AEAD_AES_256_GCM;
+    struct ipsec_mb_key *made =
+        secret_memory_new(is_aes ? sizeof *made : offsetof(struct ipsec_mb_key, aes));
     if (made == NULL)
         return NULL;
     made->base.library = &aead_ipsec_mb;
     made->aead = aead;
-    if (aead == AEAD_AES_256_GCM)
+    if (is_aes)
         IMB_AES256_GCM_PRE(manager, key, &made->aes);
     else
         memcpy(made->chacha, key, AEAD_KEY_SIZE);

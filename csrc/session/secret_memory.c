@@ -2,23 +2,55 @@
 #include "session/secret_memory.h"
 
 #include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Small pieces share mappings: a region has those of one size class, a multiple of STEP with the
+ * header. What is larger is a region of its own. */
+enum { STEP = 128, N_CLASSES = 24, REGION_BYTES = 16384, ALIGNMENT = 64 };
+
+/* At the beginning of a mapping. One with room is in its class's list. */
+struct region {
+    _Alignas(ALIGNMENT) size_t mapped_bytes;
+    size_t piece_bytes; /* with the header */
+    struct region *next, *previous;
+    struct header *free; /* pieces that were given back */
+    size_t n_used;
+    size_t n_made; /* those behind them were never given out */
+};
+
 /* Stands in front of every piece; its size keeps the piece aligned. */
 struct header {
-    _Alignas(64) size_t mapped_bytes;
+    _Alignas(ALIGNMENT) struct region *region;
+    struct header *next_free;
 };
+
+static struct region *with_room[N_CLASSES];
+static atomic_flag is_locked = ATOMIC_FLAG_INIT;
+
+static void lock(void) {
+    while (atomic_flag_test_and_set_explicit(&is_locked, memory_order_acquire))
+        ;
+}
+
+static void unlock(void) {
+    atomic_flag_clear_explicit(&is_locked, memory_order_release);
+}
 
 static struct header *header_of(void *memory) {
     return (struct header *)memory - 1;
 }
 
 static size_t size_of(const struct header *header) {
-    return header->mapped_bytes - sizeof *header;
+    return header->region->piece_bytes - sizeof *header;
 }
+
+/* -- regions ----------------------------------------------------------------------------------- */
 
 static int protect(void *mapping, size_t mapped_bytes) {
     if (madvise(mapping, mapped_bytes, MADV_DONTDUMP) < 0 ||
@@ -28,25 +60,99 @@ static int protect(void *mapping, size_t mapped_bytes) {
     return 0;
 }
 
-void *secret_memory_new(size_t size_bytes) {
+static struct region *region_new(size_t piece_bytes) {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t least = sizeof(struct region) + piece_bytes;
+    size_t bytes = least < REGION_BYTES ? REGION_BYTES : least;
+    size_t mapped_bytes = (bytes + page - 1) & ~(page - 1);
+    struct region *region =
+        mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (region == MAP_FAILED)
+        return NULL;
+    int error = protect(region, mapped_bytes);
+    if (error < 0) {
+        munmap(region, mapped_bytes);
+        errno = -error;
+        return NULL;
+    }
+    region->mapped_bytes = mapped_bytes;
+    region->piece_bytes = piece_bytes;
+    return region;
+}
+
+/* The list of the region's class; NULL for a piece with a mapping of its own. */
+static struct region **list_of(const struct region *region) {
+    size_t class = region->piece_bytes / STEP;
+    return class < N_CLASSES ? &with_room[class] : NULL;
+}
+
+static bool is_full(const struct region *region) {
+    size_t n = (region->mapped_bytes - sizeof *region) / region->piece_bytes;
+    return region->free == NULL && region->n_made == n;
+}
+
+static void list(struct region *region) {
+    struct region **first = list_of(region);
+    if (first == NULL)
+        return;
+    region->previous = NULL;
+    region->next = *first;
+    if (*first != NULL)
+        (*first)->previous = region;
+    *first = region;
+}
+
+static void unlist(struct region *region) {
+    struct region **first = list_of(region);
+    if (first == NULL)
+        return;
+    if (region->previous != NULL)
+        region->previous->next = region->next;
+    else
+        *first = region->next;
+    if (region->next != NULL)
+        region->next->previous = region->previous;
+}
+
+static struct header *take(struct region *region) {
+    struct header *header = region->free;
+    if (header != NULL)
+        region->free = header->next_free;
+    else
+        header =
+            (struct header *)((uint8_t *)(region + 1) + region->n_made++ * region->piece_bytes);
+    *header = (struct header){.region = region};
+    region->n_used++;
+    return header;
+}
+
+/* -- pieces ------------------------------------------------------------------------------------ */
+
+static struct header *piece_new(size_t piece_bytes) {
+    size_t class = piece_bytes / STEP;
+    struct region *region = class < N_CLASSES ? with_room[class] : NULL;
+    if (region == NULL) {
+        region = region_new(piece_bytes);
+        if (region == NULL)
+            return NULL;
+        list(region);
+    }
+    struct header *header = take(region);
+    if (is_full(region))
+        unlist(region);
+    return header;
+}
+
+void *secret_memory_new(size_t size_bytes) {
     if (size_bytes > SIZE_MAX / 2) {
         errno = ENOMEM;
         return NULL;
     }
-    size_t mapped_bytes = (sizeof(struct header) + size_bytes + page - 1) & ~(page - 1);
-    struct header *header =
-        mmap(NULL, mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (header == MAP_FAILED)
-        return NULL;
-    int error = protect(header, mapped_bytes);
-    if (error < 0) {
-        munmap(header, mapped_bytes);
-        errno = -error;
-        return NULL;
-    }
-    header->mapped_bytes = mapped_bytes;
-    return header + 1;
+    size_t piece_bytes = (sizeof(struct header) + size_bytes + STEP - 1) & ~(size_t)(STEP - 1);
+    lock();
+    struct header *header = piece_new(piece_bytes);
+    unlock();
+    return header == NULL ? NULL : header + 1;
 }
 
 void *secret_memory_resize(void *memory, size_t size_bytes) {
@@ -63,7 +169,18 @@ void secret_memory_free(void *memory) {
     if (memory == NULL)
         return;
     struct header *header = header_of(memory);
-    /* The kernel clears the pages before another process sees them, but only then. */
+    struct region *region = header->region;
     explicit_bzero(memory, size_of(header));
-    munmap(header, header->mapped_bytes);
+    lock();
+    bool was_full = is_full(region);
+    header->next_free = region->free;
+    region->free = header;
+    region->n_used--;
+    if (was_full)
+        list(region);
+    if (region->n_used == 0) {
+        unlist(region);
+        munmap(region, region->mapped_bytes);
+    }
+    unlock();
 }

@@ -1,10 +1,10 @@
 /* secret_memory: where keys live, and what a library derives from them.
  *
- * Each piece is a mapping of its own: locked against swapping as far as RLIMIT_MEMLOCK allows (the
- * kernel's answer is not an error: a key on an encrypted or absent swap is no worse than no
- * tunnel), never in a core dump, never copied to a forked child, and wiped before it goes back to
- * the kernel. A piece costs whole pages, so this is for a few thousand long-lived contexts, not for
- * messages.
+ * It is locked against swapping as far as RLIMIT_MEMLOCK allows (the kernel's answer is not an
+ * error: a key on an encrypted or absent swap is no worse than no tunnel), never in a core dump,
+ * never copied to a forked child, and wiped when it is given back. Small pieces of about the same
+ * size share a mapping of 16 KiB, which goes back to the kernel with the last of them. For
+ * long-lived contexts, not for messages. Any thread.
  */
 #ifndef FASTUN_SESSION_SECRET_MEMORY_H
 #define FASTUN_SESSION_SECRET_MEMORY_H
@@ -16,7 +16,7 @@ void *secret_memory_new(size_t size_bytes);
 /* Moves the content to a piece of another size; the old one is wiped and gone. NULL with errno set
  * on failure, and `memory` is then as it was. */
 void *secret_memory_resize(void *memory, size_t size_bytes);
-/* Wipes and unmaps. NULL is allowed. */
+/* Wipes. NULL is allowed. */
 void secret_memory_free(void *memory);
 
 #endif

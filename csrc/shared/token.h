@@ -35,6 +35,12 @@ enum token_flag {
     TOKEN_ORPHANED = 32, /* the holder was killed */
 };
 
+enum {
+    /* Ring bytes of a batch that is handled in place: a packet or two. What is more is better
+     * coalesced, or sent in trains, while the next is being read. */
+    IN_PLACE_BYTES_MAX = 4096,
+};
+
 /* -- producer -- */
 
 /* After it has published. false: it is not offered; wake the consumer. */

@@ -117,7 +117,7 @@ def _gateway_behind(asked: socket.socket, interface: str, path: Path) -> tuple[i
     if user not in (0, os.geteuid()):
         raise RuntimeFailure(
             f"{path}: another user listens there (user ID {user}), so nothing is ended; "
-            "choose another --run-dir"
+            "run as that user, or choose another --run-dir"
         )
     process = os.pidfd_open(pid)  # before the look: from now on the number names no other one
     if not _is_fastun(pid):

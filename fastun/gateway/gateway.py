@@ -42,6 +42,7 @@ from fastun.link import hello
 from fastun.link.attempts import Attempts
 from fastun.link.datagram.sessions import DatagramSessions
 from fastun.link.datagram.sockets import UdpSockets, open_for
+from fastun.link.ended import Ended
 from fastun.link.endpoint_watch import EndpointWatch
 from fastun.link.established import Established
 from fastun.link.inside import Inside
@@ -284,7 +285,7 @@ class Gateway:
         """
         return self.sessions is not None or not self.links.by_slot
 
-    def room_made(self) -> asyncio.Event | None:
+    def room_made(self) -> Ended | None:
         """Return what is set when the link that is in the way has ended."""
         return None if self.has_room() else self.links.by_slot[0].ended
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -45,11 +46,14 @@ class LastError(msgspec.Struct, frozen=True):
     first: float
 
 
+_NONE: Final[Counter[Reason]] = Counter()
+
+
 class PeerErrors(msgspec.Struct):
     """Those of one peer. Changed on the event loop only; any thread may read."""
 
     last: LastError | None = None
-    counts: Counter[Reason] = msgspec.field(default_factory=Counter)
+    counts: Counter[Reason] = msgspec.field(default_factory=lambda: _NONE)
     n_unconfirmed: int = 0  # our responses since a handshake last succeeded
 
     def note(self, reason: Reason, text: str) -> None:

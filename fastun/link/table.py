@@ -21,6 +21,7 @@ from fastun.lane.lane import Lane
 from fastun.lane.messages import AttachLink, DetachLink, ForgetReceivingKeys, LinkFormat
 from fastun.link import hello
 from fastun.link.address_turns import AddressTurns
+from fastun.link.ended import Ended
 from fastun.link.established import Established
 from fastun.link.hello import Ability
 from fastun.link.peer_slots import SlottedPeer
@@ -53,7 +54,7 @@ class Link(msgspec.Struct):
     path_mtu: int = 0
     is_new_path: bool = True  # its path MTU has not been sent to the tun-reader
     since: float = msgspec.field(default_factory=time.time)  # Unix time
-    ended: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    ended: Ended = msgspec.field(default_factory=Ended)
     end_reason: str = ""  # also empty where UDP has taken over
 
     @property

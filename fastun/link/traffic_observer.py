@@ -23,7 +23,11 @@ class Observer(msgspec.Struct):
     table: PeerTable
     slot: int
     timers: PeerTimers
-    _seen_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    # As seen last, named as in the table.
+    received_ns: int = 0
+    received_data_ns: int = 0
+    sent_ns: int = 0
+    sent_data_ns: int = 0
 
     def skip(self) -> None:
         """Take what has been so far as known: it was another session's."""
@@ -53,11 +57,13 @@ class Observer(msgspec.Struct):
         news = []
         for message, data in (("received", "received_data"), ("sent", "sent_data")):
             # In the order in which the worker writes them: of data the second is no older.
-            message_ns = self.table.read(self.slot, f"{message}_ns")
-            data_ns = self.table.read(self.slot, f"{data}_ns")
-            if data_ns > self._seen_ns.get(data, 0):
+            message_at, data_at = f"{message}_ns", f"{data}_ns"
+            message_ns = self.table.read(self.slot, message_at)
+            data_ns = self.table.read(self.slot, data_at)
+            if data_ns > getattr(self, data_at):
                 news.append((data_ns, data))
-            if message_ns > max(data_ns, self._seen_ns.get(message, 0)):
+            if message_ns > max(data_ns, getattr(self, message_at)):
                 news.append((message_ns, message))
-            self._seen_ns[data], self._seen_ns[message] = data_ns, max(message_ns, data_ns)
+            setattr(self, data_at, data_ns)
+            setattr(self, message_at, max(message_ns, data_ns))
         return news

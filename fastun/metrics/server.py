@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from fastun import ending, log
+from fastun import ending, log, native
 from fastun.bounded_server import BoundedServer
 from fastun.endpoint import format_host_port
 from fastun.errors import RuntimeFailure
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 
 # The highest takes ten times as long for a tenth less.
 COMPRESSION_LEVEL = 1
+
+# Of an answer about some hundred peers: what it took is not needed before the next scrape.
+_LARGE_BYTES = 256 * 1024
 
 
 class MetricsServer:
@@ -147,6 +150,8 @@ class Exposition:
         """Return headers and body, in the format that these request headers ask for."""
         encode, content_type = _encoder(accept)
         body = encode(self._registry)
+        if len(body) >= _LARGE_BYTES:
+            native.trim_memory()
         headers = [("Content-Type", content_type)]
         if gzip_accepted(accept_encoding):
             body = gzip.compress(body, COMPRESSION_LEVEL)

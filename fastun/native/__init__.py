@@ -17,6 +17,7 @@ from fastun.native.host import (
     hide_memory,
     sealing_library,
     tcp_info,
+    trim_memory,
 )
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
@@ -105,4 +106,5 @@ __all__ = [
     "probe_confinement",
     "sealing_library",
     "tcp_info",
+    "trim_memory",
 ]

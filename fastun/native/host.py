@@ -28,6 +28,11 @@ def hide_memory() -> None:
     checked(lib.process_hide_memory())
 
 
+def trim_memory() -> None:
+    """Give the kernel the memory that was used for a moment."""
+    lib.process_trim_memory()
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Be killed when the parent dies. Raises ProcessLookupError when it has already."""
     checked(lib.process_die_with_parent(parent_pid))

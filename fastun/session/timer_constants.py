@@ -1,8 +1,12 @@
 """The constants of a peer's timers as one value, so that a test can compress time."""
 
+import secrets
+
 import msgspec
 
 from fastun.session import protocol
+
+_RANDOM = secrets.SystemRandom()
 
 
 class TimerConstants(msgspec.Struct, frozen=True):
@@ -18,6 +22,10 @@ class TimerConstants(msgspec.Struct, frozen=True):
     rekey_after_messages: int = protocol.REKEY_AFTER_MESSAGES
     reject_after_messages: int = protocol.REJECT_AFTER_MESSAGES
     rekey_after_blocks: int = protocol.REKEY_AFTER_BLOCKS
+
+    def jitter(self) -> float:
+        """Return what is added to a timer, so that many do not fire at once."""
+        return _RANDOM.uniform(0, self.jitter_s)
 
     @property
     def rekey_on_receive_s(self) -> float:

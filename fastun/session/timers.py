@@ -28,15 +28,12 @@ once more while it goes unconfirmed.
     all keys are wiped                                              540 s after the last handshake
 """
 
-import secrets
 from collections.abc import Callable
 from enum import Enum
 
 import msgspec
 
 from fastun.session.timer_constants import TimerConstants
-
-_RANDOM = secrets.SystemRandom()
 
 # Between two initiations where the usual 5 s make no sense. A responder takes one each 20 ms
 # (initiation_guard.py), counted where they arrive.
@@ -77,7 +74,7 @@ class PeerTimers:
         """Start without a session. `jitter` returns seconds from 0 to `constants.jitter_s`."""
         self.constants = TimerConstants() if constants is None else constants
         self._persistent_keepalive_s = persistent_keepalive_s
-        self._jitter = jitter or (lambda: _RANDOM.uniform(0, self.constants.jitter_s))
+        self._jitter = jitter or self.constants.jitter
         self._session: _Session | None = None
         self._derived_s: float | None = None  # of the session that the initiator has to confirm
         # The handshake that is wanted or under way.
@@ -259,8 +256,7 @@ class PeerTimers:
         self._attempts_since_s = now_s
 
     def _initiated(self, now_s: float) -> None:
-        self._wanted_at = None
-        self._last_handshake_sent_s = now_s
+        self._wanted_at, self._last_handshake_sent_s = None, now_s
         self._pause_s = min([self.constants.rekey_timeout_s, *self._pauses_s[:1]])
         self._pauses_s = self._pauses_s[1:]
         self._retry_at = now_s + self._pause_s + self._jitter()
@@ -282,10 +278,8 @@ class PeerTimers:
         return [Action.INITIATE]
 
     def _has_tried_enough(self, now_s: float) -> bool:
-        return (
-            self._attempts_since_s is not None
-            and now_s - self._attempts_since_s >= self.constants.rekey_attempt_time_s
-        )
+        since_s = self._attempts_since_s
+        return since_s is not None and now_s - since_s >= self.constants.rekey_attempt_time_s
 
     def _give_up(self, now_s: float) -> list[Action]:
         self._end_attempts()

@@ -159,7 +159,7 @@ def _summary(status: Status, now: float) -> Table:
         table.add_row("handshakes", Text(f"{links.refused_handshakes} refused", style="yellow"))
     table.add_row("workers", _waiting(status.lanes[0]))
     if status.confinement is not None:
-        table.add_row("confined", _confined(status.confinement))
+        table.add_row("sandbox", _confined(status.confinement))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 

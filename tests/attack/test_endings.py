@@ -52,7 +52,7 @@ case $1 in {cases} esac
 echo "$1 done" >> {record}
 """
 
-ALL_TOLD = ["-a begun", "-a done", "-d begun", "-d done"]
+ALL_ACTS = ["-a begun", "-a done", "-d begun", "-d done"]
 
 #: A gateway promises to be gone within so long, whatever hangs.
 END_LIMIT_S = 15.0
@@ -80,7 +80,7 @@ class Victim:
         log = self.home / "log"
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def told(self) -> list[str]:
+    def acts(self) -> list[str]:
         record = self.home / "record"
         return record.read_text().splitlines() if record.exists() else []
 
@@ -141,7 +141,7 @@ def make(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., Victim]]:
 
     yield one
     for victim in victims:
-        print(f"--- {victim.host.name}", *victim.told(), victim.log(), sep="\n")  # noqa: T201
+        print(f"--- {victim.host.name}", *victim.acts(), victim.log(), sep="\n")  # noqa: T201
 
 
 def start_all(victims: list[Victim]) -> None:
@@ -174,7 +174,7 @@ def ask_all(asked: list[tuple[Victim, signal.Signals, int]], act: str = "-d begu
         victim.ask(number)
     again = [(victim, number) for victim, number, times in asked if times == TWICE]
     for victim, number in again:
-        wait_until(lambda: act in victim.told(), "cleaning up", timeout_s=10)  # noqa: B023
+        wait_until(lambda: act in victim.acts(), "cleaning up", timeout_s=10)  # noqa: B023
         for _ in range(3):
             victim.ask(number)
             time.sleep(0.01)
@@ -193,7 +193,7 @@ def test_every_signal_once_and_twice_leaves_the_host_as_it_was(make: Callable[..
     for victim, number, times in asked:
         assert victim.process.returncode == 0, (number, times, victim.log())
         assert victim.left() == []
-        assert victim.told() == ALL_TOLD, "cut in half"
+        assert victim.acts() == ALL_ACTS, "cut in half"
         assert list((victim.home / "journal").glob("*.jsonl")) == []
 
 
@@ -249,7 +249,7 @@ def test_a_killed_gateway_s_changes_are_undone_by_the_next_start(
     victim.host.ip("link", "del", "bad")
     (victim.home / "wg0.sock").unlink()
     assert victim.left() == []
-    assert victim.told() == ALL_TOLD
+    assert victim.acts() == ALL_ACTS
     assert "undoing the changes of a killed fastun" in victim.log()
 
 
@@ -271,7 +271,7 @@ def test_a_signal_ends_a_start_that_hangs(make: Callable[..., Victim]) -> None:
     for victim in victims:
         assert victim.process.returncode == 0, victim.log()
         assert victim.left() == []
-        assert victim.told() == ["-a begun", "-d begun", "-d done"]
+        assert victim.acts() == ["-a begun", "-d begun", "-d done"]
     slowest_s = max(victim.ended_s for victim in victims)
     print(f"ended after {slowest_s:.1f} s")  # noqa: T201
     assert slowest_s < RULES_LIMIT_S
@@ -279,7 +279,7 @@ def test_a_signal_ends_a_start_that_hangs(make: Callable[..., Victim]) -> None:
 
 def _has_begun(victim: Victim) -> bool:
     assert victim.process.poll() is None, victim.log()
-    return "-a begun" in victim.told()
+    return "-a begun" in victim.acts()
 
 
 @pytest.mark.parametrize(
@@ -304,10 +304,10 @@ def test_no_moment_of_a_start_or_an_end_is_a_bad_one_for_signals(
             dice.choice(running).process.send_signal(dice.choice(SIGNALS))
             time.sleep(dice.uniform(0, 0.05))
         for victim in victims:
-            if victim.told():
+            if victim.acts():
                 assert victim.process.returncode == 0, victim.log()
             assert victim.left() == []
-            assert victim.told() in ([], ["-a begun", "-d begun", "-d done"], ALL_TOLD)
+            assert victim.acts() in ([], ["-a begun", "-d begun", "-d done"], ALL_ACTS)
             (victim.home / "record").unlink(missing_ok=True)
 
 
@@ -336,7 +336,7 @@ def test_what_a_server_pushes_does_not_hold_up_the_end(
     await_ends([victim])
     assert victim.process.returncode == 0, victim.log()
     assert victim.left() == []
-    assert victim.told() == ["-a begun", "-d begun", "-d done"]
+    assert victim.acts() == ["-a begun", "-d begun", "-d done"]
     assert victim.ended_s < RULES_LIMIT_S
     assert serving.stop() == 0
 
@@ -369,7 +369,7 @@ def test_a_service_manager_s_signal_to_all_processes_ends_one_gateway_in_order(
     await_ends([victim])
     assert victim.process.returncode == 0, victim.log()
     assert victim.left() == []
-    assert victim.told() == ALL_TOLD
+    assert victim.acts() == ALL_ACTS
 
 
 @pytest.mark.parametrize("how", ["^C", "hang-up"])
@@ -386,12 +386,12 @@ def test_a_terminal_s_signals_to_all_its_processes_end_one_gateway_in_order(
         os.close(ours)
     else:
         os.write(ours, b"\x03")
-        wait_until(lambda: "-d begun" in victim.told(), "cleaning up", timeout_s=10)
+        wait_until(lambda: "-d begun" in victim.acts(), "cleaning up", timeout_s=10)
         os.write(ours, b"\x03\x1c\x03")
     await_ends([victim])
     assert victim.process.returncode == 0, victim.log()
     assert victim.left() == []
-    assert victim.told() == ALL_TOLD
+    assert victim.acts() == ALL_ACTS
     assert "worker died" not in victim.log()
     if how == "^C":
         os.close(ours)

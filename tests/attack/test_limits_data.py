@@ -113,18 +113,18 @@ def dropped(gateway: GatewayProcess, *reasons: str) -> float:
 # -- ICMP answers -----------------------------------------------------------------------------
 
 
-def count_told(sender: socket.socket) -> int:
+def count_answers(sender: socket.socket) -> int:
     """Read the "fragmentation needed" that the kernel has for a socket."""
-    n_told = 0
+    n_answered = 0
     while True:
         try:
             _, ancillary, *_ = sender.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return n_told
+            return n_answered
         for _, kind, data in ancillary:
             if kind == IP_RECVERR:
                 number, *_, mtu = struct.unpack_from("=IBBBBI", data)
-                n_told += number == errno.EMSGSIZE and mtu == INNER_MTU
+                n_answered += number == errno.EMSGSIZE and mtu == INNER_MTU
 
 
 @pytest.mark.alone
@@ -143,17 +143,17 @@ def test_forty_of_forty_get_too_big_beside_a_flood_to_an_absent_peer(
         # PROBE: "don't fragment", and what the kernel has learned is not heeded.
         sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
         sender.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-        n_told = 0
+        n_answered = 0
         with repeating(per_second, lambda: flooding.sendto(b"x", (ABSENT, 9))) as n_flood:
             time.sleep(0.5)
             for _ in range(40):
                 sender.sendto(bytes(1372), ("10.99.0.2", 9))
                 time.sleep(0.02)
-                n_told += count_told(sender)
-        n_told += count_told(sender)
-    print(f"{n_told} of 40 told, beside {n_flood[0]} packets to an absent peer")  # noqa: T201
+                n_answered += count_answers(sender)
+        n_answered += count_answers(sender)
+    print(f"{n_answered} of 40 given, beside {n_flood[0]} packets to an absent peer")  # noqa: T201
     assert n_flood[0] > 100
-    assert n_told == 40
+    assert n_answered == 40
     assert dropped(server, "exceeds_path_mtu_unanswered") == 0
     end(pair)
 
@@ -228,7 +228,7 @@ def udp_port(host: Host) -> int:
 
 
 @pytest.mark.alone
-def test_cookie_replies_that_nobody_asked_for_keep_no_real_one_out(
+def test_cookie_replies_without_a_question_keep_no_real_one_out(
     lab: Lab, hosts: tuple[Host, Host], tmp_path: Path, tunnel: StartTunnel
 ) -> None:
     """The server is under load, so that a cookie is needed; the client is flooded with false ones.

@@ -127,7 +127,7 @@ def test_what_became_slower_is_named_and_ends_with_1(
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[1]"])
-def test_a_file_that_is_no_result_ends_with_2_and_says_why(
+def test_a_file_that_is_not_a_result_ends_with_2_and_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
 ) -> None:
     file = tmp_path / "result.json"

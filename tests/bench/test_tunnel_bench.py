@@ -108,7 +108,7 @@ FOUR = (
 )
 
 
-def test_medians_stand_beside_their_spread_and_their_ratios() -> None:
+def test_medians_are_beside_their_spread_and_their_ratios() -> None:
     ours = compare(GOODPUT, FOUR)[1]
 
     assert (ours.median, ours.least, ours.most) == (10, 9, 11)
@@ -163,7 +163,7 @@ def test_a_result_is_read_back_as_it_was_written(results: Results, tmp_path: Pat
     assert result_files.read(tmp_path / "result.json") == results
 
 
-def test_a_file_that_is_no_result_is_refused_by_name(results: Results, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_result_is_refused_by_name(results: Results, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     newer = msgspec.structs.replace(results, format=result_files.FORMAT + 1)
     for content in (b"", b"[]", b'{"format": 1}', msgspec.json.encode(newer)):

@@ -86,14 +86,14 @@ def test_a_bad_start_is_one_line(host: Host, tmp_path: Path, what: str) -> None:
         assert word in complaint
 
 
-def test_a_missing_device_file_is_named_with_the_mend(host: Host, tmp_path: Path) -> None:
+def test_a_missing_device_file_is_named_with_the_fix(host: Host, tmp_path: Path) -> None:
     code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=NO_DEVICE_FILE)
     assert code == 1
     assert "/dev/net/tun" in complaint
     assert "modprobe tun" in complaint
 
 
-def test_a_missing_privilege_is_named_with_the_mend(host: Host, tmp_path: Path) -> None:
+def test_a_missing_privilege_is_named_with_the_fix(host: Host, tmp_path: Path) -> None:
     code, complaint = refused(host, tmp_path, "serve", *INSECURE, under=NO_PRIVILEGE)
     assert code == 1
     assert "CAP_NET_ADMIN" in complaint

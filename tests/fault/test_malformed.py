@@ -197,7 +197,7 @@ HELLOS: dict[str, Callable[[PlainPeer], None]] = {
 
 
 @pytest.mark.parametrize("what", HELLOS)
-def test_a_bad_hello_is_closed_counted_and_delays_nobody(
+def test_a_bad_hello_is_closed_counted_and_delays_no_other(
     server: tuple[GatewayProcess, Host], what: str
 ) -> None:
     gateway, outside = server

@@ -156,7 +156,7 @@ def crowd(hosts: tuple[Host, Host], tmp_path: Path) -> Iterator[Crowd]:
         connection.close()
 
 
-def test_more_peers_than_open_files_are_allowed_for_wait_and_disturb_nobody(
+def test_more_peers_than_open_files_are_allowed_for_wait_and_disturb_no_other(
     hosts: tuple[Host, Host], crowd: Crowd, tmp_path: Path
 ) -> None:
     gateway = serve(hosts[0], tmp_path)
@@ -221,7 +221,7 @@ def test_a_worker_that_cannot_take_a_link_ends_it_and_lives(
         client = start_gateway(outside, tmp_path, "connect", str(file), wire="wireguard")
         stack.callback(client.stop)
         said = "a worker has too many open files"
-        wait_until(lambda: said in "\n".join(gateway.log_tail(1000)), "it is told", timeout_s=20)
+        wait_until(lambda: said in "\n".join(gateway.log_tail(1000)), "it is said", timeout_s=20)
         assert not answers_ping(outside, SERVER_INNER)
         limit(pid, hard)
         wait_until(lambda: answers_ping(outside, SERVER_INNER), "the link", timeout_s=20)

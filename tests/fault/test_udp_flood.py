@@ -287,7 +287,7 @@ from_one_or_many = pytest.mark.parametrize(
 
 @pytest.mark.alone
 @from_one_or_many
-def test_a_flood_by_one_who_knows_our_key_keeps_nobody_else_out(  # noqa: PLR0917 (fixtures)
+def test_a_flood_by_one_who_knows_our_key_keeps_no_other_peer_out(  # noqa: PLR0917 (fixtures)
     lab: Lab,
     tmp_path: Path,
     pair: Tunnel,

@@ -64,7 +64,7 @@ class Interop:
     # -- fastun begins ------------------------------------------------------------------------
 
     def connect(self, *, psk: str = "", outer: int = 4, is_toml: bool = True) -> GatewayProcess:
-        """Let both be configured, and fastun dial. Where fastun is, wireguard-go is not told."""
+        """Let both be configured, and fastun dial. Where fastun is, wireguard-go is not given."""
         self.let_dial(psk=psk)
         return self.dial(psk=psk, outer=outer, is_toml=is_toml)
 

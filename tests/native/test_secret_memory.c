@@ -111,6 +111,31 @@ static void resizing_keeps_the_content(void) {
     secret_memory_free(secret);
 }
 
+/* Pieces of many sizes, taken and given back in any order: none touches another, all are zeroed, and
+ * little is mapped for them. */
+static void small_pieces_share_mappings(void) {
+    enum { N = 400, SIZE_MAX_BYTES = 3000 };
+    struct random random = {21};
+    uint8_t *pieces[N] = {0};
+    size_t sizes[N] = {0}, n_wanted = 0, before = secret_bytes();
+    for (int i = 0; i < 20 * N; i++) {
+        size_t at = random_below(&random, N);
+        for (size_t byte = 0; byte < sizes[at]; byte++)
+            CHECK_EQUAL(pieces[at][byte], (uint8_t)at);
+        secret_memory_free(pieces[at]);
+        sizes[at] = 1 + random_below(&random, SIZE_MAX_BYTES);
+        pieces[at] = secret_memory_new(sizes[at]);
+        CHECK((uintptr_t)pieces[at] % 64 == 0 && is_zero(pieces[at], sizes[at]));
+        memset(pieces[at], (int)at, sizes[at]);
+    }
+    for (size_t at = 0; at < N; at++)
+        n_wanted += sizes[at];
+    CHECK(secret_bytes() - before < 2 * n_wanted + 24 * 16384);
+    for (size_t at = 0; at < N; at++)
+        secret_memory_free(pieces[at]);
+    CHECK_EQUAL(secret_bytes(), before);
+}
+
 /* Looks for the key in all that a core dump would hold. It is known here by its complement, so that
  * the search does not find itself. */
 __attribute__((no_sanitize("address"))) static bool is_dumped(const uint8_t complement[16]) {
@@ -191,6 +216,7 @@ int main(void) {
     RUN(without_leave_to_lock_memory_keys_still_work);
     RUN(secret_memory_is_locked_and_neither_dumped_nor_inherited);
     RUN(resizing_keeps_the_content);
+    RUN(small_pieces_share_mappings);
     RUN(no_core_dump_would_hold_a_key);
     return EXIT_SUCCESS;
 }

@@ -137,7 +137,7 @@ def test_a_live_tunnel_is_measured_from_either_end_by_name(tunnel: StartTunnel) 
             assert said[-1] == f"{here.inner_address}: source, 0.3 s"
 
 
-def test_nobody_listens_unless_asked_to_and_the_line_says_what_to_run(tunnel: StartTunnel) -> None:
+def test_nothing_listens_unless_asked_to_and_the_line_says_what_to_run(tunnel: StartTunnel) -> None:
     pair = tunnel()
     assert not pair.server.host.listens(PORT)
     done = bench(pair.client, "--peer", "server", check=False)

@@ -91,7 +91,7 @@ def test_workers_have_a_user_of_their_own_and_nothing_else(tunnel: StartTunnel) 
         (user,) = of_workers
         assert FIRST <= user <= LAST
         users.append(user)
-        assert f"confined  user {user}, no capabilities, seccomp" in status(gateway).stdout
+        assert f"sandbox  user {user}, no capabilities, seccomp" in status(gateway).stdout
     assert users[0] != users[1]
 
 
@@ -118,7 +118,7 @@ def rootless(tmp_path: Path) -> Iterator[GatewayProcess]:
 
 
 def test_without_root_workers_have_no_capability_either(rootless: GatewayProcess) -> None:
-    wait_until(lambda: "confined  " in status(rootless).stdout, "workers start", timeout_s=15)
+    wait_until(lambda: "sandbox  " in status(rootless).stdout, "workers start", timeout_s=15)
     for role in ROLES:
         pid = worker_pid(rootless, role)
         assert_holds_nothing(pid)

@@ -209,7 +209,7 @@ def test_a_server_that_restarts_is_found_again_on_udp_and_not_much_is_said_about
     assert server.stop() == 0
 
 
-def test_traffic_that_nobody_answers_stays_on_udp(tunnel: StartTunnel) -> None:
+def test_traffic_without_an_answer_stays_on_udp(tunnel: StartTunnel) -> None:
     pair = tunnel(transport="both")
     address = (pair.server.inner_address, 5500)
     with pair.server.host.socket(kind=socket.SOCK_DGRAM) as sink:

@@ -274,7 +274,7 @@ def connection(
             yield client, accepted
 
 
-def test_the_host_is_no_router_for_its_neighbours(
+def test_the_host_is_not_a_router_for_its_neighbours(
     hosts: Office, at_gateway: Operator, at_laptop: Operator, tmp_path: Path
 ) -> None:
     serving = at_gateway.start("serve", "--forward", "--masquerade", *INNER_ADDRESSES)

@@ -177,15 +177,15 @@ DNS = "DNS = 10.9.0.1, fd00:9::1, example.net, example.org\n"
 def test_dns_is_set_with_the_tunnel_and_unset_with_it(connect: Connect, program: Any) -> None:
     directory, record = program("resolvconf")
     process = connect(INTERFACE + DNS + PEER + SOME, path=[directory])
-    told = [
+    given = [
         "resolvconf -a wg0 -m 0 -x",
         "nameserver 10.9.0.1",
         "nameserver fd00:9::1",
         "search example.net example.org",
     ]
-    assert record.read_text().splitlines() == told
+    assert record.read_text().splitlines() == given
     stop(process)
-    assert record.read_text().splitlines() == [*told, "resolvconf -d wg0 -f"]
+    assert record.read_text().splitlines() == [*given, "resolvconf -d wg0 -f"]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_narrow_way_carries_at_nearly_the_speed_of_a_wide_one(
     lab: Lab, tmp_path: Path, narrow: Tunnel, n_megabytes: int, factor: float
 ) -> None:
     wide = routed(lab, tmp_path, 1500)
-    # No IPv6 packet may be told to be shorter than 1280: those travel in fragments.
+    # No IPv6 packet may be given to be shorter than 1280: those travel in fragments.
     inner = {narrow.server.inner_address: factor, narrow.server.inner_address_v6: 4 * factor}
     for address, most in inner.items():
         took = [
@@ -134,7 +134,7 @@ def test_senders_inside_learn_what_fits_and_others_are_carried_in_fragments(
     client.ip("route", "flush", "cache")
     client.sysctl("net.ipv4.ip_no_pmtu_disc", 1)
     assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
-    # Over IPv6 each side is told once, and cuts the packets itself from then on.
+    # Over IPv6 each side is given once, and cuts the packets itself from then on.
     inner = narrow.server.inner_address_v6
     client.run("ping", "-c3", "-i0.2", "-W1", "-s", "1380", inner, check=False)
     assert ping(client, inner, n=5, size_bytes=1380).n_received == 5
@@ -176,10 +176,10 @@ def test_a_way_that_swallows_what_is_too_long_is_found_out_by_probes(
     assert took_s < 15
     for gateway in (pair.client, pair.server):
         assert path_mtu(gateway) == NARROW_MTU
-    # The server's own link is narrow, which its kernel knows; the client's kernel was told nothing.
+    # The server's own link is narrow, which its kernel knows; the client's kernel got nothing.
     assert "path MTU lowered" in "\n".join(pair.client.log_tail(40))
     assert "mtu" not in pair.client.host.ip("route", "get", "10.2.0.2")
-    if outer == 4:  # the router cuts what may not be told to be shorter; of IPv6 it cuts nothing
+    if outer == 4:  # the router cuts what may not be given to be shorter; of IPv6 it cuts nothing
         inner = pair.server.inner_address_v6
         pair.client.host.run("ping", "-c2", "-i0.2", "-W1", "-s", "1380", inner, check=False)
         assert ping(pair.client.host, inner, n=5, size_bytes=1380).n_received == 5

@@ -176,7 +176,7 @@ def test_rekeying_under_load_loses_nothing(
     assert client.scrape().total("fastun_reconnects_total") == 0
 
 
-def test_a_peer_that_does_not_read_delays_nobody_and_its_drops_bear_its_name(
+def test_a_peer_that_does_not_read_delays_no_other_and_its_drops_bear_its_name(
     office: Office,
 ) -> None:
     server = office.serve()

@@ -47,7 +47,7 @@ def test_between_two_peers_beside_that_to_the_server(
     by_cpu = statistics.median(each.ratio_by_cpu for each in measured)
     print(f"{transport}: ratio {ratio:.2f}, by CPU time {by_cpu:.2f}")  # noqa: T201
     assert ratio >= min(0.7, 0.8 * by_cpu)
-    assert by_cpu >= 0.45
+    assert by_cpu >= 0.4
 
 
 def packets_a_frame(network: TapNetwork, before: tuple[float, float]) -> float:

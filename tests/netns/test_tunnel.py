@@ -129,7 +129,7 @@ def test_a_client_finds_its_server_again(
 
 
 @pytest.mark.parametrize(("wire", "reason"), [("wireguard", "no_session"), ("plain", "no_link")])
-def test_packets_for_nobody_are_dropped_with_a_reason_and_counted_exactly(
+def test_packets_without_a_peer_are_dropped_with_a_reason_and_counted_exactly(
     tunnel: StartTunnel, wire: str, reason: str
 ) -> None:
     pair = tunnel(wire=wire)

@@ -273,7 +273,7 @@ def test_a_changed_byte_is_given_back_where_it_stood(
 def test_a_changed_field_with_right_checksums_is_given_back_as_well(
     internals: Internals, case: Case, data: st.DataObject
 ) -> None:
-    """The checksums would have told the other test's; here only the fields themselves can."""
+    """The checksums would show the other test's; here only the fields themselves can."""
     packets = case.segments
     which = data.draw(st.integers(0, len(packets) - 1))
     start = which * case.size

@@ -223,7 +223,7 @@ def test_a_super_packet_amplifies_when_it_becomes_over_twice_its_bytes_or_has_ex
     l3=st.sampled_from([0, ETHERNET]),
     has_sum=st.booleans(),
 )
-def test_a_checksum_is_completed_wherever_it_stands_behind_ip_in_the_frame(
+def test_a_checksum_is_completed_wherever_it_is_behind_ip_in_the_frame(
     internals: Any, frame: bytes, start: int, offset: int, l3: int, *, has_sum: bool
 ) -> None:
     ffi, lib = internals

@@ -106,7 +106,7 @@ class Side:
         self.address = UdpAddress(ip_address(address), 51820)
         self.fields: dict[str, int] = {}
         self.endpoint: UdpAddress | None = None
-        self.is_told = True  # who was removed
+        self.is_notified = True  # who was removed
         self.lane = RecordingLane()
         self.lane.peers = SimpleNamespace(
             clear=lambda _: None,
@@ -137,7 +137,7 @@ class Side:
         self.sessions = DatagramSessions(end, cast("UdpSockets", self.sockets), self._on_push)
         self.receiving: dict[int, tuple[int, bytes]] = {}
         self.confirmed: set[int] = set()
-        self.told: list[tuple[str, ToWorker]] = []
+        self.given: list[tuple[str, ToWorker]] = []
         self.lane.take()
 
     def _on_push(self, peer: str, push: Push) -> None:
@@ -150,7 +150,7 @@ class Side:
     def let_go(self, slotted: SlottedPeer) -> None:
         """End what a removed peer has, as the gateway does."""
         slot = slotted.slot
-        if self.is_told:
+        if self.is_notified:
             self.links.end(slot, "the peer was removed, or has another key")
             self.sessions.forget(slot)
 
@@ -160,9 +160,9 @@ class Side:
             pass
 
     def work(self) -> None:
-        """Do what the workers are told."""
+        """Do what the workers are given."""
         for role, message in self.lane.take():
-            self.told.append((role, message))
+            self.given.append((role, message))
             if isinstance(message, AddReceivingKey):
                 key = dict(message.keys)[Aead.CHACHA20_POLY1305]
                 self.receiving[message.index] = (message.slot, key)
@@ -201,10 +201,10 @@ class Side:
         await asyncio.sleep(0)
         self.work()
 
-    def told_of(self, kind: type[Any]) -> list[Any]:
-        """Return what the workers were told of one kind since the last call."""
-        found = [message for _, message in self.told if isinstance(message, kind)]
-        self.told = [told for told in self.told if not isinstance(told[1], kind)]
+    def commands_of(self, kind: type[Any]) -> list[Any]:
+        """Return what the workers were given of one kind since the last call."""
+        found = [message for _, message in self.given if isinstance(message, kind)]
+        self.given = [given for given in self.given if not isinstance(given[1], kind)]
         return found
 
     def results(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A client that has a key and keeps to nothing: it says a proper hello, then seals what it is told.
+"""A client that has a key and keeps to nothing: it says a proper hello, then seals what it is said.
 
 Over TCP, where super-packets go whole. Its file is the one that `fastun peer add` gives.
 """

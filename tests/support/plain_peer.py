@@ -1,4 +1,4 @@
-"""A peer of the plain wire that can misbehave: says its hello, then sends what it is told.
+"""A peer of the plain wire that can misbehave: says its hello, then sends what it is said.
 
 Written from the description of the wire, without fastun's own code:
 ``u16 big-endian length | message``; the hello is ``0x01 | 3 zero bytes | msgpack map``.

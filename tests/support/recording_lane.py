@@ -1,4 +1,4 @@
-"""A lane without workers: it keeps what they would have been told."""
+"""A lane without workers: it keeps what they would have been given."""
 
 from __future__ import annotations
 

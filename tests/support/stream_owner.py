@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from fastun.endpoint import Endpoint
+from fastun.link.ended import Ended
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.stream.dialler import Dialler
 from fastun.peers.peer import Peer
@@ -62,7 +63,7 @@ class FakeOwner:
     def has_room(self) -> bool:
         return self.old is None or self.old.is_set()
 
-    def room_made(self) -> asyncio.Event | None:
+    def room_made(self) -> Ended | None:
         return None if self.has_room() else self.old
 
     def establish(self, established: object, connection: socket.socket, remote: str) -> Any:

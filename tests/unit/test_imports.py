@@ -72,7 +72,7 @@ def test_a_pyroute2_whose_parts_need_the_whole_is_imported_whole() -> None:
     run(NEEDS_THE_WHOLE)
 
 
-def test_a_module_that_others_stand_in_for_is_the_real_one_after_that() -> None:
+def test_a_module_that_was_replaced_meanwhile_is_the_real_one_after_that() -> None:
     run(
         "import sys; from fastun import imports\n"
         "with imports.standing_in('ssl', 'json'):\n"
@@ -92,7 +92,7 @@ def test_a_part_of_a_library_that_another_stood_in_for_can_be_imported() -> None
     )
 
 
-def test_a_loaded_module_stays_when_others_stand_in() -> None:
+def test_a_loaded_module_stays_when_others_are_replaced() -> None:
     run(
         "import json, sys; from fastun import imports\n"
         "with imports.standing_in('json'):\n    assert sys.modules['json'] is json\n"

@@ -41,7 +41,7 @@ def refusal(path: Path) -> str:
     return line
 
 
-def test_a_key_of_another_user_is_refused_with_the_mend(key: Path) -> None:
+def test_a_key_of_another_user_is_refused_with_the_fix(key: Path) -> None:
     os.chown(key, STRANGER, 0)
     assert refusal(key).startswith("key file '")
     assert refusal(key).endswith(f"/private.key' belongs to user {STRANGER}; run: chown root {key}")

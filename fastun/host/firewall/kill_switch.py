@@ -246,19 +246,19 @@ class KillSwitch:
 
     async def run(self) -> None:
         """Put it back whenever another program has removed or changed it. Event loop only."""
-        while True:
+        can_watch = True
+        while can_watch:
             await self.turned_on.wait()
-            await self._watch()
-            if self._is_on:  # it cannot be watched
-                return
+            can_watch = await self._watch()
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> bool:
+        """Watch while it is on; return whether that is possible."""
         try:
             notices = Notices()
         except OSError as error:
             self._fault = f"cannot watch the kill switch: {error.strerror}"
             self._warn(self._fault)
-            return
+            return False
         filter_ = Filter(0, lambda: (self._name,), lambda: ())
         looked_s = float("-inf")
         with notices:
@@ -272,6 +272,7 @@ class KillSwitch:
                 elif concern:
                     await asyncio.to_thread(self._change)
                 await asyncio.sleep(PAUSE_S if is_restored else GATHER_S)
+        return True
 
     def _look(self) -> bool:
         """Compare, and put it right; return whether another program had changed it."""

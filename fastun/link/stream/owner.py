@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import Protocol
 
+from fastun.link.ended import Ended
 from fastun.link.established import Established
 from fastun.link.table import Link
 
@@ -16,7 +16,7 @@ class StreamOwner(Protocol):
     def has_room(self) -> bool:
         """Return whether a connection could become a link before its peer is known."""
 
-    def room_made(self) -> asyncio.Event | None:
+    def room_made(self) -> Ended | None:
         """Return what is set when the link that is in the way has ended; None: there is room."""
 
     def establish(self, established: Established, connection: socket.socket, remote: str) -> Link:

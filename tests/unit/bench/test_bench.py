@@ -70,7 +70,7 @@ def test_a_request_comes_back_as_it_was(kind: Kind, duration_ms: int) -> None:
         MAGIC + b"\2\0\0\0\xff\xff\xff\xff",
     ],
 )
-def test_what_is_no_request_is_refused(encoded: bytes) -> None:
+def test_what_is_not_a_request_is_refused(encoded: bytes) -> None:
     with pytest.raises(ValueError, match=r"bytes|not a request|Kind|a duration"):
         decode_request(encoded)
 
@@ -81,7 +81,7 @@ def test_what_was_received_comes_back_to_the_nanosecond() -> None:
         decode_received(bytes(15))
 
 
-def test_nothing_received_is_no_division_by_zero() -> None:
+def test_nothing_received_divides_nothing_by_zero() -> None:
     assert Received(0, 0.0).bits_per_second == 0
     assert us_per_mebibyte(1.0, 0) == 0
 

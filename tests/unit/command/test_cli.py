@@ -238,7 +238,9 @@ def test_only_fastun_debug_shows_a_traceback() -> None:
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_to_be_asked_to_stop_before_the_gateway_runs_is_no_failure(asked: signal.Signals) -> None:
+def test_to_be_asked_to_stop_before_the_gateway_runs_is_not_a_failure(
+    asked: signal.Signals,
+) -> None:
     completed = with_gateway(f"os.kill(os.getpid(), {asked.value})", "serve", *PLAIN)
     assert (completed.returncode, completed.stderr.strip()) == (0, "")
 
@@ -262,7 +264,7 @@ def test_a_full_stderr_does_not_keep_a_failure_from_ending() -> None:
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("status", "--help"), ("--version",)])
-def test_a_reader_that_leaves_is_no_matter_for_a_traceback(arguments: tuple[str, ...]) -> None:
+def test_a_reader_that_leaves_causes_no_traceback(arguments: tuple[str, ...]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     completed = subprocess.run(
@@ -309,6 +311,6 @@ def test_debug_events_are_for_those_who_ask() -> None:
     assert " debug   gateway   link up" in with_gateway(body, "serve", *PLAIN, "-v").stderr
 
 
-def test_a_log_that_nobody_reads_does_not_stop_the_gateway() -> None:
+def test_a_log_without_a_reader_does_not_stop_the_gateway() -> None:
     body = "os.close(2); " + EVENT.format(level="info") + "; print('still here')"
     assert with_gateway(body, "serve", *PLAIN).stdout == "still here\n"

@@ -209,7 +209,7 @@ def test_apps_send_everything_to_a_server_that_pushes_a_default_route(
     assert 'allowed_ips = ["10.55.0.0/24"]' in capsys.readouterr().out, "it accepts by a word"
 
 
-def test_a_refused_format_adds_nobody(state: Path) -> None:
+def test_a_refused_format_adds_no_peer(state: Path) -> None:
     completed = add(state, "--endpoint", "tcp://vpn.example.net", "--format", "qr")
     assert completed.returncode == 2
     assert completed.stdout == ""

@@ -100,7 +100,7 @@ def test_a_key_pair_is_made_by_two_programs_that_only_pipe() -> None:
 
 
 @pytest.mark.parametrize("stdin", ["", "secret", "s" * 44, "s" * 5000, "é\0"])
-def test_what_is_no_key_is_not_repeated(stdin: str) -> None:
+def test_what_is_not_a_key_is_not_repeated(stdin: str) -> None:
     line = only_line(fastun("pubkey", stdin=stdin), 2)
     assert line.startswith("fastun: stdin: not a key; give the 44 characters of base64")
     assert "secret" not in line
@@ -165,7 +165,7 @@ def test_endpoints_are_remembered_until_others_are_given(state: Path, tmp_path: 
     assert peers[0].endpoints == (Endpoint("tcp", "vpn.example.net", 55555),)
 
 
-def test_an_endpoint_that_nobody_gave_is_the_one_listened_on(state: Path, tmp_path: Path) -> None:
+def test_an_endpoint_that_was_not_given_is_the_one_listened_on(state: Path, tmp_path: Path) -> None:
     with PeerStore(state) as store:
         server = store.server()
         assert server is not None
@@ -286,7 +286,7 @@ def test_the_list_fits_80_columns_and_shows_no_secret(state: Path) -> None:
         assert keys.format_key(preshared) not in text
 
 
-def test_a_list_of_nobody_makes_no_directory(tmp_path: Path) -> None:
+def test_an_empty_list_makes_no_directory(tmp_path: Path) -> None:
     state = tmp_path / "nowhere"
     assert "'fastun peer add NAME' adds the first" in refusal(state, "list", exit_code=0)
     assert fastun("peer", "list", "--json", "--state", str(state)).stdout == "[]\n"
@@ -322,7 +322,7 @@ def test_a_directory_open_to_others_is_one_line_and_exit_code_2(state: Path) -> 
 # -- the gateway ------------------------------------------------------------------------------
 
 
-def test_a_running_gateway_is_notified_and_one_that_refuses_is_no_failure(
+def test_a_running_gateway_is_notified_and_one_that_refuses_is_not_a_failure(
     state: Path, tmp_path: Path
 ) -> None:
     commands: list[object] = []

@@ -70,7 +70,7 @@ def test_no_complaint_about_a_file_shows_its_keys(tmp_path: Path, text: str) -> 
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_file_that_is_no_text_is_refused_by_position_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_text_is_refused_by_position_alone(tmp_path: Path) -> None:
     path = tmp_path / "fastun.toml"
     path.write_bytes(b"ab\xff\xfe")
     with pytest.raises(ConfigError, match="byte 2 is not UTF-8"), document.reading(path):

@@ -1,4 +1,4 @@
-"""What one side of a tunnel must not be told, because it could not or would not do it."""
+"""What one side of a tunnel must not be given, because it could not or would not do it."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_a_key_on_the_command_line_is_not_repeated(
     assert not shows_a_piece(shown, OWN), shown
 
 
-def test_a_message_keeps_what_is_no_key() -> None:
+def test_a_message_keeps_what_is_not_a_key() -> None:
     for text in (
         "/home/Alice/VPN/Office1/client.toml",
         "vpn-gateway.Frankfurt.example.net:51820",

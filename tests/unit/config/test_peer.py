@@ -19,7 +19,7 @@ def test_a_name_is_a_file_name_that_needs_no_quotes(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "a" * 65, "-a", "--force", ".", "..", ".a", "a/b", "a b", "a\n", "ä", "a'"]
 )
-def test_what_could_be_an_option_a_path_or_two_words_is_no_name(name: str) -> None:
+def test_what_could_be_an_option_a_path_or_two_words_is_not_a_name(name: str) -> None:
     with pytest.raises(ConfigError, match="is not a valid peer name"):
         parse_name(name, "name")
 
@@ -39,7 +39,7 @@ def test_an_address_without_a_length_is_that_one_host() -> None:
         "10.9.0.0/33",
     ],
 )
-def test_a_netmask_or_a_zone_is_no_prefix(text: str) -> None:
+def test_a_netmask_or_a_zone_is_not_a_prefix(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a prefix"):
         parse_networks([text], "allowed_ips")
 

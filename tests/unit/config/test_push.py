@@ -50,7 +50,7 @@ def loaded(role: Role, directory: Path, text: str) -> Settings:
 
 
 class Device:
-    """Takes down what a device would be told to apply."""
+    """Takes down what a device would be given to apply."""
 
     def __init__(self) -> None:
         self.applied: list[Any] = []

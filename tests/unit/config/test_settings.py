@@ -133,8 +133,8 @@ def test_what_the_command_line_says_wins_over_the_file(tmp_path: Path) -> None:
 def test_serve_listens_where_the_file_says_unless_an_option_says_otherwise(tmp_path: Path) -> None:
     options = replace(PLAIN, config=file(tmp_path, '[listen]\ntcp = ["tcp://192.0.2.1:443"]'))
     assert load("serve", None, options).listen == (Endpoint("tcp", "192.0.2.1", 443),)
-    told = replace(options, listen=("tcp://[::1]:1", "tcp://127.0.0.1:1"))
-    assert load("serve", None, told).listen == (
+    given = replace(options, listen=("tcp://[::1]:1", "tcp://127.0.0.1:1"))
+    assert load("serve", None, given).listen == (
         Endpoint("tcp", "::1", 1),
         Endpoint("tcp", "127.0.0.1", 1),
     )
@@ -252,7 +252,7 @@ def test_what_is_wrong_on_the_command_line_is_named_with_its_option(
     "name",
     [".", "..", "all", "default", "a b", "a\tb", "a/b", "a:b", "tun%d", "a\n", "\0", "\udcff"],
 )
-def test_a_name_that_the_kernel_refuses_or_fills_in_is_no_interface(name: str) -> None:
+def test_a_name_that_the_kernel_refuses_or_fills_in_is_not_an_interface(name: str) -> None:
     assert "is not a valid interface name" in complaint(
         "serve", None, replace(PLAIN, interface=name)
     )
@@ -282,13 +282,13 @@ def test_an_address_needs_its_prefix_length(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0/0", "::/0", "224.0.0.1/24", "ff02::1/64"])
-def test_an_address_of_nobody_or_of_many_is_no_address_of_a_device(address: str) -> None:
+def test_an_address_of_no_host_or_of_many_is_refused_for_a_device(address: str) -> None:
     assert "cannot be the address of a host" in complaint(
         "serve", None, replace(PLAIN, address=(address,))
     )
 
 
-def test_an_address_stands_there_once_whatever_its_prefix() -> None:
+def test_an_address_is_there_once_whatever_its_prefix() -> None:
     options = replace(PLAIN, address=("10.9.0.1/24", "fd00::1/64", "10.9.0.1/32"))
     assert "10.9.0.1 is listed twice" in complaint("serve", None, options)
 

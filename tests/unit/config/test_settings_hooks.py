@@ -21,7 +21,7 @@ def loaded(directory: Path, text: str) -> Hooks:
     return load("serve", None, Options(config=file, state=directory)).hooks
 
 
-def test_no_section_is_no_hook(tmp_path: Path) -> None:
+def test_no_section_is_not_a_hook(tmp_path: Path) -> None:
     assert loaded(tmp_path, "") == Hooks()
     assert not loaded(tmp_path, "[hooks]").are_there
 

@@ -65,9 +65,9 @@ def test_connect_knows_the_one_that_it_dials(tmp_path: Path) -> None:
     assert peer.endpoints == (Endpoint("tcp", "a", 55555), Endpoint("tcp", "::1", 1))
     assert loaded.endpoint == peer.endpoints[0]
     assert loaded.peer_name == "branch"
-    told = load("connect", "tcp://b", Options(config=path))
-    assert told.endpoint == Endpoint("tcp", "b", 55555)
-    assert told.peers[0].endpoints == (told.endpoint,)
+    given = load("connect", "tcp://b", Options(config=path))
+    assert given.endpoint == Endpoint("tcp", "b", 55555)
+    assert given.peers[0].endpoints == (given.endpoint,)
 
 
 def test_connect_without_the_key_of_the_other_end_says_where_to_get_it(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_connect_without_the_key_of_the_other_end_says_where_to_get_it(tmp_path:
 
 
 @pytest.mark.parametrize("where", ["field", "file"])
-def test_the_own_key_stands_in_the_file_or_in_one_of_its_own(tmp_path: Path, where: str) -> None:
+def test_the_own_key_is_in_the_file_or_in_one_of_its_own(tmp_path: Path, where: str) -> None:
     keys.store_private(tmp_path / "own.key", OWN_KEY)
     line = {
         "field": f"private_key = '{keys.format_key(OWN_KEY)}'",

@@ -175,8 +175,8 @@ def test_serve_takes_a_file_of_a_server(tmp_path: Path) -> None:
     path = file(tmp_path, text + OTHER_PEER)
     loaded = load("serve", None, Options(config=path))
     assert loaded.listen == (Endpoint("udp", "::", 51900),)
-    told = load("serve", None, Options(config=path, listen=("tcp://[::]",)))
-    assert told.listen == (Endpoint("tcp", "::", 55555),)
+    given = load("serve", None, Options(config=path, listen=("tcp://[::]",)))
+    assert given.listen == (Endpoint("tcp", "::", 55555),)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640])
@@ -209,7 +209,7 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path, text: str, mode:
         ("[Interface]\nMTU = 1\nmtu = 2", "Interface.MTU: is listed twice; remove one"),
     ],
 )
-def test_what_is_no_such_file_is_named_by_its_line_or_key(
+def test_what_is_not_such_a_file_is_named_by_its_line_or_key(
     tmp_path: Path, text: str, named: str
 ) -> None:
     assert named in complaint(tmp_path, text)

@@ -70,7 +70,7 @@ def test_a_file_where_a_directory_should_be_fails(tmp_path: Path, check: str, be
     assert finding.fix.startswith("choose another --")
 
 
-def test_a_key_that_others_can_read_fails_and_the_mend_can_be_pasted(subject: Subject) -> None:
+def test_a_key_that_others_can_read_fails_and_the_fix_can_be_pasted(subject: Subject) -> None:
     path = subject.state / "private.key"
     path.chmod(0o644)
     finding = found(subject, "private key")
@@ -86,7 +86,7 @@ def test_a_key_that_is_none_fails_and_is_not_shown(subject: Subject, content: st
     assert not content or content.strip() not in finding.message + finding.fix
 
 
-def test_peers_that_others_can_read_or_nobody_fail(subject: Subject) -> None:
+def test_peers_that_others_can_read_or_no_user_fail(subject: Subject) -> None:
     path = subject.state / "peers.sqlite"
     path.chmod(0o640)
     finding = found(subject, "peers")
@@ -192,7 +192,7 @@ def test_what_is_in_the_way_of_a_gateway_that_forwards_is_a_failure(
     assert finding.fix == ("run 'iptables -I'" if obstacles else "")
 
 
-def test_a_setting_that_cannot_be_read_is_no_failure(subject: Subject, proc: Path) -> None:
+def test_a_setting_that_cannot_be_read_is_not_a_failure(subject: Subject, proc: Path) -> None:
     (proc / "sys/net/ipv4/tcp_congestion_control").unlink()
     finding = found(subject, "congestion")
     assert (finding.verdict, "No such file" in finding.message) == ("unknown", True)
@@ -254,7 +254,7 @@ def test_a_super_packet_that_the_kernel_refuses_is_reported_in_its_words() -> No
     assert (probe["tcp_write"], probe["udp_write"]) == ("", "Invalid argument")
 
 
-def test_a_probe_that_does_not_load_is_no_failure_of_the_doctor(
+def test_a_probe_that_does_not_load_is_not_a_failure_of_the_doctor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent")
@@ -264,7 +264,7 @@ def test_a_probe_that_does_not_load_is_no_failure_of_the_doctor(
 # -- telling ----------------------------------------------------------------------------------
 
 
-def test_the_text_fits_80_columns_and_each_mend_follows_its_finding(
+def test_the_text_fits_80_columns_and_each_fix_follows_its_finding(
     subject: Subject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (subject.state / "private.key").chmod(0o644)

@@ -70,7 +70,7 @@ def test_a_client_is_given_its_addresses_the_way_to_ours_and_the_mtu() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["10.9.0.0/28", "192.168.7.0/24", "192.168.7.7/32", "::/0"])
-def test_a_network_behind_a_client_is_no_address_of_it(prefix: str) -> None:
+def test_a_network_behind_a_client_is_not_an_address_of_it(prefix: str) -> None:
     assert pushed_to(prefix).addresses == ()
 
 

@@ -252,7 +252,7 @@ def test_a_push_without_a_keepalive_takes_back_that_of_the_last() -> None:
 
 
 class SlowDevice:
-    """Takes a while to apply what it is told; `begun` and `done` have the MTUs."""
+    """Takes a while to apply what it is said; `begun` and `done` have the MTUs."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -367,12 +367,12 @@ def test_of_several_servers_each_replaces_its_own_and_stays_within_its_own(
 
 
 def test_a_push_without_name_servers_takes_back_those_of_the_last() -> None:
-    told: list[Any] = []
-    device = device_of(apply=lambda *_: None, apply_dns=lambda *dns: told.append(dns))
+    given: list[Any] = []
+    device = device_of(apply=lambda *_: None, apply_dns=lambda *dns: given.append(dns))
     pushed_settings = PushedSettings(settings(accept=("dns",)), cast("Device", device), nothing)
     apply(pushed_settings, Push(dns=("10.9.0.1",)))
     apply(pushed_settings, Push())
-    assert told == [(("10.9.0.1",), ()), ((), ())]
+    assert given == [(("10.9.0.1",), ()), ((), ())]
 
 
 def test_what_is_wrong_again_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

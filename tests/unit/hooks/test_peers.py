@@ -81,7 +81,7 @@ def following(test: Callable[[PeerHooks, RecordedHooks], Any]) -> RecordedHooks:
     return asyncio.run(run())
 
 
-def test_a_link_that_is_replaced_is_no_event() -> None:
+def test_a_link_that_is_replaced_is_not_an_event() -> None:
     async def replace(peers: PeerHooks, _: RecordedHooks) -> None:
         first, second, third = link(1), link(1), link(1)
         peers.on_change(first, True)

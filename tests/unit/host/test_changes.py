@@ -1,4 +1,4 @@
-"""Changes of the host that programs undo: what they are told, and when they are not asked."""
+"""Changes of the host that programs undo: what they are given, and when they are not asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ exit {code}
 
 
 class Programs:
-    """Programs that record what they are told, and end with this code."""
+    """Programs that record what they are given, and end with this code."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -33,7 +33,7 @@ class Programs:
             program.write_text(RECORDER.format(record=self._record, code=code))
             program.chmod(0o755)
 
-    def told(self) -> list[str]:
+    def given(self) -> list[str]:
         return self._record.read_text().splitlines() if self._record.exists() else []
 
 
@@ -48,7 +48,7 @@ def test_what_is_ours_is_undone(programs: Programs, interface: str, *, owner_die
     Dns(interface, "resolvconf").undo(5, owner_died=owner_died)
     Dns(interface, "resolvectl").undo(5, owner_died=owner_died)
     NftTable("fastun0", interface).undo(5, owner_died=owner_died)
-    assert programs.told() == [
+    assert programs.given() == [
         f"resolvconf -d {interface} -f",
         f"resolvectl revert {interface}",
         "nft -j -f -",
@@ -58,7 +58,7 @@ def test_what_is_ours_is_undone(programs: Programs, interface: str, *, owner_die
 def test_what_belongs_to_a_living_interface_is_not_a_dead_gateway_s(programs: Programs) -> None:
     Dns(HERE, "resolvconf").undo(5, owner_died=True)
     NftTable("fastun0", HERE).undo(5, owner_died=True)
-    assert programs.told() == []
+    assert programs.given() == []
 
 
 def test_a_refusal_is_a_failure_unless_it_went_with_the_interface(programs: Programs) -> None:

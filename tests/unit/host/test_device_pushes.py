@@ -6,16 +6,16 @@ from fastun.host.device import Device
 
 
 class Names:
-    """Takes down what it is told."""
+    """Takes down what it is said."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.given: list[object] = []
 
     def set(self, servers: tuple[str, ...], domains: tuple[str, ...]) -> None:
-        self.told.append((servers, domains))
+        self.given.append((servers, domains))
 
     def unset(self) -> None:
-        self.told.append(None)
+        self.given.append(None)
 
 
 def test_name_servers_that_are_not_pushed_any_more_are_unset() -> None:
@@ -23,4 +23,4 @@ def test_name_servers_that_are_not_pushed_any_more_are_unset() -> None:
     device.name_servers = names = Names()  # type: ignore[assignment]
     device.apply_dns(("10.9.0.1",), ("example.net",))
     device.apply_dns((), ())
-    assert names.told == [(("10.9.0.1",), ("example.net",)), None]
+    assert names.given == [(("10.9.0.1",), ("example.net",)), None]

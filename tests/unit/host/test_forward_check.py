@@ -167,7 +167,7 @@ def test_a_chain_that_drops_is_named_with_the_command_that_helps(
         (CHAIN.format(table="ip filter", chain="INPUT", hook="input", policy="drop"), ""),
     ],
 )
-def test_one_that_lets_it_through_is_no_obstacle(host: Host, ruleset: str, user: str) -> None:
+def test_one_that_lets_it_through_is_not_an_obstacle(host: Host, ruleset: str, user: str) -> None:
     assert found(host, ruleset, user) == []
 
 

@@ -143,7 +143,7 @@ def test_of_two_gateways_that_know_nothing_of_each_other_the_last_restores(
     assert [each for each in left if "/ft" not in each] == [], "a gateway's device goes with it"
 
 
-def test_what_another_gateway_has_turned_on_is_no_wish_of_an_administrator(
+def test_what_another_gateway_has_turned_on_is_not_a_wish_of_an_administrator(
     host: Host, gateway: Gateway, tmp_path: Path
 ) -> None:
     gateway.follow(Forward())

@@ -59,7 +59,7 @@ def test_a_setting_that_others_have_changed_since_is_left_to_them(
     assert sysctl.read_text() == "2\n"
 
 
-def test_a_setting_that_is_gone_is_no_failure(journal: Journal, sysctl: Path) -> None:
+def test_a_setting_that_is_gone_is_not_a_failure(journal: Journal, sysctl: Path) -> None:
     journal.set_sysctl(NAME, "1")
     sysctl.unlink()
     assert journal.undo_all() == []

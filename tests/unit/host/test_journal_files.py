@@ -97,7 +97,7 @@ def test_no_file_makes_us_touch_more_than_is_ours(line: str) -> None:
 
 
 @given(st.lists(st.binary(max_size=60) | st.sampled_from([b'{"kind":"undone","line":1}', b"[]"])))
-def test_whatever_stands_in_a_file_is_a_record_or_a_complaint(lines: list[bytes]) -> None:
+def test_whatever_is_in_a_file_is_a_record_or_a_complaint(lines: list[bytes]) -> None:
     pending, complaint = journal_file.parse(lines)
     assert set(pending) <= set(range(1, len(lines) + 1))
     assert complaint or all(b"undone" in line for line in lines)

@@ -1,4 +1,4 @@
-"""DNS: what the resolver's programs are told, and what they never are."""
+"""DNS: what the resolver's programs are given, and what they never are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHELL = "$(touch${IFS}PWNED)"
 
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a resolvconf, the only program that there is, was told."""
+    """What a resolvconf, the only program that there is, was given."""
     record, program = tmp_path / "record", tmp_path / "resolvconf"
     record.touch()
     program.write_text(RECORDER.format(record=record))
@@ -80,10 +80,10 @@ def test_what_is_refused_is_undone_at_once_and_never_again(record: Path, journal
     program = record.with_name("resolvconf")
     program.write_text(program.read_text() + "exit 3\n")
     NameServers("wg0", journal).set(("10.9.0.1",), ())
-    told = ["-a wg0 -m 0 -x", "nameserver 10.9.0.1", "-d wg0 -f"]
-    assert record.read_text().splitlines() == told
+    given = ["-a wg0 -m 0 -x", "nameserver 10.9.0.1", "-d wg0 -f"]
+    assert record.read_text().splitlines() == given
     assert journal.undo_all() == []
-    assert record.read_text().splitlines() == told
+    assert record.read_text().splitlines() == given
 
 
 def test_what_hangs_is_undone_at_the_end(

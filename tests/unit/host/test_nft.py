@@ -75,7 +75,7 @@ def test_what_others_do_to_it_is_seen_and_undone(host: Host, tables: Tables, com
     assert listed(host) == before
 
 
-def test_what_it_has_counted_is_no_change(host: Host, tables: Tables) -> None:
+def test_what_it_has_counted_is_not_a_change(host: Host, tables: Tables) -> None:
     host.inside(lambda: tables.have(table(53)))
     host.run("bash", "-c", "echo > /dev/udp/127.0.0.1/53")
     assert "packets 1 " in listed(host)

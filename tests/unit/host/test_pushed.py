@@ -204,7 +204,7 @@ def test_an_address_beats_no_more_than_a_route(
     assert why in said
 
 
-def test_an_address_that_is_named_may_lie_in_another_network_but_be_nobody_elses(
+def test_an_address_that_is_named_may_lie_in_another_network_but_be_no_other_hosts(
     kernel: FakeKernel,
 ) -> None:
     Client("192.168.77.9/32", "192.168.77.2/32").push(

@@ -118,7 +118,7 @@ def test_what_another_program_made_keeps_nothing_of_ours(kernel: Kernel) -> None
     assert kernel.places() == [(V4, UNMARKED, 7)]
 
 
-def test_a_rule_that_another_program_has_removed_is_no_fault(kernel: Kernel) -> None:
+def test_a_rule_that_another_program_has_removed_is_not_a_fault(kernel: Kernel) -> None:
     kernel.lead(4, 60000)
     kernel.routes.clear()
     kernel.refuses_rules = errno.ENOENT

@@ -1,4 +1,4 @@
-"""When packets for the device's addresses are dropped on other interfaces, and what nft is told."""
+"""When packets for the device's addresses are dropped on other interfaces, and what nft gets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ("0.0.0.0/0",)
 
 
 class Host:
-    """What StrongHost sees of a host, and what nft was told."""
+    """What StrongHost sees of a host, and what nft was given."""
 
     def __init__(self) -> None:
         self.addresses: dict[int, tuple[str, ...]] = dict(ADDRESSES)

@@ -75,7 +75,7 @@ def test_iperf3_reports_what_was_asked_for(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_iperf3_to_nobody_is_an_error(lab: Lab) -> None:
+def test_iperf3_without_a_server_is_an_error(lab: Lab) -> None:
     a, b = lab.host("a"), lab.host("b")
     lab.wire(a, b, ["10.0.0.1/24"], ["10.0.0.2/24"])
     with pytest.raises(LabError, match="unable to connect"):

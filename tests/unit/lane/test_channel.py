@@ -117,7 +117,7 @@ def test_the_end_is_none_and_nothing_yet_is_blocking_io_error(
         msgpack.packb({"type": "begin"}) + b"\x00",
     ],
 )
-def test_what_is_no_message_is_refused_and_its_descriptors_are_closed(
+def test_what_is_not_a_message_is_refused_and_its_descriptors_are_closed(
     ends: tuple[Channel, socket.socket], data: bytes
 ) -> None:
     ours, theirs = ends

@@ -304,7 +304,7 @@ def test_what_the_kernel_cannot_take_now_is_sent_a_moment_later() -> None:
     run(claim())
 
 
-def test_a_worker_that_takes_no_messages_is_replaced() -> None:
+def test_a_worker_that_reads_no_messages_is_replaced() -> None:
     async def claim() -> None:
         async with running() as owner:
             with too_many_descriptors_in_flight():

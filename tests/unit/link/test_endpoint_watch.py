@@ -59,13 +59,13 @@ class Watched:
         self.links.attach_datagrams(slotted, FORMAT, "somewhere")
 
     def look(self, after_s: float) -> list[BlockLink]:
-        """Return what the link-writer is told."""
+        """Return what the link-writer is given."""
         self.lane.take()
         self.now_s += after_s
         self.watch.look(self.now_s)
-        told = self.lane.take()
-        assert all(role == "link-writer" for role, _ in told)
-        return [message for _, message in told if isinstance(message, BlockLink)]
+        given = self.lane.take()
+        assert all(role == "link-writer" for role, _ in given)
+        return [message for _, message in given if isinstance(message, BlockLink)]
 
 
 def in_a_loop(claim: Callable[[], None]) -> None:

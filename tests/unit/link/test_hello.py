@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_malformed(body: bytes) -> None:
         {"addresses": [], "routes": [], "mtu": "big"},
     ],
 )
-def test_a_push_of_what_is_no_address_or_network_is_malformed(push: dict[str, Any]) -> None:
+def test_a_push_of_what_is_not_an_address_or_network_is_malformed(push: dict[str, Any]) -> None:
     with pytest.raises(HelloError, match="malformed"):
         hello.decode(encoded(push=push))
 

@@ -1,4 +1,4 @@
-"""Peer slots: who holds which key, and what the workers are told of whose addresses."""
+"""Peer slots: who holds which key, and what the workers hear of whose addresses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lane() -> RecordingLane:
 
 @pytest.fixture
 def full(lane: RecordingLane) -> PeerSlots:
-    """Slots of two, whose workers have been told."""
+    """Slots of two, whose workers have been given."""
     filled = PeerSlots(lane.as_lane())
     assert filled.replace([ANT, BEE])
     return filled
@@ -63,7 +63,7 @@ def test_both_routing_workers_learn_the_addresses_of_each_peer(
     full.tell_worker("link-writer")
     assert lane.take() == []
     full.tell_worker("link-reader")
-    assert lane.take() == [told for told in expected if told[0] == "link-reader"]
+    assert lane.take() == [given for given in expected if given[0] == "link-reader"]
 
 
 def test_a_removed_peer_is_unknown_and_its_addresses_are_forgotten(
@@ -151,9 +151,9 @@ def test_many_changes_are_sent_in_messages_that_fit(lane: RecordingLane) -> None
     slots.replace([before])
     lane.take()
     slots.replace([after])
-    told = [message for role, message in lane.take() if role == "tun-reader"]
-    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
-    parts = [message for message in told if isinstance(message, ChangeIps)]
+    given = [message for role, message in lane.take() if role == "tun-reader"]
+    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in given)
+    parts = [message for message in given if isinstance(message, ChangeIps)]
     added = [each for part in parts for each in part.added]
     removed = [each for part in parts for each in part.removed]
     assert added == [(0, *peer_slots.packed(each)) for each in after.allowed_ips]
@@ -215,10 +215,10 @@ def test_many_networks_are_sent_in_messages_that_fit(lane: RecordingLane) -> Non
     most = peer_slots.NETWORKS_PER_MESSAGE
     networks = [f"fd00:{n:x}::ffff/128" for n in range(2 * most + 1)]
     PeerSlots(lane.as_lane()).replace([peer("ant", *networks)])
-    told = [message for role, message in lane.take() if role == "tun-reader"]
-    parts = [message.networks for message in told if isinstance(message, AllowIps)]
+    given = [message for role, message in lane.take() if role == "tun-reader"]
+    parts = [message.networks for message in given if isinstance(message, AllowIps)]
     assert [len(part) for part in parts] == [most, most, 1]
-    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in told)
+    assert all(len(packing.pack(message)) < messages.MESSAGE_BYTES_MAX for message in given)
     assert [address for part in parts for address, _ in part] == [
         ip_network(network).network_address.packed for network in networks
     ]

@@ -1,4 +1,4 @@
-"""The links that the lane carries: what each worker is told, when, and how a link ends."""
+"""The links that the lane carries: what each worker is given, when, and how a link ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def holder_of(slot: int, name: str) -> SlottedPeer:
 
 
 class Office:
-    """A table whose lane notes what the workers are told."""
+    """A table whose lane notes what the workers are given."""
 
     def __init__(self, wire: Wire, stack: ExitStack) -> None:
         self.wire = wire
@@ -107,7 +107,7 @@ def test_a_peer_that_connects_anew_ends_its_old_link(office: Office) -> None:
     assert (office.table.n_established, office.table.n_reconnects) == (2, 1)
 
 
-def test_another_peers_link_is_no_reconnect_and_stays(office: Office) -> None:
+def test_another_peers_link_is_not_a_reconnect_and_stays(office: Office) -> None:
     office.attach(0, "ant")
     office.attach(1, "bee")
     assert sorted(office.table.by_slot) == [0, 1]
@@ -118,7 +118,7 @@ def test_an_ended_link_is_taken_back_from_workers_that_must_not_use_it(office: O
     office.attach(2, "ant")
     office.lane.take()
     ended = office.table.by_slot[2].ended
-    office.table.end(2, "told to")
+    office.table.end(2, "asked to")
     # Without a session nothing is sealed; without a seal the tun-reader goes on as before.
     sealed = [("tun-reader", DetachLink(2))]
     assert office.lane.take() == [
@@ -135,7 +135,7 @@ def test_the_stream_ends_also_for_a_worker_that_still_holds_its_descriptor(
 ) -> None:
     theirs = office.attach(0, "ant")
     with socket.socket(fileno=os.dup(office.descriptor_of(0))):
-        office.table.end(0, "told to")
+        office.table.end(0, "asked to")
         assert theirs.recv(1) == b""
 
 
@@ -206,7 +206,7 @@ def test_datagrams_need_no_socket_of_their_own_and_no_link_reader(stack: ExitSta
     message = AttachLink(4, link.id, datagram_format())
     assert office.lane.sent == [("link-writer", message, -1), ("tun-reader", message, -1)]
     office.lane.take()
-    office.table.end(4, "told to")
+    office.table.end(4, "asked to")
     assert office.lane.take() == [
         ("link-writer", DetachLink(4)),
         ("tun-reader", DetachLink(4)),
@@ -221,7 +221,7 @@ def test_keys_of_an_ended_link_are_wiped_when_none_of_them_can_open_any_more(
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
     for slot in (1, 2):
         office.attach_datagrams(slot, "ant")
-        office.table.end(slot, "told to")
+        office.table.end(slot, "asked to")
     office.attach_datagrams(2, "ant")
     office.lane.take()
     now_s += REJECT_AFTER_TIME_S - 1
@@ -287,16 +287,16 @@ def test_a_stream_that_is_only_read_goes_with_what_replaced_it(stack: ExitStack,
         if how == "anew":
             office.attach(0, "ant")
         elif how == "end":
-            office.table.end(0, "told to")
+            office.table.end(0, "asked to")
         else:
             office.table.end_all("stopping")
         assert theirs.recv(1) == b""
 
     asyncio.run(claim())
-    # Whatever is told to read next is told so behind the old stream's end.
-    told = [message for role, message in office.lane.take() if role == "link-reader"]
-    assert DetachLink(0) in told
-    assert (told[-1] == DetachLink(0)) == (how != "anew")
+    # Whatever is given to read next is given so behind the old stream's end.
+    given = [message for role, message in office.lane.take() if role == "link-reader"]
+    assert DetachLink(0) in given
+    assert (given[-1] == DetachLink(0)) == (how != "anew")
 
 
 def test_all_streams_can_be_ended_and_datagrams_go_on(stack: ExitStack) -> None:
@@ -317,12 +317,12 @@ def test_a_link_that_the_workers_cannot_have_has_ended(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where no descriptor is left for the duplicate that the second would have had."""
-    send, told = office.lane.send, []
+    send, given = office.lane.send, []
 
     def send_one(role: str, message: ToWorker, fd: int = -1) -> None:
-        if fd >= 0 and told:
+        if fd >= 0 and given:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        told.append(role)
+        given.append(role)
         send(role, message, fd)
 
     monkeypatch.setattr(office.lane, "send", send_one)

@@ -1,4 +1,4 @@
-"""What the timers are told of the peer table: everything once, in the order of its time."""
+"""What the timers hear of the peer table: everything once, in the order of its time."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Worker:
             self.fields[f"{direction}_data_ns"] = round(at_s * 1e9)
 
 
-class Told:
-    """The timers' place: notes what it is told."""
+class Noted:
+    """The timers' place: notes what it is said."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, float]] = []
@@ -54,42 +54,44 @@ def worker() -> Worker:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def given() -> Noted:
+    return Noted()
 
 
 @pytest.fixture
-def observer(worker: Worker, told: Told) -> Observer:
-    return Observer(worker.table, SLOT, cast("PeerTimers", told))
+def observer(worker: Worker, given: Noted) -> Observer:
+    return Observer(worker.table, SLOT, cast("PeerTimers", given))
 
 
-def test_data_is_reported_once_and_as_data(worker: Worker, told: Told, observer: Observer) -> None:
+def test_data_is_reported_once_and_as_data(
+    worker: Worker, given: Noted, observer: Observer
+) -> None:
     worker.count("received", 1.0)
     worker.count("sent", 2.0)
     observer.observe()
-    assert told.take() == [("data_received", 1.0), ("data_sent", 2.0)]
+    assert given.take() == [("data_received", 1.0), ("data_sent", 2.0)]
     observer.observe()
-    assert told.take() == []
+    assert given.take() == []
 
 
 def test_what_happened_first_is_reported_first(
-    worker: Worker, told: Told, observer: Observer
+    worker: Worker, given: Noted, observer: Observer
 ) -> None:
     worker.count("sent", 1.0)
     worker.count("received", 2.0)
     observer.observe()
-    assert told.take() == [("data_sent", 1.0), ("data_received", 2.0)]
+    assert given.take() == [("data_sent", 1.0), ("data_received", 2.0)]
 
 
 def test_a_keepalive_behind_data_is_one_more_message(
-    worker: Worker, told: Told, observer: Observer
+    worker: Worker, given: Noted, observer: Observer
 ) -> None:
     worker.count("received", 1.0)
     worker.count("received", 3.0, is_data=False)
     worker.count("sent", 2.0)
     worker.count("sent", 4.0, is_data=False)
     observer.observe()
-    assert told.take() == [
+    assert given.take() == [
         ("data_received", 1.0),
         ("data_sent", 2.0),
         ("keepalive_received", 3.0),
@@ -97,34 +99,34 @@ def test_a_keepalive_behind_data_is_one_more_message(
     ]
     worker.count("received", 5.0, is_data=False)
     observer.observe()
-    assert told.take() == [("keepalive_received", 5.0)]
+    assert given.take() == [("keepalive_received", 5.0)]
 
 
 @pytest.mark.parametrize("direction", ["sent", "received"])
 def test_data_that_is_being_counted_is_reported_when_it_is_read(
-    worker: Worker, told: Told, observer: Observer, direction: str
+    worker: Worker, given: Noted, observer: Observer, direction: str
 ) -> None:
     worker.fields[f"{direction}_data_ns"] = 10**9  # our look at the other field was before that
     observer.observe()
-    assert told.take() == [(f"data_{direction}", 1.0)]
+    assert given.take() == [(f"data_{direction}", 1.0)]
     worker.count(direction, 1.0)
     observer.observe()
-    assert told.take() == []
+    assert given.take() == []
     worker.count(direction, 2.0, is_data=False)  # the worker is between the two
     observer.observe()
     worker.count(direction, 2.0)
     observer.observe()
-    assert told.take()[-1] == (f"data_{direction}", 2.0)
+    assert given.take()[-1] == (f"data_{direction}", 2.0)
 
 
 def test_what_was_another_sessions_is_not_reported(
-    worker: Worker, told: Told, observer: Observer
+    worker: Worker, given: Noted, observer: Observer
 ) -> None:
     worker.count("sent", 1.0)
     worker.count("received", 1.5)
     observer.skip()
     observer.observe()
-    assert told.take() == []
+    assert given.take() == []
 
 
 @pytest.mark.parametrize("reply_after_s", [0.0002, 0.2, 0.499, 0.7])

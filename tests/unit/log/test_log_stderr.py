@@ -66,7 +66,7 @@ def test_lines_are_written_in_their_order_and_the_last_ones_before_the_end() -> 
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.5])  # 0: it ends before it is read
-def test_nobody_waits_for_a_reader_and_what_is_dropped_is_counted_and_said(pause_s: float) -> None:
+def test_nothing_waits_for_a_reader_and_what_is_dropped_is_counted_and_said(pause_s: float) -> None:
     reader, writer = os.pipe()
     program = (
         f"pause_s = {pause_s}"

@@ -107,7 +107,9 @@ def test_ipv6_keeps_the_routers_anycast_address_free_and_counts_past_ipv4() -> N
 # -- the directory ----------------------------------------------------------------------------
 
 
-def test_what_is_added_is_there_for_who_opens_it_next(tmp_path: Path, store: PeerStore) -> None:
+def test_what_is_added_is_there_for_the_next_that_opens_it(
+    tmp_path: Path, store: PeerStore
+) -> None:
     added = Peer(
         name="office",
         public_key=b"k" * 32,
@@ -226,7 +228,7 @@ for number in range(20):
 """
 
 
-def test_adding_at_once_gives_nobody_the_address_of_another(tmp_path: Path) -> None:
+def test_adding_at_once_gives_no_peer_the_address_of_another(tmp_path: Path) -> None:
     state = tmp_path / "state"  # Not made yet: the first start is a race as well.
     processes = [
         subprocess.Popen([sys.executable, "-c", ADD_TWENTY, str(state), str(number)])
@@ -240,7 +242,7 @@ def test_adding_at_once_gives_nobody_the_address_of_another(tmp_path: Path) -> N
     assert addresses == [ip_network(f"10.9.0.{host}") for host in range(1, 81)]
 
 
-def test_who_reads_is_not_held_up_by_who_writes(tmp_path: Path, store: PeerStore) -> None:
+def test_a_reader_is_not_held_up_by_a_writer(tmp_path: Path, store: PeerStore) -> None:
     store.add(peer("a"))
     with PeerStore(tmp_path / "state") as writer, writer.changes():
         writer.add(peer("b"))
@@ -315,7 +317,7 @@ def test_a_directory_of_a_newer_version_is_left_alone(state: Path) -> None:
         "INSERT INTO fact VALUES ('public_endpoints', 'x')",
     ],
 )
-def test_a_directory_that_somebody_has_edited_is_one_line(state: Path, statement: str) -> None:
+def test_a_directory_that_was_edited_is_one_line(state: Path, statement: str) -> None:
     with sqlite3.connect(state / FILE_NAME) as database:
         database.executescript(statement)
     error = complaint(state)

@@ -48,7 +48,7 @@ def test_mac2_is_keyed_by_the_cookie_over_all_before_it() -> None:
     assert cookies.has_valid_mac1(message, SERVER.public)
 
 
-def test_a_response_carries_the_cookie_of_who_asked_for_it() -> None:
+def test_a_response_carries_the_cookie_of_the_peer_that_asked_for_it() -> None:
     response, _ = noise.respond(noise.consume_initiation(SERVER, initiation()), cookie=COOKIE)
     assert response[76:] == hashlib.blake2s(response[:76], key=COOKIE, digest_size=16).digest()
 

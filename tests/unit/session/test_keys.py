@@ -115,7 +115,7 @@ def test_a_key_that_cannot_be_written_is_one_line_with_the_path(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o610, 0o601, 0o644, 0o777])
-def test_a_key_file_open_to_others_is_refused_with_the_mend(tmp_path: Path, mode: int) -> None:
+def test_a_key_file_open_to_others_is_refused_with_the_fix(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "private.key"
     path.write_text(TEXT, encoding="ascii")
     path.chmod(mode)
@@ -128,7 +128,7 @@ def test_a_key_file_open_to_others_is_refused_with_the_mend(tmp_path: Path, mode
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_line_end_is_no_part_of_the_key(tmp_path: Path, end: str) -> None:
+def test_a_line_end_is_not_a_part_of_the_key(tmp_path: Path, end: str) -> None:
     path = tmp_path / "private.key"
     path.write_bytes((TEXT + end).encode())
     path.chmod(0o600)

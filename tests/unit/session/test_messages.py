@@ -25,7 +25,7 @@ WIRE = {
 }
 
 
-def test_each_field_stands_where_the_whitepaper_has_it() -> None:
+def test_each_field_is_where_the_whitepaper_has_it() -> None:
     assert INITIATION.pack() == (b"\1\0\0\0" + b"\4\3\2\1" + b"e" * 32 + b"s" * 48 + b"t" * 28)
     assert RESPONSE.pack() == (b"\2\0\0\0" + b"\4\3\2\1" + b"\x08\7\6\5" + b"e" * 32 + b"n" * 16)
     assert COOKIE_REPLY.pack() == b"\3\0\0\0" + b"\4\3\2\1" + b"n" * 24 + b"c" * 32

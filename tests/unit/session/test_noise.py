@@ -107,12 +107,12 @@ def test_no_key_shows_in_what_is_printed() -> None:
 # The initiation
 
 
-def test_an_initiation_for_somebody_else_is_refused_by_its_mac1() -> None:
+def test_an_initiation_for_another_peer_is_refused_by_its_mac1() -> None:
     message, _ = noise.initiate(CLIENT, STRANGER.public)
     assert refusal_of(lambda: noise.consume_initiation(SERVER, message)) is Refusal.BAD_MAC1
 
 
-def test_an_initiation_for_somebody_else_does_not_open_under_a_right_mac1_either() -> None:
+def test_an_initiation_for_another_peer_does_not_open_under_a_right_mac1_either() -> None:
     message, _ = noise.initiate(CLIENT, STRANGER.public)
     forged = with_right_macs(message, SERVER.public)
     assert refusal_of(lambda: noise.consume_initiation(SERVER, forged)) is Refusal.BAD_STATIC
@@ -125,7 +125,7 @@ def test_an_initiation_of_another_length_is_refused(length: int) -> None:
     assert refusal_of(lambda: noise.consume_initiation(SERVER, cut)) is Refusal.BAD_LENGTH
 
 
-def test_a_response_is_no_initiation_and_the_other_way_round() -> None:
+def test_a_response_is_not_an_initiation_and_the_other_way_round() -> None:
     done = shake_hands()
     _, state = noise.initiate(CLIENT, SERVER.public)
     assert refusal_of(lambda: noise.consume_initiation(SERVER, done.response)) is Refusal.BAD_TYPE
@@ -186,7 +186,7 @@ def test_a_response_to_another_initiation_of_the_same_index_does_not_open() -> N
     assert reason is Refusal.BAD_PSK_OR_KEY
 
 
-def test_a_response_by_somebody_else_does_not_open() -> None:
+def test_a_response_by_another_peer_does_not_open() -> None:
     message, state = noise.initiate(CLIENT, SERVER.public)
     # The forger saw the initiation, but cannot read what the responder read from it.
     consumed = noise.consume_initiation(SERVER, message)
@@ -206,7 +206,7 @@ def test_another_preshared_key_is_refused(theirs: bytes, ours: bytes) -> None:
     assert reason is Refusal.BAD_PSK_OR_KEY
 
 
-def test_a_response_for_somebody_else_is_refused_by_its_mac1() -> None:
+def test_a_response_for_another_peer_is_refused_by_its_mac1() -> None:
     message, state = noise.initiate(CLIENT, SERVER.public)
     response, _ = noise.respond(noise.consume_initiation(SERVER, message))
     other = with_right_macs(response, STRANGER.public)

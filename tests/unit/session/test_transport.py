@@ -99,5 +99,5 @@ def test_a_packet_comes_out_of_its_padding_and_needs_none(packet: bytes) -> None
         b"\x45\0\0\x13" + IPV4[4:],  # says less than its header
     ],
 )
-def test_what_is_no_ip_packet_is_none(malformed: bytes) -> None:
+def test_what_is_not_an_ip_packet_is_none(malformed: bytes) -> None:
     assert trim(malformed) is None

@@ -91,7 +91,7 @@ SETRESUID = {"x86_64": 117, "aarch64": 147}  # its number, by machine
 def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path: Path) -> None:
     errors = []
 
-    def as_nobody() -> None:
+    def without_rights() -> None:
         # Of this thread only: the raw call, where os.seteuid would change the whole process.
         syscall_setresuid(65534)
         for interface in (INTERFACE, None):
@@ -100,7 +100,7 @@ def test_without_permission_for_the_run_directory_the_error_says_what_to_do(path
             except RuntimeFailure as error:
                 errors.append(str(error))
 
-    thread = threading.Thread(target=as_nobody)
+    thread = threading.Thread(target=without_rights)
     thread.start()
     thread.join()
     assert len(errors) == 2

@@ -101,7 +101,7 @@ def test_a_lock_that_was_removed_meanwhile_is_none(
     assert is_locked_once(tmp_path)
 
 
-def test_nobody_else_can_open_the_lock(tmp_path: Path) -> None:
+def test_no_other_user_can_open_the_lock(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         with another_start(tmp_path) as lock:

@@ -153,7 +153,7 @@ def test_only_reasons_with_drops_count_and_those_that_grow_come_first() -> None:
     assert drops == [("exceeds_path_mtu", 15, 10), ("no_peer", 90, 0)]
 
 
-def test_peers_stand_in_the_order_of_their_traffic_the_connected_first() -> None:
+def test_peers_are_in_the_order_of_their_traffic_the_connected_first() -> None:
     before = [peer("gone"), connected("calm"), connected("busy"), connected("also")]
     after = [
         peer("gone", transmit_bytes=10**9),
@@ -214,7 +214,7 @@ def test_a_link_writer_that_is_blocked_means_the_network(
     assert shown(made)[1] == f"bottleneck  network, 100 % of the last 2 s: {words}"
 
 
-def test_a_stage_that_is_busy_now_and_then_is_no_bottleneck() -> None:
+def test_a_stage_that_is_busy_now_and_then_is_not_a_bottleneck() -> None:
     busy, idle = status(tun_writer={"state": "busy"}), status()
     made = history(busy, idle, busy, idle, busy)
     assert made.stages()["tun-writer"].busy_share == 0.6 < BOTTLENECK_FROM
@@ -298,7 +298,7 @@ def test_without_a_terminals_height_all_are_there() -> None:
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(40, 10), (10, 3), (1, 1), (300, 100)])
-def test_a_terminal_of_another_size_is_no_failure(columns: int, rows: int) -> None:
+def test_a_terminal_of_another_size_is_not_a_failure(columns: int, rows: int) -> None:
     lines = shown(history(narrow_of(widest()), widest()), rows, columns)
     assert len(lines) <= rows
     assert max(map(len, lines)) <= columns

@@ -55,10 +55,10 @@ class Workers:
         return any(isinstance(message, AddReceivingKey) for _, message, _ in self.side.lane.sent)
 
     def work(self) -> bool:
-        """Do what was told; return whether a keepalive is to be sent."""
+        """Do what was given; return whether a keepalive is to be sent."""
         self.side.work()
-        told, self.side.told = self.side.told, []
-        for role, message in told:
+        given, self.side.given = self.side.given, []
+        for role, message in given:
             match message:
                 case AddReceivingKey():
                     self._add(message)
@@ -66,7 +66,7 @@ class Workers:
                     self.sending = message
                 case DetachLink() if role == "tun-reader":
                     self.sending = None
-        return any(isinstance(message, SendKeepalive) for _, message in told)
+        return any(isinstance(message, SendKeepalive) for _, message in given)
 
     def _add(self, key: AddReceivingKey) -> None:
         if len(self.receiving) == KEYS_MAX:

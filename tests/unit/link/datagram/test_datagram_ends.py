@@ -42,11 +42,11 @@ def test_a_session_that_nothing_is_heard_of_ends_its_link_and_then_its_keys(
         pair.server.sessions.tick()
         assert pair.server.links.by_slot == {}
         pair.server.work()
-        pair.server.told_of(ForgetReceivingKeys)
+        pair.server.commands_of(ForgetReceivingKeys)
         now.s += 180 * 2
         pair.server.sessions.tick()
         pair.server.work()
-        assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
+        assert pair.server.commands_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
         pair.server.sockets.sent.clear()
         pair.server.sessions.on_control(0, index, hello.encode(HELLO))
         assert pair.server.sockets.sent == []
@@ -139,7 +139,7 @@ def test_a_removed_peers_keys_are_forgotten() -> None:
         pair.server.sessions.forget(0)
         pair.server.sessions.forget(0)
         pair.server.work()
-        assert pair.server.told_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
+        assert pair.server.commands_of(ForgetReceivingKeys) == [ForgetReceivingKeys(0)]
         assert pair.server.sessions.last_handshake_s(0) == 0.0
 
     run(claim())
@@ -173,7 +173,7 @@ def test_a_removed_peer_that_answers_late_gets_no_place(
         server = pair.server
         _, response = await unanswered(pair, now)
         if not is_heard_of:  # whatever goes wrong: who has no slot gets in nowhere
-            server.is_told = False
+            server.is_notified = False
         server.have(*((BEE,) if is_replaced else ()))
         server.lane.take()
         server.take_in(response, ELSEWHERE)

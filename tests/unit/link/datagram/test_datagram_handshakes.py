@@ -45,12 +45,12 @@ def test_a_handshake_makes_udp_the_link_of_both(preshared_key: bytes | None) -> 
             assert side.results() == {"ok": 1}
             assert side.counts.n_rekeys == 0
             assert side.sessions.last_handshake_s(0) == START_S
-            (attached, *others) = side.told_of(AttachLink)
+            (attached, *others) = side.commands_of(AttachLink)
             assert attached.link_format.is_datagram
             assert others == [attached]
         assert pair.server.links.by_slot[0].remote == "192.0.2.1:51820"
         for side, other in ((pair.client, pair.server), (pair.server, pair.client)):
-            assert side.told_of(SetEndpoint) == [SetEndpoint(0, other.address.pack())]
+            assert side.commands_of(SetEndpoint) == [SetEndpoint(0, other.address.pack())]
 
     run(claim())
 
@@ -61,11 +61,11 @@ def test_the_agreed_cipher_seals_behind_the_gateways_counters() -> None:
         await pair.begin()
         agreed = Aead.AES_256_GCM if has_aes_instructions() else Aead.CHACHA20_POLY1305
         for side in (pair.client, pair.server):
-            told = side.told_of(SetSendingKey)
-            assert told[0].aead == Aead.CHACHA20_POLY1305
-            assert told[-1].aead == agreed
-            assert {key.counter for key in told} == {GATEWAY_COUNTERS}
-            assert len({key.receiver_index for key in told}) == 1
+            given = side.commands_of(SetSendingKey)
+            assert given[0].aead == Aead.CHACHA20_POLY1305
+            assert given[-1].aead == agreed
+            assert {key.counter for key in given} == {GATEWAY_COUNTERS}
+            assert len({key.receiver_index for key in given}) == 1
 
     run(claim())
 
@@ -75,8 +75,8 @@ def test_the_link_reader_knows_which_initiation_a_cookie_may_be_for() -> None:
         pair = Pair()
         initiation = await pair.client.begin()
         sender = messages.Initiation.unpack(initiation).sender
-        told = [(role, each) for role, each in pair.client.lane.take() if type(each) is AwaitReply]
-        assert told == [("link-reader", AwaitReply(0, sender))]
+        given = [(role, each) for role, each in pair.client.lane.take() if type(each) is AwaitReply]
+        assert given == [("link-reader", AwaitReply(0, sender))]
 
     run(claim())
 
@@ -116,7 +116,7 @@ def test_a_response_that_is_asked_for_again_goes_out_every_second_time_without_o
             sources.append([to.local for sent, to in pair.server.sockets.sent if len(sent) == 92])
             pair.server.sockets.sent.clear()
         assert sources == 2 * [[asked_at.local], [None]]
-        assert pair.server.told_of(SetEndpoint)[-1] == SetEndpoint(0, asked_at.pack())
+        assert pair.server.commands_of(SetEndpoint)[-1] == SetEndpoint(0, asked_at.pack())
 
     run(claim())
 
@@ -125,15 +125,15 @@ def test_a_responder_seals_only_when_the_peer_has_shown_the_keys() -> None:
     async def claim() -> None:
         pair = Pair()
         await pair.server.answer(await pair.client.begin(), pair.client.address)
-        assert pair.server.told_of(SetSendingKey) == []
+        assert pair.server.commands_of(SetSendingKey) == []
         (index,) = pair.server.receiving
         pair.server.sessions.on_key_confirmed(0, index ^ 1)
         pair.server.work()
-        assert pair.server.told_of(SetSendingKey) == []
+        assert pair.server.commands_of(SetSendingKey) == []
         pair.server.sessions.on_key_confirmed(0, index)
         pair.server.sessions.on_key_confirmed(0, index)
         pair.server.work()
-        assert len(pair.server.told_of(SetSendingKey)) == 1
+        assert len(pair.server.commands_of(SetSendingKey)) == 1
 
     run(claim())
 
@@ -153,7 +153,7 @@ def test_an_initiator_seals_only_under_keys_that_its_link_reader_has() -> None:
         pair.client.sessions.on_key_added(0, key.index)
         pair.client.sessions.on_key_added(0, key.index)
         pair.client.work()
-        assert len(pair.client.told_of(SetSendingKey)) == 1
+        assert len(pair.client.commands_of(SetSendingKey)) == 1
 
     run(claim())
 

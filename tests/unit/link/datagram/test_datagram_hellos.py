@@ -112,12 +112,12 @@ def test_a_peer_that_asks_on_and_on_does_not_use_up_the_workers_counters() -> No
         await pair.begin()
         (index,) = pair.server.receiving
         pair.server.work()
-        pair.server.told_of(SendMessage)
+        pair.server.commands_of(SendMessage)
         for _ in range(2 * GATEWAY_COUNTERS):
             pair.server.sessions.on_control(0, index, probe.question(1300))
         pair.server.work()
         # The hello took the first.
-        assert len(pair.server.told_of(SendMessage)) == GATEWAY_COUNTERS - 1
+        assert len(pair.server.commands_of(SendMessage)) == GATEWAY_COUNTERS - 1
 
     run(claim())
 
@@ -142,8 +142,8 @@ def test_a_cipher_that_both_begin_with_is_set_once() -> None:
         pair.client.hello = msgspec.structs.replace(HELLO, aeads=(hello.CHACHA,))
         await pair.begin()
         for side in (pair.client, pair.server):
-            (told,) = side.told_of(SetSendingKey)
-            assert told.aead == Aead.CHACHA20_POLY1305
+            (given,) = side.commands_of(SetSendingKey)
+            assert given.aead == Aead.CHACHA20_POLY1305
 
     run(claim())
 
@@ -162,11 +162,11 @@ def test_only_a_client_is_pushed_to_and_each_session_replaces_it(
         now.s += 10.5
         pair.client.sessions.tick()
         pair.client.work()
-        pair.client.told_of(SendKeepalive)
+        pair.client.commands_of(SendKeepalive)
         now.s += 25
         pair.client.sessions.tick()
         pair.client.work()
-        assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
+        assert pair.client.commands_of(SendKeepalive) == [SendKeepalive(0)]
         # A server that was restarted pushes something else, and no keepalive any more.
         pair.server.hello = msgspec.structs.replace(HELLO, push=Push(mtu=1300))
         await rekey(pair, now)
@@ -174,11 +174,11 @@ def test_only_a_client_is_pushed_to_and_each_session_replaces_it(
         now.s += 10.5
         pair.client.sessions.tick()
         pair.client.work()
-        pair.client.told_of(SendKeepalive)
+        pair.client.commands_of(SendKeepalive)
         now.s += 25
         pair.client.sessions.tick()
         pair.client.work()
-        assert pair.client.told_of(SendKeepalive) == []
+        assert pair.client.commands_of(SendKeepalive) == []
 
     run(claim())
 
@@ -207,7 +207,7 @@ def test_a_keepalive_of_our_own_comes_before_one_that_is_pushed(now: SimpleNames
         now.s += 5.5
         pair.client.sessions.tick()
         pair.client.work()
-        assert pair.client.told_of(SendKeepalive) == [SendKeepalive(0)]
+        assert pair.client.commands_of(SendKeepalive) == [SendKeepalive(0)]
 
     run(claim())
 

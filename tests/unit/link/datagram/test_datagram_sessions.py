@@ -40,16 +40,16 @@ def test_a_rekey_keeps_the_link(now: SimpleNamespace) -> None:
         await pair.begin()
         links = [side.links.by_slot[0] for side in (pair.client, pair.server)]
         for side in (pair.client, pair.server):
-            side.told_of(AttachLink)
-            agreed = side.told_of(SetSendingKey)[-1].aead
+            side.commands_of(AttachLink)
+            agreed = side.commands_of(SetSendingKey)[-1].aead
         await rekey(pair, now)
         assert [side.links.by_slot[0] for side in (pair.client, pair.server)] == links
-        assert pair.client.told_of(AttachLink) == []
+        assert pair.client.commands_of(AttachLink) == []
         for side in (pair.client, pair.server):
             assert side.counts.n_rekeys == 1
-            told = side.told_of(SetSendingKey)
-            assert len({key.receiver_index for key in told}) == 1
-            assert (told[0].aead, told[-1].aead) == (Aead.CHACHA20_POLY1305, agreed)
+            given = side.commands_of(SetSendingKey)
+            assert len({key.receiver_index for key in given}) == 1
+            assert (given[0].aead, given[-1].aead) == (Aead.CHACHA20_POLY1305, agreed)
             assert side.results()["ok"] == 2
 
     run(claim())
@@ -120,13 +120,13 @@ def test_a_peer_does_not_roam_into_the_tunnel() -> None:
         pair = Pair(server_inside=routes.inside())
         await pair.begin()
         before = pair.server.links.by_slot[0].remote
-        pair.server.told_of(SetEndpoint)
+        pair.server.commands_of(SetEndpoint)
         pair.server.endpoint = UdpAddress(ip_address("10.99.0.2"), 1234)
         routes.to["10.99.0.2"] = DEVICE
         pair.server.sessions.tick()
         pair.server.work()
         assert pair.server.links.by_slot[0].remote == before
-        assert pair.server.told_of(SetEndpoint) == [SetEndpoint(0, pair.client.address.pack())]
+        assert pair.server.commands_of(SetEndpoint) == [SetEndpoint(0, pair.client.address.pack())]
 
     run(claim())
 
@@ -138,7 +138,7 @@ def test_a_handshake_from_inside_the_tunnel_is_refused_and_counted() -> None:
         routes.to[str(pair.client.address.host)] = DEVICE
         await pair.begin()
         assert pair.server.results() == {"inside_tunnel": 1}
-        assert pair.server.told_of(SetEndpoint) == []
+        assert pair.server.commands_of(SetEndpoint) == []
         assert 0 not in pair.server.links.by_slot
 
     run(claim())
@@ -183,17 +183,17 @@ def test_a_path_is_measured_when_a_datagram_does_not_fit_and_now_and_then(
         pair = Pair()
         await pair.begin()
         client = pair.client
-        client.told_of(SetPacketMax)
+        client.commands_of(SetPacketMax)
         monkeypatch.setattr(path, "local_mtu", lambda *_: 1300)
         client.sessions.on_path_too_narrow(5)
         client.sessions.on_path_too_narrow(0)
         client.work()
-        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1240)]
+        assert client.commands_of(SetPacketMax) == [SetPacketMax(0, 1240)]
         monkeypatch.setattr(path, "local_mtu", lambda *_: 1400)
         now.s += 10
         client.sessions.tick()
         client.work()
-        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1340)]
+        assert client.commands_of(SetPacketMax) == [SetPacketMax(0, 1340)]
 
     run(claim())
 
@@ -209,14 +209,14 @@ def test_links_follow_the_devices_mtu(
         await pair.begin()
         client = pair.client
         assert client.links.by_slot[0].link_format.mtu == 1300
-        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 1300)]
+        assert client.commands_of(SetPacketMax) == [SetPacketMax(0, 1300)]
         client.inner_mtu.change(8000)
         client.work()
-        assert client.told_of(SetPacketMax) == [SetPacketMax(0, 8000)]
+        assert client.commands_of(SetPacketMax) == [SetPacketMax(0, 8000)]
         client.links.end(0, "test")
         client.inner_mtu.change(1300)
         client.work()
-        assert client.told_of(SetPacketMax) == []
+        assert client.commands_of(SetPacketMax) == []
 
     run(claim())
 
@@ -231,7 +231,7 @@ def test_what_came_before_the_link_is_not_its_sessions(now: SimpleNamespace) -> 
         now.s += 10.1
         pair.client.sessions.tick()
         pair.client.work()
-        assert pair.client.told_of(SendKeepalive) == []
+        assert pair.client.commands_of(SendKeepalive) == []
 
     run(claim())
 

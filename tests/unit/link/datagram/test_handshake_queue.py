@@ -106,7 +106,7 @@ def test_a_message_that_fails_does_not_hold_up_the_next(failure: Exception) -> N
     assert len(office.delivered) == 2
 
 
-def test_what_is_no_message_does_not_hold_up_the_next() -> None:
+def test_what_is_not_a_message_does_not_hold_up_the_next() -> None:
     office = Office()
     office.work(b"\x01\0\0\0", good := initiation())
     assert [message for _, _, message in office.delivered] == [good]

@@ -49,7 +49,7 @@ def test_what_quotes_no_whole_data_message_names_none(version: int, payload: byt
 
 
 @both
-def test_what_would_have_fitted_is_no_hint(version: int) -> None:
+def test_what_would_have_fitted_is_not_a_hint(version: int) -> None:
     assert read(version, message(version, mtu=1500)) is None
     assert read(version, message(version, mtu=1499)) is not None
 
@@ -67,7 +67,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("version", "place", "value"), OTHERS)
-def test_what_is_about_something_else_is_no_hint(version: int, place: int, value: int) -> None:
+def test_what_is_about_something_else_is_not_a_hint(version: int, place: int, value: int) -> None:
     packet = bytearray(message(version))
     packet[place] = value
     assert read(version, bytes(packet)) is None

@@ -43,7 +43,7 @@ class Path:
     async def begin(self) -> None:
         await self.pair.begin()
         self.now.s += 1
-        self.client.told_of(SendMessage)
+        self.client.commands_of(SendMessage)
         self.start_s = self.now.s
 
     @property
@@ -61,7 +61,7 @@ class Path:
             self.client.sessions.tick()
             await names_resolved(0)
             self.client.work()
-            for sent in self.client.told_of(SendMessage):
+            for sent in self.client.commands_of(SendMessage):
                 self.take(sent.message)
             while self.client.sockets.sent:
                 message, _ = self.client.sockets.sent.pop()
@@ -108,7 +108,7 @@ def test_where_nothing_is_sent_nothing_is_asked(now: SimpleNamespace) -> None:
             now.s += TICK_S
             path.client.sessions.tick()
         await names_resolved()
-        assert path.client.told_of(SendMessage) == []
+        assert path.client.commands_of(SendMessage) == []
         assert path.client.sockets.sent == []
 
     run(claim())
@@ -179,7 +179,7 @@ def test_a_keepalive_of_an_idle_peer_is_a_question_whose_answer_is_missed(
         await path.pass_s(110, sends=False)
         is_asked = keepalive_s > 0 and not is_plain
         assert path.n_questions == 4 * is_asked
-        assert len(path.client.told_of(SendKeepalive)) == (4 if is_plain else 0)
+        assert len(path.client.commands_of(SendKeepalive)) == (4 if is_plain else 0)
         assert path.initiated_s == []
         path.answers, path.start_s = False, now.s
         await path.pass_s(30, sends=False)

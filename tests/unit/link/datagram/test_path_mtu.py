@@ -1,4 +1,4 @@
-"""The MTU of a path as it is known, and what the tun-reader is told of it."""
+"""The MTU of a path as it is known, and what the tun-reader hears of it."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Office:
         return self.outside
 
     def measure(self, outside: int | None) -> list[int]:
-        """Return what the tun-reader was told."""
+        """Return what the tun-reader was given."""
         self.outside = outside
         self.watch.measure(cast("UdpPeer", self.peer), 5.0)
-        told = self.lane.take()
-        assert all(role == "tun-reader" for role, _ in told)
-        messages = [message for _, message in told]
+        given = self.lane.take()
+        assert all(role == "tun-reader" for role, _ in given)
+        messages = [message for _, message in given]
         assert all(isinstance(message, SetPacketMax) and message.slot == 3 for message in messages)
         return [message.packet_max for message in messages if isinstance(message, SetPacketMax)]
 
@@ -152,7 +152,7 @@ def test_a_path_follows_the_devices_mtu(
     office = Office(monkeypatch, mode=mode)
     office.measure(outside)
     office.inner_mtu.change(mtu)
-    office.link.is_new_path = True  # or nothing is told where the path is what limits
+    office.link.is_new_path = True  # or nothing is given where the path is what limits
     assert office.measure(outside) == [min(inside + (22 if mode == "tap" else 0), outside - 60)]
 
 
@@ -287,9 +287,9 @@ def probed(plain: Office) -> Office:
 
 def asked(office: Office) -> list[int]:
     """The sizes that were asked for, of packets."""
-    told = [message for role, message in office.lane.take() if role == "link-writer"]
-    assert all(isinstance(message, SendMessage) for message in told)
-    return [len(message.message) + 32 + 28 for message in told if isinstance(message, SendMessage)]
+    given = [message for role, message in office.lane.take() if role == "link-writer"]
+    assert all(isinstance(message, SendMessage) for message in given)
+    return [len(message.message) + 32 + 28 for message in given if isinstance(message, SendMessage)]
 
 
 def test_a_verified_hint_begins_a_quick_search_and_decides_nothing(probed: Office) -> None:

@@ -384,11 +384,11 @@ def test_a_question_makes_a_datagram_of_its_length_and_its_answer_is_short(size:
         pytest.param(7, id="a number"),
     ],
 )
-def test_what_is_not_as_it_says_is_no_probe(body: object) -> None:
+def test_what_is_not_as_it_says_is_not_a_probe(body: object) -> None:
     assert probe.decode(hello.TYPE + msgpack.packb(body)) is None
 
 
-def test_a_hello_is_no_probe_and_a_probe_no_hello() -> None:
+def test_a_hello_is_not_a_probe_nor_a_probe_a_hello() -> None:
     said = hello.Hello(version=1, software="", mode="tun", offload=(), message_max=2000)
     assert probe.decode(hello.encode(said)) is None
     for message in (probe.question(1400), probe.answer(Probe(1400, b""))):

@@ -246,7 +246,7 @@ def test_a_damaged_file_is_reported_and_replaced(
     "host",
     ["224.0.0.1", "0.0.0.0", "ff02::1", "::", "no address", "192.0.2.0/24", ""],  # noqa: S104
 )
-def test_what_is_no_hosts_address_is_not_called(tmp_path: Path, host: str) -> None:
+def test_what_is_not_a_hosts_address_is_not_called(tmp_path: Path, host: str) -> None:
     write(tmp_path, place(host=host), place(interface="absent0"))
 
     async def claim() -> None:

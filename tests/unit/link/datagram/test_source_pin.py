@@ -25,9 +25,9 @@ class Office:
     def __init__(self, *, arrives_by: int = FIRST, host: str = PEER, zone: int = 0) -> None:
         self.routes = Routes()
         self.routes.homes[OURS] = FIRST
-        self.told: list[UdpAddress] = []
+        self.given: list[UdpAddress] = []
         self.free_socket = 0
-        peers = SimpleNamespace(send_endpoint=lambda peer: self.told.append(peer.address))
+        peers = SimpleNamespace(send_endpoint=lambda peer: self.given.append(peer.address))
         sockets = SimpleNamespace(free_of=lambda _: self.free_socket)
         self.pins = SourcePins(self.routes.inside(), cast("Any", peers), cast("Any", sockets))
         self.heard = UdpAddress(
@@ -55,7 +55,7 @@ def test_the_source_goes_when_the_way_leads_by_another_interface() -> None:
     assert not office.look(routes_changed=False)
     assert office.look()
     assert office.source == ""
-    assert office.told == [office.peer.address]
+    assert office.given == [office.peer.address]
     assert office.peer.address == office.heard.without_source(left=True)
     assert not office.look(), "it is tried once"
 
@@ -64,7 +64,7 @@ def test_another_router_is_tried_with_the_same_source() -> None:
     office = Office()
     office.routes.gateways[PEER] = b"\n\0\0\2"
     assert office.look()
-    assert (office.source, office.told) == (OURS, [])
+    assert (office.source, office.given) == (OURS, [])
     assert not office.look()
 
 
@@ -74,7 +74,7 @@ def test_an_address_of_another_interface_stays_the_source_by_any_uplink(home: in
     office.routes.homes[OURS] = home
     office.routes.to[PEER] = SECOND
     assert office.look()
-    assert (office.source, office.told) == (OURS, [])
+    assert (office.source, office.given) == (OURS, [])
 
 
 def test_what_arrives_by_one_uplink_and_leaves_by_another_all_the_time_is_left_alone() -> None:
@@ -82,7 +82,7 @@ def test_what_arrives_by_one_uplink_and_leaves_by_another_all_the_time_is_left_a
     office.routes.homes[OURS] = SECOND
     for _ in range(3):
         assert not office.look()
-    assert (office.source, office.told) == (OURS, [])
+    assert (office.source, office.given) == (OURS, [])
 
 
 def test_what_was_on_its_way_does_not_bring_the_source_back() -> None:
@@ -93,7 +93,7 @@ def test_what_was_on_its_way_does_not_bring_the_source_back() -> None:
         office.peer.address = office.heard
         assert not office.look(routes_changed=routes_changed)
         assert office.source == ""
-    assert len(office.told) == 3
+    assert len(office.given) == 3
 
 
 def test_a_way_that_leads_back_lets_the_source_be_learned_again() -> None:
@@ -102,13 +102,13 @@ def test_a_way_that_leads_back_lets_the_source_be_learned_again() -> None:
     office.look()
     office.routes.to[PEER] = FIRST
     assert office.look()
-    assert office.told[-1] == office.peer.address == office.heard.without_source()
+    assert office.given[-1] == office.peer.address == office.heard.without_source()
     office.peer.address = office.heard
     assert not office.look()
     assert office.source == OURS
 
 
-def test_an_address_that_has_gone_is_no_source() -> None:
+def test_an_address_that_has_gone_is_not_a_source() -> None:
     office = Office()
     office.routes.to[OURS] = 0  # the kernel returns an error to questions with it
     assert office.look()

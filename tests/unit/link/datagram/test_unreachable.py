@@ -57,7 +57,7 @@ def read(version: int, packet: bytes) -> Unreachable | None:
         (6, 4, Reason.PORT_CLOSED, "port unreachable"),
     ],
 )
-def test_it_says_what_did_not_arrive_where_and_by_whom(
+def test_it_says_what_did_not_arrive_where_and_which_host_says_so(
     version: int, code: int, reason: Reason, what: str
 ) -> None:
     found = read(version, message(version, code))

@@ -85,7 +85,7 @@ class Side:
             counts=SessionCounts(),
         )
         self.sessions = StreamSessions(end)
-        self.told: dict[str, deque[ToWorker]] = {}
+        self.given: dict[str, deque[ToWorker]] = {}
         self.at_once = ["tun-reader"]  # it makes no difference to the others when it does its work
         self.stream: deque[bytes | int] = deque()  # to it: handshakes, and indices of data
         self.has_data = False  # waiting for new keys
@@ -104,18 +104,18 @@ class Side:
         self.unconfirmed.clear()
 
     def tell(self, other: Side) -> None:
-        """Pass on what the workers were told since the last time."""
+        """Pass on what the workers were given since the last time."""
         for role, message in self.lane.take():
             if role in self.at_once:
                 self._act(message, other)
             else:
-                self.told.setdefault(role, deque()).append(message)
+                self.given.setdefault(role, deque()).append(message)
 
     def steps(self, other: Side) -> list[Callable[[], None]]:
         """Return what could be done next here."""
         steps = [
             (lambda messages=messages: self._act(messages.popleft(), other))
-            for messages in self.told.values()
+            for messages in self.given.values()
             if messages
         ]
         return steps + ([lambda: self._hear(self.stream.popleft())] if self.stream else [])
@@ -278,12 +278,12 @@ def test_the_link_reader_has_the_key_before_it_has_the_connection() -> None:
     )
     side.lane.take()
     side.sessions.attach(established, ours, "somewhere")
-    told = [
+    given = [
         type(message)
         for role, message in side.lane.take()
         if role == "link-reader" and isinstance(message, AddReceivingKey | AttachLink)
     ]
-    assert told == [AddReceivingKey, AttachLink]
+    assert given == [AddReceivingKey, AttachLink]
     theirs.close()
 
 
