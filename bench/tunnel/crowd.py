@@ -90,10 +90,12 @@ def _proportional(lab: Lab, directory: Path, name: str, n_peers: int) -> int:
     gateway = _serve(host, directory / name, own, peers)
     for n, peer in enumerate(peers):
         _connect(crowd, sources[n % _SOURCES], peer, own.public)
-    scraped = gateway.scrape()
-    n_sessions = scraped.total("fastun_peer_up")
-    if n_sessions < n_peers:
-        raise LabError(f"{n_sessions} of {n_peers} peers are connected")
+    wait_until(
+        lambda: gateway.scrape().total("fastun_peer_up") == n_peers,
+        "all peers connected",
+        timeout_s=_START_S,
+        interval_s=1.0,
+    )
     time.sleep(_SETTLE_S)
     return sum(psutil.Process(pid).memory_full_info().pss for pid in host.pids())
 

@@ -9,3 +9,8 @@ peers         what `fastun peer` does
 peer_listing  `fastun peer list` and `fastun peer show`
 client_file   the file that `fastun peer add` prints
 """
+
+from fastun import imports
+
+with imports.without("typing_extensions"):  # which msgspec would like to have: 0.3 MiB
+    import msgspec  # noqa: F401

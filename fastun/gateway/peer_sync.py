@@ -1,7 +1,7 @@
 """Our keys, our peers, and what each peer is pushed.
 
 Of a serving gateway the peer directory may change at any time (``fastun peer add``); it is looked
-at twice a second, so that a removed peer is cut off within one.
+at twice a second, more rarely while the tunnel is quiet; `fastun peer` tells the gateway.
 """
 
 from __future__ import annotations

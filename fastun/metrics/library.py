@@ -5,15 +5,22 @@ Not its client, TLS, the types of files and the names of HTML's characters: 2 Mi
 
 from fastun import imports
 
-with imports.standing_in("html.entities", "mimetypes", "ssl", "urllib.request"):
+with (
+    imports.deferred("prometheus_client"),
+    imports.standing_in("html.entities", "mimetypes", "ssl", "urllib.request"),
+):
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-    from prometheus_client import CollectorRegistry, ProcessCollector
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
     from prometheus_client.exposition import choose_encoder, gzip_accepted
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.metrics_core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        Metric,
+    )
     from prometheus_client.openmetrics import exposition as openmetrics
-    from prometheus_client.registry import Collector
+    from prometheus_client.process_collector import ProcessCollector
+    from prometheus_client.registry import Collector, CollectorRegistry
 
 __all__ = [
     "Collector",

@@ -261,7 +261,7 @@ def test_cookie_replies_without_a_question_keep_no_real_one_out(
     asked = dropped(pair.server, "cookie_sent", "cookie_not_sent")
     unasked = dropped(client, "cookie_unasked")
     print(f"connected after {took_s:.1f} s; {n_replies[0]} false replies, {unasked:.0f} counted")  # noqa: T201
-    assert asked > 1000
+    assert asked > 300
     assert unasked > 0.5 * n_replies[0]
     assert dropped(client, "handshake_flood") == 0
     assert client.stop() == 0

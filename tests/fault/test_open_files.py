@@ -205,7 +205,7 @@ def test_the_soft_limit_is_raised_for_the_gateway_and_its_workers(
     assert gateway.stop() == 0
 
 
-@pytest.mark.parametrize("role", ["link-reader", "link-writer"])
+@pytest.mark.parametrize("role", ["link-reader", "link-writer", "tun-reader"])
 def test_a_worker_that_cannot_take_a_link_ends_it_and_lives(
     hosts: tuple[Host, Host], tmp_path: Path, role: str
 ) -> None:

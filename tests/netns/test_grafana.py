@@ -112,8 +112,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         assert tunnel.server.stop() == 0
 
 
-# Only a TAP server has the one, and only a client with DNS servers the other.
-OF_OTHERS = ("fastun_peer_mac_addresses", "fastun_dns_up")
+# A TAP server has the first, a client with DNS servers the next, and an attacked worker the last.
+OF_OTHERS = (
+    "fastun_peer_mac_addresses",
+    "fastun_dns_up",
+    "fastun_worker_forbidden_calls_total",
+)
 
 
 def expressions_of(title: str | None = None) -> list[str]:

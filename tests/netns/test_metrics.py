@@ -50,8 +50,13 @@ SEALED_ONLY = (
     "fastun_peer_last_handshake_timestamp_seconds",
 )
 AFTER_ERRORS = ("fastun_peer_last_error_timestamp_seconds", "fastun_peer_errors_total")
-# Of a TAP device that switches, and of peers with such terms.
-OF_SOME = ("fastun_peer_mac_addresses", *(family.name for family in PEER_TERMS))
+# Of a TAP device that switches, of clients with DNS, of attacked workers, of peers with such terms.
+OF_SOME = (
+    "fastun_peer_mac_addresses",
+    "fastun_dns_up",
+    "fastun_worker_forbidden_calls_total",
+    *(family.name for family in PEER_TERMS),
+)
 # What only a link over UDP has; these links are over TCP.
 UDP_ONLY = (
     "fastun_peer_path_mtu_bytes",

@@ -111,6 +111,11 @@ def test_a_system_call_carries_many_packets(tunnel: StartTunnel) -> None:
     )
     assert sent >= 16
     assert received >= 16
+    packets, frames = (
+        after[1].total(name, role="link-reader") - before[1].total(name, role="link-reader")
+        for name in ("fastun_packets_total", "fastun_frames_total")
+    )
+    assert packets > frames, "no super-packet has come in pieces"
 
 
 def test_applications_on_udp_lose_nothing_that_is_not_counted(tunnel: StartTunnel) -> None:

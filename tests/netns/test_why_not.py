@@ -14,6 +14,7 @@ import pytest
 
 from fastun.lab.network import Lab, missing_capability
 from fastun.lab.tunnel import PORT, UDP_PORT
+from fastun.link.attempts import REPEAT_FIRST_S
 from tests.support.faulty_clients import (
     BLOCKED,
     CLOSED,
@@ -277,7 +278,12 @@ def test_both_transports_are_one_warning(faulty: Faulty) -> None:
     assert f", udp {DROPPED}'" in line
     assert "udp: nothing" in line
     assert "tcp: connection refused" in line
-    assert len(lines(faulty.clients["both"], CANNOT)) == 1
+    said_after_s = [
+        int(each.partition("for_s=")[2].split()[0])
+        for each in lines(faulty.clients["both"], CANNOT)
+    ]
+    assert said_after_s[0] < REPEAT_FIRST_S
+    assert all(after_s >= REPEAT_FIRST_S for after_s in said_after_s[1:])
 
 
 def test_the_server_does_not_speak_of_its_clients_as_of_servers(faulty: Faulty) -> None:
