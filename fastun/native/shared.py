@@ -162,11 +162,17 @@ class PeerTable:
         return int(lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
 
     def endpoint(self, slot: int) -> UdpAddress | None:
-        """Return where the slot's peer was last heard on UDP."""
+        """Return where the slot's peer was last heard on UDP; None also for what nothing can be.
+
+        Any worker can write there, also one in an attacker's hands.
+        """
         native = ffi.new("struct udp_address *")
         if not lib.peer_table_endpoint(self.pointer, slot, native):
             return None
-        return UdpAddress.unpack(bytes(ffi.buffer(native)))
+        try:
+            return UdpAddress.unpack(bytes(ffi.buffer(native)))
+        except ValueError:
+            return None
 
     def clear(self, slot: int) -> None:
         """Zero a slot that gets a new owner."""
