@@ -204,12 +204,20 @@ void link_reader_detach(struct link_reader *reader, unsigned slot) {
         reader->undrained_source = SOURCE_NONE;
 }
 
+static void forget_pieces(struct link_reader *reader, unsigned slot) {
+    struct pieces_lost lost = pieces_forget(&reader->pieces[slot]);
+    if (lost.n_wholes == 0)
+        return;
+    stats_count(reader->loop.stats, lost.n_wholes, lost.n_bytes);
+    stats_dropped(reader->loop.stats, DROP_link_reader_piece_lost, lost.n_wholes);
+}
+
 void link_reader_forget_peer(struct link_reader *reader, unsigned slot) {
     uint64_t n_bytes;
     uint64_t n = shaping_empty(&reader->shaping, slot, clock_now_ns(), &n_bytes);
     stats_dropped(reader->loop.stats, DROP_link_reader_rate_limit, n);
     if (reader->pieces != NULL)
-        pieces_forget(&reader->pieces[slot]);
+        forget_pieces(reader, slot);
     if (reader->loop.macs != NULL)
         mac_table_forget(reader->loop.macs, slot);
 }

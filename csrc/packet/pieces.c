@@ -158,17 +158,23 @@ enum piece_end piece_take(struct piece_table *table, const struct piece_arrival 
 }
 
 /* Memory that was never written to stays untouched. */
-static void empty(struct piece_place *places, int n) {
-    for (int i = 0; i < n; i++)
-        if (places[i].came_ns != 0)
-            places[i].came_ns = 0;
+static void empty(struct piece_place *places, int n, struct pieces_lost *lost) {
+    for (int i = 0; i < n; i++) {
+        if (places[i].came_ns == 0)
+            continue;
+        places[i].came_ns = 0;
+        lost->n_wholes++;
+        lost->n_bytes += places[i].whole;
+    }
 }
 
-void pieces_forget(struct piece_table *table) {
-    empty(table->places, PIECE_PLACES);
-    empty(table->long_places, PIECE_PLACES_LONG);
+struct pieces_lost pieces_forget(struct piece_table *table) {
+    struct pieces_lost lost = {0, 0};
+    empty(table->places, PIECE_PLACES, &lost);
+    empty(table->long_places, PIECE_PLACES_LONG, &lost);
     if (table->long_bytes == NULL)
-        return;
+        return lost;
     free(table->long_bytes);
     table->long_bytes = NULL;
+    return lost;
 }

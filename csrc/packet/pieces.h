@@ -87,7 +87,12 @@ void piece_write_header(uint8_t header[PIECE_HEADER], unsigned index, uint16_t i
 enum piece_end piece_take(struct piece_table *table, const struct piece_arrival *arrival,
                           uint8_t *content, size_t length, struct piece_result *result);
 
-/* Frees all places. */
-void pieces_forget(struct piece_table *table);
+struct pieces_lost {
+    unsigned n_wholes;
+    size_t n_bytes; /* of all of them */
+};
+
+/* Frees all places. Returns what waited there. */
+struct pieces_lost pieces_forget(struct piece_table *table);
 
 #endif

@@ -141,6 +141,20 @@ static void a_whole_that_lacks_a_piece_is_counted_when_another_takes_its_place(v
     datagrams_close();
 }
 
+static void what_waits_for_its_pieces_is_counted_when_its_peer_goes(void) {
+    make_super(PEER_ADDRESS, 1300, 30 * 1300);
+    open_joining();
+    send_piece(256, 0);
+    send_piece(356, 1);
+    datagrams_run();
+    check_joined(0, DROP_link_reader_piece_lost, 0);
+    loop_forget_ips(reader.loop, SLOT);
+    check_joined(0, DROP_link_reader_piece_lost, 2);
+    loop_forget_ips(reader.loop, SLOT);
+    check_joined(0, DROP_link_reader_piece_lost, 2);
+    datagrams_close();
+}
+
 /* The same counters, in two sessions of one peer and in another peer's. */
 static void pieces_of_two_sessions_are_not_joined(void) {
     make_super(PEER_ADDRESS, 1300, 30 * 1300);
@@ -177,6 +191,7 @@ int main(void) {
     RUN(what_is_joined_is_checked_like_what_comes_whole);
     RUN(a_device_without_super_packets_is_given_none);
     RUN(a_whole_that_lacks_a_piece_is_counted_when_another_takes_its_place);
+    RUN(what_waits_for_its_pieces_is_counted_when_its_peer_goes);
     RUN(pieces_of_two_sessions_are_not_joined);
     RUN(a_piece_that_no_sender_makes_is_dropped_and_the_others_are_joined);
     return EXIT_SUCCESS;
