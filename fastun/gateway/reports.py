@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import singledispatchmethod
+from typing import Final
 
 import msgspec
 
@@ -36,6 +37,24 @@ from fastun.link.push_updates import PushUpdates
 from fastun.link.stream.sessions import StreamSessions
 from fastun.link.table import WORKER_DIED, LinkTable
 from fastun.native import UdpAddress
+from fastun.native.loop import OffloadKind
+
+# Which workers report what. One in an attacker's hands may send any message; it has no say about
+# what only another can know, such as what a peer pushes.
+SENDERS: Final[dict[type[ToGateway], tuple[str, ...]]] = {
+    StreamHandshakeCame: ("link-reader",),
+    KeyAdded: ("link-reader",),
+    KeyConfirmed: ("link-reader",),
+    UdpHandshakeCame: ("link-reader",),
+    ControlCame: ("link-reader",),
+    SessionWanted: ("tun-reader",),
+    PathTooNarrow: ("link-writer",),
+    OffloadChanged: ("link-writer", "tun-writer"),
+    LinkEnded: ("link-reader", "link-writer", "tun-reader"),  # whoever gets its socket
+    DeviceGone: ("tun-reader", "tun-writer"),
+}
+
+_OFFLOAD_KINDS: Final = frozenset(map(int, OffloadKind))
 
 
 class Sessions(msgspec.Struct, frozen=True):
@@ -47,7 +66,7 @@ class Sessions(msgspec.Struct, frozen=True):
 
 
 class UnexpectedMessage(Exception):  # noqa: N818 (it is the message that is unexpected)
-    """A worker reports what its wire does not have."""
+    """A worker reports what its wire does not have, or what no worker reports."""
 
 
 class Reports:
@@ -102,8 +121,9 @@ class Reports:
     # -- messages -----------------------------------------------------------------------------
 
     def on_message(self, worker: WorkerProcess, message: ToGateway) -> None:
-        """Act on a worker's message."""
+        """Act on a worker's message, if it is one that its role sends."""
         try:
+            _check_sender(worker, message)
             self._handle(message)
         except UnexpectedMessage:
             self._log.error("unexpected message", worker=worker.name, message=repr(message))
@@ -128,6 +148,8 @@ class Reports:
     @handle.register
     def _offload_changed(self, message: OffloadChanged) -> None:
         slotted = self._peer_slots.by_slot.get(message.slot)
+        if message.kind not in _OFFLOAD_KINDS:
+            raise UnexpectedMessage
         if slotted is not None:
             self._offloads.note(message.slot, slotted.peer.name, message.kind, message.error)
 
@@ -159,8 +181,12 @@ class Reports:
 
     @handle.register
     def _udp_handshake_came(self, message: UdpHandshakeCame) -> None:
+        try:
+            address = UdpAddress.unpack(message.endpoint)
+        except ValueError:
+            raise UnexpectedMessage from None
         if datagrams := self._sealed(message).datagrams:
-            datagrams.on_handshake(UdpAddress.unpack(message.endpoint), message.message)
+            datagrams.on_handshake(address, message.message)
 
     @handle.register
     def _control_came(self, message: ControlCame) -> None:
@@ -179,3 +205,9 @@ class Reports:
     def _path_too_narrow(self, message: PathTooNarrow) -> None:
         if datagrams := self._sealed(message).datagrams:
             datagrams.on_path_too_narrow(message.slot)
+
+
+def _check_sender(worker: WorkerProcess, message: ToGateway) -> None:
+    senders = SENDERS.get(type(message))
+    if senders is not None and worker.role not in senders:
+        raise UnexpectedMessage

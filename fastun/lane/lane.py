@@ -277,6 +277,8 @@ class Lane:
         was_ready = worker.is_ready
         status = worker.reap()
         if worker.ring.free_token(worker.role):
+            # Also where it did not have it: it may have died between its two steps of waking the
+            # consumer, or lied in the first. One that is awake is woken once for nothing.
             os.eventfd_write(self._wake_fds[DIRECTIONS[worker.role]], 1)
         worker.is_ready = False
         worker.restarts += 1

@@ -31,8 +31,12 @@ class UdpAddress(msgspec.Struct, frozen=True):
 
     @classmethod
     def unpack(cls, packed: bytes) -> UdpAddress:
-        """Return what C's bytes say."""
+        """Return what C's bytes say. Raises ValueError for what no worker writes."""
+        if len(packed) != ffi.sizeof("struct udp_address"):  # a cast does not look
+            raise ValueError(packed)
         native = ffi.from_buffer("struct udp_address *", packed)
+        if native.socket_index >= lib.N_SOCKETS:
+            raise ValueError(packed)
         local = bytes(native.local)
         return cls(
             _host(native.family, bytes(native.address)),

@@ -58,9 +58,14 @@ class Ring:
             lib.ring_doorbell_consumer(self.pointer)
 
     def free_token(self, role: str) -> bool:
-        """Return the consumer's token, if the reaped worker ``role`` had it; whether it had."""
+        """Return the consumer's token, if the reaped worker ``role`` had it.
+
+        True where ``role`` is the producer: the consumer may wait for it on its eventfd.
+        """
         is_producer = role in ("tun-reader", "link-reader")
-        return is_producer and bool(lib.ring_producer_is_dead(self.pointer))
+        if is_producer:
+            lib.ring_producer_is_dead(self.pointer)
+        return is_producer
 
     def close(self) -> None:
         """Unmap, and close the memfd if this ring made it."""
@@ -157,11 +162,17 @@ class PeerTable:
         return int(lib.peer_table_read(self.pointer, slot, PEER_FIELDS.index(field)))
 
     def endpoint(self, slot: int) -> UdpAddress | None:
-        """Return where the slot's peer was last heard on UDP."""
+        """Return where the slot's peer was last heard on UDP; None also for what nothing can be.
+
+        Any worker can write there, also one in an attacker's hands.
+        """
         native = ffi.new("struct udp_address *")
         if not lib.peer_table_endpoint(self.pointer, slot, native):
             return None
-        return UdpAddress.unpack(bytes(ffi.buffer(native)))
+        try:
+            return UdpAddress.unpack(bytes(ffi.buffer(native)))
+        except ValueError:
+            return None
 
     def clear(self, slot: int) -> None:
         """Zero a slot that gets a new owner."""

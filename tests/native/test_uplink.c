@@ -113,13 +113,54 @@ static void what_does_not_leave_stops_the_rest_for_a_moment_only(void) {
     struct uplink uplink = {.rate = 12500000, .wait_ns = UPLINK_WAIT_FIRST_NS, .moved_ns = START};
     uint64_t stuck = 1000000, now_ns = START;
     do {
-        CHECK(now_ns < START + 2ull * UPLINK_STUCK_NS);
+        CHECK(now_ns < START + 2ull * UPLINK_STUCK_MAX_NS);
         uplink_look(&uplink, stuck, true, now_ns += MS);
     } while (uplink_room(&uplink) == 0);
-    CHECK_EQUAL(uplink.n_stuck, stuck);
+    CHECK(uplink.n_stuck > stuck - stuck / 512);
     uplink_look(&uplink, 0, true, now_ns); /* it has left after all */
     CHECK_EQUAL(uplink.n_stuck, 0);
     CHECK_EQUAL(uplink_room(&uplink), uplink_limit(&uplink));
+}
+
+/* Two peers in turn, of whose packets those of one stay in the kernel, as for a neighbour that does not
+ * answer: the kernel keeps some 200 KiB of them and drops the rest. */
+static void a_peer_whose_packets_all_stay_does_not_stop_another(void) {
+    for (uint64_t rate = 1250000; rate <= 125000000; rate *= 10) {
+        struct uplink uplink = {.rate = rate, .wait_ns = UPLINK_WAIT_FIRST_NS, .moved_ns = START};
+        struct network network = {.rate = rate, .now_ns = START};
+        uint64_t n_kept = 0, most = 208 * 1024;
+        unsigned turn = 0;
+        while (network.now_ns < START + 3000 * MS) {
+            uplink_look(&uplink, network.n_queued + n_kept, true, network.now_ns);
+            while (uplink_room(&uplink) > 0) {
+                uint64_t *where = turn++ % 2 == 0 ? &network.n_queued : &n_kept;
+                *where += 1514;
+                n_kept = n_kept < most ? n_kept : most;
+                uplink_set_unsent(&uplink, network.n_queued + n_kept);
+            }
+            carry(&network, uplink_sleep_ns(&uplink) + 50000);
+        }
+        CHECK(network.n_carried > 3 * rate / 10); /* it was a four-hundredth */
+    }
+}
+
+/* Its packets leave after all, and what was handed over meanwhile does not stay in front. */
+static void an_uplink_that_pauses_gets_little_more_meanwhile(void) {
+    struct uplink uplink = {.rate = 12500000, .wait_ns = UPLINK_WAIT_FIRST_NS};
+    struct network network = {.rate = 12500000, .now_ns = START};
+    run_for(&uplink, &network, 500, 50000);
+    network.rate = 0;
+    uint64_t end_ns = network.now_ns + 300 * MS;
+    while (network.now_ns < end_ns) {
+        uplink_look(&uplink, network.n_queued, true, network.now_ns);
+        network.n_queued += uplink_room(&uplink);
+        uplink_set_unsent(&uplink, network.n_queued);
+        network.now_ns += uplink_sleep_ns(&uplink) + 50000;
+    }
+    CHECK(network.n_queued < 12500000 / 40); /* 25 ms of it */
+    network.rate = 12500000;
+    run_for(&uplink, &network, 10000, 50000);
+    CHECK(uplink.n_stuck < UPLINK_QUEUE_MIN);
 }
 
 int main(void) {
@@ -130,5 +171,7 @@ int main(void) {
     RUN(a_worker_that_is_late_gives_more_and_one_that_is_not_less);
     RUN(a_network_that_becomes_slower_or_faster_is_followed);
     RUN(what_does_not_leave_stops_the_rest_for_a_moment_only);
+    RUN(a_peer_whose_packets_all_stay_does_not_stop_another);
+    RUN(an_uplink_that_pauses_gets_little_more_meanwhile);
     return EXIT_SUCCESS;
 }

@@ -10,7 +10,7 @@ from unittest.mock import Mock, call
 import pytest
 
 from fastun import log
-from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.reports import SENDERS, Reports, Sessions
 from fastun.lane.messages import (
     ControlCame,
     DeviceGone,
@@ -60,8 +60,9 @@ class Gateway:
             on_failure=self.all.on_failure,
         )
 
-    def calls_of(self, message: ToGateway) -> list[Any]:
-        self.reports.on_message(worker("link-reader"), message)
+    def calls_of(self, message: ToGateway, role: str = "") -> list[Any]:
+        role = role or SENDERS.get(type(message), ROLES)[0]
+        self.reports.on_message(worker(role), message)
         return self.all.mock_calls
 
     def calls_at_death_of(self, role: str) -> list[Any]:
@@ -180,6 +181,42 @@ def test_a_dead_link_writer_ends_the_streams() -> None:
         call.links.end_all("link-writer died", only_streams=True),
         call.datagrams.on_worker_death("link-writer"),
     ]
+
+
+def forged() -> list[tuple[str, ToGateway]]:
+    messages = (*SEALED_ONLY, LinkEnded(1, 7, "x"), DeviceGone("x"), OffloadChanged(1, 0, "x"))
+    return [(role, each) for each in messages for role in ROLES if role not in SENDERS[type(each)]]
+
+
+@pytest.mark.parametrize(("role", "message"), forged())
+def test_what_is_another_roles_to_report_comes_to_nothing(
+    role: str, message: ToGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Gateway().calls_of(message, role) == []
+    captured = capsys.readouterr()
+    assert "unexpected message" in captured.out + captured.err
+
+
+def test_only_the_link_reader_speaks_for_a_peer() -> None:
+    for message in SEALED_ONLY:
+        senders = ("tun-reader", "link-writer") if len(message.__struct_fields__) == 1 else ()
+        assert set(SENDERS[type(message)]) <= {*senders, "link-reader"}
+    assert set(ToGateway.__subclasses__()) - set(SENDERS) == {Ready, WorkerFailed}
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("link-reader", UdpHandshakeCame(b"short", b"hello")),
+        ("tun-writer", OffloadChanged(1, 99, "no memory")),
+    ],
+)
+def test_what_no_worker_reports_comes_to_nothing(
+    role: str, message: ToGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Gateway().calls_of(message, role) == []
+    captured = capsys.readouterr()
+    assert "unexpected message" in captured.out + captured.err
 
 
 def test_a_dead_link_reader_ends_all_links() -> None:
