@@ -25,13 +25,13 @@ _GCRYPT_LIBRARY, GCRYPT_VERSION_MIN = "libgcrypt.so.20", "1.8.0"
 _GCRY_CIPHER_CHACHA20 = 316  # gcrypt.h
 
 # Of all workers the link-reader locks most: while keys change, up to four sessions a peer
-# (N_RECEIVING_KEYS, csrc/session/key_table.h) with a key for each of two ciphers. A key has its own
-# pages: one, and with libgcrypt a second for its handle. Besides, on UDP, once: the keys of mac1
-# and of cookies. As measured by VmLck; a page is taken for 4 KiB.
-_KEYS_A_PEER = 4 * 2
-_KEY_BYTES = {"intel-ipsec-mb": 4096}
-_GCRYPT_KEY_BYTES = 2 * 4096
-LOCKED_BYTES_ON_UDP = 12 * 4096
+# (N_RECEIVING_KEYS, csrc/session/key_table.h) with a key for each of two ciphers. Keys of all peers
+# share mappings (csrc/session/secret_memory.c), so this is what one of many takes; with libgcrypt a
+# key has a handle besides. UDP adds the keys of mac1 and of cookies, a mapping for each size. As
+# measured by VmLck.
+_BYTES_A_PEER = {"intel-ipsec-mb": 5 * 1024}
+_GCRYPT_BYTES_A_PEER = 16 * 1024
+LOCKED_BYTES_ON_UDP = 64 * 1024
 
 Version = tuple[int, int, int]
 
@@ -192,7 +192,7 @@ def locked_memory(subject: Subject) -> Finding:
 
 def locked_bytes_a_peer(library: str) -> int:
     """Return how much memory the link-reader locks for a peer at most, in bytes."""
-    return _KEYS_A_PEER * _KEY_BYTES.get(library, _GCRYPT_KEY_BYTES)
+    return _BYTES_A_PEER.get(library, _GCRYPT_BYTES_A_PEER)
 
 
 def open_files(subject: Subject) -> Finding:

@@ -228,7 +228,14 @@ def test_every_measure_of_the_wire_returns_figures_that_are_known(lab: Lab, tmp_
 
     (veth,) = one.cases
     assert veth.reasons == []
-    only_of_programs = {"cpu-programs", "memory-rss", "memory-pss", "worker-killed", "start-up"}
+    only_of_programs = {
+        "cpu-programs",
+        "idle-wakeups",
+        "memory-pss",
+        "memory-rss",
+        "start-up",
+        "worker-killed",
+    }
     only_if_quiet = {"cpu-machine"}
     known = {figure.name for figure in FIGURES}
     assert veth.values.keys() | only_of_programs | only_if_quiet == known

@@ -25,6 +25,7 @@ enum {
     N_RECORDS = 300 * 1000,
 #endif
     BELL_EVERY_NS = 100 * 1000,
+    PAUSE_NS = 50 * 1000,
 };
 
 static struct ring *producer, consumer, as_consumer;
@@ -72,6 +73,9 @@ static void *produce(void *unused) {
         for (; n > 0 && number < N_RECORDS; n--)
             commit(number++);
         publish(&random);
+        /* Long enough for the consumer to fall asleep, which a busy one on a core of its own does not. */
+        if (random_below(&random, 16) == 0)
+            nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
         for (volatile size_t left = random_below(&random, 4000); left > 0; left--)
             ;
     }

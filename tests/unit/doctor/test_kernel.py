@@ -170,11 +170,12 @@ def locked():
 before = locked()
 loop.set_gate_keys(bytes(32), bytes(range(32)))
 on_udp = locked()
-for index in range(1, 9):
+N_PEERS, N_KEYS = 64, 4
+for index in range(N_PEERS * N_KEYS):
     for aead in Aead:
-        key = os.urandom(32)
-        loop.add_receiving_key(0, aead, key, index=index, counter=0, expires_ns=2**62)
-print(sealing_library(), on_udp - before, locked() - on_udp)
+        slot, key = index // N_KEYS, os.urandom(32)
+        loop.add_receiving_key(slot, aead, key, index=index + 1, counter=0, expires_ns=2**62)
+print(sealing_library(), on_udp - before, (locked() - on_udp) // N_PEERS)
 """
 
 
@@ -184,7 +185,8 @@ def test_a_link_reader_locks_as_much_for_a_peer_as_doctor_says() -> None:
     )
     library, on_udp, for_a_peer = asked.stdout.split()
     assert int(on_udp) <= doctor_kernel.LOCKED_BYTES_ON_UDP
-    assert int(for_a_peer) == doctor_kernel.locked_bytes_a_peer(library)
+    said = doctor_kernel.locked_bytes_a_peer(library)
+    assert 0.9 * said <= int(for_a_peer) <= said
 
 
 @pytest.mark.parametrize(("n_peers", "verdict"), [(2, "ok"), (3, "warn")])
