@@ -13,6 +13,9 @@ from fastun.lab.network import ALLOWED_ALGORITHMS, CONGESTION_CONTROL, Lab
 from fastun.lab.traffic import iperf3, ping
 from fastun.lab.tunnel import Scrape
 
+pytestmark = pytest.mark.slow  # it makes namespaces
+
+
 # Prints the names of what it made, then waits for its end.
 A_LABORATORY = """
 import time

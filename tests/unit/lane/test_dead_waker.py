@@ -10,6 +10,9 @@ import pytest
 
 from tests.support.running_lane import running, until
 
+pytestmark = pytest.mark.slow  # each starts real processes
+
+
 # csrc/shared/ring.h, wait.h: the consumer's `asleep`, and how it sleeps on its eventfd.
 ASLEEP_OFFSET, ON_EVENTFD = 260, 2
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fastun.lane.messages import ToWorker
     from fastun.lane.worker_process import WorkerProcess
 
+pytestmark = pytest.mark.slow  # each starts real processes
+
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:

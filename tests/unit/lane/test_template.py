@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from fastun.lane.channel import Channel
 
+pytestmark = pytest.mark.slow  # each starts real processes
+
 
 @contextlib.contextmanager
 def forked(by: Template) -> Iterator[tuple[psutil.Process, Channel]]:
