@@ -15,7 +15,7 @@ SECURITY_PART := $(shell expr $$(date +%s) / 86400 % $(N_SECURITY_PARTS))/$(N_SE
 # Tests wait as much as they compute, those with tunnels more than the others, so more of them run
 # at once than there are processors. What measures runs alone. Long ones come first.
 N_PROCESSORS := $(shell nproc)
-UNITS_AT_ONCE = -n $(shell expr $(N_PROCESSORS) \* 3 / 2) --dist worksteal
+UNITS_AT_ONCE = -n $(shell expr $(N_PROCESSORS) \* 2) --dist worksteal
 TUNNELS_AT_ONCE = -n $(shell expr $(N_PROCESSORS) \* 5 / 2) --dist loadscope
 UNIT_FOLDERS = tests/bench tests/property tests/mutation tests/unit
 TUNNEL_FOLDERS = tests/netns tests/fault tests/interop tests/attack
