@@ -82,11 +82,11 @@ def is_present(address: EndpointAddress) -> bool:
     """Return whether this host has the address now, and not only tentatively."""
     if address.host.is_unspecified:
         return True
-    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
             probe.bind(_sockaddr(address._replace(port=0)))
-        except OSError as error:
-            return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
+    except OSError as error:  # no descriptor, say, tells nothing of the address
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
     return True
 
 
