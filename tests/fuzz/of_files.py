@@ -118,9 +118,9 @@ def key(data: bytes) -> None:
 def peer_rows(data: bytes) -> None:
     """Peers, or an error that the store takes for a damaged file."""
     source = Source(data)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         terms_of(_text(data))
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         msgspec.json.decode(data, type=ServerText).value()
     name, endpoints, prefix = source.text(), source.text(), source.text()
     with contextlib.suppress(ValueError, TypeError):
