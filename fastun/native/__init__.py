@@ -6,7 +6,7 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement
+from fastun.native.confine import Confined, confine, probe_confinement, rest
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -104,6 +104,7 @@ __all__ = [
     "has_aes_instructions",
     "hide_memory",
     "probe_confinement",
+    "rest",
     "sealing_library",
     "tcp_info",
     "trim_memory",
