@@ -34,7 +34,7 @@ class Secret:
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """Return a secret copy. ValueError: it is not of 32 bytes."""
+        """Return a secret copy. ValueError: not 32 bytes."""
         return cls(lib.secret_new(_whole(content)))
 
     @classmethod
