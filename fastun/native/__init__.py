@@ -19,6 +19,7 @@ from fastun.native.host import (
     tcp_info,
     trim_memory,
 )
+from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
@@ -71,6 +72,7 @@ __all__ = [
     "DROPS",
     "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
+    "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -84,6 +86,9 @@ __all__ = [
     "Confined",
     "Drop",
     "Joins",
+    "KeyArea",
+    "KeyName",
+    "KeyRegion",
     "MacAddress",
     "MacTable",
     "MessageType",
@@ -91,6 +96,7 @@ __all__ = [
     "Offload",
     "PeerTable",
     "Ring",
+    "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",
