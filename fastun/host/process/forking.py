@@ -17,7 +17,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from fastun import ending, imports, native
+from fastun import ending, imports
 from fastun.errors import RuntimeFailure
 from fastun.host.process.client import HostClient
 
