@@ -25,7 +25,8 @@ from fastun.host.dns.name_lookup import NameLookup
 from fastun.host.dns.resolved import NoSuchNameError, UnresolvedError
 from fastun.host.firewall.kill_switch_found import by_hand
 from fastun.host.routing import full_tunnel
-from fastun.link.names import EndpointAddress, literal
+from fastun.host.sockets.address import EndpointAddress
+from fastun.link.names import literal
 from fastun.peers.peer import Peer
 from fastun.session import keys
 from fastun.session.timestamps import Timestamps

@@ -181,11 +181,15 @@ class _Metrics:
 
     def begin(self, where: tuple[str, int]) -> None:
         """Answer there. Raises RuntimeFailure."""
-        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
-
-        self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server = self._made()
         self._server.begin(where)
         self._watch(where)
+
+    def _made(self) -> MetricsServer:
+        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+        sockets = self._gateway.outside.sockets
+        return MetricsServer(self._viewer.view, self._viewer.health, sockets)
 
     def _watch(self, where: tuple[str, int]) -> None:
         for address in literal(*where):
@@ -193,9 +197,7 @@ class _Metrics:
 
     async def _change(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
         if self._server is None:
-            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (as above)
-
-            self._server = MetricsServer(self._viewer.view, self._viewer.health)
+            self._server = self._made()
         await asyncio.to_thread(self._server.change, now)  # it may look up a name
         for address in () if before is None else literal(*before):
             self._gateway.listening.forget("metrics.listen", address)

@@ -28,6 +28,7 @@ from typing import Final, Self
 
 from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.host.sockets.maker import OWN, SocketMaker
 from fastun.lane import worker_user
 from fastun.lane.channel import FORK_ANSWER
 
@@ -50,8 +51,9 @@ TITLE: Final = "fastun: "
 class Template:
     """The template process of one gateway. Use as a context manager, on the main thread."""
 
-    def __init__(self) -> None:
-        """Prepare; nothing runs yet."""
+    def __init__(self, sockets: SocketMaker = OWN) -> None:
+        """Prepare; nothing runs yet. ``sockets`` makes the workers' channels."""
+        self.sockets = sockets
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._is_ready = False
