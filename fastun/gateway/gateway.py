@@ -30,10 +30,9 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
-from fastun.host.device import Device
-from fastun.host.dns.name_lookup import DnsFiles, NameLookup
-from fastun.host.firewall.kill_switch import KillSwitch
-from fastun.host.monitor import HostMonitor
+from fastun.host.dns.name_lookup import NameLookup
+from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
 from fastun.host.sockets.maker import OwnSockets
@@ -82,17 +81,13 @@ class Gateway:
     def __init__(
         self,
         settings: Settings,
-        device: Device,
+        device: GatewayDevice,
         constants: TimerConstants,
         *,
-        dns_before: DnsFiles,
         template: Template,
-        kill_switch: KillSwitch,
+        kill_switch: GatewayKillSwitch,
     ) -> None:
-        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
-
-        ``dns_before``: the host's resolver files as they were before there was a device.
-        """
+        """Prepare; device, kill switch, and ``template``, which forks, stay the caller's."""
         self.settings = settings
         self.device = device
         self.started = time.time()
@@ -127,7 +122,7 @@ class Gateway:
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
         sockets = OwnSockets(settings.fwmark)
         lookup = NameLookup(
-            settings.fwmark, device.index, dns_before, own_dns, allow, sockets=sockets
+            settings.fwmark, device.index, device.dns_before, own_dns, allow, sockets=sockets
         )
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
@@ -168,6 +163,7 @@ class Gateway:
     async def _start(
         self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
     ) -> None:
+        self.device.follow(life.fail)
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         life.on_hang_up = await stack.enter_async_context(observed(self))
@@ -188,7 +184,6 @@ class Gateway:
             self._watch_sessions(quiet),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
-            HostMonitor(self.device).run(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),
