@@ -22,9 +22,9 @@
 #define ARCHITECTURE AUDIT_ARCH_AARCH64
 #endif
 
-#define REFUSE          (SECCOMP_RET_ERRNO | EPERM)
-#define REFUSE_FAMILY   (SECCOMP_RET_ERRNO | EAFNOSUPPORT)
-#define REFUSE_UNKNOWN  (SECCOMP_RET_ERRNO | ENOSYS)
+#define REFUSE         (SECCOMP_RET_ERRNO | EPERM)
+#define REFUSE_FAMILY  (SECCOMP_RET_ERRNO | EAFNOSUPPORT)
+#define REFUSE_UNKNOWN (SECCOMP_RET_ERRNO | ENOSYS)
 #define NEW_NAMESPACES                                                                             \
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
      CLONE_NEWNET)
@@ -45,8 +45,8 @@ static const uint32_t refused[] = {
     /* parts of the kernel */
     SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, SYS_add_key, SYS_request_key, SYS_keyctl,
     SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_reboot, SYS_swapon,
-    SYS_swapoff, SYS_acct, SYS_quotactl, SYS_fanotify_init, SYS_personality, SYS_io_setup,
-    425, 426, 427, /* io_uring */
+    SYS_swapoff, SYS_acct, SYS_quotactl, SYS_fanotify_init, SYS_personality, SYS_io_setup, 425, 426,
+    427, /* io_uring */
 };
 
 struct writer {
@@ -122,7 +122,8 @@ int gateway_filter_install(void) {
     if (make(&to) == 0)
         return -ENOSYS;
     struct sock_fprog program = {.len = (unsigned short)to.length, .filter = to.program};
-    long failed = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+    long failed =
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
     if (failed > 0)
         return -EBUSY; /* a thread with another filter */
     return failed < 0 ? -errno : 0;

@@ -30,6 +30,7 @@ from fastun.link.names import literal
 from fastun.peers.peer import Peer
 from fastun.session import keys
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 from fastun.threads import DaemonThreads
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class _Check:
     def _trial(self) -> trial.Trial | None:
         if self.own is None or self.gateway is not None:
             return None
-        timestamps = Timestamps(self.settings.state_dir, self.own.public)
+        timestamps = Timestamps(OwnFiles(self.settings.state_dir), self.own.public)
         return trial.Trial(self.own, self.peer, timestamps, self.settings.fwmark)
 
     def _reach(

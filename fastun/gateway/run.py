@@ -25,6 +25,7 @@ from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
+from fastun.host import users
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
@@ -34,6 +35,7 @@ from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.capture_service import CaptureService
+from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def run(
         ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(host)),
     ):
         ending.check()
-        with Template() as template, GatewayHooks(settings) as hooks:
+        with Template(users=users.choose()) as template, GatewayHooks(settings) as hooks:
             host.begin(messages.Begin())  # it imports while the device is made, as the template
             with (
                 GatewayDevice(host, settings) as device,
@@ -124,7 +126,7 @@ async def observed(
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(
-                path,
+                own_socket(path),
                 viewer.view,
                 gateway.peer_sync.refresh,
                 reload,

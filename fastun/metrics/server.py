@@ -234,10 +234,7 @@ class _Server(BoundedServer, WSGIServer):
 
     def __init__(self, bound: socket.socket) -> None:
         self._limits = SourceLimits()
-        super().__init__(bound.getsockname(), _Handler, bind=False)
-        self.socket.close()  # made by socketserver
-        self.socket = bound
-        bound.listen(self.request_queue_size)
+        super().__init__(bound, _Handler)
         binding.allow_overlap(bound, is_allowed=False)
         # HTTPServer's server_bind would ask DNS for our name, which can take seconds for nothing.
         self.server_name, self.server_port = bound.getsockname()[:2]

@@ -6,7 +6,13 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement
+from fastun.native.confine import (
+    Confined,
+    confine,
+    confine_gateway,
+    confine_template,
+    probe_confinement,
+)
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -16,6 +22,7 @@ from fastun.native.host import (
     has_aes_instructions,
     hide_memory,
     sealing_library,
+    start_process,
     tcp_info,
     trim_memory,
 )
@@ -97,6 +104,8 @@ __all__ = [
     "Waiting",
     "Wire",
     "confine",
+    "confine_gateway",
+    "confine_template",
     "device_open",
     "device_set_offload",
     "die_with_parent",
@@ -105,6 +114,7 @@ __all__ = [
     "hide_memory",
     "probe_confinement",
     "sealing_library",
+    "start_process",
     "tcp_info",
     "trim_memory",
 ]
