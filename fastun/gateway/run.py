@@ -71,8 +71,11 @@ def run(
         ending.guarded(LOOP_END_LIMIT_S, lambda: _end_regardless(host)),
     ):
         ending.check()
+        if settings.hooks.of("pre_up"):
+            host.have(messages.UndoLeft())
+        # The template imports while the device is made.
         with Template(users=users.choose()) as template, GatewayHooks(settings) as hooks:
-            host.begin(messages.Begin())  # it imports while the device is made, as the template
+            host.begin(messages.Begin())
             with (
                 GatewayDevice(host, settings) as device,
                 hooks.while_up(lambda: device.now.pushed_addresses),

@@ -21,6 +21,7 @@ from fastun.lab.host import run_command, wait_until
 from fastun.lab.traffic import answers_ping
 from fastun.lab.tunnel import FASTUN, SERVER_ADDRESSES, add_peer, start_gateway
 from tests.support.host_state import differences, host_state
+from tests.support.kill_all import kill_all
 from tests.support.name_server import resolv_conf
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ class Scene:
 
     def kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        kill_all(self.client)
         self.process.wait(5)
-        wait_until(lambda: not self.client.pids(), "workers gone")
+        wait_until(lambda: not self.client.pids(), "all of it gone")
 
     def left(self) -> list[str]:
         """Return what is not as before; a moment later, since interfaces go by themselves."""
@@ -172,7 +173,21 @@ def test_a_signal_leaves_nothing_behind(scene: Scene, number: signal.Signals) ->
     assert scene.left() == []
 
 
-def test_after_a_kill_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
+def test_a_kill_of_the_gateway_leaves_nothing_behind_and_it_starts_again_at_once(
+    scene: Scene,
+) -> None:
+    scene.start()
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        assert scene.process is not None
+        scene.process.send_signal(number)
+        assert scene.process.wait(END_S) in (0, -signal.SIGKILL), scene.log()
+        if number == signal.SIGKILL:
+            scene.start()
+    wait_until(lambda: not scene.client.pids(), "all of it gone")
+    assert scene.left() == []
+
+
+def test_after_a_kill_of_all_processes_the_next_run_leaves_nothing_behind(scene: Scene) -> None:
     scene.start()
     scene.kill()
     assert scene.left(), "rules, DNS"

@@ -1,8 +1,8 @@
 """What a gateway may ask for, by the settings that the host process has read itself.
 
 A gateway checks the same before it asks, and says what a server pushes in vain
-(pushed_settings.py). Here is only what an honest one never asks for, so it is no refusal but the
-end.
+(pushed_settings.py). Here is only what an honest one never asks for, so it is not refused: it ends
+the conversation.
 
 Settings change at a reload, and what was asked by the last ones may come a moment later: the two
 newest count.
@@ -140,4 +140,4 @@ def _network(text: str) -> Network:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise Unasked(f"{quote(text)}, which is no address or network")
+    raise Unasked(f"{quote(text)}, which is not an address or a network")

@@ -68,6 +68,6 @@ def _run(
         serve(end, bell, settings, reread)
         code = 0
     except BaseException:  # noqa: BLE001 (nothing is above)
-        traceback.print_exc(file=sys.stderr)
+        traceback.print_exc(file=sys.__stderr__)
     finally:
         os._exit(code)

@@ -32,7 +32,6 @@ def serve(end: socket.socket, bell: int, settings: Settings, reread: Reread | No
     work = HostWork(settings, reread)
     try:
         native.hide_memory()  # the settings have keys
-        work.undo_left()
         asyncio.run(_serve(end, bell, work))
     finally:
         ending.ask("the gateway has ended")

@@ -56,6 +56,10 @@ class Message(
 # -- asked ------------------------------------------------------------------------------------
 
 
+class UndoLeft(Message, frozen=True):
+    """Undo what fastuns that were killed have left of this host; `Begin` does that, too."""
+
+
 class Begin(Message, frozen=True):
     """Make the device, with all that the settings want of this host: Begun, with its descriptor."""
 

@@ -2,7 +2,7 @@
 
     channel --one message--> its handler, in a thread --> how the host is now, if that has changed
                                                           the answer
-    anything that is no request, or that may not be asked --> one line, and the channel is closed
+    anything but a request, or one that may not be made --> one line, and the channel is closed
 
 Few are handled at a time. A gateway that does not read its answers is waited for, and asks nothing
 more meanwhile.
@@ -56,8 +56,8 @@ class HostServer:
     ) -> None:
         """Answer on ``end``. ``now`` returns how the host is, None before there is a device.
 
-        ``beside`` returns, after each request, what is to run as well from now on; the gateway is
-        told of its FastunError, to end with.
+        ``beside`` returns, after each request, what is to run as well from now on; its FastunError
+        goes to the gateway, to end with.
         """
         self._channel = HostChannel(end, messages.by_tag(*handlers))
         self._handlers = handlers
@@ -208,7 +208,7 @@ class HostServer:
 
 
 def failed(error: FastunError | OSError) -> Failed:
-    """Return what the gateway is told of an error."""
+    """Return the answer that is an error."""
     if isinstance(error, AskedToStop):
         return Failed(kind="asked to stop", text=str(error))
     if isinstance(error, ConfigError):

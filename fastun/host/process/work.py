@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastun import log
 from fastun.errors import RuntimeFailure
+from fastun.host import link_state
 from fastun.host.condition import REPAIRED
 from fastun.host.device import Device
 from fastun.host.dns.name_lookup import DnsFiles
@@ -51,7 +52,7 @@ class HostWork:
     """That of one gateway."""
 
     def __init__(self, settings: Settings, reread: Reread | None) -> None:
-        """Prepare; nothing is touched before `undo_left` and `begin`."""
+        """Prepare; nothing is touched before `undo_left` or `begin`."""
         self._settings = settings
         self._before = settings  # a reload that fails goes back to these
         self._read = settings  # by the last `reread`
@@ -63,7 +64,7 @@ class HostWork:
         self._others_mtu = 0
         self._setting_mtu = 0  # the thread that does
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
-        self._is_watched = self._is_undone = False
+        self._has_undone_left = self._is_watched = self._is_undone = False
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
 
@@ -71,6 +72,7 @@ class HostWork:
     def handlers(self) -> Mapping[type[Message], Callable[[Any], Answered | Message | None]]:
         """What does each request."""
         return {
+            messages.UndoLeft: self.undo_left,
             messages.Begin: self.begin,
             messages.Push: self.push,
             messages.KeepOut: self.keep_out,
@@ -140,14 +142,20 @@ class HostWork:
 
     # -- the beginning and the end --------------------------------------------------------------
 
-    def undo_left(self) -> None:
-        """Undo what fastuns that were killed have left."""
-        self._journal.__enter__()
+    def undo_left(self, _: messages.UndoLeft | None = None) -> None:
+        """Undo what fastuns that were killed have left, once. Raises AskedToStop."""
+        with self._mutex:
+            if not self._has_undone_left:
+                name = self._settings.interface
+                self._journal.wait_for_last(lambda: link_state.tun_devices().get(name, False))
+                self._journal.__enter__()
+            self._has_undone_left = True
 
     def begin(self, _: messages.Begin) -> Answered:
         """Make the device. Raises RuntimeFailure, AskedToStop."""
         if self._switch is not None:
             raise Unasked("a second device")
+        self.undo_left()
         self._settings = self._before = settings = prepared(self._settings)
         dns_before = DnsFiles.read()
         self._switch = KillSwitch(settings, self._journal)
