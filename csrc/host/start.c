@@ -5,11 +5,25 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "fastun.h"
+
+/* Ours are closed by exec anyway; those that this process was started with may not be. */
+static void close_others_at_exec(void) {
+    enum {
+        CLOSE_RANGE = 436,
+        AT_EXEC = 4
+    }; /* where the libc's headers are older than the kernel */
+    struct rlimit limit = {.rlim_cur = 1024};
+    if (syscall(CLOSE_RANGE, STDERR_FILENO + 1, ~0u, AT_EXEC) == 0) /* Linux 5.11 */
+        return;
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    for (int fd = STDERR_FILENO + 1; fd < (int)limit.rlim_cur; fd++)
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
 
 static int move_descriptors(const struct process_wanted *wanted) {
     int null = open("/dev/null", O_RDWR);
@@ -19,6 +33,7 @@ static int move_descriptors(const struct process_wanted *wanted) {
         close(null);
     if (wanted->log_fd >= 0 && dup2(wanted->log_fd, STDERR_FILENO) < 0)
         return -errno;
+    close_others_at_exec();
     return fcntl(wanted->inherited_fd, F_SETFD, 0) < 0 ? -errno : 0;
 }
 
