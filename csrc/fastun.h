@@ -81,6 +81,17 @@ void process_trim_memory(void);
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);
 
+struct process_wanted {
+    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
+    const char *const *environment;
+    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
+    int log_fd;       /* its stderr; -1: ours */
+    int is_sibling;   /* a child of our parent's */
+};
+
+/* Starts a program in a process group of its own. Returns its process ID, or -errno: none is left. */
+int process_start(const struct process_wanted *wanted);
+
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);
@@ -322,16 +333,10 @@ int loop_set_rate_limit(struct loop *loop, unsigned slot, uint64_t rate, uint64_
 int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                    unsigned prefix_length);
 void loop_clear_reach(struct loop *loop, unsigned slot);
-/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.
- */
-int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
-void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
- * longer than `whole_max` are sent without "don't fragment" (0: none). */
+/* tun-reader: longer packets than `packet_max` do not fit the path to the peer (0: all fit); longer
+ * ones than `whole_max` go without "don't fragment" (0: none). */
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: what the peer joins of pieces, bits of JOINS_; each is to fit the path. */
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
@@ -339,11 +344,6 @@ void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* tun-reader: a control message of EVENT_BYTES_MAX at most. -EAGAIN: no session or no room. */
 int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length);
-/* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
- * already. Called again for the same index, it adds another cipher to the session. */
-int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                           uint32_t index, uint64_t counter, uint64_t expires_ns);
-void loop_forget_receiving_keys(struct loop *loop, unsigned slot);
 /* link-writer: a handshake message on a stream, between two frames; on UDP a sealed one. */
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
 

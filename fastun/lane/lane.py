@@ -29,8 +29,10 @@ from fastun.lane.watch import LaneWatch
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import (
     DIRECTIONS,
+    KEY_ROLES,
     ROLES,
     Confined,
+    KeyRegion,
     Mode,
     Offload,
     PeerTable,
@@ -73,7 +75,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
     TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
-    device has many peers.
+    device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
     """
 
     device_fd: int
@@ -83,6 +85,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
     switches: bool = False
+    secret_keys: bool = False
     waiting: Waiting = Waiting(hands_over=True)
 
 
@@ -115,6 +118,8 @@ class Lane:
         self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
+        is_sealed = plan.wire == Wire.WIREGUARD
+        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
@@ -183,6 +188,7 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        self.keys.close()
         if self.switch is not None:
             self.switch.close()
         for wake_fd in self._wake_fds.values():
@@ -221,6 +227,8 @@ class Lane:
             plan.device_fd,
             self._wake_fds[DIRECTIONS[worker.role]],
         )
+        if worker.role in KEY_ROLES and plan.wire == Wire.WIREGUARD:
+            fds += (self.keys.fd(worker.role),)
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()
@@ -307,11 +315,14 @@ class Lane:
             self._start_later(worker, is_fault=is_fault)
 
     def _note_confined(self, worker: WorkerProcess, confined: Confined) -> None:
+        if self.keys.secret_error:
+            said = f"secret memory for keys ({self.keys.secret_error})"
+            confined = structs.replace(confined, lacks=(*confined.lacks, said))
         is_first = all(each.confined is None for each in self.workers.values())
         if is_first and confined.lacks:
             said = ", ".join(confined.lacks)
             self._log.warning("this kernel cannot fully confine the workers", lacks=said)
-        if why := self._template.worker_user.why:
+        if why := self._template.users.why:
             lacks = (*confined.lacks, f"a user of their own ({why})")
             confined = structs.replace(confined, lacks=lacks)
         worker.confined = confined

@@ -65,7 +65,8 @@ class Worker:
 
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
-        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
+        keys_fds, switch_fds = _split(role, boot, more_fds)
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -78,6 +79,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
                 native.PeerTable.attach(peers_fd),
+                native.KeyArea(keys_fds[0]) if keys_fds else None,
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -85,7 +87,7 @@ class Worker:
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
+        close_all([stats_fd, ring_fd, peers_fd, *keys_fds, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -260,11 +262,11 @@ class Worker:
 
     @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
-        for aead, key in message.keys:
+        for aead in message.aeads:
             self._loop.add_receiving_key(
                 message.slot,
                 aead,
-                key,
+                message.key,
                 index=message.index,
                 counter=message.counter,
                 expires_ns=message.expires_ns,
@@ -322,3 +324,9 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
+
+
+def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:
+    """Return the descriptor of the keys, if the role has it, and those of a switch."""
+    n_keys = role in native.KEY_ROLES and boot.wire == Wire.WIREGUARD
+    return fds[:n_keys], fds[n_keys:]

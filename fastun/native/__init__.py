@@ -6,7 +6,14 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement, rest
+from fastun.native.confine import (
+    Confined,
+    confine,
+    confine_gateway,
+    confine_template,
+    probe_confinement,
+    rest,
+)
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -16,9 +23,11 @@ from fastun.native.host import (
     has_aes_instructions,
     hide_memory,
     sealing_library,
+    start_process,
     tcp_info,
     trim_memory,
 )
+from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
@@ -71,6 +80,7 @@ __all__ = [
     "DROPS",
     "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
+    "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -84,6 +94,9 @@ __all__ = [
     "Confined",
     "Drop",
     "Joins",
+    "KeyArea",
+    "KeyName",
+    "KeyRegion",
     "MacAddress",
     "MacTable",
     "MessageType",
@@ -91,12 +104,15 @@ __all__ = [
     "Offload",
     "PeerTable",
     "Ring",
+    "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",
     "Waiting",
     "Wire",
     "confine",
+    "confine_gateway",
+    "confine_template",
     "device_open",
     "device_set_offload",
     "die_with_parent",
@@ -106,6 +122,7 @@ __all__ = [
     "probe_confinement",
     "rest",
     "sealing_library",
+    "start_process",
     "tcp_info",
     "trim_memory",
 ]
