@@ -88,6 +88,7 @@ def run(
                     template=template,
                     kill_switch=GatewayKillSwitch(host),
                 )
+                gateway.lane.watch.others["host"] = host.pid
                 observing = functools.partial(observed, host=host, hooks=hooks)
                 asyncio.run(gateway.run(asked, observing))
 
