@@ -114,10 +114,9 @@ def suffer(tunnel: FaultedTunnel, title: str, call: str, error: int, figures: Fi
     return [] if is_kept else [what]
 
 
-PROMISE = "A system call that fails for a while costs what it was to carry, and a second at most"
-
-
-@pytest.mark.promise(PROMISE)
+@pytest.mark.promise(
+    "A system call that fails for a while costs what it was to carry, and a second at most"
+)
 @pytest.mark.skipif(IS_LONG, reason="the long form tries all")
 def test_one_that_fails_for_a_while_leaves_nothing_behind(
     tunnel: FaultedTunnel, figures: Figures
@@ -128,7 +127,9 @@ def test_one_that_fails_for_a_while_leaves_nothing_behind(
     assert not said, "\n".join(said)
 
 
-@pytest.mark.promise(PROMISE)
+@pytest.mark.promise(
+    "A system call that fails for a while costs what it was to carry, and a second at most"
+)
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("title", [*ROLES, "template", GATEWAY])

@@ -1,4 +1,4 @@
-"""System calls of a gateway's processes that fail for a while, by a preloaded library.
+"""System calls of a gateway that fail for a while, and its wrong clock, by a preloaded library.
 
 `failing_calls.c` is built once and put in front of libc in a gateway and all that it starts. Which
 call of which process fails, and with what, it learns from shared memory.
@@ -50,6 +50,7 @@ class _Control(ctypes.Structure):
         ("n_titles", ctypes.c_uint32),
         ("titles", ctypes.c_char * _TITLE_BYTES * _TITLES_MAX),
         ("n_made", ctypes.c_uint64 * len(CALLS) * _TITLES_MAX),
+        ("clock_ahead_s", ctypes.c_int64),
     )
 
 
@@ -92,6 +93,10 @@ class FailingCalls:
             for name, n_times in zip(CALLS, control.n_made[place], strict=True)
             if n_times > 0
         }
+
+    def set_clock(self, ahead_s: int) -> None:
+        """Let the wall clock of all processes be so much fast; less than 0: slow."""
+        self._control.clock_ahead_s = ahead_s
 
     @contextlib.contextmanager
     def failing(self, title: str, call: str, error: int) -> Iterator[None]:

@@ -121,13 +121,14 @@ def table(found: list[Promise], lines: list[dict[str, Any]]) -> str:
     """Return the table in Markdown."""
     machines = sorted({line["machine"] for line in lines})
     rows = ["| promise | test | in CI | long form |", "| --- | --- | --- | --- |"]
-    for promise in found:
-        of_it = [line for line in lines if _is_of(line, promise)]
-        link = f"[{Path(promise.file).stem}](../{promise.file})"
+    for text in dict.fromkeys(promise.text for promise in found):
+        of_text = [promise for promise in found if promise.text == text]
+        of_it = [line for line in lines if any(_is_of(line, each) for each in of_text)]
+        link = f"[{Path(of_text[0].file).stem}](../{of_text[0].file})"
         cells = (
             _cell([line for line in of_it if line["form"] == form], machines) for form in FORMS
         )
-        rows.append("| " + " | ".join((promise.text, link, *cells)) + " |")
+        rows.append("| " + " | ".join((text, link, *cells)) + " |")
     notes = [f"({number}) {name}" for number, name in enumerate(machines, start=1)]
     return "\n".join((*rows, "", f"Machines: {'; '.join(notes)}." if notes else "No figures yet."))
 
