@@ -90,6 +90,8 @@ def suffer(tunnel: FaultedTunnel, title: str, call: str, error: int, figures: Fi
     """Let a call fail for a while; return what was not as promised."""
     role = title if title in ROLES else None
     tunnel.seconds_until_good()
+    if not is_alive(tunnel.client):
+        return ["ended since", *tunnel.client.log_tail(30)]
     n_before, cpu_before, before_s = (
         tunnel.calls.n_failed,
         tunnel.cpu_seconds(role),
