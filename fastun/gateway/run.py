@@ -20,7 +20,7 @@ from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload
+from fastun.gateway.reload import Part, Reload, Reread
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
@@ -28,6 +28,7 @@ from fastun.hooks.peers import PeerHooks
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_hook_runner import GatewayHookRunner
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.lane.template import Template
 from fastun.link.names import literal
@@ -72,12 +73,10 @@ def run(
         if settings.hooks.of("pre_up"):
             host.have(messages.UndoLeft())
         # The template imports while the device is made.
-        with Template() as template, GatewayHooks(settings) as hooks:
+        hooks = GatewayHooks(settings, GatewayHookRunner(host))
+        with Template() as template, hooks:
             host.begin(messages.Begin())
-            with (
-                GatewayDevice(host, settings) as device,
-                hooks.while_up(lambda: device.now.pushed_addresses),
-            ):
+            with GatewayDevice(host, settings) as device, hooks.while_up():
                 settings = with_networks(replace(settings, fwmark=device.fwmark), device.networks)
                 gateway = Gateway(
                     settings,
@@ -103,9 +102,7 @@ def _restored(host: HostClient) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def observed(
-    gateway: Gateway,
-    host: HostClient | None = None,
-    hooks: GatewayHooks | None = None,
+    gateway: Gateway, host: HostClient, hooks: GatewayHooks
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
@@ -114,7 +111,6 @@ async def observed(
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
-        hooks = hooks or GatewayHooks(settings)
         await stack.enter_async_context(PeerHooks(hooks).following(gateway.links))
         stack.callback(viewer.close)
         metrics = _Metrics(gateway, viewer)
@@ -147,14 +143,10 @@ def _running(gateway: Gateway) -> Settings:
     return settings
 
 
-def _rereading(
-    gateway: Gateway, host: HostClient | None
-) -> Callable[[Callable[[str], None]], Settings]:
+def _rereading(gateway: Gateway, host: HostClient) -> Reread:
     settings = gateway.settings
 
     def read(remark: Callable[[str], None]) -> Settings:
-        if host is None:
-            return settings
         running = _running(gateway)
         read = with_networks(host.reading.read(running, remark), gateway.device.networks)
         # The mark that fastun has chosen stays as long as none is configured.
