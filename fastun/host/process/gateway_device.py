@@ -13,7 +13,7 @@ import socket
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
-from fastun.errors import RuntimeFailure
+from fastun.errors import FastunError, RuntimeFailure
 from fastun.host import device_counters
 from fastun.host.dns.name_lookup import DnsFiles
 from fastun.host.dns.state import DnsState
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from fastun.config.settings import Settings
-    from fastun.errors import FastunError
     from fastun.host.process.client import HostClient
     from fastun.host.process.messages import HostNow
     from fastun.host.routing.outer_addresses import OuterAddress
@@ -62,7 +61,7 @@ class GatewayDevice:
     def __exit__(self, *_: object) -> None:
         """Let it go."""
         os.close(self.fd)
-        with contextlib.suppress(RuntimeFailure):  # of a host process that has ended
+        with contextlib.suppress(FastunError, OSError):  # of a host process that has ended
             self._host.have(messages.Close())
 
     @property

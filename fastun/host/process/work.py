@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastun import log
+from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host import link_state
 from fastun.host.condition import REPAIRED
@@ -65,7 +66,8 @@ class HostWork:
         self._others_mtu = 0
         self._setting_mtu = 0  # the thread that does
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
-        self._has_undone_left = self._is_watched = self._is_undone = False
+        self._has_undone_left = self._is_watched = False
+        self._is_closed = self._is_undone = False
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
         self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
@@ -137,14 +139,21 @@ class HostWork:
     @property
     def _there(self) -> Device:
         if self._device is None:
+            self._check_open()
             raise Unasked("something of a device that is not there")
         return self._device
 
     @property
     def _kill_switch(self) -> KillSwitch:
         if self._switch is None:
+            self._check_open()
             raise Unasked("something of a kill switch that is not there")
         return self._switch
+
+    def _check_open(self) -> None:
+        """Raise AskedToStop for what a thread of the gateway still asks while that ends."""
+        if self._is_closed:
+            raise AskedToStop
 
     # -- the beginning and the end --------------------------------------------------------------
 
@@ -188,6 +197,7 @@ class HostWork:
     def close(self, _: messages.Close | None = None) -> None:
         """Let the device go, and leave the kill switch where it is."""
         with self._mutex:
+            self._is_closed = True
             device, self._device = self._device, None
             switch, self._switch = self._switch, None
         if device is not None:
