@@ -11,7 +11,7 @@ newest count.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import TYPE_CHECKING, NoReturn
 
 from fastun.config.host import parse_dns
@@ -111,15 +111,6 @@ def outer(text: str) -> OuterAddress:
         return parsed(text)
     except ValueError:
         _refuse(text)
-
-
-def servers(texts: Iterable[str]) -> None:
-    """Raise Unasked unless these are addresses."""
-    for text in texts:
-        try:
-            ip_address(text)
-        except ValueError:
-            _refuse(text)
 
 
 def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:

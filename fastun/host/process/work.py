@@ -63,6 +63,7 @@ class HostWork:
         self._checks = Checks(settings)
         self._device: Device | None = None
         self._switch: KillSwitch | None = None
+        self._dns_before = DnsFiles()  # as they were before there was a device
         self._others_mtu = 0
         self._setting_mtu = 0  # the thread that does
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
@@ -172,7 +173,7 @@ class HostWork:
             raise Unasked("a second device")
         self.undo_left()
         self._settings = self._before = settings = prepared(self._settings)
-        dns_before = DnsFiles.read()
+        self._dns_before = DnsFiles.read()
         self._switch = KillSwitch(settings, self._journal)
         self._switch.__enter__()
         device = Device(settings, self._journal)
@@ -183,7 +184,7 @@ class HostWork:
             index=device.index,
             offload=device.offload_max,
             fwmark=settings.fwmark,
-            dns_before=tuple(dns_before),
+            dns_before=tuple(self._dns_before),
         )
         return Answered(begun, (os.dup(device.fd),))
 
@@ -266,10 +267,11 @@ class HostWork:
         self._kill_switch.follow(endpoints, self._there.wanted)
 
     def allow_lookups(self, asked: messages.AllowLookups) -> None:
-        """Let our own lookups of names go to these servers."""
+        """Let our own lookups of names go to these servers, if they are this host's."""
         self._checks.client()
-        checks.servers(asked.servers)
-        self._kill_switch.allow_lookups(asked.servers)
+        known = {*DnsFiles.read().all_servers(), *self._dns_before.servers()}
+        # One that is not any more has left since it was read, and the next lookup asks anew.
+        self._kill_switch.allow_lookups([each for each in asked.servers if each in known])
 
     def turn_kill_switch(self, asked: messages.TurnKillSwitch) -> None:
         """Have it as was read, or as it was."""
