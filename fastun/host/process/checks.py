@@ -121,9 +121,12 @@ def _allowed(clients: Iterable[ConnectSettings]) -> Iterable[Network]:
 
 def _address(text: str) -> Address:
     try:
-        return ip_interface(text)
+        address = ip_interface(text)
     except ValueError:
         _refuse(text)
+    if "%" in text:  # a zone, which may be any text
+        _refuse(text)
+    return address
 
 
 def _network(text: str) -> Network:
