@@ -132,7 +132,7 @@ class Viewer:
             is_linked=bool(gateway.links.by_slot),
             needs_link=gateway.settings.role == "connect",
             waits_for=gateway.listening.waits_for(),
-            device_fault=device_view.fault(gateway.device),
+            device_fault=gateway.device.fault,
             dns_fault=gateway.device.name_servers.state.fault,
         )
 

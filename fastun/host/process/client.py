@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from fastun import log
 from fastun.ending import AskedToStop
@@ -48,6 +48,7 @@ class HostClient:
         self._is_closed = False
         self._end_by_s = 0.0  # 0: nothing has begun to end it
         self._failure: RuntimeFailure | None = None  # why nothing can be asked any more
+        self.fault = ""  # why it does nothing at the moment (watch.py)
         self.now: HostNow | None = None  # how the host is; None before the device is made
         self._on_change: Callable[[HostNow], None] = lambda _: None
         self._on_loss: Callable[[RuntimeFailure], None] = lambda _: None
@@ -92,9 +93,9 @@ class HostClient:
         """Have it done, as `call`; there is nothing to return."""
         self.call(request, Done)
 
-    def tell(self, request: Message) -> None:
-        """Ask without waiting; what becomes of it is not returned. Any thread, event loop too."""
-        self._ask(request)
+    def tell(self, request: Message) -> Future[object]:
+        """Ask without waiting, on the event loop too; it is done when what is returned is."""
+        return cast("Future[object]", self._ask(request))
 
     def begin(self, request: Message) -> None:
         """Ask for the device, and go on; `begun` waits. Once; another one changes nothing."""

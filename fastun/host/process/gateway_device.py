@@ -21,6 +21,7 @@ from fastun.host.inner_mtu import InnerMtu
 from fastun.host.process import messages
 from fastun.host.process.channel import close_all
 from fastun.host.process.messages import Begun, Changed
+from fastun.host.process.watch import HostWatch
 from fastun.native import Mode, Offload
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ class GatewayDevice:
         return self._host.now
 
     @property
+    def fault(self) -> str:
+        """Why this host is not as the tunnel needs it; empty where it is. Any thread."""
+        return self._host.fault or self.now.fault or self.now.kill_switch.fault
+
+    @property
     def networks(self) -> frozenset[Network]:
         """The private networks that this host forwards to. Any thread."""
         return frozenset(map(ip_network, self.now.networks))
@@ -92,6 +98,10 @@ class GatewayDevice:
                 loop.call_soon_threadsafe(function, *arguments)
 
         self._host.follow(lambda now: soon(self._take, now), lambda error: soon(fail, error))
+
+    async def watch(self) -> None:
+        """Say when the host process is stopped, for ever. Event loop only."""
+        await HostWatch(self._host).run()
 
     def _take(self, now: HostNow) -> None:
         if now.others_mtu:

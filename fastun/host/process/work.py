@@ -91,6 +91,7 @@ class HostWork:
             messages.ChangeDevice: self.change_device,
             messages.TurnKillSwitch: self.turn_kill_switch,
             messages.Adopt: self.adopt,
+            messages.Ping: lambda _: None,
             messages.SetQuiet: self.set_quiet,
             messages.RunHook: self.run_hook,
             messages.CancelHook: self._hooks.cancel,
