@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "fastun.h"
+#include "confine.h"
 
 /* Ours are closed by exec anyway; those that this process was started with may not be. */
 static void close_others_at_exec(void) {
