@@ -22,6 +22,7 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
+from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
@@ -151,6 +152,7 @@ class Gateway:
         ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        asyncio.get_running_loop().set_exception_handler(Restraint())
         life = Life()
         life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
@@ -182,6 +184,7 @@ class Gateway:
         watching = (
             self._watch_peers(quiet),
             self._watch_sessions(quiet),
+            self.lane.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),

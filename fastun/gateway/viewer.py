@@ -229,6 +229,7 @@ class Viewer:
             queue_delay=Histogram(_powers_of_2(delays, 1e6), delays, sum_ns / 1e9),
             confined=worker.confined,
             forbidden_calls=dict(worker.forbidden_calls),
+            unresponsive=self._gateway.lane.watch.ended_of(role),
         )
 
 

@@ -110,8 +110,14 @@ class HostMonitor:
                     error=error.strerror,
                 )
                 return
-            with notices:
-                await self._watch(notices)
+            try:
+                with notices:
+                    await self._watch(notices)
+            except OSError as error:  # the kernel has no memory, or no room, to wait with
+                self._log.warning(
+                    "cannot watch this host for a moment; trying again", error=error.strerror
+                )
+                await asyncio.sleep(LOOK_S)
 
     async def _watch(self, notices: Notices) -> None:
         """Watch until the device is in another namespace."""

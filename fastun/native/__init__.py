@@ -12,6 +12,7 @@ from fastun.native.confine import (
     confine_gateway,
     confine_template,
     probe_confinement,
+    rest,
 )
 from fastun.native.host import (
     TcpInfo,
@@ -26,6 +27,7 @@ from fastun.native.host import (
     tcp_info,
     trim_memory,
 )
+from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
@@ -78,6 +80,7 @@ __all__ = [
     "DROPS",
     "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
+    "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -91,6 +94,9 @@ __all__ = [
     "Confined",
     "Drop",
     "Joins",
+    "KeyArea",
+    "KeyName",
+    "KeyRegion",
     "MacAddress",
     "MacTable",
     "MessageType",
@@ -98,6 +104,7 @@ __all__ = [
     "Offload",
     "PeerTable",
     "Ring",
+    "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",
@@ -113,6 +120,7 @@ __all__ = [
     "has_aes_instructions",
     "hide_memory",
     "probe_confinement",
+    "rest",
     "sealing_library",
     "start_process",
     "tcp_info",

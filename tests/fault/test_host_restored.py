@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from fastun.lab.host import run_command, wait_until
@@ -184,6 +185,27 @@ def test_a_kill_of_the_gateway_leaves_nothing_behind_and_it_starts_again_at_once
         if number == signal.SIGKILL:
             scene.start()
     wait_until(lambda: not scene.client.pids(), "all of it gone")
+    assert scene.left() == []
+
+
+def test_without_its_host_process_a_gateway_ends_and_the_next_run_leaves_nothing_behind(
+    scene: Scene,
+) -> None:
+    scene.start()
+    assert scene.process is not None
+    (host_process,) = [
+        child
+        for child in psutil.Process(scene.process.pid).children()
+        if child.cmdline()[:1] == ["fastun: host"]
+    ]
+    host_process.kill()
+    assert scene.process.wait(END_S) == 1
+    said = scene.log().splitlines()[-1]
+    assert "fastun: the host process has ended by SIGKILL: nothing of this host can be" in said
+    wait_until(lambda: not scene.client.pids(), "all of it gone")
+    assert scene.left(), "rules, DNS"
+    scene.start()
+    scene.end()
     assert scene.left() == []
 
 

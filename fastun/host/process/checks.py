@@ -60,7 +60,10 @@ class Checks:
         return addresses, routes
 
     def behind(self, texts: Iterable[str]) -> list[Network]:
-        """Return the networks behind peers of a directory. Raises Unasked."""
+        """Return the networks behind peers of a directory. Raises Unasked.
+
+        Any may be: the gateway writes to the directory, so that would not bound it.
+        """
         if not any(each.role == "serve" and each.table != "off" for each in self._newest):
             raise Unasked("routes to peers of a directory, which there is not")
         return [_network(text) for text in texts]

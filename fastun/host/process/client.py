@@ -27,6 +27,7 @@ Answer = TypeVar("Answer", bound=Message)
 
 #: Of the host process, from the end of its channel on: the journal's limit, and some for the rest.
 END_LIMIT_S: Final = 14.0
+_DEATH_MS: Final = 500
 
 
 class HostClient:
@@ -49,7 +50,8 @@ class HostClient:
         self._begun: Future[Received] | None = None
         self.reading = Reading(self.call)
         self._log = log.get("host")
-        threading.Thread(target=self._receive_all, name="host", daemon=True).start()
+        self._receiver = threading.Thread(target=self._receive_all, name="host", daemon=True)
+        self._receiver.start()
 
     @property
     def pid(self) -> int:
@@ -109,10 +111,11 @@ class HostClient:
             self._waiting[self._number] = answered
             try:
                 self._channel.send(self._number, request)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # `_receive_all` is about to see it, and why
             except (OSError, RuntimeFailure) as error:
                 del self._waiting[self._number]
-                failure = error if isinstance(error, RuntimeFailure) else self._lost()
-                answered.set_exception(failure)
+                answered.set_exception(error)
         return answered
 
     @staticmethod
@@ -151,9 +154,10 @@ class HostClient:
                     self._take(received)
             except Unasked as error:
                 failure = RuntimeFailure(f"host process: {error}")
+        failure = failure or self._lost()
         with self._mutex:
-            self._failure = failure or self._failure or self._lost()
-            failure, waiting = self._failure, list(self._waiting.values())
+            self._failure = failure
+            waiting = list(self._waiting.values())
             self._waiting.clear()
             is_closed, on_loss = self._is_closed, self._on_loss
         for each in waiting:
@@ -181,6 +185,10 @@ class HostClient:
     def _lost(self) -> RuntimeFailure:
         """Return what is said where it has ended, and we have not ended it."""
         how = ""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        if not self._is_closed:
+            poll.poll(_DEATH_MS)  # its channel is closed a little before
         with contextlib.suppress(ChildProcessError):
             ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is not None and ended.si_code != os.CLD_EXITED:
@@ -199,6 +207,7 @@ class HostClient:
         if was_closed:
             return
         self._channel.shut()
+        self._receiver.join()
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         if poll.poll(END_LIMIT_S * 1000):

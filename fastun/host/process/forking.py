@@ -4,6 +4,8 @@ It is forked before there are threads, and before the gateway imports what it ne
 two imports what is its own, at the same time. A session of its own: a terminal's Ctrl-C is for the
 gateway, which ends it. Nothing kills it when the gateway dies, since it is the one that restores
 the host then.
+
+What both need is imported before the fork, and is in memory once.
 """
 
 from __future__ import annotations
