@@ -37,8 +37,8 @@ struct process_wanted {
     int is_sibling;   /* a child of our parent's */
 };
 
-/* Starts a program in a process group of its own. Returns its process ID, or -errno: no process was
- * left behind that is not to be collected by its parent. Any thread. */
+/* Starts a program in a process group of its own. Returns its process ID, or -errno; one that cannot
+ * be executed after all has ended with 127. Any thread. */
 int process_start(const struct process_wanted *wanted);
 
 /* Has this process, which has one thread and forks the workers, give up all that they do not need
