@@ -30,13 +30,13 @@ from fastun.gateway.peer_sync import PeerSync
 from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Reports, Sessions
+from fastun.gateway.supplies import Supplies
 from fastun.gateway.tap_tasks import tap_tasks
 from fastun.host.dns.name_lookup import NameLookup
 from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
-from fastun.host.sockets.maker import OwnSockets
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -87,6 +87,7 @@ class Gateway:
         *,
         template: Template,
         kill_switch: GatewayKillSwitch,
+        supplies: Supplies,
     ) -> None:
         """Prepare; device, kill switch, and ``template``, which forks, stay the caller's."""
         self.settings = settings
@@ -103,7 +104,8 @@ class Gateway:
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
         )
-        self.peer_sync = PeerSync(settings, self.peer_slots)
+        self._files = supplies.files
+        self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
         outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
             settings, device, self.peer_slots.push_keepalive, outer.addresses
@@ -116,12 +118,12 @@ class Gateway:
         )
         device.inner_mtu.subscribe(self._clamp_mss)
         self.handshaker = handshaker_for(
-            settings, device.offload_max, self.peer_slots, self.peer_sync
+            settings, device.offload_max, self.peer_slots, self.peer_sync, supplies.files
         )
         self.session_counts = SessionCounts()
         allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
-        sockets = OwnSockets(settings.fwmark)
+        sockets = supplies.sockets
         lookup = NameLookup(
             settings.fwmark, device.index, device.dns_before, own_dns, allow, sockets=sockets
         )
@@ -261,6 +263,7 @@ class Gateway:
             inner_mtu=self.device.inner_mtu,
             constants=self._constants,
             counts=self.session_counts,
+            files=self._files,
         )
         self.sessions = StreamSessions(end)
         self.sockets = open_for(self.settings, self.outside.inside, self.outside.sockets)
