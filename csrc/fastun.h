@@ -324,8 +324,8 @@ int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, siz
 void loop_clear_reach(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
-/* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
- * longer than `whole_max` are sent without "don't fragment" (0: none). */
+/* tun-reader: longer packets than `packet_max` do not fit the path to the peer (0: all fit); longer
+ * ones than `whole_max` go without "don't fragment" (0: none). */
 void loop_set_packet_max(struct loop *loop, unsigned slot, size_t packet_max, size_t whole_max);
 /* tun-reader: what the peer joins of pieces, bits of JOINS_; each is to fit the path. */
 void loop_join_pieces(struct loop *loop, unsigned slot, int joins);

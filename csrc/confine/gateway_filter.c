@@ -4,7 +4,6 @@
  * often been broken, or makes sockets of other kinds than the gateway's own. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -14,22 +13,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "confine/architecture.h"
+#include "confine/filter.h"
 #include "confine/gateway.h"
 
-#if defined(__x86_64__)
-#define ARCHITECTURE AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define ARCHITECTURE AUDIT_ARCH_AARCH64
-#endif
-
-#define REFUSE         (SECCOMP_RET_ERRNO | EPERM)
+#define REFUSE_CALL    (SECCOMP_RET_ERRNO | EPERM)
 #define REFUSE_FAMILY  (SECCOMP_RET_ERRNO | EAFNOSUPPORT)
 #define REFUSE_UNKNOWN (SECCOMP_RET_ERRNO | ENOSYS)
 #define NEW_NAMESPACES                                                                             \
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID |  \
      CLONE_NEWNET)
-
-enum { X32_CALL_BIT = 0x40000000, LENGTH_MAX = 256 };
 
 static const uint32_t refused[] = {
     SYS_execve, SYS_execveat,
@@ -50,7 +43,7 @@ static const uint32_t refused[] = {
 };
 
 struct writer {
-    struct sock_filter program[LENGTH_MAX];
+    struct sock_filter program[FILTER_LENGTH_MAX];
     size_t length;
 };
 
@@ -90,7 +83,7 @@ static void add_clone(struct writer *to) {
     if_call(to, SYS_clone, 4);
     load_argument(to, 0); /* flags come first on both processors */
     add(to, BPF_JMP | BPF_JSET | BPF_K, NEW_NAMESPACES, 0, 1);
-    end_with(to, REFUSE);
+    end_with(to, REFUSE_CALL);
     end_with(to, SECCOMP_RET_ALLOW);
     if_call(to, SYS_clone3, 1); /* its flags are behind a pointer; libc goes on with clone */
     end_with(to, REFUSE_UNKNOWN);
@@ -108,7 +101,7 @@ static size_t make(struct writer *to) {
 #endif
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         if_call(to, refused[i], 1);
-        end_with(to, REFUSE);
+        end_with(to, REFUSE_CALL);
     }
     add_sockets(to);
     add_clone(to);

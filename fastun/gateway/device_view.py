@@ -32,6 +32,7 @@ def read(device: GatewayDevice, forward: Forward | None) -> DeviceView:
         forward=forward,
         obstacles=now.obstacles,
         kill_switch=_mode(now.kill_switch),
+        host_pid=device.host_pid,
         dns=_dns(device.name_servers.state),
     )
 

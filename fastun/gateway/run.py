@@ -21,7 +21,7 @@ from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload
+from fastun.gateway.reload import Part, Reload, Reread
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.supplies import of as supplies_of
 from fastun.gateway.viewer import Viewer
@@ -30,6 +30,7 @@ from fastun.hooks.peers import PeerHooks
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_hook_runner import GatewayHookRunner
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.process.gateway_sockets import GatewaySockets
 from fastun.lane.template import Template
@@ -78,15 +79,10 @@ def run(
         # The template imports while the device is made.
         supplies = supplies_of(host, settings)
         sockets = GatewaySockets(host)
-        with (
-            Template(sockets, host.users, sockets.start_template) as template,
-            GatewayHooks(settings) as hooks,
-        ):
+        hooks = GatewayHooks(settings, GatewayHookRunner(host))
+        with Template(sockets, host.users, sockets.start_template) as template, hooks:
             host.begin(messages.Begin())
-            with (
-                GatewayDevice(host, settings) as device,
-                hooks.while_up(lambda: device.now.pushed_addresses),
-            ):
+            with GatewayDevice(host, settings) as device, hooks.while_up():
                 settings = with_networks(replace(settings, fwmark=device.fwmark), device.networks)
                 gateway = Gateway(
                     settings,
@@ -114,9 +110,7 @@ def _restored(host: HostClient) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def observed(
-    gateway: Gateway,
-    host: HostClient | None = None,
-    hooks: GatewayHooks | None = None,
+    gateway: Gateway, host: HostClient, hooks: GatewayHooks
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
@@ -125,7 +119,6 @@ async def observed(
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
-        hooks = hooks or GatewayHooks(settings)
         await stack.enter_async_context(PeerHooks(hooks).following(gateway.links))
         stack.callback(viewer.close)
         metrics = _Metrics(gateway, viewer)
@@ -158,14 +151,10 @@ def _running(gateway: Gateway) -> Settings:
     return settings
 
 
-def _rereading(
-    gateway: Gateway, host: HostClient | None
-) -> Callable[[Callable[[str], None]], Settings]:
+def _rereading(gateway: Gateway, host: HostClient) -> Reread:
     settings = gateway.settings
 
     def read(remark: Callable[[str], None]) -> Settings:
-        if host is None:
-            return settings
         running = _running(gateway)
         read = with_networks(host.reading.read(running, remark), gateway.device.networks)
         # The mark that fastun has chosen stays as long as none is configured.

@@ -66,7 +66,8 @@ class DeviceView(msgspec.Struct, frozen=True):
     """The TUN or TAP interface. ``statistics`` is the kernel's, empty once it is deleted.
 
     ``fault`` says why the host is not as the device needs it, empty where it is. ``repairs`` counts
-    what was made again after others had removed it, by kind.
+    what was made again after others had removed it, by kind. ``host_pid`` is the process that
+    makes and repairs all that.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DeviceView(msgspec.Struct, frozen=True):
     fault: str
     repairs: dict[str, int]
     kill_switch: KillSwitch
+    host_pid: int
     forward: Forward | None = None  # what is forwarded from and to it
     obstacles: tuple[str, ...] = ()  # what keeps this host from that
     dns: DnsView | None = None

@@ -198,8 +198,10 @@ class HostStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``host_repairs`` counts what others had removed and was made again, by kind. ``forward`` is null
     where nothing is forwarded. ``kill_switch`` says what may leave the host beside the tunnel: all,
     nothing, or what goes to private networks that it is in. ``dns`` is null where none is set.
+    ``host_pid`` is the process that changes the host, null of an older version's gateway.
     """
 
+    host_pid: int | None = None
     device_fault: str = ""
     host_repairs: dict[str, int] = {}
     forward: ForwardStatus | None = None

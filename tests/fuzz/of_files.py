@@ -168,12 +168,11 @@ _SOCKETS = SimpleNamespace(
 def state_files(data: bytes) -> None:
     """The time of the last handshake, and where clients were: or nothing, and a warning."""
     stored = object.__new__(Timestamps)
-    _file("initiations", data), _file("endpoints", data)
-    files = OwnFiles(FOLDER)
-    stored._files, stored._name, stored._has_warned = files, "initiations", True
+    stored._files, stored._name = OwnFiles(FOLDER), _file("initiations", data).name
+    stored._has_warned = True
     assert stored._read() >= 0
     restored = object.__new__(RememberedEndpoints)
-    restored._files, restored._name = files, "endpoints"
+    restored._files, restored._name = OwnFiles(FOLDER), _file("endpoints", data).name
     restored._sockets = cast("Any", _SOCKETS)
     restored._has_warned = True
     for place in restored._read():

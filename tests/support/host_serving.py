@@ -76,6 +76,11 @@ class Work:
         }
 
 
+async def _serve(end: socket.socket) -> None:
+    work = Work()
+    await HostServer(end, work.handlers, work.now).run(os.eventfd(0))
+
+
 @contextmanager
 def host_process() -> Iterator[tuple[socket.socket, int, int]]:
     """Yield the gateway's end, the process, and what can be read of its log."""
@@ -88,9 +93,7 @@ def host_process() -> Iterator[tuple[socket.socket, int, int]]:
             os.dup2(writer, 2)
             sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
             log.configure("console", 0)
-            work = Work()
-            server = HostServer(theirs, work.handlers, work.now)
-            asyncio.run(server.run(os.eventfd(0)))
+            asyncio.run(_serve(theirs))
         finally:
             os._exit(0)
     theirs.close()

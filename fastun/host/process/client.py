@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from fastun import log
 from fastun.ending import AskedToStop
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastun.host.process.channel import Received
 
 Answer = TypeVar("Answer", bound=Message)
+Notice = TypeVar("Notice", bound=Message)
 
 #: Of the host process, from the end of its channel on: the journal's limit, and some for the rest.
 END_LIMIT_S: Final = 14.0
@@ -58,6 +59,7 @@ class HostClient:
         self.now: HostNow | None = None  # how the host is; None before the device is made
         self._on_change: Callable[[HostNow], None] = lambda _: None
         self._on_loss: Callable[[RuntimeFailure], None] = lambda _: None
+        self._on_notice: dict[type[Message], Callable[[Any], None]] = {}
         self._begun: Future[Received] | None = None
         self.reading = Reading(self.call)
         self._log = log.get("host")
@@ -157,6 +159,11 @@ class HostClient:
         if failure is not None:
             on_loss(failure)
 
+    def on_notice(self, kind: type[Notice], function: Callable[[Notice], None]) -> None:
+        """Call ``function`` with each notice of a kind, on a thread of our own."""
+        with self._mutex:
+            self._on_notice[kind] = function
+
     def _receive_all(self) -> None:
         failure = None
         with contextlib.suppress(OSError):
@@ -192,6 +199,8 @@ class HostClient:
             on_change(received.message)
         elif isinstance(received.message, Lost):
             self._on_loss(RuntimeFailure(received.message.text))
+        elif (function := self._on_notice.get(type(received.message))) is not None:
+            function(received.message)
 
     def _lost(self) -> RuntimeFailure:
         """Return what is said where it has ended, and we have not ended it."""

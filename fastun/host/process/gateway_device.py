@@ -46,6 +46,7 @@ class GatewayDevice:
             raise RuntimeFailure("the host process has given no device")
         self._host = host
         (self.fd,) = descriptors
+        self.host_pid = host.pid
         self.name = settings.interface
         self.mode = Mode[settings.mode.upper()]
         self.index = begun.index

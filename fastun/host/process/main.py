@@ -55,5 +55,5 @@ async def _serve(end: socket.socket, bell: int, work: HostWork, supply: Supply) 
         server.say_now()
         log.say_held_back()
 
-    work.on_step = on_step
+    work.on_step, work.say = on_step, server.say_soon
     await server.run(bell)

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from fastun.codec import TAG
 from fastun.host.wanted import Applied
+from fastun.vocabulary import Transport
 
 #: IPv6 with a zone and a prefix length.
 Text = Annotated[str, Meta(max_length=64)]
@@ -99,13 +100,10 @@ class JudgeDns(Message, frozen=True):
     fault: Line = ""
 
 
-OuterProtocol = Literal["tcp", "udp"]
-
-
 class OuterEndpointText(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Where our own packets go."""
 
-    protocol: OuterProtocol
+    protocol: Transport
     host: Text
     port: Port
 
@@ -147,6 +145,45 @@ class Adopt(Message, frozen=True):
     """Check what is asked from now on by what was read last, in these fields."""
 
     fields: Fields = ()
+
+
+HookEvent = Literal["pre_up", "up", "down", "post_down", "peer_up", "peer_down"]
+FactName = Literal[
+    "FASTUN_PEER",
+    "FASTUN_PEER_ALLOWED_IPS",
+    "FASTUN_PEER_ENDPOINT",
+    "FASTUN_PEER_PUBLIC_KEY",
+    "FASTUN_PEER_SOFTWARE",
+    "FASTUN_PEER_TRANSPORT",
+    "FASTUN_REASON",
+]
+Fact = Annotated[str, Meta(max_length=8192)]
+Job = Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+class RunHook(Message, frozen=True):
+    """Run a command of the settings, by its event and its place there; `HookDone` follows.
+
+    ``facts`` go into its environment, ``peer`` into the log.
+    """
+
+    job: Job
+    event: HookEvent
+    index: Annotated[int, Meta(ge=0, lt=1 << 16)]
+    facts: Annotated[dict[FactName, Fact], Meta(max_length=len(get_args(FactName)))] = {}
+    peer: Annotated[str, Meta(max_length=64)] = ""
+
+
+class CancelHook(Message, frozen=True):
+    """Kill one that runs."""
+
+    job: Job
+
+
+class SaveEndpoints(Message, frozen=True):
+    """Write where peers were last into the file of the settings, by public key."""
+
+    endpoints: Annotated[dict[Text, Text], Meta(max_length=4096)]
 
 
 class SetQuiet(Message, frozen=True):
@@ -249,6 +286,13 @@ class HostNow(Message, frozen=True):
     kill_switch: KillSwitchNow = KillSwitchNow()
 
 
+class HookDone(Message, frozen=True):
+    """A hook has ended; ``error`` says how it has failed, empty if it has not."""
+
+    job: int
+    error: str
+
+
 class Lost(Message, frozen=True):
     """The device is gone, or cannot be managed any more: the gateway is to end with this line."""
 
@@ -260,5 +304,26 @@ def by_tag(*kinds: type[Message]) -> dict[str, type[msgspec.Struct]]:
     return {kind.__name__: kind for kind in kinds}
 
 
+REQUESTS: Final = (
+    UndoLeft,
+    Begin,
+    Push,
+    KeepOut,
+    RouteBehind,
+    SetDns,
+    JudgeDns,
+    FollowEndpoints,
+    AllowLookups,
+    Reread,
+    ChangeDevice,
+    TurnKillSwitch,
+    Adopt,
+    RunHook,
+    CancelHook,
+    SaveEndpoints,
+    SetQuiet,
+    Close,
+    End,
+)
 ANSWERS: Final = (Done, Failed, Changed, SettingsRead, Begun)
-NOTICES: Final = (HostNow, Lost)
+NOTICES: Final = (HostNow, HookDone, Lost)

@@ -25,6 +25,7 @@ from fastun.host.monitor import HostMonitor
 from fastun.host.process import checks, messages
 from fastun.host.process.channel import Unasked
 from fastun.host.process.checks import Checks
+from fastun.host.process.hooks import HostHooks
 from fastun.host.process.messages import (
     Begun,
     Changed,
@@ -68,6 +69,8 @@ class HostWork:
         self._has_undone_left = self._is_watched = self._is_undone = False
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
+        self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
+        self._hooks = HostHooks(lambda done: self.say(done))  # noqa: PLW0108 (that is set later)
 
     @property
     def settings(self) -> Settings:
@@ -101,6 +104,9 @@ class HostWork:
             messages.TurnKillSwitch: self.turn_kill_switch,
             messages.Adopt: self.adopt,
             messages.SetQuiet: self.set_quiet,
+            messages.RunHook: self.run_hook,
+            messages.CancelHook: self._hooks.cancel,
+            messages.SaveEndpoints: lambda asked: self._hooks.save(asked, self._settings),
             messages.Close: self.close,
             messages.End: self.end,
         }
@@ -205,7 +211,8 @@ class HostWork:
             switch.__exit__()
 
     def end(self, _: messages.End | None = None) -> None:
-        """Undo the journal, once. Raises RuntimeFailure."""
+        """Kill hooks that still run, and undo the journal, once. Raises RuntimeFailure."""
+        self._hooks.close()
         with self._mutex:
             was_undone, self._is_undone = self._is_undone, True
         if not was_undone and (failures := self._journal.undo_all()):
@@ -273,6 +280,13 @@ class HostWork:
         """Have it as was read, or as it was."""
         endpoints = self._checks.endpoints(asked.endpoints)
         self._kill_switch.turn(self._settings_of(asked.fields), endpoints, self._there.wanted)
+
+    # -- hooks ----------------------------------------------------------------------------------
+
+    def run_hook(self, asked: messages.RunHook) -> None:
+        """Run a command of the settings."""
+        pushed = () if self._device is None else self._device.wanted.pushed_addresses
+        self._hooks.run(asked, self._settings, (*self._settings.addresses, *pushed))
 
     # -- settings -------------------------------------------------------------------------------
 
