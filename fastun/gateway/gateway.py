@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -104,7 +105,6 @@ class Gateway:
             lambda slot: slot in self.links.by_slot,
             self._on_changed,
         )
-        self._files = supplies.files
         self.peer_sync = PeerSync(settings, self.peer_slots, supplies.open_peers)
         outer = OuterEndpoints(self)
         self.pushed_settings = PushedSettings(
@@ -143,7 +143,7 @@ class Gateway:
         self.sessions: StreamSessions | None = None
         self.datagrams: DatagramSessions | None = None
         self.sockets = UdpSockets((), offload=False)
-        self._constants = constants
+        self._local_end = functools.partial(LocalEnd, constants=constants, files=supplies.files)
         self._log = log.get("gateway")
 
     # -- life ---------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ class Gateway:
         """
         if not isinstance(self.handshaker, SealedHandshaker):
             return
-        end = LocalEnd(
+        end = self._local_end(
             settings=self.settings,
             lane=self.lane,
             links=self.links,
@@ -261,9 +261,7 @@ class Gateway:
             names=self.outside.names,
             attempts=self.outside.attempts,
             inner_mtu=self.device.inner_mtu,
-            constants=self._constants,
             counts=self.session_counts,
-            files=self._files,
         )
         self.sessions = StreamSessions(end)
         self.sockets = open_for(self.settings, self.outside.inside, self.outside.sockets)

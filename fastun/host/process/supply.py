@@ -180,7 +180,7 @@ class Supply:
         try:
             routes = [ip_network(text) for text in asked.routes]
         except ValueError:
-            raise Unasked("a route that is no network") from None
+            raise Unasked("a route that is not a network") from None
         own = {*settings.push.routes, *self._work.networks()}
         pushed = structs.replace(
             settings.push, routes=tuple(each for each in routes if each in own)

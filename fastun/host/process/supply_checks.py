@@ -65,4 +65,4 @@ def _address(host: str, port: int, zone: int) -> EndpointAddress:
     try:
         return EndpointAddress(ip_address(host), port, zone)
     except ValueError:
-        raise Unasked(f"a socket of {host!r:.64}, which is no address") from None
+        raise Unasked(f"a socket of {host!r:.64}, which is not an address") from None
