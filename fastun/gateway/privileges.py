@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
+
 from fastun import import_paths, log, native
 from fastun.errors import RuntimeFailure
 
@@ -27,10 +29,18 @@ _READ: Final = ("etc", "gnu", "lib", "lib32", "lib64", "nix", "opt", "proc", "ru
 _FILES: Final = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf")
 
 
-def give_up(users: Users) -> native.Confined:
+_given_up: list[native.Confined] = []  # once; the state is the process's
+
+
+def given_up() -> native.Confined | None:
+    """Return what this process has given up, None before."""
+    return _given_up[0] if _given_up else None
+
+
+def give_up(users: Users) -> None:
     """Give up all that the gateway does not need, for good. Raises RuntimeFailure.
 
-    What this kernel or this start does not have is in the result, and is said once.
+    What this kernel does not have is said once; `given_up` has that, and what this start has not.
     """
     user, lacks = users.gateway, [] if users.gateway else [f"a user of its own ({users.why})"]
     if user and not import_paths.open_to_others():
@@ -49,9 +59,7 @@ def give_up(users: Users) -> native.Confined:
         log.get("gateway").warning(
             "this kernel cannot fully confine the gateway", lacks=", ".join(confined.lacks)
         )
-    return native.Confined(
-        confined.user, confined.landlock, confined.has_filter, (*confined.lacks, *lacks)
-    )
+    _given_up[:] = [structs.replace(confined, lacks=(*confined.lacks, *lacks))]
 
 
 def _readable() -> set[Path]:
