@@ -12,7 +12,7 @@ from msgspec import Meta
 from fastun.host.process.messages import Message, Networks, Port, Text
 
 #: Its own files in the state directory, each named after a key.
-FileName = Annotated[str, Meta(pattern=r"^(?:endpoints|initiations)-[0-9a-f]{16}$")]
+FileName = Annotated[str, Meta(pattern=r"^(?:endpoints|initiations)-[0-9a-f]{16}\Z")]
 FILE_BYTES_MAX: Final = 1 << 20
 
 PORTS_MAX: Final = 64
@@ -111,7 +111,7 @@ class ReadUsage(Message, frozen=True):
     """`PeerDirectory.usage`: UsageRead."""
 
 
-Month = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}$")]
+Month = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}\Z")]
 Used = tuple[Month, Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]]
 
 
