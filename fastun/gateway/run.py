@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Final
 from fastun import descriptors, ending, log
 from fastun.config.settings import Settings
 from fastun.errors import FastunError
+from fastun.gateway import privileges
 from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
 from fastun.gateway.reload import Part, Reload, Reread
 from fastun.gateway.settings_change import LIVE
+from fastun.gateway.supplies import of as supplies_of
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
-from fastun.host import users
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_hook_runner import GatewayHookRunner
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
+from fastun.host.process.gateway_sockets import GatewaySockets
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
@@ -75,8 +77,10 @@ def run(
         if settings.hooks.of("pre_up"):
             host.have(messages.UndoLeft())
         # The template imports while the device is made.
+        supplies = supplies_of(host, settings)
+        sockets = GatewaySockets(host)
         hooks = GatewayHooks(settings, GatewayHookRunner(host))
-        with Template(users=users.choose()) as template, hooks:
+        with Template(sockets, host.users, sockets.start_template) as template, hooks:
             host.begin(messages.Begin())
             with GatewayDevice(host, settings) as device, hooks.while_up():
                 settings = with_networks(replace(settings, fwmark=device.fwmark), device.networks)
@@ -86,7 +90,9 @@ def run(
                     constants or TimerConstants(),
                     template=template,
                     kill_switch=GatewayKillSwitch(host),
+                    supplies=supplies,
                 )
+                privileges.give_up(host.users)
                 observing = functools.partial(observed, host=host, hooks=hooks)
                 asyncio.run(gateway.run(asked, observing))
 
@@ -125,7 +131,7 @@ async def observed(
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(
-                own_socket(path),
+                own_socket(path) if host is None else GatewaySockets(host).control(),
                 viewer.view,
                 gateway.peer_sync.refresh,
                 reload,

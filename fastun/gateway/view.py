@@ -45,7 +45,7 @@ class Configuration(msgspec.Struct, frozen=True):
 
     ``listen`` is empty for connect, ``endpoint`` None for serve, ``metrics`` None where it is off.
     ``public_key`` is this side's, None on a wire without keys. ``state_dir`` has the peers'
-    directory, None where there is none.
+    directory, None where there is none. ``confined``: what the gateway has given up.
     """
 
     role: Role
@@ -60,6 +60,7 @@ class Configuration(msgspec.Struct, frozen=True):
     state_dir: str | None
     started: float  # Unix time
     read: ReadFile
+    confined: Confined | None = None
 
 
 class DeviceView(msgspec.Struct, frozen=True):

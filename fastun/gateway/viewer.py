@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, structs
 
 from fastun import native
-from fastun.gateway import device_view
+from fastun.gateway import device_view, privileges
 from fastun.gateway.view import (
     Configuration,
     GatewayView,
@@ -263,6 +263,7 @@ def _configuration(gateway: Running, read: ReadFile) -> Configuration:
         state_dir=_state_dir(settings),
         started=gateway.started,
         read=read,
+        confined=privileges.given_up(),
     )
 
 

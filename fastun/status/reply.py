@@ -179,7 +179,7 @@ class ForwardStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
-    """What the workers of a gateway are confined to.
+    """What the workers of a gateway are confined to, and in ``gateway`` what it is itself.
 
     ``user`` is the number of theirs. ``landlock`` is the version of Landlock's interface, 0 where
     the kernel has none. ``lacks`` is what could not be done, each with the reason.
@@ -189,6 +189,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     seccomp: bool
     landlock: int
     lacks: list[str]
+    gateway: Confinement | None = None
 
 
 class HostStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -164,6 +164,8 @@ def _summary(status: Status, now: float) -> Table:
     table.add_row("workers", _waiting(status.lanes[0]))
     if status.confinement is not None:
         table.add_row("sandbox", _confined(status.confinement))
+        if status.confinement.gateway is not None:
+            table.add_row("", Text("gateway: ").append(_confined(status.confinement.gateway)))
     table.add_row("metrics", Text(f"http://{status.metrics}/metrics" if status.metrics else "off"))
     return table
 

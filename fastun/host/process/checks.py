@@ -34,6 +34,11 @@ class Checks:
         """Begin with these."""
         self._newest: tuple[Settings, ...] = (settings,)
 
+    @property
+    def newest(self) -> tuple[Settings, ...]:
+        """The settings that count."""
+        return self._newest
+
     def adopt(self, settings: Settings) -> None:
         """Go by these, too, and by those of before no longer than until the next."""
         self._newest = (settings, self._newest[0])

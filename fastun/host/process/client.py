@@ -20,6 +20,7 @@ from fastun.host.process import messages
 from fastun.host.process.channel import NOTICE, NUMBER_MAX, HostChannel, Unasked, close_all
 from fastun.host.process.messages import Done, Failed, HostNow, Lost, Message
 from fastun.host.process.reading import Reading
+from fastun.host.users import KEPT, Users
 
 if TYPE_CHECKING:
     from fastun.host.process.channel import Received
@@ -36,8 +37,18 @@ _HANGS: Final = "the host process does not end; the next start undoes what is le
 class HostClient:
     """The host process of one gateway. Any thread may ask; use as a context manager."""
 
-    def __init__(self, end: socket.socket, pid: int, more: Sequence[type[Message]] = ()) -> None:
-        """Take over the socket. ``more`` are answers beside those of messages.py."""
+    def __init__(
+        self,
+        end: socket.socket,
+        pid: int,
+        more: Sequence[type[Message]] = (),
+        users: Users = KEPT,
+    ) -> None:
+        """Take over the socket. ``more`` are answers beside those of messages.py.
+
+        ``users`` are those that gateway and workers are to be.
+        """
+        self.users = users
         kinds = messages.by_tag(*messages.ANSWERS, *messages.NOTICES, *more)
         self._channel = HostChannel(end, kinds)
         self._pid = pid

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from fastun.config.settings import Settings
     from fastun.host.process.messages import Message
     from fastun.host.wanted import Applied
+    from fastun.peers.peer import Network
 
 # Returns the settings of the same command line and file as they are now; ConfigError.
 Reread = Callable[[Callable[[str], None]], "Settings"]
@@ -73,6 +74,20 @@ class HostWork:
         self._mutex = threading.Lock()
         self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
         self._hooks = HostHooks(lambda done: self.say(done))  # noqa: PLW0108 (that is set later)
+
+    @property
+    def settings(self) -> Settings:
+        """Those that it goes by now. Any thread."""
+        return self._settings
+
+    def known(self) -> tuple[Settings, ...]:
+        """Return these, those of before, and those that a reload has read. Any thread."""
+        return (*self._checks.newest, self._read)
+
+    def networks(self) -> frozenset[Network]:
+        """Return the private networks that this host forwards to. Any thread."""
+        device = self._device
+        return frozenset() if device is None else frozenset(device.forwarding.networks)
 
     @property
     def handlers(self) -> Mapping[type[Message], Callable[[Any], Answered | Message | None]]:

@@ -38,7 +38,8 @@ WITHOUT: dict[str, str] = {
         """,
     # what this process, or one of its own of the same user, has made
     "our own": """
-        gateway/live_parts.py:_part host/process/reading.py:Reading.read
+        gateway/live_parts.py:_part host/process/gateway_files.py:GatewayPeers.peers
+        host/process/reading.py:Reading.read
         host/hooks/process.py:HookProcess.serve
         host/hooks/runner.py:HookRunner._read lane/packing.py:prepare lane/template.py:Template.fork
         lane/template.py:Template.is_ready lane/template_process.py:_fork_until_child
