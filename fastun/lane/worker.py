@@ -73,7 +73,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
                 native.PeerTable.attach(peers_fd),
-                native.KeyArea(keys_fds[0]) if keys_fds else None,
+                native.KeyArea(keys_fds[0], is_secret=boot.secret_keys) if keys_fds else None,
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
