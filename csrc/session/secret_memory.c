@@ -192,7 +192,7 @@ int secret_memory_hide(void) {
     int fd = secret_memory_open(FILE_BYTES);
     if (fd < 0)
         return fd;
-    for (unsigned class = 0; class < N_CLASSES; class++) {
+    for (unsigned class = 0; class < N_CLASSES; class ++) {
         struct region *empty = with_room[class];
         if (empty == NULL || empty->n_used > 0)
             continue;
