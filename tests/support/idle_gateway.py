@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun import native
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.gateway.gateway import Gateway
 from fastun.gateway.viewer import Viewer
 from fastun.host.condition import Condition
 from fastun.host.dns.state import NOTHING
+from fastun.host.process.messages import HostNow
 from fastun.lane.lane import Lane, LanePlan
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -40,12 +40,11 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     settings = settings or settings_for()
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
-        wanted=SimpleNamespace(forward=None),
         name=settings.interface,
         mtu=1400,
         statistics=dict,
         has_frames=lambda: False,
-        condition=Condition(settings.interface),
+        now=HostNow(index=1, repairs=Condition(settings.interface).repairs),
         name_servers=SimpleNamespace(state=NOTHING),
     )
     peer_slots = PeerSlots(lane)
@@ -118,8 +117,7 @@ def write_field(gateway: Gateway, slot: int, field: str, value: int) -> None:
     """Write one of PEER_FIELDS, as a worker would; its place is found by trying."""
     table = gateway.lane.peers
     with mmap.mmap(table.fd, 0) as memory:
-        slot_bytes = len(memory) // native.PEER_SLOTS
-        for place in range(slot * slot_bytes, (slot + 1) * slot_bytes, 8):
+        for place in range(0, len(memory), 8):
             (before,) = struct.unpack_from("=Q", memory, place)
             struct.pack_into("=Q", memory, place, value)
             if table.read(slot, field) == value:
