@@ -92,6 +92,7 @@ def run(
                     kill_switch=GatewayKillSwitch(host),
                     supplies=supplies,
                 )
+                gateway.lane.watch.others["host"] = host.pid
                 privileges.give_up(host.users)
                 observing = functools.partial(observed, host=host, hooks=hooks)
                 asyncio.run(gateway.run(asked, observing))
