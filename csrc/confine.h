@@ -36,6 +36,9 @@ void confine_probe(struct confined *found);
  * not. Any number can be there: a worker in an attacker's hands writes what it likes. */
 int64_t stats_take_forbidden_call(struct stats *stats, unsigned role);
 
+/* Sleeps for some milliseconds, by calls that a confined worker may make. */
+void confined_rest(void);
+
 /* ring_attach() for a confined worker: by mmap alone. That ring_create made it is not checked. */
 struct ring *ring_attach_own(int fd, size_t size_bytes);
 

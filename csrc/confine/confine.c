@@ -23,6 +23,7 @@
 
 #include "confine/filter.h"
 #include "confine/landlock.h"
+#include "shared/pace.h"
 #include "shared/peer_table.h"
 
 /* Of a worker without links: stderr, channel, device, two eventfds, epoll, and in passing those that
@@ -122,6 +123,10 @@ int confine(const struct confine_wanted *wanted, struct confined *confined) {
     set_landlock(confined, landlock_forbid_all());
     set_filter(confined, filter_install(role, &wanted->stats->blocks[role]));
     return 0;
+}
+
+void confined_rest(void) {
+    pace_rest();
 }
 
 void confine_probe(struct confined *found) {

@@ -22,6 +22,7 @@ from fastun.gateway.dns_checks import dns_checks
 from fastun.gateway.handshaker import handshaker_for
 from fastun.gateway.lane_plan import plan_of
 from fastun.gateway.late_networks import LateNetworks
+from fastun.gateway.library_errors import Restraint
 from fastun.gateway.life import Life
 from fastun.gateway.link_tasks import link_tasks
 from fastun.gateway.outer_endpoints import OuterEndpoints
@@ -30,10 +31,9 @@ from fastun.gateway.pushed_settings import PushedSettings
 from fastun.gateway.quiet import Quiet
 from fastun.gateway.reports import Reports, Sessions
 from fastun.gateway.tap_tasks import tap_tasks
-from fastun.host.device import Device
-from fastun.host.dns.name_lookup import DnsFiles, NameLookup
-from fastun.host.firewall.kill_switch import KillSwitch
-from fastun.host.monitor import HostMonitor
+from fastun.host.dns.name_lookup import NameLookup
+from fastun.host.process.gateway_device import GatewayDevice
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
 from fastun.lane.lane import Lane
@@ -81,17 +81,13 @@ class Gateway:
     def __init__(
         self,
         settings: Settings,
-        device: Device,
+        device: GatewayDevice,
         constants: TimerConstants,
         *,
-        dns_before: DnsFiles,
         template: Template,
-        kill_switch: KillSwitch,
+        kill_switch: GatewayKillSwitch,
     ) -> None:
-        """Prepare; ``device``, ``kill_switch``, and ``template``, which forks, stay the caller's.
-
-        ``dns_before``: the host's resolver files as they were before there was a device.
-        """
+        """Prepare; device, kill switch, and ``template``, which forks, stay the caller's."""
         self.settings = settings
         self.device = device
         self.started = time.time()
@@ -124,7 +120,7 @@ class Gateway:
         self.session_counts = SessionCounts()
         allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
-        lookup = NameLookup(settings.fwmark, device.index, dns_before, own_dns, allow)
+        lookup = NameLookup(settings.fwmark, device.index, device.dns_before, own_dns, allow)
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
@@ -152,6 +148,7 @@ class Gateway:
         ``observed`` is entered first and left last. Raises FastunError when it cannot go on.
         """
         asyncio.get_running_loop().set_default_executor(DaemonThreads())
+        asyncio.get_running_loop().set_exception_handler(Restraint())
         life = Life()
         life.end_when_asked(asked)
         async with contextlib.AsyncExitStack() as stack:
@@ -164,6 +161,7 @@ class Gateway:
     async def _start(
         self, stack: contextlib.AsyncExitStack, observed: Observed, life: Life
     ) -> None:
+        self.device.follow(life.fail)
         stack.callback(self.outside.inside.close)
         stack.callback(self.outside.names.close)
         life.on_hang_up = await stack.enter_async_context(observed(self))
@@ -182,9 +180,9 @@ class Gateway:
         watching = (
             self._watch_peers(quiet),
             self._watch_sessions(quiet),
+            self.lane.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
-            HostMonitor(self.device).run(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),

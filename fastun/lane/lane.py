@@ -25,11 +25,14 @@ from fastun.lane.capture import LaneCapture
 from fastun.lane.messages import Begin, Boot, ClampMss, Message, Ready, ToGateway, ToWorker
 from fastun.lane.switch import Switch
 from fastun.lane.template import FAULTS, Template
+from fastun.lane.watch import LaneWatch
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import (
     DIRECTIONS,
+    KEY_ROLES,
     ROLES,
     Confined,
+    KeyRegion,
     Mode,
     Offload,
     PeerTable,
@@ -45,22 +48,25 @@ from fastun.native import (
 RING_BYTES = 1024 * 1024
 
 # A worker that so often in a row could not be spawned, or died before it said Ready, will not do
-# better the next time.
+# better the next time. Where one has worked before, memory or descriptors may be short, and that
+# passes: a tunnel that has worked is given up after a minute.
 BOOT_FAILURES_MAX = 5
+LATER_FAILURES_MAX = 120
 
 # One that says Ready and then dies young so often in a row is replaced without haste: it would
 # burn a core and fill the log.
 SHORT_LIFE_S = 0.25
 SHORT_LIVES_MAX = 5
-RESPAWN_DELAY_S = 1.0
+RESPAWN_DELAY_S = 0.5
 
 # How often a fresh template is looked at.
 TEMPLATE_LOOK_S = 0.005
 
 # A worker that crashes costs a fresh template, some 70 ms of CPU. Whoever can crash one gets so
-# many at once; after that each waits for RESPAWN_DELAY_S.
+# many at once; after that each waits.
 FAULTS_MAX = 5
 FAULTS_WINDOW_S = 10.0
+FAULT_DELAY_S = 1.0
 
 
 class LanePlan(msgspec.Struct, frozen=True):
@@ -69,7 +75,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
     TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
-    device has many peers.
+    device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
     """
 
     device_fd: int
@@ -79,6 +85,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
     switches: bool = False
+    secret_keys: bool = False
     waiting: Waiting = Waiting(hands_over=True)
 
 
@@ -111,9 +118,12 @@ class Lane:
         self.peers = PeerTable.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
+        is_sealed = plan.wire == Wire.WIREGUARD
+        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
+        self.watch = LaneWatch(self.workers, template)
         self.plan = plan
         self._capture: LaneCapture | None = None
         self._faults: deque[float] = deque(maxlen=FAULTS_MAX)  # when, of all workers
@@ -178,6 +188,7 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        self.keys.close()
         if self.switch is not None:
             self.switch.close()
         for wake_fd in self._wake_fds.values():
@@ -214,6 +225,8 @@ class Lane:
             plan.device_fd,
             self._wake_fds[DIRECTIONS[worker.role]],
         )
+        if worker.role in KEY_ROLES and plan.wire == Wire.WIREGUARD:
+            fds += (self.keys.fd(worker.role),)
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()
@@ -229,9 +242,10 @@ class Lane:
         except OSError as error:
             worker.kill(f"cannot send it commands: {error.strerror}")
 
-    def _start_later(self, worker: WorkerProcess) -> None:
+    def _start_later(self, worker: WorkerProcess, *, is_fault: bool = False) -> None:
         loop = asyncio.get_running_loop()
-        worker.respawn = loop.call_later(RESPAWN_DELAY_S, self._start_after_all, worker)
+        delay_s = FAULT_DELAY_S if is_fault else RESPAWN_DELAY_S
+        worker.respawn = loop.call_later(delay_s, self._start_after_all, worker)
 
     def _start_after_all(self, worker: WorkerProcess) -> None:
         """Start a worker that there was none of for a while.
@@ -252,7 +266,8 @@ class Lane:
     def _gives_up(self, worker: WorkerProcess, why: str) -> bool:
         """Count a failure to start; whether it was the last, which ends the gateway."""
         worker.boot_failures += 1
-        if worker.boot_failures < BOOT_FAILURES_MAX:
+        has_worked = worker.confined is not None
+        if worker.boot_failures < (LATER_FAILURES_MAX if has_worked else BOOT_FAILURES_MAX):
             return False
         self._owner.on_failure(
             RuntimeFailure(
@@ -296,9 +311,12 @@ class Lane:
             self._start_when_ready(worker)
         else:
             self._owner.on_death(worker)
-            self._start_later(worker)
+            self._start_later(worker, is_fault=is_fault)
 
     def _note_confined(self, worker: WorkerProcess, confined: Confined) -> None:
+        if self.keys.secret_error:
+            said = f"secret memory for keys ({self.keys.secret_error})"
+            confined = structs.replace(confined, lacks=(*confined.lacks, said))
         is_first = all(each.confined is None for each in self.workers.values())
         if is_first and confined.lacks:
             said = ", ".join(confined.lacks)

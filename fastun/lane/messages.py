@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Confined, Joins, Mode, Offload, Waiting, Wire
+from fastun.native import Aead, Confined, Joins, KeyName, Mode, Offload, Waiting, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -51,7 +51,10 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Boot(ToWorker, frozen=True, tag="boot"):
-    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
+    """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd].
+
+    To tun-reader and link-reader on a sealed wire then its area of the key region.
+    """
 
     ring_bytes: int
     wire: Wire
@@ -198,15 +201,11 @@ class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
 
     slot: int
+    key: KeyName
     aead: Aead
-    key: bytes
     receiver_index: int
     counter: int
     expires_ns: int
-
-    def __repr__(self) -> str:
-        """Leave the key out."""
-        return f"SetSendingKey(slot={self.slot})"
 
 
 class SendKeepalive(ToWorker, frozen=True, tag="send-keepalive"):
@@ -223,21 +222,17 @@ class SendControl(ToWorker, frozen=True, tag="send-control"):
 
 
 class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):
-    """To the link-reader: open with these what names ``index``; answered by KeyAdded.
+    """To the link-reader: open with this what names ``index``; answered by KeyAdded.
 
-    ``keys`` has an Aead and its key, for each that the session may use; ``expires_ns`` is
-    CLOCK_BOOTTIME.
+    ``aeads``: those that the session may use; ``expires_ns`` is CLOCK_BOOTTIME.
     """
 
     slot: int
-    keys: tuple[tuple[Aead, bytes], ...]
+    key: KeyName
+    aeads: tuple[Aead, ...]
     index: int
     counter: int
     expires_ns: int
-
-    def __repr__(self) -> str:
-        """Leave the keys out."""
-        return f"AddReceivingKey(slot={self.slot})"
 
 
 class ForgetReceivingKeys(ToWorker, frozen=True, tag="forget-receiving-keys"):

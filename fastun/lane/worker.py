@@ -14,6 +14,7 @@ from fastun import native
 from fastun.errors import RuntimeFailure
 from fastun.lane.channel import Channel, DescriptorsLost, close_all
 from fastun.lane.events import message_of
+from fastun.lane.heartbeat import Heartbeat
 from fastun.lane.messages import (
     AddReceivingKey,
     AddSocket,
@@ -50,6 +51,10 @@ from fastun.native import Wire
 from fastun.native import loop as _loop
 from fastun.native.loop import Event, EventKind, LoopEnd
 
+# A bell that was heard twice finds nothing to read, once for each message at most. If that goes on,
+# the channel has something and cannot be read for now.
+_NOTHING_READ_MAX = 5
+
 # What any host can send, or what comes again in a moment: the loop does not wait for the gateway.
 _OF_ANY_HOST = (EventKind.UDP_HANDSHAKE, EventKind.CONTROL)
 _REPEATED = (EventKind.NO_SESSION, EventKind.TOO_LONG, EventKind.OFFLOAD)
@@ -60,11 +65,13 @@ class Worker:
 
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
-        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
+        keys_fds, switch_fds = _split(role, boot, more_fds)
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
+        self._n_nothing_read = 0  # in a row
         self.stats = native.Stats.attach(stats_fd)
         self._loop = _loop.Loop(
             role,
@@ -72,6 +79,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
                 native.PeerTable.attach(peers_fd),
+                native.KeyArea(keys_fds[0]) if keys_fds else None,
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -79,7 +87,7 @@ class Worker:
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
+        close_all([stats_fd, ring_fd, peers_fd, *keys_fds, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -112,7 +120,7 @@ class Worker:
         self._channel.set_blocking(False)
         return gateway_lives
 
-    def _send(self, message: ToGateway) -> None:
+    def _send(self, message: ToGateway | Heartbeat) -> None:
         """Send a message, waiting for the gateway if it is behind."""
         self._channel.set_blocking(True)
         self._channel.send(message)
@@ -140,10 +148,13 @@ class Worker:
     def _read_channel(self) -> bool:
         """Act on all waiting messages; False when the gateway closed the channel."""
         self._loop.take_bell()
+        self._n_nothing_read += 1
         try:
             while self._receive():
-                pass
+                self._n_nothing_read = 0
         except BlockingIOError:
+            if self._n_nothing_read > _NOTHING_READ_MAX:
+                native.rest()
             return True
         return False
 
@@ -191,6 +202,10 @@ class Worker:
     @act.register
     def _begin(self, _: Begin, __: list[int]) -> None:
         self._has_begun = True
+
+    @act.register
+    def _heartbeat(self, message: Heartbeat, _: list[int]) -> None:
+        self._send(message)
 
     @act.register
     def _attach_link(self, message: AttachLink, fds: list[int]) -> None:
@@ -247,11 +262,11 @@ class Worker:
 
     @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
-        for aead, key in message.keys:
+        for aead in message.aeads:
             self._loop.add_receiving_key(
                 message.slot,
                 aead,
-                key,
+                message.key,
                 index=message.index,
                 counter=message.counter,
                 expires_ns=message.expires_ns,
@@ -309,3 +324,9 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
+
+
+def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:
+    """Return the descriptor of the keys, if the role has it, and those of a switch."""
+    n_keys = role in native.KEY_ROLES and boot.wire == Wire.WIREGUARD
+    return fds[:n_keys], fds[n_keys:]

@@ -32,6 +32,7 @@ def run(name: str, channel_fd: int, gateway_pid: int, user: int = 0, group: int 
     # whole login, and an idle ping took 9 to 14 % longer.
     os.setpgid(0, 0)
     channel = Channel(socket.socket(fileno=channel_fd))
+    channel.bear_shortages(native.rest)
     try:
         native.hide_memory()
         native.die_with_parent(gateway_pid)
@@ -75,5 +76,5 @@ def _described(error: Exception) -> str:
 def _report_failure(channel: Channel, failed: WorkerFailed) -> None:
     """Leave the reason to the gateway: its log has a format and limits, our stderr has neither."""
     channel.set_blocking(True)
-    with contextlib.suppress(ConnectionError):  # the gateway is gone
+    with contextlib.suppress(OSError):  # the gateway is gone; or it learns the exit status only
         channel.send(failed)

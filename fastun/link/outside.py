@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fastun.host.firewall.kill_switch import KillSwitch
+from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.link.attempts import Attempts
 from fastun.link.inside import Inside
 from fastun.link.names import Names
@@ -23,4 +23,4 @@ class Outside(msgspec.Struct, frozen=True):
     inside: Inside
     fwmark: int = 0
     attempts: Attempts = msgspec.field(default_factory=Attempts)
-    kill_switch: KillSwitch | None = None
+    kill_switch: GatewayKillSwitch | None = None

@@ -6,7 +6,7 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement
+from fastun.native.confine import Confined, confine, probe_confinement, rest
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -19,6 +19,7 @@ from fastun.native.host import (
     tcp_info,
     trim_memory,
 )
+from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
@@ -71,6 +72,7 @@ __all__ = [
     "DROPS",
     "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
+    "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -84,6 +86,9 @@ __all__ = [
     "Confined",
     "Drop",
     "Joins",
+    "KeyArea",
+    "KeyName",
+    "KeyRegion",
     "MacAddress",
     "MacTable",
     "MessageType",
@@ -91,6 +96,7 @@ __all__ = [
     "Offload",
     "PeerTable",
     "Ring",
+    "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",
@@ -104,6 +110,7 @@ __all__ = [
     "has_aes_instructions",
     "hide_memory",
     "probe_confinement",
+    "rest",
     "sealing_library",
     "tcp_info",
     "trim_memory",

@@ -1,6 +1,6 @@
 """Compile the C library into the extension module ``fastun.native._fastun`` (cffi, API mode).
 
-``fastun.h``, ``capture.h`` and ``confine.h`` in csrc are the one declaration of the interface: cffi
+``fastun.h``, ``capture.h``, ``confine.h`` and ``keys.h`` in csrc declare the interface, once: cffi
 parses them without their preprocessor lines, the compiler includes them as they are, so a
 disagreement is a build error.
 Run by setuptools (``cffi_modules`` in setup.py).
@@ -25,10 +25,11 @@ COMPILE_ARGS = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wshadow", "-Wconv
 
 def has_header(name: str) -> bool:
     """Return whether the C compiler finds a header."""
+    compiler = os.environ.get("CC", "cc").split()
+    preprocess = ("-I", sysconfig.get_path("include"), "-x", "c", "-E", "-")
     # fmt: off
     asked = subprocess.run(
-        [*os.environ.get("CC", "cc").split(), "-I", sysconfig.get_path("include"), "-E", "-"],
-        input=f"#include <{name}>\n",
+        [*compiler, *preprocess], input=f"#include <{name}>\n",
         capture_output=True, text=True, check=False,
     )
     # fmt: on
@@ -76,11 +77,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h", "confine.h"):
+for header in ("fastun.h", "capture.h", "confine.h", "keys.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "capture.h"\n#include "confine.h"',
+    '#include "capture.h"\n#include "confine.h"\n#include "keys.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

@@ -59,3 +59,8 @@ def _confined(found: Any) -> Confined:
     if not found.landlock_abi:
         lacks.append(f"Landlock ({os.strerror(found.landlock_errno)})")
     return Confined(found.user, found.landlock_abi, bool(found.has_filter), tuple(lacks))
+
+
+def rest() -> None:
+    """Sleep for some milliseconds, as a confined worker may."""
+    lib.confined_rest()

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastun.native.keys import KeyArea, KeyName
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import ROLES, Aead, Joins, Mode, Offload, Waiting, Wire
@@ -68,6 +69,7 @@ class SharedMemory(msgspec.Struct, frozen=True):
     ring: Ring
     stats: Stats
     peers: PeerTable
+    keys: KeyArea | None = None  # of tun-reader and link-reader
     macs: MacTable | None = None  # of a switch
     hairpin: Ring | None = None
 
@@ -251,17 +253,17 @@ class Loop:
         self,
         slot: int,
         aead: Aead,
-        key: bytes,
+        key: KeyName,
         *,
         receiver_index: int,
         counter: int,
         expires_ns: int,
     ) -> None:
-        """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
+        """Seal with this from now on. Raises OSError (ENOENT: the link or the key has gone)."""
         # fmt: off
         checked(
             lib.loop_set_sending_key(
-                self._pointer, slot, aead, key, receiver_index, counter, expires_ns,
+                self._pointer, *self._named(key), slot, aead, receiver_index, counter, expires_ns,
             )
         )
         # fmt: on
@@ -275,12 +277,23 @@ class Loop:
         lib.loop_send_control(self._pointer, slot, content, len(content))
 
     def add_receiving_key(
-        self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int
+        self, slot: int, aead: Aead, key: KeyName, *, index: int, counter: int, expires_ns: int
     ) -> None:
-        """Open what names ``index``. Raises OSError (EEXIST: the index is another peer's)."""
+        """Open what names ``index``.
+
+        Raises OSError (ENOENT: the key has gone; EEXIST: the index is another peer's).
+        """
+        # fmt: off
         checked(
-            lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter, expires_ns)
+            lib.loop_add_receiving_key(
+                self._pointer, *self._named(key), slot, aead, index, counter, expires_ns,
+            )
         )
+        # fmt: on
+
+    def _named(self, key: KeyName) -> tuple[Any, Any]:
+        area = ffi.NULL if self._memory.keys is None else self._memory.keys.pointer
+        return area, ffi.new("struct key_name *", (key.place, key.generation))
 
     def forget_receiving_keys(self, slot: int) -> None:
         """Open nothing of the peer's any more."""

@@ -6,6 +6,7 @@
 #include <poll.h>
 
 #include "check.h"
+#include "worker/key_commands.h"
 #include "formats.h"
 #include "packet/byteorder.h"
 #include "packet/headers.h"
@@ -47,7 +48,7 @@ static void open_datagram_workers(void) {
     }
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
     CHECK_EQUAL(
-        loop_set_sending_key(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
     worker_start(&two_writer);
     await_sleep();
     worker_start(&two_reader);
@@ -138,7 +139,7 @@ static uint64_t send_unread(unsigned n_links, uint32_t n_packets) {
                     0);
     CHECK_EQUAL(loop_allow_ip(two_reader.loop, 0, ten, 4, 8), 0);
     CHECK_EQUAL(
-        loop_set_sending_key(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
+        key_use_for_sending(two_reader.loop, 0, AEAD_CHACHA20_POLY1305, key, 1, 0, UINT64_MAX), 0);
     worker_start(&two_writer);
     worker_start(&two_reader);
     for (uint32_t i = 0; i < n_packets; i++) {

@@ -48,6 +48,7 @@ class StreamPeer(msgspec.Struct):
     aead: Aead
     timers: PeerTimers
     observer: Observer
+    current: SessionKeys  # in the region for as long as they are here
     initiator: InitiatorState | None = None
     # Keys whose receiving half is on its way to the link-reader, or waits to be confirmed.
     pending: SessionKeys | None = msgspec.field(default=None)
@@ -89,7 +90,9 @@ class StreamSessions:
         timers.on_keepalive_sent(now_s)  # the hello
         observer = Observer(self._lane.peers, link.slot, timers)
         observer.skip()
-        stream_peer = StreamPeer(established.slotted, link, established.aead, timers, observer)
+        stream_peer = StreamPeer(
+            established.slotted, link, established.aead, timers, observer, keys
+        )
         self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
         self._installer.use_for_sending(link.slot, keys, established.aead, counter=1)
@@ -192,6 +195,7 @@ class StreamSessions:
     def _switch(self, stream_peer: StreamPeer) -> None:
         keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
+        stream_peer.current = keys
         self._installer.use_for_sending(stream_peer.link.slot, keys, stream_peer.aead, counter=0)
         stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
         self._exchange.succeeded(stream_peer.slotted)

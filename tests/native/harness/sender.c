@@ -6,6 +6,7 @@
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "sockets.h"
 
 struct sender sender;
@@ -58,8 +59,8 @@ void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t first
                  uint64_t expires_ns) {
     uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, slot);
-    CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, slot, aead, key,
-                                     slot + session * N_PEER_SLOTS, first, expires_ns),
+    CHECK_EQUAL(key_use_for_sending(sender.worker.loop, slot, aead, key,
+                                    slot + session * N_PEER_SLOTS, first, expires_ns),
                 0);
 }
 
