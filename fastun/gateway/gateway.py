@@ -36,6 +36,7 @@ from fastun.host.process.gateway_device import GatewayDevice
 from fastun.host.process.gateway_kill_switch import GatewayKillSwitch
 from fastun.host.routing import full_tunnel
 from fastun.host.routing.route_lookup import RouteLookup
+from fastun.host.sockets.maker import OwnSockets
 from fastun.lane.lane import Lane
 from fastun.lane.template import Template
 from fastun.link import hello
@@ -120,18 +121,21 @@ class Gateway:
         self.session_counts = SessionCounts()
         allow = lambda: kill_switch.allow_lookups if kill_switch.is_on else None  # noqa: E731
         own_dns = lambda: device.name_servers.state.servers  # noqa: E731
-        lookup = NameLookup(settings.fwmark, device.index, device.dns_before, own_dns, allow)
+        sockets = OwnSockets(settings.fwmark)
+        lookup = NameLookup(
+            settings.fwmark, device.index, device.dns_before, own_dns, allow, sockets=sockets
+        )
         inside = Inside(device.index, settings.interface, RouteLookup(settings.fwmark))
         inside.subscribe(self.pushed_settings.ask)
         attempts = Attempts(self.links.by_slot, inside.described_way, self.handshaker.fingerprint())
         names = Names(lookup, outer.place)
-        self.outside = Outside(names, inside, settings.fwmark, attempts, kill_switch)
+        self.outside = Outside(names, inside, sockets, attempts, kill_switch)
         self.listening = Listening(
             settings.listen if settings.role == "serve" else (),
             self.outside.names,
             self._take_udp,
             self._leave_udp,
-            settings.fwmark,
+            sockets,
         )
         self._endpoint_watch = EndpointWatch(self.lane, self.links, self.outside.inside)
         self.sessions: StreamSessions | None = None
@@ -259,7 +263,7 @@ class Gateway:
             counts=self.session_counts,
         )
         self.sessions = StreamSessions(end)
-        self.sockets = open_for(self.settings, self.outside.inside)
+        self.sockets = open_for(self.settings, self.outside.inside, self.outside.sockets)
         listen = self.settings.listen if self.settings.role == "serve" else ()
         if self.sockets.all() or any(endpoint.scheme == "udp" for endpoint in listen):
             self.datagrams = DatagramSessions(end, self.sockets, self.pushed_settings.take)

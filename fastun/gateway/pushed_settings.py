@@ -212,7 +212,7 @@ class PushedSettings:
     def _short_of_all(
         self, addresses: list[Address], routes: list[Network]
     ) -> tuple[list[Address], list[Network]]:
-        """Return what is no default route in pieces, of all servers together."""
+        """Leave out what makes a default route in pieces, of all servers together."""
         settings = self._settings
         assert settings.role == "connect"  # noqa: S101 (only there pushes are taken)
         if "default" in settings.accept or settings.table == "all":

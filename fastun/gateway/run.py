@@ -25,6 +25,7 @@ from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
 from fastun.hooks.peers import PeerHooks
+from fastun.host import users
 from fastun.host.process import forking, messages
 from fastun.host.process.client import HostClient
 from fastun.host.process.gateway_device import GatewayDevice
@@ -34,6 +35,7 @@ from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
 from fastun.status import control
 from fastun.status.capture_service import CaptureService
+from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def run(
         if settings.hooks.of("pre_up"):
             host.have(messages.UndoLeft())
         # The template imports while the device is made.
-        with Template() as template, GatewayHooks(settings) as hooks:
+        with Template(users=users.choose()) as template, GatewayHooks(settings) as hooks:
             host.begin(messages.Begin())
             with (
                 GatewayDevice(host, settings) as device,
@@ -127,7 +129,7 @@ async def observed(
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
         await stack.enter_async_context(
             serve_status(
-                path,
+                own_socket(path),
                 viewer.view,
                 gateway.peer_sync.refresh,
                 reload,
@@ -193,11 +195,15 @@ class _Metrics:
 
     def begin(self, where: tuple[str, int]) -> None:
         """Answer there. Raises RuntimeFailure."""
-        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
-
-        self._server = MetricsServer(self._viewer.view, self._viewer.health)
+        self._server = self._made()
         self._server.begin(where)
         self._watch(where)
+
+    def _made(self) -> MetricsServer:
+        from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (http.server and more)
+
+        sockets = self._gateway.outside.sockets
+        return MetricsServer(self._viewer.view, self._viewer.health, sockets)
 
     def _watch(self, where: tuple[str, int]) -> None:
         for address in literal(*where):
@@ -205,9 +211,7 @@ class _Metrics:
 
     async def _change(self, before: tuple[str, int] | None, now: tuple[str, int] | None) -> None:
         if self._server is None:
-            from fastun.metrics.server import MetricsServer  # noqa: PLC0415 (as above)
-
-            self._server = MetricsServer(self._viewer.view, self._viewer.health)
+            self._server = self._made()
         await asyncio.to_thread(self._server.change, now)  # it may look up a name
         for address in () if before is None else literal(*before):
             self._gateway.listening.forget("metrics.listen", address)

@@ -8,7 +8,6 @@ which the other reads as end of file.
 from __future__ import annotations
 
 import array
-import contextlib
 import errno
 import os
 import socket
@@ -24,16 +23,11 @@ _Result = TypeVar("_Result")
 
 FDS_MAX = 16  # Boot has the most
 
-# What may wait in a channel: as many handshake messages as the link-reader's gate lets through at
-# once (csrc/inbound/handshake_gate.h). The kernel counts some 1 KiB a message.
-BUFFER_BYTES = 1024 * 1024
 #: What the template answers to a request (template.py): a worker's process ID, or a negative errno.
 FORK_ANSWER: Final = struct.Struct("=i")
 
 # What passes when the kernel has memory again.
 _SHORTAGES: Final = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
-
-_SO_SNDBUFFORCE = 32  # linux/socket.h
 
 
 class DescriptorsLost(RuntimeFailure):
@@ -118,12 +112,9 @@ class Channel:
         self._socket.close()
 
 
-def pair() -> tuple[Channel, socket.socket]:
+def of(ends: tuple[socket.socket, socket.socket]) -> tuple[Channel, socket.socket]:
     """Return the gateway's end, not blocking, and the raw end for a worker to inherit."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    for end in (ours, theirs):
-        with contextlib.suppress(OSError):  # without CAP_NET_ADMIN the usual 200 KiB do
-            end.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, BUFFER_BYTES)
+    ours, theirs = ends
     channel = Channel(ours)
     channel.set_blocking(False)
     return channel, theirs

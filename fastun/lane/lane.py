@@ -321,7 +321,7 @@ class Lane:
         if is_first and confined.lacks:
             said = ", ".join(confined.lacks)
             self._log.warning("this kernel cannot fully confine the workers", lacks=said)
-        if why := self._template.worker_user.why:
+        if why := self._template.users.why:
             lacks = (*confined.lacks, f"a user of their own ({why})")
             confined = structs.replace(confined, lacks=lacks)
         worker.confined = confined

@@ -141,7 +141,7 @@ class LaneWatch:
 
 
 def is_stopped(pid: int) -> bool:
-    """Return whether a child of ours is stopped by a signal; what it has told stays to be read."""
+    """Return whether a child of ours is stopped by a signal; what there is to read of it stays."""
     with contextlib.suppress(ChildProcessError):
         how = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, pid, how) is not None

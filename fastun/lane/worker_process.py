@@ -98,7 +98,7 @@ class WorkerProcess:
         Returns our end. Raises OSError, and has left nothing behind then: no memory, no process or
         no descriptor is to be had.
         """
-        ours, inherited = channel.pair()
+        ours, inherited = channel.of(template.sockets.channel())
         with inherited, contextlib.ExitStack() as undo:
             undo.callback(ours.close)
             pid = template.fork(self.name, inherited)

@@ -6,7 +6,14 @@ fastun.native.loop.
 """
 
 from fastun.native.address import UdpAddress
-from fastun.native.confine import Confined, confine, probe_confinement, rest
+from fastun.native.confine import (
+    Confined,
+    confine,
+    confine_gateway,
+    confine_template,
+    probe_confinement,
+    rest,
+)
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -16,6 +23,7 @@ from fastun.native.host import (
     has_aes_instructions,
     hide_memory,
     sealing_library,
+    start_process,
     tcp_info,
     trim_memory,
 )
@@ -103,6 +111,8 @@ __all__ = [
     "Waiting",
     "Wire",
     "confine",
+    "confine_gateway",
+    "confine_template",
     "device_open",
     "device_set_offload",
     "die_with_parent",
@@ -112,6 +122,7 @@ __all__ = [
     "probe_confinement",
     "rest",
     "sealing_library",
+    "start_process",
     "tcp_info",
     "trim_memory",
 ]

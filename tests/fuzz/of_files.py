@@ -16,17 +16,17 @@ from fastun.config import key_text, quantity, routing_tables
 from fastun.config.settings import Options, load
 from fastun.config.wg_quick_saved import with_endpoints
 from fastun.errors import ConfigError, FastunError, RuntimeFailure
-from fastun.host import device_counters
+from fastun.host import device_counters, users
 from fastun.host.dns import name_lookup, resolv_conf, resolver, watch
 from fastun.host.firewall import forward_check, forwarding, nft
 from fastun.host.firewall.nft import NftRefused
 from fastun.host.journal import journal_file, sysctls
-from fastun.lane import worker_user
 from fastun.link.datagram.remembered import RememberedEndpoints
 from fastun.peers.rows import ServerText, peers_of, terms_of
 from fastun.peers.store import PeerStore
 from fastun.session import keys
 from fastun.session.timestamps import Timestamps
+from fastun.state_file import OwnFiles
 from tests.fuzz.target import Source, replaced, target
 
 FOLDER = Path(tempfile.mkdtemp(prefix="fastun-fuzz-", dir="/dev/shm"))
@@ -168,10 +168,11 @@ _SOCKETS = SimpleNamespace(
 def state_files(data: bytes) -> None:
     """The time of the last handshake, and where clients were: or nothing, and a warning."""
     stored = object.__new__(Timestamps)
-    stored._path, stored._has_warned = _file("initiations", data), True
+    stored._files, stored._name = OwnFiles(FOLDER), _file("initiations", data).name
+    stored._has_warned = True
     assert stored._read() >= 0
     restored = object.__new__(RememberedEndpoints)
-    restored._path = _file("endpoints", data)
+    restored._files, restored._name = OwnFiles(FOLDER), _file("endpoints", data).name
     restored._sockets = cast("Any", _SOCKETS)
     restored._has_warned = True
     for place in restored._read():
@@ -217,8 +218,8 @@ def proc_files(data: bytes) -> None:
     """/proc and /etc/passwd: the kernel writes the former, and its numbers are numbers."""
     status = _file("status", data)
     _file("passwd", data)
-    with replaced(FOLDER, (worker_user, "_ETC"), (sysctls, "_PROC_SYS")):
-        list(worker_user._entries("passwd"))
+    with replaced(FOLDER, (users, "_ETC"), (sysctls, "_PROC_SYS")):
+        list(users._entries("passwd"))
         with contextlib.suppress(ValueError):
             sysctls.read("status")
     with replaced(status, (forwarding, "_IPV6_ROUTES"), (device_counters, "_FILE")):
@@ -226,9 +227,9 @@ def proc_files(data: bytes) -> None:
         with contextlib.suppress(ValueError, IndexError):
             device_counters.read("ft0")
     with contextlib.suppress(ValueError):
-        list(worker_user._users_of(status))
+        list(users._users_of(status))
     with contextlib.suppress(ValueError):
-        worker_user._covers(status, 1)
+        users._covers(status, 1)
 
 
 @target

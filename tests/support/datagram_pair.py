@@ -12,6 +12,7 @@ from fastun.config.push import Push
 from fastun.config.settings import Options, Role, Settings, load
 from fastun.endpoint import Endpoint
 from fastun.host.inner_mtu import InnerMtu
+from fastun.host.sockets.maker import OWN
 from fastun.lane.messages import AddReceivingKey, ForgetReceivingKeys
 from fastun.link import hello
 from fastun.link.datagram.sessions import DatagramSessions
@@ -63,6 +64,8 @@ def settings(role: str) -> Settings:
 
 class Sockets:
     """Where a side's datagrams go: into a list, or nowhere at all."""
+
+    maker = OWN
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, UdpAddress]] = []

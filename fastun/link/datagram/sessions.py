@@ -62,7 +62,7 @@ class DatagramSessions:
         self._attempts = end.attempts
         self._inner_mtu = end.inner_mtu
         self._installer = KeyInstaller(end.lane, end.constants)
-        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu)
+        self._paths = PathWatch(end.lane, end.settings, end.inner_mtu, None, sockets.maker)
         self._peers = UdpPeers(end, sockets)
         self._by_slot = self._peers.by_slot
         self._pins = SourcePins(end.inside, self._peers, sockets)

@@ -67,8 +67,12 @@ def reading_files() -> set[str]:
     }
 
 
+# What reads nothing from outside: of a child, before it has run anything else, its errno.
+OWN = {"host/start.c"}
+
+
 def test_every_c_file_that_takes_bytes_apart_has_a_target() -> None:
-    assert sorted(reading_files() ^ TARGETS.keys()) == []
+    assert sorted((reading_files() - OWN) ^ TARGETS.keys()) == []
 
 
 def test_the_targets_are_there() -> None:

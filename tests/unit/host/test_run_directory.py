@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import stat
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fastun.errors import RuntimeFailure
-from fastun.status import run_directory
+from fastun.host import run_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +21,8 @@ if TYPE_CHECKING:
 def is_locked_once(directory: Path) -> bool:
     """Take and leave the lock: whether it kept another out meanwhile."""
 
-    async def take() -> bool:
-        async with run_directory.locked(directory):
-            return run_directory.take_lock(directory / run_directory.LOCK_NAME) is None
-
-    return asyncio.run(take())
+    with run_directory.locked(directory):
+        return run_directory.take_lock(directory / run_directory.LOCK_NAME) is None
 
 
 @contextmanager

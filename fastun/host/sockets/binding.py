@@ -10,9 +10,8 @@ import contextlib
 import errno
 import socket
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address
 
-from fastun.link.names import EndpointAddress
+from fastun.host.sockets.address import EndpointAddress
 
 _IP_FREEBIND, _IPV6_FREEBIND = 15, 78  # linux/in.h, linux/in6.h
 
@@ -25,7 +24,7 @@ def bound(
     One of ``[::]`` takes IPv4 as well. ``fwmark`` goes on every packet; 0 is none. ``is_beside``:
     it may overlap with others that allow it.
     """
-    made = socket.socket(_family(address), kind)
+    made = socket.socket(address.family, kind)
     try:
         if fwmark:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, fwmark)
@@ -36,7 +35,7 @@ def bound(
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_one)
         allow_absent(made)
         allow_overlap(made, is_allowed=is_beside)
-        made.bind(_sockaddr(address))
+        made.bind(address.sockaddr())
         # Else the kernel would also send from an address that has gone, where it is pinned
         # (IPV6_PKTINFO), instead of the error that makes us take another.
         allow_absent(made, is_allowed=False)
@@ -82,9 +81,9 @@ def is_present(address: EndpointAddress) -> bool:
     """Return whether this host has the address now, and not only tentatively."""
     if address.host.is_unspecified:
         return True
-    with socket.socket(_family(address), socket.SOCK_DGRAM) as probe:
+    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.bind(_sockaddr(address._replace(port=0)))
+            probe.bind(address._replace(port=0).sockaddr())
         except OSError as error:
             return error.errno not in (errno.EADDRNOTAVAIL, errno.ENODEV)
     return True
@@ -97,13 +96,3 @@ def advice(error: OSError) -> str:
         errno.EADDRNOTAVAIL: "no interface of this host has that address",
         errno.EACCES: "ports under 1024 need root",
     }.get(error.errno or 0, error.strerror or str(error))
-
-
-def _family(address: EndpointAddress) -> socket.AddressFamily:
-    return socket.AF_INET if isinstance(address.host, IPv4Address) else socket.AF_INET6
-
-
-def _sockaddr(address: EndpointAddress) -> tuple[object, ...]:
-    if isinstance(address.host, IPv4Address):
-        return (str(address.host), address.port)
-    return (str(address.host), address.port, 0, address.zone)

@@ -1,8 +1,9 @@
-"""Which user the workers of a gateway are: one that owns nothing and runs nothing else.
+"""Which users a gateway and its workers are: two that own nothing and run nothing else.
 
-The system user ``fastun`` where there is one. Otherwise a number of the range from which systemd
-takes its dynamic users, 61184 to 65519, and which distributions leave alone, after a look at what
-has one of them already. All in files of this host: a directory service may be behind the tunnel.
+The workers are the system user ``fastun`` where there is one. Otherwise they have, and the gateway
+always has, a number of the range from which systemd takes its dynamic users, 61184 to 65519, and
+which distributions leave alone, after a look at what has one of them already. All in files of this
+host: a directory service may be behind the tunnel.
 """
 
 from __future__ import annotations
@@ -29,23 +30,33 @@ _ETC, _PROC = Path("/etc"), Path("/proc")
 _DYNAMIC_USERS = Path("/run/systemd/dynamic-uid")
 
 
-class WorkerUser(msgspec.Struct, frozen=True):
-    """The numbers of a user and its group. 0: workers have the gateway's, and ``why`` says why."""
+class Users(msgspec.Struct, frozen=True):
+    """The numbers of the workers' user and its group, and that of both of the gateway's.
+
+    0: they keep the user that has started the gateway, and ``why`` says why.
+    """
 
     user: int = 0
     group: int = 0
+    gateway: int = 0
     why: str = ""
 
 
-def choose() -> WorkerUser:
-    """Return the user for this gateway's workers."""
+KEPT: Final = Users()
+
+
+def choose() -> Users:
+    """Return the users of this gateway."""
     if missing := _missing():
-        return WorkerUser(why=missing)
+        return Users(why=missing)
+    free = _free(os.getpid())
     for name, user, group in _entries("passwd"):
         if name == NAME and user != 0:
-            return WorkerUser(user, group) if _is_mapped(user) else WorkerUser(why=_NOT_MAPPED)
-    free = _first_free(os.getpid())
-    return WorkerUser(free, free) if free else WorkerUser(why=_NOT_MAPPED)
+            if _is_mapped(user):
+                return Users(user, group, next(free, user))
+            return Users(why=_NOT_MAPPED)
+    user = next(free, 0)
+    return Users(user, user, next(free, user)) if user else Users(why=_NOT_MAPPED)
 
 
 _NOT_MAPPED: Final = "the user namespace has no other user"
@@ -67,12 +78,12 @@ def _missing() -> str:
     return "" if setgroups == "allow" else _NOT_MAPPED
 
 
-def _first_free(start: int) -> int:
-    """Return a number that nothing has, 0 for none; gateways begin at different ones."""
+def _free(start: int) -> Iterator[int]:
+    """Yield the numbers that nothing has; gateways begin at different ones."""
     taken = set(_taken())
     n_numbers = LAST - FIRST + 1
-    in_turn = (FIRST + (start + i) % n_numbers for i in range(n_numbers))
-    return next((number for number in in_turn if number not in taken and _is_mapped(number)), 0)
+    in_turn = (FIRST + (2 * start + i) % n_numbers for i in range(n_numbers))
+    return (number for number in in_turn if number not in taken and _is_mapped(number))
 
 
 def _taken() -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Which user the workers are; the files of the host are the test's."""
+"""Which users a gateway and its workers are; the files of the host are the test's."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastun.lane import worker_user
-from fastun.lane.worker_user import FIRST, LAST, WorkerUser, choose
+from fastun.host import users
+from fastun.host.users import FIRST, LAST, Users, choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,9 +22,9 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host on which nothing has a number of the range; the process is 5, as root."""
     for directory in ("etc", "proc/self", "dynamic"):
         (tmp_path / directory).mkdir(parents=True)
-    monkeypatch.setattr(worker_user, "_ETC", tmp_path / "etc")
-    monkeypatch.setattr(worker_user, "_PROC", tmp_path / "proc")
-    monkeypatch.setattr(worker_user, "_DYNAMIC_USERS", tmp_path / "dynamic")
+    monkeypatch.setattr(users, "_ETC", tmp_path / "etc")
+    monkeypatch.setattr(users, "_PROC", tmp_path / "proc")
+    monkeypatch.setattr(users, "_DYNAMIC_USERS", tmp_path / "dynamic")
     monkeypatch.setattr(os, "getpid", lambda: 0)  # which begins at FIRST
     (tmp_path / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nbad line\n:::\n")
     (tmp_path / "etc/group").write_text("root:x:0:\n")
@@ -38,7 +38,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_system_user_is_taken_where_there_is_one(host: Path) -> None:
     (host / "etc/passwd").write_text("fastuna:x:1:1::/:\nfastun:x:998:997::/:/bin/false\n")
-    assert choose() == WorkerUser(998, 997)
+    assert choose() == Users(998, 997, FIRST)
 
 
 @pytest.mark.parametrize("line", ["fastun:x:0:0::/:", "fastun:x:::/:", "fastun", "fastun:x:no:1"])
@@ -48,7 +48,7 @@ def test_a_system_user_that_is_root_or_garbled_is_not_taken(host: Path, line: st
 
 
 def test_otherwise_a_number_that_nothing_on_this_host_has(host: Path) -> None:
-    assert choose() == WorkerUser(FIRST, FIRST)
+    assert choose() == Users(FIRST, FIRST, FIRST + 1)
     with (host / "etc/passwd").open("a") as passwd:
         passwd.write(f"someone:x:{FIRST}:100::/:\nother:x:1000:{FIRST + 1}::/:\n")
     with (host / "etc/group").open("a") as group:
@@ -58,7 +58,7 @@ def test_otherwise_a_number_that_nothing_on_this_host_has(host: Path) -> None:
     running = host / "proc/77"
     running.mkdir()
     (running / "status").write_text(f"Name:\tx\nUid:\t1\t2\t{FIRST + 4}\t3\nGid:\t9\n")
-    assert choose() == WorkerUser(FIRST + 5, FIRST + 5)
+    assert choose() == Users(FIRST + 5, FIRST + 5, FIRST + 6)
 
 
 def test_a_host_on_which_all_numbers_are_taken_has_none(host: Path) -> None:
@@ -79,7 +79,7 @@ def test_without_the_capabilities_workers_keep_the_gateways_user(
     host: Path, capabilities: str, why: str
 ) -> None:
     (host / "proc/self/status").write_text(f"CapEff:\t{capabilities}\n")
-    assert choose() == WorkerUser(why=why)
+    assert choose() == Users(why=why)
 
 
 @pytest.mark.parametrize("has_system_user", [False, True])
@@ -103,4 +103,4 @@ def test_a_user_namespace_without_the_number_is_named(
 def test_a_user_namespace_with_enough_numbers_has_one(host: Path) -> None:
     for name in ("uid_map", "gid_map"):
         (host / "proc/self" / name).write_text("0 1000 1\n1 100000 65536\n")
-    assert choose() == WorkerUser(FIRST, FIRST)
+    assert choose() == Users(FIRST, FIRST, FIRST + 1)
