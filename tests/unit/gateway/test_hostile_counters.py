@@ -1,4 +1,4 @@
-"""Shared memory in which a worker in an attacker's hands has written the largest numbers there are."""
+"""The largest numbers there are, written into shared memory by a broken-into worker."""
 
 from __future__ import annotations
 
