@@ -25,7 +25,7 @@ COUNT_MAX: Final = (1 << 62) - 1
 
 
 def bounded(count: int) -> int:
-    """Return a count, or a sum of counts, that is no larger than COUNT_MAX."""
+    """Return a count, or a sum of counts, of COUNT_MAX at most."""
     return min(count, COUNT_MAX)
 
 
