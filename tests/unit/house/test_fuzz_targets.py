@@ -48,7 +48,7 @@ WITHOUT: dict[str, str] = {
         peers/rows.py:terms_text peers/server_key.py:_text
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
-        host/dns/resolver.py:record_of
+        host/dns/resolver.py:record_of host/process/reading.py:Reading.read
         """,
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """
