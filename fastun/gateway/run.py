@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +20,7 @@ from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload
+from fastun.gateway.reload import Part, Reload, Reloaded
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.viewer import Viewer
 from fastun.hooks.gateway import GatewayHooks
@@ -37,6 +37,7 @@ from fastun.status import control
 from fastun.status.capture_service import CaptureService
 from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
+from fastun.status.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from fastun.metrics.server import MetricsServer
@@ -65,6 +66,7 @@ def run(
         log.get("gateway").warning(line)
     descriptors.allow()
     with (
+        contextlib.closing(ServiceManager.of_environment()) as manager,
         ending.watched() as asked,
         _restored(host),
         contextlib.suppress(ending.AskedToStop),
@@ -88,7 +90,7 @@ def run(
                     template=template,
                     kill_switch=GatewayKillSwitch(host),
                 )
-                observing = functools.partial(observed, host=host, hooks=hooks)
+                observing = functools.partial(observed, host=host, hooks=hooks, manager=manager)
                 asyncio.run(gateway.run(asked, observing))
 
 
@@ -108,10 +110,11 @@ async def observed(
     gateway: Gateway,
     host: HostClient | None = None,
     hooks: GatewayHooks | None = None,
+    manager: ServiceManager | None = None,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
-    ``host`` reads the settings again. ``hooks`` follow the peers.
+    ``host`` reads the settings again. ``hooks`` follow the peers, ``manager`` the whole.
     """
     settings, viewer = gateway.settings, Viewer(gateway)
     path = control.socket_path(settings.run_dir, settings.interface)
@@ -127,18 +130,21 @@ async def observed(
         parts = (*of_others, *parts_of(gateway))
         running = functools.partial(_running, gateway)
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
+        manager = manager or ServiceManager()
+        reloading = manager.of_reloads(reload)
         await stack.enter_async_context(
             serve_status(
                 own_socket(path),
                 viewer.view,
                 gateway.peer_sync.refresh,
-                reload,
+                reloading,
                 functools.partial(
                     CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
                 ),
             )
         )
-        yield stack.enter_context(_in_the_background(reload))
+        await stack.enter_async_context(manager.following(gateway, viewer.health))
+        yield stack.enter_context(_in_the_background(reloading))
 
 
 def _running(gateway: Gateway) -> Settings:
@@ -166,7 +172,9 @@ def _rereading(
 
 
 @contextlib.contextmanager
-def _in_the_background(reload: Reload) -> Iterator[Callable[[], None]]:
+def _in_the_background(
+    reload: Callable[[], Coroutine[None, None, Reloaded]],
+) -> Iterator[Callable[[], None]]:
     """Yield what begins a reload; the log says what became of it."""
     tasks: set[asyncio.Task[None]] = set()
 
