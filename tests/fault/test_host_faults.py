@@ -153,7 +153,7 @@ def test_a_read_only_state_stops_no_tunnel(ends: Ends, figures: Figures) -> None
 
 
 @pytest.mark.promise("A damaged peer directory cuts off no peer that is connected, and is said")
-def test_a_damaged_directory_cuts_off_nobody(ends: Ends, figures: Figures) -> None:
+def test_a_damaged_directory_cuts_no_peer_off(ends: Ends, figures: Figures) -> None:
     file = ends.home(ends.server) / "peers.sqlite"
     kept = ends.directory / "kept.sqlite"
     shutil.copy(file, kept)
