@@ -102,7 +102,7 @@ int ring_producer_is_dead(struct ring *ring);
 /* -- statistics -------------------------------------------------------------------------------- */
 
 struct stats *stats_create(int *fd);
-struct stats *stats_attach(int fd);
+struct stats *stats_attach(int fd, unsigned writers); /* a bit a role whose block it writes */
 void stats_detach(struct stats *stats);
 
 /* Indices run from 0 to the stats_n_* below; drops are numbered across all roles. */
@@ -162,7 +162,7 @@ enum { UDP_ADDRESS_LEFT = 1 << 30 };
 
 /* What is counted by peer, in shared memory; a peer is known to the data path by its slot. */
 struct peer_table *peer_table_create(int *fd);
-struct peer_table *peer_table_attach(int fd);
+struct peer_table *peer_table_attach(int fd, unsigned writers); /* as for stats_attach */
 void peer_table_detach(struct peer_table *table);
 uint64_t peer_table_read(struct peer_table *table, unsigned slot, unsigned field);
 /* Where the slot's peer was last heard on UDP. 0: nowhere. */

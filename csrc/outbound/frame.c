@@ -173,7 +173,7 @@ static bool mark(struct tun_reader *reader, const struct frame *frame) {
 
 static bool has_waited_too_long(struct tun_reader *reader, struct tun_reader_link *link,
                                 const struct frame *frame, const struct arrival *arrival) {
-    _Atomic uint64_t *field = &reader->loop.peers->slots[arrival->slot].waiting_since_ns;
+    _Atomic uint64_t *field = &reader->loop.peers->by_link_writer[arrival->slot].waiting_since_ns;
     uint64_t since_ns = atomic_load_explicit(field, memory_order_relaxed);
     if (reader->keeps_all)
         return false;
@@ -256,8 +256,8 @@ static size_t forward_whole(struct tun_reader *reader, struct ring_record *recor
 
 static void note_sealed(struct tun_reader *reader, const struct tun_reader_link *link,
                         unsigned slot) {
-    peer_set(&reader->loop.peers->slots[slot].sealed, link->sending->counter);
-    peer_set(&reader->loop.peers->slots[slot].sealed_blocks, link->sending->n_blocks);
+    peer_set(&reader->loop.peers->by_tun_reader[slot].sealed, link->sending->counter);
+    peer_set(&reader->loop.peers->by_tun_reader[slot].sealed_blocks, link->sending->n_blocks);
 }
 
 bool frame_seal_from(struct tun_reader *reader, struct tun_reader_link *link, unsigned slot,
@@ -281,7 +281,7 @@ bool frame_seal(struct tun_reader *reader, struct tun_reader_link *link, unsigne
 }
 
 void frame_mark_sent(struct tun_reader *reader, const struct arrival *arrival, bool is_data) {
-    struct peer_slot *peer = &reader->loop.peers->slots[arrival->slot];
+    struct peer_outbound *peer = &reader->loop.peers->by_tun_reader[arrival->slot];
     peer_set(&peer->sent_ns, arrival->boottime_ns);
     if (is_data)
         peer_set(&peer->sent_data_ns, arrival->boottime_ns);

@@ -46,8 +46,8 @@ int key_use_for_sending(struct loop *loop, unsigned slot, enum aead aead,
     sending_key_free(link->sending);
     link->sending = sending;
     own_packets_changed(tun_reader_of(loop)->own_packets);
-    peer_set(&loop->peers->slots[slot].sealed, counter);
-    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
+    peer_set(&loop->peers->by_tun_reader[slot].sealed, counter);
+    peer_set(&loop->peers->by_tun_reader[slot].sealed_blocks, n_blocks);
     return 0;
 }
 

@@ -189,6 +189,7 @@ class Gateway:
             self.lane.watch.run(),
             self.pushed_settings.run(),
             self._endpoint_watch.run(),
+            self.device.watch(),
             LateNetworks(self.device, self.peer_sync, self.push_updates).run(),
             *dns_checks(self.settings, self.device, self.links.by_slot),
             OuterEndpoints(self).run(),

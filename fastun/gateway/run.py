@@ -105,7 +105,7 @@ def _restored(host: HostClient) -> Iterator[None]:
     """
     with host:
         yield
-        host.have(messages.End())
+        host.end()
 
 
 @contextlib.asynccontextmanager

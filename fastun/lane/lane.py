@@ -217,6 +217,7 @@ class Lane:
             coalesce=plan.coalesce,
             mss_mtu=plan.mss_mtu,
             waiting=plan.waiting,
+            secret_keys=self.keys.is_secret,
         )
         fds: tuple[int, ...] = (
             self.stats.fd,

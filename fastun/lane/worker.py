@@ -72,14 +72,15 @@ class Worker:
         self._socket_fds: dict[int, int] = {}  # by the socket's index
         self._has_begun = False
         self._n_nothing_read = 0  # in a row
-        self.stats = native.Stats.attach(stats_fd)
+        writers = _writers(role, boot)
+        self.stats = native.Stats.attach(stats_fd, writers)
         self._loop = _loop.Loop(
             role,
             _loop.SharedMemory(
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
-                native.PeerTable.attach(peers_fd),
-                native.KeyArea(keys_fds[0]) if keys_fds else None,
+                native.PeerTable.attach(peers_fd, writers),
+                native.KeyArea(keys_fds[0], is_secret=boot.secret_keys) if keys_fds else None,
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -324,6 +325,12 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
+
+
+def _writers(role: str, boot: Boot) -> tuple[str, ...]:
+    """Return as which roles this one writes figures: a reader does its sleeping writer's steps."""
+    writer = {"tun-reader": "link-writer", "link-reader": "tun-writer"}.get(role)
+    return (role, writer) if writer is not None and boot.waiting.hands_over else (role,)
 
 
 def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:

@@ -11,7 +11,7 @@ from ipaddress import ip_network
 
 from fastun import codec
 from fastun.config.settings import Options, Settings, load
-from fastun.host.process import checks, messages
+from fastun.host.process import checks, hooks, messages
 from fastun.host.process.channel import HostChannel, Unasked, close_all
 from fastun.host.process.checks import Checks
 from fastun.host.routing.other_networks import is_inside
@@ -63,6 +63,9 @@ def host_request(data: bytes) -> None:
             _CHECKS.dns(request)
         elif isinstance(request, messages.FollowEndpoints):
             assert all(each.protocol == "tcp" for each in _CHECKS.endpoints(request.endpoints))
+        elif isinstance(request, messages.SaveEndpoints):
+            taken = [*filter(hooks._is_address_and_port, request.endpoints.values())]
+            assert all(each.isprintable() and " " not in each for each in taken)
         elif isinstance(request, messages.KeepOut):
             assert len([*map(checks.outer, request.outer)]) == len(request.outer)
 

@@ -73,6 +73,7 @@ class Work:
             messages.RouteBehind: self.route_behind,
             messages.FollowEndpoints: self.follow,
             messages.Close: self.close,
+            messages.Ping: lambda _: None,
         }
 
 

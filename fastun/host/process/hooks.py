@@ -6,6 +6,7 @@ into the command's environment, under the names that are for that.
 
 from __future__ import annotations
 
+import re
 import threading
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 AT_ONCE_MAX: Final = 32
 
 _PORT_MAX: Final = 65535
+_PLAIN: Final = re.compile(r"[][0-9A-Za-z:.%_-]+")
 
 
 class HostHooks:
@@ -86,6 +88,8 @@ class HostHooks:
 
 
 def _is_address_and_port(text: str) -> bool:
+    if not _PLAIN.fullmatch(text):  # a zone may be anything
+        return False
     host, _, port = text.rpartition(":")
     try:
         address = ip_address(host.removeprefix("[").removesuffix("]"))

@@ -186,6 +186,10 @@ class SaveEndpoints(Message, frozen=True):
     endpoints: Annotated[dict[Text, Text], Meta(max_length=4096)]
 
 
+class Ping(Message, frozen=True):
+    """Answer."""
+
+
 class SetQuiet(Message, frozen=True):
     """Look less often at what nothing reports, or as often as ever (pace.py)."""
 
@@ -321,6 +325,7 @@ REQUESTS: Final = (
     RunHook,
     CancelHook,
     SaveEndpoints,
+    Ping,
     SetQuiet,
     Close,
     End,

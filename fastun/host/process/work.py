@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastun import log
+from fastun.ending import AskedToStop
 from fastun.errors import RuntimeFailure
 from fastun.host import link_state
 from fastun.host.condition import REPAIRED
@@ -63,10 +64,12 @@ class HostWork:
         self._checks = Checks(settings)
         self._device: Device | None = None
         self._switch: KillSwitch | None = None
+        self._dns_before = DnsFiles()  # as they were before there was a device
         self._others_mtu = 0
         self._setting_mtu = 0  # the thread that does
         self._seen: tuple[object, int] = (None, 0)  # what was wanted last, and how often it changed
-        self._has_undone_left = self._is_watched = self._is_undone = False
+        self._has_undone_left = self._is_watched = False
+        self._is_closed = self._is_undone = False
         self.on_step: Callable[[], None] = lambda: None  # for what is watched, on the event loop
         self._mutex = threading.Lock()
         self.say: Callable[[Message], None] = lambda _: None  # a notice, from any thread
@@ -103,6 +106,7 @@ class HostWork:
             messages.ChangeDevice: self.change_device,
             messages.TurnKillSwitch: self.turn_kill_switch,
             messages.Adopt: self.adopt,
+            messages.Ping: lambda _: None,
             messages.SetQuiet: self.set_quiet,
             messages.RunHook: self.run_hook,
             messages.CancelHook: self._hooks.cancel,
@@ -152,14 +156,21 @@ class HostWork:
     @property
     def _there(self) -> Device:
         if self._device is None:
+            self._check_open()
             raise Unasked("something of a device that is not there")
         return self._device
 
     @property
     def _kill_switch(self) -> KillSwitch:
         if self._switch is None:
+            self._check_open()
             raise Unasked("something of a kill switch that is not there")
         return self._switch
+
+    def _check_open(self) -> None:
+        """Raise AskedToStop for what a thread of the gateway still asks while that ends."""
+        if self._is_closed:
+            raise AskedToStop
 
     # -- the beginning and the end --------------------------------------------------------------
 
@@ -178,7 +189,7 @@ class HostWork:
             raise Unasked("a second device")
         self.undo_left()
         self._settings = self._before = settings = prepared(self._settings)
-        dns_before = DnsFiles.read()
+        self._dns_before = DnsFiles.read()
         self._switch = KillSwitch(settings, self._journal)
         self._switch.__enter__()
         device = Device(settings, self._journal)
@@ -189,7 +200,7 @@ class HostWork:
             index=device.index,
             offload=device.offload_max,
             fwmark=settings.fwmark,
-            dns_before=tuple(dns_before),
+            dns_before=tuple(self._dns_before),
         )
         return Answered(begun, (os.dup(device.fd),))
 
@@ -203,6 +214,7 @@ class HostWork:
     def close(self, _: messages.Close | None = None) -> None:
         """Let the device go, and leave the kill switch where it is."""
         with self._mutex:
+            self._is_closed = True
             device, self._device = self._device, None
             switch, self._switch = self._switch, None
         if device is not None:
@@ -271,10 +283,11 @@ class HostWork:
         self._kill_switch.follow(endpoints, self._there.wanted)
 
     def allow_lookups(self, asked: messages.AllowLookups) -> None:
-        """Let our own lookups of names go to these servers."""
+        """Let our own lookups of names go to these servers, if they are this host's."""
         self._checks.client()
-        checks.servers(asked.servers)
-        self._kill_switch.allow_lookups(asked.servers)
+        known = {*DnsFiles.read().all_servers(), *self._dns_before.servers()}
+        # One that is not any more has left since it was read, and the next lookup asks anew.
+        self._kill_switch.allow_lookups([each for each in asked.servers if each in known])
 
     def turn_kill_switch(self, asked: messages.TurnKillSwitch) -> None:
         """Have it as was read, or as it was."""
