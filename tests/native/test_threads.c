@@ -53,6 +53,7 @@ static void *start_others(void *unused) {
         pthread_t other;
         if (pthread_create(&other, NULL, be_short, (void *)(uintptr_t)n_here) == 0)
             pthread_join(other, NULL);
+        usleep(500);
     }
     return unused;
 }
