@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fastun import log
+from fastun.native import bounded
 from fastun.peers.terms import Usage, month_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Quotas:
         before = self._counted.get(key, total)
         n_more = total - before if total >= before else total
         self._counted[key] = total
-        after = Usage(month, used.n_bytes + n_more)
+        after = Usage(month, bounded(used.n_bytes + n_more))
         if after != self._used.get(key):
             self._used[key] = self._unsaved[slotted.peer.name] = after
         slotted.quota_used_bytes = after.n_bytes

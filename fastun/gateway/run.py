@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from fastun.gateway.captures import Captures
 from fastun.gateway.gateway import LOOP_END_LIMIT_S, Gateway
 from fastun.gateway.late_networks import with_networks
 from fastun.gateway.live_parts import parts_of
-from fastun.gateway.reload import Part, Reload, Reread
+from fastun.gateway.reload import Part, Reload, Reloaded, Reread
 from fastun.gateway.settings_change import LIVE
 from fastun.gateway.supplies import of as supplies_of
 from fastun.gateway.viewer import Viewer
@@ -36,10 +36,9 @@ from fastun.host.process.gateway_sockets import GatewaySockets
 from fastun.lane.template import Template
 from fastun.link.names import literal
 from fastun.session.timer_constants import TimerConstants
-from fastun.status import control
 from fastun.status.capture_service import CaptureService
-from fastun.status.server import own_socket
 from fastun.status.server import serve as serve_status
+from fastun.status.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from fastun.metrics.server import MetricsServer
@@ -68,6 +67,7 @@ def run(
         log.get("gateway").warning(line)
     descriptors.allow()
     with (
+        contextlib.closing(ServiceManager.of_environment()) as manager,
         ending.watched() as asked,
         _restored(host),
         contextlib.suppress(ending.AskedToStop),
@@ -92,8 +92,9 @@ def run(
                     kill_switch=GatewayKillSwitch(host),
                     supplies=supplies,
                 )
+                gateway.lane.watch.others["host"] = host.pid
                 privileges.give_up(host.users)
-                observing = functools.partial(observed, host=host, hooks=hooks)
+                observing = functools.partial(observed, host=host, hooks=hooks, manager=manager)
                 asyncio.run(gateway.run(asked, observing))
 
 
@@ -110,14 +111,16 @@ def _restored(host: HostClient) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def observed(
-    gateway: Gateway, host: HostClient, hooks: GatewayHooks
+    gateway: Gateway,
+    host: HostClient,
+    hooks: GatewayHooks,
+    manager: ServiceManager,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve the gateway's metrics and its control socket; yields what reloads. RuntimeFailure.
 
-    ``host`` reads the settings again. ``hooks`` follow the peers.
+    ``host`` reads the settings again. ``hooks`` follow the peers, ``manager`` the whole.
     """
     settings, viewer = gateway.settings, Viewer(gateway)
-    path = control.socket_path(settings.run_dir, settings.interface)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(PeerHooks(hooks).following(gateway.links))
         stack.callback(viewer.close)
@@ -129,18 +132,20 @@ async def observed(
         parts = (*of_others, *parts_of(gateway))
         running = functools.partial(_running, gateway)
         reload = Reload(running, _rereading(gateway, host), parts, viewer.note_reload)
+        reloading = manager.of_reloads(reload)
         await stack.enter_async_context(
             serve_status(
-                own_socket(path) if host is None else GatewaySockets(host).control(),
+                GatewaySockets(host).control(),
                 viewer.view,
                 gateway.peer_sync.refresh,
-                reload,
+                reloading,
                 functools.partial(
                     CaptureService, Captures(gateway.lane, gateway.peer_slots), settings.mode
                 ),
             )
         )
-        yield stack.enter_context(_in_the_background(reload))
+        await stack.enter_async_context(manager.following(gateway, viewer.health))
+        yield stack.enter_context(_in_the_background(reloading))
 
 
 def _running(gateway: Gateway) -> Settings:
@@ -164,7 +169,9 @@ def _rereading(gateway: Gateway, host: HostClient) -> Reread:
 
 
 @contextlib.contextmanager
-def _in_the_background(reload: Reload) -> Iterator[Callable[[], None]]:
+def _in_the_background(
+    reload: Callable[[], Coroutine[None, None, Reloaded]],
+) -> Iterator[Callable[[], None]]:
     """Yield what begins a reload; the log says what became of it."""
     tasks: set[asyncio.Task[None]] = set()
 

@@ -39,7 +39,7 @@ _CHECKS = Checks(_client())
 
 
 @target
-def host_request(data: bytes) -> None:
+def request_in_a_channel(data: bytes) -> None:
     """One request of a known kind, and no push that the settings do not allow; or the end."""
     source = Source(data)
     is_in_memory = source.byte() % 4 == 0

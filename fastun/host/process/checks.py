@@ -18,7 +18,7 @@ from fastun.config.host import parse_dns
 from fastun.config.settings import ConnectSettings, Settings
 from fastun.errors import ConfigError, quote
 from fastun.host.process.channel import Unasked
-from fastun.host.routing.other_networks import is_inside
+from fastun.host.routing import pushable
 from fastun.host.routing.outer_addresses import OuterEndpoint, parsed
 
 if TYPE_CHECKING:
@@ -59,9 +59,16 @@ class Checks:
         addresses = [_address(text) for text in push.addresses]
         routes = [_network(text) for text in push.routes]
         allowed = [*dict.fromkeys(_allowed(clients))]
-        for network in (*(each.network for each in addresses), *routes):
-            if not any(is_inside(network, each) for each in allowed):
+        for address in addresses:
+            if why := pushable.why_not(address, allowed):
+                raise Unasked(f"{address}: {why}")
+        for network in routes:
+            if not pushable.is_within(network, allowed):
                 raise Unasked(f"{network}, which is not in a peer's allowed IPs")
+        if "default" not in accepted and not any(each.table == "all" for each in clients):
+            networks = {*(each.network for each in addresses), *routes}
+            if pushable.no_default(networks) != networks:
+                raise Unasked("a default route in pieces, which accept does not list")
         return addresses, routes
 
     def behind(self, texts: Iterable[str]) -> list[Network]:

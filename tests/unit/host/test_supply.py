@@ -190,7 +190,7 @@ def test_no_other_file_can_be_named(tmp_path: Path, name: str) -> None:
     assert not settings.state_dir.exists()
 
 
-def test_the_peer_directory_is_read_and_keeps_what_was_used(tmp_path: Path) -> None:
+def test_the_peer_directory_is_read_and_what_was_used_is_kept_there(tmp_path: Path) -> None:
     settings = server(tmp_path)
     assert settings.role == "serve"
     own = keys.pair_of(keys.load_or_make_private(settings.private_key_file))

@@ -48,7 +48,7 @@ WITHOUT: dict[str, str] = {
         peers/rows.py:terms_text peers/server_key.py:_text
         peers/store.py:PeerStore.remember_server status/peer_report.py:_age
         status/report.py:_print host/firewall/nft.py:is_plain host/dns/name_servers.py:_check
-        host/dns/resolver.py:record_of
+        host/dns/resolver.py:record_of host/process/reading.py:Reading.read
         """,
     # a number or a few fixed bytes of the kernel, read where it is used
     "a value of the kernel": """
@@ -57,7 +57,7 @@ WITHOUT: dict[str, str] = {
         host/journal/sysctls.py:Ipv6Forwarding.original host/link_state.py:_read
         host/settings_of_host.py:_strict host/socket_state.py:socket_state
         host/socket_state.py:_memory host/tun.py:name host/tun.py:_request
-        host/users.py:_missing link/datagram/local_mtu.py:_of_interface
+        host/users.py:_missing lane/watch.py:tracer_of link/datagram/local_mtu.py:_of_interface
         link/inside.py:_arrived_by host/dns/resolv_conf.py:_has_any
         """,
 }
