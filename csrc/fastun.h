@@ -81,17 +81,6 @@ void process_trim_memory(void);
  * which has to call process_die_with_parent itself. */
 int process_fork_sibling(void);
 
-struct process_wanted {
-    const char *const *arguments; /* the first is a path; NULL ends them, and the environment */
-    const char *const *environment;
-    int inherited_fd; /* beside the standard ones, of which two are /dev/null */
-    int log_fd;       /* its stderr; -1: ours */
-    int is_sibling;   /* a child of our parent's */
-};
-
-/* Starts a program in a process group of its own. Returns its process ID, or -errno: none is left. */
-int process_start(const struct process_wanted *wanted);
-
 /* 1 when AES-256-GCM runs on the processor's own AES and carry-less multiplication. Without them it
  * is slower than ChaCha20-Poly1305, and its tables leak through the cache. */
 int aead_has_aes_instructions(void);

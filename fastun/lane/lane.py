@@ -203,7 +203,9 @@ class Lane:
         """Spawn the worker and send it all that it needs; try again later if that fails."""
         try:
             ours = worker.spawn(self._template)
+            worker.watch(self._on_message, self._replace)
         except OSError as error:
+            worker.discard()
             self._log.warning("worker not started", worker=worker.name, error=error.strerror)
             if not self._gives_up(worker, error.strerror or str(error)):
                 self._start_later(worker)
@@ -231,7 +233,6 @@ class Lane:
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()
-        worker.watch(self._on_message, self._replace)
         try:
             ours.send(boot, fds)
             self._owner.on_start(worker)

@@ -28,7 +28,7 @@ from fastun.native.host import (
     trim_memory,
 )
 from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
-from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
+from fastun.native.shared import COUNT_MAX, MacAddress, MacTable, PeerTable, Ring, Stats, bounded
 from fastun.native.vocabulary import (
     CALLS,
     CAPTURE_HEADERS_MAX,
@@ -72,6 +72,7 @@ __all__ = [
     "CONTROL_TYPE",
     "COOKIE_REPLY_BYTES",
     "COUNTERS",
+    "COUNT_MAX",
     "DATA_BYTES_MIN",
     "DATA_HEADER_BYTES",
     "DATA_PADDING_BYTES",
@@ -110,6 +111,7 @@ __all__ = [
     "UdpAddress",
     "Waiting",
     "Wire",
+    "bounded",
     "confine",
     "confine_gateway",
     "confine_template",

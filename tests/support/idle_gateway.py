@@ -41,6 +41,8 @@ def idle_gateway(settings: Settings | None = None) -> Iterator[Gateway]:
     lane = Lane(0, LanePlan(-1, Wire.PLAIN, Mode.TUN, holds=False), Template())
     device = SimpleNamespace(
         name=settings.interface,
+        fault="",
+        host_pid=4711,
         mtu=1400,
         statistics=dict,
         has_frames=lambda: False,

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #include "fuzz_lane.h"
 #include "loop/switching.h"
+#include "worker/key_commands.h"
 #include "packet/byteorder.h"
 #include "packet/mac_key.h"
 #include "inbound/message_in.h"
@@ -39,8 +40,8 @@ static void open_once(void) {
         uint8_t key[AEAD_KEY_SIZE];
         sealing_key(key, slot);
         keys[slot] = aead_key_new(AEAD_AES_256_GCM, key);
-        FUZZ_CHECK(loop_add_receiving_key(loop, slot, AEAD_AES_256_GCM, key, INDEX + slot, 0,
-                                          UINT64_MAX) == 0);
+        FUZZ_CHECK(key_add_for_receiving(loop, slot, AEAD_AES_256_GCM, key, INDEX + slot, 0,
+                                         UINT64_MAX) == 0);
     }
 }
 
