@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct counter_source;
+
 enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, WIRE_WIREGUARD };
 enum mode { MODE_TUN, MODE_TAP };
 enum aead { AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM };
@@ -218,9 +220,6 @@ enum offload_kind {
 enum {
     HANDSHAKE_BYTES_MAX = INITIATION_SIZE, /* the longest handshake message */
     EVENT_BYTES_MAX = 4096,                /* the longest control message */
-    /* The first counters of a session, under which the gateway seals control messages on UDP: hellos,
-     * and some 20 probes of the path and answers to the peer's. The tun-reader's begin behind. */
-    GATEWAY_COUNTERS = 256,
 };
 
 struct loop_event {
@@ -255,6 +254,7 @@ struct loop_parts {
     struct ring *ring;
     struct stats *stats;
     struct peer_table *peers;
+    struct sending_counters *sending;   /* of a tun-reader on the sealed wire; else NULL */
     int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */
@@ -322,11 +322,11 @@ int loop_set_rate_limit(struct loop *loop, unsigned slot, uint64_t rate, uint64_
 int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                    unsigned prefix_length);
 void loop_clear_reach(struct loop *loop, unsigned slot);
-/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns. Counters begin at
- * `counter`, or go on as they are when the session (receiver_index) only changes its cipher.
- */
+/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns, under counters
+ * of this source (csrc/counters.h). */
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns);
+                         uint32_t receiver_index, const struct counter_source *source,
+                         uint64_t expires_ns);
 void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);

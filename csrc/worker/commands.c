@@ -50,7 +50,7 @@ void loop_drop_event(struct loop *loop) {
 void loop_hold_without_session(struct loop *loop) {
     struct tun_reader *reader = tun_reader_of(loop);
     if (reader != NULL)
-        reader->holds = true;
+        reader->hold.is_wanted = true;
 }
 
 void loop_clamp_mss(struct loop *loop, size_t mtu) {
@@ -281,32 +281,33 @@ void loop_clear_reach(struct loop *loop, unsigned slot) {
 /* -- keys -------------------------------------------------------------------------------------- */
 
 int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, uint64_t counter, uint64_t expires_ns) {
+                         uint32_t receiver_index, const struct counter_source *source,
+                         uint64_t expires_ns) {
     struct tun_reader_link *link = outbound_link(loop, slot);
     if (link == NULL)
         return -ENOENT;
+    if (tun_reader_of(loop)->sending == NULL || source->place >= SENDING_PLACES)
+        return -EINVAL;
     struct sending_key *sending = calloc(1, sizeof *sending);
     if (sending == NULL)
         return -ENOMEM;
-    /* Another cipher of the same session, or the same key again: the peer has one replay window
-     * for both, and the count of blocks sealed under the key goes on. */
-    uint64_t n_blocks = 0;
-    if (link->sending != NULL && link->sending->receiver_index == receiver_index) {
-        counter = counter > link->sending->counter ? counter : link->sending->counter;
-        n_blocks = link->sending->n_blocks;
-    }
     *sending = (struct sending_key){
-        aead_key_new(aead, key), aead, receiver_index, counter, expires_ns, n_blocks,
+        .key = aead_key_new(aead, key),
+        .aead = aead,
+        .receiver_index = receiver_index,
+        .counter = &tun_reader_of(loop)->sending->places[slot][source->place],
+        .base = source->base,
+        .expires_ns = expires_ns,
     };
     if (sending->key == NULL) {
         sending_key_free(sending);
         return -ENOMEM;
     }
+    session_go_on(sending, link->sending);
     sending_key_free(link->sending);
     link->sending = sending;
     own_packets_changed(tun_reader_of(loop)->own_packets);
-    peer_set(&loop->peers->slots[slot].sealed, counter);
-    peer_set(&loop->peers->slots[slot].sealed_blocks, n_blocks);
+    frame_note_sealed(tun_reader_of(loop), link, slot);
     return 0;
 }
 

@@ -34,6 +34,7 @@ from fastun.native import (
     Offload,
     PeerTable,
     Ring,
+    SendingCounters,
     Stats,
     Waiting,
     Wire,
@@ -109,6 +110,7 @@ class Lane:
         self._template = template
         self.stats = Stats.create()
         self.peers = PeerTable.create()
+        self.sending = SendingCounters.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
         self.workers = {
@@ -178,6 +180,7 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        self.sending.close()
         if self.switch is not None:
             self.switch.close()
         for wake_fd in self._wake_fds.values():
@@ -214,6 +217,8 @@ class Lane:
             plan.device_fd,
             self._wake_fds[DIRECTIONS[worker.role]],
         )
+        if worker.role == "tun-reader":
+            fds += (self.sending.fd,)
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()

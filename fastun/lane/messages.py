@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Confined, Joins, Mode, Offload, Waiting, Wire
+from fastun.native import Aead, Confined, CounterSource, Joins, Mode, Offload, Waiting, Wire
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -53,6 +53,7 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Boot(ToWorker, frozen=True, tag="boot"):
     """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
+    # A tun-reader's: also [sending counters].
     ring_bytes: int
     wire: Wire
     mode: Mode
@@ -60,7 +61,7 @@ class Boot(ToWorker, frozen=True, tag="boot"):
     coalesce: Offload
     mss_mtu: int
     waiting: Waiting = Waiting()
-    hairpin_bytes: int = 0  # > 0: a switch; also [addresses, hairpin, its eventfd]
+    hairpin_bytes: int = 0  # > 0: a switch; then [addresses, hairpin, its eventfd]
 
 
 class Begin(ToWorker, frozen=True, tag="begin"):
@@ -201,7 +202,7 @@ class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     aead: Aead
     key: bytes
     receiver_index: int
-    counter: int
+    source: CounterSource
     expires_ns: int
 
     def __repr__(self) -> str:

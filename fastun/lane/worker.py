@@ -61,6 +61,7 @@ class Worker:
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
         stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
+        own_fds = [switch_fds.pop(0)] if role == "tun-reader" else []
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -72,6 +73,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
                 native.PeerTable.attach(peers_fd),
+                native.SendingCounters.attach(own_fds[0]) if own_fds else None,
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -79,7 +81,7 @@ class Worker:
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *switch_fds[:2]])
+        close_all([stats_fd, ring_fd, peers_fd, *own_fds, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -233,7 +235,7 @@ class Worker:
             message.aead,
             message.key,
             receiver_index=message.receiver_index,
-            counter=message.counter,
+            source=message.source,
             expires_ns=message.expires_ns,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddReceivingKey, SetSendingKey
-from fastun.native import Aead, has_aes_instructions
+from fastun.native import Aead, SendingCounter, has_aes_instructions
 from fastun.session import transport
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys
@@ -38,11 +38,13 @@ class KeyInstaller:
             ),
         )
 
-    def use_for_sending(self, slot: int, keys: SessionKeys, aead: Aead, counter: int) -> None:
-        """Have the tun-reader seal under ``keys`` from now on, beginning with ``counter``."""
+    def use_for_sending(
+        self, slot: int, keys: SessionKeys, aead: Aead, counter: SendingCounter
+    ) -> None:
+        """Have the tun-reader seal under ``keys`` from now on, and what ``counter`` says."""
         key = _data_key(aead, keys.send)
         expires_ns = self._expires_ns(keys)
-        message = SetSendingKey(slot, aead, key, keys.remote_index, counter, expires_ns)
+        message = SetSendingKey(slot, aead, key, keys.remote_index, counter.source, expires_ns)
         self._lane.send("tun-reader", message)
 
     def _expires_ns(self, keys: SessionKeys) -> int:

@@ -7,6 +7,7 @@ fastun.native.loop.
 
 from fastun.native.address import UdpAddress
 from fastun.native.confine import Confined, confine, probe_confinement
+from fastun.native.counters import CounterSource, SendingCounter, SendingCounters
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -34,7 +35,6 @@ from fastun.native.vocabulary import (
     DATA_TAG_BYTES,
     DIRECTIONS,
     DROPS,
-    GATEWAY_COUNTERS,
     INITIATION_BYTES,
     MESSAGE_BYTES_MAX,
     PEER_FIELDS,
@@ -69,7 +69,6 @@ __all__ = [
     "DATA_TAG_BYTES",
     "DIRECTIONS",
     "DROPS",
-    "GATEWAY_COUNTERS",
     "INITIATION_BYTES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
@@ -82,6 +81,7 @@ __all__ = [
     "Aead",
     "CaptureStage",
     "Confined",
+    "CounterSource",
     "Drop",
     "Joins",
     "MacAddress",
@@ -91,6 +91,8 @@ __all__ = [
     "Offload",
     "PeerTable",
     "Ring",
+    "SendingCounter",
+    "SendingCounters",
     "Stats",
     "TcpInfo",
     "UdpAddress",

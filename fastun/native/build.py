@@ -1,6 +1,6 @@
 """Compile the C library into the extension module ``fastun.native._fastun`` (cffi, API mode).
 
-``fastun.h``, ``capture.h`` and ``confine.h`` in csrc are the one declaration of the interface: cffi
+``fastun.h`` and the headers beside it in csrc are the one declaration of the interface: cffi
 parses them without their preprocessor lines, the compiler includes them as they are, so a
 disagreement is a build error.
 Run by setuptools (``cffi_modules`` in setup.py).
@@ -46,11 +46,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h", "confine.h"):
+for header in ("fastun.h", "capture.h", "confine.h", "counters.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "capture.h"\n#include "confine.h"',
+    '#include "capture.h"\n#include "confine.h"\n#include "counters.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

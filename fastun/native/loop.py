@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastun.native.counters import CounterSource, SendingCounters
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import ROLES, Aead, Joins, Mode, Offload, Waiting, Wire
@@ -68,6 +69,7 @@ class SharedMemory(msgspec.Struct, frozen=True):
     ring: Ring
     stats: Stats
     peers: PeerTable
+    sending: SendingCounters | None = None  # of a tun-reader
     macs: MacTable | None = None  # of a switch
     hairpin: Ring | None = None
 
@@ -106,6 +108,7 @@ class Loop:
                 "ring": memory.ring.pointer,
                 "stats": memory.stats.pointer,
                 "peers": memory.peers.pointer,
+                "sending": ffi.NULL if memory.sending is None else memory.sending.pointer,
                 "device_fd": fds.device,
                 "channel_fd": fds.channel,
                 "wake_fd": fds.wake,
@@ -254,14 +257,15 @@ class Loop:
         key: bytes,
         *,
         receiver_index: int,
-        counter: int,
+        source: CounterSource,
         expires_ns: int,
     ) -> None:
         """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
+        native = ffi.new("struct counter_source *", msgspec.structs.asdict(source))
         # fmt: off
         checked(
             lib.loop_set_sending_key(
-                self._pointer, slot, aead, key, receiver_index, counter, expires_ns,
+                self._pointer, slot, aead, key, receiver_index, native, expires_ns,
             )
         )
         # fmt: on

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
+
+from fastun.native import SendingCounters
 
 if TYPE_CHECKING:
     from fastun.lane.lane import Lane
     from fastun.lane.messages import ToWorker
+
+
+@functools.cache
+def sending_counters() -> SendingCounters:
+    """Return those of all such lanes: what has been drawn before is nothing to a new session."""
+    return SendingCounters.create()
 
 
 class RecordingLane:
@@ -16,6 +25,7 @@ class RecordingLane:
     def __init__(self) -> None:
         self.sent: list[tuple[str, ToWorker, int]] = []
         self.cleared: list[int] = []
+        self.sending = sending_counters()
         self.peers = SimpleNamespace(clear=self.cleared.append)
 
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:

@@ -14,16 +14,17 @@ import msgspec
 
 from fastun.host.routing.route_lookup import NO_WAY, Way
 from fastun.link.datagram.hinted import HintedLimit, RecentCounters
-from fastun.link.datagram.liveness import COUNTERS_MAX, Liveness
+from fastun.link.datagram.liveness import Liveness
 from fastun.link.datagram.probe import PathSearch
 from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import Observer
-from fastun.native import GATEWAY_COUNTERS, Aead, Joins, UdpAddress
+from fastun.native import Aead, Joins, SendingCounter, UdpAddress
 from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
+from fastun.session.protocol import REJECT_AFTER_MESSAGES
 from fastun.session.timers import PeerTimers
 from fastun.session.transport import SessionKeys
 
@@ -33,10 +34,10 @@ HELLO_INTERVAL_S = 1.0
 
 
 class HelloExchange(msgspec.Struct):
-    """The hellos of one session. ``next_counter`` is that of any control message."""
+    """The hellos of one session, and the counter that they and all else are sent under."""
 
+    counter: SendingCounter | None = msgspec.field(default=None)
     n_sent: int = 0
-    next_counter: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
 
@@ -75,9 +76,7 @@ class PeerPath(msgspec.Struct):
     address: UdpAddress | None = None  # of the peer, when the path was seen
     search: PathSearch = msgspec.field(default_factory=PathSearch)
     hinted: HintedLimit = msgspec.field(default_factory=HintedLimit)
-    recent: RecentCounters = msgspec.field(
-        default_factory=RecentCounters
-    )  # of the tun-reader's messages
+    recent: RecentCounters = msgspec.field(default_factory=RecentCounters)  # of what was sent
 
 
 class SourcePin(msgspec.Struct):
@@ -124,16 +123,19 @@ class UdpPeer(msgspec.Struct):
     liveness: Liveness = msgspec.field(default_factory=Liveness)
 
     def seal_control(self, content: bytes) -> bytes | None:
-        """Return a control message under the next counter of the gateway's; None: all are used."""
-        keys, counter = self.current, self.hello.next_counter
-        if keys is None or counter >= GATEWAY_COUNTERS:
+        """Return a control message under the session's next counter; None: it has none."""
+        keys, counter = self.current, self.hello.counter
+        if keys is None or counter is None or counter.next() >= REJECT_AFTER_MESSAGES:
             return None
-        self.hello.next_counter += 1
-        return transport.seal_data(keys.send, keys.remote_index, counter, content)
+        return transport.seal_data(keys.send, keys.remote_index, counter.draw(), content)
+
+    def next_counter(self) -> int:
+        """Return the counter under which the session's next message is sealed; 0: there is none."""
+        return 0 if self.hello.counter is None else self.hello.counter.next()
 
     def may_be_asked(self) -> bool:
-        """Return whether the peer answers questions, and there are counters left for them."""
-        return self.hello.answers_probes and self.hello.next_counter < COUNTERS_MAX
+        """Return whether the peer answers questions."""
+        return self.current is not None and self.hello.answers_probes
 
     def is_in_use(self) -> bool:
         """Return whether there is a session, or one is tried for."""

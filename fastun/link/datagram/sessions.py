@@ -41,7 +41,7 @@ from fastun.link.datagram.source_pin import SourcePins
 from fastun.link.key_installer import KeyInstaller
 from fastun.link.local_end import LocalEnd
 from fastun.link.traffic_observer import TICK_S
-from fastun.native import GATEWAY_COUNTERS, Aead, UdpAddress, Wire
+from fastun.native import Aead, UdpAddress, Wire
 from fastun.session import clock, cookies
 from fastun.session.timers import Action, PeerTimers
 from fastun.session.transport import SessionKeys
@@ -208,16 +208,18 @@ class DatagramSessions:
         udp_peer.on_answer(now_s)
         self._attempts.succeeded(slot, "udp")
         udp_peer.aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
-        udp_peer.hello = HelloExchange()
+        counter = self._lane.sending.begin(slot)
+        udp_peer.hello = HelloExchange(counter)
         self._attach(udp_peer)
-        self._installer.use_for_sending(slot, keys, udp_peer.aead, GATEWAY_COUNTERS)
+        if keys.is_initiator:
+            self._hellos.send(udp_peer)  # the proof that the responder waits for, before any data
+        self._installer.use_for_sending(slot, keys, udp_peer.aead, counter)
         udp_peer.timers.on_handshake_complete(now_s, is_initiator=keys.is_initiator)
         self._exchange.succeeded(udp_peer.slotted)
         self._counts.n_rekeys += is_rekey
         self._counts.last_handshake[slot] = time.time()
         if keys.is_initiator:
-            self._hellos.send(udp_peer)  # the proof that the responder waits for
-            udp_peer.timers.on_keepalive_sent(now_s)
+            udp_peer.timers.on_keepalive_sent(now_s)  # the hello
 
     def _attach(self, udp_peer: UdpPeer) -> None:
         """Make UDP the peer's link, if it is not."""

@@ -92,7 +92,8 @@ class StreamSessions:
         stream_peer = StreamPeer(established.slotted, link, established.aead, timers, observer)
         self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
-        self._installer.use_for_sending(link.slot, keys, established.aead, counter=1)
+        counter = self._lane.sending.begin(link.slot, n_used=1)
+        self._installer.use_for_sending(link.slot, keys, established.aead, counter)
 
     def _present(self, slot: int) -> StreamPeer | None:
         """Return the slot's session, unless its link has been replaced since."""
@@ -192,7 +193,9 @@ class StreamSessions:
     def _switch(self, stream_peer: StreamPeer) -> None:
         keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
-        self._installer.use_for_sending(stream_peer.link.slot, keys, stream_peer.aead, counter=0)
+        slot = stream_peer.link.slot
+        counter = self._lane.sending.begin(slot)
+        self._installer.use_for_sending(slot, keys, stream_peer.aead, counter)
         stream_peer.timers.on_handshake_complete(clock.boottime_s(), is_initiator=keys.is_initiator)
         self._exchange.succeeded(stream_peer.slotted)
         self._counts.n_rekeys += 1

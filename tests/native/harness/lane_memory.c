@@ -12,7 +12,9 @@ void lane_memory_open(struct lane_memory *lane, size_t ring_bytes) {
     lane->ring = ring_create(ring_bytes, &lane->ring_fd);
     lane->stats = stats_create(&lane->stats_fd);
     lane->peers = peer_table_create(&lane->peers_fd);
+    lane->sending = sending_counters_create(&lane->sending_fd);
     CHECK(lane->ring != NULL && lane->stats != NULL && lane->peers != NULL);
+    CHECK(lane->sending != NULL);
 }
 
 void lane_memory_add_wake_fd(struct lane_memory *lane) {
@@ -43,6 +45,8 @@ void lane_memory_close(struct lane_memory *lane) {
     ring_detach(lane->ring);
     stats_detach(lane->stats);
     peer_table_detach(lane->peers);
+    sending_counters_detach(lane->sending);
+    close(lane->sending_fd);
     close(lane->ring_fd);
     close(lane->stats_fd);
     close(lane->peers_fd);

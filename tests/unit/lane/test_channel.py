@@ -29,7 +29,7 @@ from fastun.lane.messages import (
     StreamHandshakeCame,
     UdpHandshakeCame,
 )
-from fastun.native import Confined
+from fastun.native import Confined, CounterSource
 from tests.support.descriptors import no_descriptor_left
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def open_descriptors() -> set[str]:
         Boot(ring_bytes=1 << 22, wire=2, mode=0, holds=True, coalesce=2, mss_mtu=0),
         AttachLink(7, 3, LinkFormat(2, 0, super_outbound=True, super_inbound=False, message_max=9)),
         AllowIps(1023, ((b"\x0a\x09\x00\x02", 32), (bytes(16), 0))),
-        SetSendingKey(0, 1, KEY, 2**32 - 1, 2**64 - 2**13, 2**64 - 1),
+        SetSendingKey(0, 1, KEY, 2**32 - 1, CounterSource(3, 2**64 - 1), 2**64 - 1),
         AddReceivingKey(0, ((0, KEY), (1, KEY)), 5, 1, 2**63),
         SendMessage(3, os.urandom(148)),
         UdpHandshakeCame(os.urandom(48), os.urandom(148)),
@@ -74,7 +74,10 @@ def test_a_message_comes_as_it_went(ends: tuple[Channel, socket.socket], message
 
 
 def test_a_key_is_in_no_repr() -> None:
-    for message in (SetSendingKey(4, 1, KEY, 1, 2, 3), AddReceivingKey(4, ((1, KEY),), 1, 2, 3)):
+    for message in (
+        SetSendingKey(4, 1, KEY, 1, CounterSource(0, 2), 3),
+        AddReceivingKey(4, ((1, KEY),), 1, 2, 3),
+    ):
         assert repr(message) == f"{type(message).__name__}(slot=4)"
 
 
