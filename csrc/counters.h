@@ -25,4 +25,11 @@ uint64_t sending_counters_drawn(struct sending_counters *counters, unsigned slot
 /* Draws one more, and returns what had been drawn before. */
 uint64_t sending_counters_draw(struct sending_counters *counters, unsigned slot, unsigned place);
 
+/* -- replay marks (csrc/shared/replay_marks.h): link-reader -------------------------------------- */
+
+/* Makes the memory, which the gateway does not map, and returns its descriptor. */
+int replay_marks_open(void);
+struct replay_marks *replay_marks_attach(int fd);
+void replay_marks_detach(struct replay_marks *marks);
+
 #endif

@@ -10,8 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct counter_source;
-
 enum wire { WIRE_SIMPLETUN, WIRE_PLAIN, WIRE_WIREGUARD };
 enum mode { MODE_TUN, MODE_TAP };
 enum aead { AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM };
@@ -255,6 +253,7 @@ struct loop_parts {
     struct stats *stats;
     struct peer_table *peers;
     struct sending_counters *sending;   /* of a tun-reader on the sealed wire; else NULL */
+    struct replay_marks *marks;         /* of a link-reader there */
     int device_fd, channel_fd, wake_fd; /* wake_fd: the ring's eventfd */
     /* The switch: link-reader and tun-reader of a TAP device with many peers. The hairpin is the
      * ring of what goes from one peer to others, the link-reader to the tun-reader. */
@@ -322,12 +321,6 @@ int loop_set_rate_limit(struct loop *loop, unsigned slot, uint64_t rate, uint64_
 int loop_add_reach(struct loop *loop, unsigned slot, const uint8_t *address, size_t address_length,
                    unsigned prefix_length);
 void loop_clear_reach(struct loop *loop, unsigned slot);
-/* tun-reader: seal for the peer from now on, until CLOCK_BOOTTIME is expires_ns, under counters
- * of this source (csrc/counters.h). */
-int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, const struct counter_source *source,
-                         uint64_t expires_ns);
-void loop_forget_sending_key(struct loop *loop, unsigned slot);
 /* link-writer: whether the route to the peer on UDP leads into the tunnel; then nothing is sent. */
 void loop_block_link(struct loop *loop, unsigned slot, int is_blocked);
 /* tun-reader: packets longer than `packet_max` do not fit the path to the peer (0: all fit); packets
@@ -339,11 +332,6 @@ void loop_join_pieces(struct loop *loop, unsigned slot, int joins);
 int loop_send_keepalive(struct loop *loop, unsigned slot);
 /* tun-reader: a control message of EVENT_BYTES_MAX at most. -EAGAIN: no session or no room. */
 int loop_send_control(struct loop *loop, unsigned slot, const uint8_t *content, size_t length);
-/* link-reader: open what names `index`, until expires_ns; counters under `counter` are used up
- * already. Called again for the same index, it adds another cipher to the session. */
-int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                           uint32_t index, uint64_t counter, uint64_t expires_ns);
-void loop_forget_receiving_keys(struct loop *loop, unsigned slot);
 /* link-writer: a handshake message on a stream, between two frames; on UDP a sealed one. */
 int loop_send_message(struct loop *loop, unsigned slot, const uint8_t *message, size_t length);
 

@@ -28,9 +28,14 @@ void receiving_key_free(struct receiving_key *receiving) {
     free(receiving);
 }
 
+static void set_mark(struct receiving_key *receiving) {
+    if (receiving->mark != NULL)
+        replay_mark_set(receiving->mark, receiving->replay.next);
+}
+
 void receiving_key_use_up(struct receiving_key *receiving, uint64_t counter) {
-    for (uint64_t used = 0; used < counter; used++)
-        replay_accept(&receiving->replay, used);
+    replay_use_up(&receiving->replay, counter);
+    set_mark(receiving);
 }
 
 /* -- counters ---------------------------------------------------------------------------------- */
@@ -184,5 +189,8 @@ int session_open(struct receiving_key *receiving, const uint8_t *message, size_t
         return opened;
     receiving->counter = counter;
     /* Only what is authentic may move the window. */
-    return replay_accept(&receiving->replay, counter) ? opened : OPEN_REPLAYED;
+    if (!replay_accept(&receiving->replay, counter))
+        return OPEN_REPLAYED;
+    set_mark(receiving);
+    return opened;
 }

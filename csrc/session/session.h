@@ -19,6 +19,7 @@
 #include "packet/encapsulation.h"
 #include "session/aead.h"
 #include "session/replay.h"
+#include "shared/replay_marks.h"
 #include "shared/sending_counters.h"
 
 enum { N_AEADS = 2 };
@@ -47,9 +48,11 @@ struct receiving_key {
     uint32_t index;
     unsigned slot;
     uint64_t expires_ns;
-    bool is_confirmed; /* something has opened under it */
+    bool is_confirmed; /* something has opened under it, */
+    bool is_reported;  /* and the gateway has heard of it, from this link-reader or before */
     uint64_t counter;  /* of the last that did */
     struct replay replay;
+    struct replay_mark *mark; /* for a successor; NULL: there is to be none */
 };
 
 void sending_key_free(struct sending_key *sending);

@@ -14,7 +14,6 @@
 #include "outbound/datagram_writer.h"
 #include "outbound/frame.h"
 #include "outbound/link_writer.h"
-#include "outbound/own_packets.h"
 #include "outbound/send_in_place.h"
 #include "worker/capture_command.h"
 
@@ -42,7 +41,7 @@ void loop_drop_event(struct loop *loop) {
     struct receiving_key *key =
         loop->event.kind == EVENT_CONTROL ? key_table_find(reader->keys, loop->event.index) : NULL;
     if (key != NULL)
-        key->is_confirmed = false;
+        key->is_reported = false;
 }
 
 /* -- settings ---------------------------------------------------------------------------------- */
@@ -276,74 +275,4 @@ void loop_clear_reach(struct loop *loop, unsigned slot) {
     struct link_reader *reader = link_reader_of(loop);
     if (reader != NULL && slot < N_PEER_SLOTS)
         reach_free(&reader->reaches[slot]);
-}
-
-/* -- keys -------------------------------------------------------------------------------------- */
-
-int loop_set_sending_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                         uint32_t receiver_index, const struct counter_source *source,
-                         uint64_t expires_ns) {
-    struct tun_reader_link *link = outbound_link(loop, slot);
-    if (link == NULL)
-        return -ENOENT;
-    if (tun_reader_of(loop)->sending == NULL || source->place >= SENDING_PLACES)
-        return -EINVAL;
-    struct sending_key *sending = calloc(1, sizeof *sending);
-    if (sending == NULL)
-        return -ENOMEM;
-    *sending = (struct sending_key){
-        .key = aead_key_new(aead, key),
-        .aead = aead,
-        .receiver_index = receiver_index,
-        .counter = &tun_reader_of(loop)->sending->places[slot][source->place],
-        .base = source->base,
-        .expires_ns = expires_ns,
-    };
-    if (sending->key == NULL) {
-        sending_key_free(sending);
-        return -ENOMEM;
-    }
-    session_go_on(sending, link->sending);
-    sending_key_free(link->sending);
-    link->sending = sending;
-    own_packets_changed(tun_reader_of(loop)->own_packets);
-    frame_note_sealed(tun_reader_of(loop), link, slot);
-    return 0;
-}
-
-void loop_forget_sending_key(struct loop *loop, unsigned slot) {
-    struct tun_reader_link *link = outbound_link(loop, slot);
-    if (link == NULL)
-        return;
-    sending_key_free(link->sending);
-    link->sending = NULL;
-    own_packets_changed(tun_reader_of(loop)->own_packets);
-}
-
-int loop_add_receiving_key(struct loop *loop, unsigned slot, enum aead aead, const uint8_t key[32],
-                           uint32_t index, uint64_t counter, uint64_t expires_ns) {
-    struct link_reader *reader = link_reader_of(loop);
-    if (reader == NULL || slot >= N_PEER_SLOTS)
-        return -EINVAL;
-    struct aead_key *aead_key = aead_key_new(aead, key);
-    if (aead_key == NULL)
-        return -errno;
-    struct receiving_key *receiving = key_table_add(reader->keys, slot, index);
-    if (receiving == NULL) {
-        aead_key_free(aead_key);
-        return -EEXIST;
-    }
-    aead_key_free(receiving->keys[aead]);
-    receiving->keys[aead] = aead_key;
-    receiving->expires_ns = expires_ns;
-    if (counter > 0)
-        receiving->is_confirmed = true;
-    receiving_key_use_up(receiving, counter);
-    return 0;
-}
-
-void loop_forget_receiving_keys(struct loop *loop, unsigned slot) {
-    struct link_reader *reader = link_reader_of(loop);
-    if (reader != NULL && slot < N_PEER_SLOTS)
-        key_table_forget_slot(reader->keys, slot);
 }

@@ -11,18 +11,22 @@ if TYPE_CHECKING:
 
 
 class DataPath(msgspec.Struct, frozen=True, kw_only=True):
-    """Super-packets, offloads of the outer sockets, and steps done for sleeping workers."""
+    """Super-packets, offloads of the outer sockets, steps for sleeping workers, memory of keys."""
 
     gso: bool = True
     udp_offload: bool = True
     hand_over: bool = True
+    secret_memory: bool | None = None  # None: as the role has it
 
 
 def data_path(document: Document) -> DataPath:
     """Return what the file says."""
     interface, workers = document.interface, document.workers
     return DataPath(
-        gso=interface.gso, udp_offload=interface.udp_offload, hand_over=workers.hand_over
+        gso=interface.gso,
+        udp_offload=interface.udp_offload,
+        hand_over=workers.hand_over,
+        secret_memory=workers.secret_memory,
     )
 
 
@@ -31,6 +35,7 @@ PLACES: Final = {
     "gso": "interface.gso",
     "udp_offload": "interface.udp_offload",
     "hand_over": "workers.hand_over",
+    "secret_memory": "workers.secret_memory",
 }
 
 

@@ -131,6 +131,8 @@ class WorkersSection(_Section, frozen=True):
     """`[workers]`: how the workers of the data path share their work."""
 
     hand_over: bool = True  # One that is awake does the step of one that sleeps.
+    # Sessions' keys in memory by memfd_secret; None: on a serving side, which does not hibernate.
+    secret_memory: bool | None = None
 
 
 class LogSection(_Section, frozen=True):

@@ -30,7 +30,17 @@ def plan_of(settings: Settings, device: Device) -> LanePlan:
             spin_us=SPIN_US if len(os.sched_getaffinity(0)) > SPIN_ABOVE_CORES else 0,
         ),
         mss_mtu=settings.mtu if settings.mss_clamp else 0,
+        secret_keys=_wants_secret_keys(settings),
     )
+
+
+def _wants_secret_keys(settings: Settings) -> bool:
+    """Return whether sessions' keys are to be in memory by memfd_secret.
+
+    While there is any the kernel refuses to hibernate, which is for laptops: those connect.
+    """
+    wanted = settings.data_path.secret_memory
+    return settings.role == "serve" if wanted is None else wanted
 
 
 def _is_switch(settings: Settings) -> bool:

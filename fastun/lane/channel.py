@@ -18,7 +18,7 @@ from fastun.errors import RuntimeFailure
 from fastun.lane import packing
 from fastun.lane.messages import MESSAGE_BYTES_MAX, Message
 
-FDS_MAX = 8
+FDS_MAX = 16  # Boot has the most
 
 # What may wait in a channel: as many handshake messages as the link-reader's gate lets through at
 # once (csrc/inbound/handshake_gate.h). The kernel counts some 1 KiB a message.

@@ -28,11 +28,14 @@ from fastun.lane.template import FAULTS, Template
 from fastun.lane.worker_process import WorkerProcess
 from fastun.native import (
     DIRECTIONS,
+    KEY_ROLES,
     ROLES,
     Confined,
+    KeyRegion,
     Mode,
     Offload,
     PeerTable,
+    ReplayMarks,
     Ring,
     SendingCounters,
     Stats,
@@ -70,7 +73,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     ``holds``: packets wait a moment in the device's queue while slot 0 has no session.
     ``coalesce`` says which super-packets the device may be given of packets that came singly.
     TCP's segments are made to fit packets of ``mss_mtu`` bytes, 0 leaves them. ``switches``: a TAP
-    device has many peers.
+    device has many peers. ``secret_keys``: sessions' keys are in memory that nothing else can read.
     """
 
     device_fd: int
@@ -80,6 +83,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     coalesce: Offload = Offload.NONE
     mss_mtu: int = 0
     switches: bool = False
+    secret_keys: bool = False
     waiting: Waiting = Waiting(hands_over=True)
 
 
@@ -111,8 +115,11 @@ class Lane:
         self.stats = Stats.create()
         self.peers = PeerTable.create()
         self.sending = SendingCounters.create()
+        self.marks = ReplayMarks.create()
         self.rings = {"outbound": Ring.create(RING_BYTES), "inbound": Ring.create(RING_BYTES)}
         self.switch = Switch() if plan.switches else None
+        is_sealed = plan.wire == Wire.WIREGUARD
+        self.keys = KeyRegion.create(secret=plan.secret_keys and is_sealed)
         self.workers = {
             role: WorkerProcess(role, index, self.rings[DIRECTIONS[role]]) for role in ROLES
         }
@@ -180,7 +187,9 @@ class Lane:
             ring.close()
         self.stats.close()
         self.peers.close()
+        self.keys.close()
         self.sending.close()
+        self.marks.close()
         if self.switch is not None:
             self.switch.close()
         for wake_fd in self._wake_fds.values():
@@ -217,8 +226,9 @@ class Lane:
             plan.device_fd,
             self._wake_fds[DIRECTIONS[worker.role]],
         )
-        if worker.role == "tun-reader":
-            fds += (self.sending.fd,)
+        if worker.role in KEY_ROLES and plan.wire == Wire.WIREGUARD:
+            fds += (self.keys.fd(worker.role),)
+            fds += (self.sending.fd if worker.role == "tun-reader" else self.marks.fd,)
         if self.switch is not None and worker.role in Switch.ROLES:
             boot = structs.replace(boot, hairpin_bytes=self.switch.hairpin.size_bytes)
             fds += self.switch.descriptors()
@@ -304,6 +314,9 @@ class Lane:
             self._start_later(worker)
 
     def _note_confined(self, worker: WorkerProcess, confined: Confined) -> None:
+        if self.keys.secret_error:
+            said = f"secret memory for keys ({self.keys.secret_error})"
+            confined = structs.replace(confined, lacks=(*confined.lacks, said))
         is_first = all(each.confined is None for each in self.workers.values())
         if is_first and confined.lacks:
             said = ", ".join(confined.lacks)

@@ -12,7 +12,17 @@ from typing import Final
 import msgspec
 
 from fastun import codec
-from fastun.native import Aead, Confined, CounterSource, Joins, Mode, Offload, Waiting, Wire
+from fastun.native import (
+    Aead,
+    Confined,
+    CounterSource,
+    Joins,
+    KeyName,
+    Mode,
+    Offload,
+    Waiting,
+    Wire,
+)
 
 # A control message is a handful of small fields; SEQPACKET truncates what is longer, and a
 # truncated message is an error.
@@ -53,7 +63,7 @@ class LinkFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Boot(ToWorker, frozen=True, tag="boot"):
     """Gateway to worker, first. Descriptors: [statistics, ring, peer table, device, eventfd]."""
 
-    # A tun-reader's: also [sending counters].
+    # On a sealed wire a reader's: then [area of the key region, sending counters or replay marks].
     ring_bytes: int
     wire: Wire
     mode: Mode
@@ -69,10 +79,7 @@ class Begin(ToWorker, frozen=True, tag="begin"):
 
 
 class AttachLink(ToWorker, frozen=True, tag="attach-link"):
-    """Carry the peer's link from now on.
-
-    Descriptors: [socket]; none for a peer on UDP.
-    """
+    """Carry the peer's link from now on. Descriptors: [socket]; none for a peer on UDP."""
 
     slot: int
     link_id: int
@@ -199,15 +206,11 @@ class SetSendingKey(ToWorker, frozen=True, tag="set-sending-key"):
     """To the tun-reader: seal for the peer with this from now on; then send a keepalive."""
 
     slot: int
+    key: KeyName
     aead: Aead
-    key: bytes
     receiver_index: int
     source: CounterSource
     expires_ns: int
-
-    def __repr__(self) -> str:
-        """Leave the key out."""
-        return f"SetSendingKey(slot={self.slot})"
 
 
 class SendKeepalive(ToWorker, frozen=True, tag="send-keepalive"):
@@ -224,21 +227,18 @@ class SendControl(ToWorker, frozen=True, tag="send-control"):
 
 
 class AddReceivingKey(ToWorker, frozen=True, tag="add-receiving-key"):
-    """To the link-reader: open with these what names ``index``; answered by KeyAdded.
+    """To the link-reader: open with this what names ``index``; answered by KeyAdded.
 
-    ``keys`` has an Aead and its key, for each that the session may use; ``expires_ns`` is
-    CLOCK_BOOTTIME.
+    ``aeads``: those that the session may use; ``expires_ns`` is CLOCK_BOOTTIME.
     """
 
     slot: int
-    keys: tuple[tuple[Aead, bytes], ...]
+    key: KeyName
+    aeads: tuple[Aead, ...]
     index: int
     counter: int
     expires_ns: int
-
-    def __repr__(self) -> str:
-        """Leave the keys out."""
-        return f"AddReceivingKey(slot={self.slot})"
+    is_known: bool = False  # a predecessor has opened with it: above its mark only, or not at all
 
 
 class ForgetReceivingKeys(ToWorker, frozen=True, tag="forget-receiving-keys"):

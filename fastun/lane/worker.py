@@ -60,8 +60,8 @@ class Worker:
 
     def __init__(self, role: str, channel: Channel, boot: Boot, fds: list[int]) -> None:
         """Prepare the loop, from the boot message and its descriptors."""
-        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *switch_fds = fds
-        own_fds = [switch_fds.pop(0)] if role == "tun-reader" else []
+        stats_fd, ring_fd, peers_fd, device_fd, wake_fd, *more_fds = fds
+        session_fds, switch_fds = _split(role, boot, more_fds)
         self._channel = channel
         self._link_fds: dict[int, int] = {}
         self._socket_fds: dict[int, int] = {}  # by the socket's index
@@ -73,7 +73,7 @@ class Worker:
                 native.Ring.attach(ring_fd, boot.ring_bytes),
                 self.stats,
                 native.PeerTable.attach(peers_fd),
-                native.SendingCounters.attach(own_fds[0]) if own_fds else None,
+                _session_memory(role, session_fds),
                 *attach_switch(switch_fds, boot.hairpin_bytes),
             ),
             _loop.Descriptors(device_fd, channel.fileno(), wake_fd, *switch_fds[2:]),
@@ -81,7 +81,7 @@ class Worker:
             mode=boot.mode,
             waiting=boot.waiting,
         )
-        close_all([stats_fd, ring_fd, peers_fd, *own_fds, *switch_fds[:2]])
+        close_all([stats_fd, ring_fd, peers_fd, *session_fds, *switch_fds[:2]])
         if boot.holds and boot.wire == Wire.WIREGUARD:
             self._loop.hold_without_session()
         self._loop.coalesce(boot.coalesce)
@@ -249,11 +249,13 @@ class Worker:
 
     @act.register
     def _add_receiving_key(self, message: AddReceivingKey, _: list[int]) -> None:
-        for aead, key in message.keys:
+        if message.is_known:
+            self._loop.take_over_receiving_key(message.slot, message.index)
+        for aead in message.aeads:
             self._loop.add_receiving_key(
                 message.slot,
                 aead,
-                key,
+                message.key,
                 index=message.index,
                 counter=message.counter,
                 expires_ns=message.expires_ns,
@@ -311,3 +313,21 @@ class Worker:
     @act.register
     def _send_message(self, message: SendMessage, _: list[int]) -> None:
         self._loop.send_message(message.slot, message.message)
+
+
+def _split(role: str, boot: Boot, fds: list[int]) -> tuple[list[int], list[int]]:
+    """Return the descriptors of sessions' memory, if the role has it, and those of a switch."""
+    n = 2 if role in native.KEY_ROLES and boot.wire == Wire.WIREGUARD else 0
+    return fds[:n], fds[n:]
+
+
+def _session_memory(role: str, fds: list[int]) -> _loop.SessionMemory:
+    """Map what a worker has of sessions: the keys, and the counters or marks of its role."""
+    if not fds:
+        return _loop.SessionMemory()
+    keys_fd, counters_fd = fds
+    if role == "tun-reader":
+        sending = native.SendingCounters.attach(counters_fd)
+        return _loop.SessionMemory(native.KeyArea(keys_fd), sending=sending)
+    marks = native.ReplayMarks.attach(counters_fd)
+    return _loop.SessionMemory(native.KeyArea(keys_fd), marks=marks)

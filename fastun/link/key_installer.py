@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastun.lane.lane import Lane
 from fastun.lane.messages import AddReceivingKey, SetSendingKey
-from fastun.native import Aead, SendingCounter, has_aes_instructions
-from fastun.session import transport
+from fastun.native import Aead, KeyName, SendingCounter, has_aes_instructions
+from fastun.session.refusal import HandshakeError, Refusal
 from fastun.session.timer_constants import TimerConstants
 from fastun.session.transport import SessionKeys
 
@@ -23,7 +23,8 @@ class KeyInstaller:
     def add_receiving(self, slot: int, keys: SessionKeys, counter: int) -> None:
         """Have the link-reader open under ``keys``, by either cipher that this side can offer.
 
-        Counters under ``counter`` are used up. It answers KeyAdded.
+        Counters under ``counter`` are used up. It answers KeyAdded. The keys are in the lane's
+        region for as long as ``keys`` is referred to. HandshakeError: there is no place left.
         """
         ciphers = [Aead.CHACHA20_POLY1305]
         ciphers += [Aead.AES_256_GCM] if has_aes_instructions() else []
@@ -31,7 +32,8 @@ class KeyInstaller:
             "link-reader",
             AddReceivingKey(
                 slot,
-                tuple((cipher, _data_key(cipher, keys.receive)) for cipher in ciphers),
+                self._shared(keys),
+                tuple(ciphers),
                 keys.local_index,
                 counter,
                 self._expires_ns(keys),
@@ -42,16 +44,18 @@ class KeyInstaller:
         self, slot: int, keys: SessionKeys, aead: Aead, counter: SendingCounter
     ) -> None:
         """Have the tun-reader seal under ``keys`` from now on, and what ``counter`` says."""
-        key = _data_key(aead, keys.send)
-        expires_ns = self._expires_ns(keys)
-        message = SetSendingKey(slot, aead, key, keys.remote_index, counter.source, expires_ns)
+        name, expires_ns = self._shared(keys), self._expires_ns(keys)
+        message = SetSendingKey(slot, name, aead, keys.remote_index, counter.source, expires_ns)
         self._lane.send("tun-reader", message)
 
     def _expires_ns(self, keys: SessionKeys) -> int:
         return int((keys.created_s + self._constants.reject_after_time_s) * _NS_PER_S)
 
-
-def _data_key(aead: Aead, directional_key: bytes) -> bytes:
-    if aead is Aead.AES_256_GCM:
-        return transport.aes_key(directional_key)
-    return directional_key
+    def _shared(self, keys: SessionKeys) -> KeyName:
+        """Return the name of the keys in the region, where they are from now on."""
+        if keys.shared is None:
+            try:
+                keys.shared = self._lane.keys.put(keys.send, keys.receive)
+            except OSError:
+                raise HandshakeError(Refusal.TOO_MANY) from None
+        return keys.shared.name

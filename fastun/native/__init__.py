@@ -7,7 +7,7 @@ fastun.native.loop.
 
 from fastun.native.address import UdpAddress
 from fastun.native.confine import Confined, confine, probe_confinement
-from fastun.native.counters import CounterSource, SendingCounter, SendingCounters
+from fastun.native.counters import CounterSource, ReplayMarks, SendingCounter, SendingCounters
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -20,6 +20,7 @@ from fastun.native.host import (
     tcp_info,
     trim_memory,
 )
+from fastun.native.keys import KEY_ROLES, KeyArea, KeyName, KeyRegion, SharedKeys
 from fastun.native.shared import MacAddress, MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import (
     CALLS,
@@ -70,6 +71,7 @@ __all__ = [
     "DIRECTIONS",
     "DROPS",
     "INITIATION_BYTES",
+    "KEY_ROLES",
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
@@ -84,15 +86,20 @@ __all__ = [
     "CounterSource",
     "Drop",
     "Joins",
+    "KeyArea",
+    "KeyName",
+    "KeyRegion",
     "MacAddress",
     "MacTable",
     "MessageType",
     "Mode",
     "Offload",
     "PeerTable",
+    "ReplayMarks",
     "Ring",
     "SendingCounter",
     "SendingCounters",
+    "SharedKeys",
     "Stats",
     "TcpInfo",
     "UdpAddress",

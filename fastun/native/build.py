@@ -46,11 +46,11 @@ def declarations(header: str) -> str:
 
 
 ffi = cffi.FFI()
-for header in ("fastun.h", "capture.h", "confine.h", "counters.h"):
+for header in ("fastun.h", "capture.h", "confine.h", "counters.h", "keys.h"):
     ffi.cdef(declarations((CSRC / header).read_text(encoding="utf-8")))
 ffi.set_source(
     "fastun.native._fastun",
-    '#include "capture.h"\n#include "confine.h"\n#include "counters.h"',
+    '#include "capture.h"\n#include "confine.h"\n#include "keys.h"',
     sources=SOURCES,
     depends=HEADERS,
     include_dirs=[str(CSRC)],

@@ -1,4 +1,4 @@
-"""Which counters of each session have been used: csrc/shared/sending_counters.h."""
+"""What of sessions outlives their workers: csrc/counters.h."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from fastun.native.library import checked_pointer, ffi, lib
+from fastun.native.library import checked, checked_pointer, ffi, lib
 
 
 class CounterSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,3 +70,29 @@ class SendingCounter:
         """Use one."""
         before = lib.sending_counters_draw(self._counters.pointer, self._slot, self.source.place)
         return int(before - self.source.base) % 2**64
+
+
+class ReplayMarks:
+    """Up to where messages were accepted, in memory of the link-reader alone.
+
+    The gateway makes it and hands it on, and does not map it.
+    """
+
+    def __init__(self, pointer: Any, fd: int) -> None:
+        """Use :meth:`create` or :meth:`attach`."""
+        self.pointer = pointer
+        self.fd = fd
+
+    @classmethod
+    def create(cls) -> ReplayMarks:
+        """Make the memory."""
+        return cls(ffi.NULL, checked(lib.replay_marks_open()))
+
+    @classmethod
+    def attach(cls, fd: int) -> ReplayMarks:
+        """Map it, in the link-reader; the descriptor stays the caller's."""
+        return cls(checked_pointer(lib.replay_marks_attach(fd)), -1)
+
+    def close(self) -> None:
+        """Close the memfd; the gateway's end."""
+        os.close(self.fd)

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from fastun.native.counters import CounterSource, SendingCounters
+from fastun.native.counters import CounterSource, ReplayMarks, SendingCounters
+from fastun.native.keys import KeyArea, KeyName
 from fastun.native.library import checked, checked_pointer, ffi, lib
 from fastun.native.shared import MacTable, PeerTable, Ring, Stats
 from fastun.native.vocabulary import ROLES, Aead, Joins, Mode, Offload, Waiting, Wire
@@ -63,13 +64,21 @@ class Event(msgspec.Struct, frozen=True):
     endpoint: bytes
 
 
+class SessionMemory(msgspec.Struct, frozen=True):
+    """What a worker that seals or opens has of sessions."""
+
+    keys: KeyArea | None = None
+    sending: SendingCounters | None = None  # of a tun-reader
+    marks: ReplayMarks | None = None  # of a link-reader
+
+
 class SharedMemory(msgspec.Struct, frozen=True):
     """What a loop shares with the gateway and the other workers of its lane."""
 
     ring: Ring
     stats: Stats
     peers: PeerTable
-    sending: SendingCounters | None = None  # of a tun-reader
+    sessions: SessionMemory
     macs: MacTable | None = None  # of a switch
     hairpin: Ring | None = None
 
@@ -108,12 +117,13 @@ class Loop:
                 "ring": memory.ring.pointer,
                 "stats": memory.stats.pointer,
                 "peers": memory.peers.pointer,
-                "sending": ffi.NULL if memory.sending is None else memory.sending.pointer,
+                "sending": _pointer(memory.sessions.sending),
+                "marks": _pointer(memory.sessions.marks),
                 "device_fd": fds.device,
                 "channel_fd": fds.channel,
                 "wake_fd": fds.wake,
-                "macs": ffi.NULL if memory.macs is None else memory.macs.pointer,
-                "hairpin": ffi.NULL if memory.hairpin is None else memory.hairpin.pointer,
+                "macs": _pointer(memory.macs),
+                "hairpin": _pointer(memory.hairpin),
                 "hairpin_wake_fd": fds.hairpin_wake,
                 "hands_over": waiting.hands_over,
                 "spin_ns": waiting.spin_us * 1000,
@@ -254,18 +264,18 @@ class Loop:
         self,
         slot: int,
         aead: Aead,
-        key: bytes,
+        key: KeyName,
         *,
         receiver_index: int,
         source: CounterSource,
         expires_ns: int,
     ) -> None:
-        """Seal with this from now on. Raises OSError (ENOENT: the link has gone)."""
+        """Seal with this from now on. Raises OSError (ENOENT: the link or the key has gone)."""
         native = ffi.new("struct counter_source *", msgspec.structs.asdict(source))
         # fmt: off
         checked(
             lib.loop_set_sending_key(
-                self._pointer, slot, aead, key, receiver_index, native, expires_ns,
+                self._pointer, *self._named(key), slot, aead, receiver_index, native, expires_ns,
             )
         )
         # fmt: on
@@ -279,12 +289,30 @@ class Loop:
         lib.loop_send_control(self._pointer, slot, content, len(content))
 
     def add_receiving_key(
-        self, slot: int, aead: Aead, key: bytes, *, index: int, counter: int, expires_ns: int
+        self, slot: int, aead: Aead, key: KeyName, *, index: int, counter: int, expires_ns: int
     ) -> None:
-        """Open what names ``index``. Raises OSError (EEXIST: the index is another peer's)."""
+        """Open what names ``index``.
+
+        Raises OSError (ENOENT: the key has gone; EEXIST: the index is another peer's).
+        """
+        # fmt: off
         checked(
-            lib.loop_add_receiving_key(self._pointer, slot, aead, key, index, counter, expires_ns)
+            lib.loop_add_receiving_key(
+                self._pointer, *self._named(key), slot, aead, index, counter, expires_ns,
+            )
         )
+        # fmt: on
+
+    def _named(self, key: KeyName) -> tuple[Any, Any]:
+        area = _pointer(self._memory.sessions.keys)
+        return area, ffi.new("struct key_name *", (key.place, key.generation))
+
+    def take_over_receiving_key(self, slot: int, index: int) -> None:
+        """Let the keys that are added for ``index`` open only what a predecessor has not.
+
+        Raises OSError (ENOENT: it has left no mark, so that is unknown).
+        """
+        checked(lib.loop_take_over_receiving_key(self._pointer, slot, index))
 
     def forget_receiving_keys(self, slot: int) -> None:
         """Open nothing of the peer's any more."""
@@ -298,3 +326,7 @@ class Loop:
         """Free the loop."""
         lib.loop_free(self._pointer)
         self._pointer = ffi.NULL
+
+
+def _pointer(memory: Any) -> Any:
+    return ffi.NULL if memory is None else memory.pointer

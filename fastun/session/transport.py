@@ -12,7 +12,7 @@ AES-256-GCM, whose key each directional key yields:
 from dataclasses import dataclass, field
 
 from fastun.native import DATA_PADDING_BYTES as PADDING_BYTES
-from fastun.native import Aead
+from fastun.native import Aead, SharedKeys
 from fastun.session import primitives
 from fastun.session.messages import Data, MessageType
 from fastun.session.protocol import LABEL_AES_256_GCM, REJECT_AFTER_MESSAGES
@@ -26,11 +26,12 @@ _IPV4_HEADER_BYTES = 20
 _IPV6_HEADER_BYTES = 40
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class SessionKeys:
     """One handshake's result: directional keys of 32 bytes, and the indices both sides chose.
 
     `created_s` is CLOCK_BOOTTIME when the keys were derived: REJECT_AFTER_TIME counts from there.
+    `shared`: where workers find them.
     """
 
     send: bytes = field(repr=False)
@@ -39,6 +40,7 @@ class SessionKeys:
     remote_index: int
     is_initiator: bool
     created_s: float
+    shared: SharedKeys | None = field(default=None, repr=False)
 
 
 def derive(

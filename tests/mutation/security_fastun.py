@@ -152,8 +152,6 @@ MUTANTS: tuple[SecurityMutant, ...] = (
          "            close_all(fds)\n            raise\n", "            raise\n"),
         ("Message", "unknown fields are refused",
          "forbid_unknown_fields=True, tag_field=codec.TAG", "tag_field=codec.TAG"),
-        ("SetSendingKey.__repr__", "a sending key is not printed",
-         'return f"SetSendingKey(slot={self.slot})"', 'return f"SetSendingKey(slot={self.slot}, {self.key!r})"'),
     ),
     *table(
         "unit/status/test_control",

@@ -10,6 +10,7 @@
 #include "inbound/datagram_batch.h"
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "datagram_link.h"
 #include "handshakes.h"
 #include "inbound/message_in.h"
@@ -134,7 +135,7 @@ static void a_key_that_has_expired_opens_nothing(void) {
     sealing_key(key, KEY);
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     CHECK_EQUAL(
-        loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, clock_boottime_ns()),
+        key_add_for_receiving(reader.loop, SLOT, reader.aead, key, INDEX, 0, clock_boottime_ns()),
         0); /* the same session: now it has ended */
     datagram_send_good(0, 0);
     datagrams_run();
@@ -148,7 +149,7 @@ static void a_socket_carries_the_messages_of_all_peers(void) {
     datagrams_open(AEAD_CHACHA20_POLY1305, true);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
-        loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
+        key_add_for_receiving(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
         0);
     ipv4_make(packet, PACKET, OTHER_ADDRESS, OUR_ADDRESS);
     sealed_make(&sealed, reader.aead, KEY + 1, INDEX + 1, 0, packet, PACKET);

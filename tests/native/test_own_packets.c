@@ -7,6 +7,7 @@
 #include "outbound/tun_reader.h"
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "formats.h"
 #include "frames.h"
 #include "outbound/own_packets.h"
@@ -187,8 +188,8 @@ static void the_indices_of_all_peers_are_found_also_when_they_are_alike(void) {
     loop_of(MODE_TUN);
     for (unsigned slot = 0; slot < N_PEERS; slot++) {
         CHECK_EQUAL(loop_attach_link(sender.worker.loop, slot, slot, -1, &format), 0);
-        CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, slot, AEAD_CHACHA20_POLY1305, key,
-                                         slot / 2 * 4096, &(struct counter_source){0}, UINT64_MAX),
+        CHECK_EQUAL(key_use_for_sending(sender.worker.loop, slot, AEAD_CHACHA20_POLY1305, key,
+                                        slot / 2 * 4096, &(struct counter_source){0}, UINT64_MAX),
                     0);
     }
     for (uint32_t index = 0; index < N_PEERS / 2 * 4096; index += 1024) {

@@ -7,6 +7,7 @@
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "sealed_link.h"
 #include "sockets.h"
 
@@ -171,7 +172,7 @@ static void a_key_opens_until_it_expires(void) {
         reader_open_mode(AEAD_CHACHA20_POLY1305, MODE_TUN);
         uint64_t expires_ns = clock_boottime_ns() + (is_over ? 0 : 60000000000);
         CHECK_EQUAL(
-            loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, INDEX, 0, expires_ns), 0);
+            key_add_for_receiving(reader.loop, SLOT, reader.aead, key, INDEX, 0, expires_ns), 0);
         send_good(0);
         check_counts(!is_over, is_over ? DROP_link_reader_unknown_index : NO_DROP, is_over);
         CHECK_EQUAL(field(SLOT, "received_ns") != 0, !is_over);
@@ -188,7 +189,7 @@ static void another_peers_key_does_not_open_on_this_link(void) {
     CHECK_EQUAL(loop_attach_link(reader.loop, OTHER_SLOT, 2, other[0], &format), 0);
     sealing_key(key, KEY + 1);
     CHECK_EQUAL(
-        loop_add_receiving_key(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
+        key_add_for_receiving(reader.loop, OTHER_SLOT, reader.aead, key, INDEX + 1, 0, UINT64_MAX),
         0);
     make_packet(KEY + 1, INDEX + 1, 0);
     send_sealed();
@@ -202,10 +203,10 @@ static void what_is_for_no_slot_or_another_peers_is_refused(void) {
     struct loop *loop;
     reader_open(AEAD_CHACHA20_POLY1305);
     loop = reader.loop;
-    CHECK(loop_add_receiving_key(loop, OTHER_SLOT, reader.aead, key, INDEX, 0, UINT64_MAX) < 0);
-    CHECK(loop_add_receiving_key(loop, N_PEER_SLOTS, reader.aead, key, 1, 0, UINT64_MAX) < 0);
-    CHECK(loop_set_sending_key(loop, OTHER_SLOT, reader.aead, key, 1, &(struct counter_source){0},
-                               UINT64_MAX) < 0);
+    CHECK(key_add_for_receiving(loop, OTHER_SLOT, reader.aead, key, INDEX, 0, UINT64_MAX) < 0);
+    CHECK(key_add_for_receiving(loop, N_PEER_SLOTS, reader.aead, key, 1, 0, UINT64_MAX) < 0);
+    CHECK(key_use_for_sending(loop, OTHER_SLOT, reader.aead, key, 1, &(struct counter_source){0},
+                              UINT64_MAX) < 0);
     CHECK(loop_allow_ip(loop, N_PEER_SLOTS + 1, key, 4, 32) < 0);
     CHECK(loop_allow_ip(loop, 0, key, 5, 32) < 0);
     CHECK(loop_allow_ip(loop, 0, key, 4, 33) < 0);

@@ -42,7 +42,7 @@ static void begin_session(void) {
     n_sessions++;
 }
 
-/* As a tun-reader does it that is told of a session, or starts with it. */
+/* As a tun-reader does it with a session that it hears of, or starts with. */
 static struct sending_key key_of(const struct session *session, const struct sending_key *before) {
     struct sending_key key = {
         .receiver_index = session->index,

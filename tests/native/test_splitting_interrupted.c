@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "outbound/splitting.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "outbound/frame.h"
 #include "split_link.h"
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "worker/key_commands.h"
 #include "frames.h"
 #include "loop/switching.h"
 #include "packet/mac_key.h"

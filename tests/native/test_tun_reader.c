@@ -8,6 +8,7 @@
 #include "outbound/tun_reader.h"
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "frames.h"
 #include "sender.h"
 

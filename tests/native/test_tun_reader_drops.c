@@ -8,6 +8,7 @@
 #include "outbound/codel.h"
 #include "outbound/answer_limit.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "sender.h"
 
 enum { PEER = 0x0a000002 };

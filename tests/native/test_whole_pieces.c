@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "worker/key_commands.h"
 #include "outbound/splitting.h"
 #include "packet/byteorder.h"
 #include "packet/pieces.h"

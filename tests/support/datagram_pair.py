@@ -21,14 +21,14 @@ from fastun.link.key_exchange import KeyExchange, SessionCounts
 from fastun.link.local_end import LocalEnd
 from fastun.link.peer_slots import PeerSlots, SlottedPeer
 from fastun.link.table import LinkTable
-from fastun.native import Aead, UdpAddress
+from fastun.native import UdpAddress
 from fastun.peers.peer import Peer
 from fastun.session import messages, transport
 from fastun.session.messages import MessageType
 from fastun.session.timer_constants import TimerConstants
 from tests.support.known_names import KnownNames
 from tests.support.parties import CLIENT, SERVER
-from tests.support.recording_lane import RecordingLane
+from tests.support.recording_lane import RecordingLane, key_in_region
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -164,7 +164,7 @@ class Side:
         for role, message in self.lane.take():
             self.given.append((role, message))
             if isinstance(message, AddReceivingKey):
-                key = dict(message.keys)[Aead.CHACHA20_POLY1305]
+                key = key_in_region(self.lane.keys, "link-reader", message.key)
                 self.receiving[message.index] = (message.slot, key)
                 self.sessions.on_key_added(message.slot, message.index)
             elif isinstance(message, ForgetReceivingKeys):

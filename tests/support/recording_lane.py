@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import mmap
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from fastun.native import SendingCounters
+from fastun.native import KeyName, KeyRegion, SendingCounters
 
 if TYPE_CHECKING:
     from fastun.lane.lane import Lane
@@ -19,6 +20,25 @@ def sending_counters() -> SendingCounters:
     return SendingCounters.create()
 
 
+_ENTRY_BYTES, _ENTRY_KEY, _KEY_BYTES = 64, 8, 32  # csrc/session/key_region.h
+
+
+@functools.cache
+def _region() -> KeyRegion:
+    """Return the one region of all lanes of a test process."""
+    return KeyRegion.create(secret=False)
+
+
+def key_in_region(region: KeyRegion, role: str, name: KeyName) -> bytes:
+    """Return what a worker finds under a name; zeros: nothing."""
+    begin = name.place * _ENTRY_BYTES
+    with mmap.mmap(region.fd(role), 0, prot=mmap.PROT_READ) as area:
+        entry = area[begin : begin + _ENTRY_BYTES]
+    generation = int.from_bytes(entry[:_ENTRY_KEY], "little")
+    found = entry[_ENTRY_KEY : _ENTRY_KEY + _KEY_BYTES]
+    return found if generation == name.generation else bytes(_KEY_BYTES)
+
+
 class RecordingLane:
     """`sent` has role, message and descriptor (-1 for none); `cleared` the slots zeroed."""
 
@@ -27,6 +47,7 @@ class RecordingLane:
         self.cleared: list[int] = []
         self.sending = sending_counters()
         self.peers = SimpleNamespace(clear=self.cleared.append)
+        self.keys = _region()
 
     def send(self, role: str, message: ToWorker, fd: int = -1) -> None:
         self.sent.append((role, message, fd))

@@ -48,6 +48,7 @@ class StreamPeer(msgspec.Struct):
     aead: Aead
     timers: PeerTimers
     observer: Observer
+    current: SessionKeys  # in the region for as long as they are here
     initiator: InitiatorState | None = None
     # Keys whose receiving half is on its way to the link-reader, or waits to be confirmed.
     pending: SessionKeys | None = msgspec.field(default=None)
@@ -89,7 +90,9 @@ class StreamSessions:
         timers.on_keepalive_sent(now_s)  # the hello
         observer = Observer(self._lane.peers, link.slot, timers)
         observer.skip()
-        stream_peer = StreamPeer(established.slotted, link, established.aead, timers, observer)
+        stream_peer = StreamPeer(
+            established.slotted, link, established.aead, timers, observer, keys
+        )
         self._by_slot[link.slot] = stream_peer
         self._counts.last_handshake[link.slot] = time.time()
         counter = self._lane.sending.begin(link.slot, n_used=1)
@@ -193,6 +196,7 @@ class StreamSessions:
     def _switch(self, stream_peer: StreamPeer) -> None:
         keys, stream_peer.pending = stream_peer.pending, None
         assert keys is not None  # noqa: S101 (the callers looked)
+        stream_peer.current = keys
         slot = stream_peer.link.slot
         counter = self._lane.sending.begin(slot)
         self._installer.use_for_sending(slot, keys, stream_peer.aead, counter)

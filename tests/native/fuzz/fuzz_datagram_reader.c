@@ -7,6 +7,7 @@
 
 #include "packet/byteorder.h"
 #include "fuzz_lane.h"
+#include "worker/key_commands.h"
 #include "handshakes.h"
 #include "inbound/message_in.h"
 #include "sealing.h"
@@ -25,11 +26,11 @@ static void add_keys(void) {
     sealing_key(key, 1);
     for (int aead = 0; aead < N_AEADS; aead++) {
         sealing[aead] = aead_key_new((enum aead)aead, key);
-        FUZZ_CHECK(loop_add_receiving_key(loop, SLOT, (enum aead)aead, key, INDEX, 0, UINT64_MAX) ==
+        FUZZ_CHECK(key_add_for_receiving(loop, SLOT, (enum aead)aead, key, INDEX, 0, UINT64_MAX) ==
                    0);
     }
-    FUZZ_CHECK(loop_add_receiving_key(loop, OTHER_SLOT, AEAD_AES_256_GCM, key, INDEX + 1, 0,
-                                      UINT64_MAX) == 0);
+    FUZZ_CHECK(key_add_for_receiving(loop, OTHER_SLOT, AEAD_AES_256_GCM, key, INDEX + 1, 0,
+                                     UINT64_MAX) == 0);
 }
 
 static void open_once(void) {
@@ -61,7 +62,7 @@ static void begin(void) {
     for (uint32_t index = INDEX; index <= INDEX + 1; index++) {
         struct receiving_key *key = key_table_find(link_reader_of(loop)->keys, index);
         key->replay = (struct replay){0};
-        key->is_confirmed = false;
+        key->is_confirmed = key->is_reported = false;
     }
 }
 

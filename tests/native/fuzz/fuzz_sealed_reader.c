@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "packet/byteorder.h"
 #include "fuzz_lane.h"
+#include "worker/key_commands.h"
 #include "sealing.h"
 
 enum { STREAM_MAX = 128 * 1024, INPUT_MAX = 8192, INDEX = 0x20206006 };
@@ -51,9 +52,9 @@ static struct loop *open_loop(const struct link_format *format, int fd) {
     struct loop *loop = fuzz_loop_new(WIRE_WIREGUARD, format->mode);
     sealing_key(key, 1);
     FUZZ_CHECK(loop_attach_link(loop, 0, 0, fd, format) == 0);
-    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_CHACHA20_POLY1305, key, INDEX, 0, UINT64_MAX) ==
+    FUZZ_CHECK(key_add_for_receiving(loop, 0, AEAD_CHACHA20_POLY1305, key, INDEX, 0, UINT64_MAX) ==
                0);
-    FUZZ_CHECK(loop_add_receiving_key(loop, 0, AEAD_AES_256_GCM, key, INDEX + 1, 0, UINT64_MAX) ==
+    FUZZ_CHECK(key_add_for_receiving(loop, 0, AEAD_AES_256_GCM, key, INDEX + 1, 0, UINT64_MAX) ==
                0);
     fuzz_allow_ten(loop, 0);
     return loop;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "worker/key_commands.h"
 
 enum { END_KEY = 99, END_INDEX = 0xeeee };
 
@@ -56,8 +57,8 @@ void datagrams_open(enum aead aead, bool has_offload) {
     for (unsigned sender = 0; sender < N_SENDERS; sender++)
         open_sender(sender);
     sealing_key(key, END_KEY);
-    CHECK_EQUAL(loop_add_receiving_key(reader.loop, OTHER_SLOT, AEAD_AES_256_GCM, key, END_INDEX, 0,
-                                       UINT64_MAX),
+    CHECK_EQUAL(key_add_for_receiving(reader.loop, OTHER_SLOT, AEAD_AES_256_GCM, key, END_INDEX, 0,
+                                      UINT64_MAX),
                 0);
     end_counter = 0;
 }

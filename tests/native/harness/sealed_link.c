@@ -6,6 +6,7 @@
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "sockets.h"
 
 const enum aead aeads[2] = {AEAD_CHACHA20_POLY1305, AEAD_AES_256_GCM};
@@ -25,7 +26,7 @@ void add_key(unsigned key_number, uint32_t index, uint64_t counter) {
     uint8_t key[AEAD_KEY_SIZE];
     sealing_key(key, key_number);
     CHECK_EQUAL(
-        loop_add_receiving_key(reader.loop, SLOT, reader.aead, key, index, counter, UINT64_MAX), 0);
+        key_add_for_receiving(reader.loop, SLOT, reader.aead, key, index, counter, UINT64_MAX), 0);
 }
 
 static enum event_kind run_to_the_end(void);

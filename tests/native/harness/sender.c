@@ -6,6 +6,7 @@
 
 #include "packet/byteorder.h"
 #include "check.h"
+#include "worker/key_commands.h"
 #include "sockets.h"
 
 struct sender sender;
@@ -68,8 +69,8 @@ void set_session(unsigned slot, enum aead aead, unsigned session, uint64_t first
     uint8_t key[AEAD_KEY_SIZE];
     const struct counter_source source = {session % SENDING_PLACES, base_of(slot, session, first)};
     sealing_key(key, slot);
-    CHECK_EQUAL(loop_set_sending_key(sender.worker.loop, slot, aead, key,
-                                     slot + session * N_PEER_SLOTS, &source, expires_ns),
+    CHECK_EQUAL(key_use_for_sending(sender.worker.loop, slot, aead, key,
+                                    slot + session * N_PEER_SLOTS, &source, expires_ns),
                 0);
 }
 

@@ -156,11 +156,14 @@ def test_memory_for_fewer_keys_than_there_are_peers_is_a_warning(
 
 LINK_READER = """
 import os, re, socket
-from fastun.native import Aead, Mode, PeerTable, Ring, Stats, Waiting, Wire, sealing_library
+from fastun.native import Aead, KeyArea, KeyRegion, Mode, PeerTable, Ring, Stats, Waiting, Wire
+from fastun.native import sealing_library
 from fastun.native.loop import Descriptors, Loop, SharedMemory
 
 channel, _other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create())
+region = KeyRegion.create(secret=False)
+area = KeyArea(region.fd("link-reader"))
+memory = SharedMemory(Ring.create(1 << 20), Stats.create(), PeerTable.create(), keys=area)
 fds = Descriptors(os.open("/dev/null", os.O_RDWR), channel.fileno(), os.eventfd(0))
 loop = Loop("link-reader", memory, fds, wire=Wire.WIREGUARD, mode=Mode.TUN, waiting=Waiting())
 
@@ -173,8 +176,8 @@ on_udp = locked()
 N_PEERS, N_KEYS = 64, 4
 for index in range(N_PEERS * N_KEYS):
     for aead in Aead:
-        slot, key = index // N_KEYS, os.urandom(32)
-        loop.add_receiving_key(slot, aead, key, index=index + 1, counter=0, expires_ns=2**62)
+        slot, key = index // N_KEYS, region.put(os.urandom(32), os.urandom(32))
+        loop.add_receiving_key(slot, aead, key.name, index=index + 1, counter=0, expires_ns=2**62)
 print(sealing_library(), on_udp - before, (locked() - on_udp) // N_PEERS)
 """
 

@@ -16,7 +16,7 @@ CSRC = Path(__file__).resolve().parents[3] / "csrc"
 SOURCES = sorted(CSRC.rglob("*.[ch]"))
 
 #: From the bottom. A file includes headers of its own folder and of those below it; folders in one
-#: row do not see one another. "" has fastun.h, capture.h and confine.h, the interface to Python.
+#: row do not see one another. "" has fastun.h, capture.h, confine.h and keys.h, for Python.
 ORDER = [
     {""},
     {"packet"},
