@@ -27,6 +27,8 @@ uint64_t sending_counters_draw(struct sending_counters *counters, unsigned slot,
 
 /* -- replay marks (csrc/shared/replay_marks.h): link-reader -------------------------------------- */
 
+enum { MARKS_A_SLOT = 4 }; /* keys that a link-reader opens with for a peer, at once */
+
 /* Makes the memory, which the gateway does not map, and returns its descriptor. */
 int replay_marks_open(void);
 struct replay_marks *replay_marks_attach(int fd);

@@ -18,8 +18,6 @@
 #include "counters.h"
 #include "shared/peer_table.h"
 
-enum { MARKS_A_SLOT = 4 };
-
 struct replay_mark {
     _Atomic uint64_t name; /* 1 + the key's index; 0: no key has it */
     _Atomic uint64_t next; /* all counters below are used up */

@@ -20,10 +20,13 @@ class KeyInstaller:
         self._lane = lane
         self._constants = constants
 
-    def add_receiving(self, slot: int, keys: SessionKeys, counter: int) -> None:
+    def add_receiving(
+        self, slot: int, keys: SessionKeys, counter: int, *, is_known: bool = False
+    ) -> None:
         """Have the link-reader open under ``keys``, by either cipher that this side can offer.
 
-        Counters under ``counter`` are used up. It answers KeyAdded. The keys are in the lane's
+        Counters under ``counter`` are used up; ``is_known``: and what a link-reader has opened that
+        was killed. It answers KeyAdded. The keys are in the lane's
         region for as long as ``keys`` is referred to. HandshakeError: there is no place left.
         """
         ciphers = [Aead.CHACHA20_POLY1305]
@@ -37,6 +40,7 @@ class KeyInstaller:
                 keys.local_index,
                 counter,
                 self._expires_ns(keys),
+                is_known,
             ),
         )
 

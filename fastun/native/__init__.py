@@ -7,7 +7,13 @@ fastun.native.loop.
 
 from fastun.native.address import UdpAddress
 from fastun.native.confine import Confined, confine, probe_confinement
-from fastun.native.counters import CounterSource, ReplayMarks, SendingCounter, SendingCounters
+from fastun.native.counters import (
+    RECEIVING_KEYS,
+    CounterSource,
+    ReplayMarks,
+    SendingCounter,
+    SendingCounters,
+)
 from fastun.native.host import (
     TcpInfo,
     device_open,
@@ -75,6 +81,7 @@ __all__ = [
     "MESSAGE_BYTES_MAX",
     "PEER_FIELDS",
     "PEER_SLOTS",
+    "RECEIVING_KEYS",
     "RESPONSE_BYTES",
     "ROLES",
     "SEALED_CONTENT_BYTES_MAX",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from fastun.native.library import checked, checked_pointer, ffi, lib
+
+#: How many keys a link-reader opens with for a peer, at once.
+RECEIVING_KEYS: Final = int(lib.MARKS_A_SLOT)
 
 
 class CounterSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

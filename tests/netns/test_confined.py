@@ -67,7 +67,7 @@ def writable_code(pid: int) -> list[str]:
 
 
 #: What one role has, and no other.
-OWN = {"tun-reader": "/memfd:fastun-counters"}
+OWN = {"tun-reader": "/memfd:fastun-counters", "link-reader": "/memfd:fastun-marks"}
 
 
 def assert_no_file(pid: int, role: str, log_file: Path) -> None:

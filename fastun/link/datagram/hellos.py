@@ -76,9 +76,10 @@ class DatagramHellos:
         if link is not None and is_new:
             link.peer_software = theirs.software
             self._log.info("hello", peer=link.peer_name, software=theirs.software)
-        counter = udp_peer.hello.counter
-        if aead is not udp_peer.aead and counter is not None and self._peers.is_carried(udp_peer):
-            udp_peer.aead = aead
+        session = udp_peer.hello
+        counter = session.counter
+        if aead is not session.aead and counter is not None and self._peers.is_carried(udp_peer):
+            session.aead = aead
             self._installer.use_for_sending(udp_peer.slotted.slot, keys, aead, counter)
         if theirs.push is not None and self._role == "connect":
             self._on_push(udp_peer.slotted.peer.name, theirs.push)

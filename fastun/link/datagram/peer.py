@@ -3,6 +3,7 @@
 WireGuard's sessions on UDP outlive addresses and silences, so all of this belongs to the peer, not
 to a connection. Which keys are where:
 
+    opened        what the link-reader opens with, the same and older ones; its successor gets them
     concluding    our initiation was answered; the link-reader is getting the keys to open with
     responding    we answered; the link-reader opens, and the peer has still to prove that it does
     current       what is sealed under now
@@ -20,7 +21,7 @@ from fastun.link.hello import Ability, Hello
 from fastun.link.peer_slots import SlottedPeer
 from fastun.link.table import Link
 from fastun.link.traffic_observer import Observer
-from fastun.native import Aead, Joins, SendingCounter, UdpAddress
+from fastun.native import RECEIVING_KEYS, Aead, Joins, SendingCounter, UdpAddress
 from fastun.session import transport
 from fastun.session.cookies import CookieJar
 from fastun.session.noise import InitiatorState
@@ -34,9 +35,10 @@ HELLO_INTERVAL_S = 1.0
 
 
 class HelloExchange(msgspec.Struct):
-    """The hellos of one session, and the counter that they and all else are sent under."""
+    """The hellos of one session, and what all is sealed by in it."""
 
     counter: SendingCounter | None = msgspec.field(default=None)
+    aead: Aead = Aead.CHACHA20_POLY1305  # until the peer's hello says more
     n_sent: int = 0
     sent_s: float = float("-inf")
     theirs: Hello | None = None
@@ -98,6 +100,13 @@ class PeerPort(msgspec.Struct):
     is_said: bool = False  # the change, since the last answer
 
 
+class OpenedKeys(msgspec.Struct):
+    """Keys that the link-reader opens with, or is to."""
+
+    keys: SessionKeys
+    is_added: bool = False  # it has said so
+
+
 class UdpPeer(msgspec.Struct):
     """A peer on UDP. ``address`` is where it was last heard, or is tried until it is."""
 
@@ -113,7 +122,7 @@ class UdpPeer(msgspec.Struct):
     responding: SessionKeys | None = msgspec.field(default=None)
     response: bytes | None = None  # to be sent when the link-reader opens under `responding`
     current: SessionKeys | None = msgspec.field(default=None)
-    aead: Aead = Aead.CHACHA20_POLY1305  # of `current`
+    opened: dict[int, OpenedKeys] = msgspec.field(default_factory=dict)  # by our index, by age
     handshake_s: float = 0.0  # when the last handshake succeeded, CLOCK_BOOTTIME
     hello: HelloExchange = msgspec.field(default_factory=HelloExchange)
     link: Link | None = None
@@ -148,8 +157,17 @@ class UdpPeer(msgspec.Struct):
         self.n_attempts = self.port.n_silent = self.pin.n_responses = 0
         self.port.is_said = False
 
-    def lose_sessions(self) -> None:
-        """Drop the keys in use: a worker has died with its own."""
-        self.current = None
-        self.hello = HelloExchange()
-        self.timers.on_keys_lost()
+    def note_opened(self, keys: SessionKeys) -> None:
+        """Take note of keys that the link-reader is to open with: as many as it keeps."""
+        in_use = (self.current, self.concluding, self.responding)
+        old = [index for index, each in self.opened.items() if each.keys not in in_use]
+        for index in old[: max(0, len(self.opened) + 1 - RECEIVING_KEYS)]:
+            del self.opened[index]
+        self.opened[keys.local_index] = OpenedKeys(keys)
+
+    def forget_expired(self, now_s: float) -> None:
+        """Forget keys that open nothing any more."""
+        created_before_s = now_s - self.timers.constants.reject_after_time_s
+        for index, each in list(self.opened.items()):
+            if each.keys.created_s < created_before_s:
+                del self.opened[index]

@@ -64,7 +64,7 @@ def test_the_agreed_cipher_goes_on_with_the_counters_that_the_gateway_draws_from
             assert given[0].aead == Aead.CHACHA20_POLY1305
             assert given[-1].aead == agreed
             assert len({key.source for key in given}) == 1
-            udp_peer = side.sessions._by_slot[0]  # noqa: SLF001
+            udp_peer = side.sessions._peers.by_slot[0]  # noqa: SLF001
             assert udp_peer.hello.counter is not None
             assert udp_peer.hello.counter.source == given[0].source
             assert udp_peer.hello.counter.next() == 1, "the hello took the first"
