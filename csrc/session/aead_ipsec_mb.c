@@ -1,4 +1,7 @@
-/* Sealing by intel-ipsec-mb, where it was there when this was compiled (FASTUN_WITH_IPSEC_MB).
+/* Sealing by intel-ipsec-mb, where it is installed. Its header must be there when this is compiled
+ * (FASTUN_WITH_IPSEC_MB), the library itself is looked for at run time, so that a binary package
+ * runs on hosts without it. Its calls go through a table whose layout is its version's: only the
+ * version of the header is used (major and minor).
  *
  * Only on processors with AVX-512 and its AES: there it takes half or a third of libgcrypt's time,
  * with AVX2 it is the slower one. Its key schedules are plain memory, which is ours to choose; what
@@ -15,7 +18,9 @@
 
 #ifdef FASTUN_WITH_IPSEC_MB
 
+#include <dlfcn.h>
 #include <intel-ipsec-mb.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "session/secret_memory.h"
@@ -31,6 +36,15 @@ struct ipsec_mb_key {
     _Alignas(64) struct gcm_key_data aes; /* read in whole vectors */
 };
 
+/* What it exports, as far as it is needed. */
+static struct {
+    unsigned (*get_version)(void);
+    IMB_MGR *(*alloc_mb_mgr)(uint64_t flags);
+    void (*free_mb_mgr)(IMB_MGR *manager);
+    void (*init_mb_mgr_avx512)(IMB_MGR *manager);
+    int (*get_errno)(IMB_MGR *manager);
+} exported;
+
 /* Its table of functions; the manager of jobs around it is not used. */
 static IMB_MGR *manager;
 
@@ -38,28 +52,65 @@ static struct ipsec_mb_key *whole(struct aead_key *key) {
     return (struct ipsec_mb_key *)(void *)key;
 }
 
+/* Asked before it is loaded, which takes 10 MiB of addresses. */
+static bool is_fast_here(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("vaes") && __builtin_cpu_supports("vpclmulqdq");
+}
+
+/* ISO C knows no way from an object's address to a function's; POSIX promises that this is one. */
+static bool find(void *handle, const char *name, void *function) {
+    void *found = dlsym(handle, name);
+    memcpy(function, &found, sizeof found);
+    return found != NULL;
+}
+
+static bool is_of_the_header(unsigned version) {
+    return version >> 8 == (unsigned)IMB_VERSION_NUM >> 8;
+}
+
+/* It stays loaded if it is of use. */
+static bool load(void) {
+    char name[32];
+    snprintf(name, sizeof name, "libIPSec_MB.so.%d", IMB_VERSION_NUM >> 16);
+    void *handle = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL)
+        return false;
+    if (find(handle, "imb_get_version", &exported.get_version) &&
+        is_of_the_header(exported.get_version()) &&
+        find(handle, "alloc_mb_mgr", &exported.alloc_mb_mgr) &&
+        find(handle, "free_mb_mgr", &exported.free_mb_mgr) &&
+        find(handle, "init_mb_mgr_avx512", &exported.init_mb_mgr_avx512) &&
+        find(handle, "imb_get_errno", &exported.get_errno))
+        return true;
+    dlclose(handle);
+    return false;
+}
+
 /* It tests itself when it is initialised, if it was built to. */
 static bool is_usable(void) {
     if ((manager->features & FEATURES) != FEATURES)
         return false;
-    init_mb_mgr_avx512(manager);
+    exported.init_mb_mgr_avx512(manager);
     bool is_tested = (manager->features & IMB_FEATURE_SELF_TEST) != 0;
     return !is_tested || (manager->features & IMB_FEATURE_SELF_TEST_PASS) != 0;
 }
 
 static int prepare(void) {
-    manager = alloc_mb_mgr(0);
+    if (!is_fast_here() || !load())
+        return -ENOTSUP;
+    manager = exported.alloc_mb_mgr(0);
     if (manager == NULL)
         return -ENOMEM;
     if (is_usable())
         return 0;
-    free_mb_mgr(manager);
+    exported.free_mb_mgr(manager);
     return -ENOTSUP;
 }
 
 /* Whether the last call succeeded: each call sets the error code anew. */
 static bool is_done(void) {
-    return imb_get_errno(manager) == 0;
+    return exported.get_errno(manager) == 0;
 }
 
 static struct aead_key *key_new(enum aead aead, const uint8_t key[AEAD_KEY_SIZE]) {

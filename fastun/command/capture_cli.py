@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fastun.command.completion import peer_names
 from fastun.command.options import gateway_option, run_dir_option
 from fastun.config.quantity import parse_size
 
@@ -24,7 +25,12 @@ SIZE = "100MB"
     default="-",
     help="New file to write to; without it, or with -, stdout.",
 )
-@click.option("--peer", metavar="NAME", help="Only what is from or to this peer.")
+@click.option(
+    "--peer",
+    metavar="NAME",
+    shell_complete=peer_names,
+    help="Only what is from or to this peer.",
+)
 @click.option(
     "--stage",
     "stages",

@@ -16,7 +16,9 @@ import click
 
 from fastun import __version__, ending, imports
 from fastun.command.capture_cli import capture
+from fastun.command.completion import completion, interface_names, peer_names
 from fastun.command.disconnect_cli import disconnect
+from fastun.command.grafana_cli import grafana
 from fastun.command.key_cli import key, keygen, pubkey
 from fastun.command.last_line import explain, of_the_system, say_last
 from fastun.command.options import (
@@ -117,6 +119,7 @@ def connect(context: click.Context, /, target: str | None, check: bool, **option
     "-i",
     "--interface",
     metavar="NAME",
+    shell_complete=interface_names,
     help="Only the gateway of this interface.",
 )
 @run_dir_option
@@ -194,7 +197,13 @@ def top(interface: str | None, run_dir: Path, interval: float, count: int | None
 
 
 @cli.command()
-@click.option("--peer", "name", metavar="NAME", help="Check why this peer is not connected.")
+@click.option(
+    "--peer",
+    "name",
+    metavar="NAME",
+    shell_complete=peer_names,
+    help="Check why this peer is not connected.",
+)
 @state_option
 @run_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -226,6 +235,7 @@ def doctor(
 @click.option(
     "--peer",
     metavar="NAME|ADDRESS",
+    shell_complete=peer_names,
     help="Measure the live tunnel to this peer, on which --serve runs.",
 )
 @click.option(
@@ -266,7 +276,7 @@ def bench(**options: Any) -> None:
     command.run(**options)
 
 
-for command in (capture, disconnect, keygen, pubkey, key, peer):
+for command in (capture, completion, disconnect, grafana, keygen, pubkey, key, peer):
     cli.add_command(command)
 
 

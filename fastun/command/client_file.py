@@ -56,7 +56,8 @@ def write(client: Client, file_format: str) -> str:
     """Return the text in one of FORMATS; ConfigError where the server is not for that one."""
     document = _document(client)
     if file_format == "toml":
-        return _heading(client, "toml") + written.write(document)
+        # Of a peer with a file of its own it is a section to add there.
+        return _heading(client, "toml") + written.write(document).removeprefix("[interface]\n\n")
     text = wg_quick.write(_for_apps(document, client, file_format))
     return _qr(text) if file_format == "qr" else _heading(client, "conf") + _split(client) + text
 
@@ -65,8 +66,8 @@ def _heading(client: Client, suffix: str) -> str:
     if client.private_key is None:
         field = "private_key" if suffix == "toml" else "PrivateKey"
         return (
-            f"# What {client.name} needs of this server. Its private key is its own: add it as\n"
-            f"# {field}, and keep the file at mode 0600.\n\n"
+            f"# What {client.name} needs of this server. Its private key is its own: add this to\n"
+            f"# the file that has it, or the key here as {field}. Keep the file at mode 0600.\n\n"
         )
     return (
         f"# The keys of {client.name}: keep the file at mode 0600, and use it on one host.\n"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from fastun.command.completion import interface_names
 from fastun.command.options import run_dir_option
 
 
@@ -12,6 +13,7 @@ from fastun.command.options import run_dir_option
     "-i",
     "--interface",
     metavar="NAME",
+    shell_complete=interface_names,
     help="Interface of the client, where more than one is running.",
 )
 @run_dir_option

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from fastun.command.completion import interface_names, peer_names
 from fastun.config import document, interface, settings
 
 # Not readable: what reads it says more of what is wrong, and doctor goes on without.
@@ -40,8 +41,11 @@ gateway_option = click.option(
     "-i",
     "--interface",
     metavar="NAME",
+    shell_complete=interface_names,
     help="Interface of the gateway, where more than one is running.",
 )
+# A peer that is there; `peer add` makes one.
+peer_argument = click.argument("name", shell_complete=peer_names)
 
 # Each name here is a field of settings.Options.
 _TUNNEL_OPTIONS = (

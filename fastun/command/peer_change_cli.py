@@ -5,12 +5,13 @@ from typing import Final
 
 import click
 
+from fastun.command.options import peer_argument
 from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
 
 @click.command("set")
-@click.argument("name")
+@peer_argument
 @peer_options
 @server_options
 def set_(name: str, state: Path, given: Given) -> None:
@@ -29,7 +30,7 @@ def set_(name: str, state: Path, given: Given) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @server_options
 def enable(name: str, state: Path) -> None:
     """Let a disabled peer connect again.
@@ -44,7 +45,7 @@ def enable(name: str, state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @server_options
 def disable(name: str, state: Path) -> None:
     """Cut off one peer, and keep its keys and addresses.
@@ -59,7 +60,7 @@ def disable(name: str, state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("new_name")
 @server_options
 def rename(name: str, new_name: str, state: Path) -> None:
@@ -77,7 +78,7 @@ def rename(name: str, new_name: str, state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.option("--psk", "only_psk", is_flag=True, help="Only a new pre-shared key.")
 @click.option(
     "--public-key", metavar="KEY", help="New public key of a peer that keeps its private key."
@@ -117,7 +118,7 @@ def rekey(
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("when")
 @server_options
 def expire(name: str, when: str, state: Path) -> None:
@@ -139,7 +140,7 @@ def expire(name: str, when: str, state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("rate", required=False)
 @click.option("--outbound", metavar="RATE", help="Most that is sent to the peer; or none.")
 @click.option("--inbound", metavar="RATE", help="Most that the peer may send; or none.")
@@ -175,7 +176,7 @@ def limit(
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("size", required=False)
 @click.option(
     "--then",
@@ -202,7 +203,7 @@ def quota(name: str, size: str | None, then: str | None, state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("networks", nargs=-1, required=True)
 @server_options
 def to(name: str, networks: tuple[str, ...], state: Path) -> None:
@@ -222,7 +223,7 @@ def to(name: str, networks: tuple[str, ...], state: Path) -> None:
 
 
 @click.command()
-@click.argument("name")
+@peer_argument
 @click.argument("text")
 @server_options
 def note(name: str, text: str, state: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from fastun.command import peer_change_cli
+from fastun.command.options import peer_argument
 from fastun.command.peer_fields import Given, endpoint_option, format_option, peer_options
 from fastun.command.server_state import server_options
 
@@ -87,7 +88,7 @@ def list_(as_json: bool, state: Path) -> None:
 
 
 @peer.command()
-@click.argument("name")
+@peer_argument
 @server_options
 def show(name: str, state: Path) -> None:
     """Show one peer.
@@ -102,7 +103,7 @@ def show(name: str, state: Path) -> None:
 
 
 @peer.command()
-@click.argument("name")
+@peer_argument
 @server_options
 def remove(name: str, state: Path) -> None:
     """Remove one peer, and close its link.

@@ -1,24 +1,18 @@
-"""Where the server's keys and peers are: the state directory of the gateway that runs.
-
-Asked for in this order: --state, the gateway of -i, the only gateway that serves, the default.
-"""
+"""The options that say where a server's keys and peers are (running_server.py)."""
 
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from fastun.command.options import PATH, gateway_option, run_dir_option
-from fastun.config.settings import Options
-from fastun.errors import ConfigError, RuntimeFailure, quote
+from fastun.command.running_server import DEFAULT_STATE, find
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-DEFAULT_STATE = Options().state
+    from pathlib import Path
 
 
 def server_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,31 +36,3 @@ def server_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         found = option(found)
     return found
-
-
-def find(state: Path | None, interface: str | None, run_dir: Path) -> Path:
-    """Return the state directory. Raises FastunError: which one is unclear, or there is none."""
-    if state is not None:
-        if interface is not None:
-            raise ConfigError("--interface: conflicts with --state; give one of the two")
-        return state
-    from fastun.status import control, report  # noqa: PLC0415 (rich; with --state needless)
-
-    if interface is not None:
-        found = control.request(control.socket_path(run_dir, interface), "status").state_dir
-        if found is None:
-            raise ConfigError(
-                f"--interface: the gateway of {quote(interface)} has no peer directory; give the"
-                " interface of a server on the wireguard wire, or --state"
-            )
-        return Path(found)
-    try:
-        sockets = report.living(run_dir)
-    except RuntimeFailure:  # none runs, or it is another user's
-        return DEFAULT_STATE
-    answers = [control.request(path, "status") for path in sockets]
-    serving = {each.interface: Path(each.state_dir) for each in answers if each.state_dir}
-    if len(set(serving.values())) > 1:
-        known = ", ".join(f"{name} ({path})" for name, path in serving.items())
-        raise ConfigError(f"several servers run; choose one with -i NAME or --state DIR: {known}")
-    return next(iter(serving.values()), DEFAULT_STATE)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import cffi
@@ -25,17 +27,45 @@ def has_header(name: str) -> bool:
     """Return whether the C compiler finds a header."""
     # fmt: off
     asked = subprocess.run(
-        [os.environ.get("CC", "cc"), "-E", "-"], input=f"#include <{name}>\n",
+        [*os.environ.get("CC", "cc").split(), "-I", sysconfig.get_path("include"), "-E", "-"],
+        input=f"#include <{name}>\n",
         capture_output=True, text=True, check=False,
     )
     # fmt: on
     return asked.returncode == 0
 
 
-#: The sealing libraries: libgcrypt always, the other where it is (csrc/session/aead_library.h).
-LIBRARIES, DEFINES = ["gcrypt"], []
+#: What must be there, and the packages that have it on Debian and Ubuntu; Fedora; Alpine.
+NEEDED = {
+    "Python.h": ("python3-dev", "python3-devel", "python3-dev"),
+    "gcrypt.h": ("libgcrypt20-dev", "libgcrypt-devel", "libgcrypt-dev"),
+    "linux/if_tun.h": ("linux-libc-dev", "kernel-headers", "linux-headers"),
+}
+
+
+def check() -> None:
+    """Raise SystemExit, in one line, where something is missing that the build needs."""
+    compiler = os.environ.get("CC", "cc").split()[0]
+    if shutil.which(compiler) is None:
+        raise SystemExit(
+            f"fastun cannot be built: no C compiler ({compiler}); install gcc and try again"
+        )
+    missing = [name for name in NEEDED if not has_header(name)]
+    if missing:
+        debian, fedora, alpine = (
+            " ".join(NEEDED[name][i] for name in missing) for i in range(len(NEEDED["gcrypt.h"]))
+        )
+        raise SystemExit(
+            f"fastun cannot be built: {', '.join(missing)} missing; install {debian} (Debian, "
+            f"Ubuntu), {fedora} (Fedora) or {alpine} (Alpine), and try again"
+        )
+
+
+check()
+
+#: The other sealing library is looked for at run time (csrc/session/aead_ipsec_mb.c).
+LIBRARIES, DEFINES = ["gcrypt", "dl"], []
 if has_header("intel-ipsec-mb.h"):
-    LIBRARIES.append("IPSec_MB")
     DEFINES.append(("FASTUN_WITH_IPSEC_MB", "1"))
 
 

@@ -321,7 +321,7 @@ def examples() -> Iterator[tuple[str, str]]:
             if language != "console":
                 continue
             for line in block.replace("\\\n", " ").splitlines():
-                if match := re.match(r"[$#] (?:sudo )?(?:\S*/)?(fastun .*)", line):
+                if match := re.match(r"[a-z]*[$#] (?:sudo )?(?:\S*/)?(fastun .*)", line):
                     command = re.split(r" [|<>] ", match[1])[0].split("  #")[0]
                     yield str(page.relative_to(ROOT)), command
 
